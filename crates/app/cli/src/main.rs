@@ -1,0 +1,2 @@
+//! The hornero command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The control process: joins the ledger, planner, rollout driver, engine and edge.

@@ -1,0 +1,1 @@
+//! The independent watchdog that refuses effects which would break an invariant.

@@ -1,0 +1,148 @@
+//! Events: the append-only record that everything else is derived from.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Digest, ExitCause, InstanceId, InstanceState, Receipt, Release, ReleaseNumber, RolloutId,
+    ServiceName, Timestamp,
+};
+
+/// Who did something, why, and from which state of the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Actor {
+    /// The Unix user by socket credentials, or `hornero` for what Hornero decided by itself.
+    pub who: String,
+    /// The reason given, or the decision's own.
+    pub why: String,
+    /// The git commit of the directory, with `+dirty` when it had uncommitted changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+impl Actor {
+    /// Hornero itself, acting for `why`.
+    pub fn hornero(why: impl Into<String>) -> Self {
+        Self { who: "hornero".to_owned(), why: why.into(), commit: None }
+    }
+}
+
+/// An event as it stands in the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Its number, from 1 without gaps.
+    pub sequence: u64,
+    /// When it was appended.
+    pub time: Timestamp,
+    /// Who, why and from which commit.
+    #[serde(flatten)]
+    pub by: Actor,
+    /// What happened.
+    pub body: EventBody,
+    /// The hash of the event before it; 64 zeros for the first.
+    pub previous: Digest,
+    /// SHA-256 over the previous hash and this event's other fields.
+    pub hash: Digest,
+}
+
+/// An event about to be appended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// When.
+    pub time: Timestamp,
+    /// Who, why and from which commit.
+    pub by: Actor,
+    /// What happened.
+    pub body: EventBody,
+}
+
+/// What happened. New kinds are added at the end; none is ever changed or removed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EventBody {
+    /// A release was made.
+    ReleaseCreated {
+        /// The release.
+        release: Box<Release>,
+    },
+    /// A release passed its tests and served healthy.
+    ReleaseProven {
+        /// The service.
+        service: ServiceName,
+        /// Its release.
+        release: ReleaseNumber,
+    },
+    /// The tests of an image were run.
+    ImageTested {
+        /// The image.
+        image: Digest,
+        /// The test, by name.
+        test: String,
+        /// Whether it passed.
+        passed: bool,
+        /// What was seen; empty where it passed.
+        detail: String,
+    },
+    /// An instance entered a state.
+    InstanceChanged {
+        /// The instance.
+        instance: InstanceId,
+        /// Its service.
+        service: ServiceName,
+        /// Its release.
+        release: ReleaseNumber,
+        /// The state entered.
+        state: InstanceState,
+        /// Why it ended, where it did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<ExitCause>,
+    },
+    /// A step of a rollout's journal.
+    RolloutStep {
+        /// The journal entry.
+        entry: Box<JournalEntry>,
+    },
+    /// Traffic of a service was switched, and the old set drained.
+    Switched {
+        /// The signed receipt.
+        receipt: Box<Receipt>,
+    },
+    /// A service was taken down.
+    ServiceRemoved {
+        /// The service.
+        service: ServiceName,
+    },
+    /// The watchdog refused an effect.
+    EffectRefused {
+        /// The rollout, where the effect belongs to one.
+        rollout: Option<RolloutId>,
+        /// The effect, for people.
+        effect: String,
+        /// The invariant it would have broken.
+        invariant: String,
+        /// The facts that say so.
+        reason: String,
+    },
+    /// The control process started; what it found is in `detail`.
+    ControlStarted {
+        /// Its version.
+        version: String,
+        /// What it resumed, for people.
+        detail: String,
+    },
+}
+
+/// One write of a rollout's journal: the whole state of its machine, opaque to all but `rollout`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JournalEntry {
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// The service.
+    pub service: ServiceName,
+    /// The phase entered, for people and for `status`.
+    pub phase: String,
+    /// Whether the rollout is over.
+    pub finished: bool,
+    /// The machine's state.
+    pub state: serde_json::Value,
+}

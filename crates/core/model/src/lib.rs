@@ -1,0 +1,35 @@
+//! The words of Hornero as types: parsed once at a boundary, then passed around valid.
+//!
+//! Every other crate may depend on this one; it depends on nothing of ours and does no I/O.
+
+mod check;
+mod digest;
+mod event;
+mod image;
+mod instance;
+mod name;
+mod receipt;
+mod release;
+mod route;
+mod service;
+mod time;
+
+pub use check::{Check, HealthContract, HttpCheck, TcpCheck};
+pub use digest::{Digest, DigestError};
+pub use event::{Actor, Event, EventBody, JournalEntry, NewEvent};
+pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
+pub use instance::{ExitCause, InstanceState};
+pub use name::{
+    ImageName, InstanceId, NameError, PortName, RegionName, ReleaseNumber, RolloutId, ServiceName,
+    VolumeName,
+};
+pub use receipt::{Receipt, ReceiptBody};
+pub use release::{Release, ReleaseRef};
+pub use route::{
+    BackendStatus, EdgeStatus, Health, Listener, Pool, PoolBackend, PoolName, Protocol,
+    ReleaseCounters, RouteRule, RouteTable,
+};
+pub use service::{
+    Port, Resources, RolloutPolicy, Route, RouteTls, ServiceKind, ServiceSpec, Strategy,
+};
+pub use time::{Millis, Timestamp};

@@ -1,0 +1,55 @@
+//! Receipts: the signed record of one switch of traffic.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Actor, Digest, ReleaseNumber, RolloutId, ServiceName, Timestamp};
+
+/// What a receipt says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptBody {
+    /// Its number; that of the rollout it belongs to.
+    pub id: RolloutId,
+    /// The service.
+    pub service: ServiceName,
+    /// The release that served before; none for the first.
+    pub from: Option<ReleaseNumber>,
+    /// The release that serves now.
+    pub to: ReleaseNumber,
+    /// The image that served before.
+    pub from_image: Option<Digest>,
+    /// The image that serves now.
+    pub to_image: Digest,
+    /// The route table that made the switch.
+    pub generation: u64,
+    /// When the switch was done.
+    pub switched: Timestamp,
+    /// How long the edge took to make the switch, in milliseconds.
+    pub switch_ms: f64,
+    /// From the request for the rollout to the switch, in milliseconds.
+    pub total_ms: f64,
+    /// Requests in flight on the old set at the switch that then ended by themselves.
+    pub drained: u64,
+    /// Requests still in flight when the drain timeout cut them off.
+    pub cut_off: u64,
+    /// Requests that failed at the edge, on either set, from the switch to the end of the drain.
+    pub requests_failed: u64,
+    /// Whether the old set was still running when it became the target of a rollback.
+    pub warm: bool,
+    /// Who asked for it, and why.
+    #[serde(flatten)]
+    pub by: Actor,
+}
+
+/// A receipt with its signature.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Receipt {
+    /// What it says.
+    #[serde(flatten)]
+    pub body: ReceiptBody,
+    /// Ed25519 over the body as JSON, in lower-case hex.
+    pub signature: String,
+    /// The public key that verifies it, in lower-case hex.
+    pub key: String,
+}

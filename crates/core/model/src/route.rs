@@ -1,0 +1,202 @@
+//! The route table that control gives the edge, and what the edge reports back.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{HealthContract, InstanceId, PortName, ReleaseNumber, RouteTls, ServiceName};
+
+/// What is spoken on a port.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1 and HTTP/2.
+    Http,
+    /// Bytes.
+    Tcp,
+}
+
+/// One port of one service, written `site/http`.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(deny_unknown_fields)]
+pub struct PoolName {
+    /// The service.
+    pub service: ServiceName,
+    /// Its port.
+    pub port: PortName,
+}
+
+impl fmt::Display for PoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.port)
+    }
+}
+
+/// An immutable, numbered picture of where requests go. A table is put in force whole or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTable {
+    /// Larger than that of every table before it.
+    pub generation: u64,
+    /// What the edge listens on.
+    pub listeners: Vec<Listener>,
+    /// Where requests can go.
+    pub pools: Vec<Pool>,
+}
+
+/// A listening socket and its rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What is spoken with the client.
+    pub protocol: Protocol,
+    /// TLS towards the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RouteTls>,
+    /// Rules; the one with a host before one without, then the longest path prefix, wins. A TCP listener has one.
+    pub rules: Vec<RouteRule>,
+}
+
+/// Which requests go to which pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteRule {
+    /// Only requests for this host name (lower case, no port).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Only requests below this path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    /// Where they go.
+    pub pool: PoolName,
+}
+
+/// The instances behind one port of one service: every set that runs, of which one gets the traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// Its name.
+    pub name: PoolName,
+    /// What is spoken with the instances.
+    pub protocol: Protocol,
+    /// The release that gets new requests; none while nothing has been proven yet (requests get 503).
+    pub active: Option<ReleaseNumber>,
+    /// Instances of every set, the active one and those being started, drained or kept warm. All are checked.
+    pub backends: Vec<PoolBackend>,
+    /// The health contract; none means that accepting a connection is enough.
+    pub health: Option<HealthContract>,
+}
+
+/// One instance in a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolBackend {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The release it was made from.
+    pub release: ReleaseNumber,
+    /// Where its port answers.
+    pub address: SocketAddr,
+}
+
+/// What the edge thinks of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// It has not passed a check yet.
+    Unknown,
+    /// It passed its last check.
+    Healthy,
+    /// It failed `unhealthy_after` checks in a row after having been healthy.
+    Unhealthy,
+}
+
+/// One backend as the edge sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackendStatus {
+    /// The pool it is in.
+    pub pool: PoolName,
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its release.
+    pub release: ReleaseNumber,
+    /// What the edge thinks of it.
+    pub health: Health,
+    /// Why the last check failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// Counters of one release in one pool since the edge first knew it; handed on to a successor edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseCounters {
+    /// The pool.
+    pub pool: PoolName,
+    /// The release.
+    pub release: ReleaseNumber,
+    /// Requests (or TCP connections) begun.
+    pub requests: u64,
+    /// Requests in flight now, upgraded and streaming ones included.
+    pub in_flight: u64,
+    /// Requests that failed at the edge: no backend, refused or broken upstream connection, time-out, cut off.
+    pub failed: u64,
+    /// Answers with a status of 500 or more that the instances gave themselves.
+    pub server_errors: u64,
+}
+
+/// The edge's answer to "how are you".
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeStatus {
+    /// Process id of the edge.
+    pub pid: u32,
+    /// The table in force; 0 before the first.
+    pub generation: u64,
+    /// Grows with every change of a health state and whenever a set that is not active gets down to 0 in flight.
+    pub version: u64,
+    /// Every backend of the table in force.
+    pub backends: Vec<BackendStatus>,
+    /// Every release of the table in force.
+    pub counters: Vec<ReleaseCounters>,
+}
+
+impl EdgeStatus {
+    /// Sums of a service's counters at one release over its pools: in flight and failed.
+    pub fn totals(&self, service: &ServiceName, release: ReleaseNumber) -> (u64, u64) {
+        self.counters
+            .iter()
+            .filter(|counter| counter.pool.service == *service && counter.release == release)
+            .fold((0, 0), |(in_flight, failed), counter| {
+                (in_flight + counter.in_flight, failed + counter.failed)
+            })
+    }
+
+    /// The health of an instance over all its pools: the worst of them; unknown when the edge has no such backend.
+    pub fn health_of(&self, instance: &InstanceId) -> Health {
+        let states: BTreeMap<&PoolName, Health> = self
+            .backends
+            .iter()
+            .filter(|backend| backend.instance == *instance)
+            .map(|backend| (&backend.pool, backend.health))
+            .collect();
+        if states.is_empty() {
+            return Health::Unknown;
+        }
+        if states.values().any(|health| *health == Health::Unhealthy) {
+            return Health::Unhealthy;
+        }
+        if states.values().any(|health| *health == Health::Unknown) {
+            return Health::Unknown;
+        }
+        Health::Healthy
+    }
+}

@@ -1,0 +1,1 @@
+//! Folds the ledger's events into the known world and says what a spec would change in it.

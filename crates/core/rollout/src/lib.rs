@@ -1,0 +1,1 @@
+//! The blue/green rollout as a pure, journalled state machine.

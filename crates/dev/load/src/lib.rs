@@ -1,0 +1,1 @@
+//! The load generator that demo, soak tests and bench share.

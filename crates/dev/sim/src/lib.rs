@@ -1,0 +1,1 @@
+//! Runs the production rollout loop against a seeded simulated world.

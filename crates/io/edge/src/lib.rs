@@ -1,0 +1,1 @@
+//! The edge: listeners, routing, active health, counters, drain.

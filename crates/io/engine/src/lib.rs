@@ -1,0 +1,1 @@
+//! The engine port and the local engine with its shims.

@@ -1,0 +1,1 @@
+//! The append-only, hash-chained event log and the signing key.

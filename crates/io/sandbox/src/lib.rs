@@ -1,0 +1,1 @@
+//! Starts one process in namespaces of its own on a read-only root with least privilege.
