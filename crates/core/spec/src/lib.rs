@@ -1,1 +1,39 @@
-//! Reads hornero.hcl into valid types, with errors that point at the file.
+//! Reads `hornero.hcl` into valid types, with errors that point at the file.
+//!
+//! [`parse`] is the only way in: bytes and variables go in, a [`Spec`] or every error that could be found comes
+//! out. The crate does no I/O; what lies beside the file is asked of [`Sources`].
+
+pub mod defaults;
+mod error;
+mod image;
+pub mod limits;
+mod order;
+mod service;
+mod sources;
+
+use std::collections::BTreeMap;
+
+use hornero_model::{ImageName, ServiceName, VolumeName};
+
+pub use error::{ErrorCode, Errors, Place, SpecError};
+pub use image::{Base, CopyOwner, CopySource, ImageDefinition, SourceKind};
+pub use order::Order;
+pub use service::{Mount, ServiceDefinition, VolumeDefinition};
+pub use sources::{AtPath, Sources};
+
+/// The name of the file that describes images and services.
+pub const FILE_NAME: &str = "hornero.hcl";
+
+/// The prefix of environment variables that set a `variable` of the file.
+pub const VARIABLE_PREFIX: &str = "HORNERO_VAR_";
+
+/// Everything a `hornero.hcl` declares, with every reference resolved to something declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// Images, by name; no image is its own ancestor.
+    pub images: BTreeMap<ImageName, ImageDefinition>,
+    /// Services, by name; no service depends on itself.
+    pub services: BTreeMap<ServiceName, ServiceDefinition>,
+    /// Volumes, by name.
+    pub volumes: BTreeMap<VolumeName, VolumeDefinition>,
+}

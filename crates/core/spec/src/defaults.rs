@@ -1,0 +1,34 @@
+//! What holds where `hornero.hcl` says nothing.
+
+use hornero_model::Millis;
+
+/// Instances of a service.
+pub const INSTANCES: u32 = 1;
+/// Time between two checks of a healthy instance: a dead one leaves the traffic within about two seconds.
+pub const HEALTH_INTERVAL: Millis = Millis(500);
+/// How long one check may take.
+pub const HEALTH_TIMEOUT: Millis = Millis(1_000);
+/// Failures in a row that take an instance out of traffic: one slow answer does not.
+pub const UNHEALTHY_AFTER: u32 = 3;
+/// Time from start to the first passed check: enough for a virtual machine of a language to warm up.
+pub const START_TIMEOUT: Millis = Millis(30_000);
+/// Path of an HTTP check.
+pub const CHECK_PATH: &str = "/";
+/// How long requests in flight may take after a switch.
+pub const DRAIN_TIMEOUT: Millis = Millis(30_000);
+/// How long the old set stays for a warm rollback.
+pub const KEEP_WARM: Millis = Millis(10 * 60_000);
+/// How long a new set is watched after the switch.
+pub const WATCH: Millis = Millis(2_000);
+/// Memory of an instance, in bytes.
+pub const MEMORY_BYTES: u64 = 256 << 20;
+/// Processor time of an instance, in thousandths of a core.
+pub const CPU_MILLIS: u32 = 1_000;
+/// Processes and threads of an instance.
+pub const PIDS: u32 = 256;
+/// Whether an instance may open connections to outside.
+pub const EGRESS: bool = true;
+/// Size of a scratch directory, in bytes.
+pub const SCRATCH_BYTES: u64 = 64 << 20;
+/// How long an image's test may take, start of the server included.
+pub const TEST_TIMEOUT: Millis = Millis(30_000);

@@ -1,0 +1,82 @@
+//! Images as declared: what to bake, and what runs from it.
+
+use hornero_model::{ImageConfig, ImageName};
+
+/// An `image` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageDefinition {
+    /// Its name.
+    pub name: ImageName,
+    /// What it is made on.
+    pub base: Base,
+    /// Debian packages to install on the base, in the order given, without repeats.
+    pub packages: Vec<String>,
+    /// Files to copy in, in the order given.
+    pub copies: Vec<CopySource>,
+    /// Shell commands to run in the build sandbox after the copies, in the order given.
+    pub run: Vec<String>,
+    /// Whether `run` has a network.
+    pub network: bool,
+    /// What runs from it. User, command, environment, working directory and scratch that the block does not set
+    /// are those of the image it is made from (`env` and `scratch` add to them); tests are never inherited.
+    pub config: ImageConfig,
+}
+
+/// What an image is made on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// A Debian base made from the archive.
+    Debian {
+        /// The suite, such as `bookworm`.
+        suite: String,
+        /// Address of the mirror; none means those of the host's own apt sources.
+        mirror: Option<String>,
+        /// Keyring file, an absolute path on the host or one relative to the directory of `hornero.hcl`; none
+        /// means that of the host's own apt sources.
+        keyring: Option<String>,
+    },
+    /// Another image of the same file.
+    Image(ImageName),
+}
+
+/// What a `copy` block's source was when the file was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// One file, copied to exactly `to`.
+    File,
+    /// A directory whose contents are merged into `to`.
+    Directory,
+}
+
+/// A `copy` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopySource {
+    /// Path relative to the directory of `hornero.hcl`: no `.`, no `..`, no doubled or trailing `/`; `.` alone is
+    /// the directory itself. It may lead through symlinks that stay in the directory.
+    pub from: String,
+    /// Whether `from` is a file or a directory.
+    pub kind: SourceKind,
+    /// Absolute, normalised path in the image. A file copied to a path ending in `/` has its own name appended
+    /// here already.
+    pub to: String,
+    /// Permission bits of every copied file; none means 0755 for what its owner may execute, else 0644. Directories
+    /// are always 0755.
+    pub mode: Option<u32>,
+    /// Owner of every copied entry.
+    pub owner: CopyOwner,
+}
+
+/// Owner of copied entries, by name or number, resolved against the image's `/etc/passwd` and `/etc/group`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyOwner {
+    /// User name or number; `root` by default.
+    pub user: String,
+    /// Group name or number; none means the user's primary group.
+    pub group: Option<String>,
+}
+
+impl Default for CopyOwner {
+    fn default() -> Self {
+        Self { user: "root".to_owned(), group: None }
+    }
+}
