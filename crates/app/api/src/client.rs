@@ -1,0 +1,168 @@
+//! The client of the API: one request a connection over the control process's Unix socket.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::UnixStream;
+
+use crate::{ANSWER_MAX_BYTES, LINE_MAX_BYTES, message::Problem};
+
+/// Why a request had no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing answers on the socket.
+    #[error("the control process can't be reached at `{}`", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The control process said no.
+    #[error("{}", .0.message)]
+    Refused(Problem, StatusCode),
+    /// The connection broke, or what came back is not of the API.
+    #[error("the control process's answer can't be read: {0}")]
+    Broken(String),
+}
+
+impl ClientError {
+    fn broken(error: impl std::fmt::Display) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+/// A client for the control process of one home.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client for the socket at `path`; connects with each request.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { socket: path.into() }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks and reads the whole answer.
+    pub async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
+        whole(self.send(Method::GET, path, Bytes::new()).await?).await
+    }
+
+    /// Sends `body` and reads the whole answer.
+    pub async fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        let body = serde_json::to_vec(body).map_err(ClientError::broken)?;
+        whole(self.send(Method::POST, path, body.into()).await?).await
+    }
+
+    /// Sends `body` (empty for a GET) and reads the answer line by line.
+    pub async fn stream<L: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Lines<L>, ClientError> {
+        let body = match body {
+            Some(body) => serde_json::to_vec(body).map_err(ClientError::broken)?.into(),
+            None => Bytes::new(),
+        };
+        let answer = self.send(method, path, body).await?;
+        Ok(Lines { body: answer.into_body(), buffer: Vec::new(), of: std::marker::PhantomData })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let unreachable = |source| ClientError::Unreachable { path: self.socket.clone(), source };
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::broken)?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .body(Full::new(body))
+            .map_err(ClientError::broken)?;
+        let answer = sender.send_request(request).await.map_err(ClientError::broken)?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let bytes = collect(answer).await?;
+        let problem = serde_json::from_slice(&bytes).unwrap_or_else(|_| Problem {
+            code: "unknown".into(),
+            message: format!("status {status}"),
+            hint: None,
+        });
+        Err(ClientError::Refused(problem, status))
+    }
+}
+
+async fn collect(answer: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES);
+    Ok(body.collect().await.map_err(ClientError::broken)?.to_bytes())
+}
+
+async fn whole<A: DeserializeOwned>(answer: Response<Incoming>) -> Result<A, ClientError> {
+    serde_json::from_slice(&collect(answer).await?).map_err(ClientError::broken)
+}
+
+/// The lines of a streamed answer.
+pub struct Lines<L> {
+    body: Incoming,
+    buffer: Vec<u8>,
+    of: std::marker::PhantomData<L>,
+}
+
+impl<L: DeserializeOwned> Lines<L> {
+    /// The next line; none at the end of the stream.
+    pub async fn next(&mut self) -> Result<Option<L>, ClientError> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return serde_json::from_slice(&line).map(Some).map_err(ClientError::broken);
+            }
+            if self.buffer.len() > LINE_MAX_BYTES {
+                return Err(ClientError::Broken(format!(
+                    "a line is longer than {LINE_MAX_BYTES} bytes"
+                )));
+            }
+            match self.body.frame().await {
+                Some(frame) => {
+                    if let Ok(data) = frame.map_err(ClientError::broken)?.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+                None if self.buffer.is_empty() => return Ok(None),
+                None => {
+                    return Err(ClientError::Broken(
+                        "the stream ended in the middle of a line".into(),
+                    ));
+                }
+            }
+        }
+    }
+}

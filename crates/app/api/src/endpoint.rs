@@ -1,0 +1,156 @@
+//! The one table of endpoints: the server dispatches on it and the OpenAPI document is made from it.
+
+use schemars::{Schema, SchemaGenerator};
+
+use crate::message;
+
+/// Every endpoint there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointId {
+    /// What runs.
+    Status,
+    /// Make services run as specified.
+    Apply,
+    /// What an apply would change.
+    Plan,
+    /// Back to a proven release.
+    Rollback,
+    /// Take services down.
+    Down,
+    /// The lines of an operation, from its first.
+    Operation,
+    /// A service's releases.
+    History,
+    /// All receipts, newest first.
+    Receipts,
+    /// One receipt.
+    Receipt,
+    /// The ledger's events.
+    Audit,
+    /// Check the ledger.
+    AuditVerify,
+    /// Logs of a service or an instance.
+    Logs,
+    /// This API's document.
+    OpenApi,
+    /// End the control process; servers and edge go on.
+    Shutdown,
+}
+
+type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// One endpoint.
+pub struct Endpoint {
+    /// Which one.
+    pub id: EndpointId,
+    /// HTTP method.
+    pub method: &'static str,
+    /// Path; a segment in braces matches any one segment.
+    pub path: &'static str,
+    /// What it does, in a sentence.
+    pub summary: &'static str,
+    /// Query parameters with their meaning.
+    pub query: &'static [(&'static str, &'static str)],
+    /// Schema of the request body.
+    pub request: Option<SchemaOf>,
+    /// Schema of the answer, or of each of its lines.
+    pub answer: SchemaOf,
+    /// Whether the answer is a stream of lines (`application/x-ndjson`).
+    pub stream: bool,
+}
+
+fn schema<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+fn any(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({ "type": "object" })
+}
+
+macro_rules! endpoint {
+    ($id:ident, $method:literal, $path:literal, $summary:literal, $query:expr, $request:expr, $answer:expr, $stream:literal) => {
+        Endpoint {
+            id: EndpointId::$id,
+            method: $method,
+            path: $path,
+            summary: $summary,
+            query: &$query,
+            request: $request,
+            answer: $answer,
+            stream: $stream,
+        }
+    };
+}
+
+/// The table.
+#[rustfmt::skip]
+pub const ENDPOINTS: &[Endpoint] = &[
+    endpoint!(Status, "GET", "/v1/status", "What runs", [], None, schema::<message::StatusReport>, false),
+    endpoint!(Apply, "POST", "/v1/apply", "Make services run as specified; streams progress and goes on without the client", [],
+        Some(schema::<message::ApplyRequest>), schema::<message::OperationLine>, true),
+    endpoint!(Plan, "POST", "/v1/plan", "What an apply would change, and why", [],
+        Some(schema::<message::PlanRequest>), schema::<message::PlanReport>, false),
+    endpoint!(Rollback, "POST", "/v1/rollback", "Go back to a proven release; streams progress and goes on without the client", [],
+        Some(schema::<message::RollbackRequest>), schema::<message::OperationLine>, true),
+    endpoint!(Down, "POST", "/v1/down", "Take services down; streams progress and goes on without the client", [],
+        Some(schema::<message::DownRequest>), schema::<message::OperationLine>, true),
+    endpoint!(Operation, "GET", "/v1/operations/{operation}", "The lines of an operation from its first, and those to come", [],
+        None, schema::<message::OperationLine>, true),
+    endpoint!(History, "GET", "/v1/services/{service}/history", "A service's releases, newest first", [],
+        None, schema::<Vec<message::HistoryEntry>>, false),
+    endpoint!(Receipts, "GET", "/v1/receipts", "Receipts of switches, newest first", [("service", "only of this service")],
+        None, schema::<Vec<hornero_model::Receipt>>, false),
+    endpoint!(Receipt, "GET", "/v1/receipts/{receipt}", "One receipt", [],
+        None, schema::<hornero_model::Receipt>, false),
+    endpoint!(Audit, "GET", "/v1/audit", "The ledger's events, oldest first", [("from", "first sequence number")],
+        None, schema::<hornero_model::Event>, true),
+    endpoint!(AuditVerify, "POST", "/v1/audit/verify", "Check that no event of the ledger was touched", [],
+        None, schema::<message::AuditReport>, false),
+    endpoint!(Logs, "GET", "/v1/logs/{object}", "Logs of a service or an instance, also of those long gone",
+        [("since", "only lines after this RFC 3339 time"), ("follow", "true: go on as lines are written")],
+        None, schema::<message::LogLine>, true),
+    endpoint!(OpenApi, "GET", "/v1/openapi.json", "This document", [], None, any, false),
+    endpoint!(Shutdown, "POST", "/v1/shutdown", "End the control process; servers and edge go on", [],
+        None, schema::<message::Nothing>, false),
+];
+
+/// The endpoint that a method and path mean, with the values of the braces in order.
+pub fn matched<'p>(method: &str, path: &'p str) -> Option<(&'static Endpoint, Vec<&'p str>)> {
+    ENDPOINTS.iter().filter(|endpoint| endpoint.method == method).find_map(|endpoint| {
+        let mut values = Vec::new();
+        let mut given = path.split('/');
+        for expected in endpoint.path.split('/') {
+            let segment = given.next()?;
+            if expected.starts_with('{') {
+                if segment.is_empty() {
+                    return None;
+                }
+                values.push(segment);
+            } else if expected != segment {
+                return None;
+            }
+        }
+        given.next().is_none().then_some((endpoint, values))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_match_whole_segments_only() {
+        let (endpoint, values) = matched("GET", "/v1/services/site/history").unwrap();
+        assert_eq!((endpoint.id, values), (EndpointId::History, vec!["site"]));
+        for (method, path) in [
+            ("POST", "/v1/status"),
+            ("GET", "/v1/status/"),
+            ("GET", "/v1"),
+            ("GET", ""),
+            ("GET", "/v1/services//history"),
+            ("GET", "/v1/receipts/1/2"),
+        ] {
+            assert!(matched(method, path).is_none(), "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! What travels over the API.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hornero_model::{
+    Digest, ImageName, InstanceId, InstanceState, Protocol, Receipt, ReleaseNumber, RolloutId,
+    ServiceName, ServiceSpec, Timestamp,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Why a request is made, and from which state of the source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Intent {
+    /// The reason a person gave; empty for none.
+    #[serde(default)]
+    pub why: String,
+    /// The git commit of the directory.
+    #[serde(default)]
+    pub commit: Option<String>,
+}
+
+/// Asks for services to run as specified.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// The services, those that others depend on first.
+    pub services: Vec<ServiceSpec>,
+    /// Why.
+    #[serde(default)]
+    pub intent: Intent,
+}
+
+/// Asks for a service to go back to a proven release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// The service.
+    pub service: ServiceName,
+    /// The release to go back to; the last proven one before the present when absent.
+    #[serde(default)]
+    pub to: Option<ReleaseNumber>,
+    /// Why.
+    #[serde(default)]
+    pub intent: Intent,
+}
+
+/// Asks for services to be taken down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DownRequest {
+    /// The services; every service of the home when absent.
+    #[serde(default)]
+    pub services: Option<Vec<ServiceName>>,
+    /// Why.
+    #[serde(default)]
+    pub intent: Intent,
+}
+
+/// Asks what an apply would change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// The images of the directory and whether they would be baked.
+    pub images: Vec<PlanImage>,
+    /// The services; the digest of an image that is still to be baked is that of its last bake, or zeros.
+    pub services: Vec<ServiceSpec>,
+}
+
+/// An image in a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanImage {
+    /// Its name.
+    pub name: ImageName,
+    /// Why it would be baked; absent when it is cached.
+    #[serde(default)]
+    pub bake: Option<String>,
+}
+
+/// What an apply would change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanReport {
+    /// The changes in the order they would be made; empty when there is nothing to do.
+    pub changes: Vec<PlanChange>,
+}
+
+/// One change of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanChange {
+    /// `image` or `service`.
+    pub kind: String,
+    /// The object's name.
+    pub object: String,
+    /// What would be done, such as `bake`, `create`, `replace`, `repair`.
+    pub action: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// One line of the streamed answer to `apply`, `rollback` and `down`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum OperationLine {
+    /// The request was taken; it goes on whatever becomes of the client.
+    Accepted {
+        /// The operation's number, for reading its lines again.
+        operation: u64,
+    },
+    /// Something happened.
+    Progress {
+        /// The service it concerns.
+        service: Option<ServiceName>,
+        /// The rollout it belongs to.
+        rollout: Option<RolloutId>,
+        /// The phase, such as `starting` or `draining`.
+        phase: String,
+        /// A sentence for people.
+        message: String,
+    },
+    /// It is over; the last line.
+    Finished {
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Outcome {
+    /// In one word.
+    pub result: OutcomeKind,
+    /// The services it concerned, as they are now.
+    pub services: Vec<ServiceOutcome>,
+    /// What went wrong, where something did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// How an operation ended, in one word; each has an exit code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeKind {
+    /// Done and read back.
+    Done,
+    /// Failed; what served before serves still.
+    Failed,
+    /// A guard or the watchdog refused it.
+    Refused,
+    /// The new release failed after the switch; the old one serves again.
+    RolledBack,
+    /// No such object.
+    NotFound,
+}
+
+impl OutcomeKind {
+    /// The exit code of the command line for it.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Refused => 3,
+            Self::RolledBack => 4,
+            Self::NotFound => 5,
+        }
+    }
+}
+
+/// A service after an operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceOutcome {
+    /// Its name.
+    pub name: ServiceName,
+    /// The release that serves now; none when it was taken down.
+    pub release: Option<ReleaseNumber>,
+    /// Its image.
+    pub image: Option<Digest>,
+    /// The rollout that brought it there; none where nothing had to change.
+    pub rollout: Option<RolloutId>,
+    /// The receipt of the switch; none where nothing had to change.
+    pub receipt: Option<Receipt>,
+}
+
+/// What went wrong in an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// The service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
+    /// What failed and why.
+    pub reason: String,
+    /// The instance that failed, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceId>,
+    /// The last lines of its log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StatusReport {
+    /// The services.
+    pub services: Vec<ServiceStatus>,
+    /// The ways in.
+    pub routes: Vec<RouteStatus>,
+    /// The control process.
+    pub control: ControlStatus,
+    /// The edge; absent while it is down.
+    pub edge: Option<EdgeReport>,
+    /// What of the isolation this host can't do, and why.
+    pub limits: Vec<SupportReport>,
+}
+
+/// The control process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ControlStatus {
+    /// Its process id.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    pub started: Timestamp,
+}
+
+/// The edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EdgeReport {
+    /// Its process id.
+    pub pid: u32,
+    /// The route table in force.
+    pub generation: u64,
+}
+
+/// A feature of the host that the engine wants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SupportReport {
+    /// The feature.
+    pub feature: String,
+    /// What is missing and what follows.
+    pub reason: String,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: ServiceName,
+    /// The release that serves; none before the first.
+    pub release: Option<ReleaseNumber>,
+    /// Its image.
+    pub image: Option<Digest>,
+    /// How many instances its release wants.
+    pub wanted: u32,
+    /// Its name and address inside Hornero's network.
+    pub internal: Option<InternalAddress>,
+    /// The rollout under way.
+    pub rollout: Option<RolloutStatus>,
+    /// Its instances, those of the serving release first.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// Where other services find a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InternalAddress {
+    /// `SERVICE.internal`.
+    pub name: String,
+    /// What it resolves to.
+    pub address: IpAddr,
+}
+
+/// A rollout under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutStatus {
+    /// Its number.
+    pub id: RolloutId,
+    /// Its phase.
+    pub phase: String,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceStatus {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its release.
+    pub release: ReleaseNumber,
+    /// Its image.
+    pub image: Option<Digest>,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// The host's process id of its first process.
+    pub pid: Option<u32>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Why it ended, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+}
+
+/// A way in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RouteStatus {
+    /// Where the edge listens.
+    pub listen: SocketAddr,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Only for this host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Only below this path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    /// The service and its port.
+    pub pool: String,
+    /// The release that answers.
+    pub release: Option<ReleaseNumber>,
+}
+
+/// A release in a service's history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryEntry {
+    /// Its number.
+    pub release: ReleaseNumber,
+    /// Its image.
+    pub image: Digest,
+    /// Whether it passed its tests and once served healthy.
+    pub proven: bool,
+    /// Whether it serves now.
+    pub serving: bool,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Who made it.
+    pub who: String,
+    /// Why.
+    pub why: String,
+    /// From which commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+/// What the verification of the ledger found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditReport {
+    /// Whether every event is as it was written.
+    pub intact: bool,
+    /// How many events were read.
+    pub events: u64,
+    /// The first event that was touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched: Option<u64>,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// One line of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogLine {
+    /// When it was written.
+    pub time: Timestamp,
+    /// The instance that wrote it.
+    pub instance: InstanceId,
+    /// `stdout`, `stderr`, or `hornero` for what the shim says itself.
+    pub stream: String,
+    /// The text, without its line end.
+    pub text: String,
+}
+
+/// The answer to a request that was refused or failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// A stable word, such as `no_such_service`.
+    pub code: String,
+    /// What failed and why.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// An answer without content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Nothing {}
