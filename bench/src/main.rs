@@ -1,0 +1,2 @@
+//! Measures Hornero beside its peers.
+fn main() {}
