@@ -104,6 +104,10 @@ pub struct PoolBackend {
     pub release: ReleaseNumber,
     /// Where its port answers.
     pub address: SocketAddr,
+    /// The health contract of its own release, which comes before the pool's: two releases of one service may
+    /// declare different checks, and neither may be judged by the other's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthContract>,
 }
 
 /// What the edge thinks of a backend.
