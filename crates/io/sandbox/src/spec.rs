@@ -1,0 +1,116 @@
+//! What a sandbox is made from: root, command, identity, limits and profile.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use hornero_model::{Resources, Scratch};
+use serde::{Deserialize, Serialize};
+
+/// Everything one sandbox needs; plain data, so that it can be sent to the process that starts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    /// The file system tree the command sees as `/`.
+    pub root: Root,
+    /// The command and its arguments; the first is absolute or looked up in `PATH` of `env` inside the root.
+    pub command: Vec<String>,
+    /// The whole environment of the command; nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Working directory inside the root; empty means `/`.
+    pub workdir: String,
+    /// Who the command runs as, in ids of the image.
+    pub user: User,
+    /// The range of host ids that the image's ids become; none means no user namespace (see [`crate::support`]).
+    pub id_map: Option<IdMap>,
+    /// Writable directories, each a tmpfs of its own, besides `/tmp` and `/dev/shm`.
+    pub scratch: Vec<Scratch>,
+    /// Largest size of `/tmp` and of `/dev/shm`, each, in bytes.
+    pub tmp_bytes: u64,
+    /// Read-only files laid over the root, such as `/etc/resolv.conf`.
+    pub files: Vec<ProvidedFile>,
+    /// Host name inside.
+    pub hostname: String,
+    /// Limits; none means that the command stays in the caller's control group.
+    pub cgroup: Option<CgroupSpec>,
+    /// Which privileges are left.
+    pub profile: Profile,
+}
+
+/// Where the root of a sandbox comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Root {
+    /// A read-only EROFS metadata image with a directory of objects as data-only overlay layer.
+    Composed(ComposedRoot),
+    /// A directory as it is.
+    Directory {
+        /// The directory on the host.
+        path: PathBuf,
+        /// Whether the command may write to it.
+        writable: bool,
+    },
+    /// A writable overlay: what is written lands in `dir/upper`.
+    Build {
+        /// What lies below; none for an empty root.
+        lower: Option<ComposedRoot>,
+        /// A directory of the host holding the directories `upper` and `work`, both on one file system.
+        dir: PathBuf,
+    },
+}
+
+/// A metadata image and the objects it refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComposedRoot {
+    /// The EROFS image file.
+    pub metadata: PathBuf,
+    /// The directory of objects that the image's redirects are relative to.
+    pub objects: PathBuf,
+}
+
+/// A user inside the image.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary group ids; at most [`crate::MAX_GROUPS`].
+    pub groups: Vec<u32>,
+}
+
+/// A contiguous range of host user and group ids: id `n` inside is `first + n` outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMap {
+    /// The host id of the sandbox's root; never 0.
+    pub first: u32,
+    /// How many ids the sandbox has, counted from 0; 65536 covers Debian's.
+    pub count: u32,
+}
+
+/// A file laid over the root, read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvidedFile {
+    /// Absolute path inside.
+    pub path: String,
+    /// Contents.
+    pub contents: Vec<u8>,
+}
+
+/// The control group of a sandbox: `PARENT/NAME` below every controller's root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupSpec {
+    /// The group shared by the sandboxes of one home, such as `hornero-1f2e3d4c`; one path component.
+    pub parent: String,
+    /// This sandbox's own group; one path component.
+    pub name: String,
+    /// Limits.
+    pub resources: Resources,
+}
+
+/// Which capabilities and system calls a command keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// A server: no capability for an ordinary user, a minimal set for root; scratch can't hold programs.
+    Service,
+    /// A build step: what maintainer scripts of packages need, as root; scratch can hold programs.
+    Build,
+}
