@@ -1,0 +1,121 @@
+//! The file beside the database that holds the newest seal, so that a cut-off end is noticed.
+//!
+//! It is one line of fixed length, overwritten in place after every commit without a sync of its own: after a
+//! power loss it may be older than the database, never newer. It also carries the lock of the one writer.
+
+use std::{
+    fs,
+    io::{self, Read},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hornero_model::Digest;
+
+use crate::{
+    Head, Keys, LedgerError, PublicKey,
+    keys::{from_hex, to_hex},
+};
+
+/// `1 `, 20 digits, 64 and 128 hex digits with a space before each, a newline.
+const LINE_BYTES: usize = 2 + 20 + 1 + 64 + 1 + 128 + 1;
+
+/// The head file of `database`.
+pub(crate) fn head_path(database: &Path) -> PathBuf {
+    database.with_extension("head")
+}
+
+/// The head file, open and locked by the one writer.
+pub(crate) struct HeadFile {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl HeadFile {
+    /// Opens and locks the head file, and makes it where there is none. The second value says whether it was made.
+    pub(crate) fn lock(database: &Path) -> Result<(Self, bool), LedgerError> {
+        let path = head_path(database);
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| failed("open", &path, source))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(LedgerError::InUse { path: database.to_owned() });
+            }
+            Err(errno) => return Err(failed("lock", &path, errno.into())),
+        }
+        let empty = file.metadata().map_err(|source| failed("read", &path, source))?.len() == 0;
+        Ok((Self { path, file }, empty))
+    }
+
+    /// Puts `head` into the file, sealed.
+    pub(crate) fn write(&self, head: Head, seal: &[u8; 64]) -> Result<(), LedgerError> {
+        let line = format!("1 {:020} {} {}\n", head.sequence, head.hash.hex(), to_hex(seal));
+        debug_assert_eq!(line.len(), LINE_BYTES);
+        self.file
+            .write_all_at(line.as_bytes(), 0)
+            .map_err(|source| failed("write", &self.path, source))
+    }
+
+    /// Makes the file as durable as the database.
+    pub(crate) fn sync(&self) -> Result<(), LedgerError> {
+        self.file.sync_all().map_err(|source| failed("sync", &self.path, source))
+    }
+
+    /// Writes the head of an empty ledger, durably.
+    pub(crate) fn begin(&self, keys: &Keys) -> Result<(), LedgerError> {
+        let head = Head { sequence: 0, hash: crate::genesis() };
+        self.write(head, &keys.seal(0, &head.hash))?;
+        self.sync()?;
+        let parent = self.path.parent().unwrap_or(Path::new("/"));
+        fs::File::open(parent)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|source| failed("sync", parent, source))
+    }
+}
+
+/// What the head file says; an inner error is what is wrong with it, for people.
+pub(crate) fn read(
+    database: &Path,
+    key: &PublicKey,
+) -> Result<Result<Head, &'static str>, LedgerError> {
+    let path = head_path(database);
+    let mut text = String::new();
+    let opened = match fs::File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Err("should be there: the file with the last sealed head is missing"));
+        }
+        opened => opened.map_err(|source| failed("open", &path, source))?,
+    };
+    match opened.take(LINE_BYTES as u64 + 1).read_to_string(&mut text) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Err(UNREADABLE)),
+        Err(error) => return Err(failed("read", &path, error)),
+    }
+    Ok(parse(&text, key).ok_or(UNREADABLE))
+}
+
+const UNREADABLE: &str = "should be there: the file with the last sealed head was changed";
+
+fn parse(text: &str, key: &PublicKey) -> Option<Head> {
+    let mut parts = text.strip_suffix('\n')?.split(' ');
+    let mut next = || parts.next();
+    if next()? != "1" {
+        return None;
+    }
+    let sequence = next()?.parse().ok()?;
+    let hash = Digest::from_hex(next()?).ok()?;
+    let seal = from_hex(next()?)?;
+    (parts.next().is_none() && key.seals(sequence, &hash, &seal)).then_some(Head { sequence, hash })
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> LedgerError {
+    LedgerError::File { action, path: path.to_owned(), source: Arc::new(source) }
+}

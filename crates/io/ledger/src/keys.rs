@@ -1,0 +1,250 @@
+//! The signing key of a home: made at first start, kept readable by its owner only, used for receipts and seals.
+
+use std::{
+    fmt, fs,
+    io::{self, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use hornero_model::{Digest, Receipt, ReceiptBody};
+use ring::{
+    rand::SystemRandom,
+    signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    chain::head_message,
+    error::{KeyError, ReceiptError},
+};
+
+/// The private key, PKCS#8 version 2 (RFC 5958), mode 600.
+const PRIVATE_FILE: &str = "signing.pk8";
+/// The public key, 64 hex digits and a newline.
+const PUBLIC_FILE: &str = "signing.pub";
+/// A PKCS#8 ed25519 key has under 100 bytes, a public key file 65; more is no key.
+const MAX_KEY_FILE_BYTES: u64 = 1024;
+
+/// A home's key pair. The private half never leaves it and never stands in debug output.
+pub struct Keys {
+    pair: Ed25519KeyPair,
+    public: PublicKey,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    /// Loads the key pair of `directory`, and makes both where there is none yet. Safe against a crash at any
+    /// point and against a second process that does the same: both end with the same key.
+    ///
+    /// # Errors
+    /// Where the files can't be read or written, hold no key, or the private one is readable by others.
+    pub fn open_or_create(directory: &Path) -> Result<Self, KeyError> {
+        let path = directory.join(PRIVATE_FILE);
+        if !path.try_exists().map_err(|source| file("look for", &path, source))? {
+            create(directory, &path)?;
+        }
+        Self::open(directory)
+    }
+
+    /// Loads the key pair of `directory`.
+    ///
+    /// # Errors
+    /// As [`Keys::open_or_create`], and where there is no key.
+    pub fn open(directory: &Path) -> Result<Self, KeyError> {
+        let path = directory.join(PRIVATE_FILE);
+        let mode =
+            fs::metadata(&path).map_err(|source| file("read", &path, source))?.permissions().mode()
+                & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Exposed { path, mode });
+        }
+        let document = Zeroizing::new(read_limited(&path)?);
+        let pair = Ed25519KeyPair::from_pkcs8(&document)
+            .map_err(|_| KeyError::Invalid { path: path.clone() })?;
+        let bytes = pair.public_key().as_ref().try_into();
+        let public = PublicKey(bytes.map_err(|_| KeyError::Invalid { path })?);
+        // Derived from the private key, so a missing or touched public file is simply written again.
+        let public_path = directory.join(PUBLIC_FILE);
+        if PublicKey::load(directory).ok() != Some(public) {
+            write_atomic(&public_path, format!("{public}\n").as_bytes(), 0o644)?;
+        }
+        Ok(Self { pair, public })
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    /// Signs what a receipt says.
+    ///
+    /// # Errors
+    /// Where a duration in it is no finite number.
+    pub fn sign_receipt(&self, body: ReceiptBody) -> Result<Receipt, ReceiptError> {
+        let message = receipt_message(&body)?;
+        let signature = to_hex(self.pair.sign(&message).as_ref());
+        Ok(Receipt { body, signature, key: self.public.to_string() })
+    }
+
+    /// Signs a head of the ledger.
+    pub(crate) fn seal(&self, sequence: u64, hash: &Digest) -> [u8; 64] {
+        let mut seal = [0; 64];
+        // Invariant: an ed25519 signature has 64 bytes (RFC 8032).
+        seal.copy_from_slice(self.pair.sign(&head_message(sequence, hash)).as_ref());
+        seal
+    }
+}
+
+/// The public half of a home's key; as text 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey([u8; 32]);
+
+impl PublicKey {
+    /// Loads the public key of `directory`.
+    ///
+    /// # Errors
+    /// Where the file can't be read or holds no key.
+    pub fn load(directory: &Path) -> Result<Self, KeyError> {
+        let path = directory.join(PUBLIC_FILE);
+        let bytes = read_limited(&path)?;
+        let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
+        text.parse().map_err(|_| KeyError::Invalid { path })
+    }
+
+    /// Whether `seal` is this key's signature of a head of the ledger.
+    pub(crate) fn seals(&self, sequence: u64, hash: &Digest, seal: &[u8]) -> bool {
+        self.signed(&head_message(sequence, hash), seal)
+    }
+
+    fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&to_hex(&self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = hornero_model::DigestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A digest and a key are both 32 bytes in lower-case hex.
+        Ok(Self(*Digest::from_hex(text)?.as_bytes()))
+    }
+}
+
+/// Checks that `receipt` was signed with `key` and says what it said then.
+///
+/// # Errors
+/// Where it names another key or the signature does not fit.
+pub fn verify_receipt(receipt: &Receipt, key: &PublicKey) -> Result<(), ReceiptError> {
+    let id = receipt.body.id.0;
+    if receipt.key != key.to_string() {
+        return Err(ReceiptError::OtherKey { id, key: receipt.key.chars().take(80).collect() });
+    }
+    let message = receipt_message(&receipt.body)?;
+    match from_hex(&receipt.signature) {
+        Some(signature) if key.signed(&message, &signature) => Ok(()),
+        _ => Err(ReceiptError::BadSignature { id }),
+    }
+}
+
+fn receipt_message(body: &ReceiptBody) -> Result<Vec<u8>, ReceiptError> {
+    if !body.switch_ms.is_finite() || !body.total_ms.is_finite() {
+        return Err(ReceiptError::NotFinite { id: body.id.0 });
+    }
+    // Invariant: a receipt has only string keys and finite numbers, so that JSON can carry it.
+    Ok(serde_json::to_vec(body).expect("a receipt is JSON"))
+}
+
+fn create(directory: &Path, path: &Path) -> Result<(), KeyError> {
+    let document =
+        Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::Randomness)?;
+    let document = Zeroizing::new(document.as_ref().to_vec());
+    fs::create_dir_all(directory).map_err(|source| file("create", directory, source))?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
+        .map_err(|source| file("restrict", directory, source))?;
+    let temporary = temporary_beside(path);
+    write_new(&temporary, &document, 0o600)?;
+    // A hard link does not replace: the first of two processes wins, the second takes the first's key.
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary).map_err(|source| file("remove", &temporary, source))?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(file("create", path, error))
+        }
+        _ => sync_directory(directory),
+    }
+}
+
+fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
+    let temporary = temporary_beside(path);
+    write_new(&temporary, bytes, mode)?;
+    fs::rename(&temporary, path).map_err(|source| file("replace", path, source))?;
+    sync_directory(path.parent().unwrap_or(Path::new("/")))
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyError> {
+    let write = || {
+        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        out.write_all(bytes)?;
+        out.sync_all()
+    };
+    write().map_err(|source| {
+        let _ = fs::remove_file(path);
+        file("write", path, source)
+    })
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    path.with_extension(format!("{}-{number}.new", std::process::id()))
+}
+
+fn sync_directory(directory: &Path) -> Result<(), KeyError> {
+    fs::File::open(directory)
+        .and_then(|opened| opened.sync_all())
+        .map_err(|source| file("sync", directory, source))
+}
+
+fn read_limited(path: &Path) -> Result<Vec<u8>, KeyError> {
+    // Reserved up front so that growing never leaves copies of the key behind on the heap.
+    let mut bytes = Vec::with_capacity(MAX_KEY_FILE_BYTES as usize + 1);
+    fs::File::open(path)
+        .and_then(|opened| opened.take(MAX_KEY_FILE_BYTES).read_to_end(&mut bytes))
+        .map_err(|source| file("read", path, source))?;
+    Ok(bytes)
+}
+
+fn file(action: &'static str, path: &Path, source: io::Error) -> KeyError {
+    KeyError::File { action, path: path.to_owned(), source }
+}
+
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
