@@ -1,1 +1,19 @@
-//! The load generator that demo, soak tests and bench share.
+//! The load generator that demo, soak tests and bench share, and the reference upstream it is tried against.
+//!
+//! [`Load::start`] runs a [`LoadPlan`] on a thread of its own until the plan's bounds or [`Load::stop`]. Every
+//! request that was started is counted once, as completed or as failed: nothing is dropped at the end.
+
+mod client;
+mod histogram;
+mod plan;
+mod recorder;
+mod report;
+mod run;
+mod upstream;
+mod websocket;
+
+pub use histogram::Histogram;
+pub use plan::{LoadPlan, Marker, Mode, Workers};
+pub use report::{Failure, Latency, LoadReport, MarkerReport, ModeReport};
+pub use run::{Load, LoadError};
+pub use upstream::{Upstream, UpstreamOptions};

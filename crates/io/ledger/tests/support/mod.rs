@@ -82,7 +82,7 @@ pub fn receipt_body(id: u64) -> ReceiptBody {
         generation: 7,
         switched: Timestamp(1_700_000_000_123),
         switch_ms: 0.1 + 0.2,
-        total_ms: 1234.567_891_234_567,
+        total_ms: 0.123_456_789_123_456_7 * 1e4,
         drained: 3,
         cut_off: 0,
         requests_failed: 0,
