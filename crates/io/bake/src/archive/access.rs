@@ -1,0 +1,177 @@
+//! One bake's access to archives: the client, the package cache, and each archive loaded at most once.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::SystemTime,
+};
+
+use super::{
+    cache::{PackageCache, Wanted},
+    fetch::{Fetcher, Patience},
+    repository::{Repository, Suite},
+    sources_list::{self, ArchiveRequest},
+};
+use crate::{
+    BakeError,
+    lock::{LockedImage, LockedPackage},
+    progress::{Event, Progress},
+};
+
+/// Connections at once: enough to hide round trips, few enough not to trouble a mirror.
+const CONNECTIONS: usize = 6;
+
+/// Access to archives.
+pub struct Access<'a> {
+    cache: PackageCache,
+    index_dir: PathBuf,
+    apt_dir: PathBuf,
+    fetcher: Fetcher,
+    progress: &'a dyn Progress,
+}
+
+/// A package to have in the cache, with where it may be fetched from.
+pub struct Needed<'l> {
+    /// The package.
+    pub package: &'l LockedPackage,
+    /// The image whose lock entry it is in.
+    pub image: &'l LockedImage,
+    /// The image's own archive request.
+    pub request: &'l ArchiveRequest,
+}
+
+impl<'a> Access<'a> {
+    /// Opens the cache directory of a home.
+    pub fn open(
+        cache_dir: &Path,
+        apt_dir: &Path,
+        patience: Patience,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, BakeError> {
+        Ok(Self {
+            cache: PackageCache::open(&cache_dir.join("packages"))?,
+            index_dir: cache_dir.join("indexes"),
+            apt_dir: apt_dir.to_owned(),
+            fetcher: Fetcher::new(patience),
+            progress,
+        })
+    }
+
+    /// The package cache.
+    pub fn cache(&self) -> &PackageCache {
+        &self.cache
+    }
+
+    /// Loads and verifies the archive of a request.
+    pub fn load(
+        &self,
+        request: &ArchiveRequest,
+        architecture: &str,
+    ) -> Result<Vec<Suite>, BakeError> {
+        let sources = sources_list::sources_for(request, &self.apt_dir)?;
+        let repository = Repository {
+            fetcher: &self.fetcher,
+            index_dir: self.index_dir.clone(),
+            architecture,
+            now: SystemTime::now(),
+            progress: self.progress,
+        };
+        repository.load(&sources)
+    }
+
+    /// Brings every package into the cache, several at once; stops at the first that cannot be had.
+    pub fn fetch(&self, needed: &[Needed<'_>]) -> Result<(), BakeError> {
+        let missing: Vec<&Needed<'_>> = needed
+            .iter()
+            .filter(|one| !self.cache.has(&one.package.digest(), one.package.size))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let bytes = missing.iter().map(|one| one.package.size).sum();
+        self.progress.event(Event::FetchStarted { packages: missing.len(), bytes });
+        let addresses = self.base_addresses(&missing);
+        let next = AtomicUsize::new(0);
+        let failure: Mutex<Option<BakeError>> = Mutex::new(None);
+        thread::scope(|scope| {
+            for _ in 0..CONNECTIONS.min(missing.len()) {
+                scope.spawn(|| {
+                    while let Some(one) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if let Err(error) = self.fetch_one(one, &addresses) {
+                            next.store(missing.len(), Ordering::Relaxed);
+                            let mut slot = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                            slot.get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn fetch_one(
+        &self,
+        one: &Needed<'_>,
+        bases: &BTreeMap<String, Vec<String>>,
+    ) -> Result<(), BakeError> {
+        let path = one.package.path.strip_prefix("./").unwrap_or(&one.package.path);
+        let path = path.replace('+', "%2b").replace('~', "%7e");
+        let listed = one.image.archives.iter().filter(|state| state.suite == one.package.suite);
+        let mut addresses: Vec<String> = bases
+            .get(&request_key(one))
+            .into_iter()
+            .flatten()
+            .chain(listed.map(|state| &state.uri))
+            .map(|base| match base.strip_prefix("file://") {
+                Some(_) => format!("{base}/{}", one.package.path),
+                None => format!("{base}/{path}"),
+            })
+            .collect();
+        let mut seen = std::collections::BTreeSet::new();
+        addresses.retain(|address| seen.insert(address.clone()));
+        let title = one.package.title();
+        let wanted = Wanted {
+            package: &title,
+            digest: one.package.digest(),
+            size: one.package.size,
+            addresses: &addresses,
+        };
+        self.cache.fetch(&wanted, &self.fetcher, self.progress, &mut |bytes| {
+            self.progress.event(Event::Fetched { bytes });
+        })?;
+        self.progress.event(Event::PackageFetched { package: one.package.name.clone() });
+        Ok(())
+    }
+
+    /// Base addresses by request and suite, as configured now; where nothing is, the lock's own are left.
+    fn base_addresses(&self, needed: &[&Needed<'_>]) -> BTreeMap<String, Vec<String>> {
+        let mut bases: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for one in needed {
+            let key = request_key(one);
+            if bases.contains_key(&key) {
+                continue;
+            }
+            let sources = sources_list::sources_for(one.request, &self.apt_dir).unwrap_or_default();
+            let found = sources
+                .into_iter()
+                .filter(|source| source.suite == one.package.suite)
+                .map(|source| source.uri)
+                .collect();
+            bases.insert(key, found);
+        }
+        bases
+    }
+}
+
+fn request_key(one: &Needed<'_>) -> String {
+    let mirror = one.request.mirror.as_deref().unwrap_or_default();
+    format!("{} {mirror} {}", one.request.suite, one.package.suite)
+}

@@ -1,0 +1,15 @@
+//! The Debian archive: sources, signatures, indexes, versions, resolving and the package cache.
+
+pub mod access;
+pub mod cache;
+pub mod control;
+pub mod fetch;
+pub mod openpgp;
+pub mod packages;
+pub mod relation;
+pub mod release;
+pub mod repository;
+pub mod resolve;
+pub mod sources_list;
+pub mod universe;
+pub mod version;

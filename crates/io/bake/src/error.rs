@@ -1,0 +1,255 @@
+//! What can go wrong in a bake, and what to do about it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use hornero_model::{Digest, ImageName};
+
+use crate::archive::{fetch::FetchError, resolve::Unsatisfiable};
+
+/// Why a bake failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BakeError {
+    /// A file or directory could not be read or written.
+    #[error("`{}` cannot be used: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The disk of the home is full.
+    #[error("the disk is full: `{}` could not be written", path.display())]
+    DiskFull {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The image's mirror is no address.
+    #[error("mirror `{0}` is not an http, https or file address, nor an absolute path")]
+    MirrorAddress(String),
+    /// The host has no apt source for the suite.
+    #[error("this host has no apt source for suite `{suite}`")]
+    NoSources {
+        /// The suite.
+        suite: String,
+    },
+    /// A file of the host's apt sources cannot be read.
+    #[error("apt source `{}`, line {line}: {reason}", file.display())]
+    SourcesFile {
+        /// The file.
+        file: PathBuf,
+        /// Line number from 1.
+        line: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The machine's architecture has no name in Debian.
+    #[error("Debian has no packages for this machine's architecture `{0}`")]
+    Architecture(&'static str),
+    /// The archive could not be read.
+    #[error("archive `{archive}` could not be read")]
+    Archive {
+        /// Address and suite.
+        archive: String,
+        /// Why.
+        source: Box<FetchError>,
+    },
+    /// The archive's index is not what its owner signed.
+    #[error("archive `{archive}` is refused: {reason}")]
+    Unsigned {
+        /// Address and suite.
+        archive: String,
+        /// Why.
+        reason: String,
+    },
+    /// The archive's index is too old.
+    #[error("archive `{archive}` is refused: its index was valid until {until}")]
+    Expired {
+        /// Address and suite.
+        archive: String,
+        /// Date and time.
+        until: String,
+    },
+    /// A list of packages has broken stanzas.
+    #[error("archive `{archive}` is refused: {reason}")]
+    Index {
+        /// Address and suite.
+        archive: String,
+        /// Why.
+        reason: String,
+    },
+    /// The packages of an image cannot be installed together.
+    #[error("the packages of image `{image}` cannot be resolved: {problem}")]
+    Unsatisfiable {
+        /// The image.
+        image: ImageName,
+        /// Why.
+        problem: Box<Unsatisfiable>,
+    },
+    /// A package could not be fetched.
+    #[error("package `{package}` could not be fetched: {source}")]
+    Package {
+        /// Name and version.
+        package: String,
+        /// Why.
+        source: FetchError,
+    },
+    /// There is nowhere to fetch a package from.
+    #[error("package `{package}` is not in the cache, and there is no mirror to fetch it from")]
+    NoMirror {
+        /// Name and version.
+        package: String,
+    },
+    /// A package is not the one that was signed for.
+    #[error("package `{package}` from `{address}` is refused: {reason}, expected SHA-256 {}", expected.hex())]
+    WrongPackage {
+        /// Name and version.
+        package: String,
+        /// Where it came from.
+        address: String,
+        /// Its SHA-256 by the lock.
+        expected: Digest,
+        /// What it is instead.
+        reason: String,
+    },
+    /// A package file cannot be unpacked.
+    #[error("package `{package}` cannot be unpacked: {reason}")]
+    Unpack {
+        /// Name and version.
+        package: String,
+        /// Why.
+        reason: String,
+    },
+    /// Two packages have a file at the same path.
+    #[error("packages `{first}` and `{second}` both have `{path}`")]
+    SamePath {
+        /// The one unpacked first.
+        first: String,
+        /// The other.
+        second: String,
+        /// The path.
+        path: String,
+    },
+    /// `hornero.lock` cannot be read.
+    #[error("`{}` is not a lock that can be read: {reason}", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The lock does not fit and may not be changed.
+    #[error("`hornero.lock` does not fit image `{image}`: {reason}")]
+    LockOutdated {
+        /// The image.
+        image: ImageName,
+        /// Why.
+        reason: String,
+    },
+    /// No such image is declared.
+    #[error("there is no image `{0}`")]
+    NoImage(String),
+    /// A copy source cannot be copied.
+    #[error("copy source `{path}` of image `{image}` cannot be copied: {reason}")]
+    Copy {
+        /// The image.
+        image: ImageName,
+        /// Path below the directory.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A user or group is not in the image.
+    #[error("image `{image}` has no {kind} `{name}`")]
+    NoAccount {
+        /// The image.
+        image: ImageName,
+        /// `user` or `group`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A step ended with a failure.
+    #[error("{step} of image `{image}` failed: {cause}\n{tail}")]
+    Step {
+        /// The image.
+        image: ImageName,
+        /// The step, for people.
+        step: String,
+        /// Exit code, signal or limit.
+        cause: String,
+        /// The last lines it wrote.
+        tail: String,
+    },
+    /// A step's sandbox could not be started.
+    #[error("the sandbox for {step} of image `{image}` could not be started")]
+    Sandbox {
+        /// The image.
+        image: ImageName,
+        /// The step, for people.
+        step: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store refused or failed.
+    #[error("the store failed")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The build network failed.
+    #[error("the network for {step} of image `{image}` could not be made")]
+    Network {
+        /// The image.
+        image: ImageName,
+        /// The step, for people.
+        step: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl BakeError {
+    /// A failure on a file, told apart when the disk is full.
+    pub(crate) fn file(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path },
+            _ => Self::File { path, source },
+        }
+    }
+
+    /// What to do about it, where something can be said.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSources { suite } => Some(format!(
+                "add these two lines to the image:\n  mirror  = \"https://<a mirror of Debian>/debian\"\n  \
+                 keyring = \"/usr/share/keyrings/debian-archive-keyring.gpg\"\n\
+                 or an apt source for `{suite}` to this host"
+            )),
+            Self::MirrorAddress(_) => {
+                Some("write `https://…`, `http://…`, `file:///…` or `/…`".to_owned())
+            }
+            Self::Archive { .. } => Some(
+                "with a `hornero.lock` and every package in the cache no mirror is needed"
+                    .to_owned(),
+            ),
+            Self::Expired { .. } => {
+                Some("use a mirror that is up to date, or check this host's clock".to_owned())
+            }
+            Self::Unsatisfiable { problem, .. } if !problem.suggestions.is_empty() => {
+                Some(format!("did you mean `{}`?", problem.suggestions.join("`, `")))
+            }
+            Self::LockOutdated { .. } => {
+                Some("run `hornero lock`, or build without `--locked`".to_owned())
+            }
+            Self::Lock { .. } => Some("remove it and run `hornero lock`".to_owned()),
+            Self::Package { source: FetchError::Missing(_), .. } => {
+                Some("the archive has dropped this version: run `hornero lock --update`".to_owned())
+            }
+            Self::DiskFull { .. } => {
+                Some("free some space and run it again: it goes on".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Keeps `hornero.lock` true to `hornero.hcl`: resolves what changed and leaves the rest as it is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+};
+
+use hornero_model::ImageName;
+use hornero_spec::{Base, ImageDefinition, Spec};
+
+use crate::{
+    BakeError,
+    archive::{
+        access::Access,
+        control,
+        packages::{self, Stanza},
+        repository::Suite,
+        resolve::{self, Request},
+        sources_list::ArchiveRequest,
+        universe::{Candidate, Universe},
+    },
+    deb,
+    lock::{Lock, LockedImage, LockedPackage},
+    progress::{Event, Progress},
+};
+
+/// Packages that a base has wherever its archive has them: `/usr` is merged from the start, so the package that
+/// says so stands in for the one that would convert it.
+const TAKEN_IF_AVAILABLE: [&str; 1] = ["usr-is-merged"];
+
+/// What may happen to the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockMode {
+    /// It must fit as it is.
+    Frozen,
+    /// What changed is resolved; everything else keeps its version.
+    Keep,
+    /// Everything is resolved afresh.
+    Update,
+}
+
+/// Debian's name for this machine's architecture.
+pub fn architecture() -> Result<&'static str, BakeError> {
+    match std::env::consts::ARCH {
+        "x86_64" => Ok("amd64"),
+        "aarch64" => Ok("arm64"),
+        "x86" => Ok("i386"),
+        "arm" => Ok("armhf"),
+        "riscv64" => Ok("riscv64"),
+        "powerpc64" if cfg!(target_endian = "little") => Ok("ppc64el"),
+        "s390x" => Ok("s390x"),
+        "loongarch64" => Ok("loong64"),
+        other => Err(BakeError::Architecture(other)),
+    }
+}
+
+/// The images of `names` and everything they are made from, ancestors first.
+pub(crate) fn with_ancestors<'s>(
+    spec: &'s Spec,
+    names: &[ImageName],
+) -> Result<Vec<&'s ImageDefinition>, BakeError> {
+    let mut order: Vec<&ImageDefinition> = Vec::new();
+    for name in names {
+        let mut line = Vec::new();
+        let mut at = Some(name);
+        while let Some(name) = at {
+            let image =
+                spec.images.get(name).ok_or_else(|| BakeError::NoImage(name.to_string()))?;
+            line.push(image);
+            at = match &image.base {
+                Base::Image(parent) => Some(parent),
+                Base::Debian { .. } => None,
+            };
+        }
+        for image in line.into_iter().rev() {
+            if !order.iter().any(|known| known.name == image.name) {
+                order.push(image);
+            }
+        }
+    }
+    Ok(order)
+}
+
+/// The archive that an image's packages come from: that of the Debian base at its root.
+pub(crate) fn archive_request(spec: &Spec, image: &ImageDefinition, dir: &Path) -> ArchiveRequest {
+    let mut image = image;
+    loop {
+        match &image.base {
+            Base::Debian { suite, mirror, keyring } => {
+                return ArchiveRequest {
+                    suite: suite.clone(),
+                    mirror: mirror.clone(),
+                    keyring: keyring.as_ref().map(|keyring| dir.join(keyring)),
+                };
+            }
+            Base::Image(parent) => image = &spec.images[parent],
+        }
+    }
+}
+
+/// The lock that fits these images (ancestors first), made from the old one as `mode` allows.
+pub(crate) fn bring_up_to_date(
+    spec: &Spec,
+    images: &[&ImageDefinition],
+    dir: &Path,
+    old: Option<&Lock>,
+    mode: LockMode,
+    access: &Access<'_>,
+    progress: &dyn Progress,
+) -> Result<Lock, BakeError> {
+    let architecture = architecture()?;
+    let mut lock = old.cloned().unwrap_or_default();
+    lock.images.retain(|name, _| spec.images.contains_key(name));
+    let mut loaded: BTreeMap<String, Vec<Suite>> = BTreeMap::new();
+    let mut changed: BTreeSet<&ImageName> = BTreeSet::new();
+    for image in images {
+        let parent = match &image.base {
+            Base::Image(parent) => Some(parent),
+            Base::Debian { .. } => None,
+        };
+        if parent.is_some() && image.packages.is_empty() {
+            lock.images.remove(&image.name);
+            continue;
+        }
+        let request = archive_request(spec, image, dir);
+        let known = lock.images.get(&image.name);
+        let parent_changed = ancestors(spec, image).iter().any(|name| changed.contains(name));
+        let reason = misfit(known, image, parent, &request, architecture).or_else(|| {
+            parent_changed.then(|| "the image it is made from has other packages now".to_owned())
+        });
+        let Some(reason) = reason
+            .or_else(|| (mode == LockMode::Update).then(|| "it is resolved afresh".to_owned()))
+        else {
+            continue;
+        };
+        if mode == LockMode::Frozen {
+            return Err(BakeError::LockOutdated { image: image.name.clone(), reason });
+        }
+        let key = format!("{request:?}");
+        if !loaded.contains_key(&key) {
+            loaded.insert(key.clone(), access.load(&request, architecture)?);
+        }
+        let keep = if mode == LockMode::Update { None } else { known };
+        let inherited: Vec<&LockedPackage> = ancestors(spec, image)
+            .into_iter()
+            .filter_map(|name| lock.images.get(name))
+            .flat_map(|locked| &locked.packages)
+            .collect();
+        let resolving =
+            Resolving { image, suites: &loaded[&key], keep, inherited, architecture, access };
+        let locked = LockedImage {
+            suite: request.suite.clone(),
+            architecture: architecture.to_owned(),
+            from: parent.cloned(),
+            requested: sorted(&image.packages),
+            archives: loaded[&key].iter().map(|suite| suite.state.clone()).collect(),
+            packages: resolving.run()?,
+        };
+        progress
+            .event(Event::Resolved { image: image.name.clone(), packages: locked.packages.len() });
+        if known.is_none_or(|known| known.packages != locked.packages) {
+            changed.insert(&image.name);
+        }
+        lock.images.insert(image.name.clone(), locked);
+    }
+    Ok(lock)
+}
+
+fn ancestors<'s>(spec: &'s Spec, image: &'s ImageDefinition) -> Vec<&'s ImageName> {
+    let mut names = Vec::new();
+    let mut image = image;
+    while let Base::Image(parent) = &image.base {
+        names.push(parent);
+        image = &spec.images[parent];
+    }
+    names
+}
+
+fn sorted(packages: &[String]) -> Vec<String> {
+    let mut packages = packages.to_vec();
+    packages.sort();
+    packages.dedup();
+    packages
+}
+
+/// Why a lock entry does not fit its image; None when it does.
+fn misfit(
+    known: Option<&LockedImage>,
+    image: &ImageDefinition,
+    parent: Option<&ImageName>,
+    request: &ArchiveRequest,
+    architecture: &str,
+) -> Option<String> {
+    let Some(known) = known else { return Some("it has no entry there".to_owned()) };
+    if known.architecture != architecture {
+        return Some(format!(
+            "it is for architecture `{}`, this machine is `{architecture}`",
+            known.architecture
+        ));
+    }
+    if known.suite != request.suite {
+        return Some(format!("its suite was `{}`, is now `{}`", known.suite, request.suite));
+    }
+    if known.from.as_ref() != parent {
+        return Some("it is made from another image now".to_owned());
+    }
+    let wanted = sorted(&image.packages);
+    if known.requested != wanted {
+        return Some(format!(
+            "its packages were [{}], are now [{}]",
+            known.requested.join(", "),
+            wanted.join(", ")
+        ));
+    }
+    None
+}
+
+struct Resolving<'r> {
+    image: &'r ImageDefinition,
+    suites: &'r [Suite],
+    keep: Option<&'r LockedImage>,
+    inherited: Vec<&'r LockedPackage>,
+    architecture: &'r str,
+    access: &'r Access<'r>,
+}
+
+impl Resolving<'_> {
+    fn run(&self) -> Result<Vec<LockedPackage>, BakeError> {
+        let mut listed = Vec::new();
+        for (number, suite) in self.suites.iter().enumerate() {
+            for index in &suite.indexes {
+                let stanzas = packages::parse_index(index, self.architecture).map_err(|error| {
+                    BakeError::Index {
+                        archive: format!("{} {}", suite.state.uri, suite.state.suite),
+                        reason: error.to_string(),
+                    }
+                })?;
+                listed.extend(
+                    stanzas.into_iter().map(|stanza| Candidate { stanza, suite: Some(number) }),
+                );
+            }
+        }
+        let kept: &[LockedPackage] = self.keep.map_or(&[], |keep| &keep.packages);
+        let mut pinned: HashMap<String, String> = kept
+            .iter()
+            .chain(self.inherited.iter().copied())
+            .map(|package| (package.name.clone(), package.version.clone()))
+            .collect();
+        for wanted in &self.image.packages {
+            if let Some((name, version)) = wanted.split_once('=') {
+                pinned.insert(name.to_owned(), version.to_owned());
+            }
+        }
+        // Versions that the archive has dropped can still be kept when their files are in the cache.
+        let listed_versions: BTreeSet<(&str, &str)> =
+            listed.iter().map(|one| (one.stanza.name, one.stanza.version)).collect();
+        let dropped: Vec<&LockedPackage> = kept
+            .iter()
+            .chain(self.inherited.iter().copied())
+            .filter(|one| !listed_versions.contains(&(one.name.as_str(), one.version.as_str())))
+            .collect();
+        let controls: Vec<String> = dropped
+            .iter()
+            .map(|package| {
+                let bytes = self.access.cache().verified(&package.digest()).ok().flatten();
+                bytes.and_then(|bytes| deb::read_control(&bytes).ok()).unwrap_or_else(|| {
+                    format!("Package: {}\nVersion: {}\n", package.name, package.version)
+                })
+            })
+            .collect();
+        let mut fixed = Vec::new();
+        for (package, text) in dropped.iter().zip(&controls) {
+            let Ok(paragraph) = control::parse_paragraph(text) else { continue };
+            let stanza = packages::from_control(&paragraph);
+            if self.inherited.iter().any(|one| one.name == package.name) {
+                fixed.push(stanza);
+            } else if !stanza.architecture.is_empty() {
+                let stanza = Stanza {
+                    path: &package.path,
+                    size: package.size,
+                    sha256: &package.sha256,
+                    ..stanza
+                };
+                listed.push(Candidate { stanza, suite: None });
+            }
+        }
+        let universe = Universe::new(listed, &pinned, &fixed);
+        let installed: BTreeSet<String> =
+            self.inherited.iter().map(|package| package.name.clone()).collect();
+        let is_base = matches!(self.image.base, Base::Debian { .. });
+        let request = Request {
+            packages: &self.image.packages,
+            with_essential: is_base,
+            if_available: if is_base { &TAKEN_IF_AVAILABLE } else { &[] },
+            installed: &installed,
+            architecture: self.architecture,
+        };
+        let chosen = resolve::resolve(&universe, &request).map_err(|problem| {
+            BakeError::Unsatisfiable { image: self.image.name.clone(), problem: Box::new(problem) }
+        })?;
+        Ok(chosen.into_iter().map(|id| self.locked(universe.get(id), kept)).collect())
+    }
+
+    fn locked(&self, candidate: &Candidate<'_>, kept: &[LockedPackage]) -> LockedPackage {
+        let stanza = &candidate.stanza;
+        let suite = match candidate.suite {
+            Some(number) => self.suites[number].state.suite.clone(),
+            None => kept
+                .iter()
+                .find(|package| package.name == stanza.name)
+                .map_or_else(String::new, |package| package.suite.clone()),
+        };
+        LockedPackage {
+            name: stanza.name.to_owned(),
+            version: stanza.version.to_owned(),
+            architecture: stanza.architecture.to_owned(),
+            suite,
+            path: stanza.path.to_owned(),
+            size: stanza.size,
+            sha256: stanza.sha256.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What a bake tells while it works; rendering is the caller's.
+
+use hornero_model::ImageName;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An archive's signed index is being read.
+    ReadingArchive {
+        /// Its address and suite, for people.
+        archive: String,
+    },
+    /// Packages were resolved.
+    Resolved {
+        /// The image.
+        image: ImageName,
+        /// How many packages it has of its own.
+        packages: usize,
+    },
+    /// A fetch begins.
+    FetchStarted {
+        /// How many packages are missing from the cache.
+        packages: usize,
+        /// Their size in bytes.
+        bytes: u64,
+    },
+    /// Bytes of packages arrived since the last such event.
+    Fetched {
+        /// How many.
+        bytes: u64,
+    },
+    /// A package is complete and verified.
+    PackageFetched {
+        /// Its name.
+        package: String,
+    },
+    /// An attempt failed and will be repeated.
+    Retrying {
+        /// What was fetched.
+        what: String,
+        /// Why it failed.
+        reason: String,
+    },
+    /// Unpacking begins.
+    UnpackStarted {
+        /// How many packages are not in the store yet.
+        packages: usize,
+    },
+    /// A package is in the store.
+    Unpacked {
+        /// Its name.
+        package: String,
+    },
+    /// A step of an image begins to run.
+    StepStarted {
+        /// The image.
+        image: ImageName,
+        /// The step, for people.
+        step: String,
+    },
+    /// A line that a step wrote.
+    Output {
+        /// The image.
+        image: ImageName,
+        /// The line, shortened where very long.
+        line: String,
+    },
+    /// A step is done or was found in the cache.
+    StepFinished {
+        /// The image.
+        image: ImageName,
+        /// The step, for people.
+        step: String,
+        /// Whether its result came from the cache.
+        cached: bool,
+        /// Why it ran, where it did.
+        why: String,
+        /// How long it took.
+        milliseconds: u64,
+    },
+}
+
+/// Takes events from any thread; must return at once.
+pub trait Progress: Send + Sync {
+    /// Takes one event.
+    fn event(&self, event: Event);
+}
+
+/// Drops every event.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _: Event) {}
+}
