@@ -52,7 +52,8 @@ pub enum SourceKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopySource {
     /// Path relative to the directory of `hornero.hcl`: no `.`, no `..`, no doubled or trailing `/`; `.` alone is
-    /// the directory itself. It may lead through symlinks that stay in the directory.
+    /// the directory itself. Symlinks on the way, its own last component included, are resolved already: whoever
+    /// opens it need follow none. Symlinks inside a copied directory are copied as symlinks.
     pub from: String,
     /// Whether `from` is a file or a directory.
     pub kind: SourceKind,

@@ -5,11 +5,29 @@
 
 pub mod defaults;
 mod error;
+mod evaluate;
+mod format;
+mod function;
 mod image;
+mod library;
 pub mod limits;
 mod order;
+mod parse;
+mod path;
+mod read_check;
+mod read_image;
+mod read_route;
+mod read_service;
+mod resolve;
+mod section;
 mod service;
 mod sources;
+mod suggest;
+mod template;
+mod traverse;
+mod units;
+mod value;
+mod variable;
 
 use std::collections::BTreeMap;
 
@@ -18,8 +36,10 @@ use hornero_model::{ImageName, ServiceName, VolumeName};
 pub use error::{ErrorCode, Errors, Place, SpecError};
 pub use image::{Base, CopyOwner, CopySource, ImageDefinition, SourceKind};
 pub use order::Order;
+pub use parse::parse;
 pub use service::{Mount, ServiceDefinition, VolumeDefinition};
 pub use sources::{AtPath, Sources};
+pub use variable::{VariableArgumentError, Variables};
 
 /// The name of the file that describes images and services.
 pub const FILE_NAME: &str = "hornero.hcl";

@@ -1,11 +1,11 @@
 //! How large what `hornero.hcl` says may be, each with its reason.
+//!
+//! Depth is limited by the parser of HCL itself: 64 nested blocks, brackets and templates, 128 chained operators.
 
 use hornero_model::Millis;
 
 /// Bytes of the file: a thousand services fit in a tenth of it.
 pub const FILE_BYTES: usize = 1 << 20;
-/// Nested brackets, blocks and templates: the parser recurses, and nobody reads more than a few.
-pub const NESTING: usize = 32;
 /// Errors that are shown: past that, the first ones explain the rest.
 pub const ERRORS: usize = 50;
 /// Steps of evaluating all expressions: ends nested `for` expressions that would run for hours.

@@ -1,0 +1,255 @@
+//! The way in: bytes to a [`Spec`], or every mistake in them.
+
+use std::collections::BTreeMap;
+
+use hcl_edit::{
+    Span as _,
+    structure::{Block, Body, Structure},
+};
+use hornero_model::{ImageName, NameError, ServiceName, VolumeName};
+
+use crate::{
+    ErrorCode, Errors, Sources, Spec, Variables,
+    error::{Mistake, errors},
+    evaluate::Evaluator,
+    limits, read_image, read_service, resolve,
+    section::{At, header, label, shown},
+    suggest::{did_you_mean, one_of},
+    value::BlockKind,
+    variable,
+};
+
+/// Kinds of blocks at the top of the file.
+const KINDS: [&str; 4] = ["image", "service", "volume", "variable"];
+
+/// Reads a `hornero.hcl`.
+///
+/// `file` is the name that errors show; `sources` looks at what `copy` blocks name.
+///
+/// # Errors
+///
+/// Every mistake that could be found, in the order of their places. A mistake against the grammar of HCL hides all
+/// others.
+pub fn parse(
+    file: &str,
+    bytes: &[u8],
+    variables: &Variables,
+    sources: &dyn Sources,
+) -> Result<Spec, Errors> {
+    let text = match text(bytes) {
+        Ok(text) => text,
+        Err((shown, mistake)) => return Err(failed(file, &shown, vec![mistake])),
+    };
+    let body: Body = match hcl_edit::parser::parse_body(text) {
+        Ok(body) => body,
+        Err(error) => return Err(failed(file, text, vec![grammar(text, &error)])),
+    };
+    let mut cx = Evaluator::default();
+    let spec = read(&mut cx, &body, variables, sources);
+    match errors(file, text, cx.mistakes) {
+        Some(errors) => Err(errors),
+        None => Ok(spec),
+    }
+}
+
+fn failed(file: &str, text: &str, mistakes: Vec<Mistake>) -> Errors {
+    errors(file, text, mistakes).expect("the caller gives at least one mistake")
+}
+
+/// The file as text; else what can be shown of it, and what is wrong.
+fn text(bytes: &[u8]) -> Result<&str, (String, Mistake)> {
+    if bytes.len() > limits::FILE_BYTES {
+        let message = format!(
+            "the file is {} bytes long; at most {} are allowed",
+            bytes.len(),
+            limits::FILE_BYTES
+        );
+        let mistake = Mistake::new(ErrorCode::TooLarge, 0..0, message)
+            .hint("is this the file you meant? Contents belong in files that `copy` names");
+        return Err((String::new(), mistake));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        let message = format!("the file is not UTF-8: byte 0x{:02x} at offset {at}", bytes[at]);
+        let mistake =
+            Mistake::new(ErrorCode::Syntax, at..at + 1, message).hint("save the file as UTF-8");
+        (String::from_utf8_lossy(bytes).into_owned(), mistake)
+    })?;
+    // Some editors on Windows begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim().is_empty() {
+        return Err((text.to_owned(), empty("the file is empty")));
+    }
+    Ok(text)
+}
+
+fn empty(message: &str) -> Mistake {
+    Mistake::new(ErrorCode::Syntax, 0..0, message)
+        .hint("declare at least an image: `image \"base\" { debian = \"bookworm\" }`")
+}
+
+/// A mistake against the grammar, with the hint that its usual cause calls for.
+fn grammar(text: &str, error: &hcl_edit::parser::Error) -> Mistake {
+    let at = error.location().offset().min(text.len());
+    let end = text[at..].chars().next().map_or(at, |letter| at + letter.len_utf8());
+    let message = error.message();
+    if message.contains("redefined attribute") {
+        return redefined(text, at);
+    }
+    if message.contains("at most") {
+        let message = format!("this nests too deep: {message}");
+        return Mistake::new(ErrorCode::TooLarge, at..end, message);
+    }
+    let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    let before = text[line..at].trim_end();
+    let hint = if text[at..].trim().is_empty() {
+        Some("the file ends in the middle: is a `}` or a quote missing?")
+    } else if before.contains('{') && !before.ends_with('{') && !before.contains('}') {
+        Some("a one-line block holds one attribute: put each attribute on a line of its own")
+    } else if text[at..].starts_with('\'') {
+        Some("strings are written in double quotes")
+    } else {
+        None
+    };
+    Mistake::new(ErrorCode::Syntax, at..end, format!("this is not HCL: {message}"))
+        .maybe_hint(hint.map(str::to_owned))
+}
+
+fn redefined(text: &str, at: usize) -> Mistake {
+    let rest = &text[at..];
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '-');
+    let key = &rest[..end.unwrap_or(rest.len())];
+    Mistake::new(
+        ErrorCode::DuplicateName,
+        at..at + key.len(),
+        format!("key `{}` is set twice in one block", shown(key)),
+    )
+    .hint("keep one of the two")
+}
+
+/// Blocks by kind.
+#[derive(Default)]
+struct Blocks<'b> {
+    images: Vec<(ImageName, &'b Block)>,
+    services: Vec<(ServiceName, &'b Block)>,
+    volumes: Vec<(VolumeName, &'b Block)>,
+    variables: Vec<&'b Block>,
+}
+
+fn read(cx: &mut Evaluator, body: &Body, given: &Variables, sources: &dyn Sources) -> Spec {
+    let blocks = collect(cx, body);
+    variable::read(cx, &blocks.variables, given);
+    let images: BTreeMap<_, _> = blocks
+        .images
+        .into_iter()
+        .map(|(name, block)| (name.clone(), read_image::read(cx, block, name, sources)))
+        .collect();
+    let volumes = blocks
+        .volumes
+        .into_iter()
+        .map(|(name, block)| (name.clone(), read_service::read_volume(cx, block, name)))
+        .collect();
+    let services = blocks
+        .services
+        .into_iter()
+        .filter_map(|(name, block)| read_service::read(cx, block, name))
+        .collect();
+    let images = resolve::images(cx, images);
+    let services = resolve::services(cx, services, &images);
+    Spec { images, services, volumes }
+}
+
+/// Sorts blocks by kind and declares their names, so that references may point forward.
+fn collect<'b>(cx: &mut Evaluator, body: &'b Body) -> Blocks<'b> {
+    let mut blocks = Blocks::default();
+    if body.is_empty() {
+        cx.report(empty("the file holds nothing but comments"));
+    }
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for structure in body.iter() {
+        let block = match structure {
+            Structure::Block(block) => block,
+            Structure::Attribute(attribute) => {
+                let key = attribute.key.value().as_str();
+                let hint = if KINDS.contains(&key) {
+                    format!("`{key}` is a block: write `{key} \"NAME\" {{ … }}`")
+                } else {
+                    format!("at the top of the file stand blocks: {}", one_of(KINDS))
+                };
+                cx.report(
+                    Mistake::new(
+                        ErrorCode::UnknownKey,
+                        attribute.key.span().unwrap_or_default(),
+                        format!("key `{}` stands outside of any block", shown(key)),
+                    )
+                    .hint(hint),
+                );
+                continue;
+            }
+        };
+        let kind = block.ident.value().as_str();
+        let count = counts.entry(kind).or_default();
+        *count += 1;
+        if *count > limits::BLOCKS {
+            if *count == limits::BLOCKS + 1 && KINDS.contains(&kind) {
+                let message = format!("there are more than {} `{kind}` blocks", limits::BLOCKS);
+                cx.report(Mistake::new(ErrorCode::TooLarge, header(block), message));
+            }
+            continue;
+        }
+        match kind {
+            "variable" => blocks.variables.push(block),
+            "image" => {
+                blocks
+                    .images
+                    .extend(declare(cx, block, BlockKind::Image, |text| ImageName::new(text)));
+            }
+            "service" => {
+                let declared =
+                    declare(cx, block, BlockKind::Service, |text| ServiceName::new(text));
+                blocks.services.extend(declared);
+            }
+            "volume" => {
+                let declared = declare(cx, block, BlockKind::Volume, |text| VolumeName::new(text));
+                blocks.volumes.extend(declared);
+            }
+            _ => {
+                let hint = did_you_mean(kind, KINDS)
+                    .unwrap_or_else(|| format!("a block is {}", one_of(KINDS)));
+                cx.report(
+                    Mistake::new(
+                        ErrorCode::UnknownBlock,
+                        header(block),
+                        format!("there is no block `{}`", shown(kind)),
+                    )
+                    .hint(hint),
+                );
+            }
+        }
+    }
+    blocks
+}
+
+/// Declares the name of a block; none where it has none, an invalid one, or another's.
+fn declare<'b, N>(
+    cx: &mut Evaluator,
+    block: &'b Block,
+    kind: BlockKind,
+    parse: fn(&str) -> Result<N, NameError>,
+) -> Option<(N, &'b Block)> {
+    let word = kind.word();
+    let name = label(cx, block, word, "site")?;
+    if let Some(first) = cx.declared.get(&kind).and_then(|names| names.get(&*name.value)) {
+        let first = first.clone();
+        let message = format!("there are two {word}s `{}`", shown(&name.value));
+        cx.report(
+            Mistake::new(ErrorCode::DuplicateName, name.span, message)
+                .related(first, "the first is here"),
+        );
+        return None;
+    }
+    // A name that breaks the rule is declared too, so that what refers to it is not wrong as well.
+    cx.declared.entry(kind).or_default().insert(name.value.to_string(), name.span.clone());
+    let parsed = parse(&name.value);
+    read_service::valid(cx, parsed, name).map(|At { value, .. }| (value, block))
+}

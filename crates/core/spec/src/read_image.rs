@@ -1,0 +1,464 @@
+//! Reads `image` blocks.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use hcl_edit::structure::Block;
+use hornero_model::{ImageName, ImageTest, Millis, Scratch, TestCheck};
+
+use crate::{
+    Base, CopyOwner, CopySource, ErrorCode, SourceKind, Sources, defaults,
+    error::Mistake,
+    evaluate::Evaluator,
+    limits, path,
+    read_check::{self, NamedPorts},
+    section::{At, Section, Text, header, label, shown, text, wrong_type},
+    value::{BlockKind, Field, Span, Value},
+};
+
+/// An image before it inherits what its block leaves out.
+#[derive(Debug)]
+pub(crate) struct ImageDraft {
+    pub name: ImageName,
+    pub span: Span,
+    pub base: Base,
+    /// Where `from` stands, for one that is made from another.
+    pub from_span: Option<Span>,
+    pub packages: Vec<String>,
+    pub copies: Vec<CopySource>,
+    pub run: Vec<String>,
+    pub network: bool,
+    pub user: Option<String>,
+    pub command: Option<Vec<String>>,
+    pub workdir: Option<String>,
+    pub env: BTreeMap<String, String>,
+    pub scratch: Vec<Scratch>,
+    pub tests: Vec<ImageTest>,
+}
+
+/// Reads a block whose name was found to be valid. What is wrong in it is reported and left out.
+pub(crate) fn read(
+    cx: &mut Evaluator,
+    block: &Block,
+    name: ImageName,
+    sources: &dyn Sources,
+) -> ImageDraft {
+    let what = format!("image `{name}`");
+    let mut section = Section::of_block(cx, block, what);
+    let (base, from_span) = base(cx, &mut section);
+    let copies = section
+        .take_blocks(cx, "copy", limits::LIST)
+        .into_iter()
+        .filter_map(|block| copy(cx, block, sources))
+        .collect();
+    let tests = tests(cx, &mut section);
+    let draft = ImageDraft {
+        span: header(block),
+        base,
+        from_span,
+        packages: packages(cx, &mut section),
+        copies,
+        run: run(cx, &mut section),
+        network: section.flag(cx, "network").unwrap_or(false),
+        user: section.text(cx, "user").and_then(|user| account(cx, "user", &user)),
+        command: command(cx, &mut section),
+        workdir: section
+            .text(cx, "workdir")
+            .and_then(|path| path::in_image(cx, "`workdir`", &path)),
+        env: env(cx, &mut section),
+        scratch: scratch(cx, &mut section),
+        tests,
+        name,
+    };
+    section.finish(cx);
+    draft
+}
+
+fn base(cx: &mut Evaluator, section: &mut Section<'_>) -> (Base, Option<Span>) {
+    let on_image = section.has("from");
+    let both = on_image && section.has("debian");
+    let neither = !on_image && !section.has("debian");
+    let suite = section.text(cx, "debian");
+    let from = section.reference(cx, "from", BlockKind::Image);
+    let mirror = section.text(cx, "mirror");
+    let keyring = section.text(cx, "keyring");
+    if both {
+        if let (Some(suite), Some(from)) = (&suite, &from) {
+            let message = format!("{} has both `debian` and `from`", section.what);
+            cx.report(
+                Mistake::new(ErrorCode::Conflict, from.span.clone(), message)
+                    .related(suite.span.clone(), "the other is here")
+                    .hint("an image is made on a Debian suite or on another image"),
+            );
+        }
+    }
+    if neither {
+        let hint = "write `debian = \"bookworm\"`, or `from = image.NAME` for one on another image";
+        section.missing(cx, "debian` or `from", hint);
+    }
+    if on_image {
+        for (key, value) in [("mirror", &mirror), ("keyring", &keyring)] {
+            if let Some(value) = value {
+                let message = format!("`{key}` goes with `debian`, not with `from`");
+                cx.report(
+                    Mistake::new(ErrorCode::Conflict, value.span.clone(), message)
+                        .hint("set it in the image that this one is made from"),
+                );
+            }
+        }
+    }
+    let suite = suite.filter(|suite| suite_name(cx, suite));
+    let mirror = mirror.filter(|mirror| mirror_address(cx, mirror));
+    let keyring = keyring.filter(|keyring| keyring_path(cx, keyring));
+    let image = from.as_ref().and_then(|from| ImageName::new(&*from.value).ok());
+    let base = match image {
+        Some(image) => Base::Image(image),
+        None => Base::Debian {
+            suite: suite.map(|suite| suite.value.to_string()).unwrap_or_default(),
+            mirror: mirror.map(|mirror| mirror.value.to_string()),
+            keyring: keyring.map(|keyring| keyring.value.to_string()),
+        },
+    };
+    (base, from.map(|from| from.span))
+}
+
+fn suite_name(cx: &mut Evaluator, suite: &Text) -> bool {
+    let fine = !suite.value.is_empty()
+        && suite.value.len() <= 64
+        && suite.value.starts_with(|letter: char| letter.is_ascii_lowercase())
+        && suite.value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !fine {
+        invalid(cx, suite, "a Debian suite", "write its name, such as `bookworm`");
+    }
+    fine
+}
+
+fn mirror_address(cx: &mut Evaluator, mirror: &Text) -> bool {
+    let rest = ["http://", "https://", "file:///"]
+        .iter()
+        .find_map(|scheme| mirror.value.strip_prefix(scheme));
+    let fine = rest.is_some_and(|rest| {
+        !rest.is_empty() && mirror.value.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    if !fine {
+        invalid(
+            cx,
+            mirror,
+            "the address of a mirror",
+            "write `http://HOST/PATH`, `https://HOST/PATH` or `file:///PATH`",
+        );
+    }
+    fine
+}
+
+fn keyring_path(cx: &mut Evaluator, keyring: &Text) -> bool {
+    let outside = keyring.value.split('/').any(|part| part == "..");
+    if outside {
+        let message = format!("`keyring` must not contain `..`: `{}`", shown(&keyring.value));
+        cx.report(
+            Mistake::new(ErrorCode::PathEscapes, keyring.span.clone(), message)
+                .hint("write an absolute path, or one relative to the directory of `hornero.hcl`"),
+        );
+    } else if keyring.value.is_empty() {
+        invalid(cx, keyring, "a path", "write the path of a keyring file");
+        return false;
+    }
+    !outside
+}
+
+fn invalid(cx: &mut Evaluator, text: &Text, what: &str, hint: &str) {
+    let message = format!("`{}` is not {what}", shown(&text.value));
+    cx.report(Mistake::new(ErrorCode::InvalidValue, text.span.clone(), message).hint(hint));
+}
+
+fn packages(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<String> {
+    let mut packages: Vec<String> = Vec::new();
+    for package in section.texts(cx, "packages").unwrap_or_default() {
+        // Debian Policy 5.6.1.
+        let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
+        let name = &*package.value;
+        let fine = (2..=200).contains(&name.len())
+            && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && name.bytes().all(letters);
+        if !fine {
+            let hint = if name.contains('=') {
+                "versions are pinned by `hornero.lock`: write the name alone"
+            } else {
+                "lower-case letters, digits, `+`, `-` and `.` make the name of a package"
+            };
+            invalid(cx, &package, "the name of a Debian package", hint);
+        } else if !packages.iter().any(|known| known == name) {
+            packages.push(name.to_owned());
+        }
+    }
+    packages
+}
+
+fn run(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<String> {
+    let mut steps = Vec::new();
+    for step in section.texts(cx, "run").unwrap_or_default() {
+        if step.value.trim().is_empty() {
+            let message = format!("a step in `run` of {} is empty", section.what);
+            cx.report(Mistake::new(ErrorCode::InvalidValue, step.span, message));
+        } else {
+            steps.push(step.value.to_string());
+        }
+    }
+    steps
+}
+
+fn command(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Vec<String>> {
+    let items = section.list(cx, "command", "a list of strings such as `[\"/usr/bin/app\"]`")?;
+    words(cx, &format!("`command` of {}", section.what), &items, &section.span)
+}
+
+fn words(
+    cx: &mut Evaluator,
+    name: &str,
+    items: &[crate::value::Located],
+    span: &Span,
+) -> Option<Vec<String>> {
+    let element = format!("an element of {name}");
+    let words: Vec<Text> = items.iter().filter_map(|item| text(cx, &element, item)).collect();
+    match words.first() {
+        Some(first) if first.value.is_empty() => {
+            let message = format!("the first element of {name} is empty");
+            cx.report(Mistake::new(ErrorCode::InvalidValue, first.span.clone(), message));
+        }
+        None if items.is_empty() => {
+            let message = format!("{name} is empty");
+            cx.report(
+                Mistake::new(ErrorCode::InvalidValue, span.clone(), message)
+                    .hint("its first element is the program"),
+            );
+        }
+        Some(_) | None => {}
+    }
+    Some(words.into_iter().map(|word| word.value.to_string()).collect())
+}
+
+fn account(cx: &mut Evaluator, key: &str, name: &Text) -> Option<String> {
+    let text = &*name.value;
+    let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let fine = if number {
+        // The largest id is -1, which means none.
+        text.parse::<u32>().is_ok_and(|id| id < u32::MAX)
+    } else {
+        text.len() <= 32
+            && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+    };
+    if fine {
+        return Some(text.to_owned());
+    }
+    let hint = if text.contains(':') && key == "user" {
+        "write the user alone: the groups are those of the image's `/etc/group`"
+    } else {
+        "write a name or a number in quotes, such as `www-data` or `1000`"
+    };
+    invalid(cx, name, &format!("a {key}"), hint);
+    None
+}
+
+fn env(cx: &mut Evaluator, section: &mut Section<'_>) -> BTreeMap<String, String> {
+    let Some(value) = section.take("env") else { return BTreeMap::new() };
+    let Value::Map(fields) = &value.value else {
+        let name = format!("`env` of {}", section.what);
+        wrong_type(cx, &name, "an object such as `{ LANG = \"C.UTF-8\" }`", &value);
+        return BTreeMap::new();
+    };
+    fields.iter().filter_map(|(name, field)| variable(cx, name, field)).collect()
+}
+
+/// One environment variable; numbers and bools are written out.
+fn variable(cx: &mut Evaluator, name: &str, field: &Field) -> Option<(String, String)> {
+    let fine = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !fine {
+        let message = format!("`{}` is not the name of an environment variable", shown(name));
+        cx.report(
+            Mistake::new(ErrorCode::InvalidName, field.key_span.clone(), message)
+                .hint("use letters, digits and `_`, not beginning with a digit"),
+        );
+        return None;
+    }
+    let mut value = field.value.clone();
+    if let Value::Number(_) | Value::Bool(_) = value.value {
+        value.value = Value::String(crate::library::text_of(&value.value).unwrap_or_default());
+    }
+    if let Value::Null = value.value {
+        return None;
+    }
+    let text = text(cx, &format!("`env.{}`", shown(name)), &value)?;
+    Some((name.to_owned(), text.value.to_string()))
+}
+
+fn scratch(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<Scratch> {
+    let expected = "a list of paths, or of objects with `path` and `size`";
+    let items = section.list(cx, "scratch", expected).unwrap_or_default();
+    let mut seen: BTreeMap<String, Span> = BTreeMap::new();
+    let mut scratch = Vec::new();
+    for item in items {
+        let (path, size_bytes) = match &item.value {
+            Value::Map(_) => {
+                let what = format!("a scratch directory of {}", section.what);
+                let Some(mut inner) = Section::of_value(cx, &item, what) else { continue };
+                let size = inner.size(cx, "size", 4_096);
+                let path = inner.text(cx, "path");
+                if path.is_none() && !matches!(item.value, Value::Unknown) {
+                    inner.missing(cx, "path", "write `{ path = \"/run\", size = \"64MiB\" }`");
+                }
+                inner.finish(cx);
+                (path, size.unwrap_or(defaults::SCRATCH_BYTES))
+            }
+            Value::String(text) => {
+                let path = At { value: Rc::clone(text), span: item.span.clone() };
+                (Some(path), defaults::SCRATCH_BYTES)
+            }
+            _ => {
+                let name = format!("an element of `scratch` of {}", section.what);
+                wrong_type(cx, &name, "a path or an object", &item);
+                continue;
+            }
+        };
+        let Some(path) = path.and_then(|path| path::in_image(cx, "a scratch directory", &path))
+        else {
+            continue;
+        };
+        if path == "/" {
+            let message = "the root can't be a scratch directory: it is read-only";
+            cx.report(
+                Mistake::new(ErrorCode::InvalidValue, item.span.clone(), message)
+                    .hint("name the directories that the command writes to"),
+            );
+        } else if let Some(first) = seen.get(&path) {
+            let message = format!("scratch directory `{path}` is named twice");
+            cx.report(
+                Mistake::new(ErrorCode::DuplicateName, item.span.clone(), message)
+                    .related(first.clone(), "first named here"),
+            );
+        } else {
+            seen.insert(path.clone(), item.span.clone());
+            scratch.push(Scratch { path, size_bytes });
+        }
+    }
+    scratch.sort();
+    scratch
+}
+
+fn copy(cx: &mut Evaluator, block: &Block, sources: &dyn Sources) -> Option<CopySource> {
+    let from = label(cx, block, "copy", "public/");
+    let shown_from = from.as_ref().map(|from| shown(&from.value)).unwrap_or_default();
+    let mut section = Section::of_block(cx, block, format!("copy `{shown_from}`"));
+    let to = section.text(cx, "to");
+    if to.is_none() && block.body.get_attribute("to").is_none() {
+        section.missing(cx, "to", "write where it goes: `to = \"/srv/site/\"`");
+    }
+    let mode = section.text(cx, "mode").and_then(|mode| file_mode(cx, &mode));
+    let owner = section.text(cx, "owner").and_then(|owner| file_owner(cx, &owner));
+    section.finish(cx);
+    let source = from.and_then(|from| path::source(cx, sources, "the source of a copy", &from));
+    let to = to.and_then(|to| {
+        let normal = path::in_image(cx, "`to` of a copy", &to)?;
+        Some((normal, to))
+    });
+    let (source, (mut target, written)) = (source?, to?);
+    if source.kind == SourceKind::File {
+        if written.value.ends_with('/') {
+            let parent = target.trim_end_matches('/');
+            target = format!("{parent}/{}", source.name);
+        } else if target == "/" {
+            invalid(cx, &written, "a path for a file", "add the name that the file gets");
+        }
+    }
+    Some(CopySource {
+        from: source.path,
+        kind: source.kind,
+        to: target,
+        mode,
+        owner: owner.unwrap_or_default(),
+    })
+}
+
+fn file_mode(cx: &mut Evaluator, mode: &Text) -> Option<u32> {
+    let digits = &*mode.value;
+    let octal =
+        (3..=4).contains(&digits.len()) && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    if octal {
+        return u32::from_str_radix(digits, 8).ok();
+    }
+    invalid(cx, mode, "a file mode", "write three or four octal digits, such as `0644` or `0755`");
+    None
+}
+
+fn file_owner(cx: &mut Evaluator, owner: &Text) -> Option<CopyOwner> {
+    let (user, group) = match owner.value.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (&*owner.value, None),
+    };
+    let part = |text: &str| At { value: Rc::from(text), span: owner.span.clone() };
+    let user = account(cx, "user", &part(user))?;
+    let group = match group {
+        Some(group) => Some(account(cx, "group", &part(group))?),
+        None => None,
+    };
+    Some(CopyOwner { user, group })
+}
+
+fn tests(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<ImageTest> {
+    let mut seen: BTreeMap<Rc<str>, Span> = BTreeMap::new();
+    let mut tests = Vec::new();
+    for block in section.take_blocks(cx, "test", limits::LIST) {
+        let Some(name) = label(cx, block, "test", "serves") else { continue };
+        if let Some(first) = seen.get(&name.value) {
+            let message = format!("{} has two tests `{}`", section.what, shown(&name.value));
+            cx.report(
+                Mistake::new(ErrorCode::DuplicateName, name.span.clone(), message)
+                    .related(first.clone(), "the first is here"),
+            );
+            continue;
+        }
+        seen.insert(Rc::clone(&name.value), name.span.clone());
+        if name.value.is_empty()
+            || name.value.len() > 100
+            || name.value.chars().any(char::is_control)
+        {
+            let message = format!("`{}` is not a name for a test", shown(&name.value));
+            cx.report(
+                Mistake::new(ErrorCode::InvalidName, name.span.clone(), message)
+                    .hint("use 1 to 100 characters"),
+            );
+            continue;
+        }
+        tests.extend(test(cx, block, &name));
+    }
+    tests
+}
+
+fn test(cx: &mut Evaluator, block: &Block, name: &Text) -> Option<ImageTest> {
+    let mut section = Section::of_block(cx, block, format!("test `{}`", shown(&name.value)));
+    let written = ["http", "tcp", "run"]
+        .iter()
+        .filter(|key| section.has(key) || block.body.has_blocks(key))
+        .count();
+    let checks = read_check::take(cx, &mut section, &NamedPorts { ports: &[], allowed: false });
+    let run = section
+        .list(cx, "run", "a list of strings such as `[\"nginx\", \"-t\"]`")
+        .and_then(|items| words(cx, &format!("`run` of {}", section.what), &items, &section.span));
+    let timeout = section.duration(cx, "timeout", Millis(1)).unwrap_or(defaults::TEST_TIMEOUT);
+    match written {
+        0 => section.missing(cx, "http`, `tcp` or `run", "write `http = { port = 8080 }`"),
+        1 => {}
+        _ => cx.report(
+            Mistake::new(
+                ErrorCode::Conflict,
+                section.span.clone(),
+                format!("{} tries more than one thing", section.what),
+            )
+            .hint("a test has one of `http`, `tcp` and `run`"),
+        ),
+    }
+    section.finish(cx);
+    let server = checks.into_iter().next().map(|read| TestCheck::Server(read.check));
+    let check = server.or(run.map(TestCheck::Run))?;
+    Some(ImageTest { name: name.value.to_string(), check, timeout })
+}

@@ -1,0 +1,400 @@
+//! Reads `service` and `volume` blocks.
+
+use std::collections::BTreeMap;
+
+use hcl_edit::structure::Block;
+use hornero_model::{
+    Check, HealthContract, ImageName, Millis, Port, PortName, Protocol, Resources, RolloutPolicy,
+    ServiceKind, ServiceName, Strategy, TcpCheck, VolumeName,
+};
+
+use crate::{
+    ErrorCode, Mount, ServiceDefinition, VolumeDefinition, defaults,
+    error::Mistake,
+    evaluate::Evaluator,
+    limits, path,
+    read_check::{self, NamedPorts},
+    read_route::{self, RouteDraft},
+    section::{At, Section, Text, header, label, reference, shown, wrong_type},
+    suggest::{did_you_mean, one_of},
+    value::{BlockKind, Span, Value, number_text},
+};
+
+/// A service with the places that checks across blocks point at.
+#[derive(Debug)]
+pub(crate) struct ServiceDraft {
+    pub definition: ServiceDefinition,
+    /// Where each route stands; as many as the definition has routes.
+    pub route_spans: Vec<Span>,
+    pub image_span: Span,
+    /// Where each mount stands; as many as the definition has mounts.
+    pub mount_spans: Vec<Span>,
+    pub depends_on_span: Span,
+}
+
+/// A port before its protocol is known.
+#[derive(Debug)]
+pub(crate) struct PortDraft {
+    pub name: PortName,
+    pub container: u16,
+    pub protocol: Option<At<Protocol>>,
+}
+
+/// Reads a block whose name was found to be valid; none where it has no image to run, which is reported.
+pub(crate) fn read(cx: &mut Evaluator, block: &Block, name: ServiceName) -> Option<ServiceDraft> {
+    let mut section = Section::of_block(cx, block, format!("service `{name}`"));
+    let image_written = section.has("image");
+    let image = section.reference(cx, "image", BlockKind::Image);
+    if !image_written {
+        section.missing(cx, "image", "write `image = image.NAME`");
+    }
+    let kind = kind(cx, &mut section);
+    let drafts = ports(cx, &mut section);
+    let named: Vec<(PortName, u16)> =
+        drafts.iter().map(|port| (port.name.clone(), port.container)).collect();
+    let health = health(cx, &mut section, &named);
+    let routes = read_route::read_all(cx, &mut section, &drafts);
+    let ports = settle(cx, drafts, health.as_ref(), &routes);
+    let (routes, route_spans) = read_route::settle(cx, routes, &ports);
+    let mounts = mounts(cx, &mut section, kind);
+    let depends_on_span = section.span.clone();
+    let depends_on = depends_on(cx, &mut section, &name);
+    let instances = section
+        .whole(
+            cx,
+            "instances",
+            1,
+            limits::INSTANCES,
+            "a service runs at least one instance, and a home has addresses for a thousand; to stop a service, \
+             remove its block",
+        )
+        .unwrap_or(defaults::INSTANCES);
+    let (mounts, mount_spans) = mounts.into_iter().unzip();
+    let definition = ServiceDefinition {
+        image: ImageName::new(image.as_ref().map_or("none", |image| &image.value)).ok()?,
+        kind,
+        instances,
+        ports,
+        health,
+        routes,
+        rollout: rollout(cx, &mut section),
+        resources: resources(cx, &mut section),
+        egress: section.flag(cx, "egress").unwrap_or(defaults::EGRESS),
+        depends_on,
+        max_age: section.duration(cx, "max_age", Millis(1_000)),
+        mounts,
+        name,
+    };
+    section.finish(cx);
+    image.map(|image| ServiceDraft {
+        definition,
+        route_spans,
+        image_span: image.span,
+        mount_spans,
+        depends_on_span,
+    })
+}
+
+/// One of some words; anything else is reported.
+pub(crate) fn word<T: Copy>(
+    cx: &mut Evaluator,
+    section: &mut Section<'_>,
+    key: &'static str,
+    words: &[(&'static str, T)],
+) -> Option<At<T>> {
+    let text = section.text(cx, key)?;
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == &*text.value) {
+        return Some(At { value: *value, span: text.span });
+    }
+    let names = || words.iter().map(|(word, _)| *word);
+    let hint = did_you_mean(&text.value, names()).unwrap_or_else(|| {
+        let verb = if words.len() == 1 { "is only" } else { "is" };
+        format!("`{key}` {verb} {}", one_of(names()))
+    });
+    cx.report(
+        Mistake::new(
+            ErrorCode::InvalidValue,
+            text.span,
+            format!("`{key}` of {} can't be `{}`", section.what, shown(&text.value)),
+        )
+        .hint(hint),
+    );
+    None
+}
+
+fn kind(cx: &mut Evaluator, section: &mut Section<'_>) -> ServiceKind {
+    let words = [("stateless", ServiceKind::Stateless), ("stateful", ServiceKind::Stateful)];
+    word(cx, section, "kind", &words).map_or(ServiceKind::Stateless, |kind| kind.value)
+}
+
+/// The words of protocols.
+pub(crate) const PROTOCOLS: [(&str, Protocol); 2] =
+    [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
+
+fn ports(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<PortDraft> {
+    let mut names: BTreeMap<PortName, Span> = BTreeMap::new();
+    let mut numbers: BTreeMap<u16, Span> = BTreeMap::new();
+    let mut ports = Vec::new();
+    for block in section.take_blocks(cx, "port", limits::PORTS) {
+        let name = label(cx, block, "port", "http");
+        let what =
+            name.as_ref().map_or("port".to_owned(), |n| format!("port `{}`", shown(&n.value)));
+        let mut inner = Section::of_block(cx, block, what);
+        let container = inner.take("container");
+        if container.is_none() {
+            inner.missing(
+                cx,
+                "container",
+                "write the port inside the instance: `container = 8080`",
+            );
+        }
+        let container = container.and_then(|value| {
+            let name = format!("`container` of {}", inner.what);
+            read_check::number(cx, &name, &value)
+                .map(|number| At { value: number, span: value.span })
+        });
+        let protocol = word(cx, &mut inner, "protocol", &PROTOCOLS);
+        inner.finish(cx);
+        let Some(name) = name.and_then(|name| valid(cx, PortName::new(&*name.value), name)) else {
+            continue;
+        };
+        if let Some(first) = names.get(&name.value) {
+            let message = format!("{} has two ports `{}`", section.what, name.value);
+            cx.report(
+                Mistake::new(ErrorCode::DuplicateName, name.span, message)
+                    .related(first.clone(), "the first is here"),
+            );
+            continue;
+        }
+        names.insert(name.value.clone(), name.span);
+        let Some(container) = container else { continue };
+        if let Some(first) = numbers.get(&container.value) {
+            let message = format!("{} has port {} twice", section.what, container.value);
+            cx.report(
+                Mistake::new(ErrorCode::PortClash, container.span, message)
+                    .related(first.clone(), "first used here"),
+            );
+            continue;
+        }
+        numbers.insert(container.value, container.span);
+        ports.push(PortDraft { name: name.value, container: container.value, protocol });
+    }
+    ports
+}
+
+/// A name that was parsed, or its rule as a mistake.
+pub(crate) fn valid<T>(
+    cx: &mut Evaluator,
+    parsed: Result<T, hornero_model::NameError>,
+    text: Text,
+) -> Option<At<T>> {
+    match parsed {
+        Ok(value) => Some(At { value, span: text.span }),
+        Err(error) => {
+            let message = format!("`{}` is not a valid {}", shown(&error.text), error.kind);
+            cx.report(Mistake::new(ErrorCode::InvalidName, text.span, message).hint(error.rule));
+            None
+        }
+    }
+}
+
+fn health(
+    cx: &mut Evaluator,
+    section: &mut Section<'_>,
+    ports: &[(PortName, u16)],
+) -> Option<HealthContract> {
+    let contract = |check: Check| HealthContract {
+        check,
+        interval: defaults::HEALTH_INTERVAL,
+        timeout: defaults::HEALTH_TIMEOUT,
+        unhealthy_after: defaults::UNHEALTHY_AFTER,
+        start_timeout: defaults::START_TIMEOUT,
+    };
+    let first = || ports.first().map(|(_, port)| Check::Tcp(TcpCheck { port: *port }));
+    let Some(mut part) = section.part(cx, "health") else { return first().map(contract) };
+    let mut checks = read_check::take(cx, &mut part, &NamedPorts { ports, allowed: true });
+    if checks.len() > 1 {
+        let message = format!("{} has both `http` and `tcp`", part.what);
+        cx.report(
+            Mistake::new(ErrorCode::Conflict, checks[1].port_span.clone(), message)
+                .hint("a service has one health check"),
+        );
+    }
+    let check = if checks.is_empty() { first() } else { Some(checks.swap_remove(0).check) };
+    let mut health = check.map(contract).unwrap_or_else(|| {
+        part.missing(cx, "http` or `tcp", "write `http = { port = 8080, path = \"/\" }`");
+        contract(Check::Tcp(TcpCheck { port: 1 }))
+    });
+    let least = Millis(10);
+    health.interval = part.duration(cx, "interval", least).unwrap_or(health.interval);
+    health.timeout = part.duration(cx, "timeout", least).unwrap_or(health.timeout);
+    health.start_timeout =
+        part.duration(cx, "start_timeout", least).unwrap_or(health.start_timeout);
+    health.unhealthy_after = part
+        .whole(cx, "unhealthy_after", 1, 1_000, "one failure is the least that can count")
+        .unwrap_or(health.unhealthy_after);
+    part.finish(cx);
+    Some(health)
+}
+
+/// Gives every port its protocol, and sorts them.
+fn settle(
+    cx: &mut Evaluator,
+    drafts: Vec<PortDraft>,
+    health: Option<&HealthContract>,
+    routes: &[RouteDraft],
+) -> Vec<Port> {
+    let mut ports: Vec<Port> = drafts
+        .into_iter()
+        .map(|draft| {
+            let asked = health.is_some_and(|health| {
+                matches!(&health.check, Check::Http(check) if check.port == draft.container)
+            });
+            let routed =
+                routes.iter().any(|route| route.port == draft.name && route.speaks_http());
+            let by_name = draft.name.as_str().starts_with("http");
+            let protocol = match draft.protocol {
+                Some(written) => {
+                    if written.value == Protocol::Tcp && routed {
+                        let message =
+                            format!("port `{}` speaks TCP, but a route to it speaks HTTP", draft.name);
+                        cx.report(
+                            Mistake::new(ErrorCode::Conflict, written.span, message).hint(
+                                "write `protocol = \"http\"` here, or `protocol = \"tcp\"` in the route",
+                            ),
+                        );
+                    }
+                    written.value
+                }
+                None if asked || routed || by_name => Protocol::Http,
+                None => Protocol::Tcp,
+            };
+            Port { name: draft.name, container: draft.container, protocol }
+        })
+        .collect();
+    ports.sort_by(|a, b| a.name.cmp(&b.name));
+    ports
+}
+
+fn rollout(cx: &mut Evaluator, section: &mut Section<'_>) -> RolloutPolicy {
+    let mut policy = RolloutPolicy {
+        strategy: Strategy::BlueGreen,
+        drain_timeout: defaults::DRAIN_TIMEOUT,
+        keep_warm: defaults::KEEP_WARM,
+        watch: defaults::WATCH,
+    };
+    let Some(mut part) = section.part(cx, "rollout") else { return policy };
+    word(cx, &mut part, "strategy", &[("blue_green", Strategy::BlueGreen)]);
+    let none = Millis(0);
+    policy.drain_timeout = part.duration(cx, "drain_timeout", none).unwrap_or(policy.drain_timeout);
+    policy.keep_warm = part.duration(cx, "keep_warm", none).unwrap_or(policy.keep_warm);
+    policy.watch = part.duration(cx, "watch", none).unwrap_or(policy.watch);
+    part.finish(cx);
+    policy
+}
+
+fn resources(cx: &mut Evaluator, section: &mut Section<'_>) -> Resources {
+    let mut resources = Resources {
+        memory_bytes: defaults::MEMORY_BYTES,
+        cpu_millis: defaults::CPU_MILLIS,
+        pids: defaults::PIDS,
+    };
+    let Some(mut part) = section.part(cx, "resources") else { return resources };
+    let memory = part.size(cx, "memory", limits::MEMORY_MIN_BYTES);
+    resources.memory_bytes = memory.unwrap_or(resources.memory_bytes);
+    resources.cpu_millis = cpus(cx, &mut part).unwrap_or(resources.cpu_millis);
+    resources.pids = part
+        .whole(cx, "pids", 1, limits::PIDS, "the kernel numbers no more processes than that")
+        .unwrap_or(resources.pids);
+    part.finish(cx);
+    resources
+}
+
+fn cpus(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<u32> {
+    let value = section.take("cpus")?;
+    let name = format!("`cpus` of {}", section.what);
+    let Value::Number(cpus) = value.value else {
+        wrong_type(cx, &name, "a number of cores", &value);
+        return None;
+    };
+    let millis = (cpus * 1_000.0).round();
+    // The kernel gives no share below a hundredth of a core.
+    if (10.0..=f64::from(limits::CPUS) * 1_000.0).contains(&millis) {
+        return Some(millis as u32);
+    }
+    let message =
+        format!("{name} must be from 0.01 to {} cores, not {}", limits::CPUS, number_text(cpus));
+    cx.report(Mistake::new(ErrorCode::OutOfRange, value.span, message));
+    None
+}
+
+fn depends_on(
+    cx: &mut Evaluator,
+    section: &mut Section<'_>,
+    own: &ServiceName,
+) -> Vec<ServiceName> {
+    let name = format!("an element of `depends_on` of {}", section.what);
+    let items = section.list(cx, "depends_on", "a list such as `[service.db]`").unwrap_or_default();
+    let mut services = Vec::new();
+    for item in &items {
+        let Some(to) = reference(cx, &name, item, BlockKind::Service) else { continue };
+        if *to.value == *own.as_str() {
+            let message = format!("service `{own}` depends on itself");
+            cx.report(Mistake::new(ErrorCode::Cycle, to.span, message));
+        } else if let Ok(service) = ServiceName::new(&*to.value) {
+            services.push(service);
+        }
+    }
+    services.sort();
+    services.dedup();
+    services
+}
+
+fn mounts(cx: &mut Evaluator, section: &mut Section<'_>, kind: ServiceKind) -> Vec<(Mount, Span)> {
+    let mut mounts: Vec<(Mount, Span)> = Vec::new();
+    for block in section.take_blocks(cx, "mount", limits::LIST) {
+        let path = label(cx, block, "mount", "/var/lib/data");
+        let span = header(block);
+        let mut inner = Section::of_block(cx, block, "mount".to_owned());
+        let written = inner.has("volume");
+        let volume = inner.reference(cx, "volume", BlockKind::Volume);
+        if !written {
+            inner.missing(cx, "volume", "write `volume = volume.NAME`");
+        }
+        inner.finish(cx);
+        if kind == ServiceKind::Stateless {
+            let message = format!("{} is stateless and can't have volumes", section.what);
+            cx.report(
+                Mistake::new(ErrorCode::Conflict, span.clone(), message)
+                    .hint("set `kind = \"stateful\"`"),
+            );
+        }
+        let Some(path) = path.and_then(|path| path::in_image(cx, "a mount", &path)) else {
+            continue;
+        };
+        if let Some((_, first)) = mounts.iter().find(|(mount, _)| mount.path == path) {
+            let message = format!("{} has two mounts at `{path}`", section.what);
+            cx.report(
+                Mistake::new(ErrorCode::DuplicateName, span.clone(), message)
+                    .related(first.clone(), "the first is here"),
+            );
+        }
+        if let Some(volume) = volume.and_then(|volume| VolumeName::new(&*volume.value).ok()) {
+            mounts.push((Mount { path, volume }, span));
+        }
+    }
+    mounts.sort_by(|a, b| a.0.path.cmp(&b.0.path));
+    mounts
+}
+
+/// Reads a `volume` block whose name was found to be valid.
+pub(crate) fn read_volume(cx: &mut Evaluator, block: &Block, name: VolumeName) -> VolumeDefinition {
+    let mut section = Section::of_block(cx, block, format!("volume `{name}`"));
+    if !section.has("size") {
+        section.missing(cx, "size", "write `size = \"10GiB\"`");
+    }
+    let size_bytes = section.size(cx, "size", 1 << 20).unwrap_or_default();
+    let prevent_destroy = section.flag(cx, "prevent_destroy").unwrap_or(false);
+    section.finish(cx);
+    VolumeDefinition { name, size_bytes, prevent_destroy }
+}

@@ -1,0 +1,253 @@
+//! Checks across blocks: ancestry of images, dependencies of services, routes that clash, volumes with two users.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use hornero_model::{ImageConfig, ImageName, Protocol, Route, Scratch, ServiceName, VolumeName};
+
+use crate::{
+    Base, ErrorCode, ImageDefinition, ServiceDefinition, error::Mistake, evaluate::Evaluator,
+    order, read_image::ImageDraft, read_service::ServiceDraft, value::Span,
+};
+
+/// Reports cycles among images, and gives every image what it inherits.
+pub(crate) fn images(
+    cx: &mut Evaluator,
+    drafts: BTreeMap<ImageName, ImageDraft>,
+) -> BTreeMap<ImageName, ImageDefinition> {
+    let edges: BTreeMap<&ImageName, Vec<&ImageName>> = drafts
+        .iter()
+        .map(|(name, draft)| match &draft.base {
+            Base::Image(base) => (name, vec![base]),
+            Base::Debian { .. } => (name, Vec::new()),
+        })
+        .collect();
+    let cycles = order::cycles(&edges);
+    for cycle in &cycles {
+        let draft = &drafts[cycle[0]];
+        let span = draft.from_span.clone().unwrap_or_else(|| draft.span.clone());
+        let message = match cycle.as_slice() {
+            [only] => format!("image `{only}` is made from itself"),
+            _ => format!("image `{}` is its own ancestor: {}", cycle[0], chain(cycle, "image")),
+        };
+        cx.report(
+            Mistake::new(ErrorCode::Cycle, span, message)
+                .hint("one of them must be made on a Debian suite"),
+        );
+    }
+    if !cycles.is_empty() {
+        return BTreeMap::new();
+    }
+    inherit(drafts)
+}
+
+fn chain<T: std::fmt::Display>(cycle: &[&T], kind: &str) -> String {
+    let names: Vec<String> =
+        cycle.iter().chain(&cycle[..1]).map(|name| format!("`{kind}.{name}`")).collect();
+    names.join(" → ")
+}
+
+/// Fills what blocks leave out from the images they are made from; there is no cycle among them.
+fn inherit(mut drafts: BTreeMap<ImageName, ImageDraft>) -> BTreeMap<ImageName, ImageDefinition> {
+    let mut done: BTreeMap<ImageName, ImageDefinition> = BTreeMap::new();
+    while !drafts.is_empty() {
+        let ready: Vec<ImageName> = drafts
+            .values()
+            .filter(|draft| match &draft.base {
+                // A base that could not be read has been reported: there is nothing to inherit.
+                Base::Image(base) => !drafts.contains_key(base),
+                Base::Debian { .. } => true,
+            })
+            .map(|draft| draft.name.clone())
+            .collect();
+        for name in ready {
+            let Some(draft) = drafts.remove(&name) else { continue };
+            let base = match &draft.base {
+                Base::Image(base) => done.get(base).map(|base| base.config.clone()),
+                Base::Debian { .. } => None,
+            };
+            done.insert(name, complete(draft, base.unwrap_or_default()));
+        }
+    }
+    done
+}
+
+fn complete(draft: ImageDraft, base: ImageConfig) -> ImageDefinition {
+    let mut env = base.env;
+    env.extend(draft.env);
+    let mut scratch: BTreeMap<String, u64> =
+        base.scratch.into_iter().map(|scratch| (scratch.path, scratch.size_bytes)).collect();
+    scratch.extend(draft.scratch.into_iter().map(|scratch| (scratch.path, scratch.size_bytes)));
+    ImageDefinition {
+        config: ImageConfig {
+            user: draft.user.unwrap_or(base.user),
+            command: draft.command.unwrap_or(base.command),
+            env,
+            workdir: draft.workdir.unwrap_or(base.workdir),
+            scratch: scratch
+                .into_iter()
+                .map(|(path, size_bytes)| Scratch { path, size_bytes })
+                .collect(),
+            tests: draft.tests,
+        },
+        name: draft.name,
+        base: draft.base,
+        packages: draft.packages,
+        copies: draft.copies,
+        run: draft.run,
+        network: draft.network,
+    }
+}
+
+/// Checks services against each other and their images.
+pub(crate) fn services(
+    cx: &mut Evaluator,
+    drafts: Vec<ServiceDraft>,
+    images: &BTreeMap<ImageName, ImageDefinition>,
+) -> BTreeMap<ServiceName, ServiceDefinition> {
+    for draft in &drafts {
+        let Some(image) = images.get(&draft.definition.image) else { continue };
+        if image.config.command.is_empty() {
+            let message = format!(
+                "service `{}` can't run image `{}`, which has no command",
+                draft.definition.name, image.name
+            );
+            cx.report(
+                Mistake::new(ErrorCode::MissingKey, draft.image_span.clone(), message)
+                    .hint("set `command` in the image, or in the one it is made from"),
+            );
+        }
+        scratch_under_mounts(cx, draft, image);
+    }
+    dependencies(cx, &drafts);
+    route_clashes(cx, &drafts);
+    volumes(cx, &drafts);
+    drafts.into_iter().map(|draft| (draft.definition.name.clone(), draft.definition)).collect()
+}
+
+fn scratch_under_mounts(cx: &mut Evaluator, draft: &ServiceDraft, image: &ImageDefinition) {
+    for (mount, span) in draft.definition.mounts.iter().zip(&draft.mount_spans) {
+        if image.config.scratch.iter().any(|scratch| scratch.path == mount.path) {
+            let message = format!("`{}` is both a mount and scratch of the image", mount.path);
+            cx.report(
+                Mistake::new(ErrorCode::Conflict, span.clone(), message)
+                    .hint("take it out of `scratch`: what is scratch is lost with the instance"),
+            );
+        }
+    }
+}
+
+fn dependencies(cx: &mut Evaluator, drafts: &[ServiceDraft]) {
+    let edges: BTreeMap<&ServiceName, Vec<&ServiceName>> = drafts
+        .iter()
+        .map(|draft| (&draft.definition.name, draft.definition.depends_on.iter().collect()))
+        .collect();
+    for cycle in order::cycles(&edges) {
+        let first = drafts.iter().find(|draft| draft.definition.name == *cycle[0]);
+        let span = first.map(|draft| draft.depends_on_span.clone()).unwrap_or_default();
+        let message =
+            format!("service `{}` depends on itself: {}", cycle[0], chain(&cycle, "service"));
+        cx.report(Mistake::new(ErrorCode::Cycle, span, message).hint(
+            "services that call each other need no `depends_on`: it only orders their start",
+        ));
+    }
+}
+
+/// A route of some service.
+struct Placed<'a> {
+    service: &'a ServiceName,
+    route: &'a Route,
+    span: &'a Span,
+}
+
+fn route_clashes(cx: &mut Evaluator, drafts: &[ServiceDraft]) {
+    let mut by_port: BTreeMap<u16, Vec<Placed<'_>>> = BTreeMap::new();
+    for draft in drafts {
+        for (route, span) in draft.definition.routes.iter().zip(&draft.route_spans) {
+            let placed = Placed { service: &draft.definition.name, route, span };
+            by_port.entry(route.listen).or_default().push(placed);
+        }
+    }
+    for routes in by_port.values_mut() {
+        routes.sort_by_key(|placed| placed.span.start);
+        for (index, later) in routes.iter().enumerate() {
+            // Only the first clash of each route: the rest follow from it.
+            let clash = routes[..index]
+                .iter()
+                .find_map(|earlier| clash(earlier.route, later.route).map(|why| (earlier, why)));
+            if let Some((earlier, why)) = clash {
+                let message = format!(
+                    "the routes of `{}` and `{}` on port {} clash: {why}",
+                    earlier.service, later.service, later.route.listen
+                );
+                cx.report(
+                    Mistake::new(ErrorCode::PortClash, later.span.clone(), message)
+                        .related(earlier.span.clone(), "the other route")
+                        .hint(
+                            "give one of them another `listen`, or HTTP routes a different `host` or `path_prefix`",
+                        ),
+                );
+            }
+        }
+    }
+}
+
+/// Why two routes on one port can't both be.
+fn clash(a: &Route, b: &Route) -> Option<&'static str> {
+    if a.address != b.address {
+        let overlap = covers(a.address, b.address) || covers(b.address, a.address);
+        return overlap.then_some("one listens on every address, the other on one of them");
+    }
+    if a.protocol != b.protocol {
+        return Some("one speaks HTTP, the other TCP");
+    }
+    if a.protocol == Protocol::Tcp {
+        return Some("a TCP port has one route");
+    }
+    if a.tls != b.tls {
+        return Some("they differ in `tls`");
+    }
+    // A prefix of `/` is every path.
+    let prefix = |route: &Route| {
+        let path = route.path_prefix.as_deref().unwrap_or("/").trim_end_matches('/');
+        path.to_owned()
+    };
+    (a.host == b.host && prefix(a) == prefix(b)).then_some("both take the same requests")
+}
+
+/// Whether listening on `a` takes up `b` as well.
+fn covers(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
+    match (a, b) {
+        (None, _) => true,
+        // An IPv6 socket on every address takes up those of IPv4 too.
+        (Some(IpAddr::V6(a)), _) => a.is_unspecified(),
+        (Some(IpAddr::V4(a)), Some(IpAddr::V4(_))) => a.is_unspecified(),
+        (Some(IpAddr::V4(_)), _) => false,
+    }
+}
+
+fn volumes(cx: &mut Evaluator, drafts: &[ServiceDraft]) {
+    let mut users: BTreeMap<&VolumeName, &Span> = BTreeMap::new();
+    for draft in drafts {
+        let definition = &draft.definition;
+        if let (Some(span), true) = (draft.mount_spans.first(), definition.instances > 1) {
+            let message = format!(
+                "service `{}` has a volume and {} instances, but a volume has one writer",
+                definition.name, definition.instances
+            );
+            cx.report(
+                Mistake::new(ErrorCode::Conflict, span.clone(), message)
+                    .hint("set `instances = 1`"),
+            );
+        }
+        for (mount, span) in definition.mounts.iter().zip(&draft.mount_spans) {
+            if let Some(first) = users.insert(&mount.volume, span) {
+                let message = format!("volume `{}` is mounted twice", mount.volume);
+                cx.report(
+                    Mistake::new(ErrorCode::Conflict, span.clone(), message)
+                        .related(first.clone(), "first mounted here")
+                        .hint("a volume has one writer: declare a second one"),
+                );
+            }
+        }
+    }
+}
