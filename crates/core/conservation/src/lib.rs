@@ -1,1 +1,125 @@
 //! The independent watchdog that refuses effects which would break an invariant.
+//!
+//! It sees only what was observed and the effect about to be performed. It shares no code with what plans and rolls
+//! out, so that one mistake there does not fool both.
+
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hornero_model::{EdgeStatus, InstanceId, ReleaseNumber, RouteTable, ServiceName};
+
+/// Instances an hour that Hornero may make of one service without being asked. A service that fails every minute for
+/// an hour stays below it; a loop that has lost its backoff does not.
+pub const UNREQUESTED_AN_HOUR: u32 = 60;
+/// Instances an hour of one service in all: a rollout of three instances every second is a runaway client.
+pub const INSTANCES_AN_HOUR: u32 = 10_000;
+
+/// What was observed.
+#[derive(Debug, Clone, Default)]
+pub struct Facts<'a> {
+    /// The edge's last status; none while it can't be reached.
+    pub edge: Option<&'a EdgeStatus>,
+    /// The table that the edge confirmed; none while that is not known.
+    pub in_force: Option<&'a RouteTable>,
+    /// Every instance that the engine has or may have.
+    pub engine: BTreeMap<InstanceId, Seen>,
+    /// Releases that the ledger says are proven, or whose image it says passed its tests, or declares none.
+    pub fit: BTreeMap<(ServiceName, ReleaseNumber), Fitness>,
+    /// The release of each service that the ledger last confirmed to serve.
+    pub serving: BTreeMap<ServiceName, ReleaseNumber>,
+    /// Services that somebody asked to take down.
+    pub going_down: BTreeSet<ServiceName>,
+    /// Instances made in the last hour.
+    pub made_last_hour: BTreeMap<ServiceName, Made>,
+}
+
+/// An instance as the engine has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its service.
+    pub service: ServiceName,
+    /// Its release.
+    pub release: ReleaseNumber,
+    /// Whether its command runs.
+    pub running: bool,
+}
+
+/// What speaks for a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fitness {
+    /// Its image's tests passed; it may serve when all of it is healthy.
+    Tested,
+    /// It served healthy before; one healthy instance is enough to go back to it.
+    Proven,
+}
+
+/// How many instances were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Made {
+    /// In all.
+    pub all: u32,
+    /// Without being asked.
+    pub unrequested: u32,
+}
+
+/// The effect about to be performed.
+#[derive(Debug, Clone, Copy)]
+pub enum EffectFacts<'a> {
+    /// An instance would be started.
+    Start {
+        /// Its service.
+        service: &'a ServiceName,
+    },
+    /// An instance would be stopped.
+    Stop {
+        /// The instance.
+        instance: &'a InstanceId,
+    },
+    /// What is left of an instance would be removed.
+    Remove {
+        /// The instance.
+        instance: &'a InstanceId,
+    },
+    /// A route table would be put in force.
+    Apply {
+        /// The table.
+        table: &'a RouteTable,
+    },
+    /// The requests in flight on a release would be cut off.
+    Cut {
+        /// The service.
+        service: &'a ServiceName,
+        /// Its release.
+        release: ReleaseNumber,
+    },
+}
+
+/// Why an effect must not be performed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{invariant}` forbids it: {reason}")]
+pub struct Refusal {
+    /// The invariant, as the documents name it.
+    pub invariant: &'static str,
+    /// The facts that say so.
+    pub reason: String,
+}
+
+/// Whether an effect may be performed in the face of the facts.
+pub fn check(facts: &Facts<'_>, effect: EffectFacts<'_>) -> Result<(), Refusal> {
+    match effect {
+        EffectFacts::Start { service } => rules::bounded_churn(facts, service),
+        EffectFacts::Stop { instance } | EffectFacts::Remove { instance } => {
+            rules::not_routed(facts, instance)?;
+            rules::last_running(facts, instance)
+        }
+        EffectFacts::Apply { table } => {
+            rules::never_unproven(facts, table)?;
+            rules::last_healthy(facts, table)
+        }
+        EffectFacts::Cut { service, release } => rules::not_active(facts, service, release),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! The loop: take in an observation, decide, persist, check, perform.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hornero_model::{
+    Event, EventBody, InstanceId, Millis, NewEvent, Receipt, RolloutId, Timestamp,
+};
+use hornero_rollout::{EffectKey, Facts, Phase, Record, Rollout, World, WorldError, step, wake};
+
+use crate::{
+    LedgerFailed, Observation, Ports, Progress,
+    dispatch::{Pending, Refused},
+    jobs::Job,
+};
+
+/// Steps that may follow one another without a new observation. Every phase of every service is far below it; more is
+/// a machine that runs in circles.
+const STEPS: usize = 10_000;
+
+/// The production loop. One at a time owns a home.
+#[derive(Debug)]
+pub struct Driver {
+    pub(crate) world: World,
+    pub(crate) facts: Facts,
+    pub(crate) generation: u64,
+    pub(crate) last_effect: u64,
+    pub(crate) pending: BTreeMap<EffectKey, Pending>,
+    pub(crate) refused: BTreeSet<Refused>,
+    pub(crate) jobs: Vec<Job>,
+    /// Rollouts that ended, for the jobs that wait for them.
+    pub(crate) ended: BTreeMap<RolloutId, (Rollout, Option<Receipt>)>,
+    /// Instances whose health the clients were told of.
+    pub(crate) told_healthy: BTreeSet<InstanceId>,
+}
+
+/// Why the driver could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The ledger took nothing. Nothing was done either; the same is tried again with the next observation.
+    #[error("the ledger refused an append")]
+    Ledger(#[source] LedgerFailed),
+    /// The ledger gave back what can't follow from what was there. Load the world anew.
+    #[error("the ledger and the driver disagree")]
+    World(#[source] WorldError),
+    /// The machine does not come to rest; a mistake in Hornero.
+    #[error("no end of decisions after {STEPS} steps")]
+    Restless,
+}
+
+impl Driver {
+    /// Takes in one observation and does everything that follows from it.
+    ///
+    /// # Errors
+    /// See [`DriverError`]. After an error what was observed is kept; nothing was done that is not recorded.
+    pub fn handle(
+        &mut self,
+        observation: Observation,
+        ports: &mut dyn Ports,
+    ) -> Result<(), DriverError> {
+        self.facts.now = self.facts.now.max(ports.now());
+        self.observe(observation, ports);
+        self.settle(ports)
+    }
+
+    /// The longest time to wait for the next observation before handing in a [`Observation::Tick`].
+    pub fn next_tick(&self) -> Millis {
+        /// With nothing due: a look now and then, should the host's clock have jumped.
+        const IDLE: Millis = Millis(60_000);
+        let retries = self.pending.values().filter_map(|pending| pending.not_before);
+        let wake = wake(&self.world, &self.facts).into_iter().chain(retries).min();
+        wake.map_or(IDLE, |at| Millis(at.since(self.facts.now).0.clamp(1, IDLE.0)))
+    }
+
+    /// Whether nothing is under way: no rollout, no request, no effect.
+    pub fn is_idle(&self) -> bool {
+        self.world.rollouts.is_empty() && self.jobs.is_empty() && self.pending.is_empty()
+    }
+
+    pub(crate) fn settle(&mut self, ports: &mut dyn Ports) -> Result<(), DriverError> {
+        for _ in 0..STEPS {
+            let mut moved = self.advance_jobs(ports)?;
+            let step = step(&self.world, &self.facts, &mut || ports.random_tail());
+            if !step.records.is_empty() {
+                self.persist(step.records, ports)?;
+                moved = true;
+            }
+            if !moved && !self.perform(ports)? {
+                self.prune();
+                return Ok(());
+            }
+        }
+        Err(DriverError::Restless)
+    }
+
+    /// Appends records in one write and folds what came back into the world.
+    pub(crate) fn persist(
+        &mut self,
+        records: Vec<Record>,
+        ports: &mut dyn Ports,
+    ) -> Result<(), DriverError> {
+        let time = self.facts.now;
+        let events = records
+            .into_iter()
+            .map(|record| match record {
+                Record::Event(by, body) => NewEvent { time, by, body },
+                Record::Receipt(body) => {
+                    let by = body.by.clone();
+                    let receipt = Box::new(ports.sign(*body));
+                    NewEvent { time, by, body: EventBody::Switched { receipt } }
+                }
+            })
+            .collect();
+        let events = ports.append(events).map_err(DriverError::Ledger)?;
+        let mut receipts = BTreeMap::new();
+        for event in &events {
+            self.world.apply(event).map_err(DriverError::World)?;
+            match &event.body {
+                EventBody::Switched { receipt } => {
+                    receipts.insert(receipt.body.id, (**receipt).clone());
+                }
+                EventBody::RolloutStep { entry } => {
+                    if let Ok(rollout) = serde_json::from_value::<Rollout>(entry.state.clone()) {
+                        let receipt = receipts.remove(&rollout.id);
+                        self.entered(rollout, receipt, ports);
+                    }
+                }
+                EventBody::ReleaseCreated { .. }
+                | EventBody::ReleaseProven { .. }
+                | EventBody::ImageTested { .. }
+                | EventBody::InstanceChanged { .. }
+                | EventBody::ServiceRemoved { .. }
+                | EventBody::EffectRefused { .. }
+                | EventBody::ControlStarted { .. } => self.tell_event(event, ports),
+            }
+        }
+        Ok(())
+    }
+
+    /// A rollout entered a phase.
+    fn entered(&mut self, rollout: Rollout, receipt: Option<Receipt>, ports: &mut dyn Ports) {
+        if rollout.phase == Phase::Switching {
+            self.facts.switching_here.insert(rollout.id);
+        }
+        self.tell_phase(&rollout, receipt.as_ref(), ports);
+        if rollout.phase.finished() {
+            self.facts.halted.remove(&rollout.id);
+            self.facts.switching_here.remove(&rollout.id);
+            self.facts.forgiven.remove(&rollout.service);
+            if self.jobs.iter().any(|job| job.waits_for(rollout.id)) {
+                self.ended.insert(rollout.id, (rollout, receipt));
+            }
+        }
+    }
+
+    /// Forgets what was observed of instances that are gone.
+    fn prune(&mut self) {
+        let gone: Vec<InstanceId> = self
+            .facts
+            .removed
+            .iter()
+            .filter(|id| !self.world.instances.contains_key(*id))
+            .cloned()
+            .collect();
+        for id in gone {
+            self.facts.removed.remove(&id);
+            self.facts.running.remove(&id);
+            self.facts.exited.remove(&id);
+            self.facts.stopped.remove(&id);
+            self.facts.unhealthy_since.remove(&id);
+            self.told_healthy.remove(&id);
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.facts.now
+    }
+
+    pub(crate) fn tell_event(&self, event: &Event, ports: &mut dyn Ports) {
+        let EventBody::InstanceChanged { instance, service, state, .. } = &event.body else {
+            return;
+        };
+        if event.by.who != "hornero" {
+            return;
+        }
+        ports.progress(Progress::Step {
+            request: self.request_for(service),
+            service: service.clone(),
+            rollout: None,
+            phase: "repairing",
+            message: format!("instance `{instance}` is {state}: {}", event.by.why),
+            instance: Some(instance.clone()),
+        });
+    }
+}

@@ -1,0 +1,124 @@
+//! The ports: everything the driver reaches outside itself, and everything that comes back.
+
+use std::net::IpAddr;
+
+use hornero_model::{
+    Digest, EdgeStatus, Event, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody,
+    ReleaseCounters, ReleaseNumber, ServiceName, Timestamp,
+};
+use hornero_rollout::{Effect, TestRun};
+
+use crate::{Progress, Request};
+
+/// The number of an effect: which run of the control process asked for it, and its count within that run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EffectId {
+    /// The ledger's last event when the driver was resumed; grows with every run.
+    pub generation: u64,
+    /// Counted from 1.
+    pub number: u64,
+}
+
+/// What the driver needs of the outside.
+pub trait Ports {
+    /// The present. It may go backwards; the driver then stands still.
+    fn now(&self) -> Timestamp;
+
+    /// A few random lower-case letters and digits for an instance id; not the same twice in a row.
+    fn random_tail(&mut self) -> String;
+
+    /// Appends events, all or none; durable when it returns. An error means that none was appended.
+    fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Event>, LedgerFailed>;
+
+    /// Signs a receipt.
+    fn sign(&self, body: ReceiptBody) -> Receipt;
+
+    /// Begins an effect and returns at once. Its result comes back as an observation, [`Observation::EffectFailed`]
+    /// where it could not be done. The same deed may be asked for again; doing it twice must be as doing it once.
+    fn dispatch(&mut self, id: EffectId, effect: Effect);
+
+    /// The address on which a service's ports answer inside Hornero's network; none where it has none.
+    fn service_address(&self, service: &ServiceName) -> Option<IpAddr>;
+
+    /// Takes news for clients. Must not block.
+    fn progress(&mut self, progress: Progress);
+}
+
+/// Why the ledger took nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LedgerFailed(pub String);
+
+/// What comes back from the outside. Observations may come late, twice and out of order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// Time has passed.
+    Tick,
+    /// Somebody asks for something.
+    Request(Request),
+    /// An instance's command runs: the answer to `StartInstance`.
+    InstanceStarted {
+        /// The instance.
+        instance: InstanceId,
+        /// Its address on Hornero's network.
+        address: IpAddr,
+        /// The host's process id of its first process.
+        pid: u32,
+    },
+    /// An instance ended by itself or could not be started.
+    InstanceExited {
+        /// The instance.
+        instance: InstanceId,
+        /// Why.
+        cause: ExitCause,
+        /// The last lines of its log.
+        log_tail: Vec<String>,
+    },
+    /// An instance's processes are gone: the answer to `StopInstance`.
+    InstanceStopped {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Nothing but logs is left of an instance: the answer to `RemoveInstance`.
+    InstanceRemoved {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// An image's tests ran: the answer to `RunTests`.
+    TestsFinished {
+        /// The effect that asked for them.
+        effect: EffectId,
+        /// The image.
+        image: Digest,
+        /// The results.
+        run: TestRun,
+    },
+    /// A route table is in force: the answer to `ApplyRoutes`.
+    RoutesApplied {
+        /// Its generation.
+        generation: u64,
+        /// How long the edge took, in milliseconds.
+        switch_ms: f64,
+        /// The counters at that moment.
+        counters: Vec<ReleaseCounters>,
+    },
+    /// Requests were cut off: the answer to `CutInFlight`.
+    InFlightCut {
+        /// The service.
+        service: ServiceName,
+        /// The release.
+        release: ReleaseNumber,
+    },
+    /// The edge's status. Send one after every change of its `version`, after every applied table, and while a set
+    /// drains as often as may be.
+    EdgeStatus(EdgeStatus),
+    /// The edge can't be reached.
+    EdgeLost,
+    /// An effect could not be performed.
+    EffectFailed {
+        /// The effect.
+        effect: EffectId,
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,41 @@
+//! Requests: what clients ask for.
+
+use hornero_model::{Actor, ReleaseNumber, ServiceName, ServiceSpec};
+
+/// The number of a request, given by whoever takes it in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Its number; the progress it makes carries it.
+    pub id: RequestId,
+    /// Who asks, and why.
+    pub by: Actor,
+    /// What for.
+    pub kind: RequestKind,
+}
+
+/// What is asked for. Requests that touch the same service wait for each other, first come, first served; others go
+/// on side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestKind {
+    /// These services shall run as given, one after the other in this order; the first that fails ends the request.
+    Apply {
+        /// The services.
+        services: Vec<ServiceSpec>,
+    },
+    /// A service shall go back to an earlier proven release.
+    Rollback {
+        /// The service.
+        service: ServiceName,
+        /// The release; none for the last proven one before the one that serves.
+        to: Option<ReleaseNumber>,
+    },
+    /// Services shall be taken down, those that others depend on last.
+    Down {
+        /// The services; empty for all.
+        services: Vec<ServiceName>,
+    },
+}

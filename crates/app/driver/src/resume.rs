@@ -1,0 +1,99 @@
+//! Resuming: from the ledger's world and what engine and edge have, whatever happened in between.
+
+use std::net::IpAddr;
+
+use hornero_model::{Actor, EdgeStatus, EventBody, ExitCause, InstanceId, InstanceState};
+use hornero_rollout::{Exit, Facts, Record, Running, World};
+
+use crate::{Driver, DriverError, Ports};
+
+/// An instance that the engine has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its id.
+    pub instance: InstanceId,
+    /// Its address on Hornero's network, and its process id, while its command runs.
+    pub running: Option<(IpAddr, u32)>,
+    /// Why it ended, where it did; [`ExitCause::Unknown`] where that is not known.
+    pub cause: Option<ExitCause>,
+    /// The last lines of its log, where it ended.
+    pub log_tail: Vec<String>,
+}
+
+impl Driver {
+    /// Takes over a home: `world` folded from its whole ledger, every instance the engine has, and the edge's status
+    /// where it can be reached. What was under way goes on or is undone; instances nobody knows are removed;
+    /// instances that should run and don't have failed.
+    ///
+    /// # Errors
+    /// As [`Driver::handle`].
+    pub fn resume(
+        world: World,
+        found: Vec<Found>,
+        edge: Option<EdgeStatus>,
+        version: &str,
+        ports: &mut dyn Ports,
+    ) -> Result<Self, DriverError> {
+        let now = ports.now();
+        let mut facts = Facts { now, ..Facts::default() };
+        for instance in found {
+            let id = instance.instance;
+            if let Some((address, pid)) = instance.running {
+                facts.running.insert(id, Running { address, pid, since: now });
+            } else {
+                let cause = instance.cause.unwrap_or(ExitCause::Unknown);
+                facts.exited.insert(id, Exit { cause, log_tail: instance.log_tail });
+            }
+        }
+        let lost = world.instances.values().filter(|instance| {
+            let known =
+                facts.running.contains_key(&instance.id) || facts.exited.contains_key(&instance.id);
+            !known && instance.state != InstanceState::Created
+        });
+        for instance in lost.cloned().collect::<Vec<_>>() {
+            if matches!(instance.state, InstanceState::Failed | InstanceState::Stopped) {
+                facts.removed.insert(instance.id);
+            } else {
+                let exit = Exit { cause: ExitCause::Unknown, log_tail: Vec::new() };
+                facts.exited.insert(instance.id, exit);
+            }
+        }
+        let detail = describe(&world, &facts);
+        let mut driver = Self {
+            generation: world.last_sequence,
+            world,
+            facts,
+            last_effect: 0,
+            pending: Default::default(),
+            refused: Default::default(),
+            jobs: Vec::new(),
+            ended: Default::default(),
+            told_healthy: Default::default(),
+        };
+        let body =
+            EventBody::ControlStarted { version: version.to_owned(), detail: detail.clone() };
+        driver.persist(vec![Record::Event(Actor::hornero(detail), body)], ports)?;
+        if let Some(edge) = edge {
+            driver.observe(crate::Observation::EdgeStatus(edge), ports);
+        }
+        driver.settle(ports)?;
+        Ok(driver)
+    }
+}
+
+fn describe(world: &World, facts: &Facts) -> String {
+    let strangers = facts.running.keys().filter(|id| !world.instances.contains_key(*id)).count();
+    let rollouts: Vec<String> = world
+        .rollouts
+        .values()
+        .map(|of| format!("rollout {} of `{}` ({})", of.id, of.service, of.phase.name()))
+        .collect();
+    let mut detail = format!("{} instances run", facts.running.len());
+    if strangers > 0 {
+        detail.push_str(&format!(", {strangers} of them unknown"));
+    }
+    if !rollouts.is_empty() {
+        detail.push_str(&format!("; resuming {}", rollouts.join(", ")));
+    }
+    detail
+}

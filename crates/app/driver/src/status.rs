@@ -1,0 +1,103 @@
+//! What runs, for status: the recorded world refined by what was observed since.
+
+use std::net::IpAddr;
+
+use hornero_model::{
+    Digest, EdgeStatus, ExitCause, Health, InstanceId, InstanceState, ReleaseNumber, RouteTable,
+    ServiceName, Timestamp,
+};
+use hornero_rollout::{Facts, RepairState, World};
+
+use crate::Driver;
+
+/// An instance as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceView {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its service.
+    pub service: ServiceName,
+    /// Its release.
+    pub release: ReleaseNumber,
+    /// Its image.
+    pub image: Option<Digest>,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// The host's process id of its first process.
+    pub pid: Option<u32>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Why it ended, where it did.
+    pub cause: Option<ExitCause>,
+}
+
+impl Driver {
+    /// What is recorded.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// What was last observed.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The edge's last status.
+    pub fn edge(&self) -> Option<&EdgeStatus> {
+        self.facts.edge.as_ref()
+    }
+
+    /// The route table that the edge confirmed to this process.
+    pub fn table_in_force(&self) -> Option<&RouteTable> {
+        self.facts.in_force.as_ref().map(|in_force| &in_force.table)
+    }
+
+    /// How the serving set of a service is; none where nothing serves.
+    pub fn repair_state(&self, service: &ServiceName) -> Option<RepairState> {
+        hornero_rollout::repair_state(&self.world, &self.facts, service)
+    }
+
+    /// Every instance that is not archived, by service, then id.
+    pub fn instances(&self) -> Vec<InstanceView> {
+        let mut views: Vec<InstanceView> = self
+            .world
+            .instances
+            .values()
+            .map(|instance| {
+                let running = self.facts.running.get(&instance.id);
+                let exit = self.facts.exited.get(&instance.id);
+                InstanceView {
+                    id: instance.id.clone(),
+                    service: instance.service.clone(),
+                    release: instance.release,
+                    image: self.world.spec_of(&instance.id).map(|spec| spec.image),
+                    state: self.state_of(&instance.id, instance.state),
+                    address: running.map(|running| running.address),
+                    pid: running.map(|running| running.pid),
+                    created: instance.created,
+                    cause: instance.cause.clone().or_else(|| exit.map(|exit| exit.cause.clone())),
+                }
+            })
+            .collect();
+        views.sort_by(|a, b| (&a.service, &a.id).cmp(&(&b.service, &b.id)));
+        views
+    }
+
+    /// The way up to the first health is not recorded; it is told from what was observed.
+    fn state_of(&self, id: &InstanceId, recorded: InstanceState) -> InstanceState {
+        if self.facts.exited.contains_key(id) {
+            return InstanceState::Failed;
+        }
+        if recorded != InstanceState::Created {
+            return recorded;
+        }
+        match (self.facts.running.contains_key(id), self.facts.health(&self.world, id)) {
+            (true, Health::Healthy) => InstanceState::Ready,
+            (true, Health::Unknown | Health::Unhealthy) => InstanceState::Probing,
+            (false, _) if self.is_starting(id) => InstanceState::Starting,
+            (false, _) => InstanceState::Created,
+        }
+    }
+}

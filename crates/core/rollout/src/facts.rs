@@ -1,0 +1,136 @@
+//! Facts: what the engine and the edge were last seen doing. Lost with the process, observed anew after it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use hornero_model::{
+    Digest, EdgeStatus, ExitCause, Health, InstanceId, ReleaseCounters, RolloutId, RouteTable,
+    ServiceName, Timestamp,
+};
+
+use crate::{Failure, World};
+
+/// What is known of the outside at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// The moment.
+    pub now: Timestamp,
+    /// Instances whose command runs.
+    pub running: BTreeMap<InstanceId, Running>,
+    /// Instances that ended without being asked, or could not be started.
+    pub exited: BTreeMap<InstanceId, Exit>,
+    /// Instances that ended because they were asked, or of which the engine has nothing.
+    pub stopped: BTreeSet<InstanceId>,
+    /// Instances of which the engine has nothing left.
+    pub removed: BTreeSet<InstanceId>,
+    /// Test runs that ended since this process started, by image.
+    pub tests: BTreeMap<Digest, TestRun>,
+    /// The edge's last status; none while it can't be reached.
+    pub edge: Option<EdgeStatus>,
+    /// The table that the edge confirmed to this process.
+    pub in_force: Option<InForce>,
+    /// Since when an instance has been unhealthy without a break.
+    pub unhealthy_since: BTreeMap<InstanceId, Timestamp>,
+    /// Rollouts whose `switching` entry was written by this process: only for them does the first confirmation of
+    /// a table tell the counters at the moment of the switch.
+    pub switching_here: BTreeSet<RolloutId>,
+    /// Rollouts that must not go on, and why: an effect of theirs was refused or keeps failing.
+    pub halted: BTreeMap<RolloutId, Failure>,
+    /// Services whose count of failures was forgiven up to this number by a request.
+    pub forgiven: BTreeMap<ServiceName, u32>,
+}
+
+/// A running instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// Its address on Hornero's network.
+    pub address: IpAddr,
+    /// The host's process id of its first process.
+    pub pid: u32,
+    /// When it was first seen running by this process.
+    pub since: Timestamp,
+}
+
+/// How an instance ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// Why.
+    pub cause: ExitCause,
+    /// The last lines of its log.
+    pub log_tail: Vec<String>,
+}
+
+/// A finished run of an image's tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestRun {
+    /// Every test the image declares; empty where it declares none.
+    pub results: Vec<TestOutcome>,
+    /// The last lines of the tested server's log, where a test failed.
+    pub log_tail: Vec<String>,
+}
+
+/// The result of one test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestOutcome {
+    /// The test's name.
+    pub test: String,
+    /// Whether it passed.
+    pub passed: bool,
+    /// What was seen; empty where it passed.
+    pub detail: String,
+}
+
+/// A route table that the edge confirmed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InForce {
+    /// The table.
+    pub table: RouteTable,
+    /// How long the edge took to put it in force, in milliseconds.
+    pub switch_ms: f64,
+    /// When the confirmation was seen.
+    pub at: Timestamp,
+    /// The edge's counters at that moment.
+    pub counters: Vec<ReleaseCounters>,
+}
+
+impl Facts {
+    /// What an instance's health is: by the edge where its service has ports, else by whether it runs.
+    pub fn health(&self, world: &World, instance: &InstanceId) -> Health {
+        if !self.running.contains_key(instance) {
+            return Health::Unknown;
+        }
+        if world.spec_of(instance).is_some_and(|spec| spec.ports.is_empty()) {
+            return Health::Healthy;
+        }
+        self.edge.as_ref().map_or(Health::Unknown, |edge| edge.health_of(instance))
+    }
+
+    /// Whether an instance runs and is healthy.
+    pub fn healthy(&self, world: &World, instance: &InstanceId) -> bool {
+        self.health(world, instance) == Health::Healthy
+    }
+
+    /// Whether the edge, as last seen, might still route to an instance; unknown counts as yes.
+    pub fn routed(&self, instance: &InstanceId) -> bool {
+        match &self.edge {
+            None => true,
+            Some(edge) => {
+                let names = |in_force: &InForce| {
+                    in_force.table.generation > edge.generation
+                        || in_force.table.pools.iter().any(|pool| {
+                            pool.backends.iter().any(|backend| backend.instance == *instance)
+                        })
+                };
+                edge.backends.iter().any(|backend| backend.instance == *instance)
+                    || self.in_force.as_ref().map_or(edge.generation != 0, names)
+            }
+        }
+    }
+
+    /// The generation that the edge was last seen to have in force; 0 while it can't be reached.
+    pub fn generation(&self) -> u64 {
+        self.edge.as_ref().map_or(0, |edge| edge.generation)
+    }
+}

@@ -1,0 +1,330 @@
+//! Folding the ledger's events into the world; strict, so that an impossible history is noticed and named.
+
+use std::collections::BTreeMap;
+
+use hornero_model::{
+    Event, EventBody, ExitCause, InstanceId, InstanceState, JournalEntry, Millis, Release,
+    ReleaseNumber, ServiceName, Timestamp,
+};
+
+use crate::{Instance, Kind, Phase, Rollout, Service, ServingSet, TestRecord, WarmSet, World};
+
+/// An instance that served this long was no early failure: the count of failures begins anew after it.
+const LIVED_LONG: Millis = Millis(600_000);
+/// Budgets look back one hour; what is older is forgotten.
+const HOUR: Millis = Millis(3_600_000);
+
+/// Why an event can't have happened after those before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {sequence} is impossible: {reason}")]
+pub struct WorldError {
+    /// The event's number.
+    pub sequence: u64,
+    /// What it contradicts.
+    pub reason: String,
+}
+
+impl World {
+    /// Takes in the next event. On an error the world is as it was before.
+    pub fn apply(&mut self, event: &Event) -> Result<(), WorldError> {
+        let error = |reason| WorldError { sequence: event.sequence, reason };
+        if event.sequence != self.last_sequence + 1 {
+            return Err(error(format!("the event before it is {}", self.last_sequence)));
+        }
+        self.apply_body(event).map_err(error)?;
+        self.last_sequence = event.sequence;
+        Ok(())
+    }
+
+    fn apply_body(&mut self, event: &Event) -> Result<(), String> {
+        match &event.body {
+            EventBody::ReleaseCreated { release } => self.release_created(release),
+            EventBody::ReleaseProven { service, release } => {
+                self.known_release(service, *release)?;
+                self.service_mut(service)?.proven.insert(*release);
+                Ok(())
+            }
+            EventBody::ImageTested { image, test, passed, detail } => {
+                let record = TestRecord { passed: *passed, detail: detail.clone() };
+                self.tests.entry(*image).or_default().insert(test.clone(), record);
+                Ok(())
+            }
+            EventBody::InstanceChanged { instance, service, release, state, cause } => {
+                self.known_release(service, *release)?;
+                if *state == InstanceState::Created {
+                    let own = Self::is_own(&event.by);
+                    self.instance_created(instance, service, *release, event.time, own)
+                } else {
+                    self.instance_changed(instance, *state, cause.as_ref(), event.time)
+                }
+            }
+            EventBody::RolloutStep { entry } => self.rollout_step(entry),
+            EventBody::Switched { receipt } => {
+                let body = &receipt.body;
+                self.known_release(&body.service, body.to)?;
+                self.service_mut(&body.service)?.last_receipt = Some(*receipt.clone());
+                Ok(())
+            }
+            EventBody::ServiceRemoved { service } => {
+                if let Some(instance) =
+                    self.instances.values().find(|instance| instance.service == *service)
+                {
+                    return Err(format!("instance `{}` of it is still there", instance.id));
+                }
+                let service = self.service_mut(service)?;
+                service.removed = true;
+                service.serving = None;
+                service.warm = None;
+                Ok(())
+            }
+            EventBody::EffectRefused { .. } | EventBody::ControlStarted { .. } => Ok(()),
+        }
+    }
+
+    fn release_created(&mut self, release: &Release) -> Result<(), String> {
+        let name = &release.spec.name;
+        let next = self.services.get(name).map_or(ReleaseNumber(1), Service::next_release);
+        if release.number != next {
+            return Err(format!(
+                "release `{}` is made where `{name}@{next}` comes next",
+                release.reference()
+            ));
+        }
+        let service = self.services.entry(name.clone()).or_insert_with(|| Service {
+            name: name.clone(),
+            releases: BTreeMap::new(),
+            proven: Default::default(),
+            serving: None,
+            warm: None,
+            last_receipt: None,
+            removed: false,
+            made: Vec::new(),
+            failures: 0,
+            last_failure: None,
+        });
+        service.releases.insert(release.number, release.clone());
+        Ok(())
+    }
+
+    fn instance_created(
+        &mut self,
+        id: &InstanceId,
+        service_name: &ServiceName,
+        release: ReleaseNumber,
+        time: Timestamp,
+        own: bool,
+    ) -> Result<(), String> {
+        if self.instances.contains_key(id) {
+            return Err(format!("instance `{id}` is made a second time"));
+        }
+        let of_rollout =
+            self.rollout_of(service_name).is_some_and(|rollout| rollout.set.contains(id));
+        let service = self.service_mut(service_name)?;
+        if !of_rollout {
+            match &mut service.serving {
+                Some(set) if set.release == release => {
+                    set.instances.insert(id.clone());
+                }
+                Some(_) | None => {
+                    return Err(format!(
+                        "instance `{id}` belongs to no rollout, and `{service_name}@{release}` does not serve"
+                    ));
+                }
+            }
+        }
+        service.made.retain(|(made, _)| time.since(*made) < HOUR);
+        service.made.push((time, own));
+        let instance = Instance {
+            id: id.clone(),
+            service: service_name.clone(),
+            release,
+            state: InstanceState::Created,
+            cause: None,
+            created: time,
+            since: time,
+        };
+        self.instances.insert(id.clone(), instance);
+        Ok(())
+    }
+
+    fn instance_changed(
+        &mut self,
+        id: &InstanceId,
+        state: InstanceState,
+        cause: Option<&ExitCause>,
+        time: Timestamp,
+    ) -> Result<(), String> {
+        let instance =
+            self.instances.get_mut(id).ok_or_else(|| format!("there is no instance `{id}`"))?;
+        let before = instance.state;
+        if !may_become(before, state) {
+            return Err(format!("instance `{id}` is {before} and can't become {state}"));
+        }
+        instance.state = state;
+        instance.since = time;
+        instance.cause = cause.cloned().or_else(|| instance.cause.take());
+        let (service, created) = (instance.service.clone(), instance.created);
+        if state == InstanceState::Archived {
+            self.instances.remove(id);
+        }
+        let service = self.service_mut(&service)?;
+        let left = match state {
+            InstanceState::Failed | InstanceState::Stopped | InstanceState::Archived => true,
+            // A warm instance drains when its time is up; it is never used again.
+            InstanceState::Draining => before == InstanceState::Ready,
+            InstanceState::Created
+            | InstanceState::Starting
+            | InstanceState::Probing
+            | InstanceState::Ready
+            | InstanceState::Serving => false,
+        };
+        if !left {
+            return Ok(());
+        }
+        if let Some(warm) = &mut service.warm {
+            warm.instances.remove(id);
+            if warm.instances.is_empty() {
+                service.warm = None;
+            }
+        }
+        let served = service.serving.as_mut().is_some_and(|set| set.instances.remove(id));
+        if served && state == InstanceState::Failed {
+            let early = time.since(created) < LIVED_LONG;
+            service.failures = if early { service.failures + 1 } else { 1 };
+            service.last_failure = Some(time);
+        }
+        Ok(())
+    }
+
+    fn rollout_step(&mut self, entry: &JournalEntry) -> Result<(), String> {
+        let rollout: Rollout = serde_json::from_value(entry.state.clone()).map_err(|error| {
+            format!("the state of rollout {} can't be read: {error}", entry.rollout)
+        })?;
+        if rollout.id != entry.rollout
+            || rollout.service != entry.service
+            || rollout.phase.finished() != entry.finished
+        {
+            return Err(format!("the journal of rollout {} contradicts itself", entry.rollout));
+        }
+        self.known_release(&rollout.service, rollout.to)?;
+        match self.rollouts.get(&rollout.id) {
+            Some(before) if before.service != rollout.service => {
+                return Err(format!("rollout {} is of `{}`", rollout.id, before.service));
+            }
+            Some(before) if !before.phase.may_become(rollout.phase) => {
+                return Err(format!(
+                    "rollout {} is {} and can't become {}",
+                    rollout.id,
+                    before.phase.name(),
+                    rollout.phase.name()
+                ));
+            }
+            Some(_) => {}
+            None => self.check_begin(&rollout)?,
+        }
+        self.last_rollout = self.last_rollout.max(rollout.id.0);
+        self.settle_sets(&rollout)?;
+        if rollout.phase.finished() {
+            self.rollouts.remove(&rollout.id);
+        } else {
+            self.rollouts.insert(rollout.id, rollout);
+        }
+        Ok(())
+    }
+
+    fn check_begin(&self, rollout: &Rollout) -> Result<(), String> {
+        if rollout.id != self.next_rollout() {
+            return Err(format!("rollout {} is not under way", rollout.id));
+        }
+        if !matches!(rollout.phase, Phase::Preparing | Phase::Switching | Phase::Closing) {
+            return Err(format!("rollout {} can't begin as {}", rollout.id, rollout.phase.name()));
+        }
+        if let Some(other) = self.rollout_of(&rollout.service) {
+            return Err(format!(
+                "rollout {} of `{}` begins while {} is under way",
+                rollout.id, rollout.service, other.id
+            ));
+        }
+        Ok(())
+    }
+
+    /// Moves the sets of instances as a rollout's new phase says.
+    fn settle_sets(&mut self, rollout: &Rollout) -> Result<(), String> {
+        let proven_old =
+            rollout.from.is_some_and(|from| self.services[&rollout.service].proven.contains(&from));
+        let alive = |world: &Self, set: &std::collections::BTreeSet<InstanceId>| {
+            let alive = set.iter().filter(|id| {
+                world.instances.get(*id).is_some_and(|instance| {
+                    !matches!(instance.state, InstanceState::Failed | InstanceState::Stopped)
+                })
+            });
+            alive.cloned().collect::<std::collections::BTreeSet<_>>()
+        };
+        let (new, old) = (alive(self, &rollout.set), alive(self, &rollout.old));
+        let keep_warm =
+            self.services[&rollout.service].releases[&rollout.to].spec.rollout.keep_warm;
+        let service = self.service_mut(&rollout.service)?;
+        match rollout.phase {
+            Phase::Preparing | Phase::Switching => service.removed = false,
+            Phase::Watching => {
+                service.serving = Some(ServingSet { release: rollout.to, instances: new });
+                service.warm.take_if(|warm| warm.release == rollout.to);
+                service.failures = 0;
+                service.last_failure = None;
+            }
+            Phase::Returning => {
+                service.serving =
+                    rollout.from.map(|release| ServingSet { release, instances: old });
+                service.failures = 0;
+                service.last_failure = None;
+            }
+            Phase::Finished => {
+                if let (Some(release), true) = (rollout.from, rollout.kind != Kind::Removal) {
+                    let until = rollout.since.after(keep_warm);
+                    service.warm = (proven_old && keep_warm.0 > 0 && !old.is_empty())
+                        .then_some(WarmSet { release, instances: old, until });
+                }
+            }
+            Phase::Emptying => {
+                service.serving = None;
+                service.warm = None;
+            }
+            Phase::Draining
+            | Phase::Undoing
+            | Phase::Failed
+            | Phase::Clearing
+            | Phase::RolledBack
+            | Phase::Closing
+            | Phase::Removed => {}
+        }
+        Ok(())
+    }
+
+    fn known_release(&self, service: &ServiceName, release: ReleaseNumber) -> Result<(), String> {
+        match self.release(service, release) {
+            Some(_) => Ok(()),
+            None => Err(format!("there is no release `{service}@{release}`")),
+        }
+    }
+
+    fn service_mut(&mut self, name: &ServiceName) -> Result<&mut Service, String> {
+        self.services.get_mut(name).ok_or_else(|| format!("there is no service `{name}`"))
+    }
+}
+
+/// Whether an instance in one state may enter the other.
+fn may_become(from: InstanceState, to: InstanceState) -> bool {
+    use InstanceState::{
+        Archived, Created, Draining, Failed, Probing, Ready, Serving, Starting, Stopped,
+    };
+    match from {
+        Created => matches!(to, Starting | Probing | Ready | Serving | Failed | Stopped),
+        Starting => matches!(to, Probing | Ready | Serving | Failed | Stopped),
+        Probing => matches!(to, Ready | Serving | Failed | Stopped),
+        Ready => matches!(to, Serving | Draining | Failed | Stopped),
+        Serving => matches!(to, Draining | Failed | Stopped),
+        Draining => matches!(to, Ready | Serving | Failed | Stopped),
+        Stopped | Failed => matches!(to, Archived),
+        Archived => false,
+    }
+}

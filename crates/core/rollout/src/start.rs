@@ -1,0 +1,261 @@
+//! The beginning of rollouts: what a request comes to, given the world as it is.
+
+use std::collections::BTreeSet;
+
+use hornero_model::{
+    Actor, EventBody, InstanceId, InstanceState, Release, ReleaseNumber, ServiceName, ServiceSpec,
+};
+
+use crate::{
+    Baseline, Facts, Kind, Phase, RepairState, Rollout, RouteClash, World, clash, repair_state,
+    step::{Record, Step, new_id},
+    transition::begin_switch,
+};
+
+/// What an apply of one service comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// It serves already, whole.
+    Unchanged(ReleaseNumber),
+    /// It serves already, but lacks instances.
+    Repair(ReleaseNumber),
+    /// It is the newest release, which does not serve.
+    Again(ReleaseNumber),
+    /// It becomes a new release.
+    New(ReleaseNumber),
+}
+
+/// Why a request can't begin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// No such service, or it was taken down.
+    #[error("service `{0}` does not run")]
+    NoService(ServiceName),
+    /// No such release.
+    #[error("there is no release `{0}@{1}`")]
+    NoRelease(ServiceName, ReleaseNumber),
+    /// The release was never proven.
+    #[error("`{0}@{1}` was never proven: it can't be rolled back to")]
+    Unproven(ServiceName, ReleaseNumber),
+    /// It serves already.
+    #[error("`{0}@{1}` serves already")]
+    Serves(ServiceName, ReleaseNumber),
+    /// There is no earlier proven release.
+    #[error("`{0}` has no proven release before `{0}@{1}`")]
+    NothingBefore(ServiceName, ReleaseNumber),
+    /// Another rollout of the service is under way.
+    #[error("rollout {1} of `{0}` is under way")]
+    Busy(ServiceName, hornero_model::RolloutId),
+    /// Its routes clash with another service's.
+    #[error(transparent)]
+    Clash(#[from] RouteClash),
+}
+
+impl Target {
+    /// What applying `spec` would come to.
+    pub fn of(world: &World, facts: &Facts, spec: &ServiceSpec) -> Self {
+        let digest = Release::digest_of(spec);
+        let Some(service) = world.services.get(&spec.name) else {
+            return Self::New(ReleaseNumber(1));
+        };
+        if let Some(serving) = service.serving_release() {
+            if serving.spec_digest == digest {
+                return match repair_state(world, facts, &spec.name) {
+                    Some(RepairState::Whole) => Self::Unchanged(serving.number),
+                    Some(RepairState::Repairing { .. } | RepairState::GaveUp { .. }) | None => {
+                        Self::Repair(serving.number)
+                    }
+                };
+            }
+        }
+        match service.newest() {
+            Some(newest) if newest.spec_digest == digest => Self::Again(newest.number),
+            Some(_) | None => Self::New(service.next_release()),
+        }
+    }
+}
+
+/// Begins the rollout of a spec that [`Target::of`] found to be new, or to be rolled out again.
+pub fn start_forward(
+    world: &World,
+    facts: &Facts,
+    spec: &ServiceSpec,
+    by: &Actor,
+    tail: &mut dyn FnMut() -> String,
+) -> Result<Step, StartError> {
+    check_free(world, &spec.name)?;
+    clash(world, spec)?;
+    let mut records = Vec::new();
+    let number = match Target::of(world, facts, spec) {
+        Target::Unchanged(number) | Target::Repair(number) => {
+            return Err(StartError::Serves(spec.name.clone(), number));
+        }
+        Target::Again(number) => number,
+        Target::New(number) => {
+            let release = Release {
+                number,
+                spec: spec.clone(),
+                spec_digest: Release::digest_of(spec),
+                created: facts.now,
+                by: by.clone(),
+            };
+            let body = EventBody::ReleaseCreated { release: Box::new(release) };
+            records.push(Record::Event(by.clone(), body));
+            number
+        }
+    };
+    // A release that was proven before comes back as a rollback would: its tests and its watch are behind it.
+    let proven =
+        world.services.get(&spec.name).is_some_and(|service| service.proven.contains(&number));
+    let kind = if proven { Kind::Rollback } else { Kind::Forward };
+    records.extend(begin(world, facts, kind, spec, number, by, tail));
+    Ok(Step { records })
+}
+
+/// Begins a rollback to `to`, or to the last proven release before the one that serves.
+pub fn start_rollback(
+    world: &World,
+    facts: &Facts,
+    name: &ServiceName,
+    to: Option<ReleaseNumber>,
+    by: &Actor,
+    tail: &mut dyn FnMut() -> String,
+) -> Result<Step, StartError> {
+    check_free(world, name)?;
+    let service = world.services.get(name).ok_or_else(|| StartError::NoService(name.clone()))?;
+    let serving =
+        service.serving.as_ref().ok_or_else(|| StartError::NoService(name.clone()))?.release;
+    let to = match to {
+        Some(to) => to,
+        None => last_proven(world, name)
+            .ok_or_else(|| StartError::NothingBefore(name.clone(), serving))?,
+    };
+    let release =
+        service.releases.get(&to).ok_or_else(|| StartError::NoRelease(name.clone(), to))?;
+    if to == serving {
+        return Err(StartError::Serves(name.clone(), to));
+    }
+    if !service.proven.contains(&to) {
+        return Err(StartError::Unproven(name.clone(), to));
+    }
+    clash(world, &release.spec)?;
+    Ok(Step { records: begin(world, facts, Kind::Rollback, &release.spec, to, by, tail) })
+}
+
+/// Begins the removal of a service.
+pub fn start_down(
+    world: &World,
+    facts: &Facts,
+    name: &ServiceName,
+    by: &Actor,
+) -> Result<Step, StartError> {
+    check_free(world, name)?;
+    let service = world.services.get(name).ok_or_else(|| StartError::NoService(name.clone()))?;
+    let newest = service.newest().ok_or_else(|| StartError::NoService(name.clone()))?.number;
+    if service.removed {
+        return Err(StartError::NoService(name.clone()));
+    }
+    let serving = service.serving.as_ref().map(|set| set.release);
+    let mut rollout = new_rollout(world, facts, Kind::Removal, name, serving.unwrap_or(newest), by);
+    rollout.from = serving;
+    rollout.phase = Phase::Closing;
+    let live = world.instances.values().filter(|instance| instance.service == *name);
+    rollout.set = live.map(|instance| instance.id.clone()).collect();
+    Ok(Step { records: vec![journal(&rollout)] })
+}
+
+/// The last proven release before the one that serves.
+pub fn last_proven(world: &World, service: &ServiceName) -> Option<ReleaseNumber> {
+    let service = world.services.get(service)?;
+    let serving = service.serving.as_ref()?.release;
+    service.proven.range(..serving).next_back().copied()
+}
+
+fn check_free(world: &World, name: &ServiceName) -> Result<(), StartError> {
+    match world.rollout_of(name) {
+        Some(rollout) => Err(StartError::Busy(name.clone(), rollout.id)),
+        None => Ok(()),
+    }
+}
+
+fn begin(
+    world: &World,
+    facts: &Facts,
+    kind: Kind,
+    spec: &ServiceSpec,
+    to: ReleaseNumber,
+    by: &Actor,
+    tail: &mut dyn FnMut() -> String,
+) -> Vec<Record> {
+    let name = &spec.name;
+    let service = world.services.get(name);
+    let mut rollout = new_rollout(world, facts, kind, name, to, by);
+    rollout.from = service.and_then(|of| of.serving.as_ref()).map(|set| set.release);
+    // What still runs of that release and is healthy is used; the rest is made anew.
+    let warm = service.and_then(|of| of.warm.as_ref()).filter(|warm| warm.release == to);
+    rollout.set = warm
+        .iter()
+        .flat_map(|warm| &warm.instances)
+        .filter(|id| facts.healthy(world, id))
+        .take(spec.instances as usize)
+        .cloned()
+        .collect();
+    let missing = (spec.instances as usize).saturating_sub(rollout.set.len());
+    rollout.warm = missing == 0 && kind == Kind::Rollback;
+    if rollout.warm {
+        return vec![journal(&begin_switch(&rollout, world, facts))];
+    }
+    let mut fresh = BTreeSet::new();
+    for _ in 0..missing {
+        fresh.insert(new_id(world, name, to, &fresh, tail));
+    }
+    rollout.set.extend(fresh.iter().cloned());
+    let mut records = vec![journal(&rollout)];
+    records.extend(fresh.into_iter().map(|id| created(&rollout, id)));
+    records
+}
+
+fn new_rollout(
+    world: &World,
+    facts: &Facts,
+    kind: Kind,
+    service: &ServiceName,
+    to: ReleaseNumber,
+    by: &Actor,
+) -> Rollout {
+    Rollout {
+        id: world.next_rollout(),
+        service: service.clone(),
+        kind,
+        by: by.clone(),
+        requested: facts.now,
+        from: None,
+        to,
+        warm: false,
+        set: BTreeSet::new(),
+        old: BTreeSet::new(),
+        phase: Phase::Preparing,
+        since: facts.now,
+        failure: None,
+        baseline: Baseline::default(),
+        switch: None,
+        returned: None,
+        cut_off: None,
+    }
+}
+
+fn journal(rollout: &Rollout) -> Record {
+    let body = EventBody::RolloutStep { entry: Box::new(rollout.entry()) };
+    Record::Event(rollout.by.clone(), body)
+}
+
+fn created(rollout: &Rollout, instance: InstanceId) -> Record {
+    let body = EventBody::InstanceChanged {
+        instance,
+        service: rollout.service.clone(),
+        release: rollout.to,
+        state: InstanceState::Created,
+        cause: None,
+    };
+    Record::Event(rollout.by.clone(), body)
+}

@@ -1,0 +1,201 @@
+//! The world as the ledger tells it: releases, sets of instances, rollouts under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hornero_model::{
+    Actor, Digest, ExitCause, InstanceId, InstanceState, Millis, Receipt, Release, ReleaseNumber,
+    RolloutId, ServiceName, ServiceSpec, Timestamp,
+};
+
+use crate::Rollout;
+
+/// Everything that follows from the events appended so far. Build it with [`World::default`] and [`World::apply`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct World {
+    /// Every service that ever had a release.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// Instances that are not archived.
+    pub instances: BTreeMap<InstanceId, Instance>,
+    /// The last result of every test that was run of an image, by the test's name.
+    pub tests: BTreeMap<Digest, BTreeMap<String, TestRecord>>,
+    /// Rollouts that are not over, as their last journal entry says.
+    pub rollouts: BTreeMap<RolloutId, Rollout>,
+    /// The last rollout's number; 0 before the first.
+    pub last_rollout: u64,
+    /// The last event's number; 0 before the first.
+    pub last_sequence: u64,
+}
+
+/// A service and its releases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// Every release, for ever.
+    pub releases: BTreeMap<ReleaseNumber, Release>,
+    /// Releases that passed their tests and served healthy.
+    pub proven: BTreeSet<ReleaseNumber>,
+    /// The set that gets the traffic; none before the first switch and after a removal.
+    pub serving: Option<ServingSet>,
+    /// The set that served before and still runs.
+    pub warm: Option<WarmSet>,
+    /// The receipt of the last switch.
+    pub last_receipt: Option<Receipt>,
+    /// Whether it was taken down and not brought up again.
+    pub removed: bool,
+    /// When instances were made in the last hour, and whether Hornero made them by itself.
+    pub made: Vec<(Timestamp, bool)>,
+    /// Failures of serving instances in a row: since the last rollout, or since one that had lived long.
+    pub failures: u32,
+    /// When the last of them happened.
+    pub last_failure: Option<Timestamp>,
+}
+
+/// The instances that get a service's traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServingSet {
+    /// Their release.
+    pub release: ReleaseNumber,
+    /// The instances; those that failed are not among them, their replacements are.
+    pub instances: BTreeSet<InstanceId>,
+}
+
+/// The instances of the release that served before, kept running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmSet {
+    /// Their release.
+    pub release: ReleaseNumber,
+    /// The instances.
+    pub instances: BTreeSet<InstanceId>,
+    /// When they are stopped.
+    pub until: Timestamp,
+}
+
+/// An instance that is not archived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its service.
+    pub service: ServiceName,
+    /// Its release.
+    pub release: ReleaseNumber,
+    /// Where it is in its life, as far as it was recorded.
+    pub state: InstanceState,
+    /// Why it ended, where it did.
+    pub cause: Option<ExitCause>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it entered its state.
+    pub since: Timestamp,
+}
+
+/// The last result of one test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestRecord {
+    /// Whether it passed.
+    pub passed: bool,
+    /// What was seen; empty where it passed.
+    pub detail: String,
+}
+
+impl Service {
+    /// The release that gets the traffic.
+    pub fn serving_release(&self) -> Option<&Release> {
+        self.releases.get(&self.serving.as_ref()?.release)
+    }
+
+    /// The newest release, whether it serves or not.
+    pub fn newest(&self) -> Option<&Release> {
+        self.releases.last_key_value().map(|(_, release)| release)
+    }
+
+    /// The number that the next release gets.
+    pub fn next_release(&self) -> ReleaseNumber {
+        ReleaseNumber(self.releases.last_key_value().map_or(1, |(number, _)| number.0 + 1))
+    }
+
+    /// Instances made in the hour before `now`: all, and those that nobody asked for.
+    pub fn made_last_hour(&self, now: Timestamp) -> (u32, u32) {
+        const HOUR: Millis = Millis(3_600_000);
+        let recent = self.made.iter().filter(|(time, _)| now.since(*time) < HOUR);
+        recent.fold((0, 0), |(all, own), (_, by_itself)| (all + 1, own + u32::from(*by_itself)))
+    }
+}
+
+impl World {
+    /// A release by service and number.
+    pub fn release(&self, service: &ServiceName, number: ReleaseNumber) -> Option<&Release> {
+        self.services.get(service)?.releases.get(&number)
+    }
+
+    /// The service spec that an instance runs.
+    pub fn spec_of(&self, instance: &InstanceId) -> Option<&ServiceSpec> {
+        let instance = self.instances.get(instance)?;
+        self.release(&instance.service, instance.release).map(|release| &release.spec)
+    }
+
+    /// Whether the tests of an image were run and the last result of each is a pass.
+    pub fn image_passed(&self, image: &Digest) -> bool {
+        self.tests
+            .get(image)
+            .is_some_and(|tests| !tests.is_empty() && tests.values().all(|test| test.passed))
+    }
+
+    /// The rollout of a service that is not over; there is never more than one.
+    pub fn rollout_of(&self, service: &ServiceName) -> Option<&Rollout> {
+        self.rollouts.values().find(|rollout| rollout.service == *service)
+    }
+
+    /// The number that the next rollout gets.
+    pub fn next_rollout(&self) -> RolloutId {
+        RolloutId(self.last_rollout + 1)
+    }
+
+    /// The instances of a service that something still needs: those that serve, are kept warm, or belong to its
+    /// rollout. Every other instance is on its way out.
+    pub fn kept(&self, service: &ServiceName) -> BTreeSet<&InstanceId> {
+        let mut kept = BTreeSet::new();
+        if let Some(rollout) = self.rollout_of(service) {
+            if rollout.phase.stops_everything() {
+                return kept;
+            }
+            if rollout.phase.keeps_new_set() {
+                kept.extend(&rollout.set);
+            }
+            if rollout.phase.keeps_old_set() {
+                kept.extend(&rollout.old);
+            }
+        }
+        if let Some(service) = self.services.get(service) {
+            kept.extend(service.serving.iter().flat_map(|set| &set.instances));
+            kept.extend(service.warm.iter().flat_map(|set| &set.instances));
+        }
+        // A set may name an instance that failed since: only what can still run is kept.
+        kept.retain(|id| {
+            self.instances.get(*id).is_some_and(|instance| match instance.state {
+                InstanceState::Failed | InstanceState::Stopped | InstanceState::Archived => false,
+                InstanceState::Created
+                | InstanceState::Starting
+                | InstanceState::Probing
+                | InstanceState::Ready
+                | InstanceState::Serving
+                | InstanceState::Draining => true,
+            })
+        });
+        kept
+    }
+
+    /// Which release of a service new requests go to by what is recorded; none while it has none or is going down.
+    pub fn active(&self, service: &ServiceName) -> Option<ReleaseNumber> {
+        match self.rollout_of(service) {
+            Some(rollout) => rollout.active(self),
+            None => self.services.get(service)?.serving.as_ref().map(|set| set.release),
+        }
+    }
+
+    /// Whether an actor is Hornero itself.
+    pub(crate) fn is_own(actor: &Actor) -> bool {
+        actor.who == "hornero"
+    }
+}
