@@ -5,11 +5,34 @@
 //! host's mount namespace. Between clone and exec only system calls are made and nothing is allocated, so
 //! callers may have threads.
 
+mod capability;
+mod cgroup;
+mod check;
+mod child;
 mod error;
+mod init;
+mod layers;
+mod message;
+mod plan;
+mod running;
+mod seccomp;
 mod spec;
+mod stage;
+mod support;
+mod sys;
 
+pub use cgroup::{Cgroup, Hierarchies, Usage, groups_below, remove_parent};
 pub use error::{StartError, Step};
+pub use running::{Network, Running, Stdio, start};
 pub use spec::{CgroupSpec, ComposedRoot, IdMap, Profile, ProvidedFile, Root, SandboxSpec, User};
+pub use support::{Feature, Support, support};
 
 /// The kernel's own limit is 65536; more than this in one image is a mistake.
 pub const MAX_GROUPS: usize = 64;
+
+/// Prepares what every start of this process needs and what takes long to make (the compiled system call filter, the
+/// look at the host), so that forks of it need not.
+pub fn warm_up() {
+    seccomp::program();
+    support();
+}

@@ -1,0 +1,319 @@
+//! What runs between clone and exec: system calls only, nothing allocated, every failure told to the caller.
+
+use std::{
+    ffi::CStr,
+    io::Write,
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+};
+
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+
+use crate::{
+    capability,
+    message::{self, CommandStep, Failure, Kind},
+    plan::{Command, Operation, Plan, ScratchMount, inodes},
+    seccomp,
+    sys::{self, Errno, check},
+};
+
+/// The child's ends and streams.
+pub(crate) struct Ends {
+    pub socket: RawFd,
+    pub failure_pipe: RawFd,
+    /// Standard input, output and error of the command; all above 2.
+    pub streams: [RawFd; 3],
+    /// Ranges of descriptor numbers that the child has no business with.
+    pub close: Vec<(u32, u32)>,
+    /// The working memory of exec, prepared by the caller.
+    pub arguments: Vec<*const libc::c_char>,
+    pub environment: Vec<*const libc::c_char>,
+}
+
+/// Open files of a command: enough for busy servers, and the hard limit is never raised.
+const OPEN_FILES: u64 = 65_536;
+
+/// Mounts between being made and being attached.
+struct Held {
+    root: Option<OwnedFd>,
+    proc: Option<OwnedFd>,
+}
+
+/// The life of the sandbox's first process: sets everything up, starts the command, then reaps until it ends.
+pub(crate) fn run(plan: &Plan, ends: &Ends) -> ! {
+    let mut held = Held { root: None, proc: None };
+    if let Err(errno) = prepare(ends) {
+        give_up(ends, CommandStep::Init as u32, errno);
+    }
+    for (index, operation) in plan.operations.iter().enumerate() {
+        if let Err(errno) = perform(operation, ends, &mut held) {
+            give_up(ends, index as u32, errno);
+        }
+    }
+    drop(held);
+    crate::init::run(plan, ends)
+}
+
+fn give_up(ends: &Ends, step: u32, errno: Errno) -> ! {
+    Failure { step, errno: errno.0 }.send(ends.failure_pipe);
+    sys::exit(125)
+}
+
+fn prepare(ends: &Ends) -> sys::Result<()> {
+    for (first, last) in &ends.close {
+        sys::close_range(*first, *last)?;
+    }
+    // Invariant: nobody inside can trace or read this copy of the caller's memory, nor open its program by
+    // `/proc/1/exe`.
+    prctl(libc::PR_SET_DUMPABLE, 0)?;
+    // SAFETY: the name lives across the call.
+    check(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_NAME, c"hornero-init".as_ptr()) }))?;
+    // SAFETY: only sets the mask, which the caller's umask no longer influences.
+    unsafe { libc::umask(0o022) };
+    Ok(())
+}
+
+fn prctl(option: i32, value: u64) -> sys::Result<()> {
+    // SAFETY: prctl with integers only.
+    check(libc::c_long::from(unsafe { libc::prctl(option, value, 0_u64, 0_u64, 0_u64) })).map(drop)
+}
+
+fn perform(operation: &Operation, ends: &Ends, held: &mut Held) -> sys::Result<()> {
+    match operation {
+        Operation::EnterCgroup(tasks) => {
+            // SAFETY: the buffer lives across the call.
+            check(unsafe { libc::write(*tasks, b"0".as_ptr().cast(), 1) } as _).map(drop)
+        }
+        Operation::HideCgroups => {
+            sys::call(libc::SYS_unshare, [libc::CLONE_NEWCGROUP as u64, 0, 0, 0]).map(drop)
+        }
+        Operation::ReceiveRoot => {
+            held.root = expect(ends, Kind::Root)?;
+            Ok(())
+        }
+        Operation::BecomeRoot => sys::become_user(0, 0, &[]),
+        Operation::NewSession => sys::call(libc::SYS_setsid, [0; 4]).map(drop),
+        Operation::NewKeyring => {
+            const JOIN_SESSION_KEYRING: u64 = 1;
+            optional(
+                sys::call(libc::SYS_keyctl, [JOIN_SESSION_KEYRING, 0, 0, 0]).map(drop),
+                libc::ENOSYS,
+            )
+        }
+        Operation::HostName(name) => {
+            let bytes = name.to_bytes();
+            // SAFETY: the name lives across the call and has the length given.
+            check(libc::c_long::from(unsafe {
+                libc::sethostname(bytes.as_ptr().cast(), bytes.len())
+            }))
+            .map(drop)
+        }
+        Operation::LoopbackUp => loopback_up(),
+        Operation::EnterRoot => enter_root(raw(&held.root)?),
+        Operation::MakeProc => {
+            held.proc = Some(make_proc()?);
+            Ok(())
+        }
+        Operation::AttachProc => sys::attach(raw(&held.proc)?, c"/proc"),
+        Operation::Attach { mount, target } => sys::attach(*mount, target),
+        Operation::Mount { kind, target, flags, options } => {
+            sys::mount(kind, target, kind, *flags, options)
+        }
+        Operation::Scratch(scratch) => mount_scratch(scratch),
+        Operation::Set { path, value } => optional(write_file(path, value), libc::ENOENT),
+        Operation::HideFile(path) => {
+            optional(sys::mount(c"/dev/null", path, c"", libc::MS_BIND, c""), libc::ENOENT)
+        }
+        Operation::HideDirectory(path) => {
+            let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+            optional(
+                sys::mount(c"tmpfs", path, c"tmpfs", flags, c"size=0,nr_inodes=2"),
+                libc::ENOENT,
+            )
+        }
+        Operation::ReadOnly(path) => optional(make_read_only(path), libc::ENOENT),
+        Operation::AwaitRun => expect(ends, Kind::Run).map(drop),
+    }
+}
+
+fn raw(fd: &Option<OwnedFd>) -> sys::Result<RawFd> {
+    fd.as_ref().map(AsRawFd::as_raw_fd).ok_or(Errno(libc::EBADF))
+}
+
+fn make_proc() -> sys::Result<OwnedFd> {
+    let proc = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(proc.as_fd())?;
+    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    Ok(fsmount(proc.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, quiet)?)
+}
+
+fn optional(result: sys::Result<()>, missing: i32) -> sys::Result<()> {
+    match result {
+        Err(Errno(errno)) if errno == missing => Ok(()),
+        other => other,
+    }
+}
+
+/// Waits for a message of one kind; a caller that is gone ends the child.
+fn expect(ends: &Ends, kind: Kind) -> sys::Result<Option<OwnedFd>> {
+    match message::receive(ends.socket, 0)? {
+        Some(message) if message.kind == kind => Ok(message.fd),
+        Some(_) => Err(Errno(libc::EPROTO)),
+        None => sys::exit(125),
+    }
+}
+
+fn enter_root(root: RawFd) -> sys::Result<()> {
+    sys::mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"")?;
+    sys::attach(root, c"/")?;
+    sys::call(libc::SYS_fchdir, [root as u64, 0, 0, 0])?;
+    sys::pivot_into_working_directory()
+}
+
+fn make_read_only(path: &CStr) -> sys::Result<()> {
+    sys::mount(path, path, c"", libc::MS_BIND | libc::MS_REC, c"")?;
+    let flags = libc::MS_BIND
+        | libc::MS_REMOUNT
+        | libc::MS_RDONLY
+        | libc::MS_NOSUID
+        | libc::MS_NODEV
+        | libc::MS_NOEXEC;
+    sys::mount(c"", path, c"", flags, c"")
+}
+
+fn write_file(path: &CStr, value: &[u8]) -> sys::Result<()> {
+    // SAFETY: path and value live across the calls; the descriptor is this function's own.
+    unsafe {
+        let fd =
+            check(libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC).into())? as RawFd;
+        let written = check(libc::write(fd, value.as_ptr().cast(), value.len()) as _);
+        libc::close(fd);
+        written.map(drop)
+    }
+}
+
+fn mount_scratch(scratch: &ScratchMount) -> sys::Result<()> {
+    // SAFETY: all fields of stat may be zero; path and buffer live across the call.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    let mut stat = || {
+        // SAFETY: as above.
+        check(libc::c_long::from(unsafe { libc::stat(scratch.target.as_ptr(), &raw mut found) }))
+    };
+    if stat() == Err(Errno(libc::ENOENT)) {
+        for directory in &scratch.ancestors {
+            // SAFETY: the path lives across the call. What can't be made shows in the stat that follows.
+            unsafe { libc::mkdir(directory.as_ptr(), 0o755) };
+        }
+        stat()?;
+    }
+    let (mut uid, mut gid, mut mode) = (found.st_uid, found.st_gid, found.st_mode & 0o1777);
+    // Debian's daemons write as their user to directories that the package left to root (`/run`, `/var/log/nginx`).
+    if uid == 0 && scratch.uid != 0 {
+        (uid, gid) = (scratch.uid, scratch.gid);
+        mode |= 0o700;
+    }
+    let mut options = [0_u8; 160];
+    let mut rest = &mut options[..];
+    // Invariant: five numbers and their names are shorter than the buffer, which ends in a null byte.
+    let written = write!(
+        rest,
+        "size={},nr_inodes={},mode={mode:o},uid={uid},gid={gid}\0",
+        scratch.size_bytes,
+        inodes(scratch.size_bytes)
+    );
+    let options = CStr::from_bytes_until_nul(&options);
+    let (Ok(()), Ok(options)) = (written, options) else { return Err(Errno(libc::EINVAL)) };
+    sys::mount(c"tmpfs", &scratch.target, c"tmpfs", scratch.flags, options)
+}
+
+fn loopback_up() -> sys::Result<()> {
+    // SAFETY: all fields of ifreq may be zero; the request lives across the calls.
+    unsafe {
+        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+        let socket = check(libc::socket(libc::AF_INET, kind, 0).into())? as RawFd;
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        let up = check(libc::ioctl(socket, libc::SIOCSIFFLAGS as _, &raw const request).into());
+        libc::close(socket);
+        up.map(drop)
+    }
+}
+
+/// Turns a fresh clone of init into the command.
+pub(crate) fn become_command(command: &Command, ends: &Ends) -> ! {
+    let (step, errno) = match execute(command, ends) {
+        Ok(never) => match never {},
+        Err(failed) => failed,
+    };
+    give_up(ends, step as u32, errno)
+}
+
+enum Never {}
+
+fn execute(command: &Command, ends: &Ends) -> Result<Never, (CommandStep, Errno)> {
+    let at = |step: CommandStep| move |errno: Errno| (step, errno);
+    reset_signals().map_err(at(CommandStep::Limits))?;
+    sys::call(libc::SYS_setsid, [0; 4]).map_err(at(CommandStep::Limits))?;
+    limit(libc::RLIMIT_CORE, 0).map_err(at(CommandStep::Limits))?;
+    limit(libc::RLIMIT_NOFILE, OPEN_FILES).map_err(at(CommandStep::Limits))?;
+    streams(ends).map_err(at(CommandStep::Streams))?;
+    capability::limit_bounding_set(command.capabilities).map_err(at(CommandStep::Capabilities))?;
+    sys::become_user(command.uid, command.gid, &command.groups)
+        .map_err(at(CommandStep::Identity))?;
+    // SAFETY: the path lives across the call. After the change of user, so that its rights count.
+    check(libc::c_long::from(unsafe { libc::chdir(command.workdir.as_ptr()) }))
+        .map_err(at(CommandStep::WorkingDirectory))?;
+    // Another user than root has lost every capability by becoming it; a build step as such a user has none either.
+    let kept = if command.uid == 0 { command.capabilities } else { 0 };
+    capability::limit_to(kept).map_err(at(CommandStep::Capabilities))?;
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(at(CommandStep::Filter))?;
+    message::send(ends.socket, Kind::Ready, 0, None).map_err(at(CommandStep::Ready))?;
+    seccomp::install(command.filter).map_err(at(CommandStep::Filter))?;
+    let mut worst = Errno(libc::ENOENT);
+    for candidate in &command.candidates {
+        // SAFETY: path, arguments and environment live across the call; both lists end in a null pointer.
+        let result = check(libc::c_long::from(unsafe {
+            libc::execve(candidate.as_ptr(), ends.arguments.as_ptr(), ends.environment.as_ptr())
+        }));
+        match result {
+            Ok(_) | Err(Errno(libc::ENOENT | libc::ENOTDIR)) => {}
+            Err(errno) => worst = errno,
+        }
+    }
+    Err((CommandStep::Exec, worst))
+}
+
+fn streams(ends: &Ends) -> sys::Result<()> {
+    for (target, source) in ends.streams.iter().enumerate() {
+        // Without O_CLOEXEC: these three stay open across exec.
+        sys::call(libc::SYS_dup3, [*source as u64, target as u64, 0, 0])?;
+    }
+    Ok(())
+}
+
+/// Every signal gets its default action, and none is blocked: exec would hand on what the caller ignores.
+fn reset_signals() -> sys::Result<()> {
+    for signal in 1..=64 {
+        if [libc::SIGKILL, libc::SIGSTOP, 32, 33].contains(&signal) {
+            continue;
+        }
+        // SAFETY: setting a default action installs no handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    crate::init::set_signal_mask(0)
+}
+
+/// Lowers soft and hard limit to `most`; never raises.
+fn limit(resource: libc::__rlimit_resource_t, most: u64) -> sys::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure lives across both calls.
+    unsafe {
+        check(libc::getrlimit(resource, &raw mut limit).into())?;
+        limit.rlim_max = limit.rlim_max.min(most);
+        limit.rlim_cur = limit.rlim_max;
+        check(libc::setrlimit(resource, &raw const limit).into()).map(drop)
+    }
+}

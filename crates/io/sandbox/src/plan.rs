@@ -1,0 +1,271 @@
+//! Turns a specification into a list of operations that a cloned child carries out without allocating.
+
+use std::{
+    ffi::{CStr, CString},
+    os::fd::RawFd,
+};
+
+use crate::{
+    capability,
+    error::{StartError, Step},
+    seccomp,
+    spec::{Profile, SandboxSpec},
+};
+
+/// One thing that the sandbox's init does before the command is started, in its own namespaces.
+pub(crate) enum Operation {
+    /// Enters a version 1 control group by its `tasks` file.
+    EnterCgroup(RawFd),
+    /// Hides where in the host's control groups the sandbox is.
+    HideCgroups,
+    /// Waits for the assembled root from the caller; the id maps are in place then.
+    ReceiveRoot,
+    /// Becomes root of the new user namespace.
+    BecomeRoot,
+    /// Leaves the caller's session and terminal.
+    NewSession,
+    /// Leaves the caller's keyring.
+    NewKeyring,
+    /// Sets the host name.
+    HostName(CString),
+    /// Brings the loopback interface up.
+    LoopbackUp,
+    /// Attaches the received root, makes it the root and drops the host's mounts.
+    EnterRoot,
+    /// Makes `/proc` of the own process namespace; only while the host's is in sight does the kernel let it be made.
+    MakeProc,
+    /// Attaches the `/proc` made before.
+    AttachProc,
+    /// Attaches a detached mount made by the caller.
+    Attach { mount: RawFd, target: CString },
+    /// Mounts a file system by the kernel's own means.
+    Mount { kind: &'static CStr, target: CString, flags: libc::c_ulong, options: CString },
+    /// Mounts a tmpfs with mode and owner of the directory below it.
+    Scratch(ScratchMount),
+    /// Writes a kernel setting; a kernel without it is fine.
+    Set { path: &'static CStr, value: &'static [u8] },
+    /// Hides a file behind `/dev/null`; one that is not there is fine.
+    HideFile(&'static CStr),
+    /// Hides a directory behind an empty one; one that is not there is fine.
+    HideDirectory(&'static CStr),
+    /// Makes what is below a path read-only; one that is not there is fine.
+    ReadOnly(&'static CStr),
+    /// Waits for the caller's word that network and limits are in place.
+    AwaitRun,
+}
+
+/// A scratch directory to mount.
+pub(crate) struct ScratchMount {
+    pub target: CString,
+    /// `target` and the directories above it, topmost first: made where they are missing, which they are only below
+    /// another scratch directory.
+    pub ancestors: Vec<CString>,
+    pub size_bytes: u64,
+    /// Who writes there when the image's directory is root's.
+    pub uid: u32,
+    pub gid: u32,
+    pub flags: libc::c_ulong,
+}
+
+/// What the command's own process does before exec.
+pub(crate) struct Command {
+    pub candidates: Vec<CString>,
+    pub arguments: Vec<CString>,
+    pub environment: Vec<CString>,
+    pub workdir: CString,
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    pub capabilities: u64,
+    pub filter: &'static [seccompiler::sock_filter],
+}
+
+/// Everything the child does.
+pub(crate) struct Plan {
+    pub operations: Vec<Operation>,
+    pub command: Command,
+}
+
+const QUIET: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+
+/// Files of `/proc` that tell of, or act on, the whole host.
+const HIDDEN_FILES: [&CStr; 12] = [
+    c"/proc/kcore",
+    c"/proc/keys",
+    c"/proc/key-users",
+    c"/proc/kmsg",
+    c"/proc/kallsyms",
+    c"/proc/timer_list",
+    c"/proc/sched_debug",
+    c"/proc/latency_stats",
+    c"/proc/interrupts",
+    c"/proc/kpagecount",
+    c"/proc/kpageflags",
+    c"/proc/sysrq-trigger",
+];
+const HIDDEN_DIRECTORIES: [&CStr; 3] = [c"/proc/acpi", c"/proc/scsi", c"/proc/asound"];
+const READ_ONLY: [&CStr; 4] = [c"/proc/sys", c"/proc/irq", c"/proc/bus", c"/proc/fs"];
+
+/// Where a command without a slash is looked for when `env` has no `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Descriptors the plan refers to; all stay open in the child.
+pub(crate) struct Descriptors<'a> {
+    pub tasks: &'a [RawFd],
+    pub dev: RawFd,
+    pub files: &'a [RawFd],
+}
+
+impl Plan {
+    pub fn new(spec: &SandboxSpec, descriptors: &Descriptors<'_>) -> Result<Self, StartError> {
+        let command = Command::new(spec)?;
+        let mut operations: Vec<Operation> =
+            descriptors.tasks.iter().map(|fd| Operation::EnterCgroup(*fd)).collect();
+        if spec.cgroup.is_some() {
+            operations.push(Operation::HideCgroups);
+        }
+        // These need no root: they run while the caller assembles it.
+        operations.extend([
+            Operation::NewSession,
+            Operation::HostName(string(&spec.hostname)?),
+            Operation::LoopbackUp,
+            Operation::ReceiveRoot,
+        ]);
+        if spec.id_map.is_some() {
+            operations.push(Operation::BecomeRoot);
+        }
+        operations.extend([
+            Operation::NewKeyring,
+            Operation::MakeProc,
+            Operation::EnterRoot,
+            Operation::Attach { mount: descriptors.dev, target: c"/dev".to_owned() },
+            Operation::AttachProc,
+        ]);
+        operations.extend(proc_operations());
+        operations.extend(scratch_operations(spec)?);
+        for (fd, file) in descriptors.files.iter().zip(&spec.files) {
+            operations.push(Operation::Attach { mount: *fd, target: string(&file.path)? });
+        }
+        operations.push(Operation::AwaitRun);
+        Ok(Self { operations, command })
+    }
+
+    /// What the operation `index` does, for people.
+    pub fn describe(&self, index: usize) -> Step {
+        let text = |text: &CStr| text.to_string_lossy().into_owned();
+        let (name, object) = match self.operations.get(index) {
+            Some(Operation::EnterCgroup(_)) => ("enter the control group", String::new()),
+            Some(Operation::HideCgroups) => ("make a control group namespace", String::new()),
+            Some(Operation::ReceiveRoot) => ("receive the root", String::new()),
+            Some(Operation::BecomeRoot) => ("become root of the user namespace", String::new()),
+            Some(Operation::NewSession) => ("make a session", String::new()),
+            Some(Operation::NewKeyring) => ("make a keyring", String::new()),
+            Some(Operation::HostName(name)) => ("set the host name", text(name)),
+            Some(Operation::LoopbackUp) => ("bring the loopback interface up", String::new()),
+            Some(Operation::EnterRoot) => ("enter the root", String::new()),
+            Some(Operation::MakeProc) => ("make", "/proc".to_owned()),
+            Some(Operation::AttachProc) => ("attach", "/proc".to_owned()),
+            Some(Operation::Attach { target, .. }) => ("attach", text(target)),
+            Some(Operation::Mount { target, .. }) => ("mount", text(target)),
+            Some(Operation::Scratch(scratch)) => ("mount scratch", text(&scratch.target)),
+            Some(Operation::Set { path, .. }) => ("set", text(path)),
+            Some(Operation::HideFile(path) | Operation::HideDirectory(path)) => {
+                ("hide", text(path))
+            }
+            Some(Operation::ReadOnly(path)) => ("make read-only", text(path)),
+            Some(Operation::AwaitRun) => ("wait for the caller", String::new()),
+            None => ("start", String::new()),
+        };
+        Step { name, object }
+    }
+}
+
+fn proc_operations() -> impl Iterator<Item = Operation> {
+    // A server may listen on port 80 without being root: the ports are its own network namespace's.
+    let set =
+        Operation::Set { path: c"/proc/sys/net/ipv4/ip_unprivileged_port_start", value: b"0" };
+    std::iter::once(set)
+        .chain(HIDDEN_FILES.into_iter().map(Operation::HideFile))
+        .chain(HIDDEN_DIRECTORIES.into_iter().map(Operation::HideDirectory))
+        .chain(READ_ONLY.into_iter().map(Operation::ReadOnly))
+}
+
+fn scratch_operations(spec: &SandboxSpec) -> Result<Vec<Operation>, StartError> {
+    // A server runs programs of its image only; maintainer scripts write programs to `/tmp` and run them.
+    let flags = match spec.profile {
+        Profile::Service => QUIET,
+        Profile::Build => libc::MS_NOSUID | libc::MS_NODEV,
+    };
+    let size = spec.tmp_bytes;
+    // An inode costs about a kilobyte of the kernel's memory; one for each 4 KiB page is what a tmpfs can fill.
+    let options = string(&format!("size={size},mode=1777,nr_inodes={}", inodes(size)))?;
+    let mut operations: Vec<Operation> = ["/tmp", "/dev/shm"]
+        .into_iter()
+        .filter(|path| {
+            spec.scratch.iter().all(|scratch| scratch.path.trim_end_matches('/') != *path)
+        })
+        .map(|path| {
+            let target = string(path)?;
+            Ok(Operation::Mount { kind: c"tmpfs", target, flags, options: options.clone() })
+        })
+        .collect::<Result<_, StartError>>()?;
+    let mut scratch: Vec<_> = spec.scratch.iter().collect();
+    // A directory comes before what is below it.
+    scratch.sort_by(|left, right| left.path.cmp(&right.path));
+    for scratch in scratch {
+        let mut ancestors = Vec::new();
+        let mut path = String::new();
+        for part in scratch.path.split('/').filter(|part| !part.is_empty()) {
+            path = format!("{path}/{part}");
+            ancestors.push(string(&path)?);
+        }
+        operations.push(Operation::Scratch(ScratchMount {
+            target: string(&path)?,
+            ancestors,
+            size_bytes: scratch.size_bytes,
+            uid: spec.user.uid,
+            gid: spec.user.gid,
+            flags,
+        }));
+    }
+    Ok(operations)
+}
+
+/// How many inodes a tmpfs of `size_bytes` may have.
+pub(crate) fn inodes(size_bytes: u64) -> u64 {
+    (size_bytes / 4_096).max(64)
+}
+
+impl Command {
+    fn new(spec: &SandboxSpec) -> Result<Self, StartError> {
+        let strings = |words: &mut dyn Iterator<Item = String>| {
+            words.map(|word| string(&word)).collect::<Result<Vec<_>, _>>()
+        };
+        let name = spec.command.first().map_or("", String::as_str);
+        let path = spec.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+        let candidates = if name.contains('/') {
+            vec![string(name)?]
+        } else {
+            let directories = path.split(':').filter(|directory| directory.starts_with('/'));
+            strings(&mut directories.map(|directory| format!("{directory}/{name}")))?
+        };
+        let workdir = if spec.workdir.is_empty() { "/" } else { &spec.workdir };
+        Ok(Self {
+            candidates,
+            arguments: strings(&mut spec.command.iter().cloned())?,
+            environment: strings(
+                &mut spec.env.iter().map(|(key, value)| format!("{key}={value}")),
+            )?,
+            workdir: string(workdir)?,
+            uid: spec.user.uid,
+            gid: spec.user.gid,
+            groups: spec.user.groups.clone(),
+            capabilities: capability::allowed(spec.profile, spec.user.uid),
+            filter: seccomp::program(),
+        })
+    }
+}
+
+fn string(text: &str) -> Result<CString, StartError> {
+    CString::new(text).map_err(|_| StartError::Invalid("a text contains a null byte".to_owned()))
+}

@@ -1,0 +1,451 @@
+//! Starting a sandbox and holding one that runs.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    time::{Duration, Instant},
+};
+
+use hornero_model::ExitCause;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{Mode, OFlags},
+    process::{Signal, WaitIdOptions},
+};
+
+use crate::{
+    cgroup::{Cgroup, Entrance, Usage},
+    check,
+    child::{self, Ends},
+    error::StartError,
+    layers::Layers,
+    message::{self, CommandStep, Failure, Kind},
+    plan::{Descriptors, Plan},
+    spec::SandboxSpec,
+    stage::{self, Hold},
+    support,
+    sys::{self, Cloned, Errno},
+};
+
+/// Raised by as much over its caller's, so that the kernel ends instances before Hornero's own processes.
+const OUT_OF_MEMORY_SCORE: &str = "300";
+
+/// Where a command's standard streams go.
+#[derive(Debug)]
+pub struct Stdio {
+    /// Standard input; none means an empty one.
+    pub stdin: Option<OwnedFd>,
+    /// Standard output.
+    pub stdout: OwnedFd,
+    /// Standard error.
+    pub stderr: OwnedFd,
+}
+
+/// What the network namespace of a sandbox gets besides its loopback interface.
+pub enum Network<'a> {
+    /// Nothing: no way in or out.
+    Isolated,
+    /// Whatever the function does with the descriptor of the network namespace, before the command runs.
+    Attach(&'a mut (dyn FnMut(BorrowedFd<'_>) -> Result<(), String> + Send)),
+}
+
+/// A sandbox whose command was executed. Dropping it ends every process in it and removes its control group.
+#[derive(Debug)]
+pub struct Running {
+    init: Process,
+    socket: OwnedFd,
+    pid: u32,
+    cgroup: Option<Cgroup>,
+    outcome: Option<ExitCause>,
+}
+
+/// The sandbox's first process, killed and reaped when dropped.
+#[derive(Debug)]
+struct Process {
+    pidfd: OwnedFd,
+    pid: i32,
+    reaped: bool,
+}
+
+/// Removes a control group unless it was handed on.
+struct CgroupGuard(Option<Cgroup>);
+
+impl Drop for CgroupGuard {
+    fn drop(&mut self) {
+        if let Some(cgroup) = self.0.take() {
+            // Only after a failed start; the error that is on its way matters more.
+            let _ = cgroup.remove();
+        }
+    }
+}
+
+impl Process {
+    fn kill(&self) {
+        // It may have ended already.
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Waits for the end of the process, which the kernel reports only once every process of its namespace is gone.
+    fn reap(&mut self) -> Option<rustix::process::WaitIdStatus> {
+        if self.reaped {
+            return None;
+        }
+        let id = rustix::process::WaitId::PidFd(self.pidfd.as_fd());
+        let status = rustix::io::retry_on_intr(|| {
+            rustix::process::waitid(id.clone(), WaitIdOptions::EXITED)
+        });
+        self.reaped = true;
+        status.ok().flatten()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.kill();
+            self.reap();
+        }
+    }
+}
+
+/// Starts a sandbox and returns once its command was executed. After an error nothing of it is left.
+///
+/// The caller must be root in the host's user namespace. It may have threads.
+pub fn start(
+    spec: &SandboxSpec,
+    stdio: Stdio,
+    network: Network<'_>,
+) -> Result<Running, StartError> {
+    support::require(spec)?;
+    check::check(spec)?;
+    stage::with(support::detached_layers(), |hold| start_held(spec, stdio, network, hold))
+}
+
+fn start_held(
+    spec: &SandboxSpec,
+    stdio: Stdio,
+    network: Network<'_>,
+    hold: Hold<'_>,
+) -> Result<Running, StartError> {
+    let layers = Layers::prepare(spec, hold)?;
+    let cgroup = spec.cgroup.as_ref().map(Cgroup::create).transpose()?;
+    let mut cgroup = CgroupGuard(cgroup);
+    let entrance = match &cgroup.0 {
+        Some(cgroup) => cgroup.entrance()?,
+        None => Entrance { tasks: Vec::new(), directory: None },
+    };
+    let tasks: Vec<RawFd> = entrance.task_fds().collect();
+    let files: Vec<RawFd> = layers.files.iter().map(AsRawFd::as_raw_fd).collect();
+    let descriptors = Descriptors { tasks: &tasks, dev: layers.dev.as_raw_fd(), files: &files };
+    let plan = Plan::new(spec, &descriptors)?;
+
+    let streams = streams(spec, stdio)?;
+    let (socket, child_socket) = socket_pair()?;
+    let (failure, child_failure) = pipe()?;
+    let mut keep: Vec<RawFd> = vec![child_socket.as_raw_fd(), child_failure.as_raw_fd()];
+    keep.extend(streams.iter().map(AsRawFd::as_raw_fd));
+    keep.extend(tasks.iter().chain(&files).copied().chain([layers.dev.as_raw_fd()]));
+    let ends = ends(&plan, &child_socket, &child_failure, &streams, keep);
+
+    let cloned = {
+        let directory = entrance.directory.as_ref().map(AsRawFd::as_raw_fd);
+        // SAFETY: the child only makes system calls until it executes the command or exits.
+        unsafe { sys::clone_process(namespaces(spec), directory) }
+    };
+    let mut init = match cloned {
+        Ok(Cloned::Child) => child::run(&plan, &ends),
+        Ok(Cloned::Parent { pid, pidfd }) => Process { pidfd, pid, reaped: false },
+        Err(errno) => return Err(StartError::failed("clone the sandbox's init", "", errno)),
+    };
+    drop((child_socket, child_failure, streams, entrance));
+
+    let guided = guide(spec, &layers, &init, &socket, network);
+    let pid = match guided {
+        Ok(()) => ready(&socket),
+        Err(GuideError::ChildGone) => None,
+        Err(GuideError::Start(error)) => {
+            // A child that failed first is the cause of what the caller then saw.
+            return Err(match Failure::receive_now(&failure) {
+                Some(failed) => describe(&plan, spec, failed),
+                None => error,
+            });
+        }
+    };
+    if let Some(failed) = Failure::receive(&failure) {
+        init.reap();
+        return Err(describe(&plan, spec, failed));
+    }
+    let Some(pid) = pid else {
+        init.kill();
+        init.reap();
+        let died = io::Error::other("the sandbox's init was killed");
+        return Err(StartError::failed("start", "", died));
+    };
+    Ok(Running { init, socket, pid, cgroup: cgroup.0.take(), outcome: None })
+}
+
+enum GuideError {
+    /// The child has ended: what it says itself counts.
+    ChildGone,
+    Start(StartError),
+}
+
+impl From<StartError> for GuideError {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+/// Gives the child its ids, its root and its network, then lets it run.
+fn guide(
+    spec: &SandboxSpec,
+    layers: &Layers<'_>,
+    init: &Process,
+    socket: &OwnedFd,
+    network: Network<'_>,
+) -> Result<(), GuideError> {
+    let proc = |name: &str| format!("/proc/{}/{name}", init.pid);
+    let put = |name: &str, text: &str| {
+        fs::write(proc(name), text).map_err(|error| StartError::failed("write", proc(name), error))
+    };
+    let open = |name: &str| {
+        rustix::fs::open(proc(name), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| StartError::failed("open", proc(name), error))
+    };
+    let mut user_namespace = None;
+    if let Some(map) = spec.id_map {
+        let line = format!("0 {} {}", map.first, map.count);
+        put("uid_map", &line)?;
+        put("gid_map", &line)?;
+        user_namespace = Some(open("ns/user")?);
+    }
+    let root = layers.root(user_namespace.as_ref().map(AsFd::as_fd))?;
+    say(socket, Kind::Root, Some(&root))?;
+    // Best effort: the host may forbid it in its own container.
+    let _ = fs::write(proc("oom_score_adj"), OUT_OF_MEMORY_SCORE);
+    if let Network::Attach(attach) = network {
+        let namespace = open("ns/net")?;
+        attach(namespace.as_fd()).map_err(StartError::Network)?;
+    }
+    say(socket, Kind::Run, None)
+}
+
+fn say(socket: &OwnedFd, kind: Kind, fd: Option<&OwnedFd>) -> Result<(), GuideError> {
+    match message::send(socket.as_raw_fd(), kind, 0, fd.map(AsRawFd::as_raw_fd)) {
+        Ok(()) => Ok(()),
+        Err(Errno(libc::EPIPE | libc::ECONNRESET)) => Err(GuideError::ChildGone),
+        Err(errno) => Err(StartError::failed("talk to the sandbox's init", "", errno).into()),
+    }
+}
+
+/// Waits for the command's process to be about to execute; none when it failed before.
+fn ready(socket: &OwnedFd) -> Option<u32> {
+    let message = message::receive(socket.as_raw_fd(), 0).ok().flatten()?;
+    (message.kind == Kind::Ready).then(|| u32::try_from(message.pid).ok()).flatten()
+}
+
+fn describe(plan: &Plan, spec: &SandboxSpec, failure: Failure) -> StartError {
+    let source = io::Error::from_raw_os_error(failure.errno);
+    let Some((step, name)) = CommandStep::name(failure.step) else {
+        let step = plan.describe(failure.step as usize);
+        return StartError::Failed { step, source };
+    };
+    let object = match step {
+        CommandStep::Exec => spec.command.first().cloned().unwrap_or_default(),
+        CommandStep::WorkingDirectory => spec.workdir.clone(),
+        CommandStep::Identity => spec.user.uid.to_string(),
+        CommandStep::Init
+        | CommandStep::Clone
+        | CommandStep::Limits
+        | CommandStep::Capabilities
+        | CommandStep::Filter
+        | CommandStep::Streams
+        | CommandStep::Ready => String::new(),
+    };
+    StartError::failed(name, object, source)
+}
+
+fn namespaces(spec: &SandboxSpec) -> u64 {
+    let mut flags = libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS;
+    if spec.id_map.is_some() {
+        flags |= libc::CLONE_NEWUSER;
+    }
+    flags as u64
+}
+
+/// Standard input, output and error as descriptors above 2; pipes are given to the command's user, so that it can
+/// open `/dev/stdout` and `/dev/stderr` again.
+fn streams(spec: &SandboxSpec, stdio: Stdio) -> Result<[OwnedFd; 3], StartError> {
+    let failed =
+        |error: rustix::io::Errno| StartError::failed("set up standard streams", "", error);
+    let stdin = match stdio.stdin {
+        Some(stdin) => stdin,
+        None => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(failed)?,
+    };
+    let first = spec.id_map.map_or(0, |map| map.first);
+    let place = |fd: OwnedFd| -> rustix::io::Result<OwnedFd> {
+        let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+        if kind == rustix::fs::FileType::Fifo {
+            let owner = rustix::fs::Uid::from_raw(first + spec.user.uid);
+            let group = rustix::fs::Gid::from_raw(first + spec.user.gid);
+            rustix::fs::fchown(&fd, Some(owner), Some(group))?;
+        }
+        if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
+    };
+    let place = |fd| place(fd).map_err(failed);
+    Ok([place(stdin)?, place(stdio.stdout)?, place(stdio.stderr)?])
+}
+
+fn socket_pair() -> Result<(OwnedFd, OwnedFd), StartError> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
+    let made = || -> rustix::io::Result<_> {
+        let (ours, childs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_socket_passcred(&ours, true)?;
+        Ok((above_streams(ours)?, above_streams(childs)?))
+    };
+    made().map_err(|error| StartError::failed("make a socket pair", "", error))
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), StartError> {
+    let made = || -> rustix::io::Result<_> {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        Ok((read, above_streams(write)?))
+    };
+    made().map_err(|error| StartError::failed("make a pipe", "", error))
+}
+
+/// The command's streams replace 0 to 2, so nothing that is still needed may be there.
+fn above_streams(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
+}
+
+fn ends(
+    plan: &Plan,
+    socket: &OwnedFd,
+    failure_pipe: &OwnedFd,
+    streams: &[OwnedFd; 3],
+    mut keep: Vec<RawFd>,
+) -> Ends {
+    keep.sort_unstable();
+    keep.dedup();
+    let mut close = Vec::new();
+    let mut next = 3;
+    for fd in keep.into_iter().filter_map(|fd| u32::try_from(fd).ok()).filter(|fd| *fd > 2) {
+        if fd > next {
+            close.push((next, fd - 1));
+        }
+        next = fd + 1;
+    }
+    close.push((next, u32::MAX));
+    let pointers = |strings: &[std::ffi::CString]| {
+        strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    Ends {
+        socket: socket.as_raw_fd(),
+        failure_pipe: failure_pipe.as_raw_fd(),
+        streams: [streams[0].as_raw_fd(), streams[1].as_raw_fd(), streams[2].as_raw_fd()],
+        close,
+        arguments: pointers(&plan.command.arguments),
+        environment: pointers(&plan.command.environment),
+    }
+}
+
+impl Running {
+    /// The command's process id on the host.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal to the command (not to other processes of the sandbox).
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        message::send(self.socket.as_raw_fd(), Kind::Signal, signal, None).map_err(io::Error::from)
+    }
+
+    /// Ends every process of the sandbox by SIGKILL.
+    pub fn kill(&self) {
+        self.init.kill();
+    }
+
+    /// Becomes readable when the command has ended; for callers that wait for other things too.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// What the sandbox uses; nothing without a control group.
+    pub fn usage(&self) -> Usage {
+        self.cgroup.as_ref().map(Cgroup::usage).unwrap_or_default()
+    }
+
+    /// Waits for the command's end, at most for `timeout` where one is given. None means that it still runs. After its
+    /// end every other process of the sandbox is gone too.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Option<ExitCause>> {
+        if let Some(outcome) = &self.outcome {
+            return Ok(Some(outcome.clone()));
+        }
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = left.map(|left| {
+                Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
+            });
+            let mut events = [PollFd::new(&self.socket, PollFlags::IN)];
+            match poll(&mut events, left.as_ref()) {
+                Ok(0) => return Ok(None),
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let told = message::receive(self.socket.as_raw_fd(), libc::MSG_DONTWAIT)?;
+        let status =
+            told.filter(|message| message.kind == Kind::Ended).map(|message| message.value);
+        self.init.reap();
+        let outcome = self.cause(status);
+        self.outcome = Some(outcome.clone());
+        Ok(Some(outcome))
+    }
+
+    /// Why the command ended, given its wait status, or none where init was killed before it could tell.
+    fn cause(&self, status: Option<i32>) -> ExitCause {
+        let short_of_memory =
+            self.cgroup.as_ref().is_some_and(|cgroup| cgroup.out_of_memory_kills() > 0);
+        match status {
+            Some(status) if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 => {
+                ExitCause::Code(0)
+            }
+            Some(status)
+                if libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGTERM =>
+            {
+                ExitCause::Signal(libc::SIGTERM)
+            }
+            Some(_) | None if short_of_memory => ExitCause::OutOfMemory,
+            Some(status) if libc::WIFEXITED(status) => ExitCause::Code(libc::WEXITSTATUS(status)),
+            Some(status) => ExitCause::Signal(libc::WTERMSIG(status)),
+            None => ExitCause::Signal(libc::SIGKILL),
+        }
+    }
+
+    /// Ends what still runs and removes the control group. Dropping does the same, but can't say what failed.
+    pub fn remove(mut self) -> io::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.init.kill();
+        self.init.reap();
+        self.cgroup.take().map_or(Ok(()), |cgroup| cgroup.remove())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A group that can't be removed is found again by its name (see `groups_below`).
+        let _ = self.end();
+    }
+}
