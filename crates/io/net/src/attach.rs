@@ -63,6 +63,7 @@ impl HomeNetwork {
 
         let mut batch = Batch::new();
         rtnetlink::bring_up(&mut batch, LinkRef::Name("lo"));
+        rtnetlink::bring_up(&mut batch, LinkRef::Index(eth0));
         rtnetlink::add_address(&mut batch, eth0, *address, 32);
         let gateway = self.gateway();
         rtnetlink::add_neighbour(

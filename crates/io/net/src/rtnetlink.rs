@@ -102,8 +102,8 @@ pub(crate) fn bring_up(batch: &mut Batch, link: LinkRef<'_>) {
     });
 }
 
-/// Makes a veth pair: `name` here as a port of the bridge, still down, and `peer` in the other
-/// network namespace, up.
+/// Makes a veth pair: `name` here as a port of the bridge, and `peer` in the other network
+/// namespace; both are still down.
 pub(crate) fn create_veth(
     batch: &mut Batch,
     name: &str,
@@ -123,7 +123,7 @@ pub(crate) fn create_veth(
             body.attribute(libc::IFLA_INFO_KIND, b"veth");
             body.nested(libc::IFLA_INFO_DATA, |body| {
                 body.nested(VETH_INFO_PEER, |body| {
-                    link_header(body, 0, IFF_UP, IFF_UP);
+                    link_header(body, 0, 0, 0);
                     body.text(libc::IFLA_IFNAME, peer);
                     body.attribute(libc::IFLA_ADDRESS, &peer_hardware_address);
                     body.number(libc::IFLA_NET_NS_FD, netns.as_raw_fd() as u32);
