@@ -1,2 +1,63 @@
-//! Developer tasks.
-fn main() {}
+//! Developer tasks: `cargo xtask setup | test | ci | demo | bench`.
+
+mod arrows;
+mod bench;
+mod ci;
+mod demo;
+mod dependencies;
+mod interrupt;
+mod licence;
+mod metadata;
+mod run;
+mod setup;
+mod tree;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  setup         install the system packages that tests and demo need, where they are missing
+  test [ARGS]   setup, then every test of the workspace; ARGS go to `cargo test`
+  ci            the static checks, then `test`
+  check         the static checks only
+  demo          the main job on examples/site, with a word on each step
+  bench [ARGS]  measure beside other tools (installs those); `bench --help` says what there is
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match task(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn task(arguments: &[String]) -> Result<()> {
+    let (name, rest) = match arguments {
+        [name, rest @ ..] => (name.as_str(), rest),
+        [] => ("help", [].as_slice()),
+    };
+    std::env::set_current_dir(run::root())?;
+    match (name, rest) {
+        ("setup", []) => setup::install(setup::PACKAGES),
+        ("test", rest) => ci::test(rest),
+        ("ci", []) => ci::ci(),
+        ("check", []) => ci::check(),
+        ("demo", []) => demo::demo(),
+        ("bench", rest) => bench::bench(rest),
+        ("help" | "--help" | "-h", _) => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        ("setup" | "ci" | "check" | "demo", [extra, ..]) => {
+            bail!("`{name}` takes no argument such as `{extra}`")
+        }
+        _ => bail!("there is no task `{name}`\n\n{USAGE}"),
+    }
+}

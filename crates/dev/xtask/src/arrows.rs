@@ -1,0 +1,214 @@
+//! Which of our crates may depend on which, and why; and what a core crate must do without.
+
+use anyhow::{Result, bail};
+
+use crate::metadata::{Metadata, Package};
+
+/// Allowed arrows: from, to, why.
+const ALLOWED: &[(&str, &str, &str)] = &[
+    ("hornero-spec", "hornero-model", "a spec is made of the shared words"),
+    ("hornero-plan", "hornero-model", "what is compared are releases and specs"),
+    ("hornero-plan", "hornero-rollout", "what is known of the world is folded in one place"),
+    ("hornero-plan", "hornero-spec", "what is compared with the world is a spec"),
+    ("hornero-rollout", "hornero-model", "its states and effects name releases and instances"),
+    (
+        "hornero-conservation",
+        "hornero-model",
+        "facts name releases and instances; nothing else, so that it stays independent",
+    ),
+    ("hornero-store", "hornero-model", "objects and images are named by digests"),
+    ("hornero-sandbox", "hornero-model", "limits and exit causes"),
+    ("hornero-net", "hornero-model", "addresses belong to services and instances"),
+    ("hornero-bake", "hornero-model", "it makes images"),
+    ("hornero-bake", "hornero-spec", "what it bakes is defined there"),
+    ("hornero-bake", "hornero-store", "what it bakes goes there (decision 0001)"),
+    (
+        "hornero-bake",
+        "hornero-sandbox",
+        "build steps and maintainer scripts run there (decision 0001)",
+    ),
+    (
+        "hornero-bake",
+        "hornero-net",
+        "a build step with `network = true` needs a way out (decision 0001)",
+    ),
+    ("hornero-engine", "hornero-model", "it makes instances"),
+    ("hornero-engine", "hornero-store", "instances start from its roots (decision 0001)"),
+    ("hornero-engine", "hornero-sandbox", "instances run there (decision 0001)"),
+    ("hornero-engine", "hornero-net", "instances get an address (decision 0001)"),
+    ("hornero-edge", "hornero-model", "route tables and statuses"),
+    ("hornero-ledger", "hornero-model", "events and receipts"),
+    ("hornero-api", "hornero-model", "messages are made of the shared words"),
+    ("hornero-driver", "hornero-model", "it carries effects and observations"),
+    ("hornero-driver", "hornero-plan", "it turns requests into rollouts"),
+    ("hornero-driver", "hornero-rollout", "it steps the machine"),
+    ("hornero-driver", "hornero-conservation", "it lets the watchdog look before it acts"),
+    ("hornero-control", "hornero-model", "it joins the parts"),
+    ("hornero-control", "hornero-api", "it answers it"),
+    ("hornero-control", "hornero-plan", "it answers `plan`"),
+    ("hornero-control", "hornero-rollout", "it answers `status` from the world"),
+    ("hornero-control", "hornero-driver", "it runs it over the real ports"),
+    ("hornero-control", "hornero-conservation", "it gives the watchdog its limits"),
+    ("hornero-control", "hornero-store", "it verifies images before instances start"),
+    ("hornero-control", "hornero-net", "it owns the home's network"),
+    ("hornero-control", "hornero-sandbox", "image tests run there"),
+    ("hornero-control", "hornero-engine", "a real port"),
+    ("hornero-control", "hornero-edge", "a real port"),
+    ("hornero-control", "hornero-ledger", "a real port"),
+    ("hornero-cli", "hornero-model", "the command shows the shared words"),
+    ("hornero-cli", "hornero-api", "it asks control"),
+    ("hornero-cli", "hornero-control", "`hornero serve`"),
+    ("hornero-cli", "hornero-driver", "`hornero serve` with fault hooks"),
+    ("hornero-cli", "hornero-edge", "`hornero edge`"),
+    ("hornero-cli", "hornero-engine", "`hornero shim`"),
+    ("hornero-cli", "hornero-sandbox", "`hornero shim`"),
+    ("hornero-cli", "hornero-net", "the edge's name server, and the network of build steps"),
+    ("hornero-cli", "hornero-bake", "`build` and `up` bake in the command's process"),
+    ("hornero-cli", "hornero-plan", "`plan`"),
+    ("hornero-cli", "hornero-spec", "it reads `hornero.hcl`"),
+    ("hornero-cli", "hornero-store", "`image`"),
+    ("hornero-cli", "hornero-ledger", "`audit verify` works without control"),
+    ("hornero-sim", "hornero-model", "it drives the production loop"),
+    ("hornero-sim", "hornero-driver", "it drives the production loop"),
+    ("hornero-sim", "hornero-plan", "it drives the production loop"),
+    ("hornero-sim", "hornero-rollout", "it drives the production loop"),
+    ("hornero-sim", "hornero-conservation", "it checks the watchdog"),
+    ("hornero-conformance", "hornero-model", "what an engine is asked for"),
+    ("hornero-conformance", "hornero-engine", "the `Engine` port"),
+    ("hornero-bench", "hornero-load", "it makes load"),
+    ("hornero-bench", "hornero-model", "it measures the parts by themselves"),
+    ("hornero-bench", "hornero-sandbox", "it measures the start of an instance"),
+    ("hornero-bench", "hornero-engine", "it measures the start of an instance"),
+    ("hornero-bench", "hornero-store", "it measures the start of an instance"),
+];
+
+/// Crates that tests of any crate outside core may use beside their own arrows.
+const FOR_TESTS: &[&str] = &["hornero-load", "hornero-conformance", "hornero-model"];
+
+/// Crates whose tests join many parts, and why.
+const JOINING_TESTS: &[(&str, &str)] = &[
+    ("hornero-cli", "its tests run the whole program"),
+    ("hornero-control", "its tests run the real ports"),
+    ("hornero-engine", "its tests start instances from a store"),
+    ("hornero-bake", "its tests start what was baked"),
+    ("hornero-conformance", "its tests run the kit against the local engine"),
+];
+
+/// Crates that decide and do no I/O.
+const CORE: &[&str] =
+    &["hornero-model", "hornero-spec", "hornero-plan", "hornero-rollout", "hornero-conservation"];
+
+/// What a core crate must not reach, not even through another crate, and why.
+const NOT_IN_CORE: &[(&str, &str)] = &[
+    ("tokio", "a core crate has no runtime"),
+    ("mio", "a core crate has no runtime"),
+    ("hyper", "a core crate does no network I/O"),
+    ("ureq", "a core crate does no network I/O"),
+    ("rustls", "a core crate does no network I/O"),
+    ("rusqlite", "a core crate does no file I/O"),
+    ("rustix", "a core crate makes no system calls"),
+    ("nix", "a core crate makes no system calls"),
+    ("rand", "randomness is an argument of a core crate"),
+    ("fastrand", "randomness is an argument of a core crate"),
+    ("getrandom", "randomness is an argument of a core crate"),
+    ("chrono", "the time is an argument of a core crate"),
+];
+
+/// Nothing imports these: they are the ends of the graph.
+const ENDS: &[&str] = &["hornero-cli", "hornero-sim", "hornero-bench", "xtask"];
+
+/// Every arrow is an allowed one, and core stays free of I/O.
+pub fn check(metadata: &Metadata) -> Result<()> {
+    let mut faults = Vec::new();
+    for (name, package) in metadata.ours() {
+        check_arrows(metadata, name, package, &mut faults);
+        if CORE.contains(&name) {
+            let reached = metadata.closure(package);
+            for (banned, why) in NOT_IN_CORE {
+                if let Some(way) = reached.get(*banned) {
+                    faults.push(format!("{}: {why}", way.join(" -> ")));
+                }
+            }
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { bail!("{}", faults.join("\n")) }
+}
+
+fn check_arrows(metadata: &Metadata, from: &str, package: &Package, faults: &mut Vec<String>) {
+    let ours = |ids: &std::collections::BTreeSet<String>| -> Vec<String> {
+        let ours = ids.iter().filter_map(|id| metadata.packages.get(id)).filter(|to| to.is_ours());
+        ours.map(|to| to.name.clone()).collect()
+    };
+    let allowed =
+        |to: &str| ALLOWED.iter().any(|(source, target, _)| *source == from && *target == to);
+    for to in ours(&package.needs) {
+        if ENDS.contains(&to.as_str()) {
+            faults.push(format!("{from} -> {to}: nothing imports `{to}`"));
+        } else if !allowed(&to) {
+            faults.push(format!(
+                "{from} -> {to}: this arrow is not in crates/dev/xtask/src/arrows.rs"
+            ));
+        }
+    }
+    for to in ours(&package.test_needs) {
+        let core = CORE.contains(&from);
+        let joining = JOINING_TESTS.iter().any(|(name, _)| *name == from);
+        let fine =
+            allowed(&to) || to == from || (!core && (joining || FOR_TESTS.contains(&to.as_str())));
+        if ENDS.contains(&to.as_str()) && to != from || !fine {
+            faults.push(format!("{from} -> {to}: the tests of `{from}` may not use `{to}`"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::graph;
+
+    fn faults(rows: &[(&str, &str, &[&str], &[&str])]) -> String {
+        check(&graph(rows)).map_or_else(|error| error.to_string(), |()| "passes".to_owned())
+    }
+
+    #[test]
+    fn allowed_arrows_pass() {
+        let rows: &[(&str, &str, &[&str], &[&str])] = &[
+            ("hornero-model", "MIT", &["serde"], &[]),
+            ("hornero-edge", "MIT", &["hornero-model", "tokio"], &["hornero-load"]),
+            ("hornero-load", "MIT", &["tokio"], &[]),
+            ("serde", "MIT", &[], &[]),
+            ("tokio", "MIT", &[], &[]),
+        ];
+        assert_eq!(faults(rows), "passes");
+    }
+
+    #[test]
+    fn others_are_named_with_the_way_to_them() {
+        let rows: &[(&str, &str, &[&str], &[&str])] = &[
+            ("hornero-cli", "MIT", &[], &[]),
+            ("hornero-edge", "MIT", &["hornero-ledger", "hornero-cli"], &["hornero-sim"]),
+            ("hornero-ledger", "MIT", &[], &[]),
+            ("hornero-plan", "MIT", &["innocent"], &["hornero-load"]),
+            ("hornero-load", "MIT", &[], &[]),
+            ("hornero-sim", "MIT", &[], &[]),
+            ("innocent", "MIT", &["tokio"], &[]),
+            ("tokio", "MIT", &[], &[]),
+        ];
+        expect_test::expect![[r#"
+            hornero-edge -> hornero-cli: nothing imports `hornero-cli`
+            hornero-edge -> hornero-ledger: this arrow is not in crates/dev/xtask/src/arrows.rs
+            hornero-edge -> hornero-sim: the tests of `hornero-edge` may not use `hornero-sim`
+            hornero-plan -> hornero-load: the tests of `hornero-plan` may not use `hornero-load`
+            hornero-plan -> innocent -> tokio: a core crate has no runtime"#]]
+        .assert_eq(&faults(rows));
+    }
+
+    #[test]
+    fn no_arrow_is_allowed_twice() {
+        let mut arrows: Vec<_> = ALLOWED.iter().map(|(from, to, _)| (from, to)).collect();
+        arrows.sort();
+        let before = arrows.len();
+        arrows.dedup();
+        assert_eq!(arrows.len(), before);
+    }
+}

@@ -1,0 +1,62 @@
+//! The checks of every commit: the static ones, then every test.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::{arrows, dependencies, metadata, run, setup, tree};
+
+type Check = fn() -> Result<()>;
+
+/// Installs what the tests need and runs every test.
+pub fn test(arguments: &[String]) -> Result<()> {
+    setup::install(setup::PACKAGES)?;
+    run::check(run::cargo().args(["test", "--workspace", "--no-fail-fast"]).args(arguments))
+}
+
+/// The static checks, then [`test`], which runs also where a check failed.
+pub fn ci() -> Result<()> {
+    let checks = check();
+    let tests = test(&[]);
+    match (checks, tests) {
+        (Ok(()), tests) => tests,
+        (Err(checks), Ok(())) => Err(checks),
+        (Err(checks), Err(tests)) => bail!("{checks:#}\n{tests:#}"),
+    }
+}
+
+/// Every static check; those after a failed one run as well.
+pub fn check() -> Result<()> {
+    let checks: [(&str, Check); 7] = [
+        ("format", || run::check(run::cargo().args(["fmt", "--all", "--check"]))),
+        ("files", tree::check),
+        ("arrows", || arrows::check(&metadata::load()?)),
+        ("licences", || dependencies::check_licences(&metadata::load()?)),
+        ("bans", || dependencies::check_bans(&metadata::load()?)),
+        ("clippy", clippy),
+        ("docs", docs),
+    ];
+    let mut failed = Vec::new();
+    for (name, check) in checks {
+        let begun = Instant::now();
+        match check() {
+            Ok(()) => eprintln!("check `{name}`: passed in {:.1} s", begun.elapsed().as_secs_f64()),
+            Err(error) => {
+                eprintln!("check `{name}`: FAILED\n{error:#}");
+                failed.push(name);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("static checks failed: {}", failed.join(", ")) }
+}
+
+fn clippy() -> Result<()> {
+    let deny = ["--", "-D", "warnings"];
+    run::check(run::cargo().args(["clippy", "--workspace", "--all-targets"]).args(deny))
+}
+
+fn docs() -> Result<()> {
+    let mut cargo = run::cargo();
+    cargo.env("RUSTDOCFLAGS", "-D warnings");
+    run::check(cargo.args(["doc", "--workspace", "--no-deps"]))
+}

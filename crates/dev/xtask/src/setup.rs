@@ -1,0 +1,91 @@
+//! The system packages that tests and demo need, and why each.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::run;
+
+/// A Debian package and why it is needed. CONTRIBUTING.md mirrors these tables; a test compares them.
+pub struct Package {
+    /// Its name in Debian.
+    pub name: &'static str,
+    /// What it is needed for.
+    pub why: &'static str,
+}
+
+/// What tests and demo need beside cargo, gcc and git.
+pub const PACKAGES: &[Package] = &[
+    Package {
+        name: "debian-archive-keyring",
+        why: "the keys that sign the Debian archive: a base is baked from it",
+    },
+    Package { name: "ca-certificates", why: "a mirror may be reached by https" },
+    Package { name: "busybox-static", why: "tests make small roots to start instances from" },
+    Package { name: "erofs-utils", why: "tests check Hornero's EROFS images with fsck.erofs" },
+    Package { name: "iproute2", why: "tests look at interfaces from outside Hornero" },
+];
+
+/// Installs what is missing of `packages`, and says what it does.
+pub fn install(packages: &[Package]) -> Result<()> {
+    let missing: Vec<&Package> =
+        packages.iter().filter(|package| !installed(package.name)).collect();
+    if missing.is_empty() {
+        eprintln!("setup: every system package is there");
+        return Ok(());
+    }
+    for package in &missing {
+        eprintln!("setup: installing `{}`: {}", package.name, package.why);
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    let by_hand = format!("apt-get update && apt-get install {}", names.join(" "));
+    if run::read(Command::new("id").arg("-u"))?.trim() != "0" {
+        bail!("only root can install packages\nhint: run this as root, or let root run: {by_hand}");
+    }
+    if Command::new("apt-get").arg("--version").output().is_err() {
+        bail!(
+            "there is no apt-get here; Hornero is developed on Debian 12\n\
+             hint: install what your system calls {}",
+            names.join(", ")
+        );
+    }
+    let result = apt(&["update"])
+        .and_then(|()| apt(&[&["install", "--no-install-recommends"], names.as_slice()].concat()));
+    if let Err(error) = result {
+        bail!("{error}\nhint: are the mirrors in /etc/apt reachable? By hand: {by_hand}");
+    }
+    Ok(())
+}
+
+fn installed(package: &str) -> bool {
+    let query = Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]).output();
+    query.is_ok_and(|output| output.status.success() && output.stdout == b"installed")
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    run::check(
+        Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            // Another apt may run: wait for it. Two minutes are longer than an unattended upgrade of one package.
+            .args(["-y", "-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"])
+            .args(arguments)
+            // Data to stdout, messages to stderr: what apt says is a message here.
+            .stdout(std::io::stderr()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contributing_names_every_package_and_why() {
+        let text = std::fs::read_to_string(run::root().join("CONTRIBUTING.md")).unwrap();
+        for package in PACKAGES {
+            let row = format!("| `{}` | {} |", package.name, package.why);
+            assert!(text.contains(&row), "CONTRIBUTING.md lacks the row\n{row}");
+        }
+        let rows = text.lines().filter(|line| line.starts_with("| `")).count();
+        assert!(rows >= PACKAGES.len());
+    }
+}

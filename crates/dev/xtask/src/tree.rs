@@ -1,0 +1,176 @@
+//! Checks of the committed files: their length, what core crates may call, and host names that must not stand there.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context, Result, bail};
+
+use crate::run;
+
+/// A file with more lines has more than one subject.
+const MAX_LINES: usize = 800;
+/// Source files whose length is counted.
+const SOURCES: &[&str] = &["rs", "sh", "py", "ts", "js", "css"];
+/// Names that say nothing of what is in a file.
+const EMPTY_NAMES: &[&str] =
+    &["utils.rs", "util.rs", "common.rs", "helpers.rs", "helper.rs", "manager.rs"];
+/// Calls that a core crate must not make, and why.
+const NOT_IN_CORE: &[(&str, &str)] = &[
+    ("std::fs", "core does no I/O"),
+    ("std::process", "core starts no process"),
+    ("std::thread", "core has no threads"),
+    ("TcpStream", "core does no I/O"),
+    ("UnixStream", "core does no I/O"),
+    ("Instant::now", "core takes the time as an argument"),
+    ("SystemTime::now", "core takes the time as an argument"),
+    ("Timestamp::now", "core takes the time as an argument"),
+    ("HashMap", "core has ordered maps only"),
+    ("HashSet", "core has ordered sets only"),
+];
+/// Core files that may: the clock that adapters call is a method of its type.
+const CORE_EXCEPTIONS: &[&str] = &["crates/core/model/src/time.rs"];
+/// Files that may name a package host: cargo writes its registry into its lock.
+const HOST_EXCEPTIONS: &[&str] = &["Cargo.lock"];
+
+/// Checks every file that git knows.
+pub fn check() -> Result<()> {
+    let listed = run::read(Command::new("git").args(["ls-files", "-z"]))?;
+    let hosts = package_hosts();
+    let mut faults = Vec::new();
+    for path in listed.split('\0').filter(|path| !path.is_empty()) {
+        // Deleted and not yet committed, or no text: nothing to check.
+        let Ok(bytes) = fs::read(path) else { continue };
+        let Ok(text) = String::from_utf8(bytes) else { continue };
+        check_file(path, &text, &hosts, &mut faults);
+    }
+    if faults.is_empty() { Ok(()) } else { bail!("{}", faults.join("\n")) }
+}
+
+fn check_file(path: &str, text: &str, hosts: &[String], faults: &mut Vec<String>) {
+    let file = Path::new(path);
+    let source =
+        file.extension().is_some_and(|extension| SOURCES.iter().any(|known| extension == *known));
+    if source && text.lines().count() > MAX_LINES {
+        faults.push(format!("{path}: {} lines; split it", text.lines().count()));
+    }
+    if file.file_name().is_some_and(|name| EMPTY_NAMES.iter().any(|empty| name == *empty)) {
+        faults.push(format!("{path}: the name says nothing of what is in it"));
+    }
+    if path.ends_with(".rs") && !text.starts_with("//! ") {
+        faults.push(format!("{path}: opens without a `//!` sentence that says what it owns"));
+    }
+    if path.starts_with("crates/core/")
+        && path.contains("/src/")
+        && !CORE_EXCEPTIONS.contains(&path)
+    {
+        check_core(path, text, faults);
+    }
+    if HOST_EXCEPTIONS.contains(&path) {
+        return;
+    }
+    for (number, line) in (1..).zip(text.lines()) {
+        if let Some(host) = hosts.iter().find(|host| line.contains(host.as_str())) {
+            faults.push(format!("{path}:{number}: names `{host}`, a host that packages come from"));
+        }
+    }
+}
+
+fn check_core(path: &str, text: &str, faults: &mut Vec<String>) {
+    // Tests stand at the end of a file and may do what they like.
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    for (number, line) in (1..).zip(code.lines()) {
+        let line = line.split("//").next().unwrap_or_default();
+        for (call, why) in NOT_IN_CORE {
+            if line.contains(call) {
+                faults.push(format!("{path}:{number}: `{call}`: {why}"));
+            }
+        }
+    }
+}
+
+/// The hosts that this machine fetches packages from: no committed text may depend on one.
+fn package_hosts() -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut files = vec![Path::new("/etc/apt/sources.list").to_owned()];
+    files.extend(
+        fs::read_dir("/etc/apt/sources.list.d")
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok().map(|entry| entry.path())),
+    );
+    if let Some(home) = std::env::var_os("CARGO_HOME") {
+        files.push(Path::new(&home).join("config.toml"));
+    }
+    if let Some(home) = std::env::var_os("HOME") {
+        files.push(Path::new(&home).join(".cargo/config.toml"));
+    }
+    texts.extend(files.into_iter().filter_map(|path| fs::read_to_string(path).ok()));
+    let mut hosts: Vec<String> = texts.iter().flat_map(|text| hosts_in(text)).collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+fn hosts_in(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    lines
+        .flat_map(|line| line.split("://").skip(1))
+        .map(|rest| {
+            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || ".-".contains(c)));
+            rest[..end.unwrap_or(rest.len())].to_owned()
+        })
+        // Loopback and bare names say nothing of where packages come from.
+        .filter(|host| host.contains('.') && !host.starts_with("127."))
+        .collect()
+}
+
+/// Checks that `path` is there; for tasks that need a file of the repository.
+pub fn require(path: &str) -> Result<()> {
+    fs::metadata(path)
+        .map(|_| ())
+        .with_context(|| format!("`{path}` is missing from the repository"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, text: &str) -> String {
+        let mut faults = Vec::new();
+        check_file(path, text, &["mirror.example.org".to_owned()], &mut faults);
+        faults.join("\n")
+    }
+
+    #[test]
+    fn files_that_are_fine() {
+        assert_eq!(check("crates/io/x/src/lib.rs", "//! Owns x.\nuse std::fs;\n"), "");
+        let tests = "//! Owns x.\n// std::fs in a comment\n#[cfg(test)]\nuse std::fs;\n";
+        assert_eq!(check("crates/core/x/src/lib.rs", tests), "");
+        assert_eq!(check("Cargo.lock", "mirror.example.org"), "");
+    }
+
+    #[test]
+    fn files_that_are_not() {
+        let long = format!("//! Owns x.\n{}", "\n".repeat(MAX_LINES));
+        let found = [
+            check("a.rs", &long),
+            check("crates/io/x/src/utils.rs", "//! Owns x.\n"),
+            check("b.rs", "fn main() {}\n"),
+            check("crates/core/x/src/lib.rs", "//! Owns x.\nuse std::collections::HashMap;\n"),
+            check("README.md", "\nfrom http://mirror.example.org/debian\n"),
+        ];
+        expect_test::expect![[r#"
+            a.rs: 801 lines; split it
+            crates/io/x/src/utils.rs: the name says nothing of what is in it
+            b.rs: opens without a `//!` sentence that says what it owns
+            crates/core/x/src/lib.rs:2: `HashMap`: core has ordered maps only
+            README.md:2: names `mirror.example.org`, a host that packages come from"#]]
+        .assert_eq(&found.join("\n"));
+    }
+
+    #[test]
+    fn hosts_are_read_from_both_kinds_of_sources() {
+        let text = "# http://old.example.org/\ndeb [a=b] https://one.example.org/debian x main\n\
+                    URIs: http://two.example.org:8080/d http://127.0.0.1/x http://cache/\n";
+        assert_eq!(hosts_in(text), ["one.example.org", "two.example.org"]);
+    }
+}
