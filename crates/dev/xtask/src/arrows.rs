@@ -110,7 +110,6 @@ const NOT_IN_CORE: &[(&str, &str)] = &[
     ("nix", "a core crate makes no system calls"),
     ("rand", "randomness is an argument of a core crate"),
     ("fastrand", "randomness is an argument of a core crate"),
-    ("getrandom", "randomness is an argument of a core crate"),
     ("chrono", "the time is an argument of a core crate"),
 ];
 

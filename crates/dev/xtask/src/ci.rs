@@ -16,7 +16,7 @@ pub fn test(arguments: &[String]) -> Result<()> {
 
 /// The static checks, then [`test`], which runs also where a check failed.
 pub fn ci() -> Result<()> {
-    let checks = check();
+    let checks = check(&[]);
     let tests = test(&[]);
     match (checks, tests) {
         (Ok(()), tests) => tests,
@@ -25,8 +25,8 @@ pub fn ci() -> Result<()> {
     }
 }
 
-/// Every static check; those after a failed one run as well.
-pub fn check() -> Result<()> {
+/// The static checks named in `only`, or every one; those after a failed one run as well.
+pub fn check(only: &[String]) -> Result<()> {
     let checks: [(&str, Check); 7] = [
         ("format", || run::check(run::cargo().args(["fmt", "--all", "--check"]))),
         ("files", tree::check),
@@ -36,8 +36,15 @@ pub fn check() -> Result<()> {
         ("clippy", clippy),
         ("docs", docs),
     ];
+    if let Some(unknown) = only.iter().find(|name| !checks.iter().any(|(known, _)| known == name)) {
+        let known = checks.map(|(name, _)| name).join(", ");
+        bail!("there is no check `{unknown}`, only {known}");
+    }
     let mut failed = Vec::new();
     for (name, check) in checks {
+        if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
+            continue;
+        }
         let begun = Instant::now();
         match check() {
             Ok(()) => eprintln!("check `{name}`: passed in {:.1} s", begun.elapsed().as_secs_f64()),

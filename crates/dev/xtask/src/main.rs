@@ -22,7 +22,7 @@ usage: cargo xtask TASK
   setup         install the system packages that tests and demo need, where they are missing
   test [ARGS]   setup, then every test of the workspace; ARGS go to `cargo test`
   ci            the static checks, then `test`
-  check         the static checks only
+  check [NAME]  the static checks only, or those named
   demo          the main job on examples/site, with a word on each step
   bench [ARGS]  measure beside other tools (installs those); `bench --help` says what there is
 ";
@@ -48,14 +48,14 @@ fn task(arguments: &[String]) -> Result<()> {
         ("setup", []) => setup::install(setup::PACKAGES),
         ("test", rest) => ci::test(rest),
         ("ci", []) => ci::ci(),
-        ("check", []) => ci::check(),
+        ("check", rest) => ci::check(rest),
         ("demo", []) => demo::demo(),
         ("bench", rest) => bench::bench(rest),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");
             Ok(())
         }
-        ("setup" | "ci" | "check" | "demo", [extra, ..]) => {
+        ("setup" | "ci" | "demo", [extra, ..]) => {
             bail!("`{name}` takes no argument such as `{extra}`")
         }
         _ => bail!("there is no task `{name}`\n\n{USAGE}"),
