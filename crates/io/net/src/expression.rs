@@ -37,6 +37,9 @@ pub(crate) enum Field {
     DestinationPort,
     /// The type of an ICMP message, 1 byte.
     IcmpType,
+    /// Whether the socket that gets it listens at any address, 1 byte; no value where no socket
+    /// gets it.
+    SocketIsWildcard,
 }
 
 /// What happens to a packet.
@@ -130,6 +133,7 @@ const META_INPUT_LINK_NAME: u32 = 6;
 const META_OUTPUT_LINK_NAME: u32 = 7;
 const META_L4_PROTOCOL: u32 = 16;
 const CT_STATE: u32 = 0;
+const SOCKET_WILDCARD: u32 = 2;
 const REJECT_ICMP: u32 = 0;
 const ICMP_ADMINISTRATIVELY_PROHIBITED: u8 = 13;
 const VERDICT_DROP: i32 = 0;
@@ -157,6 +161,10 @@ fn load(list: &mut Body<'_>, field: Field, register: u32) {
         Field::Destination => payload(list, register, PAYLOAD_NETWORK, 16, 4),
         Field::DestinationPort => payload(list, register, PAYLOAD_TRANSPORT, 2, 2),
         Field::IcmpType => payload(list, register, PAYLOAD_TRANSPORT, 0, 1),
+        Field::SocketIsWildcard => expression(list, "socket", |body| {
+            body.number_be(1, SOCKET_WILDCARD);
+            body.number_be(2, register);
+        }),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         },
         Field::{
             Destination, DestinationPort, EtherType, IcmpType, InputLink, OutputLink, Protocol,
-            Source,
+            SocketIsWildcard, Source,
         },
         Verdict,
     },
@@ -256,6 +256,8 @@ impl Rules<'_, '_> {
             &[from_bridge, AnyState(STATE_ESTABLISHED_OR_RELATED), ACCEPT],
         );
         self.add(chain, "invalid", &[from_bridge, AnyState(STATE_INVALID), DROP]);
+        // A program of the host that listens at every address listens at the services' too.
+        self.add(chain, "wildcard listener", &[from_bridge, Is(SocketIsWildcard, &[1]), DROP]);
         self.add(chain, "DNS over UDP", &[from_bridge, Is(Protocol, UDP), to_gateway, dns, ACCEPT]);
         self.add(chain, "DNS over TCP", &[from_bridge, Is(Protocol, TCP), to_gateway, dns, ACCEPT]);
         self.add(chain, "services", &[from_bridge, Is(Protocol, TCP), to_service, ACCEPT]);

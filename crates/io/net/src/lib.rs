@@ -8,7 +8,7 @@
 
 mod addresses;
 mod attach;
-// pub mod dns;
+pub mod dns;
 mod error;
 mod expression;
 mod filter;

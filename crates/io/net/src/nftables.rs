@@ -278,6 +278,7 @@ fn missing_option(action: &str) -> Option<&'static str> {
         ("`bridge` table", "CONFIG_NF_TABLES_BRIDGE"),
         ("chain `postrouting`", "CONFIG_NFT_NAT and CONFIG_NFT_MASQ"),
         ("rule `established", "CONFIG_NFT_CT"),
+        ("rule `wildcard listener", "CONFIG_NFT_SOCKET of Linux 5.10 or later"),
         ("rule `egress refused", "CONFIG_NFT_REJECT and CONFIG_NF_REJECT_IPV4"),
         ("make ", "CONFIG_NF_TABLES"),
         ("add the rule", "CONFIG_NF_TABLES"),

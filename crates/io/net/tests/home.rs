@@ -86,7 +86,20 @@ fn instances_do_not_reach_the_host() {
             assert!(udp_answers(at(host, port)), "{host} from the host itself");
             assert!(!a.namespace.run(|| udp_answers(at(host, port))), "{host}");
         }
+        // Listening everywhere, they listen at a service's address too, in both families' way.
+        let both = TcpListener::bind("[::]:0").unwrap();
+        let both_port = both.local_addr().unwrap().port();
+        serve_peer_address(both);
+        for port in [port, both_port] {
+            assert!(support::connects(at(address, port)), "{port} from the host itself");
+            assert!(!a.namespace.run(|| support::connects(at(address, port))), "{port}");
+        }
         assert!(!a.namespace.run(|| udp_answers(at(address, port))), "services are TCP only");
+        assert!(udp_answers(at(address, port)), "from the host itself");
+        // Where nothing listens the answer comes at once.
+        let began = Instant::now();
+        assert!(!a.namespace.run(|| support::connects(at(address, 1))));
+        assert!(began.elapsed() < support::PATIENCE, "{:?}", began.elapsed());
         // Loopback addresses by way of the gateway, on a host that would take them.
         let bridge = home.network.bridge();
         std::fs::write(format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"), "1").unwrap();

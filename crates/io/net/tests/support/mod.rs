@@ -35,10 +35,14 @@ impl Namespace {
         Self { descriptor }
     }
 
-    /// A namespace in which `lo` is up, as on a host.
+    /// A namespace in which `lo` is up and nothing forwards, as on a fresh host; whether the
+    /// machine forwards is not for the test to depend on.
     pub fn host() -> Self {
         let host = Self::new();
-        host.run(|| ip(&["link", "set", "lo", "up"]));
+        host.run(|| {
+            ip(&["link", "set", "lo", "up"]);
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+        });
         host
     }
 
@@ -114,6 +118,11 @@ pub fn serve_peer_address(listener: TcpListener) {
             let _ = stream.write_all(peer.as_bytes());
         }
     });
+}
+
+/// Whether a TCP connection comes about.
+pub fn connects(address: impl Into<SocketAddr>) -> bool {
+    TcpStream::connect_timeout(&address.into(), PATIENCE).is_ok()
 }
 
 /// Which address the server at `address` sees this thread's namespace come from, if it answers.
