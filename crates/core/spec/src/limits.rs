@@ -22,6 +22,8 @@ pub const PORTS: usize = 64;
 pub const ROUTES: usize = 64;
 /// Elements of one list (packages, copies, commands, scratch directories).
 pub const LIST: usize = 4_096;
+/// Keys of one object: the parser of HCL compares each with all before it.
+pub const OBJECT_KEYS: usize = 8_192;
 /// Bytes of one path: `PATH_MAX` of Linux.
 pub const PATH_BYTES: usize = 4_096;
 /// Bytes of one environment variable or argument: `MAX_ARG_STRLEN` of Linux.

@@ -10,10 +10,12 @@ use hornero_model::{ImageName, NameError, ServiceName, VolumeName};
 
 use crate::{
     ErrorCode, Errors, Sources, Spec, Variables,
-    error::{Mistake, errors},
+    error::{Mistake, errors, floor},
     evaluate::Evaluator,
-    limits, read_image, read_service, resolve,
-    section::{At, header, label, shown},
+    limits, read_image, read_service,
+    read_value::shown,
+    resolve, scan,
+    section::{At, header, label},
     suggest::{did_you_mean, one_of},
     value::BlockKind,
     variable,
@@ -38,8 +40,14 @@ pub fn parse(
 ) -> Result<Spec, Errors> {
     let text = match text(bytes) {
         Ok(text) => text,
-        Err((shown, mistake)) => return Err(failed(file, &shown, vec![mistake])),
+        Err(error) => {
+            let (shown, mistake) = *error;
+            return Err(failed(file, &shown, vec![mistake]));
+        }
     };
+    if let Some(mistake) = scan::large_object(text) {
+        return Err(failed(file, text, vec![mistake]));
+    }
     let body: Body = match hcl_edit::parser::parse_body(text) {
         Ok(body) => body,
         Err(error) => return Err(failed(file, text, vec![grammar(text, &error)])),
@@ -57,7 +65,7 @@ fn failed(file: &str, text: &str, mistakes: Vec<Mistake>) -> Errors {
 }
 
 /// The file as text; else what can be shown of it, and what is wrong.
-fn text(bytes: &[u8]) -> Result<&str, (String, Mistake)> {
+fn text(bytes: &[u8]) -> Result<&str, Box<(String, Mistake)>> {
     if bytes.len() > limits::FILE_BYTES {
         let message = format!(
             "the file is {} bytes long; at most {} are allowed",
@@ -66,19 +74,19 @@ fn text(bytes: &[u8]) -> Result<&str, (String, Mistake)> {
         );
         let mistake = Mistake::new(ErrorCode::TooLarge, 0..0, message)
             .hint("is this the file you meant? Contents belong in files that `copy` names");
-        return Err((String::new(), mistake));
+        return Err(Box::new((String::new(), mistake)));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
         let message = format!("the file is not UTF-8: byte 0x{:02x} at offset {at}", bytes[at]);
         let mistake =
             Mistake::new(ErrorCode::Syntax, at..at + 1, message).hint("save the file as UTF-8");
-        (String::from_utf8_lossy(bytes).into_owned(), mistake)
+        Box::new((String::from_utf8_lossy(bytes).into_owned(), mistake))
     })?;
     // Some editors on Windows begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.trim().is_empty() {
-        return Err((text.to_owned(), empty("the file is empty")));
+        return Err(Box::new((text.to_owned(), empty("the file is empty"))));
     }
     Ok(text)
 }
@@ -90,7 +98,8 @@ fn empty(message: &str) -> Mistake {
 
 /// A mistake against the grammar, with the hint that its usual cause calls for.
 fn grammar(text: &str, error: &hcl_edit::parser::Error) -> Mistake {
-    let at = error.location().offset().min(text.len());
+    // The parser of HCL can stop in the middle of a letter.
+    let at = floor(text, error.location().offset());
     let end = text[at..].chars().next().map_or(at, |letter| at + letter.len_utf8());
     let message = error.message();
     if message.contains("redefined attribute") {
@@ -102,10 +111,14 @@ fn grammar(text: &str, error: &hcl_edit::parser::Error) -> Mistake {
     }
     let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     let before = text[line..at].trim_end();
+    let whole = text[line..].lines().next().unwrap_or_default();
+    let quotes = whole.replace("\\\"", "").matches('"').count();
     let hint = if text[at..].trim().is_empty() {
         Some("the file ends in the middle: is a `}` or a quote missing?")
     } else if before.contains('{') && !before.ends_with('{') && !before.contains('}') {
         Some("a one-line block holds one attribute: put each attribute on a line of its own")
+    } else if quotes % 2 == 1 {
+        Some("is a quote missing on this line?")
     } else if text[at..].starts_with('\'') {
         Some("strings are written in double quotes")
     } else {
@@ -238,7 +251,8 @@ fn declare<'b, N>(
     parse: fn(&str) -> Result<N, NameError>,
 ) -> Option<(N, &'b Block)> {
     let word = kind.word();
-    let name = label(cx, block, word, "site")?;
+    let article = if kind == BlockKind::Image { "an" } else { "a" };
+    let name = label(cx, block, &format!("{article} {word} needs a name"), "site")?;
     if let Some(first) = cx.declared.get(&kind).and_then(|names| names.get(&*name.value)) {
         let first = first.clone();
         let message = format!("there are two {word}s `{}`", shown(&name.value));

@@ -3,11 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::{
-    AtPath, ErrorCode, SourceKind, Sources,
-    error::Mistake,
-    evaluate::Evaluator,
-    limits,
-    section::{Text, shown},
+    AtPath, ErrorCode, SourceKind, Sources, error::Mistake, evaluate::Evaluator, limits,
+    read_value::shown, section::Text,
 };
 
 /// Directories that the kernel fills; nothing of an image can be there.

@@ -6,7 +6,8 @@ use crate::{
     ErrorCode, defaults,
     error::Mistake,
     evaluate::Evaluator,
-    section::{At, Section, Text, shown, wrong_type},
+    read_value::{shown, wrong_type},
+    section::{At, Section, Text},
     suggest::did_you_mean,
     value::{Located, Span, Value},
 };
@@ -111,7 +112,7 @@ pub(crate) fn number(cx: &mut Evaluator, name: &str, value: &Located) -> Option<
         return None;
     };
     let reason = "ports go from 1 to 65535";
-    crate::section::whole(cx, name, value, (1, 65_535), reason)
+    crate::read_value::whole(cx, name, value, (1, 65_535), reason)
         .and_then(|number| u16::try_from(number).ok())
 }
 

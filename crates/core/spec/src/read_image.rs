@@ -6,13 +6,15 @@ use hcl_edit::structure::Block;
 use hornero_model::{ImageName, ImageTest, Millis, Scratch, TestCheck};
 
 use crate::{
-    Base, CopyOwner, CopySource, ErrorCode, SourceKind, Sources, defaults,
+    Base, CopySource, ErrorCode, Sources, defaults,
     error::Mistake,
     evaluate::Evaluator,
     limits, path,
     read_check::{self, NamedPorts},
-    section::{At, Section, Text, header, label, shown, text, wrong_type},
-    value::{BlockKind, Field, Span, Value},
+    read_copy,
+    read_value::{shown, text, wrong_type},
+    section::{At, Section, Text, header, label},
+    value::{BlockKind, Field, Located, Span, Value},
 };
 
 /// An image before it inherits what its block leaves out.
@@ -48,7 +50,7 @@ pub(crate) fn read(
     let copies = section
         .take_blocks(cx, "copy", limits::LIST)
         .into_iter()
-        .filter_map(|block| copy(cx, block, sources))
+        .filter_map(|block| read_copy::read(cx, block, sources))
         .collect();
     let tests = tests(cx, &mut section);
     let draft = ImageDraft {
@@ -81,15 +83,13 @@ fn base(cx: &mut Evaluator, section: &mut Section<'_>) -> (Base, Option<Span>) {
     let from = section.reference(cx, "from", BlockKind::Image);
     let mirror = section.text(cx, "mirror");
     let keyring = section.text(cx, "keyring");
-    if both {
-        if let (Some(suite), Some(from)) = (&suite, &from) {
-            let message = format!("{} has both `debian` and `from`", section.what);
-            cx.report(
-                Mistake::new(ErrorCode::Conflict, from.span.clone(), message)
-                    .related(suite.span.clone(), "the other is here")
-                    .hint("an image is made on a Debian suite or on another image"),
-            );
-        }
+    if let (true, Some(suite), Some(from)) = (both, &suite, &from) {
+        let message = format!("{} has both `debian` and `from`", section.what);
+        cx.report(
+            Mistake::new(ErrorCode::Conflict, from.span.clone(), message)
+                .related(suite.span.clone(), "the other is here")
+                .hint("an image is made on a Debian suite or on another image"),
+        );
     }
     if neither {
         let hint = "write `debian = \"bookworm\"`, or `from = image.NAME` for one on another image";
@@ -165,7 +165,8 @@ fn keyring_path(cx: &mut Evaluator, keyring: &Text) -> bool {
     !outside
 }
 
-fn invalid(cx: &mut Evaluator, text: &Text, what: &str, hint: &str) {
+/// Reports a text that is not what it should be.
+pub(crate) fn invalid(cx: &mut Evaluator, text: &Text, what: &str, hint: &str) {
     let message = format!("`{}` is not {what}", shown(&text.value));
     cx.report(Mistake::new(ErrorCode::InvalidValue, text.span.clone(), message).hint(hint));
 }
@@ -208,26 +209,21 @@ fn run(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<String> {
 
 fn command(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Vec<String>> {
     let items = section.list(cx, "command", "a list of strings such as `[\"/usr/bin/app\"]`")?;
-    words(cx, &format!("`command` of {}", section.what), &items, &section.span)
+    words(cx, &format!("`command` of {}", section.what), &items)
 }
 
-fn words(
-    cx: &mut Evaluator,
-    name: &str,
-    items: &[crate::value::Located],
-    span: &Span,
-) -> Option<Vec<String>> {
+fn words(cx: &mut Evaluator, name: &str, items: &At<Vec<Located>>) -> Option<Vec<String>> {
     let element = format!("an element of {name}");
-    let words: Vec<Text> = items.iter().filter_map(|item| text(cx, &element, item)).collect();
+    let words: Vec<Text> = items.value.iter().filter_map(|item| text(cx, &element, item)).collect();
     match words.first() {
         Some(first) if first.value.is_empty() => {
             let message = format!("the first element of {name} is empty");
             cx.report(Mistake::new(ErrorCode::InvalidValue, first.span.clone(), message));
         }
-        None if items.is_empty() => {
+        None if items.value.is_empty() => {
             let message = format!("{name} is empty");
             cx.report(
-                Mistake::new(ErrorCode::InvalidValue, span.clone(), message)
+                Mistake::new(ErrorCode::InvalidValue, items.span.clone(), message)
                     .hint("its first element is the program"),
             );
         }
@@ -236,7 +232,8 @@ fn words(
     Some(words.into_iter().map(|word| word.value.to_string()).collect())
 }
 
-fn account(cx: &mut Evaluator, key: &str, name: &Text) -> Option<String> {
+/// A user or group, by name or number.
+pub(crate) fn account(cx: &mut Evaluator, key: &str, name: &Text) -> Option<String> {
     let text = &*name.value;
     let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let fine = if number {
@@ -294,7 +291,8 @@ fn variable(cx: &mut Evaluator, name: &str, field: &Field) -> Option<(String, St
 
 fn scratch(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<Scratch> {
     let expected = "a list of paths, or of objects with `path` and `size`";
-    let items = section.list(cx, "scratch", expected).unwrap_or_default();
+    let items = section.list(cx, "scratch", expected).map(|items| items.value);
+    let items = items.unwrap_or_default();
     let mut seen: BTreeMap<String, Span> = BTreeMap::new();
     let mut scratch = Vec::new();
     for item in items {
@@ -345,70 +343,11 @@ fn scratch(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<Scratch> {
     scratch
 }
 
-fn copy(cx: &mut Evaluator, block: &Block, sources: &dyn Sources) -> Option<CopySource> {
-    let from = label(cx, block, "copy", "public/");
-    let shown_from = from.as_ref().map(|from| shown(&from.value)).unwrap_or_default();
-    let mut section = Section::of_block(cx, block, format!("copy `{shown_from}`"));
-    let to = section.text(cx, "to");
-    if to.is_none() && block.body.get_attribute("to").is_none() {
-        section.missing(cx, "to", "write where it goes: `to = \"/srv/site/\"`");
-    }
-    let mode = section.text(cx, "mode").and_then(|mode| file_mode(cx, &mode));
-    let owner = section.text(cx, "owner").and_then(|owner| file_owner(cx, &owner));
-    section.finish(cx);
-    let source = from.and_then(|from| path::source(cx, sources, "the source of a copy", &from));
-    let to = to.and_then(|to| {
-        let normal = path::in_image(cx, "`to` of a copy", &to)?;
-        Some((normal, to))
-    });
-    let (source, (mut target, written)) = (source?, to?);
-    if source.kind == SourceKind::File {
-        if written.value.ends_with('/') {
-            let parent = target.trim_end_matches('/');
-            target = format!("{parent}/{}", source.name);
-        } else if target == "/" {
-            invalid(cx, &written, "a path for a file", "add the name that the file gets");
-        }
-    }
-    Some(CopySource {
-        from: source.path,
-        kind: source.kind,
-        to: target,
-        mode,
-        owner: owner.unwrap_or_default(),
-    })
-}
-
-fn file_mode(cx: &mut Evaluator, mode: &Text) -> Option<u32> {
-    let digits = &*mode.value;
-    let octal =
-        (3..=4).contains(&digits.len()) && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
-    if octal {
-        return u32::from_str_radix(digits, 8).ok();
-    }
-    invalid(cx, mode, "a file mode", "write three or four octal digits, such as `0644` or `0755`");
-    None
-}
-
-fn file_owner(cx: &mut Evaluator, owner: &Text) -> Option<CopyOwner> {
-    let (user, group) = match owner.value.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (&*owner.value, None),
-    };
-    let part = |text: &str| At { value: Rc::from(text), span: owner.span.clone() };
-    let user = account(cx, "user", &part(user))?;
-    let group = match group {
-        Some(group) => Some(account(cx, "group", &part(group))?),
-        None => None,
-    };
-    Some(CopyOwner { user, group })
-}
-
 fn tests(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<ImageTest> {
     let mut seen: BTreeMap<Rc<str>, Span> = BTreeMap::new();
     let mut tests = Vec::new();
     for block in section.take_blocks(cx, "test", limits::LIST) {
-        let Some(name) = label(cx, block, "test", "serves") else { continue };
+        let Some(name) = label(cx, block, "a test needs a name", "serves") else { continue };
         if let Some(first) = seen.get(&name.value) {
             let message = format!("{} has two tests `{}`", section.what, shown(&name.value));
             cx.report(
@@ -443,7 +382,7 @@ fn test(cx: &mut Evaluator, block: &Block, name: &Text) -> Option<ImageTest> {
     let checks = read_check::take(cx, &mut section, &NamedPorts { ports: &[], allowed: false });
     let run = section
         .list(cx, "run", "a list of strings such as `[\"nginx\", \"-t\"]`")
-        .and_then(|items| words(cx, &format!("`run` of {}", section.what), &items, &section.span));
+        .and_then(|items| words(cx, &format!("`run` of {}", section.what), &items));
     let timeout = section.duration(cx, "timeout", Millis(1)).unwrap_or(defaults::TEST_TIMEOUT);
     match written {
         0 => section.missing(cx, "http`, `tcp` or `run", "write `http = { port = 8080 }`"),

@@ -11,7 +11,8 @@ use crate::{
     evaluate::Evaluator,
     limits, read_check,
     read_service::{PROTOCOLS, PortDraft, word},
-    section::{At, Section, Text, header, shown},
+    read_value::shown,
+    section::{At, Section, Text, header},
     value::Span,
 };
 

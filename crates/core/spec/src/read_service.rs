@@ -15,7 +15,8 @@ use crate::{
     limits, path,
     read_check::{self, NamedPorts},
     read_route::{self, RouteDraft},
-    section::{At, Section, Text, header, label, reference, shown, wrong_type},
+    read_value::{reference, shown, wrong_type},
+    section::{At, Section, Text, header, label},
     suggest::{did_you_mean, one_of},
     value::{BlockKind, Span, Value, number_text},
 };
@@ -136,7 +137,7 @@ fn ports(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<PortDraft> {
     let mut numbers: BTreeMap<u16, Span> = BTreeMap::new();
     let mut ports = Vec::new();
     for block in section.take_blocks(cx, "port", limits::PORTS) {
-        let name = label(cx, block, "port", "http");
+        let name = label(cx, block, "a port needs a name", "http");
         let what =
             name.as_ref().map_or("port".to_owned(), |n| format!("port `{}`", shown(&n.value)));
         let mut inner = Section::of_block(cx, block, what);
@@ -304,7 +305,13 @@ fn resources(cx: &mut Evaluator, section: &mut Section<'_>) -> Resources {
     resources.memory_bytes = memory.unwrap_or(resources.memory_bytes);
     resources.cpu_millis = cpus(cx, &mut part).unwrap_or(resources.cpu_millis);
     resources.pids = part
-        .whole(cx, "pids", 1, limits::PIDS, "the kernel numbers no more processes than that")
+        .whole(
+            cx,
+            "pids",
+            1,
+            limits::PIDS,
+            "an instance is at least one process, and the kernel numbers no more than that",
+        )
         .unwrap_or(resources.pids);
     part.finish(cx);
     resources
@@ -334,9 +341,9 @@ fn depends_on(
     own: &ServiceName,
 ) -> Vec<ServiceName> {
     let name = format!("an element of `depends_on` of {}", section.what);
-    let items = section.list(cx, "depends_on", "a list such as `[service.db]`").unwrap_or_default();
+    let items = section.list(cx, "depends_on", "a list such as `[service.db]`");
     let mut services = Vec::new();
-    for item in &items {
+    for item in items.iter().flat_map(|items| &items.value) {
         let Some(to) = reference(cx, &name, item, BlockKind::Service) else { continue };
         if *to.value == *own.as_str() {
             let message = format!("service `{own}` depends on itself");
@@ -353,9 +360,10 @@ fn depends_on(
 fn mounts(cx: &mut Evaluator, section: &mut Section<'_>, kind: ServiceKind) -> Vec<(Mount, Span)> {
     let mut mounts: Vec<(Mount, Span)> = Vec::new();
     for block in section.take_blocks(cx, "mount", limits::LIST) {
-        let path = label(cx, block, "mount", "/var/lib/data");
+        let path = label(cx, block, "a mount needs a path", "/var/lib/data");
         let span = header(block);
-        let mut inner = Section::of_block(cx, block, "mount".to_owned());
+        let shown_path = path.as_ref().map(|path| shown(&path.value)).unwrap_or_default();
+        let mut inner = Section::of_block(cx, block, format!("mount `{shown_path}`"));
         let written = inner.has("volume");
         let volume = inner.reference(cx, "volume", BlockKind::Volume);
         if !written {

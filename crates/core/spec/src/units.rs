@@ -63,6 +63,21 @@ pub(crate) fn size(text: &str) -> Result<u64, UnitError> {
     number.checked_mul(*factor).ok_or(UnitError::Overflow)
 }
 
+/// The size that a text such as `10G` or `64 mib` was meant to be.
+pub(crate) fn size_meant(text: &str) -> Option<String> {
+    let (number, unit) = digits(text).ok()?;
+    let unit = unit.trim().to_lowercase();
+    let exact = SIZE_UNITS.iter().find(|(name, _)| name.to_lowercase() == unit);
+    let short = || {
+        SIZE_UNITS.iter().find(|(name, _)| {
+            name.to_lowercase()
+                .strip_suffix("ib")
+                .is_some_and(|letter| unit == letter || unit.strip_suffix('i') == Some(letter))
+        })
+    };
+    exact.or_else(short).map(|(name, _)| format!("{number}{name}"))
+}
+
 fn digits(text: &str) -> Result<(u64, &str), UnitError> {
     let length = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, rest) = text.split_at(length);
@@ -77,7 +92,7 @@ pub(crate) fn size_text(bytes: u64) -> String {
     let (name, factor) = SIZE_UNITS[..5]
         .iter()
         .rev()
-        .find(|(_, factor)| bytes >= *factor && bytes % factor == 0)
+        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor))
         .unwrap_or(&SIZE_UNITS[0]);
     format!("{}{name}", bytes / factor)
 }
@@ -113,6 +128,12 @@ mod tests {
         for text in ["99999999999999999999B", "18446744073709551615TiB"] {
             assert_eq!(size(text), Err(UnitError::Overflow), "{text}");
         }
+        for (text, meant) in
+            [("10G", "10GiB"), ("64 mib", "64MiB"), ("1Ki", "1KiB"), ("5kb", "5KB")]
+        {
+            assert_eq!(size_meant(text).as_deref(), Some(meant), "{text}");
+        }
+        assert_eq!(size_meant("5x"), None);
         assert_eq!(size_text(64 << 20), "64MiB");
         assert_eq!(size_text(1_000), "1000B");
         assert_eq!(size_text(0), "0B");

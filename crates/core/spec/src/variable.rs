@@ -13,7 +13,8 @@ use crate::{
     error::Mistake,
     evaluate::Evaluator,
     library::{number_of, text_of},
-    section::{Section, Text, header, label, shown},
+    read_value::shown,
+    section::{Section, Text, header, label},
     suggest::{did_you_mean, one_of},
     value::{Located, Span, Value},
 };
@@ -118,7 +119,7 @@ pub(crate) fn read(cx: &mut Evaluator, blocks: &[&Block], given: &Variables) {
     let mut names: BTreeMap<String, Span> = BTreeMap::new();
     let mut values: BTreeMap<String, Located> = BTreeMap::new();
     for block in blocks {
-        let Some(name) = label(cx, block, "variable", "region") else { continue };
+        let Some(name) = label(cx, block, "a variable needs a name", "region") else { continue };
         if let Some(first) = names.get(&*name.value) {
             cx.report(
                 Mistake::new(
@@ -159,9 +160,10 @@ fn read_one(cx: &mut Evaluator, block: &Block, name: &Text, given: Option<&str>)
         .collect();
     let mut section = Section::of_block(cx, &rest, format!("variable `{}`", shown(&name.value)));
     section.text(cx, "description");
-    let default = section.take("default").filter(|value| {
+    let default = section.take("default").map(|value| {
         // Converting goes through all of it.
-        cx.charge(value.value.weight(), 0, &value.span)
+        let affordable = cx.charge(value.value.weight(), 0, &value.span);
+        if affordable { value } else { Located::unknown(value.span) }
     });
     section.take("type");
     section.finish(cx);
@@ -257,19 +259,21 @@ fn from_outside(cx: &mut Evaluator, wanted: &Type, given: &str, name: &Text) -> 
         }
     };
     value.unwrap_or_else(|| {
-        cx.report(
-            Mistake::new(
-                ErrorCode::Variable,
-                at.clone(),
-                format!(
-                    "the value given for variable `{}` is not of type `{}`: `{}`",
-                    shown(&name.value),
-                    wanted.text(),
-                    shown(given)
-                ),
-            )
-            .hint("lists and objects are written as in the file, such as `[\"a\", \"b\"]`"),
+        let message = format!(
+            "the value given for variable `{}` is not of type `{}`: `{}`",
+            shown(&name.value),
+            wanted.text(),
+            shown(given)
         );
+        let hint = match wanted {
+            Type::Number => Some("write a number such as `3`"),
+            Type::Bool => Some("write `true` or `false`"),
+            Type::List(_) | Type::Any => Some("write it as in the file, such as `[\"a\", \"b\"]`"),
+            Type::Map(_) => Some("write it as in the file, such as `{ key = \"value\" }`"),
+            Type::String => None,
+        };
+        let mistake = Mistake::new(ErrorCode::Variable, at.clone(), message);
+        cx.report(mistake.maybe_hint(hint.map(str::to_owned)));
         Located::unknown(at)
     })
 }

@@ -1,5 +1,4 @@
 //! The one helper of the tests: a file's text goes in, its errors or what was read come out.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
 

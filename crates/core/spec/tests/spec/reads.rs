@@ -1,13 +1,13 @@
 //! Files that must be read, and what they come to.
 
-mod check;
-
-use check::{check_with, good};
 use expect_test::expect;
 use hornero_model::{Check, Digest, ImageName, Millis, Protocol, ServiceKind, ServiceName};
 use hornero_spec::{Base, SourceKind, Spec, Variables, defaults, parse};
 
-const DESIGN: &str = r#"
+use crate::check::{Beside, check_with, good};
+
+/// The example of the design.
+pub const DESIGN: &str = r#"
 image "base" {
   debian   = "bookworm"            # suite
   packages = ["ca-certificates"]
@@ -449,7 +449,7 @@ fn variables_come_from_outside() {
     variables.set_argument("count=2").unwrap();
     variables.set_argument("tags=[\"x\", upper(\"y\")]").unwrap();
     assert!(variables.clone().set_argument("nothing").is_err());
-    let spec = parse("hornero.hcl", text, &variables, &check::Beside::default()).unwrap();
+    let spec = parse("hornero.hcl", text, &variables, &Beside::default()).unwrap();
     assert_eq!(service(&spec, "a").instances, 2);
     assert_eq!(image(&spec, "a").config.command, ["/bin/a", "x", "Y", "-v"]);
 
@@ -460,24 +460,24 @@ fn variables_come_from_outside() {
         text,
         &wrong,
         expect![[r#"
-        error[variable]: a value is given for `tag`, but the file has no such variable
-         --> hornero.hcl:1:1
-          |
-        1 |
-          | ^
-          |
-          = hint: did you mean `tags`?
+            error[variable]: a value is given for `tag`, but the file has no such variable
+             --> hornero.hcl:1:1
+              |
+            1 |
+              | ^
+              |
+              = hint: did you mean `tags`?
 
-        error[variable]: the value given for variable `count` is not of type `number`: `two`
-         --> hornero.hcl:2:18
-          |
-        2 |         variable "count" { type = number }
-          |                  ^^^^^^^
-          |
-          = hint: lists and objects are written as in the file, such as `["a", "b"]`
+            error[variable]: the value given for variable `count` is not of type `number`: `two`
+             --> hornero.hcl:2:18
+              |
+            2 |         variable "count" { type = number }
+              |                  ^^^^^^^
+              |
+              = hint: write a number such as `3`
 
-        there are 2 errors in `hornero.hcl`
-    "#]],
+            there are 2 errors in `hornero.hcl`
+        "#]],
     );
     check_with(
         text,

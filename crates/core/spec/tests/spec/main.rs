@@ -1,0 +1,11 @@
+//! `hornero.hcl` goes in; what was read, or what is said of it, comes out.
+
+mod any_input;
+mod bytes;
+mod check;
+mod network;
+mod paths;
+mod reads;
+mod references;
+mod structure;
+mod values;
