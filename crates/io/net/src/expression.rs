@@ -33,6 +33,11 @@ pub(crate) enum Field {
     Source,
     /// The IPv4 destination address.
     Destination,
+    /// What the routing table says of the destination, 4 bytes in the machine's order, such as
+    /// [`DESTINATION_LOCAL`].
+    DestinationKind,
+    /// The source port of TCP or UDP, 2 bytes in network order.
+    SourcePort,
     /// The destination port of TCP or UDP, 2 bytes in network order.
     DestinationPort,
     /// The type of an ICMP message, 1 byte.
@@ -73,6 +78,8 @@ pub(crate) enum Expression<'a> {
     },
     /// The source address becomes that of the link the packet leaves by.
     Masquerade,
+    /// Connection tracking, and with it address translation, does not see the packet.
+    Untracked,
     /// The packet is dropped and its sender told that this is forbidden.
     Reject,
     Verdict(Verdict),
@@ -113,6 +120,7 @@ impl Expression<'_> {
                 lookup(list, set);
             }
             Self::Masquerade => expression(list, "masq", |_| {}),
+            Self::Untracked => expression(list, "notrack", |_| {}),
             Self::Reject => expression(list, "reject", |body| {
                 body.number_be(1, REJECT_ICMP);
                 body.attribute(2, &[ICMP_ADMINISTRATIVELY_PROHIBITED]);
@@ -134,6 +142,10 @@ const META_OUTPUT_LINK_NAME: u32 = 7;
 const META_L4_PROTOCOL: u32 = 16;
 const CT_STATE: u32 = 0;
 const SOCKET_WILDCARD: u32 = 2;
+const FIB_ADDRESS_TYPE: u32 = 3;
+const FIB_OF_DESTINATION: u32 = 2;
+/// `RTN_LOCAL`: the destination is an address of this host.
+pub(crate) const DESTINATION_LOCAL: &[u8] = &2u32.to_ne_bytes();
 const REJECT_ICMP: u32 = 0;
 const ICMP_ADMINISTRATIVELY_PROHIBITED: u8 = 13;
 const VERDICT_DROP: i32 = 0;
@@ -159,6 +171,12 @@ fn load(list: &mut Body<'_>, field: Field, register: u32) {
         }),
         Field::Source => payload(list, register, PAYLOAD_NETWORK, 12, 4),
         Field::Destination => payload(list, register, PAYLOAD_NETWORK, 16, 4),
+        Field::DestinationKind => expression(list, "fib", |body| {
+            body.number_be(1, register);
+            body.number_be(2, FIB_ADDRESS_TYPE);
+            body.number_be(3, FIB_OF_DESTINATION);
+        }),
+        Field::SourcePort => payload(list, register, PAYLOAD_TRANSPORT, 0, 2),
         Field::DestinationPort => payload(list, register, PAYLOAD_TRANSPORT, 2, 2),
         Field::IcmpType => payload(list, register, PAYLOAD_TRANSPORT, 0, 1),
         Field::SocketIsWildcard => expression(list, "socket", |body| {

@@ -8,26 +8,26 @@ use crate::{
     Error, Result, Subnet,
     addresses::Egress,
     expression::{
+        DESTINATION_LOCAL, Expression,
         Expression::{
-            AnyState, InSet, Is, IsNot, LinkAndAddressInSet, Masquerade, Outside, Reject, Within,
+            AnyState, InSet, Is, IsNot, LinkAndAddressInSet, Masquerade, Outside, Reject,
+            Untracked, Verdict as Conclude, Within,
         },
         Field::{
-            Destination, DestinationPort, EtherType, IcmpType, InputLink, OutputLink, Protocol,
-            SocketIsWildcard, Source,
+            Destination, DestinationKind, DestinationPort, EtherType, IcmpType, InputLink,
+            OutputLink, Protocol, SocketIsWildcard, Source, SourcePort,
         },
         Verdict,
     },
     identity::{BRIDGE_PREFIX, Identity},
     netlink::Socket,
     nftables::{
-        FORWARD, Family, Hook, INPUT, Key, POSTROUTING, PREROUTING, Transaction, link_name,
+        FORWARD, Family, Hook, INPUT, Key, OUTPUT, POSTROUTING, PREROUTING, Transaction, link_name,
     },
 };
 
-const ACCEPT: crate::expression::Expression<'static> =
-    crate::expression::Expression::Verdict(Verdict::Accept);
-const DROP: crate::expression::Expression<'static> =
-    crate::expression::Expression::Verdict(Verdict::Drop);
+const ACCEPT: Expression<'static> = Conclude(Verdict::Accept);
+const DROP: Expression<'static> = Conclude(Verdict::Drop);
 
 /// The instances with egress, by address.
 const EGRESS_SET: &str = "egress";
@@ -160,7 +160,7 @@ fn bridge_table(transaction: &mut Transaction<'_>, identity: Identity) {
     );
     transaction.chain(family, "port", None);
     let own = |offset| LinkAndAddressInSet { offset, set: PORTS_SET };
-    let jump = crate::expression::Expression::Verdict(Verdict::Jump("port"));
+    let jump = Conclude(Verdict::Jump("port"));
     let mut rule = |chain, purpose, expressions: &[_]| {
         transaction.rule(family, chain, purpose, expressions);
     };
@@ -185,6 +185,7 @@ fn ip_table(transaction: &mut Transaction<'_>, identity: Identity, subnet: Subne
     transaction.set(family, EGRESS_SET, Key::Address);
     for (name, kind, number, priority) in [
         ("prerouting", "filter", PREROUTING, RAW_PRIORITY),
+        ("output", "filter", OUTPUT, RAW_PRIORITY),
         ("input", "filter", INPUT, FILTER_PRIORITY),
         ("forward", "filter", FORWARD, FILTER_PRIORITY),
         ("postrouting", "nat", POSTROUTING, SOURCE_NAT_PRIORITY),
@@ -194,6 +195,7 @@ fn ip_table(transaction: &mut Transaction<'_>, identity: Identity, subnet: Subne
     let bridge = link_name(&identity.bridge());
     let mut rules = Rules { transaction, bridge: &bridge, subnet };
     rules.prerouting();
+    rules.untracked();
     rules.input();
     rules.forward();
     rules.postrouting();
@@ -207,12 +209,7 @@ struct Rules<'a, 'b> {
 }
 
 impl Rules<'_, '_> {
-    fn add(
-        &mut self,
-        chain: &'static str,
-        purpose: &'static str,
-        expressions: &[crate::expression::Expression<'_>],
-    ) {
+    fn add(&mut self, chain: &'static str, purpose: &'static str, expressions: &[Expression<'_>]) {
         self.transaction.rule(Family::Ip, chain, purpose, expressions);
     }
 
@@ -228,6 +225,12 @@ impl Rules<'_, '_> {
             "instance to instance",
             &[from_bridge, Within(Destination, instances), DROP],
         );
+        let own = (self.subnet.network(), self.subnet.services().1);
+        self.add(
+            chain,
+            "other addresses of this host",
+            &[from_bridge, Outside(Destination, own), Is(DestinationKind, DESTINATION_LOCAL), DROP],
+        );
         // Also keeps other homes, and whoever routes to this host, from the home's addresses.
         let loopback = link_name("lo");
         self.add(
@@ -240,6 +243,27 @@ impl Rules<'_, '_> {
                 DROP,
             ],
         );
+    }
+
+    /// Traffic with services and name server goes past connection tracking: it needs none, and
+    /// another program's address translation for a port, as Docker's for a published one, would
+    /// take it over.
+    fn untracked(&mut self) {
+        let (services, gateway) = (self.subnet.services(), self.subnet.gateway().octets());
+        let incoming = [Is(InputLink, self.bridge), Within(Destination, services), Untracked];
+        let outgoing = [Is(OutputLink, self.bridge), Within(Source, services), Untracked];
+        self.add("prerouting", "untracked to services", &incoming);
+        self.add("output", "untracked from services", &outgoing);
+        for protocol in [UDP, TCP] {
+            let protocol = Is(Protocol, protocol);
+            let to_port = Is(DestinationPort, PORT_DNS);
+            let from_port = Is(SourcePort, PORT_DNS);
+            let (to, from) = (Is(Destination, &gateway), Is(Source, &gateway));
+            let incoming = [Is(InputLink, self.bridge), to, protocol, to_port, Untracked];
+            let outgoing = [Is(OutputLink, self.bridge), from, protocol, from_port, Untracked];
+            self.add("prerouting", "untracked to DNS", &incoming);
+            self.add("output", "untracked from DNS", &outgoing);
+        }
     }
 
     fn input(&mut self) {

@@ -52,6 +52,7 @@ pub(crate) struct Hook {
 pub(crate) const PREROUTING: u32 = 0;
 pub(crate) const INPUT: u32 = 1;
 pub(crate) const FORWARD: u32 = 2;
+pub(crate) const OUTPUT: u32 = 3;
 pub(crate) const POSTROUTING: u32 = 4;
 
 /// What a set's elements are; `nft list ruleset` shows them accordingly.
@@ -278,6 +279,8 @@ fn missing_option(action: &str) -> Option<&'static str> {
         ("`bridge` table", "CONFIG_NF_TABLES_BRIDGE"),
         ("chain `postrouting`", "CONFIG_NFT_NAT and CONFIG_NFT_MASQ"),
         ("rule `established", "CONFIG_NFT_CT"),
+        ("rule `untracked", "CONFIG_NFT_CT"),
+        ("rule `other addresses of this host", "CONFIG_NFT_FIB_IPV4"),
         ("rule `wildcard listener", "CONFIG_NFT_SOCKET of Linux 5.10 or later"),
         ("rule `egress refused", "CONFIG_NFT_REJECT and CONFIG_NF_REJECT_IPV4"),
         ("make ", "CONFIG_NF_TABLES"),
