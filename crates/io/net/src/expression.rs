@@ -83,6 +83,9 @@ pub(crate) enum Expression<'a> {
     /// The packet is dropped and its sender told that this is forbidden.
     Reject,
     Verdict(Verdict),
+    /// The packet goes to this address and port instead; what other programs do.
+    #[cfg(test)]
+    Translate(std::net::SocketAddrV4),
 }
 
 impl Expression<'_> {
@@ -126,6 +129,8 @@ impl Expression<'_> {
                 body.attribute(2, &[ICMP_ADMINISTRATIVELY_PROHIBITED]);
             }),
             Self::Verdict(verdict) => conclude(list, verdict),
+            #[cfg(test)]
+            Self::Translate(target) => translate(list, target),
         }
     }
 }
@@ -249,5 +254,26 @@ fn conclude(list: &mut Body<'_>, verdict: Verdict) {
                 }
             });
         });
+    });
+}
+
+#[cfg(test)]
+fn translate(list: &mut Body<'_>, target: std::net::SocketAddrV4) {
+    const DESTINATION_NAT: u32 = 1;
+    const FAMILY_IPV4: u32 = 2;
+    let port = target.port().to_be_bytes();
+    for (register, value) in
+        [(REGISTER, &target.ip().octets()[..]), (REGISTER_BEHIND_NAME, &port[..])]
+    {
+        expression(list, "immediate", |body| {
+            body.number_be(1, register);
+            body.nested(2, |body| body.attribute(NFTA_DATA_VALUE, value));
+        });
+    }
+    expression(list, "nat", |body| {
+        body.number_be(1, DESTINATION_NAT);
+        body.number_be(2, FAMILY_IPV4);
+        body.number_be(3, REGISTER);
+        body.number_be(5, REGISTER_BEHIND_NAME);
     });
 }

@@ -320,3 +320,6 @@ impl Rules<'_, '_> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
