@@ -134,6 +134,11 @@ impl Errors {
         self.list.iter()
     }
 
+    /// The mistakes as a list, for JSON.
+    pub fn errors(&self) -> &[SpecError] {
+        &self.list
+    }
+
     /// How many more mistakes there are than [`Errors::iter`] gives.
     pub fn left_out(&self) -> usize {
         self.left_out

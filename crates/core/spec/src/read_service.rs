@@ -67,7 +67,7 @@ pub(crate) fn read(cx: &mut Evaluator, block: &Block, name: ServiceName) -> Opti
             1,
             limits::INSTANCES,
             "a service runs at least one instance, and a home has addresses for a thousand; to stop a service, \
-             remove its block",
+             take it down",
         )
         .unwrap_or(defaults::INSTANCES);
     let (mounts, mount_spans) = mounts.into_iter().unzip();

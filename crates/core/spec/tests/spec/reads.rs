@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 use hornero_model::{Check, Digest, ImageName, Millis, Protocol, ServiceKind, ServiceName};
-use hornero_spec::{Base, SourceKind, Spec, Variables, defaults, parse};
+use hornero_spec::{AtPath, Base, SourceKind, Spec, Variables, defaults, parse};
 
 use crate::check::{Beside, check_with, good};
 
@@ -207,6 +207,22 @@ fn the_example_of_the_design() {
     let order = spec.order();
     let names: Vec<&str> = order.images.iter().map(ImageName::as_str).collect();
     assert_eq!(names, ["base", "site"]);
+}
+
+#[test]
+fn the_examples() {
+    let site = include_bytes!("../../../../../examples/site/hornero.hcl");
+    let beside = Beside::usual();
+    let spec = parse("hornero.hcl", site, &Variables::new(), &beside);
+    assert_eq!(spec.unwrap().services.len(), 1);
+    let shop = include_bytes!("../../../../../examples/shop/hornero.hcl");
+    let beside = ["api", "web"].iter().fold(beside, |beside, dir| {
+        let files = ["nginx.conf", "goods.json", "index.html"];
+        let beside = beside.with(dir, AtPath::Directory);
+        files.iter().fold(beside, |all, file| all.with(&format!("{dir}/{file}"), AtPath::File))
+    });
+    let spec = parse("hornero.hcl", shop, &Variables::new(), &beside).unwrap();
+    assert_eq!(spec.order().services.len(), 2);
 }
 
 /// A file with one image and one service that say no more than they must.
