@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -57,6 +58,8 @@ pub struct Running {
     pid: u32,
     cgroup: Option<Cgroup>,
     outcome: Option<ExitCause>,
+    /// Whether the caller ended it by force.
+    killed: AtomicBool,
 }
 
 /// The sandbox's first process, killed and reaped when dropped.
@@ -181,7 +184,14 @@ fn start_held(
         let died = io::Error::other("the sandbox's init was killed");
         return Err(StartError::failed("start", "", died));
     };
-    Ok(Running { init, socket, pid, cgroup: cgroup.0.take(), outcome: None })
+    Ok(Running {
+        init,
+        socket,
+        pid,
+        cgroup: cgroup.0.take(),
+        outcome: None,
+        killed: AtomicBool::new(false),
+    })
 }
 
 enum GuideError {
@@ -369,6 +379,7 @@ impl Running {
 
     /// Ends every process of the sandbox by SIGKILL.
     pub fn kill(&self) {
+        self.killed.store(true, Ordering::Relaxed);
         self.init.kill();
     }
 
@@ -413,8 +424,8 @@ impl Running {
 
     /// Why the command ended, given its wait status, or none where init was killed before it could tell.
     fn cause(&self, status: Option<i32>) -> ExitCause {
-        let short_of_memory =
-            self.cgroup.as_ref().is_some_and(|cgroup| cgroup.out_of_memory_kills() > 0);
+        let short_of_memory = !self.killed.load(Ordering::Relaxed)
+            && self.cgroup.as_ref().is_some_and(|cgroup| cgroup.out_of_memory_kills() > 0);
         match status {
             Some(status) if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 => {
                 ExitCause::Code(0)

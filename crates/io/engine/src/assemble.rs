@@ -1,0 +1,98 @@
+//! Turns an instance's specification into a sandbox's.
+
+use std::{fmt::Write as _, net::IpAddr, path::Path};
+
+use hornero_model::Digest;
+use hornero_sandbox::{CgroupSpec, IdMap, Profile, ProvidedFile, SandboxSpec};
+
+use crate::port::InstanceSpec;
+
+/// `/tmp` and `/dev/shm` may each take this much of the instance's memory limit.
+const TMP_BYTES: u64 = 64 << 20;
+
+/// What programs expect when the image says nothing.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The control group that a home's instances share. Another home has another path and so another name.
+pub(crate) fn cgroup_parent(home: &Path) -> String {
+    let digest = Digest::of(home.as_os_str().as_encoded_bytes()).hex();
+    format!("hornero-{}", &digest[..12])
+}
+
+/// Where an instance is on the network: its own address and that of its name server.
+pub(crate) struct Place {
+    pub address: IpAddr,
+    pub name_server: IpAddr,
+}
+
+pub(crate) fn sandbox_spec(
+    home: &Path,
+    spec: &InstanceSpec,
+    id_map: Option<IdMap>,
+    place: Option<&Place>,
+) -> SandboxSpec {
+    let mut env = spec.env.clone();
+    let home_directory = if spec.user.uid == 0 { "/root" } else { "/" };
+    for (name, value) in [("PATH", PATH), ("HOME", home_directory), ("HOSTNAME", &spec.hostname)] {
+        env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
+    SandboxSpec {
+        root: spec.root.clone(),
+        command: spec.command.clone(),
+        env,
+        workdir: spec.workdir.clone(),
+        user: spec.user.clone(),
+        id_map,
+        scratch: spec.scratch.clone(),
+        tmp_bytes: TMP_BYTES,
+        files: files(spec, place),
+        hostname: spec.hostname.clone(),
+        cgroup: Some(CgroupSpec {
+            parent: cgroup_parent(home),
+            name: spec.id.to_string(),
+            resources: spec.resources.clone(),
+        }),
+        profile: Profile::Service,
+    }
+}
+
+fn files(spec: &InstanceSpec, place: Option<&Place>) -> Vec<ProvidedFile> {
+    let file = |path: &str, contents: String| ProvidedFile {
+        path: path.to_owned(),
+        contents: contents.into_bytes(),
+    };
+    let mut hosts = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
+    let own = place.map_or(IpAddr::from([127, 0, 1, 1]), |place| place.address);
+    // Writing to a string can't fail.
+    let _ = writeln!(hosts, "{own} {}", spec.hostname);
+    for entry in &spec.hosts {
+        let _ = writeln!(hosts, "{} {}", entry.address, entry.name);
+    }
+    let resolver =
+        place.map(|place| format!("nameserver {}\n", place.name_server)).unwrap_or_default();
+    vec![
+        file("/etc/hostname", format!("{}\n", spec.hostname)),
+        file("/etc/hosts", hosts),
+        file("/etc/resolv.conf", resolver),
+    ]
+}
+
+/// Refuses what would break the files made for an instance; the sandbox checks the rest.
+pub(crate) fn check(spec: &InstanceSpec) -> Result<(), String> {
+    let is_host_name = |name: &str| {
+        (1..=253).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    };
+    if !is_host_name(&spec.hostname) || spec.hostname.len() > 63 {
+        return Err(format!("`{}` is no host name of 1 to 63 letters", spec.hostname));
+    }
+    // Each is a line of a file of 64 KiB at most.
+    const MAX_HOSTS: usize = 200;
+    if spec.hosts.len() > MAX_HOSTS {
+        return Err(format!("more than {MAX_HOSTS} lines for `/etc/hosts`"));
+    }
+    match spec.hosts.iter().find(|entry| !is_host_name(&entry.name)) {
+        Some(entry) => Err(format!("`{}` is no host name", entry.name)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,151 @@
+//! The single-threaded process that forks a shim for each start: forking a process with threads is not safe.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Mutex,
+};
+
+use hornero_model::InstanceId;
+use serde::{Deserialize, Serialize};
+
+use crate::{port::EngineError, shim, shim::Reply, wire};
+
+/// A request to the launcher; the descriptor with it is where the shim replies.
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    id: InstanceId,
+}
+
+/// The command that becomes the launcher: Hornero itself with the arguments of its `shim` command.
+#[derive(Debug, Clone)]
+pub struct LauncherCommand {
+    /// The program; `/proc/self/exe` for the running one.
+    pub program: PathBuf,
+    /// Its arguments. The program must then call [`serve`].
+    pub arguments: Vec<std::ffi::OsString>,
+}
+
+/// The life of the launcher: serves requests from the socket that is its standard input until the engine is gone.
+///
+/// Call it first thing in `main`, from a process with one thread. Returns in the launcher only; shims end inside.
+pub fn serve(home: &Path) -> io::Result<()> {
+    // SAFETY: no thread but this one; ignoring SIGCHLD makes the kernel reap shims that end before the launcher.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    hornero_sandbox::warm_up();
+    let socket = io::stdin();
+    while let Some((request, reply)) = wire::receive::<Request>(socket.as_fd())? {
+        let Some(reply) = reply else { continue };
+        // SAFETY: this process has one thread, so the child may do everything that the parent may.
+        match unsafe { libc::fork() } {
+            0 => {
+                become_shim(home, &request.id, reply);
+                std::process::exit(0);
+            }
+            pid if pid > 0 => {}
+            _ => {
+                let reason = format!("fork: {}", io::Error::last_os_error());
+                let _ = wire::send(&reply, &Reply::Failed(reason), None);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn become_shim(home: &Path, id: &InstanceId, reply: OwnedFd) {
+    // SAFETY: as in `serve`. A shim waits for its own child.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    // SAFETY: the name lives across the call.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"hornero-shim".as_ptr()) };
+    match shim::detach_from_launcher() {
+        Ok(()) => shim::run(home, id, reply),
+        Err(error) => {
+            let reason = format!("detach from the launcher: {error}");
+            let _ = wire::send(&reply, &Reply::Failed(reason), None);
+        }
+    }
+}
+
+/// The engine's side: the launcher's process, started again when it is gone.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    command: LauncherCommand,
+    process: Mutex<Option<Process>>,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    socket: OwnedFd,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It ends by itself once the socket is closed, but a dropped engine should leave no zombie.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Launcher {
+    pub fn new(command: LauncherCommand) -> Self {
+        Self { command, process: Mutex::new(None) }
+    }
+
+    /// Makes sure that the launcher runs, so that the first start need not wait for it.
+    pub fn ensure(&self) -> Result<(), EngineError> {
+        let mut process = self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if process.is_none() {
+            *process = Some(self.spawn()?);
+        }
+        Ok(())
+    }
+
+    fn spawn(&self) -> Result<Process, EngineError> {
+        let failed = |error: io::Error| {
+            EngineError::io(
+                format!("start the launcher `{}`", self.command.program.display()),
+                error,
+            )
+        };
+        let (ours, theirs) = wire::pair().map_err(failed)?;
+        let child = Command::new(&self.command.program)
+            .args(&self.command.arguments)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        Ok(Process { child, socket: ours })
+    }
+
+    /// Has a shim forked for `id`; what it says, with its process where it started.
+    pub fn start(&self, id: &InstanceId) -> Result<(Reply, Option<OwnedFd>), EngineError> {
+        let failed = |error: io::Error| EngineError::io("ask the launcher", error);
+        let (ours, theirs) = wire::pair().map_err(failed)?;
+        self.request(id, theirs.as_fd()).map_err(failed)?;
+        drop(theirs);
+        let answer = wire::receive::<Reply>(&ours).map_err(failed)?;
+        if !matches!(answer, Some((Reply::Started(_), _))) {
+            // The shim ends right after it has told why; whoever is told finds nothing of it.
+            let _ = wire::receive::<Reply>(&ours);
+        }
+        Ok(answer.unwrap_or_else(|| (Reply::Failed("its shim was killed".to_owned()), None)))
+    }
+
+    fn request(&self, id: &InstanceId, reply: BorrowedFd<'_>) -> io::Result<()> {
+        let request = Request { id: id.clone() };
+        let mut process = self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(running) = process.as_ref() {
+            match wire::send(&running.socket, &request, Some(reply)) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                other => return other,
+            }
+        }
+        let fresh = self.spawn().map_err(io::Error::other)?;
+        let sent = wire::send(&fresh.socket, &request, Some(reply));
+        *process = Some(fresh);
+        sent
+    }
+}

@@ -1,0 +1,368 @@
+//! The local engine: instances as sandboxes of this host, each kept by a shim.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use hornero_model::{ExitCause, InstanceId, Timestamp};
+use hornero_net::HomeNetwork;
+use hornero_sandbox::{Cgroup, groups_below, remove_parent};
+
+use crate::{
+    assemble::{self, cgroup_parent},
+    launcher::{Launcher, LauncherCommand},
+    log::{LogPage, LogQuery},
+    log_files,
+    port::{
+        Engine, EngineError, Exit, Feature, Instance, InstanceSpec, InstanceStatus, Started, Usage,
+    },
+    record::{FORMAT, InstanceDirectory, Record},
+    run,
+    shim::{self, Reply},
+    state::{Entry, Shared, State},
+    watch::Watch,
+};
+
+/// A shim that was told to kill its instance needs a few milliseconds; this long means a broken host.
+const KILL_TIMEOUT: Duration = Duration::from_secs(20);
+/// A shim found by a new engine in the middle of its start has this long to say how it went.
+const ADOPT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How an engine is set up.
+#[derive(Debug, Clone)]
+pub struct LocalOptions {
+    /// What becomes the launcher.
+    pub launcher: LauncherCommand,
+    /// Whether instances are connected to the home's network, which must be up. Otherwise each has only its own
+    /// loopback interface.
+    pub networked: bool,
+}
+
+/// The engine of one home on this host. There must be one at a time for a home.
+#[derive(Debug)]
+pub struct LocalEngine {
+    home: PathBuf,
+    options: LocalOptions,
+    directory: InstanceDirectory,
+    launcher: Launcher,
+    shared: Arc<Shared>,
+    watch: Watch,
+    /// Starts and removals of one instance come one after the other.
+    turns: Mutex<BTreeMap<InstanceId, Arc<Mutex<()>>>>,
+}
+
+impl LocalEngine {
+    /// Opens the engine of `home` (an existing directory): takes over what runs, records what was lost, and removes
+    /// what instances long gone have left.
+    pub fn open(home: &Path, options: LocalOptions) -> Result<Self, EngineError> {
+        let home = home
+            .canonicalize()
+            .map_err(|error| EngineError::io(format!("open `{}`", home.display()), error))?;
+        let directory = InstanceDirectory::of(&home);
+        directory
+            .create()
+            .map_err(|error| EngineError::io("make the instance directory", error))?;
+        let shared = Arc::new(Shared::new(home.clone(), directory.clone()));
+        let watch = Watch::start(Arc::clone(&shared))?;
+        let launcher = Launcher::new(options.launcher.clone());
+        let turns = Mutex::default();
+        let engine = Self { home, options, directory, launcher, shared, watch, turns };
+        engine.adopt()?;
+        engine.sweep();
+        engine.launcher.ensure()?;
+        Ok(engine)
+    }
+
+    fn adopt(&self) -> Result<(), EngineError> {
+        let failed =
+            |id: &InstanceId, error| EngineError::io(format!("adopt instance `{id}`"), error);
+        let ids = self.directory.ids();
+        for id in ids.map_err(|error| EngineError::io("list instances", error))? {
+            let files = self.directory.live(&id);
+            let Some(record) = files.record().map_err(|error| failed(&id, error))? else {
+                // Its directory was made, and then control died: nothing of it ever ran.
+                self.directory.archive_instance(&id).map_err(|error| failed(&id, error))?;
+                continue;
+            };
+            let shim = files.shim().map_err(|error| failed(&id, error))?;
+            let exit = files.exit().map_err(|error| failed(&id, error))?;
+            match (shim, exit) {
+                (Some(shim), _) => {
+                    self.shared.insert(Entry { record, state: State::Starting });
+                    self.take_over(&id, shim).map_err(|error| failed(&id, error))?;
+                }
+                (None, Some(exit)) => {
+                    let state = State::Exited { cause: exit.cause, at: exit.at };
+                    self.shared.insert(Entry { record, state });
+                }
+                (None, None) if files.started().map_err(|error| failed(&id, error))?.is_none() => {
+                    self.shared.insert(Entry { record, state: State::Created });
+                }
+                (None, None) => {
+                    self.shared.insert(Entry { record, state: State::Starting });
+                    self.shared.ended(&id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a living shim to have started its command, and watches it from then on.
+    fn take_over(&self, id: &InstanceId, shim: OwnedFd) -> std::io::Result<()> {
+        let files = self.directory.live(id);
+        let deadline = Instant::now() + ADOPT_TIMEOUT;
+        loop {
+            if let Some(started) = files.started()? {
+                self.shared.set(id, State::Running { started, shim: Arc::new(shim.try_clone()?) });
+                break;
+            }
+            if files.exit()?.is_some() || Instant::now() > deadline {
+                break;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.watch.add(id.clone(), shim)
+    }
+
+    /// Removes control groups and addresses of instances that do not run: what was left by shims killed while no
+    /// engine was open.
+    fn sweep(&self) {
+        let alive = |name: &str| InstanceId::new(name).is_ok_and(|id| self.shared.is_alive(&id));
+        let parent = cgroup_parent(&self.home);
+        for name in groups_below(&parent).iter().filter(|name| !alive(name)) {
+            // Found again next time.
+            let _ = Cgroup::at(&parent, name).remove();
+        }
+        if self.options.networked
+            && let Ok(network) = HomeNetwork::open(&self.home)
+        {
+            for (id, _) in network.held_addresses().unwrap_or_default() {
+                if !alive(id.as_str()) {
+                    let _ = network.detach(&id);
+                    let _ = network.release_address(&id);
+                }
+            }
+        }
+    }
+
+    /// Removes what all instances share on the host, once none is left. Returns whether it is gone.
+    pub fn clean_up(&self) -> bool {
+        self.sweep();
+        remove_parent(&cgroup_parent(&self.home))
+    }
+
+    /// Runs the command of `spec` once, without network, log and record, as a test of an image does; everything of it
+    /// is gone when this returns. After `timeout` it is killed, and the cause is none.
+    pub fn run_to_end(
+        &self,
+        spec: &InstanceSpec,
+        timeout: Duration,
+    ) -> Result<run::Outcome, EngineError> {
+        assemble::check(spec).map_err(|reason| invalid(spec, reason))?;
+        let map = self.shared.free_ids(&spec.id);
+        run::to_end(&self.home, spec, map, timeout)
+    }
+
+    fn turn(&self, id: &InstanceId) -> Arc<Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(id.clone()).or_default())
+    }
+
+    /// Records a new instance, or finds out that it is none.
+    fn admit(&self, spec: &InstanceSpec) -> Result<Option<Started>, EngineError> {
+        let id = &spec.id;
+        let io = |error| EngineError::io(format!("record instance `{id}`"), error);
+        match self.shared.get(id) {
+            Some((record, _)) if record.spec != *spec => {
+                Err(invalid(spec, "it exists already, with another specification".to_owned()))
+            }
+            Some((_, InstanceStatus::Running(started))) => Ok(Some(started)),
+            Some((_, InstanceStatus::Exited { cause, .. })) => {
+                Err(EngineError::Ended { id: id.clone(), cause })
+            }
+            Some((_, InstanceStatus::Starting)) => Ok(None),
+            None => {
+                let archived = self.directory.archived(id);
+                if archived.exists() {
+                    let exit = archived.exit().map_err(io)?;
+                    let cause = exit.map_or(ExitCause::Unknown, |exit| exit.cause);
+                    return Err(EngineError::Ended { id: id.clone(), cause });
+                }
+                let record = Record {
+                    format: FORMAT,
+                    created: Timestamp::now(),
+                    id_map: None,
+                    networked: self.options.networked,
+                    spec: spec.clone(),
+                };
+                let record = self.shared.insert_with_ids(record);
+                let files = self.directory.live(id);
+                let written = files.create().and_then(|()| files.write_record(&record));
+                if written.is_err() {
+                    self.shared.forget(id);
+                }
+                written.map(|()| None).map_err(io)
+            }
+        }
+    }
+
+    fn launch(&self, id: &InstanceId) -> Result<Started, EngineError> {
+        let failed = |reason: String| EngineError::NotStarted { id: id.clone(), reason };
+        let (reply, shim) = self.launcher.start(id)?;
+        match (reply, shim) {
+            (Reply::Started(started), Some(shim)) => {
+                let watched = shim.try_clone().and_then(|copy| {
+                    let shim = Arc::new(shim);
+                    self.shared.set(id, State::Running { started: started.clone(), shim });
+                    self.watch.add(id.clone(), copy)
+                });
+                watched
+                    .map_err(|error| EngineError::io(format!("watch instance `{id}`"), error))?;
+                Ok(started)
+            }
+            (Reply::NotStarted(reason), _) => {
+                self.shared.ended(id);
+                Err(failed(reason))
+            }
+            (Reply::Ended(cause), _) => {
+                self.shared.ended(id);
+                Err(EngineError::Ended { id: id.clone(), cause })
+            }
+            (Reply::Kept, _) | (Reply::Started(_), None) => {
+                let error = |error| EngineError::io(format!("adopt instance `{id}`"), error);
+                match self.directory.live(id).shim().map_err(error)? {
+                    Some(shim) => self.take_over(id, shim).map_err(error)?,
+                    None => self.shared.ended(id),
+                }
+                match self.shared.get(id) {
+                    Some((_, InstanceStatus::Running(started))) => Ok(started),
+                    _ => Err(failed("its shim ended while it was being adopted".to_owned())),
+                }
+            }
+            (Reply::Failed(reason), _) => {
+                self.shared.ended_without_record(id, &reason);
+                Err(failed(reason))
+            }
+        }
+    }
+
+    fn signal(&self, id: &InstanceId, signal: rustix::process::Signal) {
+        if let Some(shim) = self.shared.shim(id) {
+            // A shim that has just ended needs no signal.
+            let _ = rustix::process::pidfd_send_signal(&shim, signal);
+        }
+    }
+}
+
+fn invalid(spec: &InstanceSpec, reason: String) -> EngineError {
+    EngineError::Invalid { id: spec.id.to_string(), reason }
+}
+
+impl Engine for LocalEngine {
+    fn start(&self, spec: &InstanceSpec) -> Result<Started, EngineError> {
+        assemble::check(spec).map_err(|reason| invalid(spec, reason))?;
+        let turn = self.turn(&spec.id);
+        let _mine = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match self.admit(spec)? {
+            Some(started) => Ok(started),
+            None => self.launch(&spec.id),
+        }
+    }
+
+    fn stop(&self, id: &InstanceId, grace: Duration) -> Result<ExitCause, EngineError> {
+        let not_found = || EngineError::NotFound { id: id.clone() };
+        if self.shared.get(id).is_none() {
+            let exit = self.directory.archived(id).exit();
+            let exit =
+                exit.map_err(|error| EngineError::io(format!("read instance `{id}`"), error))?;
+            return exit.map(|exit| exit.cause).ok_or_else(not_found);
+        }
+        {
+            // A start on its way comes to its end first.
+            let turn = self.turn(id);
+            let _mine = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if self.shared.is_created(id) {
+                self.shared.ended_without_record(id, "it was stopped before its start");
+            }
+        }
+        self.signal(id, shim::STOP);
+        if let Some(cause) = self.shared.wait_for_exit(id, grace) {
+            return Ok(cause);
+        }
+        self.signal(id, shim::KILL);
+        self.shared.wait_for_exit(id, KILL_TIMEOUT).ok_or_else(|| {
+            EngineError::io(
+                format!("kill instance `{id}`"),
+                std::io::Error::from(std::io::ErrorKind::TimedOut),
+            )
+        })
+    }
+
+    fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
+        if self.shared.get(id).is_none() {
+            return Ok(());
+        }
+        self.signal(id, shim::KILL);
+        self.stop(id, Duration::ZERO)?;
+        let turn = self.turn(id);
+        let _mine = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((record, _)) = self.shared.get(id) {
+            shim::release(&self.home, &record);
+        }
+        self.directory
+            .archive_instance(id)
+            .map_err(|error| EngineError::io(format!("archive instance `{id}`"), error))?;
+        self.shared.forget(id);
+        Ok(())
+    }
+
+    fn list(&self) -> Result<Vec<Instance>, EngineError> {
+        Ok(self.shared.list())
+    }
+
+    fn exits(&self) -> Receiver<Exit> {
+        let (sender, receiver) = channel();
+        self.shared.subscribe(sender);
+        receiver
+    }
+
+    fn logs(&self, id: &InstanceId, query: &LogQuery) -> Result<LogPage, EngineError> {
+        let status = self.shared.get(id).map(|(_, status)| status);
+        let ended = !matches!(status, Some(InstanceStatus::Running(_) | InstanceStatus::Starting));
+        let mut files = self.directory.live(id);
+        if status.is_none() {
+            files = self.directory.archived(id);
+            if !files.exists() {
+                return Err(EngineError::NotFound { id: id.clone() });
+            }
+        }
+        log_files::read(&files.logs(), query, ended)
+            .map_err(|error| EngineError::io(format!("read the log of instance `{id}`"), error))
+    }
+
+    fn usage(&self, id: &InstanceId) -> Result<Usage, EngineError> {
+        if self.shared.get(id).is_none() {
+            return Err(EngineError::NotFound { id: id.clone() });
+        }
+        let used = Cgroup::at(&cgroup_parent(&self.home), id.as_str()).usage();
+        Ok(Usage { memory_bytes: used.memory_bytes, cpu_us: used.cpu_us, pids: used.pids })
+    }
+
+    fn support(&self) -> Vec<Feature> {
+        let of_sandbox = hornero_sandbox::support().features.iter().map(|feature| Feature {
+            name: feature.name.to_owned(),
+            available: feature.available,
+            reason: feature.reason.to_owned(),
+        });
+        of_sandbox.collect()
+    }
+}

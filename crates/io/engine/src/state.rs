@@ -1,0 +1,256 @@
+//! What the engine knows of its instances, shared with the thread that watches their shims.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc::Sender},
+    time::{Duration, Instant},
+};
+
+use hornero_model::{ExitCause, InstanceId, Timestamp};
+use hornero_sandbox::IdMap;
+
+use crate::{
+    ids,
+    port::{Exit, Instance, InstanceStatus, Started},
+    record::{ExitRecord, InstanceDirectory, Record},
+    shim,
+};
+
+/// One instance.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub record: Record,
+    pub state: State,
+}
+
+/// Where an instance is.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Recorded; no shim was ever seen.
+    Created,
+    /// A shim is at work.
+    Starting,
+    Running {
+        started: Started,
+        shim: Arc<OwnedFd>,
+    },
+    Exited {
+        cause: ExitCause,
+        at: Timestamp,
+    },
+}
+
+/// The instances of a home.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    home: PathBuf,
+    directory: InstanceDirectory,
+    entries: Mutex<BTreeMap<InstanceId, Entry>>,
+    changed: Condvar,
+    exits: Mutex<Exits>,
+}
+
+/// Exits on their way to a subscriber.
+#[derive(Debug, Default)]
+struct Exits {
+    subscriber: Option<Sender<Exit>>,
+    /// What no subscriber has taken yet; bounded by the number of instances, each of which ends once.
+    waiting: VecDeque<Exit>,
+}
+
+impl Exits {
+    fn flush(&mut self) {
+        while let (Some(subscriber), Some(exit)) = (&self.subscriber, self.waiting.pop_front()) {
+            if let Err(refused) = subscriber.send(exit) {
+                self.waiting.push_front(refused.0);
+                self.subscriber = None;
+            }
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Entry {
+    fn status(&self) -> InstanceStatus {
+        match &self.state {
+            State::Created | State::Starting => InstanceStatus::Starting,
+            State::Running { started, .. } => InstanceStatus::Running(started.clone()),
+            State::Exited { cause, at } => InstanceStatus::Exited { cause: cause.clone(), at: *at },
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        !matches!(self.state, State::Exited { .. })
+    }
+}
+
+impl Shared {
+    pub fn new(home: PathBuf, directory: InstanceDirectory) -> Self {
+        let entries = Mutex::default();
+        Self { home, directory, entries, changed: Condvar::new(), exits: Mutex::default() }
+    }
+
+    /// Adds an instance found on disk; one that has ended is told of.
+    pub fn insert(&self, entry: Entry) {
+        self.announce(&entry);
+        locked(&self.entries).insert(entry.record.spec.id.clone(), entry);
+    }
+
+    /// Adds an instance with a range of host ids of its own, where the host can map ids.
+    pub fn insert_with_ids(&self, mut record: Record) -> Record {
+        let mut entries = locked(&self.entries);
+        record.id_map = self.choose_ids(&entries, &record.spec.id);
+        let entry = Entry { record: record.clone(), state: State::Starting };
+        entries.insert(record.spec.id.clone(), entry);
+        record
+    }
+
+    /// A range of host ids that no living instance has.
+    pub fn free_ids(&self, id: &InstanceId) -> Option<IdMap> {
+        self.choose_ids(&locked(&self.entries), id)
+    }
+
+    fn choose_ids(&self, entries: &BTreeMap<InstanceId, Entry>, id: &InstanceId) -> Option<IdMap> {
+        if !hornero_sandbox::support().user_namespaces() {
+            return None;
+        }
+        let used: BTreeSet<u32> = entries
+            .values()
+            .filter(|entry| entry.is_alive())
+            .filter_map(|entry| entry.record.id_map.map(|map| map.first))
+            .collect();
+        ids::choose(&self.home.to_string_lossy(), id, &used)
+    }
+
+    pub fn forget(&self, id: &InstanceId) {
+        locked(&self.entries).remove(id);
+        self.changed.notify_all();
+    }
+
+    pub fn set(&self, id: &InstanceId, state: State) {
+        if let Some(entry) = locked(&self.entries).get_mut(id) {
+            entry.state = state;
+        }
+        self.changed.notify_all();
+    }
+
+    pub fn get(&self, id: &InstanceId) -> Option<(Record, InstanceStatus)> {
+        locked(&self.entries).get(id).map(|entry| (entry.record.clone(), entry.status()))
+    }
+
+    pub fn is_alive(&self, id: &InstanceId) -> bool {
+        locked(&self.entries).get(id).is_some_and(Entry::is_alive)
+    }
+
+    /// Whether the instance was recorded, but no shim ever took it.
+    pub fn is_created(&self, id: &InstanceId) -> bool {
+        locked(&self.entries).get(id).is_some_and(|entry| matches!(entry.state, State::Created))
+    }
+
+    pub fn shim(&self, id: &InstanceId) -> Option<Arc<OwnedFd>> {
+        match &locked(&self.entries).get(id)?.state {
+            State::Running { shim, .. } => Some(Arc::clone(shim)),
+            State::Created | State::Starting | State::Exited { .. } => None,
+        }
+    }
+
+    pub fn list(&self) -> Vec<Instance> {
+        let instance = |entry: &Entry| Instance {
+            id: entry.record.spec.id.clone(),
+            service: entry.record.spec.service.clone(),
+            release: entry.record.spec.release,
+            image: entry.record.spec.image,
+            created: entry.record.created,
+            status: entry.status(),
+        };
+        locked(&self.entries).values().map(instance).collect()
+    }
+
+    /// Waits until an instance has ended, at most for `timeout`.
+    pub fn wait_for_exit(&self, id: &InstanceId, timeout: Duration) -> Option<ExitCause> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut entries = locked(&self.entries);
+        loop {
+            match entries.get(id).map(|entry| &entry.state) {
+                Some(State::Exited { cause, .. }) => return Some(cause.clone()),
+                Some(State::Created | State::Starting | State::Running { .. }) => {}
+                None => {
+                    return self
+                        .directory
+                        .archived(id)
+                        .exit()
+                        .ok()
+                        .flatten()
+                        .map(|exit| exit.cause);
+                }
+            }
+            let left =
+                deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return None;
+            }
+            // Bounded, since the largest spans overflow the system's clock.
+            let left = left.min(Duration::from_secs(3_600));
+            entries =
+                self.changed.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// An instance's shim is gone: takes the exit it recorded, or records that it is unknown and clears up.
+    pub fn ended(&self, id: &InstanceId) {
+        self.conclude(id, ExitCause::Unknown);
+    }
+
+    /// An instance ended before its shim could record anything.
+    pub fn ended_without_record(&self, id: &InstanceId, reason: &str) {
+        self.conclude(id, ExitCause::NotStarted(reason.to_owned()));
+    }
+
+    fn conclude(&self, id: &InstanceId, otherwise: ExitCause) {
+        let files = self.directory.live(id);
+        let exit = files.exit().ok().flatten().unwrap_or_else(|| {
+            if let Some((record, _)) = self.get(id) {
+                shim::release(&self.home, &record);
+            }
+            let exit = ExitRecord::now(otherwise);
+            // Without the file the next engine comes to the same end.
+            let _ = files.write_exit(&exit);
+            exit
+        });
+        {
+            let mut entries = locked(&self.entries);
+            if let Some(entry) = entries.get_mut(id).filter(|entry| entry.is_alive()) {
+                entry.state = State::Exited { cause: exit.cause, at: exit.at };
+                // Before anybody can forget the instance.
+                self.announce(entry);
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Tells the subscriber of an exit, once for each instance.
+    fn announce(&self, entry: &Entry) {
+        let State::Exited { cause, at } = &entry.state else { return };
+        let exit = Exit {
+            id: entry.record.spec.id.clone(),
+            service: entry.record.spec.service.clone(),
+            release: entry.record.spec.release,
+            cause: cause.clone(),
+            at: *at,
+        };
+        let mut exits = locked(&self.exits);
+        exits.waiting.push_back(exit);
+        exits.flush();
+    }
+
+    pub fn subscribe(&self, subscriber: Sender<Exit>) {
+        let mut exits = locked(&self.exits);
+        exits.subscriber = Some(subscriber);
+        exits.flush();
+    }
+}

@@ -1,0 +1,165 @@
+//! A home with a local engine, and a root of busybox for its instances.
+
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use hornero_conformance::{Script, Subject};
+use hornero_engine::{
+    Engine, InstanceSpec, LauncherCommand, LocalEngine, LocalOptions, Root, StopSignal, User,
+};
+use hornero_model::{Digest, InstanceId, ReleaseNumber, Resources, Scratch, ServiceName};
+use hornero_sandbox::Cgroup;
+
+/// A home; what is left in it is removed when dropped.
+pub struct TestHome {
+    directory: tempfile::TempDir,
+}
+
+impl TestHome {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("make a temporary directory");
+        // Instances are nobody outside, and have to get at the root below.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        let home = Self { directory };
+        fs::create_dir_all(home.root().join("bin")).expect("make bin");
+        fs::create_dir(home.home()).expect("make the home");
+        fs::copy("/bin/busybox", home.root().join("bin/busybox"))
+            .expect("busybox is needed: apt-get install busybox-static");
+        fs::hard_link(home.root().join("bin/busybox"), home.root().join("bin/sh")).expect("link");
+        home
+    }
+
+    /// The home itself, under its one true path.
+    pub fn home(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    pub fn engine(&self) -> LocalEngine {
+        let home = self.home();
+        let arguments = vec![OsString::from(&home)];
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_hornero-engine-launcher"));
+        let launcher = LauncherCommand { program, arguments };
+        LocalEngine::open(&home, LocalOptions { launcher, networked: false }).expect("open")
+    }
+
+    /// An instance that runs a script in busybox's shell.
+    pub fn shell(&self, id: InstanceId, script: &str) -> InstanceSpec {
+        InstanceSpec {
+            id,
+            service: ServiceName::new("kit").expect("a label"),
+            release: ReleaseNumber(1),
+            image: Digest::of(b"test"),
+            root: Root::Directory { path: self.root(), writable: false },
+            command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            env: [("PATH".to_owned(), "/bin".to_owned())].into(),
+            user: User { uid: 33, gid: 33, groups: vec![] },
+            workdir: String::new(),
+            scratch: vec![Scratch { path: "/run".to_owned(), size_bytes: 1 << 20 }],
+            resources: Resources { memory_bytes: 32 << 20, cpu_millis: 1_000, pids: 32 },
+            egress: false,
+            hostname: "kit".to_owned(),
+            hosts: vec![],
+            stop_signal: StopSignal::Terminate,
+        }
+    }
+
+    /// The control group that this home's instances share.
+    pub fn cgroup_parent(&self) -> String {
+        let digest = Digest::of(self.home().as_os_str().as_encoded_bytes()).hex();
+        format!("hornero-{}", &digest[..12])
+    }
+}
+
+impl Drop for TestHome {
+    fn drop(&mut self) {
+        let engine = self.engine();
+        for instance in engine.list().unwrap_or_default() {
+            let _ = engine.remove(&instance.id);
+        }
+        let clean = engine.clean_up();
+        if !std::thread::panicking() {
+            assert!(clean, "control groups of `{}` are left", self.cgroup_parent());
+        }
+    }
+}
+
+impl Subject for TestHome {
+    fn open(&self) -> Box<dyn Engine> {
+        Box::new(self.engine())
+    }
+
+    fn spec(&self, id: InstanceId, script: &Script) -> InstanceSpec {
+        let text = match script {
+            Script::Sleep => "exec busybox sleep 1000".to_owned(),
+            Script::IgnoreStop => {
+                "trap '' TERM; echo ready; while :; do busybox sleep 1000; done".to_owned()
+            }
+            Script::WriteAndExit(code) => format!("echo first; echo second >&2; exit {code}"),
+            Script::Raise(signal) => format!("kill -{signal} $$"),
+            Script::EatMemory => "exec busybox tail /dev/zero".to_owned(),
+            Script::Missing => {
+                let mut spec = self.shell(id, "");
+                spec.command = vec!["/bin/no-such-program".to_owned()];
+                return spec;
+            }
+        };
+        self.shell(id, &text)
+    }
+
+    fn assert_nothing_left(&self, id: &InstanceId) {
+        assert!(!Cgroup::at(&self.cgroup_parent(), id.as_str()).exists(), "control group left");
+        assert!(!self.home().join("instances").join(id.as_str()).exists(), "directory left");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
+        let root = self.root().display().to_string();
+        assert!(!mounts.contains(&root) && !mounts.contains(id.as_str()), "mount left: {mounts}");
+        let shims = shims_of(&self.home(), id);
+        assert!(shims.is_empty(), "shim left: {shims:?}");
+    }
+}
+
+/// Processes that hold the instance's lock file open.
+fn shims_of(home: &Path, id: &InstanceId) -> Vec<u32> {
+    let lock = home.join("instances").join(id.as_str()).join("shim.pid");
+    let archived = home.join("instances/.archived").join(id.as_str()).join("shim.pid");
+    processes(|directory| {
+        let Ok(fds) = fs::read_dir(directory.join("fd")) else { return false };
+        fds.filter_map(Result::ok)
+            .filter_map(|fd| fs::read_link(fd.path()).ok())
+            .any(|target| target == lock || target == archived)
+    })
+}
+
+/// Processes whose program lies below `root`.
+pub fn processes_below(root: &Path) -> Vec<u32> {
+    processes(|directory| {
+        fs::read_link(directory.join("exe")).is_ok_and(|program| program.starts_with(root))
+    })
+}
+
+fn processes(wanted: impl Fn(&Path) -> bool) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("read /proc");
+    entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+        .filter(|(_, path)| wanted(path))
+        .map(|(pid, _)| pid)
+        .collect()
+}
+
+/// Waits for something that must come true.
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + hornero_conformance::DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} did not come true in time");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
