@@ -1,1 +1,54 @@
 //! The content-addressed image store: objects, layers, images and their EROFS metadata.
+//!
+//! Under its directory: `format` (version and features), `objects/ab/cdef…` (file contents by SHA-256),
+//! `layers/HEX`, `images/HEX` (manifests), `metadata/HEX.erofs` and `.index` (derived, rebuilt when
+//! missing or damaged), `refs/…`, `cache/HEX`, `verified` (what objects looked like when last hashed),
+//! `staging/` (files in the making) and `locks/`.
+//!
+//! Order of visibility: contents, then the layers that name them, then the image, then references; each
+//! is on disk before what leads to it. So whatever can be seen is whole, after `kill -9` and power loss.
+
+mod archive;
+mod attribute;
+mod cache;
+mod capture;
+mod encoding;
+pub mod erofs;
+mod error;
+mod format;
+mod ingest;
+mod layer;
+mod listing;
+mod lock;
+mod manifest;
+mod metadata;
+mod objects;
+mod parallel;
+mod path;
+mod records;
+mod refs;
+mod staging;
+mod store;
+mod tree;
+mod users;
+mod verify;
+
+pub use archive::ArchiveLimits;
+pub use cache::CACHE_VALUE_BYTES_MAX;
+pub use capture::{CaptureOptions, DevicePolicy};
+pub use encoding::LAYER_BYTES_MAX;
+pub use error::{Damage, Result, StoreError};
+pub use ingest::{Ingest, IngestReport, Stored};
+pub use layer::{
+    ENTRY_COUNT_MAX, Entry, EntryKind, Layer, LayerError, MODE_MASK, MTIME_MAX, Metadata,
+    SYMLINK_LEN_MAX, XATTR_COUNT_MAX, XATTR_NAME_LEN_MAX, XATTR_VALUE_LEN_MAX, is_storable_xattr,
+};
+pub use listing::{DiskUse, ImageSummary};
+pub use lock::Lease;
+pub use manifest::{FORMAT_EPOCH, ImageManifest, LAYER_COUNT_MAX, MANIFEST_BYTES_MAX};
+pub use path::{NAME_LEN_MAX, PATH_LEN_MAX, TreePath};
+pub use refs::RefNameError;
+pub use store::{RootFiles, Store};
+pub use tree::Tree;
+pub use users::User;
+pub use verify::{Finding, VerifyReport};

@@ -1,0 +1,204 @@
+//! What can go wrong in the store, and what a person can do about it.
+
+use std::{io, path::PathBuf};
+
+use hornero_model::Digest;
+
+use crate::{LayerError, RefNameError};
+
+/// The result of a store operation.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Why a store operation failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The kernel refused a file operation.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried, such as `read`.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A stream that was to be stored could not be read.
+    #[error("cannot read the content of `{name}`")]
+    Source {
+        /// What was being read.
+        name: String,
+        /// What its reader said.
+        source: io::Error,
+    },
+    /// The directory holds files but no store.
+    #[error("`{}` is not a store: it has files but no `format` file", .0.display())]
+    NotAStore(PathBuf),
+    /// The format file cannot be understood.
+    #[error("`{}` is damaged: {reason}", path.display())]
+    BadFormat {
+        /// The format file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store was written by a newer Hornero.
+    #[error("the store `{}` needs {needs}, this Hornero knows {knows}", path.display())]
+    Unsupported {
+        /// The store's directory.
+        path: PathBuf,
+        /// What the store asks for.
+        needs: String,
+        /// What this program can do.
+        knows: String,
+    },
+    /// Nothing with this digest is in the store.
+    #[error("{kind} `{digest}` is not in the store")]
+    Missing {
+        /// `object`, `layer` or `image`.
+        kind: &'static str,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// An object that an image needs is missing or its content is not what its digest says.
+    #[error("object `{object}`, which is `{path}` in image `{image}`, {damage}")]
+    DamagedObject {
+        /// The object's digest.
+        object: Digest,
+        /// The image under verification.
+        image: Digest,
+        /// One absolute path of the image that has this content.
+        path: String,
+        /// What is wrong.
+        damage: Damage,
+    },
+    /// A file of the store that describes others is damaged.
+    #[error("{kind} `{digest}` {damage}")]
+    Damaged {
+        /// `object`, `layer`, `image` or `metadata image`.
+        kind: &'static str,
+        /// Its digest.
+        digest: Digest,
+        /// What is wrong.
+        damage: Damage,
+    },
+    /// A layer breaks a rule of its format.
+    #[error("layer `{name}` is refused")]
+    Layer {
+        /// Where it comes from.
+        name: String,
+        /// The broken rule.
+        source: LayerError,
+    },
+    /// An image manifest cannot be understood.
+    #[error("image manifest `{digest}` is refused: {reason}")]
+    BadManifest {
+        /// The manifest's digest.
+        digest: Digest,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tree cannot become an EROFS image.
+    #[error("the tree cannot become an EROFS image: {0}")]
+    Erofs(String),
+    /// A name is no reference name.
+    #[error(transparent)]
+    RefName(#[from] RefNameError),
+    /// An archive breaks a rule or a limit.
+    #[error("archive `{name}` is refused: {reason}")]
+    Archive {
+        /// What the caller named the archive.
+        name: String,
+        /// Which entry breaks what.
+        reason: String,
+    },
+    /// A directory holds something that no layer can hold.
+    #[error("cannot capture `{}`: {reason}", path.display())]
+    Capture {
+        /// The file in question.
+        path: PathBuf,
+        /// Why it is refused.
+        reason: String,
+    },
+    /// A path leads to nothing in an image's tree.
+    #[error("`{path}` is not in the image: {reason}")]
+    NoPath {
+        /// The path asked for.
+        path: String,
+        /// What is in the way.
+        reason: &'static str,
+    },
+    /// The image's user database has no such user.
+    #[error("user `{user}` is not in the image's `/etc/passwd`")]
+    NoUser {
+        /// The user asked for.
+        user: String,
+    },
+    /// More than a limit allows.
+    #[error("`{name}` is larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// What is too large.
+        name: String,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The store is in use, so that an exclusive operation has to wait.
+    #[error("the store `{}` is in use by a bake or another process", .0.display())]
+    Busy(PathBuf),
+}
+
+/// In which way content is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// It is not there.
+    Missing,
+    /// Its size is not the recorded one.
+    Size,
+    /// Its bytes do not hash to its digest.
+    Content,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "is missing from the store",
+            Self::Size => "has another size than recorded",
+            Self::Content => "has other bytes than its digest says",
+        })
+    }
+}
+
+impl StoreError {
+    /// What a person can do about it, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::DamagedObject { .. } | Self::Damaged { .. } => Some(
+                "no instance was started from it; bake the image again with `hornero build` to write \
+                 good content, and check the disk if this comes back",
+            ),
+            Self::NotAStore(_) => Some("choose an empty directory with `--home`"),
+            Self::Unsupported { .. } => {
+                Some("use the Hornero release that wrote the store, or a newer one")
+            }
+            Self::BadFormat { .. } => {
+                Some("restore the file, or choose another directory with `--home`")
+            }
+            Self::Busy(_) => Some("try again when the bake has ended"),
+            Self::NoUser { .. } => Some(
+                "name a user that the image's packages create, or give a number such as `1000`",
+            ),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some(
+                "free some disk space, then run the same command again; what is stored is kept",
+            ),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self::Io { action, path: path.into(), source: source.into() }
+    }
+}

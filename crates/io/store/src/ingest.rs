@@ -1,0 +1,317 @@
+//! Bringing contents and layers in: many at once, synced together, seen only when all of them are on disk.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use hornero_model::Digest;
+
+use crate::{
+    EntryKind, Layer, Result, Store, StoreError, lock::Lease, objects::hash_reader, parallel,
+    records::FileState, staging,
+};
+
+/// Contents up to this size are hashed before anything is written, so that known ones cost no write.
+const SMALL_LEN: usize = 1 << 20;
+/// From this many new files on, one syncfs(2) is cheaper than a flush for each.
+const SYNC_EACH_MAX: usize = 24;
+
+/// A content that is, or at the end of its ingest will be, in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl From<Stored> for EntryKind {
+    fn from(Stored { digest, size }: Stored) -> Self {
+        Self::File { digest, size }
+    }
+}
+
+/// What an ingest did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IngestReport {
+    /// Contents that came in, equal ones counted each time.
+    pub contents: u64,
+    /// Contents that were new and written.
+    pub written: u64,
+    /// Bytes of those.
+    pub written_bytes: u64,
+}
+
+/// A batch of contents and layers on their way in; usable from many threads at once.
+///
+/// Nothing of it is seen before [`Ingest::finish`]; dropped without that it leaves nothing.
+#[derive(Debug)]
+pub struct Ingest<'store> {
+    store: &'store Store,
+    _lease: Lease,
+    /// Contents that came in so far and are stored, staged or being staged by some thread.
+    claims: Mutex<HashMap<Digest, u64>>,
+    staged: Mutex<Vec<Staged>>,
+    layers: Mutex<Vec<(Digest, PathBuf)>>,
+    contents: AtomicU64,
+    written_bytes: AtomicU64,
+    /// A claim could not be kept, so another thread may have relied on what does not exist.
+    failed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Staged {
+    digest: Digest,
+    path: PathBuf,
+    /// The store has the object, but damaged.
+    repair: bool,
+}
+
+/// What the store has under a digest.
+enum Presence {
+    Whole,
+    Damaged,
+    Absent,
+}
+
+impl<'store> Ingest<'store> {
+    pub(crate) fn new(store: &'store Store) -> Result<Self> {
+        let lease = store.lease()?;
+        store.records().refresh()?;
+        Ok(Self {
+            store,
+            _lease: lease,
+            claims: Mutex::default(),
+            staged: Mutex::default(),
+            layers: Mutex::default(),
+            contents: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+        })
+    }
+
+    /// The store it brings into.
+    pub fn store(&self) -> &'store Store {
+        self.store
+    }
+
+    /// Takes all that `reader` gives; `name` says in errors what is read.
+    pub fn put(&self, name: &str, mut reader: impl Read) -> Result<Stored> {
+        let failed = |source| StoreError::Source { name: name.to_owned(), source };
+        let mut head = Vec::new();
+        reader.by_ref().take(SMALL_LEN as u64 + 1).read_to_end(&mut head).map_err(failed)?;
+        if head.len() <= SMALL_LEN {
+            return self.put_bytes(&head);
+        }
+        let (mut file, path) = self.store.staging().create()?;
+        let staged = hash_reader(head.as_slice().chain(reader), Some(&mut file));
+        let (digest, size) = match staged {
+            Ok(hashed) => hashed,
+            Err(source) => {
+                remove(&path);
+                return Err(failed(source));
+            }
+        };
+        let stored = Stored { digest, size };
+        match self.claim(stored) {
+            Ok(Some(repair)) => {
+                self.stage(stored, path, repair);
+                Ok(stored)
+            }
+            Ok(None) => {
+                remove(&path);
+                Ok(stored)
+            }
+            Err(error) => {
+                remove(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes these bytes.
+    pub fn put_bytes(&self, bytes: &[u8]) -> Result<Stored> {
+        let stored = Stored { digest: Digest::of(bytes), size: bytes.len() as u64 };
+        let Some(repair) = self.claim(stored)? else { return Ok(stored) };
+        match self.store.staging().write(bytes) {
+            Ok(path) => {
+                self.stage(stored, path, repair);
+                Ok(stored)
+            }
+            Err(error) => {
+                self.failed.store(true, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the content of an open file; large ones are hashed before they are copied.
+    pub(crate) fn put_file(&self, path: &Path, mut file: File) -> Result<Stored> {
+        let failed = |error| StoreError::io("read", path, error);
+        let size = file.metadata().map_err(failed)?.len();
+        if size <= SMALL_LEN as u64 {
+            let mut bytes = Vec::with_capacity(size as usize + 1);
+            file.read_to_end(&mut bytes).map_err(failed)?;
+            return self.put_bytes(&bytes);
+        }
+        self.put(&path.to_string_lossy(), file)
+    }
+
+    /// Checks that every content of the layer is stored or came in with this batch, and takes the layer.
+    pub fn put_layer(&self, layer: &Layer) -> Result<Digest> {
+        let bytes = layer.encode();
+        let digest = Digest::of(&bytes);
+        for (content, size) in layer.contents() {
+            let claimed = locked(&self.claims).get(&content).copied();
+            let found = match claimed {
+                Some(size) => Some(size),
+                None => self.store.objects().state(&content)?.map(|state| state.size),
+            };
+            if found != Some(size) {
+                let damage =
+                    if found.is_none() { crate::Damage::Missing } else { crate::Damage::Size };
+                return Err(StoreError::Damaged { kind: "object", digest: content, damage });
+            }
+        }
+        if !self.store.has_layer(&digest) {
+            let path = self.store.staging().write(&bytes)?;
+            locked(&self.layers).push((digest, path));
+        }
+        Ok(digest)
+    }
+
+    /// Syncs everything to disk, then makes it seen: contents first, then layers.
+    pub fn finish(self) -> Result<IngestReport> {
+        if self.failed.load(Ordering::Relaxed) {
+            let source = io::Error::other("a content of this batch could not be written");
+            return Err(StoreError::Source { name: "batch".into(), source });
+        }
+        let staged = std::mem::take(&mut *locked(&self.staged));
+        let layers = std::mem::take(&mut *locked(&self.layers));
+        let published = self.publish(&staged, &layers);
+        if published.is_err() {
+            // Best effort: what was renamed is whole and stays, the rest goes.
+            staged
+                .iter()
+                .map(|staged| &staged.path)
+                .chain(layers.iter().map(|(_, path)| path))
+                .for_each(|path| remove(path));
+        }
+        published?;
+        Ok(IngestReport {
+            contents: self.contents.load(Ordering::Relaxed),
+            written: staged.len() as u64,
+            written_bytes: self.written_bytes.load(Ordering::Relaxed),
+        })
+    }
+
+    fn publish(&self, staged: &[Staged], layers: &[(Digest, PathBuf)]) -> Result<()> {
+        let objects = self.store.objects();
+        let many = staged.len() + layers.len() > SYNC_EACH_MAX;
+        if many {
+            staging::sync_filesystem(objects.dir())?;
+        } else {
+            staged.iter().try_for_each(|staged| staging::sync_file(&staged.path))?;
+            layers.iter().try_for_each(|(_, path)| staging::sync_file(path))?;
+        }
+        parallel::each(staged, 64, |_, staged| {
+            let target = objects.path(&staged.digest);
+            if staged.repair {
+                return fs::rename(&staged.path, &target)
+                    .map_err(|error| StoreError::io("rename", target, error));
+            }
+            staging::publish_new(&staged.path, &target)
+        })?;
+        if many {
+            staging::sync_filesystem(objects.dir())?;
+        } else {
+            let shards: BTreeSet<u8> =
+                staged.iter().map(|staged| staged.digest.as_bytes()[0]).collect();
+            shards
+                .into_iter()
+                .try_for_each(|shard| staging::sync_directory(&objects.shard_dir(shard)))?;
+        }
+        for (digest, path) in layers {
+            staging::publish_new(path, &self.store.layer_path(digest))?;
+        }
+        if !layers.is_empty() {
+            staging::sync_directory(&self.store.layers_dir())?;
+        }
+        self.record(staged)
+    }
+
+    /// Remembers how the new objects look, so that the first start need not hash them again.
+    fn record(&self, staged: &[Staged]) -> Result<()> {
+        let states: Mutex<Vec<(Digest, FileState)>> = Mutex::new(Vec::with_capacity(staged.len()));
+        parallel::each(staged, 1024, |_, staged| {
+            if let Some(state) = self.store.objects().state(&staged.digest)? {
+                locked(&states).push((staged.digest, state));
+            }
+            Ok::<(), StoreError>(())
+        })?;
+        let states = states.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.store.records().append(&states)
+    }
+
+    /// Whether the caller has to stage this content; if so, whether it repairs what is there.
+    fn claim(&self, stored: Stored) -> Result<Option<bool>> {
+        self.contents.fetch_add(1, Ordering::Relaxed);
+        if locked(&self.claims).insert(stored.digest, stored.size).is_some() {
+            return Ok(None);
+        }
+        let presence = self.presence(stored);
+        match presence {
+            Ok(Presence::Whole) => Ok(None),
+            Ok(Presence::Damaged) => Ok(Some(true)),
+            Ok(Presence::Absent) => Ok(Some(false)),
+            Err(error) => {
+                self.failed.store(true, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    fn presence(&self, stored: Stored) -> Result<Presence> {
+        let objects = self.store.objects();
+        let Some(state) = objects.state(&stored.digest)? else { return Ok(Presence::Absent) };
+        if state.size != stored.size {
+            return Ok(Presence::Damaged);
+        }
+        if self.store.records().get(&stored.digest) == Some(&state) {
+            return Ok(Presence::Whole);
+        }
+        match objects.hash(&stored.digest)?.1 == stored.digest {
+            true => Ok(Presence::Whole),
+            false => Ok(Presence::Damaged),
+        }
+    }
+
+    fn stage(&self, stored: Stored, path: PathBuf, repair: bool) {
+        self.written_bytes.fetch_add(stored.size, Ordering::Relaxed);
+        locked(&self.staged).push(Staged { digest: stored.digest, path, repair });
+    }
+}
+
+impl Drop for Ingest<'_> {
+    fn drop(&mut self) {
+        locked(&self.staged).iter().for_each(|staged| remove(&staged.path));
+        locked(&self.layers).iter().for_each(|(_, path)| remove(path));
+    }
+}
+
+/// Best effort: the staging directory as a whole goes when the store is closed or next opened.
+fn remove(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
+/// The maps are whole between any two statements, so a panic elsewhere does not spoil them.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

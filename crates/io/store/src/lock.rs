@@ -1,0 +1,73 @@
+//! Advisory locks between processes, by flock(2) on files that stay.
+//!
+//! A bake holds a shared lease from before it asks whether something is stored until a reference
+//! leads to it. Whatever deletes takes the lock exclusively, so it never sees a bake half done.
+
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+use crate::{Result, StoreError};
+
+/// A held lock; dropping it, or the death of the process, frees it.
+#[derive(Debug)]
+#[must_use = "the lock is free again as soon as this is dropped"]
+pub struct Lease {
+    _file: File,
+}
+
+/// How a lock is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Shared,
+    Exclusive,
+}
+
+/// Takes the lock at `path`, waiting for it as long as it takes.
+pub(crate) fn wait(path: &Path, mode: Mode) -> Result<Lease> {
+    let operation = match mode {
+        Mode::Shared => FlockOperation::LockShared,
+        Mode::Exclusive => FlockOperation::LockExclusive,
+    };
+    let file = open(path)?;
+    loop {
+        match flock(&file, operation) {
+            Ok(()) => return Ok(Lease { _file: file }),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(StoreError::io("lock", path, errno)),
+        }
+    }
+}
+
+/// Takes the lock at `path` if that needs no waiting.
+pub(crate) fn attempt(path: &Path, mode: Mode) -> Result<Option<Lease>> {
+    let operation = match mode {
+        Mode::Shared => FlockOperation::NonBlockingLockShared,
+        Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+    };
+    let file = open(path)?;
+    match flock(&file, operation) {
+        Ok(()) => Ok(Some(Lease { _file: file })),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(StoreError::io("lock", path, errno)),
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    // A new open file description each time: threads of one process exclude each other as well.
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| StoreError::io("open", path, error))
+}

@@ -1,0 +1,135 @@
+//! File contents by digest: where they lie, whether they are there, whether their bytes are right.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use hornero_model::Digest;
+use rustix::fs::{Mode, OFlags, openat};
+use sha2::{Digest as _, Sha256};
+
+use crate::{Result, StoreError, format::OBJECTS, records::FileState};
+
+/// Reading in pieces of this size keeps hashing busy without a page fault storm.
+pub(crate) const CHUNK_LEN: usize = 256 * 1024;
+
+/// The `objects` directory with its 256 shards kept open for fast lookups.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    dir: PathBuf,
+    shards: Box<[OnceLock<OwnedFd>; 256]>,
+}
+
+impl Objects {
+    pub(crate) fn new(store: &Path) -> Self {
+        Self { dir: store.join(OBJECTS), shards: Box::new([const { OnceLock::new() }; 256]) }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(relative(digest))
+    }
+
+    pub(crate) fn shard_dir(&self, shard: u8) -> PathBuf {
+        self.dir.join(format!("{shard:02x}"))
+    }
+
+    fn shard(&self, shard: u8) -> Result<BorrowedFd<'_>> {
+        let slot = &self.shards[usize::from(shard)];
+        if slot.get().is_none() {
+            let path = self.shard_dir(shard);
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = openat(rustix::fs::CWD, &path, flags, Mode::empty())
+                .map_err(|errno| StoreError::io("open", &path, errno))?;
+            // Another thread may have been faster; its descriptor is as good.
+            let _ = slot.set(opened);
+        }
+        Ok(slot.get().expect("set above").as_fd())
+    }
+
+    /// What stat(2) says of the object; none when it is not there.
+    pub(crate) fn state(&self, digest: &Digest) -> Result<Option<FileState>> {
+        let hex = digest.hex();
+        let shard = self.shard(digest.as_bytes()[0])?;
+        FileState::at(shard, &hex[2..])
+            .map_err(|errno| StoreError::io("stat", self.path(digest), errno))
+    }
+
+    /// Opens the object for reading; its bytes are not checked here.
+    pub(crate) fn open(&self, digest: &Digest) -> Result<File> {
+        File::open(self.path(digest)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::Missing { kind: "object", digest: *digest },
+            _ => StoreError::io("open", self.path(digest), error),
+        })
+    }
+
+    /// Hashes the object's bytes; gives the state it had before and after, or none when it changed meanwhile,
+    /// and the digest its bytes have.
+    pub(crate) fn hash(&self, digest: &Digest) -> Result<(Option<FileState>, Digest)> {
+        let before = self.state(digest)?;
+        let path = self.path(digest);
+        let file = self.open(digest)?;
+        let found = hash_reader(file, None).map_err(|error| StoreError::io("read", path, error))?;
+        let after = self.state(digest)?;
+        Ok((after.filter(|_| before == after), found.0))
+    }
+
+    /// All objects, in no order; files whose name is no digest are passed to `stray`.
+    pub(crate) fn list(&self, mut stray: impl FnMut(PathBuf)) -> Result<Vec<Digest>> {
+        let mut found = Vec::new();
+        for shard in 0..=255_u8 {
+            let dir = self.shard_dir(shard);
+            let entries =
+                fs::read_dir(&dir).map_err(|error| StoreError::io("list", &dir, error))?;
+            for entry in entries {
+                let entry = entry.map_err(|error| StoreError::io("list", &dir, error))?;
+                let name = entry.file_name();
+                let digest = name
+                    .to_str()
+                    .and_then(|name| Digest::from_hex(&format!("{shard:02x}{name}")).ok());
+                match digest {
+                    Some(digest) => found.push(digest),
+                    None => stray(entry.path()),
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// `ab/cdef…`, below the `objects` directory and in the redirect attribute of metadata images.
+pub(crate) fn relative(digest: &Digest) -> String {
+    let hex = digest.hex();
+    format!("{}/{}", &hex[..2], &hex[2..])
+}
+
+/// Digest and size of all that a reader gives, also written to `copy` if there is one.
+pub(crate) fn hash_reader(
+    mut reader: impl Read,
+    mut copy: Option<&mut dyn io::Write>,
+) -> io::Result<(Digest, u64)> {
+    let mut hasher = Sha256::new();
+    let mut size = 0;
+    let mut chunk = vec![0; CHUNK_LEN];
+    loop {
+        let len = match reader.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&chunk[..len]);
+        size += len as u64;
+        if let Some(copy) = &mut copy {
+            copy.write_all(&chunk[..len])?;
+        }
+    }
+    Ok((Digest::from_bytes(hasher.finalize().into()), size))
+}

@@ -1,0 +1,122 @@
+//! Named references: `image/site` and the like, each a small file that holds one digest.
+
+use std::{fs, io, path::PathBuf};
+
+use hornero_model::Digest;
+
+use crate::{Result, Store, StoreError, format::REFS, staging, store::read_limited};
+
+/// A digest and a newline have 72 bytes.
+const REF_BYTES_MAX: u64 = 128;
+/// Names are people's words; deeper nesting has no use here.
+const REF_DEPTH_MAX: usize = 8;
+/// The limit of a file name on every file system of ours.
+const REF_COMPONENT_MAX: usize = 255;
+
+/// Why a text is no reference name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a reference name: use up to 8 parts of lower-case letters, digits, `.`, `_` and `-` with `/` \
+     between them, none beginning with `.`"
+)]
+pub struct RefNameError(String);
+
+impl Store {
+    /// Lets `name` lead to `digest`, durably and in one step.
+    pub fn set_ref(&self, name: &str, digest: &Digest) -> Result<()> {
+        let path = self.ref_path(name)?;
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|error| StoreError::io("create", parent, error))?;
+            // A new directory has to be on disk as well, up to the one that always is.
+            for ancestor in parent.ancestors().take_while(|dir| *dir != self.dir()) {
+                staging::sync_directory(ancestor)?;
+            }
+        }
+        self.staging().replace(&path, format!("{digest}\n").as_bytes(), true)
+    }
+
+    /// What `name` leads to.
+    pub fn get_ref(&self, name: &str) -> Result<Option<Digest>> {
+        let path = self.ref_path(name)?;
+        let text = match read_limited(&path, REF_BYTES_MAX) {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::IsADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(StoreError::io("read", path, error)),
+        };
+        let parsed = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
+        match parsed {
+            Some(digest) => Ok(Some(digest)),
+            None => {
+                let reason = io::Error::new(io::ErrorKind::InvalidData, "it holds no digest");
+                Err(StoreError::io("read", path, reason))
+            }
+        }
+    }
+
+    /// Removes `name`; says whether it was there.
+    pub fn remove_ref(&self, name: &str) -> Result<bool> {
+        let path = self.ref_path(name)?;
+        match fs::remove_file(&path) {
+            Ok(()) => {
+                path.parent().map_or(Ok(()), staging::sync_directory)?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("remove", path, error)),
+        }
+    }
+
+    /// All references and what they lead to, sorted by name.
+    pub fn refs(&self) -> Result<Vec<(String, Digest)>> {
+        let mut found = Vec::new();
+        let mut pending = vec![String::new()];
+        while let Some(prefix) = pending.pop() {
+            let dir = self.dir().join(REFS).join(&prefix);
+            let entries =
+                fs::read_dir(&dir).map_err(|error| StoreError::io("list", &dir, error))?;
+            for entry in entries {
+                let entry = entry.map_err(|error| StoreError::io("list", &dir, error))?;
+                let Ok(part) = entry.file_name().into_string() else { continue };
+                let name = if prefix.is_empty() { part } else { format!("{prefix}/{part}") };
+                if check(&name).is_err() {
+                    continue;
+                }
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    pending.push(name);
+                } else if let Some(digest) = self.get_ref(&name)? {
+                    found.push((name, digest));
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn ref_path(&self, name: &str) -> Result<PathBuf> {
+        check(name)?;
+        Ok(self.dir().join(REFS).join(name))
+    }
+}
+
+fn check(name: &str) -> Result<(), RefNameError> {
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+    let good = |part: &str| {
+        !part.is_empty()
+            && part.len() <= REF_COMPONENT_MAX
+            && !part.starts_with('.')
+            && part.bytes().all(allowed)
+    };
+    if name.split('/').count() <= REF_DEPTH_MAX && name.split('/').all(good) {
+        return Ok(());
+    }
+    Err(RefNameError(name.chars().take(80).collect()))
+}

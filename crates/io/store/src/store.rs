@@ -1,0 +1,319 @@
+//! The store itself: opening it, and putting and getting objects, layers and images.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use hornero_model::Digest;
+
+use crate::{
+    Damage, Entry, EntryKind, ImageManifest, Ingest, IngestReport, LAYER_BYTES_MAX, Layer,
+    MANIFEST_BYTES_MAX, Result, StoreError, Stored, Tree,
+    format::{self, IMAGES, LAYERS, LOCKS, METADATA, VERIFIED},
+    lock::{self, Lease, Mode},
+    manifest,
+    objects::Objects,
+    records::Records,
+    staging::Staging,
+};
+
+/// Merged trees kept in memory; a home has a handful of images in use at a time.
+const TREES_KEPT: usize = 4;
+/// What [`Store::read_object`] loads at most: configuration files and the like, not disk images.
+const READ_OBJECT_BYTES_MAX: u64 = 64 << 20;
+
+/// An open store; cheap to share between threads behind an `Arc`.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    objects: Objects,
+    staging: Staging,
+    records: Mutex<Records>,
+    trees: Mutex<VecDeque<(Digest, Arc<Tree>)>>,
+}
+
+/// What an instance's root is composed of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootFiles {
+    /// The EROFS metadata image: the lower layer.
+    pub metadata: PathBuf,
+    /// The directory its redirects point into: the data-only layer.
+    pub objects: PathBuf,
+}
+
+impl Store {
+    /// Opens the store in `dir`, making it when `dir` is missing or empty, and removes what dead
+    /// processes left unfinished.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsupported`] for a store of a newer version, [`StoreError::NotAStore`] for a
+    /// directory with other files in it.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
+        let dir = dir.into();
+        format::open_or_create(&dir)?;
+        Ok(Self {
+            objects: Objects::new(&dir),
+            staging: Staging::open(&dir)?,
+            records: Mutex::new(Records::new(&dir, VERIFIED)),
+            trees: Mutex::default(),
+            dir,
+        })
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The directory of the objects, for a data-only layer.
+    pub fn objects_dir(&self) -> &Path {
+        self.objects.dir()
+    }
+
+    /// Holds off whatever deletes; take it before asking whether something is stored, and keep it until
+    /// a reference leads there. Many can be held at once, in one process or several.
+    pub fn lease(&self) -> Result<Lease> {
+        lock::wait(&self.lock_path(), Mode::Shared)
+    }
+
+    /// The store for oneself, for deleting; [`StoreError::Busy`] while anybody holds a lease.
+    pub fn exclusive(&self) -> Result<Lease> {
+        lock::attempt(&self.lock_path(), Mode::Exclusive)?
+            .ok_or_else(|| StoreError::Busy(self.dir.clone()))
+    }
+
+    /// Begins a batch of contents and layers.
+    pub fn ingest(&self) -> Result<Ingest<'_>> {
+        Ingest::new(self)
+    }
+
+    /// Stores one content durably; for many use [`Store::ingest`], which syncs once.
+    pub fn put_object(&self, reader: impl Read) -> Result<Stored> {
+        let ingest = self.ingest()?;
+        let stored = ingest.put("object", reader)?;
+        let _: IngestReport = ingest.finish()?;
+        Ok(stored)
+    }
+
+    /// Stores one layer durably; all its contents have to be stored.
+    pub fn put_layer(&self, layer: &Layer) -> Result<Digest> {
+        let ingest = self.ingest()?;
+        let digest = ingest.put_layer(layer)?;
+        let _: IngestReport = ingest.finish()?;
+        Ok(digest)
+    }
+
+    /// Stores an image durably, and the metadata image of its tree; all its layers have to be stored.
+    pub fn put_image(&self, image: &ImageManifest) -> Result<Digest> {
+        let bytes = image.encode();
+        let digest = Digest::of(&bytes);
+        // Whatever could not be read back is refused now, not at the next start.
+        ImageManifest::decode(&bytes)
+            .map_err(|reason| StoreError::BadManifest { digest, reason })?;
+        let _lease = self.lease()?;
+        for layer in &image.layers {
+            if !self.has_layer(layer) {
+                return Err(StoreError::Missing { kind: "layer", digest: *layer });
+            }
+        }
+        self.metadata_index(&image.layers)?;
+        let path = self.image_path(&digest);
+        if !path.exists() {
+            self.staging.replace(&path, &bytes, true)?;
+        }
+        Ok(digest)
+    }
+
+    /// Whether the object is there; says nothing of its bytes.
+    pub fn has_object(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.objects.state(digest)?.is_some())
+    }
+
+    /// Whether the layer is there.
+    pub fn has_layer(&self, digest: &Digest) -> bool {
+        self.layer_path(digest).exists()
+    }
+
+    /// Whether the image is there.
+    pub fn has_image(&self, digest: &Digest) -> bool {
+        self.image_path(digest).exists()
+    }
+
+    /// Reads a layer and checks it against its digest.
+    pub fn layer(&self, digest: &Digest) -> Result<Layer> {
+        let bytes =
+            self.read_checked("layer", digest, &self.layer_path(digest), LAYER_BYTES_MAX)?;
+        Layer::decode(&bytes)
+            .map_err(|source| StoreError::Layer { name: digest.to_string(), source })
+    }
+
+    /// Reads an image's manifest and checks it against its digest.
+    pub fn image(&self, digest: &Digest) -> Result<ImageManifest> {
+        let bytes =
+            self.read_checked("image", digest, &self.image_path(digest), MANIFEST_BYTES_MAX)?;
+        ImageManifest::decode(&bytes)
+            .map_err(|reason| StoreError::BadManifest { digest: *digest, reason })
+    }
+
+    /// The digests of all images, sorted.
+    pub fn images(&self) -> Result<Vec<Digest>> {
+        list_digests(&self.dir.join(IMAGES))
+    }
+
+    /// The digests of all layers, sorted.
+    pub fn layers(&self) -> Result<Vec<Digest>> {
+        list_digests(&self.layers_dir())
+    }
+
+    /// The files an instance's root is composed of; makes the metadata image if it is missing.
+    pub fn root(&self, image: &Digest) -> Result<RootFiles> {
+        self.root_of_layers(&self.image(image)?.layers)
+    }
+
+    /// As [`Store::root`] for layers that are no image yet, such as the state before a build step.
+    pub fn root_of_layers(&self, layers: &[Digest]) -> Result<RootFiles> {
+        self.metadata_index(layers)?;
+        let metadata = self.metadata_path(&manifest::tree_key(layers));
+        Ok(RootFiles { metadata, objects: self.objects.dir().to_owned() })
+    }
+
+    /// The merged tree of an image.
+    pub fn tree(&self, image: &Digest) -> Result<Arc<Tree>> {
+        self.tree_of_layers(&self.image(image)?.layers)
+    }
+
+    /// The merged tree of layers, from the bottom up.
+    pub fn tree_of_layers(&self, layers: &[Digest]) -> Result<Arc<Tree>> {
+        let key = manifest::tree_key(layers);
+        let mut trees = guard(&self.trees);
+        if let Some(at) = trees.iter().position(|(kept, _)| *kept == key) {
+            let found = trees.remove(at).expect("the position is in range");
+            trees.push_back(found.clone());
+            return Ok(found.1);
+        }
+        drop(trees);
+        let layers: Vec<Layer> =
+            layers.iter().map(|layer| self.layer(layer)).collect::<Result<_>>()?;
+        let tree = Arc::new(Tree::merge(layers));
+        let mut trees = guard(&self.trees);
+        if trees.len() == TREES_KEPT {
+            trees.pop_front();
+        }
+        trees.push_back((key, tree.clone()));
+        Ok(tree)
+    }
+
+    /// Opens a content for reading; its bytes are not checked (see [`Store::verify_for_start`]).
+    pub fn open_object(&self, digest: &Digest) -> Result<File> {
+        self.objects.open(digest)
+    }
+
+    /// Reads a content of up to 64 MiB and checks it against its digest.
+    pub fn read_object(&self, digest: &Digest) -> Result<Vec<u8>> {
+        self.read_checked("object", digest, &self.objects.path(digest), READ_OBJECT_BYTES_MAX)
+    }
+
+    /// The entry that opening `path` inside the image would reach.
+    pub fn lookup(&self, image: &Digest, path: &str) -> Result<Entry> {
+        Ok(self.tree(image)?.lookup(path)?.clone())
+    }
+
+    /// The content of the file that opening `path` inside the image would reach.
+    pub fn read_file(&self, image: &Digest, path: &str) -> Result<Vec<u8>> {
+        self.read_tree_file(&*self.tree(image)?, path)
+    }
+
+    /// The content of a file of a merged tree.
+    pub fn read_tree_file(&self, tree: &Tree, path: &str) -> Result<Vec<u8>> {
+        match tree.lookup(path)?.kind {
+            EntryKind::File { digest, .. } => self.read_object(&digest),
+            _ => Err(StoreError::NoPath { path: path.into(), reason: "it is no regular file" }),
+        }
+    }
+
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    pub(crate) fn staging(&self) -> &Staging {
+        &self.staging
+    }
+
+    pub(crate) fn records(&self) -> MutexGuard<'_, Records> {
+        guard(&self.records)
+    }
+
+    pub(crate) fn layers_dir(&self) -> PathBuf {
+        self.dir.join(LAYERS)
+    }
+
+    pub(crate) fn layer_path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(LAYERS).join(digest.hex())
+    }
+
+    pub(crate) fn image_path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(IMAGES).join(digest.hex())
+    }
+
+    pub(crate) fn metadata_path(&self, tree_key: &Digest) -> PathBuf {
+        self.dir.join(METADATA).join(format!("{}.erofs", tree_key.hex()))
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.dir.join(LOCKS).join("store")
+    }
+
+    fn read_checked(
+        &self,
+        kind: &'static str,
+        digest: &Digest,
+        path: &Path,
+        max_bytes: u64,
+    ) -> Result<Vec<u8>> {
+        let bytes = match read_limited(path, max_bytes) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                return Err(StoreError::TooLarge {
+                    name: digest.to_string(),
+                    limit_bytes: max_bytes,
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing { kind, digest: *digest });
+            }
+            Err(error) => return Err(StoreError::io("read", path, error)),
+        };
+        if Digest::of(&bytes) != *digest {
+            return Err(StoreError::Damaged { kind, digest: *digest, damage: Damage::Content });
+        }
+        Ok(bytes)
+    }
+}
+
+/// All bytes of a file; none when it has more than `max_bytes`.
+pub(crate) fn read_limited(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(max_bytes) as usize);
+    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= max_bytes).then_some(bytes))
+}
+
+/// What is guarded is whole between any two statements, so a panic elsewhere does not spoil it.
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn list_digests(dir: &Path) -> Result<Vec<Digest>> {
+    let entries = fs::read_dir(dir).map_err(|error| StoreError::io("list", dir, error))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| StoreError::io("list", dir, error))?;
+        found.extend(entry.file_name().to_str().and_then(|name| Digest::from_hex(name).ok()));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
