@@ -88,6 +88,9 @@ impl Driver {
                 not_before: None,
             };
             self.pending.insert(key, pending);
+            if let Effect::ApplyRoutes { table } = &effect {
+                self.facts.applying = Some((**table).clone());
+            }
             ports.dispatch(id, effect);
         }
         Ok(false)
@@ -97,7 +100,7 @@ impl Driver {
         self.pending.contains_key(&EffectKey::Start(id.clone()))
     }
 
-    /// Whether an effect is under way, waits for its next try, or another one acts on the same instance.
+    /// Whether an effect is under way, waits for its next try, or must not pass another one.
     fn is_held(&self, key: &EffectKey) -> bool {
         let now = self.now();
         if let Some(pending) = self.pending.get(key) {
@@ -105,17 +108,21 @@ impl Driver {
                 return true;
             }
         }
-        let (EffectKey::Start(id) | EffectKey::Stop(id) | EffectKey::Remove(id)) = key else {
-            return false;
-        };
-        let others = [
-            EffectKey::Start(id.clone()),
-            EffectKey::Stop(id.clone()),
-            EffectKey::Remove(id.clone()),
-        ];
-        others.iter().any(|other| {
+        let in_flight = |other: &EffectKey| {
             other != key && self.pending.get(other).is_some_and(|of| of.in_flight(now))
-        })
+        };
+        match key {
+            EffectKey::Start(id) | EffectKey::Stop(id) | EffectKey::Remove(id) => {
+                let of_instance = [EffectKey::Start, EffectKey::Stop, EffectKey::Remove];
+                of_instance.iter().any(|of| in_flight(&of(id.clone())))
+            }
+            // A release must not be cut off by an order that a table has overtaken, so they go one by one.
+            EffectKey::Routes => {
+                self.pending.keys().any(|of| matches!(of, EffectKey::Cut(..)) && in_flight(of))
+            }
+            EffectKey::Cut(..) => in_flight(&EffectKey::Routes),
+            EffectKey::Tests(_) => false,
+        }
     }
 
     fn check(&self, effect: &Effect) -> Result<(), Refusal> {
@@ -147,6 +154,7 @@ impl Driver {
         let mut observed = Observed {
             edge: self.facts.edge.as_ref(),
             in_force: self.facts.in_force.as_ref().map(|in_force| &in_force.table),
+            applying: self.facts.applying.as_ref(),
             engine: engine.collect(),
             ..Observed::default()
         };
@@ -197,12 +205,8 @@ impl Driver {
         if !self.refused.insert((key, refusal.invariant)) {
             return Ok(false);
         }
-        let rollout = self
-            .world
-            .rollouts
-            .values()
-            .find(|rollout| service.as_ref().is_none_or(|service| rollout.service == *service))
-            .map(|rollout| rollout.id);
+        let service = refusal.service.or(service);
+        let rollout = service.and_then(|service| self.world.rollout_of(&service)).map(|of| of.id);
         let body = EventBody::EffectRefused {
             rollout,
             effect: text,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::{
-    Event, EventBody, InstanceId, Millis, NewEvent, Receipt, RolloutId, Timestamp,
+    Event, EventBody, InstanceId, InstanceState, Millis, NewEvent, Receipt, RolloutId, Timestamp,
 };
 use hornero_rollout::{EffectKey, Facts, Phase, Record, Rollout, World, WorldError, step, wake};
 
@@ -119,7 +119,7 @@ impl Driver {
                     receipts.insert(receipt.body.id, (**receipt).clone());
                 }
                 EventBody::RolloutStep { entry } => {
-                    if let Ok(rollout) = serde_json::from_value::<Rollout>(entry.state.clone()) {
+                    if let Some(rollout) = Rollout::from_journal(&entry.state) {
                         let receipt = receipts.remove(&rollout.id);
                         self.entered(rollout, receipt, ports);
                     }
@@ -179,7 +179,12 @@ impl Driver {
         let EventBody::InstanceChanged { instance, service, state, .. } = &event.body else {
             return;
         };
-        if event.by.who != "hornero" {
+        let news = matches!(
+            state,
+            InstanceState::Created | InstanceState::Serving | InstanceState::Failed
+        );
+        // What happens to a rollout's instances, the rollout tells.
+        if event.by.who != "hornero" || !news || self.world.rollout_of(service).is_some() {
             return;
         }
         ports.progress(Progress::Step {

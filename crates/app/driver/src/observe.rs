@@ -1,6 +1,6 @@
 //! Taking in observations: late, doubled and reordered ones must not make anything untrue.
 
-use hornero_model::{EdgeStatus, ExitCause, Health, InstanceId, ReleaseCounters};
+use hornero_model::{EdgeStatus, ExitCause, Health, InstanceId, InstanceState, ReleaseCounters};
 use hornero_rollout::{Effect, EffectKey, Exit, Failure, InForce, Phase, Running};
 
 use crate::{Driver, EffectId, Observation, Ports, Progress};
@@ -53,6 +53,7 @@ impl Driver {
             Observation::EdgeStatus(status) => self.edge_status(status, ports),
             Observation::EdgeLost => {
                 self.facts.edge = None;
+                self.facts.applying = None;
                 self.facts.unhealthy_since.clear();
                 self.pending
                     .retain(|key, _| !matches!(key, EffectKey::Routes | EffectKey::Cut(..)));
@@ -90,6 +91,7 @@ impl Driver {
         }
         let table = (**table).clone();
         self.pending.remove(&EffectKey::Routes);
+        self.facts.applying = None;
         self.facts.in_force = Some(InForce { table, switch_ms, at: self.now(), counters });
     }
 
@@ -126,8 +128,18 @@ impl Driver {
                         self.tell_instance(&id, "probing", "is healthy".to_owned(), ports);
                     }
                 }
+                // An edge that has just started knows nobody; one that serves and is not found healthy by it is
+                // as good as unhealthy.
                 Health::Unknown => {
-                    self.facts.unhealthy_since.remove(&id);
+                    let instance = &self.world.instances[&id];
+                    if instance.state == InstanceState::Serving
+                        && self.facts.running.contains_key(&id)
+                    {
+                        let now = self.now();
+                        self.facts.unhealthy_since.entry(id).or_insert(now);
+                    } else {
+                        self.facts.unhealthy_since.remove(&id);
+                    }
                 }
             }
         }
@@ -143,6 +155,9 @@ impl Driver {
         let key = key.clone();
         pending.failed(now);
         let tries = pending.tries;
+        if key == EffectKey::Routes {
+            self.facts.applying = None;
+        }
         match key {
             EffectKey::Start(instance) => {
                 self.pending.remove(&EffectKey::Start(instance.clone()));

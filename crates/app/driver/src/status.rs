@@ -59,6 +59,27 @@ impl Driver {
         hornero_rollout::repair_state(&self.world, &self.facts, service)
     }
 
+    /// What is under way, for logs and tests: rollouts, requests, effects and services that are not whole.
+    pub fn under_way(&self) -> String {
+        let mut parts: Vec<String> = self
+            .world
+            .rollouts
+            .values()
+            .map(|of| format!("rollout {} of `{}` is {}", of.id, of.service, of.phase.name()))
+            .collect();
+        parts.push(format!("{} requests", self.jobs.len()));
+        parts.extend(self.pending.values().map(|pending| {
+            let waits = if pending.not_before.is_some() { ", waits for its next try" } else { "" };
+            format!("{}{waits}", pending.effect)
+        }));
+        for name in self.world.services.keys() {
+            if let Some(state) = self.repair_state(name).filter(|of| *of != RepairState::Whole) {
+                parts.push(format!("`{name}` is {state:?}"));
+            }
+        }
+        parts.join("; ")
+    }
+
     /// Every instance that is not archived, by service, then id.
     pub fn instances(&self) -> Vec<InstanceView> {
         let mut views: Vec<InstanceView> = self

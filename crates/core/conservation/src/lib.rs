@@ -22,6 +22,8 @@ pub struct Facts<'a> {
     pub edge: Option<&'a EdgeStatus>,
     /// The table that the edge confirmed; none while that is not known.
     pub in_force: Option<&'a RouteTable>,
+    /// The table that the edge was given and has not answered for.
+    pub applying: Option<&'a RouteTable>,
     /// Every instance that the engine has or may have.
     pub engine: BTreeMap<InstanceId, Seen>,
     /// Releases that the ledger says are proven, or whose image it says passed its tests, or declares none.
@@ -50,7 +52,7 @@ pub struct Seen {
 pub enum Fitness {
     /// Its image's tests passed; it may serve when all of it is healthy.
     Tested,
-    /// It served healthy before; one healthy instance is enough to go back to it.
+    /// It served healthy before; going back to it is never refused for its own sake.
     Proven,
 }
 
@@ -101,6 +103,8 @@ pub enum EffectFacts<'a> {
 pub struct Refusal {
     /// The invariant, as the documents name it.
     pub invariant: &'static str,
+    /// The service that would suffer, where it is known.
+    pub service: Option<ServiceName>,
     /// The facts that say so.
     pub reason: String,
 }

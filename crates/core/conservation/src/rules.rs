@@ -18,6 +18,7 @@ pub(crate) fn bounded_churn(facts: &Facts<'_>, service: &ServiceName) -> Result<
         if count > limit {
             return refuse(
                 BOUNDED_CHURN,
+                Some(service),
                 format!(
                     "{count} instances of `{service}` were made in an hour{how}, {limit} may be"
                 ),
@@ -32,20 +33,20 @@ pub(crate) fn not_routed(facts: &Facts<'_>, instance: &InstanceId) -> Result<(),
     let Some(edge) = facts.edge else {
         return refuse(
             NO_LOST_REQUEST,
+            None,
             format!("the edge can't be asked whether it routes to `{instance}`"),
         );
     };
     let reported = edge.backends.iter().find(|backend| backend.instance == *instance);
-    let confirmed = facts.in_force.and_then(|table| {
+    let mut tables = facts.in_force.into_iter().chain(facts.applying);
+    let confirmed = tables.find_map(|table| {
         table.pools.iter().find(|pool| pool.backends.iter().any(|of| of.instance == *instance))
     });
     if let Some(pool) = reported.map(|of| &of.pool).or(confirmed.map(|pool| &pool.name)) {
         return refuse(
             NO_LOST_REQUEST,
-            format!(
-                "`{instance}` is in pool `{pool}` of table {}, which is in force",
-                edge.generation
-            ),
+            Some(&pool.service),
+            format!("`{instance}` is in pool `{pool}` of a route table that is or may be in force"),
         );
     }
     Ok(())
@@ -66,11 +67,12 @@ pub(crate) fn last_running(facts: &Facts<'_>, instance: &InstanceId) -> Result<(
     }
     refuse(
         LAST_HEALTHY,
+        Some(&seen.service),
         format!("`{instance}` is the last running instance of `{}@{}`", seen.service, seen.release),
     )
 }
 
-/// A pool's traffic moves only to a release that is tested and healthy in whole, or proven and healthy in part.
+/// A pool's traffic moves only to a release that is tested and healthy in whole, or that was proven before.
 pub(crate) fn never_unproven(facts: &Facts<'_>, table: &RouteTable) -> Result<(), Refusal> {
     for pool in &table.pools {
         let Some(next) = pool.active else { continue };
@@ -81,17 +83,20 @@ pub(crate) fn never_unproven(facts: &Facts<'_>, table: &RouteTable) -> Result<()
         let Some(fitness) = facts.fit.get(&(service.clone(), next)) else {
             return refuse(
                 NEVER_UNPROVEN,
+                Some(service),
                 format!("`{service}@{next}` is not proven and its image has not passed its tests"),
             );
         };
         let (healthy, all) = count(facts, pool, next);
         let enough = match fitness {
             Fitness::Tested => healthy == all && all > 0,
-            Fitness::Proven => healthy > 0,
+            // Where none of it is healthy no request reaches it; whether that is a loss is not this rule's.
+            Fitness::Proven => true,
         };
         if !enough {
             return refuse(
                 NEVER_UNPROVEN,
+                Some(service),
                 format!(
                     "{healthy} of {all} instances of `{service}@{next}` in `{}` are healthy",
                     pool.name
@@ -110,22 +115,21 @@ pub(crate) fn last_healthy(facts: &Facts<'_>, table: &RouteTable) -> Result<(), 
         if count(facts, before, active).0 == 0 {
             continue;
         }
-        // A release may have fewer ports than the one before it.
-        let Some(after) = table.pools.iter().find(|of| of.name == before.name) else {
-            if table.pools.iter().any(|of| of.name.service == before.name.service) {
-                continue;
-            }
-            return refuse(LAST_HEALTHY, format!("pool `{}` would be gone", before.name));
-        };
-        let answers = after.active.is_some_and(|next| count(facts, after, next).0 > 0);
-        let moved_on = after.active != before.active
-            && after.active.is_some_and(|next| !after.backends.iter().any(|of| of.release == next));
-        if !answers && !moved_on {
-            return refuse(
-                LAST_HEALTHY,
-                format!("pool `{}` would be left without a healthy instance", before.name),
-            );
+        let service = &before.name.service;
+        let after: Vec<&Pool> =
+            table.pools.iter().filter(|of| of.name.service == *service).collect();
+        let answers = |pool: &&Pool| pool.active.is_some_and(|next| count(facts, pool, next).0 > 0);
+        let same = after.iter().find(|of| of.name == before.name);
+        // A release may have other ports than the one before it; then it answers on those.
+        let moved = same.is_none_or(|of| of.active != before.active && !has_active(of));
+        if same.is_some_and(answers) || (moved && after.iter().any(answers)) {
+            continue;
         }
+        return refuse(
+            LAST_HEALTHY,
+            Some(service),
+            format!("pool `{}` would be left without a healthy instance", before.name),
+        );
     }
     Ok(())
 }
@@ -140,14 +144,21 @@ pub(crate) fn not_active(
     match pools.into_iter().find(|of| of.name.service == *service && of.active == Some(release)) {
         Some(pool) => refuse(
             NO_LOST_REQUEST,
+            Some(service),
             format!("`{service}@{release}` gets the requests of `{}`", pool.name),
         ),
         None if facts.in_force.is_none() => refuse(
             NO_LOST_REQUEST,
+            Some(service),
             format!("it is not known whether `{service}@{release}` gets requests"),
         ),
         None => Ok(()),
     }
+}
+
+/// Whether a pool has a backend of its active release at all.
+fn has_active(pool: &Pool) -> bool {
+    pool.backends.iter().any(|backend| Some(backend.release) == pool.active)
 }
 
 /// The release that gets a pool's requests now: by the confirmed table, else by the ledger.
@@ -162,13 +173,19 @@ fn active_now(facts: &Facts<'_>, pool: &PoolName) -> Option<ReleaseNumber> {
 fn count(facts: &Facts<'_>, pool: &Pool, release: ReleaseNumber) -> (usize, usize) {
     let of_release = pool.backends.iter().filter(|backend| backend.release == release);
     let healthy = |instance: &InstanceId| {
-        facts.edge.is_some_and(|edge| edge.health_of(instance) == Health::Healthy)
+        // What the engine saw end is not healthy, though the edge may not have noticed yet.
+        facts.engine.get(instance).is_none_or(|seen| seen.running)
+            && facts.edge.is_some_and(|edge| edge.health_of(instance) == Health::Healthy)
     };
     of_release.fold((0, 0), |(good, all), backend| {
         (good + usize::from(healthy(&backend.instance)), all + 1)
     })
 }
 
-fn refuse(invariant: &'static str, reason: String) -> Result<(), Refusal> {
-    Err(Refusal { invariant, reason })
+fn refuse(
+    invariant: &'static str,
+    service: Option<&ServiceName>,
+    reason: String,
+) -> Result<(), Refusal> {
+    Err(Refusal { invariant, service: service.cloned(), reason })
 }

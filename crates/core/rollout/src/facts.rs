@@ -31,7 +31,9 @@ pub struct Facts {
     pub edge: Option<EdgeStatus>,
     /// The table that the edge confirmed to this process.
     pub in_force: Option<InForce>,
-    /// Since when an instance has been unhealthy without a break.
+    /// The table that the edge was given and has not answered for.
+    pub applying: Option<RouteTable>,
+    /// Since when an instance has been unhealthy without a break; or not found healthy, where it serves.
     pub unhealthy_since: BTreeMap<InstanceId, Timestamp>,
     /// Rollouts whose `switching` entry was written by this process: only for them does the first confirmation of
     /// a table tell the counters at the moment of the switch.
@@ -117,13 +119,16 @@ impl Facts {
         match &self.edge {
             None => true,
             Some(edge) => {
+                let lists = |table: &RouteTable| {
+                    table.pools.iter().any(|pool| {
+                        pool.backends.iter().any(|backend| backend.instance == *instance)
+                    })
+                };
                 let names = |in_force: &InForce| {
-                    in_force.table.generation > edge.generation
-                        || in_force.table.pools.iter().any(|pool| {
-                            pool.backends.iter().any(|backend| backend.instance == *instance)
-                        })
+                    in_force.table.generation > edge.generation || lists(&in_force.table)
                 };
                 edge.backends.iter().any(|backend| backend.instance == *instance)
+                    || self.applying.as_ref().is_some_and(lists)
                     || self.in_force.as_ref().map_or(edge.generation != 0, names)
             }
         }

@@ -289,6 +289,9 @@ impl World {
                 service.serving = None;
                 service.warm = None;
             }
+            Phase::Failed if rollout.stays => {
+                service.serving = Some(ServingSet { release: rollout.to, instances: new });
+            }
             Phase::Draining
             | Phase::Undoing
             | Phase::Failed

@@ -45,6 +45,8 @@ pub struct Rollout {
     pub switch: Option<Switch>,
     /// The switch back to `from`, where there was one.
     pub returned: Option<Switch>,
+    /// Whether it failed after the switch with nothing healthy to go back to, so that the new set serves on.
+    pub stays: bool,
     /// Requests that were in flight when the drain's time was up, and that were then cut off.
     pub cut_off: Option<u64>,
 }
@@ -270,6 +272,11 @@ impl Rollout {
             finished: self.phase.finished(),
             state: serde_json::to_value(self).expect("a rollout has only string keys"),
         }
+    }
+
+    /// The rollout that a journal entry's state says; none where it is no such state.
+    pub fn from_journal(state: &serde_json::Value) -> Option<Self> {
+        serde_json::from_value(state.clone()).ok()
     }
 
     /// Which release shall get new requests in its phase.

@@ -16,7 +16,7 @@ use crate::{
 /// this gives a service some two minutes to come round.
 pub const MAX_REPAIRS: u32 = 8;
 /// How long an instance may be unhealthy before a replacement is made: longer than a reload or a short overload.
-const PATIENCE: Millis = Millis(5_000);
+pub(crate) const PATIENCE: Millis = Millis(5_000);
 /// The first delay; doubled by every further failure.
 const FIRST_DELAY_MS: u64 = 500;
 /// The longest delay.
@@ -111,10 +111,15 @@ pub(crate) fn repair(
     let fit = instances().filter(|of| !sick.contains(&of.id)).count();
     let serving_fit =
         set.instances.iter().filter(|id| facts.healthy(world, id) && !joining(id)).count();
-    if serving_fit >= wanted {
+    // Each healthy replacement takes the place of one that stayed unhealthy.
+    let replaced = (sick.len() + serving_fit).saturating_sub(wanted);
+    if replaced > 0 && !sick.is_empty() {
         let by = Actor::hornero("it stayed unhealthy and was replaced");
-        let sick = sick.into_iter().filter_map(|id| world.instances.get(id));
+        let sick = sick.into_iter().take(replaced).filter_map(|id| world.instances.get(id));
         records.extend(sick.map(|of| changed(&by, of, InstanceState::Failed, None)));
+        return records;
+    }
+    if serving_fit >= wanted {
         records.extend(late_proof(world, facts, service));
         return records;
     }

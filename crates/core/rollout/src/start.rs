@@ -240,6 +240,7 @@ fn new_rollout(
         baseline: Baseline::default(),
         switch: None,
         returned: None,
+        stays: false,
         cut_off: None,
     }
 }

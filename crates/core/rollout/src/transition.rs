@@ -8,6 +8,7 @@ use hornero_model::{
 
 use crate::{
     Baseline, Facts, Failure, Kind, Phase, Rollout, Switch, World,
+    repair::PATIENCE,
     step::{Record, changed},
 };
 
@@ -233,8 +234,12 @@ impl View<'_> {
             records.push(self.enter(next));
             return Some(records);
         }
-        let late = self.facts.now >= self.rollout.since.after(RETURN_ALLOWANCE);
-        late.then(|| vec![self.enter(self.rollout.enter(Phase::Failed, self.facts.now))])
+        if self.facts.now < self.rollout.since.after(RETURN_ALLOWANCE) {
+            return None;
+        }
+        let mut next = self.rollout.enter(Phase::Failed, self.facts.now);
+        next.stays = self.any_healthy(&self.rollout.set) && self.rollout.switch.is_some();
+        Some(vec![self.enter(next)])
     }
 
     fn clearing(&self) -> Option<Vec<Record>> {
@@ -257,7 +262,11 @@ impl View<'_> {
     }
 
     fn closing(&self) -> Option<Vec<Record>> {
-        self.confirmed(None)?;
+        let closed = self.confirmed(None)?;
+        // A status from before the table counts requests that it could still let in.
+        if !self.caught_up(Some(closed.switch)) {
+            return None;
+        }
         let service = &self.rollout.service;
         let left: u64 =
             self.facts.edge.iter().flat_map(|edge| &edge.counters).fold(0, |sum, of| {
@@ -302,7 +311,10 @@ impl View<'_> {
     fn serving_failure(&self) -> Option<Failure> {
         self.first(|view, id| {
             ended(view.world, view.facts, id).or_else(|| {
-                if view.facts.health(view.world, id) != Health::Unhealthy {
+                let long = |since: &Timestamp| view.facts.now >= since.after(PATIENCE);
+                let unhealthy = view.facts.health(view.world, id) == Health::Unhealthy
+                    || view.facts.unhealthy_since.get(id).is_some_and(long);
+                if !unhealthy {
                     return None;
                 }
                 let seen = view.facts.edge.as_ref().and_then(|edge| {
@@ -337,16 +349,19 @@ impl View<'_> {
     /// Back to the old set where one of it is healthy. Where there is nothing to go back to, what is healthy of the
     /// new set serves on: taking it away would only cost more requests.
     fn fail_after_switch(&self, failure: Failure) -> Vec<Record> {
-        let healthy =
-            |set: &BTreeSet<InstanceId>| set.iter().any(|id| self.facts.healthy(self.world, id));
-        let stay = !healthy(&self.rollout.old)
-            && (self.rollout.from.is_some() || healthy(&self.rollout.set));
+        let stay = !self.any_healthy(&self.rollout.old)
+            && (self.rollout.from.is_some() || self.any_healthy(&self.rollout.set));
         if !stay {
             return self.go_back(failure);
         }
         let mut next = self.rollout.enter(Phase::Failed, self.facts.now);
         next.failure = Some(failure);
+        next.stays = true;
         vec![self.enter(next)]
+    }
+
+    fn any_healthy(&self, set: &BTreeSet<InstanceId>) -> bool {
+        set.iter().any(|id| self.facts.healthy(self.world, id))
     }
 
     fn failed_test(&self) -> Option<Failure> {
@@ -432,8 +447,9 @@ impl View<'_> {
         let (service, from, to) = (&self.rollout.service, self.rollout.from, Some(self.rollout.to));
         let lost = if active == to { from } else { to };
         let Some(in_force) = &self.facts.in_force else {
-            // Without ports there is nothing for the edge to switch.
-            return self.has_no_ports().then(|| Confirmed {
+            // Without ports there is nothing for the edge to switch; without a table it routes to nobody.
+            let blank = self.facts.edge.as_ref().is_some_and(|edge| edge.generation == 0);
+            return (self.has_no_ports() || (active.is_none() && blank)).then(|| Confirmed {
                 switch: Switch {
                     generation: self.facts.generation(),
                     at: self.facts.now,

@@ -1,0 +1,187 @@
+//! The simulated engine: instances that start late, not at all, crash, run out of memory or just sit there.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use hornero_driver::{Found, Observation};
+use hornero_model::{Digest, ExitCause, InstanceId};
+
+use crate::{Behaviour, Trouble};
+
+/// The engine and every instance it has.
+#[derive(Debug, Default)]
+pub struct SimEngine {
+    instances: BTreeMap<InstanceId, SimInstance>,
+    made: u32,
+}
+
+#[derive(Debug, Clone)]
+struct SimInstance {
+    image: Digest,
+    behaviour: Behaviour,
+    started: u64,
+    address: IpAddr,
+    pid: u32,
+    /// How it ended, if it did.
+    ended: Option<ExitCause>,
+    /// Whether somebody stopped it.
+    stopped: bool,
+    /// Sick from this moment on, by a fault of its own.
+    sick_from: Option<u64>,
+}
+
+impl SimEngine {
+    /// Starts an instance, or reports what became of it.
+    pub fn start(
+        &mut self,
+        id: &InstanceId,
+        image: Digest,
+        behaviour: Behaviour,
+        now: u64,
+    ) -> Observation {
+        if !self.instances.contains_key(id) {
+            self.made += 1;
+            let [high, low] = u16::try_from(self.made).expect("a short history").to_be_bytes();
+            let instance = SimInstance {
+                image,
+                behaviour,
+                started: now,
+                address: Ipv4Addr::new(10, 9, high, low).into(),
+                pid: 1000 + self.made,
+                ended: None,
+                stopped: false,
+                sick_from: None,
+            };
+            self.instances.insert(id.clone(), instance);
+        }
+        let instance = self.instances.get_mut(id).expect("it was inserted");
+        if instance.behaviour.trouble == Trouble::NotStarted {
+            instance.ended = Some(ExitCause::NotStarted("no such command".to_owned()));
+        }
+        match &instance.ended {
+            Some(cause) => exited(id, cause.clone()),
+            None => Observation::InstanceStarted {
+                instance: id.clone(),
+                address: instance.address,
+                pid: instance.pid,
+            },
+        }
+    }
+
+    /// Stops an instance.
+    pub fn stop(&mut self, id: &InstanceId) -> Observation {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.stopped = true;
+            instance.ended.get_or_insert(ExitCause::Signal(15));
+        }
+        Observation::InstanceStopped { instance: id.clone() }
+    }
+
+    /// Removes an instance.
+    pub fn remove(&mut self, id: &InstanceId) -> Observation {
+        self.instances.remove(id);
+        Observation::InstanceRemoved { instance: id.clone() }
+    }
+
+    /// Ends an instance by a fault of its own; gives what is observed of it.
+    pub fn crash(&mut self, id: &InstanceId, cause: ExitCause) -> Option<Observation> {
+        let instance = self.instances.get_mut(id)?;
+        if instance.ended.is_some() {
+            return None;
+        }
+        instance.ended = Some(cause.clone());
+        Some(exited(id, cause))
+    }
+
+    /// Makes an instance fail its checks from now on.
+    pub fn sicken(&mut self, id: &InstanceId, now: u64) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.sick_from.get_or_insert(now);
+        }
+    }
+
+    /// When the trouble of an instance's image ends it, and how.
+    pub fn fate(&self, id: &InstanceId) -> Option<(u64, ExitCause)> {
+        let instance = self.instances.get(id)?;
+        match instance.behaviour.trouble {
+            Trouble::CrashAtStart => Some((instance.started + 20, ExitCause::Code(1))),
+            Trouble::OutOfMemoryLater => Some((
+                instance.started + instance.behaviour.trouble_after_ms,
+                ExitCause::OutOfMemory,
+            )),
+            Trouble::None
+            | Trouble::NotStarted
+            | Trouble::NeverHealthy
+            | Trouble::SickLater
+            | Trouble::TestFails => None,
+        }
+    }
+
+    /// Whether an instance answers a check now.
+    pub fn answers(&self, id: &InstanceId, now: u64) -> bool {
+        self.instances.get(id).is_some_and(|instance| {
+            let age = now.saturating_sub(instance.started);
+            let behaviour = instance.behaviour;
+            let well = match behaviour.trouble {
+                Trouble::NotStarted | Trouble::NeverHealthy => false,
+                Trouble::SickLater => age < behaviour.trouble_after_ms,
+                Trouble::None
+                | Trouble::CrashAtStart
+                | Trouble::OutOfMemoryLater
+                | Trouble::TestFails => true,
+            };
+            instance.ended.is_none()
+                && well
+                && age >= behaviour.healthy_after_ms
+                && instance.sick_from.is_none_or(|from| now < from)
+        })
+    }
+
+    /// Whether an instance's command runs.
+    pub fn runs(&self, id: &InstanceId) -> bool {
+        self.instances.get(id).is_some_and(|instance| instance.ended.is_none())
+    }
+
+    /// Whether an instance ended because it was stopped, while nothing was wrong with it.
+    pub fn was_stopped_well(&self, id: &InstanceId) -> bool {
+        self.instances.get(id).is_some_and(|instance| {
+            instance.stopped
+                && instance.ended == Some(ExitCause::Signal(15))
+                && instance.sick_from.is_none()
+                && instance.behaviour.trouble != Trouble::SickLater
+        })
+    }
+
+    /// The image of an instance.
+    pub fn image(&self, id: &InstanceId) -> Option<Digest> {
+        Some(self.instances.get(id)?.image)
+    }
+
+    /// Every instance there is.
+    pub fn ids(&self) -> Vec<InstanceId> {
+        self.instances.keys().cloned().collect()
+    }
+
+    /// What it tells a control process that starts.
+    pub fn list(&self) -> Vec<Found> {
+        self.instances
+            .iter()
+            .map(|(id, instance)| Found {
+                instance: id.clone(),
+                running: instance.ended.is_none().then_some((instance.address, instance.pid)),
+                cause: instance.ended.clone(),
+                log_tail: Vec::new(),
+            })
+            .collect()
+    }
+}
+
+fn exited(id: &InstanceId, cause: ExitCause) -> Observation {
+    Observation::InstanceExited {
+        instance: id.clone(),
+        cause,
+        log_tail: vec![format!("{id}: last words")],
+    }
+}

@@ -1,0 +1,334 @@
+//! The simulated host: everything outside the driver, behind its ports, in virtual time.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use hornero_driver::{EffectId, LedgerFailed, Observation, Outcome, Ports, Progress, RequestId};
+use hornero_model::{
+    Event, EventBody, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody, ServiceName, Timestamp,
+};
+use hornero_rollout::{Effect, Kind, Rollout, TestOutcome, TestRun};
+
+use crate::{Random, Scenario, SimEdge, SimEngine, SimLedger, Trouble};
+
+/// What goes wrong on the way, in percent of cases.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// Observations that arrive twice.
+    pub doubled: u64,
+    /// Observations that arrive up to 300 ms late, and so out of order.
+    pub late: u64,
+    /// Effects that fail.
+    pub failed: u64,
+}
+
+/// When control is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// Just before the append with this number: what was dispatched before it may still have been done.
+    Before(u64),
+    /// Just after it is durable, before anything follows from it.
+    After(u64),
+}
+
+/// What happens at a moment.
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    Deliver { run: u64, observation: Observation },
+    Perform { run: u64, id: EffectId, effect: Effect },
+    Crash { instance: InstanceId, cause: ExitCause },
+    EdgeTick,
+    EdgeDown { restart: bool },
+    EdgeUp,
+    Tick { run: u64 },
+    KillControl,
+    StartControl,
+}
+
+/// Everything outside the driver.
+#[derive(Debug)]
+pub struct Host {
+    /// Virtual time in milliseconds.
+    pub now: u64,
+    /// The ledger.
+    pub ledger: SimLedger,
+    /// The engine.
+    pub engine: SimEngine,
+    /// The edge.
+    pub edge: SimEdge,
+    /// The images.
+    pub scenario: Scenario,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// When control is killed next.
+    pub crash: Option<CrashPoint>,
+    /// Whether it was, and has to be started again.
+    pub crashed: bool,
+    /// Answers to requests.
+    pub answers: BTreeMap<RequestId, Outcome>,
+    /// Everything told, a line each.
+    pub told: Vec<String>,
+    /// Tests that were run, by image.
+    pub tests_run: u64,
+    pub(crate) random: Random,
+    pub(crate) queue: BTreeMap<(u64, u64), Happening>,
+    pub(crate) run: u64,
+    counter: u64,
+}
+
+impl Host {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            now: 1_000_000,
+            ledger: SimLedger::default(),
+            engine: SimEngine::default(),
+            edge: SimEdge::new(),
+            scenario: Scenario::default(),
+            faults: Faults::default(),
+            crash: None,
+            crashed: false,
+            answers: BTreeMap::new(),
+            told: Vec::new(),
+            tests_run: 0,
+            random: Random::new(seed),
+            queue: BTreeMap::new(),
+            run: 0,
+            counter: 0,
+        }
+    }
+
+    pub(crate) fn schedule(&mut self, after: u64, happening: Happening) {
+        self.counter += 1;
+        self.queue.insert((self.now + after, self.counter), happening);
+    }
+
+    /// Hands an observation to whatever control runs now; to none if it dies on the way.
+    pub(crate) fn observe(&mut self, observation: Observation) {
+        let mut delay = self.random.between(0, 3);
+        if self.random.chance(self.faults.late) {
+            delay += self.random.between(0, 300);
+        }
+        let run = self.run;
+        if self.random.chance(self.faults.doubled) {
+            let again = delay + self.random.between(0, 500);
+            let observation = observation.clone();
+            self.schedule(again, Happening::Deliver { run, observation });
+        }
+        self.schedule(delay, Happening::Deliver { run, observation });
+    }
+
+    /// Control dies: what its threads were doing is done now or never, what was on its way to it is lost.
+    pub(crate) fn lose_control(&mut self) {
+        let queue = std::mem::take(&mut self.queue);
+        self.run += 1;
+        for (key, happening) in queue {
+            match happening {
+                Happening::Perform { id, effect, .. } => {
+                    if self.random.chance(50) {
+                        self.perform(id, effect);
+                    }
+                }
+                Happening::Deliver { .. } | Happening::Tick { .. } => {}
+                Happening::Crash { .. }
+                | Happening::EdgeTick
+                | Happening::EdgeDown { .. }
+                | Happening::EdgeUp
+                | Happening::KillControl
+                | Happening::StartControl => {
+                    self.queue.insert(key, happening);
+                }
+            }
+        }
+        // What those effects would have reported has nobody to hear it.
+        self.queue.retain(|_, happening| !matches!(happening, Happening::Deliver { .. }));
+        let delay = self.random.between(1, 400);
+        self.schedule(delay, Happening::StartControl);
+    }
+
+    pub(crate) fn perform(&mut self, id: EffectId, effect: Effect) {
+        if self.random.chance(self.faults.failed) {
+            let reason = "a fault of the simulation".to_owned();
+            self.observe(Observation::EffectFailed { effect: id, reason });
+            return;
+        }
+        match effect {
+            Effect::StartInstance { instance, spec, .. } => {
+                let behaviour = self.scenario.behaviour(&spec.image);
+                let seen = self.engine.start(&instance, spec.image, behaviour, self.now);
+                self.observe(seen);
+                if let Some((at, cause)) = self.engine.fate(&instance) {
+                    let after = at.saturating_sub(self.now);
+                    self.schedule(after, Happening::Crash { instance, cause });
+                }
+            }
+            Effect::StopInstance { instance, .. } => {
+                if self
+                    .edge
+                    .table()
+                    .pools
+                    .iter()
+                    .any(|pool| pool.backends.iter().any(|backend| backend.instance == instance))
+                {
+                    let text = format!("no-lost-request: `{instance}` is stopped while routed");
+                    self.edge.violations.push(text);
+                }
+                let seen = self.engine.stop(&instance);
+                // Its exit is seen as well, in any order.
+                if self.random.chance(30) {
+                    self.observe(Observation::InstanceExited {
+                        instance,
+                        cause: ExitCause::Signal(15),
+                        log_tail: Vec::new(),
+                    });
+                }
+                self.observe(seen);
+            }
+            Effect::RemoveInstance { instance } => {
+                let seen = self.engine.remove(&instance);
+                self.observe(seen);
+            }
+            Effect::RunTests { image, .. } => {
+                self.tests_run += 1;
+                let behaviour = self.scenario.behaviour(&image);
+                let passed = behaviour.trouble != Trouble::TestFails;
+                let detail = if passed { String::new() } else { "status 500, not 200".to_owned() };
+                let test = "serves".to_owned();
+                let results = behaviour
+                    .has_tests
+                    .then_some(TestOutcome { test, passed, detail })
+                    .into_iter()
+                    .collect();
+                let run = TestRun { results, log_tail: Vec::new() };
+                self.observe(Observation::TestsFinished { effect: id, image, run });
+            }
+            Effect::ApplyRoutes { table } => self.apply(id, *table),
+            Effect::CutInFlight { service, release } => {
+                if self.edge.reachable {
+                    self.edge.cut(&service, release);
+                    self.observe(Observation::InFlightCut { service, release });
+                    let status = self.edge.status();
+                    self.observe(Observation::EdgeStatus(status));
+                } else {
+                    self.observe(Observation::EdgeLost);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, id: EffectId, table: hornero_model::RouteTable) {
+        if !self.edge.reachable {
+            self.observe(Observation::EdgeLost);
+            return;
+        }
+        for pool in &table.pools {
+            let trouble = |instance: &InstanceId| {
+                let image = self.engine.image(instance)?;
+                Some(self.scenario.behaviour(&image).trouble)
+            };
+            let bad = pool.backends.iter().find(|backend| {
+                Some(backend.release) == pool.active
+                    && trouble(&backend.instance) == Some(Trouble::TestFails)
+            });
+            if let Some(bad) = bad {
+                let text = format!("never-unproven: `{}` gets traffic", bad.instance);
+                self.edge.violations.push(text);
+            }
+        }
+        let generation = table.generation;
+        let going_down = self.going_down();
+        match self.edge.apply(table, &self.engine, self.now, &going_down) {
+            Err(reason) => self.observe(Observation::EffectFailed { effect: id, reason }),
+            Ok(()) => {
+                let counters = self.edge.counters();
+                self.observe(Observation::RoutesApplied { generation, switch_ms: 1.5, counters });
+                let status = self.edge.status();
+                self.observe(Observation::EdgeStatus(status));
+            }
+        }
+    }
+
+    /// Services that a removal is recorded for.
+    fn going_down(&self) -> Vec<ServiceName> {
+        let mut services = Vec::new();
+        for event in self.ledger.events() {
+            if let EventBody::RolloutStep { entry } = &event.body {
+                if let Some(rollout) = Rollout::from_journal(&entry.state) {
+                    services.retain(|service| *service != rollout.service);
+                    if rollout.kind == Kind::Removal {
+                        services.push(rollout.service);
+                    }
+                }
+            }
+        }
+        services
+    }
+}
+
+impl Ports for Host {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.now)
+    }
+
+    fn random_tail(&mut self) -> String {
+        let letters = b"abcdefghijklmnopqrstuvwxyz0123456789";
+        (0..6).map(|_| char::from(*self.random.choose(letters))).collect()
+    }
+
+    fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Event>, LedgerFailed> {
+        if self.crashed {
+            return Err(LedgerFailed("control is dead".to_owned()));
+        }
+        let number = self.ledger.appends + 1;
+        if self.crash == Some(CrashPoint::Before(number)) {
+            self.crashed = true;
+            return Err(LedgerFailed("killed before the append".to_owned()));
+        }
+        let appended = self.ledger.append(events);
+        if self.crash == Some(CrashPoint::After(number)) {
+            self.crashed = true;
+            return Err(LedgerFailed("killed after the append".to_owned()));
+        }
+        Ok(appended)
+    }
+
+    fn sign(&self, body: ReceiptBody) -> Receipt {
+        Receipt { body, signature: "00".to_owned(), key: "00".to_owned() }
+    }
+
+    fn dispatch(&mut self, id: EffectId, effect: Effect) {
+        if self.crashed {
+            return;
+        }
+        let takes = match effect {
+            Effect::ApplyRoutes { .. } | Effect::CutInFlight { .. } => self.random.between(1, 5),
+            Effect::StartInstance { .. } => self.random.between(1, 80),
+            Effect::StopInstance { .. } | Effect::RemoveInstance { .. } => {
+                self.random.between(1, 200)
+            }
+            Effect::RunTests { .. } => self.random.between(10, 600),
+        };
+        let run = self.run;
+        self.schedule(takes, Happening::Perform { run, id, effect });
+    }
+
+    fn service_address(&self, service: &ServiceName) -> Option<IpAddr> {
+        Some(Ipv4Addr::new(10, 8, 0, service.as_str().as_bytes()[0]).into())
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Step { service, rollout, phase, message, .. } => {
+                let rollout = rollout.map_or_else(|| "-".to_owned(), |id| id.to_string());
+                self.told.push(format!("{service} {rollout} {phase}: {message}"));
+            }
+            Progress::Finished { request, outcome } => {
+                if self.answers.insert(request, outcome).is_some() {
+                    let text = format!("request {} was answered twice", request.0);
+                    self.edge.violations.push(text);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The simulated ledger: in memory, and the only thing besides engine and edge that survives a crash of control.
+
+use hornero_model::{Digest, Event, NewEvent};
+use hornero_rollout::World;
+
+/// Events in order.
+#[derive(Debug, Default)]
+pub struct SimLedger {
+    events: Vec<Event>,
+    /// How many appends there were.
+    pub appends: u64,
+}
+
+impl SimLedger {
+    /// Appends, as one write.
+    pub fn append(&mut self, events: Vec<NewEvent>) -> Vec<Event> {
+        self.appends += 1;
+        let mut appended = Vec::new();
+        for event in events {
+            let zero = Digest::from_bytes([0; 32]);
+            let event = Event {
+                sequence: self.events.len() as u64 + 1,
+                time: event.time,
+                by: event.by,
+                body: event.body,
+                previous: zero,
+                hash: zero,
+            };
+            self.events.push(event.clone());
+            appended.push(event);
+        }
+        appended
+    }
+
+    /// Every event.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// The world that follows from them.
+    pub fn world(&self) -> World {
+        let mut world = World::default();
+        for event in &self.events {
+            world.apply(event).expect("the driver wrote a possible history");
+        }
+        world
+    }
+}

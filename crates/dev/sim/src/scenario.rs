@@ -1,0 +1,135 @@
+//! Scenarios: how the servers made from an image behave, and the services that run them.
+
+use std::collections::BTreeMap;
+
+use hornero_model::{
+    Check, Digest, HealthContract, ImageName, Millis, Port, PortName, Protocol, Resources,
+    RolloutPolicy, Route, ServiceKind, ServiceName, ServiceSpec, Strategy, TcpCheck,
+};
+
+use crate::Random;
+
+/// What is wrong with the servers of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing.
+    None,
+    /// Their command can't be started.
+    NotStarted,
+    /// They end with a code soon after their start.
+    CrashAtStart,
+    /// They run but never pass a check.
+    NeverHealthy,
+    /// They are healthy, and fail their checks some time later.
+    SickLater,
+    /// They are healthy, and run out of memory some time later.
+    OutOfMemoryLater,
+    /// A test of the image fails.
+    TestFails,
+}
+
+/// How the servers made from an image behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behaviour {
+    /// What is wrong with them.
+    pub trouble: Trouble,
+    /// Time from their start to the first passed check, in milliseconds.
+    pub healthy_after_ms: u64,
+    /// When later trouble comes, in milliseconds after their start.
+    pub trouble_after_ms: u64,
+    /// Whether the image declares tests.
+    pub has_tests: bool,
+}
+
+/// The images of a history.
+#[derive(Debug, Clone, Default)]
+pub struct Scenario {
+    behaviours: BTreeMap<Digest, Behaviour>,
+}
+
+impl Behaviour {
+    /// Servers that work.
+    pub const GOOD: Self =
+        Self { trouble: Trouble::None, healthy_after_ms: 60, trouble_after_ms: 0, has_tests: true };
+
+    /// Servers with a trouble.
+    pub const fn with(trouble: Trouble) -> Self {
+        Self { trouble, trouble_after_ms: 700, ..Self::GOOD }
+    }
+
+    /// Servers as chance has it; mostly good ones.
+    pub fn any(random: &mut Random) -> Self {
+        let trouble = if random.chance(55) {
+            Trouble::None
+        } else {
+            *random.choose(&[
+                Trouble::NotStarted,
+                Trouble::CrashAtStart,
+                Trouble::NeverHealthy,
+                Trouble::SickLater,
+                Trouble::OutOfMemoryLater,
+                Trouble::TestFails,
+            ])
+        };
+        Self {
+            trouble,
+            healthy_after_ms: random.between(5, 400),
+            trouble_after_ms: random.between(100, 4_000),
+            has_tests: random.chance(70) || trouble == Trouble::TestFails,
+        }
+    }
+}
+
+impl Scenario {
+    /// A new image whose servers behave so.
+    pub fn image(&mut self, behaviour: Behaviour) -> Digest {
+        let digest = Digest::of(format!("image {}", self.behaviours.len()).as_bytes());
+        self.behaviours.insert(digest, behaviour);
+        digest
+    }
+
+    /// How the servers of an image behave.
+    pub fn behaviour(&self, image: &Digest) -> Behaviour {
+        self.behaviours[image]
+    }
+}
+
+/// A service of `instances` with one HTTP port and one route; the timing is quick, so that histories are short.
+pub fn service(name: &str, image: Digest, instances: u32) -> ServiceSpec {
+    let http = PortName::new("http").expect("a valid name");
+    let listen = 8000 + u16::from(name.as_bytes()[0]);
+    ServiceSpec {
+        name: ServiceName::new(name).expect("a valid name"),
+        image_name: ImageName::new("app").expect("a valid name"),
+        image,
+        kind: ServiceKind::Stateless,
+        instances,
+        ports: vec![Port { name: http.clone(), container: 80, protocol: Protocol::Http }],
+        health: Some(HealthContract {
+            check: Check::Tcp(TcpCheck { port: 80 }),
+            interval: Millis(100),
+            timeout: Millis(100),
+            unhealthy_after: 2,
+            start_timeout: Millis(3_000),
+        }),
+        routes: vec![Route {
+            listen,
+            address: None,
+            port: http,
+            host: None,
+            path_prefix: None,
+            protocol: Protocol::Http,
+            tls: None,
+        }],
+        rollout: RolloutPolicy {
+            strategy: Strategy::BlueGreen,
+            drain_timeout: Millis(2_000),
+            keep_warm: Millis(8_000),
+            watch: Millis(500),
+        },
+        resources: Resources { memory_bytes: 1 << 26, cpu_millis: 1_000, pids: 100 },
+        egress: true,
+        depends_on: Vec::new(),
+        max_age: None,
+    }
+}

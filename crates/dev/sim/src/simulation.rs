@@ -1,0 +1,317 @@
+//! One history: the production driver on a simulated host, step by step, with its invariants checked.
+
+use hornero_driver::{Driver, DriverError, Observation, Outcome, Request, RequestId, RequestKind};
+use hornero_model::{Actor, InstanceId, ServiceName};
+use hornero_rollout::RepairState;
+
+use crate::{CrashPoint, Host, host::Happening};
+
+/// Steps of the edge, in milliseconds of virtual time.
+const EDGE_TICK_MS: u64 = 25;
+/// How often the edge's status is sent without a change.
+const STATUS_EVERY_TICKS: u64 = 20;
+
+/// A driver, its host, and their history.
+#[derive(Debug)]
+pub struct Simulation {
+    /// The host.
+    pub host: Host,
+    /// The control process's driver; none while it is dead.
+    pub driver: Option<Driver>,
+    /// Whether clients send requests through the edge.
+    pub load: bool,
+    seed: u64,
+    ticks: u64,
+    last_version: u64,
+    last_request: u64,
+}
+
+impl Simulation {
+    /// A host with an empty home, on which control has just started.
+    pub fn new(seed: u64) -> Self {
+        let mut simulation = Self {
+            host: Host::new(seed),
+            driver: None,
+            load: true,
+            seed,
+            ticks: 0,
+            last_version: 0,
+            last_request: 0,
+        };
+        simulation.host.schedule(0, Happening::EdgeTick);
+        simulation.start_control();
+        simulation
+    }
+
+    /// Asks control for something; it is lost where control is dead.
+    pub fn request(&mut self, kind: RequestKind) -> RequestId {
+        self.last_request += 1;
+        let id = RequestId(self.last_request);
+        let by = Actor { who: "root".to_owned(), why: "test".to_owned(), commit: None };
+        self.handle(Observation::Request(Request { id, by, kind }));
+        id
+    }
+
+    /// Runs until a request is answered; none if control died on the way or the time is over.
+    pub fn answer(&mut self, id: RequestId, within_ms: u64) -> Option<Outcome> {
+        let (end, run) = (self.host.now + within_ms, self.host.run);
+        while self.host.now < end && self.host.run == run {
+            if let Some(outcome) = self.host.answers.get(&id) {
+                return Some(outcome.clone());
+            }
+            self.step();
+        }
+        self.host.answers.get(&id).cloned()
+    }
+
+    /// Asks, and runs until it is answered.
+    pub fn ask(&mut self, kind: RequestKind) -> Outcome {
+        let id = self.request(kind);
+        match self.answer(id, 120_000) {
+            Some(outcome) => outcome,
+            None => self.fail(&format!("request {} was never answered", id.0)),
+        }
+    }
+
+    /// Runs for a while.
+    pub fn run(&mut self, ms: u64) {
+        let end = self.host.now + ms;
+        while self.host.now < end {
+            self.step();
+        }
+    }
+
+    /// Runs until nothing is under way; fails the test if that never comes.
+    pub fn come_to_rest(&mut self) {
+        /// Longer than every allowance and backoff together.
+        const LIMIT_MS: u64 = 900_000;
+        let end = self.host.now + LIMIT_MS;
+        let mut idle_since = None;
+        while self.host.now < end {
+            self.step();
+            let idle = self.driver.as_ref().is_some_and(|driver| {
+                driver.is_idle()
+                    && driver.world().services.keys().all(|service| {
+                        !matches!(driver.repair_state(service), Some(RepairState::Repairing { .. }))
+                    })
+            });
+            if !idle {
+                idle_since = None;
+            } else if self.host.now >= *idle_since.get_or_insert(self.host.now) + 1_000 {
+                return;
+            }
+        }
+        self.fail("it never comes to rest");
+    }
+
+    /// Kills control soon.
+    pub fn kill_control(&mut self, after_ms: u64) {
+        self.host.schedule(after_ms, Happening::KillControl);
+    }
+
+    /// Makes the edge unreachable soon, and reachable again later; with `restart` it dies in between.
+    pub fn disturb_edge(&mut self, after_ms: u64, for_ms: u64, restart: bool) {
+        self.host.schedule(after_ms, Happening::EdgeDown { restart });
+        self.host.schedule(after_ms + for_ms, Happening::EdgeUp);
+    }
+
+    /// Ends an instance by a fault of its own.
+    pub fn crash_instance(&mut self, instance: &InstanceId, cause: hornero_model::ExitCause) {
+        if let Some(seen) = self.host.engine.crash(instance, cause) {
+            self.host.observe(seen);
+        }
+    }
+
+    /// Control, which must be alive.
+    pub fn driver(&self) -> &Driver {
+        self.driver.as_ref().expect("control is alive")
+    }
+
+    /// The next thing that happens.
+    pub fn step(&mut self) {
+        let Some(((at, _), happening)) = self.host.queue.pop_first() else {
+            self.fail("nothing is left to happen");
+        };
+        self.host.now = self.host.now.max(at);
+        match happening {
+            Happening::Deliver { run, observation } if run == self.host.run => {
+                self.handle(observation);
+            }
+            Happening::Perform { run, id, effect } if run == self.host.run => {
+                self.host.perform(id, effect);
+            }
+            Happening::Tick { run } if run == self.host.run => self.handle(Observation::Tick),
+            Happening::Deliver { .. } | Happening::Perform { .. } | Happening::Tick { .. } => {}
+            Happening::Crash { instance, cause } => self.crash_instance(&instance, cause),
+            Happening::EdgeTick => self.edge_tick(),
+            Happening::EdgeDown { restart } => {
+                self.host.edge.reachable = false;
+                if restart {
+                    self.host.edge.restart();
+                }
+                self.host.observe(Observation::EdgeLost);
+            }
+            Happening::EdgeUp => {
+                self.host.edge.reachable = true;
+                let status = self.host.edge.status();
+                self.host.observe(Observation::EdgeStatus(status));
+            }
+            Happening::KillControl => {
+                if self.driver.is_some() {
+                    self.lose_control();
+                }
+            }
+            Happening::StartControl => self.start_control(),
+        }
+        if let Some(violation) = self.host.edge.violations.first() {
+            let violation = violation.clone();
+            self.fail(&violation);
+        }
+    }
+
+    /// Checks that everything is whole and nothing is left over. Call it at rest.
+    pub fn check_whole(&self) {
+        let driver = self.driver();
+        let world = driver.world();
+        if self.host.ledger.world() != *world {
+            self.fail("the ledger and the driver's world differ");
+        }
+        if let Some(rollout) = world.rollouts.values().next() {
+            self.fail(&format!("rollout {} is {}", rollout.id, rollout.phase.name()));
+        }
+        let table = self.host.edge.table();
+        let mut expected: Vec<&InstanceId> = Vec::new();
+        for (name, service) in &world.services {
+            let Some(set) = &service.serving else {
+                if table.pools.iter().any(|pool| pool.name.service == *name) {
+                    self.fail(&format!("`{name}` does not serve and is routed to"));
+                }
+                continue;
+            };
+            expected.extend(&set.instances);
+            expected.extend(service.warm.iter().flat_map(|warm| &warm.instances));
+            for pool in table.pools.iter().filter(|pool| pool.name.service == *name) {
+                if pool.active != Some(set.release) {
+                    self.fail(&format!(
+                        "`{}` goes to {:?}, not {}",
+                        pool.name, pool.active, set.release
+                    ));
+                }
+            }
+            if !table.pools.iter().any(|pool| pool.name.service == *name) {
+                self.fail(&format!("`{name}` serves and is not routed to"));
+            }
+            match driver.repair_state(name) {
+                Some(RepairState::Whole) => {}
+                Some(RepairState::GaveUp { .. }) => continue,
+                state => self.fail(&format!("`{name}` is {state:?}")),
+            }
+            let answering = set
+                .instances
+                .iter()
+                .filter(|id| {
+                    // One that fell sick this moment is not noticed yet.
+                    let (engine, now) = (&self.host.engine, self.host.now);
+                    engine.answers(id, now) || engine.answers(id, now - 1_000)
+                })
+                .count();
+            let wanted = service.releases[&set.release].spec.instances as usize;
+            if answering != wanted {
+                self.fail(&format!("{answering} of {wanted} instances of `{name}` answer"));
+            }
+        }
+        for id in self.host.engine.ids() {
+            if !expected.contains(&&id) {
+                self.fail(&format!("instance `{id}` is left over"));
+            }
+        }
+    }
+
+    /// The release of a service that serves.
+    pub fn serving(&self, service: &str) -> Option<u32> {
+        let name = ServiceName::new(service).ok()?;
+        Some(self.driver().world().services.get(&name)?.serving.as_ref()?.release.0)
+    }
+
+    /// Ends the test, with everything needed to see why.
+    pub fn fail(&self, what: &str) -> ! {
+        let told = &self.host.told;
+        let last = told[told.len().saturating_sub(40)..].join("\n  ");
+        let driver = self.driver.as_ref().map_or_else(String::new, Driver::under_way);
+        panic!(
+            "seed {}: at {} ms: {what}\nunder way: {driver}\nlast news:\n  {last}",
+            self.seed, self.host.now
+        );
+    }
+
+    fn edge_tick(&mut self) {
+        self.ticks += 1;
+        let host = &mut self.host;
+        host.edge.tick(&host.engine, &mut host.random, host.now, self.load);
+        let status = host.edge.status();
+        let news = status.version != self.last_version || host.edge.inactive_in_flight() > 0;
+        if host.edge.reachable && (news || self.ticks % STATUS_EVERY_TICKS == 0) {
+            self.last_version = status.version;
+            host.observe(Observation::EdgeStatus(status));
+        }
+        host.schedule(EDGE_TICK_MS, Happening::EdgeTick);
+    }
+
+    fn handle(&mut self, observation: Observation) {
+        let Some(driver) = &mut self.driver else { return };
+        let result = driver.handle(observation, &mut self.host);
+        self.after(result);
+    }
+
+    fn after(&mut self, result: Result<(), DriverError>) {
+        if self.host.crashed {
+            self.lose_control();
+            return;
+        }
+        if let Err(error) = result {
+            self.fail(&format!("{error}: {:?}", std::error::Error::source(&error)));
+        }
+        let Some(driver) = &self.driver else { return };
+        let (after, run) = (driver.next_tick().0, self.host.run);
+        self.host.queue.retain(|_, of| !matches!(of, Happening::Tick { .. }));
+        self.host.schedule(after, Happening::Tick { run });
+    }
+
+    fn lose_control(&mut self) {
+        self.driver = None;
+        self.host.crashed = false;
+        self.host.crash = None;
+        self.host.lose_control();
+    }
+
+    fn start_control(&mut self) {
+        if self.driver.is_some() {
+            return;
+        }
+        let found = self.host.engine.list();
+        let edge = self.host.edge.reachable.then(|| self.host.edge.status());
+        let world = self.host.ledger.world();
+        match Driver::resume(world, found, edge, "sim", &mut self.host) {
+            Ok(driver) => {
+                self.driver = Some(driver);
+                self.after(Ok(()));
+            }
+            Err(error) if self.host.crashed => {
+                drop(error);
+                self.lose_control();
+            }
+            Err(error) => {
+                self.fail(&format!("resume: {error}: {:?}", std::error::Error::source(&error)));
+            }
+        }
+    }
+
+    /// Sets when control is killed, counted from the appends there are now.
+    pub fn crash_at(&mut self, point: CrashPoint) {
+        let so_far = self.host.ledger.appends;
+        self.host.crash = Some(match point {
+            CrashPoint::Before(number) => CrashPoint::Before(so_far + number),
+            CrashPoint::After(number) => CrashPoint::After(so_far + number),
+        });
+    }
+}

@@ -1,0 +1,156 @@
+//! Control is killed at every append of a rollout, a rollback, a failed rollout and a removal.
+
+use hornero_driver::RequestKind;
+use hornero_model::{ServiceName, ServiceSpec};
+use hornero_sim::{Behaviour, CrashPoint, Simulation, Trouble, service};
+
+/// Runs `act` once for every append it makes, with control killed just before and just after that append, and
+/// checks with `check` what it came to. The load goes on all the time.
+fn at_every_append(
+    prepare: impl Fn(&mut Simulation) -> RequestKind,
+    check: impl Fn(&Simulation, &str),
+) {
+    for seed in 0..2 {
+        let mut simulation = Simulation::new(seed);
+        let request = prepare(&mut simulation);
+        let before = simulation.host.ledger.appends;
+        simulation.ask(request);
+        let appends = simulation.host.ledger.appends - before;
+        assert!(appends >= 2, "there is something to be killed at");
+        for number in 1..=appends {
+            for point in [CrashPoint::Before(number), CrashPoint::After(number)] {
+                let mut simulation = Simulation::new(seed);
+                let request = prepare(&mut simulation);
+                simulation.crash_at(point);
+                let id = simulation.request(request);
+                simulation.answer(id, 60_000);
+                simulation.host.crash = None;
+                simulation.come_to_rest();
+                simulation.check_whole();
+                check(&simulation, &format!("seed {seed}, {point:?}"));
+            }
+        }
+    }
+}
+
+fn apply(spec: &ServiceSpec) -> RequestKind {
+    RequestKind::Apply { services: vec![spec.clone()] }
+}
+
+fn serving(simulation: &mut Simulation) -> ServiceSpec {
+    let image = simulation.host.scenario.image(Behaviour::GOOD);
+    let spec = service("site", image, 3);
+    simulation.ask(apply(&spec));
+    assert_eq!(simulation.serving("site"), Some(1));
+    spec
+}
+
+fn upgrade(simulation: &mut Simulation, behaviour: Behaviour) -> RequestKind {
+    let spec = serving(simulation);
+    let image = simulation.host.scenario.image(behaviour);
+    apply(&ServiceSpec { image, ..spec })
+}
+
+#[test]
+fn of_a_first_rollout() {
+    at_every_append(
+        |simulation| {
+            let image = simulation.host.scenario.image(Behaviour::GOOD);
+            apply(&service("site", image, 2))
+        },
+        |simulation, when| {
+            let serving = simulation.serving("site");
+            assert!(serving == Some(1) || serving.is_none(), "{when}: {serving:?}");
+        },
+    );
+}
+
+#[test]
+fn of_a_forward_rollout() {
+    at_every_append(
+        |simulation| upgrade(simulation, Behaviour::GOOD),
+        |simulation, when| {
+            let serving = simulation.serving("site");
+            assert!(matches!(serving, Some(1 | 2)), "{when}: {serving:?}");
+        },
+    );
+}
+
+#[test]
+fn of_a_rollback() {
+    at_every_append(
+        |simulation| {
+            let forward = upgrade(simulation, Behaviour::GOOD);
+            simulation.ask(forward);
+            RequestKind::Rollback { service: ServiceName::new("site").unwrap(), to: None }
+        },
+        |simulation, when| {
+            let serving = simulation.serving("site");
+            assert!(matches!(serving, Some(1 | 2)), "{when}: {serving:?}");
+        },
+    );
+}
+
+#[test]
+fn of_a_cold_rollback() {
+    at_every_append(
+        |simulation| {
+            let forward = upgrade(simulation, Behaviour::GOOD);
+            simulation.ask(forward);
+            simulation.run(20_000);
+            RequestKind::Rollback { service: ServiceName::new("site").unwrap(), to: None }
+        },
+        |simulation, when| {
+            let serving = simulation.serving("site");
+            assert!(matches!(serving, Some(1 | 2)), "{when}: {serving:?}");
+        },
+    );
+}
+
+#[test]
+fn of_a_rollout_that_fails_before_the_switch() {
+    at_every_append(
+        |simulation| upgrade(simulation, Behaviour::with(Trouble::CrashAtStart)),
+        |simulation, when| assert_eq!(simulation.serving("site"), Some(1), "{when}"),
+    );
+}
+
+#[test]
+fn of_a_rollout_whose_test_fails() {
+    at_every_append(
+        |simulation| upgrade(simulation, Behaviour::with(Trouble::TestFails)),
+        |simulation, when| assert_eq!(simulation.serving("site"), Some(1), "{when}"),
+    );
+}
+
+#[test]
+fn of_a_rollout_that_fails_after_the_switch() {
+    at_every_append(
+        |simulation| upgrade(simulation, Behaviour::with(Trouble::SickLater)),
+        |simulation, when| {
+            // Killed late enough, control finds the release proven before it turns sick; then it stays.
+            let serving = simulation.serving("site");
+            let proven =
+                &simulation.driver().world().services[&ServiceName::new("site").unwrap()].proven;
+            assert!(serving == Some(1) || proven.len() == 2, "{when}: {serving:?}");
+        },
+    );
+}
+
+#[test]
+fn of_a_removal() {
+    at_every_append(
+        |simulation| {
+            serving(simulation);
+            RequestKind::Down { services: Vec::new() }
+        },
+        |simulation, when| {
+            let serving = simulation.serving("site");
+            let left = simulation.host.engine.ids().len();
+            assert!(
+                (serving.is_none() && left == 0) || (serving == Some(1) && left == 3),
+                "{when}: {serving:?}, {left} instances"
+            );
+        },
+    );
+}
