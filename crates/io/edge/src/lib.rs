@@ -1,1 +1,35 @@
 //! The edge: listeners, routing, active health, counters, drain.
+//!
+//! One control thread decides nothing and serves nothing: it checks backends, counts, and tells the serving threads
+//! which table is in force. Each serving thread has sockets, connections, backend connections and a view of the
+//! table of its own; for a request it shares nothing with any other.
+
+mod admin;
+mod buffer;
+mod control;
+mod counters;
+mod edge;
+mod error;
+mod health;
+mod http1;
+mod http2;
+mod limits;
+mod net;
+mod persist;
+mod serve;
+mod slot;
+mod stream;
+mod table;
+mod takeover;
+mod tls;
+mod tunnel;
+mod upstream;
+mod worker;
+
+pub use admin::{
+    client::{EdgeClient, EdgeClientError},
+    protocol::{Applied, RefusalCode, admin_socket},
+};
+pub use edge::{Edge, EdgeOptions, run};
+pub use error::{EdgeError, TableFault};
+pub use limits::Limits;

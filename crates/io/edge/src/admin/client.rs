@@ -1,0 +1,184 @@
+//! A blocking client of the admin socket, for the control process.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hornero_model::{EdgeStatus, Millis, ReleaseNumber, RouteTable, ServiceName};
+
+use super::protocol::{
+    AdminReply, AdminRequest, Applied, LINE_LIMIT, RefusalCode, WAIT_LIMIT_MS, admin_socket,
+};
+
+/// How long the edge may take beyond the time a question itself asks for: opening listeners and an fsync on a slow disk.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a question to the edge got no useful answer.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeClientError {
+    /// Nothing answers on the socket.
+    #[error("can't reach the edge on `{}`", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The connection broke before the answer was complete; what was asked may have been done.
+    #[error("connection to the edge on `{}` broke", path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The answer is none that this version knows.
+    #[error("the edge on `{}` answered `{text}`", path.display())]
+    Unexpected {
+        /// The socket.
+        path: PathBuf,
+        /// The answer, shortened.
+        text: String,
+    },
+    /// The edge refused.
+    #[error("the edge refused: {message}")]
+    Refused {
+        /// Which rule the question broke.
+        code: RefusalCode,
+        /// Why.
+        message: String,
+    },
+}
+
+/// A connection to the admin socket, opened when first needed and again when it broke.
+///
+/// One question at a time; a thread that waits for changes takes a client of its own.
+#[derive(Debug)]
+pub struct EdgeClient {
+    path: PathBuf,
+    stream: Option<BufReader<UnixStream>>,
+}
+
+impl EdgeClient {
+    /// A client of the edge whose state lies in `state_dir` (`HOME/edge`). Connects with the first question.
+    pub fn new(state_dir: &Path) -> Self {
+        Self { path: admin_socket(state_dir), stream: None }
+    }
+
+    /// Puts `table` in force. When this returns, every new request follows it, and it survives a crash.
+    pub fn apply(&mut self, table: &RouteTable) -> Result<Applied, EdgeClientError> {
+        match self.ask(&AdminRequest::Apply { table: table.clone() }, Duration::ZERO)? {
+            AdminReply::Applied(applied) => Ok(applied),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// How the edge is.
+    pub fn status(&mut self) -> Result<EdgeStatus, EdgeClientError> {
+        self.status_of(&AdminRequest::Status, Duration::ZERO)
+    }
+
+    /// The status once its version is larger than `after_version`, or as it is after `timeout` (at most 10 minutes).
+    pub fn wait(
+        &mut self,
+        after_version: u64,
+        timeout: Millis,
+    ) -> Result<EdgeStatus, EdgeClientError> {
+        let timeout_ms = timeout.0.min(WAIT_LIMIT_MS);
+        let request = AdminRequest::Wait { after_version, timeout_ms };
+        self.status_of(&request, Duration::from_millis(timeout_ms))
+    }
+
+    /// Cuts off what is in flight on `release` of `service`; the number of requests that were.
+    pub fn cut(
+        &mut self,
+        service: &ServiceName,
+        release: ReleaseNumber,
+    ) -> Result<u64, EdgeClientError> {
+        let request = AdminRequest::Cut { service: service.clone(), release };
+        match self.ask(&request, Duration::ZERO)? {
+            AdminReply::Cut { count } => Ok(count),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Tells the edge to drain and exit; returns at once.
+    pub fn stop(&mut self) -> Result<(), EdgeClientError> {
+        match self.ask(&AdminRequest::Stop, Duration::ZERO)? {
+            AdminReply::Done => Ok(()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    fn status_of(
+        &mut self,
+        request: &AdminRequest,
+        extra: Duration,
+    ) -> Result<EdgeStatus, EdgeClientError> {
+        match self.ask(request, extra)? {
+            AdminReply::Status(status) => Ok(status),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Every question is safe to repeat, so when the connection breaks (an edge that hands over ends them all) the
+    /// same is asked once more.
+    fn ask(
+        &mut self,
+        request: &AdminRequest,
+        extra: Duration,
+    ) -> Result<AdminReply, EdgeClientError> {
+        let mut line = serde_json::to_vec(request).map_err(|error| self.broken(error.into()))?;
+        line.push(b'\n');
+        let reply = match self.ask_once(&line, extra) {
+            Err(EdgeClientError::Broken { .. }) => self.ask_once(&line, extra)?,
+            other => other?,
+        };
+        match reply {
+            AdminReply::Refused { code, message } => {
+                Err(EdgeClientError::Refused { code, message })
+            }
+            reply => Ok(reply),
+        }
+    }
+
+    fn ask_once(&mut self, line: &[u8], extra: Duration) -> Result<AdminReply, EdgeClientError> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => BufReader::new(UnixStream::connect(&self.path).map_err(|source| {
+                EdgeClientError::Unreachable { path: self.path.clone(), source }
+            })?),
+        };
+        let timeout = Some(ANSWER_TIMEOUT + extra);
+        let mut answer = Vec::new();
+        let exchange = |stream: &mut BufReader<UnixStream>, answer: &mut Vec<u8>| {
+            stream.get_ref().set_read_timeout(timeout)?;
+            stream.get_ref().set_write_timeout(timeout)?;
+            stream.get_mut().write_all(line)?;
+            stream.by_ref().take(LINE_LIMIT as u64).read_until(b'\n', answer)?;
+            if answer.last() == Some(&b'\n') {
+                return Ok(());
+            }
+            Err(io::Error::from(io::ErrorKind::UnexpectedEof))
+        };
+        exchange(&mut stream, &mut answer).map_err(|source| self.broken(source))?;
+        let reply = serde_json::from_slice(&answer).map_err(|_| EdgeClientError::Unexpected {
+            path: self.path.clone(),
+            text: String::from_utf8_lossy(&answer).chars().take(200).collect(),
+        })?;
+        self.stream = Some(stream);
+        Ok(reply)
+    }
+
+    fn broken(&self, source: io::Error) -> EdgeClientError {
+        EdgeClientError::Broken { path: self.path.clone(), source }
+    }
+
+    fn unexpected(&self, reply: &AdminReply) -> EdgeClientError {
+        let text = serde_json::to_string(reply).unwrap_or_default().chars().take(200).collect();
+        EdgeClientError::Unexpected { path: self.path.clone(), text }
+    }
+}

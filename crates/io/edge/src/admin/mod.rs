@@ -1,0 +1,5 @@
+//! The admin socket: its protocol, its server and its client.
+
+pub(crate) mod client;
+pub(crate) mod protocol;
+pub(crate) mod server;

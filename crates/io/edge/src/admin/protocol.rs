@@ -1,0 +1,128 @@
+//! What is said on the admin socket: one JSON object a line, a question and its answer in turn.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use hornero_model::{
+    BackendStatus, EdgeStatus, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName,
+};
+use serde::{Deserialize, Serialize};
+
+/// Longest line in bytes: a table at all its limits written out is well below.
+pub const LINE_LIMIT: usize = 32 << 20;
+/// Longest time that a `wait` may ask for; a client that wants more asks again.
+pub const WAIT_LIMIT_MS: u64 = 600_000;
+
+/// A question to the edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum AdminRequest {
+    /// Puts a table in force.
+    Apply {
+        /// The table.
+        table: RouteTable,
+    },
+    /// Asks for the status.
+    Status,
+    /// Asks for the status once its version is larger than `after_version`, or when the time is up.
+    Wait {
+        /// The version already known.
+        after_version: u64,
+        /// How long to wait at most.
+        timeout_ms: u64,
+    },
+    /// Closes what is in flight on one release of a service.
+    Cut {
+        /// The service.
+        service: ServiceName,
+        /// Its release.
+        release: ReleaseNumber,
+    },
+    /// Asks for the listening sockets, table and counters; sent by a successor only.
+    Takeover,
+    /// Told by the successor once it accepts connections: the predecessor stops accepting and drains.
+    Release,
+    /// Drains and exits.
+    Stop,
+}
+
+/// What became of a table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Applied {
+    /// The generation in force.
+    pub generation: u64,
+    /// From the first thread's to the last thread's use of the table, in milliseconds; 0 where the same table was
+    /// in force already.
+    pub switch_ms: f64,
+    /// The counters of every release in the table, read just after the last thread had switched.
+    pub counters: Vec<ReleaseCounters>,
+}
+
+/// What a successor gets; the sockets follow as file descriptors in the order of `sockets`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Handover {
+    /// The table in force.
+    pub table: RouteTable,
+    /// The version of the status, so that it keeps growing.
+    pub version: u64,
+    /// Health as the predecessor saw it.
+    pub backends: Vec<BackendStatus>,
+    /// The address of each listening socket that follows.
+    pub sockets: Vec<std::net::SocketAddr>,
+}
+
+/// An answer of the edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum AdminReply {
+    /// The table is in force and on disk.
+    Applied(Applied),
+    /// The status.
+    Status(EdgeStatus),
+    /// How many requests were cut off.
+    Cut {
+        /// Their number.
+        count: u64,
+    },
+    /// The sockets follow.
+    Handover(Handover),
+    /// Done, or under way.
+    Done,
+    /// Refused; nothing was changed unless the text says so.
+    Refused {
+        /// Which rule the question broke.
+        code: RefusalCode,
+        /// Why, for people.
+        message: String,
+    },
+}
+
+/// Why the edge refused a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// The question could not be read.
+    BadRequest,
+    /// The table contradicts itself or a limit.
+    InvalidTable,
+    /// The table's generation is not larger than that of the table in force.
+    StaleGeneration,
+    /// A listening socket could not be opened.
+    Listen,
+    /// The table is in force but could not be written to disk; asking again tries again.
+    NotPersisted,
+    /// This edge has handed over to a successor.
+    HandedOver,
+}
+
+/// The admin socket of the edge whose state lies in `state_dir`.
+pub fn admin_socket(state_dir: &Path) -> PathBuf {
+    state_dir.join("admin.sock")
+}
+
+/// Makes `path` accessible to its owner alone.
+pub(crate) fn restrict(path: &Path, mode: u32) -> std::io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}

@@ -1,0 +1,511 @@
+//! The control thread: the table in force, the sets' counters, the backends' probers, what the workers are told.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use hornero_model::{
+    BackendStatus, EdgeStatus, PoolName, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName,
+};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    task::{AbortHandle, spawn_local},
+};
+
+use crate::{
+    admin::protocol::Applied,
+    counters::SetCounters,
+    edge::EdgeOptions,
+    error::EdgeError,
+    health::{News, probe_for_ever},
+    net::open_listeners,
+    persist,
+    table::{self, Backend, ListenerRules, PoolSets, Table, validate},
+    takeover::Predecessor,
+    tls,
+    worker::{Command, Common},
+};
+
+/// How often a listener that could not be opened at start is tried again.
+const LISTEN_RETRY: Duration = Duration::from_secs(1);
+
+/// One release in one pool.
+type SetKey = (PoolName, ReleaseNumber);
+
+/// What to do about a listener that can't be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listening {
+    /// Refuse the table.
+    Required,
+    /// Serve the others, and try again: at start there is nobody who could choose another table.
+    AsPossible,
+}
+
+/// The state of the control thread.
+pub(crate) struct Control {
+    pub(crate) options: EdgeOptions,
+    pub(crate) common: Arc<Common>,
+    pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
+    /// The version of the status.
+    pub(crate) version: watch::Sender<u64>,
+    /// Told when a request of a retired set ends.
+    pub(crate) ended: Arc<Notify>,
+    pub(crate) predecessor: RefCell<Option<Rc<Predecessor>>>,
+    table: RefCell<Arc<Table>>,
+    sets: RefCell<BTreeMap<SetKey, Arc<SetCounters>>>,
+    /// Retired sets that still had something in flight when last looked at.
+    busy: RefCell<BTreeSet<SetKey>>,
+    probers: RefCell<Vec<(Arc<Backend>, AbortHandle)>>,
+    /// Every listening socket; the workers have duplicates. What a successor gets.
+    pub(crate) sockets: RefCell<BTreeMap<SocketAddr, Vec<OwnedFd>>>,
+    applying: tokio::sync::Mutex<()>,
+    persisted: Cell<bool>,
+    /// Whether the listening sockets have gone to a successor, or the edge drains to exit.
+    leaving: watch::Sender<bool>,
+    /// Told when a client asks the edge to stop.
+    pub(crate) stop: Arc<Notify>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        options: EdgeOptions,
+        common: Arc<Common>,
+        workers: Vec<mpsc::UnboundedSender<Command>>,
+        first_version: u64,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            options,
+            common,
+            workers,
+            version: watch::Sender::new(first_version),
+            ended: Arc::new(Notify::new()),
+            predecessor: RefCell::new(None),
+            table: RefCell::new(table::empty()),
+            sets: RefCell::default(),
+            busy: RefCell::default(),
+            probers: RefCell::default(),
+            sockets: RefCell::default(),
+            applying: tokio::sync::Mutex::new(()),
+            persisted: Cell::new(true),
+            leaving: watch::Sender::new(false),
+            stop: Arc::new(Notify::new()),
+        })
+    }
+
+    /// Has the edge drain and exit.
+    pub(crate) fn request_stop(&self) {
+        self.stop.notify_one();
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        *self.leaving.borrow()
+    }
+
+    /// Resolves once the edge leaves.
+    pub(crate) async fn left(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.leaving.subscribe().wait_for(|leaving| *leaving).await;
+    }
+
+    /// Stops accepting; the sockets are a successor's now, or closed once their queues are empty.
+    pub(crate) async fn leave(&self, take_queued: bool) {
+        self.leaving.send_replace(true);
+        self.sockets.borrow_mut().clear();
+        for worker in &self.workers {
+            let (done, stopped) = oneshot::channel();
+            if worker.send(Command::StopAccepting { take_queued, done }).is_ok() {
+                let _ = stopped.await;
+            }
+        }
+    }
+
+    pub(crate) fn table(&self) -> Arc<Table> {
+        self.table.borrow().clone()
+    }
+
+    /// Puts a table in force: checks it, opens what is new, switches every thread, writes it to disk.
+    pub(crate) async fn apply(
+        self: &Rc<Self>,
+        source: RouteTable,
+        listening: Listening,
+    ) -> Result<Applied, EdgeError> {
+        let _one_at_a_time = self.applying.lock().await;
+        let current = self.table();
+        if source == current.source {
+            self.persist(&current).await?;
+            return Ok(Applied {
+                generation: source.generation,
+                switch_ms: 0.0,
+                counters: self.counters(),
+            });
+        }
+        if source.generation <= current.source.generation {
+            return Err(EdgeError::StaleGeneration {
+                given: source.generation,
+                current: current.source.generation,
+            });
+        }
+        let table = self.prepare(source, &current, &[])?;
+        let opened = self.open_missing(&table, listening)?;
+        let fresh = self.keep_sockets(opened);
+        let switch_ms = self.switch(table.clone(), fresh).await;
+        let counters = self.counters();
+        self.persist(&table).await?;
+        Ok(Applied { generation: table.source.generation, switch_ms, counters })
+    }
+
+    /// Puts the first table in force: from disk, or from a predecessor with its sockets and its view of health.
+    pub(crate) async fn start(
+        self: &Rc<Self>,
+        source: RouteTable,
+        health: &[BackendStatus],
+        inherited: BTreeMap<SocketAddr, Vec<OwnedFd>>,
+    ) -> Result<(), EdgeError> {
+        let _one_at_a_time = self.applying.lock().await;
+        let table = self.prepare(source, &self.table(), health)?;
+        let mut fresh = self.keep_sockets(inherited.into_iter().collect());
+        let opened = self.open_missing(&table, Listening::AsPossible)?;
+        fresh.extend(self.keep_sockets(opened));
+        self.switch(table, fresh).await;
+        spawn_local(retry_listening(self.clone()));
+        spawn_local(report_ended(self.clone()));
+        Ok(())
+    }
+
+    /// Makes a table ready to be used; nothing of it takes effect.
+    fn prepare(
+        &self,
+        source: RouteTable,
+        current: &Table,
+        health: &[BackendStatus],
+    ) -> Result<Arc<Table>, EdgeError> {
+        validate(&source)
+            .map_err(|fault| EdgeError::InvalidTable { generation: source.generation, fault })?;
+        let mut listeners = Vec::new();
+        for listener in &source.listeners {
+            let tls = listener
+                .tls
+                .as_ref()
+                .map(|tls| tls::server_config(listener.address, tls))
+                .transpose()?;
+            listeners.push(ListenerRules::new(listener, &source.pools, tls));
+        }
+        listeners.sort_by_key(|listener| listener.address);
+        let (mut pools, mut backends) = (Vec::new(), Vec::new());
+        for pool in &source.pools {
+            let of_pool: Vec<Arc<Backend>> = pool
+                .backends
+                .iter()
+                .map(|backend| {
+                    let known = current.backends.iter().find(|known| known.is(pool, backend));
+                    known.cloned().unwrap_or_else(|| Backend::new(pool, backend))
+                })
+                .collect();
+            for backend in &of_pool {
+                let seen = health.iter().find(|seen| {
+                    seen.pool == backend.pool
+                        && seen.instance == backend.instance
+                        && seen.release == backend.release
+                });
+                if let Some(seen) = seen {
+                    backend.set_health(seen.health);
+                }
+            }
+            let active = pool.active.map(|release| {
+                let serving = of_pool.iter().filter(|backend| backend.release == release);
+                (self.set(&pool.name, release), serving.cloned().collect())
+            });
+            for backend in &of_pool {
+                self.set(&pool.name, backend.release);
+            }
+            pools.push(PoolSets { name: pool.name.clone(), active });
+            backends.extend(of_pool);
+        }
+        Ok(Arc::new(Table { source, listeners, pools, backends }))
+    }
+
+    /// The counters of a set, made when first asked for.
+    fn set(&self, pool: &PoolName, release: ReleaseNumber) -> Arc<SetCounters> {
+        let mut sets = self.sets.borrow_mut();
+        let new =
+            || SetCounters::new(pool.clone(), release, self.workers.len(), self.ended.clone());
+        sets.entry((pool.clone(), release)).or_insert_with(new).clone()
+    }
+
+    /// Opens the listeners that are not open yet. They are closed again if the table is refused for another reason.
+    fn open_missing(
+        &self,
+        table: &Table,
+        listening: Listening,
+    ) -> Result<Vec<(SocketAddr, Vec<OwnedFd>)>, EdgeError> {
+        let sockets = self.sockets.borrow();
+        let mut ports: BTreeSet<u16> = sockets.keys().map(SocketAddr::port).collect();
+        let mut opened = Vec::new();
+        for listener in &table.listeners {
+            let address = listener.address;
+            if sockets.contains_key(&address) {
+                continue;
+            }
+            // A wildcard and a single address may share a port within one table, not with other processes.
+            let exclusive = ports.insert(address.port());
+            match open_listeners(address, self.workers.len(), exclusive) {
+                Ok(fresh) => opened.push((address, fresh)),
+                Err(error) if listening == Listening::AsPossible => {
+                    eprintln!("edge: {}; trying again", with_source(&error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Keeps sockets for a successor; duplicates of them, for the workers.
+    fn keep_sockets(&self, opened: Vec<(SocketAddr, Vec<OwnedFd>)>) -> Vec<(SocketAddr, OwnedFd)> {
+        let mut duplicates = Vec::new();
+        for (address, fresh) in opened {
+            for socket in &fresh {
+                match socket.try_clone() {
+                    Ok(duplicate) => duplicates.push((address, duplicate)),
+                    Err(error) => eprintln!("edge: can't use a socket on `{address}`: {error}"),
+                }
+            }
+            self.sockets.borrow_mut().insert(address, fresh);
+        }
+        duplicates
+    }
+
+    /// Has every thread use `table`; the time from the first to the last in milliseconds.
+    async fn switch(self: &Rc<Self>, table: Arc<Table>, fresh: Vec<(SocketAddr, OwnedFd)>) -> f64 {
+        let active: BTreeSet<SetKey> = active_sets(&table);
+        for (key, set) in &*self.sets.borrow() {
+            set.set_retired(!active.contains(key));
+        }
+        self.probe(&table);
+        // Closed here first: once the workers have emptied the queues and closed theirs, nothing can queue again.
+        self.sockets.borrow_mut().retain(|address, _| {
+            table.listeners.iter().any(|listener| listener.address == *address)
+        });
+        let predecessor = self.predecessor.borrow().clone();
+        if let Some(predecessor) = predecessor {
+            predecessor.apply(&table.source).await;
+        }
+        let mut shares: Vec<Vec<(SocketAddr, OwnedFd)>> =
+            self.workers.iter().map(|_| Vec::new()).collect();
+        let mut next: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        for (address, socket) in fresh {
+            let worker = next.entry(address).or_default();
+            shares[*worker % self.workers.len()].push((address, socket));
+            *worker += 1;
+        }
+        let begun = Instant::now();
+        let mut waiting = Vec::new();
+        for (worker, sockets) in self.workers.iter().zip(shares) {
+            let (done, switched) = oneshot::channel();
+            let command = Command::Apply { table: table.clone(), sockets, done };
+            // A thread that has ended serves nothing that could follow the old table.
+            if worker.send(command).is_ok() {
+                waiting.push(switched);
+            }
+        }
+        for switched in waiting {
+            let _ = switched.await;
+        }
+        let switch_ms = begun.elapsed().as_secs_f64() * 1000.0;
+        *self.table.borrow_mut() = table;
+        self.persisted.set(false);
+        self.forget_unused(&active);
+        self.bump();
+        switch_ms
+    }
+
+    /// Starts probers for new backends and ends those of backends that are gone.
+    fn probe(self: &Rc<Self>, table: &Table) {
+        let mut probers = self.probers.borrow_mut();
+        probers.retain(|(backend, prober)| {
+            let kept = table.backends.iter().any(|kept| Arc::ptr_eq(kept, backend));
+            if !kept {
+                prober.abort();
+            }
+            kept
+        });
+        for backend in &table.backends {
+            if !probers.iter().any(|(known, _)| Arc::ptr_eq(known, backend)) {
+                let prober = spawn_local(probe_for_ever(backend.clone(), Reporter(self.clone())));
+                probers.push((backend.clone(), prober.abort_handle()));
+            }
+        }
+    }
+
+    /// Notes which retired sets still have something to end, and forgets sets without table and requests.
+    fn forget_unused(&self, active: &BTreeSet<SetKey>) {
+        let table = self.table();
+        let named: BTreeSet<SetKey> = table
+            .backends
+            .iter()
+            .map(|backend| (backend.pool.clone(), backend.release))
+            .chain(active.iter().cloned())
+            .collect();
+        let mut busy = self.busy.borrow_mut();
+        busy.clear();
+        self.sets.borrow_mut().retain(|key, set| {
+            let in_flight = set.read().in_flight > 0;
+            if in_flight && !active.contains(key) {
+                busy.insert(key.clone());
+            }
+            in_flight || named.contains(key)
+        });
+    }
+
+    async fn persist(&self, table: &Arc<Table>) -> Result<(), EdgeError> {
+        if self.persisted.get() {
+            return Ok(());
+        }
+        let (state_dir, table) = (self.options.state_dir.clone(), table.clone());
+        let saved =
+            tokio::task::spawn_blocking(move || persist::save(&state_dir, &table.source)).await;
+        saved.map_err(|error| EdgeError::Runtime(std::io::Error::other(error)))??;
+        self.persisted.set(true);
+        Ok(())
+    }
+
+    pub(crate) fn bump(&self) {
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// The counters of every set that the table names or that still has requests in flight.
+    pub(crate) fn counters(&self) -> Vec<ReleaseCounters> {
+        self.sets.borrow().values().map(|set| set.read()).collect()
+    }
+
+    pub(crate) fn status(&self) -> EdgeStatus {
+        // Before the rest: a change in between makes the version too small, never the status too old for it.
+        let version = *self.version.borrow();
+        let table = self.table();
+        let backends = table
+            .backends
+            .iter()
+            .map(|backend| BackendStatus {
+                pool: backend.pool.clone(),
+                instance: backend.instance.clone(),
+                release: backend.release,
+                health: backend.health(),
+                last_error: backend.last_error(),
+            })
+            .collect();
+        EdgeStatus {
+            pid: std::process::id(),
+            generation: table.source.generation,
+            version,
+            backends,
+            counters: self.counters(),
+        }
+    }
+
+    /// Cuts off what is in flight on a release; how many requests.
+    pub(crate) async fn cut(&self, service: ServiceName, release: ReleaseNumber) -> u64 {
+        let predecessor = self.predecessor.borrow().clone();
+        let mut count = match predecessor {
+            Some(predecessor) => predecessor.cut(&service, release).await,
+            None => 0,
+        };
+        for worker in &self.workers {
+            let (done, cut) = oneshot::channel();
+            if worker.send(Command::Cut { service: service.clone(), release, done }).is_ok() {
+                count += cut.await.unwrap_or(0);
+            }
+        }
+        count
+    }
+
+    /// Takes over the counters of a predecessor that still drains.
+    pub(crate) fn inherit(&self, counters: &[ReleaseCounters]) {
+        for counter in counters {
+            self.set(&counter.pool, counter.release).inherit(counter);
+        }
+        self.ended.notify_one();
+    }
+
+    /// The predecessor is gone.
+    pub(crate) fn settle_inherited(&self) {
+        for set in self.sets.borrow().values() {
+            set.settle_inherited();
+        }
+        self.ended.notify_one();
+    }
+}
+
+fn active_sets(table: &Table) -> BTreeSet<SetKey> {
+    table.source.pools.iter().filter_map(|pool| Some((pool.name.clone(), pool.active?))).collect()
+}
+
+/// An error with what lies behind it, on one line.
+pub(crate) fn with_source(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// Passes a prober's news on.
+struct Reporter(Rc<Control>);
+
+impl News for Reporter {
+    fn health_changed(&self) {
+        self.0.bump();
+    }
+
+    fn usable(&self) {
+        // Whoever begins to wait after this look has seen the new state: both sides write first, then read.
+        if self.0.common.holding.load(Ordering::SeqCst) > 0 {
+            for worker in &self.0.workers {
+                let _ = worker.send(Command::HealthChanged);
+            }
+        }
+    }
+}
+
+/// Grows the version when a retired set has ended its last request.
+async fn report_ended(control: Rc<Control>) {
+    loop {
+        control.ended.notified().await;
+        let ended = {
+            let sets = control.sets.borrow();
+            let mut busy = control.busy.borrow_mut();
+            let before = busy.len();
+            busy.retain(|key| sets.get(key).is_some_and(|set| set.read().in_flight > 0));
+            busy.len() < before
+        };
+        if ended {
+            control.bump();
+        }
+    }
+}
+
+/// Tries the listeners again that could not be opened at start.
+async fn retry_listening(control: Rc<Control>) {
+    loop {
+        tokio::time::sleep(LISTEN_RETRY).await;
+        let _one_at_a_time = control.applying.lock().await;
+        let table = control.table();
+        let missing = table
+            .listeners
+            .iter()
+            .any(|listener| !control.sockets.borrow().contains_key(&listener.address));
+        if !missing || control.is_leaving() {
+            continue;
+        }
+        let opened = control.open_missing(&table, Listening::AsPossible).unwrap_or_default();
+        if !opened.is_empty() {
+            let fresh = control.keep_sockets(opened);
+            let persisted = control.persisted.get();
+            control.switch(table, fresh).await;
+            control.persisted.set(persisted);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Why the edge could not start or put a table in force.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use hornero_model::PoolName;
+
+/// Why the edge could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// A file or directory of the edge's own state.
+    #[error("can't {action} `{}`", path.display())]
+    State {
+        /// What was tried, such as `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A listening socket.
+    #[error("can't listen on `{address}`")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Certificate or key of a listener.
+    #[error("can't use `{path}` for TLS on `{address}`: {reason}")]
+    Tls {
+        /// The listener.
+        address: SocketAddr,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A thread, runtime or signal handler could not be set up.
+    #[error("can't start the edge's threads")]
+    Runtime(#[source] io::Error),
+    /// The table contradicts itself or a limit.
+    #[error("route table {generation} is invalid: {fault}")]
+    InvalidTable {
+        /// Its generation.
+        generation: u64,
+        /// What is wrong.
+        fault: TableFault,
+    },
+    /// The generation is not larger than the one in force.
+    #[error("route table {given} is not newer than table {current} in force")]
+    StaleGeneration {
+        /// The one given.
+        given: u64,
+        /// The one in force.
+        current: u64,
+    },
+    /// The running edge did not hand over.
+    #[error("the running edge did not hand over: {0}")]
+    Takeover(String),
+}
+
+/// What is wrong with a route table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TableFault {
+    /// More of something than the edge takes.
+    #[error("{count} {what}, the limit is {limit}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// Two listeners on one address.
+    #[error("two listeners on `{0}`")]
+    DuplicateListener(SocketAddr),
+    /// A listener needs a port.
+    #[error("listener `{0}` has port 0")]
+    NoPort(SocketAddr),
+    /// A rule names a pool that the table lacks.
+    #[error("listener `{listener}` routes to `{pool}`, which the table does not have")]
+    UnknownPool {
+        /// The listener.
+        listener: SocketAddr,
+        /// The pool.
+        pool: PoolName,
+    },
+    /// Two rules with the same host and path prefix.
+    #[error("listener `{0}` has two rules for the same host and path prefix")]
+    DuplicateRule(SocketAddr),
+    /// A TCP listener with other than one unconditional rule, or with TLS.
+    #[error("TCP listener `{0}` needs exactly one rule, without host, path prefix or TLS")]
+    TcpRules(SocketAddr),
+    /// An HTTP listener in front of a pool that speaks bytes.
+    #[error("HTTP listener `{listener}` routes to `{pool}`, which speaks TCP")]
+    ProtocolMismatch {
+        /// The listener.
+        listener: SocketAddr,
+        /// The pool.
+        pool: PoolName,
+    },
+    /// A host that no request can match.
+    #[error("listener `{listener}` has the host `{host}`: expected a lower-case name without port")]
+    BadHost {
+        /// The listener.
+        listener: SocketAddr,
+        /// The host.
+        host: String,
+    },
+    /// A prefix or check path that is none.
+    #[error("`{0}` is no path: expected `/` first and only visible ASCII characters")]
+    BadPath(String),
+    /// Two pools of one name.
+    #[error("two pools named `{0}`")]
+    DuplicatePool(PoolName),
+    /// One instance twice in one pool.
+    #[error("pool `{pool}` has the instance `{instance}` twice")]
+    DuplicateBackend {
+        /// The pool.
+        pool: PoolName,
+        /// The instance.
+        instance: String,
+    },
+    /// A health contract that can't be kept.
+    #[error("pool `{pool}` has a health contract whose {field} is out of range")]
+    BadContract {
+        /// The pool.
+        pool: PoolName,
+        /// The field.
+        field: &'static str,
+    },
+}

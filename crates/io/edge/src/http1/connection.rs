@@ -1,0 +1,309 @@
+//! A client's HTTP/1.1 connection: requests one after the other, each answered before the next is begun.
+
+use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
+
+use super::{
+    answer::own_answer,
+    body::Framing,
+    exchange::{Exchange, Outcome},
+    head::{BadRequest, RequestHead, forwarding_fields, translate_request},
+};
+use crate::{
+    buffer::Buffer,
+    counters::Ticket,
+    serve::Origin,
+    slot::SlotGuard,
+    stream::{Stream, send_all},
+    tunnel::{TunnelEnd, tunnel},
+    upstream::{Attempts, LocalPool, Refusal, Reuse, Upstream, acquire},
+    worker::Worker,
+};
+
+/// How long and how much is read and thrown away after a refusal, so that it reaches the client before the reset
+/// that unread bytes would cause.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
+
+/// What a connection does after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Request,
+    Close,
+    /// Closes once the client has had time to read the refusal.
+    Linger,
+}
+
+/// Why no request can be read.
+enum HeadEnd {
+    Closed,
+    TimedOut,
+    Bad(BadRequest),
+}
+
+/// A request and where it goes, if anywhere.
+type Routed = (RequestHead, Option<Rc<LocalPool>>);
+
+struct Connection<S> {
+    worker: Rc<Worker>,
+    slot: SlotGuard,
+    client: S,
+    origin: Origin,
+    forwarding: Vec<u8>,
+    input: Buffer,
+    /// The head for the backend.
+    request: Vec<u8>,
+    out: Vec<u8>,
+}
+
+/// Serves `client` until either side ends; `input` may hold bytes already received.
+pub(crate) async fn serve<S: Stream>(
+    worker: Rc<Worker>,
+    slot: SlotGuard,
+    client: S,
+    origin: Origin,
+    https: bool,
+    input: Buffer,
+) {
+    let forwarding = forwarding_fields(origin.peer, https);
+    let (request, out) = (Vec::new(), Vec::new());
+    let mut connection =
+        Connection { worker, slot, client, origin, forwarding, input, request, out };
+    loop {
+        let next = match connection.read_head().await {
+            Ok((head, pool)) => connection.request(&head, pool).await,
+            Err(HeadEnd::Closed) => Next::Close,
+            Err(HeadEnd::TimedOut) => {
+                connection.refuse(408, "request took too long", false, true).await
+            }
+            Err(HeadEnd::Bad(bad)) => {
+                connection.refuse(bad.status(), &bad.to_string(), false, true).await
+            }
+        };
+        match next {
+            Next::Request => {}
+            Next::Close => return,
+            Next::Linger => return connection.linger().await,
+        }
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    /// Reads a head, writes the backend's into `self.request` and finds the pool.
+    async fn read_head(&mut self) -> Result<Routed, HeadEnd> {
+        let limits = self.worker.limits.clone();
+        let mut searched = 0;
+        self.slot.set_idle_since_ms(Some(self.worker.now_ms()));
+        self.slot.set_deadline_ms(self.worker.deadline_ms(limits.idle_timeout));
+        let mut begun = false;
+        loop {
+            if !self.input.is_empty() {
+                if !begun {
+                    begun = true;
+                    self.slot.set_idle_since_ms(None);
+                    self.slot.set_deadline_ms(self.worker.deadline_ms(limits.head_timeout));
+                }
+                // A head that trickles in is parsed when it may be complete, not for each byte.
+                let may_be_complete = searched == 0 || ends_a_line(self.input.filled(), searched);
+                let found = if may_be_complete { self.translate()? } else { None };
+                if let Some(found) = found {
+                    return Ok(found);
+                }
+                searched = self.input.filled().len();
+                if self.input.is_full() && !self.input.grow(limits.head_bytes) {
+                    return Err(HeadEnd::Bad(BadRequest::TooLarge));
+                }
+            } else {
+                self.input.release();
+            }
+            let (slot, input, client) = (&self.slot, &mut self.input, &self.client);
+            let received = poll_fn(|context| {
+                if slot.signal().is_some() {
+                    return Poll::Ready(None);
+                }
+                input.poll_fill(context, client).map(Some)
+            });
+            match received.await {
+                None if begun => return Err(HeadEnd::TimedOut),
+                Some(Ok(count)) if count > 0 => {}
+                None | Some(_) => return Err(HeadEnd::Closed),
+            }
+        }
+    }
+
+    fn translate(&mut self) -> Result<Option<Routed>, HeadEnd> {
+        let filled = self.input.filled();
+        let head =
+            translate_request(filled, &self.forwarding, &mut self.request).map_err(HeadEnd::Bad)?;
+        let Some(head) = head else { return Ok(None) };
+        let table = self.worker.table();
+        let pool = table.listener(&self.origin.listener).and_then(|listener| {
+            listener.route(&filled[head.host.clone()], &filled[head.path.clone()])
+        });
+        let pool = pool.map(|index| table.pools[index].clone());
+        self.input.consume(head.used);
+        Ok(Some((head, pool)))
+    }
+
+    async fn request(&mut self, head: &RequestHead, pool: Option<Rc<LocalPool>>) -> Next {
+        let Some(mut pool) = pool else {
+            return self
+                .refuse_request(head, 404, "no service answers to this host and path")
+                .await;
+        };
+        let mut attempts = Attempts::default();
+        let mut ticket = None;
+        let next = loop {
+            let reuse = if head.idempotent { Reuse::Likely } else { Reuse::Certain };
+            let acquired =
+                acquire(&self.worker, &self.slot, &mut pool, &mut ticket, &mut attempts, reuse);
+            let upstream = match acquired.await {
+                Ok(upstream) => upstream,
+                Err(Refusal::NoBackend) => {
+                    break self.refuse_request(head, 503, "no healthy server").await;
+                }
+                Err(Refusal::Unreachable) => {
+                    break self.refuse_request(head, 502, "no server could be reached").await;
+                }
+            };
+            let Some(ticket) = &mut ticket else { break Next::Close };
+            if let Some(next) = self.attempt(head, upstream, ticket, &mut attempts).await {
+                break next;
+            }
+        };
+        self.slot.end();
+        next
+    }
+
+    /// One attempt at one backend; none asks for another.
+    async fn attempt(
+        &mut self,
+        head: &RequestHead,
+        mut upstream: Upstream,
+        ticket: &mut Ticket,
+        attempts: &mut Attempts,
+    ) -> Option<Next> {
+        let exchange = Exchange {
+            worker: &self.worker,
+            slot: &self.slot,
+            client: &self.client,
+            head,
+            request: &self.request,
+        };
+        let outcome = exchange.run(&mut self.input, &mut self.out, &mut upstream, ticket).await;
+        Some(match outcome {
+            Outcome::Answered { keep_client, keep_backend } => {
+                if keep_backend {
+                    upstream.finish(self.worker.now_ms());
+                }
+                match keep_client {
+                    true => Next::Request,
+                    false if head.body == Framing::Empty => Next::Close,
+                    // The client may still be sending the body that the backend did not want.
+                    false => Next::Linger,
+                }
+            }
+            Outcome::Upgraded => {
+                self.tunnel(upstream, ticket).await;
+                Next::Close
+            }
+            Outcome::Repeatable if attempts.may_retry() => {
+                attempts.stale();
+                return None;
+            }
+            Outcome::Repeatable | Outcome::Failed(502) => {
+                ticket.fail();
+                self.refuse_request(head, 502, "the server closed the connection or answered badly")
+                    .await
+            }
+            Outcome::Failed(status) => {
+                ticket.fail();
+                self.slot.clear_signal();
+                self.refuse_request(head, status, "the server took too long").await
+            }
+            Outcome::Truncated => {
+                ticket.fail();
+                self.client.reset_on_close();
+                Next::Close
+            }
+            Outcome::ClientGone => Next::Close,
+            Outcome::BadBody => self.refuse(400, "malformed body", head.is_head, true).await,
+            Outcome::Cut => {
+                ticket.fail();
+                self.client.reset_on_close();
+                Next::Close
+            }
+        })
+    }
+
+    async fn tunnel(&mut self, mut upstream: Upstream, ticket: &mut Ticket) {
+        let end = tunnel(
+            &self.worker,
+            &self.slot,
+            &self.client,
+            &mut self.input,
+            &upstream.sock,
+            &mut upstream.input,
+        )
+        .await;
+        if matches!(end, TunnelEnd::BackendBroke | TunnelEnd::Cut) {
+            ticket.fail();
+        }
+    }
+
+    /// Refuses a request whose body has not been read: the connection can go on only if there is none.
+    async fn refuse_request(&mut self, head: &RequestHead, status: u16, text: &str) -> Next {
+        let close = head.body != Framing::Empty || !head.keep_alive || self.worker.is_draining();
+        self.refuse(status, text, head.is_head, close).await
+    }
+
+    async fn refuse(&mut self, status: u16, text: &str, to_head: bool, close: bool) -> Next {
+        self.slot.clear_signal();
+        self.slot.set_deadline_ms(self.worker.deadline_ms(LINGER));
+        own_answer(&mut self.out, status, text, to_head, close);
+        let (slot, client, out) = (&self.slot, &self.client, &self.out);
+        let mut sending = std::pin::pin!(send_all(client, out, &[]));
+        let sent = poll_fn(|context| {
+            if slot.signal().is_some() {
+                return Poll::Ready(false);
+            }
+            sending.as_mut().poll(context).map(|sent| sent.is_ok())
+        });
+        match (sent.await, close) {
+            (true, false) => Next::Request,
+            (true, true) => Next::Linger,
+            (false, _) => Next::Close,
+        }
+    }
+
+    async fn linger(&mut self) {
+        self.slot.clear_signal();
+        self.slot.set_deadline_ms(self.worker.deadline_ms(LINGER));
+        let (slot, input, client) = (&self.slot, &mut self.input, &self.client);
+        let mut read = 0;
+        let mut closed = false;
+        poll_fn(|context| {
+            if !closed {
+                closed = client.poll_close(context).is_ready();
+            }
+            loop {
+                if slot.signal().is_some() || read > LINGER_BYTES {
+                    return Poll::Ready(());
+                }
+                input.consume(input.filled().len());
+                match input.poll_fill(context, client) {
+                    Poll::Ready(Ok(count)) if count > 0 => read += count,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// Whether an empty line may have come since `searched` bytes were there.
+fn ends_a_line(filled: &[u8], searched: usize) -> bool {
+    let fresh = &filled[searched.saturating_sub(3)..];
+    memchr::memmem::find(fresh, b"\n\r\n").is_some()
+        || memchr::memmem::find(fresh, b"\n\n").is_some()
+}

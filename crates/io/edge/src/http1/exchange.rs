@@ -1,0 +1,441 @@
+//! One request to one backend and its answer back, both streamed at the pace of the slower side.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
+
+use super::{
+    answer::{AnswerHead, Delivery, deliver, field_storage, parse_answer, write_answer},
+    body::{Decoder, Framing, Piece, write_chunk, write_last_chunk},
+    head::RequestHead,
+};
+use crate::{
+    buffer::Buffer,
+    counters::Ticket,
+    limits::INTERIM_ANSWERS,
+    slot::{Signal, Slot},
+    stream::{Stream, send_all},
+    upstream::Upstream,
+    worker::Worker,
+};
+
+/// Bodies up to this size are copied behind the head, which is cheaper than a second slice for the kernel.
+const COPY_BYTES: usize = 4 << 10;
+
+/// How an attempt at one backend ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The answer is with the client.
+    Answered {
+        /// Whether the client's connection can carry the next request.
+        keep_client: bool,
+        /// Whether the backend's can.
+        keep_backend: bool,
+    },
+    /// The backend agreed to another protocol; the client has been told.
+    Upgraded,
+    /// The connection ended before a byte of an answer, and the request can be repeated.
+    Repeatable,
+    /// The backend failed before the client got anything: this status.
+    Failed(u16),
+    /// The backend failed or was too slow in the middle of its answer.
+    Truncated,
+    /// The client went away or was too slow.
+    ClientGone,
+    /// The client's body breaks its framing: 400, unless the answer has begun.
+    BadBody,
+    /// The set was cut off.
+    Cut,
+}
+
+/// Whom a waiting exchange waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Backend,
+}
+
+/// What the two directions of an exchange know of each other.
+struct Progress {
+    /// Bytes of the request have been given to the kernel.
+    sent: Cell<bool>,
+    /// Bytes of the body have been taken from the client's buffer.
+    body_touched: Cell<bool>,
+    body_complete: Cell<bool>,
+    answer_begun: Cell<bool>,
+    /// Any byte from the backend.
+    backend_spoke: Cell<bool>,
+    sender_waits_for: Cell<Side>,
+    answer_waits_for: Cell<Side>,
+}
+
+/// Why the sending direction ended.
+enum SendEnd {
+    ClientGone,
+    BadBody,
+    BackendBroke,
+}
+
+/// Why the answering direction ended before its time.
+enum AnswerEnd {
+    BackendClosed,
+    BadAnswer,
+    ClientGone,
+}
+
+/// What both directions need.
+pub(crate) struct Exchange<'a, S> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) slot: &'a Slot,
+    pub(crate) client: &'a S,
+    pub(crate) head: &'a RequestHead,
+    /// The head for the backend.
+    pub(crate) request: &'a [u8],
+}
+
+impl<S: Stream> Exchange<'_, S> {
+    /// Sends the request to `upstream` and its answer to the client.
+    pub(crate) async fn run(
+        &self,
+        input: &mut Buffer,
+        out: &mut Vec<u8>,
+        upstream: &mut Upstream,
+        ticket: &mut Ticket,
+    ) -> Outcome {
+        let progress = Progress {
+            sent: Cell::new(false),
+            body_touched: Cell::new(false),
+            body_complete: Cell::new(self.head.body == Framing::Empty),
+            answer_begun: Cell::new(false),
+            backend_spoke: Cell::new(false),
+            sender_waits_for: Cell::new(Side::Backend),
+            answer_waits_for: Cell::new(Side::Backend),
+        };
+        self.slot.set_deadline_ms(self.worker.deadline_ms(self.worker.limits.answer_timeout));
+        let sock = &upstream.sock;
+        let ended = {
+            let mut sending = pin!(self.send(input, sock, &progress));
+            let mut answering =
+                pin!(self.answer(sock, &mut upstream.input, out, ticket, &progress));
+            let mut sender_over = false;
+            poll_fn(|context| {
+                if let Some(signal) = self.slot.signal() {
+                    return Poll::Ready(Err(self.interrupted(signal, &progress)));
+                }
+                if !sender_over {
+                    match sending.as_mut().poll(context) {
+                        Poll::Pending => {}
+                        Poll::Ready(SendEnd::ClientGone) => {
+                            return Poll::Ready(Err(Outcome::ClientGone));
+                        }
+                        Poll::Ready(SendEnd::BadBody) => return Poll::Ready(Err(Outcome::BadBody)),
+                        // It may have answered before it closed.
+                        Poll::Ready(SendEnd::BackendBroke) => sender_over = true,
+                    }
+                }
+                answering.as_mut().poll(context).map(Ok)
+            })
+            .await
+        };
+        match ended {
+            Err(outcome) => outcome,
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(AnswerEnd::ClientGone)) => Outcome::ClientGone,
+            Ok(Err(_)) if progress.answer_begun.get() => Outcome::Truncated,
+            Ok(Err(AnswerEnd::BadAnswer)) => Outcome::Failed(502),
+            Ok(Err(AnswerEnd::BackendClosed)) => {
+                let unheard = !progress.backend_spoke.get() && !progress.body_touched.get();
+                let harmless = self.head.idempotent || !progress.sent.get();
+                if upstream.reused && unheard && harmless {
+                    Outcome::Repeatable
+                } else {
+                    Outcome::Failed(502)
+                }
+            }
+        }
+    }
+
+    fn interrupted(&self, signal: Signal, progress: &Progress) -> Outcome {
+        if signal == Signal::Cut {
+            return Outcome::Cut;
+        }
+        let side = if progress.body_complete.get() {
+            progress.answer_waits_for.get()
+        } else {
+            progress.sender_waits_for.get()
+        };
+        match (side, progress.answer_begun.get()) {
+            (Side::Client, _) => Outcome::ClientGone,
+            (Side::Backend, true) => Outcome::Truncated,
+            (Side::Backend, false) => Outcome::Failed(504),
+        }
+    }
+
+    /// Sends head and body, then watches the client: it may go away, or send its next requests already.
+    async fn send<B: Stream>(
+        &self,
+        input: &mut Buffer,
+        backend: &B,
+        progress: &Progress,
+    ) -> SendEnd {
+        let mut decoder = Decoder::new(self.head.body);
+        // The head goes out together with what is there of a sized body.
+        let (mut first, mut chunked): (&[u8], Vec<u8>) = (self.request, Vec::new());
+        loop {
+            chunked.clear();
+            let (mut used, mut direct) = (0, 0..0);
+            loop {
+                match decoder.next(&input.filled()[used..]) {
+                    Ok(Piece::NeedMore) => break,
+                    Ok(Piece::Data(range)) if self.head.body == Framing::Chunked => {
+                        write_chunk(
+                            &mut chunked,
+                            &input.filled()[used + range.start..used + range.end],
+                        );
+                        used += range.end;
+                    }
+                    Ok(Piece::Data(range)) => {
+                        direct = used + range.start..used + range.end;
+                        used += range.end;
+                    }
+                    Ok(Piece::End { used: last, trailers }) => {
+                        if self.head.body == Framing::Chunked {
+                            let block = &input.filled()[used + trailers.start..used + trailers.end];
+                            if write_last_chunk(&mut chunked, block).is_err() {
+                                return SendEnd::BadBody;
+                            }
+                        }
+                        used += last;
+                        break;
+                    }
+                    Err(_) => return SendEnd::BadBody,
+                }
+            }
+            let data = if chunked.is_empty() { &input.filled()[direct] } else { &chunked[..] };
+            if !first.is_empty() || !data.is_empty() {
+                progress.sender_waits_for.set(Side::Backend);
+                if !data.is_empty() {
+                    progress.body_touched.set(true);
+                }
+                if send_all(backend, first, data).await.is_err() {
+                    return SendEnd::BackendBroke;
+                }
+                progress.sent.set(true);
+                first = &[];
+                if self.head.body != Framing::Empty {
+                    self.progressed(decoder.is_over());
+                }
+            }
+            if used > 0 {
+                progress.body_touched.set(true);
+            }
+            input.consume(used);
+            if decoder.is_over() {
+                break;
+            }
+            progress.sender_waits_for.set(Side::Client);
+            if input.is_full() {
+                return SendEnd::BadBody;
+            }
+            match poll_fn(|context| input.poll_fill(context, self.client)).await {
+                Ok(count) if count > 0 => {}
+                Ok(_) | Err(_) => return SendEnd::ClientGone,
+            }
+        }
+        progress.body_complete.set(true);
+        self.watch(input).await
+    }
+
+    /// Reads ahead as far as there is room; ends with the client.
+    async fn watch(&self, input: &mut Buffer) -> SendEnd {
+        poll_fn(|context| {
+            loop {
+                if input.is_full() {
+                    return Poll::Pending;
+                }
+                match input.poll_fill(context, self.client) {
+                    Poll::Ready(Ok(count)) if count > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(SendEnd::ClientGone),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    fn progressed(&self, body_over: bool) {
+        let limits = &self.worker.limits;
+        let span = if body_over { limits.answer_timeout } else { limits.stream_timeout };
+        self.slot.set_deadline_ms(self.worker.deadline_ms(span));
+    }
+
+    async fn fill<B: Stream>(
+        &self,
+        input: &mut Buffer,
+        backend: &B,
+        progress: &Progress,
+    ) -> Result<usize, AnswerEnd> {
+        progress.answer_waits_for.set(Side::Backend);
+        match poll_fn(|context| input.poll_fill(context, backend)).await {
+            Ok(count) => {
+                if count > 0 {
+                    progress.backend_spoke.set(true);
+                }
+                Ok(count)
+            }
+            Err(_) => Err(AnswerEnd::BackendClosed),
+        }
+    }
+
+    async fn deliver(
+        &self,
+        progress: &Progress,
+        first: &[u8],
+        second: &[u8],
+    ) -> Result<(), AnswerEnd> {
+        progress.answer_waits_for.set(Side::Client);
+        send_all(self.client, first, second).await.map_err(|_| AnswerEnd::ClientGone)
+    }
+
+    /// Reads the answer and passes it on as it comes.
+    async fn answer<B: Stream>(
+        &self,
+        backend: &B,
+        input: &mut Buffer,
+        out: &mut Vec<u8>,
+        ticket: &mut Ticket,
+        progress: &Progress,
+    ) -> Result<Outcome, AnswerEnd> {
+        let keep_client = self.head.keep_alive && !self.worker.is_draining();
+        let mut interim = 0;
+        let (head, delivery) = loop {
+            let parsed = self.translate(input, out, keep_client)?;
+            match parsed {
+                Some((head, delivery)) if !head.is_interim() => break (head, delivery),
+                Some(_) => {
+                    interim += 1;
+                    if interim > INTERIM_ANSWERS {
+                        return Err(AnswerEnd::BadAnswer);
+                    }
+                    self.deliver(progress, out, &[]).await?;
+                }
+                None => {
+                    if input.is_full() && !input.grow(self.worker.limits.head_bytes) {
+                        return Err(AnswerEnd::BadAnswer);
+                    }
+                    if self.fill(input, backend, progress).await? == 0 {
+                        return Err(AnswerEnd::BackendClosed);
+                    }
+                }
+            }
+        };
+        progress.answer_begun.set(true);
+        if head.status >= 500 {
+            ticket.server_error();
+        }
+        if head.status == 101 {
+            self.deliver(progress, out, &[]).await?;
+            return Ok(Outcome::Upgraded);
+        }
+        self.body(backend, input, out, head.body, delivery, progress).await?;
+        let body_complete = progress.body_complete.get();
+        Ok(Outcome::Answered {
+            keep_client: !delivery.close && body_complete,
+            keep_backend: head.keep_alive && body_complete && input.is_empty(),
+        })
+    }
+
+    /// Takes a complete head from `input` and writes the client's into `out`.
+    fn translate(
+        &self,
+        input: &mut Buffer,
+        out: &mut Vec<u8>,
+        keep_client: bool,
+    ) -> Result<Option<(AnswerHead, Delivery)>, AnswerEnd> {
+        if input.is_empty() {
+            return Ok(None);
+        }
+        let mut storage = field_storage();
+        let parsed = parse_answer(input.filled(), self.head.is_head, &mut storage);
+        let Some((head, reason, fields)) = parsed.map_err(|_| AnswerEnd::BadAnswer)? else {
+            return Ok(None);
+        };
+        if head.status == 101 && !self.head.upgrade {
+            return Err(AnswerEnd::BadAnswer);
+        }
+        let delivery = deliver(&head, self.head.modern, keep_client);
+        out.clear();
+        // A client of HTTP/1.0 knows no interim answers.
+        if self.head.modern || !head.is_interim() {
+            write_answer(out, &head, reason, fields, delivery, self.head.modern);
+        }
+        input.consume(head.used);
+        Ok(Some((head, delivery)))
+    }
+
+    /// Passes the body on; `out` holds the head, which goes with its first bytes.
+    async fn body<B: Stream>(
+        &self,
+        backend: &B,
+        input: &mut Buffer,
+        out: &mut Vec<u8>,
+        framing: Framing,
+        delivery: Delivery,
+        progress: &Progress,
+    ) -> Result<(), AnswerEnd> {
+        let mut decoder = Decoder::new(framing);
+        let mut ended = false;
+        loop {
+            let (mut used, mut direct) = (0, 0..0);
+            while !decoder.is_over() {
+                match decoder.next(&input.filled()[used..]).map_err(|_| AnswerEnd::BadAnswer)? {
+                    Piece::NeedMore => break,
+                    Piece::Data(range) => {
+                        let place = used + range.start..used + range.end;
+                        used += range.end;
+                        if delivery.body == Framing::Chunked {
+                            write_chunk(out, &input.filled()[place]);
+                        } else if framing == Framing::Chunked || place.len() <= COPY_BYTES {
+                            out.extend_from_slice(&input.filled()[place]);
+                        } else {
+                            direct = place;
+                        }
+                    }
+                    Piece::End { used: last, trailers } => {
+                        let block = &input.filled()[used + trailers.start..used + trailers.end];
+                        if delivery.body == Framing::Chunked {
+                            write_last_chunk(out, block).map_err(|_| AnswerEnd::BadAnswer)?;
+                        }
+                        used += last;
+                    }
+                }
+            }
+            if ended && framing == Framing::UntilClose && delivery.body == Framing::Chunked {
+                write_last_chunk(out, &[]).map_err(|_| AnswerEnd::BadAnswer)?;
+            }
+            if !out.is_empty() || !direct.is_empty() {
+                self.deliver(progress, out, &input.filled()[direct]).await?;
+                self.slot
+                    .set_deadline_ms(self.worker.deadline_ms(self.worker.limits.stream_timeout));
+            }
+            out.clear();
+            input.consume(used);
+            if decoder.is_over() || ended {
+                return Ok(());
+            }
+            if input.is_full() {
+                return Err(AnswerEnd::BadAnswer);
+            }
+            input.release();
+            if self.fill(input, backend, progress).await? == 0 {
+                if !decoder.may_end() {
+                    return Err(AnswerEnd::BackendClosed);
+                }
+                ended = true;
+            }
+        }
+    }
+}

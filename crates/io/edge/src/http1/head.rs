@@ -1,0 +1,382 @@
+//! Request heads: read strictly, against request smuggling, and written anew for the backend.
+//!
+//! What two servers could read differently is refused, not repaired: bare CR or LF, folded lines, blanks before the
+//! colon, more than one or a malformed length, a length beside chunks, any transfer coding but `chunked`, no or
+//! several hosts. Fields of one hop, those that `Connection` names included, end here. Forwarding fields of the
+//! client are replaced, never extended: nobody in front of the edge is trusted.
+
+use std::{mem::MaybeUninit, net::SocketAddr, ops::Range};
+
+use httparse::{Header, Status};
+
+use super::body::Framing;
+use crate::limits::{HEADER_COUNT, TARGET_BYTES};
+
+/// Why a request is refused, with the status that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadRequest {
+    #[error("malformed request")]
+    Malformed,
+    #[error("request head is too large")]
+    TooLarge,
+    #[error("request target is too long")]
+    TargetTooLong,
+    #[error("HTTP version is not supported")]
+    Version,
+    #[error("tunnels are not offered")]
+    Connect,
+    #[error("only `100-continue` can be expected")]
+    Expectation,
+}
+
+impl BadRequest {
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::Malformed => 400,
+            Self::TooLarge => 431,
+            Self::TargetTooLong => 414,
+            Self::Version => 505,
+            Self::Connect => 405,
+            Self::Expectation => 417,
+        }
+    }
+}
+
+/// What a field means to a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    /// Nothing: it is passed on, unless `Connection` names it.
+    Pass,
+    /// It ends here.
+    Drop,
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    Expect,
+    Upgrade,
+    Te,
+}
+
+/// The meaning of a request field; decided by length first, as most match nothing.
+pub(crate) fn classify(name: &str) -> Field {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    match name.len() {
+        2 if is("te") => Field::Te,
+        4 if is("host") => Field::Host,
+        6 if is("expect") => Field::Expect,
+        7 if is("upgrade") => Field::Upgrade,
+        9 if is("forwarded") || is("x-real-ip") => Field::Drop,
+        10 if is("connection") => Field::Connection,
+        10 if is("keep-alive") => Field::Drop,
+        14 if is("content-length") => Field::ContentLength,
+        14 if is("http2-settings") => Field::Drop,
+        15 if is("x-forwarded-for") => Field::Drop,
+        16 if is("x-forwarded-host") || is("x-forwarded-port") || is("proxy-connection") => {
+            Field::Drop
+        }
+        17 if is("transfer-encoding") => Field::TransferEncoding,
+        17 if is("x-forwarded-proto") => Field::Drop,
+        _ => Field::Pass,
+    }
+}
+
+/// What the proxy must remember of a request whose head it has passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RequestHead {
+    /// Bytes of input that were the head.
+    pub(crate) used: usize,
+    /// Whether the client speaks HTTP/1.1, so that it understands chunks and interim answers.
+    pub(crate) modern: bool,
+    /// Whether the answer has no body whatever it says.
+    pub(crate) is_head: bool,
+    /// Whether doing it twice is the same as once (RFC 9110, 9.2.2).
+    pub(crate) idempotent: bool,
+    /// Whether the client wants to go on after the answer.
+    pub(crate) keep_alive: bool,
+    /// The request's body.
+    pub(crate) body: Framing,
+    /// Whether the client asks for another protocol.
+    pub(crate) upgrade: bool,
+    /// Host without port, in the input.
+    pub(crate) host: Range<usize>,
+    /// Path and query, in the input.
+    pub(crate) path: Range<usize>,
+}
+
+/// The fields that tell the backend who asked, written once for a connection.
+pub(crate) fn forwarding_fields(peer: SocketAddr, https: bool) -> Vec<u8> {
+    let proto = if https { "https" } else { "http" };
+    format!("x-forwarded-for: {}\r\nx-forwarded-proto: {proto}\r\n", peer.ip()).into_bytes()
+}
+
+/// What the fields of a head say together.
+#[derive(Default)]
+struct Summary<'a> {
+    host: Option<&'a [u8]>,
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    upgrade_token: bool,
+    /// Whether `Connection` names fields of its own.
+    names_fields: bool,
+    upgrade: Option<&'a [u8]>,
+    /// Whether the client takes trailers.
+    trailers: bool,
+}
+
+/// Reads the head at the beginning of `input` and writes the backend's into `out`; none while it is incomplete.
+pub(crate) fn translate_request(
+    input: &[u8],
+    forwarding: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<Option<RequestHead>, BadRequest> {
+    let mut storage = [const { MaybeUninit::<Header<'_>>::uninit() }; HEADER_COUNT];
+    let mut request = httparse::Request::new(&mut []);
+    let used = match request.parse_with_uninit_headers(input, &mut storage) {
+        Ok(Status::Complete(used)) => used,
+        Ok(Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(BadRequest::TooLarge),
+        Err(httparse::Error::Version) => return Err(BadRequest::Version),
+        Err(_) => return Err(BadRequest::Malformed),
+    };
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
+    else {
+        return Err(BadRequest::Malformed);
+    };
+    if !lines_end_in_crlf(&input[..used]) {
+        return Err(BadRequest::Malformed);
+    }
+    if target.len() > TARGET_BYTES {
+        return Err(BadRequest::TargetTooLong);
+    }
+    if method == "CONNECT" {
+        return Err(BadRequest::Connect);
+    }
+    let modern = minor == 1;
+    let summary = summarise(request.headers, modern)?;
+    let (authority, path) = split_target(method, target)?;
+    let host = match (authority, summary.host) {
+        // The target's authority comes before the field (RFC 9112, 3.2.2), which must be there all the same.
+        (Some(authority), Some(_)) => authority,
+        (Some(authority), None) if !modern => authority,
+        (None, Some(host)) => host,
+        (None, None) if !modern => b"",
+        _ => return Err(BadRequest::Malformed),
+    };
+    let name = host_name(host).ok_or(BadRequest::Malformed)?;
+    let body = match (summary.chunked, summary.length) {
+        (true, Some(_)) => return Err(BadRequest::Malformed),
+        (true, None) => Framing::Chunked,
+        (false, Some(length)) if length > 0 => Framing::Length(length),
+        (false, _) => Framing::Empty,
+    };
+    let upgrade = summary.upgrade.filter(|protocol| {
+        // `h2c` would let the client past this head to the backend (request smuggling by upgrade).
+        modern && summary.upgrade_token && body == Framing::Empty && !mentions_http2(protocol)
+    });
+
+    out.clear();
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(path.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    write_field(out, "host", host);
+    for header in &*request.headers {
+        let passes = match classify(header.name) {
+            Field::Pass => !summary.names_fields || !named_by(request.headers, header.name),
+            Field::Expect => modern && body != Framing::Empty,
+            Field::ContentLength => true,
+            Field::Drop
+            | Field::Host
+            | Field::TransferEncoding
+            | Field::Connection
+            | Field::Te
+            | Field::Upgrade => false,
+        };
+        if passes {
+            write_field(out, header.name, header.value);
+        }
+    }
+    if body == Framing::Chunked {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    if modern && summary.trailers {
+        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+    }
+    if let Some(protocol) = upgrade {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+        write_field(out, "upgrade", protocol);
+    }
+    out.extend_from_slice(forwarding);
+    if !host.is_empty() {
+        write_field(out, "x-forwarded-host", host);
+    }
+    out.extend_from_slice(b"\r\n");
+
+    Ok(Some(RequestHead {
+        used,
+        modern,
+        is_head: method == "HEAD",
+        idempotent: matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"),
+        keep_alive: !summary.close && (modern || summary.keep_alive),
+        body,
+        upgrade: upgrade.is_some(),
+        host: place_of(input, name),
+        path: place_of(input, path.as_bytes()),
+    }))
+}
+
+fn summarise<'a>(headers: &[Header<'a>], modern: bool) -> Result<Summary<'a>, BadRequest> {
+    let mut summary = Summary::default();
+    let mut transfer_codings = 0;
+    for header in headers {
+        match classify(header.name) {
+            Field::Pass | Field::Drop => {}
+            Field::Host => {
+                if summary.host.replace(header.value).is_some() {
+                    return Err(BadRequest::Malformed);
+                }
+            }
+            Field::ContentLength => {
+                let length = parse_length(header.value).ok_or(BadRequest::Malformed)?;
+                if summary.length.replace(length).is_some() {
+                    return Err(BadRequest::Malformed);
+                }
+            }
+            Field::TransferEncoding => {
+                transfer_codings += 1;
+                if !modern || transfer_codings > 1 || !header.value.eq_ignore_ascii_case(b"chunked")
+                {
+                    return Err(BadRequest::Malformed);
+                }
+                summary.chunked = true;
+            }
+            Field::Connection => {
+                for token in tokens(header.value) {
+                    if token.eq_ignore_ascii_case(b"close") {
+                        summary.close = true;
+                    } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                        summary.keep_alive = true;
+                    } else if token.eq_ignore_ascii_case(b"upgrade") {
+                        summary.upgrade_token = true;
+                    } else {
+                        summary.names_fields = true;
+                    }
+                }
+            }
+            Field::Expect => {
+                if modern && !header.value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(BadRequest::Expectation);
+                }
+            }
+            Field::Te => {
+                summary.trailers |=
+                    tokens(header.value).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+            }
+            Field::Upgrade => {
+                summary.upgrade.get_or_insert(header.value);
+            }
+        }
+    }
+    Ok(summary)
+}
+
+/// Authority (of the absolute form) and the target in origin form.
+fn split_target<'a>(
+    method: &str,
+    target: &'a str,
+) -> Result<(Option<&'a [u8]>, &'a str), BadRequest> {
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return if target.contains('#') { Err(BadRequest::Malformed) } else { Ok((None, target)) };
+    }
+    let scheme = target.find("://").ok_or(BadRequest::Malformed)?;
+    if !target[..scheme].eq_ignore_ascii_case("http")
+        && !target[..scheme].eq_ignore_ascii_case("https")
+    {
+        return Err(BadRequest::Malformed);
+    }
+    let rest = &target[scheme + 3..];
+    let end = rest.find('/').unwrap_or(rest.len());
+    // `http://host?query` has no path to pass on; nobody sends it but by mistake.
+    if end == 0 || rest[..end].contains(['?', '#']) || rest.contains('#') {
+        return Err(BadRequest::Malformed);
+    }
+    let path = if end == rest.len() { "/" } else { &rest[end..] };
+    Ok((Some(&rest.as_bytes()[..end]), path))
+}
+
+/// The host without port and final dot; none if it has a character that no host has.
+pub(crate) fn host_name(host: &[u8]) -> Option<&[u8]> {
+    let valid = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'%' | b'~')
+    };
+    if !host.iter().all(valid) {
+        return None;
+    }
+    let (name, port) = if host.first() == Some(&b'[') {
+        let end = memchr::memchr(b']', host)? + 1;
+        (&host[..end], &host[end..])
+    } else {
+        let end = memchr::memchr(b':', host).unwrap_or(host.len());
+        (&host[..end], &host[end..])
+    };
+    let port_valid = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    port_valid.then(|| name.strip_suffix(b".").unwrap_or(name))
+}
+
+/// Digits only: no sign, no list, no blanks inside.
+pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The elements of a comma-separated list.
+pub(crate) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+/// Whether `Connection` names this field, so that it ends here.
+pub(crate) fn named_by(headers: &[Header<'_>], name: &str) -> bool {
+    headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("connection"))
+        .flat_map(|header| tokens(header.value))
+        .any(|token| token.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+fn mentions_http2(protocol: &[u8]) -> bool {
+    tokens(protocol).any(|token| {
+        token.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"))
+            || token.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"http"))
+    })
+}
+
+/// Whether every LF in `head` has its CR: httparse takes either, others do not.
+pub(crate) fn lines_end_in_crlf(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).all(|place| place > 0 && head[place - 1] == b'\r')
+}
+
+pub(crate) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Where `part` lies in `whole`; empty if it does not, as with a constant.
+fn place_of(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+    match start.checked_add(part.len()) {
+        Some(end) if end <= whole.len() => start..end,
+        _ => 0..0,
+    }
+}

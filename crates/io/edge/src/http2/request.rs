@@ -1,0 +1,267 @@
+//! One HTTP/2 request: its head written as HTTP/1.1, its body sent while the answer is awaited.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use super::{
+    Active, Shared,
+    answer::{AnswerBody, Reading, response},
+};
+use crate::{
+    counters::Ticket,
+    http1::{
+        answer::{AnswerHead, field_storage, parse_answer},
+        body::{Framing, write_chunk},
+        head::{Field, classify, host_name, write_field},
+    },
+    limits::INTERIM_ANSWERS,
+    net::Sock,
+    slot::{Signal, SlotGuard},
+    stream::send_all,
+    upstream::{Attempts, Refusal, Reuse, Upstream, acquire},
+};
+
+/// Sends a request to its end.
+pub(super) type Sending = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+
+/// Why there is no answer to pass on.
+enum Failure {
+    /// The connection ended before a byte of an answer.
+    Unheard,
+    Bad,
+    Slow,
+    Cut,
+}
+
+/// Answers one request.
+pub(super) async fn handle(
+    shared: Rc<Shared>,
+    active: Active,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let worker = shared.worker.clone();
+    let (parts, body) = request.into_parts();
+    if parts.method == Method::CONNECT {
+        return own(405, "tunnels are not offered");
+    }
+    let host = match (&parts.uri.authority(), parts.headers.get(header::HOST)) {
+        (Some(authority), _) => authority.as_str().as_bytes().to_vec(),
+        (None, Some(host)) => host.as_bytes().to_vec(),
+        (None, None) => return own(400, "no host"),
+    };
+    let Some(name) = host_name(&host) else { return own(400, "malformed host") };
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let table = worker.table();
+    let pool = table
+        .listener(&shared.origin.listener)
+        .and_then(|listener| listener.route(name, path.as_bytes()));
+    let Some(mut pool) = pool.map(|index| table.pools[index].clone()) else {
+        return own(404, "no service answers to this host and path");
+    };
+    drop(table);
+    let framing = match (body.is_end_stream(), body.size_hint().exact()) {
+        (true, _) => Framing::Empty,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::Chunked,
+    };
+    let head = write_head(&parts, path, &host, framing, &shared.forwarding);
+    let to_head = parts.method == Method::HEAD;
+    let repeatable = framing == Framing::Empty && parts.method.is_idempotent();
+    let reuse = if repeatable { Reuse::Likely } else { Reuse::Certain };
+
+    let slot = SlotGuard::new(&worker);
+    poll_fn(|context| {
+        slot.register(context);
+        Poll::Ready(())
+    })
+    .await;
+    let (mut ticket, mut attempts, mut body) = (None, Attempts::default(), Some(body));
+    loop {
+        let acquired = acquire(&worker, &slot, &mut pool, &mut ticket, &mut attempts, reuse).await;
+        let upstream = match acquired {
+            Ok(upstream) => upstream,
+            Err(Refusal::NoBackend) => return own(503, "no healthy server"),
+            Err(Refusal::Unreachable) => return own(502, "no server could be reached"),
+        };
+        let Upstream { sock, input, backend, reused } = upstream;
+        let sock = Rc::new(sock);
+        let sent_body = if repeatable { None } else { body.take() };
+        let sending = send(sock.clone(), head.clone(), framing, sent_body);
+        let mut reading = Reading { sock, input, backend, sending: Some(Box::pin(sending)) };
+        slot.set_deadline_ms(worker.deadline_ms(worker.limits.answer_timeout));
+        match read_head(&mut reading, &slot, worker.limits.head_bytes, to_head).await {
+            Ok((head, response)) => {
+                let Some(ticket) = ticket.take() else { return own(500, "internal error") };
+                if head.status >= 500 {
+                    ticket.server_error();
+                }
+                let body = AnswerBody::new(head, reading, ticket, slot, worker, active);
+                return response.map(|()| body);
+            }
+            Err(Failure::Unheard) if reused && repeatable && attempts.may_retry() => {
+                attempts.stale();
+            }
+            Err(failure) => return failed(ticket.as_mut(), failure),
+        }
+    }
+}
+
+fn failed(ticket: Option<&mut Ticket>, failure: Failure) -> Response<AnswerBody> {
+    if let Some(ticket) = ticket {
+        ticket.fail();
+    }
+    match failure {
+        Failure::Unheard | Failure::Bad => {
+            own(502, "the server closed the connection or answered badly")
+        }
+        Failure::Slow => own(504, "the server took too long"),
+        Failure::Cut => own(503, "cut off"),
+    }
+}
+
+/// An answer of the edge's own.
+fn own(status: u16, text: &'static str) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::own(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
+    response
+}
+
+fn write_head(
+    parts: &http::request::Parts,
+    path: &str,
+    host: &[u8],
+    framing: Framing,
+    forwarding: &[u8],
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(path.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    write_field(&mut out, "host", host);
+    for (name, value) in &parts.headers {
+        if classify(name.as_str()) == Field::Pass && name != header::COOKIE {
+            write_field(&mut out, name.as_str(), value.as_bytes());
+        }
+    }
+    write_cookies(&mut out, &parts.headers);
+    match framing {
+        Framing::Length(length) => {
+            write_field(&mut out, "content-length", length.to_string().as_bytes());
+        }
+        Framing::Chunked => write_field(&mut out, "transfer-encoding", b"chunked"),
+        Framing::Empty | Framing::UntilClose => {}
+    }
+    out.extend_from_slice(forwarding);
+    write_field(&mut out, "x-forwarded-host", host);
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// HTTP/2 splits cookies into fields of their own; HTTP/1.1 has one (RFC 9113, 8.2.3).
+fn write_cookies(out: &mut Vec<u8>, headers: &HeaderMap) {
+    let cookies: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(|value| value.as_bytes()).collect();
+    if !cookies.is_empty() {
+        write_field(out, "cookie", &cookies.join(&b"; "[..]));
+    }
+}
+
+async fn send(
+    sock: Rc<Sock>,
+    head: Vec<u8>,
+    framing: Framing,
+    body: Option<Incoming>,
+) -> io::Result<()> {
+    send_all(&*sock, &head, &[]).await?;
+    let Some(mut body) = body else { return Ok(()) };
+    let mut chunk = Vec::new();
+    let mut trailers = HeaderMap::new();
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(io::Error::other)?.into_data() {
+            Ok(data) if framing == Framing::Chunked => {
+                chunk.clear();
+                write_chunk(&mut chunk, &data);
+                send_all(&*sock, &chunk, &[]).await?;
+            }
+            Ok(data) => send_all(&*sock, &data, &[]).await?,
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+        }
+    }
+    if framing == Framing::Chunked {
+        chunk.clear();
+        chunk.extend_from_slice(b"0\r\n");
+        for (name, value) in &trailers {
+            if crate::http1::body::may_trail(name.as_str()) {
+                write_field(&mut chunk, name.as_str(), value.as_bytes());
+            }
+        }
+        chunk.extend_from_slice(b"\r\n");
+        send_all(&*sock, &chunk, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Sends and waits for a head that is no interim one: HTTP/2 clients do without those.
+async fn read_head(
+    reading: &mut Reading,
+    slot: &SlotGuard,
+    head_bytes: usize,
+    to_head: bool,
+) -> Result<(AnswerHead, Response<()>), Failure> {
+    let mut heard = false;
+    for _ in 0..=INTERIM_ANSWERS {
+        let (head, response) = loop {
+            if !reading.input.is_empty() {
+                let mut storage = field_storage();
+                let parsed = parse_answer(reading.input.filled(), to_head, &mut storage);
+                if let Some((head, _, fields)) = parsed.map_err(|_| Failure::Bad)? {
+                    let response = response(&head, fields).ok_or(Failure::Bad)?;
+                    break (head, response);
+                }
+                if reading.input.is_full() && !reading.input.grow(head_bytes) {
+                    return Err(Failure::Bad);
+                }
+            }
+            let received = poll_fn(|context| {
+                slot.register(context);
+                match slot.signal() {
+                    Some(Signal::Cut) => return Poll::Ready(Err(Failure::Cut)),
+                    Some(Signal::Expired) => return Poll::Ready(Err(Failure::Slow)),
+                    None => {}
+                }
+                reading.poll_send(context);
+                reading.input.poll_fill(context, &*reading.sock).map(|count| match count {
+                    Ok(count) if count > 0 => Ok(()),
+                    Ok(_) | Err(_) if heard => Err(Failure::Bad),
+                    Ok(_) | Err(_) => Err(Failure::Unheard),
+                })
+            });
+            received.await?;
+            heard = true;
+        };
+        reading.input.consume(head.used);
+        if head.status == 101 {
+            return Err(Failure::Bad);
+        }
+        if !head.is_interim() {
+            return Ok((head, response));
+        }
+    }
+    Err(Failure::Bad)
+}

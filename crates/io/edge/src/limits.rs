@@ -1,0 +1,68 @@
+//! The edge's limits and time-outs, each with the reason for its default.
+
+use std::time::Duration;
+
+/// Most header fields in one head: a fixed array on the stack; browsers send about 20, nginx and Apache stop near 100.
+pub(crate) const HEADER_COUNT: usize = 128;
+/// Longest request target in bytes; beyond it the answer is 414. Twice what common servers take.
+pub(crate) const TARGET_BYTES: usize = 16 << 10;
+/// Longest chunk-size line in bytes, extensions included: a size is at most 16 digits, extensions are hardly used.
+pub(crate) const CHUNK_LINE_BYTES: usize = 256;
+/// Longest trailer section in bytes.
+pub(crate) const TRAILER_BYTES: usize = 16 << 10;
+/// Interim (1xx) answers that one request may get, so that a broken backend can't keep it busy for ever.
+pub(crate) const INTERIM_ANSWERS: usize = 32;
+/// Backends tried for one request before it counts as failed: a set with more refusing backends is down anyway.
+pub(crate) const ATTEMPTS: usize = 4;
+/// Buffer for one direction of one connection: a head and a small body in one read, cheap enough for 10,000 of them.
+pub(crate) const BUFFER_BYTES: usize = 16 << 10;
+
+/// What the edge allows a client or a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections over all listeners; one beyond gets 503 (HTTP) or is closed. Lowered to what the limit of
+    /// open files allows.
+    pub max_connections: usize,
+    /// Bytes of a request or answer head; beyond it 431 or 502.
+    pub head_bytes: usize,
+    /// From the first byte of a head to its last: stops clients that send a byte at a time.
+    pub head_timeout: Duration,
+    /// How long a kept-alive client connection may be silent between requests.
+    pub idle_timeout: Duration,
+    /// How long connecting to a backend may take: they are on this host's own network.
+    pub connect_timeout: Duration,
+    /// How long a backend may take from a complete request to the head of its answer.
+    pub answer_timeout: Duration,
+    /// How long a body may make no progress in either direction.
+    pub stream_timeout: Duration,
+    /// How long a tunnel (TCP or upgraded) may be silent in both directions.
+    pub tunnel_timeout: Duration,
+    /// How long a kept-alive backend connection may lie idle and still be used: below the 5 s after which common
+    /// servers close theirs.
+    pub backend_idle: Duration,
+    /// How long a request waits for a backend to become healthy before it gets 503.
+    pub hold: Duration,
+    /// Requests that wait so at the same time, per thread: each holds a connection and a head.
+    pub hold_queue: usize,
+    /// How long draining may take before what is left is cut off.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 16_384,
+            head_bytes: 64 << 10,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            connect_timeout: Duration::from_secs(2),
+            answer_timeout: Duration::from_secs(60),
+            stream_timeout: Duration::from_secs(300),
+            tunnel_timeout: Duration::from_secs(3600),
+            backend_idle: Duration::from_secs(4),
+            hold: Duration::from_secs(1),
+            hold_queue: 1024,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}

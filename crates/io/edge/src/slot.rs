@@ -1,0 +1,142 @@
+//! What a thread knows of each of its connections: when its time is up, which set it uses, how to interrupt it.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Waker},
+};
+
+use crate::{
+    counters::{LaneCounters, Ticket},
+    worker::Worker,
+};
+
+/// Why a connection is interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Its deadline has passed.
+    Expired,
+    /// The set that it uses is cut off, or the time for draining is up.
+    Cut,
+}
+
+/// A connection, or one request of an HTTP/2 connection.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    index: Cell<usize>,
+    /// In the worker's milliseconds.
+    deadline_ms: Cell<u64>,
+    signal: Cell<Option<Signal>>,
+    counters: RefCell<Option<Rc<LaneCounters>>>,
+    /// Since when it lies idle between requests, in the worker's milliseconds.
+    idle_since_ms: Cell<Option<u64>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Slot {
+    /// Lets the slot wake the task; called when the task is first polled.
+    pub(crate) fn register(&self, context: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+    }
+
+    pub(crate) fn signal(&self) -> Option<Signal> {
+        self.signal.get()
+    }
+
+    /// A deadline passed that the connection has answered to.
+    pub(crate) fn clear_signal(&self) {
+        self.signal.set(None);
+    }
+
+    pub(crate) fn set_deadline_ms(&self, deadline_ms: u64) {
+        self.deadline_ms.set(deadline_ms);
+    }
+
+    pub(crate) fn set_idle_since_ms(&self, since_ms: Option<u64>) {
+        self.idle_since_ms.set(since_ms);
+    }
+
+    /// Begins a request on the set of `counters`.
+    pub(crate) fn begin(&self, counters: Rc<LaneCounters>) -> Ticket {
+        *self.counters.borrow_mut() = Some(counters.clone());
+        Ticket::begin(counters)
+    }
+
+    /// The request is over.
+    pub(crate) fn end(&self) {
+        *self.counters.borrow_mut() = None;
+    }
+
+    /// Whether a request on a set that `matches` is under way.
+    pub(crate) fn uses(&self, matches: impl Fn(&LaneCounters) -> bool) -> bool {
+        self.counters.borrow().as_ref().is_some_and(|counters| matches(counters))
+    }
+
+    pub(crate) fn interrupt(&self, signal: Signal) {
+        if self.signal.get().is_none() {
+            self.signal.set(Some(signal));
+        }
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Interrupts the connection if its time is up, or if it is idle since before `idle_before_ms`.
+    pub(crate) fn tick(&self, now_ms: u64, idle_before_ms: Option<u64>) {
+        let idle = self.idle_since_ms.get();
+        let left_idle =
+            matches!((idle, idle_before_ms), (Some(since), Some(before)) if since < before);
+        if self.signal.get().is_none() && (now_ms >= self.deadline_ms.get() || left_idle) {
+            self.interrupt(Signal::Expired);
+        }
+    }
+}
+
+/// A registered slot; leaving drops it from the worker's list.
+#[derive(Debug)]
+pub(crate) struct SlotGuard {
+    slot: Rc<Slot>,
+    worker: Rc<Worker>,
+}
+
+impl SlotGuard {
+    pub(crate) fn new(worker: &Rc<Worker>) -> Self {
+        let slot = Rc::new(Slot {
+            index: Cell::new(0),
+            deadline_ms: Cell::new(u64::MAX),
+            signal: Cell::new(None),
+            counters: RefCell::new(None),
+            idle_since_ms: Cell::new(None),
+            waker: RefCell::new(None),
+        });
+        let mut slots = worker.slots.borrow_mut();
+        slot.index.set(slots.len());
+        slots.push(slot.clone());
+        Self { slot, worker: worker.clone() }
+    }
+}
+
+impl std::ops::Deref for SlotGuard {
+    type Target = Slot;
+
+    fn deref(&self) -> &Slot {
+        &self.slot
+    }
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        let mut slots = self.worker.slots.borrow_mut();
+        let index = self.slot.index.get();
+        slots.swap_remove(index);
+        if let Some(moved) = slots.get(index) {
+            moved.index.set(index);
+        }
+        if slots.is_empty() {
+            self.worker.emptied.notify_one();
+        }
+    }
+}
