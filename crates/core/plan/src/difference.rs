@@ -99,7 +99,7 @@ fn named(items: &[Value]) -> BTreeMap<String, &Value> {
             Value::Object(fields) => fields
                 .get("name")
                 .or_else(|| fields.get("listen"))
-                .map_or_else(|| item.to_string(), |name| plain(name)),
+                .map_or_else(|| item.to_string(), plain),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => item.to_string(),
         };
         // Several routes on one port of the host are told apart by host and path.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::limits;
 
-/// What kind of mistake an error is; each has a section in `docs/errors/`.
+/// What kind of mistake an error is; each has a section in `docs/errors/hornero-hcl.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorCode {
@@ -52,6 +52,29 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code.
+    pub const ALL: [Self; 19] = [
+        Self::Syntax,
+        Self::TooLarge,
+        Self::UnknownKey,
+        Self::UnknownBlock,
+        Self::MissingKey,
+        Self::MissingName,
+        Self::InvalidName,
+        Self::DuplicateName,
+        Self::Conflict,
+        Self::WrongType,
+        Self::InvalidValue,
+        Self::OutOfRange,
+        Self::UnknownReference,
+        Self::Cycle,
+        Self::PortClash,
+        Self::SourceMissing,
+        Self::PathEscapes,
+        Self::Variable,
+        Self::Expression,
+    ];
+
     /// The code as scripts and the documentation write it.
     pub const fn as_str(self) -> &'static str {
         match self {

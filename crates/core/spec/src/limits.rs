@@ -14,7 +14,7 @@ pub const EVALUATION_STEPS: u64 = 1_000_000;
 pub const EVALUATION_BYTES: u64 = 16 << 20;
 /// Blocks of one kind: keeps every later stage's tables small.
 pub const BLOCKS: usize = 1_000;
-/// Instances of one service: what the address range of one home holds with room for a second set.
+/// Instances of one service: more than one machine carries, and few enough for a second set beside the first.
 pub const INSTANCES: u32 = 1_000;
 /// Ports of one service: each is a listener on the bridge.
 pub const PORTS: usize = 64;

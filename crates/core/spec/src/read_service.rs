@@ -66,8 +66,8 @@ pub(crate) fn read(cx: &mut Evaluator, block: &Block, name: ServiceName) -> Opti
             "instances",
             1,
             limits::INSTANCES,
-            "a service runs at least one instance, and a home has addresses for a thousand; to stop a service, \
-             take it down",
+            "a service runs at least one instance, and one machine carries no more than a thousand; to stop a \
+             service, take it down",
         )
         .unwrap_or(defaults::INSTANCES);
     let (mounts, mount_spans) = mounts.into_iter().unzip();

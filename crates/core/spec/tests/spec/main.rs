@@ -3,6 +3,7 @@
 mod any_input;
 mod bytes;
 mod check;
+mod documents;
 mod network;
 mod paths;
 mod reads;

@@ -26,7 +26,7 @@ fn instance_counts() {
             7 |   instances = 0
               |               ^
               |
-              = hint: a service runs at least one instance, and a home has addresses for a thousand; to stop a service, take it down
+              = hint: a service runs at least one instance, and one machine carries no more than a thousand; to stop a service, take it down
 
             error[out-of-range]: `instances` of service `b` must be from 1 to 1000, not 40000
               --> hornero.hcl:11:15
@@ -34,7 +34,7 @@ fn instance_counts() {
             11 |   instances = 40000
                |               ^^^^^
                |
-               = hint: a service runs at least one instance, and a home has addresses for a thousand; to stop a service, take it down
+               = hint: a service runs at least one instance, and one machine carries no more than a thousand; to stop a service, take it down
 
             there are 2 errors in `hornero.hcl`
         "#]],
