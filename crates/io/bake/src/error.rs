@@ -122,6 +122,14 @@ pub enum BakeError {
         /// Why.
         reason: String,
     },
+    /// Packages have scripts, but there is nothing to run them.
+    #[error(
+        "the packages of image `{image}` have maintainer scripts, but `dpkg` is not among them"
+    )]
+    NoDpkg {
+        /// The image.
+        image: ImageName,
+    },
     /// Two packages have a file at the same path.
     #[error("packages `{first}` and `{second}` both have `{path}`")]
     SamePath {
@@ -195,7 +203,7 @@ pub enum BakeError {
     },
     /// The store refused or failed.
     #[error("the store failed")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Store(#[source] Box<hornero_store::StoreError>),
     /// The build network failed.
     #[error("the network for {step} of image `{image}` could not be made")]
     Network {
@@ -215,6 +223,19 @@ impl BakeError {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path },
             _ => Self::File { path, source },
+        }
+    }
+
+    /// A failure of the store, told apart when the disk is full.
+    pub(crate) fn store(error: hornero_store::StoreError) -> Self {
+        match error {
+            hornero_store::StoreError::Io { path, source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Self::DiskFull { path }
+                }
+                _ => Self::File { path, source },
+            },
+            other => Self::Store(Box::new(other)),
         }
     }
 
@@ -246,6 +267,7 @@ impl BakeError {
             Self::Package { source: FetchError::Missing(_), .. } => {
                 Some("the archive has dropped this version: run `hornero lock --update`".to_owned())
             }
+            Self::Store(error) => error.hint().map(str::to_owned),
             Self::DiskFull { .. } => {
                 Some("free some space and run it again: it goes on".to_owned())
             }

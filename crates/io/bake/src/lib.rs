@@ -1,12 +1,30 @@
 //! Bakes images: Debian bases from the signed archive and layers on top of them.
+//!
+//! [`bake`] is the way in: it keeps `hornero.lock` true, fetches and verifies packages, unpacks each once into the
+//! store, configures them in the sandbox, copies files and runs steps, and takes from the cache whatever has the same
+//! inputs as before. [`lock`] only makes the lock; [`forecast`] says what a bake would do.
 
+mod accounts;
 pub mod archive;
+mod bake;
+mod context;
 pub mod deb;
 mod error;
+mod image;
+mod install;
 mod limits;
 pub mod lock;
-pub mod locking;
+mod locking;
 pub mod progress;
+mod record;
+mod root;
+pub mod sources;
+mod supply;
 mod workdir;
 
+pub use bake::{BakeOptions, BakedImage, BakedStep, Forecast, bake, forecast};
+pub use context::BakeContext;
 pub use error::BakeError;
+pub use lock::{LOCK_NAME, Lock};
+pub use locking::{LockMode, architecture, lock};
+pub use record::{BakeRecord, StepKind, StepRecord};

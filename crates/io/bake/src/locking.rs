@@ -1,7 +1,7 @@
 //! Keeps `hornero.lock` true to `hornero.hcl`: resolves what changed and leaves the rest as it is.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
     path::Path,
 };
 
@@ -9,7 +9,7 @@ use hornero_model::ImageName;
 use hornero_spec::{Base, ImageDefinition, Spec};
 
 use crate::{
-    BakeError,
+    BakeContext, BakeError,
     archive::{
         access::Access,
         control,
@@ -52,6 +52,24 @@ pub fn architecture() -> Result<&'static str, BakeError> {
         "loongarch64" => Ok("loong64"),
         other => Err(BakeError::Architecture(other)),
     }
+}
+
+/// Makes or refreshes the lock of a directory for every image, and fetches nothing but indexes.
+pub fn lock(
+    context: &BakeContext<'_>,
+    spec: &Spec,
+    dir: &Path,
+    mode: LockMode,
+) -> Result<Lock, BakeError> {
+    let access = context.access()?;
+    let names: Vec<ImageName> = spec.images.keys().cloned().collect();
+    let images = with_ancestors(spec, &names)?;
+    let old = Lock::read(dir)?;
+    let lock = bring_up_to_date(spec, &images, dir, old.as_ref(), mode, &access, context.progress)?;
+    if mode != LockMode::Frozen {
+        lock.write(dir)?;
+    }
+    Ok(lock)
 }
 
 /// The images of `names` and everything they are made from, ancestors first.
@@ -110,60 +128,103 @@ pub(crate) fn bring_up_to_date(
 ) -> Result<Lock, BakeError> {
     let architecture = architecture()?;
     let mut lock = old.cloned().unwrap_or_default();
-    lock.images.retain(|name, _| spec.images.contains_key(name));
+    lock.images.retain(|name, image| {
+        let kept = spec.images.get(name);
+        kept.is_some_and(|kept| image.from.is_none() || !kept.packages.is_empty())
+    });
+    let mut stale: BTreeMap<&ImageName, String> = BTreeMap::new();
+    for image in images.iter().filter(|image| has_entry(image)) {
+        let reason = misfit(lock.images.get(&image.name), spec, image, dir, architecture);
+        let reason = reason
+            .or_else(|| (mode == LockMode::Update).then(|| "it is resolved afresh".to_owned()));
+        let on_stale = || ancestors(spec, image).iter().any(|name| stale.contains_key(name));
+        if let Some(reason) = reason {
+            stale.insert(&image.name, reason);
+        } else if on_stale() {
+            stale
+                .insert(&image.name, "the image it is made from has other packages now".to_owned());
+        }
+    }
+    if mode == LockMode::Frozen {
+        if let Some((image, reason)) = stale.pop_first() {
+            return Err(BakeError::LockOutdated { image: image.clone(), reason });
+        }
+    }
     let mut loaded: BTreeMap<String, Vec<Suite>> = BTreeMap::new();
-    let mut changed: BTreeSet<&ImageName> = BTreeSet::new();
-    for image in images {
-        let parent = match &image.base {
-            Base::Image(parent) => Some(parent),
-            Base::Debian { .. } => None,
-        };
-        if parent.is_some() && image.packages.is_empty() {
-            lock.images.remove(&image.name);
-            continue;
+    for name in stale.keys() {
+        let request = archive_request(spec, &spec.images[name], dir);
+        if let Entry::Vacant(slot) = loaded.entry(request_key(&request)) {
+            slot.insert(access.load(&request, architecture)?);
         }
+    }
+    let mut listed: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
+    for (key, suites) in &loaded {
+        listed.insert(key, list(suites, architecture)?);
+    }
+    for image in images.iter().filter(|image| stale.contains_key(&image.name)) {
         let request = archive_request(spec, image, dir);
+        let key = request_key(&request);
         let known = lock.images.get(&image.name);
-        let parent_changed = ancestors(spec, image).iter().any(|name| changed.contains(name));
-        let reason = misfit(known, image, parent, &request, architecture).or_else(|| {
-            parent_changed.then(|| "the image it is made from has other packages now".to_owned())
-        });
-        let Some(reason) = reason
-            .or_else(|| (mode == LockMode::Update).then(|| "it is resolved afresh".to_owned()))
-        else {
-            continue;
-        };
-        if mode == LockMode::Frozen {
-            return Err(BakeError::LockOutdated { image: image.name.clone(), reason });
-        }
-        let key = format!("{request:?}");
-        if !loaded.contains_key(&key) {
-            loaded.insert(key.clone(), access.load(&request, architecture)?);
-        }
-        let keep = if mode == LockMode::Update { None } else { known };
         let inherited: Vec<&LockedPackage> = ancestors(spec, image)
             .into_iter()
             .filter_map(|name| lock.images.get(name))
             .flat_map(|locked| &locked.packages)
             .collect();
-        let resolving =
-            Resolving { image, suites: &loaded[&key], keep, inherited, architecture, access };
+        let resolving = Resolving {
+            image,
+            suites: &loaded[&key],
+            listed: &listed[key.as_str()],
+            keep: if mode == LockMode::Update { None } else { known },
+            inherited,
+            architecture,
+            access,
+        };
         let locked = LockedImage {
             suite: request.suite.clone(),
             architecture: architecture.to_owned(),
-            from: parent.cloned(),
+            from: parent(image).cloned(),
             requested: sorted(&image.packages),
             archives: loaded[&key].iter().map(|suite| suite.state.clone()).collect(),
             packages: resolving.run()?,
         };
         progress
             .event(Event::Resolved { image: image.name.clone(), packages: locked.packages.len() });
-        if known.is_none_or(|known| known.packages != locked.packages) {
-            changed.insert(&image.name);
-        }
         lock.images.insert(image.name.clone(), locked);
     }
     Ok(lock)
+}
+
+/// Whether an image has packages of its own to be locked.
+fn has_entry(image: &ImageDefinition) -> bool {
+    parent(image).is_none() || !image.packages.is_empty()
+}
+
+fn parent(image: &ImageDefinition) -> Option<&ImageName> {
+    match &image.base {
+        Base::Image(parent) => Some(parent),
+        Base::Debian { .. } => None,
+    }
+}
+
+fn request_key(request: &ArchiveRequest) -> String {
+    format!("{request:?}")
+}
+
+/// Every stanza of every suite.
+fn list<'s>(suites: &'s [Suite], architecture: &str) -> Result<Vec<Candidate<'s>>, BakeError> {
+    let mut listed = Vec::new();
+    for (number, suite) in suites.iter().enumerate() {
+        for index in &suite.indexes {
+            let stanzas = packages::parse_index(index, architecture).map_err(|error| {
+                let archive = format!("{} {}", suite.state.uri, suite.state.suite);
+                BakeError::Index { archive, reason: error.to_string() }
+            })?;
+            listed.extend(
+                stanzas.into_iter().map(|stanza| Candidate { stanza, suite: Some(number) }),
+            );
+        }
+    }
+    Ok(listed)
 }
 
 fn ancestors<'s>(spec: &'s Spec, image: &'s ImageDefinition) -> Vec<&'s ImageName> {
@@ -183,14 +244,28 @@ fn sorted(packages: &[String]) -> Vec<String> {
     packages
 }
 
+/// Why an image's lock entry would have to change; None where it fits or none is needed.
+pub(crate) fn misfit_of(
+    known: Option<&LockedImage>,
+    spec: &Spec,
+    image: &ImageDefinition,
+    dir: &Path,
+) -> Result<Option<String>, BakeError> {
+    if !has_entry(image) {
+        return Ok(None);
+    }
+    Ok(misfit(known, spec, image, dir, architecture()?))
+}
+
 /// Why a lock entry does not fit its image; None when it does.
 fn misfit(
     known: Option<&LockedImage>,
+    spec: &Spec,
     image: &ImageDefinition,
-    parent: Option<&ImageName>,
-    request: &ArchiveRequest,
+    dir: &Path,
     architecture: &str,
 ) -> Option<String> {
+    let request = archive_request(spec, image, dir);
     let Some(known) = known else { return Some("it has no entry there".to_owned()) };
     if known.architecture != architecture {
         return Some(format!(
@@ -201,7 +276,7 @@ fn misfit(
     if known.suite != request.suite {
         return Some(format!("its suite was `{}`, is now `{}`", known.suite, request.suite));
     }
-    if known.from.as_ref() != parent {
+    if known.from.as_ref() != parent(image) {
         return Some("it is made from another image now".to_owned());
     }
     let wanted = sorted(&image.packages);
@@ -218,6 +293,7 @@ fn misfit(
 struct Resolving<'r> {
     image: &'r ImageDefinition,
     suites: &'r [Suite],
+    listed: &'r [Candidate<'r>],
     keep: Option<&'r LockedImage>,
     inherited: Vec<&'r LockedPackage>,
     architecture: &'r str,
@@ -226,20 +302,6 @@ struct Resolving<'r> {
 
 impl Resolving<'_> {
     fn run(&self) -> Result<Vec<LockedPackage>, BakeError> {
-        let mut listed = Vec::new();
-        for (number, suite) in self.suites.iter().enumerate() {
-            for index in &suite.indexes {
-                let stanzas = packages::parse_index(index, self.architecture).map_err(|error| {
-                    BakeError::Index {
-                        archive: format!("{} {}", suite.state.uri, suite.state.suite),
-                        reason: error.to_string(),
-                    }
-                })?;
-                listed.extend(
-                    stanzas.into_iter().map(|stanza| Candidate { stanza, suite: Some(number) }),
-                );
-            }
-        }
         let kept: &[LockedPackage] = self.keep.map_or(&[], |keep| &keep.packages);
         let mut pinned: HashMap<String, String> = kept
             .iter()
@@ -253,7 +315,7 @@ impl Resolving<'_> {
         }
         // Versions that the archive has dropped can still be kept when their files are in the cache.
         let listed_versions: BTreeSet<(&str, &str)> =
-            listed.iter().map(|one| (one.stanza.name, one.stanza.version)).collect();
+            self.listed.iter().map(|one| (one.stanza.name, one.stanza.version)).collect();
         let dropped: Vec<&LockedPackage> = kept
             .iter()
             .chain(self.inherited.iter().copied())
@@ -269,6 +331,7 @@ impl Resolving<'_> {
             })
             .collect();
         let mut fixed = Vec::new();
+        let mut extra = Vec::new();
         for (package, text) in dropped.iter().zip(&controls) {
             let Ok(paragraph) = control::parse_paragraph(text) else { continue };
             let stanza = packages::from_control(&paragraph);
@@ -281,9 +344,10 @@ impl Resolving<'_> {
                     sha256: &package.sha256,
                     ..stanza
                 };
-                listed.push(Candidate { stanza, suite: None });
+                extra.push(Candidate { stanza, suite: None });
             }
         }
+        let listed = self.listed.iter().copied().chain(extra);
         let universe = Universe::new(listed, &pinned, &fixed);
         let installed: BTreeSet<String> =
             self.inherited.iter().map(|package| package.name.clone()).collect();

@@ -28,12 +28,36 @@ pub struct Stanza<'a> {
     pub breaks: &'a str,
     /// Whether `Essential: yes`.
     pub essential: bool,
+    /// `Priority` as a rank, 0 for `required`; what is not named there comes last.
+    pub rank: Rank,
     /// `Filename`, the path below the archive's base address.
     pub path: &'a str,
     /// `Size`
     pub size: u64,
     /// `SHA256` in hex.
     pub sha256: &'a str,
+}
+
+/// How essential an archive holds a package to be; lower comes first among providers, as with apt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank(u8);
+
+impl Rank {
+    fn of(priority: &str) -> Self {
+        Self(match priority {
+            "required" => 0,
+            "important" => 1,
+            "standard" => 2,
+            "optional" => 3,
+            _ => 4,
+        })
+    }
+}
+
+impl Default for Rank {
+    fn default() -> Self {
+        Self::of("")
+    }
 }
 
 impl Stanza<'_> {
@@ -123,6 +147,7 @@ fn set_field<'a>(stanza: &mut Stanza<'a>, name: &str, value: &'a str) {
         "Conflicts" => stanza.conflicts = value,
         "Breaks" => stanza.breaks = value,
         "Essential" => stanza.essential = value == "yes",
+        "Priority" => stanza.rank = Rank::of(value),
         "Filename" => stanza.path = value,
         "Size" => stanza.size = value.parse().unwrap_or(0),
         "SHA256" => stanza.sha256 = value,

@@ -62,6 +62,9 @@ impl<'a> Universe<'a> {
                 providers.entry(provided.name).or_default().push((id, version));
             }
         }
+        for list in providers.values_mut() {
+            list.sort_by_key(|(id, _)| (packages[id.0 as usize].stanza.rank, *id));
+        }
         Self { packages, by_name, providers }
     }
 
@@ -75,12 +78,12 @@ impl<'a> Universe<'a> {
         self.by_name.get(name).copied()
     }
 
-    /// Who provides a name, in name order.
+    /// Who provides a name, by priority and then by name.
     pub fn providers(&self, name: &str) -> &[(PackageId, Option<&'a str>)] {
         self.providers.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Who satisfies a relation: the package itself first, then its providers in name order.
+    /// Who satisfies a relation: the package itself first, then its providers by priority and name.
     pub fn satisfying(&self, relation: &Relation<'_>, architecture: &str) -> Vec<PackageId> {
         if !relation.is_native(architecture) {
             return Vec::new();

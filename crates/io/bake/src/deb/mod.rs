@@ -1,10 +1,13 @@
 //! Debian package files: an `ar` archive of `debian-binary`, `control.tar.*` and `data.tar.*` (deb(5)).
 
 mod ar;
+pub mod merged_usr;
+pub mod unpack;
 
 use std::io::{self, Read};
 
 pub use ar::{DebError, Members, read_members};
+pub use unpack::PackageFacts;
 
 use crate::limits;
 

@@ -1,0 +1,37 @@
+//! What every bake needs to know of its surroundings.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    BakeError,
+    archive::{access::Access, fetch::Patience},
+    progress::Progress,
+};
+
+/// The surroundings of a bake.
+pub struct BakeContext<'a> {
+    /// The home directory; a bake uses `cache` and `tmp` below it.
+    pub home: PathBuf,
+    /// Is told what happens.
+    pub progress: &'a dyn Progress,
+    /// Where the host's apt configuration is.
+    pub apt_dir: PathBuf,
+    /// How long mirrors are waited for.
+    pub patience: Patience,
+}
+
+impl<'a> BakeContext<'a> {
+    /// A context with the host's own apt configuration.
+    pub fn new(home: &Path, progress: &'a dyn Progress) -> Self {
+        Self {
+            home: home.to_owned(),
+            progress,
+            apt_dir: PathBuf::from("/etc/apt"),
+            patience: Patience::default(),
+        }
+    }
+
+    pub(crate) fn access(&self) -> Result<Access<'a>, BakeError> {
+        Access::open(&self.home.join("cache"), &self.apt_dir, self.patience, self.progress)
+    }
+}

@@ -1,0 +1,199 @@
+//! What is remembered of a bake: the record beside an image, and the inputs of the last bake for explaining the next.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use hornero_model::{Digest, ImageName};
+use hornero_store::{FORMAT_EPOCH, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::{BakeError, limits, lock::LockedImage};
+
+/// The version of the record's format.
+const VERSION: u32 = 1;
+/// Fingerprints of every copied file, at 100 bytes each.
+const RECORD_BYTES: u64 = 256 << 20;
+
+/// How an image came to be; stored beside it and no part of its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BakeRecord {
+    /// The version of this format.
+    pub version: u32,
+    /// The program that baked it.
+    pub program: String,
+    /// The format epoch of the store.
+    pub format_epoch: u32,
+    /// The image's name in `hornero.hcl`.
+    pub name: ImageName,
+    /// The image.
+    pub image: Digest,
+    /// The image it was made from; None for a Debian base.
+    pub parent: Option<Digest>,
+    /// The newest time of its files, in seconds since the Unix epoch.
+    pub epoch: u64,
+    /// Its own packages and the state of the archives they came from.
+    pub locked: Option<LockedImage>,
+    /// Its steps in order.
+    pub steps: Vec<StepRecord>,
+}
+
+/// One step of a bake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// What it was, for people.
+    pub title: String,
+    /// `packages`, `copy` or `run`.
+    pub kind: StepKind,
+    /// The identity of everything that went into it, what lies below included.
+    pub key: Digest,
+    /// The identity of what lies below.
+    pub below: Digest,
+    /// Its own inputs, by name.
+    pub inputs: BTreeMap<String, String>,
+    /// The layers it gave, from the bottom up.
+    pub layers: Vec<Digest>,
+}
+
+/// The kinds of steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// Packages are installed.
+    Packages,
+    /// Files are copied.
+    Copy,
+    /// A command is run.
+    Run,
+}
+
+impl BakeRecord {
+    /// A record without its steps' outcome.
+    pub(crate) fn new(
+        name: &ImageName,
+        image: Digest,
+        parent: Option<Digest>,
+        epoch: u64,
+        locked: Option<&LockedImage>,
+        steps: Vec<StepRecord>,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            program: concat!("hornero ", env!("CARGO_PKG_VERSION")).to_owned(),
+            format_epoch: FORMAT_EPOCH,
+            name: name.clone(),
+            image,
+            parent,
+            epoch,
+            locked: locked.cloned(),
+            steps,
+        }
+    }
+
+    /// The record of an image; None for one that was not baked here.
+    pub fn of(store: &Store, image: &Digest) -> Result<Option<Self>, BakeError> {
+        let bytes = store.cache_get(&record_key(image)).map_err(BakeError::store)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    pub(crate) fn save(&self, store: &Store) -> Result<(), BakeError> {
+        let bytes = serde_json::to_vec(self).expect("plain data is always JSON");
+        store.cache_put(&record_key(&self.image), &bytes).map_err(BakeError::store)
+    }
+}
+
+fn record_key(image: &Digest) -> Digest {
+    Digest::of(format!("hornero bake record {VERSION}\n{image}").as_bytes())
+}
+
+/// The inputs of the last bake of one image of one directory.
+pub(crate) struct LastBake {
+    path: PathBuf,
+    state: Option<Option<Vec<StepRecord>>>,
+}
+
+impl LastBake {
+    /// Where it is kept; nothing is read yet.
+    pub(crate) fn of(cache_dir: &Path, dir: &Path, image: &ImageName) -> Self {
+        let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        let text = [dir.as_os_str().as_encoded_bytes(), b"\0", image.as_str().as_bytes()].concat();
+        Self { path: cache_dir.join("bakes").join(Digest::of(&text).hex()), state: None }
+    }
+
+    /// Why a step has to run, by comparing it with what it was.
+    pub(crate) fn why(&mut self, index: usize, step: &StepRecord) -> String {
+        let path = self.path.clone();
+        let steps = self.state.get_or_insert_with(|| {
+            let bytes = limits::read_file(&path, RECORD_BYTES).ok()?;
+            let (_, json) = bytes.split_at_checked(65)?;
+            serde_json::from_slice(json).ok()
+        });
+        let Some(steps) = steps else { return "it was never baked from this directory".to_owned() };
+        let same_place = steps.get(index).filter(|old| old.kind == step.kind);
+        let old = same_place.or_else(|| steps.iter().find(|old| old.title == step.title));
+        let Some(old) = old else { return "the step is new".to_owned() };
+        if let Some(text) = differences(step.kind, &old.inputs, &step.inputs) {
+            return text;
+        }
+        if old.below != step.below {
+            return "what lies below it changed".to_owned();
+        }
+        if old.key != step.key {
+            return "this version of Hornero bakes it differently".to_owned();
+        }
+        "its result is no longer in the store".to_owned()
+    }
+
+    /// Remembers this bake for the next; nothing is written where it is known already.
+    pub(crate) fn save(&self, steps: &[StepRecord]) {
+        let keys: String = steps.iter().map(|step| step.key.hex()).collect();
+        let head = Digest::of(keys.as_bytes()).hex();
+        let mut known = [0_u8; 64];
+        let same = fs::File::open(&self.path)
+            .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut known))
+            .is_ok_and(|()| known == head.as_bytes());
+        if same {
+            return;
+        }
+        let json = serde_json::to_string(steps).expect("plain data is always JSON");
+        if let Some(parent) = self.path.parent() {
+            let _ = fs::create_dir_all(parent);
+        }
+        // Losing it costs only an explanation.
+        let _ = crate::workdir::write_whole(&self.path, format!("{head}\n{json}").as_bytes());
+    }
+}
+
+/// Names at most this many inputs in an explanation; more help nobody.
+const SHOWN: usize = 3;
+
+/// Which inputs differ, in words; None where none does.
+fn differences(
+    kind: StepKind,
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+) -> Option<String> {
+    let noun = if kind == StepKind::Packages { "package " } else { "" };
+    let mut found = Vec::new();
+    for (name, value) in new {
+        match old.get(name) {
+            None => found.push(format!("{noun}`{name}` is new")),
+            Some(before) if before != value => found.push(match kind {
+                StepKind::Packages => format!("{noun}`{name}` {before} → {value}"),
+                StepKind::Copy | StepKind::Run => format!("`{name}` changed"),
+            }),
+            Some(_) => {}
+        }
+    }
+    let gone = old.keys().filter(|name| !new.contains_key(*name));
+    found.extend(gone.map(|name| format!("{noun}`{name}` is gone")));
+    let more = found.len().saturating_sub(SHOWN);
+    found.truncate(SHOWN);
+    match (found.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(found.join(", ")),
+        (false, more) => Some(format!("{} and {more} more", found.join(", "))),
+    }
+}
