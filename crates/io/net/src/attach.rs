@@ -15,7 +15,7 @@ use crate::{
     addresses::Egress,
     filter::{self, Member},
     forwarding,
-    home::{ignoring, link_index},
+    home::{ignoring, link_index, needing},
     identity::instance_hardware_address,
     netlink::{Batch, Socket},
     rtnetlink::{self, LinkRef},
@@ -141,7 +141,7 @@ impl HomeNetwork {
                 ignoring(libc::ENODEV, host.change(&delete))?;
                 host.change(&create)
             }
-            other => other,
+            other => needing("CONFIG_VETH", other),
         }
     }
 }

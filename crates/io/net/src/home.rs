@@ -1,7 +1,8 @@
 //! The network of one home: made, kept, and removed without a trace.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    io,
     net::Ipv4Addr,
     path::{Path, PathBuf},
 };
@@ -89,7 +90,7 @@ impl HomeNetwork {
     /// Where the home has no bridge yet and its subnet was taken since, it gets another one; the
     /// addresses of services and instances move with it.
     pub fn up(&mut self) -> Result<()> {
-        let _host = open_locked(Path::new(HOST_LOCK))?;
+        let _host = lock_host()?;
         let socket = Socket::route()?;
         let links = rtnetlink::links(&socket)?;
         let name = self.bridge();
@@ -101,7 +102,7 @@ impl HomeNetwork {
             let hardware_address = self.identity.bridge_hardware_address();
             rtnetlink::create_bridge(&mut batch, &name, hardware_address, self.identity.group());
             rtnetlink::set_alias(&mut batch, &name, &self.description(Vec::new()).text());
-            socket.change(&batch)?;
+            needing("CONFIG_BRIDGE", socket.change(&batch))?;
         }
         forwarding::turn_ipv6_off(&name)?;
         // The filter first: nothing of the home ever carries packets without it.
@@ -121,7 +122,7 @@ impl HomeNetwork {
     /// forwarding of links that only this home still needed. Keeps the home's files, and with them
     /// its subnet and addresses. Harmless to repeat.
     pub fn down(&self) -> Result<()> {
-        let _host = open_locked(Path::new(HOST_LOCK))?;
+        let _host = lock_host()?;
         let socket = Socket::route()?;
         let links = rtnetlink::links(&socket)?;
         let name = self.bridge();
@@ -184,7 +185,7 @@ impl HomeNetwork {
     }
 
     /// The addresses of all services, as `network.json` has them.
-    pub fn service_addresses(&self) -> Result<std::collections::BTreeMap<ServiceName, Ipv4Addr>> {
+    pub fn service_addresses(&self) -> Result<BTreeMap<ServiceName, Ipv4Addr>> {
         Ok(self.state()?.services)
     }
 
@@ -303,6 +304,15 @@ impl HomeNetwork {
     }
 }
 
+fn lock_host() -> Result<std::fs::File> {
+    match open_locked(Path::new(HOST_LOCK)) {
+        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            Err(Error::NotPermitted { action: "change the host's network".to_owned(), source })
+        }
+        other => other,
+    }
+}
+
 /// The index of a link by its name.
 pub(crate) fn link_index(socket: &Socket, name: &str) -> Result<Option<u32>> {
     match rustix::net::netdevice::name_to_index(socket, name) {
@@ -313,6 +323,18 @@ pub(crate) fn link_index(socket: &Socket, name: &str) -> Result<Option<u32>> {
             detail: String::new(),
             source: errno.into(),
         }),
+    }
+}
+
+/// Says which kernel option is missing where a kind of link is not known.
+pub(crate) fn needing(option: &'static str, result: Result<()>) -> Result<()> {
+    match result {
+        Err(Error::Kernel { action, source, .. })
+            if source.raw_os_error() == Some(libc::EOPNOTSUPP) =>
+        {
+            Err(Error::MissingKernelFeature { action, option, source })
+        }
+        other => other,
     }
 }
 

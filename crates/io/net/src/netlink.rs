@@ -274,10 +274,14 @@ fn read_answers(
                 if let Some(errno) = error_number(body) {
                     // A batch of the packet filter reports what the batch as a whole met under
                     // the number of its first message, after the messages' own errors.
-                    refusal.get_or_insert_with(|| Error::Kernel {
-                        action: batch.action(sequence).into_owned(),
-                        detail: detail(body, flags).unwrap_or_default(),
-                        source: io::Error::from_raw_os_error(errno),
+                    refusal.get_or_insert_with(|| {
+                        let action = batch.action(sequence).into_owned();
+                        let source = io::Error::from_raw_os_error(errno);
+                        if errno == libc::EPERM {
+                            return Error::NotPermitted { action, source };
+                        }
+                        let detail = detail(body, flags).unwrap_or_default();
+                        Error::Kernel { action, detail, source }
                     });
                 }
             }

@@ -259,7 +259,6 @@ fn comment(text: &str) -> Vec<u8> {
 fn explain(error: Error) -> Error {
     let Error::Kernel { action, detail, source } = error else { return error };
     let option = match source.raw_os_error() {
-        Some(libc::EPERM) => return Error::NotPermitted { action, source },
         // What the kernel has no code for is unknown to it by name or by family.
         Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EAFNOSUPPORT) => missing_option(&action),
         // The subsystem itself is unknown.
@@ -287,4 +286,34 @@ fn missing_option(action: &str) -> Option<&'static str> {
         ("add the rule", "CONFIG_NF_TABLES"),
     ];
     table.iter().find(|(part, _)| action.contains(part)).map(|(_, option)| *option)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_kernel_option_is_named() {
+        let check = |action: &str, number: i32, option: Option<&str>| {
+            let source = std::io::Error::from_raw_os_error(number);
+            let error = Error::Kernel { action: action.into(), detail: String::new(), source };
+            match (explain(error), option) {
+                (Error::MissingKernelFeature { option, .. }, Some(expected)) => {
+                    assert!(option.contains(expected), "{option}");
+                }
+                (Error::Kernel { .. }, None) => {}
+                (other, _) => panic!("{action}: {other}"),
+            }
+        };
+        let rule = "add the rule `masquerade` to chain `postrouting` of the packet filter";
+        check("change the packet filter", libc::EINVAL, Some("CONFIG_NF_TABLES"));
+        check(
+            "make the packet filter's `bridge` table",
+            libc::EAFNOSUPPORT,
+            Some("CONFIG_NF_TABLES_BRIDGE"),
+        );
+        check(rule, libc::ENOENT, Some("CONFIG_NFT_MASQ"));
+        check(rule, libc::EINVAL, None);
+        check("change an address set of the packet filter", libc::ENOENT, None);
+    }
 }

@@ -86,6 +86,12 @@ fn instances_do_not_reach_the_host() {
             assert!(udp_answers(at(host, port)), "{host} from the host itself");
             assert!(!a.namespace.run(|| udp_answers(at(host, port))), "{host}");
         }
+        // At the gateway's very address, beside the name server.
+        let beside = TcpListener::bind(at(gateway, 0)).unwrap();
+        let beside_at = beside.local_addr().unwrap();
+        serve_peer_address(beside);
+        assert!(support::connects(beside_at), "from the host itself");
+        assert!(!a.namespace.run(|| support::connects(beside_at)));
         // Listening everywhere, they listen at a service's address too, in both families' way.
         let both = TcpListener::bind("[::]:0").unwrap();
         let both_port = both.local_addr().unwrap().port();
@@ -230,8 +236,11 @@ fn a_spoofed_source_goes_nowhere() {
         let (a, b) = (home.instance("a-1-x", true), home.instance("b-1-x", true));
         let own = a.address.to_string();
         let stolen = b.address.to_string();
+        // An answer would go to the other instance: what counts is what the host gets.
+        let watch = support::IcmpWatch::new();
         a.namespace.run(|| {
             assert!(ping_answers(address));
+            assert_eq!(watch.seen_from(a.address), 1);
             ip(&["address", "add", &format!("{stolen}/32"), "dev", "eth0"]);
             ip(&["address", "del", &format!("{own}/32"), "dev", "eth0"]);
             let gateway = home.network.gateway().to_string();
@@ -240,9 +249,10 @@ fn a_spoofed_source_goes_nowhere() {
             assert!(!ping_answers(address));
             assert_eq!(ask_peer_address(at(address, 80)), None);
         });
-        // The host has seen no connection, not even half of one.
+        assert_eq!(watch.seen_from(b.address), 0);
         assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
         assert!(b.namespace.run(|| ping_answers(address)), "the one whose address it is");
+        assert_eq!(watch.seen_from(b.address), 1);
     });
 }
 
@@ -317,6 +327,31 @@ fn up_while_instances_run_keeps_them_connected_and_protected() {
         assert_eq!(support::tables().len(), 2);
         assert!(a.namespace.run(|| ask_peer_address(at(address, 80))).is_some());
         assert_eq!(a.namespace.run(|| ask_peer_address(host)), None);
+    });
+}
+
+#[test]
+fn instances_attach_and_detach_at_the_same_time() {
+    let host = Namespace::host();
+    host.run(|| {
+        let home = Home::up();
+        let address = home.network.service_address(&service("site")).unwrap();
+        serve_peer_address(TcpListener::bind(at(address, 80)).unwrap());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let home = &home;
+                scope.spawn(move || {
+                    for round in 0..4 {
+                        let a = home.instance(&format!("a-{thread}-{round}"), true);
+                        let seen = a.namespace.run(|| ask_peer_address(at(address, 80)));
+                        assert_eq!(seen, Some(a.address));
+                        home.network.detach(&a.id).unwrap();
+                        home.network.release_address(&a.id).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(home.network.held_addresses().unwrap(), []);
     });
 }
 

@@ -154,6 +154,30 @@ pub fn serve_echo(socket: UdpSocket) {
     });
 }
 
+/// Sees every ICMP packet that reaches this thread's namespace.
+pub struct IcmpWatch {
+    socket: OwnedFd,
+}
+
+impl IcmpWatch {
+    pub fn new() -> Self {
+        use rustix::net::{AddressFamily, SocketType, ipproto, socket};
+        let socket = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP)).unwrap();
+        Self { socket }
+    }
+
+    /// How many packets have come from this address since the last call.
+    pub fn seen_from(&self, source: Ipv4Addr) -> usize {
+        let mut buffer = [0; 128];
+        let mut seen = 0;
+        let flags = rustix::net::RecvFlags::DONTWAIT;
+        while let Ok((read, _)) = rustix::net::recv(&self.socket, &mut buffer[..], flags) {
+            seen += usize::from(read >= 20 && buffer[12..16] == source.octets());
+        }
+        seen
+    }
+}
+
 /// Whether `ping` gets an answer.
 pub fn ping_answers(address: Ipv4Addr) -> bool {
     use rustix::net::{
