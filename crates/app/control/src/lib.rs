@@ -1,1 +1,320 @@
 //! The control process: joins the ledger, planner, rollout driver, engine and edge.
+//!
+//! One thread owns the driver and takes one [`Input`] at a time; effects run on threads of their own and send their
+//! results back to it; the API asks it. Everything else in here is an adapter of a port.
+
+mod check;
+mod edge;
+mod handler;
+mod image_tests;
+mod logs;
+mod operations;
+mod outcome;
+mod ports;
+mod report;
+mod server;
+mod start;
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File},
+    net::IpAddr,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, RwLock,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use hornero_api::message::{AuditReport, PlanReport, PlanRequest};
+use hornero_driver::{Driver, DriverError, Found, Observation};
+use hornero_edge::EdgeClient;
+use hornero_engine::{Engine, InstanceStatus, LauncherCommand, LocalEngine, LocalOptions};
+use hornero_ledger::{Keys, Ledger, LedgerError, PublicKey, ReadOnlyLedger, SqliteLedger, Verdict};
+use hornero_model::{Event, EventBody, Receipt, ServiceName, Timestamp};
+use hornero_net::HomeNetwork;
+use hornero_rollout::{Facts, World};
+use hornero_store::Store;
+
+use crate::{
+    edge::EdgeKeeper,
+    handler::Api,
+    operations::Operations,
+    ports::{Adapters, ControlPorts, CrashHook, chain},
+    start::Starter,
+};
+
+/// How the control process is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The home it owns.
+    pub home: PathBuf,
+    /// Fault hook: the journal write at which the process kills itself.
+    pub crash_at_append: Option<u64>,
+}
+
+/// A question to the thread that owns the driver.
+type Question = Box<dyn FnOnce(&Driver) + Send>;
+
+/// What the thread that owns the driver takes.
+pub enum Input {
+    /// Something was observed.
+    Observe(Observation),
+    /// Somebody wants to look.
+    Ask(Question),
+    /// The process shall end; servers and edge go on where services are up.
+    Shutdown,
+}
+
+/// How long a shim may be starting its command when control comes back.
+const STARTING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait before the ledger is tried again after it failed.
+const LEDGER_RETRY: Duration = Duration::from_secs(1);
+
+/// Runs the control process until it is told to end.
+pub fn serve(options: &Options) -> anyhow::Result<()> {
+    let home = &options.home;
+    let _lock = own(home)?;
+    let keys = Arc::new(Keys::open_or_create(&home.join("keys"))?);
+    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&home.join("ledger.db"), Arc::clone(&keys))?);
+    let (world, receipts) = load(&*ledger)?;
+    let store = Arc::new(Store::open(&home.join("store"))?);
+    let mut network = HomeNetwork::open(home)?;
+    network.up()?;
+    let local = Arc::new(LocalEngine::open(home, local_options(home)?)?);
+    let engine: Arc<dyn Engine> = Arc::clone(&local) as _;
+    let (inputs, taken) = mpsc::channel();
+    let addresses = service_addresses(&network, &world);
+    let keeper = EdgeKeeper::start(home, inputs.clone())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+
+    let operations = Arc::new(Operations::default());
+    let receipts = Arc::new(RwLock::new(receipts));
+    let adapters = Arc::new(Adapters {
+        starter: Starter::new(store, Arc::clone(&engine)),
+        edge_dir: edge::state_dir(home),
+        runtime: runtime.handle().clone(),
+        inputs: inputs.clone(),
+    });
+    let mut ports = ControlPorts {
+        ledger: Arc::clone(&ledger),
+        keys,
+        network: network.clone(),
+        addresses: addresses.clone(),
+        adapters,
+        operations: Arc::clone(&operations),
+        receipts: Arc::clone(&receipts),
+        crash: CrashHook { at: options.crash_at_append, passed: 0 },
+    };
+    let found = find(&*engine)?;
+    let status = EdgeClient::new(&edge::state_dir(home)).status().ok();
+    let driver = Driver::resume(world, found, status, env!("CARGO_PKG_VERSION"), &mut ports)?;
+    follow_exits(Arc::clone(&engine), inputs.clone())?;
+
+    let api = Api {
+        inputs,
+        operations,
+        receipts,
+        ledger: Arc::clone(&ledger),
+        engine: Arc::clone(&engine),
+        network: network.clone(),
+        started: Timestamp::now(),
+    };
+    let socket = home.join("control.sock");
+    let listener = server::bind(&socket).with_context(|| format!("`{}`", socket.display()))?;
+    runtime.spawn(async move {
+        match tokio::net::UnixListener::from_std(listener) {
+            Ok(listener) => server::serve(listener, Arc::new(api)).await,
+            Err(error) => eprintln!("the control socket can't be used: {error}"),
+        }
+    });
+    let driver = run(driver, &mut ports, &taken)?;
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    if driver.world().services.values().all(|service| service.removed) && driver.is_idle() {
+        keeper.stop();
+        if !local.clean_up() {
+            eprintln!("control groups of instances are left");
+        }
+        network.down()?;
+    } else {
+        keeper.leave();
+    }
+    fs::remove_file(&socket)?;
+    Ok(())
+}
+
+/// The local engine's options: its launcher is this program again.
+fn local_options(home: &Path) -> anyhow::Result<LocalOptions> {
+    let arguments = vec!["--home".into(), home.into(), "shim".into()];
+    let launcher = LauncherCommand { program: std::env::current_exe()?, arguments };
+    Ok(LocalOptions { launcher, networked: true })
+}
+
+/// Makes the home where it is missing, and locks it.
+fn own(home: &Path) -> anyhow::Result<File> {
+    let show = || format!("home `{}`", home.display());
+    DirBuilder::new().recursive(true).mode(0o700).create(home).with_context(show)?;
+    fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).with_context(show)?;
+    let lock = File::create(home.join("control.lock")).with_context(show)?;
+    let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(&lock, operation)
+        .with_context(|| format!("another control process owns `{}`", home.display()))?;
+    Ok(lock)
+}
+
+/// Folds the whole ledger; gives its receipts too.
+fn load(ledger: &dyn Ledger) -> anyhow::Result<(World, Vec<Receipt>)> {
+    let (mut world, mut receipts) = (World::default(), Vec::new());
+    fold(
+        &mut world,
+        |next| ledger.read(next, hornero_ledger::MAX_READ_EVENTS),
+        |event| {
+            if let EventBody::Switched { receipt } = &event.body {
+                receipts.push((**receipt).clone());
+            }
+        },
+    )?;
+    Ok((world, receipts))
+}
+
+/// Folds page by page until there is none, and shows each event.
+fn fold(
+    world: &mut World,
+    read: impl Fn(u64) -> Result<Vec<Event>, LedgerError>,
+    mut see: impl FnMut(&Event),
+) -> anyhow::Result<()> {
+    let mut next = 1;
+    loop {
+        let events = read(next)?;
+        let Some(last) = events.last() else { return Ok(()) };
+        next = last.sequence + 1;
+        for event in &events {
+            world.apply(event)?;
+            see(event);
+        }
+    }
+}
+
+/// The addresses of the services that are up, put on the bridge before the edge listens on them.
+fn service_addresses(network: &HomeNetwork, world: &World) -> BTreeMap<ServiceName, IpAddr> {
+    let up = world.services.values().filter(|service| !service.removed);
+    up.filter_map(|service| match network.service_address(&service.name) {
+        Ok(address) => Some((service.name.clone(), address.into())),
+        Err(error) => {
+            eprintln!("`{}` gets no address of its own: {}", service.name, chain(&error));
+            None
+        }
+    })
+    .collect()
+}
+
+/// What the engine has; servers of tests that an earlier process left are removed.
+fn find(engine: &dyn Engine) -> anyhow::Result<Vec<Found>> {
+    let deadline = Instant::now() + STARTING_TIMEOUT;
+    let instances = loop {
+        let instances = engine.list()?;
+        let starting = instances.iter().any(|instance| instance.status == InstanceStatus::Starting);
+        if !starting || Instant::now() >= deadline {
+            break instances;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let mut found = Vec::new();
+    for instance in instances {
+        if instance.release == image_tests::TEST_RELEASE {
+            engine.remove(&instance.id)?;
+            continue;
+        }
+        let (running, cause) = match instance.status {
+            InstanceStatus::Starting => (None, None),
+            InstanceStatus::Running(started) => (started.address.map(|address| (address, started.pid)), None),
+            InstanceStatus::Exited { cause, .. } => (None, Some(cause)),
+        };
+        let log_tail = match running {
+            Some(_) => Vec::new(),
+            None => start::log_tail(engine, &instance.id),
+        };
+        found.push(Found { instance: instance.id, running, cause, log_tail });
+    }
+    Ok(found)
+}
+
+/// Tells the driver of every instance that ends.
+fn follow_exits(engine: Arc<dyn Engine>, inputs: Sender<Input>) -> anyhow::Result<()> {
+    let exits = engine.exits();
+    let engine = Arc::downgrade(&engine);
+    std::thread::Builder::new().name("exits".to_owned()).spawn(move || {
+        for exit in exits {
+            if exit.release == image_tests::TEST_RELEASE {
+                continue;
+            }
+            let Some(engine) = engine.upgrade() else { return };
+            let log_tail = start::log_tail(&*engine, &exit.id);
+            let observation = Observation::InstanceExited { instance: exit.id, cause: exit.cause, log_tail };
+            if inputs.send(Input::Observe(observation)).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// The loop that owns the driver.
+fn run(mut driver: Driver, ports: &mut ControlPorts, taken: &Receiver<Input>) -> anyhow::Result<Driver> {
+    let mut retry = None;
+    loop {
+        let wait = retry.take().unwrap_or_else(|| driver.next_tick().duration());
+        let observation = match taken.recv_timeout(wait) {
+            Ok(Input::Observe(observation)) => observation,
+            Ok(Input::Ask(question)) => {
+                question(&driver);
+                continue;
+            }
+            Ok(Input::Shutdown) | Err(RecvTimeoutError::Disconnected) => return Ok(driver),
+            Err(RecvTimeoutError::Timeout) => Observation::Tick,
+        };
+        match driver.handle(observation, ports) {
+            Ok(()) => {}
+            Err(error @ DriverError::Ledger(_)) => {
+                eprintln!("{}; trying again", chain(&error));
+                retry = Some(LEDGER_RETRY);
+            }
+            // A broken invariant: stop before anything follows from it. Edge and servers go on as they are.
+            Err(error @ (DriverError::World(_) | DriverError::Restless)) => return Err(error.into()),
+        }
+    }
+}
+
+/// Checks the ledger of a home without its control process.
+pub fn verify_ledger(home: &Path) -> anyhow::Result<AuditReport> {
+    let key = PublicKey::load(&home.join("keys"))?;
+    let ledger = ReadOnlyLedger::open(&home.join("ledger.db"), key)?;
+    Ok(audit_report(ledger.verify()?))
+}
+
+/// What an apply would change in a home without its control process; nothing of it is known to run.
+pub fn plan_offline(home: &Path, request: &PlanRequest) -> anyhow::Result<PlanReport> {
+    let path = home.join("ledger.db");
+    let mut world = World::default();
+    if path.exists() {
+        let ledger = ReadOnlyLedger::open(&path, PublicKey::load(&home.join("keys"))?)?;
+        fold(&mut world, |next| ledger.read(next, hornero_ledger::MAX_READ_EVENTS), |_| {})?;
+    }
+    Ok(report::plan(request, &world, &Facts::default()))
+}
+
+fn audit_report(verdict: Verdict) -> AuditReport {
+    match verdict {
+        Verdict::Intact { head } => {
+            AuditReport { intact: true, events: head.sequence, touched: None, why: None }
+        }
+        Verdict::Touched { sequence, reason } => {
+            let events = sequence.saturating_sub(1);
+            let why = Some(format!("event `{sequence}` {reason}"));
+            AuditReport { intact: false, events, touched: Some(sequence), why }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Keeps an edge running and tells the driver what it sees.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
+    },
+    time::{Duration, Instant},
+};
+
+use hornero_driver::Observation;
+use hornero_edge::EdgeClient;
+
+use crate::{
+    Input,
+    ports::{EDGE_RETRY, EDGE_WAIT, chain},
+};
+
+/// How long an edge may take to answer after its start.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an edge may take to end when nothing is left to serve.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The supervisor of the edge.
+pub struct EdgeKeeper {
+    home: PathBuf,
+    stopping: Arc<AtomicBool>,
+}
+
+impl EdgeKeeper {
+    /// Makes sure that an edge answers, then watches it on a thread of its own.
+    pub fn start(home: &Path, inputs: Sender<Input>) -> anyhow::Result<Self> {
+        let keeper = Self { home: home.to_owned(), stopping: Arc::default() };
+        let mut child = keeper.ensure()?;
+        let (watched, stopping) = (home.to_owned(), Arc::clone(&keeper.stopping));
+        std::thread::Builder::new().name("edge-keeper".to_owned()).spawn(move || {
+            let keeper = Self { home: watched, stopping };
+            keeper.watch(&mut child, &inputs);
+        })?;
+        Ok(keeper)
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        state_dir(&self.home)
+    }
+
+    /// Starts an edge where none answers; gives the process where it was started here.
+    fn ensure(&self) -> anyhow::Result<Option<Child>> {
+        if EdgeClient::new(&self.state_dir()).status().is_ok() {
+            return Ok(None);
+        }
+        let mut child = spawn(&self.home)?;
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            if EdgeClient::new(&self.state_dir()).status().is_ok() {
+                return Ok(Some(child));
+            }
+            if let Some(status) = child.try_wait()? {
+                anyhow::bail!("the edge ended at its start ({status}); see `{}`", log_path(&self.home).display());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "the edge does not answer; see `{}`", log_path(&self.home).display());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn watch(&self, child: &mut Option<Child>, inputs: &Sender<Input>) {
+        let mut client = EdgeClient::new(&self.state_dir());
+        let mut known = 0;
+        while !self.stopping.load(Ordering::Acquire) {
+            match client.wait(known, EDGE_WAIT) {
+                Ok(status) => {
+                    known = status.version;
+                    if inputs.send(Input::Observe(Observation::EdgeStatus(status))).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    if self.stopping.load(Ordering::Acquire) {
+                        return;
+                    }
+                    eprintln!("{}; starting it again", chain(&error));
+                    known = 0;
+                    let _ = inputs.send(Input::Observe(Observation::EdgeLost));
+                    if let Some(mut dead) = child.take() {
+                        // Only reaps: an edge that hangs is left to whoever looks at it.
+                        let _ = dead.try_wait();
+                    }
+                    match self.ensure() {
+                        Ok(started) => *child = started,
+                        Err(error) => {
+                            eprintln!("{error:#}");
+                            std::thread::sleep(EDGE_RETRY);
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(child) = child {
+            let _ = child.wait();
+        }
+    }
+
+    /// Ends the edge and waits until it is gone.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        let mut client = EdgeClient::new(&self.state_dir());
+        let pid = client.status().map(|status| status.pid).unwrap_or(0);
+        if let Err(error) = client.stop() {
+            eprintln!("{}", chain(&error));
+        }
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while pid != 0 && alive(pid) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if pid != 0 && alive(pid) {
+            eprintln!("the edge (process {pid}) did not end in {} s; it is killed", STOP_TIMEOUT.as_secs());
+            let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+            if let Some(pid) = pid {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+
+    /// Leaves the edge running and only ends the watch.
+    pub fn leave(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}
+
+/// Whether a process runs; a zombie does not.
+fn alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+}
+
+/// The edge's state directory in a home.
+pub fn state_dir(home: &Path) -> PathBuf {
+    home.join("edge")
+}
+
+fn log_path(home: &Path) -> PathBuf {
+    state_dir(home).join("edge.log")
+}
+
+fn spawn(home: &Path) -> anyhow::Result<Child> {
+    fs::create_dir_all(state_dir(home))?;
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log_path(home))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--home").arg(home).arg("edge").env_clear().current_dir("/");
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+    Ok(command.spawn()?)
+}

@@ -1,0 +1,259 @@
+//! Answers the API's requests.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock, mpsc::Sender},
+};
+
+use hornero_api::{
+    EndpointId,
+    message::{
+        ApplyRequest, ControlStatus, DownRequest, Intent, Nothing, OperationLine, PlanRequest, RollbackRequest,
+        StatusReport, SupportReport,
+    },
+};
+use hornero_driver::{Driver, Observation, Request as Job, RequestId, RequestKind};
+use hornero_engine::Engine;
+use hornero_ledger::Ledger;
+use hornero_model::{Actor, Receipt, RolloutId, ServiceName, Timestamp};
+use hornero_net::HomeNetwork;
+use hyper::{Request, StatusCode, body::Incoming};
+use tokio::sync::oneshot;
+
+use crate::{
+    Input, audit_report, logs,
+    operations::Operations,
+    report,
+    server::{Answer, Caller, Handler, Refusal, body, json, stream},
+};
+
+/// Everything that requests are answered from.
+pub struct Api {
+    /// To the thread that owns the driver.
+    pub inputs: Sender<Input>,
+    /// What clients follow.
+    pub operations: Arc<Operations>,
+    /// Every receipt, oldest first.
+    pub receipts: Arc<RwLock<Vec<Receipt>>>,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// The engine, for logs and for what this host can't do.
+    pub engine: Arc<dyn Engine>,
+    /// The network, for the services' addresses.
+    pub network: HomeNetwork,
+    /// When this process started.
+    pub started: Timestamp,
+}
+
+impl Handler for Api {
+    async fn handle(self: Arc<Self>, caller: Caller, request: Request<Incoming>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let Some((endpoint, values)) = hornero_api::matched(method.as_str(), &path) else {
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "no_such_endpoint", format!("no endpoint `{method} {path}`"))
+                .hint("GET /v1/openapi.json lists all"));
+        };
+        match endpoint.id {
+            EndpointId::Status => self.status().await,
+            EndpointId::Apply => {
+                let ApplyRequest { services, intent } = body(request).await?;
+                self.begin(caller, intent, RequestKind::Apply { services })
+            }
+            EndpointId::Plan => {
+                let wanted: PlanRequest = body(request).await?;
+                let report = self.ask(move |driver| report::plan(&wanted, driver.world(), driver.facts())).await?;
+                json(&report)
+            }
+            EndpointId::Rollback => {
+                let RollbackRequest { service, to, intent } = body(request).await?;
+                self.begin(caller, intent, RequestKind::Rollback { service, to })
+            }
+            EndpointId::Down => {
+                let DownRequest { services, intent } = body(request).await?;
+                self.down(caller, intent, services).await
+            }
+            EndpointId::Operation => {
+                let number = values[0].parse().ok().filter(|number| self.operations.read(*number, 0).is_some());
+                let number = number.ok_or_else(|| not_found("operation", values[0]))?;
+                self.follow(number)
+            }
+            EndpointId::History => self.history(values[0]).await,
+            EndpointId::Receipts => {
+                let service = parameter(&query, "service");
+                let receipts = self.receipts.read().unwrap_or_else(PoisonError::into_inner);
+                let found: Vec<&Receipt> =
+                    receipts.iter().rev().filter(|receipt| report::concerns(receipt, service)).collect();
+                json(&found)
+            }
+            EndpointId::Receipt => {
+                let id = values[0].parse().map(RolloutId).map_err(|_| not_found("receipt", values[0]))?;
+                let receipts = self.receipts.read().unwrap_or_else(PoisonError::into_inner);
+                let receipt = receipts.iter().rev().find(|receipt| receipt.body.id == id);
+                json(receipt.ok_or_else(|| not_found("receipt", values[0]))?)
+            }
+            EndpointId::Audit => self.audit(parameter(&query, "from")),
+            EndpointId::AuditVerify => {
+                let ledger = Arc::clone(&self.ledger);
+                let verdict = tokio::task::spawn_blocking(move || ledger.verify()).await.map_err(Refusal::internal)?;
+                json(&audit_report(verdict.map_err(Refusal::internal)?))
+            }
+            EndpointId::Logs => {
+                let since = match parameter(&query, "since") {
+                    None => None,
+                    Some(text) => Some(serde_json::from_value(text.into()).map_err(|_| {
+                        Refusal::new(StatusCode::BAD_REQUEST, "bad_request", format!("`{text}` is no RFC 3339 time"))
+                    })?),
+                };
+                let follow = parameter(&query, "follow") == Some("true");
+                logs::answer(Arc::clone(&self.ledger), Arc::clone(&self.engine), values[0], since, follow).await
+            }
+            EndpointId::OpenApi => json(&hornero_api::document()),
+            EndpointId::Shutdown => {
+                self.inputs.send(Input::Shutdown).map_err(Refusal::internal)?;
+                json(&Nothing {})
+            }
+        }
+    }
+}
+
+/// The value of a query parameter; what Hornero's own values need of percent-decoding is nothing but `:` and `+`.
+fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn not_found(kind: &str, name: &str) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, &format!("no_such_{kind}"), format!("no {kind} `{name}`"))
+}
+
+impl Api {
+    /// Asks the thread that owns the driver.
+    async fn ask<T: Send + 'static>(&self, look: impl FnOnce(&Driver) -> T + Send + 'static) -> Result<T, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let question = Box::new(move |driver: &Driver| {
+            // A client that went away needs no answer.
+            let _ = sender.send(look(driver));
+        });
+        self.inputs.send(Input::Ask(question)).map_err(Refusal::internal)?;
+        receiver.await.map_err(|_| Refusal::internal("the control process is ending"))
+    }
+
+    async fn status(&self) -> Answer {
+        let network = self.network.clone();
+        let internal = tokio::task::spawn_blocking(move || network.service_addresses()).await;
+        let internal = internal.map_err(Refusal::internal)?.unwrap_or_default();
+        let internal = internal.into_iter().map(|(name, address)| (name, IpAddr::from(address))).collect();
+        let limits = self.engine.support().into_iter().filter(|feature| !feature.available);
+        let limits = limits.map(|feature| SupportReport { feature: feature.name, reason: feature.reason }).collect();
+        let started = self.started;
+        let report = self
+            .ask(move |driver| StatusReport {
+                services: report::services(driver, &internal),
+                routes: report::routes(driver, &internal),
+                control: ControlStatus {
+                    pid: std::process::id(),
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    started,
+                },
+                edge: report::edge(driver),
+                limits,
+            })
+            .await?;
+        json(&report)
+    }
+
+    async fn history(&self, name: &str) -> Answer {
+        let service: ServiceName = name.parse().map_err(|_| not_found("service", name))?;
+        let found = self.ask(move |driver| driver.world().services.get(&service).map(report::history)).await?;
+        json(&found.ok_or_else(|| not_found("service", name))?)
+    }
+
+    async fn down(&self, caller: Caller, intent: Intent, services: Option<Vec<ServiceName>>) -> Answer {
+        let up: Vec<ServiceName> = self
+            .ask(|driver| {
+                let services = driver.world().services.values();
+                let there = services.filter(|service| {
+                    !service.removed || driver.world().rollout_of(&service.name).is_some()
+                });
+                there.map(|service| service.name.clone()).collect()
+            })
+            .await?;
+        let asked = services.unwrap_or_else(|| up.clone());
+        let services: Vec<ServiceName> = asked.into_iter().filter(|name| up.contains(name)).collect();
+        // An empty list means every service to the driver; nothing to do is answered by an empty apply.
+        let kind = match services.is_empty() {
+            true => RequestKind::Apply { services: Vec::new() },
+            false => RequestKind::Down { services },
+        };
+        self.begin(caller, intent, kind)
+    }
+
+    /// Hands a request to the driver and follows it.
+    fn begin(&self, caller: Caller, intent: Intent, kind: RequestKind) -> Answer {
+        let why = match intent.why.is_empty() {
+            false => intent.why,
+            true => match &kind {
+                RequestKind::Apply { .. } => "up".to_owned(),
+                RequestKind::Rollback { .. } => "rollback".to_owned(),
+                RequestKind::Down { .. } => "down".to_owned(),
+            },
+        };
+        let number = self.operations.open();
+        let by = Actor { who: caller.user, why, commit: intent.commit };
+        let request = Job { id: RequestId(number), by, kind };
+        self.inputs.send(Input::Observe(Observation::Request(request))).map_err(Refusal::internal)?;
+        self.follow(number)
+    }
+
+    /// Streams an operation's lines to their end; the operation does not care who reads.
+    fn follow(&self, number: u64) -> Answer {
+        let operations = Arc::clone(&self.operations);
+        let (lines, answer) = stream();
+        tokio::spawn(async move {
+            let mut sent = 0;
+            while let Some((new, mut changed)) = operations.read(number, sent) {
+                let count = new.len();
+                for line in new {
+                    let last = matches!(line, OperationLine::Finished { .. });
+                    if !lines.send(&line).await || last {
+                        return;
+                    }
+                }
+                sent += count;
+                // Lines that came since the read are seen here: the receiver compares, it does not count.
+                if *changed.borrow_and_update() > sent {
+                    continue;
+                }
+                tokio::select! {
+                    changed = changed.changed() => if changed.is_err() { return },
+                    () = lines.closed() => return,
+                }
+            }
+        });
+        answer
+    }
+
+    fn audit(&self, from: Option<&str>) -> Answer {
+        let from: u64 = from.unwrap_or("1").parse().map_err(|_| {
+            Refusal::new(StatusCode::BAD_REQUEST, "bad_request", "`from` is no sequence number")
+        })?;
+        let ledger = Arc::clone(&self.ledger);
+        let (lines, answer) = stream();
+        tokio::task::spawn_blocking(move || {
+            /// Events a read: few enough that a reader who goes away costs little.
+            const PAGE: usize = 500;
+            let mut next = from;
+            loop {
+                let events = match ledger.read(next, PAGE) {
+                    Ok(events) => events,
+                    Err(error) => return eprintln!("reading the ledger failed: {error}"),
+                };
+                let Some(last) = events.last() else { return };
+                next = last.sequence + 1;
+                if !events.iter().all(|event| lines.send_blocking(event)) {
+                    return;
+                }
+            }
+        });
+        answer
+    }
+}

@@ -1,0 +1,109 @@
+//! Logs of a service or an instance, also of those long gone.
+
+use std::{sync::Arc, time::Duration};
+
+use hornero_api::message::LogLine;
+use hornero_engine::{
+    Engine, EngineError,
+    log::{LogFrom, LogQuery, LogStream, MAX_LINES},
+};
+use hornero_ledger::Ledger;
+use hornero_model::{EventBody, InstanceId, Timestamp};
+use hyper::StatusCode;
+
+use crate::server::{Answer, LineSender, Refusal, stream};
+
+/// Between two looks for new lines; what a person who watches takes for at once.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
+
+/// Streams the lines of every instance that `object` means, oldest instance first.
+pub async fn answer(
+    ledger: Arc<dyn Ledger>,
+    engine: Arc<dyn Engine>,
+    object: &str,
+    since: Option<Timestamp>,
+    follow: bool,
+) -> Answer {
+    let (name, reader) = (object.to_owned(), Arc::clone(&ledger));
+    let found = tokio::task::spawn_blocking(move || instances(&*reader, &name)).await;
+    let found = found.map_err(Refusal::internal)?.map_err(Refusal::internal)?;
+    if found.is_empty() {
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "no_such_object",
+            format!("neither a service nor an instance `{object}`"),
+        ));
+    }
+    let (lines, answer) = stream();
+    let name = object.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let mut cursors: Vec<(InstanceId, LogFrom)> =
+            found.into_iter().map(|id| (id, since.map_or(LogFrom::Start, LogFrom::Since))).collect();
+        loop {
+            for (id, from) in &mut cursors {
+                if !drain(&*engine, id, from, &lines) {
+                    return;
+                }
+            }
+            if !follow || lines.is_closed() {
+                return;
+            }
+            std::thread::sleep(FOLLOW_PAUSE);
+            for id in instances(&*ledger, &name).unwrap_or_default() {
+                if !cursors.iter().any(|(known, _)| *known == id) {
+                    cursors.push((id, LogFrom::Start));
+                }
+            }
+        }
+    });
+    answer
+}
+
+/// Every instance ever made that is `object`, or of the service `object`.
+fn instances(ledger: &dyn Ledger, object: &str) -> Result<Vec<InstanceId>, hornero_ledger::LedgerError> {
+    let mut found: Vec<InstanceId> = Vec::new();
+    let mut next = 1;
+    loop {
+        let events = ledger.read(next, hornero_ledger::MAX_READ_EVENTS)?;
+        let Some(last) = events.last() else { return Ok(found) };
+        next = last.sequence + 1;
+        for event in events {
+            if let EventBody::InstanceChanged { instance, service, .. } = event.body
+                && (service.as_str() == object || instance.as_str() == object)
+                && !found.contains(&instance)
+            {
+                found.push(instance);
+            }
+        }
+    }
+}
+
+/// Sends what is new; false once the reader has gone.
+fn drain(engine: &dyn Engine, id: &InstanceId, from: &mut LogFrom, lines: &LineSender) -> bool {
+    loop {
+        let page = match engine.logs(id, &LogQuery { from: *from, lines: MAX_LINES }) {
+            Ok(page) => page,
+            // Decided, but not started yet: it has no log so far.
+            Err(EngineError::NotFound { .. }) => return true,
+            Err(error) => {
+                eprintln!("reading the log of `{id}` failed: {error}");
+                return true;
+            }
+        };
+        *from = LogFrom::Cursor(page.next);
+        if page.lines.is_empty() {
+            return true;
+        }
+        for line in page.lines {
+            let stream = match line.stream {
+                LogStream::Stdout => "stdout",
+                LogStream::Stderr => "stderr",
+            };
+            let line =
+                LogLine { time: line.time, instance: id.clone(), stream: stream.to_owned(), text: line.text };
+            if !lines.send_blocking(&line) {
+                return false;
+            }
+        }
+    }
+}

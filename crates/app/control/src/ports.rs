@@ -1,0 +1,252 @@
+//! The driver's real ports: ledger, keys, engine, edge, network and clock.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock, mpsc::Sender},
+    time::Duration,
+};
+
+use hornero_api::message::OperationLine;
+use hornero_driver::{EffectId, LedgerFailed, Observation, Ports, Progress};
+use hornero_edge::EdgeClient;
+use hornero_engine::EngineError;
+use hornero_ledger::{Keys, Ledger};
+use hornero_model::{
+    Event, EventBody, ExitCause, InstanceId, Millis, NewEvent, Receipt, ReceiptBody, ServiceName, ServiceSpec,
+    Timestamp,
+};
+use hornero_net::HomeNetwork;
+use hornero_rollout::Effect;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::runtime::Handle;
+
+use crate::{
+    Input, image_tests,
+    operations::Operations,
+    outcome,
+    start::{Starter, log_tail},
+};
+
+/// Letters and digits of an instance id's tail; 8 of them make a repeat within a home's life unlikely enough.
+const TAIL_LETTERS: usize = 8;
+
+/// What effects need; shared by the threads that perform them.
+pub struct Adapters {
+    /// Prepares and starts instances.
+    pub starter: Starter,
+    /// The edge's state directory.
+    pub edge_dir: PathBuf,
+    /// Runs the questions of image tests.
+    pub runtime: Handle,
+    /// Where results go.
+    pub inputs: Sender<Input>,
+}
+
+/// The ports; owned by the thread of the driver.
+pub struct ControlPorts {
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// The signing key.
+    pub keys: Arc<Keys>,
+    /// The network of the home.
+    pub network: HomeNetwork,
+    /// Addresses already asked of it.
+    pub addresses: BTreeMap<ServiceName, IpAddr>,
+    /// What effects need.
+    pub adapters: Arc<Adapters>,
+    /// What clients follow.
+    pub operations: Arc<Operations>,
+    /// Every receipt, oldest first.
+    pub receipts: Arc<RwLock<Vec<Receipt>>>,
+    /// The fault hook.
+    pub crash: CrashHook,
+}
+
+/// Ends the process at one journal write, for tests: point `2n - 1` is just before the nth append, `2n` just after
+/// it, before anything is done that follows from it.
+#[derive(Debug, Default)]
+pub struct CrashHook {
+    /// The point; none for no crash.
+    pub at: Option<u64>,
+    /// Points passed.
+    pub passed: u64,
+}
+
+impl CrashHook {
+    fn pass(&mut self) {
+        self.passed += 1;
+        if self.at == Some(self.passed) {
+            let own = rustix::process::getpid();
+            // Nothing must run after it: no destructor, no flush.
+            let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+            std::process::abort();
+        }
+    }
+}
+
+impl Ports for ControlPorts {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn random_tail(&mut self) -> String {
+        const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+        let mut bytes = [0_u8; TAIL_LETTERS];
+        SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+        bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
+    }
+
+    fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Event>, LedgerFailed> {
+        self.crash.pass();
+        let appended = self.ledger.append(events).map_err(|error| LedgerFailed(chain(&error)))?;
+        self.crash.pass();
+        let new = appended.iter().filter_map(|event| match &event.body {
+            EventBody::Switched { receipt } => Some((**receipt).clone()),
+            _ => None,
+        });
+        self.receipts.write().unwrap_or_else(PoisonError::into_inner).extend(new);
+        Ok(appended)
+    }
+
+    fn sign(&self, body: ReceiptBody) -> Receipt {
+        self.keys.sign_receipt(body).expect("a receipt's numbers are finite and its keys are strings")
+    }
+
+    fn dispatch(&mut self, id: EffectId, effect: Effect) {
+        let adapters = Arc::clone(&self.adapters);
+        let tail = self.random_tail();
+        let work = move || {
+            let observation = adapters.perform(id, effect, &tail);
+            // Control is ending when nobody takes it; the next one finds out for itself.
+            let _ = adapters.inputs.send(Input::Observe(observation));
+        };
+        let spawned = std::thread::Builder::new().name("effect".to_owned()).spawn(work);
+        if let Err(error) = spawned {
+            let reason = format!("no thread could be started: {error}");
+            let _ = self.adapters.inputs.send(Input::Observe(Observation::EffectFailed { effect: id, reason }));
+        }
+    }
+
+    fn service_address(&self, service: &ServiceName) -> Option<IpAddr> {
+        if let Some(address) = self.addresses.get(service) {
+            return Some(*address);
+        }
+        match self.network.service_address(service) {
+            Ok(address) => Some(address.into()),
+            Err(error) => {
+                eprintln!("`{service}` gets no address of its own: {}", chain(&error));
+                None
+            }
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Step { request, service, rollout, phase, message, instance: _ } => match request {
+                Some(request) => {
+                    let (service, phase) = (Some(service), phase.to_owned());
+                    self.operations.push(request.0, OperationLine::Progress { service, rollout, phase, message });
+                }
+                None => eprintln!("{service}: {phase}: {message}"),
+            },
+            Progress::Finished { request, outcome } => {
+                let outcome = outcome::told(outcome);
+                self.operations.push(request.0, OperationLine::Finished { outcome });
+            }
+        }
+    }
+}
+
+impl Adapters {
+    fn perform(&self, id: EffectId, effect: Effect, tail: &str) -> Observation {
+        let failed = |reason: String| Observation::EffectFailed { effect: id, reason };
+        let engine = self.starter.engine();
+        match effect {
+            Effect::StartInstance { instance, release, spec } => self.start(id, instance, release, &spec),
+            Effect::StopInstance { instance, grace } => match engine.stop(&instance, grace.duration()) {
+                Ok(_) | Err(EngineError::NotFound { .. }) => Observation::InstanceStopped { instance },
+                Err(error) => failed(chain(&error)),
+            },
+            Effect::RemoveInstance { instance } => match engine.remove(&instance) {
+                Ok(()) => Observation::InstanceRemoved { instance },
+                Err(error) => failed(chain(&error)),
+            },
+            Effect::RunTests { image, spec } => {
+                let run = image_tests::run(&self.starter, &self.runtime, image, &spec, tail);
+                Observation::TestsFinished { effect: id, image, run }
+            }
+            Effect::ApplyRoutes { table } => match EdgeClient::new(&self.edge_dir).apply(&table) {
+                Ok(applied) => {
+                    // The status that reads it back follows at once instead of with the supervisor's next look.
+                    self.read_back();
+                    Observation::RoutesApplied {
+                        generation: applied.generation,
+                        switch_ms: applied.switch_ms,
+                        counters: applied.counters,
+                    }
+                }
+                Err(error) => failed(chain(&error)),
+            },
+            Effect::CutInFlight { service, release } => match EdgeClient::new(&self.edge_dir).cut(&service, release) {
+                Ok(_) => Observation::InFlightCut { service, release },
+                Err(error) => failed(chain(&error)),
+            },
+        }
+    }
+
+    fn read_back(&self) {
+        if let Ok(status) = EdgeClient::new(&self.edge_dir).status() {
+            let _ = self.inputs.send(Input::Observe(Observation::EdgeStatus(status)));
+        }
+    }
+
+    fn start(
+        &self,
+        id: EffectId,
+        instance: InstanceId,
+        release: hornero_model::ReleaseNumber,
+        spec: &ServiceSpec,
+    ) -> Observation {
+        let engine = self.starter.engine();
+        let exited = |cause: ExitCause| {
+            let log_tail = log_tail(&**engine, &instance);
+            Observation::InstanceExited { instance: instance.clone(), cause, log_tail }
+        };
+        let instance_spec = match self.starter.instance_spec(&instance, release, spec) {
+            Ok(instance_spec) => instance_spec,
+            Err(error) => return exited(ExitCause::NotStarted(format!("{error:#}"))),
+        };
+        match engine.start(&instance_spec) {
+            Ok(started) => match started.address {
+                Some(address) => Observation::InstanceStarted { instance, address, pid: started.pid },
+                None => exited(ExitCause::NotStarted("it has no address".to_owned())),
+            },
+            Err(EngineError::Ended { cause, .. }) => exited(cause),
+            Err(error @ (EngineError::NotStarted { .. } | EngineError::Invalid { .. } | EngineError::Unsupported(_))) => {
+                exited(ExitCause::NotStarted(chain(&error)))
+            }
+            Err(error @ (EngineError::Io { .. } | EngineError::NotFound { .. })) => {
+                Observation::EffectFailed { effect: id, reason: chain(&error) }
+            }
+        }
+    }
+}
+
+/// An error with its sources in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+/// How long the edge's supervisor waits for a change before it looks again.
+pub const EDGE_WAIT: Millis = Millis(1_000);
+/// Pause before another try to reach or start the edge.
+pub const EDGE_RETRY: Duration = Duration::from_millis(50);

@@ -1,0 +1,218 @@
+//! The API's server: one task a connection on the Unix socket, the caller known by socket credentials.
+
+use std::{
+    convert::Infallible,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
+use hornero_api::{REQUEST_MAX_BYTES, message::Problem};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, mpsc},
+};
+
+/// An answer's body: whole or streamed.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// An answer, or the problem to answer with and its status.
+pub type Answer = Result<Response<Body>, Refusal>;
+
+/// Connections served at once; a person and a few scripts need a handful, followers of logs some more.
+const CONNECTIONS: usize = 256;
+/// Lines in flight to a reader that is slower than the writer.
+const STREAM_DEPTH: usize = 64;
+
+/// A request that is not answered well.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    problem: Problem,
+}
+
+impl Refusal {
+    /// A refusal with a stable code word and a message.
+    pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        Self { status, problem: Problem { code: code.to_owned(), message: message.into(), hint: None } }
+    }
+
+    /// The same with what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.problem.hint = Some(hint.into());
+        self
+    }
+
+    /// Something on this side failed.
+    pub fn internal(error: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+    }
+}
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The Unix user's name, or its number where it has none.
+    pub user: String,
+}
+
+/// What answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request.
+    fn handle(
+        self: Arc<Self>,
+        caller: Caller,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Answer> + Send;
+}
+
+/// Binds the socket at `path` (0600), which replaces one left by a process that died.
+pub fn bind(path: &Path) -> std::io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::fs::PermissionsExt as _;
+    // The caller holds the home's lock, so a socket that is there belongs to nobody.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves until the future is dropped.
+pub async fn serve<H: Handler>(listener: UnixListener, handler: Arc<H>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                eprintln!("accepting on the control socket failed: {error}");
+                // Out of file descriptors is the usual cause; give others time to close theirs.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let handler = Arc::clone(&handler);
+        tokio::spawn(async move {
+            let caller = caller_of(&stream);
+            let service = service_fn(move |request| {
+                let (handler, caller) = (Arc::clone(&handler), caller.clone());
+                async move { Ok::<_, Infallible>(answered(handler.handle(caller, request).await)) }
+            });
+            // A connection that breaks concerns its client alone.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            drop(slot);
+        });
+    }
+}
+
+fn answered(answer: Answer) -> Response<Body> {
+    answer.unwrap_or_else(|refusal| {
+        let mut response = json_response(&refusal.problem);
+        *response.status_mut() = refusal.status;
+        response
+    })
+}
+
+fn caller_of(stream: &UnixStream) -> Caller {
+    let user = match stream.peer_cred() {
+        Ok(credentials) => user_name(credentials.uid()),
+        Err(error) => format!("unknown ({error})"),
+    };
+    Caller { user }
+}
+
+/// The name of a Unix user by `/etc/passwd`, or its number.
+fn user_name(uid: u32) -> String {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.get(2).is_some_and(|field| field.parse() == Ok(uid)))
+        .map_or_else(|| uid.to_string(), |fields| fields[0].to_owned())
+}
+
+fn json_response(value: &impl Serialize) -> Response<Body> {
+    let bytes = serde_json::to_vec(value).unwrap_or_else(|error| format!("{{\"message\":{:?}}}", error.to_string()).into());
+    let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed_unsync());
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A whole JSON answer.
+pub fn json(value: &impl Serialize) -> Answer {
+    Ok(json_response(value))
+}
+
+/// The request's JSON body, within limits.
+pub async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
+    let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", message);
+    let limited = Limited::new(request.into_body(), REQUEST_MAX_BYTES);
+    let bytes = limited.collect().await.map_err(|error| bad(format!("the body can't be read: {error}")))?.to_bytes();
+    serde_json::from_slice(&bytes).map_err(|error| bad(format!("the body is not of this request: {error}")))
+}
+
+/// Sends lines to a streamed answer; fails once the reader has gone.
+pub struct LineSender(mpsc::Sender<Bytes>);
+
+impl LineSender {
+    /// Sends one value as a line; false once the reader has gone.
+    pub async fn send(&self, value: &impl Serialize) -> bool {
+        self.0.send(line(value)).await.is_ok()
+    }
+
+    /// The same from a thread that may block.
+    pub fn send_blocking(&self, value: &impl Serialize) -> bool {
+        self.0.blocking_send(line(value)).is_ok()
+    }
+
+    /// Returns once the reader has gone.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+
+    /// Whether the reader has gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+fn line(value: &impl Serialize) -> Bytes {
+    let mut bytes = serde_json::to_vec(value).unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string()).into());
+    bytes.push(b'\n');
+    bytes.into()
+}
+
+/// A streamed answer and what fills it.
+pub fn stream() -> (LineSender, Answer) {
+    let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
+    let mut response = Response::new(LineBody(receiver).boxed_unsync());
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/x-ndjson"));
+    (LineSender(sender), Ok(response))
+}
+
+/// The lines as a body.
+struct LineBody(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for LineBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

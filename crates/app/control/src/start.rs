@@ -1,0 +1,108 @@
+//! Turns a release into an instance: image from the store, verified, with its user resolved, handed to the engine.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use anyhow::Context as _;
+use hornero_engine::{
+    ComposedRoot, Engine, InstanceSpec, Root, StopSignal, User,
+    log::{LogFrom, LogQuery},
+};
+use hornero_model::{Digest, ImageTest, InstanceId, ReleaseNumber, ServiceSpec};
+use hornero_store::Store;
+
+use crate::ports::chain;
+
+/// Lines of a failed instance's log that travel with the failure: enough for a stack trace's head.
+const LOG_TAIL_LINES: usize = 20;
+
+/// The last verification of one image: when it began and what it found.
+type Verification = Arc<Mutex<Option<(Instant, Result<(), String>)>>>;
+
+/// Prepares and starts instances.
+pub struct Starter {
+    store: Arc<Store>,
+    engine: Arc<dyn Engine>,
+    verified: Mutex<BTreeMap<Digest, Verification>>,
+}
+
+impl Starter {
+    /// A starter over a store and an engine.
+    pub fn new(store: Arc<Store>, engine: Arc<dyn Engine>) -> Self {
+        Self { store, engine, verified: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// The tests that an image declares.
+    pub fn tests_of(&self, image: &Digest) -> anyhow::Result<Vec<ImageTest>> {
+        Ok(self.store.image(image)?.config.tests)
+    }
+
+    /// The instance of a release, its image verified by a check that began after this call.
+    pub fn instance_spec(
+        &self,
+        id: &InstanceId,
+        release: ReleaseNumber,
+        spec: &ServiceSpec,
+    ) -> anyhow::Result<InstanceSpec> {
+        self.verify(&spec.image)?;
+        let config = self.store.image(&spec.image)?.config;
+        let files = self.store.root(&spec.image)?;
+        let user = self.store.resolve_user(&spec.image, &config.user)?;
+        Ok(InstanceSpec {
+            id: id.clone(),
+            service: spec.name.clone(),
+            release,
+            image: spec.image,
+            root: Root::Composed(ComposedRoot { metadata: files.metadata, objects: files.objects }),
+            command: config.command,
+            env: config.env,
+            user: User { uid: user.uid, gid: user.gid, groups: user.groups },
+            workdir: config.workdir,
+            scratch: config.scratch,
+            resources: spec.resources.clone(),
+            egress: spec.egress,
+            hostname: id.as_str().to_owned(),
+            hosts: Vec::new(),
+            stop_signal: StopSignal::default(),
+        })
+    }
+
+    /// Verifies an image. Callers that ask while a check runs wait; one that began after they asked serves them too.
+    fn verify(&self, image: &Digest) -> anyhow::Result<()> {
+        let asked = Instant::now();
+        let slot = {
+            let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(verified.entry(*image).or_default())
+        };
+        let mut last = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = last.as_ref().filter(|(began, _)| *began >= asked);
+        let result = match fresh {
+            Some((_, result)) => result.clone(),
+            None => {
+                let began = Instant::now();
+                let checked = self.store.verify_for_start(image);
+                let result = checked.map(drop).map_err(|error| chain(&error));
+                *last = Some((began, result.clone()));
+                result
+            }
+        };
+        result
+            .map_err(anyhow::Error::msg)
+            .with_context(|| format!("image `{}` is not as it was baked", image.short()))
+    }
+}
+
+/// The last lines that an instance wrote; none where they can't be read, since a failure is told without them too.
+pub fn log_tail(engine: &dyn Engine, id: &InstanceId) -> Vec<String> {
+    let query = LogQuery { from: LogFrom::Tail, lines: LOG_TAIL_LINES };
+    let page = engine.logs(id, &query);
+    page.map(|page| page.lines.into_iter().map(|line| line.text).collect()).unwrap_or_default()
+}
