@@ -1,2 +1,127 @@
-//! Measures Hornero beside its peers.
-fn main() {}
+//! Measures Hornero beside its peers, in one run, interleaved, and prints ratios.
+
+mod bake;
+mod docker;
+mod edge;
+mod hornero;
+mod peers;
+mod process;
+mod roots;
+mod soak;
+mod start;
+mod swarm;
+mod table;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+
+use crate::table::Table;
+
+/// Measures Hornero beside its peers and appends the tables to bench/RESULTS.md.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask bench",
+    after_help = "\
+Needs root and, for what is not installed or cached yet, the Debian mirrors of this host's apt sources. Peers run with
+data of their own under a temporary directory and are stopped again; listeners are on loopback."
+)]
+struct Arguments {
+    /// What to measure; everything but the soak by default
+    #[arg(value_enum)]
+    what: Vec<What>,
+    /// Runs of each contestant; the medians are compared
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Measure the peers only
+    #[arg(long)]
+    peers_only: bool,
+    /// Where the tables are appended
+    #[arg(long, default_value = "bench/RESULTS.md")]
+    results: PathBuf,
+    /// Switches of the soak
+    #[arg(long, default_value_t = 1000)]
+    switches: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Requests a second and p99 of the edge, beside nginx and HAProxy
+    Edge,
+    /// From creating an instance to the first instruction of its command, beside runc and Docker
+    Start,
+    /// A changed page on every server, and back again, beside Docker in swarm mode
+    Deploy,
+    /// A Debian base with nginx, beside mmdebstrap and debootstrap
+    Bake,
+    /// Many switches and rollbacks under load; not part of the default
+    Soak,
+}
+
+/// What every measurement needs.
+struct Setting {
+    runs: usize,
+    peers_only: bool,
+    /// Removed at the end.
+    scratch: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.get(1).is_some_and(|argument| argument == start::FIRST_INSTRUCTION) {
+        return start::first_instruction();
+    }
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let all = [What::Edge, What::Start, What::Bake, What::Deploy];
+    let wanted = if arguments.what.is_empty() { &all[..] } else { &arguments.what };
+    // Under /var/tmp: roots and images are large, and /tmp may be in memory.
+    let directory = tempfile::Builder::new().prefix("hornero-bench-").tempdir_in("/var/tmp")?;
+    let setting = Setting {
+        runs: arguments.runs.max(1),
+        peers_only: arguments.peers_only,
+        scratch: directory.path().to_owned(),
+    };
+    let mut tables = Vec::new();
+    for what in wanted {
+        let measured = match what {
+            What::Edge => edge::measure(&setting),
+            What::Start => start::measure(&setting),
+            What::Deploy => swarm::measure(&setting),
+            What::Bake => bake::measure(&setting),
+            What::Soak => soak::measure(&setting, arguments.switches),
+        }?;
+        print!("{}", measured.markdown());
+        tables.push(measured);
+    }
+    append(&arguments.results, &tables)
+        .with_context(|| format!("cannot append to `{}`", arguments.results.display()))
+}
+
+fn append(path: &std::path::Path, tables: &[Table]) -> Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    let commit = process::read("git", &["describe", "--always", "--dirty"]).unwrap_or_default();
+    let cores = std::thread::available_parallelism()?;
+    let kernel = rustix::system::uname();
+    let heading = format!(
+        "\n## {}, commit {}, {cores} cores, Linux {}\n",
+        hornero_model::Timestamp::now(),
+        commit.trim(),
+        kernel.release().to_string_lossy()
+    );
+    file.write_all(heading.as_bytes())?;
+    for table in tables {
+        file.write_all(table.markdown().as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! The `hornero` command as a user runs it, with a home of its own that is taken down at the end.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::process;
+
+/// `hornero --home HOME`, the program built beside this one.
+pub fn command(home: &Path) -> Result<Command> {
+    let program = std::env::current_exe()?.with_file_name("hornero");
+    anyhow::ensure!(
+        program.exists(),
+        "`{}` is missing; run `cargo xtask bench`",
+        program.display()
+    );
+    let mut command = Command::new(program);
+    command.arg("--home").arg(home);
+    Ok(command)
+}
+
+/// A home; dropping it takes down what runs in it.
+pub struct Home {
+    path: PathBuf,
+}
+
+impl Home {
+    pub fn new(path: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&path)?;
+        Ok(Self { path })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `hornero ARGUMENTS --json` and returns how many milliseconds it took and what it said.
+    pub fn run(&self, arguments: &[&str]) -> Result<(f64, Value)> {
+        let mut command = command(&self.path)?;
+        command.arg("--json").args(arguments);
+        let (ms, text) = process::timed(|| process::run(&mut command))?;
+        let value = if text.trim().is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).with_context(|| format!("{arguments:?} wrote no JSON"))?
+        };
+        Ok((ms, value))
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let down = command(&self.path).and_then(|mut command| process::run(command.arg("down")));
+        if let Err(error) = down {
+            eprintln!("bench: `{}` could not be taken down: {error:#}", self.path.display());
+        }
+    }
+}
+
+/// The whole answer to `GET /`.
+pub fn get(address: SocketAddr) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    // The pages that are measured have a few kilobytes.
+    stream.take(1 << 20).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
