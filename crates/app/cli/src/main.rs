@@ -1,2 +1,88 @@
-//! The hornero command.
-fn main() {}
+//! The `hornero` command: reads the command line, does one thing, answers with an exit code of the contract.
+
+mod arguments;
+mod command;
+mod daemon;
+mod failure;
+mod output;
+mod progress;
+mod project;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser as _};
+
+use arguments::{Arguments, AuditCommand, Command, ImageCommand};
+use command::{bake, image, operation, show, up};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let json = arguments.json;
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let json = arguments.json;
+    let home = absolute(arguments.home)?;
+    // The processes come first: each owns its threads, and the launcher must have none.
+    match arguments.command {
+        Command::Serve { crash_at_append } => {
+            let options = hornero_control::Options { home, crash_at_append };
+            hornero_control::serve(&options).map_err(|error| Failure::of(&*error))
+        }
+        Command::Edge => command::process::edge(&home),
+        Command::Shim => command::process::shim(&home),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "hornero", &mut script);
+            output::print_text(&String::from_utf8_lossy(&script))
+        }
+        Command::Openapi => output::print_json(&hornero_api::document()),
+        Command::Build { source, image, explain } => {
+            bake::build(&home, json, &source, image.as_deref(), explain)
+        }
+        Command::Lock { source, update } => bake::lock(&home, json, &source, update),
+        Command::Image { command } => match command {
+            ImageCommand::Ls => image::list(&home, json),
+            ImageCommand::Inspect { image } => image::inspect(&home, json, &image),
+            ImageCommand::Verify { image } => image::verify(&home, json, &image),
+        },
+        other => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(ask(&home, json, other)),
+    }
+}
+
+/// The commands that talk to the control process.
+async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up { source, reason } => up::up(home, json, &source, reason).await,
+        Command::Plan { source } => up::plan(home, json, &source).await,
+        Command::Status => show::status(home, json).await,
+        Command::History { service } => show::history(home, json, &service).await,
+        Command::Rollback { service, to, reason } => operation::rollback(home, json, service, to, reason).await,
+        Command::Receipt { id, service } => show::receipt(home, json, id, service).await,
+        Command::Logs { object, since, follow } => show::logs(home, json, &object, since, follow).await,
+        Command::Audit { command: None, from } => show::audit(home, json, from).await,
+        Command::Audit { command: Some(AuditCommand::Verify), .. } => show::audit_verify(home, json).await,
+        Command::Down { dir, reason } => up::down(home, json, dir.as_deref(), reason).await,
+        Command::Build { .. }
+        | Command::Lock { .. }
+        | Command::Image { .. }
+        | Command::Completions { .. }
+        | Command::Openapi
+        | Command::Serve { .. }
+        | Command::Edge
+        | Command::Shim => unreachable!("handled before the runtime starts"),
+    }
+}
+
+/// The home as an absolute path: the processes that get it change their directory.
+fn absolute(home: PathBuf) -> Result<PathBuf, Failure> {
+    Ok(std::path::absolute(home)?)
+}

@@ -23,8 +23,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, RwLock,
+        atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -71,6 +73,8 @@ pub enum Input {
 
 /// How long a shim may be starting its command when control comes back.
 const STARTING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks after the network; how long a flushed packet filter may go unnoticed.
+const NETWORK_INTERVAL: Duration = Duration::from_secs(30);
 /// How long to wait before the ledger is tried again after it failed.
 const LEDGER_RETRY: Duration = Duration::from_secs(1);
 
@@ -113,6 +117,8 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     let status = EdgeClient::new(&edge::state_dir(home)).status().ok();
     let driver = Driver::resume(world, found, status, env!("CARGO_PKG_VERSION"), &mut ports)?;
     follow_exits(Arc::clone(&engine), inputs.clone())?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let network_keeper = keep_network(network.clone(), Arc::clone(&ended))?;
 
     let api = Api {
         inputs,
@@ -132,6 +138,9 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
         }
     });
     let driver = run(driver, &mut ports, &taken)?;
+    ended.store(true, Ordering::Release);
+    network_keeper.thread().unpark();
+    let _ = network_keeper.join();
     runtime.shutdown_timeout(Duration::from_millis(200));
     if driver.world().services.values().all(|service| service.removed) && driver.is_idle() {
         keeper.stop();
@@ -240,6 +249,21 @@ fn find(engine: &dyn Engine) -> anyhow::Result<Vec<Found>> {
         found.push(Found { instance: instance.id, running, cause, log_tail });
     }
     Ok(found)
+}
+
+/// Looks after the network now and then: somebody may have flushed the host's packet filter.
+fn keep_network(mut network: HomeNetwork, ended: Arc<AtomicBool>) -> anyhow::Result<JoinHandle<()>> {
+    let keeper = std::thread::Builder::new().name("network-keeper".to_owned());
+    Ok(keeper.spawn(move || {
+        while !ended.load(Ordering::Acquire) {
+            std::thread::park_timeout(NETWORK_INTERVAL);
+            if !ended.load(Ordering::Acquire)
+                && let Err(error) = network.up()
+            {
+                eprintln!("looking after the network failed: {}", chain(&error));
+            }
+        }
+    })?)
 }
 
 /// Tells the driver of every instance that ends.

@@ -159,9 +159,13 @@ impl Driver {
             ..Observed::default()
         };
         for (name, service) in &self.world.services {
-            observed.fit.extend(service.releases.keys().filter_map(|number| {
-                Some(((name.clone(), *number), self.fitness(name, *number)?))
-            }));
+            // Only what a table could make active; a service may have thousands of releases.
+            let rollout = self.world.rollout_of(name);
+            let numbers = rollout.into_iter().flat_map(|of| [of.from, Some(of.to)]).flatten();
+            let numbers = numbers.chain(service.serving.as_ref().map(|set| set.release));
+            observed.fit.extend(
+                numbers.filter_map(|of| Some(((name.clone(), of), self.fitness(name, of)?))),
+            );
             if let Some(set) = &service.serving {
                 observed.serving.insert(name.clone(), set.release);
             }
@@ -178,9 +182,7 @@ impl Driver {
             return Some(Fitness::Proven);
         }
         let image = self.world.release(service, number)?.spec.image;
-        // An image that declares no tests leaves no record of any; that it declares none was observed.
-        let none = self.facts.tests.get(&image).is_some_and(|run| run.results.is_empty());
-        (none || self.world.image_passed(&image)).then_some(Fitness::Tested)
+        self.world.image_passed(&image).then_some(Fitness::Tested)
     }
 
     /// Records a refusal once and stops the rollout it belongs to. True when something was recorded.

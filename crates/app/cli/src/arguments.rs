@@ -1,0 +1,217 @@
+//! The command line: what can be typed, its help texts and examples.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use hornero_model::{ReleaseNumber, RolloutId, ServiceName};
+
+/// Bakes golden images and replaces servers by new ones made from them, without losing a request.
+#[derive(Debug, Parser)]
+#[command(name = "hornero", version, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  hornero up examples/site          bake, test, release and roll out what the directory declares
+  hornero status                    what runs
+  hornero rollback site             back to the last proven release
+  hornero down                      stop and remove it
+
+Exit codes:
+  0 done and read back   1 failed   2 bad usage or bad hornero.hcl   3 refused by a guard
+  4 rolled back   5 no such object   6 the control process can't be reached")]
+pub struct Arguments {
+    /// Where Hornero keeps its state; several homes run side by side
+    #[arg(long, global = true, env = "HORNERO_HOME", default_value = "/var/lib/hornero", value_name = "DIR")]
+    pub home: PathBuf,
+
+    /// Print data for scripts on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bake, test, release, roll out, wait, and read back
+    #[command(after_help = "Example:\n  hornero up examples/site --reason 'new front page'")]
+    Up {
+        /// What to work on
+        #[command(flatten)]
+        source: Source,
+        /// Why, for the record
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Show what `up` would do, and why
+    Plan {
+        /// What to work on
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Show what runs
+    Status,
+    /// Show a service's releases, newest first
+    History {
+        /// The service
+        service: ServiceName,
+    },
+    /// Go back to a proven release, through the same path as `up`
+    #[command(after_help = "Example:\n  hornero rollback site --to 16 --reason 'checkout broken'")]
+    Rollback {
+        /// The service
+        service: ServiceName,
+        /// The release to go back to; the last proven one before the present by default
+        #[arg(long, value_parser = release_number, value_name = "N")]
+        to: Option<ReleaseNumber>,
+        /// Why, for the record
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Show the signed receipts of switches, newest first
+    Receipt {
+        /// One receipt, by number
+        #[arg(value_parser = rollout_id)]
+        id: Option<RolloutId>,
+        /// Only those of this service
+        #[arg(long)]
+        service: Option<ServiceName>,
+    },
+    /// Bake images
+    #[command(after_help = "Example:\n  hornero build . site --explain")]
+    Build {
+        /// What to work on
+        #[command(flatten)]
+        source: Source,
+        /// Only this image and those below it
+        image: Option<String>,
+        /// Say of each step why it ran or not
+        #[arg(long)]
+        explain: bool,
+    },
+    /// Write `hornero.lock`: every package by version, size and SHA-256
+    Lock {
+        /// What to work on
+        #[command(flatten)]
+        source: Source,
+        /// Resolve every package afresh
+        #[arg(long)]
+        update: bool,
+    },
+    /// Look into the image store
+    Image {
+        /// What to look at
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+    /// Show logs of a service or an instance, also of those long gone
+    Logs {
+        /// Service or instance
+        object: String,
+        /// Only lines after this time (RFC 3339) or this long ago (such as `10m`)
+        #[arg(long)]
+        since: Option<String>,
+        /// Go on as lines are written
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Show the ledger: everything that happened
+    Audit {
+        /// Check instead that nothing was touched
+        #[command(subcommand)]
+        command: Option<AuditCommand>,
+        /// Only events from this sequence number
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+    },
+    /// Stop and remove what a directory declares, or everything
+    Down {
+        /// The directory with `hornero.hcl`; without one, everything in this home
+        dir: Option<PathBuf>,
+        /// Why, for the record
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Write a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the API's OpenAPI document
+    Openapi,
+    /// Run the control process (started by `up`)
+    Serve {
+        /// Fault hook for tests: kill this process at its Nth journal write
+        #[arg(long, hide = true, env = "HORNERO_CRASH_AT_APPEND")]
+        crash_at_append: Option<u64>,
+    },
+    /// Run the edge (started by the control process)
+    Edge,
+    /// Run the launcher of instances (started by the control process)
+    Shim,
+}
+
+/// A directory with `hornero.hcl` and how to read it.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// The directory with `hornero.hcl`
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Set a variable of `hornero.hcl`
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
+    pub variables: Vec<(String, String)>,
+    /// Fail where `hornero.lock` would have to change
+    #[arg(long)]
+    pub locked: bool,
+}
+
+/// What to look at in the store.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// List images
+    Ls,
+    /// Show one image
+    Inspect {
+        /// Name, digest, or the beginning of a digest
+        image: String,
+    },
+    /// Hash every byte of an image and compare
+    Verify {
+        /// Name, digest, or the beginning of a digest
+        image: String,
+    },
+}
+
+/// What to do with the ledger.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Check that no event was touched; names the first that was
+    Verify,
+}
+
+fn release_number(text: &str) -> Result<ReleaseNumber, String> {
+    let digits = text.rsplit_once('@').map_or(text, |(_, number)| number);
+    digits.parse().map(ReleaseNumber).map_err(|_| "expected a release number such as `16`".to_owned())
+}
+
+fn rollout_id(text: &str) -> Result<RolloutId, String> {
+    text.parse().map(RolloutId).map_err(|_| "expected a receipt number such as `3`".to_owned())
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected `NAME=VALUE`")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,152 @@
+//! `build` and `lock`, and the baking half of `up` and `plan`.
+
+use std::path::Path;
+
+use hornero_bake::{
+    BakeContext, BakeError, BakeOptions, BakedImage, Forecast, LOCK_NAME, LockMode, progress::Silent,
+};
+use hornero_model::ImageName;
+use hornero_store::Store;
+use serde_json::json;
+
+use crate::{
+    arguments::Source,
+    failure::{Failure, exit},
+    output::{Table, Tone, print_json, print_text},
+    progress::Teller,
+    project::{self, Project},
+};
+
+impl From<BakeError> for Failure {
+    fn from(error: BakeError) -> Self {
+        let failure = Self::of(&error);
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// The store of a home, made where it is missing.
+pub fn store(home: &Path) -> Result<Store, Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home)?;
+    Store::open(home.join("store")).map_err(|error| Failure::of(&error))
+}
+
+/// The images to bake: one and what it is made from, or those that services run, or else all.
+fn wanted(project: &Project, only: Option<&str>) -> Result<Vec<ImageName>, Failure> {
+    let order = project.spec.order().images;
+    let Some(only) = only else { return Ok(order) };
+    let found = order.into_iter().find(|name| name.as_str() == only);
+    found.map(|name| vec![name]).ok_or_else(|| {
+        let names: Vec<&str> = project.spec.images.keys().map(ImageName::as_str).collect();
+        Failure::new(exit::NO_SUCH_OBJECT, format!("`hornero.hcl` declares no image `{only}`"))
+            .hint(format!("it declares {}", names.join(", ")))
+    })
+}
+
+/// Bakes, telling progress on stderr.
+pub fn bake(
+    home: &Path,
+    source: &Source,
+    project: &Project,
+    only: Option<&str>,
+    explain: bool,
+) -> Result<Vec<BakedImage>, Failure> {
+    let names = wanted(project, only)?;
+    let store = store(home)?;
+    let teller = Teller::new(explain);
+    let context = BakeContext::new(home, &teller);
+    let options = BakeOptions { locked: source.locked };
+    Ok(hornero_bake::bake(&context, &store, &project.spec, &project.dir, &names, options)?)
+}
+
+/// What a bake would do.
+pub fn foresee(home: &Path, project: &Project) -> Result<Vec<Forecast>, Failure> {
+    let names = wanted(project, None)?;
+    let store = store(home)?;
+    let context = BakeContext::new(home, &Silent);
+    Ok(hornero_bake::forecast(&context, &store, &project.spec, &project.dir, &names)?)
+}
+
+/// `hornero build`.
+pub fn build(
+    home: &Path,
+    json_wanted: bool,
+    source: &Source,
+    only: Option<&str>,
+    explain: bool,
+) -> Result<(), Failure> {
+    let project = project::read(source, json_wanted)?;
+    let baked = bake(home, source, &project, only, explain)?;
+    if json_wanted {
+        let images: Vec<_> = baked.iter().map(|image| image_json(image, explain)).collect();
+        return print_json(&json!({ "images": images }));
+    }
+    let mut table = Table::with_head(&["IMAGE", "DIGEST", "BAKED", "SECONDS"]);
+    for image in &baked {
+        let made = if image.cached { ("cached", Tone::Quiet) } else { ("baked", Tone::Good) };
+        table.row(vec![
+            (image.name.to_string(), Tone::Plain),
+            (image.digest.short(), Tone::Plain),
+            (made.0.to_owned(), made.1),
+            (format!("{:.2}", image.seconds), Tone::Plain),
+        ]);
+    }
+    table.print()?;
+    if explain {
+        print_text("\n")?;
+        let mut steps = Table::with_head(&["STEP", "RESULT", "WHY"]);
+        for (image, step) in baked.iter().flat_map(|image| image.steps.iter().map(move |step| (image, step))) {
+            let result = if step.cached { "cached" } else { "ran" };
+            let why = if step.cached { "same inputs as before".to_owned() } else { step.why.clone() };
+            steps.row(vec![
+                (format!("{}: {}", image.name, step.title), Tone::Plain),
+                (result.to_owned(), if step.cached { Tone::Quiet } else { Tone::Good }),
+                (why, Tone::Plain),
+            ]);
+        }
+        steps.print()?;
+    }
+    Ok(())
+}
+
+fn image_json(image: &BakedImage, explain: bool) -> serde_json::Value {
+    let mut value = json!({
+        "name": image.name, "digest": image.digest, "cached": image.cached, "seconds": image.seconds,
+    });
+    if explain {
+        let steps = image.steps.iter().map(|step| {
+            json!({ "title": step.title, "cached": step.cached, "why": step.why, "seconds": step.seconds })
+        });
+        value["steps"] = steps.collect();
+    }
+    value
+}
+
+/// `hornero lock`.
+pub fn lock(home: &Path, json_wanted: bool, source: &Source, update: bool) -> Result<(), Failure> {
+    let project = project::read(source, json_wanted)?;
+    let mode = match (update, source.locked) {
+        (true, false) => LockMode::Update,
+        (false, false) => LockMode::Keep,
+        (false, true) => LockMode::Frozen,
+        (true, true) => {
+            return Err(Failure::new(exit::USAGE, "`--locked` and `--update` exclude each other"));
+        }
+    };
+    let teller = Teller::new(false);
+    let context = BakeContext::new(home, &teller);
+    let lock = hornero_bake::lock(&context, &project.spec, &project.dir, mode)?;
+    let images = lock.images.iter().map(|(name, image)| (name, image.packages.len()));
+    if json_wanted {
+        let images: Vec<_> =
+            images.map(|(name, packages)| json!({ "name": name, "packages": packages })).collect();
+        return print_json(&json!({ "images": images }));
+    }
+    for (name, packages) in images {
+        print_text(&format!("image.{name}: {packages} packages locked\n"))?;
+    }
+    print_text(&format!("`{}` holds them; keep it under version control\n", source.dir.join(LOCK_NAME).display()))
+}

@@ -1,0 +1,123 @@
+//! `image`: a look into the store.
+
+use std::path::Path;
+
+use hornero_bake::BakeRecord;
+use hornero_model::Digest;
+use hornero_store::Store;
+use serde_json::json;
+
+use crate::{
+    command::bake,
+    failure::{Failure, exit},
+    output::{Table, Tone, print_json, print_text},
+};
+
+/// Fewest hex digits that name an image: fewer are a typing mistake more often than a choice.
+const SHORTEST_PREFIX: usize = 4;
+const MEBIBYTE: u64 = 1 << 20;
+
+/// `hornero image ls`.
+pub fn list(home: &Path, json_wanted: bool) -> Result<(), Failure> {
+    let images = bake::store(home)?.list_images().map_err(|error| Failure::of(&error))?;
+    if json_wanted {
+        let images: Vec<_> = images
+            .iter()
+            .map(|image| {
+                json!({
+                    "digest": image.digest, "names": names(&image.refs), "layers": image.layers,
+                    "total_bytes": image.total_bytes, "shared_bytes": image.shared_bytes,
+                })
+            })
+            .collect();
+        return print_json(&json!({ "images": images }));
+    }
+    let mut table = Table::with_head(&["IMAGE", "NAMES", "LAYERS", "FILES", "MiB", "SHARED MiB"]);
+    for image in images {
+        table.row(vec![
+            (image.digest.short(), Tone::Plain),
+            (names(&image.refs).join(" "), Tone::Plain),
+            (image.layers.to_string(), Tone::Quiet),
+            (image.entries.to_string(), Tone::Quiet),
+            ((image.total_bytes / MEBIBYTE).to_string(), Tone::Plain),
+            ((image.shared_bytes / MEBIBYTE).to_string(), Tone::Quiet),
+        ]);
+    }
+    table.print()
+}
+
+fn names(refs: &[String]) -> Vec<&str> {
+    refs.iter().map(|name| name.strip_prefix("image/").unwrap_or(name)).collect()
+}
+
+/// `hornero image inspect`.
+pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
+    let store = bake::store(home)?;
+    let digest = resolve(&store, image)?;
+    let failed = |error: hornero_store::StoreError| Failure::of(&error);
+    let manifest = store.image(&digest).map_err(failed)?;
+    let record = BakeRecord::of(&store, &digest)?;
+    let value = json!({
+        "digest": digest,
+        "format_epoch": manifest.format_epoch,
+        "layers": manifest.layers,
+        "config": manifest.config,
+        "bake": record,
+    });
+    if json_wanted {
+        return print_json(&value);
+    }
+    let text = serde_json::to_string_pretty(&value).map_err(|error| Failure::of(&error))?;
+    print_text(&format!("{text}\n"))
+}
+
+/// `hornero image verify`: hashes everything anew, whatever was recorded before.
+pub fn verify(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
+    let store = bake::store(home)?;
+    let digest = resolve(&store, image)?;
+    let findings = store.fsck().map_err(|error| Failure::of(&error))?;
+    let damaged: Vec<String> = findings
+        .iter()
+        .filter_map(|finding| {
+            let (_, path) = finding.uses.iter().find(|(used_by, _)| *used_by == digest)?;
+            let place = path.as_deref().map_or_else(String::new, |path| format!(" (`{path}`)"));
+            Some(format!("{} `{}`{place}: {}", finding.kind, finding.digest, finding.damage))
+        })
+        .collect();
+    if json_wanted {
+        print_json(&json!({ "image": digest, "intact": damaged.is_empty(), "damaged": damaged }))?;
+    }
+    if !damaged.is_empty() {
+        let text = format!("image `{}` is not as it was baked:\n  {}", digest.short(), damaged.join("\n  "));
+        return Err(Failure::new(exit::FAILED, text).hint("remove the damaged objects and bake again"));
+    }
+    if json_wanted { Ok(()) } else { print_text(&format!("{} is as it was baked\n", digest.short())) }
+}
+
+/// The image that a name, a digest or the beginning of one means.
+fn resolve(store: &Store, text: &str) -> Result<Digest, Failure> {
+    let failed = |error: hornero_store::StoreError| Failure::of(&error);
+    if let Ok(digest) = text.parse::<Digest>() {
+        return match store.has_image(&digest) {
+            true => Ok(digest),
+            false => Err(Failure::new(exit::NO_SUCH_OBJECT, format!("no image `{text}` in this home"))),
+        };
+    }
+    if let Ok(Some(digest)) = store.get_ref(&format!("image/{text}")) {
+        return Ok(digest);
+    }
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    let found: Vec<Digest> = match hex.len() >= SHORTEST_PREFIX {
+        true => store.images().map_err(failed)?.into_iter().filter(|one| one.hex().starts_with(hex)).collect(),
+        false => Vec::new(),
+    };
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(Failure::new(exit::NO_SUCH_OBJECT, format!("no image `{text}` in this home"))
+            .hint("`hornero image ls` lists them")),
+        several => Err(Failure::new(
+            exit::USAGE,
+            format!("`{text}` is the beginning of {} images; give more of it", several.len()),
+        )),
+    }
+}

@@ -1,0 +1,8 @@
+//! The commands, one file a family.
+
+pub mod bake;
+pub mod image;
+pub mod operation;
+pub mod process;
+pub mod show;
+pub mod up;

@@ -1,0 +1,144 @@
+//! `rollback`, `down` and the rolling-out half of `up`: send, follow the progress, tell the outcome.
+
+use std::path::Path;
+
+use hornero_api::{
+    Client,
+    message::{
+        DownRequest, Intent, OperationLine, Outcome, OutcomeKind, RollbackRequest, ServiceOutcome, StatusReport,
+    },
+};
+use hornero_model::{Receipt, ReleaseNumber, ServiceName};
+use hyper::Method;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    daemon,
+    failure::Failure,
+    output::{print_json, print_text},
+};
+
+/// Sends a request that changes something and follows it to its end, telling progress on stderr.
+pub async fn follow(client: &Client, path: &str, request: &impl Serialize) -> Result<Outcome, Failure> {
+    let mut lines = client.stream::<OperationLine>(Method::POST, path, Some(request)).await?;
+    while let Some(line) = lines.next().await? {
+        match line {
+            OperationLine::Accepted { .. } => {}
+            OperationLine::Progress { service, phase, message, .. } => match service {
+                Some(service) => eprintln!("{service:>12}  {phase:<9} {message}"),
+                None => eprintln!("{:>12}  {phase:<9} {message}", ""),
+            },
+            OperationLine::Finished { outcome } => return Ok(outcome),
+        }
+    }
+    let broken = hornero_api::ClientError::Broken("it ended before the outcome".to_owned());
+    Err(broken.into())
+}
+
+/// Tells why an operation did not end as asked; nothing to tell where it did.
+pub fn checked(outcome: &Outcome) -> Result<(), Failure> {
+    if outcome.result == OutcomeKind::Done {
+        return Ok(());
+    }
+    let code = outcome.result.exit_code();
+    let Some(failure) = &outcome.failure else {
+        return Err(Failure::new(code, "the operation failed"));
+    };
+    let mut message = failure.reason.clone();
+    if !failure.log_tail.is_empty() {
+        let instance = failure.instance.as_ref().map_or_else(String::new, |id| format!(" of `{id}`"));
+        message.push_str(&format!("\nlast lines of the log{instance}:\n  "));
+        message.push_str(&failure.log_tail.join("\n  "));
+    }
+    let told = Failure::new(code, message);
+    Err(match &failure.hint {
+        Some(hint) => told.hint(hint),
+        None => told,
+    })
+}
+
+/// Tells one service's outcome in a line or two.
+pub fn tell(service: &ServiceOutcome) -> Result<(), Failure> {
+    let Some(release) = service.release else {
+        return print_text(&format!("{} is down\n", service.name));
+    };
+    let mut text = format!("{}@{release} serves", service.name);
+    match &service.receipt {
+        Some(receipt) => text.push_str(&format!("\n  {}\n", summary(receipt))),
+        None => text.push_str("; nothing to change\n"),
+    }
+    print_text(&text)
+}
+
+/// A receipt in one line.
+pub fn summary(receipt: &Receipt) -> String {
+    let body = &receipt.body;
+    let from = body.from.map_or_else(|| "nothing".to_owned(), |number| format!("{}@{number}", body.service));
+    let cut = if body.cut_off > 0 { format!(", {} cut off", body.cut_off) } else { String::new() };
+    format!(
+        "receipt {}: {from} -> {}@{}, switched in {:.1} ms, {:.0} ms in all, {} in flight drained{cut}, {} requests failed",
+        body.id, body.service, body.to, body.switch_ms, body.total_ms, body.drained, body.requests_failed
+    )
+}
+
+/// `hornero rollback`.
+pub async fn rollback(
+    home: &Path,
+    json: bool,
+    service: ServiceName,
+    to: Option<ReleaseNumber>,
+    why: String,
+) -> Result<(), Failure> {
+    let client = Client::new(daemon::socket(home));
+    let request = RollbackRequest { service, to, intent: Intent { why, commit: None } };
+    let outcome = follow(&client, "/v1/rollback", &request).await?;
+    checked(&outcome)?;
+    for service in &outcome.services {
+        match (&service.receipt, json) {
+            (Some(receipt), true) => print_json(receipt)?,
+            (None, true) => print_json(&json!({ "service": service.name, "to": service.release }))?,
+            (_, false) => tell(service)?,
+        }
+    }
+    Ok(())
+}
+
+/// `hornero down`: takes services down and, when none is left, ends control and edge.
+pub async fn down(
+    home: &Path,
+    json: bool,
+    services: Option<Vec<ServiceName>>,
+    why: String,
+) -> Result<(), Failure> {
+    if !home.join("ledger.db").exists() {
+        return if json { print_json(&json!({ "services": [] })) } else { print_text("nothing runs\n") };
+    }
+    // A control process that died left servers behind: only one that knows the ledger can end them well.
+    let client = daemon::ensure(home).await?;
+    let request = DownRequest { services, intent: Intent { why, commit: None } };
+    let outcome = follow(&client, "/v1/down", &request).await?;
+    checked(&outcome)?;
+    let left: StatusReport = client.get("/v1/status").await?;
+    if left.services.is_empty() {
+        let _: hornero_api::message::Nothing = client.post("/v1/shutdown", &json!({})).await?;
+        gone(&client).await;
+    }
+    if json {
+        return print_json(&json!({ "services": outcome.services }));
+    }
+    if outcome.services.is_empty() {
+        print_text("nothing runs\n")?;
+    }
+    outcome.services.iter().try_for_each(tell)
+}
+
+/// Waits, within bounds, until the control process has closed its socket: `down` is done when nothing is left.
+async fn gone(client: &Client) {
+    for _ in 0..2_000 {
+        if !client.socket().exists() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}

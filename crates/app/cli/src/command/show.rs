@@ -1,0 +1,248 @@
+//! The commands that only show: `status`, `history`, `receipt`, `logs`, `audit`.
+
+use std::path::Path;
+
+use hornero_api::{
+    Client, ClientError,
+    message::{AuditReport, HistoryEntry, LogLine, Nothing, StatusReport},
+};
+use hornero_model::{Event, InstanceState, Receipt, RolloutId, ServiceName, Timestamp};
+use hyper::Method;
+
+use crate::{
+    command::operation::summary,
+    daemon,
+    failure::{Failure, exit},
+    output::{Table, Tone, age, print_json, print_text, short},
+};
+
+fn client(home: &Path) -> Client {
+    Client::new(daemon::socket(home))
+}
+
+/// `hornero status`.
+pub async fn status(home: &Path, json: bool) -> Result<(), Failure> {
+    let report: StatusReport = client(home).get("/v1/status").await?;
+    if json {
+        return print_json(&report);
+    }
+    print_text(&status_text(&report, Timestamp::now(), crate::output::coloured()))
+}
+
+const fn tone(state: InstanceState) -> Tone {
+    match state {
+        InstanceState::Serving => Tone::Good,
+        InstanceState::Created
+        | InstanceState::Starting
+        | InstanceState::Probing
+        | InstanceState::Ready
+        | InstanceState::Draining => Tone::Passing,
+        InstanceState::Failed => Tone::Bad,
+        InstanceState::Stopped | InstanceState::Archived => Tone::Quiet,
+    }
+}
+
+fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
+    if report.services.is_empty() {
+        return "no services; `hornero up DIR` brings some\n".to_owned();
+    }
+    let mut services = Table::with_head(&["SERVICE", "RELEASE", "IMAGE", "SERVING", "INTERNAL NAME", "ROLLOUT"]);
+    let mut instances = Table::with_head(&["INSTANCE", "STATE", "ADDRESS", "PID", "AGE"]);
+    for service in &report.services {
+        let serving = service.instances.iter().filter(|one| one.state == InstanceState::Serving).count();
+        let whole = usize::try_from(service.wanted).is_ok_and(|wanted| serving >= wanted);
+        services.row(vec![
+            (service.name.to_string(), Tone::Plain),
+            (service.release.map_or_else(|| "-".into(), |number| number.to_string()), Tone::Plain),
+            (short(service.image.as_ref()), Tone::Quiet),
+            (format!("{serving}/{}", service.wanted), if whole { Tone::Good } else { Tone::Bad }),
+            (service.internal.as_ref().map_or_else(|| "-".into(), |internal| internal.name.clone()), Tone::Plain),
+            (
+                service.rollout.as_ref().map_or_else(|| "-".into(), |one| format!("{} {}", one.id, one.phase)),
+                Tone::Passing,
+            ),
+        ]);
+        for instance in &service.instances {
+            let state = match &instance.cause {
+                Some(cause) => format!("{}: {cause}", instance.state),
+                None => instance.state.to_string(),
+            };
+            instances.row(vec![
+                (instance.id.to_string(), Tone::Plain),
+                (state, tone(instance.state)),
+                (instance.address.map_or_else(|| "-".into(), |address| address.to_string()), Tone::Plain),
+                (instance.pid.map_or_else(|| "-".into(), |pid| pid.to_string()), Tone::Quiet),
+                (age(now, instance.created), Tone::Quiet),
+            ]);
+        }
+    }
+    let mut routes = Table::with_head(&["ROUTE", "TO", "RELEASE"]);
+    for route in &report.routes {
+        let host = route.host.as_deref().unwrap_or("");
+        let path = route.path_prefix.as_deref().unwrap_or("");
+        routes.row(vec![
+            (format!("{} {host}{path}", route.listen).trim_end().to_owned(), Tone::Plain),
+            (route.pool.clone(), Tone::Plain),
+            (route.release.map_or_else(|| "-".into(), |number| number.to_string()), Tone::Plain),
+        ]);
+    }
+    let mut text = [services, instances, routes].map(|table| table.render(colour)).join("\n");
+    if report.edge.is_none() {
+        text.push_str("\nthe edge is down; it is being started again\n");
+    }
+    for limit in &report.limits {
+        text.push_str(&format!("\nnote: {}: {}", limit.feature, limit.reason));
+    }
+    if !report.limits.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// `hornero history`.
+pub async fn history(home: &Path, json: bool, service: &ServiceName) -> Result<(), Failure> {
+    let entries: Vec<HistoryEntry> = client(home).get(&format!("/v1/services/{service}/history")).await?;
+    if json {
+        return print_json(&entries);
+    }
+    let now = Timestamp::now();
+    let mut table = Table::with_head(&["RELEASE", "IMAGE", "PROVEN", "AGE", "WHO", "WHY"]);
+    for entry in entries {
+        let marked = if entry.serving { " *" } else { "" };
+        let proven = if entry.proven { ("yes".to_owned(), Tone::Good) } else { ("no".to_owned(), Tone::Quiet) };
+        table.row(vec![
+            (format!("{service}@{}{marked}", entry.release), Tone::Plain),
+            (entry.image.short(), Tone::Quiet),
+            proven,
+            (age(now, entry.created), Tone::Plain),
+            (entry.who, Tone::Plain),
+            (entry.why, Tone::Plain),
+        ]);
+    }
+    table.print()?;
+    print_text("\n* serves now\n")
+}
+
+/// `hornero receipt`.
+pub async fn receipt(
+    home: &Path,
+    json: bool,
+    id: Option<RolloutId>,
+    service: Option<ServiceName>,
+) -> Result<(), Failure> {
+    let client = client(home);
+    if let Some(id) = id {
+        let receipt: Receipt = client.get(&format!("/v1/receipts/{id}")).await?;
+        return if json { print_json(&receipt) } else { print_text(&receipt_text(&receipt)) };
+    }
+    let query = service.map_or_else(String::new, |service| format!("?service={service}"));
+    let receipts: Vec<Receipt> = client.get(&format!("/v1/receipts{query}")).await?;
+    if json {
+        return print_json(&receipts);
+    }
+    receipts.iter().try_for_each(|receipt| print_text(&format!("{}\n", summary(receipt))))
+}
+
+fn receipt_text(receipt: &Receipt) -> String {
+    let body = &receipt.body;
+    let from = match (body.from, body.from_image) {
+        (Some(number), Some(image)) => format!("{}@{number}  {image}", body.service),
+        _ => "nothing".to_owned(),
+    };
+    format!(
+        "receipt    {}\nfrom       {from}\nto         {}@{}  {}\nwho        {}\nwhy        {}\nswitched   {} in {:.3} ms\n\
+         in all     {:.0} ms\ndrained    {}\ncut off    {}\nfailed     {}\nwarm       {}\nsignature  {}\nkey        {}\n",
+        body.id,
+        body.service,
+        body.to,
+        body.to_image,
+        body.by.who,
+        body.by.why,
+        body.switched,
+        body.switch_ms,
+        body.total_ms,
+        body.drained,
+        body.cut_off,
+        body.requests_failed,
+        if body.warm { "yes" } else { "no" },
+        receipt.signature,
+        receipt.key
+    )
+}
+
+/// `hornero logs`.
+pub async fn logs(
+    home: &Path,
+    json: bool,
+    object: &str,
+    since: Option<String>,
+    follow: bool,
+) -> Result<(), Failure> {
+    if !object.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Err(Failure::new(exit::USAGE, format!("`{object}` is neither a service nor an instance")));
+    }
+    let mut path = format!("/v1/logs/{object}?follow={follow}");
+    if let Some(since) = since {
+        path.push_str(&format!("&since={}", since_time(&since)?));
+    }
+    let mut lines = client(home).stream::<LogLine>(Method::GET, &path, None::<&Nothing>).await?;
+    while let Some(line) = lines.next().await? {
+        if json {
+            print_json(&line)?;
+        } else {
+            print_text(&format!("{} {} {}\n", line.time, line.instance, line.text))?;
+        }
+    }
+    Ok(())
+}
+
+/// An RFC 3339 time, or a span before now.
+fn since_time(text: &str) -> Result<Timestamp, Failure> {
+    if let Ok(span) = humantime::parse_duration(text) {
+        let now = Timestamp::now();
+        return Ok(Timestamp(now.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))));
+    }
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|_| {
+        Failure::new(exit::USAGE, format!("`{text}` is neither a time nor a span"))
+            .hint("write `2026-05-01T12:00:00Z` or `10m`")
+    })
+}
+
+/// `hornero audit`.
+pub async fn audit(home: &Path, json: bool, from: u64) -> Result<(), Failure> {
+    let path = format!("/v1/audit?from={from}");
+    let mut events = client(home).stream::<Event>(Method::GET, &path, None::<&Nothing>).await?;
+    while let Some(event) = events.next().await? {
+        if json {
+            print_json(&event)?;
+            continue;
+        }
+        let body = serde_json::to_value(&event.body).map_err(|error| Failure::of(&error))?;
+        let kind = body["kind"].as_str().unwrap_or("event").to_owned();
+        let detail: String = body.to_string().chars().take(160).collect();
+        print_text(&format!("{:>6} {} {:<16} {:<10} {detail}\n", event.sequence, event.time, kind, event.by.who))?;
+    }
+    Ok(())
+}
+
+/// `hornero audit verify`; reads the ledger through the control process where one runs, else from disk.
+pub async fn audit_verify(home: &Path, json: bool) -> Result<(), Failure> {
+    let asked: Result<AuditReport, ClientError> =
+        client(home).post("/v1/audit/verify", &serde_json::json!({})).await;
+    let report = match asked {
+        Ok(report) => report,
+        Err(ClientError::Unreachable { .. }) => {
+            hornero_control::verify_ledger(home).map_err(|error| Failure::of(&*error))?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if json {
+        print_json(&report)?;
+    }
+    if report.intact {
+        return if json { Ok(()) } else { print_text(&format!("intact: {} events\n", report.events)) };
+    }
+    let event = report.touched.map_or_else(String::new, |event| format!(" from event {event} on"));
+    let why = report.why.unwrap_or_default();
+    Err(Failure::new(exit::FAILED, format!("the ledger was touched{event}: {why}")))
+}

@@ -1,0 +1,134 @@
+//! `up`, `plan` and `down`: the commands that join a directory with what runs.
+
+use std::path::Path;
+
+use hornero_api::{
+    Client, ClientError,
+    message::{ApplyRequest, Intent, PlanImage, PlanReport, PlanRequest},
+};
+use hornero_model::{Digest, ImageName, ServiceKind, ServiceSpec};
+use hornero_spec::Spec;
+use serde_json::json;
+
+use crate::{
+    arguments::Source,
+    command::{bake, operation},
+    daemon,
+    failure::{Failure, exit},
+    output::{Table, Tone, print_json, print_text},
+    project,
+};
+
+/// `hornero up`: bake, test, release, roll out, wait, read back.
+pub async fn up(home: &Path, json_wanted: bool, source: &Source, reason: String) -> Result<(), Failure> {
+    let project = project::read(source, json_wanted)?;
+    refuse_stateful(&project.spec)?;
+    let baked = bake::bake(home, source, &project, None, false)?;
+    let digest_of = |name: &ImageName| baked.iter().find(|image| image.name == *name).map(|image| image.digest);
+    let services = specs(&project.spec, digest_of);
+    let client = daemon::ensure(home).await?;
+    let plan = PlanRequest { images: Vec::new(), services: services.clone() };
+    let plan: PlanReport = client.post("/v1/plan", &plan).await?;
+    for change in &plan.changes {
+        eprintln!("plan     {}.{}: {}: {}", change.kind, change.object, change.action, change.reason);
+    }
+    let intent = Intent { why: reason, commit: project::commit(&project.dir) };
+    let outcome = operation::follow(&client, "/v1/apply", &ApplyRequest { services, intent }).await?;
+    if json_wanted {
+        print_json(&json!({ "services": outcome.services }))?;
+    }
+    operation::checked(&outcome)?;
+    if json_wanted {
+        return Ok(());
+    }
+    outcome.services.iter().try_for_each(operation::tell)?;
+    for service in project.spec.services.values() {
+        for route in &service.routes {
+            let address = route.address.map_or_else(|| "localhost".to_owned(), |address| address.to_string());
+            let scheme = match (route.protocol, &route.tls) {
+                (hornero_model::Protocol::Tcp, _) => "tcp",
+                (hornero_model::Protocol::Http, None) => "http",
+                (hornero_model::Protocol::Http, Some(_)) => "https",
+            };
+            let path = route.path_prefix.as_deref().unwrap_or("/");
+            print_text(&format!("{} answers at {scheme}://{address}:{}{path}\n", service.name, route.listen))?;
+        }
+    }
+    Ok(())
+}
+
+/// Volumes can be declared, but nothing here can move one to a new server yet: better said before than half done.
+fn refuse_stateful(spec: &Spec) -> Result<(), Failure> {
+    let stateful = spec
+        .services
+        .values()
+        .find(|service| service.kind == ServiceKind::Stateful || !service.mounts.is_empty());
+    match stateful {
+        None => Ok(()),
+        Some(service) => Err(Failure::new(
+            exit::FAILED,
+            format!("service `{}` is stateful, and this version rolls out stateless services only", service.name),
+        )
+        .hint("nothing was changed; run the database as you do today and let its clients be services here")),
+    }
+}
+
+/// The services in the order they go, those without a digest left out.
+fn specs(spec: &Spec, digest_of: impl Fn(&ImageName) -> Option<Digest>) -> Vec<ServiceSpec> {
+    let order = spec.order().services;
+    let services = order.iter().filter_map(|name| spec.services.get(name));
+    services
+        .filter_map(|service| Some(service.clone().into_service_spec(digest_of(&service.image)?)))
+        .collect()
+}
+
+/// `hornero plan`: what `up` would do, and why; changes nothing.
+pub async fn plan(home: &Path, json_wanted: bool, source: &Source) -> Result<(), Failure> {
+    let project = project::read(source, json_wanted)?;
+    let images = bake::foresee(home, &project)?;
+    // What is still to be baked has no digest yet; zeros differ from every image there is.
+    let digest_of = |name: &ImageName| {
+        let image = images.iter().find(|image| image.name == *name);
+        Some(image.and_then(|image| image.digest).unwrap_or_else(|| Digest::from_bytes([0; 32])))
+    };
+    let request = PlanRequest {
+        images: images.iter().map(|image| PlanImage { name: image.name.clone(), bake: image.why.clone() }).collect(),
+        services: specs(&project.spec, digest_of),
+    };
+    let client = Client::new(daemon::socket(home));
+    let report = match client.post("/v1/plan", &request).await {
+        Ok(report) => report,
+        // Nothing runs, so everything is new; the ledger is read where there is one.
+        Err(ClientError::Unreachable { .. }) => {
+            hornero_control::plan_offline(home, &request).map_err(|error| Failure::of(&*error))?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if json_wanted {
+        return print_json(&report);
+    }
+    if report.changes.is_empty() {
+        return print_text("nothing to change\n");
+    }
+    let mut table = Table::with_head(&["OBJECT", "ACTION", "WHY"]);
+    for change in report.changes {
+        table.row(vec![
+            (format!("{}.{}", change.kind, change.object), Tone::Plain),
+            (change.action, Tone::Passing),
+            (change.reason, Tone::Plain),
+        ]);
+    }
+    table.print()
+}
+
+/// `hornero down`: what a directory declares, or everything.
+pub async fn down(home: &Path, json_wanted: bool, dir: Option<&Path>, reason: String) -> Result<(), Failure> {
+    let services = match dir {
+        None => None,
+        Some(dir) => {
+            let source = Source { dir: dir.to_owned(), variables: Vec::new(), locked: false };
+            Some(project::read(&source, json_wanted)?.spec.services.into_keys().collect())
+        }
+    };
+    operation::down(home, json_wanted, services, reason).await
+}

@@ -1,0 +1,127 @@
+//! Tells a bake's progress on stderr: one line that changes on a terminal, whole lines elsewhere.
+
+use std::{
+    io::{IsTerminal as _, Write as _, stderr},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hornero_bake::progress::{Event, Progress};
+
+/// Between two repaints of the changing line: more often is only flicker.
+const REPAINT: Duration = Duration::from_millis(80);
+/// Between two lines about a long fetch where nothing can be repainted.
+const REMIND: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+struct State {
+    packages: usize,
+    bytes: u64,
+    fetched_packages: usize,
+    fetched_bytes: u64,
+    unpack: usize,
+    unpacked: usize,
+    painted: Option<Instant>,
+    line_open: bool,
+}
+
+/// The teller.
+pub struct Teller {
+    terminal: bool,
+    verbose: bool,
+    state: Mutex<State>,
+}
+
+impl Teller {
+    /// A teller; a verbose one shows what steps print and which steps were cached.
+    pub fn new(verbose: bool) -> Self {
+        Self { terminal: stderr().is_terminal(), verbose, state: Mutex::default() }
+    }
+}
+
+const MEBIBYTE: f64 = 1_048_576.0;
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / MEBIBYTE)
+}
+
+impl State {
+    /// Shows a line that the next one replaces.
+    fn paint(&mut self, terminal: bool, force: bool, text: &str) {
+        let pause = if terminal { REPAINT } else { REMIND };
+        if !force && self.painted.is_some_and(|painted| painted.elapsed() < pause) {
+            return;
+        }
+        self.painted = Some(Instant::now());
+        let mut out = stderr().lock();
+        // Progress that can't be shown is no reason to fail.
+        let _ = if terminal { write!(out, "\r\u{1b}[K{text}") } else { writeln!(out, "{text}") };
+        let _ = out.flush();
+        self.line_open = terminal;
+    }
+
+    fn line(&mut self, text: &str) {
+        let mut out = stderr().lock();
+        let clear = if self.line_open { "\r\u{1b}[K" } else { "" };
+        let _ = writeln!(out, "{clear}{text}");
+        self.line_open = false;
+        self.painted = None;
+    }
+}
+
+impl Progress for Teller {
+    fn event(&self, event: Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::ReadingArchive { archive } => state.line(&format!("reading  {archive}")),
+            Event::Resolved { image, packages } => state.line(&format!("resolved image.{image}: {packages} packages")),
+            Event::FetchStarted { packages, bytes } => {
+                (state.packages, state.bytes) = (packages, bytes);
+                (state.fetched_packages, state.fetched_bytes) = (0, 0);
+                state.line(&format!("fetching {packages} packages, {}", mebibytes(bytes)));
+            }
+            Event::Fetched { bytes } => {
+                state.fetched_bytes += bytes;
+                let text = fetch_text(&state);
+                state.paint(self.terminal, false, &text);
+            }
+            Event::PackageFetched { .. } => {
+                state.fetched_packages += 1;
+                let text = fetch_text(&state);
+                let done = state.fetched_packages == state.packages;
+                state.paint(self.terminal, done, &text);
+            }
+            Event::Retrying { what, reason } => state.line(&format!("retrying {what}: {reason}")),
+            Event::UnpackStarted { packages } => {
+                (state.unpack, state.unpacked) = (packages, 0);
+                state.line(&format!("unpacking {packages} packages"));
+            }
+            Event::Unpacked { .. } => {
+                state.unpacked += 1;
+                let text = format!("unpacked {}/{}", state.unpacked, state.unpack);
+                let done = state.unpacked == state.unpack;
+                state.paint(self.terminal, done, &text);
+            }
+            Event::StepStarted { image, step } => state.line(&format!("baking   image.{image}: {step}")),
+            Event::Output { image, line } => {
+                if self.verbose {
+                    state.line(&format!("         image.{image} | {line}"));
+                }
+            }
+            Event::StepFinished { image, step, cached, why, milliseconds } => {
+                if !cached && self.verbose {
+                    state.line(&format!("ran      image.{image}: {step} in {milliseconds} ms ({why})"));
+                } else if !cached {
+                    state.line(&format!("baked    image.{image}: {step} in {milliseconds} ms"));
+                } else if self.verbose {
+                    state.line(&format!("cached   image.{image}: {step}"));
+                }
+            }
+        }
+    }
+}
+
+fn fetch_text(state: &State) -> String {
+    let State { packages, bytes, fetched_packages, fetched_bytes, .. } = state;
+    format!("fetched  {fetched_packages}/{packages} packages, {} of {}", mebibytes(*fetched_bytes), mebibytes(*bytes))
+}

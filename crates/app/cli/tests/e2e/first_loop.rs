@@ -1,0 +1,74 @@
+//! The main job: up, up again, change, rollback, down.
+
+use serde_json::json;
+
+use crate::{
+    home::Home,
+    site::Site,
+};
+
+#[test]
+fn a_site_comes_up_changes_rolls_back_and_goes() {
+    let home = Home::new();
+    Site::default().write(&home, "first page");
+    let up = home.up();
+    assert_eq!(up["services"][0]["name"], "site");
+    assert_eq!(up["services"][0]["release"], 1);
+    assert_eq!(home.get("/"), (200, "first page".to_owned()));
+
+    let again = home.up();
+    assert_eq!(again["services"][0]["release"], 1, "a second `up` changes nothing");
+    assert_eq!(again["services"][0]["receipt"], json!(null));
+    assert_eq!(home.run(&["plan", "--json"]).expect(0).json(), json!({ "changes": [] }));
+
+    home.write("public/index.html", "second page");
+    let plan = home.run(&["plan", "--json"]).expect(0).json();
+    assert!(!plan["changes"].as_array().unwrap().is_empty());
+    let changed = home.up();
+    assert_eq!(changed["services"][0]["release"], 2);
+    assert_eq!(changed["services"][0]["receipt"]["requests_failed"], 0);
+    assert_eq!(home.get("/"), (200, "second page".to_owned()));
+
+    let receipt = home.run(&["rollback", "site", "--reason", "tried it", "--json"]).expect(0).json();
+    assert_eq!((&receipt["from"], &receipt["to"]), (&json!(2), &json!(1)));
+    assert_eq!((&receipt["why"], &receipt["warm"]), (&json!("tried it"), &json!(true)));
+    assert_eq!(home.get("/"), (200, "first page".to_owned()));
+
+    let history = home.run(&["history", "site", "--json"]).expect(0).json();
+    let releases: Vec<_> = history.as_array().unwrap().iter().map(|entry| (&entry["release"], &entry["proven"])).collect();
+    assert_eq!(releases, [(&json!(2), &json!(true)), (&json!(1), &json!(true))]);
+    let receipts = home.run(&["receipt", "--json"]).expect(0).json();
+    assert_eq!(receipts.as_array().unwrap().len(), 3);
+    assert!(home.run(&["audit", "--json"]).expect(0).stdout.lines().count() > 5);
+    home.run(&["audit", "verify"]).expect(0);
+
+    let status = home.status();
+    let serving: Vec<_> = status["services"][0]["instances"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|instance| instance["state"] == "serving")
+        .collect();
+    assert_eq!(serving.len(), 2);
+    assert!(serving.iter().all(|instance| instance["release"] == 1 && instance["pid"].as_u64().unwrap() > 0));
+
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+    assert_eq!(home.get("/").0, 0, "nothing listens any more");
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}
+
+#[test]
+fn what_is_not_there_is_said_with_its_exit_code() {
+    let home = Home::new();
+    home.run(&["status"]).expect(6);
+    home.run(&["no-such-command"]).expect(2);
+    home.run(&["up"]).expect(2);
+    home.write("hornero.hcl", "image \"a\" { debain = \"bookworm\" }");
+    let bad = home.run(&["up"]).expect(2);
+    assert!(bad.stderr.contains("hornero.hcl:1"), "{}", bad.stderr);
+    assert!(bad.stderr.contains("debian"), "{}", bad.stderr);
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}

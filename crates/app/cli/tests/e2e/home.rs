@@ -1,0 +1,301 @@
+//! A home of its own for each test: runs the real binary, and leaves nothing behind even when the test fails.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// How long anything a test waits for may take on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A home, a directory with a `hornero.hcl`, and a free port.
+pub struct Home {
+    directory: tempfile::TempDir,
+    /// The port that the service's route listens on.
+    pub port: u16,
+}
+
+/// What a command answered.
+pub struct Answer {
+    /// Its exit code.
+    pub code: i32,
+    /// Its stdout.
+    pub stdout: String,
+    /// Its stderr.
+    pub stderr: String,
+}
+
+impl Answer {
+    fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Insists on an exit code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Its stdout as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr))
+    }
+}
+
+/// Images and packages that all tests of this checkout share: contents are immutable and addressed by digest.
+fn shared() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e")
+}
+
+impl Home {
+    /// A fresh home whose store and package cache are those of all tests.
+    pub fn new() -> Self {
+        let home = Self::with_own_store();
+        for part in ["store", "cache"] {
+            let target = shared().join(part);
+            fs::create_dir_all(&target).unwrap();
+            std::os::unix::fs::symlink(target, home.path().join(part)).unwrap();
+        }
+        home
+    }
+
+    /// A fresh home with nothing in it.
+    pub fn with_own_store() -> Self {
+        let directory = tempfile::Builder::new().prefix("hornero-e2e-").tempdir().unwrap();
+        fs::create_dir(directory.path().join("home")).unwrap();
+        fs::create_dir(directory.path().join("project")).unwrap();
+        Self { directory, port: free_port() }
+    }
+
+    /// The home itself.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
+    /// The directory with `hornero.hcl`.
+    pub fn project(&self) -> PathBuf {
+        self.directory.path().join("project")
+    }
+
+    /// Writes a file of the project.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.project().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A command of the binary under test, for this home.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hornero"));
+        command.arg("--home").arg(self.path()).args(arguments).current_dir(self.project());
+        command.env_remove("HORNERO_CRASH_AT_APPEND").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Answer {
+        Answer::of(&self.command(arguments).output().unwrap())
+    }
+
+    /// Starts a command; it is killed when the value is dropped.
+    pub fn spawn(&self, arguments: &[&str]) -> Running {
+        let child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Running(child)
+    }
+
+    /// `hornero up`, which must succeed; the answer of `--json`.
+    #[track_caller]
+    pub fn up(&self) -> Value {
+        self.run(&["up", "--json"]).expect(0).json()
+    }
+
+    /// What runs.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        self.run(&["status", "--json"]).expect(0).json()
+    }
+
+    /// The process id of control.
+    #[track_caller]
+    pub fn control_pid(&self) -> i32 {
+        pid(&self.status()["control"]["pid"])
+    }
+
+    /// A GET of the service's route.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        get(self.port, path)
+    }
+
+    /// The directories of this home's control groups that are still there.
+    pub fn control_groups(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let hash = network(self).and_then(|network| Some(network["bridge"].as_str()?.strip_prefix("hrn")?.to_owned()));
+        let Some(hash) = hash else { return found };
+        let mut pending = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
+        while let Some((directory, depth)) = pending.pop() {
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    continue;
+                }
+                if name.to_string_lossy().starts_with("hornero") && name.to_string_lossy().contains(&hash) {
+                    found.push(entry.path());
+                } else if depth < 2 {
+                    pending.push((entry.path(), depth + 1));
+                }
+            }
+        }
+        found
+    }
+
+    /// Everything of this home that is left on the host: processes, bridge, mounts, control groups.
+    pub fn leftovers(&self) -> Vec<String> {
+        let home = self.path().display().to_string();
+        let mut left = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            if command.contains(&home) {
+                left.push(format!("process {pid}: {command}"));
+            }
+        }
+        if let Some(bridge) = network(self).and_then(|network| network["bridge"].as_str().map(str::to_owned))
+            && Path::new("/sys/class/net").join(&bridge).exists()
+        {
+            left.push(format!("bridge {bridge}"));
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        left.extend(mounts.lines().filter(|line| line.contains(&home)).map(|line| format!("mount {line}")));
+        left.extend(self.control_groups().iter().map(|path| format!("control group {}", path.display())));
+        left
+    }
+
+    /// Insists that nothing of this home is left on the host; the kernel may take a moment to end network devices.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.leftovers().is_empty() {
+            assert!(Instant::now() < deadline, "left behind: {:#?}", self.leftovers());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for log in ["control.log", "edge/edge.log", "edge.log"] {
+                let text = fs::read_to_string(self.path().join(log)).unwrap_or_default();
+                let tail: Vec<&str> = text.lines().rev().take(30).collect();
+                eprintln!("--- {log} ---\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            }
+        }
+        let answer = self.run(&["down"]);
+        if answer.code != 0 {
+            eprintln!("down failed ({}): {}{}", answer.code, answer.stdout, answer.stderr);
+        }
+        // Whatever `down` could not end is ended here: only processes whose command line names this home.
+        for line in self.leftovers() {
+            if let Some(pid) = line.strip_prefix("process ").and_then(|rest| rest.split(':').next()) {
+                signal(pid.parse().unwrap(), "KILL");
+            }
+        }
+    }
+}
+
+/// A running command.
+pub struct Running(Child);
+
+impl Running {
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).unwrap()
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Answer {
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        let mut err = self.0.stderr.take().unwrap();
+        let reader = std::thread::spawn(move || {
+            let _ = err.read_to_string(&mut stderr);
+            stderr
+        });
+        self.0.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        let status = self.0.wait().unwrap();
+        Answer { code: status.code().unwrap_or(-1), stdout, stderr: reader.join().unwrap() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn network(home: &Home) -> Option<Value> {
+    serde_json::from_str(&fs::read_to_string(home.path().join("network.json")).ok()?).ok()
+}
+
+/// A process id out of JSON.
+#[track_caller]
+pub fn pid(value: &Value) -> i32 {
+    i32::try_from(value.as_i64().unwrap_or_else(|| panic!("no process id: {value}"))).unwrap()
+}
+
+/// Sends a signal to one process that the test knows by its id.
+pub fn signal(pid: i32, name: &str) {
+    let signal = match name {
+        "KILL" => libc::SIGKILL,
+        "TERM" => libc::SIGTERM,
+        "STOP" => libc::SIGSTOP,
+        "CONT" => libc::SIGCONT,
+        other => panic!("unknown signal {other}"),
+    };
+    // SAFETY: kill(2) takes plain numbers.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// A port that nothing listens on at this moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A GET over a new connection; status 0 where there was no answer.
+pub fn get(port: u16, path: &str) -> (u16, String) {
+    let asked = || -> std::io::Result<(u16, String)> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let status = text.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0);
+        let body = text.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned());
+        Ok((status, body))
+    };
+    asked().unwrap_or_else(|error| (0, error.to_string()))
+}
+
+/// Waits until a condition holds.
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

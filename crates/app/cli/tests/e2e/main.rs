@@ -1,0 +1,10 @@
+//! The whole of Hornero, tried from the command line on real packages: each test has a home of its own.
+
+mod bad_release;
+mod crash;
+mod first_loop;
+mod home;
+mod isolation;
+mod site;
+mod soak;
+mod traffic;
