@@ -18,9 +18,7 @@ pub struct Tree {
 impl Tree {
     /// Applies layers from the bottom up, as overlayfs would.
     pub fn merge(layers: impl IntoIterator<Item = Layer>) -> Self {
-        let merged =
-            layers.into_iter().fold(Vec::new(), |lower, upper| apply(lower, upper.into_entries()));
-        Self { entries: complete(merged) }
+        layers.into_iter().fold(Self { entries: complete(Vec::new()) }, Self::with)
     }
 
     /// The tree with one more layer on top.
