@@ -83,6 +83,7 @@ pub fn measure(setting: &Setting) -> Result<Table> {
             }
         }
     }
+    hornero_sandbox::remove_parent(&cgroup_parent());
     table.remark(
         "Hornero: user, mount, pid, net, ipc, uts and cgroup namespaces, id-mapped read-only root, seccomp, no \
          capability, control group with limits, started from a process that runs already, as control does. runc and \
@@ -113,7 +114,7 @@ fn ours(root: &DebianRoot, number: usize) -> Result<f64> {
         files: Vec::new(),
         hostname: "bench".to_owned(),
         cgroup: Some(CgroupSpec {
-            parent: format!("hornero-bench-{}", std::process::id()),
+            parent: cgroup_parent(),
             name: format!("start-{number}"),
             resources: Resources { memory_bytes: 256 << 20, cpu_millis: 1000, pids: 64 },
         }),
@@ -134,6 +135,10 @@ fn ours(root: &DebianRoot, number: usize) -> Result<f64> {
         running.remove()?;
         Ok(text)
     })
+}
+
+fn cgroup_parent() -> String {
+    format!("hornero-bench-{}", std::process::id())
 }
 
 fn runc_bundle(scratch: &Path, root: &DebianRoot) -> Result<std::path::PathBuf> {
