@@ -27,7 +27,7 @@ const TRANSIENT: [&str; 9] = [
 ];
 
 /// Files that differ from run to run, or are backups of what stands beside them.
-const DROPPED: [&str; 17] = [
+const DROPPED: [&str; 16] = [
     "etc/.pwd.lock",
     "etc/group-",
     "etc/gshadow-",
@@ -43,7 +43,6 @@ const DROPPED: [&str; 17] = [
     "var/lib/dpkg/lock",
     "var/lib/dpkg/lock-frontend",
     "var/lib/dpkg/triggers/Lock",
-    "var/lib/dpkg/triggers/Unincorp",
     "var/lib/systemd/random-seed",
 ];
 

@@ -69,6 +69,8 @@ pub(crate) fn database<'p>(
         for empty in ["available", "diversions", "statoverride"] {
             files.insert(format!("var/lib/dpkg/{empty}"), String::new());
         }
+        // Without it dpkg believes that it is the first one here that knows triggers, and runs all of them.
+        files.insert("var/lib/dpkg/triggers/Unincorp".to_owned(), String::new());
         files.insert("var/lib/dpkg/info/format".to_owned(), "1\n".to_owned());
     }
     Database { files, needs_configuring }
