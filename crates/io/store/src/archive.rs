@@ -164,11 +164,9 @@ impl Unpacking<'_> {
         if let Some(extensions) = entry.pax_extensions().map_err(bad)? {
             for extension in extensions {
                 let extension = extension.map_err(bad)?;
-                if let Some(name) = extension.key_bytes().strip_prefix(b"SCHILY.xattr.".as_slice())
-                {
-                    if attribute::belongs_into_image(name) {
-                        metadata.xattrs.insert(name.into(), extension.value_bytes().into());
-                    }
+                let name = extension.key_bytes().strip_prefix(b"SCHILY.xattr.".as_slice());
+                if let Some(name) = name.filter(|name| attribute::belongs_into_image(name)) {
+                    metadata.xattrs.insert(name.into(), extension.value_bytes().into());
                 }
             }
         }

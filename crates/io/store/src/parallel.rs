@@ -33,8 +33,9 @@ pub(crate) fn each<T: Sync, E: Send>(
             if start >= items.len() {
                 return;
             }
-            for index in start..items.len().min(start + BATCH) {
-                if let Err(error) = work(index, &items[index]) {
+            let end = items.len().min(start + BATCH);
+            for (index, item) in (start..end).zip(&items[start..end]) {
+                if let Err(error) = work(index, item) {
                     stop.store(true, Ordering::Relaxed);
                     failure.lock().expect("no worker panics while holding it").get_or_insert(error);
                     return;
