@@ -81,9 +81,25 @@ struct Data {
     inheritable: u32,
 }
 
+const VERSION_3: u32 = 0x2008_0522;
+
+/// Makes every permitted capability of the calling thread effective.
+pub(crate) fn raise_permitted() -> sys::Result<()> {
+    let header = Header { version: VERSION_3, pid: 0 };
+    let empty = || Data { effective: 0, permitted: 0, inheritable: 0 };
+    let mut data = [empty(), empty()];
+    // SAFETY: header and data live across the calls and have the layout of version 3.
+    unsafe {
+        check(libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()))?;
+        for half in &mut data {
+            half.effective = half.permitted;
+        }
+        check(libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr())).map(drop)
+    }
+}
+
 /// Sets the effective and permitted sets to `capabilities`, and empties the inheritable one.
 pub(crate) fn limit_to(capabilities: u64) -> sys::Result<()> {
-    const VERSION_3: u32 = 0x2008_0522;
     let header = Header { version: VERSION_3, pid: 0 };
     let half = |bits: u64| Data { effective: bits as u32, permitted: bits as u32, inheritable: 0 };
     let data = [half(capabilities), half(capabilities >> 32)];

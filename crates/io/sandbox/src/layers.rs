@@ -16,6 +16,7 @@ use rustix::{
 };
 
 use crate::{
+    capability,
     error::StartError,
     spec::{ComposedRoot, ProvidedFile, Root, SandboxSpec},
     stage::Hold,
@@ -46,6 +47,9 @@ const DEVICE_LINKS: [(&str, &str); 4] = [
 /// The mounts of a sandbox before its user namespace is known.
 pub(crate) struct Layers<'a> {
     root: &'a Root,
+    /// The host id of the sandbox's root.
+    first: u32,
+    hold: Hold<'a>,
     /// The metadata image, or the directory; none for an empty build root.
     lower: Option<OwnedFd>,
     /// Directories and files to mount on that the image may lack: the lowest layer, so that it changes nothing else.
@@ -61,7 +65,7 @@ pub(crate) struct Layers<'a> {
 impl<'a> Layers<'a> {
     /// Makes every mount that does not depend on the user namespace. `hold` attaches mounts where the kernel can't
     /// use detached ones as layers (see [`crate::stage`]).
-    pub fn prepare(spec: &'a SandboxSpec, hold: Hold<'_>) -> Result<Self, StartError> {
+    pub fn prepare(spec: &'a SandboxSpec, hold: Hold<'a>) -> Result<Self, StartError> {
         let first = spec.id_map.map_or(0, |map| map.first);
         let lower = match &spec.root {
             Root::Composed(composed) => Some(metadata_mount(composed)?),
@@ -78,17 +82,14 @@ impl<'a> Layers<'a> {
         };
         let skeleton = skeleton(spec)?;
         let files = provided_files(&spec.files, first, hold)?;
-        for mount in [&lower, &upper].into_iter().flatten().chain([&skeleton]) {
-            hold(mount).map_err(|error| StartError::failed("hold a layer", "", error))?;
-        }
-        Ok(Self { root: &spec.root, lower, skeleton, upper, dev: devices()?, files })
+        let dev = devices()?;
+        Ok(Self { root: &spec.root, first, hold, lower, skeleton, upper, dev, files })
     }
 
     /// The root, its layers' ids mapped through `user_namespace`.
     pub fn root(&self, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StartError> {
-        let layers = [&self.lower, &self.upper].into_iter().flatten().chain([&self.skeleton]);
         if user_namespace.is_some() {
-            for mount in layers.chain([&self.dev]) {
+            for mount in self.layers().chain([&self.dev]) {
                 sys::mount_setattr(mount.as_fd(), 0, user_namespace)
                     .map_err(|error| StartError::failed("map the ids of a layer", "", error))?;
             }
@@ -102,11 +103,25 @@ impl<'a> Layers<'a> {
                     .try_clone()
                     .map_err(|error| StartError::failed("copy a descriptor", "", error))
             }
+            _ if self.upper.is_some() => {
+                let _creator = FileIds::assume(self.first).map_err(|error| {
+                    StartError::failed("take the ids of the sandbox's root", "", error)
+                })?;
+                self.overlay()
+            }
             _ => self.overlay(),
         }
     }
 
+    fn layers(&self) -> impl Iterator<Item = &OwnedFd> {
+        [&self.lower, &self.upper].into_iter().flatten().chain([&self.skeleton])
+    }
+
     fn overlay(&self) -> Result<OwnedFd, StartError> {
+        // Once attached, a mount's ids can't be mapped any more.
+        for mount in self.layers() {
+            (self.hold)(mount).map_err(|error| StartError::failed("hold a layer", "", error))?;
+        }
         let made = || -> rustix::io::Result<OwnedFd> {
             let overlay = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
             let overlay = overlay.as_fd();
@@ -156,6 +171,35 @@ impl<'a> Layers<'a> {
             Root::Directory { path, .. } => path.display().to_string(),
             Root::Build { dir, .. } => dir.display().to_string(),
         }
+    }
+}
+
+/// The calling thread's ids for files, put back when dropped.
+///
+/// An overlay writes to its upper layer as whoever made it, and through a mapped mount the host's root is nobody who
+/// could: its id is not in the map.
+struct FileIds;
+
+impl FileIds {
+    fn assume(id: u32) -> sys::Result<Self> {
+        let assumed = Self;
+        Self::set(id)?;
+        // Leaving 0 has dropped the capabilities that concern files.
+        capability::raise_permitted()?;
+        Ok(assumed)
+    }
+
+    fn set(id: u32) -> sys::Result<()> {
+        // By raw calls: these ids are the thread's own. Both return the former id, whatever happens.
+        sys::call(libc::SYS_setfsgid, [id.into(), 0, 0, 0])?;
+        sys::call(libc::SYS_setfsuid, [id.into(), 0, 0, 0]).map(drop)
+    }
+}
+
+impl Drop for FileIds {
+    fn drop(&mut self) {
+        // Can't fail: a thread with CAP_SETUID may go back to 0.
+        let _ = Self::set(0);
     }
 }
 
@@ -342,8 +386,10 @@ fn provided_files(
         .collect()
 }
 
-/// Attaches a mount at the caller's root, where the caller has a mount namespace of its own.
-pub(crate) fn attach_here(mount: &OwnedFd) -> io::Result<()> {
-    move_mount(mount, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(io::Error::from)
+/// Attaches a mount where nothing of the host is needed, in the caller's own mount namespace. Not at `/`: a process
+/// below a mount at its root may make no user namespace.
+pub(crate) fn attach_aside(mount: &OwnedFd) -> io::Result<()> {
+    let attach =
+        |target: &str| move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
+    attach("/mnt").or_else(|_| attach("/media")).map_err(io::Error::from)
 }

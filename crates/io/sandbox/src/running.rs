@@ -460,3 +460,44 @@ impl Drop for Running {
         let _ = self.end();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{IdMap, Profile, Root, User};
+
+    /// The way of kernels before 6.15, which this one takes too when told to.
+    #[test]
+    fn a_root_can_be_assembled_on_a_stage() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(root.path(), mode).unwrap();
+        fs::copy("/bin/busybox", root.path().join("busybox")).unwrap();
+        let spec = SandboxSpec {
+            root: Root::Directory { path: root.path().to_owned(), writable: false },
+            command: ["/busybox", "cat", "/etc/hosts"].map(str::to_owned).to_vec(),
+            env: Default::default(),
+            workdir: String::new(),
+            user: User::default(),
+            id_map: Some(IdMap { first: 310_000_000, count: 65_536 }),
+            scratch: vec![],
+            tmp_bytes: 1 << 20,
+            files: vec![crate::ProvidedFile {
+                path: "/etc/hosts".to_owned(),
+                contents: b"staged".to_vec(),
+            }],
+            hostname: "stage".to_owned(),
+            cgroup: None,
+            profile: Profile::Service,
+        };
+        let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let (read, write) = io::pipe().unwrap();
+        let stdio =
+            Stdio { stdin: None, stdout: write.try_clone().unwrap().into(), stderr: write.into() };
+        let mut running =
+            stage::with(false, |hold| start_held(&spec, stdio, Network::Isolated, hold)).unwrap();
+        assert_eq!(running.wait(None).unwrap(), Some(ExitCause::Code(0)));
+        assert_eq!(io::read_to_string(read).unwrap(), "staged");
+        assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    }
+}

@@ -21,7 +21,7 @@ pub(crate) fn with<T: Send>(
         own_mount_namespace().map_err(|error| {
             StartError::failed("make a mount namespace for the layers", "", error)
         })?;
-        work(&layers::attach_here)
+        work(&layers::attach_aside)
     };
     thread::scope(|scope| {
         let stage = thread::Builder::new().name("stage".to_owned()).spawn_scoped(scope, staged);

@@ -2,13 +2,248 @@
 
 mod support;
 
-use hornero_model::ExitCause;
-use support::{TestRoot, run, shell};
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    time::{Duration, Instant},
+};
+
+use hornero_model::{ExitCause, Scratch};
+use hornero_sandbox::{Cgroup, ComposedRoot, ProvidedFile, Root, SandboxSpec, User, remove_parent};
+use support::{DEADLINE, TestRoot, host_mounts, limits, run, shell, spawn};
 
 #[test]
 fn a_command_runs_and_its_code_is_told() {
     let root = TestRoot::new();
-    let (cause, output) = run(&shell(root.root(false), "busybox id; busybox mount; exit 7"));
+    let (cause, output) = run(&shell(root.root(false), "busybox id; exit 7"));
     assert_eq!(cause, ExitCause::Code(7));
     assert!(output.starts_with("uid=0(root) gid=0"), "{output}");
+}
+
+#[test]
+fn signals_end_a_command_by_their_default_action() {
+    let root = TestRoot::new();
+    let (mut running, _output) =
+        spawn(&shell(root.root(false), "exec busybox sleep 1000")).expect("start");
+    assert_eq!(running.wait(Some(Duration::from_millis(20))).expect("wait"), None);
+    running.signal(libc::SIGTERM).expect("signal");
+    let cause = running.wait(Some(DEADLINE)).expect("wait");
+    assert_eq!(cause, Some(ExitCause::Signal(libc::SIGTERM)));
+    assert_eq!(running.wait(None).expect("wait again"), cause);
+    let (cause, _) = run(&shell(root.root(false), "kill -ABRT $$"));
+    assert_eq!(cause, ExitCause::Signal(libc::SIGABRT));
+}
+
+#[test]
+fn every_process_ends_with_the_command() {
+    let root = TestRoot::new();
+    let script = "busybox sleep 1000 & busybox setsid busybox sleep 1000 & exit 0";
+    let begun = Instant::now();
+    // Reads to the end of the pipe, which the sleeping processes would keep open.
+    let (cause, _) = run(&shell(root.root(false), script));
+    assert_eq!(cause, ExitCause::Code(0));
+    assert!(begun.elapsed() < DEADLINE);
+}
+
+#[test]
+fn want_of_memory_is_told_and_nothing_is_left() {
+    let root = TestRoot::new();
+    let mut spec = shell(root.root(false), "exec busybox tail /dev/zero");
+    let cgroup = limits(16 << 20, 16);
+    spec.cgroup = Some(cgroup.clone());
+    let before = host_mounts();
+    let (mut running, mut output) = spawn(&spec).expect("start");
+    let cause = running.wait(Some(DEADLINE)).expect("wait");
+    assert_eq!(cause, Some(ExitCause::OutOfMemory));
+    running.remove().expect("remove");
+    output.read_to_string(&mut String::new()).expect("read");
+    assert!(!Cgroup::at(&cgroup.parent, &cgroup.name).exists());
+    assert!(remove_parent(&cgroup.parent));
+    assert_eq!(host_mounts(), before);
+}
+
+#[test]
+fn processes_are_limited() {
+    let root = TestRoot::new();
+    let mut spec = shell(
+        root.root(false),
+        "i=0; while [ $i -lt 40 ]; do busybox sleep 1000 & i=$((i+1)); done; echo all",
+    );
+    let cgroup = limits(64 << 20, 10);
+    spec.cgroup = Some(cgroup.clone());
+    let (_, output) = run(&spec);
+    assert!(!output.contains("all"), "{output}");
+    assert!(remove_parent(&cgroup.parent));
+}
+
+#[test]
+fn dropping_ends_everything() {
+    let root = TestRoot::new();
+    let mut spec = shell(root.root(false), "trap '' TERM; while :; do busybox sleep 1; done");
+    let cgroup = limits(64 << 20, 10);
+    spec.cgroup = Some(cgroup.clone());
+    let (running, mut output) = spawn(&spec).expect("start");
+    let pid = running.pid();
+    assert!(running.usage().pids >= 2, "{:?}", running.usage());
+    drop(running);
+    output.read_to_string(&mut String::new()).expect("every writer is gone");
+    assert!(!fs::exists(format!("/proc/{pid}")).expect("look"));
+    assert!(remove_parent(&cgroup.parent));
+}
+
+#[test]
+fn scratch_can_be_written_by_the_declared_user() {
+    let root = TestRoot::new();
+    for directory in ["run", "var/lib/own", "var/log/daemon"] {
+        fs::create_dir_all(root.path().join(directory)).expect("make a directory");
+    }
+    std::os::unix::fs::chown(root.path().join("var/lib/own"), Some(7), Some(8)).expect("chown");
+    let mode = fs::Permissions::from_mode(0o750);
+    fs::set_permissions(root.path().join("var/lib/own"), mode).expect("chmod");
+    let script = "echo x > /run/a && echo x > /run/deep/er/a && echo x > /var/log/daemon/a &&
+        echo x > /srv/missing/a && echo x > /tmp/a && echo x > /dev/shm/a || exit 1
+        busybox stat -c '%u %g %a' /run /var/lib/own /srv/missing /tmp
+        busybox dd if=/dev/zero of=/run/big bs=64k count=32 2>&1 || echo full";
+    let mut spec = shell(root.root(false), script);
+    spec.user = User { uid: 33, gid: 34, groups: vec![] };
+    let paths = ["/run", "/run/deep/er", "/var/lib/own", "/var/log/daemon/", "/srv/missing"];
+    spec.scratch =
+        paths.map(|path| Scratch { path: path.to_owned(), size_bytes: 1 << 20 }).to_vec();
+    let (cause, output) = run(&spec);
+    assert_eq!(cause, ExitCause::Code(0), "{output}");
+    assert!(output.starts_with("33 34 755\n7 8 750\n33 34 755\n0 0 1777\n"), "{output}");
+    assert!(output.ends_with("full\n"), "{output}");
+    assert!(!root.path().join("srv").exists(), "the image's directory is as it was");
+}
+
+#[test]
+fn provided_files_replace_the_images_read_only() {
+    let root = TestRoot::new();
+    fs::write(root.path().join("etc/hosts"), "of the image").expect("write");
+    symlink("/run/nowhere/resolv.conf", root.path().join("etc/resolv.conf")).expect("link");
+    let script = "busybox cat /etc/hosts /etc/resolv.conf /new/file; busybox stat -c %u /etc/hosts
+        echo x > /etc/hosts || echo refused";
+    let mut spec = shell(root.root(false), script);
+    spec.files = ["/etc/hosts", "/etc/resolv.conf", "/new/file"]
+        .map(|path| ProvidedFile { path: path.to_owned(), contents: format!("{path}\n").into() })
+        .to_vec();
+    let (_, output) = run(&spec);
+    let expected = "/etc/hosts\n/etc/resolv.conf\n/new/file\n0\n";
+    assert!(output.starts_with(expected) && output.ends_with("refused\n"), "{output}");
+}
+
+#[test]
+fn streams_can_be_opened_again_and_ports_need_no_root() {
+    let root = TestRoot::new();
+    let script = "echo again > /dev/stdout; echo more > /dev/stderr; busybox cat /dev/stdin
+        busybox cat /proc/sys/net/ipv4/ip_unprivileged_port_start; busybox hostname; umask; pwd";
+    let mut spec = shell(root.root(false), script);
+    spec.user = User { uid: 33, gid: 33, groups: vec![] };
+    spec.workdir = "/etc".to_owned();
+    let (_, output) = run(&spec);
+    assert_eq!(output, "again\nmore\n0\ntest\n0022\n/etc\n");
+}
+
+#[test]
+fn a_writable_directory_is_written_with_the_images_ids() {
+    let root = TestRoot::new();
+    let (cause, output) = run(&shell(root.root(true), "echo x > /file && busybox chown 5:6 /file"));
+    assert_eq!(cause, ExitCause::Code(0), "{output}");
+    let file = fs::metadata(root.path().join("file")).expect("there");
+    assert_eq!((file.uid(), file.gid()), (5, 6));
+}
+
+/// A root whose files' data lie in a directory of objects.
+fn composed(root: &TestRoot) -> ComposedRoot {
+    let objects = root.path().join("objects");
+    fs::create_dir_all(objects.join("ab")).expect("make objects");
+    let tree = root.path().join("tree");
+    fs::create_dir_all(tree.join("bin")).expect("make a tree");
+    fs::copy("/bin/busybox", objects.join("ab/cd")).expect("copy busybox");
+    let length = fs::metadata("/bin/busybox").expect("stat").len();
+    for name in ["busybox", "sh"] {
+        let path = tree.join("bin").join(name);
+        fs::File::create(&path).expect("create").set_len(length).expect("extend");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        for (name, value) in
+            [("trusted.overlay.metacopy", ""), ("trusted.overlay.redirect", "/ab/cd")]
+        {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(&path, name, value.as_bytes(), flags).expect("setxattr");
+        }
+    }
+    let metadata = root.path().join("metadata.erofs");
+    let made = std::process::Command::new("mkfs.erofs").arg(&metadata).arg(&tree).output();
+    let made = made.expect("mkfs.erofs is needed: apt-get install erofs-utils");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    ComposedRoot { metadata, objects }
+}
+
+#[test]
+fn a_composed_root_reads_its_objects_and_can_not_be_written() {
+    let root = TestRoot::new();
+    let before = host_mounts();
+    let script = "busybox stat -c '%u %a' /bin/busybox; echo x > /file || echo refused";
+    let (cause, output) = run(&shell(Root::Composed(composed(&root)), script));
+    assert_eq!(cause, ExitCause::Code(0), "{output}");
+    assert!(output.starts_with("0 755\n") && output.ends_with("refused\n"), "{output}");
+    assert_eq!(host_mounts(), before);
+}
+
+#[test]
+fn failures_name_their_step_and_object() {
+    let root = TestRoot::new();
+    let image = root.path().join("no-image");
+    fs::write(&image, [0; 8192]).expect("write");
+    let spoil: [(&str, &dyn Fn(&mut SandboxSpec)); 5] = [
+        ("execute `/bin/none`: No such file", &|spec| spec.command = vec!["/bin/none".to_owned()]),
+        ("execute `none`: No such file", &|spec| spec.command = vec!["none".to_owned()]),
+        ("execute `/etc/passwd`: Permission denied", &|spec| {
+            spec.command = vec!["/etc/passwd".to_owned()];
+        }),
+        ("enter the working directory `/none`: No such file", &|spec| {
+            spec.workdir = "/none".to_owned();
+        }),
+        ("no-image`: Invalid argument", &|spec| {
+            let objects = root.path().to_owned();
+            spec.root = Root::Composed(ComposedRoot { metadata: image.clone(), objects });
+        }),
+    ];
+    for (expected, spoil) in spoil {
+        let mut spec = shell(root.root(false), "");
+        let cgroup = limits(64 << 20, 10);
+        spec.cgroup = Some(cgroup.clone());
+        spoil(&mut spec);
+        let error = spawn(&spec).map(drop).expect_err(expected).one_line();
+        assert!(error.contains(expected), "{error}");
+        assert!(!Cgroup::at(&cgroup.parent, &cgroup.name).exists(), "{expected}");
+    }
+}
+
+#[test]
+fn threads_may_start_sandboxes_while_others_allocate() {
+    let root = TestRoot::new();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            let mut total = 0_usize;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                total = total.wrapping_add(vec![1_u8; 100_000].len());
+            }
+            total
+        });
+        let starts: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..5).map(|_| run(&shell(root.root(false), "exit 3")).0).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        for start in starts {
+            assert_eq!(start.join().expect("no panic"), vec![ExitCause::Code(3); 5]);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(busy.join().expect("no panic") > 0);
+    });
 }

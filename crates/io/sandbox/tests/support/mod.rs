@@ -1,10 +1,12 @@
 //! A small root of busybox, and a way to run a shell script in it.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::{
     fs::{self, File},
     io::Read,
     os::{fd::OwnedFd, unix::fs::PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -104,11 +106,4 @@ pub fn run(spec: &SandboxSpec) -> (ExitCause, String) {
 /// Paths of this process's mounts.
 pub fn host_mounts() -> String {
     fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo")
-}
-
-/// The directory as a path that lives as long as the test.
-pub fn subdirectory(root: &TestRoot, name: &str) -> PathBuf {
-    let path = root.path().join(name);
-    fs::create_dir_all(&path).expect("make a directory");
-    path
 }
