@@ -28,7 +28,7 @@ pub struct Facts<'a> {
     pub engine: BTreeMap<InstanceId, Seen>,
     /// Releases that the ledger says are proven, or whose image it says passed its tests, or declares none.
     pub fit: BTreeMap<(ServiceName, ReleaseNumber), Fitness>,
-    /// The release of each service that the ledger last confirmed to serve.
+    /// The release of each service that the ledger says serves: the last one confirmed, or gone back to.
     pub serving: BTreeMap<ServiceName, ReleaseNumber>,
     /// Services that somebody asked to take down.
     pub going_down: BTreeSet<ServiceName>,

@@ -72,14 +72,15 @@ pub(crate) fn last_running(facts: &Facts<'_>, instance: &InstanceId) -> Result<(
     )
 }
 
-/// A pool's traffic moves only to a release that is tested and healthy in whole, or that was proven before.
+/// A pool's traffic moves only to a release that is tested and healthy in whole, or that served before.
 pub(crate) fn never_unproven(facts: &Facts<'_>, table: &RouteTable) -> Result<(), Refusal> {
     for pool in &table.pools {
         let Some(next) = pool.active else { continue };
-        if active_now(facts, &pool.name) == Some(next) {
+        let service = &pool.name.service;
+        let served = facts.serving.get(service) == Some(&next);
+        if served || active_now(facts, &pool.name) == Some(next) {
             continue;
         }
-        let service = &pool.name.service;
         let Some(fitness) = facts.fit.get(&(service.clone(), next)) else {
             return refuse(
                 NEVER_UNPROVEN,

@@ -27,3 +27,6 @@ pub use start::{StartError, Target, last_proven, start_down, start_forward, star
 pub use step::{Record, Step, step};
 pub use wanted::{wake, wanted};
 pub use world::{Instance, Service, ServingSet, TestRecord, WarmSet, World};
+
+#[cfg(test)]
+mod tests;

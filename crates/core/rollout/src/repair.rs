@@ -7,7 +7,7 @@ use hornero_model::{
 };
 
 use crate::{
-    Facts, World,
+    Facts, Phase, World,
     step::{Record, changed, new_id},
     transition::{start_deadline, start_failure},
 };
@@ -83,14 +83,26 @@ pub(crate) fn repair(
         return Vec::new();
     };
     let instances = || set.instances.iter().filter_map(|id| world.instances.get(id));
+    // Until the edge confirmed the way back, the old set is still draining.
+    let returning = world.rollout_of(service).is_some_and(|of| of.phase == Phase::Returning);
     let joining = |id: &InstanceId| {
-        world.instances.get(id).is_some_and(|of| of.state != InstanceState::Serving)
+        world.instances.get(id).is_some_and(|of| match of.state {
+            InstanceState::Serving => false,
+            InstanceState::Draining => !returning,
+            InstanceState::Created
+            | InstanceState::Starting
+            | InstanceState::Probing
+            | InstanceState::Ready
+            | InstanceState::Stopped
+            | InstanceState::Failed
+            | InstanceState::Archived => true,
+        })
     };
     let mut records = Vec::new();
     // Replacements that made it, and those that did not.
     for instance in instances().filter(|of| joining(&of.id)) {
         if facts.healthy(world, &instance.id) {
-            let by = Actor::hornero("the replacement is healthy");
+            let by = Actor::hornero("it is healthy");
             records.push(changed(&by, instance, InstanceState::Serving, None));
         } else if let Some(failure) = start_failure(world, facts, &instance.id, instance.since) {
             let by = Actor::hornero(failure.reason);

@@ -159,8 +159,8 @@ pub fn start_down(
     let mut rollout = new_rollout(world, facts, Kind::Removal, name, serving.unwrap_or(newest), by);
     rollout.from = serving;
     rollout.phase = Phase::Closing;
-    let live = world.instances.values().filter(|instance| instance.service == *name);
-    rollout.set = live.map(|instance| instance.id.clone()).collect();
+    // What is on its way out already stays on it.
+    rollout.set = world.kept(name).into_iter().cloned().collect();
     Ok(Step { records: vec![journal(&rollout)] })
 }
 

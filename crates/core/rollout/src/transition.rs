@@ -7,7 +7,7 @@ use hornero_model::{
 };
 
 use crate::{
-    Baseline, Facts, Failure, Kind, Phase, Rollout, Switch, World,
+    Baseline, Facts, Failure, Kind, Phase, Rollout, Switch, TestOutcome, World,
     repair::PATIENCE,
     step::{Record, changed},
 };
@@ -23,6 +23,8 @@ const CUT_ALLOWANCE: Millis = Millis(10_000);
 const UNDO_ALLOWANCE: Millis = Millis(60_000);
 /// How long a way back may wait for a healthy instance to go back to.
 const RETURN_ALLOWANCE: Millis = Millis(120_000);
+/// The test recorded as passed of an image that declares none, so that it need not be asked again.
+const NO_TESTS: &str = "no tests declared";
 /// Start timeout of an instance whose service declares no health contract; it is healthy once it runs.
 const DEFAULT_START_TIMEOUT: Millis = Millis(60_000);
 
@@ -401,17 +403,16 @@ impl View<'_> {
         if self.world.image_passed(&image) {
             return Vec::new();
         }
-        let results = self.facts.tests.get(&image).into_iter().flat_map(|run| &run.results);
-        results
-            .map(|result| {
-                self.event(EventBody::ImageTested {
-                    image,
-                    test: result.test.clone(),
-                    passed: result.passed,
-                    detail: result.detail.clone(),
-                })
-            })
-            .collect()
+        let Some(run) = self.facts.tests.get(&image) else { return Vec::new() };
+        let tested = |test: &str, passed, detail: &str| {
+            let (test, detail) = (test.to_owned(), detail.to_owned());
+            self.event(EventBody::ImageTested { image, test, passed, detail })
+        };
+        if run.results.is_empty() {
+            return vec![tested(NO_TESTS, true, "")];
+        }
+        let record = |of: &TestOutcome| tested(&of.test, of.passed, &of.detail);
+        run.results.iter().map(record).collect()
     }
 
     /// Records that a set enters a state, leaving out what is in it or has ended.
@@ -446,6 +447,10 @@ impl View<'_> {
     fn confirmed(&self, active: Option<ReleaseNumber>) -> Option<Confirmed> {
         let (service, from, to) = (&self.rollout.service, self.rollout.from, Some(self.rollout.to));
         let lost = if active == to { from } else { to };
+        // A table on its way may undo what the one in force says.
+        if self.facts.applying.is_some() {
+            return None;
+        }
         let Some(in_force) = &self.facts.in_force else {
             // Without ports there is nothing for the edge to switch; without a table it routes to nobody.
             let blank = self.facts.edge.as_ref().is_some_and(|edge| edge.generation == 0);

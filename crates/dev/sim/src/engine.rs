@@ -26,6 +26,8 @@ struct SimInstance {
     pid: u32,
     /// How it ended, if it did.
     ended: Option<ExitCause>,
+    /// When it ended.
+    ended_at: u64,
     /// Whether somebody stopped it.
     stopped: bool,
     /// Sick from this moment on, by a fault of its own.
@@ -51,6 +53,7 @@ impl SimEngine {
                 address: Ipv4Addr::new(10, 9, high, low).into(),
                 pid: 1000 + self.made,
                 ended: None,
+                ended_at: 0,
                 stopped: false,
                 sick_from: None,
             };
@@ -86,12 +89,13 @@ impl SimEngine {
     }
 
     /// Ends an instance by a fault of its own; gives what is observed of it.
-    pub fn crash(&mut self, id: &InstanceId, cause: ExitCause) -> Option<Observation> {
+    pub fn crash(&mut self, id: &InstanceId, cause: ExitCause, now: u64) -> Option<Observation> {
         let instance = self.instances.get_mut(id)?;
         if instance.ended.is_some() {
             return None;
         }
         instance.ended = Some(cause.clone());
+        instance.ended_at = now;
         Some(exited(id, cause))
     }
 
@@ -132,7 +136,7 @@ impl SimEngine {
                 | Trouble::OutOfMemoryLater
                 | Trouble::TestFails => true,
             };
-            instance.ended.is_none()
+            (instance.ended.is_none() || now < instance.ended_at)
                 && well
                 && age >= behaviour.healthy_after_ms
                 && instance.sick_from.is_none_or(|from| now < from)

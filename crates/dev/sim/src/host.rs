@@ -7,9 +7,9 @@ use std::{
 
 use hornero_driver::{EffectId, LedgerFailed, Observation, Outcome, Ports, Progress, RequestId};
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody, ServiceName, Timestamp,
+    Event, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody, ServiceName, Timestamp,
 };
-use hornero_rollout::{Effect, Kind, Rollout, TestOutcome, TestRun};
+use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
 
 use crate::{Random, Scenario, SimEdge, SimEngine, SimLedger, Trouble};
 
@@ -249,20 +249,13 @@ impl Host {
         }
     }
 
-    /// Services that a removal is recorded for.
+    /// Services that a removal is recorded for, and those of which the ledger does not say that they serve.
     fn going_down(&self) -> Vec<ServiceName> {
-        let mut services = Vec::new();
-        for event in self.ledger.events() {
-            if let EventBody::RolloutStep { entry } = &event.body {
-                if let Some(rollout) = Rollout::from_journal(&entry.state) {
-                    services.retain(|service| *service != rollout.service);
-                    if rollout.kind == Kind::Removal {
-                        services.push(rollout.service);
-                    }
-                }
-            }
-        }
-        services
+        let world = self.ledger.current();
+        let removal =
+            |name: &ServiceName| world.rollout_of(name).is_some_and(|of| of.kind == Kind::Removal);
+        let free = world.services.values().filter(|of| of.serving.is_none() || removal(&of.name));
+        free.map(|service| service.name.clone()).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use hornero_rollout::World;
 #[derive(Debug, Default)]
 pub struct SimLedger {
     events: Vec<Event>,
+    current: World,
     /// How many appends there were.
     pub appends: u64,
 }
@@ -26,6 +27,7 @@ impl SimLedger {
                 previous: zero,
                 hash: zero,
             };
+            self.current.apply(&event).expect("the driver writes a possible history");
             self.events.push(event.clone());
             appended.push(event);
         }
@@ -37,7 +39,12 @@ impl SimLedger {
         &self.events
     }
 
-    /// The world that follows from them.
+    /// The world that follows from them, kept up as they come.
+    pub fn current(&self) -> &World {
+        &self.current
+    }
+
+    /// The world that follows from them, folded anew.
     pub fn world(&self) -> World {
         let mut world = World::default();
         for event in &self.events {

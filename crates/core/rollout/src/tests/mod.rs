@@ -1,0 +1,343 @@
+//! A small world to test in: one service `site`, its ledger in memory, facts set by hand.
+
+mod fold;
+mod orders;
+mod routes;
+mod transitions;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+};
+
+use hornero_model::{
+    Actor, BackendStatus, Check, Digest, EdgeStatus, Event, EventBody, ExitCause, Health,
+    HealthContract, ImageName, InstanceId, Millis, Port, PortName, Protocol, ReleaseCounters,
+    ReleaseNumber, Resources, RolloutPolicy, Route, ServiceKind, ServiceName, ServiceSpec,
+    Strategy, TcpCheck, Timestamp,
+};
+
+use crate::{
+    Effect, Exit, Facts, InForce, Phase, Record, Running, TestOutcome, TestRun, World, WorldError,
+    start_forward, step, wanted,
+};
+
+pub(crate) fn site() -> ServiceName {
+    ServiceName::new("site").unwrap()
+}
+
+pub(crate) fn spec(image: &str, instances: u32) -> ServiceSpec {
+    let http = PortName::new("http").unwrap();
+    ServiceSpec {
+        name: site(),
+        image_name: ImageName::new("site").unwrap(),
+        image: Digest::of(image.as_bytes()),
+        kind: ServiceKind::Stateless,
+        instances,
+        ports: vec![Port { name: http.clone(), container: 80, protocol: Protocol::Http }],
+        health: Some(HealthContract {
+            check: Check::Tcp(TcpCheck { port: 80 }),
+            interval: Millis(100),
+            timeout: Millis(100),
+            unhealthy_after: 2,
+            start_timeout: Millis(5_000),
+        }),
+        routes: vec![Route {
+            listen: 8000,
+            address: None,
+            port: http,
+            host: None,
+            path_prefix: None,
+            protocol: Protocol::Http,
+            tls: None,
+        }],
+        rollout: RolloutPolicy {
+            strategy: Strategy::BlueGreen,
+            drain_timeout: Millis(2_000),
+            keep_warm: Millis(60_000),
+            watch: Millis(1_000),
+        },
+        resources: Resources { memory_bytes: 1 << 26, cpu_millis: 1_000, pids: 100 },
+        egress: true,
+        depends_on: Vec::new(),
+        max_age: None,
+    }
+}
+
+pub(crate) fn root() -> Actor {
+    Actor { who: "root".to_owned(), why: "test".to_owned(), commit: None }
+}
+
+/// A world, what is seen of it, and everything that was recorded.
+#[derive(Clone)]
+pub(crate) struct Bench {
+    pub world: World,
+    pub facts: Facts,
+    pub log: Vec<String>,
+    tails: u32,
+}
+
+impl Bench {
+    /// An empty world with a blank edge.
+    pub fn new() -> Self {
+        let edge = Some(EdgeStatus { pid: 1, ..EdgeStatus::default() });
+        let facts = Facts { now: Timestamp(1_000_000), edge, ..Facts::default() };
+        Self { world: World::default(), facts, log: Vec::new(), tails: 0 }
+    }
+
+    /// A world in which `site@1` serves with `instances`, proven.
+    pub fn serving(instances: u32) -> Self {
+        let mut bench = Self::new();
+        bench.forward(&spec("one", instances));
+        bench.comply();
+        bench.pass(Millis(1_000));
+        bench.comply();
+        assert_eq!(bench.world.services[&site()].proven.len(), 1);
+        bench.log.clear();
+        bench
+    }
+
+    /// A world in which `site@2` is being prepared over `site@1`.
+    pub fn preparing() -> Self {
+        let mut bench = Self::serving(2);
+        bench.forward(&spec("two", 2));
+        bench.log.clear();
+        bench
+    }
+
+    /// The same, brought to a phase in the ordinary way; the old set has `in_flight` requests.
+    pub fn at(phase: Phase, in_flight: u64) -> Self {
+        let mut bench = Self::preparing();
+        while bench.phase() != Some(phase) {
+            let before = bench.log.len();
+            match bench.phase() {
+                Some(Phase::Preparing) => bench.comply_once(),
+                Some(Phase::Switching) => {
+                    bench.comply_once();
+                    bench.in_flight(1, in_flight);
+                }
+                Some(Phase::Watching) => bench.pass(Millis(1_000)),
+                other => panic!("no way from {other:?} to {phase:?}"),
+            }
+            bench.one_step();
+            assert!(bench.log.len() > before || bench.phase() == Some(Phase::Preparing));
+        }
+        bench.log.clear();
+        bench
+    }
+
+    pub fn forward(&mut self, spec: &ServiceSpec) {
+        let (world, facts) = (self.world.clone(), self.facts.clone());
+        let begun = start_forward(&world, &facts, spec, &root(), &mut || self.tail()).unwrap();
+        self.record(begun.records);
+    }
+
+    pub fn tail(&mut self) -> String {
+        self.tails += 1;
+        format!("t{}", self.tails)
+    }
+
+    pub fn record(&mut self, records: Vec<Record>) {
+        for record in records {
+            let (by, body) = match record {
+                Record::Event(by, body) => (by, body),
+                Record::Receipt(body) => {
+                    let by = body.by.clone();
+                    let receipt = hornero_model::Receipt {
+                        body: *body,
+                        signature: String::new(),
+                        key: String::new(),
+                    };
+                    (by, EventBody::Switched { receipt: Box::new(receipt) })
+                }
+            };
+            self.log.push(describe(&body));
+            self.append(by, body).unwrap();
+        }
+    }
+
+    pub fn append(&mut self, by: Actor, body: EventBody) -> Result<(), WorldError> {
+        let zero = Digest::from_bytes([0; 32]);
+        let event = Event {
+            sequence: self.world.last_sequence + 1,
+            time: self.facts.now,
+            by,
+            body,
+            previous: zero,
+            hash: zero,
+        };
+        self.world.apply(&event)
+    }
+
+    /// Decides once. False when there was nothing to decide.
+    pub fn one_step(&mut self) -> bool {
+        let (world, facts) = (self.world.clone(), self.facts.clone());
+        let step = step(&world, &facts, &mut || self.tail());
+        let moved = !step.records.is_empty();
+        self.record(step.records);
+        moved
+    }
+
+    /// Decides until there is nothing to decide.
+    pub fn settle(&mut self) {
+        for _ in 0..100 {
+            if !self.one_step() {
+                return;
+            }
+        }
+        panic!("it never comes to rest: {:?}", self.log);
+    }
+
+    pub fn wanted(&self) -> Vec<Effect> {
+        let internal = BTreeMap::from([(site(), IpAddr::from([10, 8, 0, 1]))]);
+        wanted(&self.world, &self.facts, &internal)
+    }
+
+    /// Does every effect that is wanted, each as well as can be.
+    pub fn comply_once(&mut self) {
+        for effect in self.wanted() {
+            self.done(effect);
+        }
+    }
+
+    /// Decides and does until nothing is wanted.
+    pub fn comply(&mut self) {
+        for _ in 0..100 {
+            self.settle();
+            let effects = self.wanted();
+            if effects.is_empty() {
+                return;
+            }
+            self.comply_once();
+        }
+        panic!("it never comes to rest: {:?}", self.log);
+    }
+
+    /// An effect was done.
+    pub fn done(&mut self, effect: Effect) {
+        match effect {
+            Effect::StartInstance { instance, .. } => {
+                let last = u8::try_from(self.facts.running.len() + 1).unwrap();
+                let address = Ipv4Addr::new(10, 9, 0, last).into();
+                let running = Running { address, pid: 1, since: self.facts.now };
+                self.facts.running.insert(instance, running);
+            }
+            Effect::StopInstance { instance, .. } => {
+                self.facts.running.remove(&instance);
+                self.facts.stopped.insert(instance);
+            }
+            Effect::RemoveInstance { instance } => {
+                self.facts.removed.insert(instance);
+            }
+            Effect::RunTests { image, .. } => self.tested(image, true),
+            Effect::ApplyRoutes { table } => {
+                let edge = self.facts.edge.as_mut().unwrap();
+                edge.generation = table.generation;
+                let before: BTreeSet<InstanceId> =
+                    edge.backends.iter().map(|of| of.instance.clone()).collect();
+                let backends = table.pools.iter().flat_map(|pool| {
+                    pool.backends.iter().map(|of| BackendStatus {
+                        pool: pool.name.clone(),
+                        instance: of.instance.clone(),
+                        release: of.release,
+                        health: Health::Healthy,
+                        last_error: None,
+                    })
+                });
+                edge.backends = backends.collect();
+                assert!(before.len() <= 20);
+                let counters = edge.counters.clone();
+                let at = self.facts.now;
+                self.facts.in_force = Some(InForce { table: *table, switch_ms: 1.0, at, counters });
+            }
+            Effect::CutInFlight { release, .. } => self.in_flight(release.0, 0),
+        }
+    }
+
+    pub fn tested(&mut self, image: Digest, passed: bool) {
+        let detail = if passed { "" } else { "status 500" }.to_owned();
+        let results = vec![TestOutcome { test: "serves".to_owned(), passed, detail }];
+        self.facts.tests.insert(image, TestRun { results, log_tail: Vec::new() });
+    }
+
+    pub fn in_flight(&mut self, release: u32, in_flight: u64) {
+        let pool =
+            hornero_model::PoolName { service: site(), port: PortName::new("http").unwrap() };
+        let counters = |edge: &mut Vec<ReleaseCounters>| {
+            edge.retain(|of| of.release.0 != release);
+            edge.push(ReleaseCounters {
+                pool: pool.clone(),
+                release: ReleaseNumber(release),
+                requests: 100,
+                in_flight,
+                failed: 0,
+                server_errors: 0,
+            });
+        };
+        counters(&mut self.facts.edge.as_mut().unwrap().counters);
+        if let Some(in_force) = &mut self.facts.in_force {
+            counters(&mut in_force.counters);
+        }
+    }
+
+    pub fn health(&mut self, instance: &InstanceId, health: Health) {
+        let edge = self.facts.edge.as_mut().unwrap();
+        for backend in edge.backends.iter_mut().filter(|of| of.instance == *instance) {
+            backend.health = health;
+            backend.last_error = Some("connection refused".to_owned());
+        }
+    }
+
+    pub fn exit(&mut self, instance: &InstanceId) {
+        self.facts.running.remove(instance);
+        let log_tail = vec!["panic: no config".to_owned()];
+        self.facts.exited.insert(instance.clone(), Exit { cause: ExitCause::Code(3), log_tail });
+    }
+
+    pub fn pass(&mut self, span: Millis) {
+        self.facts.now = self.facts.now.after(span);
+    }
+
+    pub fn phase(&self) -> Option<Phase> {
+        self.world.rollout_of(&site()).map(|rollout| rollout.phase)
+    }
+
+    /// An instance of a release.
+    pub fn instance(&self, release: u32) -> InstanceId {
+        let of = self.world.instances.values().find(|of| of.release.0 == release);
+        of.unwrap().id.clone()
+    }
+}
+
+/// An event in a short line.
+pub(crate) fn describe(body: &EventBody) -> String {
+    match body {
+        EventBody::ReleaseCreated { release } => format!("created {}", release.reference()),
+        EventBody::ReleaseProven { service, release } => format!("proven {service}@{release}"),
+        EventBody::ImageTested { test, passed, .. } => format!("tested {test}: {passed}"),
+        EventBody::InstanceChanged { instance, state, cause, .. } => match cause {
+            Some(cause) => format!("{instance} {state}: {cause}"),
+            None => format!("{instance} {state}"),
+        },
+        EventBody::RolloutStep { entry } => {
+            let rollout = crate::Rollout::from_journal(&entry.state).unwrap();
+            match rollout.failure {
+                Some(failure) => {
+                    format!("rollout {} {}: {}", entry.rollout, entry.phase, failure.reason)
+                }
+                None => format!("rollout {} {}", entry.rollout, entry.phase),
+            }
+        }
+        EventBody::Switched { receipt } => {
+            let body = &receipt.body;
+            let from = body.from.map_or_else(|| "-".to_owned(), |from| from.to_string());
+            format!(
+                "receipt {from} to {}: drained {}, cut {}, failed {}, warm {}",
+                body.to, body.drained, body.cut_off, body.requests_failed, body.warm
+            )
+        }
+        EventBody::ServiceRemoved { service } => format!("removed {service}"),
+        EventBody::EffectRefused { effect, .. } => format!("refused {effect}"),
+        EventBody::ControlStarted { .. } => "control started".to_owned(),
+    }
+}
