@@ -19,6 +19,8 @@ const OLD_TEXT: &str = "Baked once, never repaired.";
 const NEW_TEXT: &str = "Baked anew, moved in.";
 /// How long a page may take to show what a finished command says it shows.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long processes may take to end after `down`.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs it.
 pub fn demo() -> Result<()> {
@@ -219,7 +221,13 @@ impl Demo {
             let by_hand = format!("HORNERO_HOME={} hornero down", self.home.display());
             run::check(self.command().args(["down", "--reason", "the demo is over"]))
                 .with_context(|| format!("not everything was taken down; by hand: {by_hand}"))?;
-            let left = processes_of(&self.home);
+            // The control process answers `down` and then ends itself.
+            let deadline = Instant::now() + END_TIMEOUT;
+            let mut left = processes_of(&self.home);
+            while !left.is_empty() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+                left = processes_of(&self.home);
+            }
             ensure!(
                 left.is_empty(),
                 "processes of the demo are left: {left:?}; by hand: {by_hand}"
