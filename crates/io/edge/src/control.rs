@@ -244,6 +244,10 @@ impl Control {
         table: &Table,
         listening: Listening,
     ) -> Result<Vec<(SocketAddr, Vec<OwnedFd>)>, EdgeError> {
+        // The listeners are a successor's: only what is still connected here follows the table.
+        if self.is_leaving() {
+            return Ok(Vec::new());
+        }
         let sockets = self.sockets.borrow();
         let mut ports: BTreeSet<u16> = sockets.keys().map(SocketAddr::port).collect();
         let mut opened = Vec::new();
@@ -363,7 +367,8 @@ impl Control {
     }
 
     async fn persist(&self, table: &Arc<Table>) -> Result<(), EdgeError> {
-        if self.persisted.get() {
+        // The file is a successor's once this edge leaves.
+        if self.persisted.get() || self.is_leaving() {
             return Ok(());
         }
         let (state_dir, table) = (self.options.state_dir.clone(), table.clone());

@@ -67,7 +67,10 @@ pub(crate) async fn ask(state_dir: &Path) -> Result<Option<Received>, EdgeError>
         AdminReply::Refused { message, .. } => return Err(fault(message)),
         _ => return Err(fault("it gave an unexpected answer")),
     };
-    let stream = predecessor.into_stream().ok_or_else(|| fault("it sent too much"))?;
+    let mut stream = predecessor.into_stream().ok_or_else(|| fault("it sent too much"))?;
+    let mut question = serde_json::to_vec(&AdminRequest::Sockets).map_err(fault)?;
+    question.push(b'\n');
+    stream.write_all(&question).await.map_err(fault)?;
     let received = receive_sockets(&stream, handover.sockets.len());
     let received = tokio::time::timeout(ANSWER_TIMEOUT, received)
         .await

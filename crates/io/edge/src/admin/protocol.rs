@@ -40,6 +40,9 @@ pub enum AdminRequest {
     },
     /// Asks for the listening sockets, table and counters; sent by a successor only.
     Takeover,
+    /// Asks for the descriptors of the sockets, in the order that the answer to `takeover` named them. A question of
+    /// its own, so that no buffered read of that answer swallows them.
+    Sockets,
     /// Told by the successor once it accepts connections: the predecessor stops accepting and drains.
     Release,
     /// Drains and exits.
@@ -59,7 +62,7 @@ pub struct Applied {
     pub counters: Vec<ReleaseCounters>,
 }
 
-/// What a successor gets; the sockets follow as file descriptors in the order of `sockets`.
+/// What a successor gets; it asks for the sockets next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Handover {
@@ -69,7 +72,7 @@ pub(crate) struct Handover {
     pub version: u64,
     /// Health as the predecessor saw it.
     pub backends: Vec<BackendStatus>,
-    /// The address of each listening socket that follows.
+    /// The address of each listening socket.
     pub sockets: Vec<std::net::SocketAddr>,
 }
 
@@ -86,7 +89,7 @@ pub(crate) enum AdminReply {
         /// Their number.
         count: u64,
     },
-    /// The sockets follow.
+    /// What a successor needs.
     Handover(Handover),
     /// Done, or under way.
     Done,

@@ -1,6 +1,11 @@
 //! The server of the admin socket: one line in, one line out, for as many clients as ask.
 
-use std::{io, os::fd::AsFd, rc::Rc, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -45,29 +50,40 @@ async fn serve_client(control: Rc<Control>, stream: UnixStream) {
         return;
     }
     let mut stream = BufReader::new(stream);
-    let mut successor = false;
+    // The sockets that a successor is about to get.
+    let mut successor: Option<Vec<OwnedFd>> = None;
     loop {
         let line = tokio::select! {
             line = read_line(&mut stream) => line,
             // Only the successor goes on being answered; others find it at the same place.
-            () = control.left(), if !successor => return,
+            () = control.left(), if successor.is_none() => return,
         };
         let Ok(Some(line)) = line else { return };
         let reply = match serde_json::from_slice::<AdminRequest>(&line) {
+            Ok(AdminRequest::Takeover) if control.is_leaving() => {
+                refused(RefusalCode::HandedOver, "this edge is leaving already".to_owned())
+            }
             Ok(AdminRequest::Takeover) => {
-                successor = true;
-                if hand_over(&control, stream.get_mut()).await.is_err() {
+                let (handover, kept) = hand_over(&control);
+                successor = Some(kept);
+                AdminReply::Handover(handover)
+            }
+            Ok(AdminRequest::Sockets) if successor.is_some() => {
+                let sockets = successor.get_or_insert_default();
+                let borrowed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+                if send_sockets(stream.get_mut(), &borrowed).await.is_err() {
                     return;
                 }
+                sockets.clear();
                 continue;
             }
-            Ok(AdminRequest::Release) if successor => {
+            Ok(AdminRequest::Release) if successor.is_some() => {
                 control.leave(false).await;
                 AdminReply::Done
             }
             Ok(request) => tokio::select! {
                 reply = answer(&control, request) => reply,
-                () = control.left(), if !successor => return,
+                () = control.left(), if successor.is_none() => return,
             },
             Err(error) => refused(RefusalCode::BadRequest, format!("malformed question: {error}")),
         };
@@ -122,7 +138,7 @@ async fn answer(control: &Rc<Control>, request: AdminRequest) -> AdminReply {
             control.request_stop();
             AdminReply::Done
         }
-        AdminRequest::Takeover | AdminRequest::Release => {
+        AdminRequest::Takeover | AdminRequest::Sockets | AdminRequest::Release => {
             refused(RefusalCode::BadRequest, "only a successor asks this".to_owned())
         }
     }
@@ -138,32 +154,22 @@ fn code_of(error: &EdgeError) -> RefusalCode {
     }
 }
 
-/// Answers with table and health, then with the sockets.
-async fn hand_over(control: &Rc<Control>, stream: &mut UnixStream) -> io::Result<()> {
-    if control.is_leaving() {
-        let message = "this edge is leaving already".to_owned();
-        return send(stream, &refused(RefusalCode::HandedOver, message)).await;
-    }
+/// Table and health, and duplicates of the sockets.
+fn hand_over(control: &Control) -> (Handover, Vec<OwnedFd>) {
     let status = control.status();
-    let (addresses, sockets) = {
-        let kept = control.sockets.borrow();
-        let mut addresses = Vec::new();
-        let mut sockets = Vec::new();
-        for (address, of_address) in &*kept {
-            for socket in of_address {
-                addresses.push(*address);
-                sockets.push(socket.try_clone()?);
-            }
+    let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
+    for (address, of_address) in &*control.sockets.borrow() {
+        // One that can't be duplicated is opened anew by the successor.
+        for socket in of_address.iter().filter_map(|socket| socket.try_clone().ok()) {
+            addresses.push(*address);
+            sockets.push(socket);
         }
-        (addresses, sockets)
-    };
+    }
     let handover = Handover {
         table: control.table().source.clone(),
         version: status.version,
         backends: status.backends,
         sockets: addresses,
     };
-    send(stream, &AdminReply::Handover(handover)).await?;
-    let borrowed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-    send_sockets(stream, &borrowed).await
+    (handover, sockets)
 }

@@ -167,6 +167,9 @@ fn write_head(
         Framing::Chunked => write_field(&mut out, "transfer-encoding", b"chunked"),
         Framing::Empty | Framing::UntilClose => {}
     }
+    if parts.headers.get(header::TE).is_some_and(|value| value == "trailers") {
+        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+    }
     out.extend_from_slice(forwarding);
     write_field(&mut out, "x-forwarded-host", host);
     out.extend_from_slice(b"\r\n");
