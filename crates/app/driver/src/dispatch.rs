@@ -103,10 +103,10 @@ impl Driver {
     /// Whether an effect is under way, waits for its next try, or must not pass another one.
     fn is_held(&self, key: &EffectKey) -> bool {
         let now = self.now();
-        if let Some(pending) = self.pending.get(key) {
-            if pending.in_flight(now) || pending.not_before.is_some_and(|at| now < at) {
-                return true;
-            }
+        if let Some(pending) = self.pending.get(key)
+            && (pending.in_flight(now) || pending.not_before.is_some_and(|at| now < at))
+        {
+            return true;
         }
         let in_flight = |other: &EffectKey| {
             other != key && self.pending.get(other).is_some_and(|of| of.in_flight(now))

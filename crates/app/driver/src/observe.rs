@@ -211,7 +211,7 @@ impl Driver {
     ) {
         for rollout in self.world.rollouts.values() {
             let release = self.world.release(&rollout.service, rollout.to);
-            if !release.is_some_and(|release| release.spec.image == *image) {
+            if release.is_none_or(|release| release.spec.image != *image) {
                 continue;
             }
             let passed = run.results.iter().filter(|result| result.passed).count();

@@ -66,8 +66,8 @@ fn engine(instances: &[(&str, bool)]) -> BTreeMap<InstanceId, Seen> {
 #[track_caller]
 fn check_that(facts: &Facts<'_>, effect: EffectFacts<'_>, expected: Result<(), (&str, &str)>) {
     let seen = check(facts, effect);
-    let seen = seen.as_ref().map(|()| ()).map_err(|of| (of.invariant, of.reason.as_str()));
-    assert_eq!(seen, expected);
+    let seen = seen.as_ref().map_err(|of| (of.invariant, of.reason.as_str()));
+    assert_eq!(seen, expected.as_ref().map_err(|refused| *refused));
 }
 
 use Health::{Healthy, Unhealthy, Unknown};

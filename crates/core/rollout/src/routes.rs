@@ -95,10 +95,11 @@ pub fn clash(world: &World, spec: &ServiceSpec) -> Result<(), RouteClash> {
 /// that can't be had fails the rollout before the switch.
 fn open_specs<'a>(world: &'a World, name: &ServiceName) -> Vec<&'a ServiceSpec> {
     let mut releases: Vec<ReleaseNumber> = world.active(name).into_iter().collect();
-    if let Some(rollout) = world.rollout_of(name) {
-        if rollout.phase == Phase::Preparing && !releases.contains(&rollout.to) {
-            releases.push(rollout.to);
-        }
+    if let Some(rollout) = world.rollout_of(name)
+        && rollout.phase == Phase::Preparing
+        && !releases.contains(&rollout.to)
+    {
+        releases.push(rollout.to);
     }
     releases
         .into_iter()

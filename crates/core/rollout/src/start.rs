@@ -8,7 +8,7 @@ use hornero_model::{
 
 use crate::{
     Baseline, Facts, Kind, Phase, RepairState, Rollout, RouteClash, World, clash, repair_state,
-    step::{Record, Step, new_id},
+    step::{Record, Step, changed, new_id},
     transition::begin_switch,
 };
 
@@ -58,15 +58,15 @@ impl Target {
         let Some(service) = world.services.get(&spec.name) else {
             return Self::New(ReleaseNumber(1));
         };
-        if let Some(serving) = service.serving_release() {
-            if serving.spec_digest == digest {
-                return match repair_state(world, facts, &spec.name) {
-                    Some(RepairState::Whole) => Self::Unchanged(serving.number),
-                    Some(RepairState::Repairing { .. } | RepairState::GaveUp { .. }) | None => {
-                        Self::Repair(serving.number)
-                    }
-                };
-            }
+        if let Some(serving) = service.serving_release()
+            && serving.spec_digest == digest
+        {
+            return match repair_state(world, facts, &spec.name) {
+                Some(RepairState::Whole) => Self::Unchanged(serving.number),
+                Some(RepairState::Repairing { .. } | RepairState::GaveUp { .. }) | None => {
+                    Self::Repair(serving.number)
+                }
+            };
         }
         match service.newest() {
             Some(newest) if newest.spec_digest == digest => Self::Again(newest.number),
@@ -200,17 +200,25 @@ fn begin(
         .take(spec.instances as usize)
         .cloned()
         .collect();
+    // What is not used must not get traffic with the rest of its release: it is on its way out from here on.
+    let unused =
+        warm.iter().flat_map(|warm| &warm.instances).filter(|id| !rollout.set.contains(*id));
+    let mut records: Vec<Record> = unused
+        .filter_map(|id| world.instances.get(id))
+        .map(|instance| changed(by, instance, InstanceState::Draining, None))
+        .collect();
     let missing = (spec.instances as usize).saturating_sub(rollout.set.len());
     rollout.warm = missing == 0 && kind == Kind::Rollback;
     if rollout.warm {
-        return vec![journal(&begin_switch(&rollout, world, facts))];
+        records.push(journal(&begin_switch(&rollout, world, facts)));
+        return records;
     }
     let mut fresh = BTreeSet::new();
     for _ in 0..missing {
         fresh.insert(new_id(world, name, to, &fresh, tail));
     }
     rollout.set.extend(fresh.iter().cloned());
-    let mut records = vec![journal(&rollout)];
+    records.push(journal(&rollout));
     records.extend(fresh.into_iter().map(|id| created(&rollout, id)));
     records
 }

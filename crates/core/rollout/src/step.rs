@@ -110,10 +110,11 @@ pub(crate) fn new_id(
     /// A tail of a few random characters repeats at most by accident; a source that repeats itself is broken.
     const ATTEMPTS: usize = 1000;
     for _ in 0..ATTEMPTS {
-        if let Ok(id) = InstanceId::compose(service, release, &tail()) {
-            if !world.instances.contains_key(&id) && !taken.contains(&id) {
-                return id;
-            }
+        if let Ok(id) = InstanceId::compose(service, release, &tail())
+            && !world.instances.contains_key(&id)
+            && !taken.contains(&id)
+        {
+            return id;
         }
     }
     panic!("the source of random tails gave no fresh one in {ATTEMPTS} attempts");

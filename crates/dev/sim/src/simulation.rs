@@ -250,7 +250,7 @@ impl Simulation {
         host.edge.tick(&host.engine, &mut host.random, host.now, self.load);
         let status = host.edge.status();
         let news = status.version != self.last_version || host.edge.inactive_in_flight() > 0;
-        if host.edge.reachable && (news || self.ticks % STATUS_EVERY_TICKS == 0) {
+        if host.edge.reachable && (news || self.ticks.is_multiple_of(STATUS_EVERY_TICKS)) {
             self.last_version = status.version;
             host.observe(Observation::EdgeStatus(status));
         }

@@ -1,7 +1,7 @@
 //! Histories that are told step by step.
 
 use hornero_driver::{Outcome, OutcomeKind, RequestKind};
-use hornero_model::{ExitCause, Millis, ReleaseNumber, ServiceName, ServiceSpec};
+use hornero_model::{ExitCause, Millis, ReleaseNumber, RolloutPolicy, ServiceName, ServiceSpec};
 use hornero_rollout::RepairState;
 use hornero_sim::{Behaviour, Simulation, Trouble, service};
 
@@ -364,4 +364,63 @@ fn an_instance_that_a_new_edge_never_finds_healthy_is_replaced() {
     simulation.run(20_000);
     simulation.come_to_rest();
     simulation.check_whole();
+}
+
+/// Found by seed 2732: what was not taken over of a warm set got traffic with the rest of its release, and was then
+/// stopped with requests in flight.
+#[test]
+fn what_is_left_of_a_warm_set_gets_no_traffic() {
+    for wait in 0..40 {
+        let (mut simulation, spec) = serving();
+        let spec = next(&mut simulation, &spec, Behaviour::GOOD);
+        simulation.ask(apply(&spec));
+        simulation.disturb_edge(0, 50, true);
+        simulation.run(50 + wait);
+        assert_eq!(simulation.ask(rollback(None)).result, OutcomeKind::Done);
+        simulation.come_to_rest();
+        simulation.check_whole();
+    }
+}
+
+/// Found by seed 1617: an instance that was being stopped came back into the table with a removal.
+#[test]
+fn a_removal_does_not_revive_what_is_being_stopped() {
+    for wait in (0..400).step_by(10) {
+        let (mut simulation, spec) = serving();
+        let spec = ServiceSpec {
+            rollout: RolloutPolicy { keep_warm: Millis(0), ..spec.rollout.clone() },
+            ..next(&mut simulation, &spec, Behaviour::GOOD)
+        };
+        simulation.ask(apply(&spec));
+        simulation.run(wait);
+        assert_eq!(simulation.ask(down()).result, OutcomeKind::Done);
+        assert!(simulation.host.engine.ids().is_empty());
+    }
+}
+
+/// Found by seed 420: an instance was stopped while a table on its way to the edge still listed it.
+#[test]
+fn what_a_table_on_its_way_lists_is_not_stopped() {
+    for seed in 0..40 {
+        let mut simulation = Simulation::new(seed);
+        let image = simulation.host.scenario.image(Behaviour::with(Trouble::CrashAtStart));
+        let outcome = simulation.ask(apply(&service("site", image, 5)));
+        assert_eq!(outcome.result, OutcomeKind::Failed);
+        simulation.come_to_rest();
+        simulation.check_whole();
+    }
+}
+
+/// Found by seed 467: servers that fall sick again and again were replaced without end, as none ever counted as failed.
+#[test]
+fn servers_that_fall_sick_again_and_again_are_not_replaced_for_ever() {
+    let mut simulation = Simulation::new(12);
+    let sick = Behaviour { trouble_after_ms: 3_000, ..Behaviour::with(Trouble::SickLater) };
+    let image = simulation.host.scenario.image(sick);
+    assert_eq!(simulation.ask(apply(&service("site", image, 2))).result, OutcomeKind::Done);
+    simulation.run(600_000);
+    let state = simulation.driver().repair_state(&site());
+    assert!(matches!(state, Some(RepairState::GaveUp { .. })), "{state:?}");
+    let made = simulation.driver().world().services[&site()].made.len();
+    assert!(made < 20, "{made} instances were made");
 }

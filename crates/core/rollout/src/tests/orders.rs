@@ -61,23 +61,23 @@ fn apply(bench: &mut Bench, input: &Input) {
             }
         }
         Input::Exit(index) => {
-            if let Some(id) = instances.get(index % instances.len().max(1)) {
-                if facts.running.contains_key(id) {
-                    bench.exit(id);
-                }
+            if let Some(id) = instances.get(index % instances.len().max(1))
+                && facts.running.contains_key(id)
+            {
+                bench.exit(id);
             }
         }
         Input::Health(index, good) => {
-            if let Some(id) = instances.get(index % instances.len().max(1)) {
-                if bench.facts.edge.is_some() {
-                    let health = if *good { Health::Healthy } else { Health::Unhealthy };
-                    bench.health(id, health);
-                    let now = bench.facts.now;
-                    if *good {
-                        bench.facts.unhealthy_since.remove(id);
-                    } else {
-                        bench.facts.unhealthy_since.entry(id.clone()).or_insert(now);
-                    }
+            if let Some(id) = instances.get(index % instances.len().max(1))
+                && bench.facts.edge.is_some()
+            {
+                let health = if *good { Health::Healthy } else { Health::Unhealthy };
+                bench.health(id, health);
+                let now = bench.facts.now;
+                if *good {
+                    bench.facts.unhealthy_since.remove(id);
+                } else {
+                    bench.facts.unhealthy_since.entry(id.clone()).or_insert(now);
                 }
             }
         }

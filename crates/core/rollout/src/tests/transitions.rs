@@ -155,7 +155,11 @@ fn switching_goes_back_when_the_set_fails_or_the_edge_is_silent() {
         bench.facts.applying = Some(hornero_model::RouteTable::default());
         bench.pass(Millis(30_000));
     };
-    check(Bench::at(Phase::Switching, 0), with_a_table_under_way, expect!["rollout 2 returning: the edge did not switch within 30s"]);
+    check(
+        Bench::at(Phase::Switching, 0),
+        with_a_table_under_way,
+        expect!["rollout 2 returning: the edge did not switch within 30s"],
+    );
     check(
         Bench::at(Phase::Switching, 0),
         |bench| bench.pass(Millis(30_000)),
