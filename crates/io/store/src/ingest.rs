@@ -14,8 +14,8 @@ use std::{
 use hornero_model::Digest;
 
 use crate::{
-    EntryKind, Layer, Result, Store, StoreError, lock::Lease, objects::hash_reader, parallel,
-    records::FileState, staging,
+    EntryKind, LAYER_BYTES_MAX, Layer, Result, Store, StoreError, lock::Lease,
+    objects::hash_reader, parallel, records::FileState, staging, store::read_limited,
 };
 
 /// Contents up to this size are hashed before anything is written, so that known ones cost no write.
@@ -180,7 +180,9 @@ impl<'store> Ingest<'store> {
                 return Err(StoreError::Damaged { kind: "object", digest: content, damage });
             }
         }
-        if !self.store.has_layer(&digest) {
+        // Compared, not only looked for: putting a layer again mends a damaged one.
+        let path = self.store.layer_path(&digest);
+        if !matches!(read_limited(&path, LAYER_BYTES_MAX), Ok(Some(stored)) if stored == bytes) {
             let path = self.store.staging().write(&bytes)?;
             locked(&self.layers).push((digest, path));
         }
@@ -239,7 +241,8 @@ impl<'store> Ingest<'store> {
                 .try_for_each(|shard| staging::sync_directory(&objects.shard_dir(shard)))?;
         }
         for (digest, path) in layers {
-            staging::publish_new(path, &self.store.layer_path(digest))?;
+            let target = self.store.layer_path(digest);
+            fs::rename(path, &target).map_err(|error| StoreError::io("rename", target, error))?;
         }
         if !layers.is_empty() {
             staging::sync_directory(&self.store.layers_dir())?;

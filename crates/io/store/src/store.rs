@@ -122,7 +122,8 @@ impl Store {
         }
         self.metadata_index(&image.layers)?;
         let path = self.image_path(&digest);
-        if !path.exists() {
+        // Compared, not only looked for: putting an image again mends a damaged manifest.
+        if !matches!(read_limited(&path, MANIFEST_BYTES_MAX), Ok(Some(stored)) if stored == bytes) {
             self.staging.replace(&path, &bytes, true)?;
         }
         Ok(digest)

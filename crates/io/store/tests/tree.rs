@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use hornero_store::{Entry, EntryKind, Layer, Tree, TreePath};
+use hornero_store::{Aspects, ChangeKind, Entry, EntryKind, Layer, Tree, TreePath};
 use proptest::prelude::*;
 use support::{directory, loose_file, opaque, path, symlink, whiteout};
 
@@ -176,4 +176,44 @@ proptest! {
         let paths: Vec<String> = tree.entries()[1..].iter().map(|entry| entry.path.to_string()).collect();
         prop_assert_eq!(paths, slowly(&layers));
     }
+}
+
+#[test]
+fn a_diff_names_each_path_and_what_differs() {
+    let mut moded = loose_file("a/x", "x");
+    moded.metadata.mode = 0o600;
+    moded.metadata.uid = 7;
+    let mut noted = directory("a/sub");
+    noted.metadata.xattrs.insert(b"user.n".as_slice().into(), b"1".as_slice().into());
+    let old = merged(&[base()]);
+    let new = merged(&[
+        base(),
+        vec![
+            moded,
+            noted,
+            loose_file("a/sub/y", "longer"),
+            symlink("a-b", "z"),
+            whiteout("z"),
+            loose_file("zz", "n"),
+        ],
+    ]);
+    let changes = Tree::diff(&old, &new);
+    let found: Vec<(String, ChangeKind)> = changes
+        .iter()
+        .map(|change| (change.new.or(change.old).unwrap().path.to_string(), change.kind))
+        .collect();
+    let changed = |at: &str, aspects| (at.to_owned(), ChangeKind::Changed(aspects));
+    let none = Aspects::default();
+    assert_eq!(
+        found,
+        [
+            changed("/a/sub", Aspects { xattrs: true, ..none }),
+            changed("/a/sub/y", Aspects { content: true, size: true, ..none }),
+            changed("/a/x", Aspects { mode: true, owner: true, ..none }),
+            changed("/a-b", Aspects { kind: true, mode: true, ..none }),
+            ("/z".to_owned(), ChangeKind::Removed),
+            ("/zz".to_owned(), ChangeKind::Added),
+        ]
+    );
+    assert_eq!(Tree::diff(&new, &new), []);
 }

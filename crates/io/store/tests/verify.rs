@@ -77,7 +77,7 @@ fn other_damage_is_noticed_too() {
     assert_eq!(damage(&write("longer than before")), (Damage::Size, "/a".into()));
     assert_eq!(damage(&write("hellO")), (Damage::Content, "/a".into()), "replaced, the same size");
     assert_eq!(damage(&|path| fs::remove_file(path).unwrap()), (Damage::Missing, "/a".into()));
-    write("hello")(object_path(&own.store, &Digest::of(b"hello")));
+    fs::write(object_path(&own.store, &Digest::of(b"hello")), "hello").unwrap();
     own.store.verify_for_start(&image).unwrap();
 }
 
@@ -170,4 +170,28 @@ fn fsck_names_all_damage_and_who_uses_it() {
         (finding.kind, finding.digest, finding.uses.as_slice()),
         ("layer", layer, [(one, None)].as_slice())
     );
+}
+
+#[test]
+fn a_cached_layer_with_damage_counts_as_missing_until_it_is_put_again() {
+    let own = scratch();
+    let files: &[&[(&str, &str)]] = &[&[("a", "hello"), ("b", "world"), ("c", "world")]];
+    let digest = image(&own.store, files);
+    let layer = own.store.image(&digest).unwrap().layers[0];
+    assert!(own.store.is_layer_whole(&layer).unwrap());
+    assert!(!own.store.is_layer_whole(&Digest::of(b"none")).unwrap());
+    let paths = [
+        object_path(&own.store, &Digest::of(b"world")),
+        own.store.dir().join("layers").join(layer.hex()),
+        own.store.dir().join("images").join(digest.hex()),
+    ];
+    for path in &paths {
+        flip(path);
+    }
+    assert!(!own.store.is_layer_whole(&layer).unwrap());
+    assert_eq!(image(&own.store, files), digest);
+    assert!(own.store.is_layer_whole(&layer).unwrap());
+    assert_eq!(own.store.fsck().unwrap(), []);
+    fs::remove_file(&paths[0]).unwrap();
+    assert!(!own.store.is_layer_whole(&layer).unwrap());
 }
