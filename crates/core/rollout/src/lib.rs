@@ -7,6 +7,7 @@
 
 mod effect;
 mod facts;
+mod failing;
 mod fold;
 mod machine;
 mod repair;
@@ -14,6 +15,7 @@ mod routes;
 mod start;
 mod step;
 mod transition;
+mod view;
 mod wanted;
 mod world;
 

@@ -8,8 +8,8 @@ use hornero_model::{
 
 use crate::{
     Facts, Phase, World,
+    failing::{start_deadline, start_failure},
     step::{Record, changed, new_id},
-    transition::{start_deadline, start_failure},
 };
 
 /// Failures in a row, beyond one of every instance, after which nothing more is replaced. With the growing delays

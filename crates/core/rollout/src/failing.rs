@@ -1,0 +1,77 @@
+//! How instances fail: at their start, and later.
+
+use hornero_model::{InstanceId, InstanceState, Millis, Timestamp};
+
+use crate::{Facts, Failure, World};
+
+/// How long an instance may take from the decision to a running command, beyond which its start counts as failed:
+/// verification of a large image and a busy host fit, a hung start does not hold a rollout for ever.
+const START_ALLOWANCE: Millis = Millis(60_000);
+/// Start timeout of an instance whose service declares no health contract; it is healthy once it runs.
+const DEFAULT_START_TIMEOUT: Millis = Millis(60_000);
+
+/// When an instance that shall become healthy is given up.
+pub(crate) fn start_deadline(
+    world: &World,
+    facts: &Facts,
+    id: &InstanceId,
+    decided: Timestamp,
+) -> Timestamp {
+    let timeout = world
+        .spec_of(id)
+        .and_then(|spec| spec.health.as_ref())
+        .map_or(DEFAULT_START_TIMEOUT, |health| health.start_timeout);
+    match facts.running.get(id) {
+        Some(running) => running.since.max(decided).after(timeout),
+        None => decided.after(START_ALLOWANCE),
+    }
+}
+
+/// Why an instance on its way up has failed, if it has.
+pub(crate) fn start_failure(
+    world: &World,
+    facts: &Facts,
+    id: &InstanceId,
+    decided: Timestamp,
+) -> Option<Failure> {
+    if let Some(failure) = ended(world, facts, id) {
+        return Some(failure);
+    }
+    if facts.healthy(world, id) || facts.now < start_deadline(world, facts, id, decided) {
+        return None;
+    }
+    let reason = if facts.running.contains_key(id) {
+        let seen = facts.edge.as_ref().and_then(|edge| {
+            edge.backends.iter().find(|backend| backend.instance == *id)?.last_error.clone()
+        });
+        let seen = seen.unwrap_or_else(|| "the edge has not checked it".to_owned());
+        format!("instance `{id}` did not become healthy in time: {seen}")
+    } else {
+        format!("instance `{id}` was not started within {START_ALLOWANCE}")
+    };
+    Some(Failure { instance: Some(id.clone()), ..Failure::of(reason) })
+}
+
+/// How an instance ended, if it did.
+pub(crate) fn ended(world: &World, facts: &Facts, id: &InstanceId) -> Option<Failure> {
+    if let Some(exit) = facts.exited.get(id) {
+        return Some(Failure {
+            reason: format!("instance `{id}` {}", exit.cause),
+            instance: Some(id.clone()),
+            cause: Some(exit.cause.clone()),
+            log_tail: exit.log_tail.clone(),
+            refused: None,
+        });
+    }
+    let gone = match world.instances.get(id) {
+        None => true,
+        Some(instance) => {
+            matches!(instance.state, InstanceState::Failed | InstanceState::Stopped)
+                || facts.stopped.contains(id)
+        }
+    };
+    gone.then(|| Failure {
+        instance: Some(id.clone()),
+        ..Failure::of(format!("instance `{id}` is gone"))
+    })
+}
