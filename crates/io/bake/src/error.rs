@@ -228,7 +228,13 @@ impl BakeError {
 
     /// A failure of the store, told apart when the disk is full.
     pub(crate) fn store(error: hornero_store::StoreError) -> Self {
+        let is_full = |source: &io::Error| {
+            matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        };
         match error {
+            hornero_store::StoreError::Source { name, source } if is_full(&source) => {
+                Self::DiskFull { path: PathBuf::from(name) }
+            }
             hornero_store::StoreError::Io { path, source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Self::DiskFull { path }

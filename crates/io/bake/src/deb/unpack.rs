@@ -270,8 +270,13 @@ fn broken(error: io::Error) -> DebError {
 
 /// A stream that cannot be read is the package's fault, everything else the store's.
 fn stored(error: StoreError) -> UnpackError {
+    let is_full = |source: &io::Error| {
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    };
     match error {
-        StoreError::Source { source, .. } => UnpackError::Package(broken(source)),
+        StoreError::Source { source, .. } if !is_full(&source) => {
+            UnpackError::Package(broken(source))
+        }
         other => UnpackError::Store(other),
     }
 }
