@@ -13,15 +13,27 @@ use serde_json::Value;
 
 use crate::process;
 
-/// `hornero --home HOME`, the program built beside this one.
+/// The command that is measured.
+pub const PROGRAM: &str = "hornero";
+/// The load generator, which is a server too.
+pub const LOAD: &str = "hornero-load";
+
+/// Copies the programs built beside this one to `scratch`: a build in the meantime must not change what is measured.
+pub fn keep_programs(scratch: &Path) -> Result<()> {
+    let own = std::env::current_exe()?;
+    for name in [PROGRAM, LOAD] {
+        let built = own.with_file_name(name);
+        std::fs::copy(&built, scratch.join(name)).with_context(|| {
+            format!("cannot copy `{}`; run `cargo xtask bench`", built.display())
+        })?;
+    }
+    Ok(())
+}
+
+/// `hornero --home HOME`; the home lies in the scratch directory or in a directory there.
 pub fn command(home: &Path) -> Result<Command> {
-    let program = std::env::current_exe()?.with_file_name("hornero");
-    anyhow::ensure!(
-        program.exists(),
-        "`{}` is missing; run `cargo xtask bench`",
-        program.display()
-    );
-    let mut command = Command::new(program);
+    let program = home.ancestors().map(|above| above.join(PROGRAM)).find(|path| path.is_file());
+    let mut command = Command::new(program.context("`hornero` was not copied")?);
     command.arg("--home").arg(home);
     Ok(command)
 }

@@ -91,6 +91,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         peers_only: arguments.peers_only,
         scratch: directory.path().to_owned(),
     };
+    if !setting.peers_only {
+        hornero::keep_programs(&setting.scratch)?;
+    }
     let mut tables = Vec::new();
     for what in wanted {
         let measured = match what {

@@ -11,7 +11,7 @@ use hornero_load::{Load, LoadPlan, Mode, Workers};
 
 use crate::{
     Setting,
-    hornero::Home,
+    hornero::{self, Home},
     process,
     table::{Better, HORNERO, Table},
 };
@@ -55,8 +55,7 @@ service "site" {
 pub fn measure(setting: &Setting, switches: u32) -> Result<Table> {
     let directory = setting.scratch.join("soak");
     fs::create_dir_all(&directory)?;
-    let program = std::env::current_exe()?.with_file_name("hornero-load");
-    fs::copy(program, directory.join("hornero-load"))?;
+    fs::copy(setting.scratch.join(hornero::LOAD), directory.join(hornero::LOAD))?;
     fs::write(directory.join("hornero.hcl"), SPEC)?;
     let home = Home::new(setting.scratch.join("soak-home"))?;
     let address = process::free_address()?;

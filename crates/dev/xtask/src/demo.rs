@@ -56,7 +56,14 @@ impl Demo {
         copy_directory(Path::new("examples/site"), &site)?;
         // Free at this moment; the edge takes it a little later.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let (home, bin) = (scratch.join("home"), run::target_directory().join("debug"));
+        let (home, bin) = (scratch.join("home"), scratch.join("bin"));
+        // Copies: a build in the meantime must not change what runs here.
+        fs::create_dir(&bin)?;
+        for program in ["hornero", "hornero-load"] {
+            let built = run::target_directory().join("debug").join(program);
+            fs::copy(&built, bin.join(program))
+                .with_context(|| format!("cannot copy `{}`", built.display()))?;
+        }
         Ok(Self { bin, scratch, site, home, address })
     }
 
