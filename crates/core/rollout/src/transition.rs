@@ -152,12 +152,18 @@ impl View<'_> {
             records.push(self.enter(next));
             return Some(records);
         }
-        if self.facts.now < self.rollout.since.after(RETURN_ALLOWANCE) {
-            return None;
-        }
-        let mut next = self.rollout.enter(Phase::Failed, self.facts.now);
-        next.stays = self.any_healthy(&self.rollout.set) && self.rollout.switch.is_some();
-        Some(vec![self.enter(next)])
+        // The switch may have happened just before the way back was decided. With nothing to go back to, what is
+        // healthy of the new set serves on, as after a failed watch.
+        let switched =
+            self.rollout.switch.is_some() || self.confirmed(Some(self.rollout.to)).is_some();
+        let stays = switched && self.any_healthy(&self.rollout.set);
+        let late = self.facts.now >= self.rollout.since.after(RETURN_ALLOWANCE);
+        let nowhere = self.rollout.from.is_none() && stays;
+        (nowhere || late).then(|| {
+            let mut next = self.rollout.enter(Phase::Failed, self.facts.now);
+            next.stays = stays;
+            vec![self.enter(next)]
+        })
     }
 
     fn clearing(&self) -> Option<Vec<Record>> {

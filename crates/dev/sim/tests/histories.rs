@@ -424,3 +424,22 @@ fn servers_that_fall_sick_again_and_again_are_not_replaced_for_ever() {
     let made = simulation.driver().world().services[&site()].made.len();
     assert!(made < 20, "{made} instances were made");
 }
+
+/// Found by seed 2918: a first release fell sick in part between the switch and its confirmation; the watchdog rightly
+/// kept what was healthy, and the ledger did not know.
+#[test]
+fn a_first_release_that_falls_sick_in_the_switch_ends_whole() {
+    for after in 100..400 {
+        let mut simulation = Simulation::new(after);
+        let image = simulation.host.scenario.image(Behaviour::GOOD);
+        let id = simulation.request(apply(&service("site", image, 3)));
+        simulation.run(after);
+        if let Some(victim) = simulation.host.engine.ids().first() {
+            let (victim, now) = (victim.clone(), simulation.host.now);
+            simulation.host.engine.sicken(&victim, now);
+        }
+        simulation.answer(id, 60_000);
+        simulation.come_to_rest();
+        simulation.check_whole();
+    }
+}
