@@ -44,6 +44,10 @@ impl Pending {
         self.not_before = Some(now.after(Millis(delay)));
     }
 
+    fn waits(&self) -> bool {
+        self.not_before.is_some()
+    }
+
     fn in_flight(&self, now: Timestamp) -> bool {
         self.not_before.is_none() && now < self.lost_at
     }
@@ -66,6 +70,14 @@ impl Driver {
         self.refused.retain(|(key, _)| effects.iter().any(|effect| effect.key() == *key));
         for effect in effects {
             let key = effect.key();
+            // Another table than the one that failed need not wait for that one's next try.
+            if self
+                .pending
+                .get(&key)
+                .is_some_and(|of| of.waits() && !same_deed(&of.effect, &effect))
+            {
+                self.pending.remove(&key);
+            }
             if self.is_held(&key) {
                 continue;
             }
@@ -235,5 +247,15 @@ impl Driver {
             Effect::CutInFlight { service, .. } => Some(service.clone()),
             Effect::ApplyRoutes { .. } => None,
         }
+    }
+}
+
+/// Whether two effects with one key are the same, but for the generation of a table.
+fn same_deed(one: &Effect, other: &Effect) -> bool {
+    match (one, other) {
+        (Effect::ApplyRoutes { table: one }, Effect::ApplyRoutes { table: other }) => {
+            one.listeners == other.listeners && one.pools == other.pools
+        }
+        (one, other) => one == other,
     }
 }

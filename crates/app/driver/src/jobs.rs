@@ -139,7 +139,7 @@ impl Driver {
                 return Ok(Some((OutcomeKind::Done, None)));
             };
             let verdict = match self.jobs[index].current.clone() {
-                Some(current) => match self.verdict(&current) {
+                Some(current) => match self.verdict(&current, ports) {
                     Some(verdict) => verdict,
                     None => return Ok(None),
                 },
@@ -226,10 +226,15 @@ impl Driver {
         }
     }
 
-    fn verdict(&mut self, current: &Current) -> Option<Verdict> {
+    fn verdict(&mut self, current: &Current, ports: &mut dyn Ports) -> Option<Verdict> {
         match current {
             Current::Rollout(id) => {
-                let (rollout, receipt) = self.ended.remove(id)?;
+                let (mut rollout, receipt) = self.ended.remove(id)?;
+                if let Some(failure) = &mut rollout.failure
+                    && let (Some(instance), true) = (&failure.instance, failure.log_tail.is_empty())
+                {
+                    failure.log_tail = ports.log_tail(instance);
+                }
                 Some(self.judged(&rollout, receipt))
             }
             Current::Repair { service, until } => {

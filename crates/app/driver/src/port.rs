@@ -40,6 +40,13 @@ pub trait Ports {
     /// The address on which a service's ports answer inside Hornero's network; none where it has none.
     fn service_address(&self, service: &ServiceName) -> Option<IpAddr>;
 
+    /// The last lines of an instance's log, also of one that was removed; asked for when a rollout failed by an
+    /// instance that did not end by itself. Nothing where there are none.
+    fn log_tail(&mut self, instance: &InstanceId) -> Vec<String> {
+        let _ = instance;
+        Vec::new()
+    }
+
     /// Takes news for clients. Must not block.
     fn progress(&mut self, progress: Progress);
 }

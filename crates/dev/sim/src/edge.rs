@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    BackendStatus, EdgeStatus, Health, InstanceId, Pool, PoolName, ReleaseCounters, ReleaseNumber,
-    RouteTable, ServiceName,
+    BackendStatus, EdgeStatus, Health, InstanceId, Pool, PoolName, ReceiptBody, ReleaseCounters,
+    ReleaseNumber, RouteTable, ServiceName,
 };
 
 use crate::{Random, SimEngine};
@@ -25,6 +25,8 @@ pub struct SimEdge {
     pub reachable: bool,
     /// What went wrong that must not: found while it ran.
     pub violations: Vec<String>,
+    /// The counters at the moment of each table.
+    history: BTreeMap<u64, Vec<ReleaseCounters>>,
     /// Requests that failed through no fault of a server of theirs, by service.
     pub failed: BTreeMap<ServiceName, u64>,
 }
@@ -84,6 +86,7 @@ impl SimEdge {
                 }
             }
         }
+        self.history.insert(table.generation, self.counters());
         self.table = table;
         self.version += 1;
         let names: Vec<InstanceId> = self.backends().map(|(_, id, _)| id.clone()).collect();
@@ -195,6 +198,24 @@ impl SimEdge {
         self.health.clear();
         self.requests.clear();
         self.counters.clear();
+    }
+
+    /// What a receipt says that was not so.
+    pub fn contradiction(&self, receipt: &ReceiptBody) -> Option<String> {
+        let counters = self.history.get(&receipt.generation)?;
+        let in_flight: u64 = counters
+            .iter()
+            .filter(|of| of.pool.service == receipt.service && Some(of.release) == receipt.from)
+            .map(|of| of.in_flight)
+            .sum();
+        let told = receipt.drained + receipt.cut_off;
+        if told != in_flight {
+            return Some(format!("{in_flight} requests were in flight, {told} are accounted for"));
+        }
+        let failed = self.failed.get(&receipt.service).copied().unwrap_or(0);
+        (receipt.requests_failed > failed).then(|| {
+            format!("{failed} requests failed in all, {} in one switch", receipt.requests_failed)
+        })
     }
 
     /// Its status.

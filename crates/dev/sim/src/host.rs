@@ -7,7 +7,7 @@ use std::{
 
 use hornero_driver::{EffectId, LedgerFailed, Observation, Outcome, Ports, Progress, RequestId};
 use hornero_model::{
-    Event, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody, ServiceName, Timestamp,
+    Event, EventBody, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody, ServiceName, Timestamp,
 };
 use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
 
@@ -278,6 +278,14 @@ impl Ports for Host {
             self.crashed = true;
             return Err(LedgerFailed("killed before the append".to_owned()));
         }
+        for event in &events {
+            if let EventBody::Switched { receipt } = &event.body
+                && let Some(wrong) = self.edge.contradiction(&receipt.body)
+            {
+                let text = format!("receipt {}: {wrong}", receipt.body.id);
+                self.edge.violations.push(text);
+            }
+        }
         let appended = self.ledger.append(events);
         if self.crash == Some(CrashPoint::After(number)) {
             self.crashed = true;
@@ -308,6 +316,10 @@ impl Ports for Host {
 
     fn service_address(&self, service: &ServiceName) -> Option<IpAddr> {
         Some(Ipv4Addr::new(10, 8, 0, service.as_str().as_bytes()[0]).into())
+    }
+
+    fn log_tail(&mut self, instance: &InstanceId) -> Vec<String> {
+        vec![format!("{instance}: last words")]
     }
 
     fn progress(&mut self, progress: Progress) {

@@ -5,7 +5,7 @@ use hornero_model::{ExitCause, ReleaseNumber, ServiceName, ServiceSpec};
 use hornero_sim::{Behaviour, Faults, Random, Simulation, service};
 
 /// Seeds of one run of this test; more in a long run by `HORNERO_SIM_SEEDS`.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 120;
 
 fn history(seed: u64) {
     let mut random = Random::new(seed ^ 0x5EED);
