@@ -12,6 +12,9 @@ pub(crate) const POLICY_RC_D: &str = "#!/bin/sh\nexit 101\n";
 /// Where it lies while packages are configured.
 pub(crate) const POLICY_PATH: &str = "usr/sbin/policy-rc.d";
 
+/// Which packages come before all others, in this order.
+const FIRST: [&str; 2] = ["base-passwd", "base-files"];
+
 /// The environment of maintainer scripts and of `run` steps.
 pub(crate) fn environment(epoch: u64) -> BTreeMap<String, String> {
     [
@@ -49,6 +52,14 @@ pub(crate) fn script(new: &[&PackageFacts], architecture: &str) -> String {
     text.push_str(
         "unset DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT DPKG_MAINTSCRIPT_DEBUG DPKG_MAINTSCRIPT_ARCH\n",
     );
+    // Every other package's scripts take the first accounts and directories for granted, without depending on them.
+    let first: Vec<&str> =
+        FIRST.into_iter().filter(|name| new.iter().any(|facts| facts.name == **name)).collect();
+    if !first.is_empty() {
+        text.push_str("dpkg --force-unsafe-io --force-depends --configure ");
+        text.push_str(&first.join(" "));
+        text.push('\n');
+    }
     text.push_str("exec dpkg --force-unsafe-io --configure -a\n");
     text
 }
@@ -59,7 +70,7 @@ fn in_order<'f>(new: &[&'f PackageFacts]) -> Vec<&'f PackageFacts> {
         new.iter().map(|facts| (facts.name.as_str(), *facts)).collect();
     let mut order = Vec::new();
     let mut seen = BTreeSet::new();
-    let first = ["base-passwd", "base-files"].into_iter().filter_map(|name| by_name.get(name));
+    let first = FIRST.into_iter().filter_map(|name| by_name.get(name));
     for facts in first.chain(by_name.values()) {
         visit(facts, &by_name, &mut seen, &mut order);
     }
