@@ -10,9 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_model::{
-    BackendStatus, EdgeStatus, PoolName, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName,
-};
+use hornero_model::{BackendStatus, EdgeStatus, ReleaseNumber, RouteTable, ServiceName};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::{AbortHandle, spawn_local},
@@ -20,12 +18,12 @@ use tokio::{
 
 use crate::{
     admin::protocol::Applied,
-    counters::SetCounters,
     edge::EdgeOptions,
     error::EdgeError,
     health::{News, probe_for_ever},
     net::open_listeners,
     persist,
+    sets::{SetKey, Sets},
     table::{self, Backend, ListenerRules, PoolSets, Table, validate},
     takeover::Predecessor,
     tls,
@@ -34,9 +32,6 @@ use crate::{
 
 /// How often a listener that could not be opened at start is tried again.
 const LISTEN_RETRY: Duration = Duration::from_secs(1);
-
-/// One release in one pool.
-type SetKey = (PoolName, ReleaseNumber);
 
 /// What to do about a listener that can't be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,13 +49,9 @@ pub(crate) struct Control {
     pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
     /// The version of the status.
     pub(crate) version: watch::Sender<u64>,
-    /// Told when a request of a retired set ends.
-    pub(crate) ended: Arc<Notify>,
+    pub(crate) sets: Sets,
     pub(crate) predecessor: RefCell<Option<Rc<Predecessor>>>,
     table: RefCell<Arc<Table>>,
-    sets: RefCell<BTreeMap<SetKey, Arc<SetCounters>>>,
-    /// Retired sets that still had something in flight when last looked at.
-    busy: RefCell<BTreeSet<SetKey>>,
     probers: RefCell<Vec<(Arc<Backend>, AbortHandle)>>,
     /// Every listening socket; the workers have duplicates. What a successor gets.
     pub(crate) sockets: RefCell<BTreeMap<SocketAddr, Vec<OwnedFd>>>,
@@ -80,15 +71,13 @@ impl Control {
         first_version: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
+            sets: Sets::new(workers.len()),
             options,
             common,
             workers,
             version: watch::Sender::new(first_version),
-            ended: Arc::new(Notify::new()),
             predecessor: RefCell::new(None),
             table: RefCell::new(table::empty()),
-            sets: RefCell::default(),
-            busy: RefCell::default(),
             probers: RefCell::default(),
             sockets: RefCell::default(),
             applying: tokio::sync::Mutex::new(()),
@@ -142,7 +131,7 @@ impl Control {
             return Ok(Applied {
                 generation: source.generation,
                 switch_ms: 0.0,
-                counters: self.counters(),
+                counters: self.sets.read(),
             });
         }
         if source.generation <= current.source.generation {
@@ -155,7 +144,7 @@ impl Control {
         let opened = self.open_missing(&table, listening)?;
         let fresh = self.keep_sockets(opened);
         let switch_ms = self.switch(table.clone(), fresh).await;
-        let counters = self.counters();
+        let counters = self.sets.read();
         self.persist(&table).await?;
         Ok(Applied { generation: table.source.generation, switch_ms, counters })
     }
@@ -219,23 +208,15 @@ impl Control {
             }
             let active = pool.active.map(|release| {
                 let serving = of_pool.iter().filter(|backend| backend.release == release);
-                (self.set(&pool.name, release), serving.cloned().collect())
+                (self.sets.of(&pool.name, release), serving.cloned().collect())
             });
             for backend in &of_pool {
-                self.set(&pool.name, backend.release);
+                self.sets.of(&pool.name, backend.release);
             }
             pools.push(PoolSets { name: pool.name.clone(), active });
             backends.extend(of_pool);
         }
         Ok(Arc::new(Table { source, listeners, pools, backends }))
-    }
-
-    /// The counters of a set, made when first asked for.
-    fn set(&self, pool: &PoolName, release: ReleaseNumber) -> Arc<SetCounters> {
-        let mut sets = self.sets.borrow_mut();
-        let new =
-            || SetCounters::new(pool.clone(), release, self.workers.len(), self.ended.clone());
-        sets.entry((pool.clone(), release)).or_insert_with(new).clone()
     }
 
     /// Opens the listeners that are not open yet. They are closed again if the table is refused for another reason.
@@ -287,9 +268,7 @@ impl Control {
     /// Has every thread use `table`; the time from the first to the last in milliseconds.
     async fn switch(self: &Rc<Self>, table: Arc<Table>, fresh: Vec<(SocketAddr, OwnedFd)>) -> f64 {
         let active: BTreeSet<SetKey> = active_sets(&table);
-        for (key, set) in &*self.sets.borrow() {
-            set.set_retired(!active.contains(key));
-        }
+        self.sets.retire_all_but(&active);
         self.probe(&table);
         // Closed here first: once the workers have emptied the queues and closed theirs, nothing can queue again.
         self.sockets.borrow_mut().retain(|address, _| {
@@ -321,9 +300,9 @@ impl Control {
             let _ = switched.await;
         }
         let switch_ms = begun.elapsed().as_secs_f64() * 1000.0;
+        self.sets.forget_unused(&table, &active);
         *self.table.borrow_mut() = table;
         self.persisted.set(false);
-        self.forget_unused(&active);
         self.bump();
         switch_ms
     }
@@ -346,26 +325,6 @@ impl Control {
         }
     }
 
-    /// Notes which retired sets still have something to end, and forgets sets without table and requests.
-    fn forget_unused(&self, active: &BTreeSet<SetKey>) {
-        let table = self.table();
-        let named: BTreeSet<SetKey> = table
-            .backends
-            .iter()
-            .map(|backend| (backend.pool.clone(), backend.release))
-            .chain(active.iter().cloned())
-            .collect();
-        let mut busy = self.busy.borrow_mut();
-        busy.clear();
-        self.sets.borrow_mut().retain(|key, set| {
-            let in_flight = set.read().in_flight > 0;
-            if in_flight && !active.contains(key) {
-                busy.insert(key.clone());
-            }
-            in_flight || named.contains(key)
-        });
-    }
-
     async fn persist(&self, table: &Arc<Table>) -> Result<(), EdgeError> {
         // The file is a successor's once this edge leaves.
         if self.persisted.get() || self.is_leaving() {
@@ -381,11 +340,6 @@ impl Control {
 
     pub(crate) fn bump(&self) {
         self.version.send_modify(|version| *version += 1);
-    }
-
-    /// The counters of every set that the table names or that still has requests in flight.
-    pub(crate) fn counters(&self) -> Vec<ReleaseCounters> {
-        self.sets.borrow().values().map(|set| set.read()).collect()
     }
 
     pub(crate) fn status(&self) -> EdgeStatus {
@@ -408,7 +362,7 @@ impl Control {
             generation: table.source.generation,
             version,
             backends,
-            counters: self.counters(),
+            counters: self.sets.read(),
         }
     }
 
@@ -426,22 +380,6 @@ impl Control {
             }
         }
         count
-    }
-
-    /// Takes over the counters of a predecessor that still drains.
-    pub(crate) fn inherit(&self, counters: &[ReleaseCounters]) {
-        for counter in counters {
-            self.set(&counter.pool, counter.release).inherit(counter);
-        }
-        self.ended.notify_one();
-    }
-
-    /// The predecessor is gone.
-    pub(crate) fn settle_inherited(&self) {
-        for set in self.sets.borrow().values() {
-            set.settle_inherited();
-        }
-        self.ended.notify_one();
     }
 }
 
@@ -478,15 +416,8 @@ impl News for Reporter {
 /// Grows the version when a retired set has ended its last request.
 async fn report_ended(control: Rc<Control>) {
     loop {
-        control.ended.notified().await;
-        let ended = {
-            let sets = control.sets.borrow();
-            let mut busy = control.busy.borrow_mut();
-            let before = busy.len();
-            busy.retain(|key| sets.get(key).is_some_and(|set| set.read().in_flight > 0));
-            busy.len() < before
-        };
-        if ended {
+        control.sets.ended().notified().await;
+        if control.sets.take_ended() {
             control.bump();
         }
     }

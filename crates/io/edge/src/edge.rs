@@ -193,10 +193,13 @@ async fn live(
     match handover {
         Some(handover) => {
             let predecessor = Predecessor::new(handover.stream);
-            control.inherit(&handover.counters);
+            control.sets.inherit(&handover.counters);
             control.start(handover.table, &handover.backends, handover.sockets).await?;
             listen_admin(&control)?;
-            predecessor.release().await?;
+            // Should it be gone by now, the sockets are here all the same.
+            if let Err(error) = predecessor.release().await {
+                eprintln!("edge: {error}");
+            }
             *control.predecessor.borrow_mut() = Some(predecessor.clone());
             spawn_local(takeover::follow(control.clone(), predecessor));
         }

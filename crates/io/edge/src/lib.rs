@@ -17,6 +17,7 @@ mod limits;
 mod net;
 mod persist;
 mod serve;
+mod sets;
 mod slot;
 mod stream;
 mod table;

@@ -211,9 +211,9 @@ impl Predecessor {
 /// Takes over a predecessor's counters until it is gone.
 pub(crate) async fn follow(control: Rc<Control>, predecessor: Rc<Predecessor>) {
     while let Ok(AdminReply::Status(status)) = predecessor.ask(&AdminRequest::Status).await {
-        control.inherit(&status.counters);
+        control.sets.inherit(&status.counters);
         tokio::time::sleep(FOLLOW_INTERVAL).await;
     }
     control.predecessor.borrow_mut().take();
-    control.settle_inherited();
+    control.sets.settle_inherited();
 }

@@ -14,6 +14,9 @@ use crate::{
     worker::Worker,
 };
 
+/// Largest buffer for one direction, once it carries that much at a time.
+const BULK_BYTES: usize = 128 << 10;
+
 /// How a tunnel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TunnelEnd {
@@ -67,7 +70,13 @@ impl Pump<'_> {
             }
             match self.buffer.poll_fill(context, from) {
                 Poll::Ready(Ok(0)) => self.ended = true,
-                Poll::Ready(Ok(_)) => moved.set(true),
+                Poll::Ready(Ok(_)) => {
+                    moved.set(true);
+                    if self.buffer.is_full() {
+                        // A stream that fills it is worth fewer, larger pieces.
+                        self.buffer.grow(BULK_BYTES);
+                    }
+                }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Side::From)),
                 Poll::Pending => {
                     self.buffer.release();

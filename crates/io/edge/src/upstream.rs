@@ -218,13 +218,32 @@ pub(crate) enum Refusal {
 pub(crate) struct Attempts {
     tried: Vec<Rc<LocalBackend>>,
     count: usize,
+    /// Whether it has been moved to another backend after a fresh connection broke.
+    moved: bool,
     hold_until: Option<Instant>,
 }
 
 impl Attempts {
-    /// A connection that had been kept alive was closed: the backend itself may be well.
-    pub(crate) fn stale(&mut self) {
+    /// Whether a harmless request is sent again after `backend` closed without a byte of an answer.
+    ///
+    /// One that had been kept alive may just have been too old. A fresh one says that the backend is in trouble; then
+    /// one other is tried and no more, so that a request that kills its server does not kill them all.
+    pub(crate) fn after_silence(
+        &mut self,
+        pool: &LocalPool,
+        backend: &Rc<LocalBackend>,
+        reused: bool,
+    ) -> bool {
         self.count += 1;
+        if self.count >= ATTEMPTS {
+            return false;
+        }
+        if reused {
+            return true;
+        }
+        backend.shared.suspect();
+        self.tried.push(backend.clone());
+        !std::mem::replace(&mut self.moved, true) && pool.pick(&self.tried).is_some()
     }
 
     /// A backend could not be reached.
@@ -239,7 +258,7 @@ impl Attempts {
     }
 
     /// Whether a further attempt is within bounds.
-    pub(crate) fn may_retry(&self) -> bool {
+    fn may_retry(&self) -> bool {
         self.count < ATTEMPTS
     }
 

@@ -37,9 +37,11 @@ use crate::{
 
 /// How exact deadlines are; each connection's is looked at this often.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a kept-alive connection without a request is left open while draining: its client has had as long to
-/// send one and learn from the answer that the connection ends.
-const DRAIN_IDLE_MS: u64 = 5_000;
+/// How long a kept-alive connection without a request is left open while a successor takes over: a busy client sends
+/// one in that time, and learns from the answer that the connection ends.
+const HANDOVER_IDLE_MS: u64 = 5_000;
+/// The same when the edge stops for good: its clients are about to lose it anyway.
+const STOP_IDLE_MS: u64 = 1_000;
 /// Pause after the system ran out of files or memory for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -85,7 +87,8 @@ pub(crate) struct Worker {
     accepting: RefCell<BTreeMap<SocketAddr, Vec<Accepting>>>,
     started: Instant,
     now_ms: Cell<u64>,
-    draining_since_ms: Cell<Option<u64>>,
+    /// While draining: how long a connection may lie idle.
+    draining_idle_ms: Cell<Option<u64>>,
 }
 
 impl Worker {
@@ -104,14 +107,14 @@ impl Worker {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining_since_ms.get().is_some()
+        self.draining_idle_ms.get().is_some()
     }
 
     fn tick(&self) {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.now_ms.set(now_ms);
         let idle_before_ms =
-            self.draining_since_ms.get().map(|_| now_ms.saturating_sub(DRAIN_IDLE_MS));
+            self.draining_idle_ms.get().map(|idle_ms| now_ms.saturating_sub(idle_ms));
         for slot in &*self.slots.borrow() {
             slot.tick(now_ms, idle_before_ms);
         }
@@ -180,7 +183,7 @@ impl Worker {
         for address in addresses {
             self.stop_listening(address, take_queued);
         }
-        self.draining_since_ms.set(Some(self.now_ms.get()));
+        self.draining_idle_ms.set(Some(if take_queued { STOP_IDLE_MS } else { HANDOVER_IDLE_MS }));
         // HTTP/2 connections say goodbye now; others with their next answer.
         self.changed.notify_waiters();
     }
@@ -256,7 +259,7 @@ pub(crate) fn run(
         accepting: RefCell::new(BTreeMap::new()),
         started: Instant::now(),
         now_ms: Cell::new(0),
-        draining_since_ms: Cell::new(None),
+        draining_idle_ms: Cell::new(None),
     });
     local.block_on(&runtime, async {
         spawn_local(tick_for_ever(worker.clone()));

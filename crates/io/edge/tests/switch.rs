@@ -251,16 +251,23 @@ fn a_server_that_died_costs_no_request() {
 }
 
 #[test]
-fn a_refusing_server_fails_requests_only_when_it_is_the_last() {
-    let place = address();
+fn a_server_that_hangs_up_costs_a_request_only_when_it_is_the_last() {
+    let (place, good) = (address(), Backend::start("good"));
     odd_at(place, |_, stream| drop(stream));
     let mut edge = TestEdge::with(|options| options.limits.hold = Duration::from_millis(50));
-    let mut table = table(0, edge.listener, Some(1), &[(1, &[place])]);
-    table.pools[0].backends[0].health = Some(support::tcp_contract(place.port()));
-    edge.put(table);
-    edge.until_healthy(1);
+    let mut both = table(0, edge.listener, Some(1), &[(1, &[place, good.address])]);
+    both.pools[0].backends[0].health = Some(support::tcp_contract(place.port()));
+    let mut alone = both.clone();
+    alone.pools[0].backends.pop();
+    edge.put(both);
+    edge.until_healthy(2);
+    for _ in 0..10 {
+        assert_eq!(get(edge.listener, "/").unwrap().text(), "good");
+    }
+    assert_eq!(edge.counters(1), (10, 0, 0, 0));
+    edge.put(alone);
     assert_eq!(get(edge.listener, "/").unwrap().status, 502);
-    until("it counts as failed", || edge.counters(1) == (1, 0, 1, 0));
+    until("it counts as failed", || edge.counters(1) == (11, 0, 1, 0));
 }
 
 #[test]

@@ -265,3 +265,56 @@ pub(crate) fn may_trail(name: &str) -> bool {
         && !name.eq_ignore_ascii_case("forwarded")
         && !REFUSED.iter().any(|refused| refused.eq_ignore_ascii_case(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// Decodes `bytes` that come in parts of the given sizes, as a connection does; what is left over follows.
+    fn decode(bytes: &[u8], sizes: &[usize]) -> Result<(Vec<u8>, Vec<u8>, usize), BadBody> {
+        let mut decoder = Decoder::new(Framing::Chunked);
+        let (mut there, mut at, mut data) = (0, 0, Vec::new());
+        let mut sizes = sizes.iter().cycle();
+        loop {
+            match decoder.next(&bytes[at..there])? {
+                Piece::NeedMore if there == bytes.len() => return Err(BadBody),
+                Piece::NeedMore => there = bytes.len().min(there + sizes.next().unwrap_or(&1)),
+                Piece::Data(range) => {
+                    data.extend_from_slice(&bytes[at + range.start..at + range.end]);
+                    at += range.end;
+                }
+                Piece::End { used, trailers } => {
+                    let block = bytes[at + trailers.start..at + trailers.end].to_vec();
+                    return Ok((data, block, at + used));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_survive_any_division(
+            parts in vec(vec(any::<u8>(), 1..300), 0..8),
+            trailer in any::<bool>(),
+            sizes in vec(1_usize..200, 1..20),
+            rest in vec(any::<u8>(), 0..20),
+        ) {
+            let mut bytes = Vec::new();
+            for part in &parts {
+                write_chunk(&mut bytes, part);
+            }
+            let block: &[u8] = if trailer { b"x-sum: 1\r\n\r\n" } else { b"" };
+            write_last_chunk(&mut bytes, block).unwrap();
+            let length = bytes.len();
+            bytes.extend_from_slice(&rest);
+            prop_assert_eq!(decode(&bytes, &sizes), Ok((parts.concat(), block.to_vec(), length)));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in vec(any::<u8>(), 0..600), sizes in vec(1_usize..50, 1..20)) {
+            let _ = decode(&bytes, &sizes);
+        }
+    }
+}

@@ -150,6 +150,7 @@ impl<S: Stream> Connection<S> {
                 .refuse_request(head, 404, "no service answers to this host and path")
                 .await;
         };
+        self.slot.set_deadline_ms(self.worker.deadline_ms(self.worker.limits.answer_timeout));
         let mut attempts = Attempts::default();
         let mut ticket = None;
         let next = loop {
@@ -166,7 +167,7 @@ impl<S: Stream> Connection<S> {
                 }
             };
             let Some(ticket) = &mut ticket else { break Next::Close };
-            if let Some(next) = self.attempt(head, upstream, ticket, &mut attempts).await {
+            if let Some(next) = self.attempt(head, upstream, ticket, &pool, &mut attempts).await {
                 break next;
             }
         };
@@ -180,6 +181,7 @@ impl<S: Stream> Connection<S> {
         head: &RequestHead,
         mut upstream: Upstream,
         ticket: &mut Ticket,
+        pool: &LocalPool,
         attempts: &mut Attempts,
     ) -> Option<Next> {
         let exchange = Exchange {
@@ -206,8 +208,9 @@ impl<S: Stream> Connection<S> {
                 self.tunnel(upstream, ticket).await;
                 Next::Close
             }
-            Outcome::Repeatable if attempts.may_retry() => {
-                attempts.stale();
+            Outcome::Repeatable
+                if attempts.after_silence(pool, &upstream.backend, upstream.reused) =>
+            {
                 return None;
             }
             Outcome::Repeatable | Outcome::Failed(502) => {

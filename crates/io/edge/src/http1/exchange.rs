@@ -37,7 +37,7 @@ pub(crate) enum Outcome {
     },
     /// The backend agreed to another protocol; the client has been told.
     Upgraded,
-    /// The connection ended before a byte of an answer, and the request can be repeated.
+    /// The connection ended before a byte of an answer, and doing the request again does no harm.
     Repeatable,
     /// The backend failed before the client got anything: this status.
     Failed(u16),
@@ -149,11 +149,7 @@ impl<S: Stream> Exchange<'_, S> {
             Ok(Err(AnswerEnd::BackendClosed)) => {
                 let unheard = !progress.backend_spoke.get() && !progress.body_touched.get();
                 let harmless = self.head.idempotent || !progress.sent.get();
-                if upstream.reused && unheard && harmless {
-                    Outcome::Repeatable
-                } else {
-                    Outcome::Failed(502)
-                }
+                if unheard && harmless { Outcome::Repeatable } else { Outcome::Failed(502) }
             }
         }
     }
@@ -429,7 +425,6 @@ impl<S: Stream> Exchange<'_, S> {
             if input.is_full() {
                 return Err(AnswerEnd::BadAnswer);
             }
-            input.release();
             if self.fill(input, backend, progress).await? == 0 {
                 if !decoder.may_end() {
                     return Err(AnswerEnd::BackendClosed);

@@ -58,8 +58,29 @@ pub(crate) enum Field {
     Te,
 }
 
-/// The meaning of a request field; decided by length first, as most match nothing.
+/// The meaning of a request field.
+///
+/// A name that differs from one with a meaning only by `_` for `-` ends here: CGI and its heirs take both for the
+/// same, so that a client could say what only the edge may.
 pub(crate) fn classify(name: &str) -> Field {
+    match classify_exactly(name) {
+        Field::Pass if name.contains('_') => match classify_exactly(&name.replace('_', "-")) {
+            Field::Pass => Field::Pass,
+            Field::Drop
+            | Field::Host
+            | Field::ContentLength
+            | Field::TransferEncoding
+            | Field::Connection
+            | Field::Expect
+            | Field::Upgrade
+            | Field::Te => Field::Drop,
+        },
+        field => field,
+    }
+}
+
+/// Decided by length first, as most names match nothing.
+fn classify_exactly(name: &str) -> Field {
     let is = |other: &str| name.eq_ignore_ascii_case(other);
     match name.len() {
         2 if is("te") => Field::Te,

@@ -109,9 +109,8 @@ pub(super) async fn handle(
                 let body = AnswerBody::new(head, reading, ticket, slot, worker, active);
                 return response.map(|()| body);
             }
-            Err(Failure::Unheard) if reused && repeatable && attempts.may_retry() => {
-                attempts.stale();
-            }
+            Err(Failure::Unheard)
+                if repeatable && attempts.after_silence(&pool, &reading.backend, reused) => {}
             Err(failure) => return failed(ticket.as_mut(), failure),
         }
     }
