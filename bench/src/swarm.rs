@@ -226,6 +226,8 @@ impl Site {
         let begun = unix_ms();
         let (returned, answer) = self.up()?;
         let receipt = self.receipt(&answer["services"][0]["receipt"])?;
+        // By number: without one it goes to the last proven release, and that was not always the one before.
+        let before = receipt["from"].to_string();
         let moved_after = moved(load, FIRST, &version, begun)?;
         if self.warm {
             add_switch(table, &receipt)?;
@@ -237,7 +239,7 @@ impl Site {
 
         let load = self.load()?;
         let begun = unix_ms();
-        let (_, receipt) = self.home.run(&["rollback", "site"])?;
+        let (_, receipt) = self.home.run(&["rollback", "site", "--to", &before])?;
         let moved_after = moved(load, &version, FIRST, begun)?;
         ensure!(receipt["warm"] == self.warm, "`warm` should be {}: {receipt}", self.warm);
         add_switch(table, &receipt)?;
