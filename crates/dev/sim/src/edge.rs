@@ -9,6 +9,8 @@ use hornero_model::{
 
 use crate::{Random, SimEngine};
 
+/// How old what control knows may be: a step of the edge, a late observation, and an effect on its way.
+const LATE_NEWS_MS: u64 = 400;
 /// Failed checks in a row after which a backend is unhealthy.
 const UNHEALTHY_AFTER: u32 = 2;
 
@@ -19,6 +21,8 @@ pub struct SimEdge {
     pid: u32,
     version: u64,
     health: BTreeMap<InstanceId, (Health, u32)>,
+    /// When each instance last passed a check.
+    last_passed: BTreeMap<InstanceId, u64>,
     counters: BTreeMap<(PoolName, ReleaseNumber), (u64, u64)>,
     requests: Vec<SimRequest>,
     /// Whether control can reach it.
@@ -71,11 +75,15 @@ impl SimEdge {
                 && !after.is_some_and(answers)
                 && !going_down.contains(&pool.name.service)
             {
-                // A server may have died since control last heard; then the next table can't be held against it.
+                // A server may have failed since control last heard, news being late at times; then the next table
+                // can't be held against it.
+                let lately = |id: &InstanceId| {
+                    self.last_passed.get(id).is_some_and(|at| now - at <= LATE_NEWS_MS)
+                };
                 let alive = after.is_some_and(|after| {
                     after.active == pool.active
                         || after.backends.iter().any(|backend| {
-                            Some(backend.release) == after.active && self.healthy(&backend.instance)
+                            Some(backend.release) == after.active && lately(&backend.instance)
                         })
                 });
                 if !alive {
@@ -128,6 +136,7 @@ impl SimEdge {
             let before = state.0;
             if engine.answers(&id, now) {
                 *state = (Health::Healthy, 0);
+                self.last_passed.insert(id.clone(), now);
             } else {
                 state.1 += 1;
                 if state.0 == Health::Healthy && state.1 >= UNHEALTHY_AFTER {
