@@ -14,7 +14,7 @@ pub fn test(arguments: &[String]) -> Result<()> {
     run::check(run::cargo().args(["test", "--workspace", "--no-fail-fast"]).args(arguments))
 }
 
-/// The static checks, then [`test`], which runs also where a check failed.
+/// The static checks, then [`test()`], which runs also where a check failed.
 pub fn ci() -> Result<()> {
     let checks = check(&[]);
     let tests = test(&[]);
