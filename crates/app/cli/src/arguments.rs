@@ -20,7 +20,13 @@ Exit codes:
   4 rolled back   5 no such object   6 the control process can't be reached")]
 pub struct Arguments {
     /// Where Hornero keeps its state; several homes run side by side
-    #[arg(long, global = true, env = "HORNERO_HOME", default_value = "/var/lib/hornero", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "HORNERO_HOME",
+        default_value = "/var/lib/hornero",
+        value_name = "DIR"
+    )]
     pub home: PathBuf,
 
     /// Print data for scripts on stdout
@@ -193,7 +199,10 @@ pub enum AuditCommand {
 
 fn release_number(text: &str) -> Result<ReleaseNumber, String> {
     let digits = text.rsplit_once('@').map_or(text, |(_, number)| number);
-    digits.parse().map(ReleaseNumber).map_err(|_| "expected a release number such as `16`".to_owned())
+    digits
+        .parse()
+        .map(ReleaseNumber)
+        .map_err(|_| "expected a release number such as `16`".to_owned())
 }
 
 fn rollout_id(text: &str) -> Result<RolloutId, String> {

@@ -40,7 +40,10 @@ pub async fn ensure(home: &Path) -> Result<Client, Failure> {
             if answers(&client).await? {
                 return Ok(client);
             }
-            let failure = Failure::new(exit::UNREACHABLE, format!("the control process ended at its start ({status})"));
+            let failure = Failure::new(
+                exit::UNREACHABLE,
+                format!("the control process ended at its start ({status})"),
+            );
             return Err(failure.hint(last_lines(&log_path)));
         }
         if Instant::now() >= deadline {

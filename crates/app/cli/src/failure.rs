@@ -63,7 +63,10 @@ impl Failure {
                 eprintln!("hint: {hint}");
             }
             if json {
-                println!("{}", json!({ "error": { "message": self.message, "hint": self.hint, "exit": self.code } }));
+                println!(
+                    "{}",
+                    json!({ "error": { "message": self.message, "hint": self.hint, "exit": self.code } })
+                );
             }
         }
         ExitCode::from(self.code)
@@ -87,8 +90,9 @@ impl From<ClientError> for Failure {
                     None => failure,
                 }
             }
-            ClientError::Broken(_) => Self::new(exit::UNREACHABLE, &error)
-                .hint("what was asked goes on in the control process; `hornero status` tells how it went"),
+            ClientError::Broken(_) => Self::new(exit::UNREACHABLE, &error).hint(
+                "what was asked goes on in the control process; `hornero status` tells how it went",
+            ),
         }
     }
 }

@@ -65,11 +65,17 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Plan { source } => up::plan(home, json, &source).await,
         Command::Status => show::status(home, json).await,
         Command::History { service } => show::history(home, json, &service).await,
-        Command::Rollback { service, to, reason } => operation::rollback(home, json, service, to, reason).await,
+        Command::Rollback { service, to, reason } => {
+            operation::rollback(home, json, service, to, reason).await
+        }
         Command::Receipt { id, service } => show::receipt(home, json, id, service).await,
-        Command::Logs { object, since, follow } => show::logs(home, json, &object, since, follow).await,
+        Command::Logs { object, since, follow } => {
+            show::logs(home, json, &object, since, follow).await
+        }
         Command::Audit { command: None, from } => show::audit(home, json, from).await,
-        Command::Audit { command: Some(AuditCommand::Verify), .. } => show::audit_verify(home, json).await,
+        Command::Audit { command: Some(AuditCommand::Verify), .. } => {
+            show::audit_verify(home, json).await
+        }
         Command::Down { dir, reason } => up::down(home, json, dir.as_deref(), reason).await,
         Command::Build { .. }
         | Command::Lock { .. }

@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn ages_fit_their_unit() {
-        let ages = [5, 150, 10_000, 300_000].map(|seconds| age(Timestamp(seconds * 1000), Timestamp(0)));
+        let ages =
+            [5, 150, 10_000, 300_000].map(|seconds| age(Timestamp(seconds * 1000), Timestamp(0)));
         assert_eq!(ages, ["5s", "2m", "2h", "3d"]);
     }
 }

@@ -74,7 +74,9 @@ impl Progress for Teller {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::ReadingArchive { archive } => state.line(&format!("reading  {archive}")),
-            Event::Resolved { image, packages } => state.line(&format!("resolved image.{image}: {packages} packages")),
+            Event::Resolved { image, packages } => {
+                state.line(&format!("resolved image.{image}: {packages} packages"))
+            }
             Event::FetchStarted { packages, bytes } => {
                 (state.packages, state.bytes) = (packages, bytes);
                 (state.fetched_packages, state.fetched_bytes) = (0, 0);
@@ -102,7 +104,9 @@ impl Progress for Teller {
                 let done = state.unpacked == state.unpack;
                 state.paint(self.terminal, done, &text);
             }
-            Event::StepStarted { image, step } => state.line(&format!("baking   image.{image}: {step}")),
+            Event::StepStarted { image, step } => {
+                state.line(&format!("baking   image.{image}: {step}"))
+            }
             Event::Output { image, line } => {
                 if self.verbose {
                     state.line(&format!("         image.{image} | {line}"));
@@ -110,7 +114,9 @@ impl Progress for Teller {
             }
             Event::StepFinished { image, step, cached, why, milliseconds } => {
                 if !cached && self.verbose {
-                    state.line(&format!("ran      image.{image}: {step} in {milliseconds} ms ({why})"));
+                    state.line(&format!(
+                        "ran      image.{image}: {step} in {milliseconds} ms ({why})"
+                    ));
                 } else if !cached {
                     state.line(&format!("baked    image.{image}: {step} in {milliseconds} ms"));
                 } else if self.verbose {
@@ -123,5 +129,9 @@ impl Progress for Teller {
 
 fn fetch_text(state: &State) -> String {
     let State { packages, bytes, fetched_packages, fetched_bytes, .. } = state;
-    format!("fetched  {fetched_packages}/{packages} packages, {} of {}", mebibytes(*fetched_bytes), mebibytes(*bytes))
+    format!(
+        "fetched  {fetched_packages}/{packages} packages, {} of {}",
+        mebibytes(*fetched_bytes),
+        mebibytes(*bytes)
+    )
 }

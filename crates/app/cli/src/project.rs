@@ -57,7 +57,9 @@ fn variables(source: &Source) -> Variables {
     let mut variables = Variables::new();
     let environment = std::env::vars_os();
     variables.set_environment(
-        environment.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        environment.filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }),
     );
     for (name, value) in &source.variables {
         variables.set(name, value);
@@ -71,7 +73,13 @@ pub fn commit(dir: &Path) -> Option<String> {
         return None;
     }
     let mut command = Command::new("git");
-    command.arg("-C").arg(dir).args(["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+dirty"]);
+    command.arg("-C").arg(dir).args([
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--exclude=*",
+        "--dirty=+dirty",
+    ]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let commit = text.trim();

@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt as _, Empty, Limited};
 use hornero_model::{Check, HttpCheck};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -42,12 +42,16 @@ async fn ask_http(check: &HttpCheck, address: IpAddr) -> Result<(), String> {
         .header("user-agent", "hornero-test")
         .body(Empty::<Bytes>::new())
         .map_err(|error| format!("path `{}`: {error}", check.path))?;
-    let answer = sender.send_request(request).await.map_err(|error| format!("GET {}: {error}", check.path))?;
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(|error| format!("GET {}: {error}", check.path))?;
     let status = answer.status().as_u16();
     let expected = check.status.map_or((200..400).contains(&status), |expected| expected == status);
     if !expected {
         driven.abort();
-        let wanted = check.status.map_or_else(|| "200 to 399".to_owned(), |expected| expected.to_string());
+        let wanted =
+            check.status.map_or_else(|| "200 to 399".to_owned(), |expected| expected.to_string());
         return Err(format!("GET {} answered {status}, expected {wanted}", check.path));
     }
     if let Some(text) = &check.contains {

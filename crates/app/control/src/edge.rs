@@ -61,9 +61,16 @@ impl EdgeKeeper {
                 return Ok(Some(child));
             }
             if let Some(status) = child.try_wait()? {
-                anyhow::bail!("the edge ended at its start ({status}); see `{}`", log_path(&self.home).display());
+                anyhow::bail!(
+                    "the edge ended at its start ({status}); see `{}`",
+                    log_path(&self.home).display()
+                );
             }
-            anyhow::ensure!(Instant::now() < deadline, "the edge does not answer; see `{}`", log_path(&self.home).display());
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the edge does not answer; see `{}`",
+                log_path(&self.home).display()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -118,7 +125,10 @@ impl EdgeKeeper {
             std::thread::sleep(Duration::from_millis(2));
         }
         if pid != 0 && alive(pid) {
-            eprintln!("the edge (process {pid}) did not end in {} s; it is killed", STOP_TIMEOUT.as_secs());
+            eprintln!(
+                "the edge (process {pid}) did not end in {} s; it is killed",
+                STOP_TIMEOUT.as_secs()
+            );
             let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
             if let Some(pid) = pid {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -134,8 +144,9 @@ impl EdgeKeeper {
 
 /// Whether a process runs; a zombie does not.
 fn alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z')
+    })
 }
 
 /// The edge's state directory in a home.

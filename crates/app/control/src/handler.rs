@@ -8,8 +8,8 @@ use std::{
 use hornero_api::{
     EndpointId,
     message::{
-        ApplyRequest, ControlStatus, DownRequest, Intent, Nothing, OperationLine, PlanRequest, RollbackRequest,
-        StatusReport, SupportReport,
+        ApplyRequest, ControlStatus, DownRequest, Intent, Nothing, OperationLine, PlanRequest,
+        RollbackRequest, StatusReport, SupportReport,
     },
 };
 use hornero_driver::{Driver, Observation, Request as Job, RequestId, RequestKind};
@@ -50,8 +50,12 @@ impl Handler for Api {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let query = request.uri().query().unwrap_or_default().to_owned();
         let Some((endpoint, values)) = hornero_api::matched(method.as_str(), &path) else {
-            return Err(Refusal::new(StatusCode::NOT_FOUND, "no_such_endpoint", format!("no endpoint `{method} {path}`"))
-                .hint("GET /v1/openapi.json lists all"));
+            return Err(Refusal::new(
+                StatusCode::NOT_FOUND,
+                "no_such_endpoint",
+                format!("no endpoint `{method} {path}`"),
+            )
+            .hint("GET /v1/openapi.json lists all"));
         };
         match endpoint.id {
             EndpointId::Status => self.status().await,
@@ -61,7 +65,9 @@ impl Handler for Api {
             }
             EndpointId::Plan => {
                 let wanted: PlanRequest = body(request).await?;
-                let report = self.ask(move |driver| report::plan(&wanted, driver.world(), driver.facts())).await?;
+                let report = self
+                    .ask(move |driver| report::plan(&wanted, driver.world(), driver.facts()))
+                    .await?;
                 json(&report)
             }
             EndpointId::Rollback => {
@@ -73,7 +79,10 @@ impl Handler for Api {
                 self.down(caller, intent, services).await
             }
             EndpointId::Operation => {
-                let number = values[0].parse().ok().filter(|number| self.operations.read(*number, 0).is_some());
+                let number = values[0]
+                    .parse()
+                    .ok()
+                    .filter(|number| self.operations.read(*number, 0).is_some());
                 let number = number.ok_or_else(|| not_found("operation", values[0]))?;
                 self.follow(number)
             }
@@ -81,12 +90,18 @@ impl Handler for Api {
             EndpointId::Receipts => {
                 let service = parameter(&query, "service");
                 let receipts = self.receipts.read().unwrap_or_else(PoisonError::into_inner);
-                let found: Vec<&Receipt> =
-                    receipts.iter().rev().filter(|receipt| report::concerns(receipt, service)).collect();
+                let found: Vec<&Receipt> = receipts
+                    .iter()
+                    .rev()
+                    .filter(|receipt| report::concerns(receipt, service))
+                    .collect();
                 json(&found)
             }
             EndpointId::Receipt => {
-                let id = values[0].parse().map(RolloutId).map_err(|_| not_found("receipt", values[0]))?;
+                let id = values[0]
+                    .parse()
+                    .map(RolloutId)
+                    .map_err(|_| not_found("receipt", values[0]))?;
                 let receipts = self.receipts.read().unwrap_or_else(PoisonError::into_inner);
                 let receipt = receipts.iter().rev().find(|receipt| receipt.body.id == id);
                 json(receipt.ok_or_else(|| not_found("receipt", values[0]))?)
@@ -94,18 +109,31 @@ impl Handler for Api {
             EndpointId::Audit => self.audit(parameter(&query, "from")),
             EndpointId::AuditVerify => {
                 let ledger = Arc::clone(&self.ledger);
-                let verdict = tokio::task::spawn_blocking(move || ledger.verify()).await.map_err(Refusal::internal)?;
+                let verdict = tokio::task::spawn_blocking(move || ledger.verify())
+                    .await
+                    .map_err(Refusal::internal)?;
                 json(&audit_report(verdict.map_err(Refusal::internal)?))
             }
             EndpointId::Logs => {
                 let since = match parameter(&query, "since") {
                     None => None,
                     Some(text) => Some(serde_json::from_value(text.into()).map_err(|_| {
-                        Refusal::new(StatusCode::BAD_REQUEST, "bad_request", format!("`{text}` is no RFC 3339 time"))
+                        Refusal::new(
+                            StatusCode::BAD_REQUEST,
+                            "bad_request",
+                            format!("`{text}` is no RFC 3339 time"),
+                        )
                     })?),
                 };
                 let follow = parameter(&query, "follow") == Some("true");
-                logs::answer(Arc::clone(&self.ledger), Arc::clone(&self.engine), values[0], since, follow).await
+                logs::answer(
+                    Arc::clone(&self.ledger),
+                    Arc::clone(&self.engine),
+                    values[0],
+                    since,
+                    follow,
+                )
+                .await
             }
             EndpointId::OpenApi => json(&hornero_api::document()),
             EndpointId::Shutdown => {
@@ -127,7 +155,10 @@ fn not_found(kind: &str, name: &str) -> Refusal {
 
 impl Api {
     /// Asks the thread that owns the driver.
-    async fn ask<T: Send + 'static>(&self, look: impl FnOnce(&Driver) -> T + Send + 'static) -> Result<T, Refusal> {
+    async fn ask<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Driver) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
         let (sender, receiver) = oneshot::channel();
         let question = Box::new(move |driver: &Driver| {
             // A client that went away needs no answer.
@@ -141,9 +172,12 @@ impl Api {
         let network = self.network.clone();
         let internal = tokio::task::spawn_blocking(move || network.service_addresses()).await;
         let internal = internal.map_err(Refusal::internal)?.unwrap_or_default();
-        let internal = internal.into_iter().map(|(name, address)| (name, IpAddr::from(address))).collect();
+        let internal =
+            internal.into_iter().map(|(name, address)| (name, IpAddr::from(address))).collect();
         let limits = self.engine.support().into_iter().filter(|feature| !feature.available);
-        let limits = limits.map(|feature| SupportReport { feature: feature.name, reason: feature.reason }).collect();
+        let limits = limits
+            .map(|feature| SupportReport { feature: feature.name, reason: feature.reason })
+            .collect();
         let started = self.started;
         let report = self
             .ask(move |driver| StatusReport {
@@ -163,11 +197,18 @@ impl Api {
 
     async fn history(&self, name: &str) -> Answer {
         let service: ServiceName = name.parse().map_err(|_| not_found("service", name))?;
-        let found = self.ask(move |driver| driver.world().services.get(&service).map(report::history)).await?;
+        let found = self
+            .ask(move |driver| driver.world().services.get(&service).map(report::history))
+            .await?;
         json(&found.ok_or_else(|| not_found("service", name))?)
     }
 
-    async fn down(&self, caller: Caller, intent: Intent, services: Option<Vec<ServiceName>>) -> Answer {
+    async fn down(
+        &self,
+        caller: Caller,
+        intent: Intent,
+        services: Option<Vec<ServiceName>>,
+    ) -> Answer {
         let up: Vec<ServiceName> = self
             .ask(|driver| {
                 let services = driver.world().services.values();
@@ -178,7 +219,8 @@ impl Api {
             })
             .await?;
         let asked = services.unwrap_or_else(|| up.clone());
-        let services: Vec<ServiceName> = asked.into_iter().filter(|name| up.contains(name)).collect();
+        let services: Vec<ServiceName> =
+            asked.into_iter().filter(|name| up.contains(name)).collect();
         // An empty list means every service to the driver; nothing to do is answered by an empty apply.
         let kind = match services.is_empty() {
             true => RequestKind::Apply { services: Vec::new() },
@@ -200,7 +242,9 @@ impl Api {
         let number = self.operations.open();
         let by = Actor { who: caller.user, why, commit: intent.commit };
         let request = Job { id: RequestId(number), by, kind };
-        self.inputs.send(Input::Observe(Observation::Request(request))).map_err(Refusal::internal)?;
+        self.inputs
+            .send(Input::Observe(Observation::Request(request)))
+            .map_err(Refusal::internal)?;
         self.follow(number)
     }
 

@@ -6,7 +6,9 @@ use std::{
 };
 
 use hornero_engine::{Engine, InstanceSpec, InstanceStatus};
-use hornero_model::{Check, Digest, ExitCause, ImageTest, InstanceId, ReleaseNumber, ServiceSpec, TestCheck};
+use hornero_model::{
+    Check, Digest, ExitCause, ImageTest, InstanceId, ReleaseNumber, ServiceSpec, TestCheck,
+};
 use hornero_rollout::{TestOutcome, TestRun};
 use tokio::runtime::Handle;
 
@@ -27,7 +29,13 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// Runs every test of `image`; results in the image's order.
-pub fn run(starter: &Starter, runtime: &Handle, image: Digest, spec: &ServiceSpec, tail: &str) -> TestRun {
+pub fn run(
+    starter: &Starter,
+    runtime: &Handle,
+    image: Digest,
+    spec: &ServiceSpec,
+    tail: &str,
+) -> TestRun {
     let tests = match starter.tests_of(&image) {
         Ok(tests) => tests,
         Err(error) => return failed_all(&[], &error.to_string()),
@@ -46,7 +54,8 @@ pub fn run(starter: &Starter, runtime: &Handle, image: Digest, spec: &ServiceSpe
 
 fn failed_all(tests: &[ImageTest], why: &str) -> TestRun {
     let names = tests.iter().map(|test| test.name.clone());
-    let names: Vec<String> = if tests.is_empty() { vec!["start".to_owned()] } else { names.collect() };
+    let names: Vec<String> =
+        if tests.is_empty() { vec!["start".to_owned()] } else { names.collect() };
     let results = names
         .into_iter()
         .map(|test| TestOutcome { test, passed: false, detail: why.to_owned() })
@@ -84,7 +93,12 @@ impl TestInstance<'_> {
     }
 }
 
-fn test_spec(starter: &Starter, image: Digest, spec: &ServiceSpec, tail: &str) -> anyhow::Result<InstanceSpec> {
+fn test_spec(
+    starter: &Starter,
+    image: Digest,
+    spec: &ServiceSpec,
+    tail: &str,
+) -> anyhow::Result<InstanceSpec> {
     let id = InstanceId::new(format!("test-{}-{tail}", image.short()))?;
     starter.instance_spec(&id, TEST_RELEASE, &ServiceSpec { image, ..spec.clone() })
 }

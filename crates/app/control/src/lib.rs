@@ -83,7 +83,8 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     let home = &options.home;
     let _lock = own(home)?;
     let keys = Arc::new(Keys::open_or_create(&home.join("keys"))?);
-    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&home.join("ledger.db"), Arc::clone(&keys))?);
+    let ledger: Arc<dyn Ledger> =
+        Arc::new(SqliteLedger::open(&home.join("ledger.db"), Arc::clone(&keys))?);
     let (world, receipts) = load(&*ledger)?;
     let store = Arc::new(Store::open(&home.join("store"))?);
     let mut network = HomeNetwork::open(home)?;
@@ -93,7 +94,8 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     let (inputs, taken) = mpsc::channel();
     let addresses = service_addresses(&network, &world);
     let keeper = EdgeKeeper::start(home, inputs.clone())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
 
     let operations = Arc::new(Operations::default());
     let receipts = Arc::new(RwLock::new(receipts));
@@ -166,7 +168,8 @@ fn local_options(home: &Path) -> anyhow::Result<LocalOptions> {
 fn own(home: &Path) -> anyhow::Result<File> {
     let show = || format!("home `{}`", home.display());
     DirBuilder::new().recursive(true).mode(0o700).create(home).with_context(show)?;
-    fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).with_context(show)?;
+    fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .with_context(show)?;
     let lock = File::create(home.join("control.lock")).with_context(show)?;
     let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
     rustix::fs::flock(&lock, operation)
@@ -239,7 +242,9 @@ fn find(engine: &dyn Engine) -> anyhow::Result<Vec<Found>> {
         }
         let (running, cause) = match instance.status {
             InstanceStatus::Starting => (None, None),
-            InstanceStatus::Running(started) => (started.address.map(|address| (address, started.pid)), None),
+            InstanceStatus::Running(started) => {
+                (started.address.map(|address| (address, started.pid)), None)
+            }
             InstanceStatus::Exited { cause, .. } => (None, Some(cause)),
         };
         let log_tail = match running {
@@ -252,7 +257,10 @@ fn find(engine: &dyn Engine) -> anyhow::Result<Vec<Found>> {
 }
 
 /// Looks after the network now and then: somebody may have flushed the host's packet filter.
-fn keep_network(mut network: HomeNetwork, ended: Arc<AtomicBool>) -> anyhow::Result<JoinHandle<()>> {
+fn keep_network(
+    mut network: HomeNetwork,
+    ended: Arc<AtomicBool>,
+) -> anyhow::Result<JoinHandle<()>> {
     let keeper = std::thread::Builder::new().name("network-keeper".to_owned());
     Ok(keeper.spawn(move || {
         while !ended.load(Ordering::Acquire) {
@@ -277,7 +285,8 @@ fn follow_exits(engine: Arc<dyn Engine>, inputs: Sender<Input>) -> anyhow::Resul
             }
             let Some(engine) = engine.upgrade() else { return };
             let log_tail = start::log_tail(&*engine, &exit.id);
-            let observation = Observation::InstanceExited { instance: exit.id, cause: exit.cause, log_tail };
+            let observation =
+                Observation::InstanceExited { instance: exit.id, cause: exit.cause, log_tail };
             if inputs.send(Input::Observe(observation)).is_err() {
                 return;
             }
@@ -287,7 +296,11 @@ fn follow_exits(engine: Arc<dyn Engine>, inputs: Sender<Input>) -> anyhow::Resul
 }
 
 /// The loop that owns the driver.
-fn run(mut driver: Driver, ports: &mut ControlPorts, taken: &Receiver<Input>) -> anyhow::Result<Driver> {
+fn run(
+    mut driver: Driver,
+    ports: &mut ControlPorts,
+    taken: &Receiver<Input>,
+) -> anyhow::Result<Driver> {
     let mut retry = None;
     loop {
         let wait = retry.take().unwrap_or_else(|| driver.next_tick().duration());
@@ -307,7 +320,9 @@ fn run(mut driver: Driver, ports: &mut ControlPorts, taken: &Receiver<Input>) ->
                 retry = Some(LEDGER_RETRY);
             }
             // A broken invariant: stop before anything follows from it. Edge and servers go on as they are.
-            Err(error @ (DriverError::World(_) | DriverError::Restless)) => return Err(error.into()),
+            Err(error @ (DriverError::World(_) | DriverError::Restless)) => {
+                return Err(error.into());
+            }
         }
     }
 }

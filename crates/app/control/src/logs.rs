@@ -37,8 +37,10 @@ pub async fn answer(
     let (lines, answer) = stream();
     let name = object.to_owned();
     tokio::task::spawn_blocking(move || {
-        let mut cursors: Vec<(InstanceId, LogFrom)> =
-            found.into_iter().map(|id| (id, since.map_or(LogFrom::Start, LogFrom::Since))).collect();
+        let mut cursors: Vec<(InstanceId, LogFrom)> = found
+            .into_iter()
+            .map(|id| (id, since.map_or(LogFrom::Start, LogFrom::Since)))
+            .collect();
         loop {
             for (id, from) in &mut cursors {
                 if !drain(&*engine, id, from, &lines) {
@@ -60,7 +62,10 @@ pub async fn answer(
 }
 
 /// Every instance ever made that is `object`, or of the service `object`.
-fn instances(ledger: &dyn Ledger, object: &str) -> Result<Vec<InstanceId>, hornero_ledger::LedgerError> {
+fn instances(
+    ledger: &dyn Ledger,
+    object: &str,
+) -> Result<Vec<InstanceId>, hornero_ledger::LedgerError> {
     let mut found: Vec<InstanceId> = Vec::new();
     let mut next = 1;
     loop {
@@ -99,8 +104,12 @@ fn drain(engine: &dyn Engine, id: &InstanceId, from: &mut LogFrom, lines: &LineS
                 LogStream::Stdout => "stdout",
                 LogStream::Stderr => "stderr",
             };
-            let line =
-                LogLine { time: line.time, instance: id.clone(), stream: stream.to_owned(), text: line.text };
+            let line = LogLine {
+                time: line.time,
+                instance: id.clone(),
+                stream: stream.to_owned(),
+                text: line.text,
+            };
             if !lines.send_blocking(&line) {
                 return false;
             }

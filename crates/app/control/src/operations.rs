@@ -55,7 +55,11 @@ impl Operations {
     }
 
     /// The lines from `index` on, and what tells of further ones; none for an operation that is not kept.
-    pub fn read(&self, number: u64, index: usize) -> Option<(Vec<OperationLine>, watch::Receiver<usize>)> {
+    pub fn read(
+        &self,
+        number: u64,
+        index: usize,
+    ) -> Option<(Vec<OperationLine>, watch::Receiver<usize>)> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let operation = inner.operations.get(&number)?;
         let lines = operation.lines.get(index..).unwrap_or_default().to_vec();

@@ -21,7 +21,10 @@ pub fn told(outcome: hornero_driver::Outcome) -> Outcome {
         },
         services: services.collect(),
         failure: outcome.failure.map(|(service, failure)| {
-            let hint = failure.instance.as_ref().map(|id| format!("`hornero logs {id}` shows all it wrote"));
+            let hint = failure
+                .instance
+                .as_ref()
+                .map(|id| format!("`hornero logs {id}` shows all it wrote"));
             let cause = failure.cause.as_ref().map(ToString::to_string);
             // The reason may tell the cause already.
             let reason = match cause.filter(|cause| !failure.reason.contains(cause.as_str())) {
@@ -32,7 +35,13 @@ pub fn told(outcome: hornero_driver::Outcome) -> Outcome {
                 Some(id) if !reason.contains(id.as_str()) => format!("instance `{id}`: {reason}"),
                 Some(_) | None => reason,
             };
-            Failure { service: Some(service), reason, instance: failure.instance, log_tail: failure.log_tail, hint }
+            Failure {
+                service: Some(service),
+                reason,
+                instance: failure.instance,
+                log_tail: failure.log_tail,
+                hint,
+            }
         }),
     }
 }

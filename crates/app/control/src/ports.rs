@@ -14,8 +14,8 @@ use hornero_edge::EdgeClient;
 use hornero_engine::EngineError;
 use hornero_ledger::{Keys, Ledger};
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, Millis, NewEvent, Receipt, ReceiptBody, ServiceName, ServiceSpec,
-    Timestamp,
+    Event, EventBody, ExitCause, InstanceId, Millis, NewEvent, Receipt, ReceiptBody, ServiceName,
+    ServiceSpec, Timestamp,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
@@ -111,7 +111,9 @@ impl Ports for ControlPorts {
     }
 
     fn sign(&self, body: ReceiptBody) -> Receipt {
-        self.keys.sign_receipt(body).expect("a receipt's numbers are finite and its keys are strings")
+        self.keys
+            .sign_receipt(body)
+            .expect("a receipt's numbers are finite and its keys are strings")
     }
 
     fn dispatch(&mut self, id: EffectId, effect: Effect) {
@@ -125,7 +127,10 @@ impl Ports for ControlPorts {
         let spawned = std::thread::Builder::new().name("effect".to_owned()).spawn(work);
         if let Err(error) = spawned {
             let reason = format!("no thread could be started: {error}");
-            let _ = self.adapters.inputs.send(Input::Observe(Observation::EffectFailed { effect: id, reason }));
+            let _ = self
+                .adapters
+                .inputs
+                .send(Input::Observe(Observation::EffectFailed { effect: id, reason }));
         }
     }
 
@@ -144,14 +149,26 @@ impl Ports for ControlPorts {
 
     fn progress(&mut self, progress: Progress) {
         match progress {
-            Progress::Step { request, service, rollout, phase, message, instance: _ } => match request {
-                Some(request) => {
-                    let (service, phase) = (Some(service), phase.to_owned());
-                    self.operations.push(request.0, OperationLine::Progress { service, rollout, phase, message });
+            Progress::Step { request, service, rollout, phase, message, instance: _ } => {
+                match request {
+                    Some(request) => {
+                        let (service, phase) = (Some(service), phase.to_owned());
+                        self.operations.push(
+                            request.0,
+                            OperationLine::Progress { service, rollout, phase, message },
+                        );
+                    }
+                    None => eprintln!("{service}: {phase}: {message}"),
                 }
-                None => eprintln!("{service}: {phase}: {message}"),
-            },
-            Progress::Finished { request, outcome } => {
+            }
+            Progress::Finished { request, mut outcome } => {
+                if let Some((_, failure)) = &mut outcome.failure
+                    && failure.log_tail.is_empty()
+                    && let Some(instance) = &failure.instance
+                {
+                    // A server that ran until it was given up has said something too.
+                    failure.log_tail = log_tail(&**self.adapters.starter.engine(), instance);
+                }
                 let outcome = outcome::told(outcome);
                 self.operations.push(request.0, OperationLine::Finished { outcome });
             }
@@ -164,11 +181,17 @@ impl Adapters {
         let failed = |reason: String| Observation::EffectFailed { effect: id, reason };
         let engine = self.starter.engine();
         match effect {
-            Effect::StartInstance { instance, release, spec } => self.start(id, instance, release, &spec),
-            Effect::StopInstance { instance, grace } => match engine.stop(&instance, grace.duration()) {
-                Ok(_) | Err(EngineError::NotFound { .. }) => Observation::InstanceStopped { instance },
-                Err(error) => failed(chain(&error)),
-            },
+            Effect::StartInstance { instance, release, spec } => {
+                self.start(id, instance, release, &spec)
+            }
+            Effect::StopInstance { instance, grace } => {
+                match engine.stop(&instance, grace.duration()) {
+                    Ok(_) | Err(EngineError::NotFound { .. }) => {
+                        Observation::InstanceStopped { instance }
+                    }
+                    Err(error) => failed(chain(&error)),
+                }
+            }
             Effect::RemoveInstance { instance } => match engine.remove(&instance) {
                 Ok(()) => Observation::InstanceRemoved { instance },
                 Err(error) => failed(chain(&error)),
@@ -189,10 +212,12 @@ impl Adapters {
                 }
                 Err(error) => failed(chain(&error)),
             },
-            Effect::CutInFlight { service, release } => match EdgeClient::new(&self.edge_dir).cut(&service, release) {
-                Ok(_) => Observation::InFlightCut { service, release },
-                Err(error) => failed(chain(&error)),
-            },
+            Effect::CutInFlight { service, release } => {
+                match EdgeClient::new(&self.edge_dir).cut(&service, release) {
+                    Ok(_) => Observation::InFlightCut { service, release },
+                    Err(error) => failed(chain(&error)),
+                }
+            }
         }
     }
 
@@ -220,13 +245,17 @@ impl Adapters {
         };
         match engine.start(&instance_spec) {
             Ok(started) => match started.address {
-                Some(address) => Observation::InstanceStarted { instance, address, pid: started.pid },
+                Some(address) => {
+                    Observation::InstanceStarted { instance, address, pid: started.pid }
+                }
                 None => exited(ExitCause::NotStarted("it has no address".to_owned())),
             },
             Err(EngineError::Ended { cause, .. }) => exited(cause),
-            Err(error @ (EngineError::NotStarted { .. } | EngineError::Invalid { .. } | EngineError::Unsupported(_))) => {
-                exited(ExitCause::NotStarted(chain(&error)))
-            }
+            Err(
+                error @ (EngineError::NotStarted { .. }
+                | EngineError::Invalid { .. }
+                | EngineError::Unsupported(_)),
+            ) => exited(ExitCause::NotStarted(chain(&error))),
             Err(error @ (EngineError::Io { .. } | EngineError::NotFound { .. })) => {
                 Observation::EffectFailed { effect: id, reason: chain(&error) }
             }

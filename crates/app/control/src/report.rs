@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_api::message::{
-    EdgeReport, HistoryEntry, InstanceStatus, InternalAddress, PlanChange, PlanReport, PlanRequest, RolloutStatus,
-    RouteStatus, ServiceStatus,
+    EdgeReport, HistoryEntry, InstanceStatus, InternalAddress, PlanChange, PlanReport, PlanRequest,
+    RolloutStatus, RouteStatus, ServiceStatus,
 };
 use hornero_driver::{Driver, InstanceView};
 use hornero_model::{Receipt, ServiceName};
@@ -29,20 +29,22 @@ fn service(
     internal: &BTreeMap<ServiceName, IpAddr>,
 ) -> ServiceStatus {
     let serving = service.serving_release();
-    let mut own: Vec<&InstanceView> = views.iter().filter(|view| view.service == service.name).collect();
+    let mut own: Vec<&InstanceView> =
+        views.iter().filter(|view| view.service == service.name).collect();
     own.sort_by_key(|view| (Some(view.release) != serving.map(|release| release.number), &view.id));
     ServiceStatus {
         name: service.name.clone(),
         release: serving.map(|release| release.number),
         image: serving.map(|release| release.spec.image),
         wanted: serving.map_or(0, |release| release.spec.instances),
-        internal: internal
-            .get(&service.name)
-            .map(|address| InternalAddress { name: format!("{}.internal", service.name), address: *address }),
-        rollout: driver
-            .world()
-            .rollout_of(&service.name)
-            .map(|rollout| RolloutStatus { id: rollout.id, phase: rollout.phase.name().to_owned() }),
+        internal: internal.get(&service.name).map(|address| InternalAddress {
+            name: format!("{}.internal", service.name),
+            address: *address,
+        }),
+        rollout: driver.world().rollout_of(&service.name).map(|rollout| RolloutStatus {
+            id: rollout.id,
+            phase: rollout.phase.name().to_owned(),
+        }),
         instances: own.into_iter().map(instance).collect(),
     }
 }
@@ -75,7 +77,11 @@ pub fn routes(driver: &Driver, internal: &BTreeMap<ServiceName, IpAddr>) -> Vec<
                 host: rule.host.clone(),
                 path_prefix: rule.path_prefix.clone(),
                 pool: rule.pool.to_string(),
-                release: table.pools.iter().find(|pool| pool.name == rule.pool).and_then(|pool| pool.active),
+                release: table
+                    .pools
+                    .iter()
+                    .find(|pool| pool.name == rule.pool)
+                    .and_then(|pool| pool.active),
             })
         })
         .collect()

@@ -8,8 +8,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
 use hornero_api::{REQUEST_MAX_BYTES, message::Problem};
+use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Frame, Incoming},
@@ -43,7 +43,10 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with a stable code word and a message.
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, problem: Problem { code: code.to_owned(), message: message.into(), hint: None } }
+        Self {
+            status,
+            problem: Problem { code: code.to_owned(), message: message.into(), hint: None },
+        }
     }
 
     /// The same with what to do about it.
@@ -144,9 +147,12 @@ fn user_name(uid: u32) -> String {
 }
 
 fn json_response(value: &impl Serialize) -> Response<Body> {
-    let bytes = serde_json::to_vec(value).unwrap_or_else(|error| format!("{{\"message\":{:?}}}", error.to_string()).into());
+    let bytes = serde_json::to_vec(value)
+        .unwrap_or_else(|error| format!("{{\"message\":{:?}}}", error.to_string()).into());
     let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed_unsync());
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert("content-type", http::HeaderValue::from_static("application/json"));
     response
 }
 
@@ -159,8 +165,13 @@ pub fn json(value: &impl Serialize) -> Answer {
 pub async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
     let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", message);
     let limited = Limited::new(request.into_body(), REQUEST_MAX_BYTES);
-    let bytes = limited.collect().await.map_err(|error| bad(format!("the body can't be read: {error}")))?.to_bytes();
-    serde_json::from_slice(&bytes).map_err(|error| bad(format!("the body is not of this request: {error}")))
+    let bytes = limited
+        .collect()
+        .await
+        .map_err(|error| bad(format!("the body can't be read: {error}")))?
+        .to_bytes();
+    serde_json::from_slice(&bytes)
+        .map_err(|error| bad(format!("the body is not of this request: {error}")))
 }
 
 /// Sends lines to a streamed answer; fails once the reader has gone.
@@ -189,7 +200,8 @@ impl LineSender {
 }
 
 fn line(value: &impl Serialize) -> Bytes {
-    let mut bytes = serde_json::to_vec(value).unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string()).into());
+    let mut bytes = serde_json::to_vec(value)
+        .unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string()).into());
     bytes.push(b'\n');
     bytes.into()
 }
@@ -198,7 +210,9 @@ fn line(value: &impl Serialize) -> Bytes {
 pub fn stream() -> (LineSender, Answer) {
     let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
     let mut response = Response::new(LineBody(receiver).boxed_unsync());
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/x-ndjson"));
+    response
+        .headers_mut()
+        .insert("content-type", http::HeaderValue::from_static("application/x-ndjson"));
     (LineSender(sender), Ok(response))
 }
 

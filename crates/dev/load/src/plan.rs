@@ -46,19 +46,30 @@ pub struct Workers {
     pub interval: Option<Duration>,
     /// For [`Mode::Slow`]: bytes read a second.
     pub read_rate: u64,
+    /// For [`Mode::WebSocket`]: messages after which the worker closes its socket and opens another; none holds one
+    /// for ever.
+    pub session_messages: Option<u64>,
 }
 
 impl Workers {
     /// `count` workers of `mode` that ask for `path`, 20 requests a second each.
     pub fn new(mode: Mode, count: u32, path: impl Into<String>) -> Self {
         let interval = Some(Duration::from_millis(50));
-        Self { mode, count, path: path.into(), interval, read_rate: 16 << 10 }
+        let read_rate = 16 << 10;
+        Self { mode, count, path: path.into(), interval, read_rate, session_messages: None }
     }
 
     /// The same workers with another interval between requests.
     #[must_use]
     pub fn every(mut self, interval: Duration) -> Self {
         self.interval = Some(interval);
+        self
+    }
+
+    /// The same workers, each WebSocket closed and opened anew after `messages`.
+    #[must_use]
+    pub fn sessions_of(mut self, messages: u64) -> Self {
+        self.session_messages = Some(messages);
         self
     }
 

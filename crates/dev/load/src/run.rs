@@ -183,7 +183,15 @@ impl Worker<'_> {
                     }
                 };
                 websocket::echo(&mut open, &format!("message {number}"), plan.timeout).await?;
-                socket = Some(open);
+                if self
+                    .workers
+                    .session_messages
+                    .is_some_and(|most| (number + 1).is_multiple_of(most))
+                {
+                    websocket::close(&mut open).await?;
+                } else {
+                    socket = Some(open);
+                }
                 Ok(Outcome { status: 101, marker: None })
             }
             .await;

@@ -109,6 +109,12 @@ pub(crate) async fn echo<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
+/// Says goodbye; the server may close at its leisure.
+pub(crate) async fn close<S: AsyncWrite + Unpin>(stream: &mut S) -> Result<(), String> {
+    let written = write_frame(stream, Opcode::Close, &[], Some([7, 21, 99, 250])).await;
+    written.map_err(|error| format!("WebSocket close: {error}"))
+}
+
 /// Writes one whole frame; clients must mask.
 pub(crate) async fn write_frame<S: AsyncWrite + Unpin>(
     stream: &mut S,

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use hornero_bake::{
-    BakeContext, BakeError, BakeOptions, BakedImage, Forecast, LOCK_NAME, LockMode, progress::Silent,
+    BakeContext, BakeError, BakeOptions, BakedImage, Forecast, LOCK_NAME, LockMode,
+    progress::Silent,
 };
 use hornero_model::ImageName;
 use hornero_store::Store;
@@ -98,9 +99,12 @@ pub fn build(
     if explain {
         print_text("\n")?;
         let mut steps = Table::with_head(&["STEP", "RESULT", "WHY"]);
-        for (image, step) in baked.iter().flat_map(|image| image.steps.iter().map(move |step| (image, step))) {
+        for (image, step) in
+            baked.iter().flat_map(|image| image.steps.iter().map(move |step| (image, step)))
+        {
             let result = if step.cached { "cached" } else { "ran" };
-            let why = if step.cached { "same inputs as before".to_owned() } else { step.why.clone() };
+            let why =
+                if step.cached { "same inputs as before".to_owned() } else { step.why.clone() };
             steps.row(vec![
                 (format!("{}: {}", image.name, step.title), Tone::Plain),
                 (result.to_owned(), if step.cached { Tone::Quiet } else { Tone::Good }),
@@ -148,5 +152,8 @@ pub fn lock(home: &Path, json_wanted: bool, source: &Source, update: bool) -> Re
     for (name, packages) in images {
         print_text(&format!("image.{name}: {packages} packages locked\n"))?;
     }
-    print_text(&format!("`{}` holds them; keep it under version control\n", source.dir.join(LOCK_NAME).display()))
+    print_text(&format!(
+        "`{}` holds them; keep it under version control\n",
+        source.dir.join(LOCK_NAME).display()
+    ))
 }

@@ -88,10 +88,20 @@ pub fn verify(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure
         print_json(&json!({ "image": digest, "intact": damaged.is_empty(), "damaged": damaged }))?;
     }
     if !damaged.is_empty() {
-        let text = format!("image `{}` is not as it was baked:\n  {}", digest.short(), damaged.join("\n  "));
-        return Err(Failure::new(exit::FAILED, text).hint("remove the damaged objects and bake again"));
+        let text = format!(
+            "image `{}` is not as it was baked:\n  {}",
+            digest.short(),
+            damaged.join("\n  ")
+        );
+        return Err(
+            Failure::new(exit::FAILED, text).hint("remove the damaged objects and bake again")
+        );
     }
-    if json_wanted { Ok(()) } else { print_text(&format!("{} is as it was baked\n", digest.short())) }
+    if json_wanted {
+        Ok(())
+    } else {
+        print_text(&format!("{} is as it was baked\n", digest.short()))
+    }
 }
 
 /// The image that a name, a digest or the beginning of one means.
@@ -100,7 +110,9 @@ fn resolve(store: &Store, text: &str) -> Result<Digest, Failure> {
     if let Ok(digest) = text.parse::<Digest>() {
         return match store.has_image(&digest) {
             true => Ok(digest),
-            false => Err(Failure::new(exit::NO_SUCH_OBJECT, format!("no image `{text}` in this home"))),
+            false => {
+                Err(Failure::new(exit::NO_SUCH_OBJECT, format!("no image `{text}` in this home")))
+            }
         };
     }
     if let Ok(Some(digest)) = store.get_ref(&format!("image/{text}")) {
@@ -108,7 +120,12 @@ fn resolve(store: &Store, text: &str) -> Result<Digest, Failure> {
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     let found: Vec<Digest> = match hex.len() >= SHORTEST_PREFIX {
-        true => store.images().map_err(failed)?.into_iter().filter(|one| one.hex().starts_with(hex)).collect(),
+        true => store
+            .images()
+            .map_err(failed)?
+            .into_iter()
+            .filter(|one| one.hex().starts_with(hex))
+            .collect(),
         false => Vec::new(),
     };
     match found.as_slice() {

@@ -5,7 +5,8 @@ use std::path::Path;
 use hornero_api::{
     Client,
     message::{
-        DownRequest, Intent, OperationLine, Outcome, OutcomeKind, RollbackRequest, ServiceOutcome, StatusReport,
+        DownRequest, Intent, OperationLine, Outcome, OutcomeKind, RollbackRequest, ServiceOutcome,
+        StatusReport,
     },
 };
 use hornero_model::{Receipt, ReleaseNumber, ServiceName};
@@ -20,7 +21,11 @@ use crate::{
 };
 
 /// Sends a request that changes something and follows it to its end, telling progress on stderr.
-pub async fn follow(client: &Client, path: &str, request: &impl Serialize) -> Result<Outcome, Failure> {
+pub async fn follow(
+    client: &Client,
+    path: &str,
+    request: &impl Serialize,
+) -> Result<Outcome, Failure> {
     let mut lines = client.stream::<OperationLine>(Method::POST, path, Some(request)).await?;
     while let Some(line) = lines.next().await? {
         match line {
@@ -47,7 +52,8 @@ pub fn checked(outcome: &Outcome) -> Result<(), Failure> {
     };
     let mut message = failure.reason.clone();
     if !failure.log_tail.is_empty() {
-        let instance = failure.instance.as_ref().map_or_else(String::new, |id| format!(" of `{id}`"));
+        let instance =
+            failure.instance.as_ref().map_or_else(String::new, |id| format!(" of `{id}`"));
         message.push_str(&format!("\nlast lines of the log{instance}:\n  "));
         message.push_str(&failure.log_tail.join("\n  "));
     }
@@ -74,11 +80,19 @@ pub fn tell(service: &ServiceOutcome) -> Result<(), Failure> {
 /// A receipt in one line.
 pub fn summary(receipt: &Receipt) -> String {
     let body = &receipt.body;
-    let from = body.from.map_or_else(|| "nothing".to_owned(), |number| format!("{}@{number}", body.service));
+    let from = body
+        .from
+        .map_or_else(|| "nothing".to_owned(), |number| format!("{}@{number}", body.service));
     let cut = if body.cut_off > 0 { format!(", {} cut off", body.cut_off) } else { String::new() };
     format!(
         "receipt {}: {from} -> {}@{}, switched in {:.1} ms, {:.0} ms in all, {} in flight drained{cut}, {} requests failed",
-        body.id, body.service, body.to, body.switch_ms, body.total_ms, body.drained, body.requests_failed
+        body.id,
+        body.service,
+        body.to,
+        body.switch_ms,
+        body.total_ms,
+        body.drained,
+        body.requests_failed
     )
 }
 
@@ -112,7 +126,11 @@ pub async fn down(
     why: String,
 ) -> Result<(), Failure> {
     if !home.join("ledger.db").exists() {
-        return if json { print_json(&json!({ "services": [] })) } else { print_text("nothing runs\n") };
+        return if json {
+            print_json(&json!({ "services": [] }))
+        } else {
+            print_text("nothing runs\n")
+        };
     }
     // A control process that died left servers behind: only one that knows the ledger can end them well.
     let client = daemon::ensure(home).await?;

@@ -46,19 +46,30 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     if report.services.is_empty() {
         return "no services; `hornero up DIR` brings some\n".to_owned();
     }
-    let mut services = Table::with_head(&["SERVICE", "RELEASE", "IMAGE", "SERVING", "INTERNAL NAME", "ROLLOUT"]);
+    let mut services =
+        Table::with_head(&["SERVICE", "RELEASE", "IMAGE", "SERVING", "INTERNAL NAME", "ROLLOUT"]);
     let mut instances = Table::with_head(&["INSTANCE", "STATE", "ADDRESS", "PID", "AGE"]);
     for service in &report.services {
-        let serving = service.instances.iter().filter(|one| one.state == InstanceState::Serving).count();
+        let serving =
+            service.instances.iter().filter(|one| one.state == InstanceState::Serving).count();
         let whole = usize::try_from(service.wanted).is_ok_and(|wanted| serving >= wanted);
         services.row(vec![
             (service.name.to_string(), Tone::Plain),
             (service.release.map_or_else(|| "-".into(), |number| number.to_string()), Tone::Plain),
             (short(service.image.as_ref()), Tone::Quiet),
             (format!("{serving}/{}", service.wanted), if whole { Tone::Good } else { Tone::Bad }),
-            (service.internal.as_ref().map_or_else(|| "-".into(), |internal| internal.name.clone()), Tone::Plain),
             (
-                service.rollout.as_ref().map_or_else(|| "-".into(), |one| format!("{} {}", one.id, one.phase)),
+                service
+                    .internal
+                    .as_ref()
+                    .map_or_else(|| "-".into(), |internal| internal.name.clone()),
+                Tone::Plain,
+            ),
+            (
+                service
+                    .rollout
+                    .as_ref()
+                    .map_or_else(|| "-".into(), |one| format!("{} {}", one.id, one.phase)),
                 Tone::Passing,
             ),
         ]);
@@ -70,7 +81,10 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
             instances.row(vec![
                 (instance.id.to_string(), Tone::Plain),
                 (state, tone(instance.state)),
-                (instance.address.map_or_else(|| "-".into(), |address| address.to_string()), Tone::Plain),
+                (
+                    instance.address.map_or_else(|| "-".into(), |address| address.to_string()),
+                    Tone::Plain,
+                ),
                 (instance.pid.map_or_else(|| "-".into(), |pid| pid.to_string()), Tone::Quiet),
                 (age(now, instance.created), Tone::Quiet),
             ]);
@@ -101,7 +115,8 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
 
 /// `hornero history`.
 pub async fn history(home: &Path, json: bool, service: &ServiceName) -> Result<(), Failure> {
-    let entries: Vec<HistoryEntry> = client(home).get(&format!("/v1/services/{service}/history")).await?;
+    let entries: Vec<HistoryEntry> =
+        client(home).get(&format!("/v1/services/{service}/history")).await?;
     if json {
         return print_json(&entries);
     }
@@ -109,7 +124,11 @@ pub async fn history(home: &Path, json: bool, service: &ServiceName) -> Result<(
     let mut table = Table::with_head(&["RELEASE", "IMAGE", "PROVEN", "AGE", "WHO", "WHY"]);
     for entry in entries {
         let marked = if entry.serving { " *" } else { "" };
-        let proven = if entry.proven { ("yes".to_owned(), Tone::Good) } else { ("no".to_owned(), Tone::Quiet) };
+        let proven = if entry.proven {
+            ("yes".to_owned(), Tone::Good)
+        } else {
+            ("no".to_owned(), Tone::Quiet)
+        };
         table.row(vec![
             (format!("{service}@{}{marked}", entry.release), Tone::Plain),
             (entry.image.short(), Tone::Quiet),
@@ -179,7 +198,10 @@ pub async fn logs(
     follow: bool,
 ) -> Result<(), Failure> {
     if !object.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return Err(Failure::new(exit::USAGE, format!("`{object}` is neither a service nor an instance")));
+        return Err(Failure::new(
+            exit::USAGE,
+            format!("`{object}` is neither a service nor an instance"),
+        ));
     }
     let mut path = format!("/v1/logs/{object}?follow={follow}");
     if let Some(since) = since {
@@ -200,7 +222,9 @@ pub async fn logs(
 fn since_time(text: &str) -> Result<Timestamp, Failure> {
     if let Ok(span) = humantime::parse_duration(text) {
         let now = Timestamp::now();
-        return Ok(Timestamp(now.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))));
+        return Ok(Timestamp(
+            now.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+        ));
     }
     serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|_| {
         Failure::new(exit::USAGE, format!("`{text}` is neither a time nor a span"))
@@ -220,7 +244,10 @@ pub async fn audit(home: &Path, json: bool, from: u64) -> Result<(), Failure> {
         let body = serde_json::to_value(&event.body).map_err(|error| Failure::of(&error))?;
         let kind = body["kind"].as_str().unwrap_or("event").to_owned();
         let detail: String = body.to_string().chars().take(160).collect();
-        print_text(&format!("{:>6} {} {:<16} {:<10} {detail}\n", event.sequence, event.time, kind, event.by.who))?;
+        print_text(&format!(
+            "{:>6} {} {:<16} {:<10} {detail}\n",
+            event.sequence, event.time, kind, event.by.who
+        ))?;
     }
     Ok(())
 }
@@ -240,7 +267,11 @@ pub async fn audit_verify(home: &Path, json: bool) -> Result<(), Failure> {
         print_json(&report)?;
     }
     if report.intact {
-        return if json { Ok(()) } else { print_text(&format!("intact: {} events\n", report.events)) };
+        return if json {
+            Ok(())
+        } else {
+            print_text(&format!("intact: {} events\n", report.events))
+        };
     }
     let event = report.touched.map_or_else(String::new, |event| format!(" from event {event} on"));
     let why = report.why.unwrap_or_default();

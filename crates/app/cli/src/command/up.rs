@@ -20,20 +20,30 @@ use crate::{
 };
 
 /// `hornero up`: bake, test, release, roll out, wait, read back.
-pub async fn up(home: &Path, json_wanted: bool, source: &Source, reason: String) -> Result<(), Failure> {
+pub async fn up(
+    home: &Path,
+    json_wanted: bool,
+    source: &Source,
+    reason: String,
+) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
     refuse_stateful(&project.spec)?;
     let baked = bake::bake(home, source, &project, None, false)?;
-    let digest_of = |name: &ImageName| baked.iter().find(|image| image.name == *name).map(|image| image.digest);
+    let digest_of =
+        |name: &ImageName| baked.iter().find(|image| image.name == *name).map(|image| image.digest);
     let services = specs(&project.spec, digest_of);
     let client = daemon::ensure(home).await?;
     let plan = PlanRequest { images: Vec::new(), services: services.clone() };
     let plan: PlanReport = client.post("/v1/plan", &plan).await?;
     for change in &plan.changes {
-        eprintln!("plan     {}.{}: {}: {}", change.kind, change.object, change.action, change.reason);
+        eprintln!(
+            "plan     {}.{}: {}: {}",
+            change.kind, change.object, change.action, change.reason
+        );
     }
     let intent = Intent { why: reason, commit: project::commit(&project.dir) };
-    let outcome = operation::follow(&client, "/v1/apply", &ApplyRequest { services, intent }).await?;
+    let outcome =
+        operation::follow(&client, "/v1/apply", &ApplyRequest { services, intent }).await?;
     if json_wanted {
         print_json(&json!({ "services": outcome.services }))?;
     }
@@ -44,14 +54,18 @@ pub async fn up(home: &Path, json_wanted: bool, source: &Source, reason: String)
     outcome.services.iter().try_for_each(operation::tell)?;
     for service in project.spec.services.values() {
         for route in &service.routes {
-            let address = route.address.map_or_else(|| "localhost".to_owned(), |address| address.to_string());
+            let address =
+                route.address.map_or_else(|| "localhost".to_owned(), |address| address.to_string());
             let scheme = match (route.protocol, &route.tls) {
                 (hornero_model::Protocol::Tcp, _) => "tcp",
                 (hornero_model::Protocol::Http, None) => "http",
                 (hornero_model::Protocol::Http, Some(_)) => "https",
             };
             let path = route.path_prefix.as_deref().unwrap_or("/");
-            print_text(&format!("{} answers at {scheme}://{address}:{}{path}\n", service.name, route.listen))?;
+            print_text(&format!(
+                "{} answers at {scheme}://{address}:{}{path}\n",
+                service.name, route.listen
+            ))?;
         }
     }
     Ok(())
@@ -92,7 +106,10 @@ pub async fn plan(home: &Path, json_wanted: bool, source: &Source) -> Result<(),
         Some(image.and_then(|image| image.digest).unwrap_or_else(|| Digest::from_bytes([0; 32])))
     };
     let request = PlanRequest {
-        images: images.iter().map(|image| PlanImage { name: image.name.clone(), bake: image.why.clone() }).collect(),
+        images: images
+            .iter()
+            .map(|image| PlanImage { name: image.name.clone(), bake: image.why.clone() })
+            .collect(),
         services: specs(&project.spec, digest_of),
     };
     let client = Client::new(daemon::socket(home));
@@ -122,7 +139,12 @@ pub async fn plan(home: &Path, json_wanted: bool, source: &Source) -> Result<(),
 }
 
 /// `hornero down`: what a directory declares, or everything.
-pub async fn down(home: &Path, json_wanted: bool, dir: Option<&Path>, reason: String) -> Result<(), Failure> {
+pub async fn down(
+    home: &Path,
+    json_wanted: bool,
+    dir: Option<&Path>,
+    reason: String,
+) -> Result<(), Failure> {
     let services = match dir {
         None => None,
         Some(dir) => {

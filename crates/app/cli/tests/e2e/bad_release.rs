@@ -25,15 +25,19 @@ fn serving(status: &Value) -> Vec<(u64, String)> {
     instances
         .iter()
         .filter(|instance| instance["state"] == "serving")
-        .map(|instance| (instance["release"].as_u64().unwrap(), instance["id"].as_str().unwrap().to_owned()))
+        .map(|instance| {
+            (instance["release"].as_u64().unwrap(), instance["id"].as_str().unwrap().to_owned())
+        })
         .collect()
 }
 
 #[test]
 fn one_that_crashes_at_its_start_never_gets_traffic() {
     let home = Home::new();
-    let command = r#"["/bin/sh", "-c", "echo reading the configuration; echo no such upstream >&2; exit 3"]"#;
-    let answer = after_good(&home, &Site { command, image: "", ..Site::default() }, "bad").expect(1);
+    let command =
+        r#"["/bin/sh", "-c", "echo reading the configuration; echo no such upstream >&2; exit 3"]"#;
+    let answer =
+        after_good(&home, &Site { command, image: "", ..Site::default() }, "bad").expect(1);
     assert!(answer.stderr.contains("site-2-"), "names the instance: {}", answer.stderr);
     assert!(answer.stderr.contains("no such upstream"), "shows its log: {}", answer.stderr);
     assert!(answer.stderr.contains("code 3"), "says how it ended: {}", answer.stderr);
@@ -87,7 +91,10 @@ fn one_that_fails_after_the_switch_is_rolled_back_by_itself() {
     let traffic = Traffic::start(home.port);
     site.write(&home, "<i>bad</i>");
     let hcl = std::fs::read_to_string(home.project().join("hornero.hcl")).unwrap();
-    home.write("hornero.hcl", &hcl.replace(r#"watch         = "200ms""#, r#"watch         = "8s""#));
+    home.write(
+        "hornero.hcl",
+        &hcl.replace(r#"watch         = "200ms""#, r#"watch         = "8s""#),
+    );
     let answer = home.run(&["up"]).expect(4);
     assert!(answer.stderr.contains("site-2-"), "{}", answer.stderr);
     assert!(answer.stderr.contains("pool is exhausted"), "{}", answer.stderr);
@@ -97,7 +104,10 @@ fn one_that_fails_after_the_switch_is_rolled_back_by_itself() {
     assert_eq!(get(home.port, "/"), (200, "good".to_owned()));
     assert!(serving(&home.status()).iter().all(|(release, _)| *release == 1));
     let history = home.run(&["history", "site", "--json"]).expect(0).json();
-    assert_eq!(history[0]["proven"], false, "a release that failed its watch is no rollback target");
+    assert_eq!(
+        history[0]["proven"], false,
+        "a release that failed its watch is no rollback target"
+    );
     home.run(&["rollback", "site", "--to", "2"]).expect(3);
 }
 

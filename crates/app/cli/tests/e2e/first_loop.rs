@@ -2,10 +2,7 @@
 
 use serde_json::json;
 
-use crate::{
-    home::Home,
-    site::Site,
-};
+use crate::{home::Home, site::Site};
 
 #[test]
 fn a_site_comes_up_changes_rolls_back_and_goes() {
@@ -29,13 +26,19 @@ fn a_site_comes_up_changes_rolls_back_and_goes() {
     assert_eq!(changed["services"][0]["receipt"]["requests_failed"], 0);
     assert_eq!(home.get("/"), (200, "second page".to_owned()));
 
-    let receipt = home.run(&["rollback", "site", "--reason", "tried it", "--json"]).expect(0).json();
+    let receipt =
+        home.run(&["rollback", "site", "--reason", "tried it", "--json"]).expect(0).json();
     assert_eq!((&receipt["from"], &receipt["to"]), (&json!(2), &json!(1)));
     assert_eq!((&receipt["why"], &receipt["warm"]), (&json!("tried it"), &json!(true)));
     assert_eq!(home.get("/"), (200, "first page".to_owned()));
 
     let history = home.run(&["history", "site", "--json"]).expect(0).json();
-    let releases: Vec<_> = history.as_array().unwrap().iter().map(|entry| (&entry["release"], &entry["proven"])).collect();
+    let releases: Vec<_> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| (&entry["release"], &entry["proven"]))
+        .collect();
     assert_eq!(releases, [(&json!(2), &json!(true)), (&json!(1), &json!(true))]);
     let receipts = home.run(&["receipt", "--json"]).expect(0).json();
     assert_eq!(receipts.as_array().unwrap().len(), 3);
@@ -50,7 +53,11 @@ fn a_site_comes_up_changes_rolls_back_and_goes() {
         .filter(|instance| instance["state"] == "serving")
         .collect();
     assert_eq!(serving.len(), 2);
-    assert!(serving.iter().all(|instance| instance["release"] == 1 && instance["pid"].as_u64().unwrap() > 0));
+    assert!(
+        serving
+            .iter()
+            .all(|instance| instance["release"] == 1 && instance["pid"].as_u64().unwrap() > 0)
+    );
 
     home.run(&["down"]).expect(0);
     home.assert_clean();

@@ -50,8 +50,9 @@ impl Answer {
     /// Its stdout as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("{error}\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!("{error}\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr)
+        })
     }
 }
 
@@ -112,7 +113,8 @@ impl Home {
 
     /// Starts a command; it is killed when the value is dropped.
     pub fn spawn(&self, arguments: &[&str]) -> Running {
-        let child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child =
+            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Running(child)
     }
 
@@ -142,7 +144,8 @@ impl Home {
     /// The directories of this home's control groups that are still there.
     pub fn control_groups(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        let hash = network(self).and_then(|network| Some(network["bridge"].as_str()?.strip_prefix("hrn")?.to_owned()));
+        let hash = network(self)
+            .and_then(|network| Some(network["bridge"].as_str()?.strip_prefix("hrn")?.to_owned()));
         let Some(hash) = hash else { return found };
         let mut pending = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
         while let Some((directory, depth)) = pending.pop() {
@@ -151,7 +154,9 @@ impl Home {
                 if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     continue;
                 }
-                if name.to_string_lossy().starts_with("hornero") && name.to_string_lossy().contains(&hash) {
+                if name.to_string_lossy().starts_with("hornero")
+                    && name.to_string_lossy().contains(&hash)
+                {
                     found.push(entry.path());
                 } else if depth < 2 {
                     pending.push((entry.path(), depth + 1));
@@ -166,21 +171,29 @@ impl Home {
         let home = self.path().display().to_string();
         let mut left = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok())
+            else {
+                continue;
+            };
             let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
             if command.contains(&home) {
                 left.push(format!("process {pid}: {command}"));
             }
         }
-        if let Some(bridge) = network(self).and_then(|network| network["bridge"].as_str().map(str::to_owned))
+        if let Some(bridge) =
+            network(self).and_then(|network| network["bridge"].as_str().map(str::to_owned))
             && Path::new("/sys/class/net").join(&bridge).exists()
         {
             left.push(format!("bridge {bridge}"));
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        left.extend(mounts.lines().filter(|line| line.contains(&home)).map(|line| format!("mount {line}")));
-        left.extend(self.control_groups().iter().map(|path| format!("control group {}", path.display())));
+        left.extend(
+            mounts.lines().filter(|line| line.contains(&home)).map(|line| format!("mount {line}")),
+        );
+        left.extend(
+            self.control_groups().iter().map(|path| format!("control group {}", path.display())),
+        );
         left
     }
 
@@ -201,7 +214,10 @@ impl Drop for Home {
             for log in ["control.log", "edge/edge.log", "edge.log"] {
                 let text = fs::read_to_string(self.path().join(log)).unwrap_or_default();
                 let tail: Vec<&str> = text.lines().rev().take(30).collect();
-                eprintln!("--- {log} ---\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+                eprintln!(
+                    "--- {log} ---\n{}",
+                    tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+                );
             }
         }
         let answer = self.run(&["down"]);
@@ -210,7 +226,8 @@ impl Drop for Home {
         }
         // Whatever `down` could not end is ended here: only processes whose command line names this home.
         for line in self.leftovers() {
-            if let Some(pid) = line.strip_prefix("process ").and_then(|rest| rest.split(':').next()) {
+            if let Some(pid) = line.strip_prefix("process ").and_then(|rest| rest.split(':').next())
+            {
                 signal(pid.parse().unwrap(), "KILL");
             }
         }

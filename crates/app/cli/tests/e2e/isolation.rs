@@ -22,7 +22,8 @@ fn one_flipped_byte_is_noticed_before_a_server_starts_from_it() {
     fs::write(&object, &bytes).unwrap();
     let answer = home.run(&["up"]);
     assert_ne!(answer.code, 0, "{}", answer.stdout);
-    let hex: String = object.iter().rev().take(1).map(|part| part.to_string_lossy().into_owned()).collect();
+    let hex: String =
+        object.iter().rev().take(1).map(|part| part.to_string_lossy().into_owned()).collect();
     assert!(
         answer.stderr.contains("/srv/site/index.html") || answer.stderr.contains(&hex),
         "names what is damaged: {}",
@@ -50,7 +51,10 @@ fn two_homes_do_not_see_each_other() {
     assert_eq!(one.get("/").1, "page of one");
     assert_eq!(two.get("/").1, "page of two");
     let (first, second) = (one.status(), two.status());
-    assert_ne!(first["services"][0]["internal"]["address"], second["services"][0]["internal"]["address"]);
+    assert_ne!(
+        first["services"][0]["internal"]["address"],
+        second["services"][0]["internal"]["address"]
+    );
     one.run(&["down"]).expect(0);
     one.assert_clean();
     assert_eq!(get(two.port, "/"), (200, "page of two".to_owned()), "the other home goes on");
@@ -73,9 +77,17 @@ fn services_call_each_other_by_name_while_both_are_replaced() {
     let write = |version: &str| {
         home.write("public/index.html", &format!("api {version}"));
         let api_site = Site { name: "api", command, image: "", ..Site::default() };
-        let web_site =
-            Site { name: "web", command, image: "", service: "depends_on = [service.api]", ..Site::default() };
-        home.write("hornero.hcl", &format!("{BASE}{}{}", api_site.blocks(api), web_site.blocks(web)));
+        let web_site = Site {
+            name: "web",
+            command,
+            image: "",
+            service: "depends_on = [service.api]",
+            ..Site::default()
+        };
+        home.write(
+            "hornero.hcl",
+            &format!("{BASE}{}{}", api_site.blocks(api), web_site.blocks(web)),
+        );
     };
     write("1");
     home.run(&["up"]).expect(0);

@@ -70,13 +70,15 @@ fn no_request_is_lost_over_a_hundred_switches() {
             Workers::new(Mode::KeepAlive, 4, "/").every(pause),
             Workers::new(Mode::NewConnection, 4, "/").every(pause),
             Workers::new(Mode::Slow, 2, "/stream?bytes=60000&ms=400"),
-            Workers::new(Mode::WebSocket, 1, "/echo").every(pause),
+            // A set drains until its last WebSocket ends: sessions of half a second keep the test short.
+            Workers::new(Mode::WebSocket, 1, "/echo").every(pause).sessions_of(50),
         ],
     );
     let mut failed_by_receipts = 0;
     let mut note = |receipt: &serde_json::Value| {
         assert!(receipt["signature"].is_string(), "{receipt}");
-        failed_by_receipts += receipt["requests_failed"].as_u64().unwrap() + receipt["cut_off"].as_u64().unwrap();
+        failed_by_receipts +=
+            receipt["requests_failed"].as_u64().unwrap() + receipt["cut_off"].as_u64().unwrap();
     };
     for switch in 1..=SWITCHES {
         if switch % 2 == 1 {
@@ -88,7 +90,11 @@ fn no_request_is_lost_over_a_hundred_switches() {
     }
     let report = traffic.stop_whole();
     assert_eq!(failed_by_receipts, report.failed, "load and receipts agree");
-    assert!(report.modes.values().all(|mode| mode.ok > 0), "every kind of load was there: {:?}", report.modes);
+    assert!(
+        report.modes.values().all(|mode| mode.ok > 0),
+        "every kind of load was there: {:?}",
+        report.modes
+    );
     let receipts = home.run(&["receipt", "--json"]).expect(0).json();
     assert_eq!(receipts.as_array().unwrap().len() as u64, SWITCHES + 1);
     home.run(&["audit", "verify"]).expect(0);
