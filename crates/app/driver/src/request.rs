@@ -30,7 +30,7 @@ pub enum RequestKind {
     Rollback {
         /// The service.
         service: ServiceName,
-        /// The release; none for the last proven one before the one that serves.
+        /// The release; none for the proven one that served before, else the last proven one below.
         to: Option<ReleaseNumber>,
     },
     /// Services shall be taken down, those that others depend on last.

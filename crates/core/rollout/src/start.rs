@@ -112,7 +112,7 @@ pub fn start_forward(
     Ok(Step { records })
 }
 
-/// Begins a rollback to `to`, or to the last proven release before the one that serves.
+/// Begins a rollback to `to`, or to what [`last_proven`] says.
 pub fn start_rollback(
     world: &World,
     facts: &Facts,
@@ -164,11 +164,16 @@ pub fn start_down(
     Ok(Step { records: vec![journal(&rollout)] })
 }
 
-/// The last proven release before the one that serves.
+/// The proven release to go back to: the one that served before, else the last one numbered below the one that
+/// serves. What somebody went back from is not gone back to unless it is named.
 pub fn last_proven(world: &World, service: &ServiceName) -> Option<ReleaseNumber> {
     let service = world.services.get(service)?;
     let serving = service.serving.as_ref()?.release;
-    service.proven.range(..serving).next_back().copied()
+    let last = service.last_receipt.as_ref().map(|receipt| &receipt.body);
+    let before = last.filter(|body| body.to == serving).and_then(|body| body.from);
+    before
+        .filter(|before| *before < serving && service.proven.contains(before))
+        .or_else(|| service.proven.range(..serving).next_back().copied())
 }
 
 fn check_free(world: &World, name: &ServiceName) -> Result<(), StartError> {

@@ -110,6 +110,18 @@ fn a_warm_rollback_is_quick_and_starts_nothing() {
 }
 
 #[test]
+fn a_rollback_skips_what_was_rolled_back_from() {
+    let (mut simulation, spec) = serving();
+    for _ in 0..2 {
+        let spec = next(&mut simulation, &spec, Behaviour::GOOD);
+        assert_eq!(simulation.ask(apply(&spec)).result, OutcomeKind::Done);
+        assert_eq!(simulation.ask(rollback(None)).result, OutcomeKind::Done);
+        assert_eq!(simulation.serving("site"), Some(1));
+    }
+    assert_eq!(simulation.ask(rollback(None)).result, OutcomeKind::Failed, "nothing is before 1");
+}
+
+#[test]
 fn a_cold_rollback_starts_the_set_again_without_tests() {
     let (mut simulation, spec) = serving();
     let spec = next(&mut simulation, &spec, Behaviour::GOOD);
