@@ -66,8 +66,8 @@ fn start(home: &Path) -> Result<(std::process::Child, PathBuf), Failure> {
     fs::create_dir_all(home)?;
     let log_path = home.join("control.log");
     let log: File = OpenOptions::new().create(true).append(true).mode(0o600).open(&log_path)?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("--home").arg(home).arg("serve");
+    let mut command = Command::new(hornero_control::OWN_PROGRAM);
+    command.arg0("hornero").arg("--home").arg(home).arg("serve");
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir("/");
     // Its own process group: Ctrl-C at the client's terminal is not meant for it.
     command.process_group(0);

@@ -97,6 +97,16 @@ impl From<ClientError> for Failure {
     }
 }
 
+impl From<hornero_store::StoreError> for Failure {
+    fn from(error: hornero_store::StoreError) -> Self {
+        let failure = Self::of(&error);
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::of(&error)

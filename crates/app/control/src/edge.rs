@@ -17,7 +17,7 @@ use hornero_driver::Observation;
 use hornero_edge::EdgeClient;
 
 use crate::{
-    Input,
+    Input, OWN_PROGRAM,
     ports::{EDGE_RETRY, EDGE_WAIT, chain},
 };
 
@@ -161,8 +161,8 @@ fn log_path(home: &Path) -> PathBuf {
 fn spawn(home: &Path) -> anyhow::Result<Child> {
     fs::create_dir_all(state_dir(home))?;
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log_path(home))?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("--home").arg(home).arg("edge").env_clear().current_dir("/");
+    let mut command = Command::new(OWN_PROGRAM);
+    command.arg0("hornero").arg("--home").arg(home).arg("edge").env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
     Ok(command.spawn()?)
 }

@@ -71,6 +71,10 @@ pub enum Input {
     Shutdown,
 }
 
+/// This very program, also after an upgrade has put another file in its place: control, edge and shims then still speak
+/// the same words.
+pub const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// How long a shim may be starting its command when control comes back.
 const STARTING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks after the network; how long a flushed packet filter may go unnoticed.
@@ -86,10 +90,10 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     let ledger: Arc<dyn Ledger> =
         Arc::new(SqliteLedger::open(&home.join("ledger.db"), Arc::clone(&keys))?);
     let (world, receipts) = load(&*ledger)?;
-    let store = Arc::new(Store::open(&home.join("store"))?);
+    let store = Arc::new(Store::open(home.join("store"))?);
     let mut network = HomeNetwork::open(home)?;
     network.up()?;
-    let local = Arc::new(LocalEngine::open(home, local_options(home)?)?);
+    let local = Arc::new(LocalEngine::open(home, local_options(home))?);
     let engine: Arc<dyn Engine> = Arc::clone(&local) as _;
     let (inputs, taken) = mpsc::channel();
     let addresses = service_addresses(&network, &world);
@@ -158,10 +162,10 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
 }
 
 /// The local engine's options: its launcher is this program again.
-fn local_options(home: &Path) -> anyhow::Result<LocalOptions> {
+fn local_options(home: &Path) -> LocalOptions {
     let arguments = vec!["--home".into(), home.into(), "shim".into()];
-    let launcher = LauncherCommand { program: std::env::current_exe()?, arguments };
-    Ok(LocalOptions { launcher, networked: true })
+    let launcher = LauncherCommand { program: OWN_PROGRAM.into(), arguments };
+    LocalOptions { launcher, networked: true }
 }
 
 /// Makes the home where it is missing, and locks it.

@@ -147,6 +147,10 @@ impl Ports for ControlPorts {
         }
     }
 
+    fn log_tail(&mut self, instance: &InstanceId) -> Vec<String> {
+        log_tail(&**self.adapters.starter.engine(), instance)
+    }
+
     fn progress(&mut self, progress: Progress) {
         match progress {
             Progress::Step { request, service, rollout, phase, message, instance: _ } => {
@@ -161,14 +165,7 @@ impl Ports for ControlPorts {
                     None => eprintln!("{service}: {phase}: {message}"),
                 }
             }
-            Progress::Finished { request, mut outcome } => {
-                if let Some((_, failure)) = &mut outcome.failure
-                    && failure.log_tail.is_empty()
-                    && let Some(instance) = &failure.instance
-                {
-                    // A server that ran until it was given up has said something too.
-                    failure.log_tail = log_tail(&**self.adapters.starter.engine(), instance);
-                }
+            Progress::Finished { request, outcome } => {
                 let outcome = outcome::told(outcome);
                 self.operations.push(request.0, OperationLine::Finished { outcome });
             }

@@ -32,7 +32,7 @@ impl From<BakeError> for Failure {
 pub fn store(home: &Path) -> Result<Store, Failure> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home)?;
-    Store::open(home.join("store")).map_err(|error| Failure::of(&error))
+    Ok(Store::open(home.join("store"))?)
 }
 
 /// The images to bake: one and what it is made from, or those that services run, or else all.

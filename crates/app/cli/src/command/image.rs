@@ -19,7 +19,7 @@ const MEBIBYTE: u64 = 1 << 20;
 
 /// `hornero image ls`.
 pub fn list(home: &Path, json_wanted: bool) -> Result<(), Failure> {
-    let images = bake::store(home)?.list_images().map_err(|error| Failure::of(&error))?;
+    let images = bake::store(home)?.list_images()?;
     if json_wanted {
         let images: Vec<_> = images
             .iter()
@@ -54,8 +54,7 @@ fn names(refs: &[String]) -> Vec<&str> {
 pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
     let store = bake::store(home)?;
     let digest = resolve(&store, image)?;
-    let failed = |error: hornero_store::StoreError| Failure::of(&error);
-    let manifest = store.image(&digest).map_err(failed)?;
+    let manifest = store.image(&digest)?;
     let record = BakeRecord::of(&store, &digest)?;
     let value = json!({
         "digest": digest,
@@ -75,7 +74,7 @@ pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failur
 pub fn verify(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
     let store = bake::store(home)?;
     let digest = resolve(&store, image)?;
-    let findings = store.fsck().map_err(|error| Failure::of(&error))?;
+    let findings = store.fsck()?;
     let damaged: Vec<String> = findings
         .iter()
         .filter_map(|finding| {
@@ -106,7 +105,6 @@ pub fn verify(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure
 
 /// The image that a name, a digest or the beginning of one means.
 fn resolve(store: &Store, text: &str) -> Result<Digest, Failure> {
-    let failed = |error: hornero_store::StoreError| Failure::of(&error);
     if let Ok(digest) = text.parse::<Digest>() {
         return match store.has_image(&digest) {
             true => Ok(digest),
@@ -120,12 +118,7 @@ fn resolve(store: &Store, text: &str) -> Result<Digest, Failure> {
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     let found: Vec<Digest> = match hex.len() >= SHORTEST_PREFIX {
-        true => store
-            .images()
-            .map_err(failed)?
-            .into_iter()
-            .filter(|one| one.hex().starts_with(hex))
-            .collect(),
+        true => store.images()?.into_iter().filter(|one| one.hex().starts_with(hex)).collect(),
         false => Vec::new(),
     };
     match found.as_slice() {
