@@ -132,7 +132,7 @@ pub fn bake(
     }
 }
 
-/// Says what a bake would do, without doing it: nothing is fetched, resolved, run or written.
+/// Says what a bake would do, without doing it: nothing is fetched, resolved or run.
 pub fn forecast(
     context: &BakeContext<'_>,
     store: &Store,

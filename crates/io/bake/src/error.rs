@@ -13,7 +13,7 @@ use crate::archive::{fetch::FetchError, resolve::Unsatisfiable};
 #[derive(Debug, thiserror::Error)]
 pub enum BakeError {
     /// A file or directory could not be read or written.
-    #[error("`{}` cannot be used: {source}", path.display())]
+    #[error("`{}` cannot be used", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -89,7 +89,7 @@ pub enum BakeError {
         problem: Box<Unsatisfiable>,
     },
     /// A package could not be fetched.
-    #[error("package `{package}` could not be fetched: {source}")]
+    #[error("package `{package}` could not be fetched")]
     Package {
         /// Name and version.
         package: String,

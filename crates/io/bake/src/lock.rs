@@ -155,7 +155,6 @@ impl Lock {
 
     /// The text: JSON with a line for each package and archive.
     pub fn text(&self) -> String {
-        let json = |value: &dyn erased::Json| value.json();
         let mut text = format!("{{\n  \"version\": {},\n  \"images\": {{", self.version);
         for (index, (name, image)) in self.images.iter().enumerate() {
             text.push_str(if index == 0 { "\n" } else { ",\n" });
@@ -176,24 +175,16 @@ impl Lock {
     }
 }
 
-mod erased {
-    /// Anything that can be written as one line of JSON.
-    pub(super) trait Json {
-        fn json(&self) -> String;
-    }
-
-    impl<T: serde::Serialize> Json for T {
-        fn json(&self) -> String {
-            serde_json::to_string(self).expect("plain data is always JSON")
-        }
-    }
+/// Anything as one line of JSON.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain data is always JSON")
 }
 
 fn lines<T: Serialize>(text: &mut String, name: &str, items: &[T]) {
     let _ = write!(text, "      \"{name}\": [");
     for (index, item) in items.iter().enumerate() {
         text.push_str(if index == 0 { "\n        " } else { ",\n        " });
-        text.push_str(&erased::Json::json(item));
+        text.push_str(&json(item));
     }
     text.push_str(if items.is_empty() { "]" } else { "\n      ]" });
 }

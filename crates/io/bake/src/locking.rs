@@ -145,10 +145,10 @@ pub(crate) fn bring_up_to_date(
                 .insert(&image.name, "the image it is made from has other packages now".to_owned());
         }
     }
-    if mode == LockMode::Frozen {
-        if let Some((image, reason)) = stale.pop_first() {
-            return Err(BakeError::LockOutdated { image: image.clone(), reason });
-        }
+    if mode == LockMode::Frozen
+        && let Some((image, reason)) = stale.pop_first()
+    {
+        return Err(BakeError::LockOutdated { image: image.clone(), reason });
     }
     let mut loaded: BTreeMap<String, Vec<Suite>> = BTreeMap::new();
     for name in stale.keys() {
@@ -179,13 +179,17 @@ pub(crate) fn bring_up_to_date(
             architecture,
             access,
         };
+        let packages = resolving.run()?;
+        // The date of the archive is part of every image: where nothing else is new, it stays as well.
+        let same = known.filter(|known| known.packages == packages);
+        let fresh = || loaded[&key].iter().map(|suite| suite.state.clone()).collect();
         let locked = LockedImage {
             suite: request.suite.clone(),
             architecture: architecture.to_owned(),
             from: parent(image).cloned(),
             requested: sorted(&image.packages),
-            archives: loaded[&key].iter().map(|suite| suite.state.clone()).collect(),
-            packages: resolving.run()?,
+            archives: same.map_or_else(fresh, |known| known.archives.clone()),
+            packages,
         };
         progress
             .event(Event::Resolved { image: image.name.clone(), packages: locked.packages.len() });

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -30,6 +31,11 @@ impl WorkDir {
             let lock =
                 OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path)?;
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+                continue;
+            }
+            // The file may have been cleaned away between opening and locking it.
+            let ours = lock.metadata()?;
+            if !fs::metadata(&lock_path).is_ok_and(|there| there.ino() == ours.ino()) {
                 continue;
             }
             // A directory of that name can only be left from a dead process that had this process's id.

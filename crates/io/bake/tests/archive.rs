@@ -266,6 +266,11 @@ fn keeps_versions_until_asked_to_update() {
     home.lock(LockMode::Keep).unwrap();
     assert_eq!(std::fs::read_to_string(home.source.join("hornero.lock")).unwrap(), first);
 
+    archive.replace(&packages());
+    home.lock(LockMode::Update).unwrap();
+    let same = std::fs::read_to_string(home.source.join("hornero.lock")).unwrap();
+    assert_eq!(same, first, "an archive that is only younger changes nothing");
+
     let mut newer = packages();
     newer[0].version = "1.0-2".to_owned();
     newer[2].version = "2:1.5".to_owned();

@@ -335,3 +335,32 @@ fn a_frozen_lock_is_not_changed() {
     home.lock(hornero_bake::LockMode::Keep).unwrap();
     home.bake_with(&["site"], locked).unwrap();
 }
+
+/// Takes down the network of a home, also when its test fails.
+struct Network(std::path::PathBuf);
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Ok(network) = hornero_net::HomeNetwork::open(&self.0) {
+            let _ = network.down();
+        }
+    }
+}
+
+#[test]
+fn a_step_has_a_network_only_where_it_is_declared() {
+    let archive = archive();
+    let mut home = home(&archive);
+    home.bake_one("base");
+    let _network = Network(home.path.clone());
+    let script = "while read -r line; do case $line in *:*) echo \"link ${line%%:*}\";; esac; done < /proc/net/dev\n\
+                  [ -e /etc/resolv.conf ] && while read -r line; do echo \"resolver $line\"; done < /etc/resolv.conf\n\
+                  exit 9";
+    home.get("site").run = vec![script.to_owned()];
+    let error = home.bake_error("site");
+    assert!(!error.contains("link eth0") && !error.contains("resolver nameserver"), "{error}");
+    home.get("site").network = true;
+    let error = home.bake_error("site");
+    assert!(error.contains("link eth0") && error.contains("resolver nameserver"), "{error}");
+    assert!(!error.contains("resolver nameserver 127."), "{error}");
+}

@@ -156,7 +156,7 @@ const MAX_KEYS: usize = 1_000;
 fn check_key(
     signature: &Signature,
     text: &[u8],
-    verifier: &(impl pgp::types::VerifyingKey + KeyDetails),
+    verifier: &impl pgp::types::VerifyingKey,
     key: &SignedPublicKey,
     subkey: Option<&SignedPublicSubKey>,
     now: SystemTime,

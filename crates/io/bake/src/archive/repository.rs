@@ -146,10 +146,10 @@ impl Repository<'_> {
         archive: &str,
     ) -> Result<Vec<u8>, BakeError> {
         let kept = self.index_dir.join(file.digest.hex());
-        if let Ok(bytes) = limits::read_file(&kept, file.size) {
-            if Digest::of(&bytes) == file.digest {
-                return Ok(bytes);
-            }
+        if let Ok(bytes) = limits::read_file(&kept, file.size)
+            && Digest::of(&bytes) == file.digest
+        {
+            return Ok(bytes);
         }
         let plain = format!("{base}/{path}");
         let by_hash = plain.rsplit_once('/').map_or_else(String::new, |(dir, _)| {

@@ -114,7 +114,8 @@ fn from_host(request: &ArchiveRequest, apt_dir: &Path) -> Result<Vec<ArchiveSour
             line,
             reason,
         })?;
-        all.extend(found.into_iter().map(|entry| entry.into_source(&default_keyring)));
+        let native = found.into_iter().filter(|entry| entry.native);
+        all.extend(native.map(|entry| entry.into_source(&default_keyring)));
     }
     let pockets = [
         request.suite.clone(),
@@ -183,6 +184,8 @@ struct Entry {
     components: Vec<String>,
     keyring: Option<Keyring>,
     check_valid_until: bool,
+    /// Whether it is for this machine's architecture.
+    native: bool,
 }
 
 impl Entry {
@@ -224,11 +227,13 @@ fn parse_one_line(text: &str) -> EntriesOrLine {
             components: words.map(str::to_owned).collect(),
             keyring: None,
             check_valid_until: true,
+            native: true,
         };
         for (key, value) in options.split_whitespace().filter_map(|option| option.split_once('=')) {
             match key.to_ascii_lowercase().as_str() {
                 "signed-by" => entry.keyring = Some(keyring_files(value.split(','))),
                 "check-valid-until" => entry.check_valid_until = !is_no(value),
+                "arch" => entry.native = has_native(value.split(',')),
                 _ => {}
             }
         }
@@ -260,6 +265,8 @@ fn parse_deb822(text: &str) -> EntriesOrLine {
         });
         let check_valid_until =
             paragraph.get("Check-Valid-Until").is_none_or(|value| !is_no(value));
+        let native =
+            paragraph.get("Architectures").is_none_or(|value| has_native(value.split_whitespace()));
         for uri in words("URIs").filter_map(checked_uri) {
             for suite in words("Suites") {
                 entries.push(Entry {
@@ -268,6 +275,7 @@ fn parse_deb822(text: &str) -> EntriesOrLine {
                     components: words("Components").map(str::to_owned).collect(),
                     keyring: keyring.clone(),
                     check_valid_until,
+                    native,
                 });
             }
         }
@@ -283,6 +291,10 @@ fn unfold(value: &str) -> String {
 
 fn keyring_files<'a>(paths: impl Iterator<Item = &'a str>) -> Keyring {
     Keyring::Files(paths.filter(|path| path.starts_with('/')).map(PathBuf::from).collect())
+}
+
+fn has_native<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
+    crate::architecture().is_ok_and(|native| names.any(|name| name == native))
 }
 
 fn is_no(value: &str) -> bool {
@@ -337,7 +349,7 @@ mod tests {
     fn reads_one_line_sources() {
         let dir = host(&[(
             "sources.list",
-            "# comment\ndeb [arch=amd64 signed-by=/k.gpg] http://m.test/debian/ sid main extra # tail\n\
+            "# comment\ndeb [arch=none] http://x.test sid main\ndeb [signed-by=/k.gpg] http://m.test/debian/ sid main extra # tail\n\
              deb-src http://m.test/debian sid main\ndeb cdrom:[x]/ sid main\n\
              deb file:/srv/repo sid-security main\ndeb http://m.test/debian other main\n",
         )]);

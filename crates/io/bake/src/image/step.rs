@@ -37,6 +37,10 @@ const TMP_BYTES: u64 = 4 << 30;
 /// Host ids of build steps: 65,536 above 1,610,612,736, which no distribution gives to people or services.
 const ID_MAP: IdMap = IdMap { first: 0x6000_0000, count: 0x1_0000 };
 
+/// Scripts ask for the machine's own name.
+const HOSTS: &str =
+    "127.0.0.1 localhost\n127.0.1.1 hornero-build\n::1 localhost ip6-localhost ip6-loopback\n";
+
 /// A step to run.
 pub(crate) struct Step<'s> {
     /// The image it belongs to.
@@ -119,13 +123,8 @@ impl Steps<'_> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let cpu_millis = u32::try_from(cores * 1_000).unwrap_or(u32::MAX);
         let resources = Resources { memory_bytes: MEMORY_BYTES, cpu_millis, pids: PIDS };
-        let mut files = vec![
-            provided(
-                "/etc/hosts",
-                "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
-            ),
-            provided("/etc/hostname", "hornero-build\n"),
-        ];
+        let mut files =
+            vec![provided("/etc/hosts", HOSTS), provided("/etc/hostname", "hornero-build\n")];
         if let Some(network) = network {
             files.push(provided("/etc/resolv.conf", &network.resolvers));
         }

@@ -67,10 +67,10 @@ pub(crate) fn compose(
                 let known = owners.get(&entry.path).map(|owner| parts[*owner].1.facts);
                 let keep = keeps_there(there, entry, &owner, known, part.facts)?;
                 let winner = if keep { there.clone() } else { entry.clone() };
-                if let EntryKind::Symlink { target } = &winner.kind {
-                    if entry.kind.is_directory() {
-                        links.insert(entry.path.clone(), target.clone());
-                    }
+                if let EntryKind::Symlink { target } = &winner.kind
+                    && entry.kind.is_directory()
+                {
+                    links.insert(entry.path.clone(), target.clone());
                 }
                 if keep && differs(there, entry) {
                     decided.insert(entry.path.clone(), winner);

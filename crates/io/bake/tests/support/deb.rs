@@ -57,7 +57,7 @@ impl Deb {
         ];
         let mut deb = b"!<arch>\n".to_vec();
         for (name, bytes) in members {
-            write!(deb, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", bytes.len())
+            writeln!(deb, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, "100644", bytes.len())
                 .unwrap();
             deb.extend_from_slice(&bytes);
             if bytes.len() % 2 == 1 {
