@@ -114,7 +114,7 @@ impl Home {
     /// Starts a command; it is killed when the value is dropped.
     pub fn spawn(&self, arguments: &[&str]) -> Running {
         let child =
-            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Running(child)
     }
 
@@ -241,19 +241,6 @@ impl Running {
     /// Its process id.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.0.id()).unwrap()
-    }
-
-    /// Waits for its end.
-    pub fn finish(mut self) -> Answer {
-        let (mut stdout, mut stderr) = (String::new(), String::new());
-        let mut err = self.0.stderr.take().unwrap();
-        let reader = std::thread::spawn(move || {
-            let _ = err.read_to_string(&mut stderr);
-            stderr
-        });
-        self.0.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-        let status = self.0.wait().unwrap();
-        Answer { code: status.code().unwrap_or(-1), stdout, stderr: reader.join().unwrap() }
     }
 }
 
