@@ -2,7 +2,7 @@
 //!
 //! [`bake`] is the way in: it keeps `hornero.lock` true, fetches and verifies packages, unpacks each once into the
 //! store, configures them in the sandbox, copies files and runs steps, and takes from the cache whatever has the same
-//! inputs as before. [`lock`] only makes the lock; [`forecast`] says what a bake would do.
+//! inputs as before. [`lock()`] only makes the lock; [`forecast`] says what a bake would do.
 
 mod accounts;
 pub mod archive;
