@@ -35,13 +35,15 @@ pub fn serve(home: &Path) -> io::Result<()> {
     // SAFETY: no thread but this one; ignoring SIGCHLD makes the kernel reap shims that end before the launcher.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     hornero_sandbox::warm_up();
+    // The engine names things on the host after the one true path of its home; so must the shims.
+    let home = home.canonicalize()?;
     let socket = io::stdin();
     while let Some((request, reply)) = wire::receive::<Request>(socket.as_fd())? {
         let Some(reply) = reply else { continue };
         // SAFETY: this process has one thread, so the child may do everything that the parent may.
         match unsafe { libc::fork() } {
             0 => {
-                become_shim(home, &request.id, reply);
+                become_shim(&home, &request.id, reply);
                 std::process::exit(0);
             }
             pid if pid > 0 => {}

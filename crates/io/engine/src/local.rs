@@ -36,6 +36,10 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(20);
 /// A shim found by a new engine in the middle of its start has this long to say how it went.
 const ADOPT_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A shim forked for the engine before this one may take an instance just before ours and fail to start it: the next
+/// one tells what became of it.
+const LAUNCHES: usize = 3;
+
 /// How an engine is set up.
 #[derive(Debug, Clone)]
 pub struct LocalOptions {
@@ -88,10 +92,12 @@ impl LocalEngine {
         for id in ids.map_err(|error| EngineError::io("list instances", error))? {
             let files = self.directory.live(&id);
             let Some(record) = files.record().map_err(|error| failed(&id, error))? else {
-                // Its directory was made, and then control died: nothing of it ever ran.
-                self.directory.archive_instance(&id).map_err(|error| failed(&id, error))?;
+                // Its directory was made, and then control died: nothing of it ever ran, and its id is free.
+                self.directory.discard(&id).map_err(|error| failed(&id, error))?;
                 continue;
             };
+            // Read before the lock is looked at: a shim forked for the last engine may be just about to start.
+            let started = files.started().map_err(|error| failed(&id, error))?.is_some();
             let shim = files.shim().map_err(|error| failed(&id, error))?;
             let exit = files.exit().map_err(|error| failed(&id, error))?;
             match (shim, exit) {
@@ -103,7 +109,7 @@ impl LocalEngine {
                     let state = State::Exited { cause: exit.cause, at: exit.at };
                     self.shared.insert(Entry { record, state });
                 }
-                (None, None) if files.started().map_err(|error| failed(&id, error))?.is_none() => {
+                (None, None) if !started => {
                     self.shared.insert(Entry { record, state: State::Created });
                 }
                 (None, None) => {
@@ -216,42 +222,56 @@ impl LocalEngine {
     }
 
     fn launch(&self, id: &InstanceId) -> Result<Started, EngineError> {
-        let failed = |reason: String| EngineError::NotStarted { id: id.clone(), reason };
-        let (reply, shim) = self.launcher.start(id)?;
-        match (reply, shim) {
-            (Reply::Started(started), Some(shim)) => {
-                let watched = shim.try_clone().and_then(|copy| {
-                    let shim = Arc::new(shim);
-                    self.shared.set(id, State::Running { started: started.clone(), shim });
-                    self.watch.add(id.clone(), copy)
-                });
-                watched
-                    .map_err(|error| EngineError::io(format!("watch instance `{id}`"), error))?;
-                Ok(started)
-            }
-            (Reply::NotStarted(reason), _) => {
-                self.shared.ended(id);
-                Err(failed(reason))
-            }
-            (Reply::Ended(cause), _) => {
-                self.shared.ended(id);
-                Err(EngineError::Ended { id: id.clone(), cause })
-            }
-            (Reply::Kept, _) | (Reply::Started(_), None) => {
-                let error = |error| EngineError::io(format!("adopt instance `{id}`"), error);
-                match self.directory.live(id).shim().map_err(error)? {
-                    Some(shim) => self.take_over(id, shim).map_err(error)?,
-                    None => self.shared.ended(id),
+        for _ in 0..LAUNCHES {
+            let (reply, shim) = self.launcher.start(id)?;
+            match (reply, shim) {
+                (Reply::Started(started), Some(shim)) => {
+                    self.watch_shim(id, started.clone(), shim)?;
+                    return Ok(started);
                 }
-                match self.shared.get(id) {
-                    Some((_, InstanceStatus::Running(started))) => Ok(started),
-                    _ => Err(failed("its shim ended while it was being adopted".to_owned())),
+                (Reply::Kept, _) | (Reply::Started(_), None) => {
+                    if let Some(started) = self.find_shim(id)? {
+                        return Ok(started);
+                    }
                 }
+                (Reply::NotStarted(_) | Reply::Ended(_), _) => self.shared.ended(id),
+                (Reply::Failed(reason), _) => self.shared.ended_without_record(id, &reason),
             }
-            (Reply::Failed(reason), _) => {
-                self.shared.ended_without_record(id, &reason);
-                Err(failed(reason))
+            match self.shared.get(id) {
+                Some((_, InstanceStatus::Exited { cause: ExitCause::NotStarted(reason), .. })) => {
+                    return Err(EngineError::NotStarted { id: id.clone(), reason });
+                }
+                Some((_, InstanceStatus::Exited { cause, .. })) => {
+                    return Err(EngineError::Ended { id: id.clone(), cause });
+                }
+                Some((_, InstanceStatus::Running(_) | InstanceStatus::Starting)) | None => {}
             }
+        }
+        let reason = "another shim held it, and was gone each time it was looked for".to_owned();
+        self.shared.ended_without_record(id, &reason);
+        Err(EngineError::NotStarted { id: id.clone(), reason })
+    }
+
+    fn watch_shim(
+        &self,
+        id: &InstanceId,
+        started: Started,
+        shim: OwnedFd,
+    ) -> Result<(), EngineError> {
+        let failed = |error| EngineError::io(format!("watch instance `{id}`"), error);
+        let copy = shim.try_clone().map_err(failed)?;
+        self.shared.set(id, State::Running { started, shim: Arc::new(shim) });
+        self.watch.add(id.clone(), copy).map_err(failed)
+    }
+
+    /// Takes over an instance whose shim was forked for an engine before this one; none when there is no such shim.
+    fn find_shim(&self, id: &InstanceId) -> Result<Option<Started>, EngineError> {
+        let failed = |error| EngineError::io(format!("adopt instance `{id}`"), error);
+        let Some(shim) = self.directory.live(id).shim().map_err(failed)? else { return Ok(None) };
+        self.take_over(id, shim).map_err(failed)?;
+        match self.shared.get(id) {
+            Some((_, InstanceStatus::Running(started))) => Ok(Some(started)),
+            Some((_, InstanceStatus::Starting | InstanceStatus::Exited { .. })) | None => Ok(None),
         }
     }
 
@@ -290,7 +310,7 @@ impl Engine for LocalEngine {
             // A start on its way comes to its end first.
             let turn = self.turn(id);
             let _mine = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if self.shared.is_created(id) {
+            if self.shared.is_created(id) && self.find_shim(id)?.is_none() {
                 self.shared.ended_without_record(id, "it was stopped before its start");
             }
         }

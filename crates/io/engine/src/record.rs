@@ -8,6 +8,8 @@ use std::{
         unix::fs::{DirBuilderExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use hornero_model::{ExitCause, InstanceId, Timestamp};
@@ -18,6 +20,9 @@ use crate::port::{InstanceSpec, Started};
 
 /// The version of these files; a reader refuses any other.
 pub(crate) const FORMAT: u32 = 1;
+
+/// A shim writes its process id right after it has taken the lock.
+const PID_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Ours are a few kilobytes; what is larger was not written by us.
 const MAX_RECORD_BYTES: u64 = 4 << 20;
@@ -103,6 +108,11 @@ impl InstanceDirectory {
         }
         ids.sort();
         Ok(ids)
+    }
+
+    /// Removes the directory of an instance that was never recorded.
+    pub fn discard(&self, id: &InstanceId) -> io::Result<()> {
+        fs::remove_dir_all(self.live(id).directory)
     }
 
     /// Keeps only record and logs. Harmless to repeat.
@@ -202,17 +212,23 @@ impl InstanceFiles {
     /// The shim's process; none when it is dead. The lock, still held after the process was opened, proves that the
     /// id had not been given to another process.
     pub fn shim(&self) -> io::Result<Option<OwnedFd>> {
-        if !self.is_locked()? {
-            return Ok(None);
+        let deadline = Instant::now() + PID_TIMEOUT;
+        while self.is_locked()? {
+            let text = fs::read_to_string(self.directory.join("shim.pid"))?;
+            // No id, or that of a shim before this one: the lock was taken a moment ago.
+            let pid = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+            let opened = pid
+                .map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()));
+            match opened {
+                Some(Ok(pidfd)) => return Ok(self.is_locked()?.then_some(pidfd)),
+                None | Some(Err(rustix::io::Errno::SRCH)) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_micros(200));
+                }
+                None => return Err(io::Error::other("its shim has left no process id")),
+                Some(Err(error)) => return Err(error.into()),
+            }
         }
-        let text = fs::read_to_string(self.directory.join("shim.pid"))?;
-        let pid = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
-        let Some(pid) = pid else { return Ok(None) };
-        match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(self.is_locked()?.then_some(pidfd)),
-            Err(rustix::io::Errno::SRCH) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(None)
     }
 }
 
@@ -287,7 +303,7 @@ mod tests {
         directory.create().unwrap();
         let id = InstanceId::new("a-1-x").unwrap();
         directory.live(&id).create().unwrap();
-        assert_eq!(directory.ids().unwrap(), [id.clone()]);
+        assert_eq!(directory.ids().unwrap(), std::slice::from_ref(&id));
         directory.archive_instance(&id).unwrap();
         directory.archive_instance(&id).unwrap();
         assert_eq!(directory.ids().unwrap(), []);

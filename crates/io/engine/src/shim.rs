@@ -204,16 +204,16 @@ fn keep(
         if readable[1] {
             obey(signals, &running, stop_signal);
         }
-        if readable[0] {
-            if let Ok(Some(cause)) = running.wait(Some(Duration::ZERO)) {
-                // Everything inside is gone, so what is left in the pipes is all there will ever be.
-                for index in 0..2 {
-                    while open[index] && pump(&mut streams[index], kinds[index], log) {}
-                }
-                // A full disk loses log lines, never the exit.
-                let _ = log.finish(Timestamp::now());
-                return cause;
+        if readable[0]
+            && let Ok(Some(cause)) = running.wait(Some(Duration::ZERO))
+        {
+            // Everything inside is gone, so what is left in the pipes is all there will ever be.
+            for index in 0..2 {
+                while open[index] && pump(&mut streams[index], kinds[index], log) {}
             }
+            // A full disk loses log lines, never the exit.
+            let _ = log.finish(Timestamp::now());
+            return cause;
         }
     }
 }

@@ -62,7 +62,8 @@ struct Exits {
 
 impl Exits {
     fn flush(&mut self) {
-        while let (Some(subscriber), Some(exit)) = (&self.subscriber, self.waiting.pop_front()) {
+        while let Some(subscriber) = &self.subscriber {
+            let Some(exit) = self.waiting.pop_front() else { return };
             if let Err(refused) = subscriber.send(exit) {
                 self.waiting.push_front(refused.0);
                 self.subscriber = None;

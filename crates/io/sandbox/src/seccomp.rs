@@ -145,9 +145,7 @@ fn compile() -> Result<BpfProgram, seccompiler::BackendError> {
     // TIOCSTI and TIOCLINUX put input into the terminal that the caller came from.
     let ioctl = [libc::TIOCSTI, libc::TIOCLINUX]
         .into_iter()
-        .map(|request| {
-            SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request as u64)
-        })
+        .map(|request| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request))
         .collect::<Result<Vec<_>, _>>()?;
     rules.insert(libc::SYS_ioctl, vec![SeccompRule::new(ioctl)?]);
     let arch = std::env::consts::ARCH.try_into()?;

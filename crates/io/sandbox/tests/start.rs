@@ -196,7 +196,8 @@ fn failures_name_their_step_and_object() {
     let root = TestRoot::new();
     let image = root.path().join("no-image");
     fs::write(&image, [0; 8192]).expect("write");
-    let spoil: [(&str, &dyn Fn(&mut SandboxSpec)); 5] = [
+    type Spoil<'a> = &'a dyn Fn(&mut SandboxSpec);
+    let spoil: [(&str, Spoil<'_>); 5] = [
         ("execute `/bin/none`: No such file", &|spec| spec.command = vec!["/bin/none".to_owned()]),
         ("execute `none`: No such file", &|spec| spec.command = vec!["none".to_owned()]),
         ("execute `/etc/passwd`: Permission denied", &|spec| {

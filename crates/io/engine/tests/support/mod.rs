@@ -1,5 +1,7 @@
 //! A home with a local engine, and a root of busybox for its instances.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::{
     ffi::OsString,
     fs,
@@ -44,11 +46,15 @@ impl TestHome {
     }
 
     pub fn engine(&self) -> LocalEngine {
+        self.engine_with(false)
+    }
+
+    pub fn engine_with(&self, networked: bool) -> LocalEngine {
         let home = self.home();
         let arguments = vec![OsString::from(&home)];
         let program = PathBuf::from(env!("CARGO_BIN_EXE_hornero-engine-launcher"));
         let launcher = LauncherCommand { program, arguments };
-        LocalEngine::open(&home, LocalOptions { launcher, networked: false }).expect("open")
+        LocalEngine::open(&home, LocalOptions { launcher, networked }).expect("open")
     }
 
     /// An instance that runs a script in busybox's shell.
@@ -119,11 +125,30 @@ impl Subject for TestHome {
         assert!(!Cgroup::at(&self.cgroup_parent(), id.as_str()).exists(), "control group left");
         assert!(!self.home().join("instances").join(id.as_str()).exists(), "directory left");
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
-        let root = self.root().display().to_string();
-        assert!(!mounts.contains(&root) && !mounts.contains(id.as_str()), "mount left: {mounts}");
+        let own = self.directory.path().display().to_string();
+        assert!(!mounts.contains(&own), "mount left: {mounts}");
         let shims = shims_of(&self.home(), id);
         assert!(shims.is_empty(), "shim left: {shims:?}");
     }
+}
+
+/// The process id that an instance's shim has left, once it is there.
+pub fn shim_pid(home: &Path, id: &InstanceId) -> Option<i32> {
+    let path = home.join("instances").join(id.as_str()).join("shim.pid");
+    fs::read_to_string(path).ok()?.parse().ok()
+}
+
+/// SIGKILL for a process that this test started.
+pub fn kill(pid: i32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        // It may have ended already.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// An id of this test program's own.
+pub fn fresh_id(number: usize) -> InstanceId {
+    InstanceId::new(format!("leak-{}-{number}", std::process::id())).expect("a label")
 }
 
 /// Processes that hold the instance's lock file open.
@@ -138,10 +163,13 @@ fn shims_of(home: &Path, id: &InstanceId) -> Vec<u32> {
     })
 }
 
-/// Processes whose program lies below `root`.
-pub fn processes_below(root: &Path) -> Vec<u32> {
+/// Processes of any instance of a home: those in its control groups. Dead ones that the host's init has not reaped yet
+/// do not count.
+pub fn processes_of(home: &TestHome) -> Vec<u32> {
+    let parent = format!("/{}/", home.cgroup_parent());
     processes(|directory| {
-        fs::read_link(directory.join("exe")).is_ok_and(|program| program.starts_with(root))
+        let read = |name| fs::read_to_string(directory.join(name)).unwrap_or_default();
+        read("cgroup").contains(&parent) && !read("stat").contains(") Z ")
     })
 }
 
