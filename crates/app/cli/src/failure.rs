@@ -1,6 +1,6 @@
 //! How a command fails: an exit code of the contract, a message, and a hint apart from it.
 
-use std::{fmt::Display, process::ExitCode};
+use std::{fmt::Display, io::ErrorKind, process::ExitCode};
 
 use hornero_api::ClientError;
 use serde_json::json;
@@ -76,6 +76,11 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match &error {
+            ClientError::Unreachable { source, .. }
+                if source.kind() == ErrorKind::PermissionDenied =>
+            {
+                Self::new(exit::UNREACHABLE, format!("{error}: {source}")).hint("run this as root")
+            }
             ClientError::Unreachable { .. } => Self::new(exit::UNREACHABLE, &error)
                 .hint("`hornero up DIR` starts it; `--home` or HORNERO_HOME says whose"),
             ClientError::Refused(problem, status) => {

@@ -28,6 +28,13 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let json = arguments.json;
     let home = absolute(arguments.home)?;
+    if needs_root(&arguments.command) && !rustix::process::geteuid().is_root() {
+        let failure =
+            Failure::new(failure::exit::FAILED, "only root can bake images and run servers");
+        return Err(
+            failure.hint("namespaces, mounts and the bridge are made by root; try again with sudo")
+        );
+    }
     // The processes come first: each owns its threads, and the launcher must have none.
     match arguments.command {
         Command::Serve { crash_at_append } => {
@@ -85,6 +92,29 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         | Command::Serve { .. }
         | Command::Edge
         | Command::Shim => unreachable!("handled before the runtime starts"),
+    }
+}
+
+/// Whether a command makes anything; those that only look say for themselves what they may not see.
+const fn needs_root(command: &Command) -> bool {
+    match command {
+        Command::Up { .. }
+        | Command::Build { .. }
+        | Command::Down { .. }
+        | Command::Serve { .. }
+        | Command::Edge => true,
+        Command::Plan { .. }
+        | Command::Status
+        | Command::History { .. }
+        | Command::Rollback { .. }
+        | Command::Receipt { .. }
+        | Command::Lock { .. }
+        | Command::Image { .. }
+        | Command::Logs { .. }
+        | Command::Audit { .. }
+        | Command::Completions { .. }
+        | Command::Openapi
+        | Command::Shim => false,
     }
 }
 

@@ -10,6 +10,7 @@ use hornero_api::{
     },
 };
 use hornero_model::{Receipt, ReleaseNumber, ServiceName};
+use hornero_net::HomeNetwork;
 use hyper::Method;
 use serde::Serialize;
 use serde_json::json;
@@ -126,6 +127,12 @@ pub async fn down(
     why: String,
 ) -> Result<(), Failure> {
     if !home.join("ledger.db").exists() {
+        // A build step with a network needs the bridge even where nothing ever ran.
+        if home.join("network.json").exists() {
+            HomeNetwork::open(home)
+                .and_then(|network| network.down())
+                .map_err(|error| Failure::of(&error))?;
+        }
         return if json {
             print_json(&json!({ "services": [] }))
         } else {
