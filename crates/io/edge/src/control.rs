@@ -55,7 +55,8 @@ pub(crate) struct Control {
     probers: RefCell<Vec<(Arc<Backend>, AbortHandle)>>,
     /// Every listening socket; the workers have duplicates. What a successor gets.
     pub(crate) sockets: RefCell<BTreeMap<SocketAddr, Vec<OwnedFd>>>,
-    applying: tokio::sync::Mutex<()>,
+    /// Held while a table is put in force.
+    pub(crate) applying: tokio::sync::Mutex<()>,
     persisted: Cell<bool>,
     /// Whether the listening sockets have gone to a successor, or the edge drains to exit.
     leaving: watch::Sender<bool>,
@@ -343,9 +344,16 @@ impl Control {
     }
 
     pub(crate) fn status(&self) -> EdgeStatus {
-        // Before the rest: a change in between makes the version too small, never the status too old for it.
-        let version = *self.version.borrow();
         let table = self.table();
+        // The version changes on this thread only, but requests end on others: a set seen empty here is news, so that
+        // no two statuses of one version differ in that.
+        let counters = loop {
+            let counters = self.sets.read();
+            if !self.sets.take_ended() {
+                break counters;
+            }
+            self.bump();
+        };
         let backends = table
             .backends
             .iter()
@@ -360,9 +368,9 @@ impl Control {
         EdgeStatus {
             pid: std::process::id(),
             generation: table.source.generation,
-            version,
+            version: *self.version.borrow(),
             backends,
-            counters: self.sets.read(),
+            counters,
         }
     }
 

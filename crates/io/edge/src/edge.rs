@@ -195,12 +195,14 @@ async fn live(
             let predecessor = Predecessor::new(handover.stream);
             control.sets.inherit(&handover.counters);
             control.start(handover.table, &handover.backends, handover.sockets).await?;
+            *control.predecessor.borrow_mut() = Some(predecessor.clone());
+            // Until the predecessor has let go it would open the listeners of a new table itself.
+            let _no_new_table = control.applying.lock().await;
             listen_admin(&control)?;
             // Should it be gone by now, the sockets are here all the same.
             if let Err(error) = predecessor.release().await {
                 eprintln!("edge: {error}");
             }
-            *control.predecessor.borrow_mut() = Some(predecessor.clone());
             spawn_local(takeover::follow(control.clone(), predecessor));
         }
         None => {
