@@ -190,22 +190,36 @@ impl Store {
     /// The merged tree of layers, from the bottom up.
     pub fn tree_of_layers(&self, layers: &[Digest]) -> Result<Arc<Tree>> {
         let key = manifest::tree_key(layers);
-        let mut trees = guard(&self.trees);
-        if let Some(at) = trees.iter().position(|(kept, _)| *kept == key) {
-            let found = trees.remove(at).expect("the position is in range");
-            trees.push_back(found.clone());
-            return Ok(found.1);
+        if let Some(tree) = self.kept_tree(&key) {
+            return Ok(tree);
         }
-        drop(trees);
-        let layers: Vec<Layer> =
-            layers.iter().map(|layer| self.layer(layer)).collect::<Result<_>>()?;
-        let tree = Arc::new(Tree::merge(layers));
+        // A bake asks for one layer more each time.
+        let below = layers
+            .split_last()
+            .and_then(|(top, below)| Some((top, self.kept_tree(&manifest::tree_key(below))?)));
+        let tree = Arc::new(match below {
+            Some((top, below)) => Tree::clone(&below).with(self.layer(top)?),
+            None => {
+                let layers: Vec<Layer> =
+                    layers.iter().map(|layer| self.layer(layer)).collect::<Result<_>>()?;
+                Tree::merge(layers)
+            }
+        });
         let mut trees = guard(&self.trees);
         if trees.len() == TREES_KEPT {
             trees.pop_front();
         }
         trees.push_back((key, tree.clone()));
         Ok(tree)
+    }
+
+    /// A tree that was merged lately.
+    fn kept_tree(&self, key: &Digest) -> Option<Arc<Tree>> {
+        let mut trees = guard(&self.trees);
+        let at = trees.iter().position(|(kept, _)| kept == key)?;
+        let found = trees.remove(at).expect("the position is in range");
+        trees.push_back(found.clone());
+        Some(found.1)
     }
 
     /// Opens a content for reading; its bytes are not checked (see [`Store::verify_for_start`]).

@@ -23,7 +23,10 @@ impl Tree {
 
     /// The tree with one more layer on top.
     pub fn with(self, upper: Layer) -> Self {
-        Self { entries: complete(apply(self.entries, upper.into_entries())) }
+        let upper = upper.into_entries();
+        let closed = is_closed(&upper);
+        let merged = apply(self.entries, upper);
+        Self { entries: if closed { merged } else { complete(merged) } }
     }
 
     /// All entries, sorted by path, the root first.
@@ -113,22 +116,21 @@ fn split(path: &[u8]) -> impl Iterator<Item = Box<[u8]>> {
 /// One pass over both sorted lists; whatever hides a lower subtree skips its contiguous run.
 fn apply(lower: Vec<Entry>, upper: Vec<Entry>) -> Vec<Entry> {
     let mut merged = Vec::with_capacity(lower.len() + upper.len());
-    let mut lower = lower.into_iter().peekable();
+    let mut lower = lower.into_iter();
     // The top of the lower subtree that is hidden at present.
     let mut hidden: Option<TreePath> = None;
     for entry in upper {
-        while let Some(below) = lower.next_if(|below| below.path < entry.path) {
-            if !is_hidden(&hidden, &below.path) {
-                merged.push(below);
-            }
+        let before = lower.as_slice().partition_point(|below| below.path < entry.path);
+        take_visible(&mut merged, &mut lower, before, hidden.as_ref());
+        if lower.as_slice().first().is_some_and(|below| below.path == entry.path) {
+            lower.next();
         }
-        lower.next_if(|below| below.path == entry.path);
         let replaces = match &entry.kind {
             EntryKind::Directory { opaque } => *opaque,
             _ => true,
         };
         // An outer hidden subtree stays the one to skip: it contains this path.
-        if replaces && !is_hidden(&hidden, &entry.path) {
+        if replaces && !hidden.as_ref().is_some_and(|top| entry.path.is_below(top)) {
             hidden = Some(entry.path.clone());
         }
         match entry.kind {
@@ -139,12 +141,42 @@ fn apply(lower: Vec<Entry>, upper: Vec<Entry>) -> Vec<Entry> {
             _ => merged.push(entry),
         }
     }
-    merged.extend(lower.filter(|below| !is_hidden(&hidden, &below.path)));
+    let rest = lower.len();
+    take_visible(&mut merged, &mut lower, rest, hidden.as_ref());
     merged
 }
 
-fn is_hidden(hidden: &Option<TreePath>, path: &TreePath) -> bool {
-    hidden.as_ref().is_some_and(|top| path.is_below(top))
+/// Moves the next `count` lower entries, but for those of the hidden subtree. What is left of that subtree comes
+/// first: a subtree is one run of a sorted list, and whatever comes before it was taken already.
+fn take_visible(
+    merged: &mut Vec<Entry>,
+    lower: &mut std::vec::IntoIter<Entry>,
+    count: usize,
+    hidden: Option<&TreePath>,
+) {
+    let skipped = hidden.map_or(0, |top| {
+        lower.as_slice()[..count].partition_point(|below| below.path.is_below(top))
+    });
+    lower.by_ref().take(skipped).for_each(drop);
+    merged.extend(lower.by_ref().take(count - skipped));
+}
+
+/// Whether every entry's directory is listed too; then a complete tree stays complete under it.
+fn is_closed(entries: &[Entry]) -> bool {
+    // The directories that lead to the last entry.
+    let mut open: Vec<&TreePath> = Vec::new();
+    entries.iter().all(|entry| {
+        while open.last().is_some_and(|top| !entry.path.is_below(top)) {
+            open.pop();
+        }
+        let listed = entry.path.parent().is_none_or(|parent| {
+            parent.is_root() || open.last().is_some_and(|top| **top == parent)
+        });
+        if entry.kind.is_directory() {
+            open.push(&entry.path);
+        }
+        listed
+    })
 }
 
 /// Adds directories that no layer listed, and drops what a lower layer has below a non-directory.
