@@ -4,15 +4,11 @@ use std::{
     fs, io,
     os::fd::{AsRawFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
-    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
 
-use crate::{error::StartError, spec::CgroupSpec};
-
-/// The controllers that a sandbox is limited or measured by. Not every host has all of them.
-const CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuacct", "pids"];
+use crate::{error::StartError, hierarchies::Hierarchies, spec::CgroupSpec};
 
 /// Processor quotas are counted over this long, as everybody else does; in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -22,78 +18,6 @@ const CPU_QUOTA_MIN_US: u64 = 1_000;
 
 /// A removed group can stay busy while the kernel ends its last processes; this long covers a loaded host.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How this host's control groups are mounted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hierarchies {
-    /// The mount of each version 1 controller, in the order of `CONTROLLERS`; one mount may serve several.
-    v1: Vec<(&'static str, PathBuf)>,
-    /// The cgroup2 mount and the controllers it has.
-    v2: Option<(PathBuf, Vec<&'static str>)>,
-}
-
-impl Hierarchies {
-    /// What this host has; read once.
-    pub fn of_host() -> &'static Self {
-        static HOST: OnceLock<Hierarchies> = OnceLock::new();
-        HOST.get_or_init(|| {
-            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-            Self::parse(&mounts, |root| {
-                fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default()
-            })
-        })
-    }
-
-    /// Reads a `mountinfo` (proc_pid_mountinfo(5)); `controllers` tells what a cgroup2 mount has.
-    fn parse(mountinfo: &str, controllers: impl Fn(&Path) -> String) -> Self {
-        let mut found = Self { v1: Vec::new(), v2: None };
-        for line in mountinfo.lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
-            let Some(target) = left.split(' ').nth(4) else { continue };
-            let mut right = right.split(' ');
-            let (kind, options) = (right.next(), right.nth(1).unwrap_or_default());
-            match kind {
-                Some("cgroup2") if found.v2.is_none() => {
-                    let text = controllers(Path::new(target));
-                    let has: Vec<_> = CONTROLLERS
-                        .into_iter()
-                        .filter(|name| text.split_whitespace().any(|word| word == *name))
-                        .collect();
-                    found.v2 = Some((target.into(), has));
-                }
-                Some("cgroup") => {
-                    for name in CONTROLLERS {
-                        let known = found.v1.iter().any(|(other, _)| *other == name);
-                        if !known && options.split(',').any(|option| option == name) {
-                            found.v1.push((name, target.into()));
-                        }
-                    }
-                }
-                Some(_) | None => {}
-            }
-        }
-        found
-    }
-
-    /// Whether `controller` can limit a sandbox here.
-    pub fn has(&self, controller: &str) -> bool {
-        self.v1.iter().any(|(name, _)| *name == controller)
-            || self.v2.as_ref().is_some_and(|(_, has)| has.contains(&controller))
-    }
-
-    /// In words, such as `hybrid`.
-    pub fn describe(&self) -> &'static str {
-        match (self.v1.is_empty(), &self.v2) {
-            (true, None) => "no control groups",
-            (false, None) => "control groups of version 1",
-            (true, Some(_)) => "control groups of version 2",
-            (false, Some((_, has))) if has.is_empty() => {
-                "control groups of version 1 beside an empty version 2"
-            }
-            (false, Some(_)) => "control groups of both versions",
-        }
-    }
-}
 
 /// One sandbox's control group, in every hierarchy of the host.
 #[derive(Debug)]
@@ -174,23 +98,16 @@ impl Cgroup {
 
     fn make(&self, spec: &CgroupSpec, hierarchies: &Hierarchies) -> Result<(), StartError> {
         if let (Some(directory), Some((root, has))) = (&self.v2, &hierarchies.v2) {
-            let home = root.join(&spec.parent);
+            let controllers: String = has.iter().map(|name| format!("+{name} ")).collect();
             if !has.is_empty() {
-                let wanted: String = has.iter().map(|name| format!("+{name} ")).collect();
                 // On systemd hosts the root has them enabled already; what counts is that the limits below exist.
-                let _ = fs::write(root.join("cgroup.subtree_control"), &wanted);
-                make_directory(&home)?;
-                write(&home, "cgroup.subtree_control", &wanted)?;
-            } else {
-                make_directory(&home)?;
+                let _ = fs::write(root.join("cgroup.subtree_control"), &controllers);
             }
-            make_directory(directory)?;
+            make_below(&root.join(&spec.parent), directory, &controllers)?;
             limit_v2(directory, spec, has)?;
         }
         for (controller, directory) in &self.v1 {
-            let home = directory.parent().unwrap_or(directory);
-            make_directory(home)?;
-            make_directory(directory)?;
+            make_below(directory.parent().unwrap_or(directory), directory, "")?;
             limit_v1(controller, directory, spec)?;
         }
         Ok(())
@@ -389,11 +306,34 @@ fn pids_max(pids: u32) -> u64 {
     u64::from(pids) + 1
 }
 
-fn make_directory(path: &Path) -> Result<(), StartError> {
+/// Makes `directory` in `parent`, which another thread or process may be removing as empty at that very moment.
+fn make_below(parent: &Path, directory: &Path, controllers: &str) -> Result<(), StartError> {
+    /// Losing that race again and again is no race.
+    const TRIES: usize = 10;
+    let failed =
+        |path: &Path, error| StartError::failed("make control group", path.display(), error);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        make_directory(parent).map_err(|error| failed(parent, error))?;
+        if !controllers.is_empty() {
+            match fs::write(parent.join("cgroup.subtree_control"), controllers) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => continue,
+                Err(error) => return Err(failed(parent, error)),
+                Ok(()) => {}
+            }
+        }
+        match make_directory(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+            other => return other.map_err(|error| failed(directory, error)),
+        }
+    }
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
-        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(StartError::failed("make control group", path.display(), error)),
+        other => other,
     }
 }
 
@@ -416,32 +356,6 @@ fn processes(directory: &Path) -> Vec<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parsed(mountinfo: &str, controllers: &'static str) -> (Vec<&'static str>, usize, String) {
-        let found = Hierarchies::parse(mountinfo, |_| controllers.to_owned());
-        let v1 = found.v1.iter().map(|(name, _)| *name).collect();
-        let v2 = found.v2.as_ref().map_or(0, |(_, has)| has.len());
-        (v1, v2, found.describe().to_owned())
-    }
-
-    #[test]
-    fn every_kind_of_host_is_understood() {
-        let pure = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(
-            parsed(pure, "cpuset cpu io memory pids\n"),
-            (vec![], 3, "control groups of version 2".to_owned())
-        );
-        let old = "31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
-                   32 30 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
-        assert_eq!(
-            parsed(old, ""),
-            (vec!["cpu", "cpuacct", "memory"], 0, "control groups of version 1".to_owned())
-        );
-        let hybrid = format!("{old}33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 c rw\n");
-        assert_eq!(parsed(&hybrid, "").2, "control groups of version 1 beside an empty version 2");
-        assert_eq!(parsed("", "").2, "no control groups");
-        assert_eq!(parsed("nonsense\n1 2 - \n - cgroup2", "").2, "no control groups");
-    }
 
     #[test]
     fn quotas_stay_within_what_the_kernel_takes() {

@@ -10,6 +10,8 @@ mod cgroup;
 mod check;
 mod child;
 mod error;
+mod filter;
+mod hierarchies;
 mod init;
 mod layers;
 mod message;
@@ -18,13 +20,16 @@ mod running;
 mod seccomp;
 mod spec;
 mod stage;
+mod start;
 mod support;
 mod sys;
 
-pub use cgroup::{Cgroup, Hierarchies, Usage, groups_below, remove_parent};
+pub use cgroup::{Cgroup, Usage, groups_below, remove_parent};
 pub use error::{StartError, Step};
-pub use running::{Network, Running, Stdio, start};
+pub use hierarchies::Hierarchies;
+pub use running::Running;
 pub use spec::{CgroupSpec, ComposedRoot, IdMap, Profile, ProvidedFile, Root, SandboxSpec, User};
+pub use start::{Network, Stdio, start};
 pub use support::{Feature, Support, support};
 
 /// The kernel's own limit is 65536; more than this in one image is a mistake.

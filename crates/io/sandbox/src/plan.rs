@@ -8,6 +8,7 @@ use std::{
 use crate::{
     capability,
     error::{StartError, Step},
+    filter::Instruction,
     seccomp,
     spec::{Profile, SandboxSpec},
 };
@@ -77,7 +78,7 @@ pub(crate) struct Command {
     pub gid: u32,
     pub groups: Vec<u32>,
     pub capabilities: u64,
-    pub filter: &'static [seccompiler::sock_filter],
+    pub filter: &'static [Instruction],
 }
 
 /// Everything the child does.

@@ -1,8 +1,8 @@
-//! Starting a sandbox and holding one that runs.
+//! A sandbox that runs: signals, waiting, the cause of its end, removal.
 
 use std::{
-    fs, io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -10,45 +10,13 @@ use std::{
 use hornero_model::ExitCause;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{Mode, OFlags},
     process::{Signal, WaitIdOptions},
 };
 
 use crate::{
-    cgroup::{Cgroup, Entrance, Usage},
-    check,
-    child::{self, Ends},
-    error::StartError,
-    layers::Layers,
-    message::{self, CommandStep, Failure, Kind},
-    plan::{Descriptors, Plan},
-    spec::SandboxSpec,
-    stage::{self, Hold},
-    support,
-    sys::{self, Cloned, Errno},
+    cgroup::{Cgroup, Usage},
+    message::{self, Kind},
 };
-
-/// Raised by as much over its caller's, so that the kernel ends instances before Hornero's own processes.
-const OUT_OF_MEMORY_SCORE: &str = "300";
-
-/// Where a command's standard streams go.
-#[derive(Debug)]
-pub struct Stdio {
-    /// Standard input; none means an empty one.
-    pub stdin: Option<OwnedFd>,
-    /// Standard output.
-    pub stdout: OwnedFd,
-    /// Standard error.
-    pub stderr: OwnedFd,
-}
-
-/// What the network namespace of a sandbox gets besides its loopback interface.
-pub enum Network<'a> {
-    /// Nothing: no way in or out.
-    Isolated,
-    /// Whatever the function does with the descriptor of the network namespace, before the command runs.
-    Attach(&'a mut (dyn FnMut(BorrowedFd<'_>) -> Result<(), String> + Send)),
-}
 
 /// A sandbox whose command was executed. Dropping it ends every process in it and removes its control group.
 #[derive(Debug)]
@@ -64,32 +32,24 @@ pub struct Running {
 
 /// The sandbox's first process, killed and reaped when dropped.
 #[derive(Debug)]
-struct Process {
+pub(crate) struct Process {
     pidfd: OwnedFd,
-    pid: i32,
+    pub pid: i32,
     reaped: bool,
 }
 
-/// Removes a control group unless it was handed on.
-struct CgroupGuard(Option<Cgroup>);
-
-impl Drop for CgroupGuard {
-    fn drop(&mut self) {
-        if let Some(cgroup) = self.0.take() {
-            // Only after a failed start; the error that is on its way matters more.
-            let _ = cgroup.remove();
-        }
-    }
-}
-
 impl Process {
-    fn kill(&self) {
+    pub fn new(pid: i32, pidfd: OwnedFd) -> Self {
+        Self { pidfd, pid, reaped: false }
+    }
+
+    pub fn kill(&self) {
         // It may have ended already.
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
     /// Waits for the end of the process, which the kernel reports only once every process of its namespace is gone.
-    fn reap(&mut self) -> Option<rustix::process::WaitIdStatus> {
+    pub fn reap(&mut self) -> Option<rustix::process::WaitIdStatus> {
         if self.reaped {
             return None;
         }
@@ -111,262 +71,11 @@ impl Drop for Process {
     }
 }
 
-/// Starts a sandbox and returns once its command was executed. After an error nothing of it is left.
-///
-/// The caller must be root in the host's user namespace. It may have threads.
-pub fn start(
-    spec: &SandboxSpec,
-    stdio: Stdio,
-    network: Network<'_>,
-) -> Result<Running, StartError> {
-    support::require(spec)?;
-    check::check(spec)?;
-    stage::with(support::detached_layers(), |hold| start_held(spec, stdio, network, hold))
-}
-
-fn start_held(
-    spec: &SandboxSpec,
-    stdio: Stdio,
-    network: Network<'_>,
-    hold: Hold<'_>,
-) -> Result<Running, StartError> {
-    let layers = Layers::prepare(spec, hold)?;
-    let cgroup = spec.cgroup.as_ref().map(Cgroup::create).transpose()?;
-    let mut cgroup = CgroupGuard(cgroup);
-    let entrance = match &cgroup.0 {
-        Some(cgroup) => cgroup.entrance()?,
-        None => Entrance { tasks: Vec::new(), directory: None },
-    };
-    let tasks: Vec<RawFd> = entrance.task_fds().collect();
-    let files: Vec<RawFd> = layers.files.iter().map(AsRawFd::as_raw_fd).collect();
-    let descriptors = Descriptors { tasks: &tasks, dev: layers.dev.as_raw_fd(), files: &files };
-    let plan = Plan::new(spec, &descriptors)?;
-
-    let streams = streams(spec, stdio)?;
-    let (socket, child_socket) = socket_pair()?;
-    let (failure, child_failure) = pipe()?;
-    let mut keep: Vec<RawFd> = vec![child_socket.as_raw_fd(), child_failure.as_raw_fd()];
-    keep.extend(streams.iter().map(AsRawFd::as_raw_fd));
-    keep.extend(tasks.iter().chain(&files).copied().chain([layers.dev.as_raw_fd()]));
-    let ends = ends(&plan, &child_socket, &child_failure, &streams, keep);
-
-    let cloned = {
-        let directory = entrance.directory.as_ref().map(AsRawFd::as_raw_fd);
-        // SAFETY: the child only makes system calls until it executes the command or exits.
-        unsafe { sys::clone_process(namespaces(spec), directory) }
-    };
-    let mut init = match cloned {
-        Ok(Cloned::Child) => child::run(&plan, &ends),
-        Ok(Cloned::Parent { pid, pidfd }) => Process { pidfd, pid, reaped: false },
-        Err(errno) => return Err(StartError::failed("clone the sandbox's init", "", errno)),
-    };
-    drop((child_socket, child_failure, streams, entrance));
-
-    let guided = guide(spec, &layers, &init, &socket, network);
-    let pid = match guided {
-        Ok(()) => ready(&socket),
-        Err(GuideError::ChildGone) => None,
-        Err(GuideError::Start(error)) => {
-            // A child that failed first is the cause of what the caller then saw.
-            return Err(match Failure::receive_now(&failure) {
-                Some(failed) => describe(&plan, spec, failed),
-                None => error,
-            });
-        }
-    };
-    if let Some(failed) = Failure::receive(&failure) {
-        init.reap();
-        return Err(describe(&plan, spec, failed));
-    }
-    let Some(pid) = pid else {
-        init.kill();
-        init.reap();
-        let died = io::Error::other("the sandbox's init was killed");
-        return Err(StartError::failed("start", "", died));
-    };
-    Ok(Running {
-        init,
-        socket,
-        pid,
-        cgroup: cgroup.0.take(),
-        outcome: None,
-        killed: AtomicBool::new(false),
-    })
-}
-
-enum GuideError {
-    /// The child has ended: what it says itself counts.
-    ChildGone,
-    Start(StartError),
-}
-
-impl From<StartError> for GuideError {
-    fn from(error: StartError) -> Self {
-        Self::Start(error)
-    }
-}
-
-/// Gives the child its ids, its root and its network, then lets it run.
-fn guide(
-    spec: &SandboxSpec,
-    layers: &Layers<'_>,
-    init: &Process,
-    socket: &OwnedFd,
-    network: Network<'_>,
-) -> Result<(), GuideError> {
-    let proc = |name: &str| format!("/proc/{}/{name}", init.pid);
-    let put = |name: &str, text: &str| {
-        fs::write(proc(name), text).map_err(|error| StartError::failed("write", proc(name), error))
-    };
-    let open = |name: &str| {
-        rustix::fs::open(proc(name), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| StartError::failed("open", proc(name), error))
-    };
-    let mut user_namespace = None;
-    if let Some(map) = spec.id_map {
-        let line = format!("0 {} {}", map.first, map.count);
-        put("uid_map", &line)?;
-        put("gid_map", &line)?;
-        user_namespace = Some(open("ns/user")?);
-    }
-    let root = layers.root(user_namespace.as_ref().map(AsFd::as_fd))?;
-    say(socket, Kind::Root, Some(&root))?;
-    // Best effort: the host may forbid it in its own container.
-    let _ = fs::write(proc("oom_score_adj"), OUT_OF_MEMORY_SCORE);
-    if let Network::Attach(attach) = network {
-        let namespace = open("ns/net")?;
-        attach(namespace.as_fd()).map_err(StartError::Network)?;
-    }
-    say(socket, Kind::Run, None)
-}
-
-fn say(socket: &OwnedFd, kind: Kind, fd: Option<&OwnedFd>) -> Result<(), GuideError> {
-    match message::send(socket.as_raw_fd(), kind, 0, fd.map(AsRawFd::as_raw_fd)) {
-        Ok(()) => Ok(()),
-        Err(Errno(libc::EPIPE | libc::ECONNRESET)) => Err(GuideError::ChildGone),
-        Err(errno) => Err(StartError::failed("talk to the sandbox's init", "", errno).into()),
-    }
-}
-
-/// Waits for the command's process to be about to execute; none when it failed before.
-fn ready(socket: &OwnedFd) -> Option<u32> {
-    let message = message::receive(socket.as_raw_fd(), 0).ok().flatten()?;
-    (message.kind == Kind::Ready).then(|| u32::try_from(message.pid).ok()).flatten()
-}
-
-fn describe(plan: &Plan, spec: &SandboxSpec, failure: Failure) -> StartError {
-    let source = io::Error::from_raw_os_error(failure.errno);
-    let Some((step, name)) = CommandStep::name(failure.step) else {
-        let step = plan.describe(failure.step as usize);
-        return StartError::Failed { step, source };
-    };
-    let object = match step {
-        CommandStep::Exec => spec.command.first().cloned().unwrap_or_default(),
-        CommandStep::WorkingDirectory => spec.workdir.clone(),
-        CommandStep::Identity => spec.user.uid.to_string(),
-        CommandStep::Init
-        | CommandStep::Clone
-        | CommandStep::Limits
-        | CommandStep::Capabilities
-        | CommandStep::Filter
-        | CommandStep::Streams
-        | CommandStep::Ready => String::new(),
-    };
-    StartError::failed(name, object, source)
-}
-
-fn namespaces(spec: &SandboxSpec) -> u64 {
-    let mut flags = libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWNET
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS;
-    if spec.id_map.is_some() {
-        flags |= libc::CLONE_NEWUSER;
-    }
-    flags as u64
-}
-
-/// Standard input, output and error as descriptors above 2; pipes are given to the command's user, so that it can
-/// open `/dev/stdout` and `/dev/stderr` again.
-fn streams(spec: &SandboxSpec, stdio: Stdio) -> Result<[OwnedFd; 3], StartError> {
-    let failed =
-        |error: rustix::io::Errno| StartError::failed("set up standard streams", "", error);
-    let stdin = match stdio.stdin {
-        Some(stdin) => stdin,
-        None => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(failed)?,
-    };
-    let first = spec.id_map.map_or(0, |map| map.first);
-    let place = |fd: OwnedFd| -> rustix::io::Result<OwnedFd> {
-        let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
-        if kind == rustix::fs::FileType::Fifo {
-            let owner = rustix::fs::Uid::from_raw(first + spec.user.uid);
-            let group = rustix::fs::Gid::from_raw(first + spec.user.gid);
-            rustix::fs::fchown(&fd, Some(owner), Some(group))?;
-        }
-        if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
-    };
-    let place = |fd| place(fd).map_err(failed);
-    Ok([place(stdin)?, place(stdio.stdout)?, place(stdio.stderr)?])
-}
-
-fn socket_pair() -> Result<(OwnedFd, OwnedFd), StartError> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
-    let made = || -> rustix::io::Result<_> {
-        let (ours, childs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        sockopt::set_socket_passcred(&ours, true)?;
-        Ok((above_streams(ours)?, above_streams(childs)?))
-    };
-    made().map_err(|error| StartError::failed("make a socket pair", "", error))
-}
-
-fn pipe() -> Result<(OwnedFd, OwnedFd), StartError> {
-    let made = || -> rustix::io::Result<_> {
-        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        Ok((read, above_streams(write)?))
-    };
-    made().map_err(|error| StartError::failed("make a pipe", "", error))
-}
-
-/// The command's streams replace 0 to 2, so nothing that is still needed may be there.
-fn above_streams(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
-    if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
-}
-
-fn ends(
-    plan: &Plan,
-    socket: &OwnedFd,
-    failure_pipe: &OwnedFd,
-    streams: &[OwnedFd; 3],
-    mut keep: Vec<RawFd>,
-) -> Ends {
-    keep.sort_unstable();
-    keep.dedup();
-    let mut close = Vec::new();
-    let mut next = 3;
-    for fd in keep.into_iter().filter_map(|fd| u32::try_from(fd).ok()).filter(|fd| *fd > 2) {
-        if fd > next {
-            close.push((next, fd - 1));
-        }
-        next = fd + 1;
-    }
-    close.push((next, u32::MAX));
-    let pointers = |strings: &[std::ffi::CString]| {
-        strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
-    };
-    Ends {
-        socket: socket.as_raw_fd(),
-        failure_pipe: failure_pipe.as_raw_fd(),
-        streams: [streams[0].as_raw_fd(), streams[1].as_raw_fd(), streams[2].as_raw_fd()],
-        close,
-        arguments: pointers(&plan.command.arguments),
-        environment: pointers(&plan.command.environment),
-    }
-}
-
 impl Running {
+    pub(crate) fn new(init: Process, socket: OwnedFd, pid: u32, cgroup: Option<Cgroup>) -> Self {
+        Self { init, socket, pid, cgroup, outcome: None, killed: AtomicBool::new(false) }
+    }
+
     /// The command's process id on the host.
     pub fn pid(&self) -> u32 {
         self.pid
@@ -458,46 +167,5 @@ impl Drop for Running {
     fn drop(&mut self) {
         // A group that can't be removed is found again by its name (see `groups_below`).
         let _ = self.end();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{IdMap, Profile, Root, User};
-
-    /// The way of kernels before 6.15, which this one takes too when told to.
-    #[test]
-    fn a_root_can_be_assembled_on_a_stage() {
-        let root = tempfile::tempdir().unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(root.path(), mode).unwrap();
-        fs::copy("/bin/busybox", root.path().join("busybox")).unwrap();
-        let spec = SandboxSpec {
-            root: Root::Directory { path: root.path().to_owned(), writable: false },
-            command: ["/busybox", "cat", "/etc/hosts"].map(str::to_owned).to_vec(),
-            env: Default::default(),
-            workdir: String::new(),
-            user: User::default(),
-            id_map: Some(IdMap { first: 310_000_000, count: 65_536 }),
-            scratch: vec![],
-            tmp_bytes: 1 << 20,
-            files: vec![crate::ProvidedFile {
-                path: "/etc/hosts".to_owned(),
-                contents: b"staged".to_vec(),
-            }],
-            hostname: "stage".to_owned(),
-            cgroup: None,
-            profile: Profile::Service,
-        };
-        let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let (read, write) = io::pipe().unwrap();
-        let stdio =
-            Stdio { stdin: None, stdout: write.try_clone().unwrap().into(), stderr: write.into() };
-        let mut running =
-            stage::with(false, |hold| start_held(&spec, stdio, Network::Isolated, hold)).unwrap();
-        assert_eq!(running.wait(None).unwrap(), Some(ExitCause::Code(0)));
-        assert_eq!(io::read_to_string(read).unwrap(), "staged");
-        assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
     }
 }

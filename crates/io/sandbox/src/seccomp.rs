@@ -3,12 +3,11 @@
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use libc::c_long;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
-};
 
-use crate::sys::{self, check};
+use crate::{
+    filter::{self, Instruction, Verdict},
+    sys::{self, check},
+};
 
 /// System calls without which ordinary programs break, and which reach nothing outside the sandbox's namespaces.
 /// Absent on purpose: mount and its kin, bpf, keyctl and keys, userfaultfd, unshare, setns, ptrace and
@@ -104,73 +103,56 @@ const ALLOWED_HERE: &[c_long] = &[];
 const FCHMODAT2: c_long = 452;
 
 /// Socket families a program may use; VSOCK would reach a hypervisor, ALG and others the kernel's odd corners.
-const FAMILIES: &[u64] =
-    &[libc::AF_UNIX as u64, libc::AF_INET as u64, libc::AF_INET6 as u64, libc::AF_NETLINK as u64];
+const FAMILIES: &[u32] =
+    &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32, libc::AF_NETLINK as u32];
 
 /// Execution domains that only describe an ordinary Linux process (`uname26`, no address randomisation for
 /// debuggers excluded): PER_LINUX, PER_LINUX32, and asking which it is.
-const PERSONALITIES: &[u64] = &[0x0, 0x8, 0xffff_ffff];
+const PERSONALITIES: &[u32] = &[0x0, 0x8, 0xffff_ffff];
 
 /// Flags of clone that make a namespace.
-const NAMESPACE_FLAGS: u64 = (libc::CLONE_NEWNS
+const NAMESPACE_FLAGS: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET) as u64;
+    | libc::CLONE_NEWNET) as u32;
+
+/// Requests that put input into the terminal that the caller came from.
+const TERMINAL_INPUT: &[u32] = &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
 
 /// The compiled filter; compiled once a process, so a process that starts many sandboxes should ask for it early.
-pub(crate) fn program() -> &'static BpfProgram {
-    static PROGRAM: OnceLock<BpfProgram> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        compile().expect("the filter is constant and compiles on every supported architecture")
-    })
+pub(crate) fn program() -> &'static [Instruction] {
+    static PROGRAM: OnceLock<Vec<Instruction>> = OnceLock::new();
+    PROGRAM.get_or_init(|| filter::compile(&rules()))
 }
 
-fn compile() -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
-        ALLOWED.iter().chain(ALLOWED_HERE).map(|number| (*number, Vec::new())).collect();
-    let one_of = |values: &[u64]| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-        values
-            .iter()
-            .map(|value| rule(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, *value))
-            .collect()
-    };
-    rules.insert(libc::SYS_socket, one_of(FAMILIES)?);
-    rules.insert(libc::SYS_socketpair, one_of(FAMILIES)?);
-    rules.insert(libc::SYS_personality, one_of(PERSONALITIES)?);
-    let no_namespace = SeccompCmpOp::MaskedEq(NAMESPACE_FLAGS);
-    rules.insert(libc::SYS_clone, vec![rule(0, SeccompCmpArgLen::Qword, no_namespace, 0)?]);
-    // TIOCSTI and TIOCLINUX put input into the terminal that the caller came from.
-    let ioctl = [libc::TIOCSTI, libc::TIOCLINUX]
-        .into_iter()
-        .map(|request| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request))
-        .collect::<Result<Vec<_>, _>>()?;
-    rules.insert(libc::SYS_ioctl, vec![SeccompRule::new(ioctl)?]);
-    let arch = std::env::consts::ARCH.try_into()?;
-    // Calls of another architecture (the 32-bit ABI) end the process: seccompiler checks that first.
-    let missing = SeccompAction::Errno(libc::ENOSYS as u32);
-    SeccompFilter::new(rules, missing, SeccompAction::Allow, arch)?.try_into()
-}
-
-fn rule(
-    argument: u8,
-    length: SeccompCmpArgLen,
-    operator: SeccompCmpOp,
-    value: u64,
-) -> Result<SeccompRule, seccompiler::BackendError> {
-    SeccompRule::new(vec![SeccompCondition::new(argument, length, operator, value)?])
+/// What becomes of each system call that does not answer ENOSYS.
+fn rules() -> BTreeMap<u32, Verdict> {
+    let number = |call: c_long| call as u32;
+    let mut rules: BTreeMap<u32, Verdict> =
+        ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (number(*call), Verdict::Allow)).collect();
+    let families = Verdict::OneOf { argument: 0, values: FAMILIES };
+    rules.insert(number(libc::SYS_socket), families);
+    rules.insert(number(libc::SYS_socketpair), families);
+    let personalities = Verdict::OneOf { argument: 0, values: PERSONALITIES };
+    rules.insert(number(libc::SYS_personality), personalities);
+    let no_namespace = Verdict::NoneOfBits { argument: 0, bits: NAMESPACE_FLAGS };
+    rules.insert(number(libc::SYS_clone), no_namespace);
+    let no_input = Verdict::NoneOf { argument: 1, values: TERMINAL_INPUT };
+    rules.insert(number(libc::SYS_ioctl), no_input);
+    rules
 }
 
 #[repr(C)]
 struct Program {
     length: libc::c_ushort,
-    instructions: *const seccompiler::sock_filter,
+    instructions: *const Instruction,
 }
 
 /// Puts the calling thread under `program`, for good. `no_new_privs` must be set.
-pub(crate) fn install(program: &[seccompiler::sock_filter]) -> sys::Result<()> {
+pub(crate) fn install(program: &[Instruction]) -> sys::Result<()> {
     let program =
         Program { length: program.len() as libc::c_ushort, instructions: program.as_ptr() };
     // SAFETY: the program lives across the call; the kernel copies and checks it.
@@ -178,4 +160,50 @@ pub(crate) fn install(program: &[seccompiler::sock_filter]) -> sys::Result<()> {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0_u64, &raw const program)
     })
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::{Answer, HERE, answer};
+
+    fn ask(call: c_long, arguments: [u64; 6]) -> Answer {
+        answer(program(), HERE, call as u32, arguments)
+    }
+
+    #[test]
+    fn every_number_gets_the_verdict_of_the_list() {
+        let rules = rules();
+        for number in (0..2_000).chain([0x4000_0000, 0x4000_0001, u32::MAX]) {
+            let expected = match rules.get(&number) {
+                Some(Verdict::OneOf { .. }) => continue,
+                Some(_) => Answer::Allow,
+                None => Answer::Missing,
+            };
+            assert_eq!(answer(program(), HERE, number, [0; 6]), expected, "{number}");
+            assert_eq!(answer(program(), !HERE, number, [0; 6]), Answer::Kill, "{number}");
+        }
+        assert!(program().len() < 400, "{}", program().len());
+    }
+
+    #[test]
+    fn arguments_are_looked_at() {
+        let first = |value: u64| [value, 0, 0, 0, 0, 0];
+        assert_eq!(ask(libc::SYS_socket, first(libc::AF_INET6 as u64)), Answer::Allow);
+        for family in [libc::AF_VSOCK, libc::AF_ALG, libc::AF_PACKET, 0] {
+            assert_eq!(ask(libc::SYS_socket, first(family as u64)), Answer::Missing);
+        }
+        // The kernel takes the lower half as the family: what stands in the upper must not hide it.
+        let hidden = 1 << 32 | libc::AF_VSOCK as u64;
+        assert_eq!(ask(libc::SYS_socket, first(hidden)), Answer::Missing);
+        assert_eq!(ask(libc::SYS_clone, first(libc::CLONE_VM as u64 | 17)), Answer::Allow);
+        for flag in [libc::CLONE_NEWUSER, libc::CLONE_NEWNS, libc::CLONE_NEWNET] {
+            let flags = first((flag | libc::CLONE_VM) as u64);
+            assert_eq!(ask(libc::SYS_clone, flags), Answer::Missing);
+        }
+        assert_eq!(ask(libc::SYS_ioctl, [0, libc::TCGETS, 0, 0, 0, 0]), Answer::Allow);
+        assert_eq!(ask(libc::SYS_ioctl, [0, 1 << 32 | libc::TIOCSTI, 0, 0, 0, 0]), Answer::Missing);
+        assert_eq!(ask(libc::SYS_personality, first(0xffff_ffff)), Answer::Allow);
+        assert_eq!(ask(libc::SYS_personality, first(0x4_0000)), Answer::Missing);
+    }
 }

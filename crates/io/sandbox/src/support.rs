@@ -3,8 +3,8 @@
 use std::{fs, path::Path, sync::OnceLock};
 
 use crate::{
-    cgroup::Hierarchies,
     error::StartError,
+    hierarchies::Hierarchies,
     spec::{Root, SandboxSpec},
 };
 

@@ -75,7 +75,7 @@ pub fn shell(root: Root, script: &str) -> SandboxSpec {
 /// A control group of its own with these limits.
 pub fn limits(memory_bytes: u64, pids: u32) -> CgroupSpec {
     CgroupSpec {
-        parent: format!("hornero-test-{}", std::process::id()),
+        parent: unique("hornero-test"),
         name: unique("box"),
         resources: Resources { memory_bytes, cpu_millis: 1_000, pids },
     }
