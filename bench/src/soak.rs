@@ -71,6 +71,8 @@ pub fn measure(setting: &Setting, switches: u32) -> Result<Table> {
                 Workers::new(Mode::KeepAlive, 4, "/"),
                 Workers::new(Mode::NewConnection, 4, "/"),
                 Workers::new(Mode::Slow, 2, "/stream?bytes=65536&ms=2000"),
+                // A set drains until its last WebSocket ends: sessions of a second let the soak switch often.
+                Workers::new(Mode::WebSocket, 1, "/echo").sessions_of(20),
             ],
         )
     })?;
