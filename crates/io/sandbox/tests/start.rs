@@ -219,6 +219,7 @@ fn failures_name_their_step_and_object() {
         let error = spawn(&spec).map(drop).expect_err(expected).one_line();
         assert!(error.contains(expected), "{error}");
         assert!(!Cgroup::at(&cgroup.parent, &cgroup.name).exists(), "{expected}");
+        assert!(remove_parent(&cgroup.parent), "{expected}");
     }
 }
 
