@@ -289,7 +289,9 @@ impl Api {
             loop {
                 let events = match ledger.read(next, PAGE) {
                     Ok(events) => events,
-                    Err(error) => return eprintln!("reading the ledger failed: {error}"),
+                    Err(error) => {
+                        return lines.fail_blocking("ledger", crate::ports::chain(&error));
+                    }
                 };
                 let Some(last) = events.last() else { return };
                 next = last.sequence + 1;

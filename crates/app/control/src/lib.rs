@@ -77,6 +77,8 @@ pub const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// How long a shim may be starting its command when control comes back.
 const STARTING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a control process that was killed may take to be gone.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks after the network; how long a flushed packet filter may go unnoticed.
 const NETWORK_INTERVAL: Duration = Duration::from_secs(30);
 /// How long to wait before the ledger is tried again after it failed.
@@ -175,10 +177,20 @@ fn own(home: &Path) -> anyhow::Result<File> {
     fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .with_context(show)?;
     let lock = File::create(home.join("control.lock")).with_context(show)?;
-    let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    rustix::fs::flock(&lock, operation)
-        .with_context(|| format!("another control process owns `{}`", home.display()))?;
-    Ok(lock)
+    // One that was just killed still holds its lock while the kernel tidies up after it.
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(lock),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("another control process owns `{}`", home.display()));
+            }
+        }
+    }
 }
 
 /// Folds the whole ledger; gives its receipts too.

@@ -25,8 +25,8 @@ pub async fn answer(
     follow: bool,
 ) -> Answer {
     let (name, reader) = (object.to_owned(), Arc::clone(&ledger));
-    let found = tokio::task::spawn_blocking(move || instances(&*reader, &name)).await;
-    let found = found.map_err(Refusal::internal)?.map_err(Refusal::internal)?;
+    let found = tokio::task::spawn_blocking(move || instances(&*reader, &name, 1)).await;
+    let (found, mut next) = found.map_err(Refusal::internal)?.map_err(Refusal::internal)?;
     if found.is_empty() {
         return Err(Refusal::new(
             StatusCode::NOT_FOUND,
@@ -51,7 +51,10 @@ pub async fn answer(
                 return;
             }
             std::thread::sleep(FOLLOW_PAUSE);
-            for id in instances(&*ledger, &name).unwrap_or_default() {
+            // Only what is new in the ledger: it is read many times a second, and grows for ever.
+            let Ok((new, after)) = instances(&*ledger, &name, next) else { continue };
+            next = after;
+            for id in new {
                 if !cursors.iter().any(|(known, _)| *known == id) {
                     cursors.push((id, LogFrom::Start));
                 }
@@ -61,16 +64,17 @@ pub async fn answer(
     answer
 }
 
-/// Every instance ever made that is `object`, or of the service `object`.
+/// Every instance made that is `object`, or of the service `object`, by the ledger's events from `next` on, and the
+/// number of the event after them.
 fn instances(
     ledger: &dyn Ledger,
     object: &str,
-) -> Result<Vec<InstanceId>, hornero_ledger::LedgerError> {
+    mut next: u64,
+) -> Result<(Vec<InstanceId>, u64), hornero_ledger::LedgerError> {
     let mut found: Vec<InstanceId> = Vec::new();
-    let mut next = 1;
     loop {
         let events = ledger.read(next, hornero_ledger::MAX_READ_EVENTS)?;
-        let Some(last) = events.last() else { return Ok(found) };
+        let Some(last) = events.last() else { return Ok((found, next)) };
         next = last.sequence + 1;
         for event in events {
             if let EventBody::InstanceChanged { instance, service, .. } = event.body

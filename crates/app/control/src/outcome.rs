@@ -21,9 +21,11 @@ pub fn told(outcome: hornero_driver::Outcome) -> Outcome {
         },
         services: services.collect(),
         failure: outcome.failure.map(|(service, failure)| {
+            // An instance that never ran wrote nothing.
             let hint = failure
                 .instance
                 .as_ref()
+                .filter(|_| !failure.log_tail.is_empty())
                 .map(|id| format!("`hornero logs {id}` shows all it wrote"));
             let cause = failure.cause.as_ref().map(ToString::to_string);
             // The reason may tell the cause already.

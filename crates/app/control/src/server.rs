@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use hornero_api::{REQUEST_MAX_BYTES, message::Problem};
@@ -16,7 +17,7 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -32,6 +33,9 @@ pub type Answer = Result<Response<Body>, Refusal>;
 const CONNECTIONS: usize = 256;
 /// Lines in flight to a reader that is slower than the writer.
 const STREAM_DEPTH: usize = 64;
+/// How long a client may take over a request's head, and then over its body: a local one needs milliseconds, and one
+/// that never ends must not keep its connection from others.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request that is not answered well.
 #[derive(Debug)]
@@ -114,7 +118,11 @@ pub async fn serve<H: Handler>(listener: UnixListener, handler: Arc<H>) {
                 async move { Ok::<_, Infallible>(answered(handler.handle(caller, request).await)) }
             });
             // A connection that breaks concerns its client alone.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(READ_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
             drop(slot);
         });
     }
@@ -165,13 +173,21 @@ pub fn json(value: &impl Serialize) -> Answer {
 pub async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
     let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", message);
     let limited = Limited::new(request.into_body(), REQUEST_MAX_BYTES);
-    let bytes = limited
-        .collect()
+    let bytes = tokio::time::timeout(READ_TIMEOUT, limited.collect())
         .await
+        .map_err(|_| bad("the body did not come in time".to_owned()))?
         .map_err(|error| bad(format!("the body can't be read: {error}")))?
         .to_bytes();
-    serde_json::from_slice(&bytes)
-        .map_err(|error| bad(format!("the body is not of this request: {error}")))
+    parsed(&bytes).map_err(|error| bad(format!("the body is not of this request: {error}")))
+}
+
+/// A request's body. Every one is an object: serde would take a list for the fields in their order as well, and an
+/// empty one for a request with nothing but defaults, such as to take everything down.
+fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => Err(serde::de::Error::custom("expected an object, not a list")),
+        Some(_) | None => serde_json::from_slice(bytes),
+    }
 }
 
 /// Sends lines to a streamed answer; fails once the reader has gone.
@@ -186,6 +202,13 @@ impl LineSender {
     /// The same from a thread that may block.
     pub fn send_blocking(&self, value: &impl Serialize) -> bool {
         self.0.blocking_send(line(value)).is_ok()
+    }
+
+    /// Ends a stream that can't go on: its last line is the problem, so that nobody takes the part for the whole.
+    pub fn fail_blocking(&self, code: &str, message: impl Into<String>) {
+        let problem = Problem { code: code.to_owned(), message: message.into(), hint: None };
+        // A reader that has gone misses nothing.
+        let _ = self.send_blocking(&problem);
     }
 
     /// Returns once the reader has gone.
@@ -228,5 +251,53 @@ impl hyper::body::Body for LineBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hornero_api::message::DownRequest;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[test]
+    fn a_list_is_no_request() {
+        for body in ["[]", " []", "\n[null, {}]"] {
+            let error = parsed::<DownRequest>(body.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("not a list"), "{body}: {error}");
+        }
+        assert_eq!(parsed::<DownRequest>(b"{\"services\": null}").unwrap().services, None);
+    }
+
+    struct Echo;
+
+    impl Handler for Echo {
+        async fn handle(self: Arc<Self>, _: Caller, request: Request<Incoming>) -> Answer {
+            json(&body::<serde_json::Value>(request).await?)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_never_end_their_request_keep_no_slot() {
+        for part in ["GET /v1/sta", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("control.sock");
+            let listener = UnixListener::from_std(bind(&path).unwrap()).unwrap();
+            let server = tokio::spawn(serve(listener, Arc::new(Echo)));
+            let mut stalled = Vec::new();
+            for _ in 0..CONNECTIONS {
+                let mut stream = UnixStream::connect(&path).await.unwrap();
+                stream.write_all(part.as_bytes()).await.unwrap();
+                stalled.push(stream);
+            }
+            let mut good = UnixStream::connect(&path).await.unwrap();
+            let request =
+                "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+            good.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            good.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            server.abort();
+        }
     }
 }
