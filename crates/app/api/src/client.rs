@@ -130,6 +130,14 @@ async fn whole<A: DeserializeOwned>(answer: Response<Incoming>) -> Result<A, Cli
     serde_json::from_slice(&collect(answer).await?).map_err(ClientError::broken)
 }
 
+/// One line of a stream; a problem instead is how a stream ends that can't go on.
+fn line_of<L: DeserializeOwned>(line: &[u8]) -> Result<L, ClientError> {
+    serde_json::from_slice(line).map_err(|error| match serde_json::from_slice::<Problem>(line) {
+        Ok(problem) => ClientError::Refused(problem, StatusCode::INTERNAL_SERVER_ERROR),
+        Err(_) => ClientError::broken(error),
+    })
+}
+
 /// The lines of a streamed answer.
 pub struct Lines<L> {
     body: Incoming,
@@ -143,7 +151,7 @@ impl<L: DeserializeOwned> Lines<L> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                return serde_json::from_slice(&line).map(Some).map_err(ClientError::broken);
+                return line_of(&line).map(Some);
             }
             if self.buffer.len() > LINE_MAX_BYTES {
                 return Err(ClientError::Broken(format!(
@@ -164,5 +172,22 @@ impl<L: DeserializeOwned> Lines<L> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::OperationLine;
+
+    #[test]
+    fn a_problem_in_a_stream_is_no_line_of_it() {
+        let good = line_of::<OperationLine>(br#"{"type":"accepted","operation":1}"#);
+        assert!(matches!(good, Ok(OperationLine::Accepted { operation: 1 })));
+        let problem = line_of::<OperationLine>(br#"{"code":"ledger","message":"disk full"}"#);
+        assert!(
+            matches!(problem, Err(ClientError::Refused(problem, _)) if problem.message == "disk full")
+        );
+        assert!(matches!(line_of::<OperationLine>(b"{}"), Err(ClientError::Broken(_))));
     }
 }
