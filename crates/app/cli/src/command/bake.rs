@@ -47,7 +47,7 @@ fn wanted(project: &Project, only: Option<&str>) -> Result<Vec<ImageName>, Failu
     })
 }
 
-/// Bakes, telling progress on stderr.
+/// Bakes, telling progress on stderr; the store's names then lead to these images.
 pub fn bake(
     home: &Path,
     source: &Source,
@@ -60,7 +60,15 @@ pub fn bake(
     let teller = Teller::new(explain);
     let context = BakeContext::new(home, &teller);
     let options = BakeOptions { locked: source.locked };
-    Ok(hornero_bake::bake(&context, &store, &project.spec, &project.dir, &names, options)?)
+    let baked = hornero_bake::bake(&context, &store, &project.spec, &project.dir, &names, options)?;
+    for image in &baked {
+        let name = format!("image/{}", image.name);
+        // Written only where it changed: a bake that has nothing to do stays fast.
+        if store.get_ref(&name)? != Some(image.digest) {
+            store.set_ref(&name, &image.digest)?;
+        }
+    }
+    Ok(baked)
 }
 
 /// What a bake would do.
