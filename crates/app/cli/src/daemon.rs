@@ -2,7 +2,10 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
+    os::unix::{
+        fs::{DirBuilderExt as _, OpenOptionsExt as _},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -63,7 +66,7 @@ async fn answers(client: &Client) -> Result<bool, Failure> {
 }
 
 fn start(home: &Path) -> Result<(std::process::Child, PathBuf), Failure> {
-    fs::create_dir_all(home)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(home)?;
     let log_path = home.join("control.log");
     let log: File = OpenOptions::new().create(true).append(true).mode(0o600).open(&log_path)?;
     let mut command = Command::new(hornero_control::OWN_PROGRAM);
