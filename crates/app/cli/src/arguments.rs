@@ -136,6 +136,9 @@ pub enum Command {
     Down {
         /// The directory with `hornero.hcl`; without one, everything in this home
         dir: Option<PathBuf>,
+        /// Set a variable of `hornero.hcl`
+        #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable, requires = "dir")]
+        variables: Vec<(String, String)>,
         /// Why, for the record
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,

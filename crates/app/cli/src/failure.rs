@@ -5,6 +5,8 @@ use std::{fmt::Display, io::ErrorKind, process::ExitCode};
 use hornero_api::ClientError;
 use serde_json::json;
 
+use crate::output::{harmless, print_json};
+
 /// Exit codes of the command line's contract.
 pub mod exit {
     /// It failed.
@@ -23,30 +25,37 @@ pub struct Failure {
     code: u8,
     message: String,
     hint: Option<String>,
+    data: Option<serde_json::Value>,
     reported: bool,
 }
 
 impl Failure {
     /// A failure with `code`, told as `message`.
     pub fn new(code: u8, message: impl Display) -> Self {
-        Self { code, message: message.to_string(), hint: None, reported: false }
+        Self { code, message: message.to_string(), hint: None, data: None, reported: false }
     }
 
     /// A plain failure (exit 1) that prints the whole chain of `error`.
-    pub fn of(error: &dyn std::error::Error) -> Self {
+    pub fn of(error: &(dyn std::error::Error + 'static)) -> Self {
         let mut message = error.to_string();
+        let mut denied = denies_permission(error);
         let mut source = error.source();
         while let Some(inner) = source {
             message.push_str(": ");
             message.push_str(&inner.to_string());
+            denied |= denies_permission(inner);
             source = inner.source();
         }
-        Self::new(exit::FAILED, message)
+        let failure = Self::new(exit::FAILED, message);
+        if denied && !rustix::process::geteuid().is_root() {
+            return failure.hint("a home belongs to root; try again with sudo");
+        }
+        failure
     }
 
     /// The exit code of something that was already told.
     pub fn reported(code: u8) -> Self {
-        Self { code, message: String::new(), hint: None, reported: true }
+        Self { code, message: String::new(), hint: None, data: None, reported: true }
     }
 
     /// The same failure with what to do about it.
@@ -55,22 +64,36 @@ impl Failure {
         self
     }
 
+    /// The same failure with the data that the command gives all the same: scripts read both as one JSON object.
+    pub fn with_data(mut self, data: serde_json::Value) -> Self {
+        self.data = Some(data);
+        self
+    }
+
     /// Tells it and gives the exit code.
-    pub fn report(&self, json: bool) -> ExitCode {
+    pub fn report(self, json: bool) -> ExitCode {
         if !self.reported {
-            eprintln!("error: {}", self.message);
+            // The text may hold what a server or a build step wrote.
+            eprintln!("error: {}", harmless(&self.message));
             if let Some(hint) = &self.hint {
-                eprintln!("hint: {hint}");
+                eprintln!("hint: {}", harmless(hint));
             }
             if json {
-                println!(
-                    "{}",
-                    json!({ "error": { "message": self.message, "hint": self.hint, "exit": self.code } })
-                );
+                let error =
+                    json!({ "message": self.message, "hint": self.hint, "exit": self.code });
+                let mut value = self.data.unwrap_or_else(|| json!({}));
+                value["error"] = error;
+                // Nobody is left to tell that stdout can't be written.
+                let _ = print_json(&value);
             }
         }
         ExitCode::from(self.code)
     }
+}
+
+fn denies_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 impl From<ClientError> for Failure {

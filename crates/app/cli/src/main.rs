@@ -17,12 +17,34 @@ use command::{bake, image, operation, show, up};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misused(&error),
+    };
     let json = arguments.json;
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
     }
+}
+
+/// Prints help, the version, or what is wrong with the command line; scripts get the last as JSON too.
+fn misused(error: &clap::Error) -> ExitCode {
+    // A reader that went away (`| head`) is no failure.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    // What comes after `--` is no option.
+    if std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json") {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let exit = failure::exit::USAGE;
+        let error = serde_json::json!({ "message": message, "hint": null, "exit": exit });
+        // Nobody is left to tell that stdout can't be written.
+        let _ = output::print_json(&serde_json::json!({ "error": error }));
+    }
+    ExitCode::from(failure::exit::USAGE)
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -83,7 +105,9 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Audit { command: Some(AuditCommand::Verify), .. } => {
             show::audit_verify(home, json).await
         }
-        Command::Down { dir, reason } => up::down(home, json, dir.as_deref(), reason).await,
+        Command::Down { dir, variables, reason } => {
+            up::down(home, json, dir.as_deref(), variables, reason).await
+        }
         Command::Build { .. }
         | Command::Lock { .. }
         | Command::Image { .. }

@@ -1,6 +1,9 @@
 //! What people see: colours on a terminal only, tables that fit 80 columns, times and digests in short.
 
-use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::{
+    borrow::Cow,
+    io::{IsTerminal as _, Write as _, stderr, stdout},
+};
 
 use hornero_model::{Digest, Timestamp};
 use serde::Serialize;
@@ -61,7 +64,9 @@ impl Table {
 
     /// Adds a row.
     pub fn row(&mut self, cells: Vec<(String, Tone)>) {
-        self.rows.push(cells);
+        // One line a row, whatever somebody gave as a reason.
+        let clean = |text: String| harmless(&text).replace(['\n', '\t'], " ");
+        self.rows.push(cells.into_iter().map(|(text, tone)| (clean(text), tone)).collect());
     }
 
     /// The table as text, with colours or without.
@@ -100,6 +105,20 @@ pub fn print_text(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::reported(0)),
         other => Ok(other?),
     }
+}
+
+/// Text from outside made harmless for a terminal: what moves the cursor, sets colours or talks to the terminal is shown
+/// as `\\u{1b}` and the like. Line ends and tabs stay.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let harms = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    if !text.contains(harms) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        if harms(letter) { out.extend(letter.escape_unicode()) } else { out.push(letter) }
+    }
+    Cow::Owned(out)
 }
 
 /// Prints one JSON value on a line.
@@ -142,6 +161,17 @@ mod tests {
         "]]
         .assert_eq(&table.render(false));
         assert!(table.render(true).contains("\u{1b}[32mserving\u{1b}[0m"));
+    }
+
+    #[test]
+    fn what_a_server_wrote_does_nothing_to_the_terminal() {
+        let check = |text, expected| assert_eq!(harmless(text), expected);
+        check("plain: höhe\tok\nnext", "plain: höhe\tok\nnext");
+        check("\u{1b}[31mred", "\\u{1b}[31mred");
+        check("a\rb\u{7}\u{9b}c\u{7f}", "a\\u{d}b\\u{7}\\u{9b}c\\u{7f}");
+        let mut table = Table::with_head(&["WHY"]);
+        table.row(vec![("two\nlines \u{1b}]0;x".into(), Tone::Plain)]);
+        assert_eq!(table.render(false), "WHY\ntwo lines \\u{1b}]0;x\n");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::{
 
 use hornero_bake::progress::{Event, Progress};
 
+use crate::output::harmless;
+
 /// Between two repaints of the changing line: more often is only flicker.
 const REPAINT: Duration = Duration::from_millis(80);
 /// Between two lines about a long fetch where nothing can be repainted.
@@ -55,6 +57,7 @@ impl State {
         self.painted = Some(Instant::now());
         let mut out = stderr().lock();
         // Progress that can't be shown is no reason to fail.
+        let text = harmless(text);
         let _ = if terminal { write!(out, "\r\u{1b}[K{text}") } else { writeln!(out, "{text}") };
         let _ = out.flush();
         self.line_open = terminal;
@@ -63,7 +66,8 @@ impl State {
     fn line(&mut self, text: &str) {
         let mut out = stderr().lock();
         let clear = if self.line_open { "\r\u{1b}[K" } else { "" };
-        let _ = writeln!(out, "{clear}{text}");
+        // Build steps and archives write what they like.
+        let _ = writeln!(out, "{clear}{}", harmless(text));
         self.line_open = false;
         self.painted = None;
     }

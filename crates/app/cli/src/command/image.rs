@@ -83,23 +83,21 @@ pub fn verify(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure
             Some(format!("{} `{}`{place}: {}", finding.kind, finding.digest, finding.damage))
         })
         .collect();
-    if json_wanted {
-        print_json(&json!({ "image": digest, "intact": damaged.is_empty(), "damaged": damaged }))?;
-    }
+    let data = json!({ "image": digest, "intact": damaged.is_empty(), "damaged": damaged });
     if !damaged.is_empty() {
         let text = format!(
             "image `{}` is not as it was baked:\n  {}",
             digest.short(),
             damaged.join("\n  ")
         );
-        return Err(
-            Failure::new(exit::FAILED, text).hint("remove the damaged objects and bake again")
-        );
+        // What is in the bake cache is not baked again.
+        let cache = home.join("store/cache");
+        let hint = format!("remove the damaged objects and `{}`, and bake again", cache.display());
+        return Err(Failure::new(exit::FAILED, text).hint(hint).with_data(data));
     }
-    if json_wanted {
-        Ok(())
-    } else {
-        print_text(&format!("{} is as it was baked\n", digest.short()))
+    match json_wanted {
+        true => print_json(&data),
+        false => print_text(&format!("{} is as it was baked\n", digest.short())),
     }
 }
 

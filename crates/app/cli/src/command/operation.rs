@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::{
     daemon,
     failure::Failure,
-    output::{print_json, print_text},
+    output::{harmless, print_json, print_text},
 };
 
 /// Sends a request that changes something and follows it to its end, telling progress on stderr.
@@ -31,10 +31,10 @@ pub async fn follow(
     while let Some(line) = lines.next().await? {
         match line {
             OperationLine::Accepted { .. } => {}
-            OperationLine::Progress { service, phase, message, .. } => match service {
-                Some(service) => eprintln!("{service:>12}  {phase:<9} {message}"),
-                None => eprintln!("{:>12}  {phase:<9} {message}", ""),
-            },
+            OperationLine::Progress { service, phase, message, .. } => {
+                let service = service.map_or_else(String::new, |service| service.to_string());
+                eprintln!("{service:>12}  {phase:<9} {}", harmless(&message));
+            }
             OperationLine::Finished { outcome } => return Ok(outcome),
         }
     }

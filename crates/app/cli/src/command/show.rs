@@ -13,7 +13,7 @@ use crate::{
     command::operation::summary,
     daemon,
     failure::{Failure, exit},
-    output::{Table, Tone, age, print_json, print_text, short},
+    output::{Table, Tone, age, harmless, print_json, print_text, short},
 };
 
 fn client(home: &Path) -> Client {
@@ -152,7 +152,10 @@ pub async fn receipt(
     let client = client(home);
     if let Some(id) = id {
         let receipt: Receipt = client.get(&format!("/v1/receipts/{id}")).await?;
-        return if json { print_json(&receipt) } else { print_text(&receipt_text(&receipt)) };
+        return match json {
+            true => print_json(&receipt),
+            false => print_text(&harmless(&receipt_text(&receipt))),
+        };
     }
     let query = service.map_or_else(String::new, |service| format!("?service={service}"));
     let receipts: Vec<Receipt> = client.get(&format!("/v1/receipts{query}")).await?;
@@ -212,7 +215,8 @@ pub async fn logs(
         if json {
             print_json(&line)?;
         } else {
-            print_text(&format!("{} {} {}\n", line.time, line.instance, line.text))?;
+            let text = harmless(&line.text);
+            print_text(&format!("{} {} {text}\n", line.time, line.instance))?;
         }
     }
     Ok(())
@@ -244,10 +248,11 @@ pub async fn audit(home: &Path, json: bool, from: u64) -> Result<(), Failure> {
         let body = serde_json::to_value(&event.body).map_err(|error| Failure::of(&error))?;
         let kind = body["kind"].as_str().unwrap_or("event").to_owned();
         let detail: String = body.to_string().chars().take(160).collect();
-        print_text(&format!(
+        let line = format!(
             "{:>6} {} {:<16} {:<10} {detail}\n",
             event.sequence, event.time, kind, event.by.who
-        ))?;
+        );
+        print_text(&harmless(&line))?;
     }
     Ok(())
 }
@@ -258,22 +263,29 @@ pub async fn audit_verify(home: &Path, json: bool) -> Result<(), Failure> {
         client(home).post("/v1/audit/verify", &serde_json::json!({})).await;
     let report = match asked {
         Ok(report) => report,
+        // A home where nothing ever ran has no ledger; one that lost only a part of it has been touched.
+        Err(error @ ClientError::Unreachable { .. }) if is_absent(home) => return Err(error.into()),
         Err(ClientError::Unreachable { .. }) => {
             hornero_control::verify_ledger(home).map_err(|error| Failure::of(&*error))?
         }
         Err(error) => return Err(error.into()),
     };
-    if json {
-        print_json(&report)?;
-    }
     if report.intact {
-        return if json {
-            Ok(())
-        } else {
-            print_text(&format!("intact: {} events\n", report.events))
+        return match json {
+            true => print_json(&report),
+            false => print_text(&format!("intact: {} events\n", report.events)),
         };
     }
     let event = report.touched.map_or_else(String::new, |event| format!(" from event {event} on"));
-    let why = report.why.unwrap_or_default();
-    Err(Failure::new(exit::FAILED, format!("the ledger was touched{event}: {why}")))
+    let why = report.why.as_deref().unwrap_or_default();
+    let failure = Failure::new(exit::FAILED, format!("the ledger was touched{event}: {why}"));
+    let data = serde_json::to_value(&report).map_err(|error| Failure::of(&error))?;
+    Err(failure.with_data(data))
+}
+
+/// Whether a home surely has nothing of a ledger; one that may not be looked into might.
+fn is_absent(home: &Path) -> bool {
+    ["ledger.db", "ledger.head", "keys"]
+        .iter()
+        .all(|part| matches!(home.join(part).try_exists(), Ok(false)))
 }

@@ -44,12 +44,10 @@ pub async fn up(
     let intent = Intent { why: reason, commit: project::commit(&project.dir) };
     let outcome =
         operation::follow(&client, "/v1/apply", &ApplyRequest { services, intent }).await?;
+    let data = json!({ "services": outcome.services });
+    operation::checked(&outcome).map_err(|failure| failure.with_data(data.clone()))?;
     if json_wanted {
-        print_json(&json!({ "services": outcome.services }))?;
-    }
-    operation::checked(&outcome)?;
-    if json_wanted {
-        return Ok(());
+        return print_json(&data);
     }
     outcome.services.iter().try_for_each(operation::tell)?;
     for service in project.spec.services.values() {
@@ -99,6 +97,7 @@ fn specs(spec: &Spec, digest_of: impl Fn(&ImageName) -> Option<Digest>) -> Vec<S
 /// `hornero plan`: what `up` would do, and why; changes nothing.
 pub async fn plan(home: &Path, json_wanted: bool, source: &Source) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
+    refuse_stateful(&project.spec)?;
     let images = bake::foresee(home, &project)?;
     // What is still to be baked has no digest yet; zeros differ from every image there is.
     let digest_of = |name: &ImageName| {
@@ -143,12 +142,13 @@ pub async fn down(
     home: &Path,
     json_wanted: bool,
     dir: Option<&Path>,
+    variables: Vec<(String, String)>,
     reason: String,
 ) -> Result<(), Failure> {
     let services = match dir {
         None => None,
         Some(dir) => {
-            let source = Source { dir: dir.to_owned(), variables: Vec::new(), locked: false };
+            let source = Source { dir: dir.to_owned(), variables, locked: false };
             Some(project::read(&source, json_wanted)?.spec.services.into_keys().collect())
         }
     };

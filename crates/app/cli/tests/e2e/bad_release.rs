@@ -115,7 +115,9 @@ fn one_that_fails_after_the_switch_is_rolled_back_by_itself() {
 fn a_first_release_that_fails_leaves_nothing_serving() {
     let home = Home::new();
     Site { command: r#"["/bin/false"]"#, image: "", ..Site::default() }.write(&home, "x");
-    home.run(&["up"]).expect(1);
+    let failed = home.run(&["up", "--json"]).expect(1).json();
+    assert_eq!(failed["services"][0]["name"], "site", "one object tells both: {failed}");
+    assert_eq!(failed["error"]["exit"], 1, "{failed}");
     assert_ne!(home.get("/").0, 200);
     home.run(&["down"]).expect(0);
     home.assert_clean();

@@ -40,6 +40,9 @@ fn a_site_comes_up_changes_rolls_back_and_goes() {
         .map(|entry| (&entry["release"], &entry["proven"]))
         .collect();
     assert_eq!(releases, [(&json!(2), &json!(true)), (&json!(1), &json!(true))]);
+    let images = home.run(&["image", "ls", "--json"]).expect(0).stdout;
+    assert!(images.contains("\"site\""), "the store knows images by their names: {images}");
+    home.run(&["image", "inspect", "base"]).expect(0);
     let receipts = home.run(&["receipt", "--json"]).expect(0).json();
     assert_eq!(receipts.as_array().unwrap().len(), 3);
     assert!(home.run(&["audit", "--json"]).expect(0).stdout.lines().count() > 5);
@@ -76,6 +79,10 @@ fn what_is_not_there_is_said_with_its_exit_code() {
     let bad = home.run(&["up"]).expect(2);
     assert!(bad.stderr.contains("hornero.hcl:1"), "{}", bad.stderr);
     assert!(bad.stderr.contains("debian"), "{}", bad.stderr);
+    let usage = home.run(&["--json", "status", "--no-such-option"]).expect(2);
+    assert_eq!(usage.json()["error"]["exit"], 2, "bad usage is told as JSON too");
+    let verify = home.run(&["audit", "verify", "--json"]).expect(6);
+    assert_eq!(verify.json()["error"]["exit"], 6, "what never ran has no ledger");
     home.run(&["down"]).expect(0);
     home.assert_clean();
 }
