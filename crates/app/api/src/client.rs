@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -16,6 +17,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{ANSWER_MAX_BYTES, LINE_MAX_BYTES, message::Problem};
+
+/// How long an answer may take to begin: checking the longest of ledgers needs seconds, so a control process that is
+/// silent for longer hangs, and a person or a script has to know.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a request had no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +51,13 @@ impl ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
+    timeout: Duration,
 }
 
 impl Client {
     /// A client for the socket at `path`; connects with each request.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { socket: path.into() }
+        Self { socket: path.into(), timeout: ANSWER_TIMEOUT }
     }
 
     /// The socket.
@@ -106,7 +112,10 @@ impl Client {
             .header("host", "localhost")
             .body(Full::new(body))
             .map_err(ClientError::broken)?;
-        let answer = sender.send_request(request).await.map_err(ClientError::broken)?;
+        let answer = tokio::time::timeout(self.timeout, sender.send_request(request))
+            .await
+            .map_err(|_| ClientError::Broken(format!("none came within {:?}", self.timeout)))?
+            .map_err(ClientError::broken)?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -178,7 +187,18 @@ impl<L: DeserializeOwned> Lines<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::OperationLine;
+    use crate::message::{Nothing, OperationLine};
+
+    #[tokio::test]
+    async fn a_control_process_that_hangs_is_not_waited_for_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        // Connections wait in its queue, and nobody takes them.
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let client = Client { socket: path, timeout: Duration::from_millis(20) };
+        let error = client.get::<Nothing>("/v1/status").await.unwrap_err();
+        assert!(matches!(&error, ClientError::Broken(why) if why.contains("20ms")), "{error}");
+    }
 
     #[test]
     fn a_problem_in_a_stream_is_no_line_of_it() {
