@@ -142,7 +142,19 @@ const fn needs_root(command: &Command) -> bool {
     }
 }
 
+/// Bytes that a home's path may have: its longest socket is `edge/admin.sock`, and a Unix socket's path has at most 107
+/// (unix(7)).
+const HOME_BYTES_MAX: usize = 107 - "/edge/admin.sock".len();
+
 /// The home as an absolute path: the processes that get it change their directory.
 fn absolute(home: PathBuf) -> Result<PathBuf, Failure> {
-    Ok(std::path::absolute(home)?)
+    let home = std::path::absolute(home)?;
+    let bytes = home.as_os_str().len();
+    if bytes > HOME_BYTES_MAX {
+        let text = format!("the path of the home has {bytes} bytes: `{}`", home.display());
+        let hint =
+            format!("a home has sockets, so its path may have {HOME_BYTES_MAX} bytes at most");
+        return Err(Failure::new(failure::exit::USAGE, text).hint(hint));
+    }
+    Ok(home)
 }

@@ -99,7 +99,18 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     let engine: Arc<dyn Engine> = Arc::clone(&local) as _;
     let (inputs, taken) = mpsc::channel();
     let addresses = service_addresses(&network, &world);
-    let keeper = EdgeKeeper::start(home, inputs.clone())?;
+    let keeper = match EdgeKeeper::start(home, inputs.clone()) {
+        Ok(keeper) => keeper,
+        Err(error) => {
+            // Nothing serves, and a `down` would fail here as well: nobody else takes the bridge away.
+            if world.services.values().all(|service| service.removed)
+                && let Err(left) = network.down()
+            {
+                eprintln!("{}", chain(&left));
+            }
+            return Err(error);
+        }
+    };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
 

@@ -79,10 +79,28 @@ fn what_is_not_there_is_said_with_its_exit_code() {
     let bad = home.run(&["up"]).expect(2);
     assert!(bad.stderr.contains("hornero.hcl:1"), "{}", bad.stderr);
     assert!(bad.stderr.contains("debian"), "{}", bad.stderr);
+    let long = format!("/tmp/{}", "h".repeat(100));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hornero"));
+    let refused = command.args(["--home", &long, "up"]).output().unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && told.contains("91 bytes"), "{told}");
     let usage = home.run(&["--json", "status", "--no-such-option"]).expect(2);
     assert_eq!(usage.json()["error"]["exit"], 2, "bad usage is told as JSON too");
     let verify = home.run(&["audit", "verify", "--json"]).expect(6);
     assert_eq!(verify.json()["error"]["exit"], 6, "what never ran has no ledger");
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}
+
+#[test]
+fn a_control_process_that_cannot_start_leaves_nothing() {
+    let home = Home::new();
+    std::fs::write(home.path().join("edge"), "in the way of the edge's directory").unwrap();
+    Site::default().write(&home, "page");
+    home.run(&["up"]).expect(6);
+    home.assert_clean();
+    std::fs::remove_file(home.path().join("edge")).unwrap();
+    home.up();
     home.run(&["down"]).expect(0);
     home.assert_clean();
 }
