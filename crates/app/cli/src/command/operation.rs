@@ -153,7 +153,12 @@ pub async fn down(
         return print_json(&json!({ "services": outcome.services }));
     }
     if outcome.services.is_empty() {
-        print_text("nothing runs\n")?;
+        // Services of other directories are not what was asked about.
+        print_text(if left.services.is_empty() {
+            "nothing runs\n"
+        } else {
+            "nothing of it runs\n"
+        })?;
     }
     outcome.services.iter().try_for_each(tell)
 }

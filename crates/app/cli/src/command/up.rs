@@ -116,6 +116,11 @@ pub async fn plan(home: &Path, json_wanted: bool, source: &Source) -> Result<(),
         Ok(report) => report,
         // Nothing runs, so everything is new; the ledger is read where there is one.
         Err(ClientError::Unreachable { .. }) => {
+            if home.join("ledger.db").exists() {
+                eprintln!(
+                    "note: the control process does not run, so what serves healthy is not known"
+                );
+            }
             hornero_control::plan_offline(home, &request).map_err(|error| Failure::of(&*error))?
         }
         Err(error) => return Err(error.into()),
