@@ -139,6 +139,9 @@ pub enum Command {
         /// Set a variable of `hornero.hcl`
         #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable, requires = "dir")]
         variables: Vec<(String, String)>,
+        /// End everything in this home without its ledger, for when that can't be read; nothing is recorded
+        #[arg(long, conflicts_with = "dir")]
+        force: bool,
         /// Why, for the record
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,

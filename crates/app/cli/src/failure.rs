@@ -64,6 +64,14 @@ impl Failure {
         self
     }
 
+    /// The same failure with one thing more to do about it.
+    pub fn further_hint(self, hint: impl Display) -> Self {
+        match self.hint.clone() {
+            Some(first) => self.hint(format!("{first}\n{hint}")),
+            None => self.hint(hint),
+        }
+    }
+
     /// The same failure with the data that the command gives all the same: scripts read both as one JSON object.
     pub fn with_data(mut self, data: serde_json::Value) -> Self {
         self.data = Some(data);

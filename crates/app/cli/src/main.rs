@@ -105,7 +105,8 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Audit { command: Some(AuditCommand::Verify), .. } => {
             show::audit_verify(home, json).await
         }
-        Command::Down { dir, variables, reason } => {
+        Command::Down { force: true, .. } => operation::abandon(home, json),
+        Command::Down { dir, variables, reason, force: false } => {
             up::down(home, json, dir.as_deref(), variables, reason).await
         }
         Command::Build { .. }

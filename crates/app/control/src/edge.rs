@@ -136,6 +136,11 @@ impl EdgeKeeper {
         }
     }
 
+    /// For ending an edge that nobody watches.
+    pub fn of(home: &Path) -> Self {
+        Self { home: home.to_owned(), stopping: Arc::default() }
+    }
+
     /// Leaves the edge running and only ends the watch.
     pub fn leave(&self) {
         self.stopping.store(true, Ordering::Release);

@@ -36,7 +36,7 @@ use hornero_driver::{Driver, DriverError, Found, Observation};
 use hornero_edge::EdgeClient;
 use hornero_engine::{Engine, InstanceStatus, LauncherCommand, LocalEngine, LocalOptions};
 use hornero_ledger::{Keys, Ledger, LedgerError, PublicKey, ReadOnlyLedger, SqliteLedger, Verdict};
-use hornero_model::{Event, EventBody, Receipt, ServiceName, Timestamp};
+use hornero_model::{Event, EventBody, InstanceId, Receipt, ServiceName, Timestamp};
 use hornero_net::HomeNetwork;
 use hornero_rollout::{Facts, World};
 use hornero_store::Store;
@@ -179,6 +179,25 @@ fn local_options(home: &Path) -> LocalOptions {
     let arguments = vec!["--home".into(), home.into(), "shim".into()];
     let launcher = LauncherCommand { program: OWN_PROGRAM.into(), arguments };
     LocalOptions { launcher, networked: true }
+}
+
+/// Ends everything that runs in a home without its ledger, for when that can't be read. Nothing is recorded; logs stay.
+/// Gives the instances that were ended.
+pub fn abandon(home: &Path) -> anyhow::Result<Vec<InstanceId>> {
+    let _lock = own(home)?;
+    let mut network = HomeNetwork::open(home)?;
+    network.up()?;
+    EdgeKeeper::of(home).stop();
+    let engine = LocalEngine::open(home, local_options(home))?;
+    let mut ended = Vec::new();
+    for instance in engine.list()? {
+        engine.remove(&instance.id)?;
+        ended.push(instance.id);
+    }
+    anyhow::ensure!(engine.clean_up(), "control groups of instances are left");
+    drop(engine);
+    network.down()?;
+    Ok(ended)
 }
 
 /// Makes the home where it is missing, and locks it.

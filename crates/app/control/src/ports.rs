@@ -248,11 +248,10 @@ impl Adapters {
                 None => exited(ExitCause::NotStarted("it has no address".to_owned())),
             },
             Err(EngineError::Ended { cause, .. }) => exited(cause),
-            Err(
-                error @ (EngineError::NotStarted { .. }
-                | EngineError::Invalid { .. }
-                | EngineError::Unsupported(_)),
-            ) => exited(ExitCause::NotStarted(chain(&error))),
+            Err(EngineError::NotStarted { reason, .. }) => exited(ExitCause::NotStarted(reason)),
+            Err(error @ (EngineError::Invalid { .. } | EngineError::Unsupported(_))) => {
+                exited(ExitCause::NotStarted(chain(&error)))
+            }
             Err(error @ (EngineError::Io { .. } | EngineError::NotFound { .. })) => {
                 Observation::EffectFailed { effect: id, reason: chain(&error) }
             }

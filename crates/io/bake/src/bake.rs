@@ -4,7 +4,7 @@ use std::{path::Path, time::Instant};
 
 use hornero_model::{Digest, ImageName};
 use hornero_spec::{Base, CopySource, ImageDefinition, Spec};
-use hornero_store::{ImageManifest, Store};
+use hornero_store::{ImageManifest, Store, Stored};
 
 use crate::{
     BakeContext, BakeError,
@@ -215,6 +215,16 @@ struct Baker<'b> {
     forecast: bool,
 }
 
+/// Whether every layer is there with all it holds: what is damaged is baked anew, and so mended.
+fn are_whole(store: &Store, layers: &[Digest]) -> Result<bool, BakeError> {
+    for layer in layers {
+        if !store.is_layer_whole(layer).map_err(BakeError::store)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// What a step does, with what it needs.
 enum Work<'w> {
     Packages(&'w LockedImage),
@@ -263,7 +273,8 @@ impl Baker<'_> {
         let manifest = ImageManifest::new(making.layers.clone(), image.config.clone());
         let digest = manifest.digest();
         let store = self.surroundings.store;
-        let known = store.has_image(&digest);
+        // One that can't be read any more is put again, which mends it.
+        let known = store.image(&digest).is_ok();
         if !known && self.forecast {
             return Ok(Outcome::Needed("its configuration changed".to_owned()));
         }
@@ -312,9 +323,11 @@ impl Baker<'_> {
         let progress = self.context.progress;
         let known = store.cache_get(&key).map_err(BakeError::store)?;
         let known = known.and_then(|bytes| serde_json::from_slice::<Vec<Digest>>(&bytes).ok());
-        let (layers, why) = match known
-            .filter(|layers| layers.iter().all(|one| store.has_layer(one)))
-        {
+        let known = match known {
+            Some(layers) if are_whole(store, &layers)? => Some(layers),
+            Some(_) | None => None,
+        };
+        let (layers, why) = match known {
             Some(layers) => (layers, None),
             None => {
                 let why = making.last.why(making.records.len(), &record);
@@ -431,7 +444,9 @@ impl Baker<'_> {
             gid = accounts.group(group).ok_or_else(|| missing("group", group))?;
         }
         let ingest = store.ingest().map_err(BakeError::store)?;
-        let has = |digest: &Digest| store.has_object(digest).unwrap_or(false);
+        let has = |digest: Digest, size: u64| {
+            store.is_content_whole(Stored { digest, size }).unwrap_or(false)
+        };
         let mut put = |file: &mut std::fs::File| {
             let stored = ingest.put(&source.from, file).map_err(BakeError::store)?;
             Ok((stored.digest, stored.size))

@@ -102,7 +102,7 @@ fn known(store: &Store, package: &LockedPackage) -> Result<Option<Supplied>, Bak
         return Ok(None);
     };
     let Ok(known) = serde_json::from_slice::<Known>(&bytes) else { return Ok(None) };
-    if !store.has_layer(&known.layer) {
+    if !store.is_layer_whole(&known.layer).map_err(BakeError::store)? {
         return Ok(None);
     }
     let layer = store.layer(&known.layer).map_err(BakeError::store)?;

@@ -70,7 +70,17 @@ impl Store {
             layer.contents().map(|(digest, size)| Stored { digest, size }).collect();
         wanted.sort_unstable_by_key(|stored| stored.digest);
         wanted.dedup();
-        match self.verify_contents(&wanted) {
+        self.are_contents_whole(&wanted)
+    }
+
+    /// Whether a content is there and undamaged.
+    pub fn is_content_whole(&self, stored: Stored) -> Result<bool> {
+        self.records().refresh()?;
+        self.are_contents_whole(&[stored])
+    }
+
+    fn are_contents_whole(&self, wanted: &[Stored]) -> Result<bool> {
+        match self.verify_contents(wanted) {
             Ok(_) => Ok(true),
             Err(StoreError::Damaged { .. }) => Ok(false),
             Err(error) => Err(error),

@@ -105,7 +105,11 @@ pub async fn rollback(
     to: Option<ReleaseNumber>,
     why: String,
 ) -> Result<(), Failure> {
-    let client = Client::new(daemon::socket(home));
+    // A control process that died is started again; where none ever was there is nothing to go back to.
+    let client = match home.join("ledger.db").exists() {
+        true => daemon::ensure(home).await?,
+        false => Client::new(daemon::socket(home)),
+    };
     let request = RollbackRequest { service, to, intent: Intent { why, commit: None } };
     let outcome = follow(&client, "/v1/rollback", &request).await?;
     checked(&outcome)?;
@@ -140,7 +144,11 @@ pub async fn down(
         };
     }
     // A control process that died left servers behind: only one that knows the ledger can end them well.
-    let client = daemon::ensure(home).await?;
+    let client = daemon::ensure(home).await.map_err(|failure| {
+        failure.further_hint(
+            "where the ledger can't be read, `hornero down --force` ends what runs without it",
+        )
+    })?;
     let request = DownRequest { services, intent: Intent { why, commit: None } };
     let outcome = follow(&client, "/v1/down", &request).await?;
     checked(&outcome)?;
@@ -161,6 +169,22 @@ pub async fn down(
         })?;
     }
     outcome.services.iter().try_for_each(tell)
+}
+
+/// `hornero down --force`: ends what runs whatever the ledger says, or can't say.
+pub fn abandon(home: &Path, json: bool) -> Result<(), Failure> {
+    let ended = hornero_control::abandon(home).map_err(|error| {
+        Failure::of(&*error).hint(
+            "where a control process still answers, `hornero down` without `--force` is the way",
+        )
+    })?;
+    if json {
+        return print_json(&json!({ "services": [], "ended": ended }));
+    }
+    print_text(&format!(
+        "{} instances ended; `hornero audit verify` says what is wrong with the ledger\n",
+        ended.len()
+    ))
 }
 
 /// Waits, within bounds, until the control process has closed its socket: `down` is done when nothing is left.

@@ -158,6 +158,25 @@ fn down_cleans_up_after_a_crash_in_the_middle_of_up() {
     }
 }
 
+#[test]
+fn what_runs_can_be_ended_when_the_ledger_is_lost() {
+    let home = Home::new();
+    Site::default().write(&home, "page");
+    home.up();
+    kill_control(&home);
+    std::fs::write(home.path().join("ledger.db"), "this is no database").unwrap();
+    for part in ["ledger.db-wal", "ledger.db-shm"] {
+        let _ = std::fs::remove_file(home.path().join(part));
+    }
+    let refused = home.run(&["down"]).expect(6);
+    assert!(refused.stderr.contains("--force"), "{}", refused.stderr);
+    assert_eq!(home.get("/"), (200, "page".to_owned()), "it goes on until it is told otherwise");
+    home.run(&["down", "--force"]).expect(0);
+    home.assert_clean();
+    // Without its ledger the home can't be taken down in the ordinary way, also not at the end of the test.
+    std::fs::remove_file(home.path().join("ledger.db")).unwrap();
+}
+
 fn parent_of(pid: i32) -> i32 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();

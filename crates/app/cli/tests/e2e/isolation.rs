@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use crate::{
-    home::{Home, free_port, get},
+    home::{Home, free_port, get, until},
     site::{BASE, NGINX_CONF, Site},
     traffic::Traffic,
 };
@@ -12,25 +12,27 @@ use crate::{
 fn one_flipped_byte_is_noticed_before_a_server_starts_from_it() {
     let home = Home::new();
     let page = format!("page of {}", home.path().display());
-    Site::default().write(&home, &page);
+    let site = Site { rollout: r#"keep_warm = "1ms""#, ..Site::default() };
+    site.write(&home, &page);
     home.up();
-    home.run(&["down"]).expect(0);
+    site.write(&home, "another page");
+    home.up();
+    until("the first release's servers to go", || {
+        let instances = home.status()["services"][0]["instances"].as_array().unwrap().clone();
+        instances.iter().all(|instance| instance["release"] == 2)
+    });
     let object = object_with(&home, &page);
     let mut bytes = fs::read(&object).unwrap();
     bytes[0] ^= 1;
     fs::set_permissions(&object, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     fs::write(&object, &bytes).unwrap();
-    let answer = home.run(&["up"]);
-    assert_ne!(answer.code, 0, "{}", answer.stdout);
-    let hex: String =
-        object.iter().rev().take(1).map(|part| part.to_string_lossy().into_owned()).collect();
-    assert!(
-        answer.stderr.contains("/srv/site/index.html") || answer.stderr.contains(&hex),
-        "names what is damaged: {}",
-        answer.stderr
-    );
-    assert_ne!(home.get("/").0, 200, "nothing was started from it");
-    fs::remove_file(&object).unwrap();
+    let refused = home.run(&["rollback", "site"]).expect(1);
+    assert!(refused.stderr.contains("/srv/site/index.html"), "names the file: {}", refused.stderr);
+    assert_eq!(home.get("/"), (200, "another page".to_owned()), "what served before serves still");
+
+    site.write(&home, &page);
+    home.up();
+    assert_eq!(home.get("/"), (200, page), "baking again has mended it");
 }
 
 /// The object of the store whose content is `content`.

@@ -45,6 +45,8 @@ pub struct Site<'a> {
     pub service: &'a str,
     /// Lines of the health block.
     pub health: &'a str,
+    /// Lines of the rollout block.
+    pub rollout: &'a str,
     /// The command line of the image.
     pub command: &'a str,
 }
@@ -57,6 +59,7 @@ impl Default for Site<'_> {
             image: r#"test "serves" { http = { port = 8080, path = "/", status = 200 } }"#,
             service: "",
             health: "",
+            rollout: "",
             command: r#"["/usr/sbin/nginx", "-g", "daemon off;"]"#,
         }
     }
@@ -65,7 +68,7 @@ impl Default for Site<'_> {
 impl Site<'_> {
     /// The `image` and `service` blocks.
     pub fn blocks(&self, port: u16) -> String {
-        let Self { name, instances, image, service, health, command } = self;
+        let Self { name, instances, image, service, health, rollout, command } = self;
         format!(
             r#"
 image "{name}" {{
@@ -95,6 +98,7 @@ service "{name}" {{
   rollout {{
     watch         = "200ms"
     drain_timeout = "20s"
+    {rollout}
   }}
   {service}
 }}

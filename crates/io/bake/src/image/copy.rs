@@ -4,16 +4,14 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::Read as _,
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{MetadataExt as _, OpenOptionsExt as _},
-    },
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use hornero_model::{Digest, ImageName};
 use hornero_spec::{CopySource, SourceKind};
 use hornero_store::{Entry, EntryKind, Layer, Metadata, Tree, TreePath};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use sha2::{Digest as _, Sha256};
 
 use super::stat_cache::{Identity, StatCache};
@@ -155,13 +153,13 @@ fn stays_within(path: &[u8], target: &[u8]) -> bool {
     true
 }
 
-/// Opens a file without following a symlink that took its place since it was looked at.
+/// Opens a file without following a symlink, be it one that took the place of the file or of a directory above it
+/// since they were looked at; `host` has none of its own.
 fn open(host: &Path) -> Result<(File, fs::Metadata), String> {
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(host)
-        .map_err(|error| error.to_string())?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat2(CWD, host, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+        .map_err(|error| std::io::Error::from(error).to_string())?;
+    let file = File::from(file);
     let found = file.metadata().map_err(|error| error.to_string())?;
     if !found.is_file() {
         return Err("it is no file".to_owned());
@@ -169,6 +167,7 @@ fn open(host: &Path) -> Result<(File, fs::Metadata), String> {
     Ok((file, found))
 }
 
+/// Looks at one file below the source, whose path on the host has no symlinks.
 fn file(host: &Path, cache: &mut StatCache) -> Result<FoundKind, String> {
     let found = fs::symlink_metadata(host).map_err(|error| error.to_string())?;
     let executable = found.mode() & 0o100 != 0;
@@ -258,14 +257,14 @@ pub(crate) fn fingerprints(source: &CopySource, found: &[Found]) -> BTreeMap<Str
 pub(crate) type PutFile<'p> = dyn FnMut(&mut File) -> Result<(Digest, u64), BakeError> + 'p;
 
 /// Makes the layer. `tree` is what lies below: directories that are there keep their owner and mode, and paths lead
-/// through its symlinks. `has` says which contents need not be read again.
+/// through its symlinks. `has` says which contents, by digest and size, need not be read again.
 pub(crate) fn layer(
     image: &ImageName,
     source: &CopySource,
     found: &[Found],
     owner: (u32, u32),
     tree: &Tree,
-    has: &dyn Fn(&Digest) -> bool,
+    has: &dyn Fn(Digest, u64) -> bool,
     put: &mut PutFile<'_>,
 ) -> Result<Layer, BakeError> {
     let error = |path: &[u8], reason: String| BakeError::Copy {
@@ -331,7 +330,7 @@ pub(crate) fn layer(
                 entries.insert(path.clone(), Entry { path, kind, metadata });
             }
             FoundKind::File { host, executable, digest, size } => {
-                let (digest, size) = if has(digest) {
+                let (digest, size) = if has(*digest, *size) {
                     (*digest, *size)
                 } else {
                     let (mut file, _) = open(host).map_err(|failure| error(&one.path, failure))?;
