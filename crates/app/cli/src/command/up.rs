@@ -28,6 +28,13 @@ pub async fn up(
 ) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
     refuse_stateful(&project.spec)?;
+    for service in project.spec.services.values().filter(|service| service.max_age.is_some()) {
+        // Said rather than silently left undone.
+        eprintln!(
+            "note     service.{}: `max_age` is recorded, but this version recycles nothing",
+            service.name
+        );
+    }
     let baked = bake::bake(home, source, &project, None, false)?;
     let digest_of =
         |name: &ImageName| baked.iter().find(|image| image.name == *name).map(|image| image.digest);
