@@ -96,6 +96,9 @@ pub enum Command {
         /// Say of each step why it ran or not
         #[arg(long)]
         explain: bool,
+        /// Look at what is cached file by file, and bake anew what is damaged
+        #[arg(long)]
+        verify: bool,
     },
     /// Write `hornero.lock`: every package by version, size and SHA-256
     Lock {

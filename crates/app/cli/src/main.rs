@@ -71,8 +71,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             output::print_text(&String::from_utf8_lossy(&script))
         }
         Command::Openapi => output::print_json(&hornero_api::document()),
-        Command::Build { source, image, explain } => {
-            bake::build(&home, json, &source, image.as_deref(), explain)
+        Command::Build { source, image, explain, verify } => {
+            bake::build(&home, json, &source, image.as_deref(), bake::How { explain, verify })
         }
         Command::Lock { source, update } => bake::lock(&home, json, &source, update),
         Command::Image { command } => match command {

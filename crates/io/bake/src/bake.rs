@@ -30,6 +30,8 @@ const STEP_EPOCH: u32 = 1;
 pub struct BakeOptions {
     /// The lock must fit as it is.
     pub locked: bool,
+    /// What the cache holds is looked at file by file, and what is damaged is baked anew.
+    pub verify: bool,
 }
 
 /// An image that was baked.
@@ -108,7 +110,8 @@ pub fn bake(
         tmp: &tmp,
         progress: context.progress,
     };
-    let baker = Baker { context, surroundings, spec, dir, lock: &lock, forecast: false };
+    let verify = options.verify;
+    let baker = Baker { context, surroundings, spec, dir, lock: &lock, forecast: false, verify };
     let mut done: Vec<(BakedImage, Below)> = Vec::new();
     let mut failure = None;
     for image in &images {
@@ -151,7 +154,8 @@ pub fn forecast(
         tmp: &tmp,
         progress: context.progress,
     };
-    let baker = Baker { context, surroundings, spec, dir, lock: &lock, forecast: true };
+    let baker =
+        Baker { context, surroundings, spec, dir, lock: &lock, forecast: true, verify: false };
     let mut done: Vec<(BakedImage, Below)> = Vec::new();
     let mut forecasts: Vec<Forecast> = Vec::new();
     for image in &images {
@@ -213,16 +217,7 @@ struct Baker<'b> {
     dir: &'b Path,
     lock: &'b Lock,
     forecast: bool,
-}
-
-/// Whether every layer is there with all it holds: what is damaged is baked anew, and so mended.
-fn are_whole(store: &Store, layers: &[Digest]) -> Result<bool, BakeError> {
-    for layer in layers {
-        if !store.is_layer_whole(layer).map_err(BakeError::store)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    verify: bool,
 }
 
 /// What a step does, with what it needs.
@@ -306,6 +301,21 @@ impl Baker<'_> {
         ))
     }
 
+    /// Whether layers of the cache are there; where asked for, also whether all they hold is whole.
+    fn are_there(&self, layers: &[Digest]) -> Result<bool, BakeError> {
+        let store = self.surroundings.store;
+        for layer in layers {
+            let there = match self.verify {
+                true => store.is_layer_whole(layer).map_err(BakeError::store)?,
+                false => store.has_layer(layer),
+            };
+            if !there {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Takes a step from the cache or does it; in a forecast gives why it would be done.
     fn step(&self, making: &mut Making<'_>, work: &Work<'_>) -> Result<Option<String>, BakeError> {
         let started = Instant::now();
@@ -324,7 +334,7 @@ impl Baker<'_> {
         let known = store.cache_get(&key).map_err(BakeError::store)?;
         let known = known.and_then(|bytes| serde_json::from_slice::<Vec<Digest>>(&bytes).ok());
         let known = match known {
-            Some(layers) if are_whole(store, &layers)? => Some(layers),
+            Some(layers) if self.are_there(&layers)? => Some(layers),
             Some(_) | None => None,
         };
         let (layers, why) = match known {

@@ -328,7 +328,7 @@ fn a_path_through_a_symlink_of_another_package_leads_there() {
 fn a_frozen_lock_is_not_changed() {
     let archive = archive();
     let home = home(&archive);
-    let locked = BakeOptions { locked: true };
+    let locked = BakeOptions { locked: true, ..BakeOptions::default() };
     let error = home.bake_with(&["site"], locked).unwrap_err();
     assert!(error.to_string().contains("`hornero.lock` does not fit image"), "{}", chain(&error));
     assert!(!home.source.join("hornero.lock").exists());

@@ -47,19 +47,40 @@ fn wanted(project: &Project, only: Option<&str>) -> Result<Vec<ImageName>, Failu
     })
 }
 
+/// How to bake.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How {
+    /// Tell of every step what it prints and whether it was cached.
+    pub explain: bool,
+    /// Look at what is cached file by file, and bake anew what is damaged.
+    pub verify: bool,
+}
+
+/// Whether every image is as it was baked; one that is not is told on stderr.
+pub fn are_whole(home: &Path, images: &[BakedImage]) -> Result<bool, Failure> {
+    let store = store(home)?;
+    for image in images {
+        if let Err(error) = store.verify_for_start(&image.digest) {
+            eprintln!("damaged  image.{}: {error}; baking it anew", image.name);
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Bakes, telling progress on stderr; the store's names then lead to these images.
 pub fn bake(
     home: &Path,
     source: &Source,
     project: &Project,
     only: Option<&str>,
-    explain: bool,
+    how: How,
 ) -> Result<Vec<BakedImage>, Failure> {
     let names = wanted(project, only)?;
     let store = store(home)?;
-    let teller = Teller::new(explain);
+    let teller = Teller::new(how.explain);
     let context = BakeContext::new(home, &teller);
-    let options = BakeOptions { locked: source.locked };
+    let options = BakeOptions { locked: source.locked, verify: how.verify };
     let baked = hornero_bake::bake(&context, &store, &project.spec, &project.dir, &names, options)?;
     for image in &baked {
         let name = format!("image/{}", image.name);
@@ -85,10 +106,11 @@ pub fn build(
     json_wanted: bool,
     source: &Source,
     only: Option<&str>,
-    explain: bool,
+    how: How,
 ) -> Result<(), Failure> {
+    let explain = how.explain;
     let project = project::read(source, json_wanted)?;
-    let baked = bake(home, source, &project, only, explain)?;
+    let baked = bake(home, source, &project, only, how)?;
     if json_wanted {
         let images: Vec<_> = baked.iter().map(|image| image_json(image, explain)).collect();
         return print_json(&json!({ "images": images }));

@@ -90,9 +90,7 @@ pub fn verify(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure
             digest.short(),
             damaged.join("\n  ")
         );
-        // What is in the bake cache is not baked again.
-        let cache = home.join("store/cache");
-        let hint = format!("remove the damaged objects and `{}`, and bake again", cache.display());
+        let hint = "`hornero build DIR --verify` bakes anew what is damaged";
         return Err(Failure::new(exit::FAILED, text).hint(hint).with_data(data));
     }
     match json_wanted {

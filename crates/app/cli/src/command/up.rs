@@ -6,6 +6,7 @@ use hornero_api::{
     Client, ClientError,
     message::{ApplyRequest, Intent, PlanImage, PlanReport, PlanRequest},
 };
+use hornero_bake::BakedImage;
 use hornero_model::{Digest, ImageName, ServiceKind, ServiceSpec};
 use hornero_spec::Spec;
 use serde_json::json;
@@ -35,13 +36,16 @@ pub async fn up(
             service.name
         );
     }
-    let baked = bake::bake(home, source, &project, None, false)?;
-    let digest_of =
-        |name: &ImageName| baked.iter().find(|image| image.name == *name).map(|image| image.digest);
-    let services = specs(&project.spec, digest_of);
+    let mut baked = bake::bake(home, source, &project, None, bake::How::default())?;
     let client = daemon::ensure(home).await?;
-    let plan = PlanRequest { images: Vec::new(), services: services.clone() };
-    let plan: PlanReport = client.post("/v1/plan", &plan).await?;
+    let mut services = specs(&project.spec, digests(&baked));
+    let mut plan = changes(&client, &services).await?;
+    if !plan.changes.is_empty() && !bake::are_whole(home, &baked)? {
+        let how = bake::How { verify: true, ..bake::How::default() };
+        baked = bake::bake(home, source, &project, None, how)?;
+        services = specs(&project.spec, digests(&baked));
+        plan = changes(&client, &services).await?;
+    }
     for change in &plan.changes {
         eprintln!(
             "plan     {}.{}: {}: {}",
@@ -74,6 +78,17 @@ pub async fn up(
         }
     }
     Ok(())
+}
+
+/// What rolling out `services` would change.
+async fn changes(client: &Client, services: &[ServiceSpec]) -> Result<PlanReport, Failure> {
+    let request = PlanRequest { images: Vec::new(), services: services.to_vec() };
+    Ok(client.post("/v1/plan", &request).await?)
+}
+
+/// The digests of images that were baked, by name.
+fn digests(baked: &[BakedImage]) -> impl Fn(&ImageName) -> Option<Digest> {
+    |name| baked.iter().find(|image| image.name == *name).map(|image| image.digest)
 }
 
 /// Volumes can be declared, but nothing here can move one to a new server yet: better said before than half done.
