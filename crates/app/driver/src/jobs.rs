@@ -364,7 +364,7 @@ impl Driver {
             Phase::Switching => format!("switching to `{service}@{to}`"),
             Phase::Watching => {
                 let ms = rollout.switch.map_or(0.0, |switch| switch.switch_ms);
-                format!("`{service}@{to}` serves; the switch took {ms:.1} ms")
+                format!("`{service}@{to}` serves; the switch took {ms:.2} ms")
             }
             Phase::Draining => "waiting for the last requests on the old set".to_owned(),
             Phase::Finished => match receipt {

@@ -86,7 +86,7 @@ pub fn summary(receipt: &Receipt) -> String {
         .map_or_else(|| "nothing".to_owned(), |number| format!("{}@{number}", body.service));
     let cut = if body.cut_off > 0 { format!(", {} cut off", body.cut_off) } else { String::new() };
     format!(
-        "receipt {}: {from} -> {}@{}, switched in {:.1} ms, {:.0} ms in all, {} in flight drained{cut}, {} requests failed",
+        "receipt {}: {from} -> {}@{}, switched in {:.2} ms, {:.0} ms in all, {} in flight drained{cut}, {} requests failed",
         body.id,
         body.service,
         body.to,
