@@ -15,6 +15,7 @@ use std::{
 
 use hornero_driver::Observation;
 use hornero_edge::EdgeClient;
+use hornero_model::EdgeStatus;
 
 use crate::{
     Input, OWN_PROGRAM,
@@ -116,15 +117,16 @@ impl EdgeKeeper {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         let mut client = EdgeClient::new(&self.state_dir());
-        let pid = client.status().map(|status| status.pid).unwrap_or(0);
+        // One that can't be asked is not there: it answers until its last request has ended.
+        let Ok(EdgeStatus { pid, .. }) = client.status() else { return };
         if let Err(error) = client.stop() {
             eprintln!("{}", chain(&error));
         }
         let deadline = Instant::now() + STOP_TIMEOUT;
-        while pid != 0 && alive(pid) && Instant::now() < deadline {
+        while alive(pid) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
         }
-        if pid != 0 && alive(pid) {
+        if alive(pid) {
             eprintln!(
                 "the edge (process {pid}) did not end in {} s; it is killed",
                 STOP_TIMEOUT.as_secs()

@@ -221,15 +221,20 @@ impl Drop for Home {
             }
         }
         let answer = self.run(&["down"]);
-        if answer.code != 0 {
-            eprintln!("down failed ({}): {}{}", answer.code, answer.stdout, answer.stderr);
+        if answer.code == 0 {
+            return;
         }
+        eprintln!("down failed ({}): {}{}", answer.code, answer.stdout, answer.stderr);
         // Whatever `down` could not end is ended here: only processes whose command line names this home.
         for line in self.leftovers() {
             if let Some(pid) = line.strip_prefix("process ").and_then(|rest| rest.split(':').next())
             {
                 signal(pid.parse().unwrap(), "KILL");
             }
+        }
+        let answer = self.run(&["down", "--force"]);
+        if answer.code != 0 {
+            eprintln!("down --force failed ({}): {}{}", answer.code, answer.stdout, answer.stderr);
         }
     }
 }
