@@ -66,6 +66,36 @@ fn control_may_be_killed_at_every_journal_write() {
 }
 
 #[test]
+fn control_may_be_killed_at_every_journal_write_of_a_rollback() {
+    let home = Home::new();
+    Site::default().write(&home, "old");
+    home.up();
+    home.write("public/index.html", "new");
+    home.up();
+    let traffic = Traffic::start(home.port);
+    let mut crashes = 0;
+    for append in 1..=MOST_APPENDS {
+        kill_control(&home);
+        let mut command = home.command(&["rollback", "site", "--to", "1"]);
+        command.env("HORNERO_CRASH_AT_APPEND", append.to_string());
+        let output = command.output().unwrap();
+        if output.status.success() {
+            assert_eq!(home.get("/"), (200, "old".to_owned()));
+            break;
+        }
+        println!("point {append}: {}", String::from_utf8_lossy(&output.stderr));
+        crashes += 1;
+        ends_whole(&home, "old", "new");
+    }
+    assert!((4..MOST_APPENDS).contains(&crashes), "{crashes} crashes");
+    kill_control(&home);
+    traffic.stop_whole();
+    home.run(&["audit", "verify"]).expect(0);
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}
+
+#[test]
 fn a_client_may_be_killed_in_the_middle() {
     let home = Home::new();
     Site::default().write(&home, "one");
