@@ -220,6 +220,15 @@ impl Drop for Home {
                 );
             }
         }
+        if std::thread::panicking() {
+            // What the network looked like tells most when a server could not be reached.
+            for arguments in [["-brief", "address"], ["route", "show"], ["neigh", "show"]] {
+                let output = Command::new("ip").args(arguments).output();
+                let text =
+                    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+                eprintln!("--- ip {} ---\n{}", arguments.join(" "), text.unwrap_or_default());
+            }
+        }
         let answer = self.run(&["down"]);
         if answer.code == 0 {
             return;
