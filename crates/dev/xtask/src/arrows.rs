@@ -31,6 +31,16 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "hornero-net",
         "a build step with `network = true` needs a way out (decision 0001)",
     ),
+    ("hornero-rebase", "hornero-model", "needs and refusals name layers by digest"),
+    ("hornero-sbom", "hornero-model", "components name contents by digest"),
+    ("hornero-provenance", "hornero-model", "a statement is about a digest"),
+    ("hornero-bake", "hornero-rebase", "it records what the proof is made from (decision 0012)"),
+    ("hornero-oci", "hornero-model", "what it moves is named by digests"),
+    ("hornero-oci", "hornero-store", "what it moves comes from there and goes there (decision 0012)"),
+    ("hornero-export", "hornero-model", "what it writes is named by digests"),
+    ("hornero-export", "hornero-store", "what it writes comes from there (decision 0012)"),
+    ("hornero-verify", "hornero-model", "what it compares is named by digests"),
+    ("hornero-verify", "hornero-store", "what servers should equal is there (decision 0012)"),
     ("hornero-engine", "hornero-model", "it makes instances"),
     ("hornero-engine", "hornero-sandbox", "instances run there (decision 0001)"),
     ("hornero-engine", "hornero-net", "instances get an address (decision 0001)"),
@@ -50,6 +60,13 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-control", "hornero-engine", "a real port"),
     ("hornero-control", "hornero-edge", "a real port"),
     ("hornero-control", "hornero-ledger", "a real port"),
+    ("hornero-control", "hornero-provenance", "nothing starts without a proof of where it came from"),
+    ("hornero-control", "hornero-verify", "it knows which processes are whose"),
+    ("hornero-cli", "hornero-sbom", "`image sbom`"),
+    ("hornero-cli", "hornero-provenance", "it signs what it bakes"),
+    ("hornero-cli", "hornero-oci", "`image push, pull, import, export`"),
+    ("hornero-cli", "hornero-export", "`image export`"),
+    ("hornero-cli", "hornero-ledger", "the key that signs what it bakes"),
     ("hornero-cli", "hornero-model", "the command shows the shared words"),
     ("hornero-cli", "hornero-api", "it asks control"),
     ("hornero-cli", "hornero-control", "`hornero serve`"),
@@ -71,7 +88,8 @@ const ALLOWED: &[(&str, &str, &str)] = &[
 ];
 
 /// Crates that tests of any crate outside core may use beside their own arrows.
-const FOR_TESTS: &[&str] = &["hornero-load", "hornero-conformance", "hornero-model"];
+const FOR_TESTS: &[&str] =
+    &["hornero-load", "hornero-conformance", "hornero-archive", "hornero-model"];
 
 /// Crates whose tests join many parts, and why.
 const JOINING_TESTS: &[(&str, &str)] = &[

@@ -1,0 +1,1 @@
+//! Proves that layers made on one base still hold on another, from recorded facts alone.

@@ -1,0 +1,1 @@
+//! Small signed Debian archives, made for tests and served on loopback.

@@ -1,0 +1,1 @@
+//! Images in and out as OCI layouts, registry references, tar files and directories.

@@ -1,0 +1,1 @@
+//! Compares running servers and directory trees with the image they should equal.
