@@ -31,6 +31,30 @@ pub struct ImageConfig {
     pub tests: Vec<ImageTest>,
 }
 
+impl ImageConfig {
+    /// The configuration of an image made on one that has `base`: what is not set here is as there, `env` and
+    /// `scratch` add to what is there, and tests are never inherited.
+    pub fn on(self, base: &Self) -> Self {
+        let or = |own: String, there: &String| if own.is_empty() { there.clone() } else { own };
+        let mut env = base.env.clone();
+        env.extend(self.env);
+        let sizes = base.scratch.iter().cloned().chain(self.scratch);
+        let scratch: BTreeMap<String, u64> =
+            sizes.map(|scratch| (scratch.path, scratch.size_bytes)).collect();
+        Self {
+            user: or(self.user, &base.user),
+            command: if self.command.is_empty() { base.command.clone() } else { self.command },
+            env,
+            workdir: or(self.workdir, &base.workdir),
+            scratch: scratch
+                .into_iter()
+                .map(|(path, size_bytes)| Scratch { path, size_bytes })
+                .collect(),
+            tests: self.tests,
+        }
+    }
+}
+
 /// A writable directory that lives and dies with its instance.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

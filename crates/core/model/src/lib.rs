@@ -7,6 +7,7 @@ mod digest;
 mod event;
 mod image;
 mod instance;
+mod key;
 mod name;
 mod receipt;
 mod release;
@@ -19,6 +20,7 @@ pub use digest::{Digest, DigestError};
 pub use event::{Actor, Event, EventBody, JournalEntry, NewEvent};
 pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
 pub use instance::{ExitCause, InstanceState};
+pub use key::{PublicKey, PublicKeyError};
 pub use name::{
     ImageName, InstanceId, NameError, PortName, RegionName, ReleaseNumber, RolloutId, ServiceName,
     VolumeName,
@@ -30,6 +32,7 @@ pub use route::{
     ReleaseCounters, RouteRule, RouteTable,
 };
 pub use service::{
-    Port, Resources, RolloutPolicy, Route, RouteTls, ServiceKind, ServiceSpec, Strategy,
+    Keep, Port, Resources, RolloutPolicy, Route, RouteTls, ServiceKind, ServiceSpec, Strategy,
+    TrustedKey,
 };
 pub use time::{Millis, Timestamp};

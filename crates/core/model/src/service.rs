@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, HealthContract, ImageName, Millis, PortName, Protocol, ServiceName};
+use crate::{
+    Digest, HealthContract, ImageName, Millis, PortName, Protocol, PublicKey, ServiceName,
+};
 
 /// Everything a release needs to run a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +38,44 @@ pub struct ServiceSpec {
     /// Age after which an instance is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Millis>,
+    /// Keys whose statements about the image count besides the home's own, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trust: Vec<TrustedKey>,
+    /// Which of its old releases keep their images.
+    #[serde(default, skip_serializing_if = "Keep::is_default")]
+    pub keep: Keep,
+}
+
+/// A key that is trusted by policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrustedKey {
+    /// Its name in `hornero.hcl`.
+    pub name: String,
+    /// The key.
+    pub public_key: PublicKey,
+}
+
+/// Which old releases keep their images; what any one of the rules keeps is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    /// The newest this many proven ones.
+    pub releases: u32,
+    /// Those that served within this many days; 0 means that age keeps nothing.
+    pub days: u32,
+}
+
+impl Keep {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { releases: 5, days: 0 }
+    }
 }
 
 /// Whether a service holds data.
@@ -126,4 +166,32 @@ pub struct Resources {
     pub cpu_millis: u32,
     /// Processes and threads.
     pub pids: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service as ledgers had it before services had trust and keep-rules.
+    const OLD: &str = r#"{"name":"site","image_name":"site","image":"sha256:fbae041b02c41ed0fd8a4efb039bc780dd6af4a1f0c420f42561ae705dda43fe","kind":"stateless","instances":1,"ports":[],"health":null,"routes":[],"rollout":{"strategy":"blue_green","drain_timeout":1,"keep_warm":1,"watch":1},"resources":{"memory_bytes":1,"cpu_millis":1,"pids":1},"egress":true,"depends_on":[]}"#;
+
+    #[test]
+    fn what_is_not_said_changes_no_byte_of_an_old_release() {
+        let spec: ServiceSpec = serde_json::from_str(OLD).unwrap();
+        assert_eq!((spec.trust.len(), spec.keep), (0, Keep { releases: 5, days: 0 }));
+        assert_eq!(serde_json::to_string(&spec).unwrap(), OLD);
+    }
+
+    #[test]
+    fn trust_and_keep_round_trip() {
+        let mut spec: ServiceSpec = serde_json::from_str(OLD).unwrap();
+        let public_key = PublicKey::from_bytes([1; 32]);
+        spec.trust.push(TrustedKey { name: "ci".to_owned(), public_key });
+        spec.keep.days = 30;
+        let json = serde_json::to_string(&spec).unwrap();
+        assert!(json.ends_with(
+            r#""trust":[{"name":"ci","public_key":"ed25519:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="}],"keep":{"releases":5,"days":30}}"#
+        ), "{json}");
+        assert_eq!(serde_json::from_str::<ServiceSpec>(&json).unwrap(), spec);
+    }
 }

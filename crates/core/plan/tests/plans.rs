@@ -8,8 +8,9 @@ use std::{
 use expect_test::{Expect, expect};
 use hornero_model::{
     Actor, BackendStatus, Check, Digest, EdgeStatus, Health, HealthContract, HttpCheck, ImageName,
-    InstanceId, InstanceState, Millis, PoolName, Port, PortName, Protocol, Release, ReleaseNumber,
-    Resources, RolloutPolicy, Route, ServiceKind, ServiceName, ServiceSpec, Strategy, Timestamp,
+    InstanceId, InstanceState, Keep, Millis, PoolName, Port, PortName, Protocol, Release,
+    ReleaseNumber, Resources, RolloutPolicy, Route, ServiceKind, ServiceName, ServiceSpec,
+    Strategy, Timestamp,
 };
 use hornero_plan::{DesiredImage, plan};
 use hornero_rollout::{Facts, Instance, Running, Service, ServingSet, World};
@@ -53,6 +54,8 @@ fn site() -> ServiceSpec {
         egress: true,
         depends_on: vec![],
         max_age: None,
+        trust: Vec::new(),
+        keep: Keep::default(),
     }
 }
 

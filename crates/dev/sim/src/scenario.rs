@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Check, Digest, HealthContract, ImageName, Millis, Port, PortName, Protocol, Resources,
+    Check, Digest, HealthContract, ImageName, Keep, Millis, Port, PortName, Protocol, Resources,
     RolloutPolicy, Route, ServiceKind, ServiceName, ServiceSpec, Strategy, TcpCheck,
 };
 
@@ -131,5 +131,7 @@ pub fn service(name: &str, image: Digest, instances: u32) -> ServiceSpec {
         egress: true,
         depends_on: Vec::new(),
         max_age: None,
+        trust: Vec::new(),
+        keep: Keep::default(),
     }
 }

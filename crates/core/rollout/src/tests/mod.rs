@@ -12,7 +12,7 @@ use std::{
 
 use hornero_model::{
     Actor, BackendStatus, Check, Digest, EdgeStatus, Event, EventBody, ExitCause, Health,
-    HealthContract, ImageName, InstanceId, Millis, Port, PortName, Protocol, ReleaseCounters,
+    HealthContract, ImageName, InstanceId, Keep, Millis, Port, PortName, Protocol, ReleaseCounters,
     ReleaseNumber, Resources, RolloutPolicy, Route, ServiceKind, ServiceName, ServiceSpec,
     Strategy, TcpCheck, Timestamp,
 };
@@ -61,6 +61,8 @@ pub(crate) fn spec(image: &str, instances: u32) -> ServiceSpec {
         egress: true,
         depends_on: Vec::new(),
         max_age: None,
+        trust: Vec::new(),
+        keep: Keep::default(),
     }
 }
 
