@@ -2,6 +2,7 @@
 
 mod fold;
 mod orders;
+mod retention;
 mod routes;
 mod transitions;
 

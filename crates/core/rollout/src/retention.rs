@@ -1,0 +1,90 @@
+//! Which releases' bytes are kept, and why: what `image gc` may never take, and what only a rule keeps.
+
+use std::collections::BTreeSet;
+
+use hornero_model::{Digest, Keep, Millis, ReleaseNumber, ReleaseRef, Timestamp};
+
+use crate::{Service, World, last_proven};
+
+/// Why the image of a release is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retained {
+    /// The image.
+    pub image: Digest,
+    /// The release it belongs to.
+    pub release: ReleaseRef,
+    /// The reason, for people.
+    pub reason: String,
+    /// How strongly it is kept.
+    pub hold: Hold,
+}
+
+/// How strongly an image is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// It runs, a rollback needs it, or it is in flight: nothing takes it.
+    Needed,
+    /// A keep-rule holds it; a ceiling in bytes may take it, the release made first before others.
+    Rule {
+        /// When the release was made.
+        created: Timestamp,
+    },
+}
+
+/// Every reason to keep the image of a release; `rules` stands in for those of each service where it is given.
+pub fn retained(world: &World, now: Timestamp, rules: Option<Keep>) -> Vec<Retained> {
+    let mut found = Vec::new();
+    for service in world.services.values() {
+        needed(world, service, &mut found);
+        by_rule(service, now, rules, &mut found);
+    }
+    found
+}
+
+fn needed(world: &World, service: &Service, found: &mut Vec<Retained>) {
+    let mut keep = |number: ReleaseNumber, reason: String| {
+        if let Some(release) = service.releases.get(&number) {
+            let (image, release) = (release.spec.image, release.reference());
+            found.push(Retained { image, release, reason, hold: Hold::Needed });
+        }
+    };
+    for instance in world.instances.values().filter(|one| one.service == service.name) {
+        keep(instance.release, format!("instance `{}` is made from it", instance.id));
+    }
+    if let Some(serving) = &service.serving {
+        keep(serving.release, "it serves".to_owned());
+    }
+    if let Some(warm) = &service.warm {
+        keep(warm.release, "it is kept warm for a rollback".to_owned());
+    }
+    if let Some(rollout) = world.rollout_of(&service.name) {
+        keep(rollout.to, format!("rollout {} goes to it", rollout.id));
+        if let Some(from) = rollout.from {
+            keep(from, format!("rollout {} may go back to it", rollout.id));
+        }
+    }
+    if let Some(target) = last_proven(world, &service.name) {
+        keep(target, "a rollback goes to it".to_owned());
+    }
+}
+
+/// The newest proven releases, and the young ones.
+fn by_rule(service: &Service, now: Timestamp, rules: Option<Keep>, found: &mut Vec<Retained>) {
+    let Some(newest) = service.newest() else { return };
+    let rules = rules.unwrap_or(newest.spec.keep);
+    let count = usize::try_from(rules.releases).unwrap_or(usize::MAX);
+    let last: BTreeSet<ReleaseNumber> = service.proven.iter().rev().take(count).copied().collect();
+    let days = Millis(u64::from(rules.days).saturating_mul(86_400_000));
+    for release in service.releases.values() {
+        let reason = if last.contains(&release.number) {
+            format!("one of the last {} proven releases (`keep_releases`)", rules.releases)
+        } else if now.since(release.created) < days {
+            format!("made within {} days (`keep_days`)", rules.days)
+        } else {
+            continue;
+        };
+        let hold = Hold::Rule { created: release.created };
+        let (image, release) = (release.spec.image, release.reference());
+        found.push(Retained { image, release, reason, hold });
+    }
+}
