@@ -44,12 +44,33 @@ pub struct Release {
 impl Release {
     /// The digest that tells two service specs apart.
     pub fn digest_of(spec: &ServiceSpec) -> Digest {
+        let spec = ServiceSpec { base: None, ..spec.clone() };
         // Invariant: structs serialise in field order and hold no maps but ordered ones.
-        Digest::of(&serde_json::to_vec(spec).expect("a service spec has only string keys"))
+        Digest::of(&serde_json::to_vec(&spec).expect("a service spec has only string keys"))
     }
 
     /// Its name, such as `site@17`.
     pub fn reference(&self) -> ReleaseRef {
         ReleaseRef { service: self.spec.name.clone(), number: self.number }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_follows_from_the_image_and_tells_no_specs_apart() {
+        let text = format!(
+            r#"{{"name":"site","image_name":"site","image":"{0}","kind":"stateless","instances":1,"ports":[],
+            "health":null,"routes":[],"rollout":{{"strategy":"blue_green","drain_timeout":1,"keep_warm":1,"watch":1}},
+            "resources":{{"memory_bytes":1,"cpu_millis":1,"pids":1}},"egress":true,"depends_on":[]}}"#,
+            Digest::of(b"image")
+        );
+        let plain: ServiceSpec = serde_json::from_str(&text).unwrap();
+        let paired = ServiceSpec { base: Some(Digest::of(b"base")), ..plain.clone() };
+        assert_eq!(Release::digest_of(&plain), Release::digest_of(&paired));
+        let other = ServiceSpec { image: Digest::of(b"other"), ..plain.clone() };
+        assert_ne!(Release::digest_of(&plain), Release::digest_of(&other));
     }
 }

@@ -17,6 +17,10 @@ pub struct ServiceSpec {
     pub image_name: ImageName,
     /// The image's identity.
     pub image: Digest,
+    /// The image that it was made on, which names the pair (app, base) of a release. It follows from `image`, so it tells
+    /// no two specs apart; None for an image that was made on nothing, and in releases made before this was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Digest>,
     /// Whether it holds data.
     pub kind: ServiceKind,
     /// How many instances serve.

@@ -28,6 +28,7 @@ fn site() -> ServiceSpec {
         name: name("site"),
         image_name: ImageName::new("site").unwrap(),
         image: Digest::of(b"one"),
+        base: None,
         kind: ServiceKind::Stateless,
         instances: 2,
         ports: vec![Port { name: port("http"), container: 8080, protocol: Protocol::Http }],

@@ -63,6 +63,7 @@ impl ServiceDefinition {
             name: self.name,
             image_name: self.image,
             image,
+            base: None,
             kind: self.kind,
             instances: self.instances,
             ports: self.ports,

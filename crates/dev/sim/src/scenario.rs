@@ -102,6 +102,7 @@ pub fn service(name: &str, image: Digest, instances: u32) -> ServiceSpec {
         name: ServiceName::new(name).expect("a valid name"),
         image_name: ImageName::new("app").expect("a valid name"),
         image,
+        base: None,
         kind: ServiceKind::Stateless,
         instances,
         ports: vec![Port { name: http.clone(), container: 80, protocol: Protocol::Http }],

@@ -33,6 +33,7 @@ pub(crate) fn spec(image: &str, instances: u32) -> ServiceSpec {
         name: site(),
         image_name: ImageName::new("site").unwrap(),
         image: Digest::of(image.as_bytes()),
+        base: None,
         kind: ServiceKind::Stateless,
         instances,
         ports: vec![Port { name: http.clone(), container: 80, protocol: Protocol::Http }],
