@@ -21,7 +21,7 @@ use hyper::{Request, StatusCode, body::Incoming};
 use tokio::sync::oneshot;
 
 use crate::{
-    Input, audit_report, logs,
+    Input, logs, offline::audit_report,
     operations::Operations,
     report,
     server::{Answer, Caller, Handler, Refusal, body, json, stream},

@@ -8,6 +8,7 @@ mod edge;
 mod handler;
 mod image_tests;
 mod logs;
+mod offline;
 mod operations;
 mod outcome;
 mod ports;
@@ -31,15 +32,16 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hornero_api::message::{AuditReport, PlanReport, PlanRequest};
 use hornero_driver::{Driver, DriverError, Found, Observation};
 use hornero_edge::EdgeClient;
 use hornero_engine::{Engine, InstanceStatus, LauncherCommand, LocalEngine, LocalOptions};
-use hornero_ledger::{Keys, Ledger, LedgerError, PublicKey, ReadOnlyLedger, SqliteLedger, Verdict};
+use hornero_ledger::{Keys, Ledger, LedgerError, SqliteLedger};
 use hornero_model::{Event, EventBody, InstanceId, Receipt, ServiceName, Timestamp};
 use hornero_net::HomeNetwork;
-use hornero_rollout::{Facts, World};
+use hornero_rollout::World;
 use hornero_store::Store;
+
+pub use offline::{image_of, plan_offline, retained_images, verify_ledger};
 
 use crate::{
     edge::EdgeKeeper,
@@ -369,37 +371,6 @@ fn run(
             Err(error @ (DriverError::World(_) | DriverError::Restless)) => {
                 return Err(error.into());
             }
-        }
-    }
-}
-
-/// Checks the ledger of a home without its control process.
-pub fn verify_ledger(home: &Path) -> anyhow::Result<AuditReport> {
-    let key = PublicKey::load(&home.join("keys"))?;
-    let ledger = ReadOnlyLedger::open(&home.join("ledger.db"), key)?;
-    Ok(audit_report(ledger.verify()?))
-}
-
-/// What an apply would change in a home without its control process; nothing of it is known to run.
-pub fn plan_offline(home: &Path, request: &PlanRequest) -> anyhow::Result<PlanReport> {
-    let path = home.join("ledger.db");
-    let mut world = World::default();
-    if path.exists() {
-        let ledger = ReadOnlyLedger::open(&path, PublicKey::load(&home.join("keys"))?)?;
-        fold(&mut world, |next| ledger.read(next, hornero_ledger::MAX_READ_EVENTS), |_| {})?;
-    }
-    Ok(report::plan(request, &world, &Facts::default()))
-}
-
-fn audit_report(verdict: Verdict) -> AuditReport {
-    match verdict {
-        Verdict::Intact { head } => {
-            AuditReport { intact: true, events: head.sequence, touched: None, why: None }
-        }
-        Verdict::Touched { sequence, reason } => {
-            let events = sequence.saturating_sub(1);
-            let why = Some(format!("event `{sequence}` {reason}"));
-            AuditReport { intact: false, events, touched: Some(sequence), why }
         }
     }
 }

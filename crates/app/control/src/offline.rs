@@ -1,0 +1,58 @@
+//! What can be told of a home without its control process, from its ledger alone.
+
+use std::path::Path;
+
+use hornero_api::message::{AuditReport, PlanReport, PlanRequest};
+use hornero_ledger::{MAX_READ_EVENTS, PublicKey, ReadOnlyLedger, Verdict};
+use hornero_model::{Digest, Keep, ReleaseRef, Timestamp};
+use hornero_rollout::{Facts, Retained, World, retained};
+
+use crate::{fold, report};
+
+/// Checks the ledger of a home.
+pub fn verify_ledger(home: &Path) -> anyhow::Result<AuditReport> {
+    let key = PublicKey::load(&home.join("keys"))?;
+    let ledger = ReadOnlyLedger::open(&home.join("ledger.db"), key)?;
+    Ok(audit_report(ledger.verify()?))
+}
+
+/// What an apply would change; nothing of the home is known to run.
+pub fn plan_offline(home: &Path, request: &PlanRequest) -> anyhow::Result<PlanReport> {
+    Ok(report::plan(request, &world(home)?, &Facts::default()))
+}
+
+/// The image of a release; None where there is no such release.
+pub fn image_of(home: &Path, release: &ReleaseRef) -> anyhow::Result<Option<Digest>> {
+    let world = world(home)?;
+    Ok(world.release(&release.service, release.number).map(|release| release.spec.image))
+}
+
+/// Every reason that the ledger knows to keep an image; `rules` stands in for those of each service where it is given.
+pub fn retained_images(home: &Path, rules: Option<Keep>) -> anyhow::Result<Vec<Retained>> {
+    Ok(retained(&world(home)?, Timestamp::now(), rules))
+}
+
+/// The world as the ledger tells it; empty where nothing ever ran.
+fn world(home: &Path) -> anyhow::Result<World> {
+    let path = home.join("ledger.db");
+    let mut world = World::default();
+    if path.exists() {
+        let ledger = ReadOnlyLedger::open(&path, PublicKey::load(&home.join("keys"))?)?;
+        fold(&mut world, |next| ledger.read(next, MAX_READ_EVENTS), |_| {})?;
+    }
+    Ok(world)
+}
+
+/// A verdict on the ledger, as it is told.
+pub(crate) fn audit_report(verdict: Verdict) -> AuditReport {
+    match verdict {
+        Verdict::Intact { head } => {
+            AuditReport { intact: true, events: head.sequence, touched: None, why: None }
+        }
+        Verdict::Touched { sequence, reason } => {
+            let events = sequence.saturating_sub(1);
+            let why = Some(format!("event `{sequence}` {reason}"));
+            AuditReport { intact: false, events, touched: Some(sequence), why }
+        }
+    }
+}
