@@ -9,6 +9,7 @@ mod image;
 mod instance;
 mod key;
 mod name;
+mod purl;
 mod receipt;
 mod release;
 mod route;
@@ -22,9 +23,10 @@ pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
 pub use instance::{ExitCause, InstanceState};
 pub use key::{PublicKey, PublicKeyError};
 pub use name::{
-    ImageName, InstanceId, NameError, PortName, RegionName, ReleaseNumber, RolloutId, ServiceName,
+    ImageName, InstanceId, KeyName, NameError, PortName, RegionName, ReleaseNumber, RolloutId, ServiceName,
     VolumeName,
 };
+pub use purl::DebianPurl;
 pub use receipt::{Receipt, ReceiptBody};
 pub use release::{Release, ReleaseRef};
 pub use route::{
