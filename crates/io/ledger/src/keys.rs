@@ -93,6 +93,18 @@ impl Keys {
         Ok(Receipt { body, signature, key: self.public.to_string() })
     }
 
+    /// Signs the bytes of a DSSE envelope, for a statement of where an image came from.
+    ///
+    /// # Panics
+    /// For anything else: the beginning keeps such signatures apart from those of receipts and heads.
+    pub fn sign_envelope(&self, message: &[u8]) -> [u8; 64] {
+        assert!(message.starts_with(b"DSSEv1 "), "what is signed is an envelope's bytes");
+        let mut signature = [0; 64];
+        // Invariant: an ed25519 signature has 64 bytes (RFC 8032).
+        signature.copy_from_slice(self.pair.sign(message).as_ref());
+        signature
+    }
+
     /// Signs a head of the ledger.
     pub(crate) fn seal(&self, sequence: u64, hash: &Digest) -> [u8; 64] {
         let mut seal = [0; 64];
@@ -107,6 +119,11 @@ impl Keys {
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
+    /// Its 32 raw bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Loads the public key of `directory`.
     ///
     /// # Errors
