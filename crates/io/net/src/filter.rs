@@ -22,7 +22,8 @@ use crate::{
     identity::{BRIDGE_PREFIX, Identity},
     netlink::Socket,
     nftables::{
-        FORWARD, Family, Hook, INPUT, Key, OUTPUT, POSTROUTING, PREROUTING, Transaction, link_name,
+        self, FORWARD, Family, Hook, INPUT, Key, OUTPUT, POSTROUTING, PREROUTING, Transaction,
+        link_name,
     },
 };
 
@@ -144,6 +145,14 @@ pub(crate) fn remove(socket: &Socket, identity: Identity) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The homes that have a table.
+pub(crate) fn homes(socket: &Socket) -> Result<Vec<Identity>> {
+    let mut homes: Vec<Identity> =
+        nftables::tables(socket)?.iter().filter_map(|name| Identity::of_table(name)).collect();
+    homes.dedup();
+    Ok(homes)
 }
 
 /// Frames from an instance's port carry its own address, in IPv4 or ARP, or go nowhere.

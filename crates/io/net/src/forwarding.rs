@@ -114,7 +114,8 @@ mod tests {
             let text = description.text();
             assert!(text.len() <= ALIAS_MAX_BYTES, "{text}");
             let alias = Some(text);
-            let link = Link { index: 1, name: "hrn0".into(), alias, group: 0, operational: true };
+            let name = "hrn0".into();
+            let link = Link { index: 1, name, alias, group: 0, master: None, operational: true };
             assert_eq!(Description::of(&link), Some(description));
         };
         check("/var/lib/hornero", &[]);

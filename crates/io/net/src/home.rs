@@ -16,6 +16,7 @@ use crate::{
     filter::{self, Member},
     forwarding::{self, Description},
     identity::{BRIDGE_PREFIX, Identity},
+    leftover,
     lock::open_locked,
     netlink::{Batch, Socket},
     rtnetlink::{self, Link, LinkRef},
@@ -89,9 +90,13 @@ impl HomeNetwork {
     ///
     /// Where the home has no bridge yet and its subnet was taken since, it gets another one; the
     /// addresses of services and instances move with it.
+    ///
+    /// Also removes what homes that no longer exist have left: a home's tables without its bridge,
+    /// and its bridge where its directory is gone, nothing is connected and no name server listens.
     pub fn up(&mut self) -> Result<()> {
         let _host = lock_host()?;
         let socket = Socket::route()?;
+        leftover::sweep(&socket, self.identity)?;
         let links = rtnetlink::links(&socket)?;
         let name = self.bridge();
         let existing = links.iter().find(|link| link.name == name);
@@ -126,26 +131,8 @@ impl HomeNetwork {
         let socket = Socket::route()?;
         let links = rtnetlink::links(&socket)?;
         let name = self.bridge();
-        let bridge = links.iter().find(|link| link.name == name);
-        self.check_owner(bridge)?;
-        let others = forwarding::turned_on(links.iter().filter(|link| link.name != name));
-        for link in bridge.and_then(Description::of).unwrap_or_default().forwards {
-            let exists = links.iter().any(|known| known.name == link);
-            if exists && !others.contains(&link) {
-                forwarding::set(&link, false)?;
-            }
-        }
-        if links.iter().any(|link| link.group == self.identity.group()) {
-            let mut batch = Batch::new();
-            rtnetlink::delete_group(&mut batch, self.identity.group());
-            socket.change(&batch)?;
-        }
-        match Socket::netfilter() {
-            Ok(socket) => filter::remove(&socket, self.identity),
-            // Without the feature there was never anything to remove.
-            Err(Error::MissingKernelFeature { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.check_owner(links.iter().find(|link| link.name == name))?;
+        leftover::remove(&socket, &links, self.identity)
     }
 
     /// The address that `SERVICE.internal` stands for: the same one for ever, until released.

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 /// What the bridge of every home begins with.
 pub(crate) const BRIDGE_PREFIX: &str = "hrn";
+const TABLE_PREFIX: &str = "hornero_";
 
 /// What tells one home from another on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,22 @@ impl Identity {
         Self { hash: u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]) }
     }
 
+    /// The identity whose bridge has this name.
+    pub fn of_bridge(name: &str) -> Option<Self> {
+        Self::parse(name.strip_prefix(BRIDGE_PREFIX)?)
+    }
+
+    /// The identity whose tables have this name.
+    pub fn of_table(name: &str) -> Option<Self> {
+        Self::parse(name.strip_prefix(TABLE_PREFIX)?)
+    }
+
+    /// Eight lower-case hexadecimal digits, as the names have them: nothing else is Hornero's.
+    fn parse(digits: &str) -> Option<Self> {
+        let hash = u32::from_str_radix(digits, 16).ok()?;
+        (format!("{hash:08x}") == digits).then_some(Self { hash })
+    }
+
     /// Where the search for a free subnet begins.
     pub fn seed(self) -> u32 {
         self.hash
@@ -33,7 +50,7 @@ impl Identity {
 
     /// `hornero_01234567`.
     pub fn table(self) -> String {
-        format!("hornero_{:08x}", self.hash)
+        format!("{TABLE_PREFIX}{:08x}", self.hash)
     }
 
     /// What the host's end of every veth pair of this home begins with.
@@ -72,6 +89,17 @@ pub(crate) fn instance_hardware_address(address: Ipv4Addr) -> [u8; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_lead_back() {
+        let identity = Identity::of(Path::new("/var/lib/hornero"));
+        assert_eq!(Identity::of_bridge(&identity.bridge()), Some(identity));
+        assert_eq!(Identity::of_table(&identity.table()), Some(identity));
+        for other in ["hrn", "hrn0", "hrn0123456g", "hrn+1234567", "hrnABCDEF01", "br0123456789"] {
+            assert_eq!(Identity::of_bridge(other), None, "{other}");
+        }
+        assert_eq!(Identity::of_table("hornero_"), None);
+    }
 
     #[test]
     fn names_fit_the_kernel() {

@@ -15,6 +15,7 @@ mod filter;
 mod forwarding;
 mod home;
 mod identity;
+mod leftover;
 mod lock;
 mod netlink;
 mod nftables;

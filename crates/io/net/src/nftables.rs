@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use crate::{
     Error, Result,
     expression::Expression,
-    netlink::{Batch, Body, NLM_F_APPEND, NLM_F_CREATE, Socket},
+    netlink::{Batch, Body, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, Socket, attributes},
 };
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -16,6 +16,7 @@ const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
 
 const NFT_MSG_NEWTABLE: u16 = 0;
+const NFT_MSG_GETTABLE: u16 = 1;
 const NFT_MSG_DELTABLE: u16 = 2;
 const NFT_MSG_NEWCHAIN: u16 = 3;
 const NFT_MSG_NEWRULE: u16 = 6;
@@ -242,6 +243,24 @@ impl<'a> Transaction<'a> {
     }
 }
 
+/// The names of the tables of all families, each as often as there are families with it.
+pub(crate) fn tables(socket: &Socket) -> Result<Vec<String>> {
+    const EVERY_FAMILY: u8 = 0;
+    let mut batch = Batch::new();
+    let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE;
+    batch.request(kind, NLM_F_DUMP, "list the packet filter's tables", |body| {
+        body.raw(&[EVERY_FAMILY, 0, 0, 0]);
+    });
+    let answers = socket.exchange(&batch).map_err(explain)?;
+    let listed =
+        answers.iter().filter(|answer| answer.kind == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE);
+    let names = listed.filter_map(|answer| {
+        let (_, name) = attributes(answer.body.get(4..)?).find(|(kind, _)| *kind == 1)?;
+        Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
+    });
+    Ok(names.collect())
+}
+
 fn marker(batch: &mut Batch, kind: u16) {
     let [high, low] = NFNL_SUBSYS_NFTABLES.to_be_bytes();
     batch.marker(kind, |body| body.raw(&[0, 0, high, low]));
@@ -262,7 +281,12 @@ fn explain(error: Error) -> Error {
         // What the kernel has no code for is unknown to it by name or by family.
         Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EAFNOSUPPORT) => missing_option(&action),
         // The subsystem itself is unknown.
-        Some(libc::EINVAL) if action == "change the packet filter" => Some("CONFIG_NF_TABLES"),
+        Some(libc::EINVAL)
+            if action == "change the packet filter"
+                || action == "list the packet filter's tables" =>
+        {
+            Some("CONFIG_NF_TABLES")
+        }
         _ => None,
     };
     match option {

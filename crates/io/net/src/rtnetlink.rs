@@ -45,6 +45,8 @@ pub(crate) struct Link {
     /// The description an administrator (or Hornero) has set.
     pub alias: Option<String>,
     pub group: u32,
+    /// The bridge, or other link, whose port it is.
+    pub master: Option<u32>,
     /// Whether it carries packets now.
     pub operational: bool,
 }
@@ -297,6 +299,7 @@ fn parse_link(answer: &Answer) -> Option<Link> {
         name: String::new(),
         alias: None,
         group: 0,
+        master: None,
         operational: false,
     };
     for (kind, value) in attributes(answer.body.get(16..)?) {
@@ -304,6 +307,7 @@ fn parse_link(answer: &Answer) -> Option<Link> {
             libc::IFLA_IFNAME => link.name = text(value),
             libc::IFLA_IFALIAS => link.alias = Some(text(value)),
             libc::IFLA_GROUP => link.group = u32_at(value, 0)?,
+            libc::IFLA_MASTER => link.master = u32_at(value, 0),
             libc::IFLA_OPERSTATE => link.operational = value.first() == Some(&OPERATIONAL_UP),
             _ => {}
         }
@@ -313,16 +317,8 @@ fn parse_link(answer: &Answer) -> Option<Link> {
 
 /// The networks the host has addresses in or routes to, except over the link `except`.
 pub(crate) fn networks_in_use(socket: &Socket, except: Option<u32>) -> Result<Vec<Network>> {
-    let mut batch = Batch::new();
-    batch.request(libc::RTM_GETADDR, NLM_F_DUMP, "list addresses", |body| {
-        body.raw(&[AF_INET, 0, 0, 0]);
-        body.raw(&[0; 4]);
-    });
-    let mut networks: Vec<Network> = socket
-        .exchange(&batch)?
-        .iter()
-        .filter_map(|answer| parse_address(answer, except))
-        .collect();
+    let mut networks: Vec<Network> =
+        list_addresses(socket)?.iter().filter_map(|answer| parse_address(answer, except)).collect();
     networks.extend(
         routes(socket)?
             .into_iter()
@@ -331,6 +327,22 @@ pub(crate) fn networks_in_use(socket: &Socket, except: Option<u32>) -> Result<Ve
             .map(|route| route.destination),
     );
     Ok(networks)
+}
+
+/// The addresses of one link.
+pub(crate) fn addresses(socket: &Socket, link: u32) -> Result<Vec<Ipv4Addr>> {
+    let answers = list_addresses(socket)?;
+    let own = answers.iter().filter(|answer| u32_at(&answer.body, 4) == Some(link));
+    Ok(own.filter_map(|answer| parse_address(answer, None)).map(|own| own.address).collect())
+}
+
+fn list_addresses(socket: &Socket) -> Result<Vec<Answer>> {
+    let mut batch = Batch::new();
+    batch.request(libc::RTM_GETADDR, NLM_F_DUMP, "list addresses", |body| {
+        body.raw(&[AF_INET, 0, 0, 0]);
+        body.raw(&[0; 4]);
+    });
+    socket.exchange(&batch)
 }
 
 fn parse_address(answer: &Answer, except: Option<u32>) -> Option<Network> {

@@ -486,3 +486,151 @@ fn a_kill_at_any_moment_of_up_is_repaired_by_up_and_down() {
         assert!(interrupted >= 3, "only {interrupted} of 40 were cut short");
     });
 }
+
+/// A home that takes the same subnet as one that is gone would.
+fn home_with_subnet(parent: &std::path::Path, subnet: hornero_net::Subnet) -> HomeNetwork {
+    // One path of 128 gives it: that none of these does is less likely than one in a million.
+    for number in 0..2000 {
+        let directory = parent.join(number.to_string());
+        std::fs::create_dir(&directory).unwrap();
+        let network = HomeNetwork::open(&directory).unwrap();
+        if network.subnet() == subnet {
+            return network;
+        }
+    }
+    panic!("no path gives {subnet}");
+}
+
+/// What a `down` leaves that is killed half-way: the bridge is gone, its tables are not.
+fn lose_bridge(home: &Home) {
+    ip(&["link", "delete", &home.network.bridge()]);
+    assert!(support::tables().len() >= 2);
+}
+
+#[test]
+fn the_tables_of_a_home_that_is_gone_block_no_other() {
+    Namespace::host().run(|| {
+        let gone = Home::up();
+        let subnet = gone.network.subnet();
+        lose_bridge(&gone);
+        drop(gone);
+        let parent = tempfile::tempdir().unwrap();
+        let mut network = home_with_subnet(parent.path(), subnet);
+        network.up().unwrap();
+        assert_eq!(network.subnet(), subnet);
+        assert_eq!(support::tables().len(), 2, "its own");
+        let address = network.service_address(&service("site")).unwrap();
+        serve_peer_address(TcpListener::bind(at(address, 80)).unwrap());
+        let home = Home { directory: parent, network };
+        let a = home.instance("a-1-x", true);
+        assert_eq!(a.namespace.run(|| ask_peer_address(at(address, 80))), Some(a.address));
+    });
+}
+
+#[test]
+fn the_bridge_of_a_home_that_is_gone_goes_with_what_it_turned_on() {
+    Namespace::host().run(|| {
+        let _outside = outside();
+        let before = links();
+        let (gone, live) = (Home::up(), Home::up());
+        let a = live.instance("a-1-x", true);
+        let with_live = links();
+        let bridge = gone.network.bridge();
+        drop(gone);
+        let mut next = Home::up();
+        assert!(!links().contains(&bridge));
+        assert_eq!(support::tables().len(), 4, "those of the two that live");
+        assert_eq!(forwarding("wan"), "1", "the live one needs it");
+        assert!(a.namespace.run(|| ping_answers(live.network.gateway())));
+        next.network.up().unwrap();
+        next.network.down().unwrap();
+        live.network.detach(&a.id).unwrap();
+        assert_eq!(links().len() + 2, with_live.len(), "one bridge and one port less");
+
+        // The last one to go is the one that is gone; whoever comes next cleans up behind it.
+        drop(live);
+        let last = Home::up();
+        last.network.down().unwrap();
+        assert_eq!((links(), forwarding("wan")), (before, "0".to_owned()));
+        assert_eq!(support::tables(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn what_may_still_be_in_use_stays() {
+    Namespace::host().run(|| {
+        // Deleted while an instance runs: it keeps its connection and its protection.
+        let running = Home::up();
+        let a = running.instance("a-1-x", true);
+        let (gateway, bridge) = (running.network.gateway(), running.network.bridge());
+        drop(running);
+        // Deleted, or not to be seen from here, while its control process runs.
+        let serving = Home::up();
+        let at_gateway = (serving.network.gateway(), hornero_net::dns::PORT);
+        let server = std::net::UdpSocket::bind(at_gateway).unwrap();
+        let served = serving.network.bridge();
+        drop(serving);
+        // With no instance yet, and with a path that the bridge's description holds no more than
+        // the end of.
+        let parent = tempfile::tempdir().unwrap();
+        let deep = parent.path().join("d".repeat(200));
+        std::fs::create_dir(&deep).unwrap();
+        let mut long = HomeNetwork::open(&deep).unwrap();
+        long.up().unwrap();
+        // Another program's, which is only called alike.
+        ip(&["link", "add", "hrn0", "type", "bridge"]);
+        ip(&["link", "add", "hrn01234567", "type", "bridge"]);
+        ip(&["link", "set", "hrn01234567", "alias", "hornero home /nowhere"]);
+
+        let mut other = Home::up();
+        for bridge in [&bridge, &served, &long.bridge(), "hrn0", "hrn01234567"] {
+            assert!(links().iter().any(|link| link == bridge), "{bridge}");
+        }
+        assert_eq!(support::tables().len(), 8);
+        assert!(a.namespace.run(|| ping_answers(gateway)));
+
+        // Once they have ended nothing keeps them.
+        drop(server);
+        drop(a);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while support::tables().len() != 4 {
+            assert!(Instant::now() < deadline, "{:?}", links());
+            other.network.up().unwrap();
+        }
+        assert!(!links().contains(&bridge) && !links().contains(&served));
+        assert!(links().contains(&long.bridge()));
+    });
+}
+
+#[test]
+fn homes_that_come_and_go_at_the_same_time_leave_each_other_alone() {
+    let host = Namespace::host();
+    host.run(|| {
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for round in 0..6 {
+                        let mut home = Home::up();
+                        let a = home.instance("a-1-x", true);
+                        home.network.up().unwrap();
+                        let gateway = home.network.gateway();
+                        assert!(a.namespace.run(|| ping_answers(gateway)), "{thread} {round}");
+                        home.network.detach(&a.id).unwrap();
+                        match round % 3 {
+                            0 => home.network.down().unwrap(),
+                            1 => lose_bridge(&home),
+                            // The directory is deleted, and everything else stays.
+                            _ => {}
+                        }
+                    }
+                });
+            }
+        });
+        let before = support::tables();
+        let last = Home::up();
+        assert_eq!(support::tables().len(), 2, "left by then: {before:?}");
+        last.network.down().unwrap();
+        assert_eq!(links(), ["lo"]);
+        assert_eq!(support::tables(), Vec::<String>::new());
+    });
+}
