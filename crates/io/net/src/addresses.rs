@@ -214,6 +214,20 @@ impl Addresses {
             .collect())
     }
 
+    /// Whether whoever has this address may reach what lies outside the home: an attached instance
+    /// with egress, or an address that is no instance's.
+    ///
+    /// Reads one slot, without the lock: a slot is written whole before the instance is connected.
+    pub fn may_leave(&self, subnet: Subnet, address: Ipv4Addr) -> bool {
+        let Some(index) = subnet.slot(address) else { return true };
+        let mut bytes = [0; SLOT_BYTES];
+        let read = File::open(&self.path)
+            .and_then(|file| read_up_to(&file, &mut bytes, (index * SLOT_BYTES) as u64));
+        let allowed = Some(Egress::Allowed);
+        read.is_ok()
+            && matches!(Slot::decode(&bytes), Slot::Held { attached, .. } if attached == allowed)
+    }
+
     fn held(&self, file: &File, instance: &InstanceId) -> Result<Option<(usize, Slot)>> {
         Ok(self.window(file, instance)?.find(
             |(_, slot)| matches!(slot, Slot::Held { instance: holder, .. } if holder == instance),

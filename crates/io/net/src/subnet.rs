@@ -76,6 +76,13 @@ impl Subnet {
         self.at(FIRST_INSTANCE + slot as u16)
     }
 
+    /// The slot of an instance address; `None` for one that is no instance's of this subnet.
+    pub(crate) fn slot(self, address: Ipv4Addr) -> Option<usize> {
+        let [_, _, high, low] = address.octets();
+        let slot = u16::from_be_bytes([high, low]).checked_sub(FIRST_INSTANCE)?;
+        (self.contains(address) && usize::from(slot) < Self::INSTANCES).then_some(slot.into())
+    }
+
     /// The address of this subnet with the same last two octets.
     pub(crate) fn same_place(self, address: Ipv4Addr) -> Ipv4Addr {
         let octets = address.octets();

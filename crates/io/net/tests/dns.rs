@@ -15,7 +15,10 @@ use std::{
 };
 
 use hornero_model::ServiceName;
-use hornero_net::dns::{HomeNames, PORT, Server, Upstreams};
+use hornero_net::{
+    Attachment,
+    dns::{HomeNames, PORT, Server, Upstreams},
+};
 use support::{Home, Namespace};
 
 const A: u16 = 1;
@@ -200,7 +203,7 @@ fn instances_resolve_services_and_what_the_host_resolves() {
         let gateway = SocketAddr::from((home.network.gateway(), PORT));
         let names = HomeNames::new(home.directory.path());
         let _server = Server::bind(gateway, names, Upstreams::in_file(&resolv_conf)).unwrap();
-        let a = home.instance("a-1-x", false);
+        let a = home.instance("a-1-x", true);
         a.namespace.run(|| {
             assert_eq!(ask(gateway, "site.internal", A), found(site));
             assert_eq!(ask_tcp(gateway, "site.internal"), found(site));
@@ -214,6 +217,35 @@ fn instances_resolve_services_and_what_the_host_resolves() {
         assert_eq!(a.namespace.run(|| ask(gateway, "other.internal", A)), found(other));
         home.network.release_service_address(&service("other")).unwrap();
         assert_eq!(a.namespace.run(|| ask(gateway, "other.internal", A)), nothing(NAME_ERROR));
+    });
+}
+
+#[test]
+fn without_egress_no_name_goes_outside() {
+    Namespace::host().run(|| {
+        let home = Home::up();
+        let site = home.network.service_address(&service("site")).unwrap();
+        let resolver = resolver("127.0.0.1:0");
+        let gateway = SocketAddr::from((home.network.gateway(), PORT));
+        let names = HomeNames::new(home.directory.path());
+        let upstreams = Upstreams::fixed(vec![resolver.address]);
+        let _server = Server::bind(gateway, names, upstreams).unwrap();
+        let bound = home.instance("a-1-x", false);
+        bound.namespace.run(|| {
+            assert_eq!(ask(gateway, "site.internal", A), found(site));
+            assert_eq!(ask(gateway, "secret.example.org", A), nothing(REFUSED));
+            assert_eq!(ask_tcp(gateway, "secret.example.org"), nothing(REFUSED));
+        });
+        assert_eq!(resolver.asked.load(Ordering::Relaxed), 0);
+        // The host itself, and another instance at the same time, do ask.
+        assert_eq!(ask(gateway, "example.org", A), found(FAR));
+        let free = home.instance("b-1-x", true);
+        assert_eq!(free.namespace.run(|| ask(gateway, "example.org", A)), found(FAR));
+        // Attached anew, with the other choice and under the same address.
+        let again = Attachment { instance: bound.id.clone(), address: bound.address, egress: true };
+        let namespace = Namespace::new();
+        home.network.attach(namespace.fd(), &again).unwrap();
+        assert_eq!(namespace.run(|| ask(gateway, "example.org", A)), found(FAR));
     });
 }
 

@@ -144,7 +144,7 @@ fn serve_udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, stopping: &AtomicBoo
             return;
         }
         let message = &buffer[..read];
-        match shared.step(message) {
+        match shared.step(message, client.ip()) {
             Step::Silence => {}
             Step::Answer(answer) => send(socket, &answer, client),
             Step::Forward => forward_udp(socket, shared, message.to_vec(), client),
@@ -199,7 +199,7 @@ fn serve_tcp(listener: &TcpListener, shared: &Arc<Shared>, stopping: &AtomicBool
 
 fn serve_connection(stream: TcpStream, client: IpAddr, shared: &Shared, _permit: Permit) {
     // What is wrong with a connection ends it, and nothing else.
-    let _ = tcp::serve(stream, &|message| match shared.step(message) {
+    let _ = tcp::serve(stream, &|message| match shared.step(message, client) {
         Step::Silence => None,
         Step::Answer(answer) => Some(answer),
         Step::Forward => Some(match shared.forwarded.take(client) {
@@ -210,7 +210,7 @@ fn serve_connection(stream: TcpStream, client: IpAddr, shared: &Shared, _permit:
 }
 
 impl Shared {
-    fn step(&self, message: &[u8]) -> Step {
+    fn step(&self, message: &[u8], client: IpAddr) -> Step {
         let query = match Query::parse(message) {
             Ok(query) => query,
             Err(Rejection::Silent) => return Step::Silence,
@@ -223,7 +223,8 @@ impl Shared {
             [.., zone] if zone.eq_ignore_ascii_case(ZONE.as_bytes()) => {
                 Step::Answer(self.internal(&query))
             }
-            _ => Step::Forward,
+            _ if self.names.may_ask_outside(client) => Step::Forward,
+            _ => Step::Answer(query.respond(Code::Refused, None)),
         }
     }
 
