@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use hornero_model::Digest;
 
-use crate::{LayerError, RefNameError};
+use crate::{AttachmentKindError, LayerError, RefNameError};
 
 /// The result of a store operation.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -104,6 +104,17 @@ pub enum StoreError {
     /// A name is no reference name.
     #[error(transparent)]
     RefName(#[from] RefNameError),
+    /// A name is no kind of attachment.
+    #[error(transparent)]
+    AttachmentKind(#[from] AttachmentKindError),
+    /// An attachment's bytes are not what was attached.
+    #[error("attachment `{kind}` of `{subject}` has other bytes than were attached")]
+    DamagedAttachment {
+        /// The image or layer it is about.
+        subject: Digest,
+        /// Its kind.
+        kind: String,
+    },
     /// An archive breaks a rule or a limit.
     #[error("archive `{name}` is refused: {reason}")]
     Archive {

@@ -21,6 +21,8 @@ pub(crate) const IMAGES: &str = "images";
 pub(crate) const METADATA: &str = "metadata";
 pub(crate) const REFS: &str = "refs";
 pub(crate) const CACHE: &str = "cache";
+/// Made when first needed: stores of before have none.
+pub(crate) const ATTACHMENTS: &str = "attachments";
 pub(crate) const STAGING: &str = "staging";
 pub(crate) const LOCKS: &str = "locks";
 /// The record of object states at their last full hash.

@@ -2,13 +2,14 @@
 //!
 //! Under its directory: `format` (version and features), `objects/ab/cdef…` (file contents by SHA-256),
 //! `layers/HEX`, `images/HEX` (manifests), `metadata/HEX.erofs` and `.index` (derived, rebuilt when
-//! missing or damaged), `refs/…`, `cache/HEX`, `verified` (what objects looked like when last hashed),
+//! missing or damaged), `attachments/HEX/KIND` (what is known about an image or a layer), `refs/…`, `cache/HEX`, `verified` (what objects looked like when last hashed),
 //! `staging/` (files in the making) and `locks/`.
 //!
 //! Order of visibility: contents, then the layers that name them, then the image, then references; each
 //! is on disk before what leads to it. So whatever can be seen is whole, after `kill -9` and power loss.
 
 mod archive;
+mod attachments;
 mod attribute;
 mod cache;
 mod capture;
@@ -36,6 +37,7 @@ mod users;
 mod verify;
 
 pub use archive::ArchiveLimits;
+pub use attachments::{ATTACHMENT_BYTES_MAX, ATTACHMENT_KIND_LEN_MAX, AttachmentKindError};
 pub use cache::CACHE_VALUE_BYTES_MAX;
 pub use capture::{CaptureOptions, DevicePolicy};
 pub use diff::{Aspects, Change, ChangeKind};
