@@ -116,6 +116,10 @@ impl Progress for Teller {
                     state.line(&format!("         image.{image} | {line}"));
                 }
             }
+            Event::SecretInImage { image, path } => state.line(&format!(
+                "warning  image.{image}: `{path}` is a private key made by a package's script; everyone who has \
+                 the image has it, and the image can't be reproduced"
+            )),
             Event::StepFinished { image, step, cached, why, milliseconds } => {
                 if !cached && self.verbose {
                     state.line(&format!(

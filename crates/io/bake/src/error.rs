@@ -159,6 +159,20 @@ pub enum BakeError {
     /// No such image is declared.
     #[error("there is no image `{0}`")]
     NoImage(String),
+    /// An image of the store that another is made on is not there.
+    #[error("the store has no image `{from}` to make image `{image}` on")]
+    NoStoredImage {
+        /// The image.
+        image: ImageName,
+        /// Name or digest of the other.
+        from: String,
+    },
+    /// An image on one of the store has packages.
+    #[error("image `{image}` can't have packages: the image of the store below it has no archive")]
+    PackagesOnStored {
+        /// The image.
+        image: ImageName,
+    },
     /// A copy source cannot be copied.
     #[error("copy source `{path}` of image `{image}` cannot be copied: {reason}")]
     Copy {
@@ -266,6 +280,10 @@ impl BakeError {
             Self::Unsatisfiable { problem, .. } if !problem.suggestions.is_empty() => {
                 Some(format!("did you mean `{}`?", problem.suggestions.join("`, `")))
             }
+            Self::NoStoredImage { .. } => Some(
+                "`hornero image ls` shows what is there; `hornero image import` and `pull` bring it in"
+                    .to_owned(),
+            ),
             Self::LockOutdated { .. } => {
                 Some("run `hornero lock`, or build without `--locked`".to_owned())
             }

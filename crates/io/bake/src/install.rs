@@ -22,6 +22,7 @@ use crate::{
     image::step::{Step, Steps},
     limits,
     lock::LockedImage,
+    outcome::Outcome,
     progress::Progress,
     root::{
         clean::{self, Verdict},
@@ -29,6 +30,7 @@ use crate::{
         configure,
         database::{self, Existing},
     },
+    source::{LayerSource, PackageSource},
     supply::{self, Supplied},
     workdir::WorkDir,
 };
@@ -63,7 +65,7 @@ pub(crate) struct Installation<'i> {
 
 impl Surroundings<'_> {
     /// Installs packages; gives the layers to put on top.
-    pub(crate) fn install(&self, wanted: &Installation<'_>) -> Result<Vec<Digest>, BakeError> {
+    pub(crate) fn install(&self, wanted: &Installation<'_>) -> Result<Outcome, BakeError> {
         let store = self.store;
         let ingest = store.ingest().map_err(BakeError::store)?;
         let supplied =
@@ -77,11 +79,12 @@ impl Surroundings<'_> {
             None => Existing::default(),
             Some(tree) => read_existing(store, tree)?,
         };
-        let mut layers = self.merge(&ingest, &supplied, below.as_deref(), &existing)?;
+        let merged = self.merge(&ingest, wanted, &supplied, below.as_deref(), &existing)?;
+        let mut gave = merged.packages;
         let facts: Vec<_> = supplied.iter().map(|one| &one.facts).collect();
         let paths = absolute_paths(&supplied);
         let database = database::database(&existing, &facts, paths.iter().map(String::as_str));
-        let mut entries = layers.decided;
+        let mut entries = merged.decided;
         for (path, contents) in &database.files {
             let path =
                 TreePath::new(path.as_str()).map_err(|error| layer_refused(wanted, error))?;
@@ -90,22 +93,26 @@ impl Surroundings<'_> {
             entries.push(Entry { path, kind, metadata });
         }
         let layer = Layer::from_entries(entries).map_err(|error| layer_refused(wanted, error))?;
-        layers.digests.push(ingest.put_layer(&layer).map_err(BakeError::store)?);
+        gave.layers.push(ingest.put_layer(&layer).map_err(BakeError::store)?);
+        gave.sources.push(LayerSource::Database);
         let _ = ingest.finish().map_err(BakeError::store)?;
         supply::remember(store, wanted.locked, &supplied)?;
         if database.needs_configuring {
-            let all = [wanted.below, &layers.digests].concat();
+            let all = [wanted.below, &gave.layers].concat();
             let script = configure::script(&facts, &wanted.locked.architecture);
             if let Some(layer) = self.configure(wanted, &all, script)? {
-                layers.digests.push(layer);
+                gave.layers.push(layer);
+                gave.sources.push(LayerSource::Configured);
+                gave.secrets = private_keys(store, &layer)?;
             }
         }
-        Ok(layers.digests)
+        Ok(gave)
     }
 
     fn merge(
         &self,
         ingest: &Ingest<'_>,
+        wanted: &Installation<'_>,
         supplied: &[Supplied],
         below: Option<&Tree>,
         existing: &Existing,
@@ -120,14 +127,16 @@ impl Surroundings<'_> {
         let parts: Vec<Part<'_>> =
             supplied.iter().map(|one| Part { layer: &one.layer, facts: &one.facts }).collect();
         let composition = compose::compose(&parts, below.as_ref())?;
-        let mut digests = Vec::with_capacity(composition.layers.len() + 2);
+        let mut packages = Outcome::default();
         for (number, moved) in composition.layers {
-            digests.push(match moved {
+            packages.layers.push(match moved {
                 None => supplied[number].digest,
                 Some(layer) => ingest.put_layer(&layer).map_err(BakeError::store)?,
             });
+            let (locked, facts) = (&wanted.locked.packages[number], &supplied[number].facts);
+            packages.sources.push(LayerSource::Package(PackageSource::new(locked, facts)));
         }
-        Ok(Merged { digests, decided: composition.decided })
+        Ok(Merged { packages, decided: composition.decided })
     }
 
     fn configure(
@@ -187,8 +196,28 @@ impl Surroundings<'_> {
 }
 
 struct Merged {
-    digests: Vec<Digest>,
+    packages: Outcome,
     decided: Vec<Entry>,
+}
+
+/// The files of a layer that hold a private key, as absolute paths.
+fn private_keys(store: &Store, layer: &Digest) -> Result<Vec<String>, BakeError> {
+    /// The longest RSA key in use is 13 kB in this form.
+    const KEY_BYTES: u64 = 64 << 10;
+    let mut found = Vec::new();
+    for entry in store.layer(layer).map_err(BakeError::store)?.entries() {
+        let EntryKind::File { digest, size } = &entry.kind else { continue };
+        // What everyone may read is an example or a certificate.
+        let secret = entry.metadata.mode & 0o004 == 0;
+        if secret && *size > 0 && *size <= KEY_BYTES {
+            let bytes = store.read_object(digest).map_err(BakeError::store)?;
+            let head = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
+            if head.starts_with("-----BEGIN ") && head.contains("PRIVATE KEY-----") {
+                found.push(format!("/{}", entry.path));
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn layer_refused(wanted: &Installation<'_>, error: hornero_store::LayerError) -> BakeError {

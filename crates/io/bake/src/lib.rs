@@ -5,6 +5,7 @@
 //! inputs as before. [`lock()`] only makes the lock; [`forecast`] says what a bake would do.
 
 mod accounts;
+mod action;
 pub mod archive;
 mod bake;
 mod context;
@@ -15,16 +16,21 @@ mod install;
 mod limits;
 pub mod lock;
 mod locking;
+mod making;
+mod outcome;
 pub mod progress;
 mod record;
 mod root;
+mod source;
 pub mod sources;
 mod supply;
 mod workdir;
 
+pub use action::{Action, Copied, CopiedKind, CopyAction, PathBytes};
 pub use bake::{BakeOptions, BakedImage, BakedStep, Forecast, bake, forecast};
 pub use context::BakeContext;
 pub use error::BakeError;
 pub use lock::{LOCK_NAME, Lock};
 pub use locking::{LockMode, architecture, lock};
-pub use record::{BakeRecord, StepKind, StepRecord};
+pub use record::{BakeRecord, Moved, StepKind, StepRecord};
+pub use source::{LayerSource, PackageSource};

@@ -85,10 +85,11 @@ pub(crate) fn with_ancestors<'s>(
             let image =
                 spec.images.get(name).ok_or_else(|| BakeError::NoImage(name.to_string()))?;
             line.push(image);
-            at = match &image.base {
-                Base::Image(parent) => Some(parent),
-                Base::Debian { .. } => None,
-            };
+            at = image.base.image();
+        }
+        let stored = line.last().is_some_and(|root| matches!(root.base, Base::Stored(_)));
+        if let Some(image) = line.iter().find(|image| stored && !image.packages.is_empty()) {
+            return Err(BakeError::PackagesOnStored { image: image.name.clone() });
         }
         for image in line.into_iter().rev() {
             if !order.iter().any(|known| known.name == image.name) {
@@ -112,6 +113,10 @@ pub(crate) fn archive_request(spec: &Spec, image: &ImageDefinition, dir: &Path) 
                 };
             }
             Base::Image(parent) => image = &spec.images[parent],
+            // Invariant: no image on one has packages, so nothing is ever asked of this archive.
+            Base::Stored(_) => {
+                return ArchiveRequest { suite: String::new(), mirror: None, keyring: None };
+            }
         }
     }
 }
@@ -128,10 +133,7 @@ pub(crate) fn bring_up_to_date(
 ) -> Result<Lock, BakeError> {
     let architecture = architecture()?;
     let mut lock = old.cloned().unwrap_or_default();
-    lock.images.retain(|name, image| {
-        let kept = spec.images.get(name);
-        kept.is_some_and(|kept| image.from.is_none() || !kept.packages.is_empty())
-    });
+    lock.images.retain(|name, _| spec.images.get(name).is_some_and(has_entry));
     let mut stale: BTreeMap<&ImageName, String> = BTreeMap::new();
     for image in images.iter().filter(|image| has_entry(image)) {
         let reason = misfit(lock.images.get(&image.name), spec, image, dir, architecture);
@@ -186,7 +188,7 @@ pub(crate) fn bring_up_to_date(
         let locked = LockedImage {
             suite: request.suite.clone(),
             architecture: architecture.to_owned(),
-            from: parent(image).cloned(),
+            from: image.base.image().cloned(),
             requested: sorted(&image.packages),
             archives: same.map_or_else(fresh, |known| known.archives.clone()),
             packages,
@@ -199,15 +201,8 @@ pub(crate) fn bring_up_to_date(
 }
 
 /// Whether an image has packages of its own to be locked.
-fn has_entry(image: &ImageDefinition) -> bool {
-    parent(image).is_none() || !image.packages.is_empty()
-}
-
-fn parent(image: &ImageDefinition) -> Option<&ImageName> {
-    match &image.base {
-        Base::Image(parent) => Some(parent),
-        Base::Debian { .. } => None,
-    }
+pub(crate) fn has_entry(image: &ImageDefinition) -> bool {
+    matches!(image.base, Base::Debian { .. }) || !image.packages.is_empty()
 }
 
 fn request_key(request: &ArchiveRequest) -> String {
@@ -280,7 +275,7 @@ fn misfit(
     if known.suite != request.suite {
         return Some(format!("its suite was `{}`, is now `{}`", known.suite, request.suite));
     }
-    if known.from.as_ref() != parent(image) {
+    if known.from.as_ref() != image.base.image() {
         return Some("it is made from another image now".to_owned());
     }
     let wanted = sorted(&image.packages);

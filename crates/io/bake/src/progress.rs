@@ -65,6 +65,13 @@ pub enum Event {
         /// The line, shortened where very long.
         line: String,
     },
+    /// A maintainer script made a private key: whoever has the image has it, and no other bake has the same.
+    SecretInImage {
+        /// The image.
+        image: ImageName,
+        /// Where it is, absolute.
+        path: String,
+    },
     /// A step is done or was found in the cache.
     StepFinished {
         /// The image.

@@ -10,10 +10,12 @@ use hornero_model::{Digest, ImageName};
 use hornero_store::{FORMAT_EPOCH, Store};
 use serde::{Deserialize, Serialize};
 
-use crate::{BakeError, limits, lock::LockedImage};
+use crate::{BakeError, action::Action, limits, lock::LockedImage, source::LayerSource};
 
 /// The version of the record's format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The attachment that holds it.
+const ATTACHMENT: &str = "bake";
 /// Fingerprints of every copied file, at 100 bytes each.
 const RECORD_BYTES: u64 = 256 << 20;
 
@@ -38,6 +40,25 @@ pub struct BakeRecord {
     pub locked: Option<LockedImage>,
     /// Its steps in order.
     pub steps: Vec<StepRecord>,
+    /// How it was moved, for an image that was not baked but moved onto another base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
+    /// Private keys that maintainer scripts made, as absolute paths: everyone who has the image has them, and no
+    /// other bake of it has the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets_in_image: Vec<String>,
+}
+
+/// A move of an image's own layers onto another base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The image whose own layers were moved.
+    pub image: Digest,
+    /// The base that it was moved onto.
+    pub base: Digest,
+    /// Whether it was moved although the proof refused.
+    #[serde(default)]
+    pub forced: bool,
 }
 
 /// One step of a bake.
@@ -55,6 +76,15 @@ pub struct StepRecord {
     pub inputs: BTreeMap<String, String>,
     /// The layers it gave, from the bottom up.
     pub layers: Vec<Digest>,
+    /// Where each of the layers comes from.
+    #[serde(default)]
+    pub sources: Vec<LayerSource>,
+    /// The identity of its own inputs, without what lies below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<Digest>,
+    /// What it does, for doing it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
 }
 
 /// The kinds of steps.
@@ -89,23 +119,36 @@ impl BakeRecord {
             epoch,
             locked: locked.cloned(),
             steps,
+            moved: None,
+            secrets_in_image: Vec::new(),
         }
     }
 
     /// The record of an image; None for one that was not baked here.
     pub fn of(store: &Store, image: &Digest) -> Result<Option<Self>, BakeError> {
-        let bytes = store.cache_get(&record_key(image)).map_err(BakeError::store)?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+        let bytes = match store.attachment(image, ATTACHMENT).map_err(BakeError::store)? {
+            Some(bytes) => Some(bytes),
+            None => store.cache_get(&old_record_key(image)).map_err(BakeError::store)?,
+        };
+        let record = bytes.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        Ok(record.filter(|record| record.version <= VERSION && record.image == *image))
     }
 
+    /// Attaches it to its image, in the place of an older one.
     pub(crate) fn save(&self, store: &Store) -> Result<(), BakeError> {
         let bytes = serde_json::to_vec(self).expect("plain data is always JSON");
-        store.cache_put(&record_key(&self.image), &bytes).map_err(BakeError::store)
+        store.attach(&self.image, ATTACHMENT, &bytes).map_err(BakeError::store)
+    }
+
+    /// Every layer of its own with where it comes from, from the bottom up.
+    pub fn sources(&self) -> impl Iterator<Item = (&Digest, &LayerSource)> {
+        self.steps.iter().flat_map(|step| step.layers.iter().zip(&step.sources))
     }
 }
 
-fn record_key(image: &Digest) -> Digest {
-    Digest::of(format!("hornero bake record {VERSION}\n{image}").as_bytes())
+/// Where the first version of the record lay, in the cache.
+fn old_record_key(image: &Digest) -> Digest {
+    Digest::of(format!("hornero bake record 1\n{image}").as_bytes())
 }
 
 /// The inputs of the last bake of one image of one directory.

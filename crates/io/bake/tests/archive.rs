@@ -2,31 +2,26 @@
 
 mod support;
 
+use hornero_archive::{Archive, Manner, Package, Server, Signer};
 use hornero_bake::{LockMode, progress::Event};
-use support::{
-    archive::Archive,
-    deb::Deb,
-    home::{Home, chain, debian, image},
-    server::{Manner, Server},
-    signing::Signer,
-};
+use support::home::{Home, chain, debian, image};
 
-fn essential() -> Deb {
-    Deb::new("core", "1.0-1").field("Essential", "yes").field("Depends", "libcore (>= 1.0)")
+fn essential() -> Package {
+    Package::new("core", "1.0-1").field("Essential", "yes").field("Depends", "libcore (>= 1.0)")
 }
 
-fn packages() -> Vec<Deb> {
+fn packages() -> Vec<Package> {
     vec![
         essential(),
-        Deb::new("libcore", "1.0-1"),
-        Deb::new("server", "2:1.4+dfsg-1~a1")
+        Package::new("libcore", "1.0-1"),
+        Package::new("server", "2:1.4+dfsg-1~a1")
             .field("Depends", "core, engine | other-engine, mail-agent"),
-        Deb::new("engine", "1").field("Conflicts", "mail-one"),
-        Deb::new("other-engine", "1"),
-        Deb::new("mail-one", "1").field("Provides", "mail-agent"),
-        Deb::new("old", "0.9"),
-        Deb::new("wants-new", "1").field("Depends", "middle"),
-        Deb::new("middle", "1").field("Depends", "old (>= 1.0)"),
+        Package::new("engine", "1").field("Conflicts", "mail-one"),
+        Package::new("other-engine", "1"),
+        Package::new("mail-one", "1").field("Provides", "mail-agent"),
+        Package::new("old", "0.9"),
+        Package::new("wants-new", "1").field("Depends", "middle"),
+        Package::new("middle", "1").field("Depends", "old (>= 1.0)"),
     ]
 }
 
@@ -44,7 +39,7 @@ fn locked_names(home: &Home) -> Vec<String> {
 
 #[test]
 fn resolves_locks_and_bakes_over_http() {
-    let archive = Archive::new(&packages());
+    let archive = Archive::with(&packages());
     let (server, home) = served(&archive);
     let baked = home.bake_one("base");
     assert!(!baked.cached);
@@ -66,7 +61,7 @@ fn resolves_locks_and_bakes_over_http() {
 #[test]
 fn reads_every_compression_and_by_hash() {
     for compression in [".xz", ".gz", ""] {
-        let mut archive = Archive::new(&packages());
+        let mut archive = Archive::with(&packages());
         std::fs::remove_dir_all(archive.path().join("dists")).unwrap();
         archive.compression = compression;
         archive.by_hash = true;
@@ -80,11 +75,11 @@ fn reads_every_compression_and_by_hash() {
 
 #[test]
 fn accepts_binary_keyrings_with_several_keys() {
-    let archive = Archive::new(&packages());
+    let archive = Archive::with(&packages());
     let keyring = archive.path().join("several.asc");
-    std::fs::write(&keyring, Signer::new("other").public() + &archive.signer.public()).unwrap();
+    std::fs::write(&keyring, Signer::new("other").public() + &archive.signer().public()).unwrap();
     let binary = archive.path().join("one.gpg");
-    archive.signer.write_binary(&binary);
+    archive.signer().write_binary(&binary);
     for keyring in [keyring, binary] {
         let mut home = Home::new();
         home.add(image("base", debian(archive.path().to_str().unwrap(), &keyring), &[]));
@@ -95,7 +90,7 @@ fn accepts_binary_keyrings_with_several_keys() {
 
 #[test]
 fn refuses_what_was_not_signed_so() {
-    let archive = Archive::new(&packages());
+    let archive = Archive::with(&packages());
     let home = Home::with_base(&archive, &["server"]);
     let good = std::fs::read_to_string(archive.in_release()).unwrap();
     let other = Signer::new("somebody-else");
@@ -109,10 +104,10 @@ fn refuses_what_was_not_signed_so() {
         (good.replace("Suite: test", "-Suite: test"), "unescaped dash"),
         (good[..good.len() / 2].to_owned(), "not a clear-signed text"),
         (
-            archive.signer.sign(&archive.release_text().replace(": test", ": other")),
+            archive.signer().sign(&archive.release_text().replace(": test", ": other")),
             "index of suite `other`",
         ),
-        (archive.signer.sign(&with_dash), "is not a field"),
+        (archive.signer().sign(&with_dash), "is not a field"),
     ];
     for (text, expected) in cases {
         std::fs::write(archive.in_release(), &text).unwrap();
@@ -129,7 +124,7 @@ fn refuses_what_was_not_signed_so() {
 
 #[test]
 fn refuses_an_index_that_is_no_longer_valid() {
-    let mut archive = Archive::new(&packages());
+    let mut archive = Archive::with(&packages());
     archive.valid_for = Some(-60);
     archive.publish();
     let home = Home::with_base(&archive, &["server"]);
@@ -142,7 +137,7 @@ fn refuses_an_index_that_is_no_longer_valid() {
 
 #[test]
 fn refuses_lists_and_packages_with_another_hash() {
-    let archive = Archive::new(&packages());
+    let archive = Archive::with(&packages());
     let (server, home) = served(&archive);
     server.set("Packages.xz", Manner::Lie);
     let error = home.bake_error("base");
@@ -165,8 +160,8 @@ fn refuses_lists_and_packages_with_another_hash() {
 
 #[test]
 fn goes_on_where_a_connection_broke() {
-    let big = Deb::new("big", "1").file("srv/data", 0o644, noise(300_000));
-    let archive = Archive::new(&[essential(), Deb::new("libcore", "1.0-1"), big.clone()]);
+    let big = Package::new("big", "1").file("srv/data", 0o644, noise(300_000));
+    let archive = Archive::with(&[essential(), Package::new("libcore", "1.0-1"), big.clone()]);
     for manner in [Manner::BreakAfter(100_000, 2), Manner::IgnoreRange] {
         let server = Server::start(archive.path());
         let mut home = Home::new();
@@ -189,7 +184,7 @@ fn goes_on_where_a_connection_broke() {
 
 #[test]
 fn repeats_what_failed_and_gives_up_on_what_hangs() {
-    let archive = Archive::new(&packages());
+    let archive = Archive::with(&packages());
     let (server, home) = served(&archive);
     server.set("InRelease", Manner::Status(503, 2));
     home.lock(LockMode::Keep).unwrap();
@@ -204,7 +199,7 @@ fn repeats_what_failed_and_gives_up_on_what_hangs() {
 
 #[test]
 fn a_mirror_that_is_down_matters_only_when_something_is_missing() {
-    let archive = Archive::new(&packages());
+    let archive = Archive::with(&packages());
     let (server, home) = served(&archive);
     let first = home.bake_one("base");
     let address = server.url();
@@ -225,7 +220,7 @@ fn a_mirror_that_is_down_matters_only_when_something_is_missing() {
 
 #[test]
 fn a_damaged_package_in_the_cache_is_fetched_again() {
-    let archive = Archive::new(&packages());
+    let archive = Archive::with(&packages());
     let home = Home::with_base(&archive, &["server"]);
     let first = home.bake_one("base");
     std::fs::remove_dir_all(home.path.join("store")).unwrap();
@@ -239,7 +234,7 @@ fn a_damaged_package_in_the_cache_is_fetched_again() {
 
 #[test]
 fn explains_what_cannot_be_resolved() {
-    let archive = Archive::new(&packages());
+    let archive = Archive::with(&packages());
     let check = |wanted: &[&str], expected: &str, hint: &str| {
         let home = Home::with_base(&archive, wanted);
         let error = home.lock(LockMode::Keep).unwrap_err();
@@ -259,7 +254,7 @@ fn explains_what_cannot_be_resolved() {
 
 #[test]
 fn keeps_versions_until_asked_to_update() {
-    let mut archive = Archive::new(&packages());
+    let mut archive = Archive::with(&packages());
     let mut home = Home::with_base(&archive, &["server"]);
     home.bake_one("base");
     let first = std::fs::read_to_string(home.source.join("hornero.lock")).unwrap();

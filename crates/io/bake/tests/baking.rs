@@ -4,18 +4,14 @@ mod support;
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+use hornero_archive::{Archive, Package, shell};
 use hornero_bake::{BakeOptions, BakeRecord, StepKind};
 use hornero_spec::{Base, CopyOwner, CopySource, SourceKind};
 use hornero_store::{EntryKind, TreePath};
-use support::{
-    archive::Archive,
-    deb::Deb,
-    home::{Home, chain, image, name},
-    shell::shell,
-};
+use support::home::{Home, chain, image, name};
 
-fn extra() -> Deb {
-    Deb::new("extra", "1").file("bin/extra", 0o755, "#!/bin/sh\necho extra\n")
+fn extra() -> Package {
+    Package::new("extra", "1").file("bin/extra", 0o755, "#!/bin/sh\necho extra\n")
 }
 
 fn copy(from: &str, kind: SourceKind, to: &str) -> CopySource {
@@ -42,7 +38,7 @@ fn home(archive: &Archive) -> Home {
 }
 
 fn archive() -> Archive {
-    Archive::new(&[shell(), extra()])
+    Archive::with(&[shell(), extra()])
 }
 
 #[test]
@@ -77,7 +73,35 @@ fn bakes_copies_and_steps_on_packages() {
     assert_eq!(kinds, [StepKind::Packages, StepKind::Copy, StepKind::Copy, StepKind::Run]);
     let base = home.bake_one("base");
     assert_eq!(record.parent, Some(base.digest));
+    let sources: Vec<String> = record.sources().map(|(_, source)| format!("{source:?}")).collect();
+    let expected = ["Package(", "Database", "Copy { from: \"public\" }", "Copy {", "Run {"];
+    assert_eq!(sources.len(), expected.len(), "{sources:?}");
+    for (source, expected) in sources.iter().zip(expected) {
+        assert!(source.starts_with(expected), "{source}, expected {expected}");
+    }
+    let layers = home.store().image(&site.digest).unwrap().layers;
+    assert!(record.sources().map(|(layer, _)| layer).eq(&layers[layers.len() - 5..]));
     assert_eq!(record.locked.unwrap().packages[0].name, "extra");
+}
+
+#[test]
+fn a_record_of_the_first_version_is_still_read() {
+    let archive = archive();
+    let home = home(&archive);
+    let (store, image) = (home.store(), home.bake_one("base").digest);
+    let mut record: serde_json::Value =
+        serde_json::from_slice(&store.attachment(&image, "bake").unwrap().unwrap()).unwrap();
+    record["version"] = 1.into();
+    for step in record["steps"].as_array_mut().unwrap() {
+        step.as_object_mut()
+            .unwrap()
+            .retain(|name, _| !matches!(&**name, "sources" | "own" | "action"));
+    }
+    let old = hornero_model::Digest::of(format!("hornero bake record 1\n{image}").as_bytes());
+    store.cache_put(&old, &serde_json::to_vec(&record).unwrap()).unwrap();
+    store.detach(&image, "bake").unwrap();
+    let read = BakeRecord::of(&store, &image).unwrap().unwrap();
+    assert_eq!((read.version, read.image, read.sources().count()), (1, image, 0));
 }
 
 #[test]
@@ -288,25 +312,25 @@ fn what_runs_leave_behind_is_no_part_of_the_image() {
 fn packages_with_scripts_need_dpkg() {
     let mut scripted = extra();
     scripted.control_files.push(("postinst".to_owned(), 0o755, b"#!/bin/sh\n".to_vec()));
-    let archive = Archive::new(&[shell(), scripted]);
+    let archive = Archive::with(&[shell(), scripted]);
     let error = home(&archive).bake_error("site");
     assert!(error.contains("`dpkg` is not among them"), "{error}");
 }
 
 #[test]
 fn two_packages_with_one_path_need_a_word_about_it() {
-    let one = Deb::new("one", "1").file("etc/shared", 0o644, "one\n");
-    let two = Deb::new("two", "1").file("etc/shared", 0o644, "two\n");
-    let archive = Archive::new(&[shell(), one.clone(), two.clone()]);
+    let one = Package::new("one", "1").file("etc/shared", 0o644, "one\n");
+    let two = Package::new("two", "1").file("etc/shared", 0o644, "two\n");
+    let archive = Archive::with(&[shell(), one.clone(), two.clone()]);
     let error = Home::with_base(&archive, &["one", "two"]).bake_error("base");
     assert!(error.contains("packages `one` and `two` both have `/etc/shared`"), "{error}");
 
-    let archive = Archive::new(&[shell(), one.clone().field("Replaces", "two"), two.clone()]);
+    let archive = Archive::with(&[shell(), one.clone().field("Replaces", "two"), two.clone()]);
     let home = Home::with_base(&archive, &["one", "two"]);
     assert_eq!(home.read(&home.bake_one("base"), "/etc/shared"), "one\n");
 
     // The same on a base that has one of them already.
-    let archive = Archive::new(&[shell(), one, two]);
+    let archive = Archive::with(&[shell(), one, two]);
     let mut home = Home::with_base(&archive, &["one"]);
     home.add(image("site", Base::Image(name("base")), &["two"]));
     assert!(home.bake_error("site").contains("both have `/etc/shared`"));
@@ -314,10 +338,13 @@ fn two_packages_with_one_path_need_a_word_about_it() {
 
 #[test]
 fn a_path_through_a_symlink_of_another_package_leads_there() {
-    let links =
-        Deb::new("links", "1").file("srv/link", 0, "real").file("srv/real/kept", 0o644, "kept\n");
-    let through = Deb::new("through", "1").file("srv/link/file", 0o644, "through\n");
-    let archive = Archive::new(&[shell(), links, through]);
+    let links = Package::new("links", "1").file("srv/link", 0, "real").file(
+        "srv/real/kept",
+        0o644,
+        "kept\n",
+    );
+    let through = Package::new("through", "1").file("srv/link/file", 0o644, "through\n");
+    let archive = Archive::with(&[shell(), links, through]);
     let home = Home::with_base(&archive, &["links", "through"]);
     let base = home.bake_one("base");
     assert_eq!(home.read(&base, "/srv/real/file"), "through\n");

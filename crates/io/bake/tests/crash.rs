@@ -8,14 +8,10 @@ use std::{
     time::Instant,
 };
 
+use hornero_archive::{Archive, Package, shell};
 use hornero_bake::BakeOptions;
 use hornero_spec::Base;
-use support::{
-    archive::Archive,
-    deb::Deb,
-    home::{Home, chain, debian, image, name},
-    shell::shell,
-};
+use support::home::{Home, chain, debian, image, name};
 
 const HOME: &str = "HORNERO_TEST_BAKE_HOME";
 const MIRROR: &str = "HORNERO_TEST_BAKE_MIRROR";
@@ -33,7 +29,7 @@ fn prepare(home: &mut Home, mirror: &str) {
 }
 
 fn archive() -> Archive {
-    let mut many = Deb::new("many", "1");
+    let mut many = Package::new("many", "1");
     for number in 0..300 {
         many = many.file(
             &format!("usr/share/many/{number}"),
@@ -41,7 +37,7 @@ fn archive() -> Archive {
             format!("file {number}\n").repeat(50),
         );
     }
-    Archive::new(&[shell(), many, Deb::new("extra", "1")])
+    Archive::with(&[shell(), many, Package::new("extra", "1")])
 }
 
 /// The bake that the other tests run as a process of its own; alone it bakes a home of its own.

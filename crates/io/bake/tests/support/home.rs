@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use hornero_archive::{Archive, SUITE};
 use hornero_bake::{
     BakeContext, BakeError, BakeOptions, BakedImage, Lock, LockMode,
     archive::fetch::Patience,
@@ -14,8 +15,6 @@ use hornero_bake::{
 use hornero_model::ImageName;
 use hornero_spec::{Base, ImageDefinition, Spec};
 use hornero_store::Store;
-
-use super::archive::{Archive, SUITE};
 
 #[derive(Default)]
 pub struct Heard(pub Mutex<Vec<Event>>);
@@ -53,6 +52,8 @@ pub fn image(text: &str, base: Base, packages: &[&str]) -> ImageDefinition {
         base,
         packages: packages.iter().map(|package| (*package).to_owned()).collect(),
         copies: Vec::new(),
+        provisions: Vec::new(),
+        secrets: Default::default(),
         run: Vec::new(),
         network: false,
         config: hornero_model::ImageConfig::default(),
@@ -86,6 +87,7 @@ impl Home {
                 images: Default::default(),
                 services: Default::default(),
                 volumes: Default::default(),
+                trust: Default::default(),
             },
         }
     }

@@ -1,0 +1,185 @@
+//! What a step does, written down so that it can be done again without the directory it was read from.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use hornero_model::Digest;
+use hornero_spec::{CopyOwner, CopySource, SourceKind};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    archive::sources_list::ArchiveRequest,
+    image::copy::{Found, FoundKind},
+};
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// Installs the packages of the record's `locked`.
+    Packages {
+        /// The suite.
+        suite: String,
+        /// The mirror, where it was not the host's own.
+        mirror: Option<String>,
+        /// The keyring, where it was not the host's own.
+        keyring: Option<PathBuf>,
+    },
+    /// Copies files whose contents are in the store.
+    Copy(CopyAction),
+    /// Runs a command.
+    Run {
+        /// The command.
+        command: String,
+        /// The image's own environment.
+        env: BTreeMap<String, String>,
+        /// Whether it had a network: what it gives may then differ from time to time.
+        network: bool,
+    },
+}
+
+/// A copy with everything that was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyAction {
+    /// The path copied from, below the directory.
+    pub from: String,
+    /// Whether that was a directory.
+    pub directory: bool,
+    /// The path copied to.
+    pub to: String,
+    /// Permission bits of every file, where they were said.
+    pub mode: Option<u32>,
+    /// The user who owns it, by name or number.
+    pub user: String,
+    /// The group, where it was said.
+    pub group: Option<String>,
+    /// Everything that was copied, sorted by path.
+    pub found: Vec<Copied>,
+}
+
+/// One thing that was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// Its path below the source, empty for the source itself.
+    pub path: PathBytes,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: CopiedKind,
+}
+
+/// What was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum CopiedKind {
+    /// A directory.
+    Directory,
+    /// A symlink.
+    Symlink {
+        /// Where it leads.
+        target: PathBytes,
+    },
+    /// A file.
+    File {
+        /// Whether its owner could execute it.
+        executable: bool,
+        /// SHA-256 of its contents.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+/// A path, as text where it is valid UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PathBytes {
+    /// Valid UTF-8.
+    Text(String),
+    /// Anything else.
+    Raw(Vec<u8>),
+}
+
+impl PathBytes {
+    fn of(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Raw(bytes.to_owned()),
+        }
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Raw(bytes) => bytes,
+        }
+    }
+}
+
+impl CopyAction {
+    /// What a copy does with what was found.
+    pub(crate) fn new(source: &CopySource, found: &[Found]) -> Self {
+        let copied = |one: &Found| Copied {
+            path: PathBytes::of(&one.path),
+            kind: match &one.kind {
+                FoundKind::Directory => CopiedKind::Directory,
+                FoundKind::Symlink(target) => CopiedKind::Symlink { target: PathBytes::of(target) },
+                FoundKind::File { executable, digest, size, .. } => {
+                    CopiedKind::File { executable: *executable, digest: *digest, size: *size }
+                }
+            },
+        };
+        Self {
+            from: source.from.clone(),
+            directory: source.kind == SourceKind::Directory,
+            to: source.to.clone(),
+            mode: source.mode,
+            user: source.owner.user.clone(),
+            group: source.owner.group.clone(),
+            found: found.iter().map(copied).collect(),
+        }
+    }
+
+    /// The copy as it was declared, and what is to be copied: contents are read below `objects`.
+    pub(crate) fn again(&self, objects: &Path) -> (CopySource, Vec<Found>) {
+        let source = CopySource {
+            from: self.from.clone(),
+            kind: if self.directory { SourceKind::Directory } else { SourceKind::File },
+            to: self.to.clone(),
+            mode: self.mode,
+            owner: CopyOwner { user: self.user.clone(), group: self.group.clone() },
+        };
+        let found = |one: &Copied| Found {
+            path: one.path.as_bytes().to_owned(),
+            kind: match &one.kind {
+                CopiedKind::Directory => FoundKind::Directory,
+                CopiedKind::Symlink { target } => FoundKind::Symlink(target.as_bytes().to_owned()),
+                CopiedKind::File { executable, digest, size } => {
+                    let hex = digest.hex();
+                    let host = objects.join(OsStr::from_bytes(&hex.as_bytes()[..2]));
+                    FoundKind::File {
+                        host: host.join(OsStr::from_bytes(&hex.as_bytes()[2..])),
+                        executable: *executable,
+                        digest: *digest,
+                        size: *size,
+                    }
+                }
+            },
+        };
+        (source, self.found.iter().map(found).collect())
+    }
+}
+
+impl From<&ArchiveRequest> for Action {
+    fn from(request: &ArchiveRequest) -> Self {
+        Self::Packages {
+            suite: request.suite.clone(),
+            mirror: request.mirror.clone(),
+            keyring: request.keyring.clone(),
+        }
+    }
+}
