@@ -23,8 +23,8 @@ pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
 pub use instance::{ExitCause, InstanceState};
 pub use key::{PublicKey, PublicKeyError};
 pub use name::{
-    ImageName, InstanceId, KeyName, NameError, PortName, RegionName, ReleaseNumber, RolloutId, ServiceName,
-    VolumeName,
+    ImageName, InstanceId, KeyName, NameError, PortName, RegionName, ReleaseNumber, RolloutId,
+    ServiceName, VolumeName,
 };
 pub use purl::DebianPurl;
 pub use receipt::{Receipt, ReceiptBody};

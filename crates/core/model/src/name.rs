@@ -99,6 +99,10 @@ label!(
     RegionName, "region name", LABEL_MAX
 );
 label!(
+    /// The name of a trusted key.
+    KeyName, "key name", LABEL_MAX
+);
+label!(
     /// The id of one instance: `SERVICE-RELEASE-TAIL`, such as `site-17-k3f9q2`; unique for ever within a home.
     InstanceId, "instance id", 63
 );

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, HealthContract, ImageName, Millis, PortName, Protocol, PublicKey, ServiceName,
+    Digest, HealthContract, ImageName, KeyName, Millis, PortName, Protocol, PublicKey, ServiceName,
 };
 
 /// Everything a release needs to run a service.
@@ -55,7 +55,7 @@ pub struct ServiceSpec {
 #[serde(deny_unknown_fields)]
 pub struct TrustedKey {
     /// Its name in `hornero.hcl`.
-    pub name: String,
+    pub name: KeyName,
     /// The key.
     pub public_key: PublicKey,
 }
@@ -190,7 +190,7 @@ mod tests {
     fn trust_and_keep_round_trip() {
         let mut spec: ServiceSpec = serde_json::from_str(OLD).unwrap();
         let public_key = PublicKey::from_bytes([1; 32]);
-        spec.trust.push(TrustedKey { name: "ci".to_owned(), public_key });
+        spec.trust.push(TrustedKey { name: KeyName::new("ci").unwrap(), public_key });
         spec.keep.days = 30;
         let json = serde_json::to_string(&spec).unwrap();
         assert!(json.ends_with(

@@ -1,6 +1,10 @@
 //! Images as declared: what to bake, and what runs from it.
 
-use hornero_model::{ImageConfig, ImageName};
+use std::{collections::BTreeMap, fmt};
+
+use hornero_model::{Digest, ImageConfig, ImageName};
+
+use crate::{Provision, SecretName, SecretSource};
 
 /// An `image` block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,11 +17,15 @@ pub struct ImageDefinition {
     pub packages: Vec<String>,
     /// Files to copy in, in the order given.
     pub copies: Vec<CopySource>,
-    /// Shell commands to run in the build sandbox after the copies, in the order given.
+    /// Provisions after the copies, in the order given.
+    pub provisions: Vec<Provision>,
+    /// Secrets that its provisions may name.
+    pub secrets: BTreeMap<SecretName, SecretSource>,
+    /// Shell commands to run in the build sandbox after the provisions, in the order given.
     pub run: Vec<String>,
     /// Whether `run` has a network.
     pub network: bool,
-    /// What runs from it. User, command, environment, working directory and scratch that the block does not set
+    /// What runs from it; on a [`Base::Stored`] only what the file says, to be completed by [`ImageConfig::on`]. User, command, environment, working directory and scratch that the block does not set
     /// are those of the image it is made from (`env` and `scratch` add to them); tests are never inherited.
     pub config: ImageConfig,
 }
@@ -37,6 +45,36 @@ pub enum Base {
     },
     /// Another image of the same file.
     Image(ImageName),
+    /// An image that is in the home's store already; an image on one, or on one of those, has no packages of its own.
+    Stored(StoredImage),
+}
+
+impl Base {
+    /// The image of the same file that it is, where it is one.
+    pub fn image(&self) -> Option<&ImageName> {
+        match self {
+            Self::Image(name) => Some(name),
+            Self::Debian { .. } | Self::Stored(_) => None,
+        }
+    }
+}
+
+/// An image of the home's store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoredImage {
+    /// By the name it was imported under; no image of the file has it.
+    Name(ImageName),
+    /// By its identity.
+    Digest(Digest),
+}
+
+impl fmt::Display for StoredImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Digest(digest) => digest.fmt(f),
+        }
+    }
 }
 
 /// What a `copy` block's source was when the file was read.

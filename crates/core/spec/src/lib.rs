@@ -15,11 +15,14 @@ pub mod limits;
 mod order;
 mod parse;
 mod path;
+mod provision;
 mod read_check;
 mod read_copy;
 mod read_image;
+mod read_provision;
 mod read_route;
 mod read_service;
+mod read_trust;
 mod read_value;
 mod resolve;
 mod scan;
@@ -35,12 +38,13 @@ mod variable;
 
 use std::collections::BTreeMap;
 
-use hornero_model::{ImageName, ServiceName, VolumeName};
+use hornero_model::{ImageName, KeyName, PublicKey, ServiceName, VolumeName};
 
 pub use error::{ErrorCode, Errors, Place, SpecError};
-pub use image::{Base, CopyOwner, CopySource, ImageDefinition, SourceKind};
+pub use image::{Base, CopyOwner, CopySource, ImageDefinition, SourceKind, StoredImage};
 pub use order::Order;
 pub use parse::parse;
+pub use provision::{AnsibleProvision, Provision, ProvisionWork, SecretName, SecretSource};
 pub use service::{Mount, ServiceDefinition, VolumeDefinition};
 pub use sources::{AtPath, Sources};
 pub use variable::{VariableArgumentError, Variables};
@@ -60,4 +64,6 @@ pub struct Spec {
     pub services: BTreeMap<ServiceName, ServiceDefinition>,
     /// Volumes, by name.
     pub volumes: BTreeMap<VolumeName, VolumeDefinition>,
+    /// Keys that are trusted besides the home's own, by name; each service carries them too.
+    pub trust: BTreeMap<KeyName, PublicKey>,
 }

@@ -20,6 +20,14 @@ pub const INSTANCES: u32 = 1_000;
 pub const PORTS: usize = 64;
 /// Routes of one service.
 pub const ROUTES: usize = 64;
+/// Secrets of one image: each is a mount in the build sandbox.
+pub const SECRETS: usize = 64;
+/// Values in the extra variables of one playbook: they are an argument of a program, and shared parts are written out.
+pub const EXTRA_VARS: u64 = 10_000;
+/// Releases that a keep-rule may name: more than a lifetime of daily rollouts.
+pub const KEEP_RELEASES: u32 = 10_000;
+/// Days that a keep-rule may name: ten years.
+pub const KEEP_DAYS: u32 = 3_660;
 /// Elements of one list (packages, copies, commands, scratch directories).
 pub const LIST: usize = 4_096;
 /// Keys of one object: the parser of HCL compares each with all before it.

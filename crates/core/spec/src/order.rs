@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::{ImageName, ServiceName};
 
-use crate::{Base, Spec};
+use crate::Spec;
 
 /// What to make first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,13 +18,10 @@ pub struct Order {
 impl Spec {
     /// The order in which to bake images and start services.
     pub fn order(&self) -> Order {
-        let images = self.images.iter().map(|(name, image)| {
-            let base = match &image.base {
-                Base::Image(base) => Some(base),
-                Base::Debian { .. } => None,
-            };
-            (name, base.into_iter().collect())
-        });
+        let images = self
+            .images
+            .iter()
+            .map(|(name, image)| (name, image.base.image().into_iter().collect()));
         let services = self
             .services
             .iter()

@@ -6,13 +6,13 @@ use hcl_edit::{
     Span as _,
     structure::{Block, Body, Structure},
 };
-use hornero_model::{ImageName, NameError, ServiceName, VolumeName};
+use hornero_model::{ImageName, KeyName, NameError, PublicKey, ServiceName, VolumeName};
 
 use crate::{
     ErrorCode, Errors, Sources, Spec, Variables,
     error::{Mistake, errors, floor},
     evaluate::Evaluator,
-    limits, read_image, read_service,
+    limits, read_image, read_service, read_trust,
     read_value::shown,
     resolve, scan,
     section::{At, header, label},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Kinds of blocks at the top of the file.
-const KINDS: [&str; 4] = ["image", "service", "volume", "variable"];
+const KINDS: [&str; 5] = ["image", "service", "volume", "variable", "trust"];
 
 /// Reads a `hornero.hcl`.
 ///
@@ -147,6 +147,7 @@ struct Blocks<'b> {
     services: Vec<(ServiceName, &'b Block)>,
     volumes: Vec<(VolumeName, &'b Block)>,
     variables: Vec<&'b Block>,
+    trust: Vec<&'b Block>,
 }
 
 fn read(cx: &mut Evaluator, body: &Body, given: &Variables, sources: &dyn Sources) -> Spec {
@@ -167,9 +168,30 @@ fn read(cx: &mut Evaluator, body: &Body, given: &Variables, sources: &dyn Source
         .into_iter()
         .filter_map(|(name, block)| read_service::read(cx, block, name))
         .collect();
+    let trust = trust(cx, &blocks.trust);
     let images = resolve::images(cx, images);
-    let services = resolve::services(cx, services, &images);
-    Spec { images, services, volumes }
+    let services = resolve::services(cx, services, &images, &trust);
+    Spec { images, services, volumes, trust }
+}
+
+fn trust(cx: &mut Evaluator, blocks: &[&Block]) -> BTreeMap<KeyName, PublicKey> {
+    let mut spans = BTreeMap::new();
+    let mut keys = BTreeMap::new();
+    for block in blocks {
+        let Some(read_trust::Trust { name, key }) = read_trust::read(cx, block) else { continue };
+        if let Some(first) = spans.get(&name.value) {
+            let message = format!("there are two trusts `{}`", name.value);
+            let first = Clone::clone(first);
+            cx.report(
+                Mistake::new(ErrorCode::DuplicateName, name.span, message)
+                    .related(first, "the first is here"),
+            );
+            continue;
+        }
+        spans.insert(name.value.clone(), name.span);
+        keys.insert(name.value, key);
+    }
+    keys
 }
 
 /// Sorts blocks by kind and declares their names, so that references may point forward.
@@ -212,6 +234,7 @@ fn collect<'b>(cx: &mut Evaluator, body: &'b Body) -> Blocks<'b> {
         }
         match kind {
             "variable" => blocks.variables.push(block),
+            "trust" => blocks.trust.push(block),
             "image" => {
                 blocks
                     .images

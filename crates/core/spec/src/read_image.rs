@@ -3,16 +3,17 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use hcl_edit::structure::Block;
-use hornero_model::{ImageName, ImageTest, Millis, Scratch, TestCheck};
+use hornero_model::{Digest, ImageName, ImageTest, Millis, Scratch, TestCheck};
 
 use crate::{
-    Base, CopySource, ErrorCode, Sources, defaults,
+    Base, CopySource, ErrorCode, Provision, SecretName, SecretSource, Sources, StoredImage,
+    defaults,
     error::Mistake,
     evaluate::Evaluator,
     limits, path,
     read_check::{self, NamedPorts},
-    read_copy,
-    read_value::{shown, text, wrong_type},
+    read_copy, read_provision,
+    read_value::{reference, shown, text, wrong_type},
     section::{At, Section, Text, header, label},
     value::{BlockKind, Field, Located, Span, Value},
 };
@@ -26,7 +27,10 @@ pub(crate) struct ImageDraft {
     /// Where `from` stands, for one that is made from another.
     pub from_span: Option<Span>,
     pub packages: Vec<String>,
+    pub packages_span: Span,
     pub copies: Vec<CopySource>,
+    pub provisions: Vec<Provision>,
+    pub secrets: BTreeMap<SecretName, SecretSource>,
     pub run: Vec<String>,
     pub network: bool,
     pub user: Option<String>,
@@ -53,14 +57,25 @@ pub(crate) fn read(
         .filter_map(|block| read_copy::read(cx, block, sources))
         .collect();
     let tests = tests(cx, &mut section);
+    let network = section.flag(cx, "network").unwrap_or(false);
+    let secrets = read_provision::secrets(cx, &mut section);
+    let provisions = section
+        .take_blocks(cx, "provision", limits::LIST)
+        .into_iter()
+        .filter_map(|block| read_provision::read(cx, block, &secrets, network, sources))
+        .collect();
+    let packages_span = section.place("packages");
     let draft = ImageDraft {
         span: header(block),
         base,
         from_span,
         packages: packages(cx, &mut section),
+        packages_span,
         copies,
+        provisions,
+        secrets,
         run: run(cx, &mut section),
-        network: section.flag(cx, "network").unwrap_or(false),
+        network,
         user: section.text(cx, "user").and_then(|user| account(cx, "user", &user)),
         command: command(cx, &mut section),
         workdir: section
@@ -80,7 +95,7 @@ fn base(cx: &mut Evaluator, section: &mut Section<'_>) -> (Base, Option<Span>) {
     let both = on_image && section.has("debian");
     let neither = !on_image && !section.has("debian");
     let suite = section.text(cx, "debian");
-    let from = section.reference(cx, "from", BlockKind::Image);
+    let from = parent(cx, section);
     let mirror = section.text(cx, "mirror");
     let keyring = section.text(cx, "keyring");
     if let (true, Some(suite), Some(from)) = (both, &suite, &from) {
@@ -109,9 +124,8 @@ fn base(cx: &mut Evaluator, section: &mut Section<'_>) -> (Base, Option<Span>) {
     let suite = suite.filter(|suite| suite_name(cx, suite));
     let mirror = mirror.filter(|mirror| mirror_address(cx, mirror));
     let keyring = keyring.filter(|keyring| keyring_path(cx, keyring));
-    let image = from.as_ref().and_then(|from| ImageName::new(&*from.value).ok());
-    let base = match image {
-        Some(image) => Base::Image(image),
+    let base = match &from {
+        Some(from) => from.value.clone(),
         None => Base::Debian {
             suite: suite.map(|suite| suite.value.to_string()).unwrap_or_default(),
             mirror: mirror.map(|mirror| mirror.value.to_string()),
@@ -119,6 +133,43 @@ fn base(cx: &mut Evaluator, section: &mut Section<'_>) -> (Base, Option<Span>) {
         },
     };
     (base, from.map(|from| from.span))
+}
+
+/// What `from` names: an image of the file, or one of the store.
+fn parent(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<At<Base>> {
+    let value = section.take("from")?;
+    let name = format!("`from` of {}", section.what);
+    let Value::String(written) = &value.value else {
+        let image = reference(cx, &name, &value, BlockKind::Image)?;
+        let base = Base::Image(ImageName::new(&*image.value).ok()?);
+        return Some(At { value: base, span: image.span });
+    };
+    let declared = cx.declared.get(&BlockKind::Image);
+    if let Some(place) = declared.and_then(|images| images.get(&**written)) {
+        let message = format!(
+            "{name} names an image of the store, but `{}` is one of this file",
+            shown(written)
+        );
+        let place = place.clone();
+        cx.report(
+            Mistake::new(ErrorCode::WrongType, value.span.clone(), message)
+                .related(place, "declared here")
+                .hint(format!("write it without quotes: `image.{}`", shown(written))),
+        );
+        return None;
+    }
+    let stored = match written.parse::<Digest>() {
+        Ok(digest) => Some(StoredImage::Digest(digest)),
+        Err(_) => ImageName::new(&**written).ok().map(StoredImage::Name),
+    };
+    let text = Text { value: Rc::clone(written), span: value.span };
+    let Some(stored) = stored else {
+        let hint = "write `image.NAME` for one of this file, and for one of the store the name it was imported under \
+                    or its whole digest in quotes";
+        invalid(cx, &text, "the name or digest of an image", hint);
+        return None;
+    };
+    Some(At { value: Base::Stored(stored), span: text.span })
 }
 
 fn suite_name(cx: &mut Evaluator, suite: &Text) -> bool {
@@ -256,7 +307,7 @@ pub(crate) fn account(cx: &mut Evaluator, key: &str, name: &Text) -> Option<Stri
     None
 }
 
-fn env(cx: &mut Evaluator, section: &mut Section<'_>) -> BTreeMap<String, String> {
+pub(crate) fn env(cx: &mut Evaluator, section: &mut Section<'_>) -> BTreeMap<String, String> {
     let Some(value) = section.take("env") else { return BTreeMap::new() };
     let Value::Map(fields) = &value.value else {
         let name = format!("`env` of {}", section.what);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hcl_edit::structure::Block;
 use hornero_model::{
-    Check, HealthContract, ImageName, Millis, Port, PortName, Protocol, Resources, RolloutPolicy,
-    ServiceKind, ServiceName, Strategy, TcpCheck, VolumeName,
+    Check, HealthContract, ImageName, Keep, Millis, Port, PortName, Protocol, Resources,
+    RolloutPolicy, ServiceKind, ServiceName, Strategy, TcpCheck, VolumeName,
 };
 
 use crate::{
@@ -83,6 +83,9 @@ pub(crate) fn read(cx: &mut Evaluator, block: &Block, name: ServiceName) -> Opti
         egress: section.flag(cx, "egress").unwrap_or(defaults::EGRESS),
         depends_on,
         max_age: section.duration(cx, "max_age", Millis(1_000)),
+        // Those of the whole file: see `resolve`.
+        trust: Vec::new(),
+        keep: keep(cx, &mut section),
         mounts,
         name,
     };
@@ -292,6 +295,25 @@ fn rollout(cx: &mut Evaluator, section: &mut Section<'_>) -> RolloutPolicy {
     policy.watch = part.duration(cx, "watch", none).unwrap_or(policy.watch);
     part.finish(cx);
     policy
+}
+
+fn keep(cx: &mut Evaluator, section: &mut Section<'_>) -> Keep {
+    let default = Keep::default();
+    let releases = section.whole(
+        cx,
+        "keep_releases",
+        1,
+        limits::KEEP_RELEASES,
+        "the release that serves is always kept, so one is the least",
+    );
+    let days = section.whole(
+        cx,
+        "keep_days",
+        0,
+        limits::KEEP_DAYS,
+        "0 means that age keeps nothing; ten years are the most",
+    );
+    Keep { releases: releases.unwrap_or(default.releases), days: days.unwrap_or(default.days) }
 }
 
 fn resources(cx: &mut Evaluator, section: &mut Section<'_>) -> Resources {

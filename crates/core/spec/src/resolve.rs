@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use hornero_model::{ImageConfig, ImageName, Protocol, Route, Scratch, ServiceName, VolumeName};
+use hornero_model::{
+    ImageConfig, ImageName, KeyName, Protocol, PublicKey, Route, ServiceName, TrustedKey,
+    VolumeName,
+};
 
 use crate::{
     Base, ErrorCode, ImageDefinition, ServiceDefinition, error::Mistake, evaluate::Evaluator,
@@ -16,10 +19,7 @@ pub(crate) fn images(
 ) -> BTreeMap<ImageName, ImageDefinition> {
     let edges: BTreeMap<&ImageName, Vec<&ImageName>> = drafts
         .iter()
-        .map(|(name, draft)| match &draft.base {
-            Base::Image(base) => (name, vec![base]),
-            Base::Debian { .. } => (name, Vec::new()),
-        })
+        .map(|(name, draft)| (name, draft.base.image().into_iter().collect()))
         .collect();
     let cycles = order::cycles(&edges);
     for cycle in &cycles {
@@ -37,7 +37,29 @@ pub(crate) fn images(
     if !cycles.is_empty() {
         return BTreeMap::new();
     }
+    packages_on_stored(cx, &drafts);
     inherit(drafts)
+}
+
+/// Reports packages of images that come from the store in the end: there is no archive to take them from.
+fn packages_on_stored(cx: &mut Evaluator, drafts: &BTreeMap<ImageName, ImageDraft>) {
+    for draft in drafts.values().filter(|draft| !draft.packages.is_empty()) {
+        let mut root = draft;
+        // There is no cycle.
+        while let Some(parent) = root.base.image().and_then(|base| drafts.get(base)) {
+            root = parent;
+        }
+        let Base::Stored(stored) = &root.base else { continue };
+        let message = format!(
+            "image `{}` can't have `packages`: it is made on `{stored}`, an image of the store without an archive",
+            draft.name
+        );
+        cx.report(
+            Mistake::new(ErrorCode::Conflict, draft.packages_span.clone(), message).hint(
+                "make it on a Debian suite, or install them by `provision \"shell\"` with the image's own tools",
+            ),
+        );
+    }
 }
 
 fn chain<T: std::fmt::Display>(cycle: &[&T], kind: &str) -> String {
@@ -55,58 +77,68 @@ fn inherit(mut drafts: BTreeMap<ImageName, ImageDraft>) -> BTreeMap<ImageName, I
             .filter(|draft| match &draft.base {
                 // A base that could not be read has been reported: there is nothing to inherit.
                 Base::Image(base) => !drafts.contains_key(base),
-                Base::Debian { .. } => true,
+                Base::Debian { .. } | Base::Stored(_) => true,
             })
             .map(|draft| draft.name.clone())
             .collect();
         for name in ready {
             let Some(draft) = drafts.remove(&name) else { continue };
-            let base = match &draft.base {
-                Base::Image(base) => done.get(base).map(|base| base.config.clone()),
-                Base::Debian { .. } => None,
-            };
-            done.insert(name, complete(draft, base.unwrap_or_default()));
+            let base = draft.base.image().and_then(|base| done.get(base));
+            let base = base.map(|base| base.config.clone()).unwrap_or_default();
+            done.insert(name, complete(draft, &base));
         }
     }
     done
 }
 
-fn complete(draft: ImageDraft, base: ImageConfig) -> ImageDefinition {
-    let mut env = base.env;
-    env.extend(draft.env);
-    let mut scratch: BTreeMap<String, u64> =
-        base.scratch.into_iter().map(|scratch| (scratch.path, scratch.size_bytes)).collect();
-    scratch.extend(draft.scratch.into_iter().map(|scratch| (scratch.path, scratch.size_bytes)));
+fn complete(draft: ImageDraft, base: &ImageConfig) -> ImageDefinition {
+    let own = ImageConfig {
+        user: draft.user.unwrap_or_default(),
+        command: draft.command.unwrap_or_default(),
+        env: draft.env,
+        workdir: draft.workdir.unwrap_or_default(),
+        scratch: draft.scratch,
+        tests: draft.tests,
+    };
     ImageDefinition {
-        config: ImageConfig {
-            user: draft.user.unwrap_or(base.user),
-            command: draft.command.unwrap_or(base.command),
-            env,
-            workdir: draft.workdir.unwrap_or(base.workdir),
-            scratch: scratch
-                .into_iter()
-                .map(|(path, size_bytes)| Scratch { path, size_bytes })
-                .collect(),
-            tests: draft.tests,
-        },
+        config: own.on(base),
         name: draft.name,
         base: draft.base,
         packages: draft.packages,
         copies: draft.copies,
+        provisions: draft.provisions,
+        secrets: draft.secrets,
         run: draft.run,
         network: draft.network,
     }
 }
 
+/// Whether an image comes from the store in the end: then not all of its configuration is known yet.
+fn is_on_stored<'a>(
+    mut image: &'a ImageDefinition,
+    images: &'a BTreeMap<ImageName, ImageDefinition>,
+) -> bool {
+    while let Some(parent) = image.base.image().and_then(|base| images.get(base)) {
+        image = parent;
+    }
+    matches!(image.base, Base::Stored(_))
+}
+
 /// Checks services against each other and their images.
 pub(crate) fn services(
     cx: &mut Evaluator,
-    drafts: Vec<ServiceDraft>,
+    mut drafts: Vec<ServiceDraft>,
     images: &BTreeMap<ImageName, ImageDefinition>,
+    trust: &BTreeMap<KeyName, PublicKey>,
 ) -> BTreeMap<ServiceName, ServiceDefinition> {
+    let trusted =
+        |(name, key): (&KeyName, &PublicKey)| TrustedKey { name: name.clone(), public_key: *key };
+    for draft in &mut drafts {
+        draft.definition.trust = trust.iter().map(trusted).collect();
+    }
     for draft in &drafts {
         let Some(image) = images.get(&draft.definition.image) else { continue };
-        if image.config.command.is_empty() {
+        if image.config.command.is_empty() && !is_on_stored(image, images) {
             let message = format!(
                 "service `{}` can't run image `{}`, which has no command",
                 draft.definition.name, image.name

@@ -117,6 +117,11 @@ impl<'b> Section<'b> {
         self.fields.get(key).is_some_and(|field| !matches!(field.value.value, Value::Null))
     }
 
+    /// Where a key's value stands; the block itself where it is not set or was taken.
+    pub(crate) fn place(&self, key: &str) -> Span {
+        self.fields.get(key).map_or_else(|| self.span.clone(), |field| field.value.span.clone())
+    }
+
     /// Takes all blocks of one kind; more than `most` are reported, and left out.
     pub(crate) fn take_blocks(
         &mut self,

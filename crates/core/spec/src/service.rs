@@ -1,8 +1,8 @@
 //! Services and volumes as declared.
 
 use hornero_model::{
-    Digest, HealthContract, ImageName, Millis, Port, Resources, RolloutPolicy, Route, ServiceKind,
-    ServiceName, ServiceSpec, VolumeName,
+    Digest, HealthContract, ImageName, Keep, Millis, Port, Resources, RolloutPolicy, Route,
+    ServiceKind, ServiceName, ServiceSpec, TrustedKey, VolumeName,
 };
 
 /// A `service` block; all that a [`ServiceSpec`] holds but the image's digest, which only a bake can tell.
@@ -32,6 +32,10 @@ pub struct ServiceDefinition {
     pub depends_on: Vec<ServiceName>,
     /// Age after which an instance is replaced.
     pub max_age: Option<Millis>,
+    /// Keys of the file's `trust` blocks, sorted by name.
+    pub trust: Vec<TrustedKey>,
+    /// Which of its old releases keep their images.
+    pub keep: Keep,
     /// Volumes and where they appear, sorted by path; empty for a stateless service.
     pub mounts: Vec<Mount>,
 }
@@ -74,6 +78,8 @@ impl ServiceDefinition {
             egress: self.egress,
             depends_on: self.depends_on,
             max_age: self.max_age,
+            trust: self.trust,
+            keep: self.keep,
         }
     }
 }

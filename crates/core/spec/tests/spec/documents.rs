@@ -34,6 +34,18 @@ image "a" {
     to      = "/x"
     qqqqqqq = 1
   }
+  provision "shell" {
+    inline  = ["x"]
+    qqqqqqq = 1
+  }
+  provision "ansible" {
+    playbook = "nginx.conf"
+    qqqqqqq  = 1
+  }
+  secret "s" {
+    env     = "S"
+    qqqqqqq = 1
+  }
   test "t" {
     qqqqqqq = 1
     http    = { port = 1, qqqqqqq = 1 }
@@ -57,6 +69,7 @@ service "a" {
   mount "/x" { qqqqqqq = 1 }
 }
 volume "a" { qqqqqqq = 1 }
+trust "a" { qqqqqqq = 1 }
 variable "a" {
   default = 1
   qqqqqqq = 1
@@ -65,7 +78,7 @@ variable "a" {
     )
     .unwrap_err();
     let names = names(&errors);
-    assert!(names.len() > 60, "{names:?}");
+    assert!(names.len() > 75, "{names:?}");
     for name in names {
         let name = name.trim_matches('`');
         let block = format!("`{name} \"");

@@ -151,6 +151,8 @@ fn the_example_of_the_design() {
                     },
                 },
             ],
+            provisions: [],
+            secrets: {},
             run: [
                 "nginx -t",
             ],

@@ -35,7 +35,7 @@ image = "x"
             5 |   zzz     = 1
               |   ^^^
               |
-              = hint: it has `command`, `copy`, `debian`, `env`, `from`, `keyring`, `mirror`, `network`, `packages`, `run`, `scratch`, `test`, `user`, `workdir`
+              = hint: it has `command`, `copy`, `debian`, `env`, `from`, `keyring`, `mirror`, `network`, `packages`, `provision`, `run`, `scratch`, `secret`, `test`, `user`, `workdir`
 
             error[unknown-block]: image `base` has no block `coppy`
              --> hornero.hcl:6:3
@@ -75,7 +75,7 @@ image = "x"
             11 | listen = 80
                | ^^^^^^
                |
-               = hint: at the top of the file stand blocks: `image`, `service`, `volume` or `variable`
+               = hint: at the top of the file stand blocks: `image`, `service`, `volume`, `variable` or `trust`
 
             error[unknown-key]: key `image` stands outside of any block
               --> hornero.hcl:12:1
