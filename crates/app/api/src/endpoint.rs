@@ -13,6 +13,8 @@ pub enum EndpointId {
     Apply,
     /// What an apply would change.
     Plan,
+    /// Run the tests of an image.
+    Test,
     /// Back to a proven release.
     Rollback,
     /// Take services down.
@@ -90,6 +92,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Some(schema::<message::ApplyRequest>), schema::<message::OperationLine>, true),
     endpoint!(Plan, "POST", "/v1/plan", "What an apply would change, and why", [],
         Some(schema::<message::PlanRequest>), schema::<message::PlanReport>, false),
+    endpoint!(Test, "POST", "/v1/test", "Run the tests of an image; nothing is recorded, a rollout runs them again", [],
+        Some(schema::<message::TestRequest>), schema::<message::TestReport>, false),
     endpoint!(Rollback, "POST", "/v1/rollback", "Go back to a proven release; streams progress and goes on without the client", [],
         Some(schema::<message::RollbackRequest>), schema::<message::OperationLine>, true),
     endpoint!(Down, "POST", "/v1/down", "Take services down; streams progress and goes on without the client", [],

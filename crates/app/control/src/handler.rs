@@ -9,7 +9,7 @@ use hornero_api::{
     EndpointId,
     message::{
         ApplyRequest, ControlStatus, DownRequest, Intent, Nothing, OperationLine, PlanRequest,
-        RollbackRequest, StatusReport, SupportReport,
+        RollbackRequest, StatusReport, SupportReport, TestReport, TestRequest, TestResult,
     },
 };
 use hornero_driver::{Driver, Observation, Request as Job, RequestId, RequestKind};
@@ -21,8 +21,10 @@ use hyper::{Request, StatusCode, body::Incoming};
 use tokio::sync::oneshot;
 
 use crate::{
-    Input, logs, offline::audit_report,
+    Input, image_tests, logs,
+    offline::audit_report,
     operations::Operations,
+    ports::{Adapters, new_tail},
     report,
     server::{Answer, Caller, Handler, Refusal, body, json, stream},
 };
@@ -39,6 +41,8 @@ pub struct Api {
     pub ledger: Arc<dyn Ledger>,
     /// The engine, for logs and for what this host can't do.
     pub engine: Arc<dyn Engine>,
+    /// What starts servers, for tests of images.
+    pub adapters: Arc<Adapters>,
     /// The network, for the services' addresses.
     pub network: HomeNetwork,
     /// When this process started.
@@ -70,6 +74,7 @@ impl Handler for Api {
                     .await?;
                 json(&report)
             }
+            EndpointId::Test => self.test(body(request).await?).await,
             EndpointId::Rollback => {
                 let RollbackRequest { service, to, intent } = body(request).await?;
                 self.begin(caller, intent, RequestKind::Rollback { service, to })
@@ -193,6 +198,21 @@ impl Api {
             })
             .await?;
         json(&report)
+    }
+
+    /// Runs an image's tests now; a client that goes away does not end them.
+    async fn test(&self, TestRequest { service }: TestRequest) -> Answer {
+        let adapters = Arc::clone(&self.adapters);
+        let ran = tokio::task::spawn_blocking(move || {
+            let (starter, runtime) = (&adapters.starter, &adapters.runtime);
+            image_tests::run(starter, runtime, service.image, &service, &new_tail())
+        });
+        let ran = ran.await.map_err(Refusal::internal)?;
+        let tests = ran.results.into_iter();
+        let tests = tests
+            .map(|one| TestResult { name: one.test, passed: one.passed, detail: one.detail })
+            .collect();
+        json(&TestReport { tests, log_tail: ran.log_tail })
     }
 
     async fn history(&self, name: &str) -> Answer {

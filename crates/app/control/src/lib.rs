@@ -147,6 +147,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
         receipts,
         ledger: Arc::clone(&ledger),
         engine: Arc::clone(&engine),
+        adapters: Arc::clone(&ports.adapters),
         network: network.clone(),
         started: Timestamp::now(),
     };

@@ -32,6 +32,14 @@ use crate::{
 /// Letters and digits of an instance id's tail; 8 of them make a repeat within a home's life unlikely enough.
 const TAIL_LETTERS: usize = 8;
 
+/// A new tail for an instance's id.
+pub fn new_tail() -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = [0_u8; TAIL_LETTERS];
+    SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+    bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
+}
+
 /// What effects need; shared by the threads that perform them.
 pub struct Adapters {
     /// Prepares and starts instances.
@@ -92,10 +100,7 @@ impl Ports for ControlPorts {
     }
 
     fn random_tail(&mut self) -> String {
-        const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-        let mut bytes = [0_u8; TAIL_LETTERS];
-        SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
-        bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
+        new_tail()
     }
 
     fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Event>, LedgerFailed> {

@@ -98,6 +98,7 @@ pub fn history(service: &Service) -> Vec<HistoryEntry> {
     let entries = service.releases.values().rev().map(|release| HistoryEntry {
         release: release.number,
         image: release.spec.image,
+        base: release.spec.base,
         proven: service.proven.contains(&release.number),
         serving: serving == Some(release.number),
         created: release.created,

@@ -3,18 +3,14 @@
 use std::path::Path;
 
 use hornero_bake::BakeRecord;
-use hornero_model::Digest;
-use hornero_store::Store;
 use serde_json::json;
 
 use crate::{
-    command::bake,
+    command::{bake, named},
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
 };
 
-/// Fewest hex digits that name an image: fewer are a typing mistake more often than a choice.
-const SHORTEST_PREFIX: usize = 4;
 const MEBIBYTE: u64 = 1 << 20;
 
 /// `hornero image ls`.
@@ -53,7 +49,7 @@ fn names(refs: &[String]) -> Vec<&str> {
 /// `hornero image inspect`.
 pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
     let store = bake::store(home)?;
-    let digest = resolve(&store, image)?;
+    let digest = named::image(home, &store, image)?;
     let manifest = store.image(&digest)?;
     let record = BakeRecord::of(&store, &digest)?;
     let value = json!({
@@ -73,7 +69,7 @@ pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failur
 /// `hornero image verify`: hashes everything anew, whatever was recorded before.
 pub fn verify(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
     let store = bake::store(home)?;
-    let digest = resolve(&store, image)?;
+    let digest = named::image(home, &store, image)?;
     let findings = store.fsck()?;
     let damaged: Vec<String> = findings
         .iter()
@@ -96,34 +92,5 @@ pub fn verify(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure
     match json_wanted {
         true => print_json(&data),
         false => print_text(&format!("{} is as it was baked\n", digest.short())),
-    }
-}
-
-/// The image that a name, a digest or the beginning of one means.
-fn resolve(store: &Store, text: &str) -> Result<Digest, Failure> {
-    if let Ok(digest) = text.parse::<Digest>() {
-        return match store.has_image(&digest) {
-            true => Ok(digest),
-            false => {
-                Err(Failure::new(exit::NO_SUCH_OBJECT, format!("no image `{text}` in this home")))
-            }
-        };
-    }
-    if let Ok(Some(digest)) = store.get_ref(&format!("image/{text}")) {
-        return Ok(digest);
-    }
-    let hex = text.strip_prefix("sha256:").unwrap_or(text);
-    let found: Vec<Digest> = match hex.len() >= SHORTEST_PREFIX {
-        true => store.images()?.into_iter().filter(|one| one.hex().starts_with(hex)).collect(),
-        false => Vec::new(),
-    };
-    match found.as_slice() {
-        [one] => Ok(*one),
-        [] => Err(Failure::new(exit::NO_SUCH_OBJECT, format!("no image `{text}` in this home"))
-            .hint("`hornero image ls` lists them")),
-        several => Err(Failure::new(
-            exit::USAGE,
-            format!("`{text}` is the beginning of {} images; give more of it", several.len()),
-        )),
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bake;
 pub mod image;
+pub mod named;
 pub mod operation;
 pub mod process;
 pub mod show;

@@ -121,7 +121,7 @@ pub async fn history(home: &Path, json: bool, service: &ServiceName) -> Result<(
         return print_json(&entries);
     }
     let now = Timestamp::now();
-    let mut table = Table::with_head(&["RELEASE", "IMAGE", "PROVEN", "AGE", "WHO", "WHY"]);
+    let mut table = Table::with_head(&["RELEASE", "IMAGE", "BASE", "PROVEN", "AGE", "WHO", "WHY"]);
     for entry in entries {
         let marked = if entry.serving { " *" } else { "" };
         let proven = if entry.proven {
@@ -132,6 +132,7 @@ pub async fn history(home: &Path, json: bool, service: &ServiceName) -> Result<(
         table.row(vec![
             (format!("{service}@{}{marked}", entry.release), Tone::Plain),
             (entry.image.short(), Tone::Quiet),
+            (entry.base.map_or_else(|| "-".to_owned(), |base| base.short()), Tone::Quiet),
             proven,
             (age(now, entry.created), Tone::Plain),
             (entry.who, Tone::Plain),

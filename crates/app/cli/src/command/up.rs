@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Source,
-    command::{bake, operation},
+    command::{bake, named, operation},
     daemon,
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
@@ -38,12 +38,12 @@ pub async fn up(
     }
     let mut baked = bake::bake(home, source, &project, None, bake::How::default())?;
     let client = daemon::ensure(home).await?;
-    let mut services = specs(&project.spec, digests(&baked));
+    let mut services = specs(home, &project.spec, digests(&baked))?;
     let mut plan = changes(&client, &services).await?;
     if !plan.changes.is_empty() && !bake::are_whole(home, &baked)? {
         let how = bake::How { verify: true, ..bake::How::default() };
         baked = bake::bake(home, source, &project, None, how)?;
-        services = specs(&project.spec, digests(&baked));
+        services = specs(home, &project.spec, digests(&baked))?;
         plan = changes(&client, &services).await?;
     }
     for change in &plan.changes {
@@ -108,11 +108,20 @@ fn refuse_stateful(spec: &Spec) -> Result<(), Failure> {
 }
 
 /// The services in the order they go, those without a digest left out.
-fn specs(spec: &Spec, digest_of: impl Fn(&ImageName) -> Option<Digest>) -> Vec<ServiceSpec> {
+fn specs(
+    home: &Path,
+    spec: &Spec,
+    digest_of: impl Fn(&ImageName) -> Option<Digest>,
+) -> Result<Vec<ServiceSpec>, Failure> {
+    let store = bake::store(home)?;
     let order = spec.order().services;
     let services = order.iter().filter_map(|name| spec.services.get(name));
     services
-        .filter_map(|service| Some(service.clone().into_service_spec(digest_of(&service.image)?)))
+        .filter_map(|service| Some((service, digest_of(&service.image)?)))
+        .map(|(service, image)| {
+            let base = named::base_of(&store, &image)?;
+            Ok(ServiceSpec { base, ..service.clone().into_service_spec(image) })
+        })
         .collect()
 }
 
@@ -131,7 +140,7 @@ pub async fn plan(home: &Path, json_wanted: bool, source: &Source) -> Result<(),
             .iter()
             .map(|image| PlanImage { name: image.name.clone(), bake: image.why.clone() })
             .collect(),
-        services: specs(&project.spec, digest_of),
+        services: specs(home, &project.spec, digest_of)?,
     };
     let client = Client::new(daemon::socket(home));
     let report = match client.post("/v1/plan", &request).await {

@@ -1,0 +1,94 @@
+//! Which image a word means: a name of `hornero.hcl`, a release such as `site@17`, a digest or its beginning.
+
+use std::path::Path;
+
+use hornero_bake::BakeRecord;
+use hornero_model::{Digest, ReleaseRef};
+use hornero_store::Store;
+
+use crate::failure::{Failure, exit};
+
+/// Fewest hex digits that name an image: fewer are a typing mistake more often than a choice.
+const SHORTEST_PREFIX: usize = 4;
+/// Longest chain of images made on images that is followed; `hornero.hcl` has no use for deeper ones.
+const ANCESTORS_MAX: usize = 64;
+
+/// The image that a word means; it is in the store.
+pub fn image(home: &Path, store: &Store, text: &str) -> Result<Digest, Failure> {
+    let missing =
+        |why: String| Failure::new(exit::NO_SUCH_OBJECT, why).hint("`hornero image ls` lists them");
+    if let Ok(digest) = text.parse::<Digest>() {
+        return match store.has_image(&digest) {
+            true => Ok(digest),
+            false => Err(missing(format!("no image `{text}` in this home"))),
+        };
+    }
+    if let Some(release) = release(text) {
+        let found =
+            hornero_control::image_of(home, &release).map_err(|error| Failure::of(&*error))?;
+        let Some(digest) = found else {
+            return Err(Failure::new(
+                exit::NO_SUCH_OBJECT,
+                format!("no release `{text}` in this home"),
+            )
+            .hint(format!("`hornero history {}` lists them", release.service)));
+        };
+        return match store.has_image(&digest) {
+            true => Ok(digest),
+            false => Err(missing(format!(
+                "the image of `{text}`, `{}`, is no longer in this home",
+                digest.short()
+            ))),
+        };
+    }
+    if let Ok(Some(digest)) = store.get_ref(&format!("image/{text}")) {
+        return Ok(digest);
+    }
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    let found: Vec<Digest> = match hex.len() >= SHORTEST_PREFIX {
+        true => store.images()?.into_iter().filter(|one| one.hex().starts_with(hex)).collect(),
+        false => Vec::new(),
+    };
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(missing(format!("no image `{text}` in this home"))),
+        several => Err(Failure::new(
+            exit::USAGE,
+            format!("`{text}` is the beginning of {} images; give more of it", several.len()),
+        )),
+    }
+}
+
+/// A release's name, such as `site@17`.
+fn release(text: &str) -> Option<ReleaseRef> {
+    let (service, number) = text.split_once('@')?;
+    let number = hornero_model::ReleaseNumber(number.parse().ok()?);
+    Some(ReleaseRef { service: service.parse().ok()?, number })
+}
+
+/// The base that an image stands on: the lowest of its ancestors; None for one that stands on nothing.
+pub fn base_of(store: &Store, image: &Digest) -> Result<Option<Digest>, Failure> {
+    let mut base = None;
+    let mut next = *image;
+    for _ in 0..ANCESTORS_MAX {
+        let record = BakeRecord::of(store, &next).map_err(Failure::from)?;
+        match record.and_then(|record| record.parent) {
+            Some(parent) => (base, next) = (Some(parent), parent),
+            None => break,
+        }
+    }
+    Ok(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_told_from_names() {
+        assert_eq!(release("site@17").unwrap().to_string(), "site@17");
+        for text in ["site", "site@", "@3", "site@x", "site@-1", "Site!@1"] {
+            assert!(release(text).is_none(), "{text}");
+        }
+    }
+}
