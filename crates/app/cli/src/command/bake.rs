@@ -78,6 +78,8 @@ pub fn bake(
 ) -> Result<Vec<BakedImage>, Failure> {
     let names = wanted(project, only)?;
     let store = store(home)?;
+    // Nothing of it is collected before a name leads to it.
+    let _lease = store.lease()?;
     let teller = Teller::new(how.explain);
     let context = BakeContext::new(home, &teller);
     let options = BakeOptions { locked: source.locked, verify: how.verify };

@@ -36,6 +36,9 @@ pub async fn up(
             service.name
         );
     }
+    // Nothing of it is collected before the ledger knows of its release.
+    let store = bake::store(home)?;
+    let _lease = store.lease()?;
     let mut baked = bake::bake(home, source, &project, None, bake::How::default())?;
     let client = daemon::ensure(home).await?;
     let mut services = specs(home, &project.spec, digests(&baked))?;
