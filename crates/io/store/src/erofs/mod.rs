@@ -16,4 +16,4 @@ mod plan;
 mod write;
 mod xattr;
 
-pub use write::{Content, ObjectReader, write_image};
+pub use write::{Content, ObjectReader, PlacedContent, PlainImage, plain_image, write_image};

@@ -25,6 +25,39 @@ pub enum Content<'a> {
     Embedded(&'a ObjectReader<'a>),
 }
 
+/// Where one content lies in a plain image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlacedContent {
+    /// The content.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where it begins, in bytes from the beginning of the image; a multiple of the block size.
+    pub offset: u64,
+}
+
+/// A plain image whose contents are not written yet, for those who can write them in any order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainImage {
+    /// The beginning of the image: everything but contents.
+    pub metadata: Vec<u8>,
+    /// Every distinct content, by offset; zeros up to the next block follow each.
+    pub contents: Vec<PlacedContent>,
+    /// Size of the whole image in bytes.
+    pub size: u64,
+}
+
+/// Lays out the plain image of `tree`: the same one as [`write_image`] writes with embedded contents.
+///
+/// # Errors
+/// When the tree exceeds what EROFS can hold.
+pub fn plain_image(tree: &Tree) -> Result<PlainImage> {
+    let mut plan = Plan::new(tree, false)?;
+    let (contents, block_count) = place_data(&mut plan)?;
+    let metadata = metadata_bytes(&plan, block_count, false)?;
+    Ok(PlainImage { metadata, contents, size: (block_count * BLOCK_LEN) as u64 })
+}
+
 /// Writes the EROFS image of `tree`; its bytes depend on the tree and the kind of content only.
 ///
 /// # Errors
@@ -37,15 +70,15 @@ pub fn write_image(tree: &Tree, content: &Content<'_>, out: &mut dyn Write) -> R
     let failed = |source| StoreError::Source { name: "EROFS image".into(), source };
     out.write_all(&metadata).map_err(failed)?;
     if let Content::Embedded(open) = content {
-        for (digest, size) in data {
-            copy_content(&digest, size, *open, out)?;
+        for placed in data {
+            copy_content(&placed.digest, placed.size, *open, out)?;
         }
     }
     Ok(())
 }
 
 /// Gives each distinct content its blocks, in path order; returns them and the image's length in blocks.
-fn place_data(plan: &mut Plan<'_>) -> Result<(Vec<(Digest, u64)>, usize)> {
+fn place_data(plan: &mut Plan<'_>) -> Result<(Vec<PlacedContent>, usize)> {
     let mut next_block = plan.metadata_blocks;
     let mut placed: HashMap<Digest, u32> = HashMap::new();
     let mut contents = Vec::new();
@@ -60,7 +93,8 @@ fn place_data(plan: &mut Plan<'_>) -> Result<(Vec<(Digest, u64)>, usize)> {
                 let block = block_address(next_block)?;
                 next_block += size.div_ceil(BLOCK_LEN as u64) as usize;
                 placed.insert(*digest, block);
-                contents.push((*digest, *size));
+                let offset = u64::from(block) * BLOCK_LEN as u64;
+                contents.push(PlacedContent { digest: *digest, size: *size, offset });
                 block
             }
         };
