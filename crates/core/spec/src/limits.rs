@@ -20,8 +20,8 @@ pub const INSTANCES: u32 = 1_000;
 pub const PORTS: usize = 64;
 /// Routes of one service.
 pub const ROUTES: usize = 64;
-/// Secrets of one image: each is a mount in the build sandbox.
-pub const SECRETS: usize = 64;
+/// Secrets of one image: each is a mount in the build sandbox, which has at most 32.
+pub const SECRETS: usize = 16;
 /// Values in the extra variables of one playbook: they are an argument of a program, and shared parts are written out.
 pub const EXTRA_VARS: u64 = 10_000;
 /// Releases that a keep-rule may name: more than a lifetime of daily rollouts.

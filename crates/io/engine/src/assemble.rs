@@ -57,10 +57,7 @@ pub(crate) fn sandbox_spec(
 }
 
 fn files(spec: &InstanceSpec, place: Option<&Place>) -> Vec<ProvidedFile> {
-    let file = |path: &str, contents: String| ProvidedFile {
-        path: path.to_owned(),
-        contents: contents.into_bytes(),
-    };
+    let file = |path: &str, contents: String| ProvidedFile::new(path, contents);
     let mut hosts = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
     let own = place.map_or(IpAddr::from([127, 0, 1, 1]), |place| place.address);
     // Writing to a string can't fail.

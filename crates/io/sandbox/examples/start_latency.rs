@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         scratch: vec![Scratch { path: "/run".to_owned(), size_bytes: 1 << 20 }],
         tmp_bytes: 1 << 20,
         files: ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"]
-            .map(|path| ProvidedFile { path: path.to_owned(), contents: b"x\n".to_vec() })
+            .map(|path| ProvidedFile::new(path, "x\n"))
             .to_vec(),
         hostname: "latency".to_owned(),
         cgroup: None,

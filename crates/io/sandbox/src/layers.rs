@@ -365,10 +365,11 @@ fn provided_files(
     let one = |index: usize, file: &ProvidedFile| -> io::Result<OwnedFd> {
         let name = CString::new(index.to_string())?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let place = rustix::fs::openat(&holder, &name, flags, Mode::from_raw_mode(0o644))?;
+        // Before its owner is set, nobody else may read it.
+        let place = rustix::fs::openat(&holder, &name, flags, Mode::from_raw_mode(0o600))?;
         let (owner, group) = (rustix::fs::Uid::from_raw(first), rustix::fs::Gid::from_raw(first));
         rustix::fs::fchown(&place, Some(owner), Some(group))?;
-        rustix::fs::fchmod(&place, Mode::from_raw_mode(0o644))?;
+        rustix::fs::fchmod(&place, Mode::from_raw_mode(file.mode & 0o777))?;
         io::Write::write_all(&mut std::fs::File::from(place), &file.contents)?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let mount = open_tree(&holder, &name, flags)?;

@@ -92,6 +92,20 @@ pub struct ProvidedFile {
     pub path: String,
     /// Contents.
     pub contents: Vec<u8>,
+    /// Permission bits; it belongs to the sandbox's root.
+    #[serde(default = "ProvidedFile::everyone")]
+    pub mode: u32,
+}
+
+impl ProvidedFile {
+    /// A file that everyone inside may read.
+    pub fn new(path: impl Into<String>, contents: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), contents: contents.into(), mode: Self::everyone() }
+    }
+
+    const fn everyone() -> u32 {
+        0o644
+    }
 }
 
 /// The control group of a sandbox: `PARENT/NAME` below every controller's root.

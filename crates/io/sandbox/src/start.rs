@@ -327,10 +327,7 @@ mod tests {
             id_map: Some(IdMap { first: 310_000_000, count: 65_536 }),
             scratch: vec![],
             tmp_bytes: 1 << 20,
-            files: vec![crate::ProvidedFile {
-                path: "/etc/hosts".to_owned(),
-                contents: b"staged".to_vec(),
-            }],
+            files: vec![crate::ProvidedFile::new("/etc/hosts", "staged")],
             hostname: "stage".to_owned(),
             cgroup: None,
             profile: Profile::Service,

@@ -126,11 +126,26 @@ fn provided_files_replace_the_images_read_only() {
         echo x > /etc/hosts || echo refused";
     let mut spec = shell(root.root(false), script);
     spec.files = ["/etc/hosts", "/etc/resolv.conf", "/new/file"]
-        .map(|path| ProvidedFile { path: path.to_owned(), contents: format!("{path}\n").into() })
+        .map(|path| ProvidedFile::new(path, format!("{path}\n")))
         .to_vec();
     let (_, output) = run(&spec);
     let expected = "/etc/hosts\n/etc/resolv.conf\n/new/file\n0\n";
     assert!(output.starts_with(expected) && output.ends_with("refused\n"), "{output}");
+}
+
+#[test]
+fn a_private_file_is_for_root_alone() {
+    let root = TestRoot::new();
+    let script = "busybox stat -c '%a %u' /run/secrets/token; busybox cat /run/secrets/token || echo refused";
+    let mut spec = shell(root.root(false), script);
+    let token = ProvidedFile::new("/run/secrets/token", "hidden\n");
+    spec.files = vec![ProvidedFile { mode: 0o400, ..token }];
+    let (_, output) = run(&spec);
+    assert_eq!(output, "400 0\nhidden\n");
+    spec.user = User { uid: 33, gid: 33, groups: vec![] };
+    let (_, output) = run(&spec);
+    assert!(output.starts_with("400 0\n") && output.ends_with("refused\n"), "{output}");
+    assert!(!output.contains("hidden"), "{output}");
 }
 
 #[test]

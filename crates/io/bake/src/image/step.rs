@@ -238,7 +238,7 @@ fn clean_line(line: &[u8]) -> String {
 }
 
 fn provided(path: &str, contents: &str) -> ProvidedFile {
-    ProvidedFile { path: path.to_owned(), contents: contents.as_bytes().to_vec() }
+    ProvidedFile::new(path, contents)
 }
 
 /// The control group of a home's build steps.
