@@ -15,9 +15,10 @@ use crate::{
     },
     install::Surroundings,
     lock::{Lock, LockedImage},
-    locking::{self, LockMode},
+    locking::{self, Bringing, LockMode},
     making::{Maker, Making, Work},
     record::{BakeRecord, LastBake},
+    stored,
     workdir::WorkDir,
 };
 
@@ -85,15 +86,10 @@ pub fn bake(
     let access = context.access()?;
     let old = Lock::read(dir)?;
     let mode = if options.locked { LockMode::Frozen } else { LockMode::Keep };
-    let lock = locking::bring_up_to_date(
-        spec,
-        &images,
-        dir,
-        old.as_ref(),
-        mode,
-        &access,
-        context.progress,
-    )?;
+    let find = |name: &ImageName| stored::find(store, name);
+    let progress = context.progress;
+    let bringing = Bringing { spec, dir, mode, access: &access, find: &find, progress };
+    let lock = bringing.up_to_date(&images, old.as_ref())?;
     if old.as_ref() != Some(&lock) && !options.locked {
         lock.write(dir)?;
     }
@@ -111,7 +107,7 @@ pub fn bake(
     let mut done: Vec<(BakedImage, Below)> = Vec::new();
     let mut failure = None;
     for image in &images {
-        let parent = parent_of(store, image, &done);
+        let parent = parent_of(store, &lock, image, &done);
         match parent.and_then(|parent| baker.image(image, parent.as_ref())) {
             Ok(Outcome::Baked(baked, below)) => done.push((baked, below)),
             Ok(Outcome::Needed(_)) => unreachable!("only a forecast stops before a step"),
@@ -167,7 +163,7 @@ pub fn forecast(
         } else if let Some(reason) = reason {
             Forecast { name, digest: None, why: Some(reason) }
         } else {
-            match baker.image(image, parent_of(store, image, &done)?.as_ref())? {
+            match baker.image(image, parent_of(store, &lock, image, &done)?.as_ref())? {
                 Outcome::Baked(baked, below) => {
                     let digest = Some(baked.digest);
                     done.push((baked, below));
@@ -194,6 +190,7 @@ struct Below {
 
 fn parent_of(
     store: &Store,
+    lock: &Lock,
     image: &ImageDefinition,
     done: &[(BakedImage, Below)],
 ) -> Result<Option<Below>, BakeError> {
@@ -202,33 +199,22 @@ fn parent_of(
         Base::Image(parent) => {
             done.iter().find(|(baked, _)| baked.name == *parent).map(|(_, below)| below.clone())
         }
-        Base::Stored(stored) => Some(stored_image(store, &image.name, stored)?),
+        Base::Stored(stored) => Some(stored_image(store, lock, &image.name, stored)?),
     })
 }
 
-/// An image that is in the store already; one that was not baked here is as old as its newest file.
+/// An image that is in the store already.
 fn stored_image(
     store: &Store,
+    lock: &Lock,
     name: &ImageName,
     stored: &StoredImage,
 ) -> Result<Below, BakeError> {
-    let missing =
-        || BakeError::NoStoredImage { image: name.clone(), from: stored.to_string() };
-    let image = match stored {
-        StoredImage::Digest(digest) => Some(*digest),
-        StoredImage::Name(name) => {
-            store.get_ref(&format!("image/{name}")).map_err(BakeError::store)?
-        }
-    };
+    let missing = || BakeError::NoStoredImage { image: name.clone(), from: stored.to_string() };
+    let image = stored::digest(store, stored, lock)?;
     let image = image.filter(|image| store.has_image(image)).ok_or_else(missing)?;
     let ImageManifest { layers, config, .. } = store.image(&image).map_err(BakeError::store)?;
-    let epoch = match BakeRecord::of(store, &image)? {
-        Some(record) => record.epoch,
-        None => {
-            let tree = store.tree_of_layers(&layers).map_err(BakeError::store)?;
-            tree.entries().iter().map(|entry| entry.metadata.mtime).max().unwrap_or_default()
-        }
-    };
+    let epoch = stored::epoch(store, &image)?;
     Ok(Below { image, layers, epoch, inherits: Some(config) })
 }
 
@@ -249,10 +235,8 @@ impl Baker<'_> {
     fn image(&self, image: &ImageDefinition, parent: Option<&Below>) -> Result<Outcome, BakeError> {
         let started = Instant::now();
         let inherits = parent.and_then(|parent| parent.inherits.as_ref());
-        let completed = inherits.map(|base| ImageDefinition {
-            config: image.config.clone().on(base),
-            ..image.clone()
-        });
+        let completed = inherits
+            .map(|base| ImageDefinition { config: image.config.clone().on(base), ..image.clone() });
         let image = completed.as_ref().unwrap_or(image);
         let locked = self.lock.images.get(&image.name).filter(|_| locking::has_entry(image));
         let cache_dir = self.context.home.join("cache");
@@ -322,8 +306,8 @@ impl Baker<'_> {
     ) -> Result<Vec<Work<'l>>, BakeError> {
         let copies = self.context.home.join("cache/copies");
         let mut works = Vec::new();
-        if let Some(locked) = locked {
-            let request = locking::archive_request(self.spec, image, self.dir);
+        let request = locking::archive_request(self.spec, image, self.dir);
+        if let (Some(locked), Some(request)) = (locked, request) {
             works.push(Work::Packages { locked, request });
         }
         for source in &image.copies {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use hornero_store::Store;
+
 use crate::{
     BakeError,
     archive::{access::Access, fetch::Patience},
@@ -29,6 +31,11 @@ impl<'a> BakeContext<'a> {
             apt_dir: PathBuf::from("/etc/apt"),
             patience: Patience::default(),
         }
+    }
+
+    /// The store of the home.
+    pub(crate) fn store(&self) -> Result<Store, BakeError> {
+        Store::open(self.home.join("store")).map_err(BakeError::store)
     }
 
     pub(crate) fn access(&self) -> Result<Access<'a>, BakeError> {

@@ -173,6 +173,16 @@ pub enum BakeError {
         /// The image.
         image: ImageName,
     },
+    /// A file of an image belongs to nothing that was declared.
+    #[error("`{path}` in image `{image}` belongs to nothing: {reason}")]
+    Unowned {
+        /// The image.
+        image: ImageName,
+        /// The file, absolute.
+        path: String,
+        /// Why nobody knows.
+        reason: String,
+    },
     /// A copy source cannot be copied.
     #[error("copy source `{path}` of image `{image}` cannot be copied: {reason}")]
     Copy {
@@ -281,7 +291,8 @@ impl BakeError {
                 Some(format!("did you mean `{}`?", problem.suggestions.join("`, `")))
             }
             Self::NoStoredImage { .. } => Some(
-                "`hornero image ls` shows what is there; `hornero image import` and `pull` bring it in"
+                "`hornero image ls` shows what is there; `hornero image import` and `pull` bring it in; where \
+                 `hornero.lock` names an older one that is gone, `hornero lock --update` takes what is there now"
                     .to_owned(),
             ),
             Self::LockOutdated { .. } => {
@@ -291,6 +302,11 @@ impl BakeError {
             Self::Package { source: FetchError::Missing(_), .. } => {
                 Some("the archive has dropped this version: run `hornero lock --update`".to_owned())
             }
+            Self::Unowned { .. } => Some(
+                "bake what it is made on anew by `hornero build DIR --verify`, or bring that in again by \
+                 `hornero image import`"
+                    .to_owned(),
+            ),
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::DiskFull { .. } => {
                 Some("free some space and run it again: it goes on".to_owned())

@@ -23,6 +23,7 @@ mod record;
 mod root;
 mod source;
 pub mod sources;
+mod stored;
 mod supply;
 mod workdir;
 

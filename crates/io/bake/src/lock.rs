@@ -30,11 +30,14 @@ pub struct Lock {
     pub version: u32,
     /// Every image that has packages of its own.
     pub images: BTreeMap<ImageName, LockedImage>,
+    /// Images of the store that others are made on, by their names there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stored: BTreeMap<ImageName, Digest>,
 }
 
 impl Default for Lock {
     fn default() -> Self {
-        Self { version: VERSION, images: BTreeMap::new() }
+        Self { version: VERSION, images: BTreeMap::new(), stored: BTreeMap::new() }
     }
 }
 
@@ -170,7 +173,12 @@ impl Lock {
             lines(&mut text, "packages", &image.packages);
             text.push_str("\n    }");
         }
-        text.push_str(if self.images.is_empty() { "}\n}\n" } else { "\n  }\n}\n" });
+        text.push_str(if self.images.is_empty() { "}" } else { "\n  }" });
+        for (index, (name, digest)) in self.stored.iter().enumerate() {
+            text.push_str(if index == 0 { ",\n  \"stored\": {\n" } else { ",\n" });
+            let _ = write!(text, "    {}: {}", json(name), json(digest));
+        }
+        text.push_str(if self.stored.is_empty() { "\n}\n" } else { "\n  }\n}\n" });
         text
     }
 }
@@ -256,6 +264,7 @@ mod tests {
                 (ImageName::new("site").unwrap(), empty),
             ]
             .into(),
+            stored: BTreeMap::new(),
         }
     }
 
@@ -265,6 +274,13 @@ mod tests {
         assert_eq!(Lock::parse(text.as_bytes()).unwrap(), lock());
         assert_eq!(text.lines().filter(|line| line.contains("\"sha256\"")).count(), 2);
         assert_eq!(Lock::parse(Lock::default().text().as_bytes()).unwrap(), Lock::default());
+        for images in [lock().images, BTreeMap::new()] {
+            let stored = ["a", "b"]
+                .map(|name| (ImageName::new(name).unwrap(), Digest::of(name.as_bytes())))
+                .into();
+            let lock = Lock { images, stored, ..Lock::default() };
+            assert_eq!(Lock::parse(lock.text().as_bytes()).unwrap(), lock, "{}", lock.text());
+        }
     }
 
     #[test]

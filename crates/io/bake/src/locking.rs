@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use hornero_model::ImageName;
+use hornero_model::{Digest, ImageName};
 use hornero_spec::{Base, ImageDefinition, Spec};
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     deb,
     lock::{Lock, LockedImage, LockedPackage},
     progress::{Event, Progress},
+    stored,
 };
 
 /// Packages that a base has wherever its archive has them: `/usr` is merged from the start, so the package that
@@ -65,7 +66,10 @@ pub fn lock(
     let names: Vec<ImageName> = spec.images.keys().cloned().collect();
     let images = with_ancestors(spec, &names)?;
     let old = Lock::read(dir)?;
-    let lock = bring_up_to_date(spec, &images, dir, old.as_ref(), mode, &access, context.progress)?;
+    let find = |name: &ImageName| stored::find(&context.store()?, name);
+    let progress = context.progress;
+    let bringing = Bringing { spec, dir, mode, access: &access, find: &find, progress };
+    let lock = bringing.up_to_date(&images, old.as_ref())?;
     if mode != LockMode::Frozen {
         lock.write(dir)?;
     }
@@ -100,104 +104,126 @@ pub(crate) fn with_ancestors<'s>(
     Ok(order)
 }
 
-/// The archive that an image's packages come from: that of the Debian base at its root.
-pub(crate) fn archive_request(spec: &Spec, image: &ImageDefinition, dir: &Path) -> ArchiveRequest {
+/// The archive that an image's packages come from: that of the Debian base at its root; None where that is no Debian
+/// base, and no package of its own is allowed.
+pub(crate) fn archive_request(
+    spec: &Spec,
+    image: &ImageDefinition,
+    dir: &Path,
+) -> Option<ArchiveRequest> {
     let mut image = image;
     loop {
         match &image.base {
             Base::Debian { suite, mirror, keyring } => {
-                return ArchiveRequest {
+                return Some(ArchiveRequest {
                     suite: suite.clone(),
                     mirror: mirror.clone(),
                     keyring: keyring.as_ref().map(|keyring| dir.join(keyring)),
-                };
+                });
             }
             Base::Image(parent) => image = &spec.images[parent],
-            // Invariant: no image on one has packages, so nothing is ever asked of this archive.
-            Base::Stored(_) => {
-                return ArchiveRequest { suite: String::new(), mirror: None, keyring: None };
-            }
+            Base::Stored(_) => return None,
         }
     }
 }
 
-/// The lock that fits these images (ancestors first), made from the old one as `mode` allows.
-pub(crate) fn bring_up_to_date(
-    spec: &Spec,
-    images: &[&ImageDefinition],
-    dir: &Path,
-    old: Option<&Lock>,
-    mode: LockMode,
-    access: &Access<'_>,
-    progress: &dyn Progress,
-) -> Result<Lock, BakeError> {
-    let architecture = architecture()?;
-    let mut lock = old.cloned().unwrap_or_default();
-    lock.images.retain(|name, _| spec.images.get(name).is_some_and(has_entry));
-    let mut stale: BTreeMap<&ImageName, String> = BTreeMap::new();
-    for image in images.iter().filter(|image| has_entry(image)) {
-        let reason = misfit(lock.images.get(&image.name), spec, image, dir, architecture);
-        let reason = reason
-            .or_else(|| (mode == LockMode::Update).then(|| "it is resolved afresh".to_owned()));
-        let on_stale = || ancestors(spec, image).iter().any(|name| stale.contains_key(name));
-        if let Some(reason) = reason {
-            stale.insert(&image.name, reason);
-        } else if on_stale() {
-            stale
-                .insert(&image.name, "the image it is made from has other packages now".to_owned());
+/// How a lock is brought up to date.
+pub(crate) struct Bringing<'b> {
+    /// What is declared.
+    pub spec: &'b Spec,
+    /// The directory it was read from.
+    pub dir: &'b Path,
+    /// What may happen.
+    pub mode: LockMode,
+    /// Access to archives.
+    pub access: &'b Access<'b>,
+    /// What a name leads to in the store.
+    pub find: &'b dyn Fn(&ImageName) -> Result<Option<Digest>, BakeError>,
+    /// Is told what happens.
+    pub progress: &'b dyn Progress,
+}
+
+impl Bringing<'_> {
+    /// The lock that fits these images (ancestors first), made from the old one.
+    pub(crate) fn up_to_date(
+        &self,
+        images: &[&ImageDefinition],
+        old: Option<&Lock>,
+    ) -> Result<Lock, BakeError> {
+        let Self { spec, dir, mode, access, progress, .. } = *self;
+        let architecture = architecture()?;
+        let mut lock = old.cloned().unwrap_or_default();
+        lock.images.retain(|name, _| spec.images.get(name).is_some_and(has_entry));
+        stored::pin(spec, images, &mut lock, mode, self.find)?;
+        let mut stale: BTreeMap<&ImageName, String> = BTreeMap::new();
+        for image in images.iter().filter(|image| has_entry(image)) {
+            let reason = misfit(lock.images.get(&image.name), spec, image, dir, architecture);
+            let reason = reason
+                .or_else(|| (mode == LockMode::Update).then(|| "it is resolved afresh".to_owned()));
+            let on_stale = || ancestors(spec, image).iter().any(|name| stale.contains_key(name));
+            if let Some(reason) = reason {
+                stale.insert(&image.name, reason);
+            } else if on_stale() {
+                stale.insert(
+                    &image.name,
+                    "the image it is made from has other packages now".to_owned(),
+                );
+            }
         }
-    }
-    if mode == LockMode::Frozen
-        && let Some((image, reason)) = stale.pop_first()
-    {
-        return Err(BakeError::LockOutdated { image: image.clone(), reason });
-    }
-    let mut loaded: BTreeMap<String, Vec<Suite>> = BTreeMap::new();
-    for name in stale.keys() {
-        let request = archive_request(spec, &spec.images[name], dir);
-        if let Entry::Vacant(slot) = loaded.entry(request_key(&request)) {
-            slot.insert(access.load(&request, architecture)?);
+        if mode == LockMode::Frozen
+            && let Some((image, reason)) = stale.pop_first()
+        {
+            return Err(BakeError::LockOutdated { image: image.clone(), reason });
         }
+        let mut loaded: BTreeMap<String, Vec<Suite>> = BTreeMap::new();
+        for name in stale.keys() {
+            let Some(request) = archive_request(spec, &spec.images[name], dir) else { continue };
+            if let Entry::Vacant(slot) = loaded.entry(request_key(&request)) {
+                slot.insert(access.load(&request, architecture)?);
+            }
+        }
+        let mut listed: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
+        for (key, suites) in &loaded {
+            listed.insert(key, list(suites, architecture)?);
+        }
+        for image in images.iter().filter(|image| stale.contains_key(&image.name)) {
+            let Some(request) = archive_request(spec, image, dir) else { continue };
+            let key = request_key(&request);
+            let known = lock.images.get(&image.name);
+            let inherited: Vec<&LockedPackage> = ancestors(spec, image)
+                .into_iter()
+                .filter_map(|name| lock.images.get(name))
+                .flat_map(|locked| &locked.packages)
+                .collect();
+            let resolving = Resolving {
+                image,
+                suites: &loaded[&key],
+                listed: &listed[key.as_str()],
+                keep: if mode == LockMode::Update { None } else { known },
+                inherited,
+                architecture,
+                access,
+            };
+            let packages = resolving.run()?;
+            // The date of the archive is part of every image: where nothing else is new, it stays as well.
+            let same = known.filter(|known| known.packages == packages);
+            let fresh = || loaded[&key].iter().map(|suite| suite.state.clone()).collect();
+            let locked = LockedImage {
+                suite: request.suite.clone(),
+                architecture: architecture.to_owned(),
+                from: image.base.image().cloned(),
+                requested: sorted(&image.packages),
+                archives: same.map_or_else(fresh, |known| known.archives.clone()),
+                packages,
+            };
+            progress.event(Event::Resolved {
+                image: image.name.clone(),
+                packages: locked.packages.len(),
+            });
+            lock.images.insert(image.name.clone(), locked);
+        }
+        Ok(lock)
     }
-    let mut listed: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
-    for (key, suites) in &loaded {
-        listed.insert(key, list(suites, architecture)?);
-    }
-    for image in images.iter().filter(|image| stale.contains_key(&image.name)) {
-        let request = archive_request(spec, image, dir);
-        let key = request_key(&request);
-        let known = lock.images.get(&image.name);
-        let inherited: Vec<&LockedPackage> = ancestors(spec, image)
-            .into_iter()
-            .filter_map(|name| lock.images.get(name))
-            .flat_map(|locked| &locked.packages)
-            .collect();
-        let resolving = Resolving {
-            image,
-            suites: &loaded[&key],
-            listed: &listed[key.as_str()],
-            keep: if mode == LockMode::Update { None } else { known },
-            inherited,
-            architecture,
-            access,
-        };
-        let packages = resolving.run()?;
-        // The date of the archive is part of every image: where nothing else is new, it stays as well.
-        let same = known.filter(|known| known.packages == packages);
-        let fresh = || loaded[&key].iter().map(|suite| suite.state.clone()).collect();
-        let locked = LockedImage {
-            suite: request.suite.clone(),
-            architecture: architecture.to_owned(),
-            from: image.base.image().cloned(),
-            requested: sorted(&image.packages),
-            archives: same.map_or_else(fresh, |known| known.archives.clone()),
-            packages,
-        };
-        progress
-            .event(Event::Resolved { image: image.name.clone(), packages: locked.packages.len() });
-        lock.images.insert(image.name.clone(), locked);
-    }
-    Ok(lock)
 }
 
 /// Whether an image has packages of its own to be locked.
@@ -264,7 +290,7 @@ fn misfit(
     dir: &Path,
     architecture: &str,
 ) -> Option<String> {
-    let request = archive_request(spec, image, dir);
+    let request = archive_request(spec, image, dir)?;
     let Some(known) = known else { return Some("it has no entry there".to_owned()) };
     if known.architecture != architecture {
         return Some(format!(
