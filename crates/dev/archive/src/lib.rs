@@ -24,11 +24,13 @@
 mod archive;
 mod host;
 mod package;
+mod relay;
 mod server;
 mod signing;
 
 pub use archive::{Archive, SUITE, architecture};
 pub use host::{dpkg, program, shell};
 pub use package::{Package, gzip, xz};
+pub use relay::Relay;
 pub use server::{Manner, Server};
 pub use signing::Signer;
