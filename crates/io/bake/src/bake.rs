@@ -17,6 +17,7 @@ use crate::{
     lock::{Lock, LockedImage},
     locking::{self, Bringing, LockMode},
     making::{Maker, Making, Work},
+    ownership,
     record::{BakeRecord, LastBake},
     stored,
     workdir::WorkDir,
@@ -264,6 +265,9 @@ impl Baker<'_> {
             return Ok(Outcome::Needed("its configuration changed".to_owned()));
         }
         if !known {
+            if let Some(parent) = parent {
+                ownership::check_below(store, &image.name, &parent.image, &parent.layers)?;
+            }
             self.check_user(image, &making)?;
             let stored = store.put_image(&manifest).map_err(BakeError::store)?;
             debug_assert_eq!(stored, digest);

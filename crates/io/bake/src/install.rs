@@ -213,7 +213,7 @@ fn private_keys(store: &Store, layer: &Digest) -> Result<Vec<String>, BakeError>
             let bytes = store.read_object(digest).map_err(BakeError::store)?;
             let head = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
             if head.starts_with("-----BEGIN ") && head.contains("PRIVATE KEY-----") {
-                found.push(format!("/{}", entry.path));
+                found.push(entry.path.to_string());
             }
         }
     }

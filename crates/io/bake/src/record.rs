@@ -10,12 +10,10 @@ use hornero_model::{Digest, ImageName};
 use hornero_store::{FORMAT_EPOCH, Store};
 use serde::{Deserialize, Serialize};
 
-use crate::{BakeError, action::Action, limits, lock::LockedImage, source::LayerSource};
+use crate::{BakeError, action::Action, limits, lineage, lock::LockedImage, source::LayerSource};
 
 /// The version of the record's format.
 const VERSION: u32 = 2;
-/// The attachment that holds it.
-const ATTACHMENT: &str = "bake";
 /// Fingerprints of every copied file, at 100 bytes each.
 const RECORD_BYTES: u64 = 256 << 20;
 
@@ -100,6 +98,9 @@ pub enum StepKind {
 }
 
 impl BakeRecord {
+    /// The attachment that holds it.
+    pub(crate) const ATTACHMENT: &str = "bake";
+
     /// A record without its steps' outcome.
     pub(crate) fn new(
         name: &ImageName,
@@ -126,18 +127,27 @@ impl BakeRecord {
 
     /// The record of an image; None for one that was not baked here.
     pub fn of(store: &Store, image: &Digest) -> Result<Option<Self>, BakeError> {
-        let bytes = match store.attachment(image, ATTACHMENT).map_err(BakeError::store)? {
+        let bytes = match store.attachment(image, Self::ATTACHMENT).map_err(BakeError::store)? {
             Some(bytes) => Some(bytes),
             None => store.cache_get(&old_record_key(image)).map_err(BakeError::store)?,
         };
-        let record = bytes.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
-        Ok(record.filter(|record| record.version <= VERSION && record.image == *image))
+        Ok(bytes.and_then(|bytes| Self::parse(&bytes, image)))
     }
 
-    /// Attaches it to its image, in the place of an older one.
+    /// Reads the record of an image; None for what is none, of another image, or of a later version.
+    pub(crate) fn parse(bytes: &[u8], image: &Digest) -> Option<Self> {
+        let record = serde_json::from_slice::<Self>(bytes).ok();
+        record.filter(|record| record.version <= VERSION && record.image == *image)
+    }
+
+    /// Attaches it to its image, in the place of an older one; what is known of the image below stays as long as
+    /// this one does.
     pub(crate) fn save(&self, store: &Store) -> Result<(), BakeError> {
+        if let Some(parent) = &self.parent {
+            lineage::keep_for_children(store, parent)?;
+        }
         let bytes = serde_json::to_vec(self).expect("plain data is always JSON");
-        store.attach(&self.image, ATTACHMENT, &bytes).map_err(BakeError::store)
+        store.attach(&self.image, Self::ATTACHMENT, &bytes).map_err(BakeError::store)
     }
 
     /// Every layer of its own with where it comes from, from the bottom up.
