@@ -2,14 +2,13 @@
 
 pub mod access;
 pub mod cache;
-pub mod control;
 pub mod fetch;
 pub mod openpgp;
 pub mod packages;
-pub mod relation;
 pub mod release;
 pub mod repository;
 pub mod resolve;
 pub mod sources_list;
 pub mod universe;
-pub mod version;
+
+pub use hornero_rebase::debian::{control, relation, version};

@@ -1,0 +1,5 @@
+//! Debian's control data, versions and relations between packages.
+
+pub mod control;
+pub mod relation;
+pub mod version;
