@@ -11,7 +11,12 @@ use std::{
 
 use hornero_model::Digest;
 
-use crate::{Result, Store, StoreError, format::ATTACHMENTS, staging, store::read_limited};
+use crate::{
+    Result, Store, StoreError,
+    files::{is_not_plain, list_digests, read_limited},
+    format::ATTACHMENTS,
+    staging,
+};
 
 /// A record of a bake or the facts of a large package take some MiB at most; contents belong into objects.
 pub const ATTACHMENT_BYTES_MAX: u64 = 64 << 20;
@@ -114,6 +119,10 @@ impl Store {
         let bytes = match read_limited(&path, ATTACHMENT_BYTES_MAX + CHECKSUM_LEN as u64) {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_not_plain(&error) => {
+                let kind = kind.to_owned();
+                return Err(StoreError::DamagedAttachment { subject: *subject, kind });
+            }
             Err(error) => return Err(StoreError::io("read", path, error)),
         };
         let damaged = || StoreError::DamagedAttachment { subject: *subject, kind: kind.to_owned() };
@@ -159,7 +168,18 @@ impl Store {
         }
     }
 
-    fn attachments_dir(&self, subject: &Digest) -> PathBuf {
+    /// Everything that anything is attached to, sorted; whether it is stored or not.
+    pub(crate) fn attached_subjects(&self) -> Result<Vec<Digest>> {
+        match list_digests(&self.dir().join(ATTACHMENTS)) {
+            // Stores of before attachments have no such directory.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(Vec::new())
+            }
+            listed => listed,
+        }
+    }
+
+    pub(crate) fn attachments_dir(&self, subject: &Digest) -> PathBuf {
         self.dir().join(ATTACHMENTS).join(subject.hex())
     }
 

@@ -153,6 +153,29 @@ pub enum StoreError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// A content that was to have a digest has another one.
+    #[error("`{name}` should be `{expected}` but its bytes are `{found}`")]
+    OtherContent {
+        /// What was read.
+        name: String,
+        /// What it should be.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// Whoever knows what has to be kept could not say it, so that nothing was deleted.
+    #[error("cannot tell which images have to be kept")]
+    Roots(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Whoever could heal damage failed at it.
+    #[error("cannot fetch {kind} `{digest}` to heal it")]
+    HealSource {
+        /// `object`, `layer` or `image`.
+        kind: &'static str,
+        /// Its digest.
+        digest: Digest,
+        /// What the source said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The store is in use, so that an exclusive operation has to wait.
     #[error("the store `{}` is in use by a bake or another process", .0.display())]
     Busy(PathBuf),
@@ -167,6 +190,8 @@ pub enum Damage {
     Size,
     /// Its bytes do not hash to its digest.
     Content,
+    /// A symbolic link, a directory or a special file lies in its place.
+    NotAFile,
 }
 
 impl std::fmt::Display for Damage {
@@ -175,6 +200,7 @@ impl std::fmt::Display for Damage {
             Self::Missing => "is missing from the store",
             Self::Size => "has another size than recorded",
             Self::Content => "has other bytes than its digest says",
+            Self::NotAFile => "is no plain file in the store",
         })
     }
 }

@@ -14,8 +14,8 @@ use std::{
 use hornero_model::Digest;
 
 use crate::{
-    EntryKind, LAYER_BYTES_MAX, Layer, Result, Store, StoreError, lock::Lease,
-    objects::hash_reader, parallel, records::FileState, staging, store::read_limited,
+    EntryKind, LAYER_BYTES_MAX, Layer, Result, Store, StoreError, files::read_limited, lock::Lease,
+    objects::hash_reader, parallel, records::FileState, staging,
 };
 
 /// Contents up to this size are hashed before anything is written, so that known ones cost no write.
@@ -226,8 +226,7 @@ impl<'store> Ingest<'store> {
         parallel::each(staged, 64, |_, staged| {
             let target = objects.path(&staged.digest);
             if staged.repair {
-                return fs::rename(&staged.path, &target)
-                    .map_err(|error| StoreError::io("rename", target, error));
+                return self.store.staging().publish_over(&staged.path, &target);
             }
             staging::publish_new(&staged.path, &target)
         })?;
@@ -241,8 +240,7 @@ impl<'store> Ingest<'store> {
                 .try_for_each(|shard| staging::sync_directory(&objects.shard_dir(shard)))?;
         }
         for (digest, path) in layers {
-            let target = self.store.layer_path(digest);
-            fs::rename(path, &target).map_err(|error| StoreError::io("rename", target, error))?;
+            self.store.staging().publish_over(path, &self.store.layer_path(digest))?;
         }
         if !layers.is_empty() {
             staging::sync_directory(&self.store.layers_dir())?;
@@ -284,7 +282,7 @@ impl<'store> Ingest<'store> {
     fn presence(&self, stored: Stored) -> Result<Presence> {
         let objects = self.store.objects();
         let Some(state) = objects.state(&stored.digest)? else { return Ok(Presence::Absent) };
-        if state.size != stored.size {
+        if !state.plain || state.size != stored.size {
             return Ok(Presence::Damaged);
         }
         if self.store.records().get(&stored.digest) == Some(&state) {

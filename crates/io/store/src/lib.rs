@@ -13,12 +13,15 @@ mod attachments;
 mod attribute;
 mod cache;
 mod capture;
+mod collect;
 mod diff;
 mod encoding;
 pub mod erofs;
 mod error;
+mod files;
 mod format;
 mod fsck;
+mod graph;
 mod ingest;
 mod layer;
 mod listing;
@@ -28,6 +31,7 @@ mod metadata;
 mod objects;
 mod parallel;
 mod path;
+mod pins;
 mod records;
 mod refs;
 mod staging;
@@ -38,8 +42,12 @@ mod verify;
 
 pub use archive::ArchiveLimits;
 pub use attachments::{ATTACHMENT_BYTES_MAX, ATTACHMENT_KIND_LEN_MAX, AttachmentKindError};
-pub use cache::CACHE_VALUE_BYTES_MAX;
+pub use cache::{CACHE_KEPT_BYTES, CACHE_KEPT_DAYS, CACHE_VALUE_BYTES_MAX};
 pub use capture::{CaptureOptions, DevicePolicy};
+pub use collect::{
+    CeilingReport, CollectOptions, CollectProgress, CollectReport, CollectTeller, Deleted,
+    DeletedImage, KeptImage, Protection, Reason, Root, Tally, Unneeded,
+};
 pub use diff::{Aspects, Change, ChangeKind};
 pub use encoding::LAYER_BYTES_MAX;
 pub use error::{Damage, Result, StoreError};

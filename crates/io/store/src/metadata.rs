@@ -3,16 +3,21 @@
 //! The index beside an image says its digest and which contents the tree uses, so that a start need not
 //! read and merge layers. It ends in the SHA-256 of all before.
 
-use std::{collections::HashSet, fs, io, path::PathBuf};
+use std::{
+    collections::HashSet,
+    fs,
+    io::{self, Read},
+    path::PathBuf,
+};
 
 use hornero_model::Digest;
 
 use crate::{
     LAYER_BYTES_MAX, Result, Store, StoreError, Stored, Tree,
     erofs::{Content, write_image},
+    files::{open_plain, read_limited},
     format::METADATA,
     manifest,
-    store::read_limited,
 };
 
 const MAGIC: &[u8; 16] = b"hornero-index 1\n";
@@ -27,6 +32,14 @@ pub(crate) struct MetadataIndex {
     pub(crate) metadata_size: u64,
     /// Every distinct content, sorted by digest.
     pub(crate) contents: Vec<Stored>,
+}
+
+/// A metadata image or an index.
+#[derive(Debug)]
+pub(crate) struct MetadataFile {
+    /// The key of the tree it is of.
+    pub(crate) tree: Digest,
+    pub(crate) path: PathBuf,
 }
 
 impl Store {
@@ -63,6 +76,31 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("read", path, error)),
         }
+    }
+
+    /// The digest that the metadata image of a tree had when it was made, by its index; unchecked.
+    pub(crate) fn recorded_metadata(&self, tree: &Digest) -> Option<Digest> {
+        let mut header = [0; HEADER_LEN];
+        open_plain(&self.index_path(tree)).ok()?.read_exact(&mut header).ok()?;
+        Some(digest(&header[48..80]))
+    }
+
+    /// Every metadata image and index, sorted by path.
+    pub(crate) fn metadata_files(&self) -> Result<Vec<MetadataFile>> {
+        let dir = self.dir().join(METADATA);
+        let entries = fs::read_dir(&dir).map_err(|error| StoreError::io("list", &dir, error))?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| StoreError::io("list", &dir, error))?;
+            let name = entry.file_name();
+            let stem = name.to_str().and_then(|name| {
+                name.strip_suffix(".erofs").or_else(|| name.strip_suffix(".index"))
+            });
+            let tree = stem.and_then(|stem| Digest::from_hex(stem).ok());
+            found.extend(tree.map(|tree| MetadataFile { tree, path: entry.path() }));
+        }
+        found.sort_unstable_by(|one, two| one.path.cmp(&two.path));
+        Ok(found)
     }
 
     fn index_path(&self, key: &Digest) -> PathBuf {

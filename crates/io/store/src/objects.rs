@@ -9,13 +9,21 @@ use std::{
 };
 
 use hornero_model::Digest;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Result, StoreError, format::OBJECTS, records::FileState};
+use crate::{
+    Damage, Result, StoreError,
+    files::{is_not_plain, open_plain_at},
+    format::OBJECTS,
+    records::FileState,
+};
 
 /// Reading in pieces of this size keeps hashing busy without a page fault storm.
 pub(crate) const CHUNK_LEN: usize = 256 * 1024;
+
+/// Room for the names of some 300 objects a system call.
+const LIST_BUFFER_LEN: usize = 32 * 1024;
 
 /// The `objects` directory with its 256 shards kept open for fast lookups.
 #[derive(Debug)]
@@ -41,11 +49,11 @@ impl Objects {
         self.dir.join(format!("{shard:02x}"))
     }
 
-    fn shard(&self, shard: u8) -> Result<BorrowedFd<'_>> {
+    pub(crate) fn shard(&self, shard: u8) -> Result<BorrowedFd<'_>> {
         let slot = &self.shards[usize::from(shard)];
         if slot.get().is_none() {
             let path = self.shard_dir(shard);
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let opened = openat(rustix::fs::CWD, &path, flags, Mode::empty())
                 .map_err(|errno| StoreError::io("open", &path, errno))?;
             // Another thread may have been faster; its descriptor is as good.
@@ -64,8 +72,14 @@ impl Objects {
 
     /// Opens the object for reading; its bytes are not checked here.
     pub(crate) fn open(&self, digest: &Digest) -> Result<File> {
-        File::open(self.path(digest)).map_err(|error| match error.kind() {
+        let shard = self.shard(digest.as_bytes()[0])?;
+        let opened = open_plain_at(shard, &digest.hex()[2..]);
+        opened.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => StoreError::Missing { kind: "object", digest: *digest },
+            _ if is_not_plain(&error) => {
+                let damage = Damage::NotAFile;
+                StoreError::Damaged { kind: "object", digest: *digest, damage }
+            }
             _ => StoreError::io("open", self.path(digest), error),
         })
     }
@@ -79,6 +93,32 @@ impl Objects {
         let found = hash_reader(file, None).map_err(|error| StoreError::io("read", path, error))?;
         let after = self.state(digest)?;
         Ok((after.filter(|_| before == after), found.0))
+    }
+
+    /// Objects of one shard with their inode numbers, in no order; other files are left out.
+    pub(crate) fn list_shard(&self, shard: u8) -> Result<Vec<(Digest, u64)>> {
+        let path = self.shard_dir(shard);
+        let failed = |errno| StoreError::io("list", &path, errno);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = openat(self.shard(shard)?, ".", flags, Mode::empty()).map_err(failed)?;
+        // Without a string and an allocation for each of a million names.
+        let mut buffer = vec![std::mem::MaybeUninit::uninit(); LIST_BUFFER_LEN];
+        let mut entries = RawDir::new(dir, &mut buffer);
+        let mut hex = *b"0000000000000000000000000000000000000000000000000000000000000000";
+        hex[..2].copy_from_slice(format!("{shard:02x}").as_bytes());
+        let mut found = Vec::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            // A directory is nobody's content; fsck names it if something needs what should be there.
+            if name.len() != 62 || entry.file_type() == FileType::Directory {
+                continue;
+            }
+            hex[2..].copy_from_slice(name);
+            let digest = std::str::from_utf8(&hex).ok().and_then(|hex| Digest::from_hex(hex).ok());
+            found.extend(digest.map(|digest| (digest, entry.ino())));
+        }
+        Ok(found)
     }
 
     /// All objects, in no order; files whose name is no digest are passed to `stray`.

@@ -26,14 +26,15 @@ pub(crate) fn each<T: Sync, E: Send>(
         return items.iter().enumerate().try_for_each(|(index, item)| work(index, item));
     }
     let (next, stop, failure) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
+    // Small batches: items differ much in cost.
+    let batch = (items.len() / (threads * 8)).clamp(1, BATCH_MAX);
     let run = || {
-        // Small batches: items differ much in cost.
         while !stop.load(Ordering::Relaxed) {
-            let start = next.fetch_add(BATCH, Ordering::Relaxed);
+            let start = next.fetch_add(batch, Ordering::Relaxed);
             if start >= items.len() {
                 return;
             }
-            let end = items.len().min(start + BATCH);
+            let end = items.len().min(start + batch);
             for (index, item) in (start..end).zip(&items[start..end]) {
                 if let Err(error) = work(index, item) {
                     stop.store(true, Ordering::Relaxed);
@@ -52,5 +53,5 @@ pub(crate) fn each<T: Sync, E: Send>(
     failure.into_inner().expect("no worker panics while holding it").map_or(Ok(()), Err)
 }
 
-/// Items taken at a time.
-const BATCH: usize = 16;
+/// Items taken at a time, when there are many.
+const BATCH_MAX: usize = 16;

@@ -17,7 +17,7 @@ use std::{
 
 use hornero_model::Digest;
 use rustix::{
-    fs::{AtFlags, StatxFlags, statx},
+    fs::{AtFlags, FileType, StatxFlags, statx},
     io::Errno,
 };
 
@@ -51,6 +51,8 @@ pub(crate) struct FileState {
     pub(crate) size: u64,
     pub(crate) modified_ns: i64,
     pub(crate) changed_ns: i64,
+    /// Whether it is a plain file; only such are ever recorded.
+    pub(crate) plain: bool,
 }
 
 impl FileState {
@@ -60,7 +62,11 @@ impl FileState {
         path: impl rustix::path::Arg,
     ) -> rustix::io::Result<Option<Self>> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
-        let wanted = StatxFlags::INO | StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::CTIME;
+        let wanted = StatxFlags::TYPE
+            | StatxFlags::INO
+            | StatxFlags::SIZE
+            | StatxFlags::MTIME
+            | StatxFlags::CTIME;
         match statx(dir, path, flags, wanted) {
             Ok(found) => Ok(Some(Self {
                 device: u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor),
@@ -68,6 +74,7 @@ impl FileState {
                 size: found.stx_size,
                 modified_ns: nanoseconds(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec.into()),
                 changed_ns: nanoseconds(found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec.into()),
+                plain: FileType::from_raw_mode(found.stx_mode.into()) == FileType::RegularFile,
             })),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(errno),
@@ -158,7 +165,9 @@ impl Records {
     pub(crate) fn append(&mut self, states: &[(Digest, FileState)]) -> Result<()> {
         let now_ns = now_ns();
         let mut bytes = Vec::with_capacity(states.len() * RECORD_LEN);
-        for (digest, state) in states.iter().filter(|(_, state)| state.is_settled(now_ns)) {
+        for (digest, state) in
+            states.iter().filter(|(_, state)| state.plain && state.is_settled(now_ns))
+        {
             bytes.extend_from_slice(&encode(digest, state));
         }
         if bytes.is_empty() {
@@ -190,16 +199,47 @@ impl Records {
         appended.map_err(|error| StoreError::io("write", &self.path, error))
     }
 
+    /// Drops the records of all digests but those to keep; says how many went.
+    ///
+    /// Reads the log a second time instead of through memory: of a million deleted objects nothing has to stay.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Digest) -> bool) -> Result<u64> {
+        let _writing = lock::wait(&self.lock, Mode::Exclusive)?;
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(StoreError::io("read", &self.path, error)),
+        };
+        let mut kept = MAGIC.to_vec();
+        let mut dropped = 0;
+        for record in bytes.chunks_exact(RECORD_LEN).skip(1) {
+            match decode(record) {
+                Some((digest, _)) if keep(&digest) => kept.extend_from_slice(record),
+                _ => dropped += 1,
+            }
+        }
+        if dropped > 0 {
+            drop(bytes);
+            self.replace(&kept)?;
+            self.known.clear();
+            // Read from the beginning when next asked.
+            (self.inode, self.offset, self.superseded) = (0, 0, 0);
+        }
+        Ok(dropped)
+    }
+
+    fn replace(&self, bytes: &[u8]) -> Result<()> {
+        let temporary = self.path.with_extension("new");
+        fs::write(&temporary, bytes).map_err(|error| StoreError::io("write", &temporary, error))?;
+        fs::rename(&temporary, &self.path)
+            .map_err(|error| StoreError::io("rename", &self.path, error))
+    }
+
     fn rewrite(&mut self) -> Result<()> {
         let mut bytes = MAGIC.to_vec();
         for (digest, state) in &self.known {
             bytes.extend_from_slice(&encode(digest, state));
         }
-        let temporary = self.path.with_extension("new");
-        fs::write(&temporary, &bytes)
-            .map_err(|error| StoreError::io("write", &temporary, error))?;
-        fs::rename(&temporary, &self.path)
-            .map_err(|error| StoreError::io("rename", &self.path, error))?;
+        self.replace(&bytes)?;
         self.refresh()
     }
 }
@@ -234,6 +274,7 @@ fn decode(record: &[u8]) -> Option<(Digest, FileState)> {
         size: word(48),
         modified_ns: word(56) as i64,
         changed_ns: word(64) as i64,
+        plain: true,
     };
     Some((Digest::from_bytes(digest), state))
 }
@@ -254,7 +295,7 @@ mod tests {
     use super::*;
 
     fn state(inode: u64) -> FileState {
-        FileState { device: 1, inode, size: 3, modified_ns: 4, changed_ns: 5 }
+        FileState { device: 1, inode, size: 3, modified_ns: 4, changed_ns: 5, plain: true }
     }
 
     fn records(dir: &Path) -> Records {

@@ -4,7 +4,12 @@ use std::{fs, io, path::PathBuf};
 
 use hornero_model::Digest;
 
-use crate::{Result, Store, StoreError, format::REFS, staging, store::read_limited};
+use crate::{
+    Result, Store, StoreError,
+    files::{is_not_plain, read_limited},
+    format::REFS,
+    staging,
+};
 
 /// A digest and a newline have 72 bytes.
 const REF_BYTES_MAX: u64 = 128;
@@ -43,10 +48,8 @@ impl Store {
             Err(error)
                 if matches!(
                     error.kind(),
-                    io::ErrorKind::NotFound
-                        | io::ErrorKind::NotADirectory
-                        | io::ErrorKind::IsADirectory
-                ) =>
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) || (is_not_plain(&error) && path.is_dir()) =>
             {
                 return Ok(None);
             }

@@ -45,6 +45,12 @@ impl Staging {
         unreachable!("no process opens a store four billion times at once")
     }
 
+    /// Removes what processes left that died since this store was opened.
+    pub(crate) fn remove_dead(store: &Path) -> Result<()> {
+        let _turn = lock::wait(&store.join(LOCKS).join("staging"), Mode::Exclusive)?;
+        remove_dead(&store.join(STAGING))
+    }
+
     /// A path of no file yet.
     pub(crate) fn fresh(&self) -> PathBuf {
         self.dir.join(format!("{:x}", self.next.fetch_add(1, Ordering::Relaxed)))
@@ -72,6 +78,18 @@ impl Staging {
                 Err(StoreError::io("write", path, error))
             }
         }
+    }
+
+    /// Moves a staged file to its name in place of whatever is there, a directory as well.
+    pub(crate) fn publish_over(&self, staged: &Path, target: &Path) -> Result<()> {
+        let renamed = fs::rename(staged, target);
+        if !matches!(&renamed, Err(error) if error.kind() == io::ErrorKind::IsADirectory) {
+            return renamed.map_err(|error| StoreError::io("rename", target, error));
+        }
+        // It goes with the staging directory.
+        fs::rename(target, self.fresh())
+            .and_then(|()| fs::rename(staged, target))
+            .map_err(|error| StoreError::io("rename", target, error))
     }
 
     /// Replaces the file at `target` in one step; `durable` also survives power loss once this returns.

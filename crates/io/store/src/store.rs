@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,6 +13,7 @@ use hornero_model::Digest;
 use crate::{
     Damage, Entry, EntryKind, ImageManifest, Ingest, IngestReport, LAYER_BYTES_MAX, Layer,
     MANIFEST_BYTES_MAX, Result, StoreError, Stored, Tree,
+    files::{is_not_plain, is_plain_file, list_digests, read_limited},
     format::{self, IMAGES, LAYERS, LOCKS, METADATA, VERIFIED},
     lock::{self, Lease, Mode},
     manifest,
@@ -136,19 +137,17 @@ impl Store {
 
     /// Whether the layer is there.
     pub fn has_layer(&self, digest: &Digest) -> bool {
-        self.layer_path(digest).exists()
+        is_plain_file(&self.layer_path(digest))
     }
 
     /// Whether the image is there.
     pub fn has_image(&self, digest: &Digest) -> bool {
-        self.image_path(digest).exists()
+        is_plain_file(&self.image_path(digest))
     }
 
     /// Reads a layer and checks it against its digest.
     pub fn layer(&self, digest: &Digest) -> Result<Layer> {
-        let bytes =
-            self.read_checked("layer", digest, &self.layer_path(digest), LAYER_BYTES_MAX)?;
-        Layer::decode(&bytes)
+        Layer::decode(&self.layer_bytes(digest)?)
             .map_err(|source| StoreError::Layer { name: digest.to_string(), source })
     }
 
@@ -278,7 +277,17 @@ impl Store {
         self.dir.join(METADATA).join(format!("{}.erofs", tree_key.hex()))
     }
 
-    fn lock_path(&self) -> PathBuf {
+    /// Bytes of a layer, checked against its digest, but not read as entries.
+    pub(crate) fn layer_bytes(&self, digest: &Digest) -> Result<Vec<u8>> {
+        self.read_checked("layer", digest, &self.layer_path(digest), LAYER_BYTES_MAX)
+    }
+
+    /// Forgets the merged trees in memory.
+    pub(crate) fn forget_trees(&self) {
+        guard(&self.trees).clear();
+    }
+
+    pub(crate) fn lock_path(&self) -> PathBuf {
         self.dir.join(LOCKS).join("store")
     }
 
@@ -300,6 +309,13 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(StoreError::Missing { kind, digest: *digest });
             }
+            Err(error) if is_not_plain(&error) => {
+                return Err(StoreError::Damaged {
+                    kind,
+                    digest: *digest,
+                    damage: Damage::NotAFile,
+                });
+            }
             Err(error) => return Err(StoreError::io("read", path, error)),
         };
         if Digest::of(&bytes) != *digest {
@@ -309,26 +325,7 @@ impl Store {
     }
 }
 
-/// All bytes of a file; none when it has more than `max_bytes`.
-pub(crate) fn read_limited(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = File::open(path)?;
-    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(max_bytes) as usize);
-    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= max_bytes).then_some(bytes))
-}
-
 /// What is guarded is whole between any two statements, so a panic elsewhere does not spoil it.
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn list_digests(dir: &Path) -> Result<Vec<Digest>> {
-    let entries = fs::read_dir(dir).map_err(|error| StoreError::io("list", dir, error))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| StoreError::io("list", dir, error))?;
-        found.extend(entry.file_name().to_str().and_then(|name| Digest::from_hex(name).ok()));
-    }
-    found.sort_unstable();
-    Ok(found)
 }

@@ -6,8 +6,13 @@ use hornero_model::Digest;
 use rustix::fs::CWD;
 
 use crate::{
-    Damage, EntryKind, Result, Store, StoreError, Stored, manifest, metadata::MetadataIndex,
-    objects::hash_reader, parallel, records::FileState,
+    Damage, EntryKind, Result, Store, StoreError, Stored,
+    files::{is_not_plain, open_plain},
+    manifest,
+    metadata::MetadataIndex,
+    objects::hash_reader,
+    parallel,
+    records::FileState,
 };
 
 /// stat(2) costs about a microsecond: fewer are not worth a thread.
@@ -111,6 +116,7 @@ impl Store {
             let state = self.objects().state(&stored.digest)?;
             match state {
                 None => return Err(damaged(stored, Damage::Missing)),
+                Some(state) if !state.plain => return Err(damaged(stored, Damage::NotAFile)),
                 Some(state) if state.size != stored.size => {
                     return Err(damaged(stored, Damage::Size));
                 }
@@ -149,11 +155,12 @@ impl Store {
         if state.is_some() && state == recorded {
             return Ok(index);
         }
-        let file =
-            std::fs::File::open(&path).map_err(|error| StoreError::io("open", &path, error))?;
-        let (found, size) =
-            hash_reader(file, None).map_err(|error| StoreError::io("read", &path, error))?;
-        if (found, size) == (index.metadata, index.metadata_size) {
+        let hashed = open_plain(&path).and_then(|file| hash_reader(file, None));
+        let hashed = match hashed {
+            Err(error) if is_not_plain(&error) => None,
+            hashed => Some(hashed.map_err(|error| StoreError::io("read", &path, error))?),
+        };
+        if hashed == Some((index.metadata, index.metadata_size)) {
             if let Some(state) = state {
                 self.records().append(&[(index.metadata, state)])?;
             }
