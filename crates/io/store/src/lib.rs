@@ -22,6 +22,7 @@ mod files;
 mod format;
 mod fsck;
 mod graph;
+mod images;
 mod ingest;
 mod layer;
 mod listing;
