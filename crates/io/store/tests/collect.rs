@@ -93,11 +93,10 @@ fn content(index: u8) -> String {
     format!("content {index}").repeat(usize::from(index) + 1)
 }
 
+type ContentsOfLayers = BTreeMap<Digest, BTreeSet<Digest>>;
+
 /// Fills the store; gives layers with their contents' digests, and images with their layers.
-fn fill(
-    store: &Store,
-    model: &Model,
-) -> (BTreeMap<Digest, BTreeSet<Digest>>, Vec<(Digest, Vec<Digest>)>) {
+fn fill(store: &Store, model: &Model) -> (ContentsOfLayers, Vec<(Digest, Vec<Digest>)>) {
     let ingest = store.ingest().unwrap();
     let mut layers = BTreeMap::new();
     let mut digests = Vec::new();
