@@ -183,6 +183,14 @@ pub enum BakeError {
         /// Why nobody knows.
         reason: String,
     },
+    /// An image cannot be baked again from what was recorded of it.
+    #[error("image `{}` cannot be baked again: {reason}", image.short())]
+    NotReproducible {
+        /// The image, or the one of its line that is the obstacle.
+        image: Digest,
+        /// Why.
+        reason: String,
+    },
     /// A copy source cannot be copied.
     #[error("copy source `{path}` of image `{image}` cannot be copied: {reason}")]
     Copy {
@@ -224,6 +232,46 @@ pub enum BakeError {
         step: String,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A build secret has no value that can be used.
+    #[error("secret `{name}` of image `{image}` cannot be used: {reason}")]
+    Secret {
+        /// The image.
+        image: ImageName,
+        /// Its name.
+        name: String,
+        /// Why; never its value.
+        reason: String,
+    },
+    /// A step left the value of a secret in the image.
+    #[error("{step} of image `{image}` wrote secret `{name}` to `{path}`")]
+    SecretKept {
+        /// The image.
+        image: ImageName,
+        /// The step, for people.
+        step: String,
+        /// The secret.
+        name: String,
+        /// The path in the image, which the name itself may be a part of.
+        path: String,
+    },
+    /// A playbook is to be run, but this host has no Ansible.
+    #[error("{step} of image `{image}` needs `ansible-playbook`, which this host does not have")]
+    NoAnsible {
+        /// The image.
+        image: ImageName,
+        /// The step, for people.
+        step: String,
+    },
+    /// A playbook is to be run on an image without Python.
+    #[error("{step} of image `{image}` needs Python in the image: {reason}")]
+    NoPython {
+        /// The image.
+        image: ImageName,
+        /// The step, for people.
+        step: String,
+        /// What is missing.
+        reason: &'static str,
     },
     /// The store refused or failed.
     #[error("the store failed")]
@@ -293,6 +341,17 @@ impl BakeError {
             Self::NoStoredImage { .. } => Some(
                 "`hornero image ls` shows what is there; `hornero image import` and `pull` bring it in; where \
                  `hornero.lock` names an older one that is gone, `hornero lock --update` takes what is there now"
+                    .to_owned(),
+            ),
+            Self::SecretKept { .. } => Some(
+                "use it from `/run/secrets` without copying it, or remove the file in the same step"
+                    .to_owned(),
+            ),
+            Self::NoAnsible { .. } => Some(
+                "install it on this host: `apt-get install ansible-core`; it needs no SSH".to_owned(),
+            ),
+            Self::NoPython { .. } => Some(
+                "add `python3` to the `packages` of the image, or of the one it is made from"
                     .to_owned(),
             ),
             Self::LockOutdated { .. } => {

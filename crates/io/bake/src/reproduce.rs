@@ -1,0 +1,336 @@
+//! Bakes an image again from what was recorded of it, in a store of its own, and compares.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Instant};
+
+use hornero_model::{Digest, ImageName};
+use hornero_store::{Aspects, ChangeKind, EntryKind, FORMAT_EPOCH, ImageManifest, Store, Tree};
+use serde::Serialize;
+
+use crate::{
+    BakeContext, BakeError,
+    action::Action,
+    archive::sources_list::ArchiveRequest,
+    image::step::{self, Steps},
+    install::Surroundings,
+    lineage::{self, Known},
+    making::{Maker, Making, Work},
+    ownership,
+    record::{BakeRecord, LastBake, Moved, StepRecord},
+    source::LayerSource,
+    workdir::WorkDir,
+};
+
+/// What came of baking an image again.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reproduction {
+    /// The image.
+    pub image: Digest,
+    /// What its inputs gave this time; the image itself where it was reproduced.
+    pub made: Digest,
+    /// Files that differ, sorted by path; none where it was reproduced.
+    pub differences: Vec<FileDifference>,
+    /// The layers that differ, from the bottom up.
+    pub layers: Vec<LayerDifference>,
+    /// Steps that had a network, which may give them something else at any time: image and title.
+    pub networked: Vec<(ImageName, String)>,
+    /// Images of its line that came from elsewhere and were taken as they are.
+    pub imported: Vec<Digest>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Reproduction {
+    /// Whether the same inputs gave the same bytes.
+    pub fn is_same(&self) -> bool {
+        self.image == self.made
+    }
+}
+
+/// A file that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileDifference {
+    /// The file, absolute.
+    pub path: String,
+    /// In what it differs.
+    pub what: Vec<Differs>,
+    /// What it belongs to in the image.
+    pub owner: Option<LayerSource>,
+}
+
+/// In what a file differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Differs {
+    /// It is in the image, but was not made again.
+    Missing,
+    /// It was made, but is not in the image.
+    Extra,
+    /// In its kind: a file became a directory, say.
+    Kind,
+    /// In its contents, or the number of a device.
+    Content,
+    /// In its size.
+    Size,
+    /// In where a symlink leads.
+    Target,
+    /// In its permissions.
+    Mode,
+    /// In its user or group.
+    Owner,
+    /// In its modification time.
+    Time,
+    /// In its extended attributes.
+    Xattrs,
+}
+
+/// A layer that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LayerDifference {
+    /// Where it comes from, where that is known.
+    pub source: Option<LayerSource>,
+    /// The layer of the image; None where the image has none there.
+    pub recorded: Option<Digest>,
+    /// What was made instead; None where nothing was.
+    pub made: Option<Digest>,
+}
+
+/// Bakes an image again from its recorded inputs and compares; the home's package cache is used, nothing of its store
+/// but the contents of what was copied.
+pub fn reproduce(
+    context: &BakeContext<'_>,
+    store: &Store,
+    image: &Digest,
+) -> Result<Reproduction, BakeError> {
+    let started = Instant::now();
+    let tmp = context.home.join("tmp");
+    WorkDir::clean(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
+    step::clean_cgroups(&context.home);
+    // The home of the scratch store may be a long path: everything in it is opened by this process alone.
+    let work = WorkDir::create(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
+    let objects = store.objects_dir();
+    let objects = fs::canonicalize(objects).map_err(|error| BakeError::file(objects, error))?;
+    let _lease = store.lease().map_err(BakeError::store)?;
+    let manifest = store.image(image).map_err(BakeError::store)?;
+    let scratch = Store::open(work.path().join("store")).map_err(BakeError::store)?;
+    let access = context.access()?;
+    let surroundings = Surroundings {
+        store: &scratch,
+        access: &access,
+        steps: Steps { home: &context.home, progress: context.progress },
+        tmp: &tmp,
+        progress: context.progress,
+    };
+    let mut again = Again {
+        store,
+        scratch: &scratch,
+        objects,
+        dir: work.path().to_owned(),
+        maker: Maker { surroundings, forecast: false, verify: false },
+        made: BTreeMap::new(),
+        networked: Vec::new(),
+        imported: Vec::new(),
+    };
+    let made = again.image(image, &manifest.layers);
+    hornero_sandbox::remove_parent(&step::cgroup_parent(&context.home));
+    let made = ImageManifest::new(made?, manifest.config.clone());
+    let (networked, imported) = (again.networked, again.imported);
+    let mut reproduction = Reproduction {
+        image: *image,
+        made: made.digest(),
+        differences: Vec::new(),
+        layers: Vec::new(),
+        networked,
+        imported,
+        seconds: 0.0,
+    };
+    if !reproduction.is_same() {
+        reproduction.layers = layer_differences(store, image, &manifest.layers, &made.layers)?;
+        let ownership = ownership::ownership(store, image)?;
+        let theirs = scratch.tree_of_layers(&made.layers).map_err(BakeError::store)?;
+        reproduction.differences = file_differences(&ownership, &theirs);
+    }
+    reproduction.seconds = started.elapsed().as_secs_f64();
+    Ok(reproduction)
+}
+
+/// The bake of a line of images in a store of its own.
+struct Again<'a> {
+    store: &'a Store,
+    scratch: &'a Store,
+    objects: PathBuf,
+    dir: PathBuf,
+    maker: Maker<'a>,
+    /// The layers that came out, by the image of the line.
+    made: BTreeMap<Digest, Vec<Digest>>,
+    networked: Vec<(ImageName, String)>,
+    imported: Vec<Digest>,
+}
+
+impl Again<'_> {
+    /// Makes an image with everything it is made from; gives its layers.
+    fn image(&mut self, image: &Digest, layers: &[Digest]) -> Result<Vec<Digest>, BakeError> {
+        let mut below = Vec::new();
+        for stage in lineage::of(self.store, image, layers)?.into_iter().rev() {
+            if let Some(known) = self.made.get(&stage.image) {
+                below = known.clone();
+                continue;
+            }
+            match stage.known {
+                Known::Nothing(reason) => return Err(self.refused(&stage.image, reason)),
+                Known::Import(_) => {
+                    self.bring(&layers[stage.layers.clone()])?;
+                    self.imported.push(stage.image);
+                    below = layers[stage.layers].to_vec();
+                }
+                Known::Record(record) => {
+                    if record.format_epoch != FORMAT_EPOCH {
+                        let reason = format!(
+                            "it was baked in format epoch {}, this program bakes in {FORMAT_EPOCH}",
+                            record.format_epoch
+                        );
+                        return Err(self.refused(&stage.image, reason));
+                    }
+                    below = match &record.moved {
+                        None => self.bake(&record, below)?,
+                        Some(moved) => self.move_again(&stage.image, &record, moved, &below)?,
+                    };
+                }
+            }
+            self.made.insert(stage.image, below.clone());
+        }
+        Ok(below)
+    }
+
+    fn refused(&self, image: &Digest, reason: String) -> BakeError {
+        BakeError::NotReproducible { image: *image, reason }
+    }
+
+    /// Takes layers over as they are.
+    fn bring(&self, layers: &[Digest]) -> Result<(), BakeError> {
+        let ingest = self.scratch.ingest().map_err(BakeError::store)?;
+        for digest in layers {
+            let layer = self.store.layer(digest).map_err(BakeError::store)?;
+            for (content, _) in layer.contents() {
+                let file = self.store.open_object(&content).map_err(BakeError::store)?;
+                ingest.put(&content.hex(), file).map_err(BakeError::store)?;
+            }
+            ingest.put_layer(&layer).map_err(BakeError::store)?;
+        }
+        let _ = ingest.finish().map_err(BakeError::store)?;
+        Ok(())
+    }
+
+    fn bake(&mut self, record: &BakeRecord, below: Vec<Digest>) -> Result<Vec<Digest>, BakeError> {
+        let mut making = Making {
+            name: record.name.clone(),
+            layers: below,
+            epoch: record.epoch,
+            steps: Vec::new(),
+            records: Vec::new(),
+            secrets: Vec::new(),
+            last: LastBake::of(&self.dir, &self.dir, &record.name),
+        };
+        for step in &record.steps {
+            let work = self.work(record, step)?;
+            self.maker.step(&mut making, &work)?;
+        }
+        Ok(making.layers)
+    }
+
+    /// What a recorded step does.
+    fn work<'r>(
+        &mut self,
+        record: &'r BakeRecord,
+        step: &StepRecord,
+    ) -> Result<Work<'r>, BakeError> {
+        let lost = |what: &str| self.refused(&record.image, format!("{}: {what}", step.title));
+        match &step.action {
+            None => Err(lost("its record is of a version that does not say what it did")),
+            Some(Action::Packages { suite, mirror, keyring }) => {
+                let locked = record.locked.as_ref();
+                let locked = locked.ok_or_else(|| lost("its record names no packages"))?;
+                let request = ArchiveRequest {
+                    suite: suite.clone(),
+                    mirror: mirror.clone(),
+                    keyring: keyring.clone(),
+                };
+                Ok(Work::Packages { locked, request })
+            }
+            Some(Action::Copy(copy)) => {
+                let (source, found) = copy.again(&self.objects);
+                Ok(Work::Copy { source, found })
+            }
+            Some(Action::Run { command, env, network }) => {
+                if *network {
+                    self.networked.push((record.name.clone(), step.title.clone()));
+                }
+                Ok(Work::Run { command: command.clone(), env: env.clone(), network: *network })
+            }
+        }
+    }
+
+    /// Makes the image that was moved, and moves it again onto what was made of its new base.
+    fn move_again(
+        &mut self,
+        image: &Digest,
+        _record: &BakeRecord,
+        moved: &Moved,
+        _base: &[Digest],
+    ) -> Result<Vec<Digest>, BakeError> {
+        let short = moved.image.short();
+        Err(self.refused(image, format!("it was moved from image `{short}`")))
+    }
+}
+
+fn layer_differences(
+    store: &Store,
+    image: &Digest,
+    recorded: &[Digest],
+    made: &[Digest],
+) -> Result<Vec<LayerDifference>, BakeError> {
+    let mut sources: Vec<Option<LayerSource>> = Vec::with_capacity(recorded.len());
+    for stage in lineage::of(store, image, recorded)?.into_iter().rev() {
+        sources.extend(stage.sources());
+    }
+    let places = 0..recorded.len().max(made.len());
+    let differing = places.filter(|place| recorded.get(*place) != made.get(*place));
+    Ok(differing
+        .map(|place| LayerDifference {
+            source: sources.get(place).cloned().flatten(),
+            recorded: recorded.get(place).copied(),
+            made: made.get(place).copied(),
+        })
+        .collect())
+}
+
+fn file_differences(ownership: &ownership::Ownership, made: &Tree) -> Vec<FileDifference> {
+    let differences = Tree::diff(ownership.tree(), made).into_iter().filter_map(|change| {
+        let entry = change.old.or(change.new)?;
+        let what = match change.kind {
+            ChangeKind::Removed => vec![Differs::Missing],
+            ChangeKind::Added => vec![Differs::Extra],
+            ChangeKind::Changed(aspects) => {
+                differs(&aspects, matches!(entry.kind, EntryKind::Symlink { .. }))
+            }
+        };
+        let owner = ownership.owner_of(&entry.path).map(|owner| owner.source.clone());
+        Some(FileDifference { path: entry.path.to_string(), what, owner })
+    });
+    differences.collect()
+}
+
+fn differs(aspects: &Aspects, is_symlink: bool) -> Vec<Differs> {
+    let content = if is_symlink { Differs::Target } else { Differs::Content };
+    [
+        (aspects.kind, Differs::Kind),
+        (aspects.content, content),
+        (aspects.size, Differs::Size),
+        (aspects.mode, Differs::Mode),
+        (aspects.owner, Differs::Owner),
+        (aspects.mtime, Differs::Time),
+        (aspects.xattrs, Differs::Xattrs),
+    ]
+    .into_iter()
+    .filter_map(|(differs, what)| differs.then_some(what))
+    .collect()
+}
