@@ -97,6 +97,7 @@ const JOINING_TESTS: &[(&str, &str)] = &[
     ("hornero-control", "its tests run the real ports"),
     ("hornero-engine", "its tests start instances from a store"),
     ("hornero-bake", "its tests start what was baked"),
+    ("hornero-verify", "its tests start instances and tamper with them"),
     ("hornero-conformance", "its tests run the kit against the local engine"),
 ];
 

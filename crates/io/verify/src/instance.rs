@@ -1,0 +1,311 @@
+//! Comparing a running instance with its image.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::AsFd,
+    sync::Arc,
+    time::Instant,
+};
+
+use hornero_model::Digest;
+use hornero_store::{Entry, EntryKind, Store, StoreError, Stored, Tree};
+
+use crate::{
+    Depth, Finding, FindingKind, Report, Result, VerifyError,
+    content::hash,
+    look::Look,
+    mapped::{self, Code},
+    mounts,
+    processes::{self, Process, Spaces, is_gone},
+    report::{Checked, Findings, shown},
+};
+
+/// Reading code in pieces of this size.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// An instance as whoever started it knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceUnderTest {
+    /// The host's process id of its command.
+    pub pid: u32,
+    /// Its scratch directories, absolute; `/tmp` and `/dev/shm` need not be among them.
+    pub scratch: Vec<String>,
+    /// The files laid over its root, absolute, such as `/etc/resolv.conf`.
+    pub files: Vec<String>,
+}
+
+/// Compares instances with their images. What several of them share is looked at once: use a new one
+/// for every round.
+pub struct Verifier<'s> {
+    store: &'s Store,
+    processes: Vec<Process>,
+    own: Spaces,
+    images: BTreeMap<Digest, Arc<Image>>,
+    /// Whether the object is as it should be.
+    objects: BTreeMap<Digest, bool>,
+}
+
+/// An image, and what of it is damaged in the store.
+struct Image {
+    tree: Arc<Tree>,
+    damage: Vec<Finding>,
+    objects: u64,
+}
+
+impl<'s> Verifier<'s> {
+    /// Takes stock of the host's processes. Needs to be root, and to see the host's `/proc`.
+    pub fn new(store: &'s Store) -> Result<Self> {
+        let own = Spaces::of("self")
+            .map_err(|error| VerifyError::io("look at", "/proc/self/ns", error))?
+            .ok_or(VerifyError::NotRunning { pid: std::process::id() })?;
+        Ok(Self {
+            store,
+            processes: processes::all()?,
+            own,
+            images: BTreeMap::new(),
+            objects: BTreeMap::new(),
+        })
+    }
+
+    /// Compares mounts, root, and what all processes execute with the image, and the image's objects with
+    /// their digests; a full look also compares the whole root and hashes every content through it.
+    ///
+    /// A fast look trusts an object whose device, inode, size and times are those it had when it was
+    /// hashed last, as a start does.
+    ///
+    /// # Errors
+    /// [`VerifyError::NotRunning`] where the instance has ended, also in between.
+    pub fn instance(
+        &mut self,
+        image: &Digest,
+        instance: &InstanceUnderTest,
+        depth: Depth,
+    ) -> Result<Report> {
+        let began = Instant::now();
+        let pid = instance.pid;
+        let gone = VerifyError::NotRunning { pid };
+        let spaces = spaces_of(pid)?;
+        if spaces.mounts == self.own.mounts {
+            return Err(VerifyError::NoInstance { pid });
+        }
+        let image = self.image(image)?;
+        let mounts = mounts::of_process(pid)?;
+        let mut findings = Findings::default();
+        let root_mount = mounts::compare(
+            &mounts,
+            &image.tree,
+            &instance.scratch,
+            &instance.files,
+            &mut findings,
+        );
+        image.damage.iter().for_each(|finding| findings.add(finding.clone()));
+        let checked =
+            Checked { mounts: mounts.len() as u64, entries: image.objects, ..Checked::default() };
+        let mut look = Look {
+            pid,
+            tree: &image.tree,
+            depth,
+            root_mount,
+            mounts: &mounts,
+            spaces,
+            findings,
+            checked,
+            known: BTreeSet::new(),
+        };
+        for process in self.processes.clone() {
+            let shares = process.spaces.mounts == spaces.mounts
+                || process.spaces.processes == spaces.processes;
+            if shares {
+                self.process(&mut look, process)?;
+            }
+        }
+        if depth == Depth::Full {
+            look.whole_root(instance)?;
+        }
+        // The number may be another process' by now, and what was seen another instance's.
+        if spaces_of(pid)? != spaces {
+            return Err(gone);
+        }
+        Ok(Report::of(look.findings, look.checked, began))
+    }
+
+    /// The image, its objects checked once a round.
+    fn image(&mut self, digest: &Digest) -> Result<Arc<Image>> {
+        if let Some(image) = self.images.get(digest) {
+            return Ok(Arc::clone(image));
+        }
+        let tree = self.store.tree(digest)?;
+        let mut image = Image { tree, damage: Vec::new(), objects: 0 };
+        match self.store.verify_for_start(digest) {
+            Ok(report) => {
+                image.objects = report.objects as u64;
+                if report.metadata_rebuilt > 0 {
+                    image.damage.push(Finding {
+                        path: "/".to_owned(),
+                        kind: FindingKind::Object,
+                        expected: "the image's metadata as it was written".to_owned(),
+                        found: "damaged or lost, and made again for the next start".to_owned(),
+                        pid: None,
+                    });
+                }
+            }
+            // It ends at the first one; all are to be named.
+            Err(StoreError::DamagedObject { .. }) => image.damage = self.damage(&image.tree)?,
+            Err(error) => return Err(error.into()),
+        }
+        let image = Arc::new(image);
+        self.images.insert(*digest, Arc::clone(&image));
+        Ok(image)
+    }
+
+    fn damage(&mut self, tree: &Tree) -> Result<Vec<Finding>> {
+        let mut damage = Vec::new();
+        for entry in tree.entries() {
+            let EntryKind::File { digest, size } = &entry.kind else { continue };
+            if !self.is_whole(Stored { digest: *digest, size: *size })? {
+                damage.push(Finding {
+                    path: entry.path.to_string(),
+                    kind: FindingKind::Object,
+                    expected: digest.to_string(),
+                    found: "damaged in the store".to_owned(),
+                    pid: None,
+                });
+            }
+        }
+        Ok(damage)
+    }
+
+    fn is_whole(&mut self, stored: Stored) -> Result<bool> {
+        if let Some(whole) = self.objects.get(&stored.digest) {
+            return Ok(*whole);
+        }
+        let whole = self.store.is_content_whole(stored)?;
+        self.objects.insert(stored.digest, whole);
+        Ok(whole)
+    }
+
+    fn process(&mut self, look: &mut Look<'_>, process: Process) -> Result<()> {
+        let pid = process.pid;
+        // What ended since is nobody's drift.
+        let Some(status) = processes::status(pid).filter(|status| !status.zombie) else {
+            return Ok(());
+        };
+        look.checked.processes += 1;
+        if process.spaces.processes == look.spaces.processes && status.inner == 1 {
+            return look.init(pid, status.parent);
+        }
+        if process.spaces != look.spaces {
+            let found = match process.spaces.mounts == look.spaces.mounts {
+                true => "entered from outside",
+                false => "left the instance's mounts",
+            };
+            let path = Code::program(pid).map(|code| code.path).unwrap_or_default();
+            look.find(FindingKind::Process, &path, "started by the instance", found, pid);
+        }
+        look.root(pid);
+        let program = match Code::program(pid) {
+            Ok(program) => program,
+            Err(error) => return look.gone_or(pid, "exe", error),
+        };
+        self.code(look, FindingKind::Executable, &program, pid)?;
+        let mappings = match mapped::mappings(pid) {
+            Ok(mappings) => mappings,
+            Err(error) => return look.gone_or(pid, "maps", error),
+        };
+        for mapping in mappings {
+            if !look.known.insert((mapping.identity.clone(), mapping.path.clone())) {
+                continue;
+            }
+            match Code::mapped(pid, &mapping) {
+                Ok(code) if code.is_same_as(&program) => {}
+                Ok(code) => self.code(look, FindingKind::Library, &code, pid)?,
+                // Unmapped since; another process may still have it.
+                Err(error) if is_gone(&error) => {
+                    look.known.remove(&(mapping.identity, mapping.path));
+                }
+                Err(error) => return look.gone_or(pid, "map_files", error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a file that is executed from is the image's, and its bytes too.
+    fn code(
+        &mut self,
+        look: &mut Look<'_>,
+        kind: FindingKind,
+        code: &Code,
+        pid: u32,
+    ) -> Result<()> {
+        look.checked.mapped += 1;
+        let stat = &code.stat;
+        if Some(stat.stx_mnt_id) != look.root_mount {
+            let mount = look.mounts.iter().find(|mount| mount.id == stat.stx_mnt_id);
+            let found = match mount {
+                Some(mount) => format!("on the {} at {}", mount.kind, shown(&mount.target)),
+                None if code.path.starts_with(b"/memfd:") => "in memory, without a file".to_owned(),
+                None => "outside of the instance's mounts".to_owned(),
+            };
+            let kind = if code.is_deleted() { FindingKind::Deleted } else { kind };
+            look.find(kind, &code.path, "a file of the image", &found, pid);
+            return Ok(());
+        }
+        if code.is_deleted() {
+            look.find(FindingKind::Deleted, &code.path, "a file of the image", "deleted", pid);
+            return Ok(());
+        }
+        let inside = code.path.strip_prefix(b"/").unwrap_or(&code.path);
+        let entry = look.tree.resolve(inside, false).ok();
+        let Some((entry, digest, size)) = entry.and_then(as_file) else {
+            look.find(kind, &code.path, "a file of the image", "the image has no such file", pid);
+            return Ok(());
+        };
+        let time = u64::try_from(stat.stx_mtime.tv_sec).ok();
+        if stat.stx_size != size || time != Some(entry.metadata.mtime) {
+            let found = format!("{} bytes, of another time or size", stat.stx_size);
+            look.find(kind, &code.path, &digest.to_string(), &found, pid);
+            return Ok(());
+        }
+        match look.depth {
+            Depth::Fast => {
+                if !self.is_whole(Stored { digest, size })? {
+                    let found = "damaged in the store";
+                    look.find(kind, &code.path, &digest.to_string(), found, pid);
+                }
+            }
+            Depth::Full => {
+                let hashed = code
+                    .open()
+                    .and_then(|file| Ok(hash(file.as_fd(), size, &mut vec![0; CHUNK_BYTES])?));
+                match hashed {
+                    Ok((found, read)) => {
+                        look.checked.hashed += 1;
+                        look.checked.hashed_bytes += read;
+                        if found != digest {
+                            let found = found.to_string();
+                            look.find(kind, &code.path, &digest.to_string(), &found, pid);
+                        }
+                    }
+                    Err(error) => {
+                        let found = error.to_string();
+                        look.find(FindingKind::Unreadable, &code.path, "", &found, pid);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn as_file(entry: &Entry) -> Option<(&Entry, Digest, u64)> {
+    match &entry.kind {
+        EntryKind::File { digest, size } => Some((entry, *digest, *size)),
+        _ => None,
+    }
+}
+
+fn spaces_of(pid: u32) -> Result<Spaces> {
+    Spaces::of(pid)
+        .map_err(|error| VerifyError::io("look at", format!("/proc/{pid}/ns"), error))?
+        .ok_or(VerifyError::NotRunning { pid })
+}
