@@ -12,6 +12,7 @@ use crate::{
     action::{Action, CopyAction},
     archive::sources_list::ArchiveRequest,
     bake::BakedStep,
+    facts,
     image::{copy, step::Step},
     install::{Installation, Surroundings},
     lock::LockedImage,
@@ -117,6 +118,7 @@ impl Maker<'_> {
                 }
                 progress.event(Event::StepStarted { image: image.clone(), step: title.clone() });
                 let gave = self.run(making, work, &title)?;
+                facts::record(store, &making.layers, &gave.layers)?;
                 gave.cache(store, &key)?;
                 (gave, Some(why))
             }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use hornero_model::{Digest, ImageName};
+use hornero_rebase::Refusal;
 use hornero_store::{FORMAT_EPOCH, Store};
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,9 @@ pub struct Moved {
     /// Whether it was moved although the proof refused.
     #[serde(default)]
     pub forced: bool,
+    /// Why the proof refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
 }
 
 /// One step of a bake.
@@ -140,14 +144,18 @@ impl BakeRecord {
         record.filter(|record| record.version <= VERSION && record.image == *image)
     }
 
+    /// The bytes of the attachment.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain data is always JSON")
+    }
+
     /// Attaches it to its image, in the place of an older one; what is known of the image below stays as long as
     /// this one does.
     pub(crate) fn save(&self, store: &Store) -> Result<(), BakeError> {
         if let Some(parent) = &self.parent {
             lineage::keep_for_children(store, parent)?;
         }
-        let bytes = serde_json::to_vec(self).expect("plain data is always JSON");
-        store.attach(&self.image, Self::ATTACHMENT, &bytes).map_err(BakeError::store)
+        store.attach(&self.image, Self::ATTACHMENT, &self.encode()).map_err(BakeError::store)
     }
 
     /// Every layer of its own with where it comes from, from the bottom up.
