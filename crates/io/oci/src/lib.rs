@@ -1,1 +1,37 @@
 //! Images in and out as OCI layouts, registry references, tar files and directories.
+//!
+//! Out: [`export_layout`] and [`push`] make an OCI image that Docker and Podman run. Its layers are tars of
+//! compressed members that can be read alone; hidden at the end of each are the layers of ours that it stands
+//! for, and a last layer without files hides which image it is. So an image comes back with the digest it went
+//! with, wherever it was copied, and only contents that the store lacks move (decision 0013).
+//!
+//! In: [`pull`], [`pull_layout`] and [`pull_from_store`] for images of ours, [`import`] for whatever others made.
+//! Nothing is seen in the store before all its bytes were checked; what arrived before a break stays.
+//!
+//! Everything blocks; nothing here knows of tokio.
+
+mod codec;
+mod delta;
+mod digest;
+mod document;
+mod error;
+mod import;
+mod layout;
+mod pack;
+mod parallel;
+mod progress;
+mod pull;
+mod reference;
+mod registry;
+mod source;
+mod tarball;
+
+pub use codec::Compression;
+pub use delta::pull_from_store;
+pub use error::{OciError, Result};
+pub use import::{IMPORT_ATTACHMENT, ImportOptions, ImportRecord, Imported, import};
+pub use layout::{ExportOptions, Exported, export_layout};
+pub use progress::{Event, Progress, Quiet};
+pub use pull::{Pulled, pull, pull_layout};
+pub use reference::{Reference, ReferenceError};
+pub use registry::{Access, Credentials, Patience, Pushed, push};

@@ -1,0 +1,445 @@
+//! Moving only the contents that a store lacks, by the tails of blobs that say where each one is.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::{self, Read},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use hornero_model::Digest;
+use hornero_store::{Ingest, Store};
+
+use crate::{
+    Compression, Event, OciError, Progress, Result,
+    document::Descriptor,
+    pack::{
+        FACTS,
+        tail::{self, Tail},
+        travels,
+    },
+    parallel,
+    pull::Opened,
+    source::{PIECE_BYTES, Source},
+};
+
+/// Requests at the same time: they wait for the other side more than for anything here.
+const REQUESTS: usize = 8;
+/// Bytes between two wanted members that are cheaper to take than another request with its headers.
+const GAP_BYTES: u64 = 1 << 10;
+/// What has arrived is made durable after so many bytes, so that a pull that is killed goes on from there.
+const BATCH_BYTES: u64 = 64 << 20;
+/// Ours have at most 4 MiB and some padding.
+const MEMBER_BYTES_MAX: u64 = 32 << 20;
+
+/// What moved.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) contents_moved: u64,
+    pub(crate) contents_present: u64,
+    pub(crate) layers_moved: usize,
+}
+
+/// Brings a Hornero image into the store.
+pub(crate) fn pull(
+    store: &Store,
+    source: &dyn Source,
+    opened: &Opened,
+    progress: &dyn Progress,
+) -> Result<Moved> {
+    let missing = missing_blobs(store, opened);
+    let tails = read_tails(source, opened, &missing)?;
+    let mut moved = Moved::default();
+    let mut wanted: Vec<Fetch> = Vec::new();
+    let mut seen = HashSet::new();
+    for (blob, tail) in &tails {
+        let mut lacking = Vec::new();
+        for layer in tail.layers.iter().filter(|layer| !store.has_layer(&layer.digest)) {
+            moved.layers_moved += 1;
+            for (digest, size) in layer.layer.contents().filter(|(digest, _)| seen.insert(*digest))
+            {
+                match store.has_object(&digest)? {
+                    true => moved.contents_present += 1,
+                    false if size == 0 => drop(store.put_object(io::empty())?),
+                    false => lacking.push((digest, size)),
+                }
+            }
+        }
+        moved.contents_moved += lacking.len() as u64;
+        wanted.extend(Blob::new(source, *blob, opened, tail)?.fetches(&lacking)?);
+    }
+    progress.event(Event::TransferStarted { bytes: wanted.iter().map(Fetch::packed).sum() });
+    fetch(store, source, &wanted, progress)?;
+    let ingest = store.ingest()?;
+    let new = |tail: &Tail| -> Result<()> {
+        let lacking = tail.layers.iter().filter(|layer| !store.has_layer(&layer.digest));
+        lacking.into_iter().try_for_each(|layer| ingest.put_layer(&layer.layer).map(drop))?;
+        Ok(())
+    };
+    tails.iter().try_for_each(|(_, tail)| new(tail))?;
+    ingest.finish()?;
+    attach(store, opened, &tails)?;
+    store.put_image(&opened.manifest)?;
+    Ok(moved)
+}
+
+/// The blobs with a layer that the store lacks, each with its first layer's number.
+fn missing_blobs(store: &Store, opened: &Opened) -> Vec<(usize, usize)> {
+    let mut first = 0;
+    let mut missing = Vec::new();
+    for (index, blob) in opened.passport.blobs.iter().enumerate() {
+        let layers = &opened.manifest.layers[first..first + blob.layers];
+        if layers.iter().any(|layer| !store.has_layer(layer)) {
+            missing.push((index, first));
+        }
+        first += blob.layers;
+    }
+    missing
+}
+
+/// Reads the tails of these blobs; their layers are the image's, or it is an error.
+fn read_tails(
+    source: &dyn Source,
+    opened: &Opened,
+    blobs: &[(usize, usize)],
+) -> Result<Vec<(usize, Tail)>> {
+    let tails = std::sync::Mutex::new(Vec::with_capacity(blobs.len()));
+    parallel::each(REQUESTS, blobs, |_, &(index, first)| {
+        let (descriptor, codec) = &opened.blobs[index];
+        let what = || format!("blob `{}` of {}", descriptor.digest, source.name());
+        let expected = opened.passport.blobs[index];
+        if expected.tail > descriptor.size.min(tail::PACKED_BYTES_MAX) {
+            return Err(OciError::refused(what(), "its tail is larger than it may be"));
+        }
+        let start = descriptor.size - expected.tail;
+        let bytes = source.read(&descriptor.digest, start, expected.tail)?;
+        let unhidden = codec.unhide(&bytes);
+        let damaged = || OciError::Digest { what: what(), expected: descriptor.digest };
+        let tail = Tail::decode(&unhidden.ok_or_else(damaged)?).map_err(|_| damaged())?;
+        let layers = &opened.manifest.layers[first..first + expected.layers];
+        if !tail.layers.iter().map(|layer| &layer.digest).eq(layers) {
+            return Err(damaged());
+        }
+        tails.lock().expect("no thread panics with it").push((index, tail));
+        Ok(())
+    })?;
+    let mut tails = tails.into_inner().expect("no thread panics with it");
+    tails.sort_unstable_by_key(|(index, _)| *index);
+    Ok(tails)
+}
+
+/// A blob with where its members are.
+pub(crate) struct Blob<'a> {
+    descriptor: &'a Descriptor,
+    codec: Compression,
+    tail: &'a Tail,
+    /// Where each member begins, compressed and uncompressed, and where the last one ends.
+    starts: Vec<(u64, u64)>,
+}
+
+impl<'a> Blob<'a> {
+    pub(crate) fn new(
+        source: &dyn Source,
+        index: usize,
+        opened: &'a Opened,
+        tail: &'a Tail,
+    ) -> Result<Self> {
+        let (descriptor, codec) = &opened.blobs[index];
+        let refused = |reason: &str| {
+            let what = format!("blob `{}` of {}", descriptor.digest, source.name());
+            OciError::refused(what, reason)
+        };
+        let mut starts = Vec::with_capacity(tail.members.len() + 1);
+        let mut at = (0_u64, 0_u64);
+        starts.push(at);
+        for (packed, length) in &tail.members {
+            if *packed > MEMBER_BYTES_MAX || *length > MEMBER_BYTES_MAX || *length == 0 {
+                return Err(refused("one of its members is larger than 32 MiB, or empty"));
+            }
+            at = (at.0 + packed, at.1 + length);
+            starts.push(at);
+        }
+        if descriptor.size.checked_sub(at.0) != Some(opened.passport.blobs[index].tail) {
+            return Err(refused("its members do not reach from its beginning to its tail"));
+        }
+        Ok(Self { descriptor, codec: *codec, tail, starts })
+    }
+
+    /// The reads that bring these contents.
+    pub(crate) fn fetches(&self, contents: &[(Digest, u64)]) -> Result<Vec<Fetch>> {
+        let mut wanted: Vec<Wanted> = Vec::with_capacity(contents.len());
+        for (digest, size) in contents {
+            let at = self.tail.contents.get(digest).copied().unwrap_or(u64::MAX);
+            let end =
+                at.checked_add(*size).filter(|end| *end <= self.starts[self.starts.len() - 1].1);
+            let Some(end) = end else {
+                let what = format!("blob `{}`", self.descriptor.digest);
+                return Err(OciError::refused(
+                    what,
+                    format!("content `{digest}` lies beyond its end"),
+                ));
+            };
+            wanted.push(Wanted { digest: *digest, size: *size, at, end });
+        }
+        wanted.sort_unstable_by_key(|wanted| (wanted.at, wanted.end));
+        let mut fetches: Vec<Fetch> = Vec::new();
+        for wanted in wanted {
+            let first = self.starts.partition_point(|(_, start)| *start <= wanted.at) - 1;
+            let last = self.starts.partition_point(|(_, start)| *start < wanted.end).max(first + 1);
+            match fetches.last_mut().filter(|fetch| self.is_near(fetch, first, last)) {
+                Some(fetch) => {
+                    fetch.last = fetch.last.max(last);
+                    fetch.wanted.push(wanted);
+                }
+                None => fetches.push(Fetch {
+                    blob: self.descriptor.digest,
+                    codec: self.codec,
+                    first,
+                    last,
+                    members: Vec::new(),
+                    start: self.starts[first],
+                    wanted: vec![wanted],
+                }),
+            }
+        }
+        for fetch in &mut fetches {
+            fetch.members = self.tail.members[fetch.first..fetch.last].to_vec();
+        }
+        Ok(fetches)
+    }
+
+    /// Whether members are worth the same request as those of `fetch`.
+    fn is_near(&self, fetch: &Fetch, first: usize, last: usize) -> bool {
+        let gap = self.starts[first].0.saturating_sub(self.starts[fetch.last].0);
+        let packed = self.starts[last.max(fetch.last)].0 - self.starts[fetch.first].0;
+        let length = self.starts[last.max(fetch.last)].1 - self.starts[fetch.first].1;
+        gap <= GAP_BYTES && packed <= PIECE_BYTES && length <= MEMBER_BYTES_MAX
+    }
+}
+
+/// A content in the tar of a blob.
+struct Wanted {
+    digest: Digest,
+    size: u64,
+    at: u64,
+    end: u64,
+}
+
+/// Members that are read together, and the contents in them.
+pub(crate) struct Fetch {
+    blob: Digest,
+    codec: Compression,
+    /// The members: from this one up to, not with, that one.
+    first: usize,
+    last: usize,
+    members: Vec<(u64, u64)>,
+    /// Where the first one begins, compressed and uncompressed.
+    start: (u64, u64),
+    wanted: Vec<Wanted>,
+}
+
+impl Fetch {
+    fn packed(&self) -> u64 {
+        self.members.iter().map(|(packed, _)| packed).sum()
+    }
+
+    fn length(&self) -> u64 {
+        self.members.iter().map(|(_, length)| length).sum()
+    }
+}
+
+/// Brings contents in, durable after each batch.
+fn fetch(store: &Store, source: &dyn Source, all: &[Fetch], progress: &dyn Progress) -> Result<()> {
+    let mut rest = all;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let count = rest.iter().take_while(|fetch| {
+            let before = bytes;
+            bytes += fetch.packed();
+            before < BATCH_BYTES
+        });
+        let (batch, after) = rest.split_at(count.count());
+        let ingest = store.ingest()?;
+        parallel::each(REQUESTS, batch, |_, fetch| {
+            take(&ingest, source, fetch)?;
+            progress.event(Event::Transferred { bytes: fetch.packed() });
+            Ok::<(), OciError>(())
+        })?;
+        ingest.finish()?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Reads members and takes their contents in; every byte is checked first.
+fn take(ingest: &Ingest<'_>, source: &dyn Source, fetch: &Fetch) -> Result<()> {
+    if fetch.length() > MEMBER_BYTES_MAX {
+        // A large content: never all of it in memory.
+        return fetch.wanted.iter().try_for_each(|wanted| {
+            let mut reader = MemberReader::new(source, fetch);
+            let skip = wanted.at - fetch.start.1;
+            let failed = |error: io::Error| refused_or_damaged(source, wanted, error);
+            io::copy(&mut reader.by_ref().take(skip), &mut io::sink()).map_err(failed)?;
+            let stored = ingest.put(&wanted.digest.to_string(), reader.take(wanted.size));
+            let stored = stored.map_err(|error| match error {
+                hornero_store::StoreError::Source { source: error, .. } => failed(error),
+                error => error.into(),
+            })?;
+            is_expected(source, wanted, stored.digest)
+        });
+    }
+    let packed = source.read(&fetch.blob, fetch.start.0, fetch.packed())?;
+    let damaged = |wanted: &Wanted| refused_or_damaged(source, wanted, io::Error::other("damaged"));
+    let length = fetch.length();
+    let plain = fetch.codec.open(&packed, length).map_err(|_| damaged(&fetch.wanted[0]))?;
+    for wanted in &fetch.wanted {
+        let start = wanted.at.saturating_sub(fetch.start.1).min(length) as usize;
+        let bytes = &plain[start..start + wanted.size as usize];
+        is_expected(source, wanted, Digest::of(bytes))?;
+        ingest.put_bytes(bytes)?;
+    }
+    Ok(())
+}
+
+fn is_expected(source: &dyn Source, wanted: &Wanted, found: Digest) -> Result<()> {
+    if found == wanted.digest {
+        return Ok(());
+    }
+    let what = format!("a content from {}", source.name());
+    Err(OciError::Digest { what, expected: wanted.digest })
+}
+
+/// An error of the source itself stays; bytes that cannot be unpacked are damaged.
+fn refused_or_damaged(source: &dyn Source, wanted: &Wanted, error: io::Error) -> OciError {
+    match error.downcast::<OciError>() {
+        Ok(error) => error,
+        Err(_) => OciError::Digest {
+            what: format!("a content from {}", source.name()),
+            expected: wanted.digest,
+        },
+    }
+}
+
+/// Reads members one after the other.
+struct MemberReader<'a> {
+    source: &'a dyn Source,
+    fetch: &'a Fetch,
+    next: usize,
+    /// Where the next member begins, compressed.
+    at: u64,
+    plain: io::Cursor<Vec<u8>>,
+}
+
+impl<'a> MemberReader<'a> {
+    fn new(source: &'a dyn Source, fetch: &'a Fetch) -> Self {
+        Self { source, fetch, next: 0, at: fetch.start.0, plain: io::Cursor::default() }
+    }
+}
+
+impl Read for MemberReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.plain.read(buffer)?;
+        if count > 0 || buffer.is_empty() {
+            return Ok(count);
+        }
+        let Some((packed, length)) = self.fetch.members.get(self.next) else { return Ok(0) };
+        let bytes =
+            self.source.read(&self.fetch.blob, self.at, *packed).map_err(io::Error::other)?;
+        let plain = self.fetch.codec.open(&bytes, *length).map_err(io::Error::other)?;
+        self.plain = io::Cursor::new(plain);
+        self.next += 1;
+        self.at += packed;
+        self.plain.read(buffer)
+    }
+}
+
+/// Keeps what is known about the image and its layers.
+fn attach(store: &Store, opened: &Opened, tails: &[(usize, Tail)]) -> Result<()> {
+    let mut all: Vec<(Digest, &str, Vec<u8>)> = Vec::new();
+    for layer in tails.iter().flat_map(|(_, tail)| &tail.layers) {
+        if !layer.facts.is_empty() && store.attachment(&layer.digest, FACTS)?.is_none() {
+            all.push((layer.digest, FACTS, layer.facts.clone()));
+        }
+    }
+    for (kind, attachment) in opened.passport.attachments.iter().filter(|(kind, _)| travels(kind)) {
+        let bytes = attachment.bytes().ok_or_else(|| {
+            OciError::refused(format!("attachment {kind}"), "it is not what its form says")
+        })?;
+        all.push((opened.image, kind, bytes));
+    }
+    let all: Vec<(Digest, &str, &[u8])> =
+        all.iter().map(|(subject, kind, bytes)| (*subject, *kind, bytes.as_slice())).collect();
+    Ok(store.attach_all(&all)?)
+}
+
+/// Copies an image from another store of this machine; contents that are there do not move.
+///
+/// # Errors
+/// [`OciError::Digest`] when the other store is damaged: nothing of what is damaged is kept.
+pub fn pull_from_store(
+    store: &Store,
+    other: &Store,
+    image: &Digest,
+    progress: &dyn Progress,
+) -> Result<crate::Pulled> {
+    let (_lease, _other) = (store.lease()?, other.lease()?);
+    let manifest = other.image(image)?;
+    let mut layers = Vec::new();
+    let mut contents: HashMap<Digest, u64> = HashMap::new();
+    let mut present = HashSet::new();
+    for digest in manifest.layers.iter().filter(|digest| !store.has_layer(digest)) {
+        let layer = other.layer(digest)?;
+        for (content, size) in layer.contents() {
+            match store.has_object(&content)? {
+                true => drop(present.insert(content)),
+                false => drop(contents.insert(content, size)),
+            }
+        }
+        layers.push((*digest, layer));
+    }
+    let mut contents: Vec<(Digest, u64)> = contents.into_iter().collect();
+    contents.sort_unstable();
+    progress.event(Event::TransferStarted { bytes: contents.iter().map(|(_, size)| size).sum() });
+    let moved = AtomicU64::new(0);
+    // Some thousand files at a time: one sync each, and what is copied stays.
+    for batch in contents.chunks(4096) {
+        let ingest = store.ingest()?;
+        parallel::each(parallel::processors(), batch, |_, (digest, size)| {
+            let stored = ingest.put(&digest.to_string(), other.open_object(digest)?)?;
+            if stored.digest != *digest {
+                let what = format!("object of the store `{}`", other.dir().display());
+                return Err(OciError::Digest { what, expected: *digest });
+            }
+            moved.fetch_add(*size, Ordering::Relaxed);
+            progress.event(Event::Transferred { bytes: *size });
+            Ok(())
+        })?;
+        ingest.finish()?;
+    }
+    let ingest = store.ingest()?;
+    layers.iter().try_for_each(|(_, layer)| ingest.put_layer(layer).map(drop))?;
+    ingest.finish()?;
+    let mut attachments = Vec::new();
+    for subject in layers.iter().map(|(digest, _)| digest).chain([image]) {
+        for kind in other.attachments(subject)? {
+            let wanted = if subject == image { travels(&kind) } else { kind == FACTS };
+            if let (true, Some(bytes)) = (wanted, other.attachment(subject, &kind)?) {
+                attachments.push((*subject, kind, bytes));
+            }
+        }
+    }
+    let attachments: Vec<(Digest, &str, &[u8])> = attachments
+        .iter()
+        .map(|(on, kind, bytes)| (*on, kind.as_str(), bytes.as_slice()))
+        .collect();
+    store.attach_all(&attachments)?;
+    store.put_image(&manifest)?;
+    Ok(crate::Pulled {
+        image: *image,
+        manifest: None,
+        bytes_moved: moved.into_inner(),
+        contents_moved: contents.len() as u64,
+        contents_present: present.len() as u64,
+        layers_moved: layers.len(),
+        foreign: false,
+    })
+}

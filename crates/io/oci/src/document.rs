@@ -1,0 +1,163 @@
+//! The JSON documents of the OCI image specification 1.1, as far as they matter here.
+
+use std::collections::BTreeMap;
+
+use hornero_model::Digest;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{OciError, Result};
+
+/// Registries take manifests up to 4 MiB (distribution specification); ours have some 20 KiB.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+/// Docker's own limit of a configuration is 4 MiB as well.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 8 << 20;
+/// Docker stops at 125 layers; other builders may make more.
+pub(crate) const LAYERS_MAX: usize = 1000;
+/// Platforms of one image, or images of one layout directory.
+pub(crate) const INDEX_MANIFESTS_MAX: usize = 10_000;
+
+/// An OCI image manifest.
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// An OCI image index.
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// An OCI image configuration.
+pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Docker's image manifest.
+pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's list of platforms.
+pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// A layer, uncompressed; `+gzip` and `+zstd` may follow.
+pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// The name of an image inside a layout directory.
+pub(crate) const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
+/// The digest of the Hornero image: annotation of the manifest and label of the configuration.
+pub(crate) const HORNERO_IMAGE: &str = "hornero.image";
+
+/// A reference to a blob or manifest by content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Descriptor {
+    pub(crate) media_type: String,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) platform: Option<Platform>,
+}
+
+impl Descriptor {
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+}
+
+/// The machine that an image of an index is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Platform {
+    pub(crate) architecture: String,
+    pub(crate) os: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Manifest {
+    pub(crate) schema_version: u32,
+    #[serde(default)]
+    pub(crate) media_type: String,
+    pub(crate) config: Descriptor,
+    pub(crate) layers: Vec<Descriptor>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Index {
+    pub(crate) schema_version: u32,
+    #[serde(default = "index_media_type")]
+    pub(crate) media_type: String,
+    pub(crate) manifests: Vec<Descriptor>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            schema_version: 2,
+            media_type: index_media_type(),
+            manifests: Vec::new(),
+            annotations: None,
+        }
+    }
+}
+
+fn index_media_type() -> String {
+    INDEX.to_owned()
+}
+
+/// An image configuration; what others wrote in may have much more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Configuration {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) created: Option<String>,
+    #[serde(default)]
+    pub(crate) architecture: String,
+    #[serde(default)]
+    pub(crate) os: String,
+    #[serde(default)]
+    pub(crate) config: Option<Runtime>,
+    pub(crate) rootfs: RootFs,
+}
+
+/// What a container runs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Runtime {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) user: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exposed_ports: Option<BTreeMap<String, serde_json::Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) env: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) entrypoint: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cmd: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) volumes: Option<BTreeMap<String, serde_json::Value>>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) working_dir: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct RootFs {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) diff_ids: Vec<Digest>,
+}
+
+/// Reads a document; `what` names it in errors.
+pub(crate) fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| OciError::refused(what, error))
+}
+
+/// The bytes of a document, the same for the same document.
+pub(crate) fn encode<T: Serialize>(document: &T) -> Vec<u8> {
+    serde_json::to_vec(document).expect("the documents have only string keys")
+}
+
+/// The machine's architecture in Go's words, which OCI uses.
+pub(crate) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        other => other,
+    }
+}

@@ -1,0 +1,120 @@
+//! What can go wrong when an image comes in or goes out, and what a person can do about it.
+
+use std::{io, path::PathBuf};
+
+use hornero_model::Digest;
+use hornero_store::StoreError;
+
+use crate::ReferenceError;
+
+/// The result of a transport operation.
+pub type Result<T, E = OciError> = std::result::Result<T, E>;
+
+/// Why an image could not be moved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OciError {
+    /// The store refused it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The kernel refused a file operation.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried, such as `read`.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A text is no reference.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// What was read breaks a rule of its format or a limit.
+    #[error("`{what}` is refused: {reason}")]
+    Refused {
+        /// The file, blob or archive.
+        what: String,
+        /// Which rule it breaks, and where.
+        reason: String,
+    },
+    /// Bytes are not what their digest says.
+    #[error("{what} has other bytes than its digest `{expected}` says")]
+    Digest {
+        /// What was read and from where.
+        what: String,
+        /// The digest it was named by.
+        expected: Digest,
+    },
+    /// The image has something that the format cannot carry.
+    #[error("image `{image}` cannot become an OCI image: {reason}")]
+    NotCarried {
+        /// The image.
+        image: Digest,
+        /// What is in the way.
+        reason: String,
+    },
+    /// The registry, or the layout, has no such image or blob.
+    #[error("`{0}` does not exist there")]
+    Missing(String),
+    /// The registry wants other credentials, or refuses these.
+    #[error("the registry `{registry}` refuses access to `{repository}`: {reason}")]
+    Denied {
+        /// Host and port.
+        registry: String,
+        /// The repository.
+        repository: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Unencrypted access to another host was not asked for.
+    #[error("`{0}` would be reached without encryption")]
+    PlainHttp(String),
+    /// Every attempt failed.
+    #[error("`{address}` failed: {reason}")]
+    Http {
+        /// The address, without credentials.
+        address: String,
+        /// The last attempt's reason.
+        reason: String,
+    },
+    /// The host has no certificates to trust, or they cannot be read.
+    #[error("no encrypted connection is possible: {0}")]
+    Certificates(String),
+}
+
+impl OciError {
+    /// What a person can do about it, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Denied { .. } => Some(
+                "log in with `docker login` or `podman login`, or set HORNERO_REGISTRY_USER and \
+                 HORNERO_REGISTRY_PASSWORD",
+            ),
+            Self::PlainHttp(_) => {
+                Some("give `--plain-http` if that registry is meant to be used without encryption")
+            }
+            Self::Certificates(_) => Some("install the package `ca-certificates`"),
+            Self::Digest { .. } => Some(
+                "nothing of it was kept; try again, and if it comes back, the other side is damaged",
+            ),
+            Self::Http { .. } => {
+                Some("run the same command again: what has arrived is kept and not fetched again")
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self::Io { action, path: path.into(), source: source.into() }
+    }
+
+    pub(crate) fn refused(what: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Refused { what: what.into(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,149 @@
+//! Names that mean something in a tar of a layer (layer.md of the OCI image specification): `.wh.NAME` removes what
+//! lower layers have, `.wh..wh..opq` hides all that they have in a directory.
+
+use std::collections::BTreeMap;
+
+use hornero_store::{Entry, EntryKind, Layer, Metadata, StoreError, Tree, TreePath};
+
+use crate::{OciError, Result};
+
+const PREFIX: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Notes of AUFS, from which the names come; they mean nothing.
+const NOTES: &[u8] = b".wh..wh.";
+/// What GNU tar calls sparse files whose map is part of the content.
+const SPARSE: &[u8] = b"GNUSparseFile.";
+
+/// The layer that entries of a tar stand for, over the tree below.
+pub(super) fn apply(what: &str, raw: Layer, below: &Tree) -> Result<Layer> {
+    let mut entries: BTreeMap<TreePath, Entry> = BTreeMap::new();
+    let (mut removed, mut opaque) = (Vec::new(), Vec::new());
+    for entry in raw.into_entries() {
+        let parent = entry.path.parent().unwrap_or_default();
+        match entry.path.name() {
+            OPAQUE => opaque.push(parent),
+            name if name.starts_with(NOTES) => {}
+            name if name.starts_with(PREFIX) => {
+                let path = parent.join(&name[PREFIX.len()..]);
+                let path = path.map_err(|error| OciError::refused(what, error))?;
+                if path == parent || name.len() == PREFIX.len() {
+                    return Err(OciError::refused(
+                        what,
+                        format!("whiteout `{}` names nothing", entry.path),
+                    ));
+                }
+                removed.push(path);
+            }
+            _ if entry.path.components().any(|name| name.starts_with(PREFIX)) => {
+                let reason = format!("entry `{}` lies in a whiteout", entry.path);
+                return Err(OciError::refused(what, reason));
+            }
+            _ => drop(entries.insert(entry.path.clone(), entry)),
+        }
+    }
+    for path in removed {
+        let next = entries.range(&path..).next();
+        match next.map(|(found, entry)| (found.clone(), entry.kind.is_directory())) {
+            // Removed and made anew: a directory hides what was there, anything else replaces it.
+            Some((found, true)) if found == path => opaque.push(path),
+            Some((found, false)) if found == path => {}
+            Some((found, _)) if found.is_below(&path) => opaque.push(path),
+            _ => {
+                let kind = EntryKind::Whiteout;
+                let entry = Entry { path: path.clone(), kind, metadata: Metadata::default() };
+                entries.insert(path, entry);
+            }
+        }
+    }
+    for path in opaque {
+        let entry = entries.entry(path.clone()).or_insert_with(|| {
+            let metadata = below.get(&path).filter(|entry| entry.kind.is_directory());
+            let metadata = metadata.map(|entry| entry.metadata.clone());
+            let kind = EntryKind::Directory { opaque: true };
+            let metadata = metadata.unwrap_or_else(|| Metadata::root_owned(0o755, 0));
+            Entry { path: path.clone(), kind, metadata }
+        });
+        match &mut entry.kind {
+            EntryKind::Directory { opaque } => *opaque = true,
+            _ => {
+                let reason = format!("`{path}` is marked as a directory that hides, and is none");
+                return Err(OciError::refused(what, reason));
+            }
+        }
+    }
+    Layer::from_sorted(entries.into_values().collect())
+        .map_err(|source| StoreError::Layer { name: what.to_owned(), source }.into())
+}
+
+/// A sparse file whose map is part of its content would come in as other bytes than were meant.
+pub(super) fn refuse_sparse(what: &str, layer: &Layer) -> Result<()> {
+    let is_sparse = |entry: &&Entry| entry.path.components().any(|name| name.starts_with(SPARSE));
+    match layer.entries().iter().find(is_sparse) {
+        None => Ok(()),
+        Some(entry) => {
+            let path = &entry.path;
+            let reason = format!("entry `{path}` is a sparse file; archive it without `--sparse`");
+            Err(OciError::refused(what, reason))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hornero_model::Digest;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(path: &str) -> Entry {
+        let kind = match path.strip_suffix('/') {
+            Some(_) => EntryKind::Directory { opaque: false },
+            None => EntryKind::File { digest: Digest::of(b""), size: 0 },
+        };
+        let path = TreePath::new(path.trim_end_matches('/')).unwrap();
+        Entry { path, kind, metadata: Metadata::default() }
+    }
+
+    fn tree(paths: &[&str]) -> Tree {
+        Tree::merge([Layer::from_entries(paths.iter().map(|path| entry(path)).collect()).unwrap()])
+    }
+
+    /// What a root has after a layer's tar was unpacked over it.
+    fn check(below: &[&str], layer: &[&str], expected: Option<&[&str]>) {
+        let below = tree(below);
+        let raw = Layer::from_entries(layer.iter().map(|path| entry(path)).collect()).unwrap();
+        let found = apply("layer", raw, &below).ok().map(|layer| {
+            let merged = below.with(layer);
+            let paths = merged.entries().iter().filter(|entry| !entry.kind.is_directory());
+            paths.map(|entry| entry.path.to_string()).collect::<Vec<_>>()
+        });
+        let expected = expected.map(|paths| paths.iter().map(|path| path.to_string()).collect());
+        assert_eq!(found, expected, "{layer:?}");
+    }
+
+    #[test]
+    fn names_that_hide_are_what_they_mean() {
+        let below = ["a/", "a/x", "a/y", "b"];
+        check(&below, &["a/.wh.x"], Some(&["/a/y", "/b"]));
+        check(&below, &[".wh.a"], Some(&["/b"]));
+        check(&below, &["a/.wh..wh..opq", "a/z"], Some(&["/a/z", "/b"]));
+        check(&below, &["a/", "a/.wh..wh..opq"], Some(&["/b"]));
+        check(&below, &[".wh.a", "a/", "a/z"], Some(&["/a/z", "/b"]));
+        check(&below, &[".wh.a", "a/z"], Some(&["/a/z", "/b"]));
+        check(&below, &[".wh.b", "b"], Some(&["/a/x", "/a/y", "/b"]));
+        check(&below, &[".wh.none"], Some(&["/a/x", "/a/y", "/b"]));
+        check(&below, &[".wh..wh.plnk"], Some(&["/a/x", "/a/y", "/b"]));
+        check(&below, &[".wh."], None);
+        check(&below, &[".wh.a/", ".wh.a/x"], None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_names_panic(paths in proptest::collection::btree_set("(\\.wh\\.)?(\\.wh\\.\\.opq|[ab]|\\.wh\\.)(/(\\.wh\\.)?[ab])?", 0..8)) {
+            let entries = paths.iter().filter_map(|path| Some(Entry { path: TreePath::new(path.as_str()).ok()?, ..entry("a") }));
+            if let Ok(raw) = Layer::from_entries(entries.collect()) {
+                let _ = apply("layer", raw, &tree(&["a/", "a/a", "b"]));
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! OCI image layouts: directories with `oci-layout`, `index.json` and `blobs/` (image-layout.md of the OCI image
+//! specification).
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use hornero_model::Digest;
+use hornero_store::Store;
+use tempfile::NamedTempFile;
+
+use crate::{
+    Compression, OciError, Progress, Result,
+    document::{self, Descriptor, Index, MANIFEST, Platform, REFERENCE_NAME},
+    pack, parallel,
+    source::{self, Source},
+};
+
+const LAYOUT_FILE: &str = "oci-layout";
+const LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
+const INDEX_FILE: &str = "index.json";
+/// The specification's words for names: letters, digits and these between them.
+const NAME_SEPARATORS: &str = "-._:@+/";
+/// Names are references at most.
+const NAME_LEN_MAX: usize = 1024;
+
+/// How an image is written.
+#[derive(Debug, Clone, Default)]
+pub struct ExportOptions {
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// A directory where compressed layers are kept for the next time; made when it is missing. Whatever is in it
+    /// may be removed at any time while no export or push runs.
+    pub cache: Option<PathBuf>,
+}
+
+/// What an export wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// Digest of the OCI manifest.
+    pub manifest: Digest,
+    /// Bytes of all blobs together.
+    pub bytes: u64,
+    /// Bytes that the layout did not have.
+    pub written_bytes: u64,
+}
+
+/// Writes an image into an OCI layout under `name`, making the directory when it is missing; other images of the
+/// layout stay, one of the same name is replaced.
+///
+/// # Errors
+/// [`OciError::Refused`] for a directory with other files in it, [`OciError::NotCarried`] for an image that a tar
+/// of layers cannot carry.
+pub fn export_layout(
+    store: &Store,
+    image: &Digest,
+    dir: &Path,
+    name: &str,
+    options: &ExportOptions,
+    progress: &dyn Progress,
+) -> Result<Exported> {
+    check_name(name)?;
+    let mut index = open_or_create(dir)?;
+    let blobs = dir.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(|error| OciError::io("create", &blobs, error))?;
+    // Without a cache they are made where they stay.
+    let workshop = match &options.cache {
+        Some(_) => None,
+        None => Some(tempfile::Builder::new().prefix(".making-").tempdir_in(dir)),
+    };
+    let workshop = workshop.transpose().map_err(|error| OciError::io("create in", dir, error))?;
+    let cache = match (&options.cache, &workshop) {
+        (Some(cache), _) => Place::Kept(cache),
+        (None, Some(made)) => Place::Moved(made.path()),
+        (None, None) => unreachable!("one of both is there"),
+    };
+    let packed = pack::pack(store, image, options.compression, Some(cache.path()), progress)?;
+    let written = AtomicU64::new(0);
+    parallel::each(parallel::processors(), &packed.blobs, |_, blob| {
+        let target = blobs.join(blob.digest.hex());
+        if fs::metadata(&target).is_ok_and(|there| there.len() == blob.size) {
+            return Ok(());
+        }
+        written.fetch_add(blob.size, Ordering::Relaxed);
+        cache.give(&packed.path(&blob.digest), &target)
+    })?;
+    for document in [&packed.config, &packed.manifest] {
+        let target = blobs.join(Digest::of(document).hex());
+        if !target.exists() {
+            written.fetch_add(document.len() as u64, Ordering::Relaxed);
+            replace(&target, document)?;
+        }
+    }
+    let manifest = Digest::of(&packed.manifest);
+    index.manifests.retain(|descriptor| descriptor.annotation(REFERENCE_NAME) != Some(name));
+    index.manifests.push(Descriptor {
+        media_type: MANIFEST.into(),
+        digest: manifest,
+        size: packed.manifest.len() as u64,
+        annotations: Some(BTreeMap::from([(REFERENCE_NAME.into(), name.to_owned())])),
+        platform: Some(Platform {
+            architecture: document::architecture().into(),
+            os: "linux".into(),
+        }),
+    });
+    // Last: whoever reads the index finds everything that it names.
+    replace(&dir.join(INDEX_FILE), &document::encode(&index))?;
+    let documents = (packed.config.len() + packed.manifest.len()) as u64;
+    let bytes = packed.blobs.iter().map(|blob| blob.size).sum::<u64>() + documents;
+    Ok(Exported { manifest, bytes, written_bytes: written.into_inner() })
+}
+
+/// Where blobs are made.
+enum Place<'a> {
+    /// They stay there, and the layout gets copies.
+    Kept(&'a Path),
+    /// They are moved into the layout.
+    Moved(&'a Path),
+}
+
+impl Place<'_> {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) | Self::Moved(path) => path,
+        }
+    }
+
+    fn give(&self, blob: &Path, target: &Path) -> Result<()> {
+        let failed = |error| OciError::io("write", target, error);
+        match self {
+            Self::Moved(_) => fs::rename(blob, target).map_err(failed),
+            Self::Kept(_) => {
+                let parent = target.parent().unwrap_or(Path::new("."));
+                let file = NamedTempFile::with_prefix_in(".blob-", parent).map_err(failed)?;
+                fs::copy(blob, file.path()).map_err(failed)?;
+                file.persist(target).map_err(|error| failed(error.error)).map(drop)
+            }
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let word = |byte: u8| byte.is_ascii_alphanumeric();
+    let good = name.len() <= NAME_LEN_MAX
+        && name.bytes().next().is_some_and(word)
+        && name.bytes().all(|byte| word(byte) || NAME_SEPARATORS.as_bytes().contains(&byte));
+    if good {
+        return Ok(());
+    }
+    let what = format!("name {}", name.chars().take(80).collect::<String>());
+    Err(OciError::refused(
+        what,
+        "a layout's names are letters and digits with `-._:@+/` between them",
+    ))
+}
+
+fn open_or_create(dir: &Path) -> Result<Index> {
+    fs::create_dir_all(dir).map_err(|error| OciError::io("create", dir, error))?;
+    if is_layout(dir) {
+        return read_index(dir);
+    }
+    let mut entries = fs::read_dir(dir).map_err(|error| OciError::io("list", dir, error))?;
+    if entries.next().is_some() {
+        let reason = "it has files but no `oci-layout`; choose an empty directory";
+        return Err(OciError::refused(dir.display().to_string(), reason));
+    }
+    replace(&dir.join(LAYOUT_FILE), LAYOUT)?;
+    let index = Index::default();
+    replace(&dir.join(INDEX_FILE), &document::encode(&index))?;
+    Ok(index)
+}
+
+fn read_index(dir: &Path) -> Result<Index> {
+    let path = dir.join(INDEX_FILE);
+    document::parse(&path.display().to_string(), &source::read_manifest_file(&path)?)
+}
+
+/// Whether a directory is an OCI layout.
+pub(crate) fn is_layout(dir: &Path) -> bool {
+    dir.join(LAYOUT_FILE).is_file()
+}
+
+/// Replaces a file in one step.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let failed = |error| OciError::io("write", path, error);
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::with_prefix_in(".new-", parent).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    let mode = fs::Permissions::from_mode(0o644);
+    file.as_file().set_permissions(mode).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error)).map(drop)
+}
+
+/// A layout to read from.
+pub(crate) struct Layout {
+    dir: PathBuf,
+    name: Option<String>,
+    moved: AtomicU64,
+}
+
+impl Layout {
+    /// The image of this name, or the only one.
+    pub(crate) fn new(dir: &Path, name: Option<&str>) -> Self {
+        Self { dir: dir.to_owned(), name: name.map(str::to_owned), moved: AtomicU64::new(0) }
+    }
+
+    fn blob(&self, digest: &Digest) -> PathBuf {
+        self.dir.join("blobs/sha256").join(digest.hex())
+    }
+
+    fn chosen(&self) -> Result<Descriptor> {
+        let index = read_index(&self.dir)?;
+        let what = self.dir.display().to_string();
+        let Some(name) = &self.name else {
+            return match index.manifests.as_slice() {
+                [] => Err(OciError::refused(what, "it has no image")),
+                [one] => Ok(one.clone()),
+                several => {
+                    let names: Vec<&str> = several
+                        .iter()
+                        .filter_map(|one| one.annotation(REFERENCE_NAME))
+                        .take(20)
+                        .collect();
+                    match names.is_empty() {
+                        // One image for several platforms.
+                        true => source::choose(&what, &index).cloned(),
+                        false => {
+                            let reason = format!("name one of its images: {}", names.join(", "));
+                            Err(OciError::refused(what, reason))
+                        }
+                    }
+                }
+            };
+        };
+        let named = |one: &&Descriptor| one.annotation(REFERENCE_NAME) == Some(name);
+        let found = index.manifests.iter().find(named).cloned();
+        found.ok_or_else(|| OciError::Missing(format!("{what}:{name}")))
+    }
+}
+
+impl Source for Layout {
+    fn name(&self) -> String {
+        format!("`{}`", self.dir.display())
+    }
+
+    fn top(&self) -> Result<Vec<u8>> {
+        let digest = self.chosen()?.digest;
+        let bytes = self.manifest(&digest)?;
+        source::check(&format!("manifest of {}", self.name()), &digest, &bytes)?;
+        Ok(bytes)
+    }
+
+    fn manifest(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let bytes = source::read_manifest_file(&self.blob(digest))?;
+        self.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
+
+    fn read(&self, blob: &Digest, start: u64, length: u64) -> Result<Vec<u8>> {
+        let path = self.blob(blob);
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => OciError::Missing(path.display().to_string()),
+            _ => OciError::io("read", &path, error),
+        };
+        let file = File::open(&path).map_err(failed)?;
+        let there = file.metadata().map_err(failed)?.len();
+        if start.checked_add(length).is_none_or(|end| end > there) {
+            return Err(OciError::refused(path.display().to_string(), "it ends early"));
+        }
+        let mut bytes = vec![0; length as usize];
+        file.read_exact_at(&mut bytes, start).map_err(failed)?;
+        self.moved.fetch_add(length, Ordering::Relaxed);
+        Ok(bytes)
+    }
+
+    fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,305 @@
+//! An image of the store as blobs, configuration and manifest of an OCI image.
+
+mod group;
+pub(crate) mod passport;
+mod plan;
+pub(crate) mod tail;
+mod write;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::SystemTime,
+};
+
+use hornero_model::{Digest, ImageConfig};
+use hornero_store::{ImageManifest, Layer, Store};
+use tempfile::TempDir;
+
+use crate::{
+    Compression, Event, OciError, Progress, Result,
+    document::{
+        self, CONFIG, Configuration, Descriptor, HORNERO_IMAGE, LAYER, MANIFEST, Manifest, RootFs,
+        Runtime,
+    },
+    parallel,
+};
+use passport::{Attachment, Passport, PassportBlob};
+use plan::Directories;
+use tail::TailLayer;
+use write::{Hidden, Job, Written};
+
+/// What a layer's blob depends on beside its layers; raised when any byte of a blob changes.
+const BLOB_FORMAT: u32 = 1;
+/// The attachment of a layer that travels with it.
+pub(crate) const FACTS: &str = "facts";
+/// Attachments of an image that travel with it, beside `provenance.KEY`.
+const TRAVELLING: [&str; 1] = ["bake"];
+/// Signed statements begin so.
+const PROVENANCE: &str = "provenance.";
+/// Compressed blobs that are kept: about fifty images of 80 MiB that share nothing.
+const KEPT_BYTES_MAX: u64 = 4 << 30;
+/// The OCI image specification wants a time; images of ours have none.
+const CREATED: &str = "1970-01-01T00:00:00Z";
+
+/// An image that is ready to be written or pushed.
+pub(crate) struct Packed {
+    /// The manifest's bytes, whose digest names the OCI image.
+    pub(crate) manifest: Vec<u8>,
+    pub(crate) config: Vec<u8>,
+    /// The layers in order.
+    pub(crate) blobs: Vec<Written>,
+    /// The directory with the blobs, each named by its digest in hex.
+    pub(crate) dir: PathBuf,
+    /// Holds the directory where it is not kept.
+    _temporary: Option<TempDir>,
+}
+
+impl Packed {
+    pub(crate) fn path(&self, blob: &Digest) -> PathBuf {
+        self.dir.join(blob.hex())
+    }
+}
+
+/// Whether an attachment of an image goes where the image goes.
+pub(crate) fn travels(kind: &str) -> bool {
+    TRAVELLING.contains(&kind) || kind.starts_with(PROVENANCE)
+}
+
+/// Makes the OCI image of a stored image; its blobs are kept in `cache` if there is one.
+pub(crate) fn pack(
+    store: &Store,
+    image: &Digest,
+    compression: Compression,
+    cache: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<Packed> {
+    let _lease = store.lease()?;
+    let (dir, temporary) = match cache {
+        Some(dir) => (dir.join("blobs"), None),
+        None => {
+            let made = TempDir::with_prefix("hornero-oci-");
+            let made = made.map_err(|error| OciError::io("create", std::env::temp_dir(), error))?;
+            (made.path().to_owned(), Some(made))
+        }
+    };
+    fs::create_dir_all(&dir).map_err(|error| OciError::io("create", &dir, error))?;
+    let manifest = store.image(image)?;
+    let layers: Vec<(Digest, Layer)> = manifest
+        .layers
+        .iter()
+        .map(|digest| Ok((*digest, store.layer(digest)?)))
+        .collect::<Result<_>>()?;
+    let keep = temporary.is_none();
+    let (mut blobs, counts) =
+        pack_layers(store, image, &layers, compression, &dir, keep, progress)?;
+    let passport = passport(store, image, &manifest, &blobs, &counts)?;
+    let job =
+        Job { plan: plan::empty(&passport_text(image)), hidden: Hidden::Bytes(passport.encode()) };
+    blobs.extend(write::write(store, vec![job], compression, &dir, &|_| ())?);
+    if keep {
+        forget_oldest(&dir, &blobs)?;
+    }
+    let config = configuration(image, &manifest.config, &blobs);
+    let manifest = oci_manifest(image, &config, &blobs, compression);
+    Ok(Packed { manifest, config, blobs, dir, _temporary: temporary })
+}
+
+/// Makes the archive of each image's passport another one: copies tell layers apart by what they unpack to.
+fn passport_text(image: &Digest) -> String {
+    format!("Hornero image {image}")
+}
+
+/// Bytes of the archive that hides an image's passport.
+pub(crate) fn passport_archive_length(image: &Digest) -> u64 {
+    plan::empty(&passport_text(image)).length()
+}
+
+fn pack_layers(
+    store: &Store,
+    image: &Digest,
+    layers: &[(Digest, Layer)],
+    compression: Compression,
+    dir: &Path,
+    keep: bool,
+    progress: &dyn Progress,
+) -> Result<(Vec<Written>, Vec<usize>)> {
+    let not_carried = |reason: String| OciError::NotCarried { image: *image, reason };
+    let groups = group::group(layers).ok_or_else(|| {
+        let most = group::BLOBS_MAX;
+        not_carried(format!("more than {most} of its layers hide parts of each other"))
+    })?;
+    let mut directories = Directories::default();
+    let (mut jobs, mut keys) = (Vec::new(), Vec::new());
+    for run in &groups {
+        let run = &layers[run.clone()];
+        run.iter().for_each(|(_, layer)| directories.add(layer));
+        let entries = plan::merge(run, &directories);
+        let plan = plan::plan(&entries).map_err(|path| {
+            not_carried(format!("`{path}` would be taken for a whiteout by whoever reads it"))
+        })?;
+        let tails = run.iter().map(|(digest, layer)| {
+            let facts = store.attachment(digest, FACTS)?.unwrap_or_default();
+            Ok(TailLayer { digest: *digest, layer: layer.clone(), facts })
+        });
+        let tails: Vec<TailLayer> = tails.collect::<Result<_>>()?;
+        let shown = Layer::from_sorted(entries)
+            .map_err(|error| not_carried(format!("its layers do not fit together: {error}")))?;
+        keys.push(key(compression, &shown, &tails));
+        jobs.push(Job { plan, hidden: Hidden::Layers(tails) });
+    }
+    let kept: Mutex<BTreeMap<usize, Written>> = Mutex::default();
+    if keep {
+        parallel::each(parallel::processors(), &keys, |index, key| {
+            if let Some(written) = kept_blob(dir, key) {
+                kept.lock().expect("no thread panics with it").insert(index, written);
+            }
+            Ok::<(), OciError>(())
+        })?;
+    }
+    let kept = kept.into_inner().expect("no thread panics with it");
+    let missing: Vec<usize> = (0..jobs.len()).filter(|index| !kept.contains_key(index)).collect();
+    let wanted: Vec<Job> = jobs
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| !kept.contains_key(index))
+        .map(|(_, job)| job)
+        .collect();
+    let bytes = wanted.iter().map(|job| job.plan.length()).sum();
+    progress.event(Event::PackStarted { blobs: wanted.len(), bytes });
+    let mut all = kept;
+    let written = write::write(store, wanted, compression, dir, progress)?;
+    for (index, written) in missing.into_iter().zip(written) {
+        if keep {
+            let path = dir.join(format!("{}.json", keys[index].hex()));
+            fs::write(&path, document::encode(&written))
+                .map_err(|error| OciError::io("write", path, error))?;
+        }
+        all.insert(index, written);
+    }
+    Ok((all.into_values().collect(), groups.into_iter().map(|run| run.len()).collect()))
+}
+
+/// What a blob of layers is made from.
+fn key(compression: Compression, shown: &Layer, tails: &[TailLayer]) -> Digest {
+    let mut bytes = format!("hornero-blob {BLOB_FORMAT} {compression:?}\n").into_bytes();
+    bytes.extend_from_slice(shown.digest().as_bytes());
+    for tail in tails {
+        bytes.extend_from_slice(tail.digest.as_bytes());
+        bytes.extend_from_slice(Digest::of(&tail.facts).as_bytes());
+    }
+    Digest::of(&bytes)
+}
+
+/// A blob that was made before and is undamaged.
+fn kept_blob(dir: &Path, key: &Digest) -> Option<Written> {
+    let note = fs::read(dir.join(format!("{}.json", key.hex()))).ok()?;
+    let written: Written = serde_json::from_slice(&note).ok()?;
+    let path = dir.join(written.digest.hex());
+    let mut file = fs::File::open(&path).ok()?;
+    let mut hasher = crate::digest::Hashing::new(std::io::sink());
+    std::io::copy(&mut file, &mut hasher).ok()?;
+    let whole = hasher.finish() == (written.digest, written.size);
+    // What is used stays longest.
+    whole.then(|| file.set_modified(SystemTime::now()).ok().map(|()| written)).flatten()
+}
+
+/// Keeps the directory bounded; what this image uses stays.
+fn forget_oldest(dir: &Path, used: &[Written]) -> Result<()> {
+    let failed = |error| OciError::io("list", dir, error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        // Gone meanwhile: another process tidies up as well.
+        let Ok(metadata) = entry.metadata() else { continue };
+        files.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), entry));
+    }
+    let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
+    files.sort_by_key(|(modified, ..)| *modified);
+    for (_, size, entry) in files {
+        let name = entry.file_name();
+        let is_used = used.iter().any(|blob| name.to_str() == Some(&blob.digest.hex()));
+        if total <= KEPT_BYTES_MAX {
+            break;
+        }
+        if !is_used && fs::remove_file(entry.path()).is_ok() {
+            total -= size;
+        }
+    }
+    Ok(())
+}
+
+fn passport(
+    store: &Store,
+    image: &Digest,
+    manifest: &ImageManifest,
+    blobs: &[Written],
+    counts: &[usize],
+) -> Result<Passport> {
+    let mut attachments = BTreeMap::new();
+    for kind in store.attachments(image)?.into_iter().filter(|kind| travels(kind)) {
+        if let Some(bytes) = store.attachment(image, &kind)? {
+            attachments.insert(kind, Attachment::new(bytes));
+        }
+    }
+    Ok(Passport {
+        format: passport::FORMAT,
+        image: String::from_utf8(manifest.encode()).expect("JSON is UTF-8"),
+        blobs: blobs
+            .iter()
+            .zip(counts)
+            .map(|(blob, layers)| PassportBlob { layers: *layers, tail: blob.tail })
+            .collect(),
+        blobs_digest: passport::digest_of(blobs.iter().map(|blob| blob.digest)),
+        attachments,
+    })
+}
+
+fn configuration(image: &Digest, config: &ImageConfig, blobs: &[Written]) -> Vec<u8> {
+    let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
+    document::encode(&Configuration {
+        created: Some(CREATED.into()),
+        architecture: document::architecture().into(),
+        os: "linux".into(),
+        config: Some(Runtime {
+            user: config.user.clone(),
+            env: some(config.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            cmd: some(config.command.clone()),
+            working_dir: config.workdir.clone(),
+            labels: Some(BTreeMap::from([(HORNERO_IMAGE.into(), image.to_string())])),
+            ..Runtime::default()
+        }),
+        rootfs: RootFs {
+            kind: "layers".into(),
+            diff_ids: blobs.iter().map(|blob| blob.diff_id).collect(),
+        },
+    })
+}
+
+fn oci_manifest(
+    image: &Digest,
+    config: &[u8],
+    blobs: &[Written],
+    compression: Compression,
+) -> Vec<u8> {
+    let descriptor = |media_type: String, digest, size| Descriptor {
+        media_type,
+        digest,
+        size,
+        annotations: None,
+        platform: None,
+    };
+    let layer = format!("{LAYER}{}", compression.suffix());
+    document::encode(&Manifest {
+        schema_version: 2,
+        media_type: MANIFEST.into(),
+        config: descriptor(CONFIG.into(), Digest::of(config), config.len() as u64),
+        layers: blobs
+            .iter()
+            .map(|blob| descriptor(layer.clone(), blob.digest, blob.size))
+            .collect(),
+        annotations: BTreeMap::from([(HORNERO_IMAGE.into(), image.to_string())]),
+    })
+}

@@ -1,0 +1,150 @@
+//! Pulling an image: what it is, which contents the store lacks, and only those.
+
+use std::path::Path;
+
+use hornero_model::Digest;
+use hornero_store::{ImageManifest, Store};
+
+use crate::{
+    Access, Compression, ImportOptions, OciError, Progress, Reference, Result, delta,
+    document::{Descriptor, HORNERO_IMAGE},
+    import,
+    layout::Layout,
+    pack::{
+        self,
+        passport::{self, Passport},
+    },
+    registry::Registry,
+    source::{self, Found, Source},
+};
+
+/// What a pull brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// The image, now in the store; no reference leads to it yet.
+    pub image: Digest,
+    /// Digest of the OCI manifest it came by; none from another store.
+    pub manifest: Option<Digest>,
+    /// Bytes of bodies that came in, manifests included.
+    pub bytes_moved: u64,
+    /// Contents that came in.
+    pub contents_moved: u64,
+    /// Contents of new layers that the store had already.
+    pub contents_present: u64,
+    /// Layers that came in.
+    pub layers_moved: usize,
+    /// Whether another program made it: its identity is new, and it travels by whole layers.
+    pub foreign: bool,
+}
+
+/// Pulls an image from a registry. Contents that the store has do not move; what arrives is kept even when the pull
+/// breaks off, so that the next one goes on from there. Hold a lease of the store from before until a reference
+/// leads to the image.
+///
+/// # Errors
+/// [`OciError::Digest`] when any byte is not what it should be: nothing of it is kept. [`OciError::Missing`],
+/// [`OciError::Denied`], [`OciError::PlainHttp`], and [`OciError::Http`] when every attempt failed.
+pub fn pull(
+    store: &Store,
+    reference: &Reference,
+    access: &Access,
+    progress: &dyn Progress,
+) -> Result<Pulled> {
+    pull_with(store, reference, access, &ImportOptions::default(), progress)
+}
+
+pub(crate) fn pull_with(
+    store: &Store,
+    reference: &Reference,
+    access: &Access,
+    options: &ImportOptions,
+    progress: &dyn Progress,
+) -> Result<Pulled> {
+    let registry = Registry::new(reference, access, progress)?;
+    pull_from(store, &registry, &reference.to_string(), options, progress)
+}
+
+/// Pulls the image of this name, or the only one, from an OCI layout directory, as [`pull`] does from a registry.
+pub fn pull_layout(
+    store: &Store,
+    dir: &Path,
+    name: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<Pulled> {
+    let from = dir.display().to_string();
+    pull_from(store, &Layout::new(dir, name), &from, &ImportOptions::default(), progress)
+}
+
+pub(crate) fn pull_from(
+    store: &Store,
+    source: &dyn Source,
+    from: &str,
+    options: &ImportOptions,
+    progress: &dyn Progress,
+) -> Result<Pulled> {
+    let _lease = store.lease()?;
+    let found = source::find(source)?;
+    match open(source, &found)? {
+        Some(opened) => {
+            let moved = delta::pull(store, source, &opened, progress)?;
+            Ok(Pulled {
+                image: opened.image,
+                manifest: Some(found.digest),
+                bytes_moved: source.moved(),
+                contents_moved: moved.contents_moved,
+                contents_present: moved.contents_present,
+                layers_moved: moved.layers_moved,
+                foreign: false,
+            })
+        }
+        None => import::oci(store, source, &found, from, options, progress),
+    }
+}
+
+/// A Hornero image as a source has it.
+pub(crate) struct Opened {
+    pub(crate) image: Digest,
+    pub(crate) manifest: ImageManifest,
+    pub(crate) passport: Passport,
+    /// The blobs that stand for layers.
+    pub(crate) blobs: Vec<(Descriptor, Compression)>,
+}
+
+/// What an OCI image says of the Hornero image that it is; none for one that another program made, or made anew.
+pub(crate) fn open(source: &dyn Source, found: &Found) -> Result<Option<Opened>> {
+    let Some((last, blobs)) = found.manifest.layers.split_last() else { return Ok(None) };
+    let Some(image) = claimed(source, found)? else { return Ok(None) };
+    let Some(codec) = Compression::of_media_type(&last.media_type) else { return Ok(None) };
+    // Whoever compresses layers anew loses what is hidden in them: then it is an image like any other.
+    if last.size > passport::PACKED_BYTES_MAX {
+        return Ok(None);
+    }
+    let bytes = source::read_document(source, last, passport::PACKED_BYTES_MAX)?;
+    let hidden = codec.after_first(&bytes, pack::passport_archive_length(&image));
+    let Some(hidden) = hidden.and_then(|hidden| codec.unhide(hidden)) else { return Ok(None) };
+    let Ok((passport, manifest)) = Passport::decode(&hidden) else { return Ok(None) };
+    let codecs = blobs.iter().map(|blob| Compression::of_media_type(&blob.media_type));
+    let Some(codecs) = codecs.collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let same = passport.blobs.len() == blobs.len()
+        && passport.blobs_digest == passport::digest_of(blobs.iter().map(|blob| blob.digest));
+    if !same {
+        return Ok(None);
+    }
+    if manifest.digest() != image {
+        let what = format!("manifest of {}", source.name());
+        let reason = format!("it says it is `{image}`, and carries `{}`", manifest.digest());
+        return Err(OciError::refused(what, reason));
+    }
+    let blobs = blobs.iter().cloned().zip(codecs).collect();
+    Ok(Some(Opened { image, manifest, passport, blobs }))
+}
+
+/// The digest of the Hornero image, by the manifest or, where a copy lost that, the configuration.
+fn claimed(source: &dyn Source, found: &Found) -> Result<Option<Digest>> {
+    if let Some(text) = found.manifest.annotations.get(HORNERO_IMAGE) {
+        return Ok(text.parse().ok());
+    }
+    let configuration = source::configuration(source, &found.manifest)?;
+    let labels = configuration.config.and_then(|runtime| runtime.labels).unwrap_or_default();
+    Ok(labels.get(HORNERO_IMAGE).and_then(|text| text.parse().ok()))
+}

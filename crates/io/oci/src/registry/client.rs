@@ -1,0 +1,481 @@
+//! HTTP to one registry: who asks, how long to wait, when to try again, and never more bytes than expected.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use serde::Deserialize;
+use ureq::http::{Method, Request, Response, header};
+
+use super::credentials::{self, Credentials};
+use crate::{Event, OciError, Progress, Reference, Result, reference};
+
+/// A registry that does not take a connection by then is down.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A registry may hash a whole upload before it answers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// One answer's whole body; a slow one is taken up again where it broke off.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Attempts in a row that brought nothing.
+const ATTEMPTS: u32 = 5;
+/// Doubled after each of them.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Registries send blobs' readers to a storage of their own, once.
+const REDIRECTS_MAX: u32 = 5;
+/// Answers that say why something was refused.
+const TEXT_BYTES_MAX: u64 = 64 << 10;
+/// A token answer has some KiB.
+const TOKEN_BYTES_MAX: u64 = 1 << 20;
+
+/// How a registry is reached.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Whether other hosts may be reached without encryption; this machine always may.
+    pub plain_http: bool,
+    /// Who asks; without it the files are looked through.
+    pub credentials: Option<Credentials>,
+    /// Files of credentials as Docker and Podman write them, the first that knows the registry counts.
+    pub credential_files: Vec<PathBuf>,
+    /// How long and how often to try.
+    pub patience: Patience,
+}
+
+/// How long and how often a client tries; tests shorten it.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// Until an answer begins.
+    pub answer: Duration,
+    /// Until an answer's body is complete.
+    pub body: Duration,
+    /// Attempts in a row that brought nothing.
+    pub attempts: u32,
+    /// First pause between attempts.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: CONNECT_TIMEOUT,
+            answer: ANSWER_TIMEOUT,
+            body: BODY_TIMEOUT,
+            attempts: ATTEMPTS,
+            pause: FIRST_PAUSE,
+        }
+    }
+}
+
+impl Access {
+    /// Credentials from `HORNERO_REGISTRY_USER` and `HORNERO_REGISTRY_PASSWORD`, or from where Podman and Docker
+    /// keep them.
+    pub fn from_environment() -> Self {
+        Self {
+            plain_http: false,
+            credentials: credentials::from_environment(),
+            credential_files: credentials::files(),
+            patience: Patience::default(),
+        }
+    }
+
+    /// Nobody in particular asks.
+    pub fn anonymous() -> Self {
+        Self {
+            plain_http: false,
+            credentials: None,
+            credential_files: Vec::new(),
+            patience: Patience::default(),
+        }
+    }
+}
+
+/// What came back.
+pub(super) type Answer = Response<ureq::Body>;
+
+/// Why one attempt gave no answer that counts.
+pub(super) enum Failure {
+    /// It will not get better.
+    Final(OciError),
+    /// It may.
+    Again(String),
+}
+
+impl From<OciError> for Failure {
+    fn from(error: OciError) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// A client of one repository.
+pub(super) struct Client {
+    agent: ureq::Agent,
+    patience: Patience,
+    credentials: Option<Credentials>,
+    pub(super) registry: String,
+    pub(super) repository: String,
+    base: String,
+    may_be_plain: bool,
+    /// `Authorization` values by what they allow.
+    granted: Mutex<BTreeMap<String, String>>,
+}
+
+impl Client {
+    pub(super) fn new(reference: &Reference, access: &Access) -> Result<Self> {
+        let may_be_plain = access.plain_http || reference.is_loopback();
+        let secure = reference.is_secure(access.plain_http);
+        if !secure && !may_be_plain {
+            return Err(OciError::PlainHttp(reference.registry().to_owned()));
+        }
+        let host = match reference.registry() {
+            "docker.io" => "registry-1.docker.io",
+            other => other,
+        };
+        let credentials = access.credentials.clone().or_else(|| {
+            let files = &access.credential_files;
+            credentials::from_files(files, reference.registry(), reference.repository())
+        });
+        Ok(Self {
+            agent: agent(access.patience, secure, may_be_plain)?,
+            patience: access.patience,
+            credentials,
+            registry: reference.registry().to_owned(),
+            repository: reference.repository().to_owned(),
+            base: format!("{}://{host}", if secure { "https" } else { "http" }),
+            may_be_plain,
+            granted: Mutex::default(),
+        })
+    }
+
+    /// The address of something of the repository.
+    pub(super) fn address(&self, rest: &str) -> String {
+        format!("{}/v2/{}/{rest}", self.base, self.repository)
+    }
+
+    /// An address that the registry answered with, which may be only a path.
+    pub(super) fn absolute(&self, location: &str) -> Result<String, Failure> {
+        let address = match location.starts_with('/') {
+            true => format!("{}{location}", self.base),
+            false => location.to_owned(),
+        };
+        self.check_plain(&address)?;
+        Ok(address)
+    }
+
+    /// Repeats `attempt` while that may help; one that made progress begins to count anew.
+    pub(super) fn insist<T>(
+        &self,
+        address: &str,
+        progress: &dyn Progress,
+        mut attempt: impl FnMut(&mut bool) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let (mut failures, mut pause) = (0, self.patience.pause);
+        loop {
+            let mut advanced = false;
+            let reason = match attempt(&mut advanced) {
+                Ok(done) => return Ok(done),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Again(reason)) => reason,
+            };
+            if advanced {
+                (failures, pause) = (0, self.patience.pause);
+            }
+            failures += 1;
+            let address = without_query(address);
+            if failures >= self.patience.attempts {
+                return Err(OciError::Http { address, reason });
+            }
+            progress.event(Event::Retrying { what: address, reason });
+            thread::sleep(pause);
+            pause *= 2;
+        }
+    }
+
+    /// Sends one request, with a token or password where the registry asks for it.
+    pub(super) fn send(
+        &self,
+        method: &Method,
+        address: &str,
+        headers: &[(header::HeaderName, String)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, Failure> {
+        let actions =
+            if *method == Method::GET || *method == Method::HEAD { "pull" } else { "pull,push" };
+        let scope = format!("repository:{}:{actions}", self.repository);
+        let known =
+            self.granted.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).cloned();
+        let answer = self.once(method, address, headers, body, known.as_deref())?;
+        if answer.status() != 401 {
+            return Ok(answer);
+        }
+        let challenge = answer
+            .headers()
+            .get(header::WWW_AUTHENTICATE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        let granted = self.grant(&challenge, &scope)?;
+        let answer = self.once(method, address, headers, body, Some(&granted))?;
+        if answer.status() == 401 {
+            return Err(self.denied(answer).into());
+        }
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner).insert(scope, granted);
+        Ok(answer)
+    }
+
+    fn once(
+        &self,
+        method: &Method,
+        address: &str,
+        headers: &[(header::HeaderName, String)],
+        body: Option<&[u8]>,
+        authorization: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let mut request = Request::builder().method(method).uri(address);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        // An upload's address may lead to a storage elsewhere, which is not the one that knows us.
+        let ours = address.strip_prefix(&self.base).is_some_and(|rest| rest.starts_with('/'));
+        if let Some(authorization) = authorization.filter(|_| ours) {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let bad = |error: ureq::http::Error| {
+            Failure::Final(OciError::refused(without_query(address), error))
+        };
+        let answer = match body {
+            Some(body) => self.agent.run(request.body(body).map_err(bad)?),
+            None => self.agent.run(request.body(()).map_err(bad)?),
+        };
+        let answer = answer.map_err(|error| match error {
+            ureq::Error::RequireHttpsOnly(_) => OciError::PlainHttp(without_query(address)).into(),
+            error => Failure::Again(error.to_string()),
+        })?;
+        match answer.status().as_u16() {
+            408 | 429 | 500..=599 => {
+                Err(Failure::Again(format!("the server answered {}", answer.status())))
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    /// Answers a challenge: the value of the `Authorization` header to send.
+    fn grant(&self, challenge: &str, scope: &str) -> Result<String, Failure> {
+        let refused = |reason: &str| {
+            Failure::Final(OciError::Denied {
+                registry: self.registry.clone(),
+                repository: self.repository.clone(),
+                reason: reason.to_owned(),
+            })
+        };
+        let (scheme, rest) = challenge.split_once(' ').unwrap_or((challenge, ""));
+        if scheme.eq_ignore_ascii_case("basic") {
+            let credentials = self.credentials.as_ref();
+            return credentials
+                .map(Credentials::basic)
+                .ok_or_else(|| refused("it asks for a user and a password"));
+        }
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(refused("it does not say how to log in"));
+        }
+        let parameters = parameters(rest);
+        let realm = parameters.get("realm").ok_or_else(|| refused("it names no token server"))?;
+        self.check_plain(realm)?;
+        let mut address = format!("{realm}{}", if realm.contains('?') { '&' } else { '?' });
+        let wanted = parameters.get("scope").map_or(scope, String::as_str);
+        let service = parameters.get("service").map_or("", String::as_str);
+        address.push_str(&format!("service={}&scope={}", escape(service), escape(wanted)));
+        let mut request = Request::builder().uri(&address);
+        if let Some(credentials) = &self.credentials {
+            request = request.header(header::AUTHORIZATION, credentials.basic());
+        }
+        let request =
+            request.body(()).map_err(|_| refused("its token server has a bad address"))?;
+        let answer = self.agent.run(request).map_err(|error| Failure::Again(error.to_string()))?;
+        match answer.status().as_u16() {
+            200 => {}
+            408 | 429 | 500..=599 => {
+                let status = answer.status();
+                return Err(Failure::Again(format!("the token server answered {status}")));
+            }
+            _ => return Err(refused("its token server does not know this user and password")),
+        }
+        #[derive(Deserialize)]
+        struct Token {
+            token: Option<String>,
+            access_token: Option<String>,
+        }
+        let bytes = body(answer, TOKEN_BYTES_MAX)?;
+        let token: Token = serde_json::from_slice(&bytes)
+            .map_err(|_| refused("its token server's answer cannot be read"))?;
+        let token = token.token.or(token.access_token);
+        Ok(format!("Bearer {}", token.ok_or_else(|| refused("its token server gave no token"))?))
+    }
+
+    /// Refuses unencrypted addresses but where they were asked for.
+    fn check_plain(&self, address: &str) -> Result<(), Failure> {
+        let Some(rest) = address.strip_prefix("http://") else { return Ok(()) };
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        if self.may_be_plain || reference::is_loopback(authority) {
+            return Ok(());
+        }
+        Err(OciError::PlainHttp(authority.to_owned()).into())
+    }
+
+    /// An answer that nothing can be made of, as an error with what the registry says of it.
+    pub(super) fn unexpected(&self, address: &str, answer: Answer) -> OciError {
+        let status = answer.status();
+        match status.as_u16() {
+            401 | 403 => self.denied(answer),
+            404 => OciError::Missing(without_query(address)),
+            _ => {
+                let reason = format!("the server answered {status}{}", explanation(answer));
+                OciError::Http { address: without_query(address), reason }
+            }
+        }
+    }
+
+    fn denied(&self, answer: Answer) -> OciError {
+        OciError::Denied {
+            registry: self.registry.clone(),
+            repository: self.repository.clone(),
+            reason: format!("it answered {}{}", answer.status(), explanation(answer)),
+        }
+    }
+}
+
+/// The whole body, which may have at most `limit` bytes.
+pub(super) fn body(answer: Answer, limit: u64) -> Result<Vec<u8>, Failure> {
+    let mut out = Vec::new();
+    let mut reader = answer.into_body().into_with_config().limit(u64::MAX).reader().take(limit + 1);
+    reader.read_to_end(&mut out).map_err(|error| Failure::Again(error.to_string()))?;
+    if out.len() as u64 > limit {
+        let reason = format!("it is larger than {limit} bytes");
+        return Err(OciError::refused("answer of the registry", reason).into());
+    }
+    Ok(out)
+}
+
+/// What a registry's error document says, for people.
+fn explanation(answer: Answer) -> String {
+    #[derive(Deserialize)]
+    struct Errors {
+        errors: Vec<One>,
+    }
+    #[derive(Deserialize)]
+    struct One {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let Ok(bytes) = body(answer, TEXT_BYTES_MAX) else { return String::new() };
+    let Ok(Errors { errors }) = serde_json::from_slice(&bytes) else { return String::new() };
+    let clean =
+        |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(200).collect() };
+    errors
+        .first()
+        .map_or_else(String::new, |one| format!(" ({}: {})", clean(&one.code), clean(&one.message)))
+}
+
+/// Addresses of uploads carry secrets in their query.
+fn without_query(address: &str) -> String {
+    address.split('?').next().unwrap_or_default().to_owned()
+}
+
+/// `name="value",name=value` of a challenge (RFC 9110 section 11.2).
+fn parameters(text: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut rest = text.trim_start();
+    while let Some((name, after)) = rest.split_once('=') {
+        let (value, after) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => after.split_once(',').map_or((after, ""), |(value, rest)| (value, rest)),
+        };
+        found.insert(name.trim().to_ascii_lowercase(), value.to_owned());
+        rest = after.trim_start_matches([',', ' ']);
+    }
+    found
+}
+
+/// Percent-encodes what has a meaning in a query (RFC 3986 section 2.1).
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(byte as char);
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// Where distributions keep the certificates that the host trusts.
+const CERTIFICATE_FILES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+/// A bundle has 150 certificates in 250 kB.
+const CERTIFICATE_BYTES_MAX: u64 = 16 << 20;
+
+fn agent(patience: Patience, secure: bool, may_be_plain: bool) -> Result<ureq::Agent> {
+    let mut config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .https_only(!may_be_plain)
+        .timeout_connect(Some(patience.connect))
+        .timeout_recv_response(Some(patience.answer))
+        .timeout_recv_body(Some(patience.body))
+        .max_redirects(REDIRECTS_MAX)
+        .user_agent(concat!("hornero/", env!("CARGO_PKG_VERSION")));
+    // A registry on this machine may still send readers elsewhere, with encryption.
+    match certificates() {
+        Ok(tls) => config = config.tls_config(tls),
+        Err(reason) if secure => return Err(OciError::Certificates(reason)),
+        Err(_) => {}
+    }
+    Ok(config.build().new_agent())
+}
+
+fn certificates() -> Result<ureq::tls::TlsConfig, String> {
+    let mut bundle = Vec::new();
+    let file = CERTIFICATE_FILES
+        .iter()
+        .find_map(|path| File::open(path).ok())
+        .ok_or("this host has no file of trusted certificates")?;
+    file.take(CERTIFICATE_BYTES_MAX).read_to_end(&mut bundle).map_err(|error| error.to_string())?;
+    let certificates: Vec<ureq::tls::Certificate<'static>> = ureq::tls::parse_pem(&bundle)
+        .filter_map(|item| match item {
+            Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate.to_owned()),
+            _ => None,
+        })
+        .collect();
+    Ok(ureq::tls::TlsConfig::builder()
+        .provider(ureq::tls::TlsProvider::Rustls)
+        .root_certs(ureq::tls::RootCerts::Specific(Arc::new(certificates)))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn challenges_are_read() {
+        let found = parameters(
+            r#"realm="https://auth.example/token",service="reg.example",scope="repository:a/b:pull,push""#,
+        );
+        assert_eq!(found["realm"], "https://auth.example/token");
+        assert_eq!(found["service"], "reg.example");
+        assert_eq!(found["scope"], "repository:a/b:pull,push");
+        assert_eq!(parameters("realm=x, error=\"y\"").len(), 2);
+        assert!(parameters("").is_empty());
+        assert_eq!(escape("repository:a/b:pull,push"), "repository%3Aa%2Fb%3Apull%2Cpush");
+    }
+}

@@ -1,0 +1,175 @@
+//! Where OCI images are read from: a registry, a layout directory, an archive; and which image is meant.
+
+use std::io::{self, Read};
+
+use hornero_model::Digest;
+
+use crate::{
+    OciError, Result,
+    digest::Hashing,
+    document::{
+        self, CONFIG_BYTES_MAX, Descriptor, INDEX_MANIFESTS_MAX, Index, LAYERS_MAX,
+        MANIFEST_BYTES_MAX, Manifest,
+    },
+};
+
+/// Blobs are read in pieces of this size, each taken up again where it breaks off.
+pub(crate) const PIECE_BYTES: u64 = 8 << 20;
+/// An index may lead to an index; real ones do not.
+const INDEX_DEPTH_MAX: usize = 4;
+
+/// Somewhere that has blobs.
+pub(crate) trait Source: Sync {
+    /// What it is, for errors.
+    fn name(&self) -> String;
+
+    /// The document that stands for the image: a manifest or an index. Checked against its digest if it has one.
+    fn top(&self) -> Result<Vec<u8>>;
+
+    /// A manifest or an index that another document names; not checked.
+    fn manifest(&self, digest: &Digest) -> Result<Vec<u8>>;
+
+    /// `length` bytes of a blob from `start` on; not checked.
+    fn read(&self, blob: &Digest, start: u64, length: u64) -> Result<Vec<u8>>;
+
+    /// Bytes of bodies that came in so far.
+    fn moved(&self) -> u64;
+
+    /// Whether layers are named by their own bytes; otherwise by what they unpack to.
+    fn checks_blobs(&self) -> bool {
+        true
+    }
+}
+
+/// An image of a source.
+pub(crate) struct Found {
+    pub(crate) manifest: Manifest,
+    /// Of the manifest's bytes.
+    pub(crate) digest: Digest,
+}
+
+/// The image that a source stands for, on this machine's platform.
+pub(crate) fn find(source: &dyn Source) -> Result<Found> {
+    let mut bytes = source.top()?;
+    for _ in 0..INDEX_DEPTH_MAX {
+        let what = format!("manifest of {}", source.name());
+        let value: serde_json::Value = document::parse(&what, &bytes)?;
+        if value.get("manifests").is_none() {
+            return found(&what, &bytes);
+        }
+        let index: Index = document::parse(&what, &bytes)?;
+        let chosen = choose(&what, &index)?;
+        bytes = source.manifest(&chosen.digest)?;
+        check(&what, &chosen.digest, &bytes)?;
+    }
+    Err(OciError::refused(source.name(), "its indexes lead to indexes without end"))
+}
+
+fn found(what: &str, bytes: &[u8]) -> Result<Found> {
+    let manifest: Manifest = document::parse(what, bytes)?;
+    if manifest.schema_version != 2 {
+        return Err(OciError::refused(what, "only schema version 2 is known"));
+    }
+    if manifest.layers.len() > LAYERS_MAX {
+        return Err(OciError::refused(what, format!("it has more than {LAYERS_MAX} layers")));
+    }
+    Ok(Found { manifest, digest: Digest::of(bytes) })
+}
+
+/// The one for this machine; one without a platform is for any.
+pub(crate) fn choose<'a>(what: &str, index: &'a Index) -> Result<&'a Descriptor> {
+    if index.manifests.len() > INDEX_MANIFESTS_MAX {
+        let reason = format!("it names more than {INDEX_MANIFESTS_MAX} images");
+        return Err(OciError::refused(what, reason));
+    }
+    let ours = |descriptor: &&Descriptor| {
+        let architecture = document::architecture();
+        let known =
+            |one: &document::Platform| one.os == "linux" && one.architecture == architecture;
+        descriptor.platform.as_ref().is_none_or(known)
+    };
+    index.manifests.iter().find(ours).ok_or_else(|| {
+        let reason = format!("it has no image for linux/{}", document::architecture());
+        OciError::refused(what, reason)
+    })
+}
+
+/// Reads a whole document that a descriptor names, and checks it.
+pub(crate) fn read_document(
+    source: &dyn Source,
+    descriptor: &Descriptor,
+    limit: u64,
+) -> Result<Vec<u8>> {
+    let what = format!("blob `{}` of {}", descriptor.digest, source.name());
+    if descriptor.size > limit {
+        return Err(OciError::refused(what, format!("it is larger than {limit} bytes")));
+    }
+    let bytes = source.read(&descriptor.digest, 0, descriptor.size)?;
+    check(&what, &descriptor.digest, &bytes)?;
+    Ok(bytes)
+}
+
+/// Reads an image's configuration.
+pub(crate) fn configuration(
+    source: &dyn Source,
+    manifest: &Manifest,
+) -> Result<document::Configuration> {
+    let bytes = read_document(source, &manifest.config, CONFIG_BYTES_MAX)?;
+    document::parse(&format!("configuration of {}", source.name()), &bytes)
+}
+
+pub(crate) fn check(what: &str, expected: &Digest, bytes: &[u8]) -> Result<()> {
+    if Digest::of(bytes) == *expected {
+        return Ok(());
+    }
+    Err(OciError::Digest { what: what.to_owned(), expected: *expected })
+}
+
+/// Reads a blob from its beginning to its end, and says at the end whether it is what its digest says.
+pub(crate) struct BlobReader<'a> {
+    source: &'a dyn Source,
+    blob: &'a Descriptor,
+    piece: io::Cursor<Vec<u8>>,
+    next: u64,
+}
+
+impl<'a> BlobReader<'a> {
+    pub(crate) fn new(source: &'a dyn Source, blob: &'a Descriptor) -> Hashing<Self> {
+        Hashing::new(Self { source, blob, piece: io::Cursor::default(), next: 0 })
+    }
+}
+
+impl Read for BlobReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.piece.read(buffer)?;
+        if count > 0 || buffer.is_empty() || self.next == self.blob.size {
+            return Ok(count);
+        }
+        let length = PIECE_BYTES.min(self.blob.size - self.next);
+        let piece = self.source.read(&self.blob.digest, self.next, length);
+        self.piece = io::Cursor::new(piece.map_err(io::Error::other)?);
+        self.next += length;
+        self.piece.read(buffer)
+    }
+}
+
+/// A document of a file; `limit` is its kind's.
+pub(crate) fn read_file(path: &std::path::Path, limit: u64) -> Result<Vec<u8>> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => OciError::Missing(path.display().to_string()),
+        _ => OciError::io("read", path, error),
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        let reason = format!("it is larger than {limit} bytes");
+        return Err(OciError::refused(path.display().to_string(), reason));
+    }
+    Ok(bytes)
+}
+
+/// A manifest or index of a file.
+pub(crate) fn read_manifest_file(path: &std::path::Path) -> Result<Vec<u8>> {
+    read_file(path, MANIFEST_BYTES_MAX)
+}
