@@ -1,116 +1,197 @@
 //! Hashing everything anew, and naming what is damaged and who uses it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Mutex, PoisonError},
 };
 
 use hornero_model::Digest;
 
-use crate::{Damage, EntryKind, Result, Store, StoreError, parallel};
+use crate::{Damage, Result, Store, StoreError, TreePath, graph::is_damage, parallel};
 
 /// Damage found by [`Store::fsck`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What is damaged: `object`, `layer` or `image`.
+    /// What is damaged: `object`, `layer`, `image` or `attachment`.
     pub kind: &'static str,
-    /// Its digest.
+    /// Its digest; of an attachment, of what it is about.
     pub digest: Digest,
     /// In which way.
     pub damage: Damage,
-    /// Images that use it, each with one path for an object; `None` for the whole image.
+    /// Images that use it, each with one path for an object; `None` for the whole image. For an attachment, what it
+    /// is about and its kind.
     pub uses: Vec<(Digest, Option<String>)>,
+    /// Layers that have an object.
+    pub layers: Vec<Digest>,
+    /// Size in bytes that an object should have, by the layers that have it.
+    pub size: Option<u64>,
+}
+
+impl Finding {
+    fn described(kind: &'static str, digest: Digest, damage: Damage) -> Self {
+        Self { kind, digest, damage, uses: Vec::new(), layers: Vec::new(), size: None }
+    }
 }
 
 impl Store {
-    /// Hashes every object, layer and image anew, whatever is recorded, and names what is damaged.
+    /// Hashes every object, layer, image and attachment anew, whatever is recorded, and names what is damaged.
     pub fn fsck(&self) -> Result<Vec<Finding>> {
         let _lease = self.lease()?;
         let mut findings = self.fsck_described()?;
-        let objects = self.objects().list(|_| {})?;
-        let damaged = Mutex::new(HashMap::new());
-        let states = Mutex::new(Vec::new());
-        parallel::each(&objects, 8, |_, digest| {
-            let (state, found) = self.objects().hash(digest)?;
-            if found != *digest {
-                damaged
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(*digest, Damage::Content);
-            } else if let Some(state) = state {
-                states.lock().unwrap_or_else(PoisonError::into_inner).push((*digest, state));
-            }
-            Ok::<(), StoreError>(())
-        })?;
-        self.records().append(&states.into_inner().unwrap_or_else(PoisonError::into_inner))?;
-        let mut uses: HashMap<Digest, Vec<(Digest, Option<String>)>> = HashMap::new();
-        let mut damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for image in self.images()? {
-            let Ok(tree) = self.tree(&image) else { continue };
-            for entry in tree.entries() {
-                let EntryKind::File { digest, .. } = entry.kind else { continue };
-                if !self.has_object(&digest)? {
-                    damaged.entry(digest).or_insert(Damage::Missing);
-                }
-                if damaged.contains_key(&digest) {
-                    let of_digest = uses.entry(digest).or_default();
-                    if of_digest.last().is_none_or(|(last, _)| *last != image) {
-                        of_digest.push((image, Some(entry.path.to_string())));
-                    }
-                }
-            }
-        }
-        let mut of_objects: Vec<Finding> = damaged
-            .into_iter()
-            .map(|(digest, damage)| {
-                let uses = uses.remove(&digest).unwrap_or_default();
-                Finding { kind: "object", digest, damage, uses }
-            })
-            .collect();
-        of_objects.sort_by_key(|finding| finding.digest);
-        findings.extend(of_objects);
+        findings.extend(self.fsck_attachments()?);
+        findings.extend(self.fsck_objects()?);
         Ok(findings)
     }
 
     /// Damage among layers and image manifests.
-    fn fsck_described(&self) -> Result<Vec<Finding>> {
-        let mut findings = Vec::new();
-        for digest in self.layers()? {
-            if self.layer(&digest).is_err() {
-                findings.push(Finding {
-                    kind: "layer",
-                    digest,
-                    damage: Damage::Content,
-                    uses: Vec::new(),
-                });
+    pub(crate) fn fsck_described(&self) -> Result<Vec<Finding>> {
+        let mut findings: BTreeMap<(&str, Digest), Finding> = BTreeMap::new();
+        let mut find = |kind, digest, damage| {
+            let made = || Finding::described(kind, digest, damage);
+            findings.entry((kind, digest)).or_insert_with(made);
+        };
+        let mut uses = Vec::new();
+        for layer in self.layers()? {
+            if let Some(damage) = damage_of(self.layer(&layer))? {
+                find("layer", layer, damage);
             }
         }
         for image in self.images()? {
-            let Ok(manifest) = self.image(&image) else {
-                let uses = vec![(image, None)];
-                findings.push(Finding {
-                    kind: "image",
-                    digest: image,
-                    damage: Damage::Content,
-                    uses,
-                });
-                continue;
-            };
-            for layer in &manifest.layers {
-                if let Some(finding) = findings.iter_mut().find(|finding| finding.digest == *layer)
-                {
-                    finding.uses.push((image, None));
-                } else if !self.has_layer(layer) {
-                    let uses = vec![(image, None)];
-                    findings.push(Finding {
-                        kind: "layer",
-                        digest: *layer,
-                        damage: Damage::Missing,
-                        uses,
-                    });
+            let manifest = self.image(&image);
+            if let Ok(manifest) = &manifest {
+                for layer in &manifest.layers {
+                    if !self.has_layer(layer) {
+                        find("layer", *layer, Damage::Missing);
+                    }
+                    uses.push((*layer, image));
+                }
+            } else if let Some(damage) = damage_of(manifest)? {
+                find("image", image, damage);
+                uses.push((image, image));
+            }
+        }
+        for (_, digest) in self.refs()? {
+            if !self.has_image(&digest) && !self.has_layer(&digest) {
+                find("image", digest, Damage::Missing);
+                uses.push((digest, digest));
+            }
+        }
+        let mut findings: Vec<Finding> = findings.into_values().collect();
+        for finding in &mut findings {
+            let users = uses.iter().filter(|(used, _)| *used == finding.digest);
+            finding.uses = users.map(|(_, image)| (*image, None)).collect();
+            finding.uses.sort();
+            finding.uses.dedup();
+        }
+        Ok(findings)
+    }
+
+    fn fsck_attachments(&self) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for subject in self.attached_subjects()? {
+            for kind in self.attachments(&subject)? {
+                match self.attachment(&subject, &kind) {
+                    Ok(_) => {}
+                    Err(StoreError::DamagedAttachment { .. }) => findings.push(Finding {
+                        uses: vec![(subject, Some(kind))],
+                        ..Finding::described("attachment", subject, Damage::Content)
+                    }),
+                    Err(error) => return Err(error),
                 }
             }
         }
         Ok(findings)
+    }
+
+    fn fsck_objects(&self) -> Result<Vec<Finding>> {
+        let objects = self.objects().list(|_| {})?;
+        let mut damaged = self.hash_anew(&objects)?;
+        let present: HashSet<Digest> = objects.into_iter().collect();
+        let mut images_of: BTreeMap<Digest, Vec<Digest>> = BTreeMap::new();
+        for image in self.images()? {
+            // One that can't be read was named above.
+            let Ok(manifest) = self.image(&image) else { continue };
+            manifest
+                .layers
+                .iter()
+                .for_each(|layer| images_of.entry(*layer).or_default().push(image));
+        }
+        for layer in self.layers()? {
+            let images = images_of.remove(&layer).unwrap_or_default();
+            let scanned = self.scan_layer(&layer, |path, digest, size| {
+                if !present.contains(&digest) {
+                    let missing = || Finding::described("object", digest, Damage::Missing);
+                    damaged.entry(digest).or_insert_with(missing);
+                }
+                let Some(finding) = damaged.get_mut(&digest) else { return };
+                finding.size = Some(size);
+                if finding.layers.last() != Some(&layer) {
+                    finding.layers.push(layer);
+                }
+                for image in &images {
+                    if !finding.uses.iter().any(|(known, _)| known == image) {
+                        let path = TreePath::new(path).map(|path| path.to_string());
+                        finding.uses.push((*image, path.ok()));
+                    }
+                }
+            });
+            match scanned {
+                Err(error) if !is_damage(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        let mut findings: Vec<Finding> = damaged.into_values().collect();
+        findings.sort_by_key(|finding| finding.digest);
+        findings.iter_mut().for_each(|finding| finding.uses.sort());
+        Ok(findings)
+    }
+
+    /// Hashes objects; gives those that are damaged, and sees to it that nobody trusts them any more.
+    fn hash_anew(&self, objects: &[Digest]) -> Result<HashMap<Digest, Finding>> {
+        let damaged = Mutex::new(HashMap::new());
+        let states = Mutex::new(Vec::new());
+        parallel::each(objects, 8, |_, digest| {
+            let damage = match self.objects().hash(digest) {
+                Ok((state, found)) if found == *digest => {
+                    if let Some(state) = state {
+                        let mut states = states.lock().unwrap_or_else(PoisonError::into_inner);
+                        states.push((*digest, state));
+                    }
+                    return Ok(());
+                }
+                Ok(_) => Damage::Content,
+                Err(StoreError::Damaged { damage, .. }) => damage,
+                // What the disk refuses to read is as good as gone, and as curable.
+                Err(StoreError::Io { source, .. }) if is_unreadable(&source) => Damage::Content,
+                Err(error) => return Err(error),
+            };
+            let finding = Finding::described("object", *digest, damage);
+            damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest, finding);
+            Ok::<(), StoreError>(())
+        })?;
+        self.records().append(&states.into_inner().unwrap_or_else(PoisonError::into_inner))?;
+        let damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !damaged.is_empty() {
+            // Bytes may rot without a trace in stat(2), so that the record would still call them good.
+            self.records().retain(|digest| !damaged.contains_key(digest))?;
+        }
+        Ok(damaged)
+    }
+}
+
+/// Whether the disk itself could not give the bytes.
+fn is_unreadable(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// The damage that an error tells of; none when all is well.
+fn damage_of<T>(read: Result<T>) -> Result<Option<Damage>> {
+    match read {
+        Ok(_) => Ok(None),
+        Err(StoreError::Damaged { damage, .. }) => Ok(Some(damage)),
+        Err(StoreError::Missing { .. }) => Ok(Some(Damage::Missing)),
+        Err(StoreError::Io { source, .. }) if is_unreadable(&source) => Ok(Some(Damage::Content)),
+        Err(error) if is_damage(&error) => Ok(Some(Damage::Content)),
+        Err(error) => Err(error),
     }
 }

@@ -14,8 +14,9 @@ use std::{
 use hornero_model::Digest;
 
 use crate::{
-    EntryKind, LAYER_BYTES_MAX, Layer, Result, Store, StoreError, files::read_limited, lock::Lease,
-    objects::hash_reader, parallel, records::FileState, staging,
+    EntryKind, LAYER_BYTES_MAX, Layer, Result, Store, StoreError, files::read_limited,
+    import::other_content, lock::Lease, objects::hash_reader, parallel, records::FileState,
+    staging,
 };
 
 /// Contents up to this size are hashed before anything is written, so that known ones cost no write.
@@ -103,12 +104,28 @@ impl<'store> Ingest<'store> {
     }
 
     /// Takes all that `reader` gives; `name` says in errors what is read.
-    pub fn put(&self, name: &str, mut reader: impl Read) -> Result<Stored> {
+    pub fn put(&self, name: &str, reader: impl Read) -> Result<Stored> {
+        self.put_checked(name, reader, None)
+    }
+
+    /// As [`Ingest::put`]; whatever is not as expected is refused before it is taken.
+    pub(crate) fn put_checked(
+        &self,
+        name: &str,
+        mut reader: impl Read,
+        expected: Option<Stored>,
+    ) -> Result<Stored> {
         let failed = |source| StoreError::Source { name: name.to_owned(), source };
+        let check = |found: Stored| match expected.filter(|expected| *expected != found) {
+            Some(expected) => Err(other_content(name, expected, found)),
+            None => Ok(()),
+        };
         let mut head = Vec::new();
         reader.by_ref().take(SMALL_LEN as u64 + 1).read_to_end(&mut head).map_err(failed)?;
         if head.len() <= SMALL_LEN {
-            return self.put_bytes(&head);
+            let found = Stored { digest: Digest::of(&head), size: head.len() as u64 };
+            check(found)?;
+            return self.put_known(found, &head);
         }
         let (mut file, path) = self.store.staging().create()?;
         let staged = hash_reader(head.as_slice().chain(reader), Some(&mut file));
@@ -120,7 +137,7 @@ impl<'store> Ingest<'store> {
             }
         };
         let stored = Stored { digest, size };
-        match self.claim(stored) {
+        match check(stored).and_then(|()| self.claim(stored)) {
             Ok(Some(repair)) => {
                 self.stage(stored, path, repair);
                 Ok(stored)
@@ -138,7 +155,11 @@ impl<'store> Ingest<'store> {
 
     /// Takes these bytes.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Stored> {
-        let stored = Stored { digest: Digest::of(bytes), size: bytes.len() as u64 };
+        self.put_known(Stored { digest: Digest::of(bytes), size: bytes.len() as u64 }, bytes)
+    }
+
+    /// Takes bytes whose digest and size these are.
+    fn put_known(&self, stored: Stored, bytes: &[u8]) -> Result<Stored> {
         let Some(repair) = self.claim(stored)? else { return Ok(stored) };
         match self.store.staging().write(bytes) {
             Ok(path) => {

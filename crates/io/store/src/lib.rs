@@ -22,7 +22,9 @@ mod files;
 mod format;
 mod fsck;
 mod graph;
+mod heal;
 mod images;
+mod import;
 mod ingest;
 mod layer;
 mod listing;
@@ -53,6 +55,7 @@ pub use diff::{Aspects, Change, ChangeKind};
 pub use encoding::LAYER_BYTES_MAX;
 pub use error::{Damage, Result, StoreError};
 pub use fsck::Finding;
+pub use heal::{HealSource, Healing};
 pub use ingest::{Ingest, IngestReport, Stored};
 pub use layer::{
     ENTRY_COUNT_MAX, Entry, EntryKind, Layer, LayerError, MODE_MASK, MTIME_MAX, Metadata,

@@ -291,7 +291,7 @@ impl Store {
         self.dir.join(LOCKS).join("store")
     }
 
-    fn read_checked(
+    pub(crate) fn read_checked(
         &self,
         kind: &'static str,
         digest: &Digest,

@@ -84,7 +84,7 @@ impl Store {
         self.are_contents_whole(&[stored])
     }
 
-    fn are_contents_whole(&self, wanted: &[Stored]) -> Result<bool> {
+    pub(crate) fn are_contents_whole(&self, wanted: &[Stored]) -> Result<bool> {
         match self.verify_contents(wanted) {
             Ok(_) => Ok(true),
             Err(StoreError::Damaged { .. }) => Ok(false),
