@@ -40,6 +40,7 @@ mod refs;
 mod staging;
 mod store;
 mod tree;
+mod usage;
 mod users;
 mod verify;
 
@@ -68,5 +69,6 @@ pub use path::{NAME_LEN_MAX, PATH_LEN_MAX, TreePath};
 pub use refs::RefNameError;
 pub use store::{RootFiles, Store};
 pub use tree::Tree;
+pub use usage::{ImageUse, StoreUse};
 pub use users::User;
 pub use verify::VerifyReport;

@@ -68,8 +68,11 @@ fn object_path(store: &Store, content: &str) -> PathBuf {
 
 const FILES: &[&[(&str, &str)]] = &[&[("a", "hello"), ("b", "world")], &[("c", "other")]];
 
+/// Damages the file at a path.
+type Damaging = fn(&Path);
+
 /// Damages of a file: each leaves something else, or nothing, in its place.
-fn damages() -> Vec<(&'static str, Damage, fn(&Path))> {
+fn damages() -> Vec<(&'static str, Damage, Damaging)> {
     fn remove(path: &Path) {
         fs::remove_file(path).unwrap();
     }
