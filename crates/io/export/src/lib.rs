@@ -1,1 +1,154 @@
-//! Images out as file systems and disks: EROFS, squashfs, Incus, raw and qcow2.
+//! Images out as file systems and disks: tar, EROFS, squashfs, Incus images, raw and qcow2 disks that boot.
+//!
+//! [`export`] is the way in. Whatever it writes depends on the image, the format, the options and the version of Hornero
+//! only, byte for byte. No program is called. The file appears under its name when it is whole, never before.
+
+mod additions;
+mod contents;
+mod disk;
+mod erofs;
+mod error;
+mod incus;
+mod launch;
+mod ordered;
+mod output;
+mod progress;
+mod squashfs;
+mod tar;
+
+#[path = "../init/config.rs"]
+mod init_config;
+
+#[cfg(test)]
+#[allow(
+    dead_code,
+    reason = "a program of its own; what can be tested without a machine is tested here"
+)]
+#[path = "../init/main.rs"]
+mod init;
+
+use std::path::Path;
+
+use hornero_model::{Digest, ImageConfig};
+use hornero_store::{Store, Tree};
+
+pub use error::ExportError;
+pub use progress::{Event, Progress, Silent};
+
+use output::Output;
+
+/// What an image becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A tar archive (POSIX.1-2001) of the whole tree.
+    Tar,
+    /// A plain, uncompressed EROFS image.
+    Erofs,
+    /// A squashfs image, compressed with zstd.
+    Squashfs,
+    /// A unified Incus image (`.tar.gz`): `incus image import FILE`.
+    Incus,
+    /// A disk that boots by UEFI.
+    Raw,
+    /// The same disk as a qcow2 file, which has the size of what is in it.
+    Qcow2,
+}
+
+impl Format {
+    /// Every format, in the order people see them.
+    pub const ALL: [Self; 6] =
+        [Self::Tar, Self::Erofs, Self::Squashfs, Self::Incus, Self::Raw, Self::Qcow2];
+
+    /// The word for it on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tar => "tar",
+            Self::Erofs => "erofs",
+            Self::Squashfs => "squashfs",
+            Self::Incus => "incus",
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// How an image is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportOptions {
+    /// Whether a regular file that is there already is replaced.
+    pub overwrite: bool,
+    /// Host name of a disk, and name of an Incus image: 1 to 63 letters, digits and `-`.
+    pub host_name: String,
+    /// Words added to the kernel's command line of a disk, such as `hornero.ip=10.0.0.5/24`.
+    pub kernel_arguments: Vec<String>,
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        Self { overwrite: false, host_name: "hornero".into(), kernel_arguments: Vec::new() }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// Size of the file in bytes; a raw disk has holes and takes less.
+    pub bytes: u64,
+    /// Paths that were put into the exported root beside the image's own, sorted.
+    pub added: Vec<String>,
+    /// What the format cannot hold and was left out, for people.
+    pub left_out: Vec<String>,
+}
+
+/// Everything an export works with.
+struct Work<'a> {
+    store: &'a Store,
+    image: &'a Digest,
+    config: &'a ImageConfig,
+    tree: &'a Tree,
+    options: &'a ExportOptions,
+    progress: &'a dyn Progress,
+}
+
+/// Writes `image` to the file `out`; checks before that every content is what its digest says.
+///
+/// After `kill -9` there is no file of that name, or the whole one (or the one before, when it is overwritten). It is
+/// not forced to disk: after a power loss, export again.
+///
+/// # Errors
+/// [`ExportError::Exists`] when `out` is there and may not be replaced; [`ExportError::Needs`] when the image lacks what
+/// the format takes, such as a kernel; [`ExportError::Store`] when the image is damaged.
+pub fn export(
+    store: &Store,
+    image: &Digest,
+    format: Format,
+    out: &Path,
+    options: &ExportOptions,
+    progress: &dyn Progress,
+) -> Result<Exported, ExportError> {
+    launch::check_host_name(&options.host_name)?;
+    // Held until the end: nothing that is read is deleted meanwhile.
+    let _lease = store.lease()?;
+    let output = Output::create(out, options.overwrite)?;
+    store.verify_for_start(image)?;
+    let config = store.image(image)?.config;
+    let tree = store.tree(image)?;
+    let work = Work { store, image, config: &config, tree: &tree, options, progress };
+    let written = match format {
+        Format::Tar => tar::export(&work, &output),
+        Format::Erofs => erofs::export(&work, &output),
+        Format::Squashfs => squashfs::export(&work, &output),
+        Format::Incus => incus::export(&work, &output),
+        Format::Raw => disk::export(&work, disk::Container::Raw, &output),
+        Format::Qcow2 => disk::export(&work, disk::Container::Qcow2, &output),
+    }?;
+    let bytes = output.finish()?;
+    Ok(Exported { bytes, added: written.added, left_out: written.left_out })
+}
+
+/// What a format did beside writing.
+#[derive(Debug, Default)]
+struct Written {
+    added: Vec<String>,
+    left_out: Vec<String>,
+}

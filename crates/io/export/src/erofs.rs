@@ -1,0 +1,16 @@
+//! A plain EROFS image, as the store lays it out.
+
+use hornero_store::erofs::plain_image;
+
+use crate::{Event, ExportError, Work, Written, contents, output::Output};
+
+pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, ExportError> {
+    let image = plain_image(work.tree)?;
+    let bytes = image.contents.iter().map(|content| content.size).sum();
+    work.progress.event(Event::Started { bytes });
+    // All of it, so that the last content's padding is there.
+    output.set_len(image.size)?;
+    output.write_at(&image.metadata, 0)?;
+    contents::write(work.store, &image.contents, 0, output, work.progress)?;
+    Ok(Written::default())
+}

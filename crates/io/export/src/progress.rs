@@ -1,0 +1,30 @@
+//! What an export tells while it works; rendering is the caller's.
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Writing begins.
+    Started {
+        /// Bytes of contents to read.
+        bytes: u64,
+    },
+    /// Contents were read and written since the last such event.
+    Written {
+        /// Their bytes.
+        bytes: u64,
+    },
+}
+
+/// Takes events from any thread; must return at once.
+pub trait Progress: Send + Sync {
+    /// Takes one event.
+    fn event(&self, event: Event);
+}
+
+/// Drops every event.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _: Event) {}
+}
