@@ -39,7 +39,7 @@ pub use error::BakeError;
 pub use lock::{LOCK_NAME, Lock};
 pub use locking::{LockMode, architecture, lock};
 pub use ownership::{Owner, Ownership, ownership};
-pub use rebase::{RebaseError, RebaseOptions, Rebased, Rebaser, rebase, seed};
+pub use rebase::{MovedForLock, RebaseError, RebaseOptions, Rebased, Rebaser, rebase, rebase_for_lock, seed};
 pub use record::{BakeRecord, Moved, StepKind, StepRecord};
 pub use reproduce::{Differs, FileDifference, LayerDifference, Reproduction, reproduce};
 pub use source::{LayerSource, PackageSource};

@@ -18,7 +18,7 @@ pub use error::RebaseError;
 pub use rebaser::Rebaser;
 pub use seed::seed;
 
-use crate::record::BakeRecord;
+use crate::{BakeError, lock::LockedImage, record::BakeRecord};
 
 /// Images made on images made on images: a deeper line is a mistake or an attack.
 const LINE_MAX: usize = 64;
@@ -76,6 +76,42 @@ pub fn rebase(
     let old_base = *line.last().expect("a line has two images at least");
     let forced = !refusals.is_empty();
     Ok(Rebased { old_base, new_base: *new_base, refusals, forced, ..moved })
+}
+
+/// What came of moving an image for a new lock.
+#[derive(Debug)]
+pub enum MovedForLock {
+    /// It was moved, and the next bake from the lock finds it.
+    Moved(Rebased),
+    /// It does not hold on the new base.
+    Refused(Vec<Refusal>),
+    /// It can't be moved, for this reason: a bake makes something else of it.
+    NotMoved(String),
+}
+
+/// Moves an image onto a new version of its direct base, as a bake from `locked` shall find it.
+pub fn rebase_for_lock(
+    store: &Store,
+    app: &Digest,
+    new_base: &Digest,
+    locked: Option<&LockedImage>,
+) -> Result<MovedForLock, BakeError> {
+    let record = BakeRecord::of(store, app)?;
+    let fits = |record: &BakeRecord| seed::same_packages(record.locked.as_ref(), locked);
+    if !record.as_ref().is_some_and(fits) {
+        return Ok(MovedForLock::NotMoved("its own packages changed".to_owned()));
+    }
+    let moved = match rebase(store, app, new_base, RebaseOptions::default()) {
+        Ok(moved) => moved,
+        Err(RebaseError::Refused { refusals, .. }) => return Ok(MovedForLock::Refused(refusals)),
+        Err(RebaseError::Bake(error)) => return Err(error),
+        Err(error) => return Ok(MovedForLock::NotMoved(error.to_string())),
+    };
+    match seed(store, &moved.image, locked) {
+        Ok(_) => Ok(MovedForLock::Moved(moved)),
+        Err(RebaseError::Bake(error)) => Err(error),
+        Err(error) => Ok(MovedForLock::NotMoved(error.to_string())),
+    }
 }
 
 /// The image and those it is made on, down to the one that `new_base` takes the place of.

@@ -20,11 +20,7 @@ pub fn seed(
 ) -> Result<bool, RebaseError> {
     let record = BakeRecord::of(store, image)?.ok_or(RebaseError::NoRecord(*image))?;
     let parent = record.parent.ok_or(RebaseError::NoParent(*image))?;
-    let packages = |locked: &LockedImage| -> Vec<(String, String, String)> {
-        let package = locked.packages.iter();
-        package.map(|one| (one.name.clone(), one.version.clone(), one.sha256.clone())).collect()
-    };
-    if record.locked.as_ref().map(packages) != locked.map(packages) {
+    if !same_packages(record.locked.as_ref(), locked) {
         return Ok(false);
     }
     let below = store.image(&parent)?.layers;
@@ -33,6 +29,15 @@ pub fn seed(
     key_steps(&mut steps, &below, epoch, locked);
     remember(store, &steps, &record.secrets_in_image)?;
     Ok(true)
+}
+
+/// Whether two locks of an image install the same packages, whenever they were resolved.
+pub(super) fn same_packages(one: Option<&LockedImage>, other: Option<&LockedImage>) -> bool {
+    let packages = |locked: &LockedImage| -> Vec<(String, String, String)> {
+        let package = locked.packages.iter();
+        package.map(|one| (one.name.clone(), one.version.clone(), one.sha256.clone())).collect()
+    };
+    one.map(packages) == other.map(packages)
 }
 
 /// The newest time that files of an image on `parent` may have.
