@@ -31,6 +31,8 @@ pub enum EndpointId {
     Audit,
     /// Check the ledger.
     AuditVerify,
+    /// Compare running servers with their images.
+    Verify,
     /// Logs of a service or an instance.
     Logs,
     /// This API's document.
@@ -110,6 +112,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
         None, schema::<hornero_model::Event>, true),
     endpoint!(AuditVerify, "POST", "/v1/audit/verify", "Check that no event of the ledger was touched", [],
         None, schema::<message::AuditReport>, false),
+    endpoint!(Verify, "POST", "/v1/verify", "Compare running servers with their images; changes nothing", [],
+        Some(schema::<message::VerifyRequest>), schema::<message::VerifyReport>, false),
     endpoint!(Logs, "GET", "/v1/logs/{object}", "Logs of a service or an instance, also of those long gone",
         [("since", "only lines after this RFC 3339 time"), ("follow", "true: go on as lines are written")],
         None, schema::<message::LogLine>, true),

@@ -392,6 +392,71 @@ pub struct AuditReport {
     pub why: Option<String>,
 }
 
+/// Asks for running servers to be compared with their images.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyRequest {
+    /// Only this service; every one of the home when absent.
+    #[serde(default)]
+    pub service: Option<ServiceName>,
+    /// Read and hash every content, and compare the whole root.
+    #[serde(default)]
+    pub full: bool,
+}
+
+/// What the comparison of running servers with their images found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VerifyReport {
+    /// Every service that was looked at, by name.
+    pub services: Vec<VerifiedService>,
+}
+
+/// A service that was compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VerifiedService {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its running instances.
+    pub instances: Vec<VerifiedInstance>,
+}
+
+/// An instance that was compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VerifiedInstance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its release.
+    pub release: ReleaseNumber,
+    /// The image it should equal.
+    pub image: Digest,
+    /// Whether it does.
+    pub ok: bool,
+    /// How long the comparison took, in milliseconds.
+    pub millis: u64,
+    /// Every difference, sorted by path.
+    pub findings: Vec<DriftFinding>,
+    /// Differences beyond those listed.
+    #[serde(default)]
+    pub left_off: u64,
+}
+
+/// One difference between a server and its image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DriftFinding {
+    /// In what it differs: `mount`, `root`, `executable`, `library`, `deleted`, `process`, `object`, and of files
+    /// `added`, `removed`, `kind`, `content`, `mode`, `owner`, `target`, `device`, `attributes`, `unreadable`.
+    pub kind: String,
+    /// Where, as inside the instance.
+    pub path: String,
+    /// What the image has; empty where it has nothing.
+    pub expected: String,
+    /// What is there; empty where nothing is.
+    pub found: String,
+    /// The process it was found at, in ids of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+}
+
 /// One line of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {

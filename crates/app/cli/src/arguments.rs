@@ -115,6 +115,32 @@ pub enum Command {
         #[command(subcommand)]
         command: ImageCommand,
     },
+    /// Compare running servers, or a directory, with the image they should equal
+    #[command(after_help = "\
+Examples:
+  hornero verify                                  every running server, by metadata first
+  hornero verify site --full                      read and hash everything
+  hornero verify --tree /mnt/root --image site@17 --ignore var/lib/data
+
+Without `--full`, a file of a directory that was changed without changing its size, and whose time was put back, is not
+seen. Exit code 1 means that something differs.")]
+    Verify {
+        /// Only this service
+        #[arg(conflicts_with = "tree")]
+        service: Option<ServiceName>,
+        /// Read and hash every content, and compare the whole root
+        #[arg(long)]
+        full: bool,
+        /// Compare this directory, file by file
+        #[arg(long, value_name = "PATH", requires = "image")]
+        tree: Option<PathBuf>,
+        /// With this image: name, release, digest, or the beginning of a digest
+        #[arg(long, requires = "tree")]
+        image: Option<String>,
+        /// Leave this path of the directory out, with all below it
+        #[arg(long, value_name = "PATH", requires = "tree")]
+        ignore: Vec<PathBuf>,
+    },
     /// Show logs of a service or an instance, also of those long gone
     Logs {
         /// Service or instance

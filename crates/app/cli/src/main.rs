@@ -13,7 +13,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, AuditCommand, Command, ImageCommand};
-use command::{bake, image, operation, show, up};
+use command::{bake, image, operation, show, up, verify};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -80,6 +80,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             ImageCommand::Inspect { image } => image::inspect(&home, json, &image),
             ImageCommand::Verify { image } => image::verify(&home, json, &image),
         },
+        Command::Verify { full, tree: Some(tree), image: Some(image), ignore, .. } => {
+            let arguments = verify::TreeArguments { tree, image, ignore, full };
+            verify::tree(&home, json, &arguments)
+        }
         other => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
@@ -98,6 +102,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
             operation::rollback(home, json, service, to, reason).await
         }
         Command::Receipt { id, service } => show::receipt(home, json, id, service).await,
+        Command::Verify { service, full, .. } => verify::services(home, json, service, full).await,
         Command::Logs { object, since, follow } => {
             show::logs(home, json, &object, since, follow).await
         }
@@ -135,6 +140,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Receipt { .. }
         | Command::Lock { .. }
         | Command::Image { .. }
+        | Command::Verify { .. }
         | Command::Logs { .. }
         | Command::Audit { .. }
         | Command::Completions { .. }

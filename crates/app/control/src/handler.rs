@@ -10,6 +10,7 @@ use hornero_api::{
     message::{
         ApplyRequest, ControlStatus, DownRequest, Intent, Nothing, OperationLine, PlanRequest,
         RollbackRequest, StatusReport, SupportReport, TestReport, TestRequest, TestResult,
+        VerifyRequest,
     },
 };
 use hornero_driver::{Driver, Observation, Request as Job, RequestId, RequestKind};
@@ -17,6 +18,7 @@ use hornero_engine::Engine;
 use hornero_ledger::Ledger;
 use hornero_model::{Actor, Receipt, RolloutId, ServiceName, Timestamp};
 use hornero_net::HomeNetwork;
+use hornero_verify::Depth;
 use hyper::{Request, StatusCode, body::Incoming};
 use tokio::sync::oneshot;
 
@@ -27,6 +29,7 @@ use crate::{
     ports::{Adapters, new_tail},
     report,
     server::{Answer, Caller, Handler, Refusal, body, json, stream},
+    verify,
 };
 
 /// Everything that requests are answered from.
@@ -118,6 +121,10 @@ impl Handler for Api {
                     .await
                     .map_err(Refusal::internal)?;
                 json(&audit_report(verdict.map_err(Refusal::internal)?))
+            }
+            EndpointId::Verify => {
+                let wanted: VerifyRequest = body(request).await?;
+                self.verify(wanted).await
             }
             EndpointId::Logs => {
                 let since = match parameter(&query, "since") {
@@ -213,6 +220,24 @@ impl Api {
             .map(|one| TestResult { name: one.test, passed: one.passed, detail: one.detail })
             .collect();
         json(&TestReport { tests, log_tail: ran.log_tail })
+    }
+
+    /// Compares what runs with its images.
+    async fn verify(&self, wanted: VerifyRequest) -> Answer {
+        let VerifyRequest { service, full } = wanted;
+        if let Some(name) = service.clone() {
+            let known = self.ask(move |driver| driver.world().services.contains_key(&name)).await?;
+            if let Some(name) = service.as_ref().filter(|_| !known) {
+                return Err(not_found("service", name.as_str()));
+            }
+        }
+        let (engine, adapters) = (Arc::clone(&self.engine), Arc::clone(&self.adapters));
+        let depth = if full { Depth::Full } else { Depth::Fast };
+        let report = tokio::task::spawn_blocking(move || {
+            verify::run(&engine, adapters.starter.store(), service.as_ref(), depth)
+        });
+        let report = report.await.map_err(Refusal::internal)?;
+        json(&report.map_err(|error| Refusal::internal(format!("{error:#}")))?)
     }
 
     async fn history(&self, name: &str) -> Answer {

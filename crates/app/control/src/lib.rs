@@ -15,6 +15,7 @@ mod ports;
 mod report;
 mod server;
 mod start;
+mod verify;
 
 use std::{
     collections::BTreeMap,

@@ -35,6 +35,11 @@ impl Starter {
         Self { store, engine, verified: Mutex::new(BTreeMap::new()) }
     }
 
+    /// The store.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
     /// The engine.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine

@@ -77,6 +77,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-cli", "hornero-plan", "`plan`"),
     ("hornero-cli", "hornero-spec", "it reads `hornero.hcl`"),
     ("hornero-cli", "hornero-store", "`image`"),
+    ("hornero-cli", "hornero-verify", "`verify --tree`"),
     ("hornero-sim", "hornero-model", "it drives the production loop"),
     ("hornero-sim", "hornero-driver", "it drives the production loop"),
     ("hornero-sim", "hornero-rollout", "it drives the production loop"),

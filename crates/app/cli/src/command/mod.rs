@@ -7,3 +7,4 @@ pub mod operation;
 pub mod process;
 pub mod show;
 pub mod up;
+pub mod verify;

@@ -8,3 +8,4 @@ mod isolation;
 mod site;
 mod soak;
 mod traffic;
+mod verify;

@@ -1,0 +1,87 @@
+//! Servers and directories compared with their images, from the command line.
+
+use std::{fs, os::fd::AsFd};
+
+use serde_json::Value;
+
+use crate::{
+    home::{Home, pid},
+    site::Site,
+};
+
+#[test]
+fn a_server_that_was_tampered_with_is_told_from_one_that_was_not() {
+    let home = Home::new();
+    home.run(&["verify"]).expect(6);
+    Site::default().write(&home, "page");
+    home.up();
+    for arguments in [&["verify", "--json"][..], &["verify", "site", "--full", "--json"]] {
+        let report = home.run(arguments).expect(0).json();
+        let service = &report["services"][0];
+        assert_eq!(service["name"], "site");
+        let instances = service["instances"].as_array().unwrap();
+        assert!(!instances.is_empty());
+        for instance in instances {
+            assert_eq!(
+                (&instance["ok"], &instance["findings"]),
+                (&true.into(), &Value::Array(vec![]))
+            );
+            assert_eq!(instance["release"], 1);
+        }
+    }
+    home.run(&["verify", "shop"]).expect(5);
+    home.run(&["verify", "--tree", "/"]).expect(2);
+
+    let running = home.status()["services"][0]["instances"].clone();
+    let (victim, id) = (pid(&running[0]["pid"]), running[0]["id"].clone());
+    mount_inside(victim, "/srv/site");
+    let report = home.run(&["verify", "--json"]).expect(1).json();
+    for instance in report["services"][0]["instances"].as_array().unwrap() {
+        assert_eq!(instance["ok"], instance["id"] != id, "{report}");
+        if instance["id"] == id {
+            assert_eq!(instance["findings"][0]["kind"], "mount");
+            assert_eq!(instance["findings"][0]["path"], "/srv/site");
+        }
+    }
+    let told = home.run(&["verify"]).expect(1).stderr;
+    assert!(told.contains("mount /srv/site: tmpfs"), "{told}");
+}
+
+/// Mounts something in another process' mount namespace, as the host's root can.
+fn mount_inside(pid: i32, target: &str) {
+    use rustix::{mount, thread};
+    let space = fs::File::open(format!("/proc/{pid}/ns/mnt")).unwrap();
+    let enter = || {
+        // SAFETY: only this thread's root and working directory become its own.
+        unsafe { thread::unshare_unsafe(thread::UnshareFlags::FS) }.unwrap();
+        let kind = Some(thread::LinkNameSpaceType::Mount);
+        thread::move_into_link_name_space(space.as_fd(), kind).unwrap();
+        mount::mount("none", target, "tmpfs", mount::MountFlags::empty(), None).unwrap();
+    };
+    std::thread::scope(|scope| scope.spawn(enter).join().unwrap());
+}
+
+#[test]
+fn a_directory_is_compared_file_by_file() {
+    let home = Home::new();
+    Site::default().write(&home, "page");
+    home.run(&["build"]).expect(0);
+    let tree = home.project().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let path = tree.to_str().unwrap();
+    let verify = |more: &[&str]| {
+        let arguments = ["verify", "--tree", path, "--image", "site", "--json"];
+        home.run(&[&arguments[..], more].concat())
+    };
+    let report = verify(&[]).expect(1).json();
+    assert_eq!(report["findings"][0]["kind"], "removed", "{report}");
+    let ignored = verify(&["--ignore", "bin", "--full"]).expect(1).json();
+    let paths: Vec<&str> = ignored["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["path"].as_str())
+        .collect();
+    assert!(!paths.contains(&"/bin") && paths.contains(&"/etc"), "{paths:?}");
+    home.run(&["verify", "--tree", path, "--image", "no-such"]).expect(5);
+}
