@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     archive::sources_list::ArchiveRequest,
     image::copy::{Found, FoundKind},
+    provision::ProvisionAction,
 };
 
 /// What a step does.
@@ -40,6 +41,8 @@ pub enum Action {
         /// Whether it had a network: what it gives may then differ from time to time.
         network: bool,
     },
+    /// Runs a provision.
+    Provision(ProvisionAction),
 }
 
 /// A copy with everything that was copied.
@@ -104,7 +107,7 @@ pub enum PathBytes {
 }
 
 impl PathBytes {
-    fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::Text(text.to_owned()),
             Err(_) => Self::Raw(bytes.to_owned()),

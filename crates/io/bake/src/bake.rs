@@ -18,6 +18,7 @@ use crate::{
     locking::{self, Bringing, LockMode},
     making::{Maker, Making, Work},
     ownership,
+    provision::Provisioning,
     record::{BakeRecord, LastBake},
     stored,
     workdir::WorkDir,
@@ -317,6 +318,10 @@ impl Baker<'_> {
         for source in &image.copies {
             let found = copy::survey(&image.name, self.dir, source, &copies)?;
             works.push(Work::Copy { source: source.clone(), found });
+        }
+        for provision in &image.provisions {
+            let provisioning = Provisioning::survey(self.context, image, provision, self.dir)?;
+            works.push(Work::Provision(provisioning));
         }
         works.extend(image.run.iter().map(|command| Work::Run {
             command: command.clone(),

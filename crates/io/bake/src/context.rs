@@ -1,6 +1,9 @@
 //! What every bake needs to know of its surroundings.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use hornero_store::Store;
 
@@ -8,6 +11,7 @@ use crate::{
     BakeError,
     archive::{access::Access, fetch::Patience},
     progress::Progress,
+    provision::Environment,
 };
 
 /// The surroundings of a bake.
@@ -18,6 +22,8 @@ pub struct BakeContext<'a> {
     pub progress: &'a dyn Progress,
     /// Where the host's apt configuration is.
     pub apt_dir: PathBuf,
+    /// Where the values of build secrets come from: the environment of this process.
+    pub environment: Environment,
     /// How long mirrors are waited for.
     pub patience: Patience,
 }
@@ -29,6 +35,7 @@ impl<'a> BakeContext<'a> {
             home: home.to_owned(),
             progress,
             apt_dir: PathBuf::from("/etc/apt"),
+            environment: Arc::new(|name| std::env::var_os(name)),
             patience: Patience::default(),
         }
     }

@@ -19,11 +19,12 @@ use crate::{
     BakeError,
     archive::{access::Access, control, sources_list::ArchiveRequest},
     deb::{merged_usr, unpack::INFO_DIR},
-    image::step::{Step, Steps},
+    image::step::{Extras, Step, Steps},
     limits,
     lock::LockedImage,
     outcome::Outcome,
     progress::Progress,
+    provision::Scanned,
     root::{
         clean::{self, Verdict},
         compose::{self, Below, Part},
@@ -160,6 +161,7 @@ impl Surroundings<'_> {
             lower: Some(self.composed(layers)?),
             dir: work.path(),
             network: false,
+            extras: Extras::default(),
         };
         self.run_and_capture(&step, &tree, wanted.epoch)
     }
@@ -181,6 +183,8 @@ impl Surroundings<'_> {
         self.steps.run(step)?;
         let ingest = self.store.ingest().map_err(BakeError::store)?;
         let upper = step.dir.join("upper");
+        let scanned = Scanned { image: step.image, title: &step.title };
+        step.extras.secrets.keep_out_of(&upper, &scanned)?;
         settle_shadow(&upper.join("etc/shadow"), epoch)?;
         let options = CaptureOptions { max_mtime: u64::MAX, devices: DevicePolicy::Skip };
         let captured =

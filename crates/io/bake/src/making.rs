@@ -13,11 +13,15 @@ use crate::{
     archive::sources_list::ArchiveRequest,
     bake::BakedStep,
     facts,
-    image::{copy, step::Step},
+    image::{
+        copy,
+        step::{Extras, Step},
+    },
     install::{Installation, Surroundings},
     lock::LockedImage,
     outcome::{self, Outcome},
     progress::Event,
+    provision::Provisioning,
     record::{LastBake, StepKind, StepRecord},
     root::configure,
     source::LayerSource,
@@ -32,6 +36,8 @@ pub(crate) enum Work<'w> {
     Copy { source: CopySource, found: Vec<copy::Found> },
     /// Runs a command with the image's own environment.
     Run { command: String, env: BTreeMap<String, String>, network: bool },
+    /// Runs a provision.
+    Provision(Provisioning),
 }
 
 /// An image in the making.
@@ -157,6 +163,7 @@ impl Maker<'_> {
                 epoch: making.epoch,
             }),
             Work::Copy { source, found } => self.copy(making, source, found),
+            Work::Provision(provisioning) => provisioning.run(&self.surroundings, making, title),
             Work::Run { command, env, network } => {
                 self.command(making, command, env, *network, title)
             }
@@ -219,6 +226,7 @@ impl Maker<'_> {
             lower: Some(surroundings.composed(&making.layers)?),
             dir: work.path(),
             network,
+            extras: Extras::default(),
         };
         let layer = surroundings.run_and_capture(&step, &tree, making.epoch)?;
         Ok(Outcome::of(layer, LayerSource::Run { command: command.to_owned() }))
@@ -247,6 +255,12 @@ fn describe(work: &Work<'_>) -> Described {
             let title = format!("copy `{}` to `{}`", source.from, source.to);
             let (kind, own) = (StepKind::Copy, copy::key(source, found));
             let action = Action::Copy(CopyAction::new(source, found));
+            Described { kind, title, inputs, own, action }
+        }
+        Work::Provision(provisioning) => {
+            let (kind, title) = (StepKind::Provision, provisioning.title());
+            let (inputs, own) = (provisioning.inputs(), provisioning.key());
+            let action = Action::Provision(provisioning.action());
             Described { kind, title, inputs, own, action }
         }
         Work::Run { command, env, network } => {

@@ -68,7 +68,7 @@ pub struct Moved {
 pub struct StepRecord {
     /// What it was, for people.
     pub title: String,
-    /// `packages`, `copy` or `run`.
+    /// `packages`, `copy`, `provision` or `run`.
     pub kind: StepKind,
     /// The identity of everything that went into it, what lies below included.
     pub key: Digest,
@@ -99,6 +99,8 @@ pub enum StepKind {
     Copy,
     /// A command is run.
     Run,
+    /// A provision is run.
+    Provision,
 }
 
 impl BakeRecord {
@@ -243,7 +245,7 @@ fn differences(
             None => found.push(format!("{noun}`{name}` is new")),
             Some(before) if before != value => found.push(match kind {
                 StepKind::Packages => format!("{noun}`{name}` {before} → {value}"),
-                StepKind::Copy | StepKind::Run => format!("`{name}` changed"),
+                StepKind::Copy | StepKind::Run | StepKind::Provision => format!("`{name}` changed"),
             }),
             Some(_) => {}
         }

@@ -15,6 +15,7 @@ use crate::{
     lineage::{self, Known},
     making::{Maker, Making, Work},
     ownership,
+    provision::Environment,
     record::{BakeRecord, LastBake, Moved, StepRecord},
     source::LayerSource,
     workdir::WorkDir,
@@ -126,6 +127,7 @@ pub fn reproduce(
         objects,
         dir: work.path().to_owned(),
         maker: Maker { surroundings, forecast: false, verify: false },
+        environment: context.environment.clone(),
         made: BTreeMap::new(),
         networked: Vec::new(),
         imported: Vec::new(),
@@ -160,6 +162,7 @@ struct Again<'a> {
     objects: PathBuf,
     dir: PathBuf,
     maker: Maker<'a>,
+    environment: Environment,
     /// The layers that came out, by the image of the line.
     made: BTreeMap<Digest, Vec<Digest>>,
     networked: Vec<(ImageName, String)>,
@@ -265,6 +268,14 @@ impl Again<'_> {
                     self.networked.push((record.name.clone(), step.title.clone()));
                 }
                 Ok(Work::Run { command: command.clone(), env: env.clone(), network: *network })
+            }
+            Some(Action::Provision(provision)) => {
+                let place = self.dir.join("provision");
+                let again = provision.again(&place, &self.environment).map_err(|why| lost(&why))?;
+                if provision.network {
+                    self.networked.push((record.name.clone(), step.title.clone()));
+                }
+                Ok(Work::Provision(again))
             }
         }
     }

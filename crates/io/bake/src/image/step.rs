@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, Read},
     net::IpAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     thread,
@@ -20,6 +21,7 @@ use hornero_sandbox::{
 use crate::{
     BakeError, limits,
     progress::{Event, Progress},
+    provision::{Cover, Secrets},
 };
 
 /// Lines of output that an error repeats.
@@ -57,6 +59,19 @@ pub(crate) struct Step<'s> {
     pub dir: &'s Path,
     /// Whether it has a network.
     pub network: bool,
+    /// What a provision adds.
+    pub extras: Extras,
+}
+
+/// What a step may have beside its script.
+#[derive(Default)]
+pub(crate) struct Extras {
+    /// Files laid over the root, read-only; those of the secrets are among them.
+    pub files: Vec<ProvidedFile>,
+    /// Its standard input; none means an empty one.
+    pub stdin: Option<OwnedFd>,
+    /// What must be neither shown nor kept.
+    pub secrets: Secrets,
 }
 
 /// Starts steps for one home.
@@ -82,7 +97,9 @@ impl Steps<'_> {
         };
         let (reader, stdout, stderr) =
             started().map_err(|error| BakeError::file(step.dir, error))?;
-        let stdio = Stdio { stdin: None, stdout: stdout.into(), stderr: stderr.into() };
+        let stdin = step.extras.stdin.as_ref().map(OwnedFd::try_clone).transpose();
+        let stdin = stdin.map_err(|error| BakeError::file(step.dir, error))?;
+        let stdio = Stdio { stdin, stdout: stdout.into(), stderr: stderr.into() };
         let running = match &network {
             None => hornero_sandbox::start(&spec, stdio, Network::Isolated),
             Some(network) => {
@@ -128,6 +145,7 @@ impl Steps<'_> {
         if let Some(network) = network {
             files.push(provided("/etc/resolv.conf", &network.resolvers));
         }
+        files.extend(step.extras.files.iter().cloned());
         Ok(SandboxSpec {
             root: Root::Build { lower: step.lower.clone(), dir: step.dir.to_owned() },
             command: vec!["/bin/sh".to_owned(), "-c".to_owned(), step.script.clone()],
@@ -152,7 +170,8 @@ impl Steps<'_> {
         reader: io::PipeReader,
     ) -> (Result<(), String>, VecDeque<String>) {
         thread::scope(|scope| {
-            let reading = scope.spawn(|| self.read_lines(step.image, reader));
+            let cover = Cover::new(step.extras.secrets.needles());
+            let reading = scope.spawn(|| self.read_lines(step.image, reader, cover));
             let ended = running.wait(Some(STEP_TIMEOUT));
             // Whatever it left running holds the pipe open.
             drop(running);
@@ -167,7 +186,13 @@ impl Steps<'_> {
         })
     }
 
-    fn read_lines(&self, image: &ImageName, mut reader: io::PipeReader) -> VecDeque<String> {
+    /// Passes lines on as they come, secrets covered; gives the last ones.
+    pub(crate) fn read_lines(
+        &self,
+        image: &ImageName,
+        mut reader: io::PipeReader,
+        mut cover: Cover,
+    ) -> VecDeque<String> {
         let mut tail = VecDeque::new();
         let mut line = Vec::new();
         let mut buffer = [0_u8; 8192];
@@ -180,19 +205,21 @@ impl Steps<'_> {
             tail.push_back(text.clone());
             self.progress.event(Event::Output { image: image.clone(), line: text });
         };
-        loop {
-            match reader.read(&mut buffer) {
-                Ok(0) => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
-                Ok(count) => {
-                    for byte in &buffer[..count] {
-                        if *byte == b'\n' {
-                            finish(&mut line);
-                        } else if line.len() < LINE_BYTES {
-                            line.push(*byte);
-                        }
-                    }
+        let mut ended = false;
+        while !ended {
+            let shown = match reader.read(&mut buffer) {
+                Ok(count) if count > 0 => cover.pass(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(_) | Err(_) => {
+                    ended = true;
+                    cover.finish()
+                }
+            };
+            for byte in shown {
+                if byte == b'\n' {
+                    finish(&mut line);
+                } else if line.len() < LINE_BYTES {
+                    line.push(byte);
                 }
             }
         }

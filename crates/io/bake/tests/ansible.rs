@@ -1,0 +1,210 @@
+//! The real Ansible against a real Debian: what it makes, that it makes it again, and how it fails.
+
+mod support;
+
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+use hornero_bake::{
+    BakeError, BakeOptions, BakeRecord, BakedImage, StepKind, archive::fetch::Patience,
+    progress::Event,
+};
+use hornero_spec::{AnsibleProvision, Base, Provision, ProvisionWork, SecretName, SecretSource};
+use hornero_store::TreePath;
+use support::home::{Home, chain, image, name};
+
+const VALUE: &str = "s3cr3t-value-of-a-token";
+
+const PLAYBOOK: &str = r#"
+- hosts: web
+  become: true
+  vars:
+    greeting: overridden
+  roles: [app]
+  tasks:
+    - name: Delegated and local tasks stay in the sandbox
+      command: cat /etc/hostname
+      delegate_to: localhost
+      register: delegated
+    - assert: { that: delegated.stdout == "hornero-build" }
+    - name: Use the secret
+      shell: wc -c < /run/secrets/token > /srv/app/length; cat /run/secrets/token
+      register: token
+    - debug: { var: token.stdout }
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - command: test -e /srv/app
+"#;
+
+const ROLE: &str = r#"
+- name: Write the greeting
+  template: { src: motd.j2, dest: /etc/motd, mode: "0640" }
+  notify: Note it
+- name: Make the user
+  user: { name: app, uid: 1500, shell: /bin/sh, home: /srv/app }
+- name: Set the mode
+  file: { path: /srv/app, state: directory, owner: app, mode: "0750" }
+- name: Work as the user
+  shell: id -un > /srv/app/me
+  become_user: app
+- name: Copy a file
+  copy: { src: page.html, dest: /srv/app/page.html, owner: app, group: app, mode: "0644" }
+"#;
+
+const HANDLERS: &str =
+    "- name: Note it\n  copy: { content: \"handled\\n\", dest: /etc/handled, mode: \"0600\" }\n";
+
+fn suite() -> String {
+    let text = fs::read_to_string("/etc/os-release").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    line.expect("the machine is a Debian one").trim_matches('"').to_owned()
+}
+
+fn home() -> Home {
+    let mut home = Home::new();
+    let debian = Base::Debian { suite: suite(), mirror: None, keyring: None };
+    home.add(image("base", debian, &["passwd", "python3"]));
+    let mut site = image("site", Base::Image(name("base")), &[]);
+    let token = SecretName::new("token").unwrap();
+    site.secrets.insert(token.clone(), SecretSource::Environment("TOKEN".to_owned()));
+    let ansible = AnsibleProvision {
+        playbook: "ansible/site.yml".to_owned(),
+        extra_vars: [("greeting".to_owned(), "hello".into())].into(),
+        groups: vec!["web".to_owned()],
+    };
+    site.provisions = vec![Provision {
+        work: ProvisionWork::Ansible(ansible),
+        env: [("LEVEL".to_owned(), "high".to_owned())].into(),
+        network: false,
+        secrets: vec![token],
+    }];
+    home.add(site);
+    home.write("ansible/site.yml", PLAYBOOK);
+    home.write("ansible/roles/app/tasks/main.yml", ROLE);
+    home.write("ansible/roles/app/handlers/main.yml", HANDLERS);
+    home.write(
+        "ansible/roles/app/templates/motd.j2",
+        "{{ greeting }} {{ where }} {{ inventory_hostname }} {{ ansible_env.LEVEL }}\n",
+    );
+    home.write("ansible/roles/app/files/page.html", "page\n");
+    home.write("ansible/group_vars/web.yml", "where: web\n");
+    home
+}
+
+fn bake(home: &Home) -> Result<BakedImage, BakeError> {
+    let mut context = home.context();
+    context.apt_dir = PathBuf::from("/etc/apt");
+    context.patience = Patience { answer: Duration::from_secs(60), ..Patience::default() };
+    context.environment = Arc::new(|name| (name == "TOKEN").then(|| VALUE.into()));
+    let options = BakeOptions::default();
+    let names = [name("site")];
+    let baked =
+        hornero_bake::bake(&context, &home.store(), &home.spec, &home.source, &names, options);
+    baked.map(|mut baked| baked.remove(0))
+}
+
+fn bake_well(home: &Home) -> BakedImage {
+    bake(home).unwrap_or_else(|error| panic!("{}", chain(&error)))
+}
+
+fn lines(home: &Home) -> Vec<String> {
+    let line = |event| match event {
+        Event::Output { line, .. } => Some(line),
+        _ => None,
+    };
+    home.heard().into_iter().filter_map(line).collect()
+}
+
+#[test]
+fn a_playbook_makes_an_image_and_makes_it_again() {
+    let first = home();
+    let site = bake_well(&first);
+    assert_eq!(first.read(&site, "/etc/motd"), "hello web site high\n");
+    assert_eq!(first.read(&site, "/etc/handled"), "handled\n");
+    assert_eq!(first.read(&site, "/srv/app/page.html"), "page\n");
+    assert_eq!(first.read(&site, "/srv/app/me"), "app\n");
+    assert_eq!(first.read(&site, "/srv/app/length"), format!("{}\n", VALUE.len()));
+    assert!(first.read(&site, "/etc/passwd").contains("app:x:1500:1500::/srv/app:/bin/sh\n"));
+    let tree = first.store().tree(&site.digest).unwrap();
+    let metadata = |path: &str| tree.get(&TreePath::new(path).unwrap()).unwrap().metadata.clone();
+    assert_eq!(metadata("etc/motd").mode, 0o640);
+    assert_eq!((metadata("srv/app").mode, metadata("srv/app").uid), (0o750, 1500));
+
+    // Nothing of Ansible's own is left in the layer.
+    let record = BakeRecord::of(&first.store(), &site.digest).unwrap().unwrap();
+    let [step] = record.steps.as_slice() else { panic!("{:?}", record.steps) };
+    assert_eq!(
+        (step.kind, step.title.as_str()),
+        (StepKind::Provision, "ansible `ansible/site.yml`")
+    );
+    assert!(step.inputs["ansible-playbook"].starts_with("ansible-playbook [core 2."));
+    let layer = first.store().layer(&step.layers[0]).unwrap();
+    let paths: Vec<String> = layer.entries().iter().map(|entry| entry.path.to_string()).collect();
+    assert!(
+        paths.iter().all(|path| !path.contains("ansible") && !path.contains("__pycache__")),
+        "{paths:?}"
+    );
+
+    let shown = lines(&first);
+    assert!(shown.iter().any(|line| line.starts_with("TASK [app : Make the user]")), "{shown:?}");
+    assert!(shown.iter().any(|line| line.contains("[secret token]")), "{shown:?}");
+    assert!(shown.iter().all(|line| !line.contains(VALUE)), "{shown:?}");
+    let json = serde_json::to_string(&record).unwrap();
+    assert!(!json.contains(VALUE) && json.contains("TOKEN"));
+
+    assert!(bake_well(&first).cached);
+
+    // Elsewhere, from the same lock and packages: the same bytes.
+    let second = home();
+    fs::copy(first.source.join("hornero.lock"), second.source.join("hornero.lock")).unwrap();
+    let cache = second.path.join("cache/packages");
+    fs::create_dir_all(&cache).unwrap();
+    for entry in fs::read_dir(first.path.join("cache/packages")).unwrap() {
+        let entry = entry.unwrap();
+        fs::hard_link(entry.path(), cache.join(entry.file_name())).unwrap();
+    }
+    assert_eq!(bake_well(&second).digest, site.digest);
+
+    // A changed file of a role runs the playbook again, and says so.
+    let template = "ansible/roles/app/templates/motd.j2";
+    first.write(template, "changed\n");
+    let changed = bake_well(&first);
+    let last = changed.steps.last().unwrap();
+    assert_eq!(last.why, format!("`{template}` changed"));
+    assert_eq!(first.read(&changed, "/etc/motd"), "changed\n");
+
+    fails(&first);
+}
+
+/// A failing task, a playbook that is none, one that would write to the host, and one that kills its sandbox.
+fn fails(home: &Home) {
+    let error = |playbook: &str| {
+        home.write("ansible/site.yml", playbook);
+        chain(&bake(home).expect_err("the playbook fails"))
+    };
+    let text = error(
+        "- hosts: all\n  tasks:\n    - name: Break\n      command: sh -c 'cat /run/secrets/token >&2; exit 5'\n",
+    );
+    assert!(text.contains("failed: Ansible ended with exit code 2"), "{text}");
+    assert!(text.contains("TASK [Break]") && text.contains("non-zero return code"), "{text}");
+    assert!(text.contains("[secret token]") && !text.contains(VALUE), "{text}");
+
+    let text = error("- hosts: all\n  tasks: [{ nosuchmodule: {} }]\n");
+    assert!(text.contains("couldn't resolve module/action 'nosuchmodule'"), "{text}");
+
+    let place = home.source.join("fetched");
+    let text = error(&format!(
+        "- hosts: all\n  tasks: [{{ fetch: {{ src: /etc/hostname, dest: {} }} }}]\n",
+        place.display()
+    ));
+    assert!(text.contains("Read-only file system"), "{text}");
+    assert!(!place.exists());
+
+    let kill =
+        "- hosts: all\n  tasks: [{ shell: \"kill -9 $(pgrep -o python3 || echo $PPID) $PPID\" }]\n";
+    let started = std::time::Instant::now();
+    let text = error(kill);
+    assert!(text.contains("failed: "), "{text}");
+    assert!(started.elapsed() < Duration::from_secs(60));
+}
