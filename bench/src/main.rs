@@ -3,6 +3,7 @@
 mod bake;
 mod docker;
 mod edge;
+mod gc;
 mod hornero;
 mod peers;
 mod process;
@@ -43,6 +44,9 @@ struct Arguments {
     /// Switches of the soak
     #[arg(long, default_value_t = 1000)]
     switches: u32,
+    /// Objects in the store whose garbage is collected
+    #[arg(long, default_value_t = 1_000_000)]
+    objects: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,6 +59,8 @@ enum What {
     Deploy,
     /// A Debian base with nginx, beside mmdebstrap and debootstrap
     Bake,
+    /// Deleting half of a million objects, beside unlink alone
+    Gc,
     /// Many switches and rollbacks under load; not part of the default
     Soak,
 }
@@ -63,6 +69,8 @@ enum What {
 struct Setting {
     runs: usize,
     peers_only: bool,
+    /// Objects in the store whose garbage is collected.
+    objects: usize,
     /// Removed at the end.
     scratch: PathBuf,
 }
@@ -82,13 +90,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let all = [What::Edge, What::Start, What::Bake, What::Deploy];
+    let all = [What::Edge, What::Start, What::Bake, What::Gc, What::Deploy];
     let wanted = if arguments.what.is_empty() { &all[..] } else { &arguments.what };
     // Under /var/tmp: roots and images are large, and /tmp may be in memory.
     let directory = tempfile::Builder::new().prefix("hornero-bench-").tempdir_in("/var/tmp")?;
     let setting = Setting {
         runs: arguments.runs.max(1),
         peers_only: arguments.peers_only,
+        objects: arguments.objects,
         scratch: directory.path().to_owned(),
     };
     if !setting.peers_only {
@@ -101,6 +110,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Start => start::measure(&setting),
             What::Deploy => swarm::measure(&setting),
             What::Bake => bake::measure(&setting),
+            What::Gc => gc::measure(&setting),
             What::Soak => soak::measure(&setting, arguments.switches),
         }?;
         print!("{}", measured.markdown());

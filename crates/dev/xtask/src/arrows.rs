@@ -86,6 +86,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-bench", "hornero-load", "it makes load"),
     ("hornero-bench", "hornero-model", "it measures the parts by themselves"),
     ("hornero-bench", "hornero-sandbox", "it measures the start of an instance"),
+    ("hornero-bench", "hornero-store", "it makes images of roots that were made by others"),
 ];
 
 /// Crates that tests of any crate outside core may use beside their own arrows.
