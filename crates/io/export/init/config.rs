@@ -39,12 +39,21 @@ pub enum Place {
     Disk {
         /// Name of the partition that holds the root.
         label: String,
-        /// Files of kernel modules, in the order to load them.
-        modules: Vec<String>,
+        /// Kernel modules, tried in this order.
+        drivers: Vec<Driver>,
     },
     /// In a container, in its root.
     #[default]
     Container,
+}
+
+/// A kernel module and what it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Driver {
+    /// Its file and those it needs, in the order to load them.
+    pub files: Vec<String>,
+    /// Patterns of the devices it is for; empty: it is always loaded.
+    pub devices: Vec<String>,
 }
 
 impl Config {
@@ -77,9 +86,13 @@ impl Config {
                 bytes.push(0);
             }
         };
-        if let Place::Disk { label, modules } = &self.place {
+        if let Place::Disk { label, drivers } = &self.place {
             put("label", label);
-            modules.iter().for_each(|module| put("module", module));
+            for driver in drivers {
+                put("driver", "");
+                driver.files.iter().for_each(|file| put("file", file));
+                driver.devices.iter().for_each(|device| put("device", device));
+            }
         }
         put("hostname", &self.hostname);
         self.command.iter().for_each(|argument| put("command", argument));
@@ -96,6 +109,13 @@ impl Config {
         bytes
     }
 
+    fn drivers(&mut self) -> Option<&mut Vec<Driver>> {
+        match &mut self.place {
+            Place::Disk { drivers, .. } => Some(drivers),
+            Place::Container => None,
+        }
+    }
+
     fn decode(records: &[u8]) -> Option<Self> {
         let mut config = Self::default();
         let mut parts = records.split(|byte| *byte == 0);
@@ -106,11 +126,10 @@ impl Config {
             };
             let value = String::from_utf8(value.to_vec()).ok()?;
             match key {
-                b"label" => config.place = Place::Disk { label: value, modules: Vec::new() },
-                b"module" => match &mut config.place {
-                    Place::Disk { modules, .. } => modules.push(value),
-                    Place::Container => return None,
-                },
+                b"label" => config.place = Place::Disk { label: value, drivers: Vec::new() },
+                b"driver" => config.drivers()?.push(Driver::default()),
+                b"file" => config.drivers()?.last_mut()?.files.push(value),
+                b"device" => config.drivers()?.last_mut()?.devices.push(value),
                 b"hostname" => config.hostname = value,
                 b"command" => config.command.push(value),
                 b"env" => {
@@ -140,7 +159,13 @@ mod tests {
         Config {
             place: Place::Disk {
                 label: "root-1".into(),
-                modules: vec!["/modules/a.ko".into(), "/modules/b.ko".into()],
+                drivers: vec![
+                    Driver {
+                        files: vec!["/modules/a.ko".into(), "/modules/b.ko".into()],
+                        devices: vec!["pci:v*".into(), "acpi*:X:*".into()],
+                    },
+                    Driver { files: vec!["/modules/c.ko".into()], devices: vec![] },
+                ],
             },
             hostname: "site".into(),
             command: vec!["/bin/server".into(), String::new(), "a=b c".into()],

@@ -1,34 +1,28 @@
 //! From the initramfs into the root of the disk.
 
 use std::{
-    fs::{self, File},
-    os::fd::AsFd,
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
-use super::{say, system};
+use super::{config::Driver, drivers::Drivers, say, system};
 
 /// Firmware hands over with its disks at rest: spinning up a slow one takes seconds.
 const DISK_DEADLINE: Duration = Duration::from_secs(30);
-const EEXIST: i32 = 17;
 
-/// Loads the modules, waits for the partition of this label, and makes its file system the root.
-pub fn enter_root(label: &str, modules: &[String]) -> Result<(), String> {
+/// Loads the drivers of the devices that are there, waits for the partition of this label, and makes its file system the root.
+pub fn enter_root(label: &str, drivers: &[Driver]) -> Result<(), String> {
     for (kind, target) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys")] {
         mount(kind, target, kind, system::MS_NOSUID, "")?;
     }
-    for module in modules {
-        load(module)?;
-    }
-    let device = wait_for(label)?;
+    let device = wait_for(label, &mut Drivers::new(drivers))?;
     mount(&device, "/root", "erofs", system::MS_RDONLY, "")?;
     for moved in ["/dev", "/proc", "/sys"] {
         mount(moved, &format!("/root{moved}"), "", system::MS_MOVE, "")?;
     }
     // The initramfs stays mounted beneath the root; what is in it would only hold memory.
-    for module in modules {
-        let _ = fs::remove_file(module);
+    for file in drivers.iter().flat_map(|driver| &driver.files) {
+        let _ = fs::remove_file(file);
     }
     let _ = fs::remove_file("/init");
     std::env::set_current_dir("/root")
@@ -52,21 +46,10 @@ fn mount(source: &str, target: &str, kind: &str, flags: u64, data: &str) -> Resu
         .map_err(|error| format!("cannot mount `{source}` at `{target}`: {error}"))
 }
 
-/// A driver whose hardware is not there may refuse: only a missing root is fatal, later.
-fn load(module: &str) -> Result<(), String> {
-    let file = File::open(module).map_err(|error| format!("cannot open `{module}`: {error}"))?;
-    match system::load_module(file.as_fd()) {
-        Err(error) if error.raw_os_error() != Some(EEXIST) => {
-            say(&format!("cannot load `{module}`: {error}"));
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-fn wait_for(label: &str) -> Result<String, String> {
+fn wait_for(label: &str, drivers: &mut Drivers<'_>) -> Result<String, String> {
     let begun = Instant::now();
     loop {
+        drivers.load();
         if let Some(device) = find(label) {
             return Ok(device);
         }

@@ -6,6 +6,7 @@
 
 mod config;
 mod disk;
+mod drivers;
 mod lease;
 mod network;
 mod serve;
@@ -27,8 +28,8 @@ fn main() {
         }
     };
     let result = match &config.place {
-        Place::Disk { label, modules } => {
-            disk::enter_root(label, modules).and_then(|()| serve::serve(&config))
+        Place::Disk { label, drivers } => {
+            disk::enter_root(label, drivers).and_then(|()| serve::serve(&config))
         }
         Place::Container => serve::serve(&config),
     };

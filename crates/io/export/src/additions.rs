@@ -60,8 +60,7 @@ impl Additions {
                 Ok(entry) => {
                     let mut at = entry.path.clone();
                     for name in rest.iter().rev() {
-                        at =
-                            at.join(name.as_bytes()).map_err(|error| unusable(path, &error))?;
+                        at = at.join(name.as_bytes()).map_err(|error| unusable(path, &error))?;
                     }
                     return Ok(at);
                 }

@@ -17,7 +17,7 @@ const STUB: &str = if cfg!(target_arch = "aarch64") {
     "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 };
 /// The last console is the one whose output a server's is; a machine that cannot go on starts again.
-const ARGUMENTS: &str = "console=tty0 console=ttyS0 panic=10 loglevel=5";
+const ARGUMENTS: &str = "console=tty0 console=ttyS0 panic=10 loglevel=4";
 
 pub(super) fn unified_image(
     work: &Work<'_>,

@@ -4,7 +4,7 @@ use std::{collections::HashMap, io::Read};
 
 use hornero_store::{EntryKind, StoreError, TreePath};
 
-use crate::{ExportError, Work};
+use crate::{ExportError, Work, init_config::Driver};
 
 /// Drivers by what they are for; those a kernel does not have are left out, but for the root's file system.
 const WANTED: &[&str] = &[
@@ -43,8 +43,9 @@ pub(super) struct Kernel {
     /// Such as `6.1.0-56-cloud-amd64`.
     pub(super) release: String,
     pub(super) image: Vec<u8>,
-    /// In the order to load them.
+    /// The files of all drivers, each once.
     pub(super) modules: Vec<Module>,
+    pub(super) drivers: Vec<Driver>,
 }
 
 /// A kernel module.
@@ -78,8 +79,8 @@ pub(super) fn find(work: &Work<'_>) -> Result<Kernel, ExportError> {
         });
     };
     let image = work.store.read_tree_file(work.tree, &format!("/boot/vmlinuz-{release}"))?;
-    let modules = modules(work, &release)?;
-    Ok(Kernel { release, image, modules })
+    let (modules, drivers) = modules(work, &release)?;
+    Ok(Kernel { release, image, modules, drivers })
 }
 
 /// Numbers compare as numbers: `6.1.0-9` is older than `6.1.0-10`.
@@ -97,12 +98,13 @@ fn order(release: &str) -> Vec<(u64, String)> {
     parts
 }
 
-fn modules(work: &Work<'_>, release: &str) -> Result<Vec<Module>, ExportError> {
+fn modules(work: &Work<'_>, release: &str) -> Result<(Vec<Module>, Vec<Driver>), ExportError> {
     let base = format!("/lib/modules/{release}");
     let listed = text(work, &format!("{base}/modules.dep"))?;
+    let aliases = text(work, &format!("{base}/modules.alias"))?;
     let built_in = text(work, &format!("{base}/modules.builtin"))?;
-    let paths = load_order(&listed);
-    if !paths.wanted.contains_key(ROOT_FILE_SYSTEM)
+    let wanted = wanted(&listed);
+    if !wanted.iter().any(|(want, _)| *want == ROOT_FILE_SYSTEM)
         && !built_in.lines().any(|path| name(path) == ROOT_FILE_SYSTEM)
     {
         return Err(ExportError::Needs {
@@ -111,32 +113,62 @@ fn modules(work: &Work<'_>, release: &str) -> Result<Vec<Module>, ExportError> {
             remedy: "use another kernel package, such as `linux-image-cloud-amd64`".into(),
         });
     }
-    paths.order.iter().map(|path| module(work, &base, path)).collect()
-}
-
-/// Paths of the wanted modules and what they need.
-struct LoadOrder<'a> {
-    order: Vec<&'a str>,
-    wanted: HashMap<String, &'a str>,
-}
-
-/// Reads `modules.dep`: `PATH: NEEDED NEEDED …`, where what is needed by others stands behind them.
-fn load_order(listed: &str) -> LoadOrder<'_> {
-    let lines: Vec<(&str, &str)> = listed.lines().filter_map(|line| line.split_once(':')).collect();
-    let by_name: HashMap<String, (&str, &str)> =
-        lines.iter().map(|(path, needs)| (name(path), (*path, *needs))).collect();
-    let mut order: Vec<&str> = Vec::new();
-    let mut wanted = HashMap::new();
-    for want in WANTED {
-        let Some((path, needs)) = by_name.get(*want) else { continue };
-        wanted.insert((*want).to_owned(), *path);
-        for path in needs.split_ascii_whitespace().rev().chain([*path]) {
-            if !order.contains(&path) {
-                order.push(path);
+    let mut modules: Vec<Module> = Vec::new();
+    let mut drivers = Vec::new();
+    for (want, paths) in wanted {
+        for path in &paths {
+            if modules.iter().all(|module| module.place != place(path)) {
+                modules.push(module(work, &base, path)?);
             }
         }
+        let devices = devices(&aliases, want);
+        drivers.push(Driver { files: paths.iter().map(|path| place(path)).collect(), devices });
     }
-    LoadOrder { order, wanted }
+    Ok((modules, drivers))
+}
+
+/// The wanted modules that `modules.dep` lists, each with the paths to load, in order.
+///
+/// Its lines are `PATH: NEEDED NEEDED …`, where what is needed by others stands behind them.
+fn wanted(listed: &str) -> Vec<(&'static str, Vec<&str>)> {
+    let by_name: HashMap<String, (&str, &str)> = listed
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(path, needs)| (name(path), (path, needs)))
+        .collect();
+    WANTED
+        .iter()
+        .filter_map(|want| {
+            let (path, needs) = by_name.get(*want)?;
+            Some((*want, needs.split_ascii_whitespace().rev().chain([*path]).collect()))
+        })
+        .collect()
+}
+
+/// The patterns of the devices that a module is for; none for the root's file system, which always is needed.
+fn devices(aliases: &str, module: &str) -> Vec<String> {
+    if module == ROOT_FILE_SYSTEM {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for line in aliases.lines() {
+        // `alias PATTERN MODULE`; a pattern may have spaces.
+        let parts = line.strip_prefix("alias ").and_then(|rest| rest.rsplit_once(' '));
+        if let Some((pattern, for_module)) = parts
+            && name(for_module) == module
+        {
+            found.push(pattern.to_owned());
+        }
+    }
+    if found.is_empty() {
+        // A driver that no device asks for by name is not tried.
+        found.push(String::new());
+    }
+    found
+}
+
+fn place(path: &str) -> String {
+    format!("/modules/{}.ko", name(path))
 }
 
 /// `kernel/fs/erofs/erofs.ko.xz` is `erofs`; `-` and `_` are the same.
@@ -170,8 +202,7 @@ fn module(work: &Work<'_>, base: &str, path: &str) -> Result<Module, ExportError
     if bytes.len() as u64 > MODULE_LEN_MAX {
         return Err(unusable("it is larger than 64 MiB".into()));
     }
-    let place = format!("/modules/{}.ko", name(path));
-    Ok(Module { place, bytes })
+    Ok(Module { place: place(path), bytes })
 }
 
 fn limited(reader: impl Read, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
@@ -217,16 +248,31 @@ mod tests {
             kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko\n\
             kernel/sound/loud.ko:\n\
             kernel/drivers/net/xen-netfront.ko:\n";
+        let virtio = "kernel/drivers/virtio";
         assert_eq!(
-            load_order(listed).order,
+            wanted(listed),
             [
-                "kernel/drivers/virtio/virtio_ring.ko",
-                "kernel/drivers/virtio/virtio.ko",
-                "kernel/drivers/block/virtio_blk.ko",
-                "kernel/drivers/net/xen-netfront.ko",
-                "kernel/lib/libcrc32c.ko.xz",
-                "kernel/fs/erofs/erofs.ko.xz",
+                (
+                    "virtio_blk",
+                    vec![
+                        &*format!("{virtio}/virtio_ring.ko"),
+                        &*format!("{virtio}/virtio.ko"),
+                        "kernel/drivers/block/virtio_blk.ko",
+                    ]
+                ),
+                ("xen_netfront", vec!["kernel/drivers/net/xen-netfront.ko"]),
+                ("erofs", vec!["kernel/lib/libcrc32c.ko.xz", "kernel/fs/erofs/erofs.ko.xz"]),
             ]
         );
+    }
+
+    #[test]
+    fn devices_of_a_module() {
+        let aliases = "# Aliases\nalias virtio:d00000002v* virtio_blk\nalias xen:vif xen_netfront\n\
+            alias platform:a b xen-netfront\nalias fs-erofs erofs\n";
+        assert_eq!(devices(aliases, "virtio_blk"), ["virtio:d00000002v*"]);
+        assert_eq!(devices(aliases, "xen_netfront"), ["xen:vif", "platform:a b"]);
+        assert_eq!(devices(aliases, "erofs"), [""; 0]);
+        assert_eq!(devices(aliases, "sd_mod"), [""]);
     }
 }

@@ -116,8 +116,8 @@ fn config(
     label: &str,
     kernel: &kernel::Kernel,
 ) -> Result<crate::init_config::Config, ExportError> {
-    let modules = kernel.modules.iter().map(|module| module.place.clone()).collect();
-    let mut config = launch::config(work, Place::Disk { label: label.to_owned(), modules })?;
+    let place = Place::Disk { label: label.to_owned(), drivers: kernel.drivers.clone() };
+    let mut config = launch::config(work, place)?;
     if config.command.is_empty() {
         if !launch::has_init(work) {
             return Err(ExportError::Needs {
