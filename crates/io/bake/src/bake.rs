@@ -9,6 +9,7 @@ use hornero_store::{ImageManifest, Store};
 use crate::{
     BakeContext, BakeError,
     accounts::Accounts,
+    archive::access::Access,
     image::{
         copy,
         step::{self, Steps},
@@ -17,9 +18,9 @@ use crate::{
     lock::{Lock, LockedImage},
     locking::{self, Bringing, LockMode},
     making::{Maker, Making, Work},
-    ownership,
+    outcome, ownership, placed,
     provision::Provisioning,
-    record::{BakeRecord, LastBake},
+    record::{BakeRecord, LastBake, StepKind},
     stored,
     workdir::WorkDir,
 };
@@ -31,6 +32,8 @@ pub struct BakeOptions {
     pub locked: bool,
     /// What the cache holds is looked at file by file, and what is damaged is baked anew.
     pub verify: bool,
+    /// Images are placed on this base instead of the one they were baked on.
+    pub base: Option<Digest>,
 }
 
 /// An image that was baked.
@@ -40,6 +43,8 @@ pub struct BakedImage {
     pub name: ImageName,
     /// Its identity.
     pub digest: Digest,
+    /// The image it is made on; None for a Debian base.
+    pub base: Option<Digest>,
     /// Whether nothing had to be done.
     pub cached: bool,
     /// How long it took.
@@ -81,9 +86,7 @@ pub fn bake(
     names: &[ImageName],
     options: BakeOptions,
 ) -> Result<Vec<BakedImage>, BakeError> {
-    let tmp = context.home.join("tmp");
-    WorkDir::clean(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
-    step::clean_cgroups(&context.home);
+    clean(context)?;
     let images = locking::with_ancestors(spec, names)?;
     let access = context.access()?;
     let old = Lock::read(dir)?;
@@ -97,36 +100,111 @@ pub fn bake(
     }
     // Nothing that this bake finds or makes is deleted before its references stand.
     let _lease = store.lease().map_err(BakeError::store)?;
-    let surroundings = Surroundings {
-        store,
-        access: &access,
-        steps: Steps { home: &context.home, progress: context.progress },
-        tmp: &tmp,
-        progress: context.progress,
-    };
-    let maker = Maker { surroundings, forecast: false, verify: options.verify };
-    let baker = Baker { context, maker, spec, dir, lock: &lock };
-    let mut done: Vec<(BakedImage, Below)> = Vec::new();
-    let mut failure = None;
-    for image in &images {
-        let parent = parent_of(store, &lock, image, &done);
-        match parent.and_then(|parent| baker.image(image, parent.as_ref())) {
-            Ok(Outcome::Baked(baked, below)) => done.push((baked, below)),
-            Ok(Outcome::Needed(_)) => unreachable!("only a forecast stops before a step"),
-            Err(error) => {
-                failure = Some(error);
-                break;
+    let (access, lock, images) = (&access, &lock, &images[..]);
+    let line = Line { context, store, access, spec, dir, images, lock, verify: options.verify };
+    let done = line.bake(&mut |_, _| Ok(()))?;
+    let wanted = |name: &ImageName| done.iter().find(|baked| baked.name == *name);
+    let wanted: Vec<BakedImage> = names.iter().filter_map(wanted).cloned().collect();
+    match &options.base {
+        None => Ok(wanted),
+        Some(base) => placed::place(&line, &done, wanted, base),
+    }
+}
+
+/// Removes what bakes that were killed left behind.
+pub(crate) fn clean(context: &BakeContext<'_>) -> Result<(), BakeError> {
+    let tmp = context.home.join("tmp");
+    WorkDir::clean(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
+    step::clean_cgroups(&context.home);
+    Ok(())
+}
+
+/// Images of a directory (ancestors first) with the lock to bake them by.
+pub(crate) struct Line<'l> {
+    /// The surroundings.
+    pub context: &'l BakeContext<'l>,
+    /// Where they go.
+    pub store: &'l Store,
+    /// Access to archives.
+    pub access: &'l Access<'l>,
+    /// What is declared.
+    pub spec: &'l Spec,
+    /// The directory it was read from.
+    pub dir: &'l Path,
+    /// The images.
+    pub images: &'l [&'l ImageDefinition],
+    /// Their packages.
+    pub lock: &'l Lock,
+    /// What the cache holds is looked at file by file.
+    pub verify: bool,
+}
+
+/// Is told of an image before it is baked, with what it is made on.
+pub(crate) type Before<'b> =
+    dyn FnMut(&ImageDefinition, Option<&Digest>) -> Result<(), BakeError> + 'b;
+
+impl Line<'_> {
+    pub(crate) fn baker<'s>(&'s self, tmp: &'s Path, forecast: bool) -> Baker<'s> {
+        let surroundings = Surroundings {
+            store: self.store,
+            access: self.access,
+            steps: Steps { home: &self.context.home, progress: self.context.progress },
+            tmp,
+            progress: self.context.progress,
+        };
+        let maker = Maker { surroundings, forecast, verify: self.verify };
+        Baker { context: self.context, maker, spec: self.spec, dir: self.dir, lock: self.lock }
+    }
+
+    /// Bakes every image.
+    pub(crate) fn bake(&self, before: &mut Before<'_>) -> Result<Vec<BakedImage>, BakeError> {
+        let tmp = self.context.home.join("tmp");
+        let baker = self.baker(&tmp, false);
+        let mut done: Vec<(BakedImage, Below)> = Vec::new();
+        let one =
+            |image: &ImageDefinition, done: &[(BakedImage, Below)], before: &mut Before<'_>| {
+                let parent = parent_of(self.store, self.lock, image, done)?;
+                before(image, parent.as_ref().map(|parent| &parent.image))?;
+                baker.image(image, parent.as_ref())
+            };
+        let mut failure = None;
+        for image in self.images {
+            match one(image, &done, before) {
+                Ok(Outcome::Baked(baked, below)) => done.push((baked, below)),
+                Ok(Outcome::Needed(_)) => unreachable!("only a forecast stops before a step"),
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
             }
         }
+        hornero_sandbox::remove_parent(&step::cgroup_parent(&self.context.home));
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(done.into_iter().map(|(baked, _)| baked).collect()),
+        }
     }
-    hornero_sandbox::remove_parent(&step::cgroup_parent(&context.home));
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(names
-            .iter()
-            .filter_map(|name| done.iter().find(|(baked, _)| baked.name == *name))
-            .map(|(baked, _)| baked.clone())
-            .collect()),
+
+    /// The images that were baked by this lock before and need nothing done; nothing is.
+    pub(crate) fn known(&self) -> Result<Vec<BakedImage>, BakeError> {
+        let tmp = self.context.home.join("tmp");
+        let baker = self.baker(&tmp, true);
+        let mut done: Vec<(BakedImage, Below)> = Vec::new();
+        for image in self.images {
+            let parent = match parent_of(self.store, self.lock, image, &done) {
+                Err(BakeError::NoStoredImage { .. }) => continue,
+                parent => parent?,
+            };
+            let waits = image.base.image().is_some() && parent.is_none();
+            let misfit = self.lock.images.get(&image.name);
+            if waits || locking::misfit_of(misfit, self.spec, image, self.dir)?.is_some() {
+                continue;
+            }
+            if let Outcome::Baked(baked, below) = baker.image(image, parent.as_ref())? {
+                done.push((baked, below));
+            }
+        }
+        Ok(done.into_iter().map(|(baked, _)| baked).collect())
     }
 }
 
@@ -142,15 +220,9 @@ pub fn forecast(
     let access = context.access()?;
     let lock = Lock::read(dir)?.unwrap_or_default();
     let tmp = context.home.join("tmp");
-    let surroundings = Surroundings {
-        store,
-        access: &access,
-        steps: Steps { home: &context.home, progress: context.progress },
-        tmp: &tmp,
-        progress: context.progress,
-    };
-    let maker = Maker { surroundings, forecast: true, verify: false };
-    let baker = Baker { context, maker, spec, dir, lock: &lock };
+    let (access, lock, lines) = (&access, &lock, &images[..]);
+    let line = Line { context, store, access, spec, dir, images: lines, lock, verify: false };
+    let baker = line.baker(&tmp, true);
     let mut done: Vec<(BakedImage, Below)> = Vec::new();
     let mut forecasts: Vec<Forecast> = Vec::new();
     for image in &images {
@@ -165,7 +237,7 @@ pub fn forecast(
         } else if let Some(reason) = reason {
             Forecast { name, digest: None, why: Some(reason) }
         } else {
-            match baker.image(image, parent_of(store, &lock, image, &done)?.as_ref())? {
+            match baker.image(image, parent_of(store, lock, image, &done)?.as_ref())? {
                 Outcome::Baked(baked, below) => {
                     let digest = Some(baked.digest);
                     done.push((baked, below));
@@ -182,12 +254,15 @@ pub fn forecast(
 
 /// What an image is made on, and leaves to those made from it.
 #[derive(Debug, Clone)]
-struct Below {
-    image: Digest,
-    layers: Vec<Digest>,
-    epoch: u64,
+pub(crate) struct Below {
+    /// The image itself.
+    pub image: Digest,
+    /// Its layers, from the bottom up.
+    pub layers: Vec<Digest>,
+    /// The newest time of its files, in seconds since the Unix epoch.
+    pub epoch: u64,
     /// The configuration of the image of the store that it is made on in the end, which no file tells.
-    inherits: Option<ImageConfig>,
+    pub inherits: Option<ImageConfig>,
 }
 
 fn parent_of(
@@ -220,12 +295,16 @@ fn stored_image(
     Ok(Below { image, layers, epoch, inherits: Some(config) })
 }
 
-enum Outcome {
+/// What came of an image.
+pub(crate) enum Outcome {
+    /// It is there.
     Baked(BakedImage, Below),
+    /// It would be baked, for this reason.
     Needed(String),
 }
 
-struct Baker<'b> {
+/// Bakes one image after the other.
+pub(crate) struct Baker<'b> {
     context: &'b BakeContext<'b>,
     maker: Maker<'b>,
     spec: &'b Spec,
@@ -234,7 +313,27 @@ struct Baker<'b> {
 }
 
 impl Baker<'_> {
-    fn image(&self, image: &ImageDefinition, parent: Option<&Below>) -> Result<Outcome, BakeError> {
+    /// Whether an image has no packages of its own, or is known with them on what it would lie on.
+    pub(crate) fn has_packages(
+        &self,
+        image: &ImageDefinition,
+        below: &Below,
+    ) -> Result<bool, BakeError> {
+        let locked = self.lock.images.get(&image.name).filter(|_| locking::has_entry(image));
+        let Some(locked) = locked else { return Ok(true) };
+        let (chain, epoch) = (outcome::chain(&below.layers), below.epoch.max(locked.date()));
+        let key = outcome::step_key(StepKind::Packages, &chain, &locked.key(), epoch);
+        let store = self.maker.surroundings.store;
+        let known = outcome::Outcome::cached(store, &key)?;
+        Ok(known.is_some_and(|known| known.layers.iter().all(|layer| store.has_layer(layer))))
+    }
+
+    /// Bakes an image; its parent is baked already.
+    pub(crate) fn image(
+        &self,
+        image: &ImageDefinition,
+        parent: Option<&Below>,
+    ) -> Result<Outcome, BakeError> {
         let started = Instant::now();
         let inherits = parent.and_then(|parent| parent.inherits.as_ref());
         let completed = inherits
@@ -288,6 +387,7 @@ impl Baker<'_> {
         let baked = BakedImage {
             name: image.name.clone(),
             digest,
+            base: parent.map(|parent| parent.image),
             cached,
             seconds: started.elapsed().as_secs_f64(),
             steps: making.steps,

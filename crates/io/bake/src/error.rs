@@ -6,8 +6,24 @@ use std::{
 };
 
 use hornero_model::{Digest, ImageName};
+use hornero_rebase::Refusal;
 
-use crate::archive::{fetch::FetchError, resolve::Unsatisfiable};
+use crate::{
+    archive::{fetch::FetchError, resolve::Unsatisfiable},
+    rebase::RebaseError,
+};
+
+impl From<RebaseError> for BakeError {
+    fn from(error: RebaseError) -> Self {
+        match error {
+            RebaseError::Bake(error) => error,
+            other => Self::Rebase(Box::new(other)),
+        }
+    }
+}
+
+/// Nobody reads more lines than this of a hint; everything is in [`BakeError::refusals`].
+const REFUSALS_SHOWN: usize = 20;
 
 /// Why a bake failed.
 #[derive(Debug, thiserror::Error)]
@@ -183,6 +199,17 @@ pub enum BakeError {
         /// Why nobody knows.
         reason: String,
     },
+    /// Images cannot be placed on what was asked for.
+    #[error("image `{}` can't be what the images are made on: {reason}", base.short())]
+    NotABase {
+        /// What was asked for.
+        base: Digest,
+        /// Why not.
+        reason: String,
+    },
+    /// An image cannot be moved onto another base.
+    #[error(transparent)]
+    Rebase(Box<RebaseError>),
     /// An image cannot be baked again from what was recorded of it.
     #[error("image `{}` cannot be baked again: {reason}", image.short())]
     NotReproducible {
@@ -317,6 +344,14 @@ impl BakeError {
         }
     }
 
+    /// Why an image does not hold on another base; none for other errors.
+    pub fn refusals(&self) -> &[Refusal] {
+        match self {
+            Self::Rebase(error) => error.refusals(),
+            _ => &[],
+        }
+    }
+
     /// What to do about it, where something can be said.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -360,6 +395,10 @@ impl BakeError {
             Self::Lock { .. } => Some("remove it and run `hornero lock`".to_owned()),
             Self::Package { source: FetchError::Missing(_), .. } => {
                 Some("the archive has dropped this version: run `hornero lock --update`".to_owned())
+            }
+            Self::Rebase(error) if !error.refusals().is_empty() => {
+                let lines = error.refusals().iter().map(ToString::to_string);
+                Some(lines.take(REFUSALS_SHOWN).collect::<Vec<_>>().join("\n"))
             }
             Self::Unowned { .. } => Some(
                 "bake what it is made on anew by `hornero build DIR --verify`, or bring that in again by \

@@ -8,6 +8,7 @@ mod accounts;
 mod action;
 pub mod archive;
 mod bake;
+mod changes;
 mod context;
 pub mod deb;
 mod error;
@@ -21,6 +22,8 @@ mod locking;
 mod making;
 mod outcome;
 mod ownership;
+mod patch;
+mod placed;
 pub mod progress;
 mod provision;
 mod rebase;
@@ -35,13 +38,17 @@ mod workdir;
 
 pub use action::{Action, Copied, CopiedKind, CopyAction, PathBytes};
 pub use bake::{BakeOptions, BakedImage, BakedStep, Forecast, bake, forecast};
+pub use changes::{PackageChange, PackageChangeKind};
 pub use context::BakeContext;
 pub use error::BakeError;
 pub use lock::{LOCK_NAME, Lock};
 pub use locking::{LockMode, architecture, lock};
 pub use ownership::{Owner, Ownership, ownership};
+pub use patch::{PatchOptions, PatchReport, PatchedHow, PatchedImage, patch};
 pub use provision::{Environment, PlaybookAction, ProvisionAction, ProvisionKind, SecretOrigin};
-pub use rebase::{MovedForLock, RebaseError, RebaseOptions, Rebased, Rebaser, rebase, rebase_for_lock, seed};
+pub use rebase::{
+    MovedForLock, RebaseError, RebaseOptions, Rebased, Rebaser, rebase, rebase_for_lock, seed,
+};
 pub use record::{BakeRecord, Moved, StepKind, StepRecord};
 pub use reproduce::{Differs, FileDifference, LayerDifference, Reproduction, reproduce};
 pub use source::{LayerSource, PackageSource};

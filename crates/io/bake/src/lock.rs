@@ -246,6 +246,7 @@ mod tests {
             archives: vec![ArchiveState {
                 suite: "sid".to_owned(),
                 uri: "http://mirror.test".to_owned(),
+                label: Some("Debian".to_owned()),
                 date: 7,
                 digest: Digest::of(b"x"),
             }],

@@ -10,6 +10,7 @@ use crate::{
     BakeContext, BakeError,
     action::Action,
     archive::sources_list::ArchiveRequest,
+    bake,
     image::step::{self, Steps},
     install::Surroundings,
     lineage::{self, Known},
@@ -104,8 +105,7 @@ pub fn reproduce(
 ) -> Result<Reproduction, BakeError> {
     let started = Instant::now();
     let tmp = context.home.join("tmp");
-    WorkDir::clean(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
-    step::clean_cgroups(&context.home);
+    bake::clean(context)?;
     // The home of the scratch store may be a long path: everything in it is opened by this process alone.
     let work = WorkDir::create(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
     let objects = store.objects_dir();

@@ -20,6 +20,8 @@ pub struct Release {
     pub by_hash: bool,
     /// `Suite` and `Codename`.
     pub names: Vec<String>,
+    /// `Label`, such as `Debian-Security`.
+    pub label: Option<String>,
     /// Its components, without a prefix such as `updates/`.
     pub components: Vec<String>,
     /// Every file by its path below the suite.
@@ -68,6 +70,7 @@ impl Release {
             valid_until,
             by_hash: paragraph.get("Acquire-By-Hash").is_some_and(|value| value.trim() == "yes"),
             names: [words("Suite"), words("Codename")].concat(),
+            label: paragraph.get("Label").filter(|label| !label.is_empty()).map(str::to_owned),
             components: words("Components")
                 .iter()
                 .map(|name| name.rsplit('/').next().unwrap_or_default().to_owned())

@@ -29,10 +29,22 @@ pub struct ArchiveState {
     pub suite: String,
     /// Base address it was read from.
     pub uri: String,
+    /// The label it is signed with, such as `Debian-Security`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// Its `Date`, in seconds since the Unix epoch.
     pub date: u64,
     /// SHA-256 of its `InRelease`.
     pub digest: Digest,
+}
+
+impl ArchiveState {
+    /// Whether it is for security updates: by its suite, as Debian and its derivatives name them, or by its label.
+    pub fn is_security(&self) -> bool {
+        self.suite.ends_with("-security")
+            || self.suite.ends_with("/updates")
+            || self.label.as_deref().is_some_and(|label| label.ends_with("-Security"))
+    }
 }
 
 /// A verified suite with its lists of packages.
@@ -112,6 +124,7 @@ impl Repository<'_> {
         let state = ArchiveState {
             suite: source.suite.clone(),
             uri: source.uri.clone(),
+            label: release.label.clone(),
             date: release.date,
             digest: Digest::of(&signed),
         };
