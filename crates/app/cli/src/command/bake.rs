@@ -82,7 +82,7 @@ pub fn bake(
     let _lease = store.lease()?;
     let teller = Teller::new(how.explain);
     let context = BakeContext::new(home, &teller);
-    let options = BakeOptions { locked: source.locked, verify: how.verify };
+    let options = BakeOptions { locked: source.locked, verify: how.verify, base: None };
     let baked = hornero_bake::bake(&context, &store, &project.spec, &project.dir, &names, options)?;
     for image in &baked {
         let name = format!("image/{}", image.name);
