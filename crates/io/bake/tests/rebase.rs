@@ -1,0 +1,527 @@
+//! Moving images onto another version of their base: what is refused and why, what is accepted and runs.
+
+mod support;
+
+use std::{fs, io::Read as _, os::fd::OwnedFd, path::Path, process::Command, time::Duration};
+
+use hornero_archive::{Archive, Package, dpkg, shell};
+use hornero_bake::{
+    BakeRecord, LockMode, RebaseError, RebaseOptions, Rebaser, facts, rebase, rebase_for_lock,
+};
+use hornero_model::{Digest, ExitCause};
+use hornero_rebase::{FACTS_KIND, Refusal, RefusalKind};
+use hornero_sandbox::{ComposedRoot, IdMap, Network, Profile, Root, SandboxSpec, Stdio, start};
+use hornero_spec::{Base, CopyOwner, CopySource, SourceKind};
+use hornero_store::Store;
+use support::home::{Home, debian, image, name};
+
+const FORCE: RebaseOptions = RebaseOptions { force: true };
+const PLAIN: RebaseOptions = RebaseOptions { force: false };
+
+/// Compiles C with real gcc; `arguments` may name files of `dir`.
+fn gcc(dir: &Path, source: &str, output: &str, arguments: &[&str]) -> Vec<u8> {
+    let input = dir.join(format!("{output}.c"));
+    fs::write(&input, source).unwrap();
+    let made = Command::new("gcc")
+        .current_dir(dir)
+        .args(["-O1", "-o", output])
+        .arg(&input)
+        .args(arguments)
+        .output()
+        .expect("gcc is needed: apt-get install gcc");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    fs::read(dir.join(output)).unwrap()
+}
+
+/// A library with symbol versions, one that is found by `$ORIGIN`, and a program that needs both.
+struct Compiled {
+    /// With the versions `GREET_1` and `GREET_2`.
+    library: Vec<u8>,
+    /// With `GREET_1` alone.
+    older: Vec<u8>,
+    private: Vec<u8>,
+    program: Vec<u8>,
+}
+
+fn compiled() -> &'static Compiled {
+    static COMPILED: std::sync::OnceLock<Compiled> = std::sync::OnceLock::new();
+    COMPILED.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let library = |name: &str, versions: &str, source: &str| {
+            fs::write(dir.join("versions"), versions).unwrap();
+            let shared = ["-shared", "-fPIC", "-Wl,-soname,libgreet.so.1"];
+            let map = ["-Wl,--version-script=versions"];
+            gcc(dir, source, name, &[&shared[..], &map[..]].concat())
+        };
+        let one = "int greet_one(void) { return 1; }\n";
+        let two = "int greet_two(void) { return 2; }\n";
+        let older = library("old.so", "GREET_1 { global: greet_one; local: *; };", one);
+        let both = "GREET_1 { global: greet_one; local: *; }; GREET_2 { global: greet_two; } GREET_1;";
+        let library = library("libgreet.so", both, &format!("{one}{two}"));
+        let soname = "-Wl,-soname,libprivate.so";
+        let private =
+            gcc(dir, "int own(void) { return 3; }\n", "libprivate.so", &["-shared", "-fPIC", soname]);
+        let source = "#include <stdio.h>\nint greet_one(void), greet_two(void), own(void);\n\
+                      int main(void) { printf(\"%d%d%d\\n\", greet_one(), greet_two(), own()); return 0; }\n";
+        let run_path = "-Wl,-rpath,$ORIGIN/../lib/private,--enable-new-dtags";
+        let program = gcc(dir, source, "app", &["-L.", "-lgreet", "-lprivate", run_path]);
+        Compiled { library, older, private, program }
+    })
+}
+
+/// The packages of the base by name; a broken base changes one.
+fn packages() -> Vec<Package> {
+    let compiled = compiled();
+    vec![
+        shell(),
+        dpkg(),
+        Package::new("greet", "1.0").essential().file(
+            "usr/lib/libgreet.so.1",
+            0o644,
+            compiled.library.clone(),
+        ),
+        Package::new("private", "1.0").essential().file(
+            "usr/lib/private/libprivate.so",
+            0o644,
+            compiled.private.clone(),
+        ),
+        Package::new("interpreter", "1.0").essential().link("usr/bin/greetsh", "dash"),
+        Package::new("settings", "1.0").essential().file("etc/greet/motd", 0o644, "hello\n").file(
+            "etc/greet/gone",
+            0o644,
+            "unwanted\n",
+        ),
+        // Debian's bases are configured by dpkg as well, which writes the status in its own order of fields.
+        Package::new("configured", "1.0").essential().postinst("echo yes > /etc/base.state"),
+    ]
+}
+
+fn exchanged(package: Package) -> Vec<Package> {
+    let mut all = packages();
+    all.retain(|one| one.name != package.name);
+    all.push(package);
+    all
+}
+
+fn app_package() -> Package {
+    Package::new("app", "1.0")
+        .depends("greet (>= 1.0), settings (<< 2)")
+        .file("usr/bin/app", 0o755, compiled().program.clone())
+        .file("usr/bin/script", 0o755, "#!/usr/bin/greetsh\necho script\n")
+        .postinst("echo configured > /etc/app.state")
+}
+
+/// A home with an app on the base of `packages`, baked.
+struct Bench {
+    home: Home,
+    base: Digest,
+    app: Digest,
+    archives: Vec<Archive>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let archive = Archive::with(&[packages(), vec![app_package()]].concat());
+        let mut home = Home::with_base(&archive, &[]);
+        let mut app = image("app", Base::Image(name("base")), &["app"]);
+        home.write("motd", "own\n");
+        home.write("data", "data\n");
+        let copy = |from: &str, to: &str, owner: CopyOwner| CopySource {
+            from: from.to_owned(),
+            kind: SourceKind::File,
+            to: to.to_owned(),
+            mode: None,
+            owner,
+        };
+        let www = CopyOwner { user: "www".to_owned(), group: None };
+        app.copies = vec![
+            copy("motd", "/etc/greet/motd", CopyOwner::default()),
+            copy("data", "/srv/data", www),
+        ];
+        app.run = vec!["rm /etc/greet/gone && echo made > /srv/made".to_owned()];
+        app.config.user = "www".to_owned();
+        app.config.command = vec!["/usr/bin/app".to_owned()];
+        home.add(app);
+        let app = home.bake_one("app").digest;
+        let base = home.bake_one("base").digest;
+        Self { home, base, app, archives: vec![archive] }
+    }
+
+    /// Bakes another base of these packages.
+    fn base_of(&mut self, packages: &[Package]) -> Digest {
+        let archive = Archive::with(packages);
+        let title = format!("base-{}", self.archives.len());
+        let from = debian(archive.path().to_str().unwrap(), &archive.keyring());
+        self.home.add(image(&title, from, &[]));
+        self.archives.push(archive);
+        self.home.bake_one(&title).digest
+    }
+
+    fn store(&self) -> Store {
+        self.home.store()
+    }
+
+    /// Why the app is refused on a base of these packages.
+    fn refused(&mut self, packages: &[Package]) -> Vec<Refusal> {
+        let base = self.base_of(packages);
+        match rebase(&self.store(), &self.app, &base, PLAIN) {
+            Err(RebaseError::Refused { refusals, .. }) => refusals,
+            Err(error) => panic!("{}", support::home::chain(&error)),
+            Ok(_) => panic!("it is accepted"),
+        }
+    }
+}
+
+fn file<'r>(refusals: &'r [Refusal], kind: RefusalKind, path: &str) -> &'r Refusal {
+    let found = refusals.iter().find(|one| one.kind == kind && one.file.as_deref() == Some(path));
+    found.unwrap_or_else(|| panic!("no {} of {path}: {refusals:#?}", kind.code()))
+}
+
+/// Runs a command of an image in the sandbox and gives what it wrote.
+fn run(store: &Store, image: &Digest, command: &[&str]) -> String {
+    let root = store.root(image).unwrap();
+    let spec = SandboxSpec {
+        root: Root::Composed(ComposedRoot { metadata: root.metadata, objects: root.objects }),
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+        env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
+        workdir: String::new(),
+        user: hornero_sandbox::User { uid: 33, gid: 34, groups: Vec::new() },
+        id_map: Some(IdMap { first: 300_000_000, count: 65_536 }),
+        scratch: Vec::new(),
+        tmp_bytes: 1 << 20,
+        files: Vec::new(),
+        hostname: "moved".to_owned(),
+        cgroup: None,
+        profile: Profile::Service,
+    };
+    let (read, write) = std::io::pipe().unwrap();
+    let stdio =
+        Stdio { stdin: None, stdout: write.try_clone().unwrap().into(), stderr: write.into() };
+    let mut running = start(&spec, stdio, Network::Isolated)
+        .unwrap_or_else(|error| panic!("{}", error.one_line()));
+    let mut text = String::new();
+    fs::File::from(OwnedFd::from(read)).read_to_string(&mut text).unwrap();
+    let cause = running.wait(Some(Duration::from_secs(60))).unwrap().unwrap();
+    assert_eq!(cause, ExitCause::Code(0), "{text}");
+    text
+}
+
+#[test]
+fn broken_bases_are_refused_with_file_need_and_what_is_there() {
+    let mut bench = Bench::new();
+    let compiled = compiled();
+
+    // A removed library: the next major version has taken its place.
+    let greet = Package::new("greet", "2.0").essential();
+    let refusals = bench.refused(&exchanged(greet.file(
+        "usr/lib/libgreet.so.2",
+        0o644,
+        compiled.library.clone(),
+    )));
+    let refusal = file(&refusals, RefusalKind::LibraryMissing, "/usr/bin/app");
+    assert_eq!(refusal.need, "the library `libgreet.so.1`");
+    assert_eq!(refusal.found, "`/usr/lib/libgreet.so.2`");
+    assert_eq!(refusal.source.as_deref(), Some("package app 1.0"));
+
+    // A lower symbol version.
+    let greet = Package::new("greet", "1.1").essential();
+    let refusals = bench.refused(&exchanged(greet.file(
+        "usr/lib/libgreet.so.1",
+        0o644,
+        compiled.older.clone(),
+    )));
+    let refusal = file(&refusals, RefusalKind::LibraryVersion, "/usr/bin/app");
+    assert_eq!(refusal.need, "`GREET_2` of the library `libgreet.so.1`");
+    assert_eq!(refusal.found, "`/usr/lib/libgreet.so.1` with `GREET_1`");
+
+    // A library that the program finds by its own run path.
+    let private = Package::new("private", "1.1").essential();
+    let refusals = bench.refused(&exchanged(private.file(
+        "usr/lib/elsewhere/libprivate.so",
+        0o644,
+        compiled.private.clone(),
+    )));
+    file(&refusals, RefusalKind::LibraryMissing, "/usr/bin/app");
+
+    // A moved interpreter.
+    let interpreter = Package::new("interpreter", "1.1").essential();
+    let refusals =
+        bench.refused(&exchanged(interpreter.link("usr/local/bin/greetsh", "../../bin/dash")));
+    let refusal = file(&refusals, RefusalKind::InterpreterMissing, "/usr/bin/script");
+    assert_eq!(refusal.need, "the interpreter `/usr/bin/greetsh`");
+    assert_eq!(refusal.found, "`/usr/local/bin/greetsh`");
+
+    // Another number of a user.
+    let accounts = Package::new("accounts", "1").essential().field("Replaces", "shell").file(
+        "etc/passwd",
+        0o644,
+        "root:x:0:0::/root:/bin/sh\nwww:x:44:34::/:/bin/sh\n",
+    );
+    let refusals = bench.refused(&exchanged(accounts));
+    let refusal = file(&refusals, RefusalKind::AccountChanged, "/srv/data");
+    assert_eq!(refusal.need, "the user `www` with number 33");
+    assert_eq!(refusal.found, "`www` with number 44");
+
+    // A changed file under one that the app replaces, and one that it deletes.
+    let settings = |motd: &str, gone: &str| {
+        Package::new("settings", "1.1").essential().file("etc/greet/motd", 0o644, motd).file(
+            "etc/greet/gone",
+            0o644,
+            gone,
+        )
+    };
+    let refusals = bench.refused(&exchanged(settings("hello, new\n", "unwanted\n")));
+    let refusal = file(&refusals, RefusalKind::PathChanged, "/etc/greet/motd");
+    assert!(refusal.need.ends_with("which it replaces"), "{refusal}");
+    assert_eq!(refusal.source.as_deref(), Some("copy of motd"));
+    let refusals = bench.refused(&exchanged(settings("hello\n", "changed\n")));
+    let refusal = file(&refusals, RefusalKind::PathChanged, "/etc/greet/gone");
+    assert!(refusal.need.ends_with("which it deletes"), "{refusal}");
+
+    // Something new where the app has its own.
+    let refusals = bench.refused(&exchanged(
+        Package::new("brought", "1").essential().file("srv/made", 0o644, "base\n"),
+    ));
+    file(&refusals, RefusalKind::PathBrought, "/srv/made");
+
+    // Packages: an older one, and one that the app's own package does not accept.
+    let greet = Package::new("greet", "0.9").essential();
+    let refusals = bench.refused(&exchanged(greet.file(
+        "usr/lib/libgreet.so.1",
+        0o644,
+        compiled.library.clone(),
+    )));
+    let of = |kind, package: &str| {
+        let found =
+            refusals.iter().find(|one| one.kind == kind && one.package.as_deref() == Some(package));
+        found.unwrap_or_else(|| panic!("{refusals:#?}")).clone()
+    };
+    let older = of(RefusalKind::PackageDowngraded, "greet");
+    assert_eq!(
+        (older.need.as_str(), older.found.as_str()),
+        ("version 1.0 or later", "version 0.9")
+    );
+    let needs = of(RefusalKind::PackageMissing, "app");
+    assert_eq!((needs.need.as_str(), needs.found.as_str()), ("`greet (>= 1.0)`", "`greet` 0.9"));
+}
+
+/// A point release: a library of the same interface, a changed text of another package.
+fn patched() -> Vec<Package> {
+    let greet = Package::new("greet", "1.0+patched")
+        .essential()
+        .file("usr/lib/libgreet.so.1", 0o644, compiled().library.clone())
+        .file("usr/share/doc/greet/changelog", 0o644, "fixed\n");
+    exchanged(greet)
+}
+
+#[test]
+fn an_app_moves_onto_a_patched_base_and_runs() {
+    let mut bench = Bench::new();
+    let base = bench.base_of(&patched());
+    let store = bench.store();
+    let watch = Watch::new(&store);
+    let moved = rebase(&store, &bench.app, &base, PLAIN)
+        .unwrap_or_else(|error| panic!("{}", support::home::chain(&error)));
+    assert_eq!(watch.opened(), 0, "a move opens no content");
+    assert_eq!((moved.old_base, moved.new_base, moved.forced), (bench.base, base, false));
+    assert_ne!(moved.image, bench.app);
+
+    assert_eq!(run(&store, &moved.image, &["/usr/bin/app"]), "123\n");
+    assert_eq!(run(&store, &moved.image, &["/usr/bin/script"]), "script\n");
+    let read =
+        |path: &str| String::from_utf8(store.read_file(&moved.image, path).unwrap()).unwrap();
+    assert_eq!(
+        (read("/etc/greet/motd"), read("/srv/made")),
+        ("own\n".to_owned(), "made\n".to_owned())
+    );
+    assert_eq!(read("/usr/share/doc/greet/changelog"), "fixed\n");
+    assert!(store.lookup(&moved.image, "/etc/greet/gone").is_err());
+    // dpkg itself reads the status that was written anew.
+    let query = ["/usr/bin/dpkg-query", "-W", "-f", "${Package} ${Version} ${Status}\n"];
+    let listed = run(&store, &moved.image, &query);
+    for line in ["app 1.0 install ok installed", "greet 1.0+patched install ok installed"] {
+        assert!(listed.lines().any(|one| one == line), "{listed}");
+    }
+
+    let record = BakeRecord::of(&store, &moved.image).unwrap().unwrap();
+    assert_eq!(record.parent, Some(base));
+    let how = record.moved.unwrap();
+    assert_eq!((how.image, how.base, how.forced), (bench.app, base, false));
+    let manifest = store.image(&moved.image).unwrap();
+    let own: Vec<Digest> = record.steps.iter().flat_map(|step| step.layers.clone()).collect();
+    assert!(manifest.layers.ends_with(&own));
+
+    // Moving it back gives the image it was; moving it again, the same as before.
+    let back = rebase(&store, &moved.image, &bench.base, FORCE).unwrap();
+    let status = |image: &Digest| store.read_file(image, "/var/lib/dpkg/status").unwrap();
+    assert_eq!(
+        String::from_utf8(status(&back.image)).unwrap(),
+        String::from_utf8(status(&bench.app)).unwrap()
+    );
+    assert_eq!(rebase(&store, &bench.app, &base, PLAIN).unwrap().image, moved.image);
+}
+
+#[test]
+fn force_moves_and_records_why_not() {
+    let mut bench = Bench::new();
+    let greet = Package::new("greet", "2.0").essential();
+    let base = bench.base_of(&exchanged(greet));
+    let store = bench.store();
+    let refused = rebase(&store, &bench.app, &base, PLAIN).unwrap_err();
+    assert!(!refused.refusals().is_empty());
+    let moved = rebase(&store, &bench.app, &base, FORCE).unwrap();
+    assert!(moved.forced);
+    let how = BakeRecord::of(&store, &moved.image).unwrap().unwrap().moved.unwrap();
+    assert!(how.forced);
+    assert_eq!(how.refusals, refused.refusals());
+}
+
+#[test]
+fn a_bake_from_the_new_lock_finds_the_moved_image() {
+    let mut bench = Bench::new();
+    let store = bench.store();
+    // The archive of the very base is patched, and the lock brought up to date.
+    bench.archives[0].replace(&[patched(), vec![app_package()]].concat());
+    let lock = bench.home.lock(LockMode::Update).unwrap();
+    lock.write(&bench.home.source).unwrap();
+    let base = bench.home.bake_one("base").digest;
+    assert_ne!(base, bench.base);
+    let locked = lock.images.get(&name("app"));
+    let moved = match rebase_for_lock(&store, &bench.app, &base, locked).unwrap() {
+        hornero_bake::MovedForLock::Moved(moved) => moved,
+        other => panic!("{other:?}"),
+    };
+    let baked = bench.home.bake_one("app");
+    assert_eq!(baked.digest, moved.image);
+    assert!(baked.cached, "{:?}", baked.steps);
+    // With another page only that step and those after it are made, on the moved layers.
+    bench.home.write("data", "other\n");
+    let changed = bench.home.bake_one("app");
+    let cached: Vec<bool> = changed.steps.iter().map(|step| step.cached).collect();
+    assert_eq!(cached, [true, true, false, false]);
+}
+
+#[test]
+fn a_whole_line_of_images_moves() {
+    let mut bench = Bench::new();
+    let mut leaf = image("leaf", Base::Image(name("app")), &[]);
+    leaf.run = vec!["echo leaf > /srv/leaf".to_owned()];
+    bench.home.add(leaf);
+    let leaf = bench.home.bake_one("leaf").digest;
+    // Of the base's own name: a new version of what lies two images down.
+    bench.archives[0].replace(&[patched(), vec![app_package()]].concat());
+    bench.home.lock(LockMode::Update).unwrap().write(&bench.home.source).unwrap();
+    let base = bench.home.bake_one("base").digest;
+    assert_ne!(base, bench.base);
+    let store = bench.store();
+    let moved = rebase(&store, &leaf, &base, PLAIN).unwrap();
+    assert_eq!((moved.old_base, moved.new_base), (bench.base, base));
+    let record = BakeRecord::of(&store, &moved.image).unwrap().unwrap();
+    let middle = BakeRecord::of(&store, &record.parent.unwrap()).unwrap().unwrap();
+    assert_eq!((middle.name, middle.parent), (name("app"), Some(base)));
+    assert_eq!(run(&store, &moved.image, &["/usr/bin/app"]), "123\n");
+}
+
+#[test]
+fn facts_are_recorded_once_and_made_again_where_they_are_missing() {
+    let mut bench = Bench::new();
+    let base = bench.base_of(&patched());
+    let store = bench.store();
+    let layers = store.image(&bench.app).unwrap().layers;
+    let mut recorded = Vec::new();
+    for (number, layer) in layers.iter().enumerate() {
+        let facts = store.attachment(layer, FACTS_KIND).unwrap();
+        recorded.push(facts.unwrap_or_else(|| panic!("layer {number} has no facts")));
+    }
+    let moved = rebase(&store, &bench.app, &base, PLAIN).unwrap().image;
+    for layer in &layers {
+        store.detach(layer, FACTS_KIND).unwrap();
+    }
+    assert_eq!(rebase(&store, &bench.app, &base, PLAIN).unwrap().image, moved);
+    for (number, (layer, before)) in layers.iter().zip(&recorded).enumerate() {
+        let again = facts::of_layer(&store, layer, &layers[..number]).unwrap();
+        assert_eq!(&again.encode(), before, "layer {number}");
+    }
+}
+
+#[test]
+fn many_images_move_at_once_each_with_its_own_outcome() {
+    let mut bench = Bench::new();
+    let mut apps = vec![bench.app];
+    for number in 0..4 {
+        let title = format!("many-{number}");
+        let mut one = image(&title, Base::Image(name("base")), &[]);
+        one.run = vec![format!("mkdir -p /srv && echo {number} > /srv/number")];
+        if number == 3 {
+            one.run.push("echo own > /etc/greet/new".to_owned());
+        }
+        bench.home.add(one);
+        apps.push(bench.home.bake_one(&title).digest);
+    }
+    let mut new = patched();
+    new.push(Package::new("new", "1").essential().file("etc/greet/new", 0o644, "base\n"));
+    let base = bench.base_of(&new);
+    let store = bench.store();
+    let rebaser = Rebaser::new(&store, &bench.base, &base).unwrap();
+    let moved = rebaser.images(&apps, PLAIN).unwrap();
+    assert_eq!(moved.len(), apps.len());
+    for (number, outcome) in moved.iter().enumerate() {
+        match outcome {
+            Ok(moved) => {
+                assert_eq!(moved.from, apps[number]);
+                assert!(store.has_image(&moved.image));
+                assert_eq!(store.image(&moved.image).unwrap().layers.len(), {
+                    store.image(&apps[number]).unwrap().layers.len() + 1
+                });
+            }
+            Err(error) => {
+                assert_eq!(number, 4);
+                file(error.refusals(), RefusalKind::PathBrought, "/etc/greet/new");
+            }
+        }
+    }
+    assert!(moved[4].is_err());
+}
+
+/// Counts how often contents of a store are opened, by any process.
+struct Watch {
+    inotify: OwnedFd,
+}
+
+impl Watch {
+    fn new(store: &Store) -> Self {
+        use rustix::fs::inotify;
+        let inotify =
+            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
+        for shard in fs::read_dir(store.objects_dir()).unwrap() {
+            let path = shard.unwrap().path();
+            inotify::add_watch(&inotify, &path, inotify::WatchFlags::OPEN).unwrap();
+        }
+        Self { inotify }
+    }
+
+    /// Opened files so far; opening a directory of them counts for nothing.
+    fn opened(&self) -> usize {
+        use rustix::fs::inotify;
+        let mut space = [std::mem::MaybeUninit::uninit(); 64 << 10];
+        let mut events = inotify::Reader::new(&self.inotify, &mut space);
+        let mut opened = 0;
+        while let Ok(event) = events.next() {
+            opened += usize::from(!event.events().contains(inotify::ReadFlags::ISDIR));
+        }
+        opened
+    }
+}
+
+#[test]
+fn the_watch_sees_what_is_opened() {
+    let archive = Archive::with(&[shell()]);
+    let home = Home::with_base(&archive, &[]);
+    let base = home.bake_one("base");
+    let store = home.store();
+    let watch = Watch::new(&store);
+    assert_eq!(watch.opened(), 0);
+    let _ = store.read_file(&base.digest, "/etc/passwd").unwrap();
+    assert_eq!(watch.opened(), 1);
+}
