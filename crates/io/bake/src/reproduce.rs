@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Instant};
 
-use hornero_model::{Digest, ImageName};
+use hornero_model::{Digest, ImageConfig, ImageName};
 use hornero_store::{Aspects, ChangeKind, EntryKind, FORMAT_EPOCH, ImageManifest, Store, Tree};
 use serde::Serialize;
 
@@ -17,6 +17,7 @@ use crate::{
     making::{Maker, Making, Work},
     ownership,
     provision::Environment,
+    rebase::{RebaseOptions, Rebaser},
     record::{BakeRecord, LastBake, Moved, StepRecord},
     source::LayerSource,
     workdir::WorkDir,
@@ -96,8 +97,9 @@ pub struct LayerDifference {
     pub made: Option<Digest>,
 }
 
-/// Bakes an image again from its recorded inputs and compares; the home's package cache is used, nothing of its store
-/// but the contents of what was copied.
+/// Bakes an image again from its recorded inputs and compares. The home's package cache is used, and nothing of its
+/// store but the contents of what was copied and imported. An image that was moved is baked as it was before, and
+/// moved again.
 pub fn reproduce(
     context: &BakeContext<'_>,
     store: &Store,
@@ -134,7 +136,8 @@ pub fn reproduce(
     };
     let made = again.image(image, &manifest.layers);
     hornero_sandbox::remove_parent(&step::cgroup_parent(&context.home));
-    let made = ImageManifest::new(made?, manifest.config.clone());
+    let layers = made?.map(|made| made.layers).unwrap_or_default();
+    let made = ImageManifest::new(layers, manifest.config.clone());
     let (networked, imported) = (again.networked, again.imported);
     let mut reproduction = Reproduction {
         image: *image,
@@ -155,6 +158,15 @@ pub fn reproduce(
     Ok(reproduction)
 }
 
+/// An image that was made again.
+#[derive(Debug, Clone)]
+struct Made {
+    /// Its identity in the scratch store.
+    image: Digest,
+    /// Its layers, from the bottom up.
+    layers: Vec<Digest>,
+}
+
 /// The bake of a line of images in a store of its own.
 struct Again<'a> {
     store: &'a Store,
@@ -163,28 +175,31 @@ struct Again<'a> {
     dir: PathBuf,
     maker: Maker<'a>,
     environment: Environment,
-    /// The layers that came out, by the image of the line.
-    made: BTreeMap<Digest, Vec<Digest>>,
+    /// What came out, by the image it should be; None while it is made.
+    made: BTreeMap<Digest, Option<Made>>,
     networked: Vec<(ImageName, String)>,
     imported: Vec<Digest>,
 }
 
 impl Again<'_> {
-    /// Makes an image with everything it is made from; gives its layers.
-    fn image(&mut self, image: &Digest, layers: &[Digest]) -> Result<Vec<Digest>, BakeError> {
-        let mut below = Vec::new();
+    /// Makes an image with everything it is made from.
+    fn image(&mut self, image: &Digest, layers: &[Digest]) -> Result<Option<Made>, BakeError> {
+        let mut below: Option<Made> = None;
         for stage in lineage::of(self.store, image, layers)?.into_iter().rev() {
-            if let Some(known) = self.made.get(&stage.image) {
-                below = known.clone();
-                continue;
-            }
-            match stage.known {
-                Known::Nothing(reason) => return Err(self.refused(&stage.image, reason)),
-                Known::Import(_) => {
-                    self.bring(&layers[stage.layers.clone()])?;
-                    self.imported.push(stage.image);
-                    below = layers[stage.layers].to_vec();
+            match self.made.get(&stage.image) {
+                Some(Some(known)) => {
+                    below = Some(known.clone());
+                    continue;
                 }
+                Some(None) => {
+                    let reason = "by its records it is made from itself".to_owned();
+                    return Err(self.refused(&stage.image, reason));
+                }
+                None => self.made.insert(stage.image, None),
+            };
+            let made = match stage.known {
+                Known::Nothing(reason) => return Err(self.refused(&stage.image, reason)),
+                Known::Import(_) => self.bring(&stage.image, &layers[stage.layers.clone()])?,
                 Known::Record(record) => {
                     if record.format_epoch != FORMAT_EPOCH {
                         let reason = format!(
@@ -193,13 +208,18 @@ impl Again<'_> {
                         );
                         return Err(self.refused(&stage.image, reason));
                     }
-                    below = match &record.moved {
-                        None => self.bake(&record, below)?,
-                        Some(moved) => self.move_again(&stage.image, &record, moved, &below)?,
-                    };
+                    match (&record.moved, &below) {
+                        (None, _) => self.bake(&record, below.as_ref())?,
+                        (Some(moved), Some(base)) => self.move_again(&stage.image, moved, base)?,
+                        (Some(_), None) => {
+                            let reason = "its record does not say what it was moved onto";
+                            return Err(self.refused(&stage.image, reason.to_owned()));
+                        }
+                    }
                 }
-            }
-            self.made.insert(stage.image, below.clone());
+            };
+            self.made.insert(stage.image, Some(made.clone()));
+            below = Some(made);
         }
         Ok(below)
     }
@@ -208,8 +228,8 @@ impl Again<'_> {
         BakeError::NotReproducible { image: *image, reason }
     }
 
-    /// Takes layers over as they are.
-    fn bring(&self, layers: &[Digest]) -> Result<(), BakeError> {
+    /// Takes an image over as it is.
+    fn bring(&mut self, image: &Digest, layers: &[Digest]) -> Result<Made, BakeError> {
         let ingest = self.scratch.ingest().map_err(BakeError::store)?;
         for digest in layers {
             let layer = self.store.layer(digest).map_err(BakeError::store)?;
@@ -220,13 +240,26 @@ impl Again<'_> {
             ingest.put_layer(&layer).map_err(BakeError::store)?;
         }
         let _ = ingest.finish().map_err(BakeError::store)?;
-        Ok(())
+        self.imported.push(*image);
+        self.put(image, layers.to_vec())
     }
 
-    fn bake(&mut self, record: &BakeRecord, below: Vec<Digest>) -> Result<Vec<Digest>, BakeError> {
+    /// Makes an image of layers in the scratch store, configured as the one it should be.
+    fn put(&self, image: &Digest, layers: Vec<Digest>) -> Result<Made, BakeError> {
+        let config = match self.store.has_image(image) {
+            true => self.store.image(image).map_err(BakeError::store)?.config,
+            // One of those it is made from, no longer there itself: nothing asks for its configuration.
+            false => ImageConfig::default(),
+        };
+        let manifest = ImageManifest::new(layers, config);
+        let image = self.scratch.put_image(&manifest).map_err(BakeError::store)?;
+        Ok(Made { image, layers: manifest.layers })
+    }
+
+    fn bake(&mut self, record: &BakeRecord, below: Option<&Made>) -> Result<Made, BakeError> {
         let mut making = Making {
             name: record.name.clone(),
-            layers: below,
+            layers: below.map(|below| below.layers.clone()).unwrap_or_default(),
             epoch: record.epoch,
             steps: Vec::new(),
             records: Vec::new(),
@@ -237,7 +270,11 @@ impl Again<'_> {
             let work = self.work(record, step)?;
             self.maker.step(&mut making, &work)?;
         }
-        Ok(making.layers)
+        let made = self.put(&record.image, making.layers)?;
+        let (parent, locked) = (below.map(|below| below.image), record.locked.as_ref());
+        BakeRecord::new(&record.name, made.image, parent, record.epoch, locked, making.records)
+            .save(self.scratch)?;
+        Ok(made)
     }
 
     /// What a recorded step does.
@@ -284,12 +321,25 @@ impl Again<'_> {
     fn move_again(
         &mut self,
         image: &Digest,
-        _record: &BakeRecord,
         moved: &Moved,
-        _base: &[Digest],
-    ) -> Result<Vec<Digest>, BakeError> {
+        base: &Made,
+    ) -> Result<Made, BakeError> {
         let short = moved.image.short();
-        Err(self.refused(image, format!("it was moved from image `{short}`")))
+        let gone = |what: &str| self.refused(image, format!("image `{short}`, {what}"));
+        if !self.store.has_image(&moved.image) {
+            return Err(gone("which it was moved from, is no longer in the store"));
+        }
+        let layers = self.store.image(&moved.image).map_err(BakeError::store)?.layers;
+        let from = self.image(&moved.image, &layers)?;
+        let gone = |what: &str| self.refused(image, format!("image `{short}`, {what}"));
+        let from = from.ok_or_else(|| gone("which it was moved from, has no layers"))?;
+        let old_base = BakeRecord::of(self.scratch, &from.image)?.and_then(|record| record.parent);
+        let old_base =
+            old_base.ok_or_else(|| gone("which it was moved from, is made on no other image"))?;
+        let rebaser = Rebaser::new(self.scratch, &old_base, &base.image)?;
+        let again = rebaser.image(&from.image, RebaseOptions { force: moved.forced })?;
+        let layers = self.scratch.image(&again.image).map_err(BakeError::store)?.layers;
+        Ok(Made { image: again.image, layers })
     }
 }
 

@@ -169,3 +169,37 @@ fn steps_with_a_network_are_told() {
     assert!(again.is_same());
     assert_eq!(again.networked, [(name("site"), "run `echo $KEY > /etc/key`".to_owned())]);
 }
+
+#[test]
+fn an_image_that_was_moved_is_moved_again() {
+    let mut archive = archive();
+    let library = |version: &str| Package::new("library", version).essential();
+    archive.put(library("1"));
+    archive.publish();
+    let home = home(&archive);
+    home.bake_one("site");
+    let mut last = None;
+    for version in ["2", "3"] {
+        archive.put(library(version));
+        archive.publish();
+        let names = [name("site")];
+        let (context, store) = (home.context(), home.store());
+        let options = hornero_bake::PatchOptions::default();
+        let report =
+            hornero_bake::patch(&context, &store, &home.spec, &home.source, &names, options);
+        let report = report.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert_eq!(report.images[0].how, hornero_bake::PatchedHow::Rebased, "{report:?}");
+        last = Some(report.images[0].new);
+    }
+    drop(archive);
+    let (context, store, last) = (home.context(), home.store(), last.unwrap());
+    let again = hornero_bake::reproduce(&context, &store, &last);
+    let again = again.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert!(again.is_same(), "{again:?}");
+
+    let record = hornero_bake::BakeRecord::of(&store, &last).unwrap().unwrap();
+    let from = record.moved.unwrap().image;
+    std::fs::remove_file(home.path.join("store/images").join(from.hex())).unwrap();
+    let error = hornero_bake::reproduce(&context, &store, &last).unwrap_err().to_string();
+    assert!(error.contains("which it was moved from, is no longer in the store"), "{error}");
+}
