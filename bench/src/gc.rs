@@ -27,6 +27,7 @@ const LAYER_FILES: usize = 10_000;
 const IMAGES_OF_LAYER: usize = 10;
 const DELETE: &str = "half of the objects deleted";
 const EXCESS: &str = "the same, beyond the cost of unlink";
+const DRY: &str = "a dry run of that: everything but deleting";
 const NOTHING: &str = "nothing to delete";
 const DU: &str = "disk use of every image";
 
@@ -121,13 +122,17 @@ impl Filled {
         ensure!(used.images.len() == self.all.len());
         table.add(DU, "ms", Better::Less, HORNERO, ms);
         let options = CollectOptions::default();
-        let collect = |roots: &[Root]| {
-            process::timed(|| Ok(self.store.collect(&options, || Ok(roots.to_vec()), &|_| {})?))
+        let dry = CollectOptions { dry_run: true, ..options.clone() };
+        let collect = |options: &CollectOptions, roots: &[Root]| {
+            process::timed(|| Ok(self.store.collect(options, || Ok(roots.to_vec()), &|_| {})?))
         };
-        let (ms, report) = collect(&self.all)?;
+        let (ms, report) = collect(&options, &self.all)?;
         ensure!(report.deleted.total().files == 0, "everything is kept");
         table.add(NOTHING, "ms", Better::Less, HORNERO, ms);
-        let (ms, report) = collect(&self.roots)?;
+        let (ms, foretold) = collect(&dry, &self.roots)?;
+        table.add(DRY, "ms", Better::Less, HORNERO, ms);
+        let (ms, report) = collect(&options, &self.roots)?;
+        ensure!(report == foretold, "a dry run tells what happens");
         ensure!(report.deleted.objects.files == self.doomed.len() as u64, "half is deleted");
         Ok(ms)
     }
