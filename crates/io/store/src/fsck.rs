@@ -195,3 +195,33 @@ fn damage_of<T>(read: Result<T>) -> Result<Option<Damage>> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Instant};
+
+    use super::*;
+
+    #[test]
+    fn what_rots_without_a_trace_is_trusted_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let stored = store.put_object(&b"hello"[..]).unwrap();
+        let path = store.objects().path(&stored.digest);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"hellO").unwrap();
+        // As if the record were of these bytes: what the disk itself does to them changes no time stamp.
+        let begun = Instant::now();
+        while store.records().get(&stored.digest).is_none() {
+            assert!(begun.elapsed().as_secs() < 20, "the change settles");
+            let state = store.objects().state(&stored.digest).unwrap().unwrap();
+            store.records().append(&[(stored.digest, state)]).unwrap();
+        }
+        assert!(store.is_content_whole(stored).unwrap(), "nothing shows it");
+        assert_eq!(store.fsck().unwrap()[0].damage, Damage::Content);
+        assert!(!store.is_content_whole(stored).unwrap());
+        store.put_object(&b"hello"[..]).unwrap();
+        assert!(store.is_content_whole(stored).unwrap());
+        assert_eq!(store.fsck().unwrap(), []);
+    }
+}
