@@ -12,6 +12,7 @@ mod soak;
 mod start;
 mod swarm;
 mod table;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -59,6 +60,8 @@ enum What {
     Deploy,
     /// A Debian base with nginx, beside mmdebstrap and debootstrap
     Bake,
+    /// A root of ten thousand files against what it should be, beside AIDE
+    Verify,
     /// Deleting half of a million objects, beside unlink alone
     Gc,
     /// Many switches and rollbacks under load; not part of the default
@@ -90,7 +93,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let all = [What::Edge, What::Start, What::Bake, What::Gc, What::Deploy];
+    let all = [What::Edge, What::Start, What::Bake, What::Verify, What::Gc, What::Deploy];
     let wanted = if arguments.what.is_empty() { &all[..] } else { &arguments.what };
     // Under /var/tmp: roots and images are large, and /tmp may be in memory.
     let directory = tempfile::Builder::new().prefix("hornero-bench-").tempdir_in("/var/tmp")?;
@@ -111,6 +114,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Deploy => swarm::measure(&setting),
             What::Bake => bake::measure(&setting),
             What::Gc => gc::measure(&setting),
+            What::Verify => verify::measure(&setting),
             What::Soak => soak::measure(&setting, arguments.switches),
         }?;
         print!("{}", measured.markdown());

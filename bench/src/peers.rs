@@ -23,6 +23,10 @@ pub const BAKERS: &[Peer] = &[
     ("mmdebstrap", "bakes a base, to compare with"),
     ("debootstrap", "bakes a base, to compare with"),
 ];
+pub const VERIFIERS: &[Peer] = &[
+    ("aide", "compares files with a database, to compare with"),
+    ("debootstrap", "makes the root that is compared"),
+];
 
 /// Asked by packages whether their services may be started on installation.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
