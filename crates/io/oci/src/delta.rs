@@ -1,9 +1,9 @@
 //! Moving only the contents that a store lacks, by the tails of blobs that say where each one is.
 
 use std::{
-    collections::{HashMap, HashSet},
+    borrow::Borrow,
+    collections::HashSet,
     io::{self, Read},
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use hornero_model::Digest;
@@ -94,6 +94,34 @@ fn missing_blobs(store: &Store, opened: &Opened) -> Vec<(usize, usize)> {
         first += blob.layers;
     }
     missing
+}
+
+/// Every blob's tail.
+pub(crate) fn all_tails(source: &dyn Source, opened: &Opened) -> Result<Vec<(usize, Tail)>> {
+    let mut first = 0;
+    let mut blobs = Vec::new();
+    for (index, blob) in opened.passport.blobs.iter().enumerate() {
+        blobs.push((index, first));
+        first += blob.layers;
+    }
+    read_tails(source, opened, &blobs)
+}
+
+/// One content; its reader gives bytes that are not checked.
+pub(crate) fn content<'a>(
+    source: &'a dyn Source,
+    opened: &Opened,
+    blob: usize,
+    tail: &Tail,
+    digest: Digest,
+    size: u64,
+) -> Result<impl Read + use<'a>> {
+    let fetch = Blob::new(source, blob, opened, tail)?.fetches(&[(digest, size)])?.remove(0);
+    let skip = fetch.wanted[0].at - fetch.start.1;
+    let mut reader = MemberReader::new(source, fetch);
+    let skipped = io::copy(&mut reader.by_ref().take(skip), &mut io::sink());
+    skipped.map_err(|error| OciError::refused(source.name(), error))?;
+    Ok(reader.take(size))
 }
 
 /// Reads the tails of these blobs; their layers are the image's, or it is an error.
@@ -320,31 +348,32 @@ fn refused_or_damaged(source: &dyn Source, wanted: &Wanted, error: io::Error) ->
 }
 
 /// Reads members one after the other.
-struct MemberReader<'a> {
+pub(crate) struct MemberReader<'a, F> {
     source: &'a dyn Source,
-    fetch: &'a Fetch,
+    fetch: F,
     next: usize,
     /// Where the next member begins, compressed.
     at: u64,
     plain: io::Cursor<Vec<u8>>,
 }
 
-impl<'a> MemberReader<'a> {
-    fn new(source: &'a dyn Source, fetch: &'a Fetch) -> Self {
-        Self { source, fetch, next: 0, at: fetch.start.0, plain: io::Cursor::default() }
+impl<'a, F: Borrow<Fetch>> MemberReader<'a, F> {
+    fn new(source: &'a dyn Source, fetch: F) -> Self {
+        let at = fetch.borrow().start.0;
+        Self { source, fetch, next: 0, at, plain: io::Cursor::default() }
     }
 }
 
-impl Read for MemberReader<'_> {
+impl<F: Borrow<Fetch>> Read for MemberReader<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.plain.read(buffer)?;
         if count > 0 || buffer.is_empty() {
             return Ok(count);
         }
-        let Some((packed, length)) = self.fetch.members.get(self.next) else { return Ok(0) };
-        let bytes =
-            self.source.read(&self.fetch.blob, self.at, *packed).map_err(io::Error::other)?;
-        let plain = self.fetch.codec.open(&bytes, *length).map_err(io::Error::other)?;
+        let fetch = self.fetch.borrow();
+        let Some((packed, length)) = fetch.members.get(self.next) else { return Ok(0) };
+        let bytes = self.source.read(&fetch.blob, self.at, *packed).map_err(io::Error::other)?;
+        let plain = fetch.codec.open(&bytes, *length).map_err(io::Error::other)?;
         self.plain = io::Cursor::new(plain);
         self.next += 1;
         self.at += packed;
@@ -369,77 +398,4 @@ fn attach(store: &Store, opened: &Opened, tails: &[(usize, Tail)]) -> Result<()>
     let all: Vec<(Digest, &str, &[u8])> =
         all.iter().map(|(subject, kind, bytes)| (*subject, *kind, bytes.as_slice())).collect();
     Ok(store.attach_all(&all)?)
-}
-
-/// Copies an image from another store of this machine; contents that are there do not move.
-///
-/// # Errors
-/// [`OciError::Digest`] when the other store is damaged: nothing of what is damaged is kept.
-pub fn pull_from_store(
-    store: &Store,
-    other: &Store,
-    image: &Digest,
-    progress: &dyn Progress,
-) -> Result<crate::Pulled> {
-    let (_lease, _other) = (store.lease()?, other.lease()?);
-    let manifest = other.image(image)?;
-    let mut layers = Vec::new();
-    let mut contents: HashMap<Digest, u64> = HashMap::new();
-    let mut present = HashSet::new();
-    for digest in manifest.layers.iter().filter(|digest| !store.has_layer(digest)) {
-        let layer = other.layer(digest)?;
-        for (content, size) in layer.contents() {
-            match store.has_object(&content)? {
-                true => drop(present.insert(content)),
-                false => drop(contents.insert(content, size)),
-            }
-        }
-        layers.push((*digest, layer));
-    }
-    let mut contents: Vec<(Digest, u64)> = contents.into_iter().collect();
-    contents.sort_unstable();
-    progress.event(Event::TransferStarted { bytes: contents.iter().map(|(_, size)| size).sum() });
-    let moved = AtomicU64::new(0);
-    // Some thousand files at a time: one sync each, and what is copied stays.
-    for batch in contents.chunks(4096) {
-        let ingest = store.ingest()?;
-        parallel::each(parallel::processors(), batch, |_, (digest, size)| {
-            let stored = ingest.put(&digest.to_string(), other.open_object(digest)?)?;
-            if stored.digest != *digest {
-                let what = format!("object of the store `{}`", other.dir().display());
-                return Err(OciError::Digest { what, expected: *digest });
-            }
-            moved.fetch_add(*size, Ordering::Relaxed);
-            progress.event(Event::Transferred { bytes: *size });
-            Ok(())
-        })?;
-        ingest.finish()?;
-    }
-    let ingest = store.ingest()?;
-    layers.iter().try_for_each(|(_, layer)| ingest.put_layer(layer).map(drop))?;
-    ingest.finish()?;
-    let mut attachments = Vec::new();
-    for subject in layers.iter().map(|(digest, _)| digest).chain([image]) {
-        for kind in other.attachments(subject)? {
-            let wanted = if subject == image { travels(&kind) } else { kind == FACTS };
-            if let (true, Some(bytes)) = (wanted, other.attachment(subject, &kind)?) {
-                attachments.push((*subject, kind, bytes));
-            }
-        }
-    }
-    let attachments: Vec<(Digest, &str, &[u8])> = attachments
-        .iter()
-        .map(|(on, kind, bytes)| (*on, kind.as_str(), bytes.as_slice()))
-        .collect();
-    store.attach_all(&attachments)?;
-    store.put_image(&manifest)?;
-    Ok(crate::Pulled {
-        image: *image,
-        manifest: None,
-        bytes_moved: moved.into_inner(),
-        contents_moved: contents.len() as u64,
-        contents_present: present.len() as u64,
-        layers_moved: layers.len(),
-        foreign: false,
-    })
 }

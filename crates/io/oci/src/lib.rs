@@ -11,10 +11,12 @@
 //! Everything blocks; nothing here knows of tokio.
 
 mod codec;
+mod copy;
 mod delta;
 mod digest;
 mod document;
 mod error;
+mod heal;
 mod import;
 mod layout;
 mod pack;
@@ -27,8 +29,9 @@ mod source;
 mod tarball;
 
 pub use codec::Compression;
-pub use delta::pull_from_store;
+pub use copy::pull_from_store;
 pub use error::{OciError, Result};
+pub use heal::RegistrySource;
 pub use import::{IMPORT_ATTACHMENT, ImportOptions, ImportRecord, Imported, import};
 pub use layout::{ExportOptions, Exported, export_layout};
 pub use progress::{Event, Progress, Quiet};

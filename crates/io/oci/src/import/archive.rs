@@ -62,10 +62,9 @@ fn begins_like_an_image(what: &str, path: &Path) -> Result<bool> {
     let first = first.map_err(refused)?.path_bytes().into_owned();
     let first = String::from_utf8_lossy(&first).into_owned();
     let first = first.trim_start_matches("./").split('/').next().unwrap_or_default();
-    let is_hex = |text: &str| Digest::from_hex(text).is_ok();
-    Ok(FIRST_NAMES.contains(&first)
-        || is_hex(first)
-        || first.strip_suffix(".json").is_some_and(is_hex))
+    // Directories, configurations and layers are named by digests.
+    let stem = first.strip_suffix(".json").or(first.strip_suffix(".tar")).unwrap_or(first);
+    Ok(FIRST_NAMES.contains(&first) || Digest::from_hex(stem).is_ok())
 }
 
 /// Where a file of the archive is.

@@ -1,0 +1,88 @@
+//! Copying an image between two stores: only contents that are missing.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use hornero_model::Digest;
+use hornero_store::Store;
+
+use crate::{
+    Event, OciError, Progress, Pulled, Result,
+    pack::{FACTS, travels},
+    parallel,
+};
+
+/// Copies an image from another store of this machine; contents that are there do not move.
+///
+/// # Errors
+/// [`OciError::Digest`] when the other store is damaged: nothing of what is damaged is kept.
+pub fn pull_from_store(
+    store: &Store,
+    other: &Store,
+    image: &Digest,
+    progress: &dyn Progress,
+) -> Result<Pulled> {
+    let (_lease, _other) = (store.lease()?, other.lease()?);
+    let manifest = other.image(image)?;
+    let mut layers = Vec::new();
+    let mut contents: HashMap<Digest, u64> = HashMap::new();
+    let mut present = HashSet::new();
+    for digest in manifest.layers.iter().filter(|digest| !store.has_layer(digest)) {
+        let layer = other.layer(digest)?;
+        for (content, size) in layer.contents() {
+            match store.has_object(&content)? {
+                true => drop(present.insert(content)),
+                false => drop(contents.insert(content, size)),
+            }
+        }
+        layers.push((*digest, layer));
+    }
+    let mut contents: Vec<(Digest, u64)> = contents.into_iter().collect();
+    contents.sort_unstable();
+    progress.event(Event::TransferStarted { bytes: contents.iter().map(|(_, size)| size).sum() });
+    let moved = AtomicU64::new(0);
+    // Some thousand files at a time: one sync each, and what is copied stays.
+    for batch in contents.chunks(4096) {
+        let ingest = store.ingest()?;
+        parallel::each(parallel::processors(), batch, |_, (digest, size)| {
+            let stored = ingest.put(&digest.to_string(), other.open_object(digest)?)?;
+            if stored.digest != *digest {
+                let what = format!("object of the store `{}`", other.dir().display());
+                return Err(OciError::Digest { what, expected: *digest });
+            }
+            moved.fetch_add(*size, Ordering::Relaxed);
+            progress.event(Event::Transferred { bytes: *size });
+            Ok(())
+        })?;
+        ingest.finish()?;
+    }
+    let ingest = store.ingest()?;
+    layers.iter().try_for_each(|(_, layer)| ingest.put_layer(layer).map(drop))?;
+    ingest.finish()?;
+    let mut attachments = Vec::new();
+    for subject in layers.iter().map(|(digest, _)| digest).chain([image]) {
+        for kind in other.attachments(subject)? {
+            let wanted = if subject == image { travels(&kind) } else { kind == FACTS };
+            if let (true, Some(bytes)) = (wanted, other.attachment(subject, &kind)?) {
+                attachments.push((*subject, kind, bytes));
+            }
+        }
+    }
+    let attachments: Vec<(Digest, &str, &[u8])> = attachments
+        .iter()
+        .map(|(on, kind, bytes)| (*on, kind.as_str(), bytes.as_slice()))
+        .collect();
+    store.attach_all(&attachments)?;
+    store.put_image(&manifest)?;
+    Ok(Pulled {
+        image: *image,
+        manifest: None,
+        bytes_moved: moved.into_inner(),
+        contents_moved: contents.len() as u64,
+        contents_present: present.len() as u64,
+        layers_moved: layers.len(),
+        foreign: false,
+    })
+}

@@ -1,0 +1,248 @@
+//! Layout directories: what is in them, what independent readers find, and that images come back as they went.
+
+mod support;
+
+use std::{collections::BTreeSet, fs, process::Command};
+
+use hornero_model::{Digest, ImageConfig};
+use hornero_oci::{
+    Access, Compression, ExportOptions, ImportOptions, OciError, Quiet, export_layout, import,
+    pull_from_store, pull_layout,
+};
+use hornero_store::{EntryKind, ImageManifest};
+use support::{Home, directory, file, put_layers, run, small_image};
+
+const ALL: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
+
+fn options(compression: Compression) -> ExportOptions {
+    ExportOptions { compression, cache: None }
+}
+
+#[test]
+fn an_image_comes_back_with_its_digest_and_all_that_is_known_about_it() {
+    let home = Home::new();
+    let image = small_image(&home.store);
+    let layer = home.store.image(&image).unwrap().layers[1];
+    home.store.attach(&image, "bake", b"{\"record\":1}").unwrap();
+    home.store.attach(&image, "provenance.a1", b"\xff\x00signed").unwrap();
+    home.store.attach(&image, "tests", b"stays").unwrap();
+    home.store.attach(&layer, "facts", b"facts of it").unwrap();
+    for compression in ALL {
+        let out = home.path(&format!("{compression:?}"));
+        export_layout(&home.store, &image, &out, "app:1", &options(compression), &Quiet).unwrap();
+        let other = Home::new();
+        let pulled = pull_layout(&other.store, &out, Some("app:1"), &Quiet).unwrap();
+        assert_eq!((pulled.image, pulled.foreign), (image, false));
+        other.store.verify_for_start(&image).unwrap();
+        assert_eq!(other.store.tree(&image).unwrap(), home.store.tree(&image).unwrap());
+        let read = |subject: &Digest, kind| other.store.attachment(subject, kind).unwrap();
+        assert_eq!(read(&image, "bake").unwrap(), b"{\"record\":1}");
+        assert_eq!(read(&image, "provenance.a1").unwrap(), b"\xff\x00signed");
+        assert_eq!(read(&image, "tests"), None, "what was tried here was tried here");
+        assert_eq!(read(&layer, "facts").unwrap(), b"facts of it");
+        // Nothing moves twice.
+        let again = pull_layout(&other.store, &out, None, &Quiet).unwrap();
+        assert_eq!((again.contents_moved, again.layers_moved), (0, 0));
+    }
+}
+
+/// Independent readers see the root that instances see.
+#[test]
+fn another_program_unpacks_the_same_root() {
+    let home = Home::new();
+    let image = small_image(&home.store);
+    let out = home.path("layout");
+    export_layout(&home.store, &image, &out, "app", &options(Compression::Gzip), &Quiet).unwrap();
+    let inspected =
+        run(Command::new("skopeo").args(["inspect", &format!("oci:{}:app", out.display())]));
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!(inspected["Labels"]["hornero.image"], image.to_string());
+    assert_eq!(inspected["Created"], "1970-01-01T00:00:00Z");
+    assert_eq!(inspected["Env"][0], "GREETING=hello there");
+    // As a foreign image: by tars and whiteouts alone, without what is hidden.
+    let plain = home.path("plain");
+    run(Command::new("skopeo").args([
+        "copy",
+        "-q",
+        "--dest-decompress",
+        &format!("oci:{}:app", out.display()),
+        &format!("dir:{}", plain.display()),
+    ]));
+    let archive = home.path("saved.tar");
+    run(Command::new("skopeo").args([
+        "copy",
+        "-q",
+        &format!("oci:{}:app", out.display()),
+        &format!("docker-archive:{}:app:1", archive.display()),
+    ]));
+    let other = Home::new();
+    let from = archive.display().to_string();
+    let imported =
+        import(&other.store, &from, &Access::anonymous(), &ImportOptions::default(), &Quiet)
+            .unwrap();
+    assert!(imported.foreign, "what is hidden is lost in an archive");
+    let config = other.store.image(&imported.image).unwrap().config;
+    assert_eq!(config, home.store.image(&image).unwrap().config);
+    let (ours, theirs) =
+        (home.store.tree(&image).unwrap(), other.store.tree(&imported.image).unwrap());
+    let paths = |tree: &hornero_store::Tree| -> BTreeSet<String> {
+        tree.entries().iter().map(|entry| entry.path.to_string()).collect()
+    };
+    assert_eq!(paths(&theirs), paths(&ours));
+    for (one, other) in ours.entries().iter().zip(theirs.entries()) {
+        assert_eq!(
+            (&one.kind, one.metadata.mode),
+            (&other.kind, other.metadata.mode),
+            "{}",
+            one.path
+        );
+        assert_eq!(one.metadata.xattrs, other.metadata.xattrs, "{}", one.path);
+    }
+    let record = other.store.attachment(&imported.image, hornero_oci::IMPORT_ATTACHMENT).unwrap();
+    let record: hornero_oci::ImportRecord = serde_json::from_slice(&record.unwrap()).unwrap();
+    assert_eq!(record.from, from);
+}
+
+#[test]
+fn a_layout_keeps_its_other_images_and_shares_blobs() {
+    let home = Home::new();
+    let image = small_image(&home.store);
+    let manifest = home.store.image(&image).unwrap();
+    let config = ImageConfig { command: vec!["/bin/ls".into()], ..manifest.config.clone() };
+    let second = home.store.put_image(&ImageManifest::new(manifest.layers, config)).unwrap();
+    let out = home.path("layout");
+    let cached = ExportOptions { compression: Compression::Gzip, cache: Some(home.path("cache")) };
+    let write =
+        |image, name| export_layout(&home.store, image, &out, name, &cached, &Quiet).unwrap();
+    let first = write(&image, "one");
+    assert_eq!(first.written_bytes, first.bytes);
+    let other = write(&second, "two");
+    assert!(other.written_bytes < 8_000, "only documents and passport are new: {other:?}");
+    let replaced = write(&image, "two");
+    assert_eq!(replaced.written_bytes, 0);
+    assert_eq!(replaced.manifest, first.manifest, "the same image becomes the same bytes");
+    let index = fs::read_to_string(out.join("index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
+    let error = pull_layout(&Home::new().store, &out, None, &Quiet).unwrap_err();
+    assert!(error.to_string().contains("name one of its images: one, two"), "{error}");
+    let error = pull_layout(&Home::new().store, &out, Some("three"), &Quiet).unwrap_err();
+    assert!(matches!(error, OciError::Missing(_)), "{error}");
+    // Damage of the cache is noticed, and mended.
+    let kept = home.path("cache/blobs");
+    for entry in fs::read_dir(&kept).unwrap().map(Result::unwrap) {
+        let mut bytes = fs::read(entry.path()).unwrap();
+        bytes[0] ^= 1;
+        fs::write(entry.path(), bytes).unwrap();
+    }
+    let fresh = home.path("fresh");
+    let again = export_layout(&home.store, &image, &fresh, "one", &cached, &Quiet).unwrap();
+    assert_eq!(again.manifest, first.manifest);
+    pull_layout(&Home::new().store, &fresh, None, &Quiet).unwrap();
+    // A directory with other files stays as it is.
+    fs::create_dir(home.path("full")).unwrap();
+    fs::write(home.path("full/file"), "x").unwrap();
+    let refused = export_layout(&home.store, &image, &home.path("full"), "x", &cached, &Quiet);
+    assert!(matches!(refused, Err(OciError::Refused { .. })));
+}
+
+/// Bytes all over every file of a layout are changed in turn: nothing wrong comes in.
+#[test]
+fn changed_bytes_are_refused_and_nothing_is_seen() {
+    let home = Home::new();
+    let layers = put_layers(&home.store, |ingest| {
+        vec![
+            vec![directory("etc"), file(ingest, "etc/a", b"some text of a file", 0o644)],
+            vec![file(ingest, "etc/b", &[7; 9000], 0o644)],
+        ]
+    });
+    let image = home.store.put_image(&ImageManifest::new(layers, ImageConfig::default())).unwrap();
+    for compression in ALL {
+        let out = home.path(&format!("{compression:?}"));
+        export_layout(&home.store, &image, &out, "x", &options(compression), &Quiet).unwrap();
+        let files: Vec<_> = fs::read_dir(out.join("blobs/sha256"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        let (mut refused, mut harmless) = (0, 0);
+        let mut other = Home::new();
+        for path in files {
+            let good = fs::read(&path).unwrap();
+            for at in (0..good.len()).step_by(101) {
+                let mut bad = good.clone();
+                bad[at] ^= 0x11;
+                fs::write(&path, &bad).unwrap();
+                match pull_layout(&other.store, &out, None, &Quiet) {
+                    // Headers of files, and the configuration that others read, do not move.
+                    Ok(pulled) => {
+                        assert_eq!(pulled.image, image);
+                        other.store.verify_for_start(&image).unwrap();
+                        harmless += 1;
+                        other = Home::new();
+                    }
+                    Err(_) => {
+                        assert!(other.store.images().unwrap().is_empty());
+                        assert!(other.store.layers().unwrap().is_empty());
+                        assert!(other.store.fsck().unwrap().is_empty());
+                        refused += 1;
+                    }
+                }
+            }
+            fs::write(&path, &good).unwrap();
+        }
+        assert!(refused > 5 && harmless > 2, "{refused} {harmless}");
+    }
+}
+
+#[test]
+fn what_a_tar_of_layers_cannot_carry_is_named() {
+    let home = Home::new();
+    let layers =
+        put_layers(&home.store, |ingest| vec![vec![file(ingest, "etc/.wh.x", b"x", 0o644)]]);
+    let image = home.store.put_image(&ImageManifest::new(layers, ImageConfig::default())).unwrap();
+    let out = home.path("out");
+    let error = export_layout(&home.store, &image, &out, "x", &options(Compression::Gzip), &Quiet)
+        .unwrap_err();
+    assert!(error.to_string().contains("/etc/.wh.x"), "{error}");
+}
+
+#[test]
+fn damage_of_the_store_goes_nowhere() {
+    let home = Home::new();
+    let image = small_image(&home.store);
+    let tree = home.store.tree(&image).unwrap();
+    for path in ["/etc/version", "/data/5m"] {
+        let EntryKind::File { digest, size } = tree.lookup(path).unwrap().kind else { panic!() };
+        let hex = digest.hex();
+        let object = home.store.objects_dir().join(&hex[..2]).join(&hex[2..]);
+        let good = fs::read(&object).unwrap();
+        fs::remove_file(&object).unwrap();
+        fs::write(&object, vec![9; size as usize]).unwrap();
+        let out = home.path("out");
+        let error =
+            export_layout(&home.store, &image, &out, "x", &options(Compression::Gzip), &Quiet)
+                .unwrap_err();
+        assert!(error.to_string().contains(&hex), "{error}");
+        let copied = pull_from_store(&Home::new().store, &home.store, &image, &Quiet).unwrap_err();
+        assert!(copied.to_string().contains(&hex), "{copied}");
+        fs::write(&object, good).unwrap();
+    }
+}
+
+#[test]
+fn another_store_gives_only_what_is_missing() {
+    let (home, other) = (Home::new(), Home::new());
+    let image = small_image(&home.store);
+    home.store.attach(&image, "bake", b"{}").unwrap();
+    let first = pull_from_store(&other.store, &home.store, &image, &Quiet).unwrap();
+    assert!(first.bytes_moved > 5 << 20);
+    assert_eq!(other.store.attachment(&image, "bake").unwrap().unwrap(), b"{}");
+    let manifest = home.store.image(&image).unwrap();
+    let mut layers = manifest.layers.clone();
+    layers
+        .extend(put_layers(&home.store, |ingest| vec![vec![file(ingest, "new", b"12345", 0o644)]]));
+    let patched = home.store.put_image(&ImageManifest::new(layers, manifest.config)).unwrap();
+    let second = pull_from_store(&other.store, &home.store, &patched, &Quiet).unwrap();
+    assert_eq!((second.bytes_moved, second.contents_moved, second.layers_moved), (5, 1, 1));
+    other.store.verify_for_start(&patched).unwrap();
+}
