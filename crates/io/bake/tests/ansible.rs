@@ -2,7 +2,13 @@
 
 mod support;
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hornero_bake::{
     BakeError, BakeOptions, BakeRecord, BakedImage, StepKind, archive::fetch::Patience,
@@ -12,6 +18,8 @@ use hornero_spec::{AnsibleProvision, Base, Provision, ProvisionWork, SecretName,
 use hornero_store::TreePath;
 use support::home::{Home, chain, image, name};
 
+/// The home of a bake in a process of its own.
+const HOME: &str = "HORNERO_TEST_ANSIBLE_HOME";
 const VALUE: &str = "s3cr3t-value-of-a-token";
 
 const PLAYBOOK: &str = r#"
@@ -63,6 +71,21 @@ fn suite() -> String {
 
 fn home() -> Home {
     let mut home = Home::new();
+    declare(&mut home);
+    home.write("ansible/site.yml", PLAYBOOK);
+    home.write("ansible/roles/app/tasks/main.yml", ROLE);
+    home.write("ansible/roles/app/handlers/main.yml", HANDLERS);
+    home.write(
+        "ansible/roles/app/templates/motd.j2",
+        "{{ greeting }} {{ where }} {{ inventory_hostname }} {{ ansible_env.LEVEL }}\n",
+    );
+    home.write("ansible/roles/app/files/page.html", "page\n");
+    home.write("ansible/group_vars/web.yml", "where: web\n");
+    home
+}
+
+/// An image of packages, and one that a playbook makes on it.
+fn declare(home: &mut Home) {
     let debian = Base::Debian { suite: suite(), mirror: None, keyring: None };
     home.add(image("base", debian, &["passwd", "python3"]));
     let mut site = image("site", Base::Image(name("base")), &[]);
@@ -80,16 +103,6 @@ fn home() -> Home {
         secrets: vec![token],
     }];
     home.add(site);
-    home.write("ansible/site.yml", PLAYBOOK);
-    home.write("ansible/roles/app/tasks/main.yml", ROLE);
-    home.write("ansible/roles/app/handlers/main.yml", HANDLERS);
-    home.write(
-        "ansible/roles/app/templates/motd.j2",
-        "{{ greeting }} {{ where }} {{ inventory_hostname }} {{ ansible_env.LEVEL }}\n",
-    );
-    home.write("ansible/roles/app/files/page.html", "page\n");
-    home.write("ansible/group_vars/web.yml", "where: web\n");
-    home
 }
 
 fn bake(home: &Home) -> Result<BakedImage, BakeError> {
@@ -105,7 +118,7 @@ fn bake(home: &Home) -> Result<BakedImage, BakeError> {
 }
 
 fn bake_well(home: &Home) -> BakedImage {
-    bake(home).unwrap_or_else(|error| panic!("{}", chain(&error)))
+    bake(home).unwrap_or_else(|error| panic!("{}\n{:#?}", chain(&error), lines(home)))
 }
 
 fn lines(home: &Home) -> Vec<String> {
@@ -118,6 +131,9 @@ fn lines(home: &Home) -> Vec<String> {
 
 #[test]
 fn a_playbook_makes_an_image_and_makes_it_again() {
+    if let Some(path) = std::env::var_os(HOME) {
+        return bake_until_killed(&PathBuf::from(path));
+    }
     let first = home();
     let site = bake_well(&first);
     assert_eq!(first.read(&site, "/etc/motd"), "hello web site high\n");
@@ -150,10 +166,12 @@ fn a_playbook_makes_an_image_and_makes_it_again() {
     assert!(shown.iter().any(|line| line.starts_with("TASK [app : Make the user]")), "{shown:?}");
     assert!(shown.iter().any(|line| line.contains("[secret token]")), "{shown:?}");
     assert!(shown.iter().all(|line| !line.contains(VALUE)), "{shown:?}");
+    assert!(shown.iter().all(|line| !line.starts_with("hornero:")), "{shown:?}");
     let json = serde_json::to_string(&record).unwrap();
     assert!(!json.contains(VALUE) && json.contains("TOKEN"));
 
     assert!(bake_well(&first).cached);
+    assert_eq!(files_with(&first.path, VALUE), Vec::<PathBuf>::new());
 
     // Elsewhere, from the same lock and packages: the same bytes.
     let second = home();
@@ -175,6 +193,74 @@ fn a_playbook_makes_an_image_and_makes_it_again() {
     assert_eq!(first.read(&changed, "/etc/motd"), "changed\n");
 
     fails(&first);
+    is_killed(&first);
+    assert_eq!(files_with(&first.path, VALUE), Vec::<PathBuf>::new());
+}
+
+/// Every file below a directory that holds the text.
+fn files_with(dir: &Path, text: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let (kind, path) = (entry.file_type().unwrap(), entry.path());
+        if kind.is_dir() {
+            found.extend(files_with(&path, text));
+        } else if kind.is_file()
+            && memchr::memmem::find(&fs::read(&path).unwrap(), text.as_bytes()).is_some()
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The bake in a process of its own, whose playbook never ends.
+fn bake_until_killed(path: &Path) {
+    let mut home = Home::at(path, &path.with_file_name("source"));
+    declare(&mut home);
+    let error = bake(&home).expect_err("the playbook never ends");
+    panic!("{}", chain(&error));
+}
+
+/// Neither what a killed bake ran in the sandbox nor what it ran on the host is left.
+fn is_killed(home: &Home) {
+    let number = 5_000_000 + std::process::id();
+    let (inside, outside) = (format!("{number}.1"), format!("{number}.2"));
+    home.write(
+        "ansible/site.yml",
+        &format!(
+            "- hosts: all\n  gather_facts: false\n  tasks:\n    \
+             - shell: sleep {inside} > /dev/null 2>&1 & echo started\n    \
+             - debug: {{ msg: \"{{{{ lookup('pipe', 'sleep {outside}') }}}}\" }}\n"
+        ),
+    );
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_playbook_makes_an_image_and_makes_it_again", "--nocapture"])
+        .env(HOME, &home.path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let runs = |text: &str| {
+        fs::read_dir("/proc").unwrap().filter_map(Result::ok).any(|entry| {
+            fs::read(entry.path().join("cmdline"))
+                .is_ok_and(|line| memchr::memmem::find(&line, text.as_bytes()).is_some())
+        })
+    };
+    let until = |what: &str, is: &mut dyn FnMut() -> bool| {
+        let started = Instant::now();
+        while !is() {
+            assert!(started.elapsed() < Duration::from_secs(120), "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until("the playbook runs", &mut || {
+        assert!(child.try_wait().unwrap().is_none(), "the bake goes on");
+        runs(&inside) && runs(&outside)
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("nothing is left", &mut || !runs(&number.to_string()));
 }
 
 /// A failing task, a playbook that is none, one that would write to the host, and one that kills its sandbox.
@@ -184,7 +270,7 @@ fn fails(home: &Home) {
         chain(&bake(home).expect_err("the playbook fails"))
     };
     let text = error(
-        "- hosts: all\n  tasks:\n    - name: Break\n      command: sh -c 'cat /run/secrets/token >&2; exit 5'\n",
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - name: Break\n      command: sh -c 'cat /run/secrets/token >&2; exit 5'\n",
     );
     assert!(text.contains("failed: Ansible ended with exit code 2"), "{text}");
     assert!(text.contains("TASK [Break]") && text.contains("non-zero return code"), "{text}");
@@ -195,16 +281,14 @@ fn fails(home: &Home) {
 
     let place = home.source.join("fetched");
     let text = error(&format!(
-        "- hosts: all\n  tasks: [{{ fetch: {{ src: /etc/hostname, dest: {} }} }}]\n",
+        "- hosts: all\n  gather_facts: false\n  tasks: [{{ fetch: {{ src: /etc/hostname, dest: {} }} }}]\n",
         place.display()
     ));
     assert!(text.contains("Read-only file system"), "{text}");
     assert!(!place.exists());
 
-    let kill =
-        "- hosts: all\n  tasks: [{ shell: \"kill -9 $(pgrep -o python3 || echo $PPID) $PPID\" }]\n";
-    let started = std::time::Instant::now();
-    let text = error(kill);
-    assert!(text.contains("failed: "), "{text}");
-    assert!(started.elapsed() < Duration::from_secs(60));
+    let text = error(
+        "- hosts: all\n  gather_facts: false\n  tasks: [{ shell: kill -9 $(cat /proc/1/task/1/children) }]\n",
+    );
+    assert!(text.contains("failed: killed by signal 9"), "{text}");
 }

@@ -30,10 +30,10 @@ def frame(peer):
 
 
 def answer(peer, status, *frames):
-    peer.sendall(struct.pack(">i", status))
-    for one in frames:
-        peer.sendall(struct.pack(">Q", len(one)))
-        peer.sendall(one)
+    # In one piece: who has read an empty last frame's length has read everything, and may be gone.
+    lengths = [struct.pack(">Q", len(one)) for one in frames]
+    parts = [part for pair in zip(lengths, frames) for part in pair]
+    peer.sendall(struct.pack(">i", status) + b"".join(parts))
 
 
 def execute(peer):
@@ -44,11 +44,22 @@ def execute(peer):
 
 def put(peer):
     path, left = frame(peer), length(peer)
-    with open(path, "wb") as file:
+    failure = None
+    try:
+        file = open(path, "wb")
+    except OSError as error:
+        # What comes is read all the same: who sends it reads no answer before it is sent.
+        failure, file = error, open(os.devnull, "wb")
+    with file:
         while left:
             part = exactly(peer, min(left, CHUNK))
-            file.write(part)
             left -= len(part)
+            try:
+                file.write(part)
+            except OSError as error:
+                failure, file = error, open(os.devnull, "wb")
+    if failure:
+        raise failure
     answer(peer, 0, b"")
 
 

@@ -28,6 +28,8 @@ use crate::{BakeError, image::step::Step, install::Surroundings};
 /// The connection plugin; its name is that of its file.
 const PLUGIN: &str = include_str!("connection.py");
 const CONNECTION: &str = "hornero_build";
+/// The exit code that the agent is told when Ansible failed.
+const GIVEN_UP: u8 = 75;
 /// How often it is looked whether Ansible has ended; it takes seconds.
 const PATROL: Duration = Duration::from_millis(10);
 
@@ -73,18 +75,29 @@ pub(super) fn run(
     let (ended, made) = thread::scope(|scope| {
         let ansible = scope.spawn(|| {
             let ended = follow(surroundings, &step, command, &sandbox_ended);
-            agent.end(u8::from(!matches!(ended, Ok(Ended::Well))));
+            agent.end(if matches!(ended, Ok(Ended::Well)) { 0 } else { GIVEN_UP });
             ended
         });
         let made = surroundings.run_and_capture(&step, tree, epoch);
         sandbox_ended.store(true, Ordering::Relaxed);
         (ansible.join().expect("following Ansible does not panic"), made)
     });
-    match ended.map_err(|error| BakeError::file(&program, error))? {
-        Ended::Well | Ended::Abandoned => made,
-        Ended::Badly(cause, tail) => {
-            Err(BakeError::Step { image: image.clone(), step: title, cause, tail })
+    let told = format!("exit code {GIVEN_UP}");
+    let failed = |cause, tail| BakeError::Step { image: image.clone(), step: title, cause, tail };
+    match (ended.map_err(|error| BakeError::file(&program, error))?, made) {
+        (Ended::Well, made) => made,
+        (Ended::Abandoned, Err(error)) => Err(error),
+        (Ended::Abandoned, Ok(_)) => {
+            Err(failed("the sandbox ended before Ansible did".to_owned(), String::new()))
         }
+        // What ended the sandbox is why Ansible failed; what Ansible says of it is less.
+        (Ended::Badly(_, tail), Err(BakeError::Step { cause, .. })) if cause != told => {
+            Err(failed(cause, tail))
+        }
+        (Ended::Badly(cause, tail), Ok(_) | Err(BakeError::Step { .. })) => {
+            Err(failed(cause, tail))
+        }
+        (Ended::Badly(..), Err(error)) => Err(error),
     }
 }
 

@@ -54,7 +54,8 @@ class Agent:
 
     def frame(self, contents):
         contents = raw(contents)
-        self.send(struct.pack(">Q", len(contents)), contents)
+        # In one piece: the agent may answer and go before an empty rest is sent.
+        self.send(struct.pack(">Q", len(contents)) + contents)
 
     def read(self, count):
         parts = []
