@@ -22,10 +22,12 @@ pub const PACKAGES: &[Package] = &[
     },
     Package { name: "ca-certificates", why: "a mirror may be reached by https" },
     Package { name: "busybox-static", why: "tests make small roots to start instances from" },
+    Package { name: "ansible-core", why: "tests bake images with real playbooks" },
     Package {
         name: "erofs-utils",
         why: "tests check Hornero's EROFS images with fsck.erofs and make some with mkfs.erofs",
     },
+    Package { name: "faketime", why: "tests bake under other clocks and compare" },
     Package { name: "iproute2", why: "tests look at interfaces from outside Hornero" },
     Package { name: "openssl", why: "tests make certificates for the edge's TLS" },
     Package { name: "procps", why: "tests end processes with kill" },
