@@ -20,7 +20,7 @@ pub fn shell() -> Package {
 }
 
 /// The package `dpkg`, so that packages of the archive can have maintainer scripts: this machine's `dpkg` with a few
-/// programs that scripts use (`cat`, `chmod`, `mkdir`, `rm`); those it only looks for do nothing. It needs [`shell`].
+/// programs that scripts use (`cat`, `chmod`, `cp`, `ln`, `mkdir`, `rm`, `touch`); those it only looks for do nothing. It needs [`shell`].
 pub fn dpkg() -> Package {
     static DPKG: OnceLock<Package> = OnceLock::new();
     let make = || {
@@ -35,8 +35,11 @@ pub fn dpkg() -> Package {
             ("/usr/bin/dpkg-trigger", "usr/bin/dpkg-trigger"),
             ("/bin/cat", "usr/bin/cat"),
             ("/bin/chmod", "usr/bin/chmod"),
+            ("/bin/cp", "usr/bin/cp"),
+            ("/bin/ln", "usr/bin/ln"),
             ("/bin/mkdir", "usr/bin/mkdir"),
             ("/bin/rm", "usr/bin/rm"),
+            ("/bin/touch", "usr/bin/touch"),
         ];
         let shell = shell();
         let theirs: BTreeSet<&str> = shell.files.iter().map(|(path, _, _)| path.as_str()).collect();

@@ -170,7 +170,7 @@ impl Line<'_> {
         let mut failure = None;
         for image in self.images {
             match one(image, &done, before) {
-                Ok(Outcome::Baked(baked, below)) => done.push((baked, below)),
+                Ok(Outcome::Baked(baked)) => done.push(*baked),
                 Ok(Outcome::Needed(_)) => unreachable!("only a forecast stops before a step"),
                 Err(error) => {
                     failure = Some(error);
@@ -200,8 +200,8 @@ impl Line<'_> {
             if waits || locking::misfit_of(misfit, self.spec, image, self.dir)?.is_some() {
                 continue;
             }
-            if let Outcome::Baked(baked, below) = baker.image(image, parent.as_ref())? {
-                done.push((baked, below));
+            if let Outcome::Baked(baked) = baker.image(image, parent.as_ref())? {
+                done.push(*baked);
             }
         }
         Ok(done.into_iter().map(|(baked, _)| baked).collect())
@@ -238,9 +238,9 @@ pub fn forecast(
             Forecast { name, digest: None, why: Some(reason) }
         } else {
             match baker.image(image, parent_of(store, lock, image, &done)?.as_ref())? {
-                Outcome::Baked(baked, below) => {
-                    let digest = Some(baked.digest);
-                    done.push((baked, below));
+                Outcome::Baked(baked) => {
+                    let digest = Some(baked.0.digest);
+                    done.push(*baked);
                     Forecast { name, digest, why: None }
                 }
                 Outcome::Needed(why) => Forecast { name, digest: None, why: Some(why) },
@@ -298,7 +298,7 @@ fn stored_image(
 /// What came of an image.
 pub(crate) enum Outcome {
     /// It is there.
-    Baked(BakedImage, Below),
+    Baked(Box<(BakedImage, Below)>),
     /// It would be baked, for this reason.
     Needed(String),
 }
@@ -392,15 +392,13 @@ impl Baker<'_> {
             seconds: started.elapsed().as_secs_f64(),
             steps: making.steps,
         };
-        Ok(Outcome::Baked(
-            baked,
-            Below {
-                image: digest,
-                layers: making.layers,
-                epoch: making.epoch,
-                inherits: inherits.cloned(),
-            },
-        ))
+        let below = Below {
+            image: digest,
+            layers: making.layers,
+            epoch: making.epoch,
+            inherits: inherits.cloned(),
+        };
+        Ok(Outcome::Baked(Box::new((baked, below))))
     }
 
     /// The steps of an image, in order.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
+    ops::RangeInclusive,
     os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::Arc,
@@ -189,7 +190,9 @@ impl Surroundings<'_> {
         let options = CaptureOptions { max_mtime: u64::MAX, devices: DevicePolicy::Skip };
         let captured =
             ingest.capture_upper(&upper, Some(below), &options).map_err(BakeError::store)?;
-        let settled = settle(&ingest, captured, below, epoch, started)?;
+        let fresh =
+            started.saturating_sub(CLOCK_SLACK_SECONDS)..=now_seconds() + CLOCK_SLACK_SECONDS;
+        let settled = settle(&ingest, captured, below, epoch, &fresh)?;
         if settled.entries().is_empty() {
             return Ok(None);
         }
@@ -322,16 +325,15 @@ fn now_seconds() -> u64 {
 }
 
 /// What of a captured layer stays: cleaned, without what only looks changed, and with times that do not depend on when
-/// it was made. Times from before the step were set on purpose and stay.
+/// it was made. Other times than those of the step were set on purpose and stay, also where the clock is wrong.
 fn settle(
     ingest: &Ingest<'_>,
     captured: Layer,
     below: &Tree,
     epoch: u64,
-    started: u64,
+    fresh: &RangeInclusive<u64>,
 ) -> Result<Layer, BakeError> {
     let mut kept = Vec::new();
-    let fresh_since = started.saturating_sub(CLOCK_SLACK_SECONDS);
     for mut entry in captured.into_entries() {
         if entry.path.as_bytes() == configure::POLICY_PATH.as_bytes() {
             let ours = |digest: &Digest| *digest == Digest::of(configure::POLICY_RC_D.as_bytes());
@@ -357,7 +359,7 @@ fn settle(
             if below.get(&entry.path).is_none() {
                 continue;
             }
-        } else if entry.metadata.mtime >= fresh_since || entry.metadata.mtime > epoch {
+        } else if fresh.contains(&entry.metadata.mtime) || entry.metadata.mtime > epoch {
             entry.metadata.mtime = epoch;
         }
         kept.push(entry);

@@ -98,7 +98,7 @@ impl Placing<'_> {
                     self.is_now(baked, digest, Some(below.image))?
                 } else if self.baker.has_packages(image, &below)? {
                     match self.baker.image(image, Some(&below))? {
-                        Outcome::Baked(baked, below) => (baked, below),
+                        Outcome::Baked(baked) => *baked,
                         Outcome::Needed(_) => unreachable!("only a forecast stops before a step"),
                     }
                 } else {
