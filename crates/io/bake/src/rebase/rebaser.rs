@@ -73,11 +73,25 @@ impl<'s> Rebaser<'s> {
         apps: &[Digest],
         options: RebaseOptions,
     ) -> Result<Vec<Result<Rebased, RebaseError>>, RebaseError> {
+        if self.old_base == self.new_base {
+            return Ok(apps.iter().map(|app| Ok(self.unmoved(app))).collect());
+        }
         let mut moved = Vec::with_capacity(apps.len());
         for batch in apps.chunks(BATCH) {
             moved.extend(self.batch(batch, options)?);
         }
         Ok(moved)
+    }
+
+    fn unmoved(&self, app: &Digest) -> Rebased {
+        Rebased {
+            from: *app,
+            image: *app,
+            old_base: self.old_base,
+            new_base: self.new_base,
+            refusals: Vec::new(),
+            forced: false,
+        }
     }
 
     fn batch(

@@ -1,5 +1,6 @@
-//! Homes to bake in.
+//! Homes to bake in, and what runs from there.
 
 #![allow(dead_code, missing_docs)]
 
 pub mod home;
+pub mod sandbox;
