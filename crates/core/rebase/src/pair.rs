@@ -9,7 +9,7 @@ use crate::{
     layer::Layer,
     loader,
     packages::{self, Index, Installed},
-    paths::{Changes, Touched},
+    paths::{self, Changes, Touched},
     programs::{Programs, Wanted},
     refusal::{Refusal, RefusalKind},
     stanzas::{self, Stanzas},
@@ -152,6 +152,7 @@ impl Pair {
         let (statuses, mut refusals) = self.packages(&layers)?;
         let touched = app.layers.iter().map(|own| (&*own.layer, &own.touched));
         refusals.extend(self.changes.refusals(&new, touched));
+        refusals.extend(paths::broken_links(&old, &new));
         let accounts = Both {
             old: Accounts::of(&old),
             new: Accounts::of(&new),

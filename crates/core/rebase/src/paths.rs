@@ -155,6 +155,29 @@ impl Changes {
     }
 }
 
+/// Symlinks of an image that led somewhere on the old base and do not on the new one; documentation is nobody's need.
+pub(crate) fn broken_links(old: &View<'_>, new: &View<'_>) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    for layer in new.own() {
+        for entry in layer.entries() {
+            let Kind::Symlink { target } = &entry.kind else { continue };
+            let leads = |view: &View<'_>| view.resolve(&entry.path).is_some();
+            if entry.path.starts_with(b"usr/share/doc/") || leads(new) || !leads(old) {
+                continue;
+            }
+            let shows = matches!(new.get(&entry.path),
+                Some(At::Entry(found)) if std::ptr::eq(found.layer, &**layer));
+            if shows {
+                let target = String::from_utf8_lossy(target);
+                let need = format!("`{target}`, where it leads");
+                let (kind, digest) = (RefusalKind::LinkBroken, Some(layer.digest));
+                refusals.push(Refusal::of_file(kind, &entry.path, digest, need, "nothing there"));
+            }
+        }
+    }
+    refusals
+}
+
 fn is_same(one: At<'_>, other: At<'_>) -> bool {
     match (one, other) {
         (At::Entry(one), At::Entry(other)) => {

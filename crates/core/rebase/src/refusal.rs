@@ -44,6 +44,8 @@ pub enum RefusalKind {
     PathChanged,
     /// The new base has something new where the image has its own.
     PathBrought,
+    /// A symlink of the image leads nowhere any more.
+    LinkBroken,
     /// A user or group has another number, or none.
     AccountChanged,
     /// A package that the image's own packages depend on is not there any more, or in the wrong version.
@@ -68,6 +70,7 @@ impl RefusalKind {
             Self::InterpreterMissing => "interpreter_missing",
             Self::PathChanged => "path_changed",
             Self::PathBrought => "path_brought",
+            Self::LinkBroken => "link_broken",
             Self::AccountChanged => "account_changed",
             Self::PackageMissing => "package_missing",
             Self::PackageConflict => "package_conflict",

@@ -342,6 +342,20 @@ fn replaced_and_deleted_paths_have_to_stay() {
 }
 
 #[test]
+fn symlinks_still_lead_somewhere() {
+    let own = || Draft::default().link("etc/link", "motd").link("etc/dangling", "nowhere");
+    assert_eq!(refused(base(), base().text("x", ""), own()), []);
+    let gone = changed("etc/motd", |base| base);
+    assert_eq!(
+        refused(base(), gone, own()),
+        [(
+            RefusalKind::LinkBroken,
+            "`/etc/link` needs `motd`, where it leads; the new base has nothing there".to_owned()
+        )]
+    );
+}
+
+#[test]
 fn a_hidden_directory_has_to_stay_as_it_is() {
     let hides = |kind: Kind| Draft::default().entry(Entry { kind, ..file("etc", "") });
     let new = || base().text("etc/new", "new");
