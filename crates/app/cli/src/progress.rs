@@ -116,6 +116,11 @@ impl Progress for Teller {
                     state.line(&format!("         image.{image} | {line}"));
                 }
             }
+            Event::Ran { image, what, milliseconds } => {
+                if self.verbose {
+                    state.line(&format!("         image.{image}: {what} took {milliseconds} ms"));
+                }
+            }
             Event::SecretInImage { image, path } => state.line(&format!(
                 "warning  image.{image}: `{path}` is a private key made by a package's script; everyone who has \
                  the image has it, and the image can't be reproduced"

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use hornero_model::{Digest, ImageName};
@@ -24,7 +24,7 @@ use crate::{
     limits,
     lock::LockedImage,
     outcome::Outcome,
-    progress::Progress,
+    progress::{Event, Progress},
     provision::Scanned,
     root::{
         clean::{self, Verdict},
@@ -180,8 +180,13 @@ impl Surroundings<'_> {
         below: &Arc<Tree>,
         epoch: u64,
     ) -> Result<Option<Digest>, BakeError> {
-        let started = now_seconds();
+        let (started, clock) = (now_seconds(), Instant::now());
         self.steps.run(step)?;
+        self.progress.event(Event::Ran {
+            image: step.image.clone(),
+            what: step.title.clone(),
+            milliseconds: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
         let ingest = self.store.ingest().map_err(BakeError::store)?;
         let upper = step.dir.join("upper");
         let scanned = Scanned { image: step.image, title: &step.title };

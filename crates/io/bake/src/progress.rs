@@ -65,6 +65,15 @@ pub enum Event {
         /// The line, shortened where very long.
         line: String,
     },
+    /// What a step runs has ended; what it wrote is yet to be kept.
+    Ran {
+        /// The image.
+        image: ImageName,
+        /// What ran, for people: `configuring packages` for maintainer scripts.
+        what: String,
+        /// How long it ran.
+        milliseconds: u64,
+    },
     /// A maintainer script made a private key: whoever has the image has it, and no other bake has the same.
     SecretInImage {
         /// The image.
