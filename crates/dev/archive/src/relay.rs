@@ -4,13 +4,15 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
 };
+
+use hornero_model::Digest;
 
 /// Indices and packages of a test are smaller; a mirror that sends more is not one.
 const FILE_BYTES_MAX: u64 = 256 << 20;
@@ -20,6 +22,7 @@ struct Shared {
     main: String,
     security: Option<String>,
     hidden: Mutex<Vec<String>>,
+    kept: Mutex<Option<PathBuf>>,
     ended: AtomicBool,
 }
 
@@ -51,6 +54,7 @@ impl Relay {
             main,
             security,
             hidden: Mutex::default(),
+            kept: Mutex::default(),
             ended: AtomicBool::new(false),
         });
         let serving = Arc::clone(&shared);
@@ -75,6 +79,14 @@ impl Relay {
     /// Answers 404 from now on to every path with one of these words in it; no words hide nothing.
     pub fn hide(&self, words: &[&str]) {
         *self.shared.hidden.lock().unwrap() = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+}
+
+impl Relay {
+    /// Keeps every file in a directory from now on, and asks for none a second time.
+    pub fn keep_in(&self, dir: &Path) {
+        fs::create_dir_all(dir).unwrap();
+        *self.shared.kept.lock().unwrap() = Some(dir.to_owned());
     }
 }
 
@@ -111,6 +123,20 @@ impl Shared {
         if self.hidden.lock().unwrap().iter().any(|word| path.contains(word.as_str())) {
             return None;
         }
+        let kept = self.kept.lock().unwrap().clone();
+        let Some(dir) = kept else { return self.ask(path) };
+        let file = dir.join(Digest::of(path.as_bytes()).hex());
+        if let Ok(body) = fs::read(&file) {
+            return Some(body);
+        }
+        let body = self.ask(path)?;
+        let part = file.with_extension(format!("{:?}", std::thread::current().id()));
+        fs::write(&part, &body).unwrap();
+        fs::rename(part, file).unwrap();
+        Some(body)
+    }
+
+    fn ask(&self, path: &str) -> Option<Vec<u8>> {
         let address = if let Some(rest) = path.strip_prefix("/debian-security/") {
             format!("{}/{rest}", self.security.as_ref()?)
         } else {
