@@ -229,6 +229,33 @@ fn a_secret_without_a_usable_value_is_refused_when_its_step_runs() {
 }
 
 #[test]
+fn a_record_is_enough_to_provision_again() {
+    let archive = archive();
+    let mut home = home(&archive);
+    home.write("setup.sh", "#!/bin/sh\necho script >> /srv/log\n");
+    let site = home.get("site");
+    site.secrets.insert(secret(), SecretSource::Environment("TOKEN".to_owned()));
+    let length = "read -r value < /run/secrets/token || true; echo ${#value} $LEVEL >> /srv/log";
+    site.provisions =
+        vec![inline(&[length]), provision(ProvisionWork::Script("setup.sh".to_owned()))];
+    site.provisions[0].secrets = vec![secret()];
+    site.provisions[0].env.insert("LEVEL".to_owned(), "high".to_owned());
+    let baked = bake(&home, Some(VALUE)).unwrap();
+    fs::remove_file(home.source.join("setup.sh")).unwrap();
+    let again = |token: Option<&'static str>| {
+        let mut context = home.context();
+        context.environment = Arc::new(move |_| token.map(Into::into));
+        hornero_bake::reproduce(&context, &home.store(), &baked.digest)
+    };
+    assert!(again(Some(VALUE)).unwrap().is_same());
+    let other = again(Some("another value")).unwrap();
+    let paths: Vec<&str> = other.differences.iter().map(|file| file.path.as_str()).collect();
+    assert!(!other.is_same() && paths == ["/srv/log"], "{paths:?}");
+    assert!(again(None).unwrap_err().to_string().contains("secret `token`"));
+    assert_eq!(holding(&home.path, "s3cr3t-"), Vec::<String>::new());
+}
+
+#[test]
 fn a_playbook_needs_python_in_the_image() {
     let archive = archive();
     let mut home = home(&archive);
