@@ -100,6 +100,7 @@ const JOINING_TESTS: &[(&str, &str)] = &[
     ("hornero-engine", "its tests start instances from a store"),
     ("hornero-bake", "its tests start what was baked"),
     ("hornero-verify", "its tests start instances and tamper with them"),
+    ("hornero-oci", "its tests start what came in"),
     ("hornero-conformance", "its tests run the kit against the local engine"),
 ];
 

@@ -24,13 +24,27 @@ pub const PACKAGES: &[Package] = &[
     Package { name: "busybox-static", why: "tests make small roots to start instances from" },
     Package { name: "ansible-core", why: "tests bake images with real playbooks" },
     Package {
+        name: "docker-registry",
+        why: "tests push images to it and pull them back, through connections that break",
+    },
+    Package {
+        name: "docker.io",
+        why: "tests let Docker run what Hornero pushed, and Hornero what Docker built",
+    },
+    Package {
         name: "erofs-utils",
         why: "tests check Hornero's EROFS images with fsck.erofs and make some with mkfs.erofs",
     },
     Package { name: "faketime", why: "tests bake under other clocks and compare" },
     Package { name: "iproute2", why: "tests look at interfaces from outside Hornero" },
     Package { name: "openssl", why: "tests make certificates for the edge's TLS" },
+    Package { name: "podman", why: "tests let Podman run what Hornero pushed" },
     Package { name: "procps", why: "tests end processes with kill" },
+    Package { name: "runc", why: "tests run containers with it" },
+    Package {
+        name: "skopeo",
+        why: "tests let it look into Hornero's images and copy them between registries",
+    },
 ];
 
 /// Installs what is missing of `packages`, and says what it does.
