@@ -27,7 +27,7 @@ const REQUESTS: usize = 8;
 /// Bytes between two wanted members that are cheaper to take than another request with its headers.
 const GAP_BYTES: u64 = 1 << 10;
 /// What has arrived is made durable after so many bytes, so that a pull that is killed goes on from there.
-const BATCH_BYTES: u64 = 64 << 20;
+const BATCH_BYTES: u64 = 32 << 20;
 /// Ours have at most 4 MiB and some padding.
 const MEMBER_BYTES_MAX: u64 = 32 << 20;
 

@@ -123,8 +123,8 @@ fn a_fix_of_one_package_moves_little_more_than_its_changed_files() {
     let state = |store: &Store, fixed: Option<&str>| {
         let mut changed = 0;
         let mut status = status.clone();
-        if fixed.is_some() {
-            status.splice(1000..1005, *b"fixed");
+        if let Some(name) = fixed {
+            status.splice(1000..1000 + name.len(), name.bytes());
         }
         let layers = put_layers(store, |ingest| {
             let mut layers = Vec::new();
@@ -205,12 +205,20 @@ fn broken_connections_are_taken_up_again() {
     let registry = Registry::start(&home.path("registry"));
     let proxy = Proxy::start(registry.port);
     let image = large_image(&home.store);
-    proxy.break_after(11 << 20, 3);
+    // Between two chunks, where Debian's registry lets an upload go on.
+    proxy.break_patches(2, 3);
     push_to(&home, &image, &proxy.reference("app:1"));
-    assert!(proxy.broken() > 0);
     let (_, up) = proxy.passed();
     println!("push: {up} bytes for 43 MiB, {} connections broke", proxy.broken());
-    let before = proxy.broken();
+    assert_eq!(proxy.broken(), 3);
+    assert!(up < (43 << 20) + (1 << 20), "{up}");
+    // In the midst of a chunk that registry gives an upload up: the blob goes again, and arrives.
+    proxy.break_after(11 << 20, 2);
+    let again = Home::new();
+    pull(&again.store, &reference(&registry.reference("app:1")), &access(), &Quiet).unwrap();
+    push_to(&again, &image, &proxy.reference("second:1"));
+    assert_eq!(proxy.broken(), 5);
+    let (before, came) = (proxy.broken(), proxy.passed().0);
     proxy.break_after(3 << 20, 6);
     let other = Home::new();
     let pulled =
@@ -218,7 +226,7 @@ fn broken_connections_are_taken_up_again() {
     assert_eq!(pulled.image, image);
     assert_eq!(proxy.broken() - before, 6);
     other.store.verify_for_start(&image).unwrap();
-    let (down, _) = proxy.passed();
+    let down = proxy.passed().0 - came;
     println!("pull: {down} bytes, {} connections broke", proxy.broken() - before);
     // What arrived before a break does not come again: 43 MiB and what breaks cut off.
     assert!(down < (43 << 20) + 6 * (64 << 10) + (1 << 20), "{down}");
@@ -305,11 +313,11 @@ fn a_killed_pull_leaves_a_whole_store_and_the_next_goes_on() {
                 .collect();
             vec![file(ingest, &format!("f{index}"), &bytes, 0o644)]
         };
-        (0..24).map(one).collect()
+        (0..12).map(one).collect()
     });
     let image = home.store.put_image(&ImageManifest::new(layers, ImageConfig::default())).unwrap();
     let pushed = push_to(&home, &image, &registry.reference("app:1"));
-    assert!(pushed.bytes_total > 100 << 20, "more than one batch: {pushed:?}");
+    assert!(pushed.bytes_total > 64 << 20, "more than one batch: {pushed:?}");
     let other = tempfile::tempdir().unwrap();
     let dir = other.path().join("store");
     drop(Store::open(&dir).unwrap());
@@ -323,7 +331,7 @@ fn a_killed_pull_leaves_a_whole_store_and_the_next_goes_on() {
     // Past the first batch, in the midst of the second.
     let mut past = 0_u64;
     let mut reader = std::io::BufReader::new(&mut output);
-    while past < 75 << 20 {
+    while past < 40 << 20 {
         let mut line = String::new();
         assert!(
             std::io::BufRead::read_line(&mut reader, &mut line).unwrap() > 0,
@@ -339,8 +347,8 @@ fn a_killed_pull_leaves_a_whole_store_and_the_next_goes_on() {
     assert!(store.images().unwrap().is_empty() && store.layers().unwrap().is_empty());
     let pulled = pull(&store, &reference(&registry.reference("app:1")), &access(), &Quiet).unwrap();
     assert_eq!(pulled.image, image);
-    assert!(pulled.contents_present >= 8, "what had arrived stayed: {pulled:?}");
-    assert!(pulled.bytes_moved < pushed.bytes_total * 2 / 3, "{pulled:?}");
+    assert!(pulled.contents_present >= 4, "what had arrived stayed: {pulled:?}");
+    assert!(pulled.bytes_moved < pushed.bytes_total * 3 / 4, "{pulled:?}");
     store.verify_for_start(&image).unwrap();
     assert!(store.fsck().unwrap().is_empty());
 }
@@ -348,7 +356,7 @@ fn a_killed_pull_leaves_a_whole_store_and_the_next_goes_on() {
 #[test]
 fn a_registry_with_a_password_wants_it() {
     let home = Home::new();
-    let registry = Registry::with_password(&home.path("registry"), "maria", "s3cret");
+    let registry = Registry::with_password(&home.path("registry"));
     let image = small_image(&home.store);
     let to = reference(&registry.reference("app:1"));
     let options = ExportOptions::default();

@@ -76,8 +76,8 @@ pub fn small_layers(store: &Store) -> Vec<Digest> {
         noted.metadata.gid = 4_000_000;
         noted.metadata.xattrs =
             BTreeMap::from([(b"user.note".as_slice().into(), b"some\0bytes".as_slice().into())]);
-        let mut tmp = directory("tmp");
-        tmp.metadata.mode = 0o1777;
+        let mut sticky = directory("sticky");
+        sticky.metadata.mode = 0o1777;
         vec![
             vec![
                 directory("bin"),
@@ -91,7 +91,7 @@ pub fn small_layers(store: &Store) -> Vec<Digest> {
             ],
             vec![
                 directory("etc"),
-                tmp,
+                sticky,
                 file(
                     ingest,
                     "etc/passwd",
@@ -111,7 +111,7 @@ pub fn small_layers(store: &Store) -> Vec<Digest> {
                 entry("etc/gone", EntryKind::Whiteout, 0),
                 entry("old", EntryKind::Directory { opaque: true }, 0o700),
                 file(ingest, "old/c", b"c", 0o644),
-                file(ingest, "tmp/left", b"left", 0o644),
+                file(ingest, "sticky/left", b"left", 0o644),
             ],
             vec![
                 directory("data"),

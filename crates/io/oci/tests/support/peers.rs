@@ -69,12 +69,11 @@ impl Registry {
         Self::with(dir, "")
     }
 
-    /// With an `auth` section that asks for this user and password.
-    pub fn with_password(dir: &Path, user: &str, password: &str) -> Self {
+    /// That asks for the user `maria` and the password `s3cret`.
+    pub fn with_password(dir: &Path) -> Self {
         fs::create_dir_all(dir).unwrap();
-        let hashed = super::run(Command::new("python3").args(["-c", HASH, password]));
         let file = dir.join("htpasswd");
-        fs::write(&file, format!("{user}:{}\n", hashed.trim())).unwrap();
+        fs::write(&file, KNOWN).unwrap();
         Self::with(
             dir,
             &format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.display()),
@@ -120,9 +119,8 @@ impl Registry {
     }
 }
 
-/// bcrypt by the C library.
-const HASH: &str =
-    "import crypt, sys; print(crypt.crypt(sys.argv[1], crypt.mksalt(crypt.METHOD_BLOWFISH)))";
+/// A user and the bcrypt of the password.
+const KNOWN: &str = "maria:$2b$04$O386u.yirriO7oyL3cI2huhS.wRN5zZkODcxnhfiX88/8wfVAWPb2\n";
 
 /// Stands between a client and a server, counts what passes, breaks connections, changes bytes.
 pub struct Proxy {
@@ -137,6 +135,9 @@ struct Shared {
     break_after: AtomicU64,
     /// Connections still to be broken.
     breaks_left: AtomicUsize,
+    /// Requests to go on with an upload that still pass, and those after them that meet a broken connection.
+    patches_pass: AtomicUsize,
+    patches_break: AtomicUsize,
     broken: AtomicUsize,
     /// Bytes that went to the client.
     down: AtomicU64,
@@ -155,6 +156,8 @@ impl Proxy {
             stop: AtomicBool::new(false),
             break_after: AtomicU64::new(0),
             breaks_left: AtomicUsize::new(0),
+            patches_pass: AtomicUsize::new(0),
+            patches_break: AtomicUsize::new(0),
             broken: AtomicUsize::new(0),
             down: AtomicU64::new(0),
             up: AtomicU64::new(0),
@@ -182,6 +185,12 @@ impl Proxy {
     pub fn break_after(&self, bytes: u64, times: usize) {
         self.shared.break_after.store(bytes, Ordering::Relaxed);
         self.shared.breaks_left.store(times, Ordering::Relaxed);
+    }
+
+    /// After so many requests to go on with an upload, so many meet a broken connection before they begin.
+    pub fn break_patches(&self, pass: usize, times: usize) {
+        self.shared.patches_pass.store(pass, Ordering::Relaxed);
+        self.shared.patches_break.store(times, Ordering::Relaxed);
     }
 
     /// Connections that were broken.
@@ -226,6 +235,9 @@ impl Shared {
                 let _ = to.write_all(&buffer[..(limit.saturating_sub(passed)) as usize]);
                 break;
             }
+            if !down && buffer[..count].starts_with(b"PATCH ") && self.breaks_patch() {
+                break;
+            }
             let change = self.change_at.load(Ordering::Relaxed);
             if down && change > passed && change <= passed + count as u64 {
                 buffer[(change - passed - 1) as usize] ^= 0x55;
@@ -241,13 +253,24 @@ impl Shared {
         let _ = to.shutdown(Shutdown::Both);
     }
 
+    fn breaks_patch(&self) -> bool {
+        !take_one(&self.patches_pass) && self.counts(take_one(&self.patches_break))
+    }
+
     fn takes_a_break(&self) -> bool {
-        let less = |left: usize| left.checked_sub(1);
-        let broken =
-            self.breaks_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+        self.counts(take_one(&self.breaks_left))
+    }
+
+    fn counts(&self, broken: bool) -> bool {
         if broken {
             self.broken.fetch_add(1, Ordering::Relaxed);
         }
         broken
     }
+}
+
+/// Whether one was left.
+fn take_one(count: &AtomicUsize) -> bool {
+    let less = |left: usize| left.checked_sub(1);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
 }
