@@ -25,10 +25,33 @@ pub(crate) const ALL_SHARDS: [u8; SHARDS] = {
     shards
 };
 
+/// The digests of one shard, sorted.
+#[derive(Debug, Default)]
+struct Shard {
+    items: Vec<(Digest, u64)>,
+    /// [`prefix`] of each, close together: a search touches a few lines of these instead of digests all over.
+    prefixes: Vec<u64>,
+}
+
+/// The first eight bytes as a number: ordered as digests are, and compared in one instruction.
+fn prefix(digest: &Digest) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&digest.as_bytes()[..8]);
+    u64::from_be_bytes(bytes)
+}
+
+/// Sorts by digest; of equal ones one stays.
+pub(crate) fn sort_digests(items: &mut Vec<(Digest, u64)>) {
+    items.sort_unstable_by(|(one, _), (two, _)| {
+        prefix(one).cmp(&prefix(two)).then_with(|| one.cmp(two))
+    });
+    items.dedup_by_key(|(digest, _)| *digest);
+}
+
 /// Digests numbered from 0 in their order, each with a number of the maker's choice.
 #[derive(Debug)]
 pub(crate) struct Numbered {
-    shards: Vec<Vec<(Digest, u64)>>,
+    shards: Vec<Shard>,
     /// The number of the first of each shard; then how many there are.
     first: Vec<u32>,
 }
@@ -38,12 +61,13 @@ impl Numbered {
     pub(crate) fn of_shards(
         list: impl Fn(u8) -> Result<Vec<(Digest, u64)>> + Sync,
     ) -> Result<Self> {
-        let slots: Vec<Mutex<Vec<(Digest, u64)>>> = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let slots: Vec<Mutex<Shard>> = (0..SHARDS).map(|_| Mutex::default()).collect();
         parallel::each(&ALL_SHARDS, 1, |_, shard| {
-            let mut listed = list(*shard)?;
-            listed.sort_unstable();
-            listed.dedup_by_key(|(digest, _)| *digest);
-            *slots[usize::from(*shard)].lock().unwrap_or_else(PoisonError::into_inner) = listed;
+            let mut items = list(*shard)?;
+            sort_digests(&mut items);
+            let prefixes = items.iter().map(|(digest, _)| prefix(digest)).collect();
+            *slots[usize::from(*shard)].lock().unwrap_or_else(PoisonError::into_inner) =
+                Shard { items, prefixes };
             Ok::<(), StoreError>(())
         })?;
         let shards: Vec<_> = slots
@@ -54,7 +78,7 @@ impl Numbered {
         let mut count = 0_u32;
         for shard in &shards {
             first.push(count);
-            let sum = u32::try_from(shard.len()).ok().and_then(|len| count.checked_add(len));
+            let sum = u32::try_from(shard.items.len()).ok().and_then(|len| count.checked_add(len));
             // Four thousand million files are far beyond what a file system of ours holds.
             count = sum.ok_or_else(|| StoreError::TooLarge {
                 name: "the list of all objects".to_owned(),
@@ -72,15 +96,20 @@ impl Numbered {
 
     /// The number of a digest, and what was given with it.
     pub(crate) fn get(&self, digest: &Digest) -> Option<(u32, u64)> {
-        let shard = usize::from(digest.as_bytes()[0]);
-        let at = self.shards[shard].binary_search_by(|(known, _)| known.cmp(digest)).ok()?;
-        Some((self.first[shard] + at as u32, self.shards[shard][at].1))
+        let at = usize::from(digest.as_bytes()[0]);
+        let (shard, wanted) = (&self.shards[at], prefix(digest));
+        let from = shard.prefixes.partition_point(|prefix| *prefix < wanted);
+        // Mostly one; digests that begin alike follow each other.
+        let alike = shard.prefixes[from..].iter().take_while(|prefix| **prefix == wanted).count();
+        let found =
+            from + shard.items[from..from + alike].iter().position(|(one, _)| one == digest)?;
+        Some((self.first[at] + found as u32, shard.items[found].1))
     }
 
     /// The digests of a shard with their numbers and what was given with them.
     pub(crate) fn shard(&self, shard: u8) -> impl Iterator<Item = (u32, Digest, u64)> {
         let first = self.first[usize::from(shard)];
-        let items = self.shards[usize::from(shard)].iter().enumerate();
+        let items = self.shards[usize::from(shard)].items.iter().enumerate();
         items.map(move |(at, (digest, value))| (first + at as u32, *digest, *value))
     }
 }
@@ -157,7 +186,17 @@ mod tests {
                 assert_eq!(numbered.get(&digest), Some((number, value)));
             }
         }
-        let marks = Marks::new(numbered.len());
+        let mut alike = [[7; 32]; 3];
+        (alike[0][31], alike[1][31]) = (1, 2);
+        let alike = alike.map(Digest::from_bytes);
+        let numbered = Numbered::of_shards(|shard| match shard {
+            7 => Ok(alike[..2].iter().rev().map(|digest| (*digest, 0)).collect()),
+            _ => Ok(Vec::new()),
+        });
+        let numbered = numbered.unwrap();
+        let found = alike.map(|digest| numbered.get(&digest).map(|(number, _)| number));
+        assert_eq!(found, [Some(0), Some(1), None], "digests that begin alike are told apart");
+        let marks = Marks::new(1000);
         assert!(marks.set(999) && !marks.set(999) && marks.is_set(999) && !marks.is_set(998));
         marks.clear(999);
         assert!(!marks.is_set(999));

@@ -199,6 +199,15 @@ impl Records {
         appended.map_err(|error| StoreError::io("write", &self.path, error))
     }
 
+    /// How many records the log holds, superseded ones as well.
+    pub(crate) fn count(&self) -> Result<u64> {
+        match fs::metadata(&self.path) {
+            Ok(metadata) => Ok((metadata.len() / RECORD_LEN as u64).saturating_sub(1)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(StoreError::io("stat", &self.path, error)),
+        }
+    }
+
     /// Drops the records of all digests but those to keep; says how many went.
     ///
     /// Reads the log a second time instead of through memory: of a million deleted objects nothing has to stay.

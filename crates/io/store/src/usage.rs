@@ -14,7 +14,7 @@ use hornero_model::Digest;
 use crate::{
     Result, Store, StoreError, Tally,
     format::{ATTACHMENTS, IMAGES, LAYERS, METADATA},
-    graph::{ALL_SHARDS, Numbered, SHARDS, is_damage},
+    graph::{ALL_SHARDS, Numbered, SHARDS, is_damage, sort_digests},
     parallel,
     pins::PIN,
     records::FileState,
@@ -164,8 +164,7 @@ impl Contents {
                 }
                 scanned => scanned?,
             }
-            of_layer.sort_unstable();
-            of_layer.dedup_by_key(|(digest, _)| *digest);
+            sort_digests(&mut of_layer);
             for run in of_layer.chunk_by(|one, two| one.0.as_bytes()[0] == two.0.as_bytes()[0]) {
                 let shard = &shards[usize::from(run[0].0.as_bytes()[0])];
                 shard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(run);

@@ -127,7 +127,7 @@ impl Live {
     }
 
     /// Number and bytes of the marked objects.
-    fn sums(&self) -> (u64, u64) {
+    pub(super) fn sums(&self) -> (u64, u64) {
         (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 

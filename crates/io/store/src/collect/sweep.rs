@@ -131,8 +131,10 @@ impl<'a> Sweep<'a> {
             Ok::<(), StoreError>(())
         })?;
         let tally = Tally { files: files.into_inner(), bytes: bytes.into_inner() };
-        // Also after a run that was killed before it came here.
-        if !self.options.dry_run {
+        let (marked, _) = self.live.sums();
+        let more = self.store.records().count()? > marked + self.live.trees.len() as u64;
+        // Also after a run that was killed before it came here: then there are more records than files.
+        if !self.options.dry_run && (tally.files > 0 || more) {
             self.forget_records()?;
         }
         Ok(tally)
