@@ -30,7 +30,12 @@ pub fn differences(from: &ServiceSpec, to: &ServiceSpec) -> Vec<String> {
 
 fn fields(spec: &ServiceSpec) -> Map<String, Value> {
     match serde_json::to_value(spec) {
-        Ok(Value::Object(fields)) => fields,
+        Ok(Value::Object(mut fields)) => {
+            // What is left out because it is the default is a value to compare all the same.
+            fields.insert("keep".to_owned(), serde_json::to_value(spec.keep).unwrap_or_default());
+            fields.entry("trust").or_insert_with(|| Value::Array(Vec::new()));
+            fields
+        }
         // A spec is a struct with string keys: it always becomes an object.
         Ok(_) | Err(_) => Map::new(),
     }
@@ -127,6 +132,7 @@ fn shown(path: &str) -> String {
         .replace("health.check.", "health.")
         .replace("ports.", "port.")
         .replace("routes.", "route.")
+        .replace("keep.", "keep_")
 }
 
 /// A value for people, by the unit that its field's name says.

@@ -8,9 +8,9 @@ use std::{
 use expect_test::{Expect, expect};
 use hornero_model::{
     Actor, BackendStatus, Check, Digest, EdgeStatus, Health, HealthContract, HttpCheck, ImageName,
-    InstanceId, InstanceState, Keep, Millis, PoolName, Port, PortName, Protocol, Release,
-    ReleaseNumber, Resources, RolloutPolicy, Route, ServiceKind, ServiceName, ServiceSpec,
-    Strategy, Timestamp,
+    InstanceId, InstanceState, Keep, KeyName, Millis, PoolName, Port, PortName, Protocol,
+    PublicKey, Release, ReleaseNumber, Resources, RolloutPolicy, Route, ServiceKind, ServiceName,
+    ServiceSpec, Strategy, Timestamp, TrustedKey,
 };
 use hornero_plan::{DesiredImage, plan};
 use hornero_rollout::{Facts, Instance, Running, Service, ServingSet, World};
@@ -248,6 +248,11 @@ fn what_differs_is_named() {
     tcp.health.as_mut().unwrap().check = Check::Tcp(hornero_model::TcpCheck { port: 9090 });
     tcp.routes.reverse();
     tcp.max_age = None;
+    tcp.keep = Keep { releases: 5, days: 30 };
+    tcp.trust = vec![TrustedKey {
+        name: KeyName::new("ci").unwrap(),
+        public_key: PublicKey::from_bytes([1; 32]),
+    }];
     check(
         &[],
         &[tcp],
@@ -259,7 +264,7 @@ fn what_differs_is_named() {
                   "kind": "service",
                   "object": "site",
                   "action": "replace",
-                  "reason": "`health.http` removed, `health.tcp` added, `max_age` no longer 3days, the order of `routes` changed"
+                  "reason": "`health.http` removed, `health.tcp` added, `keep_days` changed from 0 to 30, `max_age` no longer 3days, the order of `routes` changed, `trust.ci` added"
                 }
               ]
             }"#]],
