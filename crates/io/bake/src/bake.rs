@@ -1,27 +1,21 @@
 //! Bakes the images of a directory: each step from the cache where its inputs are known, else for real.
 
-use std::{path::Path, time::Instant};
+use std::path::Path;
 
-use hornero_model::{Digest, ImageConfig, ImageName};
-use hornero_spec::{Base, ImageDefinition, Spec, StoredImage};
-use hornero_store::{ImageManifest, Store};
+use hornero_model::{Digest, ImageName};
+use hornero_spec::{ImageDefinition, Spec};
+use hornero_store::Store;
 
 use crate::{
     BakeContext, BakeError,
-    accounts::Accounts,
     archive::access::Access,
-    image::{
-        copy,
-        step::{self, Steps},
-    },
+    baker::{Baker, Below, Outcome, parent_of},
+    image::step::{self, Steps},
     install::Surroundings,
-    lock::{Lock, LockedImage},
+    lock::Lock,
     locking::{self, Bringing, LockMode},
-    making::{Maker, Making, Work},
-    outcome, ownership, placed,
-    provision::Provisioning,
-    record::{BakeRecord, LastBake, StepKind},
-    stored,
+    making::Maker,
+    placed, stored,
     workdir::WorkDir,
 };
 
@@ -250,194 +244,4 @@ pub fn forecast(
     }
     forecasts.retain(|one| names.contains(&one.name));
     Ok(forecasts)
-}
-
-/// What an image is made on, and leaves to those made from it.
-#[derive(Debug, Clone)]
-pub(crate) struct Below {
-    /// The image itself.
-    pub image: Digest,
-    /// Its layers, from the bottom up.
-    pub layers: Vec<Digest>,
-    /// The newest time of its files, in seconds since the Unix epoch.
-    pub epoch: u64,
-    /// The configuration of the image of the store that it is made on in the end, which no file tells.
-    pub inherits: Option<ImageConfig>,
-}
-
-fn parent_of(
-    store: &Store,
-    lock: &Lock,
-    image: &ImageDefinition,
-    done: &[(BakedImage, Below)],
-) -> Result<Option<Below>, BakeError> {
-    Ok(match &image.base {
-        Base::Debian { .. } => None,
-        Base::Image(parent) => {
-            done.iter().find(|(baked, _)| baked.name == *parent).map(|(_, below)| below.clone())
-        }
-        Base::Stored(stored) => Some(stored_image(store, lock, &image.name, stored)?),
-    })
-}
-
-/// An image that is in the store already.
-fn stored_image(
-    store: &Store,
-    lock: &Lock,
-    name: &ImageName,
-    stored: &StoredImage,
-) -> Result<Below, BakeError> {
-    let missing = || BakeError::NoStoredImage { image: name.clone(), from: stored.to_string() };
-    let image = stored::digest(store, stored, lock)?;
-    let image = image.filter(|image| store.has_image(image)).ok_or_else(missing)?;
-    let ImageManifest { layers, config, .. } = store.image(&image).map_err(BakeError::store)?;
-    let epoch = stored::epoch(store, &image)?;
-    Ok(Below { image, layers, epoch, inherits: Some(config) })
-}
-
-/// What came of an image.
-pub(crate) enum Outcome {
-    /// It is there.
-    Baked(Box<(BakedImage, Below)>),
-    /// It would be baked, for this reason.
-    Needed(String),
-}
-
-/// Bakes one image after the other.
-pub(crate) struct Baker<'b> {
-    context: &'b BakeContext<'b>,
-    maker: Maker<'b>,
-    spec: &'b Spec,
-    dir: &'b Path,
-    lock: &'b Lock,
-}
-
-impl Baker<'_> {
-    /// Whether an image has no packages of its own, or is known with them on what it would lie on.
-    pub(crate) fn has_packages(
-        &self,
-        image: &ImageDefinition,
-        below: &Below,
-    ) -> Result<bool, BakeError> {
-        let locked = self.lock.images.get(&image.name).filter(|_| locking::has_entry(image));
-        let Some(locked) = locked else { return Ok(true) };
-        let (chain, epoch) = (outcome::chain(&below.layers), below.epoch.max(locked.date()));
-        let key = outcome::step_key(StepKind::Packages, &chain, &locked.key(), epoch);
-        let store = self.maker.surroundings.store;
-        let known = outcome::Outcome::cached(store, &key)?;
-        Ok(known.is_some_and(|known| known.layers.iter().all(|layer| store.has_layer(layer))))
-    }
-
-    /// Bakes an image; its parent is baked already.
-    pub(crate) fn image(
-        &self,
-        image: &ImageDefinition,
-        parent: Option<&Below>,
-    ) -> Result<Outcome, BakeError> {
-        let started = Instant::now();
-        let inherits = parent.and_then(|parent| parent.inherits.as_ref());
-        let completed = inherits
-            .map(|base| ImageDefinition { config: image.config.clone().on(base), ..image.clone() });
-        let image = completed.as_ref().unwrap_or(image);
-        let locked = self.lock.images.get(&image.name).filter(|_| locking::has_entry(image));
-        let cache_dir = self.context.home.join("cache");
-        let inherited = parent.map_or(0, |parent| parent.epoch);
-        let mut making = Making {
-            name: image.name.clone(),
-            layers: parent.map(|parent| parent.layers.clone()).unwrap_or_default(),
-            epoch: inherited.max(locked.map_or(0, LockedImage::date)),
-            steps: Vec::new(),
-            records: Vec::new(),
-            secrets: Vec::new(),
-            last: LastBake::of(&cache_dir, self.dir, &image.name),
-        };
-        for work in &self.works(image, locked)? {
-            if let Some(why) = self.maker.step(&mut making, work)? {
-                return Ok(Outcome::Needed(why));
-            }
-        }
-        let manifest = ImageManifest::new(making.layers.clone(), image.config.clone());
-        let digest = manifest.digest();
-        let store = self.maker.surroundings.store;
-        // One that can't be read any more is put again, which mends it.
-        let known = store.image(&digest).is_ok();
-        if !known && self.maker.forecast {
-            return Ok(Outcome::Needed("its configuration changed".to_owned()));
-        }
-        if !known {
-            if let Some(parent) = parent {
-                ownership::check_below(store, &image.name, &parent.image, &parent.layers)?;
-            }
-            self.check_user(image, &making)?;
-            let stored = store.put_image(&manifest).map_err(BakeError::store)?;
-            debug_assert_eq!(stored, digest);
-        }
-        let cached = known && making.steps.iter().all(|step| step.cached);
-        if !self.maker.forecast {
-            if !cached {
-                let parent = parent.map(|parent| parent.image);
-                let steps = making.records.clone();
-                let mut record =
-                    BakeRecord::new(&image.name, digest, parent, making.epoch, locked, steps);
-                record.secrets_in_image = std::mem::take(&mut making.secrets);
-                record.save(store)?;
-            }
-            making.last.save(&making.records);
-        }
-        let baked = BakedImage {
-            name: image.name.clone(),
-            digest,
-            base: parent.map(|parent| parent.image),
-            cached,
-            seconds: started.elapsed().as_secs_f64(),
-            steps: making.steps,
-        };
-        let below = Below {
-            image: digest,
-            layers: making.layers,
-            epoch: making.epoch,
-            inherits: inherits.cloned(),
-        };
-        Ok(Outcome::Baked(Box::new((baked, below))))
-    }
-
-    /// The steps of an image, in order.
-    fn works<'l>(
-        &self,
-        image: &ImageDefinition,
-        locked: Option<&'l LockedImage>,
-    ) -> Result<Vec<Work<'l>>, BakeError> {
-        let copies = self.context.home.join("cache/copies");
-        let mut works = Vec::new();
-        let request = locking::archive_request(self.spec, image, self.dir);
-        if let (Some(locked), Some(request)) = (locked, request) {
-            works.push(Work::Packages { locked, request });
-        }
-        for source in &image.copies {
-            let found = copy::survey(&image.name, self.dir, source, &copies)?;
-            works.push(Work::Copy { source: source.clone(), found });
-        }
-        for provision in &image.provisions {
-            let provisioning = Provisioning::survey(self.context, image, provision, self.dir)?;
-            works.push(Work::Provision(provisioning));
-        }
-        works.extend(image.run.iter().map(|command| Work::Run {
-            command: command.clone(),
-            env: image.config.env.clone(),
-            network: image.network,
-        }));
-        Ok(works)
-    }
-
-    /// The user that the image's command runs as has to be in it.
-    fn check_user(&self, image: &ImageDefinition, making: &Making) -> Result<(), BakeError> {
-        let user = &image.config.user;
-        let store = self.maker.surroundings.store;
-        let tree = store.tree_of_layers(&making.layers).map_err(BakeError::store)?;
-        if Accounts::read(store, &tree).user(user).is_some() {
-            return Ok(());
-        }
-        let (image, name) = (image.name.clone(), user.clone());
-        Err(BakeError::NoAccount { image, kind: "user", name })
-    }
 }

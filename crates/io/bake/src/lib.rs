@@ -2,12 +2,15 @@
 //!
 //! [`bake`] is the way in: it keeps `hornero.lock` true, fetches and verifies packages, unpacks each once into the
 //! store, configures them in the sandbox, copies files and runs steps, and takes from the cache whatever has the same
-//! inputs as before. [`lock()`] only makes the lock; [`forecast`] says what a bake would do.
+//! inputs as before. [`lock()`] only makes the lock; [`forecast`] says what a bake would do; [`patch`] takes every
+//! package as it is now and moves images onto their patched bases. Of an image that is there, [`ownership`] says whose
+//! each file is, and [`reproduce`] bakes it again and compares.
 
 mod accounts;
 mod action;
 pub mod archive;
 mod bake;
+mod baker;
 mod changes;
 mod context;
 pub mod deb;

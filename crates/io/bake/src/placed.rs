@@ -8,7 +8,8 @@ use hornero_store::Store;
 
 use crate::{
     BakeError,
-    bake::{BakedImage, Baker, Below, Line, Outcome},
+    bake::{BakedImage, Line},
+    baker::{Baker, Below, Outcome},
     image::step,
     rebase::{RebaseOptions, Rebaser},
     record::BakeRecord,
