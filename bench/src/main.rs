@@ -7,6 +7,7 @@ mod gc;
 mod hornero;
 mod peers;
 mod process;
+mod rebase;
 mod roots;
 mod soak;
 mod start;
@@ -48,6 +49,9 @@ struct Arguments {
     /// Objects in the store whose garbage is collected
     #[arg(long, default_value_t = 1_000_000)]
     objects: usize,
+    /// Images that are moved onto a patched base
+    #[arg(long, default_value_t = 1000)]
+    images: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,6 +68,8 @@ enum What {
     Verify,
     /// Deleting half of a million objects, beside unlink alone
     Gc,
+    /// A thousand images onto a patched base, beside building them again with Docker
+    Rebase,
     /// Many switches and rollbacks under load; not part of the default
     Soak,
 }
@@ -74,6 +80,8 @@ struct Setting {
     peers_only: bool,
     /// Objects in the store whose garbage is collected.
     objects: usize,
+    /// Images that are moved onto a patched base.
+    images: usize,
     /// Removed at the end.
     scratch: PathBuf,
 }
@@ -93,7 +101,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let all = [What::Edge, What::Start, What::Bake, What::Verify, What::Gc, What::Deploy];
+    let all =
+        [What::Edge, What::Start, What::Bake, What::Verify, What::Gc, What::Rebase, What::Deploy];
     let wanted = if arguments.what.is_empty() { &all[..] } else { &arguments.what };
     // Under /var/tmp: roots and images are large, and /tmp may be in memory.
     let directory = tempfile::Builder::new().prefix("hornero-bench-").tempdir_in("/var/tmp")?;
@@ -101,6 +110,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         runs: arguments.runs.max(1),
         peers_only: arguments.peers_only,
         objects: arguments.objects,
+        images: arguments.images,
         scratch: directory.path().to_owned(),
     };
     if !setting.peers_only {
@@ -115,6 +125,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Bake => bake::measure(&setting),
             What::Gc => gc::measure(&setting),
             What::Verify => verify::measure(&setting),
+            What::Rebase => rebase::measure(&setting),
             What::Soak => soak::measure(&setting, arguments.switches),
         }?;
         print!("{}", measured.markdown());
