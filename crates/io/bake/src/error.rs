@@ -378,6 +378,10 @@ impl BakeError {
                  `hornero.lock` names an older one that is gone, `hornero lock --update` takes what is there now"
                     .to_owned(),
             ),
+            Self::Secret { .. } => Some(
+                "it is read when a step that names it runs: set the variable for this command, or write the file"
+                    .to_owned(),
+            ),
             Self::SecretKept { .. } => Some(
                 "use it from `/run/secrets` without copying it, or remove the file in the same step"
                     .to_owned(),

@@ -255,6 +255,32 @@ fn a_record_is_enough_to_provision_again() {
     assert_eq!(holding(&home.path, "s3cr3t-"), Vec::<String>::new());
 }
 
+/// Takes down the network of a home, also when its test fails.
+struct Network(std::path::PathBuf);
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Ok(network) = hornero_net::HomeNetwork::open(&self.0) {
+            let _ = network.down();
+        }
+    }
+}
+
+#[test]
+fn a_provision_has_a_network_only_where_it_is_declared() {
+    let archive = archive();
+    let mut home = home(&archive);
+    home.bake_one("base");
+    let _network = Network(home.path.clone());
+    let links = "while read -r line; do echo \"link $line\"; done < /proc/net/dev; exit 9";
+    home.get("site").provisions = vec![inline(&[links])];
+    let error = home.bake_error("site");
+    assert!(error.contains("link lo:") && !error.contains("link eth0:"), "{error}");
+    home.get("site").provisions[0].network = true;
+    let error = home.bake_error("site");
+    assert!(error.contains("link eth0:"), "{error}");
+}
+
 #[test]
 fn a_playbook_needs_python_in_the_image() {
     let archive = archive();

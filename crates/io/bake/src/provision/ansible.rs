@@ -260,3 +260,35 @@ fn follow(
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use hornero_store::{Entry, EntryKind, Layer, Metadata, TreePath};
+
+    use super::*;
+
+    fn tree(paths: &[&str]) -> Tree {
+        let mut entries: BTreeMap<TreePath, Entry> = BTreeMap::new();
+        for path in paths {
+            let mut at = TreePath::new(*path).unwrap();
+            let mut kind = EntryKind::File { digest: Digest::of(b""), size: 0 };
+            while !at.is_root() {
+                let parent = at.parent().unwrap();
+                let entry = Entry { path: at.clone(), kind, metadata: Metadata::default() };
+                entries.entry(at).or_insert(entry);
+                (at, kind) = (parent, EntryKind::Directory { opaque: false });
+            }
+        }
+        Tree::merge([Layer::from_entries(entries.into_values().collect()).unwrap()])
+    }
+
+    #[test]
+    fn the_images_python_must_be_whole() {
+        let json = "usr/lib/python3.11/json/__init__.py";
+        assert_eq!(python(&tree(&["usr/bin/python3", json])), Ok("/usr/bin/python3"));
+        assert_eq!(python(&tree(&["usr/local/bin/python3"])), Ok("/usr/local/bin/python3"));
+        let minimal = python(&tree(&["usr/bin/python3", "usr/lib/python3.11/os.py"]));
+        assert!(minimal.unwrap_err().contains("no standard library"));
+        assert!(python(&tree(&["bin/sh"])).is_err());
+    }
+}
