@@ -7,6 +7,7 @@
 //!
 //! Order of visibility: contents, then the layers that name them, then the image, then references; each
 //! is on disk before what leads to it. So whatever can be seen is whole, after `kill -9` and power loss.
+//! Collecting deletes in the opposite order, under the exclusive lock (see [`Store::collect`]).
 
 mod archive;
 mod attachments;

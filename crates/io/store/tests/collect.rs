@@ -273,6 +273,8 @@ fn a_ceiling_takes_the_oldest_that_rules_keep_and_nothing_else() {
     let options = CollectOptions { ceiling_bytes: Some(1800), ..CollectOptions::default() };
     let report = collect(store, &options, &roots);
     assert_eq!(report.kept_objects.bytes, 1800);
+    assert_eq!(stored(store, "objects").len() as u64, report.kept_objects.files);
+    assert_eq!(stored(store, "layers").len(), 2);
     for image in [running, same, new] {
         store.verify_for_start(&image).unwrap();
     }
