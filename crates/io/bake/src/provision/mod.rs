@@ -1,4 +1,4 @@
-//! `provision` blocks: shell commands, scripts and Ansible playbooks as steps of a bake, with secrets that stay out of it.
+//! `provision` blocks: shell commands, scripts and playbooks as steps of a bake, with secrets that stay out of it.
 
 mod action;
 mod agent;
