@@ -36,7 +36,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-provenance", "hornero-model", "a statement is about a digest"),
     ("hornero-bake", "hornero-rebase", "it records what the proof is made from (decision 0012)"),
     ("hornero-oci", "hornero-model", "what it moves is named by digests"),
-    ("hornero-oci", "hornero-store", "what it moves comes from there and goes there (decision 0012)"),
+    (
+        "hornero-oci",
+        "hornero-store",
+        "what it moves comes from there and goes there (decision 0012)",
+    ),
     ("hornero-export", "hornero-model", "what it writes is named by digests"),
     ("hornero-export", "hornero-store", "what it writes comes from there (decision 0012)"),
     ("hornero-verify", "hornero-model", "what it compares is named by digests"),
@@ -60,7 +64,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-control", "hornero-engine", "a real port"),
     ("hornero-control", "hornero-edge", "a real port"),
     ("hornero-control", "hornero-ledger", "a real port"),
-    ("hornero-control", "hornero-provenance", "nothing starts without a proof of where it came from"),
+    (
+        "hornero-control",
+        "hornero-provenance",
+        "nothing starts without a proof of where it came from",
+    ),
     ("hornero-control", "hornero-verify", "it knows which processes are whose"),
     ("hornero-cli", "hornero-sbom", "`image sbom`"),
     ("hornero-cli", "hornero-provenance", "it signs what it bakes"),
@@ -106,6 +114,7 @@ const JOINING_TESTS: &[(&str, &str)] = &[
     ("hornero-verify", "its tests start instances and tamper with them"),
     ("hornero-oci", "its tests start what came in"),
     ("hornero-conformance", "its tests run the kit against the local engine"),
+    ("hornero-export", "its tests boot what was baked"),
 ];
 
 /// Crates that decide and do no I/O.
