@@ -333,6 +333,12 @@ fn an_app_moves_onto_a_patched_base_and_runs() {
         String::from_utf8(status(&bench.app)).unwrap()
     );
     assert_eq!(rebase(&store, &bench.app, &base, PLAIN).unwrap().image, moved.image);
+    // The old base's own manifest is needed for none of it.
+    fs::remove_file(store.dir().join("images").join(bench.base.hex())).unwrap();
+    assert_eq!(rebase(&store, &bench.app, &base, PLAIN).unwrap().image, moved.image);
+    // A base has nothing to be moved from.
+    let refused = rebase(&store, &base, &bench.app, PLAIN).unwrap_err();
+    assert!(matches!(refused, RebaseError::NoParent(image) if image == base), "{refused}");
 }
 
 #[test]

@@ -18,7 +18,12 @@ pub use error::RebaseError;
 pub use rebaser::Rebaser;
 pub use seed::seed;
 
-use crate::{BakeError, lock::LockedImage, record::BakeRecord};
+use crate::{
+    BakeError,
+    lineage::{self, Known, Stage},
+    lock::LockedImage,
+    record::BakeRecord,
+};
 
 /// Images made on images made on images: a deeper line is a mistake or an attack.
 const LINE_MAX: usize = 64;
@@ -60,20 +65,22 @@ pub fn rebase(
 ) -> Result<Rebased, RebaseError> {
     // What is made on the way has no reference yet.
     let _lease = store.lease()?;
-    let line = line(store, app, new_base)?;
+    let layers = store.image(app)?.layers;
+    let line = line(store, app, &layers, new_base)?;
     let mut base = *new_base;
     let mut outcome = None;
     let mut refusals = Vec::new();
     // From the image right above the exchanged one up to the image itself.
     for pair in line.windows(2).rev() {
-        let (image, old_base) = (pair[0], pair[1]);
-        let moved = Rebaser::new(store, &old_base, &base)?.image(&image, options)?;
+        let (image, old_base) = (&pair[0], &pair[1]);
+        let old = (&old_base.image, &layers[..old_base.layers]);
+        let moved = Rebaser::on_layers(store, old, &base)?.image(&image.image, options)?;
         base = moved.image;
         refusals.extend(moved.refusals.iter().cloned());
         outcome = Some(moved);
     }
     let moved = outcome.ok_or(RebaseError::NoParent(*app))?;
-    let old_base = *line.last().expect("a line has two images at least");
+    let old_base = line.last().expect("a line has two images at least").image;
     let forced = !refusals.is_empty();
     Ok(Rebased { old_base, new_base: *new_base, refusals, forced, ..moved })
 }
@@ -114,29 +121,37 @@ pub fn rebase_for_lock(
     }
 }
 
-/// The image and those it is made on, down to the one that `new_base` takes the place of.
-fn line(store: &Store, app: &Digest, new_base: &Digest) -> Result<Vec<Digest>, RebaseError> {
+/// One image of a line, and how many of the topmost one's layers it has.
+struct Member {
+    image: Digest,
+    layers: usize,
+}
+
+/// The image and those it is made on, down to the one that `new_base` takes the place of; those below the image itself
+/// need not be in the store any more.
+fn line(
+    store: &Store,
+    app: &Digest,
+    layers: &[Digest],
+    new_base: &Digest,
+) -> Result<Vec<Member>, RebaseError> {
     let name = BakeRecord::of(store, new_base)?.map(|record| record.name);
-    let mut line = vec![*app];
-    let mut at = *app;
-    while line.len() < LINE_MAX {
-        let Some(record) = BakeRecord::of(store, &at)? else {
-            if line.len() == 1 {
-                return Err(RebaseError::NoRecord(at));
-            }
-            break;
-        };
-        let Some(parent) = record.parent else { break };
-        line.push(parent);
-        let parent_name = BakeRecord::of(store, &parent)?.map(|record| record.name);
-        if parent == *new_base || (name.is_some() && parent_name == name) {
-            return Ok(line);
-        }
-        at = parent;
+    let stages = lineage::of(store, app, layers)?;
+    let record = |stage: &Stage| match &stage.known {
+        Known::Record(record) => Some((record.name.clone(), record.parent)),
+        Known::Import(_) | Known::Nothing(_) => None,
+    };
+    match stages.first().and_then(record) {
+        None => return Err(RebaseError::NoRecord(*app)),
+        Some((_, None)) => return Err(RebaseError::NoParent(*app)),
+        Some((_, Some(_))) if stages.len() < 2 => return Err(RebaseError::NoParent(*app)),
+        Some(_) => {}
     }
-    line.truncate(2);
-    match line.len() {
-        2 => Ok(line),
-        _ => Err(RebaseError::NoParent(*app)),
-    }
+    let replaced = stages.iter().skip(1).take(LINE_MAX).position(|stage| {
+        let known = record(stage).map(|(name, _)| name);
+        stage.image == *new_base || (name.is_some() && known == name)
+    });
+    let count = replaced.unwrap_or(0) + 2;
+    let member = |stage: &Stage| Member { image: stage.image, layers: stage.layers.end };
+    Ok(stages.iter().take(count).map(member).collect())
 }

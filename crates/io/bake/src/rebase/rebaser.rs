@@ -44,15 +44,24 @@ impl<'s> Rebaser<'s> {
         old_base: &Digest,
         new_base: &Digest,
     ) -> Result<Self, RebaseError> {
+        let layers = store.image(old_base)?.layers;
+        Self::on_layers(store, (old_base, &layers), new_base)
+    }
+
+    /// As [`Rebaser::new`] for an old base of these layers that is perhaps no longer there itself.
+    pub fn on_layers(
+        store: &'s Store,
+        (old_base, old_layers): (&Digest, &[Digest]),
+        new_base: &Digest,
+    ) -> Result<Self, RebaseError> {
         let lease = store.lease()?;
-        let (old_layers, new_layers) =
-            (store.image(old_base)?.layers, store.image(new_base)?.layers);
-        let pair = Pair::new(load::base(store, &old_layers)?, load::base(store, &new_layers)?);
+        let new_layers = store.image(new_base)?.layers;
+        let pair = Pair::new(load::base(store, old_layers)?, load::base(store, &new_layers)?);
         Ok(Self {
             store,
             old_base: *old_base,
             new_base: *new_base,
-            old_layers,
+            old_layers: old_layers.to_vec(),
             new_layers,
             pair,
             layers: Mutex::default(),
