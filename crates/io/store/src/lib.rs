@@ -2,8 +2,9 @@
 //!
 //! Under its directory: `format` (version and features), `objects/ab/cdef…` (file contents by SHA-256),
 //! `layers/HEX`, `images/HEX` (manifests), `metadata/HEX.erofs` and `.index` (derived, rebuilt when
-//! missing or damaged), `attachments/HEX/KIND` (what is known about an image or a layer), `refs/…`, `cache/HEX`, `verified` (what objects looked like when last hashed),
-//! `staging/` (files in the making) and `locks/`.
+//! missing or damaged), `attachments/HEX/KIND` (what is known about an image or a layer), `refs/…` (pins are
+//! `refs/pin/HEX`), `cache/HEX`, `verified` (what objects looked like when last hashed), `staging/` (files in
+//! the making) and `locks/`.
 //!
 //! Order of visibility: contents, then the layers that name them, then the image, then references; each
 //! is on disk before what leads to it. So whatever can be seen is whole, after `kill -9` and power loss.
