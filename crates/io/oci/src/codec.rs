@@ -5,9 +5,9 @@
 //! (RFC 1952 section 2.3.1.1), in skippable zstd frames (RFC 8878 section 3.1.2), or, uncompressed, after the
 //! end of the archive.
 
-use std::io::{Read, Write};
+use std::{cell::RefCell, io::Read};
 
-use flate2::{Compression as Level, GzBuilder};
+use flate2::{Compress, Compression as Level, Crc, FlushCompress, Status};
 use serde::{Deserialize, Serialize};
 
 /// How layers are compressed on their way.
@@ -23,16 +23,49 @@ pub enum Compression {
     Zstd,
 }
 
-/// Beyond this level text gets 1% smaller for twice the time.
-const GZIP_LEVEL: u32 = 6;
-/// As fast as gzip's level 1, and smaller than its 6.
-const ZSTD_LEVEL: i32 = 6;
+/// Level 6 makes packages 1% smaller in half as much time again.
+const GZIP_LEVEL: u32 = 4;
+/// As small as gzip's level 4 in members of some KiB, in a third of the time.
+const ZSTD_LEVEL: i32 = 3;
 /// A gzip member's extra field has a length of 16 bits, of which a subfield's header takes four.
 const EXTRA_LEN_MAX: usize = 65_535 - 4;
 /// Our subfield: no list of subfields knows it.
 const SUBFIELD: [u8; 2] = *b"HO";
 /// Magic number of skippable frames, of which there are sixteen.
 const SKIPPABLE: [u8; 4] = [0x5e, 0x2a, 0x4d, 0x18];
+
+thread_local! {
+    // Members are small: making a compressor for each would cost as much as what it does.
+    static DEFLATE: RefCell<Compress> = RefCell::new(Compress::new(Level::new(GZIP_LEVEL), false));
+    static ZSTD: RefCell<zstd::bulk::Compressor<'static>> = RefCell::new(
+        zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("the level is one of zstd's"),
+    );
+}
+
+/// A gzip member without a time, made by an unknown system.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 1000 + 64);
+    out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+    DEFLATE.with_borrow_mut(|deflate| {
+        deflate.reset();
+        while !matches!(
+            deflate.compress_vec(
+                &bytes[deflate.total_in() as usize..],
+                &mut out,
+                FlushCompress::Finish
+            ),
+            Ok(Status::StreamEnd)
+        ) {
+            out.reserve(64 << 10);
+        }
+    });
+    let mut sum = Crc::new();
+    sum.update(bytes);
+    out.extend_from_slice(&sum.sum().to_le_bytes());
+    // The length modulo 2^32, as the format has it.
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out
+}
 
 impl Compression {
     /// What follows a layer's media type.
@@ -62,15 +95,8 @@ impl Compression {
         let infallible = "writing to memory does not fail";
         match self {
             Self::None => bytes.to_vec(),
-            Self::Gzip => {
-                let target = Vec::with_capacity(bytes.len() / 2 + 32);
-                // 255: an unknown system, and no time.
-                let builder = GzBuilder::new().mtime(0).operating_system(255);
-                let mut encoder = builder.write(target, Level::new(GZIP_LEVEL));
-                encoder.write_all(bytes).expect(infallible);
-                encoder.finish().expect(infallible)
-            }
-            Self::Zstd => zstd::bulk::compress(bytes, ZSTD_LEVEL).expect(infallible),
+            Self::Gzip => gzip(bytes),
+            Self::Zstd => ZSTD.with_borrow_mut(|zstd| zstd.compress(bytes)).expect(infallible),
         }
     }
 

@@ -162,9 +162,11 @@ fn is_authority(text: &str) -> bool {
 
 /// The distribution specification: runs of letters and digits, between them `.`, `_`, `__` or any number of `-`.
 fn is_component(text: &str) -> bool {
-    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let ends = text.as_bytes().first().is_some_and(|byte| alphanumeric(byte))
-        && text.as_bytes().last().is_some_and(|byte| alphanumeric(byte));
+    let alphanumeric = |byte: Option<&u8>| {
+        byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    let bytes = text.as_bytes();
+    let ends = alphanumeric(bytes.first()) && alphanumeric(bytes.last());
     let separators = text.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     ends && separators.into_iter().all(|between| {
         matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-')

@@ -25,7 +25,7 @@ use support::{
 /// A daemon with data, socket and control group of its own, and no bridge; ended when dropped.
 struct Docker {
     dir: PathBuf,
-    server: Option<Server>,
+    server: Server,
     /// Goes when the server is gone.
     _group: Group,
 }
@@ -47,7 +47,7 @@ impl Docker {
         let group = Group::new(dir.parent().unwrap());
         command.arg(format!("--cgroup-parent={}", group.0));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let server = Some(Server::start(&mut command));
+        let server = Server::start(&mut command);
         let docker = Self { server, dir, _group: group };
         wait_until("dockerd", || try_run(docker.command().arg("version")).status.success());
         docker

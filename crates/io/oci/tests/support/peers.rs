@@ -36,14 +36,20 @@ impl Server {
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { child }
     }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Server {
+    /// Asks it to end, and waits for that; the second time there is nothing to do.
+    pub fn end(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         let id = self.child.id().to_string();
         let _ = Command::new("kill").arg(&id).status();
         let begun = Instant::now();
