@@ -1,6 +1,7 @@
 //! Developer tasks: `cargo xtask setup | test | ci | demo | bench`.
 
 mod arrows;
+mod backports;
 mod bench;
 mod ci;
 mod demo;

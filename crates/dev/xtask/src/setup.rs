@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::run;
+use crate::{backports, run};
 
 /// A Debian package and why it is needed. CONTRIBUTING.md mirrors these tables; a test compares them.
 pub struct Package {
@@ -36,15 +36,23 @@ pub const PACKAGES: &[Package] = &[
         why: "tests check Hornero's EROFS images with fsck.erofs and make some with mkfs.erofs",
     },
     Package { name: "faketime", why: "tests bake under other clocks and compare" },
+    Package {
+        name: "incus-base",
+        why: "tests import exported images into it and start them; Debian 12 has it in its backports",
+    },
     Package { name: "iproute2", why: "tests look at interfaces from outside Hornero" },
     Package { name: "openssl", why: "tests make certificates for the edge's TLS" },
+    Package { name: "ovmf", why: "the firmware that starts exported disks in tests" },
     Package { name: "podman", why: "tests let Podman run what Hornero pushed" },
     Package { name: "procps", why: "tests end processes with kill" },
+    Package { name: "qemu-system-x86", why: "tests boot exported disks in it" },
+    Package { name: "qemu-utils", why: "tests check qcow2 files with qemu-img" },
     Package { name: "runc", why: "tests run containers with it" },
     Package {
         name: "skopeo",
         why: "tests let it look into Hornero's images and copy them between registries",
     },
+    Package { name: "squashfs-tools", why: "tests list exported squashfs images with unsquashfs" },
 ];
 
 /// Installs what is missing of `packages`, and says what it does.
@@ -70,12 +78,26 @@ pub fn install(packages: &[Package]) -> Result<()> {
             names.join(", ")
         );
     }
-    let result = apt(&["update"])
-        .and_then(|()| apt(&[&["install", "--no-install-recommends"], names.as_slice()].concat()));
+    let result = install_named(&names).and_then(|()| {
+        // Where a package conflicts with another release of one that was there, apt removes that one.
+        let removed: Vec<&str> = packages.iter().map(|package| package.name).collect();
+        let removed: Vec<&str> = removed.into_iter().filter(|name| !installed(name)).collect();
+        if removed.is_empty() { Ok(()) } else { install_named(&removed) }
+    });
     if let Err(error) = result {
         bail!("{error}\nhint: are the mirrors in /etc/apt reachable? By hand: {by_hand}");
     }
     Ok(())
+}
+
+fn install_named(names: &[&str]) -> Result<()> {
+    apt(&["update"])?;
+    let later = backports::needed(names)?;
+    let now: Vec<&str> = names.iter().copied().filter(|name| !later.contains(name)).collect();
+    if !now.is_empty() {
+        apt(&[&["install", "--no-install-recommends"], now.as_slice()].concat())?;
+    }
+    if later.is_empty() { Ok(()) } else { backports::install(&later) }
 }
 
 fn installed(package: &str) -> bool {
@@ -83,7 +105,7 @@ fn installed(package: &str) -> bool {
     query.is_ok_and(|output| output.status.success() && output.stdout == b"installed")
 }
 
-fn apt(arguments: &[&str]) -> Result<()> {
+pub(crate) fn apt(arguments: &[&str]) -> Result<()> {
     run::check(
         Command::new("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
