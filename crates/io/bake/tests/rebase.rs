@@ -9,7 +9,7 @@ use hornero_bake::{
     BakeRecord, LockMode, RebaseError, RebaseOptions, Rebaser, facts, rebase, rebase_for_lock,
 };
 use hornero_model::Digest;
-use hornero_rebase::{FACTS_KIND, Refusal, RefusalKind};
+use hornero_rebase::{FACTS_KIND, LayerFacts, Refusal, RefusalKind};
 use hornero_spec::{Base, CopyOwner, CopySource, SourceKind};
 use hornero_store::Store;
 use support::{
@@ -421,6 +421,22 @@ fn facts_are_recorded_once_and_made_again_where_they_are_missing() {
     for (number, (layer, before)) in layers.iter().zip(&recorded).enumerate() {
         let again = facts::of_layer(&store, layer, &layers[..number]).unwrap();
         assert_eq!(&again.encode(), before, "layer {number}");
+    }
+    // Facts recorded above another status, and bytes that are none: both are made again.
+    for (layer, before) in layers.iter().zip(&recorded) {
+        let mut facts = LayerFacts::decode(before).unwrap();
+        let bytes = match &mut facts.status {
+            Some(status) => {
+                status.against = Some(Digest::of(b"another status"));
+                facts.encode()
+            }
+            None => b"no facts".to_vec(),
+        };
+        store.attach(layer, FACTS_KIND, &bytes).unwrap();
+    }
+    assert_eq!(rebase(&store, &bench.app, &base, PLAIN).unwrap().image, moved);
+    for (layer, before) in layers.iter().zip(&recorded) {
+        assert_eq!(&store.attachment(layer, FACTS_KIND).unwrap().unwrap(), before);
     }
 }
 
