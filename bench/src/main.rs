@@ -3,6 +3,7 @@
 mod bake;
 mod docker;
 mod edge;
+mod export;
 mod gc;
 mod hornero;
 mod peers;
@@ -70,6 +71,8 @@ enum What {
     Gc,
     /// A thousand images onto a patched base, beside building them again with Docker
     Rebase,
+    /// An image as EROFS and as OCI image, beside mkfs.erofs and `docker save`
+    Export,
     /// Many switches and rollbacks under load; not part of the default
     Soak,
 }
@@ -101,8 +104,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let all =
-        [What::Edge, What::Start, What::Bake, What::Verify, What::Gc, What::Rebase, What::Deploy];
+    let all = [
+        What::Edge,
+        What::Start,
+        What::Bake,
+        What::Verify,
+        What::Gc,
+        What::Rebase,
+        What::Export,
+        What::Deploy,
+    ];
     let wanted = if arguments.what.is_empty() { &all[..] } else { &arguments.what };
     // Under /var/tmp: roots and images are large, and /tmp may be in memory.
     let directory = tempfile::Builder::new().prefix("hornero-bench-").tempdir_in("/var/tmp")?;
@@ -126,6 +137,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Gc => gc::measure(&setting),
             What::Verify => verify::measure(&setting),
             What::Rebase => rebase::measure(&setting),
+            What::Export => export::measure(&setting),
             What::Soak => soak::measure(&setting, arguments.switches),
         }?;
         print!("{}", measured.markdown());
