@@ -35,10 +35,10 @@ pub fn serve(config: &Config) -> Result<i32, String> {
     for (path, size) in &config.scratch {
         mount_scratch(path, *size, config)?;
     }
-    if matches!(config.place, Place::Disk { .. }) {
-        if let Err(error) = system::set_host_name(&config.hostname) {
-            say(&format!("cannot set the host name: {error}"));
-        }
+    if matches!(config.place, Place::Disk { .. })
+        && let Err(error) = system::set_host_name(&config.hostname)
+    {
+        say(&format!("cannot set the host name: {error}"));
     }
     // Any user may listen on any port: the machine is the server's own.
     let _ = fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");

@@ -3,6 +3,11 @@
 //! [`export`] is the way in. Whatever it writes depends on the image, the format, the options and the version of Hornero
 //! only, byte for byte. No program is called. The file appears under its name when it is whole, never before.
 
+#![cfg_attr(
+    test,
+    allow(clippy::duplicate_mod, reason = "the init's configuration is part of this crate and of the init")
+)]
+
 mod additions;
 mod contents;
 mod disk;

@@ -64,11 +64,12 @@ pub(super) fn write_tables<const COUNT: usize>(
     for ((region, (first, count)), offset) in regions.iter().zip(&spans).zip(&mut offsets) {
         *offset = next * CLUSTER_LEN + region.start % CLUSTER_LEN;
         for index in 0..*count {
-            places[(first + index) as usize] = (next + index) * CLUSTER_LEN | COPIED;
+            places[(first + index) as usize] = ((next + index) * CLUSTER_LEN) | COPIED;
         }
         next += count;
     }
-    let second = (0..second_tables).map(|index| (second_tables_at + index) * CLUSTER_LEN | COPIED);
+    let second =
+        (0..second_tables).map(|index| ((second_tables_at + index) * CLUSTER_LEN) | COPIED);
     let blocks = (0..count_blocks).map(|index| (count_blocks_at + index) * CLUSTER_LEN);
     output.write_at(
         &header(disk_len, first_table_at, second_tables, count_table_at, count_table),

@@ -53,7 +53,7 @@ pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, Export
     let fragment_table = indexed(&data.fragment_records(), &mut put)?;
     let owner_table = indexed(&owners.bytes(), &mut put)?;
     let attribute_table = attributes.write(&mut put)?;
-    let newest = entries.iter().map(|entry| seconds(entry)).max().unwrap_or(0);
+    let newest = entries.iter().map(seconds).max().unwrap_or(0);
 
     let mut raw = [0; SUPERBLOCK_LEN as usize];
     raw[0..4].copy_from_slice(&MAGIC.to_le_bytes());
