@@ -12,6 +12,7 @@ use std::{
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -25,6 +26,7 @@ use crate::{
     Result, StoreError,
     format::LOCKS,
     lock::{self, Mode},
+    parallel,
 };
 
 const MAGIC: &[u8; RECORD_LEN] = &{
@@ -42,6 +44,9 @@ const RECORD_LEN: usize = 80;
 const SETTLED_NS: i64 = 20_000_000;
 /// Below this many superseded records the log is not worth rewriting.
 const COMPACT_MIN: usize = 4096;
+
+/// Records that one thread looks at before it takes more.
+const RETAIN_PIECE: usize = 16 * 1024;
 
 /// What stat(2) says of a file; any write, replacement or restore changes at least `changed_ns`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,21 +216,32 @@ impl Records {
     /// Drops the records of all digests but those to keep; says how many went.
     ///
     /// Reads the log a second time instead of through memory: of a million deleted objects nothing has to stay.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&Digest) -> bool) -> Result<u64> {
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Digest) -> bool + Sync) -> Result<u64> {
         let _writing = lock::wait(&self.lock, Mode::Exclusive)?;
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(StoreError::io("read", &self.path, error)),
         };
-        let mut kept = MAGIC.to_vec();
-        let mut dropped = 0;
-        for record in bytes.chunks_exact(RECORD_LEN).skip(1) {
-            match decode(record) {
-                Some((digest, _)) if keep(&digest) => kept.extend_from_slice(record),
-                _ => dropped += 1,
-            }
-        }
+        let records = bytes.get(RECORD_LEN..).unwrap_or_default();
+        let pieces: Vec<&[u8]> = records.chunks(RECORD_LEN * RETAIN_PIECE).collect();
+        let kept: Vec<Mutex<Vec<u8>>> = pieces.iter().map(|_| Mutex::default()).collect();
+        parallel::each(&pieces, 1, |index, piece| {
+            let mut kept = kept[index].lock().unwrap_or_else(PoisonError::into_inner);
+            let wanted = piece
+                .chunks_exact(RECORD_LEN)
+                .filter(|record| decode(record).is_some_and(|(digest, _)| keep(&digest)));
+            wanted.for_each(|record| kept.extend_from_slice(record));
+            Ok::<(), StoreError>(())
+        })?;
+        let kept: Vec<Vec<u8>> = std::iter::once(MAGIC.to_vec())
+            .chain(
+                kept.into_iter()
+                    .map(|kept| kept.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            )
+            .collect();
+        let kept = kept.concat();
+        let dropped = (bytes.len().saturating_sub(kept.len()) / RECORD_LEN) as u64;
         if dropped > 0 {
             drop(bytes);
             self.replace(&kept)?;
