@@ -48,7 +48,7 @@ pub enum PackageChangeKind {
 }
 
 /// Every package of every image that changes, by image and name.
-pub(crate) fn between(old: &Lock, new: &Lock) -> Vec<PackageChange> {
+pub fn package_changes(old: &Lock, new: &Lock) -> Vec<PackageChange> {
     let mut changes = Vec::new();
     let empty = |image: &LockedImage| LockedImage { packages: Vec::new(), ..image.clone() };
     for (name, image) in &new.images {
@@ -170,7 +170,7 @@ mod tests {
             ("same", "1", "hot", "0"),
             ("up", "1:1.10", "hot", "1"),
         ]);
-        let found: Vec<(String, PackageChangeKind, bool)> = between(&old, &new)
+        let found: Vec<(String, PackageChangeKind, bool)> = package_changes(&old, &new)
             .into_iter()
             .map(|change| (change.package, change.kind, change.security))
             .collect();
@@ -183,7 +183,7 @@ mod tests {
         ];
         let expected = expected.map(|(name, kind, security)| (name.to_owned(), kind, security));
         assert_eq!(found, expected);
-        assert_eq!(between(&old, &Lock::default()).len(), 5, "all of them go");
-        assert!(between(&old, &old).is_empty());
+        assert_eq!(package_changes(&old, &Lock::default()).len(), 5, "all of them go");
+        assert!(package_changes(&old, &old).is_empty());
     }
 }

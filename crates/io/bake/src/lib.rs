@@ -41,7 +41,7 @@ mod workdir;
 
 pub use action::{Action, Copied, CopiedKind, CopyAction, PathBytes};
 pub use bake::{BakeOptions, BakedImage, BakedStep, Forecast, bake, forecast};
-pub use changes::{PackageChange, PackageChangeKind};
+pub use changes::{PackageChange, PackageChangeKind, package_changes};
 pub use context::BakeContext;
 pub use error::BakeError;
 pub use lock::{LOCK_NAME, Lock};

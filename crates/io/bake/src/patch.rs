@@ -14,7 +14,7 @@ use crate::{
     changes::{self, PackageChange},
     lock::{Lock, LockedImage},
     locking::{self, Bringing, LockMode},
-    rebase::{RebaseError, RebaseOptions, Rebased, Rebaser},
+    rebase::{RebaseError, RebaseOptions, Rebaser},
     stored,
 };
 
@@ -96,7 +96,7 @@ pub fn patch(
     let bringing = Bringing { spec, dir, mode, access: &access, find: &find, progress };
     let lock = bringing.up_to_date(&everything, old.as_ref())?;
     let old = old.unwrap_or_default();
-    let changes = changes::between(&old, &lock);
+    let changes = changes::package_changes(&old, &lock);
     if options.dry_run {
         return Ok(PatchReport { changes, images: Vec::new() });
     }
@@ -105,10 +105,9 @@ pub fn patch(
     let (access, images) = (&access, &images[..]);
     let line = Line { context, store, access, spec, dir, images, lock: &old, verify: false };
     let before = line.known()?;
-    let (rebasers, attempts) = (BTreeMap::new(), BTreeMap::new());
-    let (old_lock, new_lock, known) = (&old, &lock, &before[..]);
-    let mut moving =
-        Moving { store, old: old_lock, new: new_lock, before: known, rebasers, attempts };
+    let attempts = BTreeMap::new();
+    let (old_lock, new_lock, before) = (&old, &lock, &before[..]);
+    let mut moving = Moving { store, images, old: old_lock, new: new_lock, before, attempts };
     let line = Line { lock: &lock, ..line };
     let done = line.bake(&mut |image, base| moving.before(image, base))?;
     if old != lock {
@@ -132,10 +131,10 @@ struct Attempt {
 /// Moves images before they are baked: the bake then finds the steps of the moved image in the cache.
 struct Moving<'m> {
     store: &'m Store,
+    images: &'m [&'m ImageDefinition],
     old: &'m Lock,
     new: &'m Lock,
     before: &'m [BakedImage],
-    rebasers: BTreeMap<(Digest, Digest), Rebaser<'m>>,
     attempts: BTreeMap<ImageName, Attempt>,
 }
 
@@ -144,34 +143,43 @@ impl Moving<'_> {
         self.before.iter().find(|baked| baked.name == *name)
     }
 
+    /// Moves an image onto its base, where that is another one now, and with it all others that move the same way:
+    /// both bases are compared once, and what is written is synced together.
     fn before(&mut self, image: &ImageDefinition, base: Option<&Digest>) -> Result<(), BakeError> {
-        let own = |lock: &Lock| lock.images.get(&image.name).map(LockedImage::key);
-        let Some(was) = self.was(&image.name) else { return Ok(()) };
-        let (digest, Some(from), Some(to)) = (was.digest, was.base, base.copied()) else {
-            return Ok(());
-        };
-        if from == to || own(self.old) != own(self.new) {
+        let from = self.was(&image.name).and_then(|was| was.base);
+        let (Some(from), Some(to)) = (from, base) else { return Ok(()) };
+        if from == *to || self.attempts.contains_key(&image.name) {
             return Ok(());
         }
         let started = Instant::now();
-        let mut attempt = Attempt::default();
-        match self.rebase(&digest, from, to) {
-            Ok(rebased) => attempt.moved = Some(rebased.image),
-            Err(RebaseError::Refused { refusals, .. }) => attempt.refusals = refusals,
-            Err(RebaseError::Bake(error)) => return Err(error),
-            Err(error) => attempt.unmovable = Some(error.to_string()),
+        let own = |lock: &Lock, name: &ImageName| lock.images.get(name).map(LockedImage::key);
+        let alike: Vec<&BakedImage> = self
+            .images
+            .iter()
+            .filter(|other| other.base == image.base)
+            .filter(|other| own(self.old, &other.name) == own(self.new, &other.name))
+            .filter_map(|other| self.was(&other.name))
+            .filter(|was| was.base == Some(from))
+            .collect();
+        let digests: Vec<Digest> = alike.iter().map(|was| was.digest).collect();
+        if digests.is_empty() {
+            return Ok(());
         }
-        attempt.milliseconds = milliseconds(started.elapsed().as_secs_f64());
-        self.attempts.insert(image.name.clone(), attempt);
+        let rebaser = Rebaser::new(self.store, &from, to)?;
+        let moved = rebaser.images(&digests, RebaseOptions::default())?;
+        let each = milliseconds(started.elapsed().as_secs_f64() / digests.len() as f64);
+        let names: Vec<ImageName> = alike.iter().map(|was| was.name.clone()).collect();
+        for (name, outcome) in names.into_iter().zip(moved) {
+            let mut attempt = Attempt { milliseconds: each, ..Attempt::default() };
+            match outcome {
+                Ok(rebased) => attempt.moved = Some(rebased.image),
+                Err(RebaseError::Refused { refusals, .. }) => attempt.refusals = refusals,
+                Err(RebaseError::Bake(error)) => return Err(error),
+                Err(error) => attempt.unmovable = Some(error.to_string()),
+            }
+            self.attempts.insert(name, attempt);
+        }
         Ok(())
-    }
-
-    fn rebase(&mut self, image: &Digest, from: Digest, to: Digest) -> Result<Rebased, RebaseError> {
-        if !self.rebasers.contains_key(&(from, to)) {
-            let rebaser = Rebaser::new(self.store, &from, &to)?;
-            self.rebasers.insert((from, to), rebaser);
-        }
-        self.rebasers[&(from, to)].image(image, RebaseOptions::default())
     }
 
     fn patched(&self, baked: &BakedImage) -> PatchedImage {
