@@ -5,7 +5,10 @@
 
 #![cfg_attr(
     test,
-    allow(clippy::duplicate_mod, reason = "the init's configuration is part of this crate and of the init")
+    allow(
+        clippy::duplicate_mod,
+        reason = "the init's configuration is part of this crate and of the init"
+    )
 )]
 
 mod additions;

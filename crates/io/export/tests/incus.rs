@@ -85,6 +85,11 @@ impl Drop for Incus<'_> {
             let _ = self.command(arguments).stderr(Stdio::null()).stdout(Stdio::null()).status();
         }
         self.daemon = None;
+        // Incus keeps this one for ever; the kernel refuses to remove it while somebody is in it.
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(hierarchy.path().join("lxc.pivot"));
+        }
+        let _ = fs::remove_dir("/sys/fs/cgroup/lxc.pivot");
         for mounted in ["guestapi", "shmounts", "devices"] {
             let _ = rustix::mount::unmount(
                 self.dir().join(mounted),
