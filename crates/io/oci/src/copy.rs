@@ -10,7 +10,7 @@ use hornero_store::Store;
 
 use crate::{
     Event, OciError, Progress, Pulled, Result,
-    pack::{FACTS, travels},
+    pack::{FACTS, travels, travels_with_layer},
     parallel,
 };
 
@@ -62,9 +62,14 @@ pub fn pull_from_store(
     layers.iter().try_for_each(|(_, layer)| ingest.put_layer(layer).map(drop))?;
     ingest.finish()?;
     let mut attachments = Vec::new();
-    for subject in layers.iter().map(|(digest, _)| digest).chain([image]) {
+    for subject in manifest.layers.iter().chain([image]) {
         for kind in other.attachments(subject)? {
-            let wanted = if subject == image { travels(&kind) } else { kind == FACTS };
+            let wanted = match subject == image {
+                true => travels(&kind),
+                false => kind == FACTS || travels_with_layer(&kind),
+            };
+            // What this store knows from itself stays.
+            let wanted = wanted && store.attachment(subject, &kind)?.is_none();
             if let (true, Some(bytes)) = (wanted, other.attachment(subject, &kind)?) {
                 attachments.push((*subject, kind, bytes));
             }

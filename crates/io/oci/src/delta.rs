@@ -14,8 +14,9 @@ use crate::{
     document::Descriptor,
     pack::{
         FACTS,
+        passport::Attachment,
         tail::{self, Tail},
-        travels,
+        travels, travels_with_layer,
     },
     parallel,
     pull::Opened,
@@ -389,11 +390,25 @@ fn attach(store: &Store, opened: &Opened, tails: &[(usize, Tail)]) -> Result<()>
             all.push((layer.digest, FACTS, layer.facts.clone()));
         }
     }
-    for (kind, attachment) in opened.passport.attachments.iter().filter(|(kind, _)| travels(kind)) {
+    let passport = &opened.passport;
+    let mut carried: Vec<(Digest, &String, &Attachment)> = Vec::new();
+    for (kind, attachment) in passport.attachments.iter().filter(|(kind, _)| travels(kind)) {
+        carried.push((opened.image, kind, attachment));
+    }
+    for (number, attachments) in &passport.layers {
+        let Some(layer) = opened.manifest.layers.get(*number) else { continue };
+        for (kind, attachment) in attachments.iter().filter(|(kind, _)| travels_with_layer(kind)) {
+            carried.push((*layer, kind, attachment));
+        }
+    }
+    for (subject, kind, attachment) in carried {
         let bytes = attachment.bytes().ok_or_else(|| {
             OciError::refused(format!("attachment {kind}"), "it is not what its form says")
         })?;
-        all.push((opened.image, kind, bytes));
+        // What this store knows from itself stays.
+        if store.attachment(&subject, kind)?.is_none() {
+            all.push((subject, kind, bytes));
+        }
     }
     let all: Vec<(Digest, &str, &[u8])> =
         all.iter().map(|(subject, kind, bytes)| (*subject, *kind, bytes.as_slice())).collect();

@@ -27,6 +27,7 @@ fn an_image_comes_back_with_its_digest_and_all_that_is_known_about_it() {
     home.store.attach(&image, "provenance.a1", b"\xff\x00signed").unwrap();
     home.store.attach(&image, "tests", b"stays").unwrap();
     home.store.attach(&layer, "facts", b"facts of it").unwrap();
+    home.store.attach(&layer, "bake.00ff", b"of the image below").unwrap();
     for compression in ALL {
         let out = home.path(&format!("{compression:?}"));
         export_layout(&home.store, &image, &out, "app:1", &options(compression), &Quiet).unwrap();
@@ -40,6 +41,7 @@ fn an_image_comes_back_with_its_digest_and_all_that_is_known_about_it() {
         assert_eq!(read(&image, "provenance.a1").unwrap(), b"\xff\x00signed");
         assert_eq!(read(&image, "tests"), None, "what was tried here was tried here");
         assert_eq!(read(&layer, "facts").unwrap(), b"facts of it");
+        assert_eq!(read(&layer, "bake.00ff").unwrap(), b"of the image below");
         // Nothing moves twice.
         let again = pull_layout(&other.store, &out, None, &Quiet).unwrap();
         assert_eq!((again.contents_moved, again.layers_moved), (0, 0));
@@ -234,9 +236,15 @@ fn another_store_gives_only_what_is_missing() {
     let (home, other) = (Home::new(), Home::new());
     let image = small_image(&home.store);
     home.store.attach(&image, "bake", b"{}").unwrap();
+    let below = home.store.image(&image).unwrap().layers[0];
+    home.store.attach(&below, "import.00ff", b"of the image below").unwrap();
     let first = pull_from_store(&other.store, &home.store, &image, &Quiet).unwrap();
     assert!(first.bytes_moved > 5 << 20);
     assert_eq!(other.store.attachment(&image, "bake").unwrap().unwrap(), b"{}");
+    assert_eq!(
+        other.store.attachment(&below, "import.00ff").unwrap().unwrap(),
+        b"of the image below"
+    );
     let manifest = home.store.image(&image).unwrap();
     let mut layers = manifest.layers.clone();
     layers

@@ -36,7 +36,7 @@ const BLOB_FORMAT: u32 = 1;
 /// The attachment of a layer that travels with it.
 pub(crate) const FACTS: &str = "facts";
 /// Attachments of an image that travel with it, beside `provenance.KEY`.
-const TRAVELLING: [&str; 1] = ["bake"];
+const TRAVELLING: [&str; 2] = ["bake", "import"];
 /// Signed statements begin so.
 const PROVENANCE: &str = "provenance.";
 /// Compressed blobs that are kept: about fifty images of 80 MiB that share nothing.
@@ -66,6 +66,13 @@ impl Packed {
 /// Whether an attachment of an image goes where the image goes.
 pub(crate) fn travels(kind: &str) -> bool {
     TRAVELLING.contains(&kind) || kind.starts_with(PROVENANCE)
+}
+
+/// Whether an attachment of a layer goes where the image goes, beside [`FACTS`]: what is known of an image on that
+/// layer, of which the rest may be gone.
+pub(crate) fn travels_with_layer(kind: &str) -> bool {
+    let named = |one: &str| kind.strip_prefix(one).is_some_and(|rest| rest.starts_with('.'));
+    TRAVELLING.into_iter().any(named)
 }
 
 /// Makes the OCI image of a stored image; its blobs are kept in `cache` if there is one.
@@ -238,10 +245,20 @@ fn passport(
     blobs: &[Written],
     counts: &[usize],
 ) -> Result<Passport> {
-    let mut attachments = BTreeMap::new();
-    for kind in store.attachments(image)?.into_iter().filter(|kind| travels(kind)) {
-        if let Some(bytes) = store.attachment(image, &kind)? {
-            attachments.insert(kind, Attachment::new(bytes));
+    let of = |subject: &Digest, travels: fn(&str) -> bool| -> Result<BTreeMap<_, _>> {
+        let mut found = BTreeMap::new();
+        for kind in store.attachments(subject)?.into_iter().filter(|kind| travels(kind)) {
+            if let Some(bytes) = store.attachment(subject, &kind)? {
+                found.insert(kind, Attachment::new(bytes));
+            }
+        }
+        Ok(found)
+    };
+    let mut layers = BTreeMap::new();
+    for (number, layer) in manifest.layers.iter().enumerate() {
+        let found = of(layer, travels_with_layer)?;
+        if !found.is_empty() {
+            layers.insert(number, found);
         }
     }
     Ok(Passport {
@@ -253,7 +270,8 @@ fn passport(
             .map(|(blob, layers)| PassportBlob { layers: *layers, tail: blob.tail })
             .collect(),
         blobs_digest: passport::digest_of(blobs.iter().map(|blob| blob.digest)),
-        attachments,
+        attachments: of(image, travels)?,
+        layers,
     })
 }
 

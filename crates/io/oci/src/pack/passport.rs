@@ -32,6 +32,10 @@ pub(crate) struct Passport {
     pub(crate) blobs_digest: Digest,
     /// Attachments of the image by kind.
     pub(crate) attachments: BTreeMap<String, Attachment>,
+    /// Attachments of layers by kind, the layers by number: what is known of images that this one was made from. They
+    /// are not in the layers' blobs, which would change with every image that is made from them.
+    #[serde(default)]
+    pub(crate) layers: BTreeMap<usize, BTreeMap<String, Attachment>>,
 }
 
 /// One blob of the image.
