@@ -139,8 +139,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_names_panic(paths in proptest::collection::btree_set("(\\.wh\\.)?(\\.wh\\.\\.opq|[ab]|\\.wh\\.)(/(\\.wh\\.)?[ab])?", 0..8)) {
-            let entries = paths.iter().filter_map(|path| Some(Entry { path: TreePath::new(path.as_str()).ok()?, ..entry("a") }));
+        fn no_names_panic(
+            paths in proptest::collection::btree_set(
+                "(\\.wh\\.)?(\\.wh\\.\\.opq|[ab]|\\.wh\\.)(/(\\.wh\\.)?[ab])?", 0..8,
+            ),
+        ) {
+            let made = |path: &String| {
+                Some(Entry { path: TreePath::new(path.as_str()).ok()?, ..entry("a") })
+            };
+            let entries = paths.iter().filter_map(made);
             if let Ok(raw) = Layer::from_entries(entries.collect()) {
                 let _ = apply("layer", raw, &tree(&["a/", "a/a", "b"]));
             }

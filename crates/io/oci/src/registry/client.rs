@@ -2,10 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::Read,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -13,7 +12,10 @@ use std::{
 use serde::Deserialize;
 use ureq::http::{Method, Request, Response, header};
 
-use super::credentials::{self, Credentials};
+use super::{
+    credentials::{self, Credentials},
+    trust::agent,
+};
 use crate::{Event, OciError, Progress, Reference, Result, reference};
 
 /// A registry that does not take a connection by then is down.
@@ -26,8 +28,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const ATTEMPTS: u32 = 5;
 /// Doubled after each of them.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// Registries send blobs' readers to a storage of their own, once.
-const REDIRECTS_MAX: u32 = 5;
 /// Answers that say why something was refused.
 const TEXT_BYTES_MAX: u64 = 64 << 10;
 /// A token answer has some KiB.
@@ -416,50 +416,6 @@ pub(super) fn escape(text: &str) -> String {
         }
     }
     out
-}
-
-/// Where distributions keep the certificates that the host trusts.
-const CERTIFICATE_FILES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-/// A bundle has 150 certificates in 250 kB.
-const CERTIFICATE_BYTES_MAX: u64 = 16 << 20;
-
-fn agent(patience: Patience, secure: bool, may_be_plain: bool) -> Result<ureq::Agent> {
-    let mut config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .https_only(!may_be_plain)
-        .timeout_connect(Some(patience.connect))
-        .timeout_recv_response(Some(patience.answer))
-        .timeout_recv_body(Some(patience.body))
-        .max_redirects(REDIRECTS_MAX)
-        .user_agent(concat!("hornero/", env!("CARGO_PKG_VERSION")));
-    // A registry on this machine may still send readers elsewhere, with encryption.
-    match certificates() {
-        Ok(tls) => config = config.tls_config(tls),
-        Err(reason) if secure => return Err(OciError::Certificates(reason)),
-        Err(_) => {}
-    }
-    Ok(config.build().new_agent())
-}
-
-fn certificates() -> Result<ureq::tls::TlsConfig, String> {
-    let mut bundle = Vec::new();
-    let file = CERTIFICATE_FILES
-        .iter()
-        .find_map(|path| File::open(path).ok())
-        .ok_or("this host has no file of trusted certificates")?;
-    file.take(CERTIFICATE_BYTES_MAX).read_to_end(&mut bundle).map_err(|error| error.to_string())?;
-    let certificates: Vec<ureq::tls::Certificate<'static>> = ureq::tls::parse_pem(&bundle)
-        .filter_map(|item| match item {
-            Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate.to_owned()),
-            _ => None,
-        })
-        .collect();
-    Ok(ureq::tls::TlsConfig::builder()
-        .provider(ureq::tls::TlsProvider::Rustls)
-        .root_certs(ureq::tls::RootCerts::Specific(Arc::new(certificates)))
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build())
 }
 
 #[cfg(test)]

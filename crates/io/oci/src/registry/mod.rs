@@ -3,6 +3,7 @@
 mod client;
 mod credentials;
 mod push;
+mod trust;
 mod upload;
 
 use std::{

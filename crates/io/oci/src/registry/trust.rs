@@ -1,0 +1,53 @@
+//! Whom a client trusts: the certificates of the host, and no connection without encryption that was not asked for.
+
+use std::{fs::File, io::Read, sync::Arc};
+
+use super::Patience;
+use crate::{OciError, Result};
+
+/// Registries send blobs' readers to a storage of their own, once.
+const REDIRECTS_MAX: u32 = 5;
+/// Where distributions keep the certificates that the host trusts.
+const CERTIFICATE_FILES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+/// A bundle has 150 certificates in 250 kB.
+const CERTIFICATE_BYTES_MAX: u64 = 16 << 20;
+
+/// An agent that reaches nobody without encryption but where that was asked for.
+pub(super) fn agent(patience: Patience, secure: bool, may_be_plain: bool) -> Result<ureq::Agent> {
+    let mut config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .https_only(!may_be_plain)
+        .timeout_connect(Some(patience.connect))
+        .timeout_recv_response(Some(patience.answer))
+        .timeout_recv_body(Some(patience.body))
+        .max_redirects(REDIRECTS_MAX)
+        .user_agent(concat!("hornero/", env!("CARGO_PKG_VERSION")));
+    // A registry on this machine may still send readers elsewhere, with encryption.
+    match certificates() {
+        Ok(tls) => config = config.tls_config(tls),
+        Err(reason) if secure => return Err(OciError::Certificates(reason)),
+        Err(_) => {}
+    }
+    Ok(config.build().new_agent())
+}
+
+fn certificates() -> Result<ureq::tls::TlsConfig, String> {
+    let mut bundle = Vec::new();
+    let file = CERTIFICATE_FILES
+        .iter()
+        .find_map(|path| File::open(path).ok())
+        .ok_or("this host has no file of trusted certificates")?;
+    file.take(CERTIFICATE_BYTES_MAX).read_to_end(&mut bundle).map_err(|error| error.to_string())?;
+    let certificates: Vec<ureq::tls::Certificate<'static>> = ureq::tls::parse_pem(&bundle)
+        .filter_map(|item| match item {
+            Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate.to_owned()),
+            _ => None,
+        })
+        .collect();
+    Ok(ureq::tls::TlsConfig::builder()
+        .provider(ureq::tls::TlsProvider::Rustls)
+        .root_certs(ureq::tls::RootCerts::Specific(Arc::new(certificates)))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build())
+}
