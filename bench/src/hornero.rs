@@ -4,11 +4,11 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::process;
@@ -64,6 +64,18 @@ impl Home {
             serde_json::from_str(&text).with_context(|| format!("{arguments:?} wrote no JSON"))?
         };
         Ok((ms, value))
+    }
+}
+
+impl Home {
+    /// Runs `hornero ARGUMENTS` and returns how many milliseconds it took and what it told on stderr.
+    pub fn run_told(&self, arguments: &[&str]) -> Result<(f64, String)> {
+        let mut command = command(&self.path)?;
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        let (ms, output) = process::timed(|| Ok(command.output()?))?;
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{arguments:?} failed: {told}");
+        Ok((ms, told))
     }
 }
 

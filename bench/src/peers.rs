@@ -22,6 +22,9 @@ pub const CONTAINERS: &[Peer] = &[
 pub const BAKERS: &[Peer] = &[
     ("mmdebstrap", "bakes a base, to compare with"),
     ("debootstrap", "bakes a base, to compare with"),
+    ("mkosi", "bakes a base, to compare with"),
+    ("systemd-container", "what mkosi runs scripts in"),
+    ("docker.io", "adds packages to a base, to compare with"),
 ];
 pub const VERIFIERS: &[Peer] = &[
     ("aide", "compares files with a database, to compare with"),
