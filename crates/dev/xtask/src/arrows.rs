@@ -91,6 +91,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-sim", "hornero-rollout", "it drives the production loop"),
     ("hornero-conformance", "hornero-model", "what an engine is asked for"),
     ("hornero-conformance", "hornero-engine", "the `Engine` port"),
+    ("hornero-archive", "hornero-model", "files of an archive are named by digests"),
     ("hornero-bench", "hornero-archive", "Debian as it was before its security updates"),
     ("hornero-bench", "hornero-bake", "it moves images without the command around it"),
     ("hornero-bench", "hornero-export", "it gives peers the same base"),
