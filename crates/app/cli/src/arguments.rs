@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use hornero_model::{ReleaseNumber, RolloutId, ServiceName};
 
+use crate::command::sbom;
+
 /// Bakes golden images and replaces servers by new ones made from them, without losing a request.
 #[derive(Debug, Parser)]
 #[command(name = "hornero", version, max_term_width = 100)]
@@ -222,6 +224,23 @@ pub enum ImageCommand {
     Verify {
         /// Name, digest, or the beginning of a digest
         image: String,
+    },
+    /// Write the bill of materials: which package or source every file belongs to
+    #[command(after_help = "Example:\n  hornero image sbom site --format spdx >site.spdx.json")]
+    Sbom {
+        /// Name, release, digest, or the beginning of a digest
+        image: String,
+        /// The format
+        #[arg(long, value_enum)]
+        format: sbom::Format,
+    },
+    /// Show what two images have differently: packages, files, configuration
+    #[command(after_help = "Example:\n  hornero image diff site@16 site@17")]
+    Diff {
+        /// The older one: name, release, digest, or the beginning of a digest
+        old: String,
+        /// The newer one
+        new: String,
     },
 }
 

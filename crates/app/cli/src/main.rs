@@ -13,7 +13,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, AuditCommand, Command, ImageCommand};
-use command::{bake, image, operation, show, up, verify};
+use command::{bake, diff, image, operation, sbom, show, up, verify};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -79,6 +79,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             ImageCommand::Ls => image::list(&home, json),
             ImageCommand::Inspect { image } => image::inspect(&home, json, &image),
             ImageCommand::Verify { image } => image::verify(&home, json, &image),
+            ImageCommand::Sbom { image, format } => sbom::run(&home, &image, format),
+            ImageCommand::Diff { old, new } => diff::run(&home, json, &old, &new),
         },
         Command::Verify { full, tree: Some(tree), image: Some(image), ignore, .. } => {
             let arguments = verify::TreeArguments { tree, image, ignore, full };

@@ -1,10 +1,12 @@
 //! The commands, one file a family.
 
 pub mod bake;
+pub mod diff;
 pub mod image;
 pub mod named;
 pub mod operation;
 pub mod process;
+pub mod sbom;
 pub mod show;
 pub mod up;
 pub mod verify;
