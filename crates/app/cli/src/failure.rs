@@ -13,6 +13,8 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// Bad usage or bad `hornero.hcl`.
     pub const USAGE: u8 = 2;
+    /// Refused by a guard.
+    pub const REFUSED: u8 = 3;
     /// No such object.
     pub const NO_SUCH_OBJECT: u8 = 5;
     /// The control process can't be reached.
@@ -25,6 +27,7 @@ pub struct Failure {
     code: u8,
     message: String,
     hint: Option<String>,
+    word: Option<String>,
     data: Option<serde_json::Value>,
     reported: bool,
 }
@@ -32,7 +35,8 @@ pub struct Failure {
 impl Failure {
     /// A failure with `code`, told as `message`.
     pub fn new(code: u8, message: impl Display) -> Self {
-        Self { code, message: message.to_string(), hint: None, data: None, reported: false }
+        let message = message.to_string();
+        Self { code, message, hint: None, word: None, data: None, reported: false }
     }
 
     /// A plain failure (exit 1) that prints the whole chain of `error`.
@@ -55,12 +59,18 @@ impl Failure {
 
     /// The exit code of something that was already told.
     pub fn reported(code: u8) -> Self {
-        Self { code, message: String::new(), hint: None, data: None, reported: true }
+        Self { reported: true, ..Self::new(code, "") }
     }
 
     /// The same failure with what to do about it.
     pub fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// The same failure with a stable code word, for scripts.
+    pub fn word(mut self, word: impl Into<String>) -> Self {
+        self.word = Some(word.into());
         self
     }
 
@@ -87,8 +97,11 @@ impl Failure {
                 eprintln!("hint: {}", harmless(hint));
             }
             if json {
-                let error =
+                let mut error =
                     json!({ "message": self.message, "hint": self.hint, "exit": self.code });
+                if let Some(word) = self.word {
+                    error["code"] = json!(word);
+                }
                 let mut value = self.data.unwrap_or_else(|| json!({}));
                 value["error"] = error;
                 // Nobody is left to tell that stdout can't be written.
@@ -117,10 +130,10 @@ impl From<ClientError> for Failure {
             ClientError::Refused(problem, status) => {
                 let code = match status.as_u16() {
                     404 => exit::NO_SUCH_OBJECT,
-                    409 => 3,
+                    409 => exit::REFUSED,
                     _ => exit::FAILED,
                 };
-                let failure = Self::new(code, &problem.message);
+                let failure = Self::new(code, &problem.message).word(&problem.code);
                 match &problem.hint {
                     Some(hint) => failure.hint(hint),
                     None => failure,

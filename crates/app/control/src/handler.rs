@@ -16,7 +16,7 @@ use hornero_api::{
 use hornero_driver::{Driver, Observation, Request as Job, RequestId, RequestKind};
 use hornero_engine::Engine;
 use hornero_ledger::Ledger;
-use hornero_model::{Actor, Receipt, RolloutId, ServiceName, Timestamp};
+use hornero_model::{Actor, Receipt, RolloutId, ServiceName, ServiceSpec, Timestamp};
 use hornero_net::HomeNetwork;
 use hornero_verify::Depth;
 use hyper::{Request, StatusCode, body::Incoming};
@@ -28,8 +28,8 @@ use crate::{
     operations::Operations,
     ports::{Adapters, new_tail},
     report,
-    server::{Answer, Caller, Handler, Refusal, body, json, stream},
     verify,
+    server::{Answer, Caller, Handler, Refusal, body, json, stream},
 };
 
 /// Everything that requests are answered from.
@@ -68,6 +68,7 @@ impl Handler for Api {
             EndpointId::Status => self.status().await,
             EndpointId::Apply => {
                 let ApplyRequest { services, intent } = body(request).await?;
+                self.accept(services.clone()).await?;
                 self.begin(caller, intent, RequestKind::Apply { services })
             }
             EndpointId::Plan => {
@@ -272,6 +273,15 @@ impl Api {
             false => RequestKind::Down { services },
         };
         self.begin(caller, intent, kind)
+    }
+
+    /// Refuses images that nobody who is trusted vouches for, before anything is done with them.
+    async fn accept(&self, services: Vec<ServiceSpec>) -> Result<(), Refusal> {
+        let adapters = Arc::clone(&self.adapters);
+        let accepted = tokio::task::spawn_blocking(move || adapters.starter.accept(&services));
+        accepted.await.map_err(Refusal::internal)?.map_err(|denied| {
+            Refusal::new(StatusCode::CONFLICT, denied.code, denied.to_string()).hint(denied.hint)
+        })
     }
 
     /// Hands a request to the driver and follows it.

@@ -12,10 +12,13 @@ mod offline;
 mod operations;
 mod outcome;
 mod ports;
+mod provenance;
 mod report;
 mod server;
 mod start;
 mod verify;
+
+pub use provenance::{Denied, Provenance};
 
 use std::{
     collections::BTreeMap,
@@ -37,7 +40,7 @@ use hornero_driver::{Driver, DriverError, Found, Observation};
 use hornero_edge::EdgeClient;
 use hornero_engine::{Engine, InstanceStatus, LauncherCommand, LocalEngine, LocalOptions};
 use hornero_ledger::{Keys, Ledger, LedgerError, SqliteLedger};
-use hornero_model::{Event, EventBody, InstanceId, Receipt, ServiceName, Timestamp};
+use hornero_model::{Event, EventBody, InstanceId, PublicKey, Receipt, ServiceName, Timestamp};
 use hornero_net::HomeNetwork;
 use hornero_rollout::World;
 use hornero_store::Store;
@@ -119,8 +122,10 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
 
     let operations = Arc::new(Operations::default());
     let receipts = Arc::new(RwLock::new(receipts));
+    let own = PublicKey::from_bytes(*keys.public().as_bytes());
+    let provenance = Provenance::new(Arc::clone(&store), own);
     let adapters = Arc::new(Adapters {
-        starter: Starter::new(store, Arc::clone(&engine)),
+        starter: Starter::new(store, Arc::clone(&engine), provenance),
         edge_dir: edge::state_dir(home),
         runtime: runtime.handle().clone(),
         inputs: inputs.clone(),

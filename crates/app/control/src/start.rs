@@ -14,7 +14,10 @@ use hornero_engine::{
 use hornero_model::{Digest, ImageTest, InstanceId, ReleaseNumber, ServiceSpec};
 use hornero_store::Store;
 
-use crate::ports::chain;
+use crate::{
+    ports::chain,
+    provenance::{Denied, Provenance},
+};
 
 /// Lines of a failed instance's log that travel with the failure: enough for a stack trace's head.
 const LOG_TAIL_LINES: usize = 20;
@@ -26,13 +29,14 @@ type Verification = Arc<Mutex<Option<(Instant, Result<(), String>)>>>;
 pub struct Starter {
     store: Arc<Store>,
     engine: Arc<dyn Engine>,
+    provenance: Provenance,
     verified: Mutex<BTreeMap<Digest, Verification>>,
 }
 
 impl Starter {
-    /// A starter over a store and an engine.
-    pub fn new(store: Arc<Store>, engine: Arc<dyn Engine>) -> Self {
-        Self { store, engine, verified: Mutex::new(BTreeMap::new()) }
+    /// A starter over a store and an engine, that starts what the guard lets through.
+    pub fn new(store: Arc<Store>, engine: Arc<dyn Engine>, provenance: Provenance) -> Self {
+        Self { store, engine, provenance, verified: Mutex::new(BTreeMap::new()) }
     }
 
     /// The store.
@@ -45,18 +49,25 @@ impl Starter {
         &self.engine
     }
 
+    /// Whether the images of these services may run: somebody who is trusted vouches for each.
+    pub fn accept(&self, services: &[ServiceSpec]) -> Result<(), Denied> {
+        services.iter().try_for_each(|spec| self.provenance.check(&spec.image, &spec.trust))
+    }
+
     /// The tests that an image declares.
     pub fn tests_of(&self, image: &Digest) -> anyhow::Result<Vec<ImageTest>> {
         Ok(self.store.image(image)?.config.tests)
     }
 
-    /// The instance of a release, its image verified by a check that began after this call.
+    /// The instance of a release, where its image comes from and what it is verified by checks that began after this
+    /// call.
     pub fn instance_spec(
         &self,
         id: &InstanceId,
         release: ReleaseNumber,
         spec: &ServiceSpec,
     ) -> anyhow::Result<InstanceSpec> {
+        self.provenance.check(&spec.image, &spec.trust)?;
         self.verify(&spec.image)?;
         let config = self.store.image(&spec.image)?.config;
         let files = self.store.root(&spec.image)?;

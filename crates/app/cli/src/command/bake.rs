@@ -1,6 +1,6 @@
 //! `build` and `lock`, and the baking half of `up` and `plan`.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use hornero_bake::{
     BakeContext, BakeError, BakeOptions, BakedImage, Forecast, LOCK_NAME, LockMode,
@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Source,
+    command::sign,
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
     progress::Teller,
@@ -77,13 +78,14 @@ pub fn bake(
     how: How,
 ) -> Result<Vec<BakedImage>, Failure> {
     let names = wanted(project, only)?;
-    let store = store(home)?;
+    let store = Arc::new(store(home)?);
     // Nothing of it is collected before a name leads to it.
     let _lease = store.lease()?;
     let teller = Teller::new(how.explain);
     let context = BakeContext::new(home, &teller);
     let options = BakeOptions { locked: source.locked, verify: how.verify, base: None };
     let baked = hornero_bake::bake(&context, &store, &project.spec, &project.dir, &names, options)?;
+    sign::baked(home, &store, project, &baked)?;
     for image in &baked {
         let name = format!("image/{}", image.name);
         // Written only where it changed: a bake that has nothing to do stays fast.

@@ -8,5 +8,6 @@ pub mod operation;
 pub mod process;
 pub mod sbom;
 pub mod show;
+pub mod sign;
 pub mod up;
 pub mod verify;

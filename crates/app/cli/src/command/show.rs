@@ -286,7 +286,7 @@ pub async fn audit_verify(home: &Path, json: bool) -> Result<(), Failure> {
 
 /// Whether a home surely has nothing of a ledger; one that may not be looked into might.
 fn is_absent(home: &Path) -> bool {
-    ["ledger.db", "ledger.head", "keys"]
+    ["ledger.db", "ledger.head"]
         .iter()
         .all(|part| matches!(home.join(part).try_exists(), Ok(false)))
 }

@@ -141,6 +141,17 @@ impl Home {
         get(self.port, path)
     }
 
+    /// Takes this home's signatures out of the store that all tests share: one a test would be too many in the end.
+    fn take_signatures(&self) {
+        let Ok(key) = hornero_ledger::PublicKey::load(&self.path().join("keys")) else { return };
+        let key = hornero_model::PublicKey::from_bytes(*key.as_bytes());
+        let kind = hornero_provenance::KeyId::of(&key).attachment();
+        let subjects = fs::read_dir(self.path().join("store/attachments")).into_iter().flatten();
+        for subject in subjects.flatten() {
+            let _ = fs::remove_file(subject.path().join(&kind));
+        }
+    }
+
     /// The directories of this home's control groups that are still there.
     pub fn control_groups(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
@@ -229,6 +240,7 @@ impl Drop for Home {
                 eprintln!("--- ip {} ---\n{}", arguments.join(" "), text.unwrap_or_default());
             }
         }
+        self.take_signatures();
         let answer = self.run(&["down"]);
         if answer.code == 0 {
             return;

@@ -5,6 +5,7 @@ mod crash;
 mod first_loop;
 mod home;
 mod isolation;
+mod provenance;
 mod site;
 mod soak;
 mod traffic;

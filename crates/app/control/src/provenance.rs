@@ -1,0 +1,257 @@
+//! The guard before every start: an image runs only with a statement by a trusted key of where it came from.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hornero_model::{Digest, PublicKey, TrustedKey};
+use hornero_provenance::{
+    ENVELOPE_BYTES_MAX, ENVELOPE_COUNT_MAX, KeyId, Policy, Refusal, verify_any,
+};
+use hornero_store::{Store, StoreError};
+
+/// What the home's own key is called in a policy.
+const OWN: &str = "this home";
+/// Accepted combinations that are remembered: a home has a few hundred images; beyond it they are verified again.
+const REMEMBERED_MAX: usize = 4096;
+
+/// Why an image may not run.
+#[derive(Debug, Clone)]
+pub struct Denied {
+    /// A stable code, for scripts.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: &'static str,
+}
+
+/// Verifies statements against a home's key and a service's policy, without asking anybody.
+pub struct Provenance {
+    store: Arc<Store>,
+    own: PublicKey,
+    /// Digests over image, envelopes and policy that were accepted; nothing else goes into a verdict.
+    accepted: Mutex<BTreeSet<Digest>>,
+}
+
+impl Provenance {
+    /// A guard over a store, for the home whose key this is.
+    pub fn new(store: Arc<Store>, own: PublicKey) -> Self {
+        Self { store, own, accepted: Mutex::default() }
+    }
+
+    /// Whether an image may run for a service that trusts these keys besides the home's own.
+    pub fn check(&self, image: &Digest, trust: &[TrustedKey]) -> Result<(), Denied> {
+        let policy = self.policy(trust);
+        // Those of the policy's own keys first: an image may carry statements of many that do not matter here.
+        let kinds = policy.keys.iter().map(|(_, key)| KeyId::of(key).attachment());
+        if self.verify(image, kinds, &policy).is_ok() {
+            return Ok(());
+        }
+        let kinds = self.store.attachments(image).map_err(|error| Denied::unreadable(&error))?;
+        let kinds = kinds.into_iter().filter(|kind| KeyId::is_attachment(kind));
+        self.verify(image, kinds, &policy)
+    }
+
+    fn policy(&self, trust: &[TrustedKey]) -> Policy {
+        let own = (OWN.to_owned(), self.own);
+        let others = trust.iter().map(|key| (key.name.to_string(), key.public_key));
+        Policy { keys: std::iter::once(own).chain(others).collect() }
+    }
+
+    /// Verifies the envelopes of these kinds.
+    fn verify(
+        &self,
+        image: &Digest,
+        kinds: impl Iterator<Item = String>,
+        policy: &Policy,
+    ) -> Result<(), Denied> {
+        let mut envelopes = Vec::new();
+        for kind in kinds.take(ENVELOPE_COUNT_MAX) {
+            match self.store.attachment(image, &kind) {
+                Ok(Some(envelope)) if envelope.len() <= ENVELOPE_BYTES_MAX => {
+                    envelopes.push(envelope);
+                }
+                Ok(None) => {}
+                // What the store itself finds altered, or is too large, is no envelope; it is told as one that isn't.
+                Ok(Some(_)) | Err(StoreError::DamagedAttachment { .. }) => {
+                    envelopes.push(Vec::new());
+                }
+                Err(error) => return Err(Denied::unreadable(&error)),
+            }
+        }
+        let combination = combination(image, &envelopes, policy);
+        let accepted = || self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        if accepted().contains(&combination) {
+            return Ok(());
+        }
+        verify_any(&envelopes, image, policy).map_err(Denied::from)?;
+        let mut accepted = accepted();
+        if accepted.len() >= REMEMBERED_MAX {
+            accepted.clear();
+        }
+        accepted.insert(combination);
+        Ok(())
+    }
+}
+
+/// The identity of everything that a verdict follows from. Each part has a fixed length or is a digest, so that no two
+/// combinations look alike.
+fn combination(image: &Digest, envelopes: &[Vec<u8>], policy: &Policy) -> Digest {
+    let mut bytes = image.as_bytes().to_vec();
+    bytes.extend((policy.keys.len() as u64).to_be_bytes());
+    bytes.extend(policy.keys.iter().flat_map(|(_, key)| *key.as_bytes()));
+    bytes.extend(envelopes.iter().flat_map(|envelope| *Digest::of(envelope).as_bytes()));
+    Digest::of(&bytes)
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Self { code: refusal.code(), message: refusal.to_string(), hint: refusal.hint() }
+    }
+}
+
+impl Denied {
+    /// A store that can't be read says nothing, and nothing is no proof.
+    fn unreadable(error: &StoreError) -> Self {
+        Self {
+            code: "provenance_unreadable",
+            message: crate::ports::chain(error),
+            hint: "`hornero image fsck` says what is wrong with the store",
+        }
+    }
+}
+
+impl std::fmt::Display for Denied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for Denied {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use hornero_ledger::Keys;
+    use hornero_model::{ImageConfig, KeyName};
+    use hornero_provenance::{Attested, Origin, Signer, attest, sign};
+    use hornero_store::{FORMAT_EPOCH, ImageManifest};
+
+    use super::*;
+
+    struct Home {
+        directory: tempfile::TempDir,
+        store: Arc<Store>,
+        guard: Provenance,
+    }
+
+    struct HomeKey(Keys);
+
+    impl Signer for HomeKey {
+        fn public_key(&self) -> PublicKey {
+            PublicKey::from_bytes(*self.0.public().as_bytes())
+        }
+
+        fn sign(&self, message: &[u8]) -> [u8; 64] {
+            self.0.sign_envelope(message)
+        }
+    }
+
+    impl Home {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let store = Arc::new(Store::open(directory.path().join("store")).unwrap());
+            let own = key(&directory, "own").public_key();
+            let guard = Provenance::new(Arc::clone(&store), own);
+            Self { directory, store, guard }
+        }
+
+        fn key(&self, name: &str) -> HomeKey {
+            key(&self.directory, name)
+        }
+
+        fn image(&self, workdir: &str) -> Digest {
+            let config = ImageConfig { workdir: workdir.to_owned(), ..ImageConfig::default() };
+            let manifest = ImageManifest { format_epoch: FORMAT_EPOCH, layers: Vec::new(), config };
+            self.store.put_image(&manifest).unwrap()
+        }
+
+        fn attach(&self, image: &Digest, envelope: &[u8], by: &HomeKey) {
+            let kind = KeyId::of(&by.public_key()).attachment();
+            self.store.attach(image, &kind, envelope).unwrap();
+        }
+
+        #[track_caller]
+        fn check(&self, image: &Digest, trust: &[TrustedKey], expected: Result<(), &str>) {
+            assert_eq!(self.guard.check(image, trust).map_err(|denied| denied.code), expected);
+        }
+    }
+
+    fn key(directory: &tempfile::TempDir, name: &str) -> HomeKey {
+        HomeKey(Keys::open_or_create(&directory.path().join(name)).unwrap())
+    }
+
+    fn envelope(image: &Digest, by: &HomeKey) -> Vec<u8> {
+        let about = Attested {
+            name: "site".to_owned(),
+            image: *image,
+            origin: Origin::Bake,
+            definition: BTreeMap::new(),
+            format_epoch: FORMAT_EPOCH,
+            parents: Vec::new(),
+            packages: Vec::new(),
+            archives: Vec::new(),
+            sources: Vec::new(),
+            version: "0".to_owned(),
+            invocation: String::new(),
+            started: None,
+            finished: None,
+        };
+        sign(&attest(&about), by)
+    }
+
+    fn trusted(key: &HomeKey) -> Vec<TrustedKey> {
+        let name = KeyName::new("friend").unwrap();
+        vec![TrustedKey { name, public_key: key.public_key() }]
+    }
+
+    #[test]
+    fn every_refusal_is_told_by_its_code() {
+        let home = Home::new();
+        let (own, stranger) = (home.key("own"), home.key("stranger"));
+        let (image, other) = (home.image("/a"), home.image("/b"));
+        home.check(&image, &[], Err("provenance_unsigned"));
+        home.attach(&image, &envelope(&image, &stranger), &stranger);
+        home.check(&image, &[], Err("provenance_unknown_key"));
+        home.check(&image, &trusted(&stranger), Ok(()));
+        home.attach(&image, &envelope(&other, &own), &own);
+        home.check(&image, &[], Err("provenance_replayed"));
+        home.attach(&image, b"{}", &own);
+        home.check(&image, &[], Err("provenance_changed"));
+        home.attach(&image, &envelope(&image, &own), &own);
+        home.check(&image, &[], Ok(()));
+    }
+
+    #[test]
+    fn what_was_accepted_once_is_looked_at_again() {
+        let home = Home::new();
+        let (own, friend) = (home.key("own"), home.key("friend"));
+        let image = home.image("/a");
+        home.attach(&image, &envelope(&image, &friend), &friend);
+        home.check(&image, &trusted(&friend), Ok(()));
+        home.check(&image, &[], Err("provenance_unknown_key"));
+        home.attach(&image, &envelope(&image, &own), &own);
+        home.check(&image, &[], Ok(()));
+        let kind = KeyId::of(&own.public_key()).attachment();
+        let path = home.directory.path().join("store/attachments").join(image.hex()).join(&kind);
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        home.check(&image, &[], Err("provenance_changed"));
+        home.store.detach(&image, &kind).unwrap();
+        home.check(&image, &[], Err("provenance_unknown_key"));
+    }
+}
