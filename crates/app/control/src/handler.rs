@@ -16,8 +16,11 @@ use hornero_api::{
 use hornero_driver::{Driver, Observation, Request as Job, RequestId, RequestKind};
 use hornero_engine::Engine;
 use hornero_ledger::Ledger;
-use hornero_model::{Actor, Receipt, RolloutId, ServiceName, ServiceSpec, Timestamp};
+use hornero_model::{
+    Actor, Receipt, ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Timestamp,
+};
 use hornero_net::HomeNetwork;
+use hornero_rollout::last_proven;
 use hornero_verify::Depth;
 use hyper::{Request, StatusCode, body::Incoming};
 use tokio::sync::oneshot;
@@ -28,8 +31,8 @@ use crate::{
     operations::Operations,
     ports::{Adapters, new_tail},
     report,
-    verify,
     server::{Answer, Caller, Handler, Refusal, body, json, stream},
+    verify,
 };
 
 /// Everything that requests are answered from.
@@ -81,6 +84,7 @@ impl Handler for Api {
             EndpointId::Test => self.test(body(request).await?).await,
             EndpointId::Rollback => {
                 let RollbackRequest { service, to, intent } = body(request).await?;
+                self.accept(self.target(service.clone(), to).await?).await?;
                 self.begin(caller, intent, RequestKind::Rollback { service, to })
             }
             EndpointId::Down => {
@@ -282,6 +286,22 @@ impl Api {
         accepted.await.map_err(Refusal::internal)?.map_err(|denied| {
             Refusal::new(StatusCode::CONFLICT, denied.code, denied.to_string()).hint(denied.hint)
         })
+    }
+
+    /// What a rollback leads back to; nothing where it can't begin, which the driver tells why.
+    async fn target(
+        &self,
+        service: ServiceName,
+        to: Option<ReleaseNumber>,
+    ) -> Result<Vec<ServiceSpec>, Refusal> {
+        self.ask(move |driver| {
+            let world = driver.world();
+            let to = to.or_else(|| last_proven(world, &service));
+            let release = world.services.get(&service).zip(to);
+            let release = release.and_then(|(service, to)| service.releases.get(&to));
+            release.map(|release| release.spec.clone()).into_iter().collect()
+        })
+        .await
     }
 
     /// Hands a request to the driver and follows it.

@@ -13,7 +13,7 @@ use hornero_store::Store;
 use serde_json::{Value, json};
 
 use crate::{
-    home::{Home, until},
+    home::{Home, pid, signal, until},
     site::Site,
 };
 
@@ -196,7 +196,7 @@ fn what_nobody_trusted_signed_is_refused_before_it_is_promoted() {
 }
 
 #[test]
-fn what_is_altered_after_its_release_does_not_start_again() {
+fn what_is_altered_after_its_release_is_not_gone_back_to() {
     let home = Home::new();
     let rollout = r#"keep_warm = "1ms""#;
     let site = Site { instances: 1, rollout, ..Site::default() };
@@ -213,13 +213,31 @@ fn what_is_altered_after_its_release_does_not_start_again() {
     for (code, tamper) in Envelopes::tamperings() {
         envelopes.restore();
         tamper(&envelopes);
-        let answer = home.run(&["rollback", "site", "--to", "1", "--json"]).expect(1);
-        assert!(answer.stderr.contains(code), "{code}: {}", answer.stderr);
+        let refused = home.run(&["rollback", "site", "--json"]).expect(3).json();
+        assert_eq!(refused["error"]["code"], code, "{refused}");
         assert_eq!(home.get("/"), (200, "the second, signed".to_owned()));
     }
     envelopes.restore();
     home.run(&["rollback", "site", "--to", "1"]).expect(0);
     assert_eq!(home.get("/"), (200, "the first, signed".to_owned()));
+}
+
+#[test]
+fn what_is_altered_while_it_runs_does_not_start_again() {
+    let home = Home::new();
+    let site = Site { instances: 1, ..Site::default() };
+    site.write(&home, "altered while it runs");
+    home.up();
+    let envelopes = Envelopes::of(&home, &image_of(&release(&home, 1)));
+    // It was accepted when it started, and that is not remembered.
+    envelopes.change();
+    let instance = home.status()["services"][0]["instances"][0].clone();
+    signal(pid(&instance["pid"]), "KILL");
+    until("the refused start to be recorded", || {
+        home.run(&["audit", "--json"]).expect(0).stdout.contains("provenance_changed")
+    });
+    envelopes.restore();
+    until("an instance to serve again", || home.get("/").0 == 200);
 }
 
 #[test]
