@@ -91,6 +91,18 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
+    /// What it is in a few words.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Database => "the database that the package manager keeps of packages",
+            Self::Configuration => "what the packages' scripts made when they were configured",
+            Self::Copy => "files of the project, copied as declared",
+            Self::Run => "what a declared command made",
+            Self::Provision => "what a declared provisioner made",
+            Self::Import => "made elsewhere and imported",
+        }
+    }
+
     /// The word for it in documents.
     pub const fn word(self) -> &'static str {
         match self {

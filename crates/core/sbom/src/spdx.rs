@@ -114,7 +114,7 @@ fn package(bill: &Bill, component: &Component, id: &str, files: &[&File]) -> Val
         }
         Component::Source(source) => {
             value["name"] = json!(source.title);
-            value["sourceInfo"] = json!(format!("declared in hornero.hcl: {}", source.kind.word()));
+            value["sourceInfo"] = json!(format!("no package: {}", source.kind.text()));
             value["primaryPackagePurpose"] = json!("FILE");
             source.digest
         }

@@ -95,11 +95,13 @@ fn bill(store: &Store, name: &str, image: &Digest) -> Result<Bill, Failure> {
         };
         files.push(File { path: entry.path.as_bytes().to_vec(), kind, owner });
     }
+    let newest = ownership.tree().entries().iter().map(|entry| entry.metadata.mtime).max();
+    let newest = newest.unwrap_or_default();
     let (components, files) = used(&ownership, files);
     Ok(Bill {
         name: record.as_ref().map_or_else(|| name.to_owned(), |record| record.name.to_string()),
         image: *image,
-        epoch_seconds: record.as_ref().map_or(0, |record| record.epoch),
+        epoch_seconds: record.as_ref().map_or(newest, |record| record.epoch),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         distribution: distribution(store, image)?,
         components,

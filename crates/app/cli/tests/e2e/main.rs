@@ -1,6 +1,7 @@
 //! The whole of Hornero, tried from the command line on real packages: each test has a home of its own.
 
 mod bad_release;
+mod contents;
 mod crash;
 mod first_loop;
 mod home;
