@@ -3,7 +3,7 @@
 //! Out: [`export_layout`] and [`push`] make an OCI image that Docker and Podman run. Its layers are tars of
 //! compressed members that can be read alone; hidden at the end of each are the layers of ours that it stands
 //! for, and a last layer without files hides which image it is. So an image comes back with the digest it went
-//! with, wherever it was copied, and only contents that the store lacks move (decision 0013).
+//! with, wherever it was copied, and only contents that the store lacks move (decision 0015).
 //!
 //! In: [`pull`], [`pull_layout`] and [`pull_from_store`] for images of ours, [`import`] for whatever others made.
 //! Nothing is seen in the store before all its bytes were checked; what arrived before a break stays.

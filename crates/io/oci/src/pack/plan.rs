@@ -7,7 +7,7 @@ use hornero_store::{Entry, EntryKind, Layer, Metadata, TreePath};
 
 use crate::tarball;
 
-/// Small files share a member up to this size. Measured on the packages of a Debian base (decision 0013): members
+/// Small files share a member up to this size. Measured on the packages of a Debian base (decision 0015): members
 /// of one file cost 5% against one stream, these 4%, and what a change of one file moves too much stays below
 /// what its own headers cost.
 pub(crate) const BUNDLE_BYTES: u64 = 8 << 10;
