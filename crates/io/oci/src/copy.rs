@@ -10,7 +10,7 @@ use hornero_store::Store;
 
 use crate::{
     Event, OciError, Progress, Pulled, Result,
-    pack::{FACTS, travels, travels_with_layer},
+    pack::{travels, travels_with_layer},
     parallel,
 };
 
@@ -66,7 +66,7 @@ pub fn pull_from_store(
         for kind in other.attachments(subject)? {
             let wanted = match subject == image {
                 true => travels(&kind),
-                false => kind == FACTS || travels_with_layer(&kind),
+                false => travels_with_layer(&kind),
             };
             // What this store knows from itself stays.
             let wanted = wanted && store.attachment(subject, &kind)?.is_none();

@@ -13,7 +13,6 @@ use crate::{
     Compression, Event, OciError, Progress, Result,
     document::Descriptor,
     pack::{
-        FACTS,
         passport::Attachment,
         tail::{self, Tail},
         travels, travels_with_layer,
@@ -78,7 +77,7 @@ pub(crate) fn pull(
     };
     tails.iter().try_for_each(|(_, tail)| new(tail))?;
     ingest.finish()?;
-    attach(store, opened, &tails)?;
+    attach(store, opened)?;
     store.put_image(&opened.manifest)?;
     Ok(moved)
 }
@@ -382,14 +381,10 @@ impl<F: Borrow<Fetch>> Read for MemberReader<'_, F> {
     }
 }
 
-/// Keeps what is known about the image and its layers.
-fn attach(store: &Store, opened: &Opened, tails: &[(usize, Tail)]) -> Result<()> {
+/// Keeps what is known about the image and of the images below. What a rebase takes for true of a layer is none of
+/// it: that is read from the contents, which have to be those of their digests.
+fn attach(store: &Store, opened: &Opened) -> Result<()> {
     let mut all: Vec<(Digest, &str, Vec<u8>)> = Vec::new();
-    for layer in tails.iter().flat_map(|(_, tail)| &tail.layers) {
-        if !layer.facts.is_empty() && store.attachment(&layer.digest, FACTS)?.is_none() {
-            all.push((layer.digest, FACTS, layer.facts.clone()));
-        }
-    }
     let passport = &opened.passport;
     let mut carried: Vec<(Digest, &String, &Attachment)> = Vec::new();
     for (kind, attachment) in passport.attachments.iter().filter(|(kind, _)| travels(kind)) {

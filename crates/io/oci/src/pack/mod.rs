@@ -32,9 +32,7 @@ use tail::TailLayer;
 use write::{Hidden, Job, Written};
 
 /// What a layer's blob depends on beside its layers; raised when any byte of a blob changes.
-const BLOB_FORMAT: u32 = 1;
-/// The attachment of a layer that travels with it.
-pub(crate) const FACTS: &str = "facts";
+const BLOB_FORMAT: u32 = 2;
 /// Attachments of an image that travel with it, beside `provenance.KEY`.
 const TRAVELLING: [&str; 2] = ["bake", "import"];
 /// Signed statements begin so.
@@ -68,8 +66,9 @@ pub(crate) fn travels(kind: &str) -> bool {
     TRAVELLING.contains(&kind) || kind.starts_with(PROVENANCE)
 }
 
-/// Whether an attachment of a layer goes where the image goes, beside [`FACTS`]: what is known of an image on that
-/// layer, of which the rest may be gone.
+/// Whether an attachment of a layer goes where the image goes: what is known of an image on that layer, of
+/// which the rest may be gone. `facts` of the layer itself do not: whoever proves a rebase by them reads them from the
+/// contents, since nobody vouches for what another store says.
 pub(crate) fn travels_with_layer(kind: &str) -> bool {
     let named = |one: &str| kind.strip_prefix(one).is_some_and(|rest| rest.starts_with('.'));
     TRAVELLING.into_iter().any(named)
@@ -147,11 +146,10 @@ fn pack_layers(
         let plan = plan::plan(&entries).map_err(|path| {
             not_carried(format!("`{path}` would be taken for a whiteout by whoever reads it"))
         })?;
-        let tails = run.iter().map(|(digest, layer)| {
-            let facts = store.attachment(digest, FACTS)?.unwrap_or_default();
-            Ok(TailLayer { digest: *digest, layer: layer.clone(), facts })
-        });
-        let tails: Vec<TailLayer> = tails.collect::<Result<_>>()?;
+        let tails: Vec<TailLayer> = run
+            .iter()
+            .map(|(digest, layer)| TailLayer { digest: *digest, layer: layer.clone() })
+            .collect();
         let shown = Layer::from_sorted(entries)
             .map_err(|error| not_carried(format!("its layers do not fit together: {error}")))?;
         keys.push(key(compression, &shown, &tails));
@@ -195,7 +193,6 @@ fn key(compression: Compression, shown: &Layer, tails: &[TailLayer]) -> Digest {
     bytes.extend_from_slice(shown.digest().as_bytes());
     for tail in tails {
         bytes.extend_from_slice(tail.digest.as_bytes());
-        bytes.extend_from_slice(Digest::of(&tail.facts).as_bytes());
     }
     Digest::of(&bytes)
 }
