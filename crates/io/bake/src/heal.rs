@@ -100,18 +100,24 @@ impl HealSource for PackageCacheSource<'_> {
         wanted: Stored,
         finding: &Finding,
     ) -> Result<Option<Box<dyn Read + 'a>>, Failed> {
-        let (packages, mut failure) = self.candidates(finding);
+        let (packages, failure) = self.candidates(finding);
+        let mut failure = failure.map(Failed::from);
         let cache = PackageCache::open(&self.home.join("cache/packages"))?;
         for package in &packages {
             // A damaged package file is as good as none: the cache drops it.
-            let Some(deb) = cache.verified(package)? else { continue };
-            match self.unpacked(package, &deb, wanted) {
+            let unpacked = match cache.verified(package) {
+                Ok(Some(deb)) => self.unpacked(package, &deb, wanted),
+                Ok(None) => continue,
+                Err(error) => Err(error.into()),
+            };
+            match unpacked {
                 Ok(Some(content)) => return Ok(Some(Box::new(content))),
                 Ok(None) => {}
-                Err(error) => return Err(error),
+                // Another package may have it.
+                Err(error) => drop(failure.get_or_insert(error)),
             }
         }
-        failure.take().map_or(Ok(None), |error| Err(error.into()))
+        failure.map_or(Ok(None), Err)
     }
 }
 
