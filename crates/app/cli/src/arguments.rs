@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use hornero_model::{ReleaseNumber, RolloutId, ServiceName};
+use hornero_model::{ImageName, ReleaseNumber, RolloutId, ServiceName};
 
-use crate::command::sbom;
+use hornero_oci::Reference;
+
+use crate::command::{sbom, transport};
 
 /// Bakes golden images and replaces servers by new ones made from them, without losing a request.
 #[derive(Debug, Parser)]
@@ -52,6 +54,37 @@ pub enum Command {
         /// Why, for the record
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
+        /// Put images on this base, such as the one before a patch: name, digest, or the beginning of a digest
+        #[arg(long, value_name = "IMAGE")]
+        base: Option<String>,
+    },
+    /// Bake the base anew from fresh packages, move every image onto it, and test them
+    #[command(after_help = "\
+Examples:
+  hornero patch examples/fleet --dry-run     which packages would change
+  hornero patch examples/fleet --deploy      and roll the patched images out
+
+An image moves without being baked where it is proven to hold on the new base; else it is baked on it, and the reasons
+are told. The old base, images and packages stay: `hornero up --base IMAGE` and `hornero rollback` go back.")]
+    Patch {
+        /// What to work on
+        #[command(flatten)]
+        source: Source,
+        /// Roll the patched images out
+        #[arg(long, conflicts_with = "dry_run")]
+        deploy: bool,
+        /// Only show which packages would change
+        #[arg(long)]
+        dry_run: bool,
+        /// Why, for the record
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Bake an image again from its recorded inputs and compare
+    #[command(after_help = "Example:\n  hornero reproduce site@17")]
+    Reproduce {
+        /// Name, release, digest, or the beginning of a digest
+        image: String,
     },
     /// Show what `up` would do, and why
     Plan {
@@ -225,6 +258,107 @@ pub enum ImageCommand {
         /// Name, digest, or the beginning of a digest
         image: String,
     },
+    /// Move an image onto another base without baking it, where it is proven to hold there
+    #[command(after_help = "Example:\n  hornero image rebase site --base 4f1c9a02")]
+    Rebase {
+        /// Name, release, digest, or the beginning of a digest
+        image: String,
+        /// The new base
+        #[arg(long, value_name = "IMAGE")]
+        base: String,
+        /// Also where the proof refuses; the reasons are recorded
+        #[arg(long)]
+        force: bool,
+    },
+    /// Write an image as a file, a disk or an OCI layout
+    #[command(after_help = "\
+Examples:
+  hornero image export site --format oci ./site-oci
+  hornero image export appliance --format qcow2 appliance.qcow2")]
+    Export(transport::ExportWords),
+    /// Take in what Docker, Podman, debootstrap or tar made, and vouch for it
+    #[command(after_help = "\
+Examples:
+  hornero image import ./rootfs.tar.xz --name legacy
+  hornero image import ./oci-layout")]
+    Import {
+        /// An OCI layout, an archive of `docker save`, a tar archive or directory of a root, or a registry reference
+        from: String,
+        /// Its name here; made of the source's by default
+        #[arg(long)]
+        name: Option<ImageName>,
+        /// Reach a registry without encryption
+        #[arg(long)]
+        plain_http: bool,
+    },
+    /// Push an image to a registry; Docker and Podman run it from there
+    Push {
+        /// Name, release, digest, or the beginning of a digest
+        image: String,
+        /// Where to: HOST[:PORT]/REPOSITORY[:TAG]
+        reference: Reference,
+        /// How layers are compressed
+        #[arg(long, value_enum, default_value = "gzip")]
+        compression: transport::Packing,
+        /// Reach the registry without encryption
+        #[arg(long)]
+        plain_http: bool,
+    },
+    /// Pull an image that Hornero pushed; only contents that are missing move
+    Pull {
+        /// Where from: HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]
+        reference: Reference,
+        /// Its name here; the one it was baked under by default
+        #[arg(long)]
+        name: Option<ImageName>,
+        /// Reach the registry without encryption
+        #[arg(long)]
+        plain_http: bool,
+    },
+    /// Show what images take on disk: in all, shared, and each alone
+    Du,
+    /// Delete images that nothing keeps
+    #[command(after_help = "\
+Nothing goes that runs, serves, is kept warm, is in flight, that a rollback needs, that is pinned, or that a name leads
+to. Of the other releases, each service's `keep_releases` newest proven ones and those made within `keep_days` stay.")]
+    Gc {
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+        /// Proven releases to keep of every service, instead of its `keep_releases`
+        #[arg(long, value_name = "N")]
+        keep_releases: Option<u32>,
+        /// Days for which releases are kept, instead of `keep_days`
+        #[arg(long, value_name = "N")]
+        keep_days: Option<u32>,
+        /// What kept images may take together, such as `20GiB`; those kept by rule go for it, the oldest first
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        ceiling: Option<u64>,
+        /// How long to wait for bakes and rollouts to end
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+        wait: std::time::Duration,
+    },
+    /// Say why an image is kept
+    WhyKept {
+        /// Name, release, digest, or the beginning of a digest
+        image: String,
+    },
+    /// Keep an image until it is unpinned
+    Pin {
+        /// Name, release, digest, or the beginning of a digest
+        image: String,
+    },
+    /// Take a pin away
+    Unpin {
+        /// Name, release, digest, or the beginning of a digest
+        image: String,
+    },
+    /// Hash everything in the store, name what is damaged, and mend what can be mended
+    Fsck {
+        /// Also mend from this image in a registry
+        #[arg(long, value_name = "REF")]
+        from: Option<String>,
+    },
     /// Write the bill of materials: which package or source every file belongs to
     #[command(after_help = "Example:\n  hornero image sbom site --format spdx >site.spdx.json")]
     Sbom {
@@ -249,6 +383,20 @@ pub enum ImageCommand {
 pub enum AuditCommand {
     /// Check that no event was touched; names the first that was
     Verify,
+}
+
+/// Bytes of a size such as `20GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let decimal = ["B", "KB", "MB", "GB", "TB"];
+    let factor = units.iter().position(|one| *one == unit).map(|power| 1024_u64.pow(power as u32));
+    let factor = factor.or_else(|| {
+        decimal.iter().position(|one| *one == unit).map(|power| 1000_u64.pow(power as u32))
+    });
+    let bytes = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
+    bytes.ok_or_else(|| "expected a whole number with a unit, such as `20GiB`".to_owned())
 }
 
 fn release_number(text: &str) -> Result<ReleaseNumber, String> {

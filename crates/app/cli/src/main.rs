@@ -13,7 +13,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, AuditCommand, Command, ImageCommand};
-use command::{bake, diff, image, operation, sbom, show, up, verify};
+use command::{bake, diff, image, operation, patching, sbom, show, storage, transport, up, verify};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -71,17 +71,16 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             output::print_text(&String::from_utf8_lossy(&script))
         }
         Command::Openapi => output::print_json(&hornero_api::document()),
-        Command::Build { source, image, explain, verify } => {
-            bake::build(&home, json, &source, image.as_deref(), bake::How { explain, verify })
-        }
+        Command::Build { source, image, explain, verify } => bake::build(
+            &home,
+            json,
+            &source,
+            image.as_deref(),
+            bake::How { explain, verify, base: None },
+        ),
         Command::Lock { source, update } => bake::lock(&home, json, &source, update),
-        Command::Image { command } => match command {
-            ImageCommand::Ls => image::list(&home, json),
-            ImageCommand::Inspect { image } => image::inspect(&home, json, &image),
-            ImageCommand::Verify { image } => image::verify(&home, json, &image),
-            ImageCommand::Sbom { image, format } => sbom::run(&home, &image, format),
-            ImageCommand::Diff { old, new } => diff::run(&home, json, &old, &new),
-        },
+        Command::Reproduce { image } => patching::reproduce(&home, json, &image),
+        Command::Image { command } => of_image(&home, json, command),
         Command::Verify { full, tree: Some(tree), image: Some(image), ignore, .. } => {
             let arguments = verify::TreeArguments { tree, image, ignore, full };
             verify::tree(&home, json, &arguments)
@@ -93,10 +92,54 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
+/// The commands of the store.
+fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result<(), Failure> {
+    match command {
+        ImageCommand::Ls => image::list(home, json),
+        ImageCommand::Inspect { image } => image::inspect(home, json, &image),
+        ImageCommand::Verify { image } => image::verify(home, json, &image),
+        ImageCommand::Sbom { image, format } => sbom::run(home, &image, format),
+        ImageCommand::Diff { old, new } => diff::run(home, json, &old, &new),
+        ImageCommand::Rebase { image, base, force } => {
+            patching::rebase(home, json, &image, &base, force)
+        }
+        ImageCommand::Export(words) => transport::export(home, json, &words),
+        ImageCommand::Import { from, name, plain_http } => {
+            transport::import(home, json, &from, name, plain_http)
+        }
+        ImageCommand::Push { image, reference, compression, plain_http } => {
+            transport::push(home, json, &image, &reference, compression, plain_http)
+        }
+        ImageCommand::Pull { reference, name, plain_http } => {
+            transport::pull(home, json, &reference, name, plain_http)
+        }
+        ImageCommand::Du => storage::disk_use(home, json),
+        ImageCommand::Gc { dry_run, keep_releases, keep_days, ceiling, wait } => {
+            let rules = storage::Rules {
+                releases: keep_releases,
+                days: keep_days,
+                ceiling,
+                patience: wait,
+            };
+            storage::collect(home, json, dry_run, rules)
+        }
+        ImageCommand::WhyKept { image } => storage::why_kept(home, json, &image),
+        ImageCommand::Pin { image } => storage::pin(home, json, &image, true),
+        ImageCommand::Unpin { image } => storage::pin(home, json, &image, false),
+        ImageCommand::Fsck { from } => storage::fsck(home, json, from.as_deref()),
+    }
+}
+
 /// The commands that talk to the control process.
 async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Up { source, reason } => up::up(home, json, &source, reason).await,
+        Command::Up { source, reason, base } => {
+            up::up(home, json, &source, reason, base.as_deref()).await
+        }
+        Command::Patch { source, deploy, dry_run, reason } => {
+            let how = patching::How { dry_run, deploy };
+            patching::patch(home, json, &source, how, reason).await
+        }
         Command::Plan { source } => up::plan(home, json, &source).await,
         Command::Status => show::status(home, json).await,
         Command::History { service } => show::history(home, json, &service).await,
@@ -117,6 +160,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
             up::down(home, json, dir.as_deref(), variables, reason).await
         }
         Command::Build { .. }
+        | Command::Reproduce { .. }
         | Command::Lock { .. }
         | Command::Image { .. }
         | Command::Completions { .. }
@@ -131,6 +175,8 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
 const fn needs_root(command: &Command) -> bool {
     match command {
         Command::Up { .. }
+        | Command::Patch { .. }
+        | Command::Reproduce { .. }
         | Command::Build { .. }
         | Command::Down { .. }
         | Command::Serve { .. }

@@ -6,7 +6,7 @@ use hornero_bake::{
     BakeContext, BakeError, BakeOptions, BakedImage, Forecast, LOCK_NAME, LockMode,
     progress::Silent,
 };
-use hornero_model::ImageName;
+use hornero_model::{Digest, ImageName};
 use hornero_store::Store;
 use serde_json::json;
 
@@ -55,6 +55,8 @@ pub struct How {
     pub explain: bool,
     /// Look at what is cached file by file, and bake anew what is damaged.
     pub verify: bool,
+    /// Put images on this base instead of the one that `hornero.hcl` leads to.
+    pub base: Option<Digest>,
 }
 
 /// Whether every image is as it was baked; one that is not is told on stderr.
@@ -83,7 +85,7 @@ pub fn bake(
     let _lease = store.lease()?;
     let teller = Teller::new(how.explain);
     let context = BakeContext::new(home, &teller);
-    let options = BakeOptions { locked: source.locked, verify: how.verify, base: None };
+    let options = BakeOptions { locked: source.locked, verify: how.verify, base: how.base };
     let baked = hornero_bake::bake(&context, &store, &project.spec, &project.dir, &names, options)?;
     sign::baked(home, &store, project, &baked)?;
     for image in &baked {
@@ -176,12 +178,17 @@ pub fn lock(home: &Path, json_wanted: bool, source: &Source, update: bool) -> Re
     };
     let teller = Teller::new(false);
     let context = BakeContext::new(home, &teller);
+    let before = hornero_bake::Lock::read(&project.dir)?.unwrap_or_default();
     let lock = hornero_bake::lock(&context, &project.spec, &project.dir, mode)?;
+    let changes = hornero_bake::package_changes(&before, &lock);
     let images = lock.images.iter().map(|(name, image)| (name, image.packages.len()));
     if json_wanted {
         let images: Vec<_> =
             images.map(|(name, packages)| json!({ "name": name, "packages": packages })).collect();
-        return print_json(&json!({ "images": images }));
+        return print_json(&json!({ "images": images, "changes": changes }));
+    }
+    if update && !changes.is_empty() {
+        super::patching::changes(&changes)?;
     }
     for (name, packages) in images {
         print_text(&format!("image.{name}: {packages} packages locked\n"))?;

@@ -152,11 +152,7 @@ pub async fn down(
     let request = DownRequest { services, intent: Intent { why, commit: None } };
     let outcome = follow(&client, "/v1/down", &request).await?;
     checked(&outcome)?;
-    let left: StatusReport = client.get("/v1/status").await?;
-    if left.services.is_empty() {
-        let _: hornero_api::message::Nothing = client.post("/v1/shutdown", &json!({})).await?;
-        gone(&client).await;
-    }
+    let left = end_idle(&client).await?;
     if json {
         return print_json(&json!({ "services": outcome.services }));
     }
@@ -169,6 +165,16 @@ pub async fn down(
         })?;
     }
     outcome.services.iter().try_for_each(tell)
+}
+
+/// Ends the control process where it has nothing to run; gives what it runs.
+pub async fn end_idle(client: &Client) -> Result<StatusReport, Failure> {
+    let left: StatusReport = client.get("/v1/status").await?;
+    if left.services.is_empty() {
+        let _: hornero_api::message::Nothing = client.post("/v1/shutdown", &json!({})).await?;
+        gone(client).await;
+    }
+    Ok(left)
 }
 
 /// `hornero down --force`: ends what runs whatever the ledger says, or can't say.

@@ -104,9 +104,25 @@ fn stored(store: &Store, project: &Project, image: &BakedImage) -> Result<Option
     }
 }
 
-/// Signs an image that the home has a record of, such as one that was moved onto another base.
-#[expect(dead_code, reason = "for images that are moved by a command of their own")]
-pub fn recorded(home: &Path, store: &Store, image: &Digest) -> Result<(), Failure> {
+/// Signs an image that was made of others by a move, where this home vouches for those; else says that it does not.
+pub fn moved(
+    home: &Path,
+    store: &Arc<Store>,
+    of: &[Digest],
+    image: &Digest,
+) -> Result<(), Failure> {
+    let provenance = Provenance::new(Arc::clone(store), HomeKey::of(home)?.public_key());
+    for part in of {
+        if let Err(denied) = provenance.check(part, &[]) {
+            eprintln!("note     {} is not signed: {denied}", image.short());
+            return Ok(());
+        }
+    }
+    recorded(home, store, image)
+}
+
+/// Signs an image that the home has a record of.
+fn recorded(home: &Path, store: &Store, image: &Digest) -> Result<(), Failure> {
     let Some(record) = BakeRecord::of(store, image)? else {
         let text = format!("nothing is recorded of how image `{}` came to be", image.short());
         return Err(Failure::new(exit::FAILED, text));
@@ -115,7 +131,6 @@ pub fn recorded(home: &Path, store: &Store, image: &Digest) -> Result<(), Failur
 }
 
 /// Signs an image that this home's operator brought in from `from`: a path or a reference.
-#[expect(dead_code, reason = "for images that a command brings in")]
 pub fn imported(
     home: &Path,
     store: &Store,

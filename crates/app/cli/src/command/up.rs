@@ -26,6 +26,22 @@ pub async fn up(
     json_wanted: bool,
     source: &Source,
     reason: String,
+    base: Option<&str>,
+) -> Result<(), Failure> {
+    let store = bake::store(home)?;
+    let base = base.map(|base| named::image(home, &store, base)).transpose()?;
+    let how = bake::How { base, ..bake::How::default() };
+    roll_out(home, json_wanted, source, reason, how, json!({})).await
+}
+
+/// Bakes and rolls out; `data` is what else a script is told.
+pub async fn roll_out(
+    home: &Path,
+    json_wanted: bool,
+    source: &Source,
+    reason: String,
+    how: bake::How,
+    mut data: serde_json::Value,
 ) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
     refuse_stateful(&project.spec)?;
@@ -39,12 +55,12 @@ pub async fn up(
     // Nothing of it is collected before the ledger knows of its release.
     let store = bake::store(home)?;
     let _lease = store.lease()?;
-    let mut baked = bake::bake(home, source, &project, None, bake::How::default())?;
+    let mut baked = bake::bake(home, source, &project, None, how)?;
     let client = daemon::ensure(home).await?;
     let mut services = specs(home, &project.spec, digests(&baked))?;
     let mut plan = changes(&client, &services).await?;
     if !plan.changes.is_empty() && !bake::are_whole(home, &baked)? {
-        let how = bake::How { verify: true, ..bake::How::default() };
+        let how = bake::How { verify: true, ..how };
         baked = bake::bake(home, source, &project, None, how)?;
         services = specs(home, &project.spec, digests(&baked))?;
         plan = changes(&client, &services).await?;
@@ -58,7 +74,7 @@ pub async fn up(
     let intent = Intent { why: reason, commit: project::commit(&project.dir) };
     let outcome =
         operation::follow(&client, "/v1/apply", &ApplyRequest { services, intent }).await?;
-    let data = json!({ "services": outcome.services });
+    data["services"] = json!(outcome.services);
     operation::checked(&outcome).map_err(|failure| failure.with_data(data.clone()))?;
     if json_wanted {
         return print_json(&data);

@@ -1,0 +1,337 @@
+//! `patch`, `image rebase` and `reproduce`: the commands that make images of images.
+
+use std::{path::Path, sync::Arc};
+
+use hornero_api::message::{TestReport, TestRequest};
+use hornero_bake::{
+    BakeContext, BakedImage, PackageChange, PatchOptions, PatchReport, PatchedHow, PatchedImage,
+    RebaseError, RebaseOptions,
+};
+use hornero_model::{
+    Digest, Millis, Resources, RolloutPolicy, ServiceKind, ServiceName, ServiceSpec, Strategy,
+};
+use hornero_spec::Spec;
+use serde_json::{Value, json};
+
+use crate::{
+    arguments::Source,
+    command::{bake, named, sign, up},
+    daemon,
+    failure::{Failure, exit},
+    output::{Table, Tone, print_json, print_text},
+    progress::Teller,
+    project,
+};
+
+/// How a patch goes on after the images are made.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Only say which packages would change.
+    pub dry_run: bool,
+    /// Roll the new images out.
+    pub deploy: bool,
+}
+
+/// `hornero patch`.
+pub async fn patch(
+    home: &Path,
+    json_wanted: bool,
+    source: &Source,
+    how: How,
+    reason: String,
+) -> Result<(), Failure> {
+    if source.locked {
+        return Err(Failure::new(exit::USAGE, "`--locked` and a patch exclude each other"));
+    }
+    let project = project::read(source, json_wanted)?;
+    let store = Arc::new(bake::store(home)?);
+    // Nothing of it is collected before a name or the ledger leads to it.
+    let _lease = store.lease()?;
+    let names = project.spec.order().images;
+    let teller = Teller::new(false);
+    let context = BakeContext::new(home, &teller);
+    let options = PatchOptions { dry_run: how.dry_run };
+    let report =
+        hornero_bake::patch(&context, &store, &project.spec, &project.dir, &names, options)?;
+    sign::baked(home, &store, &project, &report.images.iter().map(baked).collect::<Vec<_>>())?;
+    for image in &report.images {
+        let name = format!("image/{}", image.name);
+        if store.get_ref(&name)? != Some(image.new) {
+            store.set_ref(&name, &image.new)?;
+        }
+    }
+    if !json_wanted {
+        tell(&report, how.dry_run)?;
+    }
+    if how.dry_run || report.images.iter().all(|image| image.how == PatchedHow::Unchanged) {
+        return match json_wanted {
+            true => print_json(
+                &json!({ "changes": report.changes, "images": report.images, "tests": [] }),
+            ),
+            false => Ok(()),
+        };
+    }
+    // A rollout runs the tests itself, of what it rolls out, and records them.
+    let tests = match how.deploy {
+        true => Vec::new(),
+        false => test(home, &project.spec, &report).await?,
+    };
+    let data = json!({ "changes": report.changes, "images": report.images, "tests": tests });
+    let failed: Vec<String> = tests
+        .iter()
+        .flat_map(|(image, run)| {
+            let failed = run.tests.iter().filter(|test| !test.passed);
+            failed.map(move |test| format!("image.{image}: test `{}`: {}", test.name, test.detail))
+        })
+        .collect();
+    if !failed.is_empty() {
+        return Err(Failure::new(
+            exit::FAILED,
+            format!("tests failed:\n  {}", failed.join("\n  ")),
+        )
+        .hint("nothing was rolled out; the images and the lock before are still there")
+        .with_data(data));
+    }
+    if how.deploy {
+        let reason = if reason.is_empty() { "patch".to_owned() } else { reason };
+        return up::roll_out(home, json_wanted, source, reason, bake::How::default(), data).await;
+    }
+    match json_wanted {
+        true => print_json(&data),
+        false => print_text("\n`hornero up`, or `hornero patch --deploy`, rolls them out\n"),
+    }
+}
+
+/// A patched image as one that was baked, for its statement.
+fn baked(image: &PatchedImage) -> BakedImage {
+    BakedImage {
+        name: image.name.clone(),
+        digest: image.new,
+        base: image.base_new,
+        cached: image.how == PatchedHow::Unchanged,
+        seconds: image.milliseconds as f64 / 1e3,
+        steps: Vec::new(),
+    }
+}
+
+fn tell(report: &PatchReport, dry_run: bool) -> Result<(), Failure> {
+    if report.changes.is_empty() {
+        return print_text("every package is the newest there is\n");
+    }
+    changes(&report.changes)?;
+    if dry_run {
+        return Ok(());
+    }
+    print_text("\n")?;
+    let mut images = Table::with_head(&["IMAGE", "WAS", "IS", "HOW", "MS"]);
+    for image in &report.images {
+        let how = match image.how {
+            PatchedHow::Rebased => ("moved", Tone::Good),
+            PatchedHow::Baked => ("baked", Tone::Plain),
+            PatchedHow::Unchanged => ("unchanged", Tone::Quiet),
+        };
+        images.row(vec![
+            (image.name.to_string(), Tone::Plain),
+            (image.old.map_or_else(|| "-".to_owned(), |old| old.short()), Tone::Quiet),
+            (image.new.short(), Tone::Plain),
+            (how.0.to_owned(), how.1),
+            (image.milliseconds.to_string(), Tone::Plain),
+        ]);
+    }
+    images.print()?;
+    for image in &report.images {
+        why_baked(image)?;
+    }
+    Ok(())
+}
+
+/// Which packages changed, as a table.
+pub fn changes(changes: &[PackageChange]) -> Result<(), Failure> {
+    let mut table = Table::with_head(&["IMAGE", "PACKAGE", "OLD", "NEW", "FROM"]);
+    for change in changes {
+        let dash = || "-".to_owned();
+        let from = if change.security { ("security", Tone::Passing) } else { ("", Tone::Plain) };
+        table.row(vec![
+            (change.image.to_string(), Tone::Plain),
+            (change.package.clone(), Tone::Plain),
+            (change.old.clone().unwrap_or_else(dash), Tone::Quiet),
+            (change.new.clone().unwrap_or_else(dash), Tone::Plain),
+            (from.0.to_owned(), from.1),
+        ]);
+    }
+    table.print()
+}
+
+fn why_baked(image: &PatchedImage) -> Result<(), Failure> {
+    if let Some(why) = &image.unmovable {
+        print_text(&format!("image.{} was baked: {why}\n", image.name))?;
+    }
+    image
+        .refusals
+        .iter()
+        .try_for_each(|refusal| print_text(&format!("image.{} was baked: {refusal}\n", image.name)))
+}
+
+/// Runs the tests of every new image; a control process is started for it where none runs, and ends again where there
+/// is nothing else for it to do.
+async fn test(
+    home: &Path,
+    spec: &Spec,
+    report: &PatchReport,
+) -> Result<Vec<(String, TestReport)>, Failure> {
+    let store = bake::store(home)?;
+    let changed = report.images.iter().filter(|image| image.how != PatchedHow::Unchanged);
+    let mut tested = Vec::new();
+    let mut control = None;
+    for image in changed {
+        if store.image(&image.new)?.config.tests.is_empty() {
+            continue;
+        }
+        let client = match &mut control {
+            Some(client) => client,
+            None => control.insert(daemon::ensure(home).await?),
+        };
+        eprintln!("testing  image.{}", image.name);
+        let request = TestRequest { service: service_for(spec, image)? };
+        let run: TestReport = client.post("/v1/test", &request).await?;
+        tested.push((image.name.to_string(), run));
+    }
+    if let Some(client) = control {
+        super::operation::end_idle(&client).await?;
+    }
+    Ok(tested)
+}
+
+/// The service that an image is tested as: one that runs it, else a plain one.
+fn service_for(spec: &Spec, image: &PatchedImage) -> Result<ServiceSpec, Failure> {
+    if let Some(service) = spec.services.values().find(|service| service.image == image.name) {
+        return Ok(service.clone().into_service_spec(image.new));
+    }
+    let name: ServiceName = image.name.as_str().parse().map_err(|_| {
+        Failure::new(exit::FAILED, format!("image `{}` has no service to be tested as", image.name))
+    })?;
+    Ok(ServiceSpec {
+        name,
+        image_name: image.name.clone(),
+        image: image.new,
+        base: None,
+        kind: ServiceKind::Stateless,
+        instances: 1,
+        ports: Vec::new(),
+        health: None,
+        routes: Vec::new(),
+        rollout: RolloutPolicy {
+            strategy: Strategy::BlueGreen,
+            drain_timeout: Millis(0),
+            keep_warm: Millis(0),
+            watch: Millis(0),
+        },
+        resources: Resources { memory_bytes: 1 << 30, cpu_millis: 2_000, pids: 1_024 },
+        egress: false,
+        depends_on: Vec::new(),
+        max_age: None,
+        trust: Vec::new(),
+        keep: hornero_model::Keep::default(),
+    })
+}
+
+/// `hornero image rebase`.
+pub fn rebase(
+    home: &Path,
+    json_wanted: bool,
+    image: &str,
+    base: &str,
+    force: bool,
+) -> Result<(), Failure> {
+    let store = Arc::new(bake::store(home)?);
+    let _lease = store.lease()?;
+    let app = named::image(home, &store, image)?;
+    let base = named::image(home, &store, base)?;
+    let moved = hornero_bake::rebase(&store, &app, &base, RebaseOptions { force })
+        .map_err(|error| refused(error, &app, &base))?;
+    sign::moved(home, &store, &[app, base], &moved.image)?;
+    // The name goes with the image, as in a patch.
+    let record = hornero_bake::BakeRecord::of(&store, &moved.image).map_err(Failure::from)?;
+    if let Some(record) = record {
+        let name = format!("image/{}", record.name);
+        if store.get_ref(&name)? == Some(app) {
+            store.set_ref(&name, &moved.image)?;
+        } else {
+            store.set_ref(&format!("rebased/{}", record.name), &moved.image)?;
+        }
+    }
+    if json_wanted {
+        return print_json(&moved);
+    }
+    print_text(&format!(
+        "{} is {} on base {}\n",
+        app.short(),
+        moved.image.short(),
+        moved.new_base.short()
+    ))?;
+    moved.refusals.iter().try_for_each(|refusal| print_text(&format!("  forced: {refusal}\n")))
+}
+
+/// A refusal with every reason.
+fn refused(error: RebaseError, app: &Digest, base: &Digest) -> Failure {
+    let refusals = error.refusals();
+    if refusals.is_empty() {
+        return Failure::of(&error);
+    }
+    let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    let data = json!({ "image": app, "base": base, "refusals": refusals });
+    Failure::new(
+        exit::REFUSED,
+        format!(
+            "image {} does not hold on base {}:\n  {}",
+            app.short(),
+            base.short(),
+            lines.join("\n  ")
+        ),
+    )
+    .word("rebase_refused")
+    .hint("bake it on that base instead (`hornero build`), or give `--force`, which is recorded")
+    .with_data(data)
+}
+
+/// `hornero reproduce`.
+pub fn reproduce(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
+    let store = bake::store(home)?;
+    let digest = named::image(home, &store, image)?;
+    let teller = Teller::new(false);
+    let context = BakeContext::new(home, &teller);
+    let again = hornero_bake::reproduce(&context, &store, &digest)?;
+    let mut data: Value = serde_json::to_value(&again).map_err(|error| Failure::of(&error))?;
+    data["same"] = json!(again.is_same());
+    if !again.is_same() {
+        let files: Vec<String> = again
+            .differences
+            .iter()
+            .map(|file| {
+                let what = serde_json::to_value(&file.what).unwrap_or_default();
+                let words: Vec<&str> =
+                    what.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                format!("{}: {}", file.path, words.join(", "))
+            })
+            .collect();
+        let text = format!(
+            "the recorded inputs gave {} instead of {}:\n  {}",
+            again.made.short(),
+            digest.short(),
+            files.join("\n  ")
+        );
+        let failure = Failure::new(exit::FAILED, text).with_data(data);
+        return Err(match again.networked.is_empty() {
+            true => failure,
+            false => failure.hint("steps with a network may give something else at any time"),
+        });
+    }
+    if json_wanted {
+        return print_json(&data);
+    }
+    print_text(&format!(
+        "{} was made again, byte for byte, in {:.1} s\n",
+        digest.short(),
+        again.seconds
+    ))
+}
