@@ -66,7 +66,7 @@ pub struct TrustedKey {
 pub struct Keep {
     /// The newest this many proven ones.
     pub releases: u32,
-    /// Those that served within this many days; 0 means that age keeps nothing.
+    /// Those made within this many days; 0 means that age keeps nothing.
     pub days: u32,
 }
 

@@ -1,6 +1,6 @@
 //! One layer as a proof needs it: its entries by path, and what was recorded of them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::Digest;
 
@@ -17,9 +17,9 @@ pub struct Layer {
     pub digest: Digest,
     entries: Vec<Entry>,
     facts: LayerFacts,
-    by_path: HashMap<Box<[u8]>, u32>,
+    by_path: BTreeMap<Box<[u8]>, u32>,
     /// Directories above entries that the layer itself does not list.
-    implied: HashSet<Box<[u8]>>,
+    implied: BTreeSet<Box<[u8]>>,
     elf: BTreeMap<u32, usize>,
     undated: BTreeMap<u32, usize>,
 }
@@ -27,9 +27,9 @@ pub struct Layer {
 impl Layer {
     /// A layer from its entries, sorted as the store has them: facts name entries by their number.
     pub fn new(digest: Digest, entries: Vec<Entry>, facts: LayerFacts) -> Self {
-        let by_path: HashMap<Box<[u8]>, u32> =
+        let by_path: BTreeMap<Box<[u8]>, u32> =
             (0_u32..).zip(&entries).map(|(at, entry)| (entry.path.clone(), at)).collect();
-        let mut implied = HashSet::new();
+        let mut implied = BTreeSet::new();
         for entry in &entries {
             let mut path = entry::parent(&entry.path);
             while let Some(dir) = path {

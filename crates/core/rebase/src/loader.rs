@@ -5,7 +5,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     rc::Rc,
 };
 
@@ -54,8 +54,8 @@ pub(crate) struct Loader<'v> {
     /// `LD_LIBRARY_PATH`.
     environment: Vec<Vec<u8>>,
     configured: Vec<Vec<u8>>,
-    by_name: RefCell<HashMap<(u8, u16, String), Option<Object<'v>>>>,
-    plain: RefCell<HashMap<Rc<[u8]>, bool>>,
+    by_name: RefCell<BTreeMap<(u8, u16, String), Option<Object<'v>>>>,
+    plain: RefCell<BTreeMap<Rc<[u8]>, bool>>,
 }
 
 impl<'v> Loader<'v> {
@@ -121,8 +121,8 @@ impl<'v> Loader<'v> {
     /// What a program or library and all it loads lack, with what is there instead.
     pub fn lacks(&self, root: Object<'v>) -> BTreeMap<Lack, Instead> {
         let mut loaded: Vec<(Object<'v>, Option<usize>)> = vec![(root, None)];
-        let mut by_name: HashMap<&str, usize> = HashMap::new();
-        let mut by_path: HashMap<Rc<[u8]>, usize> = HashMap::new();
+        let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut by_path: BTreeMap<Rc<[u8]>, usize> = BTreeMap::new();
         by_path.insert(loaded[0].0.path.clone(), 0);
         let mut lacks = BTreeMap::new();
         let mut waiting = VecDeque::from([0]);

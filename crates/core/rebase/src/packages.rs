@@ -1,10 +1,6 @@
 //! Packages: those an image brought itself have to fit among those of the new base.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use crate::{
     debian::{
@@ -21,9 +17,9 @@ use crate::{
 pub(crate) struct Index {
     versions: BTreeMap<String, String>,
     /// By provided name: the package, and the version it provides.
-    provides: HashMap<String, Vec<(String, Option<String>)>>,
+    provides: BTreeMap<String, Vec<(String, Option<String>)>>,
     /// By name: which package excludes it, and how the relation is written.
-    excludes: HashMap<String, Vec<(String, String)>>,
+    excludes: BTreeMap<String, Vec<(String, String)>>,
 }
 
 /// A package's fields.

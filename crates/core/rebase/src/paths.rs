@@ -1,6 +1,6 @@
 //! Paths where an image's layers and the base meet: what the image replaces, deletes or hides must be the same.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     entry::{self, Entry, Kind},
@@ -21,9 +21,9 @@ struct Change {
 pub(crate) struct Changes {
     /// By path with `/` as NUL, so that a subtree is one run.
     by_key: BTreeMap<Vec<u8>, Change>,
-    by_path: HashMap<Vec<u8>, Vec<u8>>,
+    by_path: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Every directory with a difference somewhere below it.
-    above: HashSet<Vec<u8>>,
+    above: BTreeSet<Vec<u8>>,
 }
 
 /// Where one layer meets the differences of two bases.
@@ -80,7 +80,7 @@ impl Changes {
                 by_key.insert(key.to_vec(), Change { was: None, is: Some(look(at, key)) });
             }
         }
-        let mut above = HashSet::new();
+        let mut above = BTreeSet::new();
         for key in by_key.keys() {
             let path = view::path_of(key);
             let mut dir = entry::parent(&path);

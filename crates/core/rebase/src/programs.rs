@@ -2,7 +2,7 @@
 
 use std::{
     cell::OnceCell,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
 };
 
 use hornero_model::Digest;
@@ -20,11 +20,11 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// What a base's own programs look for by name.
 #[derive(Debug)]
-pub(crate) struct Wanted(HashSet<Vec<u8>>);
+pub(crate) struct Wanted(BTreeSet<Vec<u8>>);
 
 impl Wanted {
     pub fn of(base: &Tree) -> Self {
-        let mut names = HashSet::new();
+        let mut names = BTreeSet::new();
         let mut add = |path: &str| {
             names.insert(entry::name(path.as_bytes()).to_vec());
         };
@@ -66,7 +66,7 @@ impl Wanted {
 fn scripts<'v>(
     nodes: impl Iterator<Item = At<'v>>,
 ) -> Vec<(Found<'v>, (&'v str, Option<&'v str>))> {
-    let mut by_layer: HashMap<Digest, HashMap<u32, (&'v str, Option<&'v str>)>> = HashMap::new();
+    let mut by_layer: BTreeMap<Digest, BTreeMap<u32, (&'v str, Option<&'v str>)>> = BTreeMap::new();
     let mut all = Vec::new();
     for at in nodes {
         let At::Entry(found) = at else { continue };
@@ -101,7 +101,7 @@ struct Side<'v> {
     loader: OnceCell<Loader<'v>>,
     environment: &'v BTreeMap<String, String>,
     /// Which interpreters are there.
-    known: std::cell::RefCell<HashMap<String, bool>>,
+    known: std::cell::RefCell<BTreeMap<String, bool>>,
 }
 
 impl<'v> Side<'v> {
@@ -196,7 +196,7 @@ impl<'v> Programs<'v> {
     pub fn of_image(&self) -> Vec<Refusal> {
         let mut fresh = Lacks::new();
         for layer in self.new.view.own() {
-            let scripts: HashMap<u32, (&str, Option<&str>)> = layer
+            let scripts: BTreeMap<u32, (&str, Option<&str>)> = layer
                 .scripts()
                 .map(|(at, one)| (at, (one.interpreter.as_str(), one.program.as_deref())))
                 .collect();
@@ -224,7 +224,7 @@ impl<'v> Programs<'v> {
     pub fn of_base(&self) -> Vec<Refusal> {
         let mut fresh = Lacks::new();
         let nodes = || self.new.view.base().nodes().map(|(_, at)| at);
-        let scripts: HashMap<(Digest, u32), (&str, Option<&str>)> = scripts(nodes())
+        let scripts: BTreeMap<(Digest, u32), (&str, Option<&str>)> = scripts(nodes())
             .into_iter()
             .map(|(found, script)| ((found.layer.digest, found.number), script))
             .collect();

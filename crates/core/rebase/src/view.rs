@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -52,7 +52,7 @@ pub(crate) struct Tree {
     /// By path with `/` as NUL, so that a subtree is one run: layer and entry; None for a directory no layer lists.
     nodes: BTreeMap<Vec<u8>, Option<(u32, u32)>>,
     /// The same by path, for looking up.
-    by_path: HashMap<Box<[u8]>, Option<(u32, u32)>>,
+    by_path: BTreeMap<Box<[u8]>, Option<(u32, u32)>>,
 }
 
 /// A path as its key: components stay together under byte order.
@@ -129,7 +129,7 @@ impl Tree {
 pub(crate) struct View<'v> {
     base: &'v Tree,
     own: &'v [Arc<Layer>],
-    dirs: RefCell<HashMap<Box<[u8]>, Dir>>,
+    dirs: RefCell<BTreeMap<Box<[u8]>, Dir>>,
 }
 
 /// How much of a directory's contents shows: own layers from `floor` on, and the base unless hidden.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{Digest, ImageName};
+use hornero_rebase::RefusalKind;
 use hornero_spec::{Base, ImageDefinition, Spec};
 use hornero_store::Store;
 
@@ -11,7 +12,7 @@ use crate::{
     bake::{BakedImage, Line},
     baker::{Baker, Below, Outcome},
     image::step,
-    rebase::{RebaseOptions, Rebaser},
+    rebase::{RebaseError, RebaseOptions, Rebased, Rebaser},
     record::BakeRecord,
     stored,
 };
@@ -73,6 +74,22 @@ fn root<'s>(spec: &'s Spec, name: &ImageName) -> Option<&'s ImageDefinition> {
     Some(image)
 }
 
+/// The way back to an older base is what was asked for: that packages of it are older is recorded, and no refusal as long
+/// as everything else holds.
+fn older(
+    moved: Result<Rebased, RebaseError>,
+    again: impl FnOnce() -> Result<Rebased, RebaseError>,
+) -> Result<Rebased, RebaseError> {
+    match moved {
+        Err(RebaseError::Refused { refusals, .. })
+            if refusals.iter().all(|one| one.kind == RefusalKind::PackageDowngraded) =>
+        {
+            again()
+        }
+        other => other,
+    }
+}
+
 struct Placing<'p> {
     line: &'p Line<'p>,
     baker: Baker<'p>,
@@ -105,7 +122,10 @@ impl Placing<'_> {
                 } else {
                     let from = baked.base.unwrap_or(*self.base);
                     let rebaser = Rebaser::new(self.line.store, &from, &below.image)?;
-                    let moved = rebaser.image(&baked.digest, RebaseOptions::default())?;
+                    let moved =
+                        older(rebaser.image(&baked.digest, RebaseOptions::default()), || {
+                            rebaser.image(&baked.digest, RebaseOptions { force: true })
+                        })?;
                     let baked = BakedImage { cached: false, ..baked };
                     self.is_now(baked, moved.image, Some(below.image))?
                 }

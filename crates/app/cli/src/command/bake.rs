@@ -79,7 +79,11 @@ pub fn bake(
     only: Option<&str>,
     how: How,
 ) -> Result<Vec<BakedImage>, Failure> {
-    let names = wanted(project, only)?;
+    let mut names = wanted(project, only)?;
+    if how.base.is_some() {
+        // What nobody runs need not hold on an older base.
+        names.retain(|name| project.spec.services.values().any(|service| service.image == *name));
+    }
     let store = Arc::new(store(home)?);
     // Nothing of it is collected before a name leads to it.
     let _lease = store.lease()?;

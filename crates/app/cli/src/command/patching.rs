@@ -89,7 +89,7 @@ pub async fn patch(
             exit::FAILED,
             format!("tests failed:\n  {}", failed.join("\n  ")),
         )
-        .hint("nothing was rolled out; the images and the lock before are still there")
+        .hint("nothing was rolled out; `hornero up --base` with the base before goes on without the patch")
         .with_data(data));
     }
     if how.deploy {

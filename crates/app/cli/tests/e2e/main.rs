@@ -4,6 +4,7 @@ mod bad_release;
 mod contents;
 mod crash;
 mod first_loop;
+mod fleet;
 mod home;
 mod isolation;
 mod provenance;
