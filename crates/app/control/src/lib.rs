@@ -46,7 +46,9 @@ use hornero_rollout::World;
 use hornero_store::Store;
 
 pub use hornero_rollout::{Hold, Retained};
-pub use offline::{image_of, plan_offline, retained_images, verify_ledger};
+pub use offline::{
+    ImageHistory, history_of, image_of, plan_offline, retained_images, verify_ledger,
+};
 
 use crate::{
     edge::EdgeKeeper,

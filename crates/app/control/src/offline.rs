@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hornero_api::message::{AuditReport, PlanReport, PlanRequest};
 use hornero_ledger::{MAX_READ_EVENTS, PublicKey, ReadOnlyLedger, Verdict};
-use hornero_model::{Digest, Keep, ReleaseRef, Timestamp};
+use hornero_model::{Digest, InstanceId, Keep, ReleaseRef, Timestamp};
 use hornero_rollout::{Facts, Retained, World, retained};
 
 use crate::{fold, report};
@@ -25,6 +25,37 @@ pub fn plan_offline(home: &Path, request: &PlanRequest) -> anyhow::Result<PlanRe
 pub fn image_of(home: &Path, release: &ReleaseRef) -> anyhow::Result<Option<Digest>> {
     let world = world(home)?;
     Ok(world.release(&release.service, release.number).map(|release| release.spec.image))
+}
+
+/// What a home did with an image.
+#[derive(Debug, Clone, Default)]
+pub struct ImageHistory {
+    /// Releases that are made of it, and whether each serves.
+    pub releases: Vec<(ReleaseRef, bool)>,
+    /// Instances that are made from it and not archived.
+    pub instances: Vec<InstanceId>,
+    /// The last result of each of its tests, by name.
+    pub tests: Vec<(String, bool)>,
+}
+
+/// What a home did with an image.
+pub fn history_of(home: &Path, image: &Digest) -> anyhow::Result<ImageHistory> {
+    let world = world(home)?;
+    let mut found = ImageHistory::default();
+    for service in world.services.values() {
+        let serving = service.serving.as_ref().map(|set| set.release);
+        let releases = service.releases.values().filter(|release| release.spec.image == *image);
+        found
+            .releases
+            .extend(releases.map(|release| (release.reference(), serving == Some(release.number))));
+    }
+    let runs = |one: &&hornero_rollout::Instance| {
+        world.spec_of(&one.id).is_some_and(|spec| spec.image == *image)
+    };
+    found.instances = world.instances.values().filter(runs).map(|one| one.id.clone()).collect();
+    let tests = world.tests.get(image).into_iter().flatten();
+    found.tests = tests.map(|(name, test)| (name.clone(), test.passed)).collect();
+    Ok(found)
 }
 
 /// Every reason that the ledger knows to keep an image; `rules` stands in for those of each service where it is given.

@@ -46,24 +46,73 @@ fn names(refs: &[String]) -> Vec<&str> {
     refs.iter().map(|name| name.strip_prefix("image/").unwrap_or(name)).collect()
 }
 
-/// `hornero image inspect`.
+/// `hornero image inspect`: what went into an image, what it is made on, how it was tested and where it runs.
 pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
     let store = bake::store(home)?;
     let digest = named::image(home, &store, image)?;
     let manifest = store.image(&digest)?;
     let record = BakeRecord::of(&store, &digest)?;
-    let value = json!({
-        "digest": digest,
-        "format_epoch": manifest.format_epoch,
-        "layers": manifest.layers,
-        "config": manifest.config,
-        "bake": record,
-    });
+    let history =
+        hornero_control::history_of(home, &digest).map_err(|error| Failure::of(&*error))?;
+    let parents = named::parents(&store, &digest)?;
+    let all = store.refs()?;
+    let refs = all.iter().filter(|(_, target)| *target == digest).map(|(name, _)| name.clone());
+    let refs: Vec<String> = refs.collect();
     if json_wanted {
-        return print_json(&value);
+        let releases: Vec<_> = history
+            .releases
+            .iter()
+            .map(|(release, serves)| json!({ "release": release.to_string(), "serves": serves }))
+            .collect();
+        let tests: Vec<_> = history
+            .tests
+            .iter()
+            .map(|(name, passed)| json!({ "name": name, "passed": passed }))
+            .collect();
+        return print_json(&json!({
+            "digest": digest, "names": names(&refs), "format_epoch": manifest.format_epoch,
+            "layers": manifest.layers, "config": manifest.config, "parents": parents, "bake": record,
+            "tests": tests, "releases": releases, "instances": history.instances,
+            "attachments": store.attachments(&digest)?,
+        }));
     }
-    let text = serde_json::to_string_pretty(&value).map_err(|error| Failure::of(&error))?;
-    print_text(&format!("{text}\n"))
+    let mut table = Table::default();
+    let mut row = |name: &str, value: String| {
+        table.row(vec![(name.to_owned(), Tone::Quiet), (value, Tone::Plain)]);
+    };
+    row("image", digest.to_string());
+    row("names", names(&refs).join(" "));
+    for parent in &parents {
+        row("made on", parent.to_string());
+    }
+    if let Some(moved) = record.as_ref().and_then(|record| record.moved.as_ref()) {
+        row("moved from", moved.image.to_string());
+    }
+    let config = &manifest.config;
+    row("command", config.command.join(" "));
+    row("user", config.user.clone());
+    for step in record.iter().flat_map(|record| &record.steps) {
+        row("input", format!("{} ({} layers)", step.title, step.layers.len()));
+    }
+    for test in &config.tests {
+        let last = history.tests.iter().find(|(name, _)| *name == test.name);
+        let word = match last {
+            Some((_, true)) => "passed",
+            Some((_, false)) => "failed",
+            None => "not run yet",
+        };
+        row("test", format!("{}: {word}", test.name));
+    }
+    for (release, serves) in &history.releases {
+        row("release", format!("{release}{}", if *serves { ", serves now" } else { "" }));
+    }
+    for instance in &history.instances {
+        row("instance", instance.to_string());
+    }
+    for kind in store.attachments(&digest)? {
+        row("attached", kind);
+    }
+    table.print()
 }
 
 /// `hornero image verify`: hashes everything anew, whatever was recorded before.

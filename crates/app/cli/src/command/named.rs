@@ -68,16 +68,20 @@ fn release(text: &str) -> Option<ReleaseRef> {
 
 /// The base that an image stands on: the lowest of its ancestors; None for one that stands on nothing.
 pub fn base_of(store: &Store, image: &Digest) -> Result<Option<Digest>, Failure> {
-    let mut base = None;
+    Ok(parents(store, image)?.pop())
+}
+
+/// What an image is made on, the nearest first.
+pub fn parents(store: &Store, image: &Digest) -> Result<Vec<Digest>, Failure> {
+    let mut found = Vec::new();
     let mut next = *image;
-    for _ in 0..ANCESTORS_MAX {
+    while found.len() < ANCESTORS_MAX {
         let record = BakeRecord::of(store, &next).map_err(Failure::from)?;
-        match record.and_then(|record| record.parent) {
-            Some(parent) => (base, next) = (Some(parent), parent),
-            None => break,
-        }
+        let Some(parent) = record.and_then(|record| record.parent) else { break };
+        found.push(parent);
+        next = parent;
     }
-    Ok(base)
+    Ok(found)
 }
 
 #[cfg(test)]

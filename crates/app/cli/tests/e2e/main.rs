@@ -10,5 +10,6 @@ mod isolation;
 mod provenance;
 mod site;
 mod soak;
+mod store;
 mod traffic;
 mod verify;
