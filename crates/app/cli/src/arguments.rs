@@ -295,7 +295,7 @@ Examples:
     Push {
         /// Name, release, digest, or the beginning of a digest
         image: String,
-        /// Where to: HOST[:PORT]/REPOSITORY[:TAG]
+        /// Where to, such as `registry.example:5000/team/site:17`
         reference: Reference,
         /// How layers are compressed
         #[arg(long, value_enum, default_value = "gzip")]
@@ -306,7 +306,7 @@ Examples:
     },
     /// Pull an image that Hornero pushed; only contents that are missing move
     Pull {
-        /// Where from: HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]
+        /// Where from, such as `registry.example:5000/team/site:17`
         reference: Reference,
         /// Its name here; the one it was baked under by default
         #[arg(long)]
