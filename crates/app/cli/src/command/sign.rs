@@ -118,7 +118,16 @@ pub fn moved(
             return Ok(());
         }
     }
+    if vouched(home, store, image)? {
+        return Ok(());
+    }
     recorded(home, store, image)
+}
+
+/// Whether this home vouches for an image already: its first statement says how the image came to be, and stays.
+fn vouched(home: &Path, store: &Arc<Store>, image: &Digest) -> Result<bool, Failure> {
+    let provenance = Provenance::new(Arc::clone(store), HomeKey::of(home)?.public_key());
+    Ok(provenance.check(image, &[]).is_ok())
 }
 
 /// Signs an image that the home has a record of.
@@ -133,11 +142,14 @@ fn recorded(home: &Path, store: &Store, image: &Digest) -> Result<(), Failure> {
 /// Signs an image that this home's operator brought in from `from`: a path or a reference.
 pub fn imported(
     home: &Path,
-    store: &Store,
+    store: &Arc<Store>,
     name: &str,
     image: &Digest,
     from: &str,
 ) -> Result<(), Failure> {
+    if vouched(home, store, image)? {
+        return Ok(());
+    }
     let manifest = store.image(image)?;
     let about = Attested {
         name: name.to_owned(),

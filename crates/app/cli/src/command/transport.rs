@@ -3,12 +3,13 @@
 use std::{
     io::{IsTerminal as _, Write as _, stderr},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use clap::ValueEnum;
 use hornero_bake::BakeRecord;
+use hornero_export::ExportError;
 use hornero_model::{Digest, ImageName};
 use hornero_oci::{Access, Compression, Event, ImportOptions, OciError, Reference, RegistrySource};
 use hornero_store::Store;
@@ -86,6 +87,9 @@ pub struct ExportWords {
 
 impl From<OciError> for Failure {
     fn from(error: OciError) -> Self {
+        if let OciError::Missing(_) = error {
+            return Self::new(exit::NO_SUCH_OBJECT, &error);
+        }
         let failure = Self::of(&error);
         match error.hint() {
             Some(hint) => failure.hint(hint),
@@ -94,8 +98,24 @@ impl From<OciError> for Failure {
     }
 }
 
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        let failure = Self::of(&error);
+        match error.hint() {
+            _ if matches!(error, ExportError::Exists(_)) => {
+                failure.hint("choose another name, or replace it with `--force`")
+            }
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
 /// `hornero image export`.
 pub fn export(home: &Path, json_wanted: bool, words: &ExportWords) -> Result<(), Failure> {
+    if words.name.is_some() && words.format != Format::Oci {
+        return Err(Failure::new(exit::USAGE, "`--name` is for `--format oci` only"));
+    }
     let store = bake::store(home)?;
     let _lease = store.lease()?;
     let digest = named::image(home, &store, &words.image)?;
@@ -125,14 +145,7 @@ pub fn export(home: &Path, json_wanted: bool, words: &ExportWords) -> Result<(),
             host_name: own.replace('_', "-").chars().take(63).collect(),
             kernel_arguments: words.kernel_argument.clone(),
         };
-        let out = hornero_export::export(&store, &digest, format, &words.out, &options, &bar)
-            .map_err(|error| {
-                let failure = Failure::of(&error);
-                match error.hint() {
-                    Some(hint) => failure.hint(hint),
-                    None => failure,
-                }
-            })?;
+        let out = hornero_export::export(&store, &digest, format, &words.out, &options, &bar)?;
         let added = out.added.into_iter().map(|path| format!("`{path}` was put into it"));
         (out.bytes, added.chain(out.left_out).collect())
     };
@@ -158,7 +171,7 @@ pub fn import(
     name: Option<ImageName>,
     plain_http: bool,
 ) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = Arc::new(bake::store(home)?);
     let _lease = store.lease()?;
     let bar = Bar::new("importing");
     let told = |event| bar.transfer(event);
