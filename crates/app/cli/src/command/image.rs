@@ -15,7 +15,9 @@ const MEBIBYTE: u64 = 1 << 20;
 
 /// `hornero image ls`.
 pub fn list(home: &Path, json_wanted: bool) -> Result<(), Failure> {
-    let images = bake::store(home)?.list_images()?;
+    let images = bake::store(home)?.list_images().map_err(|error| {
+        Failure::from(error).further_hint("`hornero image fsck` names and mends what is damaged")
+    })?;
     if json_wanted {
         let images: Vec<_> = images
             .iter()
@@ -42,8 +44,10 @@ pub fn list(home: &Path, json_wanted: bool) -> Result<(), Failure> {
     table.print()
 }
 
+/// The names among references; a pin is no name.
 fn names(refs: &[String]) -> Vec<&str> {
-    refs.iter().map(|name| name.strip_prefix("image/").unwrap_or(name)).collect()
+    let named = refs.iter().filter(|name| !name.starts_with("pin/"));
+    named.map(|name| name.strip_prefix("image/").unwrap_or(name)).collect()
 }
 
 /// `hornero image inspect`: what went into an image, what it is made on, how it was tested and where it runs.

@@ -366,7 +366,18 @@ pub fn fsck(home: &Path, json_wanted: bool, from: Option<&str>) -> Result<(), Fa
 /// The names of images, by digest.
 fn names(store: &Store) -> Result<BTreeMap<Digest, Vec<String>>, Failure> {
     let mut names: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+    for (name, image) in store.refs()? {
+        if name.starts_with("pin/") {
+            continue;
+        }
+        let name = name.strip_prefix("image/").unwrap_or(&name);
+        names.entry(image).or_default().push(name.to_owned());
+    }
+    // One that no name leads to any more is known by the one it was baked under.
     for image in store.images()? {
+        if names.contains_key(&image) {
+            continue;
+        }
         if let Ok(Some(record)) = BakeRecord::of(store, &image) {
             names.entry(image).or_default().push(record.name.to_string());
         }
