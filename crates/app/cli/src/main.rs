@@ -38,7 +38,10 @@ fn misused(error: &clap::Error) -> ExitCode {
     // What comes after `--` is no option.
     if std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json") {
         let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        // What is missing stands on the lines after the first.
+        let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+        let message = lines.collect::<Vec<_>>().join(" ");
+        let message = message.trim_start_matches("error: ");
         let exit = failure::exit::USAGE;
         let error = serde_json::json!({ "message": message, "hint": null, "exit": exit });
         // Nobody is left to tell that stdout can't be written.
