@@ -14,6 +14,7 @@ mod soak;
 mod start;
 mod swarm;
 mod table;
+mod transfer;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -53,6 +54,9 @@ struct Arguments {
     /// Images that are moved onto a patched base
     #[arg(long, default_value_t = 1000)]
     images: usize,
+    /// Patched states of the image whose storage and transfer are counted
+    #[arg(long, default_value_t = 30)]
+    states: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,6 +77,8 @@ enum What {
     Rebase,
     /// An image as EROFS and as OCI image, beside mkfs.erofs and `docker save`
     Export,
+    /// Storage and transfer of an image's patched states, beside Docker's layers
+    Transfer,
     /// Many switches and rollbacks under load; not part of the default
     Soak,
 }
@@ -85,6 +91,8 @@ struct Setting {
     objects: usize,
     /// Images that are moved onto a patched base.
     images: usize,
+    /// Patched states of the image whose storage and transfer are counted.
+    states: usize,
     /// Removed at the end.
     scratch: PathBuf,
 }
@@ -112,6 +120,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         What::Gc,
         What::Rebase,
         What::Export,
+        What::Transfer,
         What::Deploy,
     ];
     let wanted = if arguments.what.is_empty() { &all[..] } else { &arguments.what };
@@ -122,6 +131,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         peers_only: arguments.peers_only,
         objects: arguments.objects,
         images: arguments.images,
+        states: arguments.states.max(1),
         scratch: directory.path().to_owned(),
     };
     if !setting.peers_only {
@@ -138,6 +148,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Verify => verify::measure(&setting),
             What::Rebase => rebase::measure(&setting),
             What::Export => export::measure(&setting),
+            What::Transfer => transfer::measure(&setting),
             What::Soak => soak::measure(&setting, arguments.switches),
         }?;
         print!("{}", measured.markdown());

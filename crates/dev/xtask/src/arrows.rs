@@ -98,6 +98,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-bench", "hornero-spec", "it says what is baked"),
     ("hornero-bench", "hornero-load", "it makes load"),
     ("hornero-bench", "hornero-model", "it measures the parts by themselves"),
+    ("hornero-bench", "hornero-oci", "it counts what moves to a registry and back"),
     ("hornero-bench", "hornero-sandbox", "it measures the start of an instance"),
     ("hornero-bench", "hornero-store", "it makes images of roots that were made by others"),
 ];
