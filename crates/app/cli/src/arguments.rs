@@ -308,7 +308,7 @@ Examples:
     Pull {
         /// Where from, such as `registry.example:5000/team/site:17`
         reference: Reference,
-        /// Its name here; the one it was baked under by default
+        /// Its name here; made of the repository's by default
         #[arg(long)]
         name: Option<ImageName>,
         /// Reach the registry without encryption
@@ -352,6 +352,11 @@ to. Of the other releases, each service's `keep_releases` newest proven ones and
     Unpin {
         /// Name, release, digest, or the beginning of a digest
         image: String,
+    },
+    /// Take an image's name away, so that the name keeps it no longer
+    Untag {
+        /// The name
+        name: String,
     },
     /// Hash everything in the store, name what is damaged, and mend what can be mended
     Fsck {

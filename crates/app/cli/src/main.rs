@@ -129,6 +129,7 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
         ImageCommand::WhyKept { image } => storage::why_kept(home, json, &image),
         ImageCommand::Pin { image } => storage::pin(home, json, &image, true),
         ImageCommand::Unpin { image } => storage::pin(home, json, &image, false),
+        ImageCommand::Untag { name } => storage::untag(home, json, &name),
         ImageCommand::Fsck { from } => storage::fsck(home, json, from.as_deref()),
     }
 }

@@ -305,6 +305,31 @@ pub fn pin(home: &Path, json_wanted: bool, image: &str, pinned: bool) -> Result<
     print_text(&format!("{} {text}\n", digest.short()))
 }
 
+/// `hornero image untag`: takes a name away, so that nothing but rules keeps what it led to.
+pub fn untag(home: &Path, json_wanted: bool, name: &str) -> Result<(), Failure> {
+    let store = bake::store(home)?;
+    let missing = || {
+        Failure::new(exit::NO_SUCH_OBJECT, format!("no image has the name `{name}`"))
+            .hint("`hornero image ls` lists names")
+    };
+    let name: hornero_model::ImageName = name.parse().map_err(|_| missing())?;
+    let mut was = None;
+    for key in [format!("image/{name}"), format!("rebased/{name}")] {
+        let digest = store.get_ref(&key)?;
+        if digest.is_some() {
+            store.remove_ref(&key)?;
+            was = was.or(digest);
+        }
+    }
+    let was = was.ok_or_else(missing)?;
+    if json_wanted {
+        return print_json(&json!({ "name": name, "image": was }));
+    }
+    print_text(&format!(
+        "{name} led to {was}; it goes with the next `hornero image gc` if nothing else keeps it\n"
+    ))
+}
+
 /// `hornero image fsck`: finds damage and mends what can be mended from the package cache.
 pub fn fsck(home: &Path, json_wanted: bool, from: Option<&str>) -> Result<(), Failure> {
     let store = bake::store(home)?;

@@ -183,7 +183,7 @@ pub fn import(
         None => name_of_source(from)?,
     };
     sign::imported(home, &store, name.as_str(), &found.image, from)?;
-    store.set_ref(&format!("image/{name}"), &found.image)?;
+    lead(&store, &name, &found.image)?;
     if json_wanted {
         return print_json(&json!({
             "image": found.image, "name": name, "layers": found.layers, "foreign": found.foreign,
@@ -248,12 +248,10 @@ pub fn pull(
     bar.end();
     let name = match name {
         Some(name) => name,
-        None => match BakeRecord::of(&store, &pulled.image).map_err(Failure::from)? {
-            Some(record) => record.name,
-            None => name_of_source(reference.repository())?,
-        },
+        // What the operator typed, and not what the other side calls it.
+        None => name_of_source(reference.repository())?,
     };
-    store.set_ref(&format!("image/{name}"), &pulled.image)?;
+    lead(&store, &name, &pulled.image)?;
     if json_wanted {
         return print_json(&json!({
             "image": pulled.image, "name": name, "manifest": pulled.manifest, "bytes_moved": pulled.bytes_moved,
@@ -274,6 +272,15 @@ pub fn pull(
         );
     }
     Ok(())
+}
+
+/// Lets a name lead to an image; says where it led before.
+fn lead(store: &Store, name: &ImageName, image: &Digest) -> Result<(), Failure> {
+    let key = format!("image/{name}");
+    if let Some(before) = store.get_ref(&key)?.filter(|before| before != image) {
+        eprintln!("note     `{name}` led to {before} until now");
+    }
+    Ok(store.set_ref(&key, image)?)
 }
 
 /// A registry as a source of good bytes.

@@ -131,6 +131,14 @@ fn an_image_goes_out_as_a_layout_and_comes_in_elsewhere_but_only_runs_where_it_i
     other.write("hornero.hcl", &project);
     other.up();
     assert_eq!(other.get("/"), (200, "page".to_owned()), "who imports vouches");
+
+    home.run(&["image", "untag", "nothing"]).expect(5);
+    home.run(&["image", "untag", "site"]).expect(0);
+    let went = home.run(&["image", "gc", "--json"]).expect(0).json();
+    assert!(
+        digests(&went["deleted"]).contains(&site["digest"].as_str().unwrap().to_owned()),
+        "{went}"
+    );
 }
 
 #[test]
