@@ -88,6 +88,10 @@ pub const OWN_PROGRAM: &str = "/proc/self/exe";
 const STARTING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a control process that was killed may take to be gone.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long effects under way may take when the process ends with nothing left to serve.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two looks whether they are done.
+const ENDING_LOOK: Duration = Duration::from_millis(5);
 /// Between two looks after the network; how long a flushed packet filter may go unnoticed.
 const NETWORK_INTERVAL: Duration = Duration::from_secs(30);
 /// How long to wait before the ledger is tried again after it failed.
@@ -112,7 +116,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
         Ok(keeper) => keeper,
         Err(error) => {
             // Nothing serves, and a `down` would fail here as well: nobody else takes the bridge away.
-            if world.services.values().all(|service| service.removed)
+            if !serves(&world)
                 && let Err(left) = network.down()
             {
                 eprintln!("{}", chain(&left));
@@ -173,7 +177,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     network_keeper.thread().unpark();
     let _ = network_keeper.join();
     runtime.shutdown_timeout(Duration::from_millis(200));
-    if driver.world().services.values().all(|service| service.removed) && driver.is_idle() {
+    if !serves(driver.world()) && driver.is_idle() {
         keeper.stop();
         if !local.clean_up() {
             eprintln!("control groups of instances are left");
@@ -353,6 +357,17 @@ fn follow_exits(engine: Arc<dyn Engine>, inputs: Sender<Input>) -> anyhow::Resul
     Ok(())
 }
 
+/// Whether any service is up.
+fn serves(world: &World) -> bool {
+    world.services.values().any(|service| !service.removed)
+}
+
+/// Whether a process that was told to end may do so. With nothing left to serve it takes everything away with it, so
+/// effects that are still under way come to their end first; but for those that never do.
+fn may_end(serves: bool, idle: bool, waited: Duration) -> bool {
+    serves || idle || waited >= ENDING_TIMEOUT
+}
+
 /// The loop that owns the driver.
 fn run(
     mut driver: Driver,
@@ -360,15 +375,26 @@ fn run(
     taken: &Receiver<Input>,
 ) -> anyhow::Result<Driver> {
     let mut retry = None;
+    let mut ending: Option<Instant> = None;
     loop {
-        let wait = retry.take().unwrap_or_else(|| driver.next_tick().duration());
+        let mut wait = retry.take().unwrap_or_else(|| driver.next_tick().duration());
+        if let Some(since) = ending {
+            if may_end(serves(driver.world()), driver.is_idle(), since.elapsed()) {
+                return Ok(driver);
+            }
+            wait = wait.min(ENDING_LOOK);
+        }
         let observation = match taken.recv_timeout(wait) {
             Ok(Input::Observe(observation)) => observation,
             Ok(Input::Ask(question)) => {
                 question(&driver);
                 continue;
             }
-            Ok(Input::Shutdown) | Err(RecvTimeoutError::Disconnected) => return Ok(driver),
+            Ok(Input::Shutdown) => {
+                ending.get_or_insert_with(Instant::now);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(driver),
             Err(RecvTimeoutError::Timeout) => Observation::Tick,
         };
         match driver.handle(observation, ports) {
@@ -382,5 +408,19 @@ fn run(
                 return Err(error.into());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clean_down_waits_for_effects_under_way_but_not_for_ever() {
+        let moment = Duration::from_millis(1);
+        assert!(!may_end(false, false, moment), "the edge and the bridge would be left behind");
+        assert!(may_end(false, true, moment));
+        assert!(may_end(true, false, moment), "servers go on by themselves, the journal tells how");
+        assert!(may_end(false, false, ENDING_TIMEOUT));
     }
 }
