@@ -235,7 +235,8 @@ fn installed(name: &str) -> Result<Package> {
 fn patch(package: &mut Package, number: usize) -> Result<()> {
     package.version = format!("{}", number + 1);
     let entry = format!("{} ({}) stable; urgency=high\n", package.name, package.version);
-    let changelog = format!("usr/share/doc/{}/changelog.Debian.gz", package.name);
+    // Beside the package's own, whose directory may be a symlink.
+    let changelog = format!("usr/share/changes/{}.gz", package.name);
     let id = Digest::of(entry.as_bytes());
     let mut found = false;
     for (path, mode, bytes) in &mut package.files {
