@@ -495,6 +495,8 @@ fn unpack(package: &Package, tree: &Path) -> Result<()> {
         let path = tree.join(path);
         if *mode == 0 {
             fs::create_dir_all(path.parent().context("files are below the root")?)?;
+            // An upgrade brings the links of its package again.
+            let _ = fs::remove_file(&path);
             std::os::unix::fs::symlink(std::str::from_utf8(bytes)?, path)?;
         } else {
             write(&path, bytes)?;
