@@ -120,8 +120,16 @@ const JOINING_TESTS: &[(&str, &str)] = &[
 ];
 
 /// Crates that decide and do no I/O.
-const CORE: &[&str] =
-    &["hornero-model", "hornero-spec", "hornero-plan", "hornero-rollout", "hornero-conservation"];
+const CORE: &[&str] = &[
+    "hornero-model",
+    "hornero-spec",
+    "hornero-plan",
+    "hornero-rollout",
+    "hornero-conservation",
+    "hornero-rebase",
+    "hornero-sbom",
+    "hornero-provenance",
+];
 
 /// What a core crate must not reach, not even through another crate, and why.
 const NOT_IN_CORE: &[(&str, &str)] = &[

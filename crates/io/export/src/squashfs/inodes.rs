@@ -35,7 +35,7 @@ pub(super) fn tables(
     attributes: &[u32],
     owners: &mut Owners,
 ) -> Result<Tables, ExportError> {
-    let (parents, children) = family(entries);
+    let (parents, children) = hornero_store::erofs::family(entries);
     let (mut inodes, mut directories) = (Table::default(), Table::default());
     let mut positions = vec![Position::default(); entries.len()];
     for (index, entry) in entries.iter().enumerate().rev() {
@@ -159,25 +159,4 @@ fn listing(entries: &[Entry], children: &[usize], positions: &[Position]) -> Vec
         rest = later;
     }
     listing
-}
-
-/// The parent of each entry (the root is its own) and the children of each.
-fn family(entries: &[Entry]) -> (Vec<usize>, Vec<Vec<usize>>) {
-    let mut parents = Vec::with_capacity(entries.len());
-    let mut children = vec![Vec::new(); entries.len()];
-    let mut open: Vec<usize> = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        while open.last().is_some_and(|top| !entry.path.is_below(&entries[*top].path)) {
-            open.pop();
-        }
-        let parent = open.last().copied().unwrap_or(index);
-        parents.push(parent);
-        if parent != index {
-            children[parent].push(index);
-        }
-        if entry.kind.is_directory() {
-            open.push(index);
-        }
-    }
-    (parents, children)
 }

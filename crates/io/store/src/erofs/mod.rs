@@ -16,4 +16,5 @@ mod plan;
 mod write;
 mod xattr;
 
+pub use plan::family;
 pub use write::{Content, ObjectReader, PlacedContent, PlainImage, plain_image, write_image};

@@ -187,8 +187,8 @@ fn place(node: &mut Node<'_>, cursor: usize) -> usize {
     offset + node.header_len() + inline_len + node.chunk_list_len()
 }
 
-/// The parent of each entry (the root is its own) and the children of each, both as indexes.
-fn family(entries: &[Entry]) -> (Vec<usize>, Vec<Vec<usize>>) {
+/// The parent of each entry of a tree (the root is its own) and the children of each, both as indexes.
+pub fn family(entries: &[Entry]) -> (Vec<usize>, Vec<Vec<usize>>) {
     let mut parents = Vec::with_capacity(entries.len());
     let mut children = vec![Vec::new(); entries.len()];
     let mut open: Vec<usize> = Vec::new();
