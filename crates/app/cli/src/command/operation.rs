@@ -195,7 +195,8 @@ pub fn abandon(home: &Path, json: bool) -> Result<(), Failure> {
 
 /// Waits, within bounds, until the control process has closed its socket: `down` is done when nothing is left.
 async fn gone(client: &Client) {
-    for _ in 0..2_000 {
+    // Longer than control gives effects under way when it ends.
+    for _ in 0..6_000 {
         if !client.socket().exists() {
             return;
         }

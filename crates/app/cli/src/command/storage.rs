@@ -63,8 +63,9 @@ fn roots(
         .collect();
     let mut pending: Vec<(Digest, Protection)> =
         roots.iter().map(|root| (root.image, root.protection)).collect();
+    // Pins are references, too.
     let named = store.refs()?.into_iter().map(|(_, digest)| digest);
-    pending.extend(named.chain(store.pins()?).map(|digest| (digest, Protection::Always)));
+    pending.extend(named.map(|digest| (digest, Protection::Always)));
     // What an image was made on is what it can be moved away from: its layers are kept anyway.
     let mut seen: BTreeMap<Digest, Protection> = BTreeMap::new();
     while let Some((image, protection)) = pending.pop() {

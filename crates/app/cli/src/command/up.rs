@@ -9,6 +9,7 @@ use hornero_api::{
 use hornero_bake::BakedImage;
 use hornero_model::{Digest, ImageName, ServiceKind, ServiceSpec};
 use hornero_spec::Spec;
+use hornero_store::Store;
 use serde_json::json;
 
 use crate::{
@@ -57,12 +58,12 @@ pub async fn roll_out(
     let _lease = store.lease()?;
     let mut baked = bake::bake(home, source, &project, None, how)?;
     let client = daemon::ensure(home).await?;
-    let mut services = specs(home, &project.spec, digests(&baked))?;
+    let mut services = specs(&store, &project.spec, digests(&baked))?;
     let mut plan = changes(&client, &services).await?;
     if !plan.changes.is_empty() && !bake::are_whole(home, &baked)? {
         let how = bake::How { verify: true, ..how };
         baked = bake::bake(home, source, &project, None, how)?;
-        services = specs(home, &project.spec, digests(&baked))?;
+        services = specs(&store, &project.spec, digests(&baked))?;
         plan = changes(&client, &services).await?;
     }
     for change in &plan.changes {
@@ -128,17 +129,16 @@ fn refuse_stateful(spec: &Spec) -> Result<(), Failure> {
 
 /// The services in the order they go, those without a digest left out.
 fn specs(
-    home: &Path,
+    store: &Store,
     spec: &Spec,
     digest_of: impl Fn(&ImageName) -> Option<Digest>,
 ) -> Result<Vec<ServiceSpec>, Failure> {
-    let store = bake::store(home)?;
     let order = spec.order().services;
     let services = order.iter().filter_map(|name| spec.services.get(name));
     services
         .filter_map(|service| Some((service, digest_of(&service.image)?)))
         .map(|(service, image)| {
-            let base = named::base_of(&store, &image)?;
+            let base = named::base_of(store, &image)?;
             Ok(ServiceSpec { base, ..service.clone().into_service_spec(image) })
         })
         .collect()
@@ -159,7 +159,7 @@ pub async fn plan(home: &Path, json_wanted: bool, source: &Source) -> Result<(),
             .iter()
             .map(|image| PlanImage { name: image.name.clone(), bake: image.why.clone() })
             .collect(),
-        services: specs(home, &project.spec, digest_of)?,
+        services: specs(&bake::store(home)?, &project.spec, digest_of)?,
     };
     let client = Client::new(daemon::socket(home));
     let report = match client.post("/v1/plan", &request).await {
