@@ -53,7 +53,8 @@ impl Docker {
         Ok(docker)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// `docker ARGUMENTS`, not run yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("/usr/bin/docker");
         command.arg("--host").arg(format!("unix://{}", self.socket.display())).args(arguments);
         // Credentials and contexts of whoever runs this are none of the bench's business.

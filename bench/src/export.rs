@@ -1,6 +1,10 @@
 //! An image out as a file: Hornero beside `mkfs.erofs` and `docker save`, all from the same root.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
 use hornero_model::ImageConfig;
@@ -16,7 +20,8 @@ use crate::{
 };
 
 const EROFS: &str = "plain EROFS image";
-const OCI: &str = "OCI image";
+const FIRST: &str = "OCI image, nothing kept from before: compressed";
+const AGAIN: &str = "OCI image again";
 const SIZE: &str = "size of the EROFS image";
 
 pub fn measure(setting: &Setting) -> Result<Table> {
@@ -36,7 +41,9 @@ pub fn measure(setting: &Setting) -> Result<Table> {
             table.add(EROFS, "ms", Better::Less, HORNERO, ours.export("erofs", &out)?);
             table.add(SIZE, "MB", Better::Less, HORNERO, megabytes(&out)?);
             let out = directory.join("ours.oci");
-            table.add(OCI, "ms", Better::Less, HORNERO, ours.export("oci", &out)?);
+            process::remove_directory(&ours.home.path().join("cache/oci"))?;
+            table.add(FIRST, "ms", Better::Less, HORNERO, ours.export("oci", &out)?);
+            table.add(AGAIN, "ms", Better::Less, HORNERO, ours.export("oci", &out)?);
         }
         let out = text(&directory.join("theirs.erofs"))?;
         let (ms, _) =
@@ -47,14 +54,18 @@ pub fn measure(setting: &Setting) -> Result<Table> {
         let out = directory.join("theirs.tar");
         let (ms, _) = process::timed(|| docker.run(&["save", "--output", &text(&out)?, "root"]))?;
         ensure!(megabytes(&out)? > 50.0, "docker saved less than a root");
-        table.add(OCI, "ms", Better::Less, "docker save", ms);
+        table.add(AGAIN, "ms", Better::Less, "docker save", ms);
+        fs::remove_file(&out)?;
+        let (ms, ()) = process::timed(|| save_packed(&docker, &out))?;
+        table.add(FIRST, "ms", Better::Less, "docker save, piped to gzip", ms);
         fs::remove_file(&out)?;
     }
     table.remark(
         "The whole commands; what they read is in the page cache, what they write is new. Hornero checks before that \
          no content changed since it was last hashed. `mkfs.erofs` reads an unpacked tree and packs the ends of files \
          behind their inodes, which makes its image smaller. `docker save` writes an uncompressed archive, Hornero a \
-         directory with compressed layers that a registry would take as they are.",
+         directory with compressed layers that a registry would take as they are; it keeps them, so that a second export \
+         and a push find them. gzip at its default level.",
     );
     Ok(table)
 }
@@ -88,6 +99,16 @@ impl Ours {
         let out = text(out)?;
         Ok(self.home.run(&["image", "export", &self.image, "--format", format, &out])?.0)
     }
+}
+
+/// What `docker save` writes, as compressed as an OCI layout is.
+fn save_packed(docker: &Docker, out: &Path) -> Result<()> {
+    let mut save = docker.command(&["save", "root"]).stdout(Stdio::piped()).spawn()?;
+    let archive = save.stdout.take().context("the archive is piped")?;
+    let packed = Command::new("gzip").stdin(archive).stdout(fs::File::create(out)?).status()?;
+    ensure!(save.wait()?.success() && packed.success(), "docker save, or gzip, failed");
+    ensure!(megabytes(out)? > 10.0, "docker saved less than a root");
+    Ok(())
 }
 
 fn text(path: &Path) -> Result<String> {

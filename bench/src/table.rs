@@ -87,7 +87,7 @@ impl Quantity {
                 (least.min(*value), most.max(*value))
             });
             let compared = match self.median(HORNERO) {
-                Some(hornero) if who != HORNERO => compare(hornero, own, self.better),
+                Some(hornero) if who != HORNERO => compare(hornero, own, self.better, self.unit),
                 _ => String::new(),
             };
             let _ = writeln!(
@@ -104,14 +104,15 @@ impl Quantity {
     }
 }
 
-fn compare(hornero: f64, other: f64, better: Better) -> String {
-    let (times, word) = match better {
-        Better::More => (hornero / other, "as much"),
-        Better::Less => (other / hornero, "faster"),
+fn compare(hornero: f64, other: f64, better: Better, unit: &str) -> String {
+    let (less, more) = match unit {
+        "s" | "ms" => ("faster", "slower"),
+        _ => ("smaller", "larger"),
     };
     match better {
-        Better::Less if times < 1.0 => format!("{:.2}× slower", 1.0 / times),
-        _ => format!("{times:.2}× {word}"),
+        Better::More => format!("{:.2}× as much", hornero / other),
+        Better::Less if other < hornero => format!("{:.2}× {more}", hornero / other),
+        Better::Less => format!("{:.2}× {less}", other / hornero),
     }
 }
 
@@ -146,12 +147,15 @@ mod tests {
                 table.add("time", "ms", Better::Less, who, value);
             }
         }
+        table.add("size", "MB", Better::Less, HORNERO, 20.0);
+        table.add("size", "MB", Better::Less, "other", 10.0);
         table.add("rate", "/s", Better::More, HORNERO, 50.0);
         table.add("rate", "/s", Better::More, "other", 100.0);
         let text = table.markdown();
         for row in [
             "| time | hornero | 2.00 ms | 1.00 to 3.00 | 3 |  |",
             "| time | other | 20.0 ms | 10.0 to 2000 | 3 | 10.00× faster |",
+            "| size | other | 10.0 MB | 10.0 to 10.0 | 1 | 2.00× larger |",
             "| rate | other | 100.0 /s | 100.0 to 100.0 | 1 | 0.50× as much |",
         ] {
             assert!(text.contains(row), "{text}");
