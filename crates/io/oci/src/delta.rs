@@ -14,22 +14,19 @@ use crate::{
     document::Descriptor,
     pack::{
         passport::Attachment,
-        tail::{self, Tail},
+        tail::{MEMBER_BYTES_MAX, Tail},
         travels, travels_with_layer,
     },
     parallel,
     pull::Opened,
     source::{PIECE_BYTES, Source},
+    tails::{self, REQUESTS},
 };
 
-/// Requests at the same time: they wait for the other side more than for anything here.
-const REQUESTS: usize = 8;
 /// Bytes between two wanted members that are cheaper to take than another request with its headers.
 const GAP_BYTES: u64 = 1 << 10;
 /// What has arrived is made durable after so many bytes, so that a pull that is killed goes on from there.
 const BATCH_BYTES: u64 = 32 << 20;
-/// Ours have at most 4 MiB and some padding.
-const MEMBER_BYTES_MAX: u64 = 32 << 20;
 
 /// What moved.
 #[derive(Debug, Default)]
@@ -46,8 +43,7 @@ pub(crate) fn pull(
     opened: &Opened,
     progress: &dyn Progress,
 ) -> Result<Moved> {
-    let missing = missing_blobs(store, opened);
-    let tails = read_tails(source, opened, &missing)?;
+    let tails = tails::missing(store, source, opened)?;
     let mut moved = Moved::default();
     let mut wanted: Vec<Fetch> = Vec::new();
     let mut seen = HashSet::new();
@@ -82,31 +78,6 @@ pub(crate) fn pull(
     Ok(moved)
 }
 
-/// The blobs with a layer that the store lacks, each with its first layer's number.
-fn missing_blobs(store: &Store, opened: &Opened) -> Vec<(usize, usize)> {
-    let mut first = 0;
-    let mut missing = Vec::new();
-    for (index, blob) in opened.passport.blobs.iter().enumerate() {
-        let layers = &opened.manifest.layers[first..first + blob.layers];
-        if layers.iter().any(|layer| !store.has_layer(layer)) {
-            missing.push((index, first));
-        }
-        first += blob.layers;
-    }
-    missing
-}
-
-/// Every blob's tail.
-pub(crate) fn all_tails(source: &dyn Source, opened: &Opened) -> Result<Vec<(usize, Tail)>> {
-    let mut first = 0;
-    let mut blobs = Vec::new();
-    for (index, blob) in opened.passport.blobs.iter().enumerate() {
-        blobs.push((index, first));
-        first += blob.layers;
-    }
-    read_tails(source, opened, &blobs)
-}
-
 /// One content; its reader gives bytes that are not checked.
 pub(crate) fn content<'a>(
     source: &'a dyn Source,
@@ -122,37 +93,6 @@ pub(crate) fn content<'a>(
     let skipped = io::copy(&mut reader.by_ref().take(skip), &mut io::sink());
     skipped.map_err(|error| OciError::refused(source.name(), error))?;
     Ok(reader.take(size))
-}
-
-/// Reads the tails of these blobs; their layers are the image's, or it is an error.
-fn read_tails(
-    source: &dyn Source,
-    opened: &Opened,
-    blobs: &[(usize, usize)],
-) -> Result<Vec<(usize, Tail)>> {
-    let tails = std::sync::Mutex::new(Vec::with_capacity(blobs.len()));
-    parallel::each(REQUESTS, blobs, |_, &(index, first)| {
-        let (descriptor, codec) = &opened.blobs[index];
-        let what = || format!("blob `{}` of {}", descriptor.digest, source.name());
-        let expected = opened.passport.blobs[index];
-        if expected.tail > descriptor.size.min(tail::PACKED_BYTES_MAX) {
-            return Err(OciError::refused(what(), "its tail is larger than it may be"));
-        }
-        let start = descriptor.size - expected.tail;
-        let bytes = source.read(&descriptor.digest, start, expected.tail)?;
-        let unhidden = codec.unhide(&bytes);
-        let damaged = || OciError::Digest { what: what(), expected: descriptor.digest };
-        let tail = Tail::decode(&unhidden.ok_or_else(damaged)?).map_err(|_| damaged())?;
-        let layers = &opened.manifest.layers[first..first + expected.layers];
-        if !tail.layers.iter().map(|layer| &layer.digest).eq(layers) {
-            return Err(damaged());
-        }
-        tails.lock().expect("no thread panics with it").push((index, tail));
-        Ok(())
-    })?;
-    let mut tails = tails.into_inner().expect("no thread panics with it");
-    tails.sort_unstable_by_key(|(index, _)| *index);
-    Ok(tails)
 }
 
 /// A blob with where its members are.
@@ -180,9 +120,6 @@ impl<'a> Blob<'a> {
         let mut at = (0_u64, 0_u64);
         starts.push(at);
         for (packed, length) in &tail.members {
-            if *packed > MEMBER_BYTES_MAX || *length > MEMBER_BYTES_MAX || *length == 0 {
-                return Err(refused("one of its members is larger than 32 MiB, or empty"));
-            }
             at = (at.0 + packed, at.1 + length);
             starts.push(at);
         }

@@ -10,7 +10,7 @@ use crate::{
     pack::tail::Tail,
     pull::{self, Opened},
     registry::Registry,
-    source,
+    source, tails,
 };
 
 /// Contents, layers and the manifest of an image in a registry, each fetched alone when it is asked for.
@@ -49,7 +49,7 @@ impl RegistrySource {
 
     fn load(&mut self) -> Result<()> {
         if self.tails.is_none() {
-            let tails = delta::all_tails(&self.registry, &self.opened)?;
+            let tails = tails::all(&self.registry, &self.opened)?;
             let indexed = tails.iter().enumerate();
             let contents = indexed
                 .flat_map(|(at, (_, tail))| tail.contents.keys().map(move |digest| (*digest, at)));

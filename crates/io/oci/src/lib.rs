@@ -26,6 +26,7 @@ mod pull;
 mod reference;
 mod registry;
 mod source;
+mod tails;
 mod tarball;
 
 pub use codec::Compression;

@@ -79,7 +79,8 @@ impl Passport {
 
     /// Reads a passport and what it says of the image's layers; says what is wrong with one that is none.
     pub(crate) fn decode(packed: &[u8]) -> Result<(Self, ImageManifest), String> {
-        let json = tail::unpack(packed, UNPACKED_BYTES_MAX)?;
+        let json = tail::unpack(packed, UNPACKED_BYTES_MAX)?
+            .ok_or_else(|| format!("it has more than {UNPACKED_BYTES_MAX} bytes"))?;
         let passport: Self = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
         if passport.format != FORMAT {
             return Err(format!("it has format {}, this Hornero knows {FORMAT}", passport.format));
