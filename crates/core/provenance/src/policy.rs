@@ -47,6 +47,14 @@ pub enum Refusal {
         /// The id of one such key as the envelope gives it, shortened.
         key_id: String,
     },
+    /// A trusted key signed something, but not a statement of provenance that this version reads.
+    #[error("what a trusted key signed of image `{}` does not say where it came from: {reason}", .image.short())]
+    Unsupported {
+        /// The image.
+        image: Digest,
+        /// What it is, or lacks.
+        reason: &'static str,
+    },
     /// A trusted key signed it, but for another image.
     #[error("the statement of image `{}` is of another image: `{subject}`", .image.short())]
     Replayed {
@@ -71,6 +79,7 @@ impl Refusal {
         match self {
             Self::Unsigned { .. } => "provenance_unsigned",
             Self::UnknownKey { .. } => "provenance_unknown_key",
+            Self::Unsupported { .. } => "provenance_unsupported",
             Self::Replayed { .. } => "provenance_replayed",
             Self::Changed { .. } => "provenance_changed",
         }
@@ -84,6 +93,9 @@ impl Refusal {
             }
             Self::UnknownKey { .. } => {
                 "where that key is one you trust, add it to `hornero.hcl` in a `trust` block"
+            }
+            Self::Unsupported { .. } => {
+                "who signed it has to sign an in-toto statement v1 with SLSA v1 provenance of the image as well"
             }
             Self::Replayed { .. } | Self::Changed { .. } => {
                 "somebody or something altered the store; get the image again from where it came from"
@@ -154,11 +166,14 @@ fn key_of<'p>(policy: &'p Policy, signature: &Signature) -> Option<&'p (String, 
 
 /// Whether what was signed is a statement of this image.
 fn check(payload: &[u8], image: &Digest) -> Result<(), Refusal> {
-    let changed = |reason| Refusal::Changed { image: *image, reason };
+    let unsupported = |reason| Refusal::Unsupported { image: *image, reason };
     let head: Head =
-        serde_json::from_slice(payload).map_err(|_| changed("what is signed is no statement"))?;
-    if head.kind != STATEMENT_TYPE || head.predicate_type != PREDICATE_TYPE {
-        return Err(changed("what is signed is no statement of provenance"));
+        serde_json::from_slice(payload).map_err(|_| unsupported("it is no in-toto statement"))?;
+    if head.kind != STATEMENT_TYPE {
+        return Err(unsupported("it is no in-toto statement v1"));
+    }
+    if head.predicate_type != PREDICATE_TYPE {
+        return Err(unsupported("it is a statement of something else than SLSA v1 provenance"));
     }
     let hex = image.hex();
     let digest_of = |subject: &Subject| subject.digest.get("sha256").cloned();

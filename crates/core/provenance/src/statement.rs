@@ -37,7 +37,8 @@ impl Statement {
 /// An image that a statement is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
-    /// Its name, for people.
+    /// Its name, for people; others may leave it out (in-toto "ResourceDescriptor").
+    #[serde(default)]
     pub name: String,
     /// Its digests in hex, by algorithm.
     pub digest: BTreeMap<String, String>,

@@ -234,12 +234,47 @@ fn what_is_signed_has_to_be_a_statement_of_provenance() {
         |statement| statement.predicate_type = "https://spdx.dev/Document".to_owned(),
         |statement| statement.subject.clear(),
     ];
-    let codes = ["provenance_changed", "provenance_changed", "provenance_replayed"];
+    let codes = ["provenance_unsupported", "provenance_unsupported", "provenance_replayed"];
     for (edit, code) in edits.iter().zip(codes) {
         let mut statement = attest(&about("site"));
         edit(&mut statement);
         check(&[sign(&statement, &own)], &trusting(&[&own]), Err(code));
     }
+}
+
+/// An envelope around any bytes, signed as another program would.
+fn envelope_of(payload: &[u8], key: &TestKey) -> Vec<u8> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let signature = key.sign(&pae(PAYLOAD_TYPE, payload));
+    let signature = json!({
+        "keyid": KeyId::of(&key.public_key()).to_string(), "sig": STANDARD.encode(signature),
+    });
+    let payload = STANDARD.encode(payload);
+    json!({ "payload": payload, "payloadType": PAYLOAD_TYPE, "signatures": [signature] })
+        .to_string()
+        .into()
+}
+
+#[test]
+fn statements_of_other_programs_are_read() {
+    let own = TestKey::new(1);
+    let policy = trusting(&[&own]);
+    let about = |subject: Value, predicate_type: &str| {
+        let statement = json!({
+            "_type": "https://in-toto.io/Statement/v1", "subject": subject,
+            "predicateType": predicate_type, "predicate": { "anything": ["at", "all"] },
+        });
+        envelope_of(statement.to_string().as_bytes(), &own)
+    };
+    let digest = json!({ "sha512": "00", "sha256": image("site").hex() });
+    let nameless =
+        json!([{ "digest": { "sha256": "00" } }, { "digest": digest, "uri": "oci:site" }]);
+    check(&[about(nameless.clone(), "https://slsa.dev/provenance/v1")], &policy, Ok("key 0"));
+    // Signed by somebody who is trusted, and nothing of it was changed: it says something else.
+    let bill = about(nameless, "https://spdx.dev/Document");
+    check(std::slice::from_ref(&bill), &policy, Err("provenance_unsupported"));
+    check(&[envelope_of(b"no statement", &own)], &policy, Err("provenance_unsupported"));
+    check(&[bill, envelope("site", &own)], &policy, Ok("key 0"));
 }
 
 /// The URL-safe alphabet has to be taken too.
