@@ -8,8 +8,8 @@ use std::{
 use tar::EntryType;
 
 use crate::{
-    CaptureOptions, DevicePolicy, Entry, EntryKind, Ingest, Layer, MODE_MASK, Metadata, Result,
-    StoreError, TreePath, attribute,
+    CaptureOptions, DevicePolicy, Entry, EntryKind, Ingest, LAYER_BYTES_MAX, Layer, MODE_MASK,
+    Metadata, PATH_LEN_MAX, Result, StoreError, TarEntry, TarReader, TreePath, attribute,
     capture::{clamp, device},
     layer::ENTRY_COUNT_MAX,
 };
@@ -63,12 +63,18 @@ impl Ingest<'_> {
         limits: &ArchiveLimits,
     ) -> Result<Layer> {
         let bounded = reader.take(limits.content_bytes.saturating_add(HEADER_BYTES_MAX));
-        let mut archive = tar::Archive::new(bounded);
+        let mut archive = TarReader::new(bounded);
         let failed = |source: io::Error| StoreError::Source { name: name.to_owned(), source };
-        let mut unpacking =
-            Unpacking { ingest: self, name, limits, content_bytes: 0, entries: HashMap::new() };
-        for entry in archive.entries().map_err(failed)? {
-            unpacking.entry(entry.map_err(failed)?)?;
+        let mut unpacking = Unpacking {
+            ingest: self,
+            name,
+            limits,
+            content_bytes: 0,
+            described_bytes: 0,
+            entries: HashMap::new(),
+        };
+        while let Some(entry) = archive.next_entry().map_err(failed)? {
+            unpacking.entry(&entry, archive.content())?;
         }
         Layer::from_entries(unpacking.entries.into_values().collect())
             .map_err(|source| StoreError::Layer { name: name.to_owned(), source })
@@ -80,16 +86,15 @@ struct Unpacking<'a> {
     name: &'a str,
     limits: &'a ArchiveLimits,
     content_bytes: u64,
+    /// Of names, targets and attributes, which are all in memory until the last entry came.
+    described_bytes: u64,
     entries: HashMap<TreePath, Entry>,
 }
 
 impl Unpacking<'_> {
-    fn entry(&mut self, mut entry: tar::Entry<'_, impl Read>) -> Result<()> {
-        let entry_type = entry.header().entry_type();
-        if entry_type == EntryType::XGlobalHeader {
-            return Ok(());
-        }
-        let raw = entry.path_bytes().into_owned();
+    fn entry(&mut self, entry: &TarEntry, content: impl Read) -> Result<()> {
+        let entry_type = entry.entry_type();
+        let raw = entry.path.clone();
         if raw.starts_with(b"/") {
             return Err(self.refuse(&raw, "has an absolute path"));
         }
@@ -99,23 +104,23 @@ impl Unpacking<'_> {
             return Err(self.refuse(&raw, "is one more than the archive may have"));
         }
         if entry_type == EntryType::Link {
-            let linked = self.linked(&entry, &raw)?;
-            self.entries.insert(path.clone(), Entry { path, ..linked });
-            return Ok(());
+            let linked = Entry { path, ..self.linked(entry, &raw)? };
+            return self.keep(linked, &raw);
         }
-        let metadata = self.metadata(&mut entry, &raw)?;
+        // Their map is in the content or in records, as other archivers write them.
+        if entry.records.keys().any(|name| name.starts_with(b"GNU.sparse.")) {
+            return Err(self.refuse(&raw, "is a sparse file; archive it without `--sparse`"));
+        }
+        let metadata = self.metadata(entry, &raw)?;
         let kind = match entry_type {
             EntryType::Directory => EntryKind::Directory { opaque: false },
-            EntryType::Symlink => {
-                let target = entry.link_name_bytes().unwrap_or_default();
-                EntryKind::Symlink { target: target.into_owned().into() }
-            }
+            EntryType::Symlink => EntryKind::Symlink { target: entry.link.clone().into() },
             EntryType::Fifo => EntryKind::Fifo,
             EntryType::Char | EntryType::Block => {
                 match device(
                     self.limits.devices,
                     entry_type == EntryType::Char,
-                    device_number(&entry),
+                    device_number(entry),
                 ) {
                     Ok(Some(kind)) => kind,
                     Ok(None) => return Ok(()),
@@ -123,63 +128,69 @@ impl Unpacking<'_> {
                 }
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.content_bytes = self.content_bytes.saturating_add(entry.size());
+                self.content_bytes = self.content_bytes.saturating_add(entry.size);
                 if self.content_bytes > self.limits.content_bytes {
                     return Err(self.refuse(&raw, "takes the contents past the limit"));
                 }
-                self.ingest.put(self.name, &mut entry)?.into()
+                self.ingest.put(self.name, content)?.into()
             }
             _ => return Err(self.refuse(&raw, "is of a kind that no image can hold")),
         };
-        self.entries.insert(path.clone(), Entry { path, kind, metadata });
+        self.keep(Entry { path, kind, metadata }, &raw)
+    }
+
+    fn keep(&mut self, entry: Entry, raw: &[u8]) -> Result<()> {
+        let target = match &entry.kind {
+            EntryKind::Symlink { target } => target.len(),
+            _ => 0,
+        };
+        let attributes = entry.metadata.xattrs.iter();
+        let attributes: usize = attributes.map(|(name, value)| name.len() + value.len()).sum();
+        self.described_bytes += (entry.path.as_bytes().len() + target + attributes) as u64;
+        if self.described_bytes > LAYER_BYTES_MAX {
+            return Err(self.refuse(raw, "takes names and attributes past what a layer may have"));
+        }
+        self.entries.insert(entry.path.clone(), entry);
         Ok(())
     }
 
     /// The file that a hard link names, which has to come before it.
-    fn linked(&self, entry: &tar::Entry<'_, impl Read>, raw: &[u8]) -> Result<Entry> {
-        let target = entry.link_name_bytes().unwrap_or_default();
-        let found = TreePath::from_loose(&target).ok().and_then(|path| self.entries.get(&path));
+    fn linked(&self, entry: &TarEntry, raw: &[u8]) -> Result<Entry> {
+        let found = TreePath::from_loose(&entry.link).ok().and_then(|path| self.entries.get(&path));
         match found {
             Some(found) if !found.kind.is_directory() => Ok(found.clone()),
             _ => Err(self.refuse(raw, "is a hard link to no earlier file of the archive")),
         }
     }
 
-    fn metadata(&self, entry: &mut tar::Entry<'_, impl Read>, raw: &[u8]) -> Result<Metadata> {
-        let header = entry.header();
+    fn metadata(&self, entry: &TarEntry, raw: &[u8]) -> Result<Metadata> {
         let bad = |error: io::Error| self.refuse(raw, &format!("has a bad header: {error}"));
         let id = |id: u64| {
             u32::try_from(id).map_err(|_| self.refuse(raw, "has an owner beyond 32 bits"))
         };
-        let mut metadata = Metadata {
-            mode: header.mode().map_err(bad)? & MODE_MASK,
-            uid: id(header.uid().map_err(bad)?)?,
-            gid: id(header.gid().map_err(bad)?)?,
-            mtime: clamp(
-                i64::try_from(header.mtime().map_err(bad)?).unwrap_or(i64::MAX),
-                self.limits.max_mtime,
-            ),
-            xattrs: Default::default(),
-        };
-        if let Some(extensions) = entry.pax_extensions().map_err(bad)? {
-            for extension in extensions {
-                let extension = extension.map_err(bad)?;
-                let name = extension.key_bytes().strip_prefix(b"SCHILY.xattr.".as_slice());
-                if let Some(name) = name.filter(|name| attribute::belongs_into_image(name)) {
-                    metadata.xattrs.insert(name.into(), extension.value_bytes().into());
-                }
-            }
-        }
-        Ok(metadata)
+        let attributes = entry.records.iter().filter_map(|(name, value)| {
+            let name = name.strip_prefix(b"SCHILY.xattr.".as_slice())?;
+            attribute::belongs_into_image(name)
+                .then(|| (name.into(), value.clone().into_boxed_slice()))
+        });
+        Ok(Metadata {
+            mode: entry.header.mode().map_err(bad)? & MODE_MASK,
+            uid: id(entry.uid().map_err(bad)?)?,
+            gid: id(entry.gid().map_err(bad)?)?,
+            mtime: clamp(entry.mtime().map_err(bad)?, self.limits.max_mtime),
+            xattrs: attributes.collect(),
+        })
     }
 
     fn refuse(&self, path: &[u8], reason: &str) -> StoreError {
-        let reason = format!("entry `{}` {reason}", crate::path::display(path));
+        // A hostile name may be as long as a header.
+        let shown = crate::path::display(&path[..path.len().min(PATH_LEN_MAX)]);
+        let reason = format!("entry `{shown}` {reason}");
         StoreError::Archive { name: self.name.to_owned(), reason }
     }
 }
 
-fn device_number(entry: &tar::Entry<'_, impl Read>) -> u64 {
+fn device_number(entry: &TarEntry) -> u64 {
     let part = |number: io::Result<Option<u32>>| number.ok().flatten().unwrap_or(0);
-    rustix::fs::makedev(part(entry.header().device_major()), part(entry.header().device_minor()))
+    rustix::fs::makedev(part(entry.header.device_major()), part(entry.header.device_minor()))
 }

@@ -41,6 +41,7 @@ mod records;
 mod refs;
 mod staging;
 mod store;
+mod tarstream;
 mod tree;
 mod usage;
 mod users;
@@ -70,6 +71,7 @@ pub use manifest::{FORMAT_EPOCH, ImageManifest, LAYER_COUNT_MAX, MANIFEST_BYTES_
 pub use path::{NAME_LEN_MAX, PATH_LEN_MAX, TreePath};
 pub use refs::RefNameError;
 pub use store::{RootFiles, Store};
+pub use tarstream::{TarEntry, TarReader};
 pub use tree::Tree;
 pub use usage::{ImageUse, StoreUse};
 pub use users::User;

@@ -158,3 +158,162 @@ fn a_torn_archive_is_an_error() {
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("mirror"), "{source}");
 }
+
+/// Gives zeros without end, and counts them.
+struct Zeros(std::rc::Rc<std::cell::Cell<u64>>);
+
+impl io::Read for Zeros {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        buffer.fill(0);
+        self.0.set(self.0.get() + buffer.len() as u64);
+        Ok(buffer.len())
+    }
+}
+
+#[test]
+fn a_header_that_describes_an_entry_with_gigabytes_is_not_read() {
+    for kind in [
+        EntryType::XHeader,
+        EntryType::XGlobalHeader,
+        EntryType::GNULongName,
+        EntryType::GNULongLink,
+    ] {
+        for size in [(1 << 20) + 1, 30 << 30, u64::MAX >> 1] {
+            let mut header = header(kind, size);
+            header.set_cksum();
+            let given = std::rc::Rc::default();
+            let stream = io::Read::chain(
+                Cursor::new(header.as_bytes().to_vec()),
+                Zeros(std::rc::Rc::clone(&given)),
+            );
+            let own = scratch();
+            let ingest = own.store.ingest().unwrap();
+            let error = ingest.layer_from_tar("test.tar", stream, &limits()).unwrap_err();
+            let reason = std::error::Error::source(&error).unwrap().to_string();
+            assert!(reason.contains("more than 1 MiB"), "{kind:?} {size}: {reason}");
+            assert!(given.get() < 1 << 20, "{kind:?} {size}: {} bytes", given.get());
+        }
+    }
+    // Headers one after the other, and names that are each allowed, end as well.
+    let mut many = Vec::new();
+    for _ in 0..2000 {
+        many.extend(named(EntryType::XGlobalHeader, "g", b"11 comment=")[..1024].iter());
+    }
+    assert!(read(&many, &limits()).is_err());
+    let long = [b'n'; 900 << 10];
+    let mut archive = named(EntryType::GNULongName, "././@LongLink", &long);
+    archive.truncate(512 + (900 << 10));
+    archive.extend(named(EntryType::Regular, "x", b"1"));
+    let error = read(&archive, &limits()).unwrap_err().to_string();
+    assert!(error.len() < 10_000 && error.contains("nnn"), "{} bytes", error.len());
+}
+
+/// `LENGTH NAME=VALUE\n` records and after them a file whose own header says other things.
+#[test]
+fn records_are_read_by_their_length_and_count_more_than_the_header() {
+    let mut builder = Builder::new(Vec::new());
+    builder
+        .append_pax_extensions([
+            ("SCHILY.xattr.user.note", b"two\nlines\n".as_slice()),
+            ("path", b"real/name"),
+            ("size", b"5"),
+            ("uid", b"70000000"),
+            ("mtime", b"12.75"),
+        ])
+        .unwrap();
+    let mut archive = builder.into_inner().unwrap();
+    archive.truncate(1024);
+    let mut other = header(EntryType::Regular, 0);
+    other.as_old_mut().name[..5].copy_from_slice(b"other");
+    other.set_cksum();
+    archive.extend_from_slice(other.as_bytes());
+    archive.extend_from_slice(b"12345");
+    archive.resize(2048, 0);
+    archive.extend(named(EntryType::Regular, "next", b"6"));
+    let layer = read(&archive, &limits()).unwrap();
+    let of = |at: &str| layer.entries().iter().find(|entry| entry.path == path(at)).unwrap();
+    let found = of("real/name");
+    let digest = hornero_model::Digest::of(b"12345");
+    assert_eq!(found.kind, EntryKind::File { digest, size: 5 });
+    assert_eq!((found.metadata.uid, found.metadata.mtime), (70_000_000, 12));
+    assert_eq!(&*found.metadata.xattrs[b"user.note".as_slice()], b"two\nlines\n");
+    assert!(!of("next").kind.is_directory());
+    // A record that is cut short, and one that reaches beyond the header.
+    for broken in
+        [b"12 path=x".as_slice(), b"999 path=x\n", b"3 path=x\n", b"path=x\n", b"8 path x\n"]
+    {
+        let mut archive = named(EntryType::XHeader, "x", broken);
+        archive.truncate(1024);
+        archive.extend(named(EntryType::Regular, "x", b"1"));
+        assert!(read(&archive, &limits()).is_err(), "{}", broken.escape_ascii());
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn attributes_of_any_bytes_come_in(
+        values in proptest::collection::vec(
+            proptest::collection::vec(
+                proptest::prop_oneof![proptest::prelude::any::<u8>(), proptest::prelude::Just(b'\n')],
+                1..200,
+            ),
+            1..5,
+        ),
+        name in "[a-z]{1,80}/[a-z]{90,120}",
+    ) {
+        let names: Vec<String> =
+            (0..values.len()).map(|at| format!("SCHILY.xattr.user.n{at}")).collect();
+        let mut builder = Builder::new(Vec::new());
+        let records = names.iter().map(String::as_str).zip(values.iter().map(Vec::as_slice));
+        builder.append_pax_extensions(records).unwrap();
+        builder.append_data(&mut header(EntryType::Regular, 1), &name, b"1".as_slice()).unwrap();
+        let layer = read(&builder.into_inner().unwrap(), &limits()).unwrap();
+        let entry = layer.entries().iter().find(|entry| entry.path == path(&name)).unwrap();
+        let found: Vec<&[u8]> = entry.metadata.xattrs.values().map(|value| &**value).collect();
+        proptest::prop_assert_eq!(found, values.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_stream_panics(mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..4000), kind in "[0-9xgLKSV]") {
+        if let Some(first) = bytes.first_chunk_mut::<512>() {
+            let mut header = header(EntryType::new(kind.as_bytes()[0]), 700);
+            header.as_old_mut().name.copy_from_slice(&first[..100]);
+            header.set_cksum();
+            first.copy_from_slice(header.as_bytes());
+        }
+        let _ = read(&bytes, &limits());
+    }
+}
+
+/// As GNU tar writes it, with more parts than one header has room for.
+#[test]
+fn a_sparse_file_has_its_holes_as_zeros() {
+    use std::os::unix::fs::FileExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(dir.path().join("holes")).unwrap();
+    file.set_len(20 << 20).unwrap();
+    for at in (1..60_u64).step_by(2) {
+        file.write_all_at(&[at as u8; 5000], at * 300_000).unwrap();
+    }
+    let expected = std::fs::read(dir.path().join("holes")).unwrap();
+    for format in ["gnu", "pax"] {
+        let output = std::process::Command::new("tar")
+            .args(["--sparse", &format!("--format={format}"), "-C"])
+            .arg(dir.path())
+            .args(["-c", "holes"])
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        assert!(output.stdout.len() < 2 << 20, "it has holes");
+        match (format, read(&output.stdout, &limits())) {
+            ("gnu", Ok(layer)) => {
+                let digest = hornero_model::Digest::of(&expected);
+                assert_eq!(layer.entries()[0].kind, EntryKind::File { digest, size: 20 << 20 });
+            }
+            ("pax", Err(error)) => assert!(error.to_string().contains("sparse"), "{error}"),
+            (_, found) => panic!("{format}: {found:?}"),
+        }
+    }
+}
