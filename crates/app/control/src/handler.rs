@@ -30,8 +30,10 @@ use crate::{
     offline::audit_report,
     operations::Operations,
     ports::{Adapters, new_tail},
+    provenance::Denied,
     report,
     server::{Answer, Caller, Handler, Refusal, body, json, stream},
+    start::Starter,
     verify,
 };
 
@@ -71,7 +73,7 @@ impl Handler for Api {
             EndpointId::Status => self.status().await,
             EndpointId::Apply => {
                 let ApplyRequest { services, intent } = body(request).await?;
-                self.accept(services.clone()).await?;
+                self.accept(services.clone(), Starter::accept).await?;
                 self.begin(caller, intent, RequestKind::Apply { services })
             }
             EndpointId::Plan => {
@@ -84,7 +86,8 @@ impl Handler for Api {
             EndpointId::Test => self.test(body(request).await?).await,
             EndpointId::Rollback => {
                 let RollbackRequest { service, to, intent } = body(request).await?;
-                self.accept(self.target(service.clone(), to).await?).await?;
+                let target = self.target(service.clone(), to).await?;
+                self.accept(target, Starter::accept_again).await?;
                 self.begin(caller, intent, RequestKind::Rollback { service, to })
             }
             EndpointId::Down => {
@@ -280,9 +283,13 @@ impl Api {
     }
 
     /// Refuses images that nobody who is trusted vouches for, before anything is done with them.
-    async fn accept(&self, services: Vec<ServiceSpec>) -> Result<(), Refusal> {
+    async fn accept(
+        &self,
+        services: Vec<ServiceSpec>,
+        check: fn(&Starter, &[ServiceSpec]) -> Result<(), Denied>,
+    ) -> Result<(), Refusal> {
         let adapters = Arc::clone(&self.adapters);
-        let accepted = tokio::task::spawn_blocking(move || adapters.starter.accept(&services));
+        let accepted = tokio::task::spawn_blocking(move || check(&adapters.starter, &services));
         accepted.await.map_err(Refusal::internal)?.map_err(|denied| {
             Refusal::new(StatusCode::CONFLICT, denied.code, denied.to_string()).hint(denied.hint)
         })

@@ -137,6 +137,8 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
         runtime: runtime.handle().clone(),
         inputs: inputs.clone(),
     });
+    let newest = world.services.values().filter_map(|service| service.newest());
+    newest.for_each(|release| adapters.starter.learn(release));
     let mut ports = ControlPorts {
         ledger: Arc::clone(&ledger),
         keys,

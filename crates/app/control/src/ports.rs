@@ -107,6 +107,11 @@ impl Ports for ControlPorts {
         self.crash.pass();
         let appended = self.ledger.append(events).map_err(|error| LedgerFailed(chain(&error)))?;
         self.crash.pass();
+        for event in &appended {
+            if let EventBody::ReleaseCreated { release } = &event.body {
+                self.adapters.starter.learn(release);
+            }
+        }
         let new = appended.iter().filter_map(|event| match &event.body {
             EventBody::Switched { receipt } => Some((**receipt).clone()),
             _ => None,

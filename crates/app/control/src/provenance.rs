@@ -1,11 +1,13 @@
 //! The guard before every start: an image runs only with a statement by a trusted key of where it came from.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use hornero_model::{Digest, PublicKey, TrustedKey};
+use hornero_model::{
+    Digest, PublicKey, Release, ReleaseNumber, ServiceName, ServiceSpec, TrustedKey,
+};
 use hornero_provenance::{
     ENVELOPE_BYTES_MAX, ENVELOPE_COUNT_MAX, KeyId, Policy, Refusal, verify_any,
 };
@@ -33,12 +35,44 @@ pub struct Provenance {
     own: PublicKey,
     /// Digests over image, envelopes and policy that were accepted; nothing else goes into a verdict.
     accepted: Mutex<BTreeSet<Digest>>,
+    /// What each service's newest release trusts: a key that it leaves out is trusted for no older one any more.
+    newest: Mutex<BTreeMap<ServiceName, (ReleaseNumber, Vec<TrustedKey>)>>,
 }
 
 impl Provenance {
     /// A guard over a store, for the home whose key this is.
     pub fn new(store: Arc<Store>, own: PublicKey) -> Self {
-        Self { store, own, accepted: Mutex::default() }
+        Self { store, own, accepted: Mutex::default(), newest: Mutex::default() }
+    }
+
+    /// Learns of a release that was made, in any order.
+    pub(crate) fn learn(&self, release: &Release) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = newest.get(&release.spec.name);
+        if known.is_none_or(|(number, _)| *number <= release.number) {
+            let trust = release.spec.trust.clone();
+            newest.insert(release.spec.name.clone(), (release.number, trust));
+        }
+    }
+
+    /// Whether the image of a release may run now: by a key that it trusts and that its service's newest release trusts
+    /// still, or by the home's own. Only what was recorded counts: an `up` that was refused takes no key away.
+    pub(crate) fn check_release(&self, spec: &ServiceSpec) -> Result<(), Denied> {
+        let revoked: Vec<&TrustedKey> = {
+            let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+            let trust = newest.get(&spec.name).map_or(&spec.trust, |(_, trust)| trust);
+            let trusts =
+                |key: &TrustedKey| trust.iter().any(|one| one.public_key == key.public_key);
+            spec.trust.iter().filter(|key| !trusts(key)).collect()
+        };
+        let trust: Vec<TrustedKey> =
+            spec.trust.iter().filter(|key| !revoked.contains(key)).cloned().collect();
+        match self.check(&spec.image, &trust) {
+            Err(_) if !revoked.is_empty() && self.check(&spec.image, &spec.trust).is_ok() => {
+                Err(Denied::revoked(spec, &revoked))
+            }
+            verdict => verdict,
+        }
     }
 
     /// Whether an image may run for a service that trusts these keys besides the home's own.
@@ -113,6 +147,22 @@ impl From<Refusal> for Denied {
 }
 
 impl Denied {
+    /// Trusted once, and not any more.
+    fn revoked(spec: &ServiceSpec, keys: &[&TrustedKey]) -> Self {
+        let names: Vec<String> = keys.iter().map(|key| format!("`{}`", key.name)).collect();
+        Self {
+            code: "provenance_unknown_key",
+            message: format!(
+                "image `{}` is signed only by a key that service `{}` does not trust any more: {}",
+                spec.image.short(),
+                spec.name,
+                names.join(" or ")
+            ),
+            hint: "where that key is one you trust still, bring its `trust` block back into `hornero.hcl` and run \
+                   `hornero up`; then go back",
+        }
+    }
+
     /// A store that can't be read says nothing, and nothing is no proof.
     fn unreadable(error: &StoreError) -> Self {
         Self {
@@ -133,10 +183,11 @@ impl std::error::Error for Denied {}
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use hornero_ledger::Keys;
-    use hornero_model::{ImageConfig, KeyName};
+    use hornero_model::{
+        Actor, ImageConfig, Keep, KeyName, Millis, Resources, RolloutPolicy, ServiceKind, Strategy,
+        Timestamp,
+    };
     use hornero_provenance::{Attested, Origin, Signer, attest, sign};
     use hornero_store::{FORMAT_EPOCH, ImageManifest};
 
@@ -253,5 +304,72 @@ mod tests {
         home.check(&image, &[], Err("provenance_changed"));
         home.store.detach(&image, &kind).unwrap();
         home.check(&image, &[], Err("provenance_unknown_key"));
+    }
+
+    fn release(number: u32, image: &Digest, trust: Vec<TrustedKey>) -> Release {
+        let spec = ServiceSpec {
+            name: "site".parse().unwrap(),
+            image_name: "site".parse().unwrap(),
+            image: *image,
+            base: None,
+            kind: ServiceKind::Stateless,
+            instances: 1,
+            ports: Vec::new(),
+            health: None,
+            routes: Vec::new(),
+            rollout: RolloutPolicy {
+                strategy: Strategy::BlueGreen,
+                drain_timeout: Millis(0),
+                keep_warm: Millis(0),
+                watch: Millis(0),
+            },
+            resources: Resources { memory_bytes: 1 << 30, cpu_millis: 1_000, pids: 100 },
+            egress: false,
+            depends_on: Vec::new(),
+            max_age: None,
+            trust,
+            keep: Keep::default(),
+        };
+        let (number, spec_digest) = (ReleaseNumber(number), Release::digest_of(&spec));
+        let by = Actor { who: "root".to_owned(), why: String::new(), commit: None };
+        Release { number, spec, spec_digest, created: Timestamp(0), by }
+    }
+
+    #[test]
+    fn a_key_that_the_newest_release_leaves_out_counts_for_no_older_one() {
+        let home = Home::new();
+        let (own, friend, other) = (home.key("own"), home.key("friend"), home.key("other"));
+        let (theirs, ours) = (home.image("/a"), home.image("/b"));
+        home.attach(&theirs, &envelope(&theirs, &friend), &friend);
+        home.attach(&ours, &envelope(&ours, &own), &own);
+        let check = |release: &Release| {
+            home.guard.check_release(&release.spec).map_err(|denied| (denied.code, denied.message))
+        };
+        let first = release(1, &theirs, trusted(&friend));
+        let second = release(2, &ours, trusted(&friend));
+        assert_eq!(check(&first), Ok(()), "what is about to become a release is checked by itself");
+        home.guard.learn(&first);
+        home.guard.learn(&second);
+        assert_eq!(check(&first), Ok(()));
+
+        home.guard.learn(&release(3, &ours, trusted(&other)));
+        let (code, message) = check(&first).unwrap_err();
+        assert_eq!(code, "provenance_unknown_key");
+        assert!(message.contains("does not trust any more: `friend`"), "{message}");
+        assert_eq!(check(&second), Ok(()), "what the home signed needs no other key");
+        // An older release that is told of later takes nothing back, and another service's is its own matter.
+        home.guard.learn(&first);
+        assert_eq!(check(&first).map_err(|(code, _)| code), Err("provenance_unknown_key"));
+        let mut elsewhere = release(9, &theirs, trusted(&friend));
+        elsewhere.spec.name = "shop".parse().unwrap();
+        home.guard.learn(&elsewhere);
+        assert_eq!(check(&first).map_err(|(code, _)| code), Err("provenance_unknown_key"));
+        assert_eq!(check(&elsewhere), Ok(()));
+
+        home.guard.learn(&release(4, &ours, trusted(&friend)));
+        assert_eq!(check(&first), Ok(()), "with its trust it comes back");
+        // What the newest one trusts besides is not lent to an older one.
+        let untrusting = release(1, &theirs, Vec::new());
+        assert_eq!(check(&untrusting).map_err(|(code, _)| code), Err("provenance_unknown_key"));
     }
 }

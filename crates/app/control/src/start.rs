@@ -11,10 +11,11 @@ use hornero_engine::{
     ComposedRoot, Engine, InstanceSpec, Root, StopSignal, User,
     log::{LogFrom, LogQuery},
 };
-use hornero_model::{Digest, ImageTest, InstanceId, ReleaseNumber, ServiceSpec};
+use hornero_model::{Digest, ImageTest, InstanceId, Release, ReleaseNumber, ServiceSpec};
 use hornero_store::Store;
 
 use crate::{
+    image_tests::TEST_RELEASE,
     ports::chain,
     provenance::{Denied, Provenance},
 };
@@ -49,9 +50,19 @@ impl Starter {
         &self.engine
     }
 
-    /// Whether the images of these services may run: somebody who is trusted vouches for each.
+    /// Learns of a release that was made: what the newest one trusts counts for all of its service.
+    pub fn learn(&self, release: &Release) {
+        self.provenance.learn(release);
+    }
+
+    /// Whether the images of these services may run as they are asked for now: somebody whom they trust vouches for each.
     pub fn accept(&self, services: &[ServiceSpec]) -> Result<(), Denied> {
         services.iter().try_for_each(|spec| self.provenance.check(&spec.image, &spec.trust))
+    }
+
+    /// Whether the images of releases that were made before may run, by what they trust and their newest ones do still.
+    pub fn accept_again(&self, releases: &[ServiceSpec]) -> Result<(), Denied> {
+        releases.iter().try_for_each(|spec| self.provenance.check_release(spec))
     }
 
     /// The tests that an image declares.
@@ -67,7 +78,11 @@ impl Starter {
         release: ReleaseNumber,
         spec: &ServiceSpec,
     ) -> anyhow::Result<InstanceSpec> {
-        self.provenance.check(&spec.image, &spec.trust)?;
+        match release {
+            // What is tested need not be of a release at all.
+            TEST_RELEASE => self.provenance.check(&spec.image, &spec.trust)?,
+            _ => self.provenance.check_release(spec)?,
+        }
         self.verify(&spec.image)?;
         let config = self.store.image(&spec.image)?.config;
         let files = self.store.root(&spec.image)?;
