@@ -38,6 +38,14 @@ impl<'v> Accounts<'v> {
         self.users.iter().find(|user| user.uid == uid).map(|user| user.name.as_str())
     }
 
+    /// The primary group of whom a command runs as; a number without an account has its own.
+    fn primary(self, user: &str) -> Option<u32> {
+        let number: Option<u32> = user.parse().ok();
+        let mut users = self.users.iter();
+        let account = users.find(|account| account.name == user || number == Some(account.uid));
+        account.map(|account| account.gid).or(number)
+    }
+
     fn gid(self, name: &str) -> Option<u32> {
         self.groups.iter().find(|group| group.0 == name).map(|group| group.1)
     }
@@ -107,11 +115,22 @@ impl Both<'_> {
         {
             refuse(need, found, PASSWD, None);
         }
-        if let Some(gid) =
-            group.and_then(|group| group.parse().ok().or_else(|| self.old.gid(group)))
-            && let Some((need, found)) = self.group_changed(gid)
-        {
-            refuse(need, found, GROUP, None);
+        match group {
+            Some(group) => {
+                if let Some(gid) = group.parse().ok().or_else(|| self.old.gid(group))
+                    && let Some((need, found)) = self.group_changed(gid)
+                {
+                    refuse(need, found, GROUP, None);
+                }
+            }
+            None => {
+                if let (Some(was), Some(is)) = (self.old.primary(user), self.new.primary(user))
+                    && was != is
+                {
+                    let primary = |gid: u32| format!("`{user}` with the primary group {gid}");
+                    refuse(format!("the user {}", primary(was)), primary(is), PASSWD, None);
+                }
+            }
         }
         refusals.into_values().collect()
     }

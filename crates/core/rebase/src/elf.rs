@@ -53,39 +53,34 @@ pub struct ElfFacts {
     pub interpreter: Option<String>,
 }
 
-/// Reads a program or shared library; None for whatever is no ELF file that could be loaded.
+/// A program or shared library that is damaged, or has more in its headers than is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the headers of a program or library could not be read")]
+pub struct Unread;
+
+/// Reads a program or shared library; None for whatever the kernel and the dynamic loader would not load either.
 ///
 /// `read_at` fills as much of the buffer as the file has at that offset and gives how much that is.
-pub fn read(read_at: &dyn Fn(u64, &mut [u8]) -> usize) -> Option<ElfFacts> {
+pub fn read(read_at: &dyn Fn(u64, &mut [u8]) -> usize) -> Result<Option<ElfFacts>, Unread> {
     let mut header = [0_u8; 64];
     let len = read_at(0, &mut header);
     if len < 52 || &header[..4] != b"\x7fELF" {
-        return None;
+        return Ok(None);
     }
     let (wide, big) = match (header[4], header[5]) {
         (1, 1) => (false, false),
         (1, 2) => (false, true),
         (2, 1) if len == 64 => (true, false),
         (2, 2) if len == 64 => (true, true),
-        _ => return None,
+        _ => return Ok(None),
     };
     let file = File { read_at, wide, big, names_left: Cell::new(NAMES_BYTES_MAX) };
     let kind = file.half(&header, 16);
     // ET_EXEC and ET_DYN.
-    if !matches!(kind, 2 | 3) {
-        return None;
+    if !matches!(kind, 2 | 3) || !file.has_segments(&header) {
+        return Ok(None);
     }
-    let segments = file.segments(&header)?;
-    let mut facts =
-        ElfFacts { class: header[4], machine: file.half(&header, 18), ..ElfFacts::default() };
-    if let Some(segment) = segments.iter().find(|segment| segment.kind == PT_INTERP) {
-        let len = usize::try_from(segment.size).unwrap_or(usize::MAX).min(NAME_LEN_MAX);
-        facts.interpreter = Some(file.text(segment.offset, len)?);
-    }
-    if let Some(segment) = segments.iter().find(|segment| segment.kind == PT_DYNAMIC) {
-        file.dynamic(segment, &segments, &mut facts)?;
-    }
-    Some(facts)
+    file.facts(&header).map(Some).ok_or(Unread)
 }
 
 const PT_LOAD: u32 = 1;
@@ -113,7 +108,37 @@ struct Strings {
     size: u64,
 }
 
+/// Reading gives None for what can't be read.
 impl File<'_> {
+    fn facts(&self, header: &[u8; 64]) -> Option<ElfFacts> {
+        let segments = self.segments(header)?;
+        let mut facts =
+            ElfFacts { class: header[4], machine: self.half(header, 18), ..ElfFacts::default() };
+        if let Some(segment) = segments.iter().find(|segment| segment.kind == PT_INTERP) {
+            let len = usize::try_from(segment.size).unwrap_or(usize::MAX).min(NAME_LEN_MAX);
+            facts.interpreter = Some(self.text(segment.offset, len)?);
+        }
+        if let Some(segment) = segments.iter().find(|segment| segment.kind == PT_DYNAMIC) {
+            self.dynamic(segment, &segments, &mut facts)?;
+        }
+        Some(facts)
+    }
+
+    /// Where the table of segments is, how large each is, and how many there are.
+    fn table(&self, header: &[u8; 64]) -> (u64, u16, u16) {
+        if self.wide {
+            (self.long(header, 32), self.half(header, 54), self.half(header, 56))
+        } else {
+            (self.long(header, 28), self.half(header, 42), self.half(header, 44))
+        }
+    }
+
+    /// Whether there are segments, of the only size that is loaded.
+    fn has_segments(&self, header: &[u8; 64]) -> bool {
+        let (_, size, count) = self.table(header);
+        count > 0 && size == if self.wide { 56 } else { 32 }
+    }
+
     fn half(&self, bytes: &[u8], at: usize) -> u16 {
         let raw = [bytes[at], bytes[at + 1]];
         if self.big { u16::from_be_bytes(raw) } else { u16::from_le_bytes(raw) }
@@ -166,13 +191,8 @@ impl File<'_> {
     }
 
     fn segments(&self, header: &[u8; 64]) -> Option<Vec<Segment>> {
-        let (start, size, count) = if self.wide {
-            (self.long(header, 32), self.half(header, 54), self.half(header, 56))
-        } else {
-            (self.long(header, 28), self.half(header, 42), self.half(header, 44))
-        };
-        let expected = if self.wide { 56 } else { 32 };
-        if count == 0 || count > SEGMENTS_MAX || size != expected {
+        let (start, size, count) = self.table(header);
+        if count > SEGMENTS_MAX {
             return None;
         }
         let mut segments = Vec::new();
@@ -221,6 +241,7 @@ impl File<'_> {
         let (mut defined, mut wanted) = (None, None);
         let width: u64 = if self.wide { 16 } else { 8 };
         let count = usize::try_from(dynamic.size / width).unwrap_or(usize::MAX).min(DYNAMIC_MAX);
+        let mut ends = count < DYNAMIC_MAX;
         for number in 0..count as u64 {
             let offset = dynamic.offset.checked_add(number * width)?;
             let mut bytes = [0_u8; 16];
@@ -230,7 +251,10 @@ impl File<'_> {
             }
             let (tag, value) = (self.long(&bytes, 0), self.long(&bytes, width / 2));
             match tag {
-                0 => break,
+                0 => {
+                    ends = true;
+                    break;
+                }
                 DT_NEEDED if needed.len() < NEEDED_MAX => needed.push(value),
                 DT_NEEDED => return None,
                 DT_STRTAB => strings = place(value),
@@ -243,7 +267,11 @@ impl File<'_> {
                 _ => {}
             }
         }
-        let Some(offset) = strings else { return Some(()) };
+        if !ends {
+            return None;
+        }
+        // Without names only what needs nothing can be read.
+        let Some(offset) = strings else { return needed.is_empty().then_some(()) };
         let strings = Strings { offset, size };
         let text = |at: Option<u64>| match at {
             Some(at) => self.string(strings, at).map(Some),
@@ -326,7 +354,7 @@ mod tests {
 
     use super::*;
 
-    fn read_bytes(bytes: &[u8]) -> Option<ElfFacts> {
+    fn read_bytes(bytes: &[u8]) -> Result<Option<ElfFacts>, Unread> {
         read(&|offset, into| {
             let rest = usize::try_from(offset).ok().and_then(|at| bytes.get(at..));
             let rest = rest.unwrap_or_default();
@@ -342,7 +370,7 @@ mod tests {
 
     #[test]
     fn reads_what_a_real_program_needs() {
-        let facts = read_bytes(&this_program()).unwrap();
+        let facts = read_bytes(&this_program()).unwrap().unwrap();
         assert!(facts.needed.iter().any(|name| name == "libc.so.6"), "{facts:?}");
         let (_, versions) =
             facts.versions_needed.iter().find(|(file, _)| file == "libc.so.6").unwrap();
@@ -353,8 +381,29 @@ mod tests {
     #[test]
     fn other_files_are_none() {
         for bytes in [&b""[..], b"\x7fELF", b"#!/bin/sh\n", &[0; 4096]] {
-            assert_eq!(read_bytes(bytes), None);
+            assert_eq!(read_bytes(bytes), Ok(None));
         }
+    }
+
+    #[test]
+    fn a_damaged_program_is_told_from_no_program() {
+        let library = small_library();
+        let with = |at: usize, value: &[u8]| {
+            let mut bytes = library.clone();
+            bytes[at..at + value.len()].copy_from_slice(value);
+            read_bytes(&bytes)
+        };
+        // The table of segments, the dynamic section, and the strings lie outside of the file.
+        for at in [32, 120 + 8, 400 + 16 + 8] {
+            assert_eq!(with(at, &u64::MAX.to_le_bytes()), Err(Unread), "{at}");
+        }
+        // More segments than are read.
+        assert_eq!(with(56, &u16::MAX.to_le_bytes()), Err(Unread));
+        assert_eq!(read_bytes(&library[..300]), Err(Unread));
+        // An object file, a program without segments, and a header that is cut off are loaded by nobody.
+        assert_eq!(with(16, &1_u16.to_le_bytes()), Ok(None));
+        assert_eq!(with(56, &0_u16.to_le_bytes()), Ok(None));
+        assert_eq!(read_bytes(&library[..60]), Ok(None));
     }
 
     proptest! {
@@ -428,7 +477,7 @@ mod tests {
 
     #[test]
     fn reads_versions_and_search_paths() {
-        let facts = read_bytes(&small_library()).unwrap();
+        let facts = read_bytes(&small_library()).unwrap().unwrap();
         assert_eq!(facts.needed, ["libw.so"]);
         assert_eq!(facts.soname.as_deref(), Some("libv.so"));
         assert_eq!(facts.runpath.as_deref(), Some("/opt/$ORIGIN"));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{elf::ElfFacts, stanzas::StatusChange};
 
 /// The version of the format; facts of another one are made again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The largest facts that are read: a layer of a million programs stays below.
 pub const FACTS_BYTES_MAX: usize = 256 << 20;
 /// The attachment's kind.
@@ -21,6 +21,9 @@ pub struct LayerFacts {
     /// Every program and shared library.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub elf: Vec<(u32, ElfFacts)>,
+    /// Programs and shared libraries whose needs could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<u32>,
     /// Every executable script.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scripts: Vec<(u32, Script)>,
@@ -188,7 +191,7 @@ mod tests {
     fn facts_of_another_version_count_for_nothing() {
         let facts = LayerFacts::new();
         assert_eq!(LayerFacts::decode(&facts.encode()), Some(facts));
-        assert_eq!(LayerFacts::decode(br#"{"version":2}"#), None);
+        assert_eq!(LayerFacts::decode(br#"{"version":1}"#), None);
         assert_eq!(LayerFacts::decode(b"x"), None);
     }
 

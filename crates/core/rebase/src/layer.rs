@@ -86,6 +86,17 @@ impl Layer {
         self.facts.elf.iter().filter(move |(at, _)| *at < known).map(|(at, elf)| (*at, elf))
     }
 
+    /// The numbers of programs and libraries whose needs could not be read.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = u32> {
+        let known = self.entries.len() as u32;
+        self.facts.unread.iter().copied().filter(move |at| *at < known)
+    }
+
+    /// The script of an entry, if it is one.
+    pub(crate) fn script(&self, number: u32) -> Option<&Script> {
+        self.scripts().find(|(at, _)| *at == number).map(|(_, script)| script)
+    }
+
     /// Every script with its number.
     pub(crate) fn scripts(&self) -> impl Iterator<Item = (u32, &Script)> {
         let known = self.entries.len() as u32;

@@ -4,6 +4,7 @@
 //! then says for each image what of it would not hold, and what becomes of dpkg's status, without any content.
 
 mod accounts;
+mod command;
 pub mod debian;
 pub mod elf;
 mod entry;

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hornero_model::Digest;
+use hornero_model::{Digest, ImageConfig};
 
 use crate::{
     accounts::{Accounts, Both, Owners},
+    command,
     layer::Layer,
     loader,
     packages::{self, Index, Installed},
@@ -79,10 +80,8 @@ impl OwnLayer {
 pub struct App<'a> {
     /// Its own layers, from the bottom up.
     pub layers: &'a [Arc<OwnLayer>],
-    /// Whom its command runs as.
-    pub user: &'a str,
-    /// The environment of its command.
-    pub environment: &'a BTreeMap<String, String>,
+    /// What its command is, with whom it runs as and where, and which tests it has.
+    pub config: &'a ImageConfig,
 }
 
 /// The outcome for one image.
@@ -159,11 +158,15 @@ impl Pair {
             base: Accounts::of(&View::new(&self.new.tree, &[])),
         };
         let owners = app.layers.iter().map(|own| (&*own.layer, &own.owners));
-        refusals.extend(accounts.refusals(owners, app.user));
-        let programs = Programs::new(&old, &new, app.environment);
-        refusals.extend(programs.of_image());
+        refusals.extend(accounts.refusals(owners, &app.config.user));
+        let environment = &app.config.env;
+        let programs = Programs::new(&old, &new, environment);
+        if !self.changes.is_empty() {
+            refusals.extend(programs.of_image());
+            refusals.extend(command::refusals(&programs, app.config));
+        }
         let affects_base = app.layers.iter().any(|own| own.affects_base)
-            || ["PATH", "LD_LIBRARY_PATH"].iter().any(|name| app.environment.contains_key(*name));
+            || ["PATH", "LD_LIBRARY_PATH"].iter().any(|name| environment.contains_key(*name));
         if affects_base || !self.broken.is_empty() {
             refusals.extend(programs.of_base());
         }
@@ -203,7 +206,6 @@ impl Pair {
                 new = (Some(content), change.apply(&new.1));
                 continue;
             }
-            conflicts.clear();
             let carried = change.carry_over(&before.1, &new.1, &mut conflicts);
             let text = stanzas::render(&carried);
             let now = Digest::of(text.as_bytes());

@@ -95,6 +95,11 @@ impl Changes {
         Self { by_key, by_path, above }
     }
 
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
     fn get(&self, path: &[u8]) -> Option<&Change> {
         self.by_path.get(path).and_then(|key| self.by_key.get(key))
     }

@@ -3,6 +3,7 @@
 use std::{
     cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
+    rc::Rc,
 };
 
 use hornero_model::Digest;
@@ -92,16 +93,16 @@ enum Missing {
 
 /// Both trees of an image, looked at with its environment.
 pub(crate) struct Programs<'v> {
-    old: Side<'v>,
-    new: Side<'v>,
+    pub old: Side<'v>,
+    pub new: Side<'v>,
 }
 
-struct Side<'v> {
-    view: &'v View<'v>,
+pub(crate) struct Side<'v> {
+    pub view: &'v View<'v>,
     loader: OnceCell<Loader<'v>>,
     environment: &'v BTreeMap<String, String>,
-    /// Which interpreters are there.
-    known: std::cell::RefCell<BTreeMap<String, bool>>,
+    /// Where paths of programs end.
+    known: std::cell::RefCell<BTreeMap<String, Option<Rc<[u8]>>>>,
 }
 
 impl<'v> Side<'v> {
@@ -113,22 +114,29 @@ impl<'v> Side<'v> {
         self.loader.get_or_init(|| Loader::new(self.view, self.environment))
     }
 
-    fn has_file(&self, path: &str) -> bool {
+    /// Where the program at a path ends, symlinks followed; None where nothing is there that can be run.
+    pub fn end(&self, path: &str) -> Option<Rc<[u8]>> {
         if let Some(known) = self.known.borrow().get(path) {
-            return *known;
+            return known.clone();
         }
-        let there = self.view.file(path.as_bytes()).is_some();
-        self.known.borrow_mut().insert(path.to_owned(), there);
-        there
+        let file = self.view.file(path.as_bytes());
+        let program = file.filter(|(_, found)| found.entry().mode & 0o111 != 0);
+        let end: Option<Rc<[u8]>> = program.map(|(end, _)| end.into());
+        self.known.borrow_mut().insert(path.to_owned(), end.clone());
+        end
     }
 
-    /// Whether `env` finds a program.
-    fn has_program(&self, name: &str) -> bool {
+    /// The path at which `env` and the start of a command find a program, and where it ends.
+    pub fn program(&self, name: &str) -> Option<(String, Rc<[u8]>)> {
         if name.contains('/') {
-            return self.has_file(name);
+            return Some((name.to_owned(), self.end(name)?));
         }
         let path = self.environment.get("PATH").map_or(PATH, String::as_str);
-        path.split(':').any(|dir| self.has_file(&format!("{dir}/{name}")))
+        path.split(':').find_map(|dir| {
+            let path = format!("{dir}/{name}");
+            let end = self.end(&path)?;
+            Some((path, end))
+        })
     }
 
     /// What the file at `path` lacks, with what is there instead.
@@ -142,17 +150,17 @@ impl<'v> Side<'v> {
                 missing.extend(lacks.into_iter().map(|(lack, has)| (Missing::Loaded(lack), has)));
             }
             if let Some(interpreter) = &elf.interpreter
-                && !self.has_file(interpreter)
+                && self.end(interpreter).is_none()
             {
                 self.lacks_interpreter(path, interpreter, &mut missing);
             }
         }
         if let Some((interpreter, program)) = script {
-            if !self.has_file(interpreter) {
+            if self.end(interpreter).is_none() {
                 self.lacks_interpreter(path, interpreter, &mut missing);
             }
             if let Some(program) = program
-                && !self.has_program(program)
+                && self.program(program).is_none()
             {
                 self.lacks_interpreter(path, program, &mut missing);
             }
@@ -167,12 +175,12 @@ impl<'v> Side<'v> {
     }
 
     /// A program of the same name in another usual place.
-    fn instead_of(&self, interpreter: &str) -> String {
+    pub fn instead_of(&self, interpreter: &str) -> String {
         let name = interpreter.rsplit('/').next().unwrap_or(interpreter);
         let dirs = PATH.split(':').chain(["/usr/local/games", "/opt/bin", "/lib64", "/lib"]);
         for dir in dirs {
             let path = format!("{dir}/{name}");
-            if self.has_file(&path) {
+            if self.end(&path).is_some() {
                 return format!("`{path}`");
             }
         }
@@ -180,7 +188,8 @@ impl<'v> Side<'v> {
     }
 }
 
-type Script<'s> = Option<(&'s str, Option<&'s str>)>;
+/// Interpreter of a script, and the program that `env` looks for.
+pub(crate) type Script<'s> = Option<(&'s str, Option<&'s str>)>;
 type Lacks = BTreeMap<Missing, String>;
 
 impl<'v> Programs<'v> {
@@ -195,6 +204,7 @@ impl<'v> Programs<'v> {
     /// What the files of an image's own layers lack now and did not before.
     pub fn of_image(&self) -> Vec<Refusal> {
         let mut fresh = Lacks::new();
+        let mut refusals = Vec::new();
         for layer in self.new.view.own() {
             let scripts: BTreeMap<u32, (&str, Option<&str>)> = layer
                 .scripts()
@@ -204,20 +214,69 @@ impl<'v> Programs<'v> {
                 layer.elves().map(|(at, _)| at).chain(scripts.keys().copied()).collect();
             for number in numbers {
                 let path = &layer.entry(number).path;
-                // Only the topmost file at a path counts.
-                match self.new.view.get(path) {
-                    Some(At::Entry(found))
-                        if found.own
-                            && found.number == number
-                            && std::ptr::eq(found.layer, &**layer) =>
-                    {
-                        self.compare(path, found, scripts.get(&number).copied(), &mut fresh);
-                    }
-                    _ => {}
+                if let Some(found) = self.top(layer, number) {
+                    let script = scripts.get(&number).copied();
+                    self.compare(path, found, script, &mut fresh);
+                    refusals.extend(self.interpreters_changed(path, script, script));
                 }
             }
+            let unread = layer.unread().filter(|number| self.top(layer, *number).is_some());
+            refusals.extend(unread.map(|number| {
+                let path = &layer.entry(number).path;
+                let need = "libraries that could not be read from its headers";
+                let (kind, found) = (RefusalKind::ProgramUnread, "perhaps not all of them");
+                Refusal::of_file(kind, path, Some(layer.digest), need, found)
+            }));
         }
-        self.refusals(fresh)
+        refusals.extend(self.refusals(fresh));
+        refusals
+    }
+
+    /// A file of one of the image's own layers, where it is the topmost at its path.
+    fn top(&self, layer: &Layer, number: u32) -> Option<Found<'v>> {
+        match self.new.view.get(&layer.entry(number).path) {
+            Some(At::Entry(found))
+                if found.own && found.number == number && std::ptr::eq(found.layer, layer) =>
+            {
+                Some(found)
+            }
+            _ => None,
+        }
+    }
+
+    /// What runs a script now, where that is another program than the one that ran it before; `was` and `is` are the
+    /// script's words on both sides.
+    pub fn interpreters_changed(
+        &self,
+        path: &[u8],
+        was: Script<'_>,
+        is: Script<'_>,
+    ) -> Vec<Refusal> {
+        let (Some(was), Some(is)) = (was, is) else { return Vec::new() };
+        let mut refusals = Vec::new();
+        let mut compare = |name: &str, was: Option<Rc<[u8]>>, is: Option<Rc<[u8]>>| {
+            let (Some(was), Some(is)) = (was, is) else { return };
+            if !is_same_place(&was, &is) {
+                let need = format!("the interpreter `{name}` to be `{}`", entry::shown(&was));
+                let found = format!("`{}`", entry::shown(&is));
+                let (kind, layer) = (RefusalKind::ProgramChanged, self.own_layer(path));
+                refusals.push(Refusal::of_file(kind, path, layer, need, found));
+            }
+        };
+        compare(was.0, self.old.end(was.0), self.new.end(is.0));
+        if let (Some(was), Some(is)) = (was.1, is.1) {
+            let end = |side: &Side<'_>, name: &str| side.program(name).map(|(_, end)| end);
+            compare(was, end(&self.old, was), end(&self.new, is));
+        }
+        refusals
+    }
+
+    /// The image's own layer that has a path.
+    pub fn own_layer(&self, path: &[u8]) -> Option<Digest> {
+        match self.new.view.get(path) {
+            Some(At::Entry(found)) if found.own => Some(found.layer.digest),
+            _ => None,
+        }
     }
 
     /// What the new base's own files lack now, in the image, and those of the old base did not.
@@ -279,12 +338,20 @@ impl<'v> Programs<'v> {
                         }
                     },
                 };
-                let layer = match self.new.view.get(path) {
-                    Some(At::Entry(found)) if found.own => Some(found.layer.digest),
-                    _ => None,
-                };
-                Refusal::of_file(kind, path, layer, need, instead)
+                Refusal::of_file(kind, path, self.own_layer(path), need, instead)
             })
             .collect()
     }
+}
+
+/// Whether two paths are one program's, wherever `/bin`, `/sbin` and `/usr/sbin` are merged into `/usr/bin`.
+pub(crate) fn is_same_place(one: &[u8], other: &[u8]) -> bool {
+    fn merged(path: &[u8]) -> (bool, &[u8]) {
+        let path = path.strip_prefix(b"usr/").unwrap_or(path);
+        match path.strip_prefix(b"sbin/").or_else(|| path.strip_prefix(b"bin/")) {
+            Some(rest) => (true, rest),
+            None => (false, path),
+        }
+    }
+    merged(one) == merged(other)
 }

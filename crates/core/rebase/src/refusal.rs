@@ -40,6 +40,14 @@ pub enum RefusalKind {
     LibraryCache,
     /// The interpreter of a program or script is not there any more.
     InterpreterMissing,
+    /// What runs the image's command or one of its scripts is another program now.
+    ProgramChanged,
+    /// What a program or library needs could not be read from it.
+    ProgramUnread,
+    /// The program that the image's command or a test of it runs is not there any more.
+    CommandMissing,
+    /// The directory that the image's command starts in is not there any more.
+    WorkdirMissing,
     /// Something that the image replaces or deletes is another thing now.
     PathChanged,
     /// The new base has something new where the image has its own.
@@ -68,6 +76,10 @@ impl RefusalKind {
             Self::LibraryVersion => "library_version",
             Self::LibraryCache => "library_cache",
             Self::InterpreterMissing => "interpreter_missing",
+            Self::ProgramChanged => "program_changed",
+            Self::ProgramUnread => "program_unread",
+            Self::CommandMissing => "command_missing",
+            Self::WorkdirMissing => "workdir_missing",
             Self::PathChanged => "path_changed",
             Self::PathBrought => "path_brought",
             Self::LinkBroken => "link_broken",

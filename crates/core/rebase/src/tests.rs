@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hornero_model::Digest;
+use hornero_model::{Digest, ImageConfig};
 
 use crate::{
     App, Base, Entry, Kind, Layer, LayerFacts, Outcome, Pair, RefusalKind, Script, elf::ElfFacts,
     read_groups, read_users, stanzas::StatusChange, view,
 };
+
+mod starting;
 
 /// A layer in the making: paths with what is at them.
 #[derive(Default)]
@@ -16,6 +18,7 @@ struct Draft {
     elf: BTreeMap<String, ElfFacts>,
     scripts: BTreeMap<String, Script>,
     texts: BTreeMap<String, String>,
+    unread: Vec<String>,
 }
 
 fn file(path: &str, content: &str) -> Entry {
@@ -53,6 +56,12 @@ impl Draft {
         self.text(path, line)
     }
 
+    /// A program whose headers could not be read.
+    fn unread(mut self, path: &str) -> Self {
+        self.unread.push(path.to_owned());
+        self.text(path, "damaged")
+    }
+
     /// `spec`: words `name=value`, where a name may repeat; see the match.
     fn elf(mut self, path: &str, spec: &str) -> Self {
         let mut elf = ElfFacts { class: 2, machine: 62, ..ElfFacts::default() };
@@ -87,6 +96,7 @@ impl Draft {
         facts.elf = self.elf.iter().map(|(path, elf)| (number(path), elf.clone())).collect();
         facts.scripts =
             self.scripts.iter().map(|(path, one)| (number(path), one.clone())).collect();
+        facts.unread = self.unread.iter().map(|path| number(path)).collect();
         facts.users = self.texts.get("etc/passwd").map(|text| read_users(text));
         facts.groups = self.texts.get("etc/group").map(|text| read_groups(text));
         facts.library_paths = self
@@ -129,13 +139,36 @@ fn base() -> Draft {
         .text("etc/motd", "hello")
 }
 
+fn prove_all(old: Draft, new: Draft, own: Vec<Draft>, config: &ImageConfig) -> Outcome {
+    let (mut below, new) = (vec![old.layer(&[])], new.layer(&[]));
+    let pair = Pair::new(Base::new(below.clone()).unwrap(), Base::new(vec![new]).unwrap());
+    let mut layers = Vec::new();
+    for draft in own {
+        let layer = draft.layer(&below);
+        below.push(layer.clone());
+        layers.push(Arc::new(pair.layer(layer)));
+    }
+    pair.prove(&App { layers: &layers, config }).unwrap()
+}
+
 fn prove(old: Draft, new: Draft, own: Draft) -> Outcome {
-    let (old, new) = (old.layer(&[]), new.layer(&[]));
-    let own = own.layer(std::slice::from_ref(&old));
-    let pair = Pair::new(Base::new(vec![old]).unwrap(), Base::new(vec![new]).unwrap());
-    let layers = [Arc::new(pair.layer(own))];
-    let environment = BTreeMap::new();
-    pair.prove(&App { layers: &layers, user: "www-data", environment: &environment }).unwrap()
+    let config = ImageConfig { user: "www-data".to_owned(), ..ImageConfig::default() };
+    prove_all(old, new, vec![own], &config)
+}
+
+/// Kind and text of every refusal of an image with this configuration and one layer.
+fn refused_with(
+    old: Draft,
+    new: Draft,
+    own: Draft,
+    config: &ImageConfig,
+) -> Vec<(RefusalKind, String)> {
+    let outcome = prove_all(old, new, vec![own], config);
+    outcome.refusals.iter().map(|one| (one.kind, one.to_string())).collect()
+}
+
+fn words(words: &str) -> Vec<String> {
+    words.split(' ').map(str::to_owned).collect()
 }
 
 /// Kind, subject, need and found of every refusal.
@@ -467,13 +500,60 @@ fn the_packages_of_an_image_have_to_fit() {
 }
 
 #[test]
+fn a_package_that_both_bring_is_told_for_every_layer_of_its_step() {
+    let with = |packages: &[&str]| Draft::default().text("var/lib/dpkg/status", &status(packages));
+    let unpacked = status(&["lib 1", "own 1"]).replacen(
+        "own\nStatus: install ok installed",
+        "own\nStatus: install ok unpacked",
+        1,
+    );
+    assert!(unpacked.contains("unpacked"));
+    let own = || {
+        let database = Draft::default().text("var/lib/dpkg/status", &unpacked);
+        vec![database, with(&["lib 1", "own 1"])]
+    };
+    let config = ImageConfig::default();
+    let found = prove_all(with(&["lib 1"]), with(&["lib 1", "own 2"]), own(), &config).refusals;
+    assert_eq!(
+        found.iter().map(|one| (one.kind, one.to_string())).collect::<Vec<_>>(),
+        [(
+            RefusalKind::PackageBrought,
+            "package `own` needs its own version 1; the new base has version 2".to_owned()
+        )]
+    );
+    let fine = prove_all(with(&["lib 1"]), with(&["lib 2"]), own(), &config);
+    assert_eq!((fine.refusals.len(), fine.statuses.len()), (0, 2));
+    assert_eq!(fine.statuses[1].text, status(&["lib 2", "own 1"]));
+}
+
+#[test]
 fn facts_above_another_status_are_stale() {
     let with = |packages: &[&str]| Draft::default().text("var/lib/dpkg/status", &status(packages));
     let (old, new) = (with(&["lib 1"]).layer(&[]), with(&["lib 2"]).layer(&[]));
     let own = with(&["lib 1", "own 1"]).layer(&[]);
     let pair = Pair::new(Base::new(vec![old]).unwrap(), Base::new(vec![new]).unwrap());
     let layers = [Arc::new(pair.layer(own.clone()))];
-    let environment = BTreeMap::new();
-    let app = App { layers: &layers, user: "", environment: &environment };
+    let config = ImageConfig::default();
+    let app = App { layers: &layers, config: &config };
     assert_eq!(pair.prove(&app).unwrap_err().0, own.digest);
+}
+
+#[test]
+fn what_could_not_be_read_holds_on_no_other_base() {
+    let own = || Draft::default().unread("opt/app");
+    assert_eq!(refused(base(), base(), own()), []);
+    let found = refused(base(), base().text("x", ""), own());
+    assert_eq!(
+        found,
+        [(
+            RefusalKind::ProgramUnread,
+            "`/opt/app` needs libraries that could not be read from its headers; the new base has perhaps not all of them"
+                .to_owned()
+        )]
+    );
+    // One that is replaced further up matters to nobody.
+    let config = ImageConfig::default();
+    let above = Draft::default().elf("opt/app", "needs=libc.so.6");
+    let outcome = prove_all(base(), base().text("x", ""), vec![own(), above], &config);
+    assert_eq!(outcome.refusals, []);
 }

@@ -13,7 +13,7 @@ use std::{
 use hornero_model::Digest;
 use hornero_rebase::{
     LayerFacts, SCRIPT_LINE_LEN, Script,
-    elf::{self, ElfFacts},
+    elf::{self, ElfFacts, Unread},
     read_groups, read_users, without_days,
 };
 use hornero_store::{Entry, EntryKind, Layer, Store, StoreError};
@@ -33,6 +33,8 @@ const PASSED_OVER: [&str; 6] = [
     "usr/share/man/",
     "usr/share/zoneinfo/",
 ];
+/// Debug information keeps the headers of the program it was taken from, without what they point to; nobody loads it.
+const DEBUG: &str = "usr/lib/debug/";
 /// Entries that one thread takes at a time.
 const BATCH: usize = 64;
 /// Threads that read: files are in the page cache, since the layer was just made.
@@ -47,6 +49,7 @@ pub(super) fn read(store: &Store, layer: &Layer) -> Result<LayerFacts, BakeError
     for (number, program) in found {
         match program {
             Program::Elf(elf) => facts.elf.push((number, elf)),
+            Program::Unread => facts.unread.push(number),
             Program::Script(script) => facts.scripts.push((number, script)),
         }
     }
@@ -78,6 +81,7 @@ pub(super) fn read(store: &Store, layer: &Layer) -> Result<LayerFacts, BakeError
 
 enum Program {
     Elf(ElfFacts),
+    Unread,
     Script(Script),
 }
 
@@ -144,7 +148,11 @@ fn program(store: &Store, entry: &Entry) -> Result<Option<Program>, BakeError> {
     let mut head = [0_u8; SCRIPT_LINE_LEN];
     let len = read_at(0, &mut head);
     let program = if head[..len].starts_with(b"\x7fELF") {
-        elf::read(&read_at).map(Program::Elf)
+        match elf::read(&read_at) {
+            Ok(elf) => elf.map(Program::Elf),
+            Err(Unread) if entry.path.as_bytes().starts_with(DEBUG.as_bytes()) => None,
+            Err(Unread) => Some(Program::Unread),
+        }
     } else if entry.metadata.mode & 0o111 != 0 {
         Script::read(&head[..len]).map(Program::Script)
     } else {

@@ -178,8 +178,7 @@ impl<'s> Rebaser<'s> {
         }
         let mut stale = 0;
         let outcome = loop {
-            let (user, environment) = (manifest.config.user.as_str(), &manifest.config.env);
-            match self.pair.prove(&App { layers: &layers, user, environment }) {
+            match self.pair.prove(&App { layers: &layers, config: &manifest.config }) {
                 Ok(outcome) => break outcome,
                 // Each is made anew once at most.
                 Err(StaleFacts(digest)) if stale < own.len() => {
