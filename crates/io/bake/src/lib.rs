@@ -51,9 +51,7 @@ pub use locking::{LockMode, architecture, lock};
 pub use ownership::{Owner, Ownership, ownership};
 pub use patch::{PatchOptions, PatchReport, PatchedHow, PatchedImage, patch};
 pub use provision::{Environment, PlaybookAction, ProvisionAction, ProvisionKind, SecretOrigin};
-pub use rebase::{
-    MovedForLock, RebaseError, RebaseOptions, Rebased, Rebaser, rebase, rebase_for_lock, seed,
-};
+pub use rebase::{RebaseError, RebaseOptions, Rebased, Rebaser, rebase};
 pub use record::{BakeRecord, Moved, StepKind, StepRecord};
 pub use reproduce::{Differs, FileDifference, LayerDifference, Reproduction, reproduce};
 pub use source::{LayerSource, PackageSource};

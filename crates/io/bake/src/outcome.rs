@@ -19,13 +19,17 @@ pub(crate) struct Outcome {
     /// Paths of private keys that maintainer scripts made, absolute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
+    /// Whether it was moved here from another base, not made by the step itself: it stands for an image that was moved
+    /// as a whole, and for no other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
 }
 
 impl Outcome {
     /// One layer at most, of one source.
     pub(crate) fn of(layer: Option<Digest>, source: LayerSource) -> Self {
         let sources = layer.iter().map(|_| source.clone()).collect();
-        Self { layers: layer.into_iter().collect(), sources, secrets: Vec::new() }
+        Self { layers: layer.into_iter().collect(), sources, ..Self::default() }
     }
 
     /// What the step with this key gave before; None where nothing is known, or not where each layer comes from.

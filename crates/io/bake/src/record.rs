@@ -55,10 +55,10 @@ pub struct Moved {
     pub image: Digest,
     /// The base that it was moved onto.
     pub base: Digest,
-    /// Whether it was moved although the proof refused.
+    /// Whether it was moved although the proof refused, or comes from an image that was.
     #[serde(default)]
     pub forced: bool,
-    /// Why the proof refused.
+    /// Why the proof refused, now or in an earlier move.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<Refusal>,
 }

@@ -5,9 +5,7 @@ mod support;
 use std::{fs, os::fd::OwnedFd, path::Path, process::Command};
 
 use hornero_archive::{Archive, Package, dpkg, shell};
-use hornero_bake::{
-    BakeRecord, LockMode, RebaseError, RebaseOptions, Rebaser, facts, rebase, rebase_for_lock,
-};
+use hornero_bake::{BakeRecord, LockMode, RebaseError, RebaseOptions, Rebaser, facts, rebase};
 use hornero_model::Digest;
 use hornero_rebase::{FACTS_KIND, LayerFacts, Refusal, RefusalKind};
 use hornero_spec::{Base, CopyOwner, CopySource, SourceKind};
@@ -164,10 +162,25 @@ impl Bench {
         self.home.store()
     }
 
+    /// Brings the archive of the very base to these packages, and the lock up to date; gives the base it is then.
+    fn replace(&mut self, packages: &[Package]) -> Digest {
+        self.archives[0].replace(&[packages, &[app_package()]].concat());
+        self.home.lock(LockMode::Update).unwrap().write(&self.home.source).unwrap();
+        let base = self.home.bake_one("base").digest;
+        assert_ne!(base, self.base);
+        base
+    }
+
     /// Why the app is refused on a base of these packages.
     fn refused(&mut self, packages: &[Package]) -> Vec<Refusal> {
+        let app = self.app;
+        self.refused_of(&app, packages)
+    }
+
+    /// Why an image is refused on a base of these packages.
+    fn refused_of(&mut self, image: &Digest, packages: &[Package]) -> Vec<Refusal> {
         let base = self.base_of(packages);
-        match rebase(&self.store(), &self.app, &base, PLAIN) {
+        match rebase(&self.store(), image, &base, PLAIN) {
             Err(RebaseError::Refused { refusals, .. }) => refusals,
             Err(error) => panic!("{}", support::home::chain(&error)),
             Ok(_) => panic!("it is accepted"),
@@ -277,6 +290,88 @@ fn broken_bases_are_refused_with_file_need_and_what_is_there() {
     );
     let needs = of(RefusalKind::PackageMissing, "app");
     assert_eq!((needs.need.as_str(), needs.found.as_str()), ("`greet (>= 1.0)`", "`greet` 0.9"));
+
+    // The app's own package in another version: its step has a layer that unpacks and one that configures.
+    let refusals = bench.refused(&exchanged(Package::new("app", "2.0").essential()));
+    let brought = refusals.iter().find(|one| one.kind == RefusalKind::PackageBrought);
+    let brought = brought.unwrap_or_else(|| panic!("{refusals:#?}"));
+    assert_eq!(brought.package.as_deref(), Some("app"));
+    assert_eq!(
+        (brought.need.as_str(), brought.found.as_str()),
+        ("its own version 1.0", "version 2.0")
+    );
+}
+
+#[test]
+fn a_base_that_no_longer_starts_the_command_is_refused() {
+    let mut bench = Bench::new();
+    // Nothing of what it starts is its own.
+    let mut page = image("page", Base::Image(name("base")), &[]);
+    page.run = vec!["mkdir -p /srv && echo page > /srv/page".to_owned()];
+    page.config.user = "www".to_owned();
+    page.config.command = vec!["greetsh".to_owned(), "-c".to_owned(), "true".to_owned()];
+    page.config.workdir = "/etc/greet".to_owned();
+    bench.home.add(page);
+    let page = bench.home.bake_one("page").digest;
+    let fine = bench.base_of(&patched());
+    rebase(&bench.store(), &page, &fine, PLAIN)
+        .unwrap_or_else(|error| panic!("{}", support::home::chain(&error)));
+
+    let interpreter = || Package::new("interpreter", "1.1").essential();
+    let moved = interpreter().link("usr/share/greetsh", "../bin/dash");
+    let refusals = bench.refused_of(&page, &exchanged(moved));
+    let refusal = file(&refusals, RefusalKind::CommandMissing, "/usr/bin/greetsh");
+    assert_eq!(refusal.found, "no `greetsh`");
+
+    // Another interpreter, by the same path; the script of the app has it too.
+    let other = interpreter().file("usr/bin/greetsh-2", 0o755, "#!/bin/sh\n");
+    let other = exchanged(other.link("usr/bin/greetsh", "greetsh-2"));
+    let refusals = bench.refused_of(&page, &other);
+    let refusal = file(&refusals, RefusalKind::ProgramChanged, "/usr/bin/greetsh");
+    assert_eq!(refusal.need, "to be `/usr/bin/dash`, as the image's command runs it");
+    assert_eq!(refusal.found, "`/usr/bin/greetsh-2`");
+    let refusals = bench.refused(&other);
+    let refusal = file(&refusals, RefusalKind::ProgramChanged, "/usr/bin/script");
+    assert_eq!(refusal.need, "the interpreter `/usr/bin/greetsh` to be `/usr/bin/dash`");
+    assert_eq!(refusal.source.as_deref(), Some("package app 1.0"));
+
+    let settings = Package::new("settings", "1.1").essential();
+    let refusals = bench.refused_of(&page, &exchanged(settings));
+    let refusal = file(&refusals, RefusalKind::WorkdirMissing, "/etc/greet");
+    assert_eq!(refusal.found, "nothing there");
+
+    let accounts = Package::new("accounts", "1").essential().field("Replaces", "shell").file(
+        "etc/passwd",
+        0o644,
+        "root:x:0:0::/root:/bin/sh\nwww:x:33:44::/:/bin/sh\n",
+    );
+    let refusals = bench.refused_of(&page, &exchanged(accounts));
+    let refusal = file(&refusals, RefusalKind::AccountChanged, "/etc/passwd");
+    assert_eq!(refusal.found, "`www` with the primary group 44");
+}
+
+#[test]
+fn a_program_that_can_not_be_read_holds_on_no_other_base() {
+    let mut bench = Bench::new();
+    let program = &compiled().program;
+    // Its headers are there, what they point to is not.
+    fs::write(bench.home.source.join("damaged"), &program[..1024]).unwrap();
+    let mut damaged = image("damaged", Base::Image(name("base")), &[]);
+    let copy = |to: &str| CopySource {
+        from: "damaged".to_owned(),
+        kind: SourceKind::File,
+        to: to.to_owned(),
+        mode: None,
+        owner: CopyOwner::default(),
+    };
+    damaged.copies = vec![copy("/usr/lib/libdamaged.so"), copy("/usr/lib/debug/libdamaged.so")];
+    bench.home.add(damaged);
+    let damaged = bench.home.bake_one("damaged").digest;
+    let refusals = bench.refused_of(&damaged, &patched());
+    let [refusal] = refusals.as_slice() else { panic!("{refusals:#?}") };
+    assert_eq!(refusal.kind, RefusalKind::ProgramUnread);
+    assert_eq!(refusal.file.as_deref(), Some("/usr/lib/libdamaged.so"));
+    assert_eq!(refusal.source.as_deref(), Some("copy of damaged"));
 }
 
 /// A point release: a library of the same interface, a changed text of another package.
@@ -354,31 +449,80 @@ fn force_moves_and_records_why_not() {
     let how = BakeRecord::of(&store, &moved.image).unwrap().unwrap().moved.unwrap();
     assert!(how.forced);
     assert_eq!(how.refusals, refused.refusals());
+
+    // What it lacks there it lacks on the next base as well: nothing is new, and it stays marked.
+    let greet = Package::new("greet", "2.1").essential();
+    let next = bench.base_of(&exchanged(greet));
+    let store = bench.store();
+    let again = rebase(&store, &moved.image, &next, PLAIN).unwrap();
+    assert!(again.forced);
+    assert_eq!(again.refusals, refused.refusals());
+    let how = BakeRecord::of(&store, &again.image).unwrap().unwrap().moved.unwrap();
+    assert_eq!((how.forced, how.refusals.as_slice()), (true, refused.refusals()));
+
+    // Forced back it is what was baked, and the record says so still.
+    let record = BakeRecord::of(&store, &bench.app).unwrap();
+    let back = rebase(&store, &again.image, &bench.base, FORCE).unwrap();
+    assert_eq!(back.image, bench.app);
+    assert_eq!(BakeRecord::of(&store, &bench.app).unwrap(), record);
+}
+
+#[test]
+fn what_was_forced_is_baked_anew() {
+    let mut bench = Bench::new();
+    let greet = Package::new("greet", "2.0").essential();
+    let base = bench.replace(&exchanged(greet));
+    let store = bench.store();
+    let forced = rebase(&store, &bench.app, &base, FORCE).unwrap();
+    assert!(forced.forced);
+    let baked = bench.home.bake_one("app");
+    assert!(baked.steps.iter().all(|step| !step.cached), "{:?}", baked.steps);
+    assert_eq!(BakeRecord::of(&store, &baked.digest).unwrap().unwrap().moved, None);
+}
+
+#[test]
+fn what_came_from_elsewhere_is_baked_anew() {
+    let mut bench = Bench::new();
+    let store = bench.store();
+    // The app as somebody else tells of it: its steps by their own names, but the last one's layer is another.
+    let mut manifest = store.image(&bench.app).unwrap();
+    let mut record = BakeRecord::of(&store, &bench.app).unwrap().unwrap();
+    let layer = manifest.layers.pop().unwrap();
+    let mut entries = store.layer(&layer).unwrap().into_entries();
+    let ingest = store.ingest().unwrap();
+    let doctored = ingest.put_bytes(b"doctored\n").unwrap();
+    let made = entries.iter_mut().find(|entry| entry.path.as_bytes() == b"srv/made").unwrap();
+    made.kind = doctored.into();
+    let layer = ingest.put_layer(&hornero_store::Layer::from_sorted(entries).unwrap()).unwrap();
+    let _ = ingest.finish().unwrap();
+    manifest.layers.push(layer);
+    *record.steps.last_mut().unwrap().layers.last_mut().unwrap() = layer;
+    let pulled = store.put_image(&manifest).unwrap();
+    record.image = pulled;
+    store.attach(&pulled, "bake", &serde_json::to_vec(&record).unwrap()).unwrap();
+
+    let base = bench.replace(&patched());
+    let moved = rebase(&store, &pulled, &base, PLAIN).unwrap();
+    assert_eq!(store.read_file(&moved.image, "/srv/made").unwrap(), b"doctored\n");
+    let baked = bench.home.bake_one("app");
+    assert!(baked.steps.iter().all(|step| !step.cached), "{:?}", baked.steps);
+    assert_eq!(store.read_file(&baked.digest, "/srv/made").unwrap(), b"made\n");
 }
 
 #[test]
 fn a_bake_from_the_new_lock_finds_the_moved_image() {
     let mut bench = Bench::new();
     let store = bench.store();
-    // The archive of the very base is patched, and the lock brought up to date.
-    bench.archives[0].replace(&[patched(), vec![app_package()]].concat());
-    let lock = bench.home.lock(LockMode::Update).unwrap();
-    lock.write(&bench.home.source).unwrap();
-    let base = bench.home.bake_one("base").digest;
-    assert_ne!(base, bench.base);
-    let locked = lock.images.get(&name("app"));
-    let moved = match rebase_for_lock(&store, &bench.app, &base, locked).unwrap() {
-        hornero_bake::MovedForLock::Moved(moved) => moved,
-        other => panic!("{other:?}"),
-    };
+    let base = bench.replace(&patched());
+    let moved = rebase(&store, &bench.app, &base, PLAIN).unwrap();
     let baked = bench.home.bake_one("app");
     assert_eq!(baked.digest, moved.image);
     assert!(baked.cached, "{:?}", baked.steps);
-    // With another page only that step and those after it are made, on the moved layers.
+    // Edited, it is another image: that was never moved, and is baked from its first step on.
     bench.home.write("data", "other\n");
     let changed = bench.home.bake_one("app");
-    let cached: Vec<bool> = changed.steps.iter().map(|step| step.cached).collect();
-    assert_eq!(cached, [true, true, false, false]);
+    assert!(changed.steps.iter().all(|step| !step.cached), "{:?}", changed.steps);
+    assert_eq!(BakeRecord::of(&store, &changed.digest).unwrap().unwrap().moved, None);
 }
 
 #[test]
@@ -389,10 +533,7 @@ fn a_whole_line_of_images_moves() {
     bench.home.add(leaf);
     let leaf = bench.home.bake_one("leaf").digest;
     // Of the base's own name: a new version of what lies two images down.
-    bench.archives[0].replace(&[patched(), vec![app_package()]].concat());
-    bench.home.lock(LockMode::Update).unwrap().write(&bench.home.source).unwrap();
-    let base = bench.home.bake_one("base").digest;
-    assert_ne!(base, bench.base);
+    let base = bench.replace(&patched());
     let store = bench.store();
     let moved = rebase(&store, &leaf, &base, PLAIN).unwrap();
     assert_eq!((moved.old_base, moved.new_base), (bench.base, base));

@@ -16,12 +16,9 @@ use serde::Serialize;
 
 pub use error::RebaseError;
 pub use rebaser::Rebaser;
-pub use seed::seed;
 
 use crate::{
-    BakeError,
     lineage::{self, Known, Stage},
-    lock::LockedImage,
     record::BakeRecord,
 };
 
@@ -46,9 +43,9 @@ pub struct Rebased {
     pub old_base: Digest,
     /// The base it is on now.
     pub new_base: Digest,
-    /// Why it would have been refused; empty unless it was forced.
+    /// Why it would have been refused, now or in an earlier move; empty unless it was forced.
     pub refusals: Vec<Refusal>,
-    /// Whether it was moved although the proof refused.
+    /// Whether it was moved although the proof refused, or comes from an image that was.
     pub forced: bool,
 }
 
@@ -70,6 +67,7 @@ pub fn rebase(
     let mut base = *new_base;
     let mut outcome = None;
     let mut refusals = Vec::new();
+    let mut forced = false;
     // From the image right above the exchanged one up to the image itself.
     for pair in line.windows(2).rev() {
         let (image, old_base) = (&pair[0], &pair[1]);
@@ -77,48 +75,12 @@ pub fn rebase(
         let moved = Rebaser::on_layers(store, old, &base)?.image(&image.image, options)?;
         base = moved.image;
         refusals.extend(moved.refusals.iter().cloned());
+        forced |= moved.forced;
         outcome = Some(moved);
     }
     let moved = outcome.ok_or(RebaseError::NoParent(*app))?;
     let old_base = line.last().expect("a line has two images at least").image;
-    let forced = !refusals.is_empty();
     Ok(Rebased { old_base, new_base: *new_base, refusals, forced, ..moved })
-}
-
-/// What came of moving an image for a new lock.
-#[derive(Debug)]
-pub enum MovedForLock {
-    /// It was moved, and the next bake from the lock finds it.
-    Moved(Rebased),
-    /// It does not hold on the new base.
-    Refused(Vec<Refusal>),
-    /// It can't be moved, for this reason: a bake makes something else of it.
-    NotMoved(String),
-}
-
-/// Moves an image onto a new version of its direct base, as a bake from `locked` shall find it.
-pub fn rebase_for_lock(
-    store: &Store,
-    app: &Digest,
-    new_base: &Digest,
-    locked: Option<&LockedImage>,
-) -> Result<MovedForLock, BakeError> {
-    let record = BakeRecord::of(store, app)?;
-    let fits = |record: &BakeRecord| seed::same_packages(record.locked.as_ref(), locked);
-    if !record.as_ref().is_some_and(fits) {
-        return Ok(MovedForLock::NotMoved("its own packages changed".to_owned()));
-    }
-    let moved = match rebase(store, app, new_base, RebaseOptions::default()) {
-        Ok(moved) => moved,
-        Err(RebaseError::Refused { refusals, .. }) => return Ok(MovedForLock::Refused(refusals)),
-        Err(RebaseError::Bake(error)) => return Err(error),
-        Err(error) => return Ok(MovedForLock::NotMoved(error.to_string())),
-    };
-    match seed(store, &moved.image, locked) {
-        Ok(_) => Ok(MovedForLock::Moved(moved)),
-        Err(RebaseError::Bake(error)) => Err(error),
-        Err(error) => Ok(MovedForLock::NotMoved(error.to_string())),
-    }
 }
 
 /// One image of a line, and how many of the topmost one's layers it has.

@@ -9,6 +9,7 @@ use hornero_store::{EntryKind, ImageManifest, Ingest, Layer, Store, StoreError, 
 use super::{RebaseError, seed};
 use crate::{
     BakeError,
+    outcome::Outcome,
     record::{BakeRecord, Moved},
     source::LayerSource,
 };
@@ -27,6 +28,8 @@ pub(super) struct Plan {
     pub statuses: Vec<NewStatus>,
     /// Why it would be refused.
     pub refusals: Vec<Refusal>,
+    /// What this home's cache says of its steps as they are.
+    pub vouched: Vec<Outcome>,
 }
 
 /// An image that was moved, its layers on their way into the store.
@@ -35,6 +38,8 @@ pub(super) struct Made {
     pub record: BakeRecord,
     /// Facts of layers that were written.
     pub facts: Vec<(Digest, LayerFacts)>,
+    /// What the cache is to say of its steps on the new base; nothing where the proof refused.
+    pub vouched: Vec<Outcome>,
 }
 
 impl Plan {
@@ -78,9 +83,16 @@ impl Plan {
         record.image = manifest.digest();
         record.parent = Some(*base);
         record.epoch = epoch;
-        record.moved =
-            Some(Moved { image: self.from, base: *base, forced, refusals: self.refusals });
-        Ok(Made { manifest, record, facts })
+        let earlier = record.moved.take().filter(|earlier| earlier.forced);
+        let vouched = if forced { Vec::new() } else { self.vouched };
+        // What was forced once is lacking ever after: the next proof only compares with the base it was forced onto.
+        let forced = forced || earlier.is_some();
+        let mut refusals = self.refusals;
+        refusals.extend(earlier.into_iter().flat_map(|earlier| earlier.refusals));
+        refusals.sort();
+        refusals.dedup();
+        record.moved = Some(Moved { image: self.from, base: *base, forced, refusals });
+        Ok(Made { manifest, record, facts, vouched })
     }
 }
 

@@ -124,11 +124,9 @@ impl<'s> Rebaser<'s> {
         let manifests: Vec<ImageManifest> = good().map(|made| made.manifest.clone()).collect();
         let _ = self.store.put_images(&manifests)?;
         self.attach(&good().collect::<Vec<_>>())?;
-        for made in good() {
-            seed::remember(self.store, &made.record.steps, &made.record.secrets_in_image)?;
-        }
         let rebased = made.into_iter().zip(apps).map(|(made, app)| {
-            let Made { record, .. } = made?;
+            let Made { record, vouched, .. } = made?;
+            seed::remember(self.store, &record.steps, vouched)?;
             let moved = record.moved.expect("a plan says how it was moved");
             Ok(Rebased {
                 from: *app,
@@ -154,9 +152,13 @@ impl<'s> Rebaser<'s> {
             .map(|(layer, facts)| (*layer, facts))
             .collect();
         let facts = facts.into_iter().map(|(layer, facts)| (layer, FACTS_KIND, facts.encode()));
-        let records = made
-            .iter()
-            .map(|made| (made.record.image, BakeRecord::ATTACHMENT, made.record.encode()));
+        let mut records = Vec::with_capacity(made.len());
+        for made in made {
+            let known = BakeRecord::of(self.store, &made.record.image)?;
+            if !known.is_some_and(|known| is_nearer(&known, &made.record)) {
+                records.push((made.record.image, BakeRecord::ATTACHMENT, made.record.encode()));
+            }
+        }
         let all: Vec<(Digest, &str, Vec<u8>)> = facts.chain(records).collect();
         let all: Vec<(Digest, &str, &[u8])> =
             all.iter().map(|(subject, kind, bytes)| (*subject, *kind, bytes.as_slice())).collect();
@@ -197,7 +199,8 @@ impl<'s> Rebaser<'s> {
         let mut refusals = outcome.refusals;
         plan::name_sources(&mut refusals, &record);
         let statuses = outcome.statuses;
-        Ok(Plan { from: *app, manifest, record, own: layers, statuses, refusals })
+        let vouched = seed::vouched(self.store, &record, &self.old_layers, own)?;
+        Ok(Plan { from: *app, record, own: layers, statuses, refusals, vouched, manifest })
     }
 
     /// A layer of an image, read once for all images that have it.
@@ -218,6 +221,17 @@ impl<'s> Rebaser<'s> {
         layers.insert(*digest, layer.clone());
         Ok(layer)
     }
+}
+
+/// Whether a record of the very same image tells of less between it and its bake: a move never takes that away.
+fn is_nearer(known: &BakeRecord, record: &BakeRecord) -> bool {
+    let steps = |record: &BakeRecord| -> Vec<_> {
+        record.steps.iter().map(|step| (step.kind, step.own, step.layers.clone())).collect()
+    };
+    let distance = |record: &BakeRecord| record.moved.as_ref().map(|moved| moved.forced);
+    known.parent == record.parent
+        && distance(known) < distance(record)
+        && steps(known) == steps(record)
 }
 
 /// Does something with each item on all cores, in no order; outcomes are in the items' order.

@@ -1,4 +1,4 @@
-//! Tells the cache of steps of a moved image, so that the next bake from the same lock finds it.
+//! Tells the cache of steps of a moved image, so that the next bake on its new base finds it.
 
 use hornero_model::Digest;
 use hornero_store::Store;
@@ -10,34 +10,32 @@ use crate::{
     record::{BakeRecord, StepKind, StepRecord},
 };
 
-/// Remembers the steps of an image that was moved as what a bake from `locked`, on the image's present base, gives.
+/// What the cache says of an image's steps, up to the first of which it says nothing else than the image has.
 ///
-/// Gives false, and remembers nothing, where a bake from this lock would install other packages.
-pub fn seed(
+/// A record came with its image, perhaps from elsewhere. Only this home's own cache vouches for what a step gives: an
+/// image that was neither baked here nor moved here from one that was has no step in it with the very same layers.
+pub(super) fn vouched(
     store: &Store,
-    image: &Digest,
-    locked: Option<&LockedImage>,
-) -> Result<bool, RebaseError> {
-    let record = BakeRecord::of(store, image)?.ok_or(RebaseError::NoRecord(*image))?;
-    let parent = record.parent.ok_or(RebaseError::NoParent(*image))?;
-    if !same_packages(record.locked.as_ref(), locked) {
-        return Ok(false);
+    record: &BakeRecord,
+    below: &[Digest],
+    own: &[Digest],
+) -> Result<Vec<Outcome>, RebaseError> {
+    let mut layers = below.to_vec();
+    let mut rest = own;
+    let mut known = Vec::with_capacity(record.steps.len());
+    for step in &record.steps {
+        let Some(inputs) = inputs(step, record.locked.as_ref()) else { break };
+        let Some((gave, above)) = rest.split_at_checked(step.layers.len()) else { break };
+        let below = outcome::chain(&layers);
+        let key = outcome::step_key(step.kind, &below, &inputs, record.epoch);
+        match Outcome::cached(store, &key)? {
+            Some(outcome) if outcome.layers == gave => known.push(outcome),
+            Some(_) | None => break,
+        }
+        layers.extend_from_slice(gave);
+        rest = above;
     }
-    let below = store.image(&parent)?.layers;
-    let epoch = epoch_on(store, &parent, locked)?;
-    let mut steps = record.steps.clone();
-    key_steps(&mut steps, &below, epoch, locked);
-    remember(store, &steps, &record.secrets_in_image)?;
-    Ok(true)
-}
-
-/// Whether two locks of an image install the same packages, whenever they were resolved.
-pub(super) fn same_packages(one: Option<&LockedImage>, other: Option<&LockedImage>) -> bool {
-    let packages = |locked: &LockedImage| -> Vec<(String, String, String)> {
-        let package = locked.packages.iter();
-        package.map(|one| (one.name.clone(), one.version.clone(), one.sha256.clone())).collect()
-    };
-    one.map(packages) == other.map(packages)
+    Ok(known)
 }
 
 /// The newest time that files of an image on `parent` may have.
@@ -50,6 +48,14 @@ pub(super) fn epoch_on(
     Ok(parent.max(locked.map_or(0, LockedImage::date)))
 }
 
+/// The identity of a step's own inputs; None where nobody wrote it down.
+fn inputs(step: &StepRecord, locked: Option<&LockedImage>) -> Option<Digest> {
+    match (step.kind, locked) {
+        (StepKind::Packages, Some(locked)) => Some(locked.key()),
+        _ => step.own,
+    }
+}
+
 /// Gives every step the key that a bake on `below` would look for.
 pub(super) fn key_steps(
     steps: &mut [StepRecord],
@@ -59,11 +65,7 @@ pub(super) fn key_steps(
 ) {
     let mut layers = below.to_vec();
     for step in steps {
-        if step.kind == StepKind::Packages
-            && let Some(locked) = locked
-        {
-            step.own = Some(locked.key());
-        }
+        step.own = inputs(step, locked);
         step.below = outcome::chain(&layers);
         if let Some(own) = &step.own {
             step.key = outcome::step_key(step.kind, &step.below, own, epoch);
@@ -72,18 +74,14 @@ pub(super) fn key_steps(
     }
 }
 
-/// Puts steps into the cache, up to the first whose own inputs nobody wrote down.
+/// Puts the steps of a moved image into the cache, as far as it vouched for them before the move.
 pub(super) fn remember(
     store: &Store,
     steps: &[StepRecord],
-    secrets: &[String],
+    vouched: Vec<Outcome>,
 ) -> Result<(), RebaseError> {
-    for step in steps.iter().take_while(|step| step.own.is_some()) {
-        let secrets = match step.kind {
-            StepKind::Packages => secrets.to_vec(),
-            _ => Vec::new(),
-        };
-        let gave = Outcome { layers: step.layers.clone(), sources: step.sources.clone(), secrets };
+    for (step, known) in steps.iter().zip(vouched) {
+        let gave = Outcome { layers: step.layers.clone(), moved: true, ..known };
         gave.cache(store, &step.key)?;
     }
     Ok(())
