@@ -319,6 +319,50 @@ fn what_a_damaged_image_might_need_stays_until_it_is_healed() {
 }
 
 #[test]
+fn what_belongs_to_a_lost_image_stays_whatever_keeps_it() {
+    for how in ["root", "pin", "name"] {
+        let own = scratch();
+        let store = &own.store;
+        let (one, two) = (image(store, &[&[("a", "hello")]]), image(store, &[&[("b", "other")]]));
+        let layer = store.image(&one).unwrap().layers[0];
+        for subject in [one, two, layer] {
+            store.attach(&subject, "signature.key", b"signed").unwrap();
+        }
+        let mut roots = Vec::new();
+        match how {
+            "root" => roots.push(root(one, Protection::Always)),
+            "pin" => drop(store.pin(&one).unwrap()),
+            _ => store.set_ref("image/one", &one).unwrap(),
+        }
+        let path = store.dir().join("images").join(one.hex());
+        let good = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let rest = || ["layers", "objects", "metadata", "attachments"].map(|of| stored(store, of));
+        let before = rest();
+        let report = collect(store, &CollectOptions::default(), &roots);
+        assert_eq!((report.damaged, report.missing.len()), (vec![one], 1), "{how}");
+        assert_eq!(
+            (report.missing[0].image, report.missing[0].protection),
+            (one, Protection::Always)
+        );
+        assert_eq!(report.deleted.total(), report.deleted.images, "{how}");
+        assert_eq!((rest(), store.has_image(&two)), (before, false), "{how}");
+
+        fs::write(&path, good).unwrap();
+        let report = collect(store, &CollectOptions::default(), &roots);
+        assert_eq!(
+            (report.damaged, report.missing, report.deleted.objects.files),
+            (vec![], vec![], 1)
+        );
+        store.verify_for_start(&one).unwrap();
+        for subject in [one, layer] {
+            assert_eq!(store.attachment(&subject, "signature.key").unwrap().unwrap(), b"signed");
+        }
+        assert_eq!(store.attachments(&two).unwrap(), Vec::<String>::new(), "{how}");
+    }
+}
+
+#[test]
 fn whoever_holds_a_lease_is_waited_for_but_not_for_ever() {
     let own = scratch();
     let lease = own.store.lease().unwrap();
@@ -473,7 +517,8 @@ fn pins_are_told_apart_and_keep() {
     let (one, two) = (image(store, &[&[("a", "1")]]), image(store, &[&[("a", "2")]]));
     assert!(store.pin(&one).unwrap() && !store.pin(&one).unwrap());
     assert!(matches!(store.pin(&Digest::of(b"none")), Err(StoreError::Missing { .. })));
-    assert_eq!(Store::open(store.dir()).unwrap().pins().unwrap(), [one]);
+    let pin = (format!("pin/{}", one.hex()), one);
+    assert_eq!(Store::open(store.dir()).unwrap().refs().unwrap(), [pin]);
     store.set_ref("image/two", &two).unwrap();
     let reasons = |image: &Digest| -> Vec<String> {
         store.why_kept(image, Vec::new()).unwrap().into_iter().map(|reason| reason.text).collect()

@@ -191,7 +191,7 @@ pub struct CollectReport {
     pub ceiling: Option<CeilingReport>,
     /// Images that are to be kept but are not in the store.
     pub missing: Vec<Root>,
-    /// Kept images and layers that can't be read, and missing ones that are always to be kept. While there are any, no layer or content is deleted: they
-    /// might need it once they are healed.
+    /// Kept images and layers that can't be read, and missing ones that are always to be kept. While there are any,
+    /// nothing but manifests of other images and remembered values is deleted: they might need it once they are healed.
     pub damaged: Vec<Digest>,
 }

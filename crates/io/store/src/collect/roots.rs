@@ -25,15 +25,19 @@ impl Kept {
                 false => kept.missing.push(root),
             }
         }
-        for (name, digest) in store.refs()? {
-            if store.has_image(&digest) {
-                let reason = match name.starts_with(PIN) {
-                    true => "it is pinned".to_owned(),
-                    false => format!("the name `{name}` leads to it"),
-                };
-                kept.add(digest, Protection::Always, reason);
-            } else if store.has_layer(&digest) {
-                kept.layers.push(digest);
+        for (name, image) in store.refs()? {
+            let reason = match name.starts_with(PIN) {
+                true => "it is pinned".to_owned(),
+                false => format!("the name `{name}` leads to it"),
+            };
+            let protection = Protection::Always;
+            if store.has_image(&image) {
+                kept.add(image, protection, reason);
+            } else if store.has_layer(&image) {
+                kept.layers.push(image);
+            } else {
+                // Nothing deletes what a reference leads to, so it was lost.
+                kept.missing.push(Root { image, reason, protection });
             }
         }
         for reasons in kept.images.values_mut() {

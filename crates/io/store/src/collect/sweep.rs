@@ -63,8 +63,11 @@ impl<'a> Sweep<'a> {
             layers.retain(|layer| !of_nothing.contains(layer));
             gone.extend(of_nothing);
         }
-        deleted.metadata = self.metadata()?;
-        deleted.attachments = self.attachments(&layers)?;
+        if self.live.damaged.is_empty() {
+            deleted.metadata = self.metadata()?;
+            // Signatures and records of what is lost belong to it again once it is healed.
+            deleted.attachments = self.attachments(&layers)?;
+        }
         let stale =
             self.store.stale_cache(self.options.cache_bytes, self.options.cache_age, &gone)?;
         deleted.cache = self.files("cache", &stale)?;
