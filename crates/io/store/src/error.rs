@@ -192,6 +192,10 @@ pub enum Damage {
     Content,
     /// A symbolic link, a directory or a special file lies in its place.
     NotAFile,
+    /// The disk cannot give its bytes.
+    Unreadable,
+    /// A reference leads nowhere.
+    NoDigest,
 }
 
 impl std::fmt::Display for Damage {
@@ -201,6 +205,8 @@ impl std::fmt::Display for Damage {
             Self::Size => "has another size than recorded",
             Self::Content => "has other bytes than its digest says",
             Self::NotAFile => "is no plain file in the store",
+            Self::Unreadable => "cannot be read from the disk",
+            Self::NoDigest => "holds no digest",
         })
     }
 }

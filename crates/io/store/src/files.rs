@@ -52,6 +52,14 @@ pub(crate) fn is_not_plain(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|source| source.is::<NotPlain>())
 }
 
+/// Whether the disk itself could not give the bytes: as good as gone, and as curable.
+///
+/// File systems tell of sectors that can't be read by EIO, and of structures of their own that don't check out by
+/// EUCLEAN and EBADMSG.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG))
+}
+
 /// Whether a plain file lies at `path`.
 pub(crate) fn is_plain_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())

@@ -16,6 +16,7 @@ mod attribute;
 mod cache;
 mod capture;
 mod collect;
+mod derived;
 mod diff;
 mod encoding;
 pub mod erofs;

@@ -1,23 +1,21 @@
-//! Metadata images and their indexes: derived from layers, made on demand, made again when damaged.
+//! Metadata images and their indexes: what they hold, and making them from layers.
 //!
 //! The index beside an image says its digest and which contents the tree uses, so that a start need not
-//! read and merge layers. It ends in the SHA-256 of all before.
+//! read and merge layers again. It ends in the SHA-256 of all before. Neither is believed for what it says of itself:
+//! see [`crate::derived`].
 
-use std::{
-    collections::HashSet,
-    fs,
-    io::{self, Read},
-    path::PathBuf,
-};
+use std::{collections::HashSet, fs, io, path::PathBuf};
 
 use hornero_model::Digest;
+use rustix::fs::CWD;
 
 use crate::{
     LAYER_BYTES_MAX, Result, Store, StoreError, Stored, Tree,
     erofs::{Content, write_image},
-    files::{open_plain, read_limited},
+    files::{is_not_plain, is_unreadable, read_limited},
     format::METADATA,
     manifest,
+    records::FileState,
 };
 
 const MAGIC: &[u8; 16] = b"hornero-index 1\n";
@@ -32,6 +30,18 @@ pub(crate) struct MetadataIndex {
     pub(crate) metadata_size: u64,
     /// Every distinct content, sorted by digest.
     pub(crate) contents: Vec<Stored>,
+    /// What the encoded index ends in.
+    pub(crate) sum: Digest,
+}
+
+/// What layers say that the metadata of their tree is.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// The bytes of the metadata image.
+    pub(crate) image: Vec<u8>,
+    pub(crate) index: MetadataIndex,
+    /// The bytes of the index.
+    pub(crate) encoded: Vec<u8>,
 }
 
 /// A metadata image or an index.
@@ -43,46 +53,45 @@ pub(crate) struct MetadataFile {
 }
 
 impl Store {
-    /// The index of the tree of `layers`; makes it and the metadata image when either is missing or damaged.
-    pub(crate) fn metadata_index(&self, layers: &[Digest]) -> Result<MetadataIndex> {
+    /// Sees to it that the tree of `layers` has a metadata image; whether it is the right one is for those to ask who
+    /// use it.
+    pub(crate) fn have_metadata(&self, layers: &[Digest]) -> Result<()> {
         let key = manifest::tree_key(layers);
-        match self.read_index(&key)? {
-            Some(index) if self.metadata_path(&key).exists() => Ok(index),
-            _ => self.make_metadata(layers),
+        let path = self.metadata_path(&key);
+        let state =
+            FileState::at(CWD, &path).map_err(|errno| StoreError::io("stat", &path, errno))?;
+        let size = state.filter(|state| state.plain).map(|state| state.size);
+        if size.is_some() && self.read_index(&key)?.map(|index| index.metadata_size) == size {
+            return Ok(());
         }
+        self.verify_metadata(layers, &mut 0).map(drop)
     }
 
-    /// Writes the metadata image and its index from the layers, whatever is there.
-    pub(crate) fn make_metadata(&self, layers: &[Digest]) -> Result<MetadataIndex> {
-        let key = manifest::tree_key(layers);
+    /// Makes metadata image and index in memory.
+    pub(crate) fn make_metadata(&self, layers: &[Digest]) -> Result<Made> {
         let tree = self.tree_of_layers(layers)?;
         let mut image = Vec::new();
         write_image(&tree, &Content::Redirected, &mut image)?;
-        let index = MetadataIndex {
-            metadata: Digest::of(&image),
-            metadata_size: image.len() as u64,
-            contents: distinct_contents(&tree),
-        };
-        // Not synced: it is checked before use and made again when power loss tore it.
-        self.staging().replace(&self.metadata_path(&key), &image, false)?;
-        self.staging().replace(&self.index_path(&key), &index.encode(&key), false)?;
-        Ok(index)
+        let metadata = Stored { digest: Digest::of(&image), size: image.len() as u64 };
+        let contents = distinct_contents(&tree);
+        let (index, encoded) = MetadataIndex::new(&manifest::tree_key(layers), metadata, contents);
+        Ok(Made { image, index, encoded })
     }
 
-    fn read_index(&self, key: &Digest) -> Result<Option<MetadataIndex>> {
+    /// The index beside a metadata image, as it says itself; none when it is missing or damaged.
+    pub(crate) fn read_index(&self, key: &Digest) -> Result<Option<MetadataIndex>> {
         let path = self.index_path(key);
         match read_limited(&path, LAYER_BYTES_MAX) {
             Ok(bytes) => Ok(bytes.and_then(|bytes| MetadataIndex::decode(key, &bytes))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    || is_not_plain(&error)
+                    || is_unreadable(&error) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(StoreError::io("read", path, error)),
         }
-    }
-
-    /// The digest that the metadata image of a tree had when it was made, by its index; unchecked.
-    pub(crate) fn recorded_metadata(&self, tree: &Digest) -> Option<Digest> {
-        let mut header = [0; HEADER_LEN];
-        open_plain(&self.index_path(tree)).ok()?.read_exact(&mut header).ok()?;
-        Some(digest(&header[48..80]))
     }
 
     /// Every metadata image and index, sorted by path.
@@ -103,22 +112,8 @@ impl Store {
         Ok(found)
     }
 
-    fn index_path(&self, key: &Digest) -> PathBuf {
+    pub(crate) fn index_path(&self, key: &Digest) -> PathBuf {
         self.dir().join(METADATA).join(format!("{}.index", key.hex()))
-    }
-
-    /// Removes the metadata image and index of a tree; they come back when needed.
-    pub fn forget_metadata(&self, layers: &[Digest]) -> Result<()> {
-        let key = manifest::tree_key(layers);
-        for path in [self.index_path(&key), self.metadata_path(&key)] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::io("remove", path, error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 }
 
@@ -135,24 +130,25 @@ fn distinct_contents(tree: &Tree) -> Vec<Stored> {
 }
 
 impl MetadataIndex {
-    fn encode(&self, key: &Digest) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEADER_LEN + self.contents.len() * ITEM_LEN + 32);
+    /// The index and its bytes.
+    fn new(key: &Digest, metadata: Stored, contents: Vec<Stored>) -> (Self, Vec<u8>) {
+        let mut out = Vec::with_capacity(HEADER_LEN + contents.len() * ITEM_LEN + 32);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(key.as_bytes());
-        out.extend_from_slice(self.metadata.as_bytes());
-        out.extend_from_slice(&self.metadata_size.to_le_bytes());
-        for stored in &self.contents {
+        for stored in std::iter::once(&metadata).chain(&contents) {
             out.extend_from_slice(stored.digest.as_bytes());
             out.extend_from_slice(&stored.size.to_le_bytes());
         }
         let sum = Digest::of(&out);
         out.extend_from_slice(sum.as_bytes());
-        out
+        let Stored { digest: metadata, size: metadata_size } = metadata;
+        (Self { metadata, metadata_size, contents, sum }, out)
     }
 
     fn decode(key: &Digest, bytes: &[u8]) -> Option<Self> {
         let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
-        if Digest::of(body).as_bytes() != sum {
+        let sum = digest(sum);
+        if Digest::of(body) != sum {
             return None;
         }
         let (header, items) = body.split_at_checked(HEADER_LEN)?;
@@ -170,6 +166,7 @@ impl MetadataIndex {
             metadata: digest(&header[48..80]),
             metadata_size: number(&header[80..]),
             contents,
+            sum,
         })
     }
 }

@@ -13,7 +13,8 @@ use hornero_model::Digest;
 use crate::{
     Damage, Entry, EntryKind, ImageManifest, Ingest, IngestReport, LAYER_BYTES_MAX, Layer,
     MANIFEST_BYTES_MAX, Result, StoreError, Stored, Tree,
-    files::{is_not_plain, is_plain_file, list_digests, read_limited},
+    derived::DerivedTrees,
+    files::{is_not_plain, is_plain_file, is_unreadable, list_digests, read_limited},
     format::{self, IMAGES, LAYERS, LOCKS, METADATA, VERIFIED},
     lock::{self, Lease, Mode},
     manifest,
@@ -35,6 +36,7 @@ pub struct Store {
     staging: Staging,
     records: Mutex<Records>,
     trees: Mutex<VecDeque<(Digest, Arc<Tree>)>>,
+    derived: DerivedTrees,
 }
 
 /// What an instance's root is composed of.
@@ -61,6 +63,7 @@ impl Store {
             staging: Staging::open(&dir)?,
             records: Mutex::new(Records::new(&dir, VERIFIED)),
             trees: Mutex::default(),
+            derived: DerivedTrees::default(),
             dir,
         })
     }
@@ -121,7 +124,7 @@ impl Store {
                 return Err(StoreError::Missing { kind: "layer", digest: *layer });
             }
         }
-        self.metadata_index(&image.layers)?;
+        self.have_metadata(&image.layers)?;
         let path = self.image_path(&digest);
         // Compared, not only looked for: putting an image again mends a damaged manifest.
         if !matches!(read_limited(&path, MANIFEST_BYTES_MAX), Ok(Some(stored)) if stored == bytes) {
@@ -169,14 +172,15 @@ impl Store {
         list_digests(&self.layers_dir())
     }
 
-    /// The files an instance's root is composed of; makes the metadata image if it is missing.
+    /// The files an instance's root is composed of; makes the metadata image if it is missing or not what the layers
+    /// say.
     pub fn root(&self, image: &Digest) -> Result<RootFiles> {
         self.root_of_layers(&self.image(image)?.layers)
     }
 
     /// As [`Store::root`] for layers that are no image yet, such as the state before a build step.
     pub fn root_of_layers(&self, layers: &[Digest]) -> Result<RootFiles> {
-        self.metadata_index(layers)?;
+        self.verify_metadata(layers, &mut 0)?;
         let metadata = self.metadata_path(&manifest::tree_key(layers));
         Ok(RootFiles { metadata, objects: self.objects.dir().to_owned() })
     }
@@ -253,6 +257,10 @@ impl Store {
         &self.objects
     }
 
+    pub(crate) fn derived(&self) -> &DerivedTrees {
+        &self.derived
+    }
+
     pub(crate) fn staging(&self) -> &Staging {
         &self.staging
     }
@@ -314,6 +322,13 @@ impl Store {
                     kind,
                     digest: *digest,
                     damage: Damage::NotAFile,
+                });
+            }
+            Err(error) if is_unreadable(&error) => {
+                return Err(StoreError::Damaged {
+                    kind,
+                    digest: *digest,
+                    damage: Damage::Unreadable,
                 });
             }
             Err(error) => return Err(StoreError::io("read", path, error)),

@@ -3,17 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use hornero_model::Digest;
-use rustix::fs::CWD;
 
-use crate::{
-    Damage, EntryKind, Result, Store, StoreError, Stored,
-    files::{is_not_plain, open_plain},
-    manifest,
-    metadata::MetadataIndex,
-    objects::hash_reader,
-    parallel,
-    records::FileState,
-};
+use crate::{Damage, EntryKind, Result, Store, StoreError, Stored, parallel, records::FileState};
 
 /// stat(2) costs about a microsecond: fewer are not worth a thread.
 const SWEEP_GRAIN: usize = 1024;
@@ -27,14 +18,15 @@ pub struct VerifyReport {
     pub hashed: usize,
     /// Bytes hashed.
     pub hashed_bytes: u64,
-    /// Metadata images that were missing or damaged and were made again from their layers.
+    /// Images whose metadata was other than their layers say, and was made again from them.
     pub metadata_rebuilt: usize,
 }
 
 impl Store {
     /// Makes sure that every byte an instance of `image` could read is what the image says.
     ///
-    /// Hashes only objects that changed, in whatever way, since they were last hashed in full.
+    /// Hashes only objects that changed, in whatever way, since they were last hashed in full. The metadata image is
+    /// compared with what the layers say, which the first call for a tree derives from them.
     ///
     /// # Errors
     /// [`StoreError::DamagedObject`] names the object and a path that uses it.
@@ -49,7 +41,8 @@ impl Store {
         let mut wanted: Vec<Stored> = Vec::new();
         for image in images {
             let layers = self.image(image)?.layers;
-            wanted.extend(self.verify_metadata(&layers, &mut rebuilt)?.contents);
+            let index = self.verify_metadata(&layers, &mut rebuilt)?;
+            wanted.extend(index.contents);
         }
         if images.len() > 1 {
             wanted.sort_unstable_by_key(|stored| stored.digest);
@@ -143,31 +136,6 @@ impl Store {
         // Good ones are remembered even when another is damaged.
         self.records().append(&states.into_inner().unwrap_or_else(PoisonError::into_inner))?;
         hashed
-    }
-
-    /// Checks the metadata image in the same way; it is derived, so damage is mended.
-    fn verify_metadata(&self, layers: &[Digest], rebuilt: &mut usize) -> Result<MetadataIndex> {
-        let index = self.metadata_index(layers)?;
-        let path = self.metadata_path(&manifest::tree_key(layers));
-        let state =
-            FileState::at(CWD, &path).map_err(|errno| StoreError::io("stat", &path, errno))?;
-        let recorded = self.records().get(&index.metadata).copied();
-        if state.is_some() && state == recorded {
-            return Ok(index);
-        }
-        let hashed = open_plain(&path).and_then(|file| hash_reader(file, None));
-        let hashed = match hashed {
-            Err(error) if is_not_plain(&error) => None,
-            hashed => Some(hashed.map_err(|error| StoreError::io("read", &path, error))?),
-        };
-        if hashed == Some((index.metadata, index.metadata_size)) {
-            if let Some(state) = state {
-                self.records().append(&[(index.metadata, state)])?;
-            }
-            return Ok(index);
-        }
-        *rebuilt += 1;
-        self.make_metadata(layers)
     }
 
     /// Says of a damaged object which image uses it, and where.

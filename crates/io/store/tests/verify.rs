@@ -140,6 +140,95 @@ fn a_damaged_metadata_image_is_made_again() {
     assert_eq!(bytes(&path), good);
 }
 
+/// Writes other metadata in the place of an image's, with an index that fits it and the tree.
+fn forge_metadata(store: &Store, image: &Digest, other: &Digest) {
+    let paths = [image, other].map(|image| store.root(image).unwrap().metadata);
+    let [index, mut forged] =
+        [&paths[0], &paths[1]].map(|path| fs::read(path.with_extension("index")).unwrap());
+    // Magic, key of the tree, and all that is of the metadata; then the checksum over that.
+    forged[16..48].copy_from_slice(&index[16..48]);
+    let body = forged.len() - 32;
+    let sum = Digest::of(&forged[..body]);
+    forged[body..].copy_from_slice(sum.as_bytes());
+    let metadata = fs::read(&paths[1]).unwrap();
+    for (name, bytes) in [("index", forged), ("erofs", metadata)] {
+        let path = paths[0].with_extension(name);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn metadata_that_fits_its_index_but_not_the_layers_is_made_again() {
+    let own = scratch();
+    let store = &own.store;
+    let good = image(store, &[&[("usr/bin/x", "good"), ("usr/bin/y", "evil")]]);
+    let evil = image(store, &[&[("usr/bin/x", "evil"), ("usr/bin/y", "evil")]]);
+    let path = store.root(&good).unwrap().metadata;
+    let read = || ["erofs", "index"].map(|name| fs::read(path.with_extension(name)).unwrap());
+    let right = read();
+    let verify = |store: &Store| store.verify_for_start(&good).unwrap().metadata_rebuilt;
+    let compose = |store: &Store| store.root(&good).map(|_| 1).unwrap();
+    let starts: [&dyn Fn(&Store) -> usize; 2] = [&verify, &compose];
+    for start in starts {
+        // Both by a process that knows nothing yet, and by one that verified it before.
+        forge_metadata(store, &good, &evil);
+        assert!(read() != right);
+        let fresh = Store::open(store.dir()).unwrap();
+        assert_eq!(start(&fresh), 1);
+        assert!(read() == right);
+        verify_until_settled(&fresh, &good);
+        forge_metadata(store, &good, &evil);
+        assert_eq!(start(&fresh), 1);
+        assert!(read() == right);
+        assert_eq!(fresh.verify_for_start(&good).unwrap().metadata_rebuilt, 0);
+    }
+    // One bit, and the time put back, after its state was remembered.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let changed = fs::metadata(&path).unwrap().modified().unwrap();
+    while changed.elapsed().unwrap_or_default() < Duration::from_millis(50) {
+        assert!(Instant::now() < deadline);
+    }
+    assert_eq!(store.verify_for_start(&good).unwrap().metadata_rebuilt, 0);
+    flip(&path);
+    assert_eq!(store.verify_for_start(&good).unwrap().metadata_rebuilt, 1);
+    assert!(read() == right);
+}
+
+#[test]
+fn a_metadata_image_that_power_loss_tore_is_never_composed() {
+    let own = scratch();
+    let files: &[&[(&str, &str)]] = &[&[("a", "hello"), ("b", "world")]];
+    let digest = image(&own.store, files);
+    let layers = own.store.image(&digest).unwrap().layers;
+    let path = own.store.root(&digest).unwrap().metadata;
+    let right = fs::read(&path).unwrap();
+    let tear = |bytes: &[u8]| {
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+    };
+    let zeros = vec![0; right.len()];
+    for torn in [&right[..0], &right[..right.len() / 2], &zeros] {
+        for composed in [true, false] {
+            tear(torn);
+            let fresh = Store::open(own.store.dir()).unwrap();
+            match composed {
+                true => drop(fresh.root_of_layers(&layers).unwrap()),
+                false => {
+                    image(&fresh, files);
+                    fresh.verify_for_start(&digest).unwrap();
+                }
+            }
+            assert!(fs::read(&path).unwrap() == right, "{} bytes, {composed}", torn.len());
+        }
+    }
+    fs::remove_file(&path).unwrap();
+    let fresh = Store::open(own.store.dir()).unwrap();
+    let report = fresh.verify_for_start(&digest).unwrap();
+    assert_eq!(report.metadata_rebuilt, 0, "one that was never made is not a damaged one");
+    assert!(fs::read(&path).unwrap() == right);
+}
+
 #[test]
 fn fsck_names_all_damage_and_who_uses_it() {
     let own = scratch();

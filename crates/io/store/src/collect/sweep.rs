@@ -135,7 +135,7 @@ impl<'a> Sweep<'a> {
         })?;
         let tally = Tally { files: files.into_inner(), bytes: bytes.into_inner() };
         let (marked, _) = self.live.sums();
-        let more = self.store.records().count()? > marked + self.live.trees.len() as u64;
+        let more = self.store.records().count()? > marked;
         // Also after a run that was killed before it came here: then there are more records than files.
         if !self.options.dry_run && (tally.files > 0 || more) {
             self.forget_records()?;
@@ -143,15 +143,11 @@ impl<'a> Sweep<'a> {
         Ok(tally)
     }
 
-    /// Drops what is recorded of objects and metadata images that are no more.
+    /// Drops what is recorded of objects that are no more.
     fn forget_records(&self) -> Result<()> {
-        let trees = &self.live.trees;
-        let metadata: HashSet<Digest> =
-            trees.iter().filter_map(|tree| self.store.recorded_metadata(tree)).collect();
         let is_live = |digest: &Digest| {
             let object = self.live.objects.get(digest);
             object.is_some_and(|(number, _)| self.live.marks.is_set(number))
-                || metadata.contains(digest)
         };
         self.store.records().retain(is_live).map(drop)
     }
