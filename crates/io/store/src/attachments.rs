@@ -13,7 +13,7 @@ use hornero_model::Digest;
 
 use crate::{
     Result, Store, StoreError,
-    files::{is_not_plain, list_digests, read_limited},
+    files::{is_not_plain, is_unreadable, list_digests, read_limited},
     format::ATTACHMENTS,
     staging,
 };
@@ -112,14 +112,14 @@ impl Store {
     /// What is kept about `subject` under `kind`.
     ///
     /// # Errors
-    /// [`StoreError::DamagedAttachment`] when its bytes are not what was attached.
+    /// [`StoreError::DamagedAttachment`] when its bytes are not what was attached, or can't be read any more.
     pub fn attachment(&self, subject: &Digest, kind: &str) -> Result<Option<Vec<u8>>> {
         check_kind(kind)?;
         let path = self.attachment_path(subject, kind);
         let bytes = match read_limited(&path, ATTACHMENT_BYTES_MAX + CHECKSUM_LEN as u64) {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if is_not_plain(&error) => {
+            Err(error) if is_not_plain(&error) || is_unreadable(&error) => {
                 let kind = kind.to_owned();
                 return Err(StoreError::DamagedAttachment { subject: *subject, kind });
             }

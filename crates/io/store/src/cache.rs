@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 
 use crate::{
     Result, Store, StoreError,
-    files::{is_not_plain, read_limited},
+    files::{is_not_plain, is_unreadable, read_limited},
     format::CACHE,
 };
 
@@ -48,7 +48,11 @@ impl Store {
         let path = self.cache_path(key);
         let bytes = match read_limited(&path, CACHE_VALUE_BYTES_MAX + 32) {
             Ok(bytes) => bytes.unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound || is_not_plain(&error) => {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    || is_not_plain(&error)
+                    || is_unreadable(&error) =>
+            {
                 return Ok(None);
             }
             Err(error) => return Err(StoreError::io("read", path, error)),

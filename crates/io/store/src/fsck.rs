@@ -161,8 +161,6 @@ impl Store {
                 }
                 Ok(_) => Damage::Content,
                 Err(StoreError::Damaged { damage, .. }) => damage,
-                // What the disk refuses to read is as good as gone, and as curable.
-                Err(StoreError::Io { source, .. }) if is_unreadable(&source) => Damage::Content,
                 Err(error) => return Err(error),
             };
             let finding = Finding::described("object", *digest, damage);
@@ -179,18 +177,12 @@ impl Store {
     }
 }
 
-/// Whether the disk itself could not give the bytes.
-fn is_unreadable(error: &std::io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
-}
-
 /// The damage that an error tells of; none when all is well.
 fn damage_of<T>(read: Result<T>) -> Result<Option<Damage>> {
     match read {
         Ok(_) => Ok(None),
         Err(StoreError::Damaged { damage, .. }) => Ok(Some(damage)),
         Err(StoreError::Missing { .. }) => Ok(Some(Damage::Missing)),
-        Err(StoreError::Io { source, .. }) if is_unreadable(&source) => Ok(Some(Damage::Content)),
         Err(error) if is_damage(&error) => Ok(Some(Damage::Content)),
         Err(error) => Err(error),
     }

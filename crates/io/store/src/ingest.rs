@@ -301,6 +301,15 @@ impl<'store> Ingest<'store> {
     }
 
     fn presence(&self, stored: Stored) -> Result<Presence> {
+        match self.look(stored) {
+            // Such as one that the disk can't read: good bytes in its place mend it.
+            Err(StoreError::Damaged { .. }) => Ok(Presence::Damaged),
+            Err(StoreError::Missing { .. }) => Ok(Presence::Absent),
+            looked => looked,
+        }
+    }
+
+    fn look(&self, stored: Stored) -> Result<Presence> {
         let objects = self.store.objects();
         let Some(state) = objects.state(&stored.digest)? else { return Ok(Presence::Absent) };
         if !state.plain || state.size != stored.size {

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     Damage, Result, StoreError,
-    files::{is_not_plain, open_plain_at},
+    files::{is_not_plain, is_unreadable, open_plain_at},
     format::OBJECTS,
     records::FileState,
 };
@@ -66,8 +66,7 @@ impl Objects {
     pub(crate) fn state(&self, digest: &Digest) -> Result<Option<FileState>> {
         let hex = digest.hex();
         let shard = self.shard(digest.as_bytes()[0])?;
-        FileState::at(shard, &hex[2..])
-            .map_err(|errno| StoreError::io("stat", self.path(digest), errno))
+        FileState::at(shard, &hex[2..]).map_err(|errno| self.failed("stat", digest, errno.into()))
     }
 
     /// Opens the object for reading; its bytes are not checked here.
@@ -80,17 +79,26 @@ impl Objects {
                 let damage = Damage::NotAFile;
                 StoreError::Damaged { kind: "object", digest: *digest, damage }
             }
-            _ => StoreError::io("open", self.path(digest), error),
+            _ => self.failed("open", digest, error),
         })
     }
 
+    /// Why a file operation failed: what the disk refuses to give is damage.
+    fn failed(&self, action: &'static str, digest: &Digest, error: io::Error) -> StoreError {
+        match is_unreadable(&error) {
+            true => {
+                StoreError::Damaged { kind: "object", digest: *digest, damage: Damage::Unreadable }
+            }
+            false => StoreError::io(action, self.path(digest), error),
+        }
+    }
+
     /// Hashes the object's bytes; gives the state it had before and after, or none when it changed meanwhile,
-    /// and the digest its bytes have.
+    /// and the digest its bytes have. What the disk cannot give is [`StoreError::Damaged`].
     pub(crate) fn hash(&self, digest: &Digest) -> Result<(Option<FileState>, Digest)> {
         let before = self.state(digest)?;
-        let path = self.path(digest);
         let file = self.open(digest)?;
-        let found = hash_reader(file, None).map_err(|error| StoreError::io("read", path, error))?;
+        let found = hash_reader(file, None).map_err(|error| self.failed("read", digest, error))?;
         let after = self.state(digest)?;
         Ok((after.filter(|_| before == after), found.0))
     }
