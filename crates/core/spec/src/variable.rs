@@ -26,7 +26,7 @@ pub struct Variables {
     environment: BTreeMap<String, String>,
 }
 
-/// A `-var` argument without `=`.
+/// A `--var` argument without `=`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not of the form NAME=VALUE")]
 pub struct VariableArgumentError(String);
@@ -37,12 +37,12 @@ impl Variables {
         Self::default()
     }
 
-    /// Sets a variable as `-var` does, over the environment; naming one that the file lacks is an error.
+    /// Sets a variable as `--var` does, over the environment; naming one that the file lacks is an error.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.given.insert(name.into(), value.into());
     }
 
-    /// Sets a variable from `NAME=VALUE`, the argument of `-var`.
+    /// Sets a variable from `NAME=VALUE`, the argument of `--var`.
     pub fn set_argument(&mut self, argument: &str) -> Result<(), VariableArgumentError> {
         let (name, value) = argument
             .split_once('=')
@@ -192,7 +192,7 @@ fn read_one(cx: &mut Evaluator, block: &Block, name: &Text, given: Option<&str>)
                     format!("variable `{}` has no value", shown(&name.value)),
                 )
                 .hint(format!(
-                    "give it one by `-var {0}=…` or `{VARIABLE_PREFIX}{0}`, or set a `default`",
+                    "give it one by `--var {0}=…` or `{VARIABLE_PREFIX}{0}`, or set a `default`",
                     shown(&name.value)
                 )),
             );

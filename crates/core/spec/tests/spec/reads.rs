@@ -507,7 +507,7 @@ fn variables_come_from_outside() {
         2 |         variable "count" { type = number }
           |         ^^^^^^^^^^^^^^^^
           |
-          = hint: give it one by `-var count=…` or `HORNERO_VAR_count`, or set a `default`
+          = hint: give it one by `--var count=…` or `HORNERO_VAR_count`, or set a `default`
 
         there is 1 error in `hornero.hcl`
     "#]],

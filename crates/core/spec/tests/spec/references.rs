@@ -231,7 +231,7 @@ image "a" {
             3 | variable "odd" { type = strin }
               | ^^^^^^^^^^^^^^
               |
-              = hint: give it one by `-var odd=…` or `HORNERO_VAR_odd`, or set a `default`
+              = hint: give it one by `--var odd=…` or `HORNERO_VAR_odd`, or set a `default`
 
             error[invalid-value]: this is not a type of variable
              --> hornero.hcl:3:25
