@@ -101,6 +101,12 @@ pub enum StoreError {
     /// A tree cannot become an EROFS image.
     #[error("the tree cannot become an EROFS image: {0}")]
     Erofs(String),
+    /// What a name leads to cannot be told.
+    #[error("reference `{name}` is damaged: its file holds no digest")]
+    DamagedRef {
+        /// The reference, such as `image/site` or `pin/HEX`.
+        name: String,
+    },
     /// A name is no reference name.
     #[error(transparent)]
     RefName(#[from] RefNameError),
@@ -219,6 +225,11 @@ impl StoreError {
                 "no instance was started from it; bake the image again with `hornero build` to write \
                  good content, and check the disk if this comes back",
             ),
+            Self::DamagedRef { .. } => Some(
+                "build the image again to write its name anew, or take the name away with `hornero image untag`; \
+                 `hornero image fsck` mends pins",
+            ),
+            Self::Roots(source) => source.downcast_ref::<Self>().and_then(Self::hint),
             Self::NotAStore(_) => Some("choose an empty directory with `--home`"),
             Self::Unsupported { .. } => {
                 Some("use the Hornero release that wrote the store, or a newer one")

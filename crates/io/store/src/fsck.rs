@@ -12,14 +12,14 @@ use crate::{Damage, Result, Store, StoreError, TreePath, graph::is_damage, paral
 /// Damage found by [`Store::fsck`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What is damaged: `object`, `layer`, `image` or `attachment`.
+    /// What is damaged: `object`, `layer`, `image`, `reference` or `attachment`.
     pub kind: &'static str,
-    /// Its digest; of an attachment, of what it is about.
+    /// Its digest; of an attachment, of what it is about; of a reference, of its name.
     pub digest: Digest,
     /// In which way.
     pub damage: Damage,
     /// Images that use it, each with one path for an object; `None` for the whole image. For an attachment, what it
-    /// is about and its kind.
+    /// is about and its kind; for a reference, the same digest and its name.
     pub uses: Vec<(Digest, Option<String>)>,
     /// Layers that have an object.
     pub layers: Vec<Digest>,
@@ -34,7 +34,8 @@ impl Finding {
 }
 
 impl Store {
-    /// Hashes every object, layer, image and attachment anew, whatever is recorded, and names what is damaged.
+    /// Hashes every object, layer, image and attachment anew, whatever is recorded, and names what is damaged, with
+    /// the references that lead nowhere.
     pub fn fsck(&self) -> Result<Vec<Finding>> {
         let _lease = self.lease()?;
         let mut findings = self.fsck_described()?;
@@ -43,7 +44,7 @@ impl Store {
         Ok(findings)
     }
 
-    /// Damage among layers and image manifests.
+    /// Damage among layers, image manifests and references.
     pub(crate) fn fsck_described(&self) -> Result<Vec<Finding>> {
         let mut findings: BTreeMap<(&str, Digest), Finding> = BTreeMap::new();
         let mut find = |kind, digest, damage| {
@@ -70,7 +71,8 @@ impl Store {
                 uses.push((image, image));
             }
         }
-        for (_, digest) in self.refs()? {
+        let listing = self.ref_listing()?;
+        for (_, digest) in listing.refs {
             if !self.has_image(&digest) && !self.has_layer(&digest) {
                 find("image", digest, Damage::Missing);
                 uses.push((digest, digest));
@@ -83,6 +85,12 @@ impl Store {
             finding.uses.sort();
             finding.uses.dedup();
         }
+        // Last: to mend a pin its image has to be there.
+        findings.extend(listing.damaged.into_iter().map(|name| {
+            let digest = Digest::of(name.as_bytes());
+            let uses = vec![(digest, Some(name))];
+            Finding { uses, ..Finding::described("reference", digest, Damage::NoDigest) }
+        }));
         Ok(findings)
     }
 

@@ -7,6 +7,7 @@ use hornero_model::Digest;
 use crate::{
     Finding, Result, Store, StoreError, Stored,
     import::{decode_image, decode_layer},
+    pins::image_of,
     staging,
 };
 
@@ -49,14 +50,17 @@ pub enum Healing {
 impl Store {
     /// Heals one damage from the first source that has the right bytes.
     ///
-    /// Nothing that is in place is touched before good bytes are on disk. Attachments have no copies: they are made
-    /// again by whoever made them.
+    /// Nothing that is in place is touched before good bytes are on disk. Attachments and names have no copies: they
+    /// are made again by whoever made them.
     ///
     /// # Errors
     /// Only of this store; what sources fail at is told by [`Healing::Failed`].
     pub fn heal(&self, finding: &Finding, sources: &mut [&mut dyn HealSource]) -> Result<Healing> {
         if finding.kind == "object" && finding.size.is_none() {
             return Ok(Healing::Unused);
+        }
+        if finding.kind == "reference" && self.heal_pin(finding)? {
+            return Ok(Healing::Mended);
         }
         let mut failures = Vec::new();
         for source in sources {
@@ -93,6 +97,15 @@ impl Store {
             }
         }
         Ok(done)
+    }
+
+    /// Writes a pin anew, whose name says what it was of; other references have no copies.
+    fn heal_pin(&self, finding: &Finding) -> Result<bool> {
+        let name = finding.uses.first().and_then(|(_, name)| name.as_deref());
+        match name.and_then(image_of).filter(|image| self.has_image(image)) {
+            Some(image) => self.pin(&image).map(|_| true),
+            None => Ok(false),
+        }
     }
 
     /// Whether the source had it.

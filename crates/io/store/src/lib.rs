@@ -70,7 +70,7 @@ pub use listing::{DiskUse, ImageSummary};
 pub use lock::Lease;
 pub use manifest::{FORMAT_EPOCH, ImageManifest, LAYER_COUNT_MAX, MANIFEST_BYTES_MAX};
 pub use path::{NAME_LEN_MAX, PATH_LEN_MAX, TreePath};
-pub use refs::RefNameError;
+pub use refs::{RefListing, RefNameError};
 pub use store::{RootFiles, Store};
 pub use tarstream::{TarEntry, TarReader};
 pub use tree::Tree;

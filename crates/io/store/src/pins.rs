@@ -18,8 +18,10 @@ impl Store {
             return Err(StoreError::Missing { kind: "image", digest: *image });
         }
         let name = name(image);
-        if self.get_ref(&name)? == Some(*image) {
-            return Ok(false);
+        match self.get_ref(&name) {
+            Ok(led) if led == Some(*image) => return Ok(false),
+            Ok(_) | Err(StoreError::DamagedRef { .. }) => {}
+            Err(error) => return Err(error),
         }
         self.set_ref(&name, image)?;
         Ok(true)
@@ -29,19 +31,11 @@ impl Store {
     pub fn unpin(&self, image: &Digest) -> Result<bool> {
         self.remove_ref(&name(image))
     }
+}
 
-    /// The images that are pinned, sorted.
-    pub fn pins(&self) -> Result<Vec<Digest>> {
-        let mut pins: Vec<Digest> = self
-            .refs()?
-            .into_iter()
-            .filter(|(name, _)| name.starts_with(PIN))
-            .map(|(_, image)| image)
-            .collect();
-        pins.sort_unstable();
-        pins.dedup();
-        Ok(pins)
-    }
+/// The image that a pin is of, by its name alone; none for other references.
+pub(crate) fn image_of(name: &str) -> Option<Digest> {
+    Digest::from_hex(name.strip_prefix(PIN)?).ok()
 }
 
 fn name(image: &Digest) -> String {

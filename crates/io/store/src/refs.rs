@@ -1,12 +1,15 @@
 //! Named references: `image/site` and the like, each a small file that holds one digest.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use hornero_model::Digest;
 
 use crate::{
     Result, Store, StoreError,
-    files::{is_not_plain, read_limited},
+    files::{is_not_plain, is_unreadable, read_limited},
     format::REFS,
     staging,
 };
@@ -26,8 +29,17 @@ const REF_COMPONENT_MAX: usize = 255;
 )]
 pub struct RefNameError(String);
 
+/// All references: those that lead somewhere, and those whose files are damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RefListing {
+    /// Names and what they lead to, sorted by name.
+    pub refs: Vec<(String, Digest)>,
+    /// Names that hold no digest any more, sorted.
+    pub damaged: Vec<String>,
+}
+
 impl Store {
-    /// Lets `name` lead to `digest`, durably and in one step.
+    /// Lets `name` lead to `digest`, durably and in one step; also one that is damaged.
     pub fn set_ref(&self, name: &str, digest: &Digest) -> Result<()> {
         let path = self.ref_path(name)?;
         if let Some(parent) = path.parent() {
@@ -41,6 +53,9 @@ impl Store {
     }
 
     /// What `name` leads to.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedRef`] when its file holds no digest.
     pub fn get_ref(&self, name: &str) -> Result<Option<Digest>> {
         let path = self.ref_path(name)?;
         let text = match read_limited(&path, REF_BYTES_MAX) {
@@ -49,23 +64,18 @@ impl Store {
                 if matches!(
                     error.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) || (is_not_plain(&error) && path.is_dir()) =>
+                ) || (is_not_plain(&error) && is_directory(&path)) =>
             {
                 return Ok(None);
             }
+            Err(error) if is_not_plain(&error) || is_unreadable(&error) => Vec::new(),
             Err(error) => return Err(StoreError::io("read", path, error)),
         };
         let parsed = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
-        match parsed {
-            Some(digest) => Ok(Some(digest)),
-            None => {
-                let reason = io::Error::new(io::ErrorKind::InvalidData, "it holds no digest");
-                Err(StoreError::io("read", path, reason))
-            }
-        }
+        parsed.map(Some).ok_or_else(|| StoreError::DamagedRef { name: name.to_owned() })
     }
 
-    /// Removes `name`; says whether it was there.
+    /// Removes `name`, also one that is damaged; says whether it was there.
     pub fn remove_ref(&self, name: &str) -> Result<bool> {
         let path = self.ref_path(name)?;
         match fs::remove_file(&path) {
@@ -78,9 +88,21 @@ impl Store {
         }
     }
 
-    /// All references and what they lead to, sorted by name.
+    /// All references and what they lead to, sorted by name; for those who must not miss one.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedRef`] when one is damaged: nobody knows what it led to.
     pub fn refs(&self) -> Result<Vec<(String, Digest)>> {
-        let mut found = Vec::new();
+        let RefListing { refs, damaged } = self.ref_listing()?;
+        match damaged.into_iter().next() {
+            Some(name) => Err(StoreError::DamagedRef { name }),
+            None => Ok(refs),
+        }
+    }
+
+    /// All references, the damaged ones apart; for those who tell people what there is.
+    pub fn ref_listing(&self) -> Result<RefListing> {
+        let mut found = RefListing::default();
         let mut pending = vec![String::new()];
         while let Some(prefix) = pending.pop() {
             let dir = self.dir().join(REFS).join(&prefix);
@@ -95,12 +117,18 @@ impl Store {
                 }
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     pending.push(name);
-                } else if let Some(digest) = self.get_ref(&name)? {
-                    found.push((name, digest));
+                    continue;
+                }
+                match self.get_ref(&name) {
+                    Ok(Some(digest)) => found.refs.push((name, digest)),
+                    Ok(None) => {}
+                    Err(StoreError::DamagedRef { name }) => found.damaged.push(name),
+                    Err(error) => return Err(error),
                 }
             }
         }
-        found.sort();
+        found.refs.sort();
+        found.damaged.sort();
         Ok(found)
     }
 
@@ -108,6 +136,11 @@ impl Store {
         check(name)?;
         Ok(self.dir().join(REFS).join(name))
     }
+}
+
+/// Itself, not what a link leads to.
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
 fn check(name: &str) -> Result<(), RefNameError> {

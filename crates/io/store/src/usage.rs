@@ -4,6 +4,7 @@
 //! images of ten thousand files each are counted in a fraction of a second.
 
 use std::{
+    collections::HashSet,
     fs,
     path::Path,
     sync::{Mutex, PoisonError},
@@ -25,8 +26,6 @@ use crate::{
 pub struct ImageUse {
     /// Its digest.
     pub digest: Digest,
-    /// Names that lead to it, sorted; without its pin.
-    pub refs: Vec<String>,
     /// Whether it is pinned.
     pub pinned: bool,
     /// Its distinct contents.
@@ -62,6 +61,8 @@ pub struct StoreUse {
     pub cache: Tally,
     /// Images and layers that can't be read and so count as nothing, sorted.
     pub damaged: Vec<Digest>,
+    /// References whose files hold no digest any more, sorted.
+    pub damaged_refs: Vec<String>,
 }
 
 impl StoreUse {
@@ -98,13 +99,13 @@ impl Store {
         layers.dedup();
         let contents = Contents::read(self, &layers, &mut all.damaged)?;
         contents.count(&images, &layers, &mut all);
-        let refs = self.refs()?;
+        let listing = self.ref_listing()?;
+        let pins = listing.refs.into_iter().filter(|(name, _)| name.starts_with(PIN));
+        let pins: HashSet<Digest> = pins.map(|(_, image)| image).collect();
         for image in &mut all.images {
-            let names = refs.iter().filter(|(_, target)| *target == image.digest);
-            let (pins, names): (Vec<_>, Vec<_>) =
-                names.map(|(name, _)| name.clone()).partition(|name| name.starts_with(PIN));
-            (image.pinned, image.refs) = (!pins.is_empty(), names);
+            image.pinned = pins.contains(&image.digest);
         }
+        all.damaged_refs = listing.damaged;
         all.unused = self.unused_objects(&contents.numbered)?;
         all.layers = tally(&self.dir().join(LAYERS))?;
         all.manifests = tally(&self.dir().join(IMAGES))?;
@@ -225,8 +226,7 @@ impl Contents {
                 }
             });
             let total = shared + unique;
-            let (refs, pinned) = (Vec::new(), false);
-            all.images.push(ImageUse { digest: *digest, refs, pinned, total, shared, unique });
+            all.images.push(ImageUse { digest: *digest, pinned: false, total, shared, unique });
         }
         for (size, users) in self.sizes.iter().zip(&users) {
             all.separate_bytes += size * u64::from(*users);

@@ -35,13 +35,15 @@ pub type CollectTeller<'a> = &'a (dyn Fn(CollectProgress) + Sync);
 impl Store {
     /// Deletes every image that nothing keeps, and all that only those need.
     ///
-    /// An image is kept by a root, by a reference that leads to it and by a pin. `roots` is asked when the store
+    /// An image is kept by a root, by a reference that leads to it and by a pin. Where one of them leads to an image
+    /// that is lost, everything it could have needed stays; leave out roots whose image a former run was free to take. `roots` is asked when the store
     /// is locked, since what runs may change until then; it must take no lease of this store, and whoever puts an
     /// image has to hold a lease until a reference or a root leads to it.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when others hold a lease for longer than [`CollectOptions::patience`];
-    /// [`StoreError::Roots`] when `roots` fails, and then nothing is deleted.
+    /// [`StoreError::Roots`] when `roots` fails, [`StoreError::DamagedRef`] when nobody knows what a reference led
+    /// to; then nothing is deleted.
     pub fn collect(
         &self,
         options: &CollectOptions,
