@@ -5,7 +5,10 @@ mod support;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use hornero_archive::{Archive, Package, shell};
-use hornero_bake::{BakeOptions, BakeRecord, StepKind};
+use hornero_bake::{
+    BakeContext, BakeOptions, BakeRecord, StepKind,
+    progress::{Event, Progress},
+};
 use hornero_spec::{Base, CopyOwner, CopySource, SourceKind};
 use hornero_store::{EntryKind, TreePath};
 use support::home::{Home, chain, image, name};
@@ -116,6 +119,37 @@ fn equal_inputs_give_equal_digests() {
     )
     .unwrap();
     assert_eq!(one.bake_one("site").digest, two.bake_one("site").digest);
+}
+
+/// Changes a file as soon as the step begins that copies it: after all of it was looked at.
+struct Editing(std::path::PathBuf);
+
+impl Progress for Editing {
+    fn event(&self, event: Event) {
+        if matches!(&event, Event::StepStarted { step, .. } if step.starts_with("copy `public`")) {
+            std::fs::write(&self.0, "six\n").unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_changes_while_it_is_copied_is_remembered_as_nothing_else() {
+    let archive = archive();
+    let home = home(&archive);
+    home.bake_one("base");
+    let editing = Editing(home.source.join("public/index.html"));
+    let context = BakeContext::new(&home.path, &editing);
+    let (store, names) = (home.store(), [name("site")]);
+    let options = BakeOptions::default();
+    let error = hornero_bake::bake(&context, &store, &home.spec, &home.source, &names, options);
+    assert_eq!(
+        chain(&error.unwrap_err()),
+        "copy source `public/index.html` of image `site` cannot be copied: it changed while it was copied: run it again"
+    );
+    for text in ["six\n", "one\n"] {
+        home.write("public/index.html", text);
+        assert_eq!(home.read(&home.bake_one("site"), "/srv/site/index.html"), text);
+    }
 }
 
 #[test]

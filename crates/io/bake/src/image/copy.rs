@@ -334,7 +334,13 @@ pub(crate) fn layer(
                     (*digest, *size)
                 } else {
                     let (mut file, _) = open(host).map_err(|failure| error(&one.path, failure))?;
-                    put(&mut file)?
+                    let (stored, read) = put(&mut file)?;
+                    // The layer is remembered by what the file was when it was looked at.
+                    if (stored, read) != (*digest, *size) {
+                        let reason = "it changed while it was copied: run it again";
+                        return Err(error(&one.path, reason.to_owned()));
+                    }
+                    (stored, read)
                 };
                 let mode = source.mode.unwrap_or(if *executable { 0o755 } else { 0o644 });
                 let metadata = Metadata {
