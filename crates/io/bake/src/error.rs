@@ -88,6 +88,28 @@ pub enum BakeError {
         /// Date and time.
         until: String,
     },
+    /// The archive's index is older than one that the lock was made from.
+    #[error(
+        "archive `{archive}` is refused: its index is of {date}, but `hornero.lock` was made from one of {seen}"
+    )]
+    RolledBack {
+        /// Address and suite.
+        archive: String,
+        /// Date and time of the index that is there.
+        date: String,
+        /// Date and time of the newest one that the lock knows.
+        seen: String,
+    },
+    /// The archive no longer has a suite that the lock was made from.
+    #[error(
+        "archive `{archive}` is refused: it is not there, but `hornero.lock` was made from its index of {seen}"
+    )]
+    SuiteGone {
+        /// Address and suite.
+        archive: String,
+        /// Date and time of the newest index that the lock knows.
+        seen: String,
+    },
     /// A list of packages has broken stanzas.
     #[error("archive `{archive}` is refused: {reason}")]
     Index {
@@ -370,6 +392,11 @@ impl BakeError {
             Self::Expired { .. } => {
                 Some("use a mirror that is up to date, or check this host's clock".to_owned())
             }
+            Self::RolledBack { .. } | Self::SuiteGone { .. } => Some(
+                "a mirror that lags behind catches up: run it again later, or use another; where going back is what \
+                 you want, remove `hornero.lock` first"
+                    .to_owned(),
+            ),
             Self::Unsatisfiable { problem, .. } if !problem.suggestions.is_empty() => {
                 Some(format!("did you mean `{}`?", problem.suggestions.join("`, `")))
             }

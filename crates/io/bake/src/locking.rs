@@ -14,7 +14,7 @@ use crate::{
         access::Access,
         control,
         packages::{self, Stanza},
-        repository::Suite,
+        repository::{Seen, Suite},
         resolve::{self, Request},
         sources_list::ArchiveRequest,
         universe::{Candidate, Universe},
@@ -175,11 +175,13 @@ impl Bringing<'_> {
         {
             return Err(BakeError::LockOutdated { image: image.clone(), reason });
         }
+        let seen = old.into_iter().flat_map(|old| old.images.values());
+        let seen = Seen::of(seen.flat_map(|image| &image.archives));
         let mut loaded: BTreeMap<String, Vec<Suite>> = BTreeMap::new();
         for name in stale.keys() {
             let Some(request) = archive_request(spec, &spec.images[name], dir) else { continue };
             if let Entry::Vacant(slot) = loaded.entry(request_key(&request)) {
-                slot.insert(access.load(&request, architecture)?);
+                slot.insert(access.load(&request, architecture, &seen)?);
             }
         }
         let mut listed: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();

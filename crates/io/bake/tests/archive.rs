@@ -136,6 +136,62 @@ fn refuses_an_index_that_is_no_longer_valid() {
 }
 
 #[test]
+fn a_pocket_is_signed_by_its_own_name() {
+    let mut archive = Archive::with(&packages());
+    archive.put_security(Package::new("libcore", "1.0-1+security1"));
+    archive.publish();
+    let home = Home::with_base(&archive, &["server"]);
+    let pocket = archive.path().join("dists/test-security/InRelease");
+    let signed = std::fs::read(&pocket).unwrap();
+    // The suite's own index, signed by the same key, in the place of the pocket's: nothing would be newer in it.
+    std::fs::copy(archive.in_release(), &pocket).unwrap();
+    let error = home.lock(LockMode::Keep).unwrap_err().to_string();
+    assert!(error.contains("is refused: it is the index of suite `test`"), "{error}");
+    std::fs::write(&pocket, signed).unwrap();
+    home.lock(LockMode::Keep).unwrap();
+    assert!(locked_names(&home).contains(&"libcore 1.0-1+security1".to_owned()));
+}
+
+#[test]
+fn refuses_an_archive_that_is_behind_the_lock() {
+    let mut archive = Archive::with(&packages());
+    archive.put_security(Package::new("libcore", "1.0-1+security1"));
+    let date = archive.publish();
+    let mut home = Home::with_base(&archive, &["server"]);
+    let path = home.source.join("hornero.lock");
+    home.lock(LockMode::Keep).unwrap();
+    let locked = std::fs::read(&path).unwrap();
+
+    archive.publish_at(date - 1);
+    let error = home.lock(LockMode::Update).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(" test` is refused: its index is of 2023-11-15T22:13:19Z"), "{text}");
+    assert!(text.ends_with("made from one of 2023-11-15T22:13:20Z"), "{text}");
+    assert!(error.hint().unwrap().contains("remove `hornero.lock`"), "{:?}", error.hint());
+    // Nor is anything else resolved from it.
+    home.get("base").packages.push("old".to_owned());
+    assert!(home.bake_error("base").contains("is refused: its index is of"));
+    assert_eq!(std::fs::read(&path).unwrap(), locked);
+
+    archive.publish_at(date);
+    let pocket = archive.path().join("dists/test-security");
+    std::fs::rename(&pocket, archive.path().join("away")).unwrap();
+    let error = home.lock(LockMode::Update).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(" test-security` is refused: it is not there"), "{text}");
+    assert!(error.hint().unwrap().contains("remove `hornero.lock`"), "{:?}", error.hint());
+    assert_eq!(std::fs::read(&path).unwrap(), locked);
+    // The way back, where it is meant.
+    std::fs::remove_file(&path).unwrap();
+    home.lock(LockMode::Update).unwrap();
+    assert!(locked_names(&home).contains(&"libcore 1.0-1".to_owned()));
+    // A pocket that comes is taken.
+    std::fs::rename(archive.path().join("away"), &pocket).unwrap();
+    home.lock(LockMode::Update).unwrap();
+    assert!(locked_names(&home).contains(&"libcore 1.0-1+security1".to_owned()));
+}
+
+#[test]
 fn refuses_lists_and_packages_with_another_hash() {
     let archive = Archive::with(&packages());
     let (server, home) = served(&archive);

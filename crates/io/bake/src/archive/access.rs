@@ -14,7 +14,7 @@ use std::{
 use super::{
     cache::{PackageCache, Wanted},
     fetch::{Fetcher, Patience},
-    repository::{Repository, Suite},
+    repository::{Repository, Seen, Suite},
     sources_list::{self, ArchiveRequest},
 };
 use crate::{
@@ -67,11 +67,12 @@ impl<'a> Access<'a> {
         &self.cache
     }
 
-    /// Loads and verifies the archive of a request.
+    /// Loads and verifies the archive of a request; one that is behind what was `seen` is refused.
     pub fn load(
         &self,
         request: &ArchiveRequest,
         architecture: &str,
+        seen: &Seen,
     ) -> Result<Vec<Suite>, BakeError> {
         let sources = sources_list::sources_for(request, &self.apt_dir)?;
         let repository = Repository {
@@ -79,6 +80,7 @@ impl<'a> Access<'a> {
             index_dir: self.index_dir.clone(),
             architecture,
             now: SystemTime::now(),
+            seen,
             progress: self.progress,
         };
         repository.load(&sources)

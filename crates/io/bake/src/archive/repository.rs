@@ -1,6 +1,7 @@
 //! Loads an archive: fetches its signed index, verifies it, and from it the lists of packages.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -17,7 +18,7 @@ use super::{
     sources_list::ArchiveSource,
 };
 use crate::{
-    BakeError, limits,
+    BakeError, limits, lock,
     progress::{Event, Progress},
 };
 
@@ -47,6 +48,30 @@ impl ArchiveState {
     }
 }
 
+/// The newest state of each suite that a lock knows: an archive that is older, or no longer has the suite, hides what
+/// was there already.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Its date in seconds since the Unix epoch, by suite and address.
+    dates: BTreeMap<(String, String), u64>,
+}
+
+impl Seen {
+    /// What these states tell.
+    pub fn of<'s>(states: impl IntoIterator<Item = &'s ArchiveState>) -> Self {
+        let mut dates = BTreeMap::new();
+        for state in states {
+            let date = dates.entry((state.suite.clone(), state.uri.clone())).or_default();
+            *date = state.date.max(*date);
+        }
+        Self { dates }
+    }
+
+    fn date(&self, source: &ArchiveSource) -> Option<u64> {
+        self.dates.get(&(source.suite.clone(), source.uri.clone())).copied()
+    }
+}
+
 /// A verified suite with its lists of packages.
 pub struct Suite {
     /// What the lock records.
@@ -65,6 +90,8 @@ pub struct Repository<'a> {
     pub architecture: &'a str,
     /// Decides about expiry.
     pub now: SystemTime,
+    /// What was there before.
+    pub seen: &'a Seen,
     /// Is told what is read.
     pub progress: &'a dyn Progress,
 }
@@ -90,7 +117,14 @@ impl Repository<'_> {
         let address = format!("{base}/InRelease");
         let signed = match self.fetcher.read(&address, limits::RELEASE_BYTES, self.progress) {
             Ok(signed) => signed,
-            Err(FetchError::Missing(_)) if source.optional => return Ok(None),
+            Err(FetchError::Missing(_)) if source.optional => {
+                return match self.seen.date(source) {
+                    None => Ok(None),
+                    Some(seen) => {
+                        Err(BakeError::SuiteGone { archive, seen: lock::date_text(seen) })
+                    }
+                };
+            }
             Err(error) => return Err(BakeError::Archive { archive, source: Box::new(error) }),
         };
         let refused = |reason: String| BakeError::Unsigned { archive: archive.clone(), reason };
@@ -100,10 +134,14 @@ impl Repository<'_> {
         if source.check_valid_until && release.is_expired(self.now) {
             return Err(BakeError::Expired {
                 archive,
-                until: crate::lock::date_text(release.valid_until.unwrap_or_default()),
+                until: lock::date_text(release.valid_until.unwrap_or_default()),
             });
         }
         check_suite(source, &release).map_err(refused)?;
+        if let Some(seen) = self.seen.date(source).filter(|seen| release.date < *seen) {
+            let (date, seen) = (lock::date_text(release.date), lock::date_text(seen));
+            return Err(BakeError::RolledBack { archive, date, seen });
+        }
         let mut indexes = Vec::new();
         for component in &source.components {
             let stem = format!("{component}/binary-{}/Packages", self.architecture);
@@ -207,7 +245,9 @@ fn check_suite(source: &ArchiveSource, release: &Release) -> Result<(), String> 
     let wanted = source.suite.as_str();
     let fits = |name: &String| {
         name == wanted
-            || wanted.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(['-', '/']))
+            // Pockets are signed by their own names, but for `/updates` as Debian 10 had it: the suite's index in the
+            // place of a pocket's, by the same key, would hide what that has.
+            || wanted.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('/'))
     };
     if source.suite.ends_with('/') || release.names.is_empty() || release.names.iter().any(fits) {
         return Ok(());
