@@ -104,6 +104,7 @@ impl Baker<'_> {
 
     /// Bakes an image; its parent is baked already.
     pub(crate) fn image(
+        let known = known.filter(|known| !known.moved);
         &self,
         image: &ImageDefinition,
         parent: Option<&Below>,
@@ -125,10 +126,13 @@ impl Baker<'_> {
             secrets: Vec::new(),
             last: LastBake::of(&cache_dir, self.dir, &image.name),
         };
-        for work in &self.works(image, locked)? {
-            if let Some(why) = self.maker.step(&mut making, work)? {
+        let works = self.works(image, locked)?;
+        for (number, work) in works.iter().enumerate() {
+            let is_moved = |making: &Making| self.is_moved(image, making, &works[number..]);
+            if let Some(why) = self.maker.step(&mut making, work, &is_moved)? {
                 return Ok(Outcome::Needed(why));
             }
+            moved: None,
         }
         let manifest = ImageManifest::new(making.layers.clone(), image.config.clone());
         let digest = manifest.digest();
@@ -148,7 +152,8 @@ impl Baker<'_> {
         }
         let cached = known && making.steps.iter().all(|step| step.cached);
         if !self.maker.forecast {
-            if !cached {
+            // One that was moved keeps the record that says so.
+            if !cached && making.moved != Some(true) {
                 let parent = parent.map(|parent| parent.image);
                 let steps = making.records.clone();
                 let mut record =
@@ -180,6 +185,19 @@ impl Baker<'_> {
         &self,
         image: &ImageDefinition,
         locked: Option<&'l LockedImage>,
+    /// Whether an image, made so far, comes out as one that is there and has a record, without anything done.
+    fn is_moved(
+        &self,
+        image: &ImageDefinition,
+        making: &Making,
+        works: &[Work<'_>],
+    ) -> Result<bool, BakeError> {
+        let Some(layers) = self.maker.all_cached(making, works)? else { return Ok(false) };
+        let digest = ImageManifest::new(layers, image.config.clone()).digest();
+        let store = self.maker.surroundings.store;
+        Ok(store.image(&digest).is_ok() && BakeRecord::of(store, &digest)?.is_some())
+    }
+
     ) -> Result<Vec<Work<'l>>, BakeError> {
         let copies = self.context.home.join("cache/copies");
         let mut works = Vec::new();

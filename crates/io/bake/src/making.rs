@@ -56,7 +56,12 @@ pub(crate) struct Making {
     pub secrets: Vec<String>,
     /// The bake before, for explaining this one.
     pub last: LastBake,
+    /// Whether steps are taken that were moved from another base: decided at the first, for all of them.
+    pub moved: Option<bool>,
 }
+
+/// Tells whether an image, made so far, comes out as one that was moved as a whole: asked at a step that was moved.
+pub(crate) type IsMoved<'m> = dyn Fn(&Making) -> Result<bool, BakeError> + 'm;
 
 /// Does the steps of images.
 pub(crate) struct Maker<'m> {
@@ -93,11 +98,32 @@ impl Maker<'_> {
         Ok(true)
     }
 
-    /// Takes a step from the cache or does it; in a forecast gives why it would be done.
+    /// What the cache has of every one of these steps on what was made so far, all of it there; None where one is
+    /// missing.
+    pub(crate) fn all_cached(
+        &self,
+        making: &Making,
+        works: &[Work<'_>],
+    ) -> Result<Option<Vec<Digest>>, BakeError> {
+        let mut layers = making.layers.clone();
+        for work in works {
+            let Described { kind, own, .. } = describe(work);
+            let key = outcome::step_key(kind, &outcome::chain(&layers), &own, making.epoch);
+            match Outcome::cached(self.surroundings.store, &key)? {
+                Some(known) if self.are_there(&known.layers)? => layers.extend(known.layers),
+                Some(_) | None => return Ok(None),
+            }
+        }
+        Ok(Some(layers))
+    }
+
+    /// Takes a step from the cache or does it; in a forecast gives why it would be done. What was moved from another
+    /// base is taken for an image that was moved as a whole, and done for any other: its record tells of a bake.
     pub(crate) fn step(
         &self,
         making: &mut Making,
         work: &Work<'_>,
+        is_moved: &IsMoved<'_>,
     ) -> Result<Option<String>, BakeError> {
         let started = Instant::now();
         let store = self.surroundings.store;
@@ -115,10 +141,23 @@ impl Maker<'_> {
             Some(known) if self.are_there(&known.layers)? => Some(known),
             Some(_) | None => None,
         };
+        let mut is_foreign = false;
+        if known.as_ref().is_some_and(|known| known.moved) {
+            let taken = match making.moved {
+                Some(taken) => taken,
+                None => is_moved(making)?,
+            };
+            making.moved = Some(taken);
+            is_foreign = !taken;
+        }
+        let known = known.filter(|_| !is_foreign);
         let (gave, why) = match known {
             Some(gave) => (gave, None),
             None => {
-                let why = making.last.why(making.records.len(), &record);
+                let why = match is_foreign {
+                    true => "the cache has it only as it was moved with another image".to_owned(),
+                    false => making.last.why(making.records.len(), &record),
+                };
                 if self.forecast {
                     return Ok(Some(format!("{title}: {why}")));
                 }

@@ -265,10 +265,11 @@ impl Again<'_> {
             records: Vec::new(),
             secrets: Vec::new(),
             last: LastBake::of(&self.dir, &self.dir, &record.name),
+            moved: None,
         };
         for step in &record.steps {
             let work = self.work(record, step)?;
-            self.maker.step(&mut making, &work)?;
+            self.maker.step(&mut making, &work, &|_| Ok(false))?;
         }
         let made = self.put(&record.image, making.layers)?;
         let (parent, locked) = (below.map(|below| below.image), record.locked.as_ref());

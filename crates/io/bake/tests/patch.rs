@@ -121,6 +121,49 @@ fn a_security_update_of_the_base_moves_the_images_on_it() {
 }
 
 #[test]
+fn an_image_that_is_edited_after_a_patch_is_baked_itself() {
+    let mut archive = archive();
+    let mut home = home(&archive);
+    digests(&home);
+    archive.put_security(library("1+security1"));
+    archive.publish();
+    let report = patch(&home, false).unwrap();
+    let moved = report.images[1].new;
+    let record = |image: &Digest| BakeRecord::of(&home.store(), image).unwrap().unwrap();
+    let before = record(&moved);
+    assert!(before.moved.is_some());
+    // The image as a whole is known, and its record goes on saying how it came to be.
+    let baked = home.bake_one("site");
+    assert!(baked.cached && baked.digest == moved);
+    assert_eq!(record(&moved), before);
+
+    let reproduced = |home: &Home, image: &Digest| {
+        let again = hornero_bake::reproduce(&home.context(), &home.store(), image);
+        let again = again.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert!(again.is_same(), "{again:?}");
+    };
+    reproduced(&home, &moved);
+    let store = home.store();
+    for edit in ["command", "page"] {
+        match edit {
+            "page" => home.write("page", "edited\n"),
+            _ => home.get("site").config.command = vec!["/bin/tool".to_owned()],
+        }
+        let baked = home.bake_one("site");
+        let steps: Vec<(bool, &str)> =
+            baked.steps.iter().map(|step| (step.cached, step.why.as_str())).collect();
+        let record = BakeRecord::of(&store, &baked.digest).unwrap().unwrap();
+        assert_eq!((record.image, record.moved.is_some()), (baked.digest, false), "{steps:?}");
+        reproduced(&home, &baked.digest);
+        if edit == "command" {
+            let foreign = "the cache has it only as it was moved with another image";
+            assert_eq!(steps[0], (false, foreign), "{steps:?}");
+        }
+    }
+    reproduced(&home, &moved);
+}
+
+#[test]
 fn an_image_whose_own_packages_changed_is_baked() {
     let mut archive = archive();
     let home = home(&archive);
