@@ -6,6 +6,7 @@ mod ansible;
 mod confine;
 mod files;
 mod needle;
+mod search;
 mod secret;
 mod tool;
 

@@ -2,8 +2,8 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
-    io::Read,
+    fs::{File, FileType},
+    io,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,7 +14,15 @@ use hornero_sandbox::ProvidedFile;
 use hornero_spec::{SecretName, SecretSource};
 use hornero_store::{Entry, EntryKind, Metadata, TreePath};
 
-use super::needle::{self, Cover, Needle};
+use rustix::{
+    fs::{lgetxattr, llistxattr},
+    io::Errno,
+};
+
+use super::{
+    needle::{self, Cover, Needle},
+    search::Search,
+};
 use crate::{
     BakeError, limits,
     root::clean::{self, Verdict},
@@ -24,6 +32,8 @@ use crate::{
 const LEAST_BYTES: usize = 8;
 /// Keys and certificates are a few kilobytes; the sandbox takes no larger file either.
 const MOST_BYTES: usize = 64 << 10;
+/// The kernel's own limit of an attribute's value and of a list of their names, `XATTR_SIZE_MAX` and `XATTR_LIST_MAX`.
+const ATTRIBUTE_BYTES: usize = 64 << 10;
 /// Where a step finds its secrets.
 const DIRECTORY: &str = "/run/secrets";
 
@@ -95,6 +105,10 @@ impl Secrets {
         if self.all.is_empty() {
             return Ok(());
         }
+        let texts = self.all.iter().enumerate();
+        let search = Search::new(texts.flat_map(|(number, secret)| {
+            needle::forbidden(&secret.value).into_iter().map(move |text| (number, text))
+        }));
         let mut waiting = vec![(upper.to_owned(), Vec::new())];
         while let Some((dir, below)) = waiting.pop() {
             for entry in std::fs::read_dir(&dir).map_err(|error| BakeError::file(&dir, error))? {
@@ -103,21 +117,11 @@ impl Secrets {
                 let path = [&below[..], name.as_bytes()].join(&b"/"[..]);
                 let path = path.strip_prefix(b"/").unwrap_or(&path).to_vec();
                 let kind = entry.file_type().map_err(|error| BakeError::file(&disk, error))?;
-                let found = if let Some(secret) = self.find(&mut name.as_bytes())? {
-                    Some(secret)
-                } else if kind.is_symlink() {
-                    let target = std::fs::read_link(&disk);
-                    let target = target.map_err(|error| BakeError::file(&disk, error))?;
-                    self.find(&mut target.as_os_str().as_bytes())?
-                } else if kind.is_file() {
-                    let mut file =
-                        File::open(&disk).map_err(|error| BakeError::file(&disk, error))?;
-                    self.find(&mut file)?
-                } else {
-                    None
-                };
-                if let Some(secret) = found {
-                    let removed = kind.is_file() && remove(&disk, &path)?;
+                let found = find(&search, &disk, kind);
+                let found = found.map_err(|error| BakeError::file(&disk, error))?;
+                if let Some(Hit { number, in_content }) = found {
+                    let secret = &self.all[number];
+                    let removed = in_content && kind.is_file() && remove(&disk, &path)?;
                     if !removed {
                         return Err(BakeError::SecretKept {
                             image: step.image.clone(),
@@ -141,15 +145,59 @@ impl Secrets {
         let shown = [cover.pass(path), cover.finish()].concat();
         format!("/{}", String::from_utf8_lossy(&shown))
     }
+}
 
-    /// The first secret whose value is in what is read.
-    fn find(&self, from: &mut dyn Read) -> Result<Option<&Secret>, BakeError> {
-        let values: Vec<&[u8]> =
-            self.all.iter().map(|secret| needle::trimmed(&secret.value)).collect();
-        let found = needle::position(&values, from)
-            .map_err(|error| BakeError::file(Path::new("upper"), error))?;
-        Ok(found.map(|index| &self.all[index]))
+/// A secret that was found.
+struct Hit {
+    number: usize,
+    /// In the contents of a file, which can be taken away, not in its name or attributes.
+    in_content: bool,
+}
+
+/// Looks for secrets in a name, in what it stands for and in its extended attributes.
+fn find(search: &Search, disk: &Path, kind: FileType) -> io::Result<Option<Hit>> {
+    let elsewhere = |number| Some(Hit { number, in_content: false });
+    let name = disk.file_name().unwrap_or_default();
+    if let Some(number) = search.first_in(&mut name.as_bytes())? {
+        return Ok(elsewhere(number));
     }
+    for attribute in attributes(disk)? {
+        if let Some(number) = search.first_in(&mut attribute.as_slice())? {
+            return Ok(elsewhere(number));
+        }
+    }
+    if kind.is_symlink() {
+        let target = std::fs::read_link(disk)?;
+        let number = search.first_in(&mut target.as_os_str().as_bytes())?;
+        return Ok(number.and_then(elsewhere));
+    }
+    if kind.is_file() {
+        let number = search.first_in(&mut File::open(disk)?)?;
+        return Ok(number.map(|number| Hit { number, in_content: true }));
+    }
+    Ok(None)
+}
+
+/// The extended attributes of a file, each its name and value, not following a symlink.
+fn attributes(disk: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = vec![0_u8; 256];
+    let length = loop {
+        match llistxattr(disk, &mut names) {
+            Ok(length) => break length,
+            Err(Errno::RANGE) if names.len() < ATTRIBUTE_BYTES => names.resize(ATTRIBUTE_BYTES, 0),
+            // The file system has none.
+            Err(Errno::OPNOTSUPP) => break 0,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let read = |name: &[u8]| {
+        let mut value = vec![0_u8; ATTRIBUTE_BYTES];
+        let length = lgetxattr(disk, name, &mut value)?;
+        value.truncate(length);
+        Ok([name, b"=", &value].concat())
+    };
+    names.map(read).collect()
 }
 
 /// The step whose files are looked through.
@@ -229,6 +277,44 @@ mod tests {
         std::fs::remove_file(dir.path().join("root/link")).unwrap();
         std::fs::create_dir(dir.path().join("root/hunter2-hunter2")).unwrap();
         assert_eq!(scan().unwrap_err(), error("/root/[secret token]"));
+    }
+
+    #[test]
+    fn a_part_of_a_key_is_found_in_other_clothes_and_in_attributes() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = ImageName::new("site").unwrap();
+        let key = "-----BEGIN PRIVATE KEY-----\nMIIEvgIBADANBgkqhkiG9w0B\nAQEFAASCBKgwggSk\n\
+                   -----END PRIVATE KEY-----\n";
+        let secrets = secrets(key);
+        let scan = || {
+            let scanned = Scanned { image: &image, title: "shell `x`" };
+            secrets.keep_out_of(dir.path(), &scanned).map_err(|error| error.to_string())
+        };
+        let file = dir.path().join("found");
+        let refused = Err("shell `x` of image `site` wrote secret `token` to `/found`".to_owned());
+        for text in [
+            key.to_owned(),
+            serde_json::json!({ "key": key }).to_string(),
+            "key = AQEFAASCBKgwggSk;".to_owned(),
+        ] {
+            std::fs::write(&file, &text).unwrap();
+            assert_eq!(scan(), refused, "{text}");
+        }
+        // What programs that read keys have in them says nothing of this one.
+        std::fs::write(&file, "-----BEGIN PRIVATE KEY-----").unwrap();
+        assert_eq!(scan(), Ok(()));
+        for file in [file.clone(), dir.path().join("var")] {
+            if !file.exists() {
+                std::fs::create_dir(&file).unwrap();
+            }
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(&file, "trusted.note", b"AQEFAASCBKgwggSk", flags).unwrap();
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let expected = format!("wrote secret `token` to `/{name}`");
+            assert!(scan().unwrap_err().ends_with(&expected), "{:?}", scan());
+            rustix::fs::removexattr(&file, "trusted.note").unwrap();
+        }
+        assert_eq!(scan(), Ok(()));
     }
 
     #[test]
