@@ -10,7 +10,10 @@ use crate::{
     BakeContext, BakeError,
     archive::access::Access,
     baker::{Baker, Below, Outcome, parent_of},
-    image::step::{self, Steps},
+    image::{
+        secret_files::SecretFiles,
+        step::{self, Steps},
+    },
     install::Surroundings,
     lock::Lock,
     locking::{self, Bringing, LockMode},
@@ -147,7 +150,8 @@ impl Line<'_> {
             progress: self.context.progress,
         };
         let maker = Maker { surroundings, forecast, verify: self.verify };
-        Baker { context: self.context, maker, spec: self.spec, dir: self.dir, lock: self.lock }
+        let (context, spec, dir, lock) = (self.context, self.spec, self.dir, self.lock);
+        Baker { context, maker, spec, dir, lock, secrets: SecretFiles::of(spec, dir) }
     }
 
     /// Bakes every image.

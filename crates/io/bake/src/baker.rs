@@ -10,7 +10,10 @@ use crate::{
     BakeContext, BakeError,
     accounts::Accounts,
     bake::BakedImage,
-    image::copy,
+    image::{
+        copy,
+        secret_files::{Guard, SecretFiles},
+    },
     lock::{Lock, LockedImage},
     locking,
     making::{Maker, Making, Work},
@@ -84,6 +87,8 @@ pub(crate) struct Baker<'b> {
     pub dir: &'b Path,
     /// The packages.
     pub lock: &'b Lock,
+    /// What no image may keep.
+    pub secrets: SecretFiles,
 }
 
 impl Baker<'_> {
@@ -99,12 +104,12 @@ impl Baker<'_> {
         let key = outcome::step_key(StepKind::Packages, &chain, &locked.key(), epoch);
         let store = self.maker.surroundings.store;
         let known = outcome::Outcome::cached(store, &key)?;
+        let known = known.filter(|known| !known.moved);
         Ok(known.is_some_and(|known| known.layers.iter().all(|layer| store.has_layer(layer))))
     }
 
     /// Bakes an image; its parent is baked already.
     pub(crate) fn image(
-        let known = known.filter(|known| !known.moved);
         &self,
         image: &ImageDefinition,
         parent: Option<&Below>,
@@ -125,6 +130,7 @@ impl Baker<'_> {
             records: Vec::new(),
             secrets: Vec::new(),
             last: LastBake::of(&cache_dir, self.dir, &image.name),
+            moved: None,
         };
         let works = self.works(image, locked)?;
         for (number, work) in works.iter().enumerate() {
@@ -132,7 +138,6 @@ impl Baker<'_> {
             if let Some(why) = self.maker.step(&mut making, work, &is_moved)? {
                 return Ok(Outcome::Needed(why));
             }
-            moved: None,
         }
         let manifest = ImageManifest::new(making.layers.clone(), image.config.clone());
         let digest = manifest.digest();
@@ -180,11 +185,6 @@ impl Baker<'_> {
         Ok(Outcome::Baked(Box::new((baked, below))))
     }
 
-    /// The steps of an image, in order.
-    fn works<'l>(
-        &self,
-        image: &ImageDefinition,
-        locked: Option<&'l LockedImage>,
     /// Whether an image, made so far, comes out as one that is there and has a record, without anything done.
     fn is_moved(
         &self,
@@ -198,6 +198,11 @@ impl Baker<'_> {
         Ok(store.image(&digest).is_ok() && BakeRecord::of(store, &digest)?.is_some())
     }
 
+    /// The steps of an image, in order.
+    fn works<'l>(
+        &self,
+        image: &ImageDefinition,
+        locked: Option<&'l LockedImage>,
     ) -> Result<Vec<Work<'l>>, BakeError> {
         let copies = self.context.home.join("cache/copies");
         let mut works = Vec::new();
@@ -206,11 +211,13 @@ impl Baker<'_> {
             works.push(Work::Packages { locked, request });
         }
         for source in &image.copies {
-            let found = copy::survey(&image.name, self.dir, source, &copies)?;
+            let guard = Guard::Refused(&self.secrets);
+            let found = copy::survey(&image.name, self.dir, source, &copies, guard)?;
             works.push(Work::Copy { source: source.clone(), found });
         }
         for provision in &image.provisions {
-            let provisioning = Provisioning::survey(self.context, image, provision, self.dir)?;
+            let provisioning =
+                Provisioning::survey(self.context, image, provision, self.dir, &self.secrets)?;
             works.push(Work::Provision(provisioning));
         }
         works.extend(image.run.iter().map(|command| Work::Run {

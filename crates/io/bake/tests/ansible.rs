@@ -22,6 +22,9 @@ use support::home::{Home, chain, image, name};
 const HOME: &str = "HORNERO_TEST_ANSIBLE_HOME";
 const VALUE: &str = "s3cr3t-value-of-a-token";
 
+/// The secret that lies beside the playbook.
+const VAULT: &str = "s3cr3t-password-of-the-vault";
+
 const PLAYBOOK: &str = r#"
 - hosts: web
   become: true
@@ -37,6 +40,10 @@ const PLAYBOOK: &str = r#"
     - name: Use the secret
       shell: wc -c < /run/secrets/token > /srv/app/length; cat /run/secrets/token
       register: token
+    - name: A secret that lies beside the playbook is where steps find secrets, and nowhere else
+      shell: >-
+        echo $(wc -c < /run/secrets/vault) {{ lookup('fileglob', playbook_dir ~ '/.vault*') or 'gone' }}
+        > /srv/app/vault
     - debug: { var: token.stdout }
 - hosts: localhost
   connection: local
@@ -81,6 +88,7 @@ fn home() -> Home {
     );
     home.write("ansible/roles/app/files/page.html", "page\n");
     home.write("ansible/group_vars/web.yml", "where: web\n");
+    home.write("ansible/.vault_pass", VAULT);
     home
 }
 
@@ -91,6 +99,8 @@ fn declare(home: &mut Home) {
     let mut site = image("site", Base::Image(name("base")), &[]);
     let token = SecretName::new("token").unwrap();
     site.secrets.insert(token.clone(), SecretSource::Environment("TOKEN".to_owned()));
+    let vault = SecretName::new("vault").unwrap();
+    site.secrets.insert(vault.clone(), SecretSource::File("ansible/.vault_pass".to_owned()));
     let ansible = AnsibleProvision {
         playbook: "ansible/site.yml".to_owned(),
         extra_vars: [("greeting".to_owned(), "hello".into())].into(),
@@ -100,7 +110,7 @@ fn declare(home: &mut Home) {
         work: ProvisionWork::Ansible(ansible),
         env: [("LEVEL".to_owned(), "high".to_owned())].into(),
         network: false,
-        secrets: vec![token],
+        secrets: vec![token, vault],
     }];
     home.add(site);
 }
@@ -172,15 +182,21 @@ fn a_playbook_makes_an_image_and_makes_it_again() {
     assert!(shown.iter().all(|line| !line.starts_with("hornero:")), "{shown:?}");
     let json = serde_json::to_string(&record).unwrap();
     assert!(!json.contains(VALUE) && json.contains("TOKEN"));
+    assert!(!json.contains(VAULT) && json.contains("ansible/.vault_pass"));
+    assert_eq!(first.read(&site, "/srv/app/vault"), format!("{} gone\n", VAULT.len()));
 
     assert!(bake_well(&first).cached);
-    assert_eq!(files_with(&first.path, VALUE), Vec::<PathBuf>::new());
+    for value in [VALUE, VAULT] {
+        assert_eq!(files_with(&first.path, value), Vec::<PathBuf>::new());
+    }
 
     // From the record alone, in another store: the same bytes.
     fs::rename(first.source.join("ansible"), first.source.join("away")).unwrap();
+    first.write("ansible/.vault_pass", VAULT);
     let again = hornero_bake::reproduce(&context(&first), &first.store(), &site.digest);
     let again = again.unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert!(again.is_same(), "{:?}", again.differences);
+    fs::remove_dir_all(first.source.join("ansible")).unwrap();
     fs::rename(first.source.join("away"), first.source.join("ansible")).unwrap();
 
     // A changed file of a role runs the playbook again, and says so.

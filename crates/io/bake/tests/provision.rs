@@ -8,7 +8,10 @@ use hornero_archive::{Archive, Package, shell};
 use hornero_bake::{
     BakeError, BakeOptions, BakeRecord, BakedImage, LayerSource, StepKind, progress::Event,
 };
-use hornero_spec::{AnsibleProvision, Base, Provision, ProvisionWork, SecretName, SecretSource};
+use hornero_spec::{
+    AnsibleProvision, Base, CopySource, Provision, ProvisionWork, SecretName, SecretSource,
+    SourceKind,
+};
 use hornero_store::TreePath;
 use support::home::{Home, chain, image, name};
 
@@ -183,6 +186,58 @@ fn a_secret_is_there_for_its_step_alone_and_nowhere_afterwards() {
     let without = bake(&home, Some(VALUE)).unwrap();
     assert_eq!(without.steps[0].why, "`secret token` is gone");
     assert_eq!(home.read(&without, "/srv/length"), "0\n", "a step that names none has none");
+}
+
+#[test]
+fn the_file_of_a_secret_is_copied_into_no_image() {
+    let archive = archive();
+    let mut home = home(&archive);
+    home.add(image("other", Base::Image(name("base")), &[]));
+    home.write("app/page", "page\n");
+    home.write("app/deep/.vault", VALUE);
+    let site = home.get("site");
+    site.secrets.insert(secret(), SecretSource::File("app/deep/.vault".to_owned()));
+    let copy = |from: &str, kind| CopySource {
+        from: from.to_owned(),
+        kind,
+        to: "/srv/app".to_owned(),
+        mode: None,
+        owner: Default::default(),
+    };
+    let refused = |home: &Home, image: &str, path: &str| {
+        let expected = format!(
+            "copy source `{path}` of image `{image}` cannot be copied: secret `token` lies inside what is copied: \
+             move it out"
+        );
+        assert_eq!(home.bake_error(image), expected);
+    };
+    // Another image of the directory has no right to it either.
+    for image in ["site", "other"] {
+        home.get(image).copies = vec![copy(".", SourceKind::Directory)];
+        refused(&home, image, "./app/deep/.vault");
+        home.get(image).copies = vec![copy("app/deep/.vault", SourceKind::File)];
+        refused(&home, image, "app/deep/.vault");
+        home.get(image).copies = vec![copy("app", SourceKind::Directory)];
+        refused(&home, image, "app/deep/.vault");
+    }
+    // By whatever name it is there.
+    let vault = home.source.join("app/deep/.vault");
+    fs::hard_link(&vault, home.source.join("app/page2")).unwrap();
+    fs::rename(&vault, home.source.join("vault")).unwrap();
+    home.get("site").secrets = [(secret(), SecretSource::File("link".to_owned()))].into();
+    std::os::unix::fs::symlink("vault", home.source.join("link")).unwrap();
+    refused(&home, "site", "app/page2");
+    fs::remove_file(home.source.join("app/page2")).unwrap();
+    let script = provision(ProvisionWork::Script("vault".to_owned()));
+    home.get("site").provisions = vec![script];
+    let error = home.bake_error("site");
+    assert!(
+        error.ends_with("secret `token` is read from it, and what a step runs is kept"),
+        "{error}"
+    );
+    home.get("site").provisions.clear();
+    home.bake_one("site");
+    assert_eq!(holding(&home.path, "s3cr3t-"), Vec::<String>::new());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs::{self, File},
     io::Read as _,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
@@ -14,7 +15,10 @@ use hornero_store::{Entry, EntryKind, Layer, Metadata, Tree, TreePath};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use sha2::{Digest as _, Sha256};
 
-use super::stat_cache::{Identity, StatCache};
+use super::{
+    secret_files::Guard,
+    stat_cache::{Identity, StatCache},
+};
 use crate::{BakeError, limits};
 
 /// One thing to copy.
@@ -46,17 +50,18 @@ pub(crate) enum FoundKind {
     },
 }
 
-/// Everything of a copy source, sorted by path.
+/// Everything of a copy source, sorted by path; files of secrets are none of it.
 pub(crate) fn survey(
     image: &ImageName,
     dir: &Path,
     source: &CopySource,
     cache_dir: &Path,
+    guard: Guard<'_>,
 ) -> Result<Vec<Found>, BakeError> {
     let root = dir.join(&source.from);
     let error = |path: &[u8], reason: String| BakeError::Copy {
         image: image.clone(),
-        path: Path::new(&source.from).join(std::ffi::OsStr::from_bytes(path)).display().to_string(),
+        path: shown(source, path),
         reason,
     };
     // `from` may lead through symlinks, but never out of the directory.
@@ -75,9 +80,9 @@ pub(crate) fn survey(
         return Err(error(b"", "it changed its kind while it was read".to_owned()));
     }
     if is_directory {
-        let mut survey = Survey { cache: &mut cache, found: &mut found, error: &error };
+        let mut survey = Survey { cache: &mut cache, found: &mut found, error: &error, guard };
         survey.directory(&root, &[], 0)?;
-    } else {
+    } else if !guard.passes_over(&root).map_err(|reason| error(b"", reason))? {
         let kind = file(&root, &mut cache).map_err(|failure| error(b"", failure))?;
         found.push(Found { path: Vec::new(), kind });
     }
@@ -86,10 +91,19 @@ pub(crate) fn survey(
     Ok(found)
 }
 
+/// A path of a source for people; the empty one is its own.
+fn shown(source: &CopySource, path: &[u8]) -> String {
+    let from = Path::new(&source.from);
+    let path = Path::new(OsStr::from_bytes(path));
+    let whole = if path.as_os_str().is_empty() { from.to_owned() } else { from.join(path) };
+    whole.display().to_string()
+}
+
 struct Survey<'s> {
     cache: &'s mut StatCache,
     found: &'s mut Vec<Found>,
     error: &'s dyn Fn(&[u8], String) -> BakeError,
+    guard: Guard<'s>,
 }
 
 impl Survey<'_> {
@@ -112,6 +126,10 @@ impl Survey<'_> {
             }
             let kind = entry.file_type().map_err(failed)?;
             let host = entry.path();
+            let reason = |reason| (self.error)(&below, reason);
+            if !kind.is_dir() && self.guard.passes_over(&host).map_err(reason)? {
+                continue;
+            }
             let kind = if kind.is_dir() {
                 self.directory(&host, &below, depth + 1)?;
                 FoundKind::Directory
@@ -269,7 +287,7 @@ pub(crate) fn layer(
 ) -> Result<Layer, BakeError> {
     let error = |path: &[u8], reason: String| BakeError::Copy {
         image: image.clone(),
-        path: Path::new(&source.from).join(std::ffi::OsStr::from_bytes(path)).display().to_string(),
+        path: shown(source, path),
         reason,
     };
     let mut entries: BTreeMap<TreePath, Entry> = BTreeMap::new();

@@ -15,7 +15,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     BakeError,
-    image::copy::{self, Found, FoundKind},
+    image::{
+        copy::{self, Found, FoundKind},
+        secret_files::{Guard, SecretFiles},
+    },
     limits,
 };
 
@@ -45,17 +48,20 @@ pub(crate) struct Files {
 
 impl Files {
     /// A playbook and what is beside it; the first is its path below them. All of a directory of its own; of the
-    /// directory of `hornero.hcl` only other playbooks and what Ansible looks for by name.
+    /// directory of `hornero.hcl` only other playbooks and what Ansible looks for by name. Files of secrets, which may
+    /// well lie there, are left out: steps find them below `/run/secrets` alone, and no record holds them.
     pub(crate) fn beside(
         image: &ImageName,
         dir: &Path,
         playbook: &str,
         cache: &Path,
+        secrets: &SecretFiles,
     ) -> Result<(String, Self), BakeError> {
         let survey = |source: CopySource| -> Result<_, BakeError> {
-            let found = copy::survey(image, dir, &source, cache)?;
+            let found = copy::survey(image, dir, &source, cache, Guard::LeftOut(secrets))?;
             Ok((source, found))
         };
+        refuse_secret(image, dir, playbook, secrets)?;
         if let Some((base, name)) = playbook.rsplit_once('/') {
             let part = survey(source(base, SourceKind::Directory, "/"))?;
             return Ok((name.to_owned(), Self { parts: vec![part], base: base.to_owned() }));
@@ -75,6 +81,7 @@ impl Files {
         let parts = names
             .into_iter()
             .map(|(name, kind)| survey(source(&name, kind, &format!("/{name}"))))
+            .filter(|part| !part.as_ref().is_ok_and(|(source, found)| is_left_out(source, found)))
             .collect::<Result<_, _>>()?;
         Ok((playbook.to_owned(), Self { parts, base: String::new() }))
     }
@@ -137,6 +144,29 @@ impl Files {
     }
 }
 
+/// Whether a source is the file of a secret.
+fn is_left_out(source: &CopySource, found: &[Found]) -> bool {
+    source.kind == SourceKind::File && found.is_empty()
+}
+
+/// What a step runs can't be a secret: everyone who has the image has it.
+fn refuse_secret(
+    image: &ImageName,
+    dir: &Path,
+    path: &str,
+    secrets: &SecretFiles,
+) -> Result<(), BakeError> {
+    let host = fs::canonicalize(dir.join(path)).unwrap_or_else(|_| dir.join(path));
+    match secrets.at(&host) {
+        None => Ok(()),
+        Some(name) => Err(BakeError::Copy {
+            image: image.clone(),
+            path: path.to_owned(),
+            reason: format!("secret `{name}` is read from it, and what a step runs is kept"),
+        }),
+    }
+}
+
 fn source(from: &str, kind: SourceKind, to: &str) -> CopySource {
     let (from, to) = (from.to_owned(), to.to_owned());
     CopySource { from, kind, to, mode: None, owner: CopyOwner::default() }
@@ -186,7 +216,9 @@ pub(crate) fn script(
     dir: &Path,
     from: &str,
     most: u64,
+    secrets: &SecretFiles,
 ) -> Result<Vec<u8>, BakeError> {
+    refuse_secret(image, dir, from, secrets)?;
     let refuse =
         |reason: String| BakeError::Copy { image: image.clone(), path: from.to_owned(), reason };
     // The path has no symlinks: the parser followed them.
@@ -257,6 +289,40 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_a_secret_beside_a_playbook_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = ImageName::new("site").unwrap();
+        for path in ["ansible/site.yml", "ansible/.vault", "vars/keys.yml", "keys.yml", "site.yml"]
+        {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "a secret\n").unwrap();
+        }
+        std::os::unix::fs::symlink(".vault", dir.path().join("ansible/link")).unwrap();
+        let cache = dir.path().join("cache");
+        let files = |secret: &str, playbook: &str| {
+            let secrets = SecretFiles::of_one("token", &dir.path().join(secret));
+            Files::beside(&image, dir.path(), playbook, &cache, &secrets)
+                .map(|(_, files)| files.fingerprints().into_keys().collect::<Vec<_>>())
+                .map_err(|error| error.to_string())
+        };
+        // What leads to it leads nowhere.
+        assert_eq!(
+            files("ansible/.vault", "ansible/site.yml").unwrap(),
+            ["ansible/link", "ansible/site.yml"]
+        );
+        assert_eq!(files("ansible/link", "ansible/site.yml").unwrap(), ["ansible/site.yml"]);
+        assert_eq!(files("keys.yml", "site.yml").unwrap(), ["site.yml", "vars/keys.yml"]);
+        assert_eq!(files("vars/keys.yml", "site.yml").unwrap(), ["keys.yml", "site.yml"]);
+        assert_eq!(files("none", "site.yml").unwrap().len(), 3);
+        assert_eq!(
+            files("site.yml", "site.yml").unwrap_err(),
+            "copy source `site.yml` of image `site` cannot be copied: secret `token` is read from it, and what a step \
+             runs is kept"
+        );
+    }
+
+    #[test]
     fn only_what_belongs_to_a_playbook_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let image = ImageName::new("site").unwrap();
@@ -269,7 +335,8 @@ mod tests {
         }
         let beside = |playbook: &str| {
             let cache = dir.path().join("cache");
-            let (path, files) = Files::beside(&image, dir.path(), playbook, &cache).unwrap();
+            let none = SecretFiles::default();
+            let (path, files) = Files::beside(&image, dir.path(), playbook, &cache, &none).unwrap();
             (path, files.fingerprints().into_keys().collect::<Vec<_>>(), files)
         };
         let (path, names, files) = beside("site.yml");

@@ -25,7 +25,10 @@ pub(crate) use secret::{Scanned, Secrets};
 use self::files::Files;
 use crate::{
     BakeContext, BakeError,
-    image::step::{Extras, Step},
+    image::{
+        secret_files::SecretFiles,
+        step::{Extras, Step},
+    },
     install::Surroundings,
     making::Making,
     outcome::Outcome,
@@ -74,16 +77,18 @@ impl Provisioning {
         image: &ImageDefinition,
         provision: &Provision,
         dir: &Path,
+        secrets: &SecretFiles,
     ) -> Result<Self, BakeError> {
         let work = match &provision.work {
             ProvisionWork::Inline(commands) => Work::Inline(commands.clone()),
             ProvisionWork::Script(from) => {
-                let contents = files::script(&image.name, dir, from, SCRIPT_BYTES)?;
+                let contents = files::script(&image.name, dir, from, SCRIPT_BYTES, secrets)?;
                 Work::Script { from: from.clone(), contents }
             }
             ProvisionWork::Ansible(ansible) => {
                 let copies = context.home.join("cache/copies");
-                let (path, files) = Files::beside(&image.name, dir, &ansible.playbook, &copies)?;
+                let (path, files) =
+                    Files::beside(&image.name, dir, &ansible.playbook, &copies, secrets)?;
                 Work::Ansible(Playbook {
                     path,
                     files,
