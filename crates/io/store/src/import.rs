@@ -5,8 +5,7 @@ use std::io::Read;
 use hornero_model::Digest;
 
 use crate::{
-    ImageManifest, Ingest, LAYER_BYTES_MAX, Layer, MANIFEST_BYTES_MAX, Result, Store, StoreError,
-    Stored, graph::is_damage,
+    ImageManifest, Ingest, LAYER_BYTES_MAX, Layer, MANIFEST_BYTES_MAX, Result, StoreError, Stored,
 };
 
 impl Ingest<'_> {
@@ -16,56 +15,14 @@ impl Ingest<'_> {
     ///
     /// # Errors
     /// [`StoreError::OtherContent`] when it is something else; of such nothing is stored.
-    pub fn put_expected(&self, expected: Stored, name: &str, reader: impl Read) -> Result<()> {
+    pub(crate) fn put_expected(
+        &self,
+        expected: Stored,
+        name: &str,
+        reader: impl Read,
+    ) -> Result<()> {
         let reader = reader.take(expected.size.saturating_add(1));
         self.put_checked(name, reader, Some(expected)).map(drop)
-    }
-
-    /// Takes a layer by its canonical bytes; all its contents have to be stored or in this batch.
-    ///
-    /// # Errors
-    /// [`StoreError::OtherContent`] for other bytes, [`StoreError::Layer`] for bytes that are no layer,
-    /// [`StoreError::Damaged`] when a content is not there.
-    pub fn put_layer_bytes(&self, expected: &Digest, bytes: &[u8]) -> Result<Layer> {
-        let layer = decode_layer(expected, bytes)?;
-        self.put_layer(&layer)?;
-        Ok(layer)
-    }
-}
-
-impl Store {
-    /// Stores an image durably by its canonical bytes; all its layers have to be stored.
-    ///
-    /// # Errors
-    /// [`StoreError::OtherContent`] for other bytes, [`StoreError::BadManifest`] for bytes that are no manifest,
-    /// [`StoreError::Missing`] when a layer is not there.
-    pub fn put_image_bytes(&self, expected: &Digest, bytes: &[u8]) -> Result<ImageManifest> {
-        let image = decode_image(expected, bytes)?;
-        self.put_image(&image)?;
-        Ok(image)
-    }
-
-    /// The canonical bytes of an image's manifest, checked against its digest.
-    pub fn image_bytes(&self, digest: &Digest) -> Result<Vec<u8>> {
-        self.read_checked("image", digest, &self.image_path(digest), MANIFEST_BYTES_MAX)
-    }
-
-    /// The contents among `wanted` that are not stored, or damaged; sorted, equal ones once.
-    pub fn missing_contents(&self, mut wanted: Vec<Stored>) -> Result<Vec<Stored>> {
-        self.records().refresh()?;
-        wanted.sort_unstable_by_key(|stored| stored.digest);
-        wanted.dedup();
-        let mut missing = Vec::new();
-        for stored in wanted {
-            // Mostly answered by one stat(2) each; only what changed since it was hashed is read.
-            match self.are_contents_whole(&[stored]) {
-                Ok(true) => {}
-                Ok(false) => missing.push(stored),
-                Err(error) if is_damage(&error) => missing.push(stored),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(missing)
     }
 }
 

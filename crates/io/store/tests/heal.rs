@@ -10,7 +10,7 @@ use std::{
 };
 
 use hornero_model::Digest;
-use hornero_store::{Damage, Finding, HealSource, Healing, Store, StoreError, Stored};
+use hornero_store::{Damage, Finding, HealSource, Healing, Store, Stored};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use support::{image, scratch};
 
@@ -32,7 +32,7 @@ impl HealSource for Other<'_> {
     }
 
     fn image(&mut self, digest: &Digest) -> Found<Vec<u8>> {
-        Ok(self.0.has_image(digest).then(|| self.0.image_bytes(digest).unwrap()))
+        Ok(self.0.has_image(digest).then(|| self.0.image(digest).unwrap().encode()))
     }
 }
 
@@ -246,53 +246,20 @@ fn what_nothing_uses_is_left_to_collecting() {
 }
 
 #[test]
-fn what_comes_by_digest_is_checked_before_it_is_taken() {
+fn a_large_content_is_checked_as_it_comes() {
     let (own, good) = (scratch(), scratch());
-    let digest = image(&good.store, FILES);
-    let manifest = good.store.image(&digest).unwrap();
     let large = "large".repeat(1 << 20);
-    let large = Stored { digest: Digest::of(large.as_bytes()), size: large.len() as u64 };
-    let hello = Stored { digest: Digest::of(b"hello"), size: 5 };
-    {
-        let ingest = own.store.ingest().unwrap();
-        let refused = |stored, bytes: &[u8]| ingest.put_expected(stored, "x", bytes).unwrap_err();
-        assert!(matches!(refused(hello, b"hellO"), StoreError::OtherContent { .. }));
-        assert!(matches!(refused(hello, b"hell"), StoreError::OtherContent { .. }));
-        assert!(matches!(refused(hello, b"hello!"), StoreError::TooLarge { .. }));
-        let other = "lArge".repeat(1 << 20);
-        assert!(matches!(refused(large, other.as_bytes()), StoreError::OtherContent { .. }));
-        ingest.finish().unwrap();
-    }
-    assert!(!own.store.has_object(&hello.digest).unwrap());
-    let wanted: Vec<Stored> = manifest
-        .layers
-        .iter()
-        .flat_map(|layer| good.store.layer(layer).unwrap().contents().collect::<Vec<_>>())
-        .map(|(digest, size)| Stored { digest, size })
-        .chain([hello])
-        .collect();
-    assert_eq!(own.store.missing_contents(wanted.clone()).unwrap().len(), 3);
-    let ingest = own.store.ingest().unwrap();
-    let layer = good.store.layer(&manifest.layers[0]).unwrap().encode();
-    let early = ingest.put_layer_bytes(&manifest.layers[0], &layer).unwrap_err();
-    assert!(matches!(early, StoreError::Damaged { damage: Damage::Missing, .. }), "{early}");
-    for stored in &wanted {
-        let reader = good.store.open_object(&stored.digest).unwrap();
-        ingest.put_expected(*stored, "content", reader).unwrap();
-    }
-    for digest in &manifest.layers {
-        let bytes = good.store.layer(digest).unwrap().encode();
-        let other = ingest.put_layer_bytes(digest, &bytes[1..]).unwrap_err();
-        assert!(matches!(other, StoreError::OtherContent { .. }));
-        ingest.put_layer_bytes(digest, &bytes).unwrap();
-    }
-    ingest.finish().unwrap();
-    assert_eq!(own.store.missing_contents(wanted).unwrap(), []);
-    let bytes = good.store.image_bytes(&digest).unwrap();
-    assert!(own.store.put_image_bytes(&digest, &bytes[1..]).is_err());
-    let spaced = [&b" "[..], &bytes].concat();
-    let refused = own.store.put_image_bytes(&Digest::of(&spaced), &spaced).unwrap_err();
-    assert!(matches!(refused, StoreError::BadManifest { .. }), "{refused}");
-    own.store.put_image_bytes(&digest, &bytes).unwrap();
+    let files: &[&[(&str, &str)]] = &[&[("a", &large)]];
+    let digest = image(&own.store, files);
+    image(&good.store, files);
+    fs::remove_file(object_path(&own.store, &large)).unwrap();
+    let mut liars = [Liar::Other, Liar::Endless];
+    let [other, endless] = &mut liars;
+    let refused = own.store.heal_all(&mut [other, endless]).unwrap();
+    let [(finding, Healing::Failed(why))] = &refused[..] else { panic!("{refused:?}") };
+    assert_eq!((finding.damage, why.len()), (Damage::Missing, 2));
+    assert!(!own.store.has_object(&finding.digest).unwrap(), "nothing of it is taken");
+    let healed = own.store.heal_all(&mut [&mut Other(&good.store)]).unwrap();
+    assert_eq!(healed[0].1, Healing::Mended);
     own.store.verify_for_start(&digest).unwrap();
 }

@@ -43,7 +43,7 @@ impl HealSource for Other<'_> {
     }
 
     fn image(&mut self, digest: &Digest) -> Found<Vec<u8>> {
-        Ok(Some(self.0.image_bytes(digest)?))
+        Ok(Some(self.0.image(digest)?.encode()))
     }
 }
 
@@ -178,7 +178,6 @@ fn a_bake_puts_good_bytes_in_its_place() {
         assert_eq!(store.cache_get(&Digest::of(b"key")).unwrap(), None);
         let hello = Stored { digest: Digest::of(b"hello"), size: 5 };
         assert!(!store.is_content_whole(hello).unwrap());
-        assert_eq!(store.missing_contents(vec![hello]).unwrap(), [hello]);
         assert!(!store.is_layer_whole(&layer).unwrap());
         let refused = store.verify_for_start(&digest).unwrap_err();
         assert!(refused.to_string().ends_with("cannot be read from the disk"), "{refused}");
@@ -208,10 +207,8 @@ fn a_metadata_image_is_made_again() {
             let path = store.dir().join(&paths(&good, &image)[0]);
             assert!(fs::read(&path).is_err(), "{name}");
             store.verify_for_start(&image).unwrap();
-            assert_eq!(
-                fs::read(&path).unwrap(),
-                fs::read(good.dir().join(&paths(&good, &image)[0])).unwrap()
-            );
+            let right = fs::read(good.dir().join(&paths(&good, &image)[0])).unwrap();
+            assert!(fs::read(&path).unwrap() == right, "{name}");
         });
     }
 }
