@@ -222,6 +222,16 @@ fn hostile_archives_are_refused_by_name() {
     cut.truncate(400);
     check("cut off", cut, "");
     // A header that promises far more than follows.
+    for kind in ["x", "g", "L", "K"] {
+        let mut bomb = Tar::default().add(EntryType::new(kind.as_bytes()[0]), "x", "", b"").0;
+        let mut header = Header::new_old();
+        header.as_mut_bytes().copy_from_slice(&bomb);
+        header.set_size(30 << 30);
+        header.set_cksum();
+        bomb.copy_from_slice(header.as_bytes());
+        bomb.resize(2 << 20, b'a');
+        check("large header", bomb, "more than 1 MiB");
+    }
     let mut promise = file("a").end();
     promise[124..135].copy_from_slice(b"77777777777");
     let mut header = Header::new_old();

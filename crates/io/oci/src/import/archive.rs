@@ -10,6 +10,7 @@ use std::{
 };
 
 use hornero_model::Digest;
+use hornero_store::{PATH_LEN_MAX, TarReader};
 use serde::Deserialize;
 
 use super::{ImportOptions, buffered, parse_configuration, stream, temporary, unreadable};
@@ -54,12 +55,11 @@ pub(super) fn open(path: &Path, options: &ImportOptions) -> Result<Option<Archiv
 }
 
 fn begins_like_an_image(what: &str, path: &Path) -> Result<bool> {
-    let mut archive = tar::Archive::new(stream::decompress(what, buffered(path)?)?);
-    let refused = |error: io::Error| unreadable(what, error);
-    let Some(first) = archive.entries().map_err(refused)?.next() else {
+    let mut archive = TarReader::new(stream::decompress(what, buffered(path)?)?);
+    let Some(first) = archive.next_entry().map_err(|error| unreadable(what, error))? else {
         return Err(OciError::refused(what, "it is an empty archive, or none at all"));
     };
-    let first = first.map_err(refused)?.path_bytes().into_owned();
+    let first = first.path;
     let first = String::from_utf8_lossy(&first).into_owned();
     let first = first.trim_start_matches("./").split('/').next().unwrap_or_default();
     // Directories, configurations and layers are named by digests.
@@ -220,27 +220,32 @@ impl Archive {
 
 fn places(what: &str, file: &File) -> Result<HashMap<String, Place>> {
     let refused = |error: io::Error| unreadable(what, error);
-    let mut archive = tar::Archive::new(file);
     let mut places = HashMap::new();
     let mut reader = file;
     io::Seek::rewind(&mut reader).map_err(refused)?;
-    for entry in archive.entries_with_seek().map_err(refused)? {
-        let entry = entry.map_err(refused)?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    let mut archive = TarReader::seekable(reader);
+    while let Some(entry) = archive.next_entry().map_err(refused)? {
+        let name = file_name(what, &entry.path)?;
         let name = name.trim_start_matches("./").to_owned();
         if places.len() >= FILES_MAX {
             let reason = format!("it has more than {FILES_MAX} files, too many for an image");
             return Err(OciError::refused(what, reason));
         }
-        match entry.header().entry_type() {
+        match entry.entry_type() {
             tar::EntryType::Regular | tar::EntryType::Continuous => {
-                let (start, size) = (entry.raw_file_position(), entry.size());
-                places.insert(name, Place::At { start, size });
+                places.insert(name, Place::At { start: entry.position, size: entry.size });
             }
+fn file_name(what: &str, bytes: &[u8]) -> Result<String> {
+    if bytes.len() > PATH_LEN_MAX {
+        let reason = format!("it has a file with a name of more than {PATH_LEN_MAX} bytes");
+        return Err(OciError::refused(what, reason));
+    }
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
             tar::EntryType::Symlink | tar::EntryType::Link => {
-                let target = entry.link_name_bytes().unwrap_or_default();
-                let target = String::from_utf8_lossy(&target).into_owned();
-                let symlink = entry.header().entry_type() == tar::EntryType::Symlink;
+                let target = file_name(what, &entry.link)?;
+                let symlink = entry.entry_type() == tar::EntryType::Symlink;
                 places.insert(name.clone(), Place::Link(resolve(&name, &target, symlink)));
             }
             _ => {}
