@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use hornero_model::Digest;
+use hornero_model::{Digest, ImageConfig};
 use hornero_store::{ImageManifest, Store};
 
 use crate::{
     Access, Compression, ImportOptions, OciError, Progress, Reference, Result, delta,
-    document::{Descriptor, HORNERO_IMAGE},
+    document::{Configuration, Descriptor, HORNERO_IMAGE},
     import,
     layout::Layout,
     pack::{
@@ -113,7 +113,8 @@ pub(crate) struct Opened {
 /// What an OCI image says of the Hornero image that it is; none for one that another program made, or made anew.
 pub(crate) fn open(source: &dyn Source, found: &Found) -> Result<Option<Opened>> {
     let Some((last, blobs)) = found.manifest.layers.split_last() else { return Ok(None) };
-    let Some(image) = claimed(source, found)? else { return Ok(None) };
+    let configuration = source::configuration(source, &found.manifest)?;
+    let Some(image) = claimed(found, &configuration) else { return Ok(None) };
     let Some(codec) = Compression::of_media_type(&last.media_type) else { return Ok(None) };
     // Whoever compresses layers anew loses what is hidden in them: then it is an image like any other.
     if last.size > passport::PACKED_BYTES_MAX {
@@ -127,7 +128,8 @@ pub(crate) fn open(source: &dyn Source, found: &Found) -> Result<Option<Opened>>
     let Some(codecs) = codecs.collect::<Option<Vec<_>>>() else { return Ok(None) };
     let same = passport.blobs.len() == blobs.len()
         && passport.blobs_digest == passport::digest_of(blobs.iter().map(|blob| blob.digest));
-    if !same {
+    // Whoever makes an image from this one without a layer more changes only what it runs.
+    if !same || !runs_the_same(&configuration, &manifest.config)? {
         return Ok(None);
     }
     if manifest.digest() != image {
@@ -140,11 +142,17 @@ pub(crate) fn open(source: &dyn Source, found: &Found) -> Result<Option<Opened>>
 }
 
 /// The digest of the Hornero image, by the manifest or, where a copy lost that, the configuration.
-fn claimed(source: &dyn Source, found: &Found) -> Result<Option<Digest>> {
-    if let Some(text) = found.manifest.annotations.get(HORNERO_IMAGE) {
-        return Ok(text.parse().ok());
-    }
-    let configuration = source::configuration(source, &found.manifest)?;
-    let labels = configuration.config.and_then(|runtime| runtime.labels).unwrap_or_default();
-    Ok(labels.get(HORNERO_IMAGE).and_then(|text| text.parse().ok()))
+fn claimed(found: &Found, configuration: &Configuration) -> Option<Digest> {
+    let labels = || configuration.config.as_ref()?.labels.as_ref()?.get(HORNERO_IMAGE);
+    found.manifest.annotations.get(HORNERO_IMAGE).or_else(labels)?.parse().ok()
+}
+
+/// Whether a configuration says of user, command, environment and directory what an image says.
+fn runs_the_same(configuration: &Configuration, config: &ImageConfig) -> Result<bool> {
+    let said = import::config(&configuration.config.clone().unwrap_or_default())?;
+    let parts = |config: &ImageConfig| {
+        let workdir = if config.workdir.is_empty() { "/" } else { &config.workdir };
+        (config.user.clone(), config.command.clone(), config.env.clone(), workdir.to_owned())
+    };
+    Ok(parts(&said) == parts(config))
 }

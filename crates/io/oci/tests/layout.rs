@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use hornero_model::{Digest, ImageConfig};
 use hornero_oci::{
@@ -10,6 +10,7 @@ use hornero_oci::{
     pull_from_store, pull_layout,
 };
 use hornero_store::{EntryKind, ImageManifest};
+use serde_json::{Value, json};
 use support::{Home, directory, file, put_layers, run, small_image};
 
 const ALL: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
@@ -24,7 +25,7 @@ fn an_image_comes_back_with_its_digest_and_all_that_is_known_about_it() {
     let image = small_image(&home.store);
     let layer = home.store.image(&image).unwrap().layers[1];
     home.store.attach(&image, "bake", b"{\"record\":1}").unwrap();
-    home.store.attach(&image, "provenance.a1", b"\xff\x00signed").unwrap();
+    home.store.attach(&image, "import", b"\xff\x00noted").unwrap();
     home.store.attach(&image, "tests", b"stays").unwrap();
     home.store.attach(&layer, "facts", b"facts of it").unwrap();
     home.store.attach(&layer, "bake.00ff", b"of the image below").unwrap();
@@ -38,7 +39,7 @@ fn an_image_comes_back_with_its_digest_and_all_that_is_known_about_it() {
         assert_eq!(other.store.tree(&image).unwrap(), home.store.tree(&image).unwrap());
         let read = |subject: &Digest, kind| other.store.attachment(subject, kind).unwrap();
         assert_eq!(read(&image, "bake").unwrap(), b"{\"record\":1}");
-        assert_eq!(read(&image, "provenance.a1").unwrap(), b"\xff\x00signed");
+        assert_eq!(read(&image, "import").unwrap(), b"\xff\x00noted");
         assert_eq!(read(&image, "tests"), None, "what was tried here was tried here");
         assert_eq!(read(&layer, "facts"), None, "nobody vouches for them");
         assert_eq!(read(&layer, "bake.00ff").unwrap(), b"of the image below");
@@ -255,4 +256,60 @@ fn another_store_gives_only_what_is_missing() {
     let second = pull_from_store(&other.store, &home.store, &patched, &Quiet).unwrap();
     assert_eq!((second.bytes_moved, second.contents_moved, second.layers_moved), (5, 1, 1));
     other.store.verify_for_start(&patched).unwrap();
+}
+
+/// Changes the configuration of a layout's only image, and the documents that name it; gives the new manifest.
+fn with_configuration(dir: &Path, change: impl FnOnce(&mut Value)) -> Value {
+    let blobs = dir.join("blobs/sha256");
+    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let blob = |named: &Value| blobs.join(&named["digest"].as_str().unwrap()["sha256:".len()..]);
+    let put = |document: &Value, named: &mut Value| {
+        let bytes = serde_json::to_vec(document).unwrap();
+        let digest = Digest::of(&bytes);
+        fs::write(blobs.join(digest.hex()), &bytes).unwrap();
+        named["digest"] = json!(digest);
+        named["size"] = json!(bytes.len());
+    };
+    let mut index = read(&dir.join("index.json"));
+    let mut manifest = read(&blob(&index["manifests"][0]));
+    let mut configuration = read(&blob(&manifest["config"]));
+    change(&mut configuration);
+    put(&configuration, &mut manifest["config"]);
+    put(&manifest, &mut index["manifests"][0]);
+    fs::write(dir.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
+    manifest
+}
+
+/// What `FROM` this image with only `ENV`, `CMD`, `USER` or `WORKDIR` makes: the same layers and labels.
+#[test]
+fn an_image_that_others_made_of_it_runs_what_they_said() {
+    let home = Home::new();
+    let image = small_image(&home.store);
+    let check = |change: &dyn Fn(&mut Value), expected: &dyn Fn(&mut ImageConfig)| {
+        let out = tempfile::tempdir().unwrap();
+        let out = out.path().join("layout");
+        export_layout(&home.store, &image, &out, "x", &options(Compression::Gzip), &Quiet).unwrap();
+        with_configuration(&out, |configuration| change(&mut configuration["config"]));
+        let other = Home::new();
+        let pulled = pull_layout(&other.store, &out, None, &Quiet).unwrap();
+        let mut config = home.store.image(&image).unwrap().config;
+        expected(&mut config);
+        let found = other.store.image(&pulled.image).unwrap().config;
+        assert_eq!((found, pulled.foreign), (config, pulled.image != image));
+        pulled.foreign
+    };
+    assert!(!check(&|config| config["ExposedPorts"] = json!({"80/tcp": {}}), &|_| ()));
+    assert!(check(&|config| config["Cmd"] = json!(["/bin/id"]), &|config| {
+        config.command = vec!["/bin/id".into()];
+    }));
+    assert!(check(&|config| config["Entrypoint"] = json!(["/bin/sh"]), &|config| {
+        config.command.insert(0, "/bin/sh".into());
+    }));
+    assert!(check(&|config| config["User"] = json!("0"), &|config| config.user = "0".into()));
+    assert!(check(&|config| config["WorkingDir"] = json!("/etc"), &|config| {
+        config.workdir = "/etc".into();
+    }));
+    assert!(check(&|config| config["Env"] = json!(["GREETING=other", "PATH=/bin"]), &|config| {
+        config.env.insert("GREETING".into(), "other".into());
+    }));
 }

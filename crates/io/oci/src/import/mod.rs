@@ -333,7 +333,7 @@ fn named(error: hornero_store::StoreError) -> OciError {
 }
 
 /// What a foreign configuration means here.
-fn config(runtime: &Runtime) -> Result<ImageConfig> {
+pub(crate) fn config(runtime: &Runtime) -> Result<ImageConfig> {
     let parts = [&runtime.entrypoint, &runtime.cmd].into_iter().flatten();
     let env = runtime.env.iter().flatten().filter_map(|line| line.split_once('='));
     Ok(ImageConfig {
