@@ -20,6 +20,8 @@ use crate::{Event, OciError, Progress, Reference, Result, reference};
 
 /// A registry that does not take a connection by then is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Eight MiB, the largest body, in two minutes are 70 KiB a second.
+const SEND_TIMEOUT: Duration = Duration::from_secs(120);
 /// A registry may hash a whole upload before it answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// One answer's whole body; a slow one is taken up again where it broke off.
@@ -51,6 +53,8 @@ pub struct Access {
 pub struct Patience {
     /// Until a connection stands.
     pub connect: Duration,
+    /// Until a request's body is sent.
+    pub send: Duration,
     /// Until an answer begins.
     pub answer: Duration,
     /// Until an answer's body is complete.
@@ -65,6 +69,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             connect: CONNECT_TIMEOUT,
+            send: SEND_TIMEOUT,
             answer: ANSWER_TIMEOUT,
             body: BODY_TIMEOUT,
             attempts: ATTEMPTS,

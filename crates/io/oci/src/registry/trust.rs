@@ -19,6 +19,8 @@ pub(super) fn agent(patience: Patience, secure: bool, may_be_plain: bool) -> Res
         .http_status_as_error(false)
         .https_only(!may_be_plain)
         .timeout_connect(Some(patience.connect))
+        .timeout_send_request(Some(patience.send))
+        .timeout_send_body(Some(patience.send))
         .timeout_recv_response(Some(patience.answer))
         .timeout_recv_body(Some(patience.body))
         .max_redirects(REDIRECTS_MAX)

@@ -60,6 +60,8 @@ impl Uploads<'_> {
         }
         let address = self.client.address("blobs/uploads/");
         let mut session: Option<Session> = None;
+        // Only bytes beyond all that ever arrived are progress: an upload that begins anew repeats what was there.
+        let mut furthest = 0;
         self.client.insist(&address, self.progress, |advanced| {
             let mut open = match session.take() {
                 // A broken connection: the registry says how much it has. One that does not know begins anew.
@@ -75,9 +77,9 @@ impl Uploads<'_> {
                     None => return Ok(Outcome::Mounted),
                 },
             };
-            let before = open.offset;
             let done = self.send_all(&mut open, digest, size, payload);
-            *advanced = open.offset > before;
+            *advanced = open.offset > furthest;
+            furthest = furthest.max(open.offset);
             session = Some(open);
             done.map(|()| Outcome::Moved)
         })
