@@ -75,6 +75,9 @@ pub enum OciError {
     Http {
         /// The address, without credentials.
         address: String,
+    /// The environment has credentials and does not say whose.
+    #[error("`HORNERO_REGISTRY_USER` is set, and not which registry it is for")]
+    Unbound,
         /// The last attempt's reason.
         reason: String,
     },
@@ -89,8 +92,8 @@ impl OciError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Denied { .. } => Some(
-                "log in with `docker login` or `podman login`, or set HORNERO_REGISTRY_USER and \
-                 HORNERO_REGISTRY_PASSWORD",
+                "log in with `docker login` or `podman login`, or set HORNERO_REGISTRY to the \
+                 registry's `host:port`, and HORNERO_REGISTRY_USER and HORNERO_REGISTRY_PASSWORD",
             ),
             Self::PlainHttp(_) => {
                 Some("give `--plain-http` if that registry is meant to be used without encryption")

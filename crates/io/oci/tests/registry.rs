@@ -363,7 +363,11 @@ fn a_registry_with_a_password_wants_it() {
     let denied = push(&home.store, &image, &to, &access(), &options, None, &Quiet).unwrap_err();
     assert!(matches!(denied, OciError::Denied { .. }) && denied.hint().is_some(), "{denied}");
     let known = |password: &str| Access {
-        credentials: Some(Credentials { user: "maria".into(), password: password.into() }),
+        credentials: Some(Credentials {
+            registry: Some(to.registry().into()),
+            user: "maria".into(),
+            password: password.into(),
+        }),
         ..access()
     };
     let wrong =

@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use ureq::http::{Method, Request, Response, header};
+use ureq::http::{Method, Request, Response, Uri, header};
 
 use super::{
     credentials::{self, Credentials},
@@ -40,7 +40,7 @@ const TOKEN_BYTES_MAX: u64 = 1 << 20;
 pub struct Access {
     /// Whether other hosts may be reached without encryption; this machine always may.
     pub plain_http: bool,
-    /// Who asks; without it the files are looked through.
+    /// Who asks one registry; for any other, and without it, the files are looked through.
     pub credentials: Option<Credentials>,
     /// Files of credentials as Docker and Podman write them, the first that knows the registry counts.
     pub credential_files: Vec<PathBuf>,
@@ -79,8 +79,8 @@ impl Default for Patience {
 }
 
 impl Access {
-    /// Credentials from `HORNERO_REGISTRY_USER` and `HORNERO_REGISTRY_PASSWORD`, or from where Podman and Docker
-    /// keep them.
+    /// Credentials from `HORNERO_REGISTRY_USER` and `HORNERO_REGISTRY_PASSWORD` for the registry `HORNERO_REGISTRY`,
+    /// or from where Podman and Docker keep them.
     pub fn from_environment() -> Self {
         Self {
             plain_http: false,
@@ -126,7 +126,9 @@ pub(super) struct Client {
     pub(super) registry: String,
     pub(super) repository: String,
     base: String,
-    may_be_plain: bool,
+    plain_http: bool,
+    /// Whether the registry is on this machine.
+    is_loopback: bool,
     /// `Authorization` values by what they allow.
     granted: Mutex<BTreeMap<String, String>>,
 }
@@ -142,10 +144,18 @@ impl Client {
             "docker.io" => "registry-1.docker.io",
             other => other,
         };
-        let credentials = access.credentials.clone().or_else(|| {
-            let files = &access.credential_files;
-            credentials::from_files(files, reference.registry(), reference.repository())
-        });
+        let credentials = match &access.credentials {
+            Some(Credentials { registry: None, .. }) => return Err(OciError::Unbound),
+            Some(Credentials { registry: Some(registry), .. })
+                if registry.eq_ignore_ascii_case(reference.registry()) =>
+            {
+                access.credentials.clone()
+            }
+            _ => {
+                let files = &access.credential_files;
+                credentials::from_files(files, reference.registry(), reference.repository())
+            }
+        };
         Ok(Self {
             agent: agent(access.patience, secure, may_be_plain)?,
             patience: access.patience,
@@ -153,7 +163,8 @@ impl Client {
             registry: reference.registry().to_owned(),
             repository: reference.repository().to_owned(),
             base: format!("{}://{host}", if secure { "https" } else { "http" }),
-            may_be_plain,
+            plain_http: access.plain_http,
+            is_loopback: reference.is_loopback(),
             granted: Mutex::default(),
         })
     }
@@ -291,13 +302,14 @@ impl Client {
         }
         let parameters = parameters(rest);
         let realm = parameters.get("realm").ok_or_else(|| refused("it names no token server"))?;
-        self.check_plain(realm)?;
+        let may_know = self.check_plain(realm)?;
         let mut address = format!("{realm}{}", if realm.contains('?') { '&' } else { '?' });
         let wanted = parameters.get("scope").map_or(scope, String::as_str);
         let service = parameters.get("service").map_or("", String::as_str);
         address.push_str(&format!("service={}&scope={}", escape(service), escape(wanted)));
         let mut request = Request::builder().uri(&address);
-        if let Some(credentials) = &self.credentials {
+        // Registries have their token servers on other hosts; which one it is, only the registry can say.
+        if let Some(credentials) = self.credentials.as_ref().filter(|_| may_know) {
             request = request.header(header::AUTHORIZATION, credentials.basic());
         }
         let request =
@@ -323,14 +335,24 @@ impl Client {
         Ok(format!("Bearer {}", token.ok_or_else(|| refused("its token server gave no token"))?))
     }
 
-    /// Refuses unencrypted addresses but where they were asked for.
-    fn check_plain(&self, address: &str) -> Result<(), Failure> {
-        let Some(rest) = address.strip_prefix("http://") else { return Ok(()) };
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        if self.may_be_plain || reference::is_loopback(authority) {
-            return Ok(());
+    /// Refuses unencrypted addresses but where they were asked for; says whether a password may go there. Without
+    /// encryption only the registry itself may have it, and another server of this machine where the registry is on it.
+    fn check_plain(&self, address: &str) -> Result<bool, Failure> {
+        let bad = || OciError::refused(without_query(address), "it is no address of a server");
+        let uri: Uri = address.parse().map_err(|_| bad())?;
+        let host = uri.host().ok_or_else(bad)?;
+        match uri.scheme_str() {
+            Some("https") => return Ok(true),
+            Some("http") => {}
+            _ => return Err(bad().into()),
         }
-        Err(OciError::PlainHttp(authority.to_owned()).into())
+        let here = self.is_loopback && reference::is_loopback(host);
+        if self.plain_http || here {
+            let registry: Option<Uri> = self.base.parse().ok();
+            let same = registry.as_ref().and_then(Uri::host).is_some_and(|ours| ours == host);
+            return Ok(same || here);
+        }
+        Err(OciError::PlainHttp(host.to_owned()).into())
     }
 
     /// An answer that nothing can be made of, as an error with what the registry says of it.
@@ -426,6 +448,47 @@ pub(super) fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether a password may go to an address that a registry names; none where nobody may be asked there.
+    fn check(reference: &str, plain_http: bool, address: &str, expected: Option<bool>) {
+        let access = Access { plain_http, ..Access::anonymous() };
+        let client = Client::new(&reference.parse().unwrap(), &access).unwrap();
+        assert_eq!(client.check_plain(address).ok(), expected, "{reference} {address}");
+    }
+
+    #[test]
+    fn without_encryption_a_password_goes_only_to_the_registry_itself() {
+        let (remote, here) = ("reg.example:5000/a", "localhost:5000/a");
+        check(remote, false, "https://auth.example/token", Some(true));
+        check(remote, false, "http://auth.example/token", None);
+        check(remote, false, "http://reg.example:5000/token", None);
+        check(remote, false, "http://localhost/token", None);
+        check(remote, true, "http://auth.example/token", Some(false));
+        check(remote, true, "http://localhost/token", Some(false));
+        check(remote, true, "http://reg.example:5001/token", Some(true));
+        check(here, false, "http://127.0.0.1:1/token", Some(true));
+        check(here, false, "http://[::1]:1/token", Some(true));
+        check(here, false, "http://auth.example/token", None);
+        check(here, false, "HTTP://auth.example/token", None);
+        check(here, false, "http://localhost:x@auth.example/token", None);
+        for bad in ["", "/token", "ftp://reg.example/token", "reg.example/token"] {
+            check(remote, true, bad, None);
+        }
+    }
+
+    #[test]
+    fn credentials_are_for_the_registry_that_they_name() {
+        let of = |registry: Option<&str>| {
+            let registry = registry.map(str::to_owned);
+            let credentials = Credentials { registry, user: "u".into(), password: "p".into() };
+            let access = Access { credentials: Some(credentials), ..Access::anonymous() };
+            let client = Client::new(&"reg.example:5000/a".parse().unwrap(), &access);
+            client.map(|client| client.credentials.is_some())
+        };
+        assert!(of(Some("reg.example:5000")).unwrap() && of(Some("REG.example:5000")).unwrap());
+        assert!(!of(Some("reg.example")).unwrap() && !of(Some("reg.example:50")).unwrap());
+        assert!(matches!(of(None), Err(OciError::Unbound)));
+    }
 
     #[test]
     fn challenges_are_read() {

@@ -16,9 +16,12 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Docker Hub's key in the files, and the name that references use.
 const DOCKER_HUB: (&str, &str) = ("https://index.docker.io/v1/", "docker.io");
 
-/// A user and a password or token.
+/// A user and a password or token, for one registry.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
+    /// Host, and port if there is one, of the registry that they are for, as references name it. Nobody gets those
+    /// that are for none: to use them is an error that says so.
+    pub registry: Option<String>,
     /// The user's name.
     pub user: String,
     /// The password, or a token that stands for it.
@@ -28,7 +31,10 @@ pub struct Credentials {
 /// Never shows the password.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("registry", &self.registry)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -39,10 +45,11 @@ impl Credentials {
     }
 }
 
-/// `HORNERO_REGISTRY_USER` and `HORNERO_REGISTRY_PASSWORD`.
+/// `HORNERO_REGISTRY_USER` and `HORNERO_REGISTRY_PASSWORD`, for the registry `HORNERO_REGISTRY`.
 pub(super) fn from_environment() -> Option<Credentials> {
     let read = |name| env::var(name).ok().filter(|value| !value.is_empty());
     Some(Credentials {
+        registry: read("HORNERO_REGISTRY"),
         user: read("HORNERO_REGISTRY_USER")?,
         password: read("HORNERO_REGISTRY_PASSWORD")?,
     })
@@ -102,7 +109,8 @@ fn from_file(path: &Path, registry: &str, repository: &str) -> Option<Credential
     let (_, auth) = matching.max_by_key(|(length, _)| *length)?;
     let decoded = String::from_utf8(BASE64.decode(&auth.auth).ok()?).ok()?;
     let (user, password) = decoded.split_once(':')?;
-    Some(Credentials { user: user.into(), password: password.trim_end_matches('\0').into() })
+    let password = password.trim_end_matches('\0').into();
+    Some(Credentials { registry: Some(registry.into()), user: user.into(), password })
 }
 
 #[cfg(test)]
