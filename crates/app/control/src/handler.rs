@@ -20,7 +20,8 @@ use hornero_model::{
     Actor, Receipt, ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Timestamp,
 };
 use hornero_net::HomeNetwork;
-use hornero_rollout::last_proven;
+use hornero_rollout::{TestOutcome, TestRun, last_proven};
+use hornero_store::Lease;
 use hornero_verify::Depth;
 use hyper::{Request, StatusCode, body::Incoming};
 use tokio::sync::oneshot;
@@ -29,7 +30,7 @@ use crate::{
     Input, image_tests, logs,
     offline::audit_report,
     operations::Operations,
-    ports::{Adapters, new_tail},
+    ports::{Adapters, chain, new_tail},
     provenance::Denied,
     report,
     server::{Answer, Caller, Handler, Refusal, body, json, stream},
@@ -73,8 +74,9 @@ impl Handler for Api {
             EndpointId::Status => self.status().await,
             EndpointId::Apply => {
                 let ApplyRequest { services, intent } = body(request).await?;
+                let lease = self.lease().await?;
                 self.accept(services.clone(), Starter::accept).await?;
-                self.begin(caller, intent, RequestKind::Apply { services })
+                self.begin(caller, intent, RequestKind::Apply { services }, Some(lease))
             }
             EndpointId::Plan => {
                 let wanted: PlanRequest = body(request).await?;
@@ -86,9 +88,10 @@ impl Handler for Api {
             EndpointId::Test => self.test(body(request).await?).await,
             EndpointId::Rollback => {
                 let RollbackRequest { service, to, intent } = body(request).await?;
+                let lease = self.lease().await?;
                 let target = self.target(service.clone(), to).await?;
                 self.accept(target, Starter::accept_again).await?;
-                self.begin(caller, intent, RequestKind::Rollback { service, to })
+                self.begin(caller, intent, RequestKind::Rollback { service, to }, Some(lease))
             }
             EndpointId::Down => {
                 let DownRequest { services, intent } = body(request).await?;
@@ -279,7 +282,17 @@ impl Api {
             true => RequestKind::Apply { services: Vec::new() },
             false => RequestKind::Down { services },
         };
-        self.begin(caller, intent, kind)
+        // What runs is all that it touches, and that no collection takes.
+        self.begin(caller, intent, kind, None)
+    }
+
+    /// Holds collections off, waiting for one that is under way. Taken before anything is asked of an image, so that
+    /// what was found whole stays so until the ledger says that it is needed. Clients hold leases of their own, which
+    /// exclude only collections as well.
+    async fn lease(&self) -> Result<Lease, Refusal> {
+        let adapters = Arc::clone(&self.adapters);
+        let lease = tokio::task::spawn_blocking(move || adapters.starter.store().lease());
+        lease.await.map_err(Refusal::internal)?.map_err(|error| Refusal::internal(chain(&error)))
     }
 
     /// Refuses images that nobody who is trusted vouches for, before anything is done with them.
@@ -311,8 +324,14 @@ impl Api {
         .await
     }
 
-    /// Hands a request to the driver and follows it.
-    fn begin(&self, caller: Caller, intent: Intent, kind: RequestKind) -> Answer {
+    /// Hands a request to the driver and follows it; the lease is held until the request is over, whoever follows.
+    fn begin(
+        &self,
+        caller: Caller,
+        intent: Intent,
+        kind: RequestKind,
+        lease: Option<Lease>,
+    ) -> Answer {
         let why = match intent.why.is_empty() {
             false => intent.why,
             true => match &kind {
@@ -321,7 +340,7 @@ impl Api {
                 RequestKind::Down { .. } => "down".to_owned(),
             },
         };
-        let number = self.operations.open();
+        let number = self.operations.open(lease);
         let by = Actor { who: caller.user, why, commit: intent.commit };
         let request = Job { id: RequestId(number), by, kind };
         self.inputs
@@ -372,7 +391,7 @@ impl Api {
                 let events = match ledger.read(next, PAGE) {
                     Ok(events) => events,
                     Err(error) => {
-                        return lines.fail_blocking("ledger", crate::ports::chain(&error));
+                        return lines.fail_blocking("ledger", chain(&error));
                     }
                 };
                 let Some(last) = events.last() else { return };
