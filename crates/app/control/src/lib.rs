@@ -45,7 +45,7 @@ use hornero_net::HomeNetwork;
 use hornero_rollout::World;
 use hornero_store::Store;
 
-pub use hornero_rollout::{Hold, Retained};
+pub use hornero_rollout::{Hold, KeepOverride, Retained};
 pub use offline::{
     ImageHistory, history_of, image_of, plan_offline, retained_images, verify_ledger,
 };

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use hornero_api::message::{AuditReport, PlanReport, PlanRequest};
 use hornero_ledger::{MAX_READ_EVENTS, PublicKey, ReadOnlyLedger, Verdict};
-use hornero_model::{Digest, InstanceId, Keep, ReleaseRef, Timestamp};
-use hornero_rollout::{Facts, Retained, World, retained};
+use hornero_model::{Digest, InstanceId, ReleaseRef, Timestamp};
+use hornero_rollout::{Facts, KeepOverride, Retained, World, retained};
 
 use crate::{fold, report};
 
@@ -58,8 +58,8 @@ pub fn history_of(home: &Path, image: &Digest) -> anyhow::Result<ImageHistory> {
     Ok(found)
 }
 
-/// Every reason that the ledger knows to keep an image; `rules` stands in for those of each service where it is given.
-pub fn retained_images(home: &Path, rules: Option<Keep>) -> anyhow::Result<Vec<Retained>> {
+/// Every reason that the ledger knows to keep an image.
+pub fn retained_images(home: &Path, rules: KeepOverride) -> anyhow::Result<Vec<Retained>> {
     Ok(retained(&world(home)?, Timestamp::now(), rules))
 }
 

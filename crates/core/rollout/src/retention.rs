@@ -22,8 +22,11 @@ pub struct Retained {
 /// How strongly an image is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// It runs, a rollback needs it, or it is in flight: nothing takes it.
+    /// It runs or is in flight: nothing takes it, and it is damage where it is not stored.
     Needed,
+    /// A rollback would go to it: nothing takes it while it is stored. An earlier collection may have taken it, when
+    /// nothing went back to it yet; that is no damage.
+    Wanted,
     /// A keep-rule holds it; a ceiling in bytes may take it, the release made first before others.
     Rule {
         /// When the release was made.
@@ -31,8 +34,27 @@ pub enum Hold {
     },
 }
 
-/// Every reason to keep the image of a release; `rules` stands in for those of each service where it is given.
-pub fn retained(world: &World, now: Timestamp, rules: Option<Keep>) -> Vec<Retained> {
+/// What stands in for the keep-rules of every service; each service's own where nothing does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeepOverride {
+    /// In place of `keep_releases`.
+    pub releases: Option<u32>,
+    /// In place of `keep_days`.
+    pub days: Option<u32>,
+}
+
+impl KeepOverride {
+    /// The rules that hold for a service with these ones.
+    pub fn over(self, own: Keep) -> Keep {
+        Keep {
+            releases: self.releases.unwrap_or(own.releases),
+            days: self.days.unwrap_or(own.days),
+        }
+    }
+}
+
+/// Every reason to keep the image of a release.
+pub fn retained(world: &World, now: Timestamp, rules: KeepOverride) -> Vec<Retained> {
     let mut found = Vec::new();
     for service in world.services.values() {
         needed(world, service, &mut found);
@@ -42,12 +64,13 @@ pub fn retained(world: &World, now: Timestamp, rules: Option<Keep>) -> Vec<Retai
 }
 
 fn needed(world: &World, service: &Service, found: &mut Vec<Retained>) {
-    let mut keep = |number: ReleaseNumber, reason: String| {
+    let mut hold = |number: ReleaseNumber, reason: String, hold: Hold| {
         if let Some(release) = service.releases.get(&number) {
             let (image, release) = (release.spec.image, release.reference());
-            found.push(Retained { image, release, reason, hold: Hold::Needed });
+            found.push(Retained { image, release, reason, hold });
         }
     };
+    let mut keep = |number, reason| hold(number, reason, Hold::Needed);
     for instance in world.instances.values().filter(|one| one.service == service.name) {
         keep(instance.release, format!("instance `{}` is made from it", instance.id));
     }
@@ -64,14 +87,14 @@ fn needed(world: &World, service: &Service, found: &mut Vec<Retained>) {
         }
     }
     if let Some(target) = last_proven(world, &service.name) {
-        keep(target, "a rollback goes to it".to_owned());
+        hold(target, "a rollback goes to it".to_owned(), Hold::Wanted);
     }
 }
 
 /// The newest proven releases, and the young ones.
-fn by_rule(service: &Service, now: Timestamp, rules: Option<Keep>, found: &mut Vec<Retained>) {
+fn by_rule(service: &Service, now: Timestamp, rules: KeepOverride, found: &mut Vec<Retained>) {
     let Some(newest) = service.newest() else { return };
-    let rules = rules.unwrap_or(newest.spec.keep);
+    let rules = rules.over(newest.spec.keep);
     let count = usize::try_from(rules.releases).unwrap_or(usize::MAX);
     let last: BTreeSet<ReleaseNumber> = service.proven.iter().rev().take(count).copied().collect();
     let days = Millis(u64::from(rules.days).saturating_mul(86_400_000));
