@@ -236,16 +236,24 @@ impl Api {
     /// Compares what runs with its images.
     async fn verify(&self, wanted: VerifyRequest) -> Answer {
         let VerifyRequest { service, full } = wanted;
-        if let Some(name) = service.clone() {
-            let known = self.ask(move |driver| driver.world().services.contains_key(&name)).await?;
-            if let Some(name) = service.as_ref().filter(|_| !known) {
-                return Err(not_found("service", name.as_str()));
-            }
+        let (only, others) = (service.clone(), service.is_none());
+        let known = move |driver: &Driver| {
+            let services = driver.world().services.values();
+            let asked = services.filter(|one| match &only {
+                Some(only) => one.name == *only,
+                None => !one.removed,
+            });
+            asked.map(|service| service.name.clone()).collect::<Vec<_>>()
+        };
+        let services = self.ask(known).await?;
+        if let (Some(name), true) = (&service, services.is_empty()) {
+            return Err(not_found("service", name.as_str()));
         }
         let (engine, adapters) = (Arc::clone(&self.engine), Arc::clone(&self.adapters));
         let depth = if full { Depth::Full } else { Depth::Fast };
         let report = tokio::task::spawn_blocking(move || {
-            verify::run(&engine, adapters.starter.store(), service.as_ref(), depth)
+            let asked = verify::Asked { services: &services, others };
+            verify::run(&*engine, adapters.starter.store(), asked, depth)
         });
         let report = report.await.map_err(Refusal::internal)?;
         json(&report.map_err(|error| Refusal::internal(format!("{error:#}")))?)

@@ -32,7 +32,13 @@ pub async fn services(
     let report: VerifyReport = client.post("/v1/verify", &VerifyRequest { service, full }).await?;
     let instances = || report.services.iter().flat_map(|service| &service.instances);
     let drifted = instances().filter(|instance| !instance.ok).count();
-    if drifted == 0 && json {
+    let idle: Vec<String> = report
+        .services
+        .iter()
+        .filter(|service| service.instances.is_empty())
+        .map(|service| format!("`{}`", service.name))
+        .collect();
+    if drifted == 0 && idle.is_empty() && json {
         return print_json(&report);
     }
     if !json {
@@ -54,8 +60,16 @@ pub async fn services(
         }
         table.print()?;
     }
+    let data = || serde_json::to_value(&report).map_err(|error| Failure::of(&error));
+    // What was not compared is not known to be equal.
+    let nothing_runs = format!("nothing of {} runs", idle.join(", "));
     if drifted == 0 {
-        return Ok(());
+        return match idle.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::new(exit::FAILED, nothing_runs)
+                .with_data(data()?)
+                .hint("`hornero status` says what became of it")),
+        };
     }
     let text: String = instances()
         .filter(|instance| !instance.ok)
@@ -65,9 +79,11 @@ pub async fn services(
         })
         .collect();
     let of = instances().count();
-    let message = format!("{drifted} of {of} instances differ from their image{text}");
-    let data = serde_json::to_value(&report).map_err(|error| Failure::of(&error))?;
-    Err(Failure::new(exit::FAILED, message).with_data(data).hint(
+    let mut message = format!("{drifted} of {of} instances differ from their image{text}");
+    if !idle.is_empty() {
+        message.push_str(&format!("\n{nothing_runs}"));
+    }
+    Err(Failure::new(exit::FAILED, message).with_data(data()?).hint(
         "`hornero up` replaces servers by new ones made from their image; look at these first",
     ))
 }

@@ -47,6 +47,21 @@ fn a_server_that_was_tampered_with_is_told_from_one_that_was_not() {
     assert!(told.contains("mount /srv/site: tmpfs"), "{told}");
 }
 
+#[test]
+fn a_service_of_which_nothing_runs_is_no_success() {
+    let home = Home::new();
+    // Its first release never came up: it is declared, and nothing of it is there.
+    let site = Site { command: r#"["/bin/false"]"#, image: "", ..Site::default() };
+    site.write(&home, "page");
+    home.run(&["up"]).expect(1);
+    for arguments in [&["verify"][..], &["verify", "site"], &["verify", "site", "--full"]] {
+        let told = home.run(arguments).expect(1).stderr;
+        assert!(told.contains("nothing of `site` runs"), "{told}");
+    }
+    let report = home.run(&["verify", "--json"]).expect(1).json();
+    assert_eq!(report["services"][0]["instances"], Value::Array(vec![]), "{report}");
+}
+
 /// Mounts something in another process' mount namespace, as the host's root can.
 fn mount_inside(pid: i32, target: &str) {
     use rustix::{mount, thread};
