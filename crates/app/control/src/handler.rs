@@ -17,7 +17,7 @@ use hornero_driver::{Driver, Observation, Request as Job, RequestId, RequestKind
 use hornero_engine::Engine;
 use hornero_ledger::Ledger;
 use hornero_model::{
-    Actor, Receipt, ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Timestamp,
+    Actor, Digest, Receipt, ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Timestamp,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::{TestOutcome, TestRun, last_proven};
@@ -27,7 +27,7 @@ use hyper::{Request, StatusCode, body::Incoming};
 use tokio::sync::oneshot;
 
 use crate::{
-    Input, image_tests, logs,
+    Input, Tested, image_tests, logs,
     offline::audit_report,
     operations::Operations,
     ports::{Adapters, chain, new_tail},
@@ -85,7 +85,7 @@ impl Handler for Api {
                     .await?;
                 json(&report)
             }
-            EndpointId::Test => self.test(body(request).await?).await,
+            EndpointId::Test => self.test(caller, body(request).await?).await,
             EndpointId::Rollback => {
                 let RollbackRequest { service, to, intent } = body(request).await?;
                 let lease = self.lease().await?;
@@ -176,6 +176,13 @@ fn not_found(kind: &str, name: &str) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, &format!("no_such_{kind}"), format!("no {kind} `{name}`"))
 }
 
+/// The results of tests that the image declares: what else failed says nothing of them, and would never be mended.
+fn declared(starter: &Starter, image: Digest, run: &TestRun) -> Vec<TestOutcome> {
+    let tests = starter.tests_of(&image).unwrap_or_default();
+    let is_declared = |one: &&TestOutcome| tests.iter().any(|test| test.name == one.test);
+    run.results.iter().filter(is_declared).cloned().collect()
+}
+
 impl Api {
     /// Asks the thread that owns the driver.
     async fn ask<T: Send + 'static>(
@@ -218,14 +225,34 @@ impl Api {
         json(&report)
     }
 
-    /// Runs an image's tests now; a client that goes away does not end them.
-    async fn test(&self, TestRequest { service }: TestRequest) -> Answer {
+    /// Runs an image's tests now, and records how they went; a client that goes away ends neither.
+    async fn test(&self, caller: Caller, TestRequest { service }: TestRequest) -> Answer {
         let adapters = Arc::clone(&self.adapters);
+        let lease = self.lease().await?;
+        let inputs = self.inputs.clone();
         let ran = tokio::task::spawn_blocking(move || {
+            let _lease = lease;
             let (starter, runtime) = (&adapters.starter, &adapters.runtime);
-            image_tests::run(starter, runtime, service.image, &service, &new_tail())
+            let run = image_tests::run(starter, runtime, service.image, &service, &new_tail());
+            let (recorded, answer) = std::sync::mpsc::channel();
+            let tested = Tested {
+                by: Actor {
+                    who: caller.user,
+                    why: "its tests were asked for".to_owned(),
+                    commit: None,
+                },
+                image: service.image,
+                results: declared(starter, service.image, &run),
+                recorded,
+            };
+            inputs.send(Input::Tested(tested)).map_err(Refusal::internal)?;
+            match answer.recv() {
+                Ok(Ok(())) => Ok(run),
+                Ok(Err(error)) => Err(Refusal::internal(chain(&error))),
+                Err(_) => Err(Refusal::internal("the control process is ending")),
+            }
         });
-        let ran = ran.await.map_err(Refusal::internal)?;
+        let ran = ran.await.map_err(Refusal::internal)??;
         let tests = ran.results.into_iter();
         let tests = tests
             .map(|one| TestResult { name: one.test, passed: one.passed, detail: one.detail })

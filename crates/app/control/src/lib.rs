@@ -40,9 +40,11 @@ use hornero_driver::{Driver, DriverError, Found, Observation};
 use hornero_edge::EdgeClient;
 use hornero_engine::{Engine, InstanceStatus, LauncherCommand, LocalEngine, LocalOptions};
 use hornero_ledger::{Keys, Ledger, LedgerError, SqliteLedger};
-use hornero_model::{Event, EventBody, InstanceId, PublicKey, Receipt, ServiceName, Timestamp};
+use hornero_model::{
+    Actor, Digest, Event, EventBody, InstanceId, PublicKey, Receipt, ServiceName, Timestamp,
+};
 use hornero_net::HomeNetwork;
-use hornero_rollout::World;
+use hornero_rollout::{TestOutcome, World};
 use hornero_store::Store;
 
 pub use hornero_rollout::{Hold, KeepOverride, Retained};
@@ -70,12 +72,26 @@ pub struct Options {
 /// A question to the thread that owns the driver.
 type Question = Box<dyn FnOnce(&Driver) + Send>;
 
+/// A run of an image's tests outside of any rollout.
+pub struct Tested {
+    /// Who asked for it.
+    pub by: Actor,
+    /// The image.
+    pub image: Digest,
+    /// How each test went.
+    pub results: Vec<TestOutcome>,
+    /// Told whether it was recorded.
+    pub recorded: Sender<Result<(), DriverError>>,
+}
+
 /// What the thread that owns the driver takes.
 pub enum Input {
     /// Something was observed.
     Observe(Observation),
     /// Somebody wants to look.
     Ask(Question),
+    /// An image's tests were run because somebody asked for it.
+    Tested(Tested),
     /// The process shall end; servers and edge go on where services are up.
     Shutdown,
 }
@@ -390,6 +406,16 @@ fn run(
             Ok(Input::Observe(observation)) => observation,
             Ok(Input::Ask(question)) => {
                 question(&driver);
+                continue;
+            }
+            Ok(Input::Tested(tested)) => {
+                let Tested { by, image, results, recorded } = tested;
+                let outcome = driver.record_tests(&by, image, &results, ports);
+                // A ledger that took nothing is tried again by whoever asked; with a world of its own nobody goes on.
+                if let Err(error @ (DriverError::World(_) | DriverError::Restless)) = outcome {
+                    return Err(error.into());
+                }
+                let _ = recorded.send(outcome);
                 continue;
             }
             Ok(Input::Shutdown) => {

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::{
-    Event, EventBody, InstanceId, InstanceState, Millis, NewEvent, Receipt, RolloutId, Timestamp,
+    Actor, Digest, Event, EventBody, InstanceId, InstanceState, Millis, NewEvent, Receipt,
+    RolloutId, Timestamp,
 };
-use hornero_rollout::{EffectKey, Facts, Phase, Record, Rollout, World, WorldError, step, wake};
+use hornero_rollout::{
+    EffectKey, Facts, Phase, Record, Rollout, TestOutcome, World, WorldError, step, wake,
+};
 
 use crate::{
     LedgerFailed, Observation, Ports, Progress,
@@ -60,6 +63,36 @@ impl Driver {
         self.facts.now = self.facts.now.max(ports.now());
         self.observe(observation, ports);
         self.settle(ports)
+    }
+
+    /// Records a run of an image's tests that somebody asked for outside of a rollout. While a rollout to that image is
+    /// under way, its own run is what counts, and nothing is recorded.
+    ///
+    /// # Errors
+    /// As [`Driver::handle`]; then nothing was recorded.
+    pub fn record_tests(
+        &mut self,
+        by: &Actor,
+        image: Digest,
+        results: &[TestOutcome],
+        ports: &mut dyn Ports,
+    ) -> Result<(), DriverError> {
+        let goes_there = |rollout: &Rollout| {
+            let release = self.world.release(&rollout.service, rollout.to);
+            release.is_some_and(|release| release.spec.image == image)
+        };
+        if results.is_empty() || self.world.rollouts.values().any(goes_there) {
+            return Ok(());
+        }
+        self.facts.now = self.facts.now.max(ports.now());
+        let record = |of: &TestOutcome| {
+            let (test, passed, detail) = (of.test.clone(), of.passed, of.detail.clone());
+            Record::Event(by.clone(), EventBody::ImageTested { image, test, passed, detail })
+        };
+        self.persist(results.iter().map(record).collect(), ports)?;
+        // A rollout that comes later goes by the newest results.
+        self.facts.tests.remove(&image);
+        Ok(())
     }
 
     /// The longest time to wait for the next observation before handing in a [`Observation::Tick`].
