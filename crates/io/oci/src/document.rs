@@ -77,6 +77,17 @@ pub(crate) struct Manifest {
 pub(crate) struct Index {
     pub(crate) schema_version: u32,
     #[serde(default = "index_media_type")]
+impl Platform {
+    /// This machine.
+    pub(crate) fn here() -> Self {
+        Self { architecture: architecture().into(), os: "linux".into() }
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        self.os == "linux" && self.architecture == architecture()
+    }
+}
+
     pub(crate) media_type: String,
     pub(crate) manifests: Vec<Descriptor>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

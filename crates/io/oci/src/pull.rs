@@ -141,6 +141,7 @@ pub(crate) fn open(source: &dyn Source, found: &Found) -> Result<Option<Opened>>
     Ok(Some(Opened { image, manifest, passport, blobs }))
 }
 
+    source::check_platform(source, &configuration)?;
 /// The digest of the Hornero image, by the manifest or, where a copy lost that, the configuration.
 fn claimed(found: &Found, configuration: &Configuration) -> Option<Digest> {
     let labels = || configuration.config.as_ref()?.labels.as_ref()?.get(HORNERO_IMAGE);

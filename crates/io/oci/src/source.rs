@@ -9,7 +9,7 @@ use crate::{
     digest::Hashing,
     document::{
         self, CONFIG_BYTES_MAX, Descriptor, INDEX_MANIFESTS_MAX, Index, LAYERS_MAX,
-        MANIFEST_BYTES_MAX, Manifest,
+        MANIFEST_BYTES_MAX, Manifest, Platform,
     },
 };
 
@@ -76,19 +76,16 @@ fn found(what: &str, bytes: &[u8]) -> Result<Found> {
     Ok(Found { manifest, digest: Digest::of(bytes) })
 }
 
-/// The one for this machine; one without a platform is for any.
+/// The one for this machine; where there is none, one without a platform is for any.
 pub(crate) fn choose<'a>(what: &str, index: &'a Index) -> Result<&'a Descriptor> {
     if index.manifests.len() > INDEX_MANIFESTS_MAX {
         let reason = format!("it names more than {INDEX_MANIFESTS_MAX} images");
         return Err(OciError::refused(what, reason));
     }
-    let ours = |descriptor: &&Descriptor| {
-        let architecture = document::architecture();
-        let known =
-            |one: &document::Platform| one.os == "linux" && one.architecture == architecture;
-        descriptor.platform.as_ref().is_none_or(known)
-    };
-    index.manifests.iter().find(ours).ok_or_else(|| {
+    let ours = |one: &&Descriptor| one.platform.as_ref().is_some_and(Platform::is_ours);
+    let any = |one: &&Descriptor| one.platform.is_none();
+    let found = index.manifests.iter().find(ours).or_else(|| index.manifests.iter().find(any));
+    found.ok_or_else(|| {
         let reason = format!("it has no image for linux/{}", document::architecture());
         OciError::refused(what, reason)
     })
@@ -144,6 +141,23 @@ impl Read for BlobReader<'_> {
         let count = self.piece.read(buffer)?;
         if count > 0 || buffer.is_empty() || self.next == self.blob.size {
             return Ok(count);
+/// Refuses what this machine cannot run; a configuration that leaves the architecture out is taken at its word.
+pub(crate) fn check_platform(
+    source: &dyn Source,
+    configuration: &document::Configuration,
+) -> Result<()> {
+    let (os, architecture) = (configuration.os.as_str(), configuration.architecture.as_str());
+    let machine = document::architecture();
+    if os == "linux" && (architecture.is_empty() || architecture == machine) {
+        return Ok(());
+    }
+    let clean =
+        |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(40).collect() };
+    let reason =
+        format!("it is for {}/{}, not for linux/{machine}", clean(os), clean(architecture));
+    Err(OciError::refused(source.name(), reason))
+}
+
         }
         let length = PIECE_BYTES.min(self.blob.size - self.next);
         let piece = self.source.read(&self.blob.digest, self.next, length);

@@ -313,3 +313,51 @@ fn an_image_that_others_made_of_it_runs_what_they_said() {
         config.env.insert("GREETING".into(), "other".into());
     }));
 }
+
+#[test]
+fn an_image_for_another_machine_is_refused_by_name() {
+    let home = Home::new();
+    let image = small_image(&home.store);
+    for foreign in [false, true] {
+        let out = home.path(&format!("out-{foreign}"));
+        export_layout(&home.store, &image, &out, "x", &options(Compression::Gzip), &Quiet).unwrap();
+        with_configuration(&out, |configuration| {
+            configuration["architecture"] = json!("s390x");
+            if foreign {
+                configuration["config"]["User"] = json!("0");
+            }
+        });
+        let other = Home::new();
+        let error = pull_layout(&other.store, &out, None, &Quiet).unwrap_err().to_string();
+        assert!(error.contains("linux/s390x"), "{error}");
+        assert!(
+            other.store.images().unwrap().is_empty() && other.store.layers().unwrap().is_empty()
+        );
+    }
+}
+
+/// The exact platform counts more than none, wherever it stands.
+#[test]
+fn an_index_gives_the_image_of_this_machine() {
+    let home = Home::new();
+    let image = small_image(&home.store);
+    let out = home.path("out");
+    export_layout(&home.store, &image, &out, "x", &options(Compression::Gzip), &Quiet).unwrap();
+    let path = out.join("index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let ours = index["manifests"][0].clone();
+    let mut nobodys = ours.clone();
+    nobodys["digest"] = json!(Digest::of(b"there is no such manifest"));
+    for unknown in [Value::Null, json!({"architecture": "unknown", "os": "unknown"})] {
+        nobodys["platform"] = unknown;
+        index["manifests"] = json!([nobodys, ours]);
+        for one in index["manifests"].as_array_mut().unwrap() {
+            one.as_object_mut().unwrap().remove("annotations");
+            if one["platform"].is_null() {
+                one.as_object_mut().unwrap().remove("platform");
+            }
+        }
+        fs::write(&path, serde_json::to_vec(&index).unwrap()).unwrap();
+        assert_eq!(pull_layout(&Home::new().store, &out, None, &Quiet).unwrap().image, image);
+    }
+}

@@ -229,10 +229,7 @@ pub(crate) fn oci(
         let reason = "its manifest and its configuration have different numbers of layers";
         return Err(OciError::refused(source.name(), reason));
     }
-    if configuration.os != "linux" {
-        let reason = format!("it is for `{}`, not for linux", configuration.os);
-        return Err(OciError::refused(source.name(), reason));
-    }
+    source::check_platform(source, &configuration)?;
     let runtime = configuration.config.clone().unwrap_or_default();
     let config = options.config.clone().map_or_else(|| config(&runtime), Ok)?;
     let total: u64 = blobs.iter().map(|blob| blob.size).sum();
