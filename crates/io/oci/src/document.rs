@@ -31,6 +31,10 @@ pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// The name of an image inside a layout directory.
 pub(crate) const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
+/// The whole name of an image that containerd wrote; [`REFERENCE_NAME`] is only its tag then.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// What Docker leaves out of the names of Docker Hub's images, the longest first.
+const DOCKER_PREFIXES: [&str; 2] = ["docker.io/library/", "docker.io/"];
 /// The digest of the Hornero image: annotation of the manifest and label of the configuration.
 pub(crate) const HORNERO_IMAGE: &str = "hornero.image";
 
@@ -48,8 +52,21 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
+    /// Of a blob or document.
+    pub(crate) fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
+        Self { media_type: media_type.into(), digest, size, annotations: None, platform: None }
+    }
+
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// What the image is called, the name that tells most first: its whole name, as Docker shows it, its tag.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let whole = self.annotation(CONTAINERD_NAME);
+        let shown = whole
+            .and_then(|whole| DOCKER_PREFIXES.iter().find_map(|prefix| whole.strip_prefix(prefix)));
+        [shown, whole, self.annotation(REFERENCE_NAME)].into_iter().flatten()
     }
 }
 

@@ -38,6 +38,14 @@ pub enum OciError {
         /// Which rule it breaks, and where.
         reason: String,
     },
+    /// One of several images has to be chosen.
+    #[error("`{what}` has several images: {names}")]
+    Several {
+        /// The layout or archive.
+        what: String,
+        /// What they are called.
+        names: String,
+    },
     /// Bytes are not what their digest says.
     #[error("{what} has other bytes than its digest `{expected}` says")]
     Digest {
@@ -67,6 +75,9 @@ pub enum OciError {
         /// What it said.
         reason: String,
     },
+    /// The environment has credentials and does not say whose.
+    #[error("`HORNERO_REGISTRY_USER` is set, and not which registry it is for")]
+    Unbound,
     /// Unencrypted access to another host was not asked for.
     #[error("`{0}` would be reached without encryption")]
     PlainHttp(String),
@@ -75,9 +86,6 @@ pub enum OciError {
     Http {
         /// The address, without credentials.
         address: String,
-    /// The environment has credentials and does not say whose.
-    #[error("`HORNERO_REGISTRY_USER` is set, and not which registry it is for")]
-    Unbound,
         /// The last attempt's reason.
         reason: String,
     },
@@ -95,6 +103,8 @@ impl OciError {
                 "log in with `docker login` or `podman login`, or set HORNERO_REGISTRY to the \
                  registry's `host:port`, and HORNERO_REGISTRY_USER and HORNERO_REGISTRY_PASSWORD",
             ),
+            Self::Unbound => Some("set HORNERO_REGISTRY to that registry's `host` or `host:port`"),
+            Self::Several { .. } => Some("choose one with `--image NAME`"),
             Self::PlainHttp(_) => {
                 Some("give `--plain-http` if that registry is meant to be used without encryption")
             }
@@ -115,6 +125,16 @@ impl OciError {
         source: impl Into<io::Error>,
     ) -> Self {
         Self::Io { action, path: path.into(), source: source.into() }
+    }
+
+    /// Names at most twenty, in quotes.
+    pub(crate) fn several<N: AsRef<str>>(
+        what: impl Into<String>,
+        names: impl IntoIterator<Item = N>,
+    ) -> Self {
+        let shown = |name: N| format!("`{}`", name.as_ref().chars().take(200).collect::<String>());
+        let names: Vec<String> = names.into_iter().take(20).map(shown).collect();
+        Self::Several { what: what.into(), names: names.join(", ") }
     }
 
     pub(crate) fn refused(what: impl Into<String>, reason: impl ToString) -> Self {

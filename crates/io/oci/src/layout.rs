@@ -21,7 +21,7 @@ use crate::{
     source::{self, Source},
 };
 
-const LAYOUT_FILE: &str = "oci-layout";
+pub(crate) const LAYOUT_FILE: &str = "oci-layout";
 const LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
 const INDEX_FILE: &str = "index.json";
 /// The specification's words for names: letters, digits and these between them.
@@ -217,30 +217,7 @@ impl Layout {
     fn chosen(&self) -> Result<Descriptor> {
         let index = read_index(&self.dir)?;
         let what = self.dir.display().to_string();
-        let Some(name) = &self.name else {
-            return match index.manifests.as_slice() {
-                [] => Err(OciError::refused(what, "it has no image")),
-                [one] => Ok(one.clone()),
-                several => {
-                    let names: Vec<&str> = several
-                        .iter()
-                        .filter_map(|one| one.annotation(REFERENCE_NAME))
-                        .take(20)
-                        .collect();
-                    match names.is_empty() {
-                        // One image for several platforms.
-                        true => source::choose(&what, &index).cloned(),
-                        false => {
-                            let reason = format!("name one of its images: {}", names.join(", "));
-                            Err(OciError::refused(what, reason))
-                        }
-                    }
-                }
-            };
-        };
-        let named = |one: &&Descriptor| one.annotation(REFERENCE_NAME) == Some(name);
-        let found = index.manifests.iter().find(named).cloned();
-        found.ok_or_else(|| OciError::Missing(format!("{what}:{name}")))
+        source::named(&what, &index, self.name.as_deref()).cloned()
     }
 }
 

@@ -91,6 +91,32 @@ pub(crate) fn choose<'a>(what: &str, index: &'a Index) -> Result<&'a Descriptor>
     })
 }
 
+/// The one of an index that is called `name`; without one the only image it has, which may be there for several
+/// platforms or under several names.
+pub(crate) fn named<'a>(
+    what: &str,
+    index: &'a Index,
+    name: Option<&str>,
+) -> Result<&'a Descriptor> {
+    if let Some(name) = name {
+        let called = |one: &&Descriptor| one.names().any(|found| found == name);
+        let found = index.manifests.iter().find(called);
+        return found.ok_or_else(|| OciError::Missing(format!("{what}:{name}")));
+    }
+    if index.manifests.is_empty() {
+        return Err(OciError::refused(what, "it has no image"));
+    }
+    let fits = |one: &&Descriptor| one.platform.as_ref().is_none_or(Platform::is_ours);
+    let fitting: Vec<&Descriptor> = index.manifests.iter().filter(fits).collect();
+    let names: Vec<&str> = fitting.iter().filter_map(|one| one.names().next()).collect();
+    match fitting.as_slice() {
+        [one, more @ ..] if more.iter().all(|other| other.digest == one.digest) => Ok(one),
+        [_, ..] if !names.is_empty() => Err(OciError::several(what, names)),
+        // One image for several platforms, or none for this machine.
+        _ => choose(what, index),
+    }
+}
+
 /// Reads a whole document that a descriptor names, and checks it.
 pub(crate) fn read_document(
     source: &dyn Source,
@@ -113,6 +139,23 @@ pub(crate) fn configuration(
 ) -> Result<document::Configuration> {
     let bytes = read_document(source, &manifest.config, CONFIG_BYTES_MAX)?;
     document::parse(&format!("configuration of {}", source.name()), &bytes)
+}
+
+/// Refuses what this machine cannot run; a configuration that leaves the architecture out is taken at its word.
+pub(crate) fn check_platform(
+    source: &dyn Source,
+    configuration: &document::Configuration,
+) -> Result<()> {
+    let (os, architecture) = (configuration.os.as_str(), configuration.architecture.as_str());
+    let machine = document::architecture();
+    if os == "linux" && (architecture.is_empty() || architecture == machine) {
+        return Ok(());
+    }
+    let clean =
+        |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(40).collect() };
+    let reason =
+        format!("it is for {}/{}, not for linux/{machine}", clean(os), clean(architecture));
+    Err(OciError::refused(source.name(), reason))
 }
 
 pub(crate) fn check(what: &str, expected: &Digest, bytes: &[u8]) -> Result<()> {
@@ -141,23 +184,6 @@ impl Read for BlobReader<'_> {
         let count = self.piece.read(buffer)?;
         if count > 0 || buffer.is_empty() || self.next == self.blob.size {
             return Ok(count);
-/// Refuses what this machine cannot run; a configuration that leaves the architecture out is taken at its word.
-pub(crate) fn check_platform(
-    source: &dyn Source,
-    configuration: &document::Configuration,
-) -> Result<()> {
-    let (os, architecture) = (configuration.os.as_str(), configuration.architecture.as_str());
-    let machine = document::architecture();
-    if os == "linux" && (architecture.is_empty() || architecture == machine) {
-        return Ok(());
-    }
-    let clean =
-        |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(40).collect() };
-    let reason =
-        format!("it is for {}/{}, not for linux/{machine}", clean(os), clean(architecture));
-    Err(OciError::refused(source.name(), reason))
-}
-
         }
         let length = PIECE_BYTES.min(self.blob.size - self.next);
         let piece = self.source.read(&self.blob.digest, self.next, length);

@@ -123,12 +123,17 @@ fn a_layout_keeps_its_other_images_and_shares_blobs() {
     assert!(other.written_bytes < 8_000, "only documents and passport are new: {other:?}");
     let replaced = write(&image, "two");
     assert_eq!(replaced.written_bytes, 0);
+    let pulled = pull_layout(&Home::new().store, &out, None, &Quiet).unwrap();
+    assert_eq!(pulled.image, image, "one image under two names is the only one");
+    write(&second, "two");
     assert_eq!(replaced.manifest, first.manifest, "the same image becomes the same bytes");
     let index = fs::read_to_string(out.join("index.json")).unwrap();
     let index: serde_json::Value = serde_json::from_str(&index).unwrap();
     assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
     let error = pull_layout(&Home::new().store, &out, None, &Quiet).unwrap_err();
-    assert!(error.to_string().contains("name one of its images: one, two"), "{error}");
+    let OciError::Several { names, .. } = &error else { panic!("{error}") };
+    assert_eq!(names, "`one`, `two`");
+    assert!(error.hint().is_some_and(|hint| hint.contains("--image")), "{error}");
     let error = pull_layout(&Home::new().store, &out, Some("three"), &Quiet).unwrap_err();
     assert!(matches!(error, OciError::Missing(_)), "{error}");
     // Damage of the cache is noticed, and mended.
@@ -360,4 +365,56 @@ fn an_index_gives_the_image_of_this_machine() {
         fs::write(&path, serde_json::to_vec(&index).unwrap()).unwrap();
         assert_eq!(pull_layout(&Home::new().store, &out, None, &Quiet).unwrap().image, image);
     }
+}
+
+/// As Docker with containerd's store saves an image: layers as they are in the registry, and `manifest.json` beside the
+/// layout that names them by what they unpack to.
+#[test]
+fn an_archive_with_a_layout_in_it_brings_the_image_itself() {
+    let home = Home::new();
+    let image = small_image(&home.store);
+    let out = home.path("out");
+    export_layout(&home.store, &image, &out, "1", &options(Compression::Gzip), &Quiet).unwrap();
+    let path = out.join("index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    index["manifests"][0]["annotations"]["io.containerd.image.name"] =
+        json!("docker.io/library/app:1");
+    let mut second = index["manifests"][0].clone();
+    second["annotations"] = json!({"io.containerd.image.name": "reg.example/app:2"});
+    let manifest = with_configuration(&out, |_| ());
+    let file = |named: &Value| {
+        format!("blobs/sha256/{}", &named["digest"].as_str().unwrap()["sha256:".len()..])
+    };
+    let layers: Vec<String> = manifest["layers"].as_array().unwrap().iter().map(file).collect();
+    let saved =
+        json!([{"Config": file(&manifest["config"]), "RepoTags": ["app:1"], "Layers": layers}]);
+    fs::write(out.join("manifest.json"), serde_json::to_vec(&saved).unwrap()).unwrap();
+    let take = |files: &[&str], name: Option<&str>| {
+        let archive = home.path("saved.tar");
+        run(Command::new("tar").arg("-C").arg(&out).arg("-cf").arg(&archive).args(files));
+        let options = ImportOptions { name: name.map(str::to_owned), ..ImportOptions::default() };
+        let other = Home::new();
+        let from = archive.display().to_string();
+        let found = import(&other.store, &from, &Access::anonymous(), &options, &Quiet)?;
+        if found.foreign {
+            let (ours, theirs) = (home.store.tree(&image)?, other.store.tree(&found.image)?);
+            assert_eq!(theirs.entries().len(), ours.entries().len());
+        }
+        Ok::<_, OciError>((found.image == image, found.foreign))
+    };
+    let all = ["blobs", "index.json", "manifest.json", "oci-layout"];
+    fs::write(&path, serde_json::to_vec(&index).unwrap()).unwrap();
+    for name in [None, Some("app:1"), Some("docker.io/library/app:1"), Some("1")] {
+        assert_eq!(take(&all, name).unwrap(), (true, false), "{name:?}");
+    }
+    assert!(matches!(take(&all, Some("none")), Err(OciError::Missing(_))));
+    // Without the layout its layers are only known by what they unpack to.
+    assert_eq!(take(&["blobs", "manifest.json"], Some("app:1")).unwrap(), (false, true));
+    second["digest"] = json!(Digest::of(b"another image"));
+    index["manifests"].as_array_mut().unwrap().push(second);
+    fs::write(&path, serde_json::to_vec(&index).unwrap()).unwrap();
+    let error = take(&all, None).unwrap_err();
+    let OciError::Several { names, .. } = &error else { panic!("{error}") };
+    assert_eq!(names, "`app:1`, `reg.example/app:2`");
+    assert_eq!(take(&all, Some("app:1")).unwrap(), (true, false));
 }

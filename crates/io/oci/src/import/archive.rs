@@ -18,9 +18,10 @@ use crate::{
     OciError, Result,
     document::{
         self, CONFIG, CONFIG_BYTES_MAX, Descriptor, Index, LAYER, LAYERS_MAX, MANIFEST,
-        MANIFEST_BYTES_MAX, Manifest, REFERENCE_NAME,
+        MANIFEST_BYTES_MAX, Manifest,
     },
-    source::Source,
+    layout::LAYOUT_FILE,
+    source::{self, Source},
 };
 
 /// Files of such an archive: a few for each layer.
@@ -108,11 +109,14 @@ impl Archive {
             by_layout: false,
             moved: AtomicU64::new(0),
         };
-        if archive.places.contains_key("manifest.json") {
-            archive.top = archive.saved(name)?;
-        } else if archive.places.contains_key("index.json") {
+        let has = |name: &str| archive.places.contains_key(name);
+        // Both are in what newer versions of Docker save; only the layout names layers by their own bytes.
+        let is_layout = has("index.json") && (has(LAYOUT_FILE) || !has("manifest.json"));
+        if is_layout {
             archive.by_layout = true;
             archive.top = archive.layout(name)?;
+        } else if has("manifest.json") {
+            archive.top = archive.saved(name)?;
         } else {
             let reason = "it has neither `manifest.json` nor `index.json`";
             return Err(OciError::refused(archive.what, reason));
@@ -134,11 +138,7 @@ impl Archive {
                 .iter()
                 .find(|image| tags(image).iter().any(|tag| tag == name))
                 .ok_or_else(|| OciError::Missing(format!("{}:{name}", self.what)))?,
-            (None, all) => {
-                let names: Vec<String> = all.iter().flat_map(tags).take(20).collect();
-                let reason = format!("name one of its images: {}", names.join(", "));
-                return Err(OciError::refused(&self.what, reason));
-            }
+            (None, all) => return Err(OciError::several(&self.what, all.iter().flat_map(tags))),
         };
         let config = self.document(&image.config, CONFIG_BYTES_MAX)?;
         let configuration =
@@ -148,24 +148,17 @@ impl Archive {
             let reason = "`manifest.json` and the configuration have different numbers of layers";
             return Err(OciError::refused(&self.what, reason));
         }
-        let descriptor = |media_type: &str, digest, size| Descriptor {
-            media_type: media_type.to_owned(),
-            digest,
-            size,
-            annotations: None,
-            platform: None,
-        };
         let config_digest = Digest::of(&config);
         self.blobs.insert(config_digest, image.config.clone());
         let mut layers = Vec::new();
         for (digest, file) in diff_ids.into_iter().zip(&image.layers) {
-            layers.push(descriptor(LAYER, digest, self.place(file)?.1));
+            layers.push(Descriptor::new(LAYER, digest, self.place(file)?.1));
             self.blobs.insert(digest, file.clone());
         }
         Ok(document::encode(&Manifest {
             schema_version: 2,
             media_type: MANIFEST.into(),
-            config: descriptor(CONFIG, config_digest, config.len() as u64),
+            config: Descriptor::new(CONFIG, config_digest, config.len() as u64),
             layers,
             annotations: Default::default(),
         }))
@@ -173,12 +166,8 @@ impl Archive {
 
     fn layout(&self, name: Option<&str>) -> Result<Vec<u8>> {
         let bytes = self.document("index.json", MANIFEST_BYTES_MAX)?;
-        let Some(name) = name else { return Ok(bytes) };
         let mut index: Index = document::parse(&format!("index of {}", self.what), &bytes)?;
-        index.manifests.retain(|one| one.annotation(REFERENCE_NAME) == Some(name));
-        if index.manifests.is_empty() {
-            return Err(OciError::Missing(format!("{}:{name}", self.what)));
-        }
+        index.manifests = vec![source::named(&self.what, &index, name)?.clone()];
         Ok(document::encode(&index))
     }
 
@@ -235,14 +224,6 @@ fn places(what: &str, file: &File) -> Result<HashMap<String, Place>> {
             tar::EntryType::Regular | tar::EntryType::Continuous => {
                 places.insert(name, Place::At { start: entry.position, size: entry.size });
             }
-fn file_name(what: &str, bytes: &[u8]) -> Result<String> {
-    if bytes.len() > PATH_LEN_MAX {
-        let reason = format!("it has a file with a name of more than {PATH_LEN_MAX} bytes");
-        return Err(OciError::refused(what, reason));
-    }
-    Ok(String::from_utf8_lossy(bytes).into_owned())
-}
-
             tar::EntryType::Symlink | tar::EntryType::Link => {
                 let target = file_name(what, &entry.link)?;
                 let symlink = entry.entry_type() == tar::EntryType::Symlink;
@@ -252,6 +233,14 @@ fn file_name(what: &str, bytes: &[u8]) -> Result<String> {
         }
     }
     Ok(places)
+}
+
+fn file_name(what: &str, bytes: &[u8]) -> Result<String> {
+    if bytes.len() > PATH_LEN_MAX {
+        let reason = format!("it has a file with a name of more than {PATH_LEN_MAX} bytes");
+        return Err(OciError::refused(what, reason));
+    }
+    Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 
 /// The file that a link leads to: only a name to look up, never a path of the host.
