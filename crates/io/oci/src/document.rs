@@ -77,6 +77,17 @@ pub(crate) struct Platform {
     pub(crate) os: String,
 }
 
+impl Platform {
+    /// This machine.
+    pub(crate) fn here() -> Self {
+        Self { architecture: architecture().into(), os: "linux".into() }
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        self.os == "linux" && self.architecture == architecture()
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Manifest {
@@ -94,32 +105,10 @@ pub(crate) struct Manifest {
 pub(crate) struct Index {
     pub(crate) schema_version: u32,
     #[serde(default = "index_media_type")]
-impl Platform {
-    /// This machine.
-    pub(crate) fn here() -> Self {
-        Self { architecture: architecture().into(), os: "linux".into() }
-    }
-
-    pub(crate) fn is_ours(&self) -> bool {
-        self.os == "linux" && self.architecture == architecture()
-    }
-}
-
     pub(crate) media_type: String,
     pub(crate) manifests: Vec<Descriptor>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) annotations: Option<BTreeMap<String, String>>,
-}
-
-impl Default for Index {
-    fn default() -> Self {
-        Self {
-            schema_version: 2,
-            media_type: index_media_type(),
-            manifests: Vec::new(),
-            annotations: None,
-        }
-    }
 }
 
 fn index_media_type() -> String {

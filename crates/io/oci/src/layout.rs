@@ -3,20 +3,23 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs::{self, File},
-    io::Write,
+    io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use hornero_model::Digest;
 use hornero_store::Store;
-use tempfile::NamedTempFile;
+use serde_json::{Value, json};
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::{
     Compression, OciError, Progress, Result,
-    document::{self, Descriptor, Index, MANIFEST, Platform, REFERENCE_NAME},
+    document::{self, Descriptor, INDEX, Index, MANIFEST, Platform, REFERENCE_NAME},
     pack, parallel,
     source::{self, Source},
 };
@@ -24,6 +27,12 @@ use crate::{
 pub(crate) const LAYOUT_FILE: &str = "oci-layout";
 const LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
 const INDEX_FILE: &str = "index.json";
+/// Blobs in the making, blobs that are copied, and documents that take another's place.
+const MAKING: &str = ".making-";
+const COPYING: &str = ".blob-";
+const REPLACING: &str = ".new-";
+/// Blobs come into a workshop one after the other: one where nothing changed for a day was left.
+const WORKSHOP_AGE: Duration = Duration::from_secs(24 * 3600);
 /// The specification's words for names: letters, digits and these between them.
 const NAME_SEPARATORS: &str = "-._:@+/";
 /// Names are references at most.
@@ -65,21 +74,23 @@ pub fn export_layout(
     progress: &dyn Progress,
 ) -> Result<Exported> {
     check_name(name)?;
-    let mut index = open_or_create(dir)?;
-    let blobs = dir.join("blobs/sha256");
-    fs::create_dir_all(&blobs).map_err(|error| OciError::io("create", &blobs, error))?;
-    // Without a cache they are made where they stay.
+    check_directory(dir)?;
+    // Without a cache they are made beside what they become part of, and moved there.
     let workshop = match &options.cache {
         Some(_) => None,
-        None => Some(tempfile::Builder::new().prefix(".making-").tempdir_in(dir)),
+        None => Some(beside(dir)?),
     };
-    let workshop = workshop.transpose().map_err(|error| OciError::io("create in", dir, error))?;
     let cache = match (&options.cache, &workshop) {
         (Some(cache), _) => Place::Kept(cache),
         (None, Some(made)) => Place::Moved(made.path()),
         (None, None) => unreachable!("one of both is there"),
     };
     let packed = pack::pack(store, image, options.compression, Some(cache.path()), progress)?;
+    // Only now: an export that fails before leaves nothing.
+    let locked = Locked::new(dir)?;
+    let blobs = dir.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(|error| OciError::io("create", &blobs, error))?;
+    locked.tidy(&blobs)?;
     let written = AtomicU64::new(0);
     parallel::each(parallel::processors(), &packed.blobs, |_, blob| {
         let target = blobs.join(blob.digest.hex());
@@ -91,28 +102,108 @@ pub fn export_layout(
     })?;
     for document in [&packed.config, &packed.manifest] {
         let target = blobs.join(Digest::of(document).hex());
-        if !target.exists() {
+        if !fs::read(&target).is_ok_and(|there| there == *document) {
             written.fetch_add(document.len() as u64, Ordering::Relaxed);
             replace(&target, document)?;
         }
     }
     let manifest = Digest::of(&packed.manifest);
-    index.manifests.retain(|descriptor| descriptor.annotation(REFERENCE_NAME) != Some(name));
-    index.manifests.push(Descriptor {
-        media_type: MANIFEST.into(),
-        digest: manifest,
-        size: packed.manifest.len() as u64,
+    let mut index = locked.index()?;
+    index.put(Descriptor {
         annotations: Some(BTreeMap::from([(REFERENCE_NAME.into(), name.to_owned())])),
-        platform: Some(Platform {
-            architecture: document::architecture().into(),
-            os: "linux".into(),
-        }),
+        platform: Some(Platform::here()),
+        ..Descriptor::new(MANIFEST, manifest, packed.manifest.len() as u64)
     });
     // Last: whoever reads the index finds everything that it names.
-    replace(&dir.join(INDEX_FILE), &document::encode(&index))?;
+    replace(&dir.join(INDEX_FILE), &document::encode(&index.0))?;
     let documents = (packed.config.len() + packed.manifest.len()) as u64;
     let bytes = packed.blobs.iter().map(|blob| blob.size).sum::<u64>() + documents;
     Ok(Exported { manifest, bytes, written_bytes: written.into_inner() })
+}
+
+/// A directory for blobs in the making, on the file system where they stay.
+fn beside(dir: &Path) -> Result<TempDir> {
+    let there = dir.ancestors().find(|one| one.is_dir());
+    let at = there.filter(|one| !one.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let made = tempfile::Builder::new().prefix(MAKING).tempdir_in(at);
+    made.map_err(|error| OciError::io("create in", at, error))
+}
+
+/// A layout that nobody else writes to meanwhile.
+struct Locked<'a> {
+    dir: &'a Path,
+    /// The directory itself: exports into it wait for each other.
+    _lock: File,
+}
+
+impl<'a> Locked<'a> {
+    /// Makes the layout if it is missing.
+    fn new(dir: &'a Path) -> Result<Self> {
+        fs::create_dir_all(dir).map_err(|error| OciError::io("create", dir, error))?;
+        let lock = File::open(dir).map_err(|error| OciError::io("open", dir, error))?;
+        lock.lock().map_err(|error| OciError::io("lock", dir, error))?;
+        check_directory(dir)?;
+        if !is_layout(dir) {
+            replace(&dir.join(INDEX_FILE), &document::encode(&Entries::none().0))?;
+            replace(&dir.join(LAYOUT_FILE), LAYOUT)?;
+        }
+        Ok(Self { dir, _lock: lock })
+    }
+
+    fn index(&self) -> Result<Entries> {
+        let path = self.dir.join(INDEX_FILE);
+        let what = path.display().to_string();
+        let bytes = source::read_manifest_file(&path)?;
+        // What others will read has to be one that can be read.
+        document::parse::<Index>(&what, &bytes)?;
+        Ok(Entries(document::parse(&what, &bytes)?))
+    }
+
+    /// Removes what exports that were killed left.
+    fn tidy(&self, blobs: &Path) -> Result<()> {
+        for (dir, prefix) in [(self.dir, REPLACING), (blobs, COPYING), (blobs, REPLACING)] {
+            let failed = |error| OciError::io("list", dir, error);
+            for entry in fs::read_dir(dir).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                if is_old(&entry) {
+                    let path = entry.path();
+                    let removed = fs::remove_dir_all(&path);
+                    removed.map_err(|error| OciError::io("remove", path, error))?;
+                } else if entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
+                    let path = entry.path();
+                    fs::remove_file(&path).map_err(|error| OciError::io("remove", path, error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is a workshop that nobody works in any more: those of other exports are not behind the lock.
+fn is_old(entry: &fs::DirEntry) -> bool {
+    let is_workshop = entry.file_name().as_encoded_bytes().starts_with(MAKING.as_bytes());
+    let changed = entry.metadata().and_then(|metadata| metadata.modified());
+    let age = changed.map(|changed| changed.elapsed().unwrap_or_default());
+    is_workshop && age.is_ok_and(|age| age > WORKSHOP_AGE)
+}
+
+/// An index as it is, with whatever others wrote in.
+struct Entries(Value);
+
+impl Entries {
+    fn none() -> Self {
+        Self(json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }))
+    }
+
+    /// Adds an entry in the place of the one of the same name.
+    fn put(&mut self, entry: Descriptor) {
+        let name = |value: &Value| value["annotations"][REFERENCE_NAME].as_str().map(str::to_owned);
+        let entry = json!(entry);
+        if let Some(Value::Array(entries)) = self.0.get_mut("manifests") {
+            entries.retain(|one| name(one) != name(&entry));
+            entries.push(entry);
+        }
+    }
 }
 
 /// Where blobs are made.
@@ -136,7 +227,7 @@ impl Place<'_> {
             Self::Moved(_) => fs::rename(blob, target).map_err(failed),
             Self::Kept(_) => {
                 let parent = target.parent().unwrap_or(Path::new("."));
-                let file = NamedTempFile::with_prefix_in(".blob-", parent).map_err(failed)?;
+                let file = NamedTempFile::with_prefix_in(COPYING, parent).map_err(failed)?;
                 fs::copy(blob, file.path()).map_err(failed)?;
                 file.persist(target).map_err(|error| failed(error.error)).map(drop)
             }
@@ -159,20 +250,25 @@ fn check_name(name: &str) -> Result<()> {
     ))
 }
 
-fn open_or_create(dir: &Path) -> Result<Index> {
-    fs::create_dir_all(dir).map_err(|error| OciError::io("create", dir, error))?;
-    if is_layout(dir) {
-        return read_index(dir);
-    }
-    let mut entries = fs::read_dir(dir).map_err(|error| OciError::io("list", dir, error))?;
-    if entries.next().is_some() {
+/// Refuses a directory with something else in it.
+fn check_directory(dir: &Path) -> Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(OciError::io("list", dir, error)),
+    };
+    // What exports that were killed left, and ours while it is in the making.
+    let passing = |name: &OsStr| {
+        let of = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+        name == INDEX_FILE || of(REPLACING) || of(MAKING)
+    };
+    let is_foreign =
+        |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| !passing(&entry.file_name()));
+    if !is_layout(dir) && entries.into_iter().any(is_foreign) {
         let reason = "it has files but no `oci-layout`; choose an empty directory";
         return Err(OciError::refused(dir.display().to_string(), reason));
     }
-    replace(&dir.join(LAYOUT_FILE), LAYOUT)?;
-    let index = Index::default();
-    replace(&dir.join(INDEX_FILE), &document::encode(&index))?;
-    Ok(index)
+    Ok(())
 }
 
 fn read_index(dir: &Path) -> Result<Index> {
@@ -190,7 +286,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let failed = |error| OciError::io("write", path, error);
     let parent = path.parent().unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::with_prefix_in(".new-", parent).map_err(failed)?;
+    let mut file = NamedTempFile::with_prefix_in(REPLACING, parent).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     let mode = fs::Permissions::from_mode(0o644);
     file.as_file().set_permissions(mode).map_err(failed)?;
@@ -241,8 +337,8 @@ impl Source for Layout {
 
     fn read(&self, blob: &Digest, start: u64, length: u64) -> Result<Vec<u8>> {
         let path = self.blob(blob);
-        let failed = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => OciError::Missing(path.display().to_string()),
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => OciError::Missing(path.display().to_string()),
             _ => OciError::io("read", &path, error),
         };
         let file = File::open(&path).map_err(failed)?;

@@ -418,3 +418,65 @@ fn an_archive_with_a_layout_in_it_brings_the_image_itself() {
     assert_eq!(names, "`app:1`, `reg.example/app:2`");
     assert_eq!(take(&all, Some("app:1")).unwrap(), (true, false));
 }
+
+#[test]
+fn what_others_wrote_into_a_layout_stays_as_it_is() {
+    let home = Home::new();
+    let image = small_image(&home.store);
+    let out = home.path("out");
+    let write = |name: &str| {
+        export_layout(&home.store, &image, &out, name, &options(Compression::Gzip), &Quiet)
+    };
+    write("ours").unwrap();
+    let path = out.join("index.json");
+    let read = || -> Value { serde_json::from_slice(&fs::read(&path).unwrap()).unwrap() };
+    let mut index = read();
+    let theirs = json!({
+        "mediaType": "application/vnd.example+json", "digest": Digest::of(b"theirs"), "size": 6,
+        "artifactType": "application/vnd.example.sbom", "data": "dGhlaXJz", "urls": ["https://example"],
+        "platform": {"architecture": "arm64", "os": "linux", "variant": "v8"},
+        "annotations": {"org.opencontainers.image.ref.name": "theirs"},
+    });
+    index["manifests"].as_array_mut().unwrap().insert(0, theirs.clone());
+    index["subject"] = json!({"digest": "of something"});
+    fs::write(&path, serde_json::to_vec(&index).unwrap()).unwrap();
+    // Killed exports left these, and one of the same size with other bytes.
+    for left in ["blobs/sha256/.blob-x", "blobs/sha256/.new-x", ".new-x"] {
+        fs::write(out.join(left), "left").unwrap();
+    }
+    let named = index["manifests"][1]["digest"].as_str().unwrap()["sha256:".len()..].to_owned();
+    let document = out.join("blobs/sha256").join(named);
+    let good = fs::read(&document).unwrap();
+    fs::write(&document, vec![b' '; good.len()]).unwrap();
+    write("more").unwrap();
+    assert_eq!(fs::read(&document).unwrap(), good);
+    let after = read();
+    assert_eq!(after["manifests"][0], theirs);
+    assert_eq!(after["subject"], index["subject"]);
+    assert_eq!(after["manifests"].as_array().unwrap().len(), 3);
+    let left = run(Command::new("find").arg(&out).args(["-name", ".*-*"]));
+    assert_eq!(left, "");
+    // At the same time, each finds what the others wrote.
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            scope.spawn(move || write(&format!("at-once-{number}")).unwrap());
+        }
+    });
+    assert_eq!(read()["manifests"].as_array().unwrap().len(), 9);
+}
+
+#[test]
+fn an_export_that_fails_leaves_no_directory() {
+    let home = Home::new();
+    let layers =
+        put_layers(&home.store, |ingest| vec![vec![file(ingest, "etc/.wh.x", b"x", 0o644)]]);
+    let image = home.store.put_image(&ImageManifest::new(layers, ImageConfig::default())).unwrap();
+    let cached = ExportOptions { compression: Compression::Gzip, cache: Some(home.path("cache")) };
+    for options in [options(Compression::Gzip), cached] {
+        let out = home.path("deep/out");
+        export_layout(&home.store, &image, &out, "x", &options, &Quiet).unwrap_err();
+        assert!(!home.path("deep").exists());
+    }
+    let left = run(Command::new("find").arg(home.dir.path()).args(["-name", ".making-*"]));
+    assert_eq!(left, "");
+}
