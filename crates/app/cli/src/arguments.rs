@@ -371,6 +371,9 @@ to. Of the other releases, each service's `keep_releases` newest proven ones and
         image: String,
         /// The format
         #[arg(long, value_enum)]
+        /// Reach the registry without encryption
+        #[arg(long, requires = "from")]
+        plain_http: bool,
         format: sbom::Format,
     },
     /// Show what two images have differently: packages, files, configuration

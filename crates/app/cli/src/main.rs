@@ -130,7 +130,9 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
         ImageCommand::Pin { image } => storage::pin(home, json, &image, true),
         ImageCommand::Unpin { image } => storage::pin(home, json, &image, false),
         ImageCommand::Untag { name } => storage::untag(home, json, &name),
-        ImageCommand::Fsck { from } => storage::fsck(home, json, from.as_deref()),
+        ImageCommand::Fsck { from, plain_http } => {
+            storage::fsck(home, json, from.as_deref(), plain_http)
+        }
     }
 }
 

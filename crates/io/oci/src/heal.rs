@@ -13,11 +13,25 @@ use crate::{
     source, tails,
 };
 
-/// Contents, layers and the manifest of an image in a registry, each fetched alone when it is asked for.
+/// Contents, layers and the manifest of an image in a registry, each fetched alone when it is asked for. Nobody is asked
+/// before something is wanted, and a registry that cannot be reached only once.
 pub struct RegistrySource {
+    reference: Reference,
+    access: Access,
+    state: State,
+}
+
+enum State {
+    Untouched,
+    Open(Box<Open>),
+    /// Why it cannot be used.
+    Failed(String),
+}
+
+struct Open {
     registry: Registry<'static>,
     opened: Opened,
-    /// The blobs' tails, read when something is first asked for.
+    /// The blobs' tails, read when something is first looked for in them.
     tails: Option<Tails>,
 }
 
@@ -28,23 +42,35 @@ struct Tails {
 }
 
 impl RegistrySource {
-    /// Opens an image that Hornero pushed.
-    ///
-    /// # Errors
-    /// [`OciError::Refused`] for an image that another program made: what is stored of it cannot be found there by
-    /// its digest; and those of [`crate::pull`].
-    pub fn open(reference: &Reference, access: &Access) -> Result<Self> {
+    /// An image that Hornero pushed; what another program made has nothing that is found by the store's digests, which
+    /// is told when something is asked for.
+    pub fn new(reference: &Reference, access: &Access) -> Self {
+        Self { reference: reference.clone(), access: access.clone(), state: State::Untouched }
+    }
+
+    fn open(&mut self) -> Result<&mut Open, Failed> {
+        if let State::Untouched = self.state {
+            self.state = match Open::new(&self.reference, &self.access) {
+                Ok(open) => State::Open(Box::new(open)),
+                Err(error) => State::Failed(error.to_string()),
+            };
+        }
+        match &mut self.state {
+            State::Open(open) => Ok(open),
+            State::Failed(reason) => Err(reason.clone().into()),
+            State::Untouched => unreachable!("it was just tried"),
+        }
+    }
+}
+
+impl Open {
+    fn new(reference: &Reference, access: &Access) -> Result<Self> {
         let registry = Registry::new(reference, access, &Quiet)?;
         let opened = pull::open(&registry, &source::find(&registry)?)?;
         let opened = opened.ok_or_else(|| {
             OciError::refused(reference.to_string(), "it is no image that Hornero pushed")
         })?;
         Ok(Self { registry, opened, tails: None })
-    }
-
-    /// The Hornero image that it is.
-    pub fn image_digest(&self) -> &Digest {
-        &self.opened.image
     }
 
     fn load(&mut self) -> Result<()> {
@@ -68,25 +94,28 @@ impl HealSource for RegistrySource {
         if wanted.size == 0 {
             return Ok(Some(Box::new(io::empty())));
         }
-        self.load().map_err(Failed::from)?;
-        let Some(tails) = &self.tails else { return Ok(None) };
+        let open = self.open()?;
+        open.load().map_err(Failed::from)?;
+        let Some(tails) = &open.tails else { return Ok(None) };
         let Some(at) = tails.contents.get(&wanted.digest) else { return Ok(None) };
         let (blob, tail) = &tails.tails[*at];
-        let (source, Stored { digest, size }) = (&self.registry, wanted);
-        Ok(Some(Box::new(delta::content(source, &self.opened, *blob, tail, digest, size)?)))
+        let (source, Stored { digest, size }) = (&open.registry, wanted);
+        Ok(Some(Box::new(delta::content(source, &open.opened, *blob, tail, digest, size)?)))
     }
 
     fn layer(&mut self, digest: &Digest) -> Answer<Vec<u8>> {
-        if !self.opened.manifest.layers.contains(digest) {
+        let open = self.open()?;
+        if !open.opened.manifest.layers.contains(digest) {
             return Ok(None);
         }
-        self.load().map_err(Failed::from)?;
-        let tails = self.tails.iter().flat_map(|tails| &tails.tails);
+        open.load().map_err(Failed::from)?;
+        let tails = open.tails.iter().flat_map(|tails| &tails.tails);
         let mut layers = tails.flat_map(|(_, tail)| &tail.layers);
         Ok(layers.find(|layer| layer.digest == *digest).map(|layer| layer.layer.encode()))
     }
 
     fn image(&mut self, digest: &Digest) -> Answer<Vec<u8>> {
-        Ok((self.opened.image == *digest).then(|| self.opened.manifest.encode()))
+        let open = self.open()?;
+        Ok((open.opened.image == *digest).then(|| open.opened.manifest.encode()))
     }
 }

@@ -332,10 +332,16 @@ pub fn untag(home: &Path, json_wanted: bool, name: &str) -> Result<(), Failure> 
 }
 
 /// `hornero image fsck`: finds damage and mends what can be mended from the package cache.
-pub fn fsck(home: &Path, json_wanted: bool, from: Option<&str>) -> Result<(), Failure> {
+pub fn fsck(
+    home: &Path,
+    json_wanted: bool,
+    from: Option<&str>,
+    plain_http: bool,
+) -> Result<(), Failure> {
     let store = bake::store(home)?;
     let mut packages = hornero_bake::PackageCacheSource::new(home, &store);
-    let mut registry = from.map(super::transport::heal_source).transpose()?;
+    let registry = from.map(|from| super::transport::heal_source(from, plain_http));
+    let mut registry = registry.transpose()?;
     let mut sources: Vec<&mut dyn hornero_store::HealSource> = vec![&mut packages];
     if let Some(registry) = &mut registry {
         sources.push(registry);

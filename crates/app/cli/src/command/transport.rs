@@ -283,11 +283,11 @@ fn lead(store: &Store, name: &ImageName, image: &Digest) -> Result<(), Failure> 
     Ok(store.set_ref(&key, image)?)
 }
 
-/// A registry as a source of good bytes.
-pub fn heal_source(reference: &str) -> Result<RegistrySource, Failure> {
+/// A registry as a source of good bytes, asked when something is wanted of it.
+pub fn heal_source(reference: &str, plain_http: bool) -> Result<RegistrySource, Failure> {
     let reference: Reference =
         reference.parse().map_err(|error| Failure::new(exit::USAGE, format!("{error}")))?;
-    Ok(RegistrySource::open(&reference, &access(false))?)
+    Ok(RegistrySource::new(&reference, &access(plain_http)))
 }
 
 fn access(plain_http: bool) -> Access {
