@@ -24,6 +24,7 @@ use rustix::{
 
 use crate::{
     Result, StoreError,
+    files::is_unreadable,
     format::LOCKS,
     lock::{self, Mode},
     parallel,
@@ -133,12 +134,24 @@ impl Records {
 
     /// Reads what this and other processes appended since.
     pub(crate) fn refresh(&mut self) -> Result<()> {
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(StoreError::io("open", &self.path, error)),
-        };
-        self.read(&mut file).map_err(|error| StoreError::io("read", &self.path, error))
+        match File::open(&self.path).and_then(|mut file| self.read(&mut file)) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if is_unreadable(&error) => self.give_up(),
+            Err(error) => Err(StoreError::io("read", &self.path, error)),
+        }
+    }
+
+    /// Begins anew in place of a log that the disk can't read.
+    fn give_up(&mut self) -> Result<()> {
+        self.known.clear();
+        (self.inode, self.offset, self.superseded) = (0, 0, 0);
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", &self.path, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn read(&mut self, file: &mut File) -> io::Result<()> {
@@ -221,6 +234,7 @@ impl Records {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) if is_unreadable(&error) => return self.give_up().map(|()| 0),
             Err(error) => return Err(StoreError::io("read", &self.path, error)),
         };
         let records = bytes.get(RECORD_LEN..).unwrap_or_default();

@@ -2,7 +2,12 @@
 
 mod support;
 
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs,
+    io::Read,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use hornero_model::Digest;
 use hornero_store::{
@@ -193,6 +198,26 @@ fn a_bake_puts_good_bytes_in_its_place() {
         assert!(store.is_layer_whole(&layer).unwrap());
         store.verify_for_start(&digest).unwrap();
         assert_eq!(store.fsck().unwrap(), []);
+    });
+}
+
+#[test]
+fn a_record_of_what_was_verified_is_begun_anew() {
+    let paths = |store: &Store, _: &Digest| {
+        let path = store.dir().join("verified");
+        if !path.exists() {
+            fs::write(path, b"a record").unwrap();
+        }
+        vec!["verified".to_owned()]
+    };
+    with_unreadable(paths, |Broken { store, image, .. }| {
+        assert_eq!(store.fsck().unwrap(), []);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while store.verify_for_start(&image).unwrap().hashed > 0 {
+            assert!(Instant::now() < deadline, "what is whole is recorded again");
+        }
+        let other = Store::open(store.dir()).unwrap();
+        assert_eq!(other.verify_for_start(&image).unwrap().hashed, 0);
     });
 }
 
