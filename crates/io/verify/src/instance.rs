@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     os::fd::AsFd,
     sync::Arc,
     time::Instant,
@@ -13,15 +14,18 @@ use hornero_store::{Entry, EntryKind, Store, StoreError, Stored, Tree};
 use crate::{
     Depth, Finding, FindingKind, Report, Result, VerifyError,
     content::hash,
-    look::Look,
+    look::{Look, Seen},
     mapped::{self, Code},
     mounts,
-    processes::{self, Process, Spaces, is_gone},
+    processes::{Passes, Process, Spaces, is_gone},
     report::{Checked, Findings, shown},
 };
 
 /// Reading code in pieces of this size.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// Looks at what runs until one brings nothing new. A second one is the rule; a server that makes many short processes
+/// has a quiet moment among this many, and what only hides by being born again and again is met in one of them.
+const PASSES_MAX: usize = 64;
 
 /// An instance as whoever started it knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +42,6 @@ pub struct InstanceUnderTest {
 /// for every round.
 pub struct Verifier<'s> {
     store: &'s Store,
-    processes: Vec<Process>,
     own: Spaces,
     images: BTreeMap<Digest, Arc<Image>>,
     /// Whether the object is as it should be.
@@ -53,18 +56,12 @@ struct Image {
 }
 
 impl<'s> Verifier<'s> {
-    /// Takes stock of the host's processes. Needs to be root, and to see the host's `/proc`.
+    /// A new round. Needs to be root, and to see the host's `/proc`.
     pub fn new(store: &'s Store) -> Result<Self> {
         let own = Spaces::of("self")
             .map_err(|error| VerifyError::io("look at", "/proc/self/ns", error))?
             .ok_or(VerifyError::NotRunning { pid: std::process::id() })?;
-        Ok(Self {
-            store,
-            processes: processes::all()?,
-            own,
-            images: BTreeMap::new(),
-            objects: BTreeMap::new(),
-        })
+        Ok(Self { store, own, images: BTreeMap::new(), objects: BTreeMap::new() })
     }
 
     /// Compares mounts, root, and what all processes execute with the image, and the image's objects with
@@ -83,11 +80,27 @@ impl<'s> Verifier<'s> {
     ) -> Result<Report> {
         let began = Instant::now();
         let pid = instance.pid;
-        let gone = VerifyError::NotRunning { pid };
         let spaces = spaces_of(pid)?;
         if spaces.mounts == self.own.mounts {
             return Err(VerifyError::NoInstance { pid });
         }
+        let compared = self.compare(image, instance, depth, spaces);
+        // The number may be another process' by now, and what was seen or failed another instance's.
+        if spaces_of(pid)? != spaces {
+            return Err(VerifyError::NotRunning { pid });
+        }
+        let (findings, checked) = compared?;
+        Ok(Report::of(findings, checked, began))
+    }
+
+    fn compare(
+        &mut self,
+        image: &Digest,
+        instance: &InstanceUnderTest,
+        depth: Depth,
+        spaces: Spaces,
+    ) -> Result<(Findings, Checked)> {
+        let pid = instance.pid;
         let image = self.image(image)?;
         let mounts = mounts::of_process(pid)?;
         let mut findings = Findings::default();
@@ -112,21 +125,52 @@ impl<'s> Verifier<'s> {
             checked,
             known: BTreeSet::new(),
         };
-        for process in self.processes.clone() {
-            let shares = process.spaces.mounts == spaces.mounts
-                || process.spaces.processes == spaces.processes;
-            if shares {
-                self.process(&mut look, process)?;
-            }
-        }
+        // First what takes minutes: what runs is then what runs when the answer is given.
         if depth == Depth::Full {
             look.whole_root(instance)?;
         }
-        // The number may be another process' by now, and what was seen another instance's.
-        if spaces_of(pid)? != spaces {
-            return Err(gone);
+        self.processes(&mut look)?;
+        Ok((look.findings, look.checked))
+    }
+
+    /// Looks at every process of the instance, again and again until there is none that was not looked at: a child may
+    /// be born while its parent is looked at, and be all that is left.
+    fn processes(&mut self, look: &mut Look<'_>) -> Result<()> {
+        let mut passes = Passes::default();
+        let mut ended = 0_u64;
+        for _ in 0..PASSES_MAX {
+            ended = 0;
+            let again = passes.next(|process| {
+                // Some hosts hide processes even from root; those of an instance are never among them.
+                let spaces = match process.spaces() {
+                    Ok(Some(spaces)) => spaces,
+                    Ok(None) => return Ok(true),
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        return Ok(false);
+                    }
+                    Err(error) => {
+                        let path = format!("/proc/{}/ns", process.pid);
+                        return Err(VerifyError::io("look at", path, error));
+                    }
+                };
+                let shares = spaces.mounts == look.spaces.mounts
+                    || spaces.processes == look.spaces.processes;
+                if shares && self.process(look, &process, spaces)? == Seen::Ended {
+                    ended += 1;
+                }
+                Ok(shares)
+            })?;
+            if !again {
+                return Ok(());
+            }
         }
-        Ok(Report::of(look.findings, look.checked, began))
+        // Other processes of a busy host come and go as well; these are the instance's.
+        if ended > 0 {
+            let expected = "processes that stay long enough to be looked at";
+            let found = format!("new ones in each of {PASSES_MAX} looks, ended before theirs");
+            look.find(FindingKind::Unreadable, b"/", expected, &found, look.pid);
+        }
+        Ok(())
     }
 
     /// The image, its objects checked once a round.
@@ -184,49 +228,55 @@ impl<'s> Verifier<'s> {
         Ok(whole)
     }
 
-    fn process(&mut self, look: &mut Look<'_>, process: Process) -> Result<()> {
+    fn process(&mut self, look: &mut Look<'_>, process: &Process, spaces: Spaces) -> Result<Seen> {
         let pid = process.pid;
         // What ended since is nobody's drift.
-        let Some(status) = processes::status(pid).filter(|status| !status.zombie) else {
-            return Ok(());
+        let Some(status) = process.status().filter(|status| !status.zombie) else {
+            return Ok(Seen::Ended);
+        };
+        if spaces.processes == look.spaces.processes && status.inner == 1 {
+            look.checked.processes += 1;
+            return Ok(look.init(process, status.parent));
+        }
+        // Before all else: it may be about to end.
+        let program = match Code::program(process) {
+            Ok(program) => program,
+            Err(error) => return Ok(look.ended_or_told(process, "exe", &error)),
         };
         look.checked.processes += 1;
-        if process.spaces.processes == look.spaces.processes && status.inner == 1 {
-            return look.init(pid, status.parent);
-        }
-        if process.spaces != look.spaces {
-            let found = match process.spaces.mounts == look.spaces.mounts {
+        if spaces != look.spaces {
+            let found = match spaces.mounts == look.spaces.mounts {
                 true => "entered from outside",
                 false => "left the instance's mounts",
             };
-            let path = Code::program(pid).map(|code| code.path).unwrap_or_default();
-            look.find(FindingKind::Process, &path, "started by the instance", found, pid);
+            let expected = "started by the instance";
+            look.find(FindingKind::Process, &program.path, expected, found, pid);
         }
-        look.root(pid);
-        let program = match Code::program(pid) {
-            Ok(program) => program,
-            Err(error) => return look.gone_or(pid, "exe", error),
-        };
+        look.root(process);
         self.code(look, FindingKind::Executable, &program, pid)?;
-        let mappings = match mapped::mappings(pid) {
+        let mappings = match mapped::mappings(process) {
             Ok(mappings) => mappings,
-            Err(error) => return look.gone_or(pid, "maps", error),
+            Err(error) => return Ok(look.ended_or_told(process, "maps", &error)),
         };
         for mapping in mappings {
             if !look.known.insert((mapping.identity.clone(), mapping.path.clone())) {
                 continue;
             }
-            match Code::mapped(pid, &mapping) {
+            match Code::mapped(process, &mapping) {
                 Ok(code) if code.is_same_as(&program) => {}
                 Ok(code) => self.code(look, FindingKind::Library, &code, pid)?,
-                // Unmapped since; another process may still have it.
-                Err(error) if is_gone(&error) => {
+                Err(error) => {
+                    // Another process may still have it.
                     look.known.remove(&(mapping.identity, mapping.path));
+                    // Unmapped since.
+                    if is_gone(&error) {
+                        continue;
+                    }
+                    return Ok(look.ended_or_told(process, "map_files", &error));
                 }
-                Err(error) => return look.gone_or(pid, "map_files", error),
             }
         }
-        Ok(())
+        Ok(Seen::Whole)
     }
 
     /// Whether a file that is executed from is the image's, and its bytes too.

@@ -14,7 +14,7 @@ use crate::{
     Depth, Finding, FindingKind, InstanceUnderTest, Result, VerifyError,
     mapped::Code,
     mounts,
-    processes::{self, Spaces, is_gone},
+    processes::{self, Process, Spaces, is_gone},
     report::{Checked, Findings, shown},
     tree::{self, Scope},
     walk::SCANNED_MAX,
@@ -22,6 +22,14 @@ use crate::{
 
 /// Directories that a sandbox makes where an image lacks them, to mount on.
 const SKELETON: [&str; 6] = ["/dev", "/proc", "/sys", "/tmp", "/etc", "/dev/shm"];
+
+/// Whether a process was there long enough to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Whole,
+    Ended,
+}
+
 /// One comparison under way.
 pub(crate) struct Look<'a> {
     pub pid: u32,
@@ -47,40 +55,46 @@ impl Look<'_> {
         });
     }
 
-    /// A process that ends while it is looked at is no drift.
-    pub fn gone_or(&self, pid: u32, name: &str, error: io::Error) -> Result<()> {
-        if is_gone(&error) {
-            return Ok(());
+    /// A process that can't be looked at is told of, unless that is because it ends: that is no drift.
+    pub fn ended_or_told(&mut self, process: &Process, name: &str, error: &io::Error) -> Seen {
+        if is_gone(error) || !process.lives() {
+            return Seen::Ended;
         }
-        Err(VerifyError::io("look at", format!("/proc/{pid}/{name}"), error))
+        let found = format!("`{name}` of the process: {error}");
+        self.find(FindingKind::Unreadable, b"/", "", &found, process.pid);
+        Seen::Whole
     }
 
     /// The first process of an instance is the sandbox's, not the image's: a copy of the one that started
     /// it, so its program is that one's.
-    pub fn init(&mut self, pid: u32, parent: u32) -> Result<()> {
-        let program = match Code::program(pid) {
+    pub fn init(&mut self, process: &Process, parent: u32) -> Seen {
+        let program = match Code::program(process) {
             Ok(program) => program,
-            Err(error) => return self.gone_or(pid, "exe", error),
+            Err(error) => return self.ended_or_told(process, "exe", &error),
         };
-        let of_parent = Code::program(parent).is_ok_and(|other| other.is_same_as(&program));
+        let parent = Process::open(parent).ok().flatten();
+        let of_parent = parent
+            .and_then(|parent| Code::program(&parent).ok())
+            .is_some_and(|other| other.is_same_as(&program));
         if !of_parent {
             let expected = "the program that started the instance";
+            let pid = process.pid;
             self.find(FindingKind::Executable, &program.path, expected, "another one", pid);
         }
-        Ok(())
+        Seen::Whole
     }
 
     /// A process' root is the instance's, or lies in it.
-    pub fn root(&mut self, pid: u32) {
-        let link = format!("/proc/{pid}/root");
+    pub fn root(&mut self, process: &Process) {
         let flags = AtFlags::STATX_DONT_SYNC;
+        let root = process.file("root");
         // One that has ended has none.
-        let Ok(stat) = statx(CWD, &link, flags, StatxFlags::INO | StatxFlags::MNT_ID) else {
+        let Ok(stat) = statx(CWD, &root, flags, StatxFlags::INO | StatxFlags::MNT_ID) else {
             return;
         };
         if !self.mounts.iter().any(|mount| mount.id == stat.stx_mnt_id) {
             let expected = "a directory of the instance";
-            self.find(FindingKind::Root, b"/", expected, "outside of its mounts", pid);
+            self.find(FindingKind::Root, b"/", expected, "outside of its mounts", process.pid);
         }
     }
 

@@ -4,10 +4,12 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader},
     os::{fd::OwnedFd, unix::ffi::OsStringExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags, openat, statx};
+
+use crate::processes::Process;
 
 /// A file that is executed from.
 #[derive(Debug)]
@@ -31,13 +33,13 @@ pub(crate) struct Mapping {
 
 impl Code {
     /// The program of a process.
-    pub fn program(pid: u32) -> io::Result<Self> {
-        Self::at(Path::new(&format!("/proc/{pid}/exe")))
+    pub fn program(process: &Process) -> io::Result<Self> {
+        Self::at(&process.file("exe"))
     }
 
     /// A mapped file.
-    pub fn mapped(pid: u32, mapping: &Mapping) -> io::Result<Self> {
-        Self::at(Path::new(&format!("/proc/{pid}/map_files/{}", mapping.range)))
+    pub fn mapped(process: &Process, mapping: &Mapping) -> io::Result<Self> {
+        Self::at(&process.file(&format!("map_files/{}", mapping.range)))
     }
 
     fn at(link: &Path) -> io::Result<Self> {
@@ -69,10 +71,9 @@ impl Code {
 
 /// Every file that a process has mapped as code. Code without a file is the work of compilers at run time
 /// and not listed.
-pub(crate) fn mappings(pid: u32) -> io::Result<Vec<Mapping>> {
-    let path = PathBuf::from(format!("/proc/{pid}/maps"));
+pub(crate) fn mappings(process: &Process) -> io::Result<Vec<Mapping>> {
     let mut mappings = Vec::new();
-    let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let mut reader = BufReader::with_capacity(1 << 16, File::open(process.file("maps"))?);
     let mut line = Vec::new();
     loop {
         line.clear();

@@ -183,6 +183,50 @@ fn what_entered_from_outside_is_named() {
 }
 
 #[test]
+fn what_enters_after_the_round_began_is_named() {
+    let house = House::new();
+    let image = house.programs();
+    let instance = sleeping(&house, &image);
+    let mut verifier = Verifier::new(&house.store).unwrap();
+    verifier.instance(&image, &instance.test, Depth::Fast).unwrap();
+    let pid = instance.test.pid.to_string();
+    let mut enter = Command::new("nsenter");
+    enter.args(["-t", &pid, "-m", "/bin/busybox", "sleep", "1000"]).stdin(Stdio::null());
+    let entered = Guard(enter.spawn().unwrap());
+    let program = format!("/proc/{}/exe", entered.0.id());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !fs::read_link(&program).is_ok_and(|path| path.ends_with("bin/busybox")) {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    for depth in [Depth::Fast, Depth::Full] {
+        let report = verifier.instance(&image, &instance.test, depth).unwrap();
+        assert_eq!(shown(&report), ["process /bin/busybox"], "{depth:?}");
+    }
+}
+
+#[test]
+fn what_is_born_again_and_again_does_not_escape() {
+    let house = House::new();
+    let image = house.programs();
+    // Each lives for some milliseconds, and leaves another one behind.
+    let script = "busybox cp /bin/busybox /tmp/busybox; \
+        echo '/tmp/busybox usleep 2000; /tmp/busybox sh /tmp/hop &' >/tmp/hop; \
+        /tmp/busybox sh /tmp/hop; exec /bin/sleep 1000";
+    let instance = house.instance_with(&image, script, |spec| spec.profile = Profile::Build);
+    let is_other = |finding: &hornero_verify::Finding| {
+        finding.kind == FindingKind::Executable && finding.path == "/tmp/busybox"
+    };
+    house.verify_until(&image, &instance, |report| report.findings.iter().any(is_other));
+    for round in 0..20 {
+        let report = house.verify(&image, &instance, Depth::Fast);
+        // Scratch of this profile is a finding of its own.
+        let escaped = report.findings.iter().all(|finding| finding.kind == FindingKind::Mount);
+        assert!(!escaped, "round {round}: {:?}", shown(&report));
+    }
+}
+
+#[test]
 fn a_program_without_a_file_is_named() {
     let house = House::new();
     let image = house.programs();
