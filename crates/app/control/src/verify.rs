@@ -78,6 +78,7 @@ fn compare(
         pid: started.pid,
         scratch: scratch.into_iter().map(|scratch| scratch.path).collect(),
         files: PROVIDED_FILES.map(str::to_owned).to_vec(),
+        metadata: started.metadata,
     };
     verifier.instance(&instance.image, &test, depth)
 }
@@ -185,7 +186,7 @@ mod tests {
             release: ReleaseNumber(1),
             image,
             created: Timestamp::now(),
-            status: InstanceStatus::Running(Started { pid, address: None }),
+            status: InstanceStatus::Running(Started { pid, address: None, metadata: None }),
         }
     }
 

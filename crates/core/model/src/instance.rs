@@ -47,6 +47,15 @@ impl fmt::Display for InstanceState {
     }
 }
 
+/// One file of a host, whatever names lead to it. While anything holds it, no other file has its identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileIdentity {
+    /// The device number of its file system.
+    pub device: u64,
+    /// Its inode number there.
+    pub inode: u64,
+}
+
 /// Why the first process of an instance ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -20,7 +20,7 @@ pub use check::{Check, HealthContract, HttpCheck, TcpCheck};
 pub use digest::{Digest, DigestError};
 pub use event::{Actor, Event, EventBody, JournalEntry, NewEvent};
 pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
-pub use instance::{ExitCause, InstanceState};
+pub use instance::{ExitCause, FileIdentity, InstanceState};
 pub use key::{PublicKey, PublicKeyError};
 pub use name::{
     ImageName, InstanceId, KeyName, NameError, PortName, RegionName, ReleaseNumber, RolloutId,

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::mpsc::Receiver, time::Duration};
 
 use hornero_model::{
-    Digest, ExitCause, InstanceId, ReleaseNumber, Resources, Scratch, ServiceName, Timestamp,
+    Digest, ExitCause, FileIdentity, InstanceId, ReleaseNumber, Resources, Scratch, ServiceName,
+    Timestamp,
 };
 use hornero_sandbox::{Root, User};
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,9 @@ pub struct Started {
     pub pid: u32,
     /// Its address on Hornero's network; none without one.
     pub address: Option<IpAddr>,
+    /// The file that its root's metadata is mounted from; none where that is not known, or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<FileIdentity>,
 }
 
 /// An instance as the engine sees it.

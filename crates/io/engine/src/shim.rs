@@ -4,14 +4,17 @@ use std::{
     fs::File,
     io::{self, Read},
     net::IpAddr,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
     time::Duration,
 };
 
-use hornero_model::{ExitCause, InstanceId, Timestamp};
+use hornero_model::{ExitCause, FileIdentity, InstanceId, Timestamp};
 use hornero_net::{Attachment, HomeNetwork};
-use hornero_sandbox::{Cgroup, Network, Running, Stdio, start};
+use hornero_sandbox::{Cgroup, Network, Root, Running, Stdio, start};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +70,7 @@ pub(crate) fn run(home: &Path, id: &InstanceId, reply: OwnedFd) {
         Err(error) => return answer(&Reply::Failed(format!("open the log: {error}")), None),
     };
     let begun = begin(home, &record);
-    let (running, streams, address) = match begun {
+    let Begun { running, streams, address, metadata } = match begun {
         Ok(begun) => begun,
         Err(reason) => {
             release(home, &record);
@@ -75,7 +78,7 @@ pub(crate) fn run(home: &Path, id: &InstanceId, reply: OwnedFd) {
             return answer(&Reply::NotStarted(reason), None);
         }
     };
-    let started = Started { pid: running.pid(), address };
+    let started = Started { pid: running.pid(), address, metadata };
     // A shim that can't write this is not found by the next engine, which then ends the instance.
     let _ = files.write_started(&started);
     let myself = rustix::process::pidfd_open(
@@ -112,7 +115,15 @@ fn prepare(files: &InstanceFiles) -> Result<(crate::record::ShimLock, Record), R
 /// The read ends of the command's standard output and error.
 type Streams = [File; 2];
 
-fn begin(home: &Path, record: &Record) -> Result<(Running, Streams, Option<IpAddr>), String> {
+/// A command that runs.
+struct Begun {
+    running: Running,
+    streams: Streams,
+    address: Option<IpAddr>,
+    metadata: Option<FileIdentity>,
+}
+
+fn begin(home: &Path, record: &Record) -> Result<Begun, String> {
     let spec = &record.spec;
     let network = if record.networked {
         let network = HomeNetwork::open(home).map_err(|error| chain(&error))?;
@@ -137,8 +148,21 @@ fn begin(home: &Path, record: &Record) -> Result<(Running, Streams, Option<IpAdd
         None => Ok(()),
     };
     let how = if record.networked { Network::Attach(&mut attach) } else { Network::Isolated };
+    let before = metadata_file(&spec.root);
     let running = start(&sandbox, stdio, how).map_err(|error| error.one_line())?;
-    Ok((running, [out, err], place.map(|place| place.address)))
+    // The same file before and after is the one that was mounted in between; otherwise nobody knows which one was.
+    let metadata = before.filter(|before| metadata_file(&spec.root) == Some(*before));
+    let address = place.map(|place| place.address);
+    Ok(Begun { running, streams: [out, err], address, metadata })
+}
+
+/// The file that the metadata of a root is mounted from.
+fn metadata_file(root: &Root) -> Option<FileIdentity> {
+    let (Root::Composed(composed) | Root::Build { lower: Some(composed), .. }) = root else {
+        return None;
+    };
+    let file = std::fs::metadata(&composed.metadata).ok()?;
+    Some(FileIdentity { device: file.dev(), inode: file.ino() })
 }
 
 fn pipe() -> Result<(File, OwnedFd), String> {

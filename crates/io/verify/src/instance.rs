@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    os::fd::AsFd,
+    fs, io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
 
-use hornero_model::Digest;
+use hornero_model::{Digest, FileIdentity};
 use hornero_store::{Entry, EntryKind, Store, StoreError, Stored, Tree};
 
 use crate::{
@@ -36,6 +37,9 @@ pub struct InstanceUnderTest {
     pub scratch: Vec<String>,
     /// The files laid over its root, absolute, such as `/etc/resolv.conf`.
     pub files: Vec<String>,
+    /// The file that its root's metadata was mounted from; none where that is not known. The kernel does not tell it
+    /// of a mount that is only a layer of another.
+    pub metadata: Option<FileIdentity>,
 }
 
 /// Compares instances with their images. What several of them share is looked at once: use a new one
@@ -51,6 +55,8 @@ pub struct Verifier<'s> {
 /// An image, and what of it is damaged in the store.
 struct Image {
     tree: Arc<Tree>,
+    /// Its metadata in the store.
+    metadata: PathBuf,
     damage: Vec<Finding>,
     objects: u64,
 }
@@ -112,6 +118,9 @@ impl<'s> Verifier<'s> {
             &mut findings,
         );
         image.damage.iter().for_each(|finding| findings.add(finding.clone()));
+        if depth == Depth::Fast {
+            self.same_metadata(&image, instance, &mut findings)?;
+        }
         let checked =
             Checked { mounts: mounts.len() as u64, entries: image.objects, ..Checked::default() };
         let mut look = Look {
@@ -131,6 +140,27 @@ impl<'s> Verifier<'s> {
         }
         self.processes(&mut look)?;
         Ok((look.findings, look.checked))
+    }
+
+    /// Whether the root is mounted from the metadata that the store has now. It is replaced where it was damaged, but
+    /// not under those who have mounted it: what they see then, only reading all of it tells.
+    fn same_metadata(
+        &self,
+        image: &Image,
+        instance: &InstanceUnderTest,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let Some(mounted) = instance.metadata else { return Ok(()) };
+        let file = fs::metadata(&image.metadata)
+            .map_err(|error| VerifyError::io("look at", &image.metadata, error))?;
+        let stored = FileIdentity { device: file.dev(), inode: file.ino() };
+        if mounted != stored {
+            let expected = "the image's metadata as the store has it";
+            let found =
+                "metadata that the store has replaced since; a full look reads all that it shows";
+            findings.push(FindingKind::Root, b"/", expected, found);
+        }
+        Ok(())
     }
 
     /// Looks at every process of the instance, again and again until there is none that was not looked at: a child may
@@ -179,8 +209,11 @@ impl<'s> Verifier<'s> {
             return Ok(Arc::clone(image));
         }
         let tree = self.store.tree(digest)?;
-        let mut image = Image { tree, damage: Vec::new(), objects: 0 };
-        match self.store.verify_for_start(digest) {
+        let checked = self.store.verify_for_start(digest);
+        // Only now: a check replaces metadata that is damaged.
+        let metadata = self.store.root(digest)?.metadata;
+        let mut image = Image { tree, metadata, damage: Vec::new(), objects: 0 };
+        match checked {
             Ok(report) => {
                 image.objects = report.objects as u64;
                 if report.metadata_rebuilt > 0 {

@@ -227,6 +227,28 @@ fn what_is_born_again_and_again_does_not_escape() {
 }
 
 #[test]
+fn metadata_that_was_mended_since_is_told_of_those_who_mounted_it_before() {
+    let house = House::new();
+    let image = house.programs();
+    let instance = sleeping(&house, &image);
+    let path = house.store.root(&image).unwrap().metadata;
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    // The last byte is no entry's: what is mounted shows the same as before.
+    let (mut byte, last) = ([0], file.metadata().unwrap().len() - 1);
+    file.read_exact_at(&mut byte, last).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], last).unwrap();
+    // Whoever starts next has it mended.
+    let next = sleeping(&house, &image);
+    assert_ne!(house.metadata(&image), instance.test.metadata.unwrap());
+    for _ in 0..2 {
+        let report = house.verify(&image, &instance, Depth::Fast);
+        assert_eq!(shown(&report), ["root /"], "it is not forgotten");
+        assert_eq!(shown(&house.verify(&image, &next, Depth::Fast)), [""; 0]);
+    }
+    assert_eq!(shown(&house.verify(&image, &instance, Depth::Full)), [""; 0]);
+}
+
+#[test]
 fn a_program_without_a_file_is_named() {
     let house = House::new();
     let image = house.programs();
@@ -266,7 +288,8 @@ fn what_is_no_instance_is_an_error() {
     let house = House::new();
     let image = house.programs();
     let mut verifier = Verifier::new(&house.store).unwrap();
-    let test = |pid| InstanceUnderTest { pid, scratch: Vec::new(), files: Vec::new() };
+    let test =
+        |pid| InstanceUnderTest { pid, scratch: Vec::new(), files: Vec::new(), metadata: None };
     let error = verifier.instance(&image, &test(std::process::id()), Depth::Fast).unwrap_err();
     assert!(matches!(error, VerifyError::NoInstance { .. }), "{error}");
     let instance = sleeping(&house, &image);

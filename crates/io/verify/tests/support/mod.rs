@@ -7,14 +7,14 @@ use std::{
     io::{BufRead, BufReader},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::PermissionsExt,
+        unix::fs::{MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     process::Command,
     thread,
 };
 
-use hornero_model::{Digest, ImageConfig, Scratch};
+use hornero_model::{Digest, FileIdentity, ImageConfig, Scratch};
 use hornero_sandbox::{
     ComposedRoot, IdMap, Network, Profile, ProvidedFile, Root, Running, SandboxSpec, Stdio, User,
     start,
@@ -80,6 +80,12 @@ impl House {
         self.store.objects_dir().join(&hex[..2]).join(&hex[2..])
     }
 
+    /// The file that the metadata of an image is in.
+    pub fn metadata(&self, image: &Digest) -> FileIdentity {
+        let file = fs::metadata(self.store.root(image).unwrap().metadata).unwrap();
+        FileIdentity { device: file.dev(), inode: file.ino() }
+    }
+
     pub fn instance(&self, image: &Digest, script: &str) -> Instance {
         self.instance_with(image, script, |_| ())
     }
@@ -120,6 +126,7 @@ impl House {
             pid: running.pid(),
             scratch: spec.scratch.iter().map(|scratch| scratch.path.clone()).collect(),
             files: spec.files.iter().map(|file| file.path.clone()).collect(),
+            metadata: Some(self.metadata(image)),
         };
         Instance { running, output, test }
     }
