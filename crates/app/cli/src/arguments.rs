@@ -280,17 +280,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   hornero image import ./rootfs.tar.xz --name legacy
+  hornero image import saved.tar --image app:1
   hornero image import ./oci-layout")]
-    Import {
-        /// An OCI layout, an archive of `docker save`, a tar archive or directory of a root, or a registry reference
-        from: String,
-        /// Its name here; made of the source's by default
-        #[arg(long)]
-        name: Option<ImageName>,
-        /// Reach a registry without encryption
-        #[arg(long)]
-        plain_http: bool,
-    },
+    Import(transport::ImportWords),
     /// Push an image to a registry; Docker and Podman run it from there
     Push {
         /// Name, release, digest, or the beginning of a digest
@@ -363,6 +355,9 @@ to. Of the other releases, each service's `keep_releases` newest proven ones and
         /// Also mend from this image in a registry
         #[arg(long, value_name = "REF")]
         from: Option<String>,
+        /// Reach the registry without encryption
+        #[arg(long, requires = "from")]
+        plain_http: bool,
     },
     /// Write the bill of materials: which package or source every file belongs to
     #[command(after_help = "Example:\n  hornero image sbom site --format spdx >site.spdx.json")]
@@ -371,9 +366,6 @@ to. Of the other releases, each service's `keep_releases` newest proven ones and
         image: String,
         /// The format
         #[arg(long, value_enum)]
-        /// Reach the registry without encryption
-        #[arg(long, requires = "from")]
-        plain_http: bool,
         format: sbom::Format,
     },
     /// Show what two images have differently: packages, files, configuration

@@ -107,9 +107,7 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
             patching::rebase(home, json, &image, &base, force)
         }
         ImageCommand::Export(words) => transport::export(home, json, &words),
-        ImageCommand::Import { from, name, plain_http } => {
-            transport::import(home, json, &from, name, plain_http)
-        }
+        ImageCommand::Import(words) => transport::import(home, json, &words),
         ImageCommand::Push { image, reference, compression, plain_http } => {
             transport::push(home, json, &image, &reference, compression, plain_http)
         }

@@ -107,7 +107,10 @@ impl FromStr for Reference {
         };
         let (registry, rest) = rest
             .split_once('/')
-            .filter(|(host, _)| host.contains(['.', ':']) || *host == "localhost")
+            .filter(|(host, _)| {
+                let begins = |c: char| c.is_ascii_alphanumeric() || c == '[';
+                host.starts_with(begins) && (host.contains(['.', ':']) || *host == "localhost")
+            })
             .ok_or_else(|| {
                 refuse("it has to begin with its registry, such as `docker.io/library/` or `localhost:5000/`")
             })?;
@@ -224,6 +227,10 @@ mod tests {
             "reg.example/-a",
             "[::1/a",
             "[::1]x/a",
+            "./rootfs",
+            "../images/web",
+            "-reg.example/a",
+            "https://.example/a",
             "reg.example/a:t:u",
         ] {
             check(bad, None);

@@ -85,6 +85,22 @@ pub struct ExportWords {
     pub kernel_argument: Vec<String>,
 }
 
+/// What is taken in.
+#[derive(Debug, clap::Args)]
+pub struct ImportWords {
+    /// An OCI layout, an archive of `docker save`, a tar archive or directory of a root, or a registry reference
+    pub from: String,
+    /// Its name here; made of the source's by default
+    #[arg(long)]
+    pub name: Option<ImageName>,
+    /// Which image of a layout or archive that has several, by its name there
+    #[arg(long, value_name = "NAME")]
+    pub image: Option<String>,
+    /// Reach a registry without encryption
+    #[arg(long)]
+    pub plain_http: bool,
+}
+
 impl From<OciError> for Failure {
     fn from(error: OciError) -> Self {
         if let OciError::Missing(_) = error {
@@ -164,24 +180,22 @@ fn format_word(format: Format) -> String {
 }
 
 /// `hornero image import`: whatever somebody else made becomes an image, vouched for by who imports it.
-pub fn import(
-    home: &Path,
-    json_wanted: bool,
-    from: &str,
-    name: Option<ImageName>,
-    plain_http: bool,
-) -> Result<(), Failure> {
+pub fn import(home: &Path, json_wanted: bool, words: &ImportWords) -> Result<(), Failure> {
+    let from = &words.from;
+    // Before anything is read, which may take long.
+    let name = match (&words.name, &words.image) {
+        (Some(name), _) => name.clone(),
+        (None, Some(image)) => name_of_source(image)?,
+        (None, None) => name_of_source(from)?,
+    };
     let store = Arc::new(bake::store(home)?);
     let _lease = store.lease()?;
     let bar = Bar::new("importing");
     let told = |event| bar.transfer(event);
-    let options = ImportOptions::default();
-    let found = hornero_oci::import(&store, from, &access(plain_http), &options, &told)?;
+    let options = ImportOptions { name: words.image.clone(), ..ImportOptions::default() };
+    let access = access(words.plain_http);
+    let found = hornero_oci::import(&store, from, &access, &options, &told)?;
     bar.end();
-    let name = match name {
-        Some(name) => name,
-        None => name_of_source(from)?,
-    };
     sign::imported(home, &store, name.as_str(), &found.image, from)?;
     lead(&store, &name, &found.image)?;
     if json_wanted {
@@ -240,17 +254,17 @@ pub fn pull(
     name: Option<ImageName>,
     plain_http: bool,
 ) -> Result<(), Failure> {
+    let name = match name {
+        Some(name) => name,
+        // What the operator typed, and not what the other side calls it.
+        None => name_of_source(reference.repository())?,
+    };
     let store = bake::store(home)?;
     let _lease = store.lease()?;
     let bar = Bar::new("pulling");
     let told = |event| bar.transfer(event);
     let pulled = hornero_oci::pull(&store, reference, &access(plain_http), &told)?;
     bar.end();
-    let name = match name {
-        Some(name) => name,
-        // What the operator typed, and not what the other side calls it.
-        None => name_of_source(reference.repository())?,
-    };
     lead(&store, &name, &pulled.image)?;
     if json_wanted {
         return print_json(&json!({
@@ -402,6 +416,7 @@ mod tests {
             ("/srv/legacy.tar.gz", "legacy"),
             ("registry.example/team/web-app:1.2", "web-app"),
             ("./Root_FS/", "root-fs"),
+            ("site:17", "site"),
         ] {
             assert_eq!(name_of_source(from).unwrap().as_str(), name);
         }

@@ -18,7 +18,7 @@ use hornero_store::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, Event, OciError, Progress, Pulled, Reference, Result,
+    Access, Event, OciError, Progress, Pulled, Result,
     digest::Hashing,
     document::{Configuration, Runtime},
     layout,
@@ -102,8 +102,12 @@ pub fn import(
     let path = Path::new(from);
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(_) if from.parse::<Reference>().is_ok() => {
-            let reference = from.parse()?;
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // No host begins so: it was meant as a path, and leads nowhere.
+            let is_path = from.starts_with(['.', '/']);
+            let Some(reference) = from.parse().ok().filter(|_| !is_path) else {
+                return Err(OciError::Missing(from.to_owned()));
+            };
             let pulled = pull::pull_with(store, &reference, access, options, progress)?;
             return imported(store, pulled);
         }
