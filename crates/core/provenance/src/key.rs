@@ -31,13 +31,19 @@ impl KeyId {
 
     /// The kind of the attachment that holds an image's envelope by this key.
     pub fn attachment(&self) -> String {
-        format!("{ATTACHMENT_PREFIX}{}", &self.0.hex()[..ATTACHMENT_DIGITS])
+        attachment_of(&self.to_string()).expect("an id has 64 digits")
     }
 
     /// Whether an attachment of this kind holds an envelope.
     pub fn is_attachment(kind: &str) -> bool {
         kind.starts_with(ATTACHMENT_PREFIX)
     }
+}
+
+/// The kind of the attachments by the key with this id; none for a text that is no id.
+pub(crate) fn attachment_of(id: &str) -> Option<String> {
+    let is_id = Digest::from_hex(id).is_ok();
+    is_id.then(|| format!("{ATTACHMENT_PREFIX}{}", &id[..ATTACHMENT_DIGITS]))
 }
 
 /// Whether `signature` is `key`'s over `message`.

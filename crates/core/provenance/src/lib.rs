@@ -6,12 +6,14 @@
 //! [`verify`] says whether a policy accepts it for an image, without asking anybody.
 
 mod attest;
+mod claim;
 mod envelope;
 mod key;
 mod policy;
 mod statement;
 
 pub use attest::{Archive, Attested, Origin, Package, Parent, Source, attest};
+pub use claim::is_claimed;
 pub use envelope::{ENVELOPE_BYTES_MAX, PAYLOAD_TYPE, SIGNATURE_COUNT_MAX, pae, sign};
 pub use key::{KeyId, Signer};
 pub use policy::{ENVELOPE_COUNT_MAX, Policy, Refusal, Verified, verify, verify_any};

@@ -10,6 +10,7 @@ use hornero_store::Store;
 
 use crate::{
     Event, OciError, Progress, Pulled, Result,
+    carried::Carried,
     pack::{travels, travels_with_layer},
     parallel,
 };
@@ -61,25 +62,19 @@ pub fn pull_from_store(
     let ingest = store.ingest()?;
     layers.iter().try_for_each(|(_, layer)| ingest.put_layer(layer).map(drop))?;
     ingest.finish()?;
-    let mut attachments = Vec::new();
+    let mut carried = Carried::new(store, *image);
     for subject in manifest.layers.iter().chain([image]) {
         for kind in other.attachments(subject)? {
             let wanted = match subject == image {
                 true => travels(&kind),
                 false => travels_with_layer(&kind),
             };
-            // What this store knows from itself stays.
-            let wanted = wanted && store.attachment(subject, &kind)?.is_none();
             if let (true, Some(bytes)) = (wanted, other.attachment(subject, &kind)?) {
-                attachments.push((*subject, kind, bytes));
+                carried.add(*subject, &kind, bytes)?;
             }
         }
     }
-    let attachments: Vec<(Digest, &str, &[u8])> = attachments
-        .iter()
-        .map(|(on, kind, bytes)| (*on, kind.as_str(), bytes.as_slice()))
-        .collect();
-    store.attach_all(&attachments)?;
+    carried.attach()?;
     store.put_image(&manifest)?;
     Ok(Pulled {
         image: *image,

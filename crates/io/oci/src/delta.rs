@@ -11,6 +11,7 @@ use hornero_store::{Ingest, Store};
 
 use crate::{
     Compression, Event, OciError, Progress, Result,
+    carried::Carried,
     document::Descriptor,
     pack::{
         passport::Attachment,
@@ -321,28 +322,23 @@ impl<F: Borrow<Fetch>> Read for MemberReader<'_, F> {
 /// Keeps what is known about the image and of the images below. What a rebase takes for true of a layer is none of
 /// it: that is read from the contents, which have to be those of their digests.
 fn attach(store: &Store, opened: &Opened) -> Result<()> {
-    let mut all: Vec<(Digest, &str, Vec<u8>)> = Vec::new();
     let passport = &opened.passport;
-    let mut carried: Vec<(Digest, &String, &Attachment)> = Vec::new();
+    let mut all: Vec<(Digest, &String, &Attachment)> = Vec::new();
     for (kind, attachment) in passport.attachments.iter().filter(|(kind, _)| travels(kind)) {
-        carried.push((opened.image, kind, attachment));
+        all.push((opened.image, kind, attachment));
     }
     for (number, attachments) in &passport.layers {
         let Some(layer) = opened.manifest.layers.get(*number) else { continue };
         for (kind, attachment) in attachments.iter().filter(|(kind, _)| travels_with_layer(kind)) {
-            carried.push((*layer, kind, attachment));
+            all.push((*layer, kind, attachment));
         }
     }
-    for (subject, kind, attachment) in carried {
+    let mut carried = Carried::new(store, opened.image);
+    for (subject, kind, attachment) in all {
         let bytes = attachment.bytes().ok_or_else(|| {
             OciError::refused(format!("attachment {kind}"), "it is not what its form says")
         })?;
-        // What this store knows from itself stays.
-        if store.attachment(&subject, kind)?.is_none() {
-            all.push((subject, kind, bytes));
-        }
+        carried.add(subject, kind, bytes)?;
     }
-    let all: Vec<(Digest, &str, &[u8])> =
-        all.iter().map(|(subject, kind, bytes)| (*subject, *kind, bytes.as_slice())).collect();
-    Ok(store.attach_all(&all)?)
+    carried.attach()
 }

@@ -10,6 +10,7 @@
 //!
 //! Everything blocks; nothing here knows of tokio.
 
+mod carried;
 mod codec;
 mod copy;
 mod delta;

@@ -480,3 +480,99 @@ fn an_export_that_fails_leaves_no_directory() {
     let left = run(Command::new("find").arg(home.dir.path()).args(["-name", ".making-*"]));
     assert_eq!(left, "");
 }
+
+/// A statement as a key with this number would sign it; whether the signature is right matters to those who know keys.
+fn statement(image: &Digest, key: u8, signature: u8) -> (String, Vec<u8>) {
+    use hornero_provenance::{Attested, KeyId, Origin, Signer, attest, sign};
+    struct Fake(u8, u8);
+    impl Signer for Fake {
+        fn public_key(&self) -> hornero_model::PublicKey {
+            hornero_model::PublicKey::from_bytes([self.0; 32])
+        }
+        fn sign(&self, _: &[u8]) -> [u8; 64] {
+            [self.1; 64]
+        }
+    }
+    let about = Attested {
+        name: "site".into(),
+        image: *image,
+        origin: Origin::Bake,
+        definition: Default::default(),
+        format_epoch: 1,
+        parents: vec![],
+        packages: vec![],
+        archives: vec![],
+        sources: vec![],
+        version: "0".into(),
+        invocation: String::new(),
+        started: None,
+        finished: None,
+    };
+    let signer = Fake(key, signature);
+    (KeyId::of(&signer.public_key()).attachment(), sign(&attest(&about), &signer))
+}
+
+#[test]
+fn statements_come_in_whatever_was_said_before() {
+    let home = Home::new();
+    let layers = put_layers(&home.store, |ingest| vec![vec![file(ingest, "a", b"x", 0o644)]]);
+    let image = home.store.put_image(&ImageManifest::new(layers, ImageConfig::default())).unwrap();
+    let (kind, good) = statement(&image, 1, 1);
+    let (other_kind, other) = statement(&image, 2, 2);
+    let (_, of_another_image) = statement(&Digest::of(b"another"), 3, 3);
+    let mirror = |attachments: &[(&str, &[u8])], into: &Home, through_store: bool| {
+        let from = Home::new();
+        pull_from_store(&from.store, &home.store, &image, &Quiet).unwrap();
+        for (kind, bytes) in attachments {
+            from.store.attach(&image, kind, bytes).unwrap();
+        }
+        if through_store {
+            pull_from_store(&into.store, &from.store, &image, &Quiet).unwrap();
+        } else {
+            let out = from.path("out");
+            export_layout(&from.store, &image, &out, "x", &options(Compression::None), &Quiet)
+                .unwrap();
+            pull_layout(&into.store, &out, None, &Quiet).unwrap();
+        }
+    };
+    for through_store in [false, true] {
+        let into = Home::new();
+        let statements = |of: &Home| -> Vec<Vec<u8>> {
+            let kinds = of.store.attachments(&image).unwrap().into_iter();
+            let kinds = kinds.filter(|kind| kind.starts_with("provenance."));
+            kinds.map(|kind| of.store.attachment(&image, &kind).unwrap().unwrap()).collect()
+        };
+        // What is no statement of this image by the key that it is kept as stays away.
+        let third = statement(&image, 3, 3).0;
+        let nothing: [(&str, &[u8]); 5] = [
+            (&kind, b"garbage"),
+            ("provenance.x", &good),
+            ("provenance.0123456789abcdef", &good),
+            (&third, &of_another_image),
+            (&other_kind, &good),
+        ];
+        mirror(&nothing, &into, through_store);
+        assert_eq!(statements(&into), Vec::<Vec<u8>>::new());
+        // What was kept by an older version and is none of it gives way, and so does what is damaged.
+        into.store.attach(&image, &kind, b"garbage").unwrap();
+        into.store.attach(&image, &other_kind, &other).unwrap();
+        let path = into.store.dir().join("attachments").join(image.hex()).join(&other_kind);
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        mirror(&[(&kind, &good), (&other_kind, &other)], &into, through_store);
+        assert_eq!(into.store.attachment(&image, &kind).unwrap().unwrap(), good);
+        assert_eq!(into.store.attachment(&image, &other_kind).unwrap().unwrap(), other);
+        // A forged one that nobody here can tell from a good one: both are there, whichever came first.
+        let forger = Home::new();
+        for signature in 100..120 {
+            let forged = statement(&image, 1, signature).1;
+            mirror(&[(&kind, &forged)], &forger, through_store);
+        }
+        assert_eq!(statements(&forger).len(), 5);
+        mirror(&[(&kind, &good)], &forger, through_store);
+        mirror(&[(&kind, &good)], &forger, through_store);
+        assert_eq!(statements(&forger).iter().filter(|one| **one == good).count(), 1);
+        assert_eq!(statements(&forger).len(), 5);
+    }
+}

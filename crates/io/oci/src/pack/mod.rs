@@ -36,7 +36,7 @@ const BLOB_FORMAT: u32 = 2;
 /// Attachments of an image that travel with it, beside `provenance.KEY`.
 const TRAVELLING: [&str; 2] = ["bake", "import"];
 /// Signed statements begin so.
-const PROVENANCE: &str = "provenance.";
+pub(crate) const PROVENANCE: &str = "provenance.";
 /// Compressed blobs that are kept: about fifty images of 80 MiB that share nothing.
 const KEPT_BYTES_MAX: u64 = 4 << 30;
 /// The OCI image specification wants a time; images of ours have none.
