@@ -132,7 +132,7 @@ impl<'v> Side<'v> {
             return Some((name.to_owned(), self.end(name)?));
         }
         let path = self.environment.get("PATH").map_or(PATH, String::as_str);
-        path.split(':').find_map(|dir| {
+        path.split(':').filter(|dir| dir.starts_with('/')).find_map(|dir| {
             let path = format!("{dir}/{name}");
             let end = self.end(&path)?;
             Some((path, end))
