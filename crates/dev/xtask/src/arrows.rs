@@ -36,7 +36,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-provenance", "hornero-model", "a statement is about a digest"),
     ("hornero-bake", "hornero-rebase", "it records what the proof is made from (decision 0012)"),
     ("hornero-oci", "hornero-model", "what it moves is named by digests"),
-    ("hornero-oci", "hornero-provenance", "statements that came have to be of the image and key they claim"),
+    (
+        "hornero-oci",
+        "hornero-provenance",
+        "statements that came have to be of the image and key they claim",
+    ),
     (
         "hornero-oci",
         "hornero-store",
