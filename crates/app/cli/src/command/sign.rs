@@ -1,15 +1,19 @@
 //! Signs what this home bakes: a statement of how each image came to be, attached to it.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use hornero_bake::{BakeRecord, BakedImage, Lock, StepKind};
 use hornero_control::{Denied, Provenance};
 use hornero_ledger::Keys;
-use hornero_model::{Digest, PublicKey, Timestamp, TrustedKey};
+use hornero_model::{Digest, ImageName, PublicKey, Timestamp, TrustedKey};
 use hornero_provenance::{
     Archive, Attested, KeyId, Origin, Package, Parent, Signer, Source, attest, sign,
 };
-use hornero_spec::{Base, StoredImage};
+use hornero_spec::{Base, Spec, StoredImage};
 use hornero_store::Store;
 use serde_json::{Value, json};
 
@@ -45,32 +49,117 @@ impl From<Denied> for Failure {
     }
 }
 
-/// Signs what was baked and has no statement by this home's key yet; one that has is not looked into. What is made from
-/// an image that came from elsewhere is only signed where that one may be trusted, and that one never: a signature of
-/// this home must not stand for what nobody here made.
+/// A home's key with what verifies statements against it.
+struct Vouching<'v> {
+    store: &'v Arc<Store>,
+    key: HomeKey,
+    provenance: Provenance,
+}
+
+impl<'v> Vouching<'v> {
+    fn of(home: &Path, store: &'v Arc<Store>) -> Result<Self, Failure> {
+        let key = HomeKey::of(home)?;
+        let provenance = Provenance::new(Arc::clone(store), key.public_key());
+        Ok(Self { store, key, provenance })
+    }
+
+    /// Whether this home signed an image: that there is something under its key is not enough, who sends an image may
+    /// have put it there.
+    fn check(&self, image: &Digest) -> Result<(), Denied> {
+        self.provenance.check(image, &[])
+    }
+
+    /// Whether this home signed an image, or a key that the project trusts.
+    fn check_base(&self, project: &Project, image: &Digest) -> Result<(), Denied> {
+        self.provenance.check(image, &trusted(&project.spec))
+    }
+
+    /// The kind of the attachment that holds this home's envelope.
+    fn kind(&self) -> String {
+        KeyId::of(&self.key.public_key()).attachment()
+    }
+
+    fn attach(&self, about: &Attested) -> Result<(), Failure> {
+        Ok(self.store.attach(&about.image, &self.kind(), &sign(&attest(about), &self.key))?)
+    }
+}
+
+/// Whether images of a project may be made on these: this home signed each, or a key that the project trusts. Asked
+/// before anything of them is executed.
+pub fn check_bases(
+    home: &Path,
+    store: &Arc<Store>,
+    project: &Project,
+    bases: impl IntoIterator<Item = Digest>,
+) -> Result<(), Failure> {
+    let vouching = Vouching::of(home, store)?;
+    let mut bases = bases.into_iter();
+    Ok(bases.try_for_each(|base| vouching.check_base(project, &base))?)
+}
+
+/// What images of a project name of the store to be made on, as far as it is there. A name leads where the lock says;
+/// for a lock that is renewed, where the store says.
+pub fn stored_bases(
+    store: &Store,
+    project: &Project,
+    names: &[ImageName],
+    renewed: bool,
+) -> Result<BTreeSet<Digest>, Failure> {
+    let lock = if renewed { None } else { Lock::read(&project.dir)? };
+    let mut bases = BTreeSet::new();
+    for image in names.iter().filter_map(|name| project.spec.images.get(name)) {
+        let digest = match &image.base {
+            Base::Stored(StoredImage::Digest(digest)) => Some(*digest),
+            Base::Stored(StoredImage::Name(name)) => {
+                match lock.as_ref().and_then(|lock| lock.stored.get(name)) {
+                    Some(digest) => Some(*digest),
+                    None => store.get_ref(&format!("image/{name}"))?,
+                }
+            }
+            Base::Debian { .. } | Base::Image(_) => None,
+        };
+        bases.extend(digest.filter(|digest| store.has_image(digest)));
+    }
+    Ok(bases)
+}
+
+/// The keys of the `trust` blocks.
+pub fn trusted(spec: &Spec) -> Vec<TrustedKey> {
+    let trust = spec.trust.iter();
+    trust.map(|(name, key)| TrustedKey { name: name.clone(), public_key: *key }).collect()
+}
+
+/// Signs what was baked and what this home did not sign yet; what an image is made on comes before it. An image is only
+/// signed where that is Debian, or was signed, or may be trusted by the project; one that came from elsewhere is not:
+/// a signature of this home must not stand for what nobody here made.
 pub fn baked(
     home: &Path,
     store: &Arc<Store>,
     project: &Project,
     images: &[BakedImage],
 ) -> Result<(), Failure> {
-    let key = HomeKey::of(home)?;
-    let kind = KeyId::of(&key.public_key()).attachment();
+    let vouching = Vouching::of(home, store)?;
+    let kind = vouching.kind();
+    let mut sound: BTreeSet<Digest> = BTreeSet::new();
     let mut signed: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
     for image in images {
         let digest = image.digest;
-        if signed.contains_key(&digest) || store.attachments(&digest)?.contains(&kind) {
+        if let Some(base) = image.base.filter(|base| !sound.contains(base)) {
+            vouching.check_base(project, &base)?;
+        }
+        let denied = vouching.check(&digest).err().filter(|_| !sound.contains(&digest));
+        let Some(denied) = denied else {
+            sound.insert(digest);
+            continue;
+        };
+        if image.base == Some(digest) {
             continue;
         }
-        if let Some(parent) = stored(store, project, image)? {
-            let trust = project.spec.trust.iter();
-            let trust: Vec<TrustedKey> = trust
-                .map(|(name, key)| TrustedKey { name: name.clone(), public_key: *key })
-                .collect();
-            Provenance::new(Arc::clone(store), key.public_key()).check(&parent, &trust)?;
-            if parent == digest {
-                continue;
-            }
+        // What was this home's and is altered is not signed over; what others left under its key is.
+        let of_others = matches!(denied.code, "provenance_unsigned" | "provenance_unknown_key");
+        if !of_others && store.attachments(&digest)?.contains(&kind) {
+            vouching.check_base(project, &digest)?;
+            continue;
         }
         let Some(record) = BakeRecord::of(store, &digest)? else { continue };
         let mut about = attested(store, &record)?;
@@ -79,29 +168,14 @@ pub fn baked(
             about.started = Some(Timestamp(now.0.saturating_sub((image.seconds * 1e3) as u64)));
             about.finished = Some(now);
         }
-        signed.insert(digest, sign(&attest(&about), &key));
+        signed.insert(digest, sign(&attest(&about), &vouching.key));
+        sound.insert(digest);
     }
     let attachments: Vec<(Digest, &str, &[u8])> = signed
         .iter()
         .map(|(digest, envelope)| (*digest, kind.as_str(), envelope.as_slice()))
         .collect();
     Ok(store.attach_all(&attachments)?)
-}
-
-/// The image of the store that an image is made from, where it is made from one; its bake left it in the lock.
-fn stored(store: &Store, project: &Project, image: &BakedImage) -> Result<Option<Digest>, Failure> {
-    let definition = project.spec.images.get(&image.name);
-    match definition.map(|definition| &definition.base) {
-        Some(Base::Stored(StoredImage::Digest(digest))) => Ok(Some(*digest)),
-        Some(Base::Stored(StoredImage::Name(name))) => {
-            let lock = Lock::read(&project.dir)?;
-            match lock.and_then(|lock| lock.stored.get(name).copied()) {
-                Some(digest) => Ok(Some(digest)),
-                None => Ok(store.get_ref(&format!("image/{name}"))?),
-            }
-        }
-        Some(Base::Debian { .. } | Base::Image(_)) | None => Ok(None),
-    }
 }
 
 /// Signs an image that was made of others by a move, where this home vouches for those; else says that it does not.
@@ -111,32 +185,25 @@ pub fn moved(
     of: &[Digest],
     image: &Digest,
 ) -> Result<(), Failure> {
-    let provenance = Provenance::new(Arc::clone(store), HomeKey::of(home)?.public_key());
-    for part in of {
-        if let Err(denied) = provenance.check(part, &[]) {
-            eprintln!("note     {} is not signed: {denied}", image.short());
-            return Ok(());
-        }
-    }
-    if vouched(home, store, image)? {
+    let vouching = Vouching::of(home, store)?;
+    if let Some(denied) = of.iter().find_map(|part| vouching.check(part).err()) {
+        eprintln!("note     {} is not signed: {denied}", image.short());
         return Ok(());
     }
-    recorded(home, store, image)
-}
-
-/// Whether this home vouches for an image already: its first statement says how the image came to be, and stays.
-fn vouched(home: &Path, store: &Arc<Store>, image: &Digest) -> Result<bool, Failure> {
-    let provenance = Provenance::new(Arc::clone(store), HomeKey::of(home)?.public_key());
-    Ok(provenance.check(image, &[]).is_ok())
+    // Its first statement says how it came to be, and stays.
+    match vouching.check(image) {
+        Ok(()) => Ok(()),
+        Err(_) => recorded(&vouching, image),
+    }
 }
 
 /// Signs an image that the home has a record of.
-fn recorded(home: &Path, store: &Store, image: &Digest) -> Result<(), Failure> {
-    let Some(record) = BakeRecord::of(store, image)? else {
+fn recorded(vouching: &Vouching<'_>, image: &Digest) -> Result<(), Failure> {
+    let Some(record) = BakeRecord::of(vouching.store, image)? else {
         let text = format!("nothing is recorded of how image `{}` came to be", image.short());
         return Err(Failure::new(exit::FAILED, text));
     };
-    attach(home, store, &attested(store, &record)?)
+    vouching.attach(&attested(vouching.store, &record)?)
 }
 
 /// Signs an image that this home's operator brought in from `from`: a path or a reference.
@@ -147,7 +214,8 @@ pub fn imported(
     image: &Digest,
     from: &str,
 ) -> Result<(), Failure> {
-    if vouched(home, store, image)? {
+    let vouching = Vouching::of(home, store)?;
+    if vouching.check(image).is_ok() {
         return Ok(());
     }
     let manifest = store.image(image)?;
@@ -166,13 +234,7 @@ pub fn imported(
         started: None,
         finished: Some(Timestamp::now()),
     };
-    attach(home, store, &about)
-}
-
-fn attach(home: &Path, store: &Store, about: &Attested) -> Result<(), Failure> {
-    let key = HomeKey::of(home)?;
-    let kind = KeyId::of(&key.public_key()).attachment();
-    Ok(store.attach(&about.image, &kind, &sign(&attest(about), &key))?)
+    vouching.attach(&about)
 }
 
 /// What a record says, in the words of a statement.
