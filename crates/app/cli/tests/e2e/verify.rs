@@ -1,7 +1,13 @@
 //! Servers and directories compared with their images, from the command line.
 
-use std::{fs, os::fd::AsFd};
+use std::{
+    fs,
+    os::{fd::AsFd, unix::fs::FileExt},
+    path::Path,
+};
 
+use hornero_model::Digest;
+use hornero_store::Store;
 use serde_json::Value;
 
 use crate::{
@@ -45,6 +51,39 @@ fn a_server_that_was_tampered_with_is_told_from_one_that_was_not() {
     }
     let told = home.run(&["verify"]).expect(1).stderr;
     assert!(told.contains("mount /srv/site: tmpfs"), "{told}");
+}
+
+#[test]
+fn metadata_altered_under_servers_is_not_forgotten_once_it_is_mended() {
+    // Not the store of all tests: it is damaged here.
+    let home = Home::with_own_store();
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e/cache");
+    fs::create_dir_all(&cache).unwrap();
+    std::os::unix::fs::symlink(cache, home.path().join("cache")).unwrap();
+    Site::default().write(&home, "page");
+    home.up();
+    home.run(&["verify"]).expect(0);
+    let site = home.run(&["image", "inspect", "site", "--json"]).expect(0).json();
+    let site: Digest = site["digest"].as_str().unwrap().parse().unwrap();
+    let store = Store::open(home.path().join("store")).unwrap();
+    let metadata = store.root(&site).unwrap().metadata;
+    // The last byte is no file's: what is mounted shows the same as before.
+    let file = fs::File::options().read(true).write(true).open(metadata).unwrap();
+    let (mut byte, last) = ([0], file.metadata().unwrap().len() - 1);
+    file.read_exact_at(&mut byte, last).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], last).unwrap();
+    let kinds = || {
+        let report = home.run(&["verify", "--json"]).expect(1).json();
+        let instances = report["services"][0]["instances"].as_array().unwrap().clone();
+        assert_eq!(instances.len(), 2, "{report}");
+        instances.into_iter().map(|one| one["findings"].to_string()).collect::<Vec<_>>()
+    };
+    assert!(kinds().iter().all(|found| found.contains("\"object\"")), "{:?}", kinds());
+    // The first look has mended it.
+    for found in kinds() {
+        assert!(found.contains("\"root\"") && !found.contains("\"object\""), "{found}");
+    }
+    home.run(&["verify", "--full"]).expect(0);
 }
 
 #[test]
