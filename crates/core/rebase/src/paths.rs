@@ -14,6 +14,8 @@ use crate::{
 struct Change {
     was: Option<Entry>,
     is: Option<Entry>,
+    /// Whether a layer of the old base lists it, not only files below it.
+    was_listed: bool,
 }
 
 /// Every difference between two bases.
@@ -70,14 +72,16 @@ impl Changes {
             let path = view::path_of(key);
             let other = new.get(&path);
             if !other.is_some_and(|other| is_same(at, other)) && !may_differ(&path) {
-                let change = Change { was: Some(look(at, key)), is: other.map(|at| look(at, key)) };
-                by_key.insert(key.to_vec(), change);
+                let (was, is) = (Some(look(at, key)), other.map(|at| look(at, key)));
+                let was_listed = matches!(at, At::Entry(_));
+                by_key.insert(key.to_vec(), Change { was, is, was_listed });
             }
         }
         for (key, at) in new.nodes() {
             let path = view::path_of(key);
             if old.get(&path).is_none() && !may_differ(&path) {
-                by_key.insert(key.to_vec(), Change { was: None, is: Some(look(at, key)) });
+                let (was, is) = (None, Some(look(at, key)));
+                by_key.insert(key.to_vec(), Change { was, is, was_listed: false });
             }
         }
         let mut above = BTreeSet::new();
@@ -278,7 +282,10 @@ fn above_files(view: &View<'_>, layer: &Layer, path: &[u8], change: &Change) -> 
     let found = match (&change.was, &change.is) {
         (_, Some(is)) if is.is_directory() => return None,
         (_, Some(is)) => is.kind.to_string(),
-        (Some(was), None) if !was.is_same(&Entry::implied(path)) => "nothing".to_owned(),
+        // Whatever the base had there for others to add to looks there no more.
+        (Some(was), None) if change.was_listed || !was.is_same(&Entry::implied(path)) => {
+            "nothing".to_owned()
+        }
         (_, None) => return None,
     };
     let need = "a directory, in which it has files";

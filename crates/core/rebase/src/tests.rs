@@ -282,11 +282,11 @@ fn search_paths_of_programs_are_followed() {
     let through = |list: &str| {
         Draft::default()
             .elf("usr/bin/app", &format!("needs=liba.so {list}"))
-            .elf("opt/own/liba.so", "soname=liba.so needs=libown.so")
+            .elf("srv/own/liba.so", "soname=liba.so needs=libown.so")
     };
-    let list = "rpath=/opt/own:/opt/base";
+    let list = "rpath=/srv/own:/opt/base";
     assert_eq!(refused(with(base()), base(), through(list)).len(), 1);
-    assert_eq!(refused(with(base()), base(), through("runpath=/opt/own:/opt/base")), []);
+    assert_eq!(refused(with(base()), base(), through("runpath=/srv/own:/opt/base")), []);
 }
 
 #[test]
@@ -414,6 +414,26 @@ fn what_the_new_base_brings_may_not_collide() {
     // A directory of the image becomes something else.
     let found = refused(base(), base().link("opt/x", "../srv"), own());
     assert!(found.len() == 1 && found[0].1.starts_with("`/opt/x` needs a directory"), "{found:?}");
+}
+
+#[test]
+fn a_directory_of_the_base_that_is_added_to_has_to_stay() {
+    let modules = "usr/lib/python3.12";
+    let own = || Draft::default().text("usr/lib/python3.12/app.py", "own");
+    let with = || base().dir(modules);
+    assert_eq!(refused(with(), with().text("x", ""), own()), []);
+    assert_eq!(
+        refused(with(), base().dir("usr/lib/python3.13"), own()),
+        [(
+            RefusalKind::PathChanged,
+            "`/usr/lib/python3.12` needs a directory, in which it has files; the new base has nothing"
+                .to_owned()
+        )]
+    );
+    // An image that brings the directory itself adds to nothing, as does one beside a file that happened to be there.
+    assert_eq!(refused(with(), base(), own().dir(modules)), []);
+    let beside = base().text("opt/site/other", "base");
+    assert_eq!(refused(beside, base(), Draft::default().text("opt/site/page", "own")), []);
 }
 
 #[test]
