@@ -64,8 +64,9 @@ Examples:
   hornero patch examples/fleet --dry-run     which packages would change
   hornero patch examples/fleet --deploy      and roll the patched images out
 
-An image moves without being baked where it is proven to hold on the new base; else it is baked on it, and the reasons
-are told. The old base, images and packages stay: `hornero up --base IMAGE` and `hornero rollback` go back.")]
+An image moves without being baked where it is proven to hold on the new base; else it is baked on
+it, and the reasons are told. The old base, images and packages stay: `hornero up --base IMAGE` and
+`hornero rollback` go back.")]
     Patch {
         /// What to work on
         #[command(flatten)]
@@ -136,6 +137,10 @@ are told. The old base, images and packages stay: `hornero up --base IMAGE` and 
         verify: bool,
     },
     /// Write `hornero.lock`: every package by version, size and SHA-256
+    #[command(after_help = "\
+Examples:
+  hornero lock examples/site
+  hornero lock examples/site --update     what `patch` would lock; nothing is baked yet")]
     Lock {
         /// What to work on
         #[command(flatten)]
@@ -157,8 +162,8 @@ Examples:
   hornero verify site --full                      read and hash everything
   hornero verify --tree /mnt/root --image site@17 --ignore var/lib/data
 
-Without `--full`, a file of a directory that was changed without changing its size, and whose time was put back, is not
-seen. Exit code 1 means that something differs.")]
+Without `--full`, a file of a directory that was changed without changing its size, and whose time
+was put back, is not seen. Exit code 1 means that something differs.")]
     Verify {
         /// Only this service
         #[arg(conflicts_with = "tree")]
@@ -177,6 +182,7 @@ seen. Exit code 1 means that something differs.")]
         ignore: Vec<PathBuf>,
     },
     /// Show logs of a service or an instance, also of those long gone
+    #[command(after_help = "Example:\n  hornero logs site --since 10m --follow")]
     Logs {
         /// Service or instance
         object: String,
@@ -197,6 +203,10 @@ seen. Exit code 1 means that something differs.")]
         from: u64,
     },
     /// Stop and remove what a directory declares, or everything
+    #[command(after_help = "\
+Examples:
+  hornero down examples/site     what it declares
+  hornero down                   everything in this home")]
     Down {
         /// The directory with `hornero.hcl`; without one, everything in this home
         dir: Option<PathBuf>,
@@ -250,12 +260,12 @@ pub enum ImageCommand {
     Ls,
     /// Show one image
     Inspect {
-        /// Name, digest, or the beginning of a digest
+        /// Name, release, digest, or the beginning of a digest
         image: String,
     },
     /// Hash every byte of an image and compare
     Verify {
-        /// Name, digest, or the beginning of a digest
+        /// Name, release, digest, or the beginning of a digest
         image: String,
     },
     /// Move an image onto another base without baking it, where it is proven to hold there
@@ -311,8 +321,13 @@ Examples:
     Du,
     /// Delete images that nothing keeps
     #[command(after_help = "\
-Nothing goes that runs, serves, is kept warm, is in flight, that a rollback needs, that is pinned, or that a name leads
-to. Of the other releases, each service's `keep_releases` newest proven ones and those made within `keep_days` stay.")]
+Examples:
+  hornero image gc --dry-run
+  hornero image gc --keep-releases 3 --ceiling 20GiB
+
+Nothing goes that runs, serves, is kept warm, is in flight, that a rollback needs, that is pinned, or
+that a name leads to. Of the other releases, each service's `keep_releases` newest proven ones and
+those made within `keep_days` stay.")]
     Gc {
         /// Only say what would go
         #[arg(long)]
@@ -331,6 +346,7 @@ to. Of the other releases, each service's `keep_releases` newest proven ones and
         wait: std::time::Duration,
     },
     /// Say why an image is kept
+    #[command(after_help = "Example:\n  hornero image why-kept site@12")]
     WhyKept {
         /// Name, release, digest, or the beginning of a digest
         image: String,
@@ -345,7 +361,7 @@ to. Of the other releases, each service's `keep_releases` newest proven ones and
         /// Name, release, digest, or the beginning of a digest
         image: String,
     },
-    /// Take an image's name away, so that the name keeps it no longer
+    /// Take an image's name away, here and in the home, so that the name keeps it no longer
     Untag {
         /// The name
         name: String,

@@ -13,7 +13,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, AuditCommand, Command, ImageCommand};
-use command::{bake, diff, image, operation, patching, sbom, show, storage, transport, up, verify};
+use command::{
+    bake, collect, diff, image, operation, patching, sbom, show, storage, transport, up, verify,
+};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -116,15 +118,15 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
         }
         ImageCommand::Du => storage::disk_use(home, json),
         ImageCommand::Gc { dry_run, keep_releases, keep_days, ceiling, wait } => {
-            let rules = storage::Rules {
+            let rules = collect::Rules {
                 releases: keep_releases,
                 days: keep_days,
                 ceiling,
                 patience: wait,
             };
-            storage::collect(home, json, dry_run, rules)
+            collect::collect(home, json, dry_run, rules)
         }
-        ImageCommand::WhyKept { image } => storage::why_kept(home, json, &image),
+        ImageCommand::WhyKept { image } => collect::why_kept(home, json, &image),
         ImageCommand::Pin { image } => storage::pin(home, json, &image, true),
         ImageCommand::Unpin { image } => storage::pin(home, json, &image, false),
         ImageCommand::Untag { name } => storage::untag(home, json, &name),

@@ -30,7 +30,6 @@ mod images;
 mod import;
 mod ingest;
 mod layer;
-mod listing;
 mod lock;
 mod manifest;
 mod metadata;
@@ -66,7 +65,6 @@ pub use layer::{
     ENTRY_COUNT_MAX, Entry, EntryKind, Layer, LayerError, MODE_MASK, MTIME_MAX, Metadata,
     SYMLINK_LEN_MAX, XATTR_COUNT_MAX, XATTR_NAME_LEN_MAX, XATTR_VALUE_LEN_MAX, is_storable_xattr,
 };
-pub use listing::{DiskUse, ImageSummary};
 pub use lock::Lease;
 pub use manifest::{FORMAT_EPOCH, ImageManifest, LAYER_COUNT_MAX, MANIFEST_BYTES_MAX};
 pub use path::{NAME_LEN_MAX, PATH_LEN_MAX, TreePath};

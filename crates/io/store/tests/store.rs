@@ -208,25 +208,6 @@ fn whoever_deletes_waits_for_bakes_in_flight() {
 }
 
 #[test]
-fn images_are_listed_with_references_and_sizes() {
-    let own = scratch();
-    let one = image(&own.store, &[&[("a", "shared"), ("b", "one")]]);
-    let two = image(&own.store, &[&[("a", "shared"), ("a2", "shared"), ("c", "other")]]);
-    own.store.set_ref("image/one", &one).unwrap();
-    own.store.set_ref("pin/one", &one).unwrap();
-    let (images, all) = own.store.image_use().unwrap();
-    let of = |digest| images.iter().find(|image| image.digest == digest).unwrap();
-    assert_eq!(of(one).refs, ["image/one", "pin/one"]);
-    assert_eq!((of(one).total_bytes, of(one).shared_bytes, of(one).unique_bytes()), (9, 6, 3));
-    assert_eq!((of(two).total_bytes, of(two).unique_bytes(), of(two).entries), (11, 5, 4));
-    assert!(of(two).refs.is_empty());
-    assert_eq!(
-        (all.objects, all.stored_bytes, all.separate_bytes, all.shared_bytes),
-        (3, 14, 20, 6)
-    );
-}
-
-#[test]
 fn an_image_is_the_same_wherever_and_in_whatever_order_it_is_put() {
     let (one, two) = (scratch(), scratch());
     let files: &[(&str, &str)] = &[("a/b", "1"), ("c", "2")];

@@ -1,6 +1,6 @@
 //! `build` and `lock`, and the baking half of `up` and `plan`.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use hornero_bake::{
     BakeContext, BakeError, BakeOptions, BakedImage, Forecast, LOCK_NAME, LockMode,
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Source,
-    command::sign,
+    command::{names, patching, sign},
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
     progress::Teller,
@@ -21,6 +21,10 @@ use crate::{
 
 impl From<BakeError> for Failure {
     fn from(error: BakeError) -> Self {
+        if !error.refusals().is_empty() {
+            return patching::does_not_hold(&error.to_string(), error.refusals())
+                .hint("bake it on that base instead: `hornero up` without `--base`");
+        }
         let failure = Self::of(&error);
         match error.hint() {
             Some(hint) => failure.hint(hint),
@@ -36,7 +40,7 @@ pub fn store(home: &Path) -> Result<Store, Failure> {
     Ok(Store::open(home.join("store"))?)
 }
 
-/// The images to bake: one and what it is made from, or those that services run, or else all.
+/// The images to bake: one, or else all.
 fn wanted(project: &Project, only: Option<&str>) -> Result<Vec<ImageName>, Failure> {
     let order = project.spec.order().images;
     let Some(only) = only else { return Ok(order) };
@@ -46,6 +50,20 @@ fn wanted(project: &Project, only: Option<&str>) -> Result<Vec<ImageName>, Failu
         Failure::new(exit::NO_SUCH_OBJECT, format!("`hornero.hcl` declares no image `{only}`"))
             .hint(format!("it declares {}", names.join(", ")))
     })
+}
+
+/// Images and all that they are made from, what is made from another after it.
+fn with_ancestors(project: &Project, wanted: &[ImageName]) -> Vec<ImageName> {
+    let mut names: BTreeSet<&ImageName> = BTreeSet::new();
+    for name in wanted {
+        let mut next = Some(name);
+        while let Some(name) = next.filter(|name| names.insert(name)) {
+            next = project.spec.images.get(name).and_then(|image| image.base.image());
+        }
+    }
+    let mut order = project.spec.order().images;
+    order.retain(|name| names.contains(name));
+    order
 }
 
 /// How to bake.
@@ -79,25 +97,28 @@ pub fn bake(
     only: Option<&str>,
     how: How,
 ) -> Result<Vec<BakedImage>, Failure> {
-    let mut names = wanted(project, only)?;
+    let mut wanted = wanted(project, only)?;
     if how.base.is_some() {
         // What nobody runs need not hold on an older base.
-        names.retain(|name| project.spec.services.values().any(|service| service.image == *name));
+        wanted.retain(|name| project.spec.services.values().any(|service| service.image == *name));
     }
+    let names = with_ancestors(project, &wanted);
     let store = Arc::new(store(home)?);
+    let mut bases = sign::stored_bases(&store, project, &names, false)?;
+    bases.extend(how.base);
+    sign::check_bases(home, &store, project, bases)?;
     // Nothing of it is collected before a name leads to it.
     let _lease = store.lease()?;
     let teller = Teller::new(how.explain);
     let context = BakeContext::new(home, &teller);
     let options = BakeOptions { locked: source.locked, verify: how.verify, base: how.base };
-    let baked = hornero_bake::bake(&context, &store, &project.spec, &project.dir, &names, options)?;
+    let mut baked =
+        hornero_bake::bake(&context, &store, &project.spec, &project.dir, &names, options)?;
+    // What an image is made on is signed before it, or it would not be.
     sign::baked(home, &store, project, &baked)?;
+    baked.retain(|image| wanted.contains(&image.name));
     for image in &baked {
-        let name = format!("image/{}", image.name);
-        // Written only where it changed: a bake that has nothing to do stays fast.
-        if store.get_ref(&name)? != Some(image.digest) {
-            store.set_ref(&name, &image.digest)?;
-        }
+        names::lead(home, &store, &project.dir, &image.name, &image.digest)?;
     }
     Ok(baked)
 }

@@ -6,7 +6,7 @@ use hornero_bake::BakeRecord;
 use serde_json::json;
 
 use crate::{
-    command::{bake, named},
+    command::{bake, named, names, storage},
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
 };
@@ -15,39 +15,33 @@ const MEBIBYTE: u64 = 1 << 20;
 
 /// `hornero image ls`.
 pub fn list(home: &Path, json_wanted: bool) -> Result<(), Failure> {
-    let images = bake::store(home)?.list_images().map_err(|error| {
-        Failure::from(error).further_hint("`hornero image fsck` names and mends what is damaged")
-    })?;
+    let store = bake::store(home)?;
+    let known = names::by_image(home, &store)?;
+    let used = store.disk_use()?;
     if json_wanted {
-        let images: Vec<_> = images
-            .iter()
-            .map(|image| {
-                json!({
-                    "digest": image.digest, "names": names(&image.refs), "layers": image.layers,
-                    "total_bytes": image.total_bytes, "shared_bytes": image.shared_bytes,
-                })
-            })
-            .collect();
-        return print_json(&json!({ "images": images }));
+        let mut images = Vec::new();
+        for image in &used.images {
+            images.push(json!({
+                "digest": image.digest, "names": names::listed(&known, &image.digest),
+                "layers": store.image(&image.digest)?.layers.len(),
+                "total_bytes": image.total.bytes, "shared_bytes": image.shared.bytes,
+            }));
+        }
+        return print_json(&json!({ "images": images, "damaged": used.damaged }));
     }
     let mut table = Table::with_head(&["IMAGE", "NAMES", "LAYERS", "FILES", "MiB", "SHARED MiB"]);
-    for image in images {
+    for image in &used.images {
         table.row(vec![
             (image.digest.short(), Tone::Plain),
-            (names(&image.refs).join(" "), Tone::Plain),
-            (image.layers.to_string(), Tone::Quiet),
-            (image.entries.to_string(), Tone::Quiet),
-            ((image.total_bytes / MEBIBYTE).to_string(), Tone::Plain),
-            ((image.shared_bytes / MEBIBYTE).to_string(), Tone::Quiet),
+            (names::listed(&known, &image.digest).join(" "), Tone::Plain),
+            (store.image(&image.digest)?.layers.len().to_string(), Tone::Quiet),
+            (image.total.files.to_string(), Tone::Quiet),
+            ((image.total.bytes / MEBIBYTE).to_string(), Tone::Plain),
+            ((image.shared.bytes / MEBIBYTE).to_string(), Tone::Quiet),
         ]);
     }
-    table.print()
-}
-
-/// The names among references; a pin is no name.
-fn names(refs: &[String]) -> Vec<&str> {
-    let named = refs.iter().filter(|name| !name.starts_with("pin/"));
-    named.map(|name| name.strip_prefix("image/").unwrap_or(name)).collect()
+    table.print()?;
+    storage::tell_damage(&used)
 }
 
 /// `hornero image inspect`: what went into an image, what it is made on, how it was tested and where it runs.
@@ -59,9 +53,8 @@ pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failur
     let history =
         hornero_control::history_of(home, &digest).map_err(|error| Failure::of(&*error))?;
     let parents = named::parents(&store, &digest)?;
-    let all = store.refs()?;
-    let refs = all.iter().filter(|(_, target)| *target == digest).map(|(name, _)| name.clone());
-    let refs: Vec<String> = refs.collect();
+    let known = names::by_image(home, &store)?;
+    let names = names::listed(&known, &digest);
     if json_wanted {
         let releases: Vec<_> = history
             .releases
@@ -74,7 +67,7 @@ pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failur
             .map(|(name, passed)| json!({ "name": name, "passed": passed }))
             .collect();
         return print_json(&json!({
-            "digest": digest, "names": names(&refs), "format_epoch": manifest.format_epoch,
+            "digest": digest, "names": names, "format_epoch": manifest.format_epoch,
             "layers": manifest.layers, "config": manifest.config, "parents": parents, "bake": record,
             "tests": tests, "releases": releases, "instances": history.instances,
             "attachments": store.attachments(&digest)?,
@@ -85,7 +78,7 @@ pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failur
         table.row(vec![(name.to_owned(), Tone::Quiet), (value, Tone::Plain)]);
     };
     row("image", digest.to_string());
-    row("names", names(&refs).join(" "));
+    row("names", names.join(" "));
     for parent in &parents {
         row("made on", parent.to_string());
     }

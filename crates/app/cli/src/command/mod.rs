@@ -1,9 +1,11 @@
 //! The commands, one file a family.
 
 pub mod bake;
+pub mod collect;
 pub mod diff;
 pub mod image;
 pub mod named;
+pub mod names;
 pub mod operation;
 pub mod patching;
 pub mod process;

@@ -6,15 +6,28 @@ use hornero_bake::BakeRecord;
 use hornero_model::{Digest, ReleaseRef};
 use hornero_store::Store;
 
-use crate::failure::{Failure, exit};
+use crate::{
+    command::names,
+    failure::{Failure, exit},
+};
 
 /// Fewest hex digits that name an image: fewer are a typing mistake more often than a choice.
 const SHORTEST_PREFIX: usize = 4;
 /// Longest chain of images made on images that is followed; `hornero.hcl` has no use for deeper ones.
 const ANCESTORS_MAX: usize = 64;
 
-/// The image that a word means; it is in the store.
+/// The image that a word means in the working directory; it is in the store.
 pub fn image(home: &Path, store: &Store, text: &str) -> Result<Digest, Failure> {
+    image_in(home, store, Path::new("."), text)
+}
+
+/// The image that a word means in a directory: a name is that directory's before it is the home's.
+pub fn image_in(
+    home: &Path,
+    store: &Store,
+    directory: &Path,
+    text: &str,
+) -> Result<Digest, Failure> {
     let missing =
         |why: String| Failure::new(exit::NO_SUCH_OBJECT, why).hint("`hornero image ls` lists them");
     if let Ok(digest) = text.parse::<Digest>() {
@@ -41,7 +54,11 @@ pub fn image(home: &Path, store: &Store, text: &str) -> Result<Digest, Failure> 
             ))),
         };
     }
-    if let Ok(Some(digest)) = store.get_ref(&format!("image/{text}")) {
+    let named = names::of(home, directory, text).map(|named| named.image);
+    if let Some(digest) = named.filter(|digest| store.has_image(digest)) {
+        return Ok(digest);
+    }
+    if let Ok(Some(digest)) = store.get_ref(&names::key(text)) {
         return Ok(digest);
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);

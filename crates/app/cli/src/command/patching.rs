@@ -1,6 +1,6 @@
 //! `patch`, `image rebase` and `reproduce`: the commands that make images of images.
 
-use std::{path::Path, sync::Arc};
+use std::{fmt::Display, path::Path, sync::Arc};
 
 use hornero_api::message::{TestReport, TestRequest};
 use hornero_bake::{
@@ -11,11 +11,12 @@ use hornero_model::{
     Digest, Millis, Resources, RolloutPolicy, ServiceKind, ServiceName, ServiceSpec, Strategy,
 };
 use hornero_spec::Spec;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     arguments::Source,
-    command::{bake, named, sign, up},
+    command::{bake, named, names, sign, up},
     daemon,
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
@@ -50,20 +51,22 @@ pub async fn patch(
     let names = project.spec.order().images;
     let teller = Teller::new(false);
     let context = BakeContext::new(home, &teller);
+    // A patch pins anew what names lead to.
+    let bases = sign::stored_bases(&store, &project, &names, true)?;
+    sign::check_bases(home, &store, &project, bases)?;
     let options = PatchOptions { dry_run: how.dry_run };
     let report =
         hornero_bake::patch(&context, &store, &project.spec, &project.dir, &names, options)?;
     sign::baked(home, &store, &project, &report.images.iter().map(baked).collect::<Vec<_>>())?;
     for image in &report.images {
-        let name = format!("image/{}", image.name);
-        if store.get_ref(&name)? != Some(image.new) {
-            store.set_ref(&name, &image.new)?;
-        }
+        names::lead(home, &store, &project.dir, &image.name, &image.new)?;
     }
     if !json_wanted {
         tell(&report, how.dry_run)?;
     }
-    if how.dry_run || report.images.iter().all(|image| image.how == PatchedHow::Unchanged) {
+    let unchanged = report.images.iter().all(|image| image.how == PatchedHow::Unchanged);
+    // What was patched before, but not rolled out yet, is rolled out by `--deploy` all the same.
+    if how.dry_run || (unchanged && !how.deploy) {
         return match json_wanted {
             true => print_json(
                 &json!({ "changes": report.changes, "images": report.images, "tests": [] }),
@@ -76,7 +79,11 @@ pub async fn patch(
         true => Vec::new(),
         false => test(home, &project.spec, &report).await?,
     };
-    let data = json!({ "changes": report.changes, "images": report.images, "tests": tests });
+    let runs: Vec<_> = tests
+        .iter()
+        .map(|(image, run)| json!({ "image": image, "tests": run.tests, "log_tail": run.log_tail }))
+        .collect();
+    let data = json!({ "changes": report.changes, "images": report.images, "tests": runs });
     let failed: Vec<String> = tests
         .iter()
         .flat_map(|(image, run)| {
@@ -89,7 +96,10 @@ pub async fn patch(
             exit::FAILED,
             format!("tests failed:\n  {}", failed.join("\n  ")),
         )
-        .hint("nothing was rolled out; `hornero up --base` with the base before goes on without the patch")
+        .hint(
+            "nothing was rolled out; to go on without the patch, bring the `hornero.lock` of before back, or \
+             `hornero up --base` with the base of before",
+        )
         .with_data(data));
     }
     if how.deploy {
@@ -116,10 +126,11 @@ fn baked(image: &PatchedImage) -> BakedImage {
 
 fn tell(report: &PatchReport, dry_run: bool) -> Result<(), Failure> {
     if report.changes.is_empty() {
-        return print_text("every package is the newest there is\n");
+        print_text("every package is the newest there is\n")?;
+    } else {
+        changes(&report.changes)?;
     }
-    changes(&report.changes)?;
-    if dry_run {
+    if dry_run || report.images.iter().all(|image| image.how == PatchedHow::Unchanged) {
         return Ok(());
     }
     print_text("\n")?;
@@ -230,7 +241,7 @@ fn service_for(spec: &Spec, image: &PatchedImage) -> Result<ServiceSpec, Failure
         egress: false,
         depends_on: Vec::new(),
         max_age: None,
-        trust: Vec::new(),
+        trust: sign::trusted(spec),
         keep: hornero_model::Keep::default(),
     })
 }
@@ -254,10 +265,13 @@ pub fn rebase(
     let record = hornero_bake::BakeRecord::of(&store, &moved.image).map_err(Failure::from)?;
     if let Some(record) = record {
         let name = format!("image/{}", record.name);
-        if store.get_ref(&name)? == Some(app) {
+        let here = std::env::current_dir()?;
+        if names::of(home, &here, record.name.as_str()).is_some_and(|named| named.image == app) {
+            names::lead(home, &store, &here, &record.name, &moved.image)?;
+        } else if store.get_ref(&name)? == Some(app) {
             store.set_ref(&name, &moved.image)?;
         } else {
-            store.set_ref(&format!("rebased/{}", record.name), &moved.image)?;
+            store.set_ref(&format!("{}{}", names::REBASED, record.name), &moved.image)?;
         }
     }
     if json_wanted {
@@ -278,20 +292,21 @@ fn refused(error: RebaseError, app: &Digest, base: &Digest) -> Failure {
     if refusals.is_empty() {
         return Failure::of(&error);
     }
-    let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    let text = format!("image {} does not hold on base {}", app.short(), base.short());
     let data = json!({ "image": app, "base": base, "refusals": refusals });
-    Failure::new(
-        exit::REFUSED,
-        format!(
-            "image {} does not hold on base {}:\n  {}",
-            app.short(),
-            base.short(),
-            lines.join("\n  ")
-        ),
-    )
-    .word("rebase_refused")
-    .hint("bake it on that base instead (`hornero build`), or give `--force`, which is recorded")
-    .with_data(data)
+    does_not_hold(&text, refusals)
+        .hint(
+            "bake it on that base instead (`hornero build`), or give `--force`, which is recorded",
+        )
+        .with_data(data)
+}
+
+/// A base that the proof refuses, with every reason.
+pub fn does_not_hold(text: &str, refusals: &[impl Display + Serialize]) -> Failure {
+    let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    Failure::new(exit::REFUSED, format!("{text}:\n  {}", lines.join("\n  ")))
+        .word("rebase_refused")
+        .with_data(json!({ "refusals": refusals }))
 }
 
 /// `hornero reproduce`.

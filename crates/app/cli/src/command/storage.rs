@@ -1,215 +1,28 @@
-//! `image gc, du, why-kept, pin, unpin, fsck`: what the store holds, why, and for how long.
+//! `image du, pin, unpin, untag, fsck`: what the store holds, and whether it is whole.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::path::Path;
 
-use hornero_bake::BakeRecord;
-use hornero_control::{Hold, retained_images};
-use hornero_model::{Digest, Keep};
-use hornero_store::{
-    CollectOptions, CollectProgress, CollectReport, Healing, Protection, Root, Store, StoreError,
-    Unneeded,
-};
+use hornero_store::{Healing, StoreUse};
 use serde_json::{Value, json};
 
 use crate::{
-    command::{bake, named},
+    command::{bake, named, names},
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
 };
 
-/// The rules of one collection, as the command line gives them.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// In place of each service's `keep_releases`.
-    pub releases: Option<u32>,
-    /// In place of each service's `keep_days`.
-    pub days: Option<u32>,
-    /// What the kept images may take together, in bytes.
-    pub ceiling: Option<u64>,
-    /// How long to wait for bakes and rollouts to end.
-    pub patience: Duration,
-}
-
-impl Rules {
-    /// The keep-rules for every service; None where each has its own.
-    fn keep(self) -> Option<Keep> {
-        if self.releases.is_none() && self.days.is_none() {
-            return None;
-        }
-        let usual = Keep::default();
-        Some(Keep {
-            releases: self.releases.unwrap_or(usual.releases),
-            days: self.days.unwrap_or(usual.days),
-        })
-    }
-}
-
-/// Every reason that the ledger and the chains of images know to keep one.
-fn roots(
-    home: &Path,
-    store: &Store,
-    keep: Option<Keep>,
-) -> Result<Vec<Root>, Box<dyn std::error::Error + Send + Sync>> {
-    let mut roots: Vec<Root> = retained_images(home, keep)?
-        .into_iter()
-        .map(|kept| Root {
-            image: kept.image,
-            reason: format!("{}: {}", kept.release, kept.reason),
-            protection: match kept.hold {
-                Hold::Needed => Protection::Always,
-                Hold::Rule { created } => Protection::ByRule { recency: created.0 },
-            },
-        })
-        .collect();
-    let mut pending: Vec<(Digest, Protection)> =
-        roots.iter().map(|root| (root.image, root.protection)).collect();
-    // Pins are references, too.
-    let named = store.refs()?.into_iter().map(|(_, digest)| digest);
-    pending.extend(named.map(|digest| (digest, Protection::Always)));
-    // What an image was made on is what it can be moved away from: its layers are kept anyway.
-    let mut seen: BTreeMap<Digest, Protection> = BTreeMap::new();
-    while let Some((image, protection)) = pending.pop() {
-        if seen.get(&image).is_some_and(|before| *before >= protection) {
-            continue;
-        }
-        seen.insert(image, protection);
-        let record = BakeRecord::of(store, &image)?;
-        if let Some(parent) =
-            record.and_then(|record| record.parent).filter(|one| store.has_image(one))
-        {
-            let reason = format!("image {} is made on it", image.short());
-            roots.push(Root { image: parent, reason, protection });
-            pending.push((parent, protection));
-        }
-    }
-    Ok(roots)
-}
-
-/// `hornero image gc`.
-pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> Result<(), Failure> {
-    let store = bake::store(home)?;
-    let names = names(&store)?;
-    let options = CollectOptions {
-        dry_run,
-        ceiling_bytes: rules.ceiling,
-        patience: Some(rules.patience),
-        ..CollectOptions::default()
-    };
-    let tell = |progress: CollectProgress| match progress {
-        CollectProgress::Waiting { waited } => {
-            eprintln!("waiting  a bake or a rollout is at work, {} s by now", waited.as_secs());
-        }
-        CollectProgress::Marking { images } => eprintln!("looking  at {images} images"),
-        CollectProgress::Deleting { .. } => {}
-    };
-    let report =
-        store.collect(&options, || roots(home, &store, rules.keep()), &tell).map_err(busy)?;
-    let data = json(&report, &names, dry_run);
-    let unmet = report.ceiling.filter(|ceiling| !ceiling.met);
-    let failure = if let Some(ceiling) = unmet {
-        let text = format!(
-            "what must be kept takes {} alone, more than the ceiling of {}",
-            size(ceiling.always_bytes),
-            size(ceiling.limit_bytes)
-        );
-        Some(
-            Failure::new(exit::FAILED, text).hint("`hornero image du` says which images are large"),
-        )
-    } else if !report.damaged.is_empty() {
-        let text = format!(
-            "{} damaged images or layers: nothing that they may need was deleted",
-            report.damaged.len()
-        );
-        Some(Failure::new(exit::FAILED, text).hint("`hornero image fsck` names and heals them"))
-    } else {
-        None
-    };
-    if let Some(failure) = failure {
-        return Err(failure.with_data(data));
-    }
-    if json_wanted {
-        return print_json(&data);
-    }
-    let mut table = Table::with_head(&["IMAGE", "NAMES", "WHY IT GOES"]);
-    for image in &report.deleted_images {
-        let why = match &image.why {
-            Unneeded::NothingKeepsIt => "nothing keeps it".to_owned(),
-            Unneeded::Ceiling { reasons } => {
-                format!("over the ceiling; kept only by {}", reasons.join(", "))
-            }
-        };
-        table.row(vec![
-            (image.digest.short(), Tone::Plain),
-            (names_of(&names, &image.digest).join(" "), Tone::Plain),
-            (why, Tone::Plain),
-        ]);
-    }
-    if !report.deleted_images.is_empty() {
-        table.print()?;
-    }
-    let total = report.deleted.total();
-    let word = if dry_run { "would be freed" } else { "freed" };
-    print_text(&format!(
-        "{} images go, {} stay; {} in {} files {word}\n",
-        report.deleted_images.len(),
-        report.kept_images.len(),
-        size(total.bytes),
-        total.files
-    ))
-}
-
-fn busy(error: StoreError) -> Failure {
-    let busy = matches!(error, StoreError::Busy(_));
-    let failure = Failure::from(error);
-    if busy { failure.further_hint("`--wait 10m` waits longer") } else { failure }
-}
-
-fn json(report: &CollectReport, names: &BTreeMap<Digest, Vec<String>>, dry_run: bool) -> Value {
-    let deleted: Vec<Value> = report
-        .deleted_images
-        .iter()
-        .map(|image| {
-            let (why, reasons) = match &image.why {
-                Unneeded::NothingKeepsIt => ("unneeded", Vec::new()),
-                Unneeded::Ceiling { reasons } => ("ceiling", reasons.clone()),
-            };
-            json!({ "digest": image.digest, "names": names_of(names, &image.digest), "why": why, "reasons": reasons })
-        })
-        .collect();
-    let kept: Vec<Value> = report
-        .kept_images
-        .iter()
-        .map(|image| {
-            let reasons: Vec<&str> = image.reasons.iter().map(|one| one.text.as_str()).collect();
-            json!({ "digest": image.digest, "names": names_of(names, &image.digest), "reasons": reasons })
-        })
-        .collect();
-    let total = report.deleted.total();
-    let mut value = json!({
-        "dry_run": dry_run, "deleted": deleted, "kept": kept, "freed_bytes": total.bytes,
-        "deleted_files": total.files, "deleted_objects": report.deleted.objects.files,
-        "kept_bytes": report.kept_objects.bytes,
-        "missing": report.missing.iter().map(|root| json!({ "digest": root.image, "reason": root.reason })).collect::<Vec<_>>(),
-        "damaged": report.damaged,
-    });
-    if let Some(ceiling) = report.ceiling {
-        value["ceiling"] = json!({
-            "limit_bytes": ceiling.limit_bytes, "always_bytes": ceiling.always_bytes, "met": ceiling.met,
-        });
-    }
-    value
-}
-
 /// `hornero image du`.
 pub fn disk_use(home: &Path, json_wanted: bool) -> Result<(), Failure> {
-    let used = bake::store(home)?.disk_use()?;
+    let store = bake::store(home)?;
+    let known = names::by_image(home, &store)?;
+    let used = store.disk_use()?;
     if json_wanted {
         let images: Vec<Value> = used
             .images
             .iter()
             .map(|image| {
                 json!({
-                    "digest": image.digest, "names": plain(&image.refs), "pinned": image.pinned,
+                    "digest": image.digest, "names": names::listed(&known, &image.digest), "pinned": image.pinned,
                     "total_bytes": image.total.bytes, "shared_bytes": image.shared.bytes,
                     "unique_bytes": image.unique.bytes, "files": image.total.files,
                 })
@@ -228,7 +41,7 @@ pub fn disk_use(home: &Path, json_wanted: bool) -> Result<(), Failure> {
     for image in &used.images {
         table.row(vec![
             (image.digest.short(), Tone::Plain),
-            (plain(&image.refs).join(" "), Tone::Plain),
+            (names::listed(&known, &image.digest).join(" "), Tone::Plain),
             (size(image.total.bytes), Tone::Plain),
             (size(image.shared.bytes), Tone::Quiet),
             (size(image.unique.bytes), Tone::Plain),
@@ -247,46 +60,17 @@ pub fn disk_use(home: &Path, json_wanted: bool) -> Result<(), Failure> {
         let free = size(used.unused.bytes);
         print_text(&format!("{free} belong to no image; `hornero image gc` frees them\n"))?;
     }
-    if !used.damaged.is_empty() {
-        let count = used.damaged.len();
-        print_text(&format!("{count} images or layers can't be read: `hornero image fsck`\n"))?;
-    }
-    Ok(())
+    tell_damage(&used)
 }
 
-/// `hornero image why-kept`.
-pub fn why_kept(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
-    let store = bake::store(home)?;
-    let digest = named::image(home, &store, image)?;
-    let roots = roots(home, &store, None).map_err(|error| Failure::of(&*error))?;
-    let reasons = store.why_kept(&digest, roots)?;
-    let firmness = |protection| match protection {
-        Protection::Always => "always",
-        Protection::ByRule { .. } => "rule",
-    };
-    if json_wanted {
-        let reasons: Vec<Value> = reasons
-            .iter()
-            .map(|one| json!({ "reason": one.text, "kept": firmness(one.protection) }))
-            .collect();
-        return print_json(
-            &json!({ "image": digest, "kept": !reasons.is_empty(), "reasons": reasons }),
-        );
+/// Says how much of the store can't be read, if anything.
+pub fn tell_damage(used: &StoreUse) -> Result<(), Failure> {
+    match used.damaged.len() {
+        0 => Ok(()),
+        count => print_text(&format!(
+            "{count} images or layers can't be read; `hornero image fsck` names and mends them\n"
+        )),
     }
-    if reasons.is_empty() {
-        return print_text(&format!(
-            "nothing keeps {}: the next `hornero image gc` takes it\n",
-            digest.short()
-        ));
-    }
-    let mut table = Table::with_head(&["KEPT", "WHY"]);
-    for reason in reasons {
-        table.row(vec![
-            (firmness(reason.protection).to_owned(), Tone::Quiet),
-            (reason.text, Tone::Plain),
-        ]);
-    }
-    table.print()
 }
 
 /// `hornero image pin` and `unpin`.
@@ -313,14 +97,19 @@ pub fn untag(home: &Path, json_wanted: bool, name: &str) -> Result<(), Failure> 
         Failure::new(exit::NO_SUCH_OBJECT, format!("no image has the name `{name}`"))
             .hint("`hornero image ls` lists names")
     };
-    let name: hornero_model::ImageName = name.parse().map_err(|_| missing())?;
-    let mut was = None;
-    for key in [format!("image/{name}"), format!("rebased/{name}")] {
-        let digest = store.get_ref(&key)?;
-        if digest.is_some() {
-            store.remove_ref(&key)?;
-            was = was.or(digest);
-        }
+    let plain = name.strip_prefix(names::REBASED).unwrap_or(name);
+    plain.parse::<hornero_model::ImageName>().map_err(|_| missing())?;
+    let here = names::of(home, Path::new("."), name);
+    let mut was = here.as_ref().map(|named| named.image);
+    if let Some(named) = &here {
+        named.forget()?;
+    }
+    let key = names::key(name);
+    let led = store.get_ref(&key)?;
+    // Another directory's image of that name is none of this one's business.
+    if led.is_some() && (here.is_none() || led == was) {
+        store.remove_ref(&key)?;
+        was = led;
     }
     let was = was.ok_or_else(missing)?;
     if json_wanted {
@@ -393,36 +182,6 @@ pub fn fsck(
         (false, true) => print_text("everything is as it was stored\n"),
         (false, false) => print_text("what was damaged and is used is mended\n"),
     }
-}
-
-/// The names of images, by digest.
-fn names(store: &Store) -> Result<BTreeMap<Digest, Vec<String>>, Failure> {
-    let mut names: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
-    for (name, image) in store.refs()? {
-        if name.starts_with("pin/") {
-            continue;
-        }
-        let name = name.strip_prefix("image/").unwrap_or(&name);
-        names.entry(image).or_default().push(name.to_owned());
-    }
-    // One that no name leads to any more is known by the one it was baked under.
-    for image in store.images()? {
-        if names.contains_key(&image) {
-            continue;
-        }
-        if let Ok(Some(record)) = BakeRecord::of(store, &image) {
-            names.entry(image).or_default().push(record.name.to_string());
-        }
-    }
-    Ok(names)
-}
-
-fn names_of<'n>(names: &'n BTreeMap<Digest, Vec<String>>, image: &Digest) -> Vec<&'n str> {
-    names.get(image).map(|names| names.iter().map(String::as_str).collect()).unwrap_or_default()
-}
-
-fn plain(refs: &[String]) -> Vec<&str> {
-    refs.iter().map(|name| name.strip_prefix("image/").unwrap_or(name)).collect()
 }
 
 /// A size for people.

@@ -30,7 +30,7 @@ pub async fn up(
     base: Option<&str>,
 ) -> Result<(), Failure> {
     let store = bake::store(home)?;
-    let base = base.map(|base| named::image(home, &store, base)).transpose()?;
+    let base = base.map(|base| named::image_in(home, &store, &source.dir, base)).transpose()?;
     let how = bake::How { base, ..bake::How::default() };
     roll_out(home, json_wanted, source, reason, how, json!({})).await
 }

@@ -1,0 +1,281 @@
+//! `image gc` and `why-kept`: what keeps an image, and what goes because nothing does.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use hornero_bake::{BakeError, BakeRecord};
+use hornero_control::{Hold, KeepOverride, retained_images};
+use hornero_model::Digest;
+use hornero_store::{
+    CollectOptions, CollectProgress, CollectReport, Protection, Root, Store, StoreError, Unneeded,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    command::{bake, named, names, storage::size},
+    failure::{Failure, exit},
+    output::{Table, Tone, print_json, print_text},
+};
+
+/// The rules of one collection, as the command line gives them.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// In place of each service's `keep_releases`.
+    pub releases: Option<u32>,
+    /// In place of each service's `keep_days`.
+    pub days: Option<u32>,
+    /// What the kept images may take together, in bytes.
+    pub ceiling: Option<u64>,
+    /// How long to wait for bakes and rollouts to end.
+    pub patience: Duration,
+}
+
+impl Rules {
+    /// What stands in for the keep-rules of every service.
+    fn keep(self) -> KeepOverride {
+        KeepOverride { releases: self.releases, days: self.days }
+    }
+}
+
+/// Every reason that the ledger and the chains of images know to keep one.
+fn roots(
+    home: &Path,
+    store: &Store,
+    keep: KeepOverride,
+) -> Result<Vec<Root>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut roots: Vec<Root> = retained_images(home, keep)?
+        .into_iter()
+        // A rollback's target that an earlier collection took is no damage.
+        .filter(|kept| kept.hold != Hold::Wanted || store.has_image(&kept.image))
+        .map(|kept| Root {
+            image: kept.image,
+            reason: format!("{}: {}", kept.release, kept.reason),
+            protection: match kept.hold {
+                Hold::Needed | Hold::Wanted => Protection::Always,
+                Hold::Rule { created } => Protection::ByRule { recency: created.0 },
+            },
+        })
+        .collect();
+    // A name whose image went with its store is no damage: a bake makes it anew.
+    let named =
+        names::all(home)?.into_iter().filter(|one| one.is_live() && store.has_image(&one.image));
+    roots.extend(named.map(|named| Root {
+        image: named.image,
+        reason: format!("the name `{}` of {}", named.name, named.directory.display()),
+        protection: Protection::Always,
+    }));
+    let mut pending: Vec<(Digest, Protection)> =
+        roots.iter().map(|root| (root.image, root.protection)).collect();
+    // Pins are references, too.
+    let named = store.refs()?.into_iter().map(|(_, digest)| digest);
+    pending.extend(named.map(|digest| (digest, Protection::Always)));
+    // What an image was made on is what it can be moved away from: its layers are kept anyway.
+    let mut seen: BTreeMap<Digest, Protection> = BTreeMap::new();
+    while let Some((image, protection)) = pending.pop() {
+        if seen.get(&image).is_some_and(|before| *before >= protection) {
+            continue;
+        }
+        seen.insert(image, protection);
+        let record = match BakeRecord::of(store, &image) {
+            // Its layers, those of the parent among them, are kept by the image itself; `fsck` names the damage.
+            Err(BakeError::Store(error))
+                if matches!(*error, StoreError::DamagedAttachment { .. }) =>
+            {
+                None
+            }
+            record => record?,
+        };
+        if let Some(parent) =
+            record.and_then(|record| record.parent).filter(|one| store.has_image(one))
+        {
+            let reason = format!("image {} is made on it", image.short());
+            roots.push(Root { image: parent, reason, protection });
+            pending.push((parent, protection));
+        }
+    }
+    Ok(roots)
+}
+
+/// `hornero image gc`.
+pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> Result<(), Failure> {
+    let store = bake::store(home)?;
+    let known = known_names(home, &store)?;
+    let options = CollectOptions {
+        dry_run,
+        ceiling_bytes: rules.ceiling,
+        patience: Some(rules.patience),
+        ..CollectOptions::default()
+    };
+    let show = |progress: CollectProgress| match progress {
+        CollectProgress::Waiting { waited } => {
+            eprintln!("waiting  a bake or a rollout is at work, {} s by now", waited.as_secs());
+        }
+        CollectProgress::Marking { images } => eprintln!("looking  at {images} images"),
+        CollectProgress::Deleting { .. } => {}
+    };
+    let report =
+        store.collect(&options, || roots(home, &store, rules.keep()), &show).map_err(busy)?;
+    if !dry_run {
+        // A directory that declares nothing any more keeps nothing either.
+        for gone in names::all(home)?.iter().filter(|named| !named.is_live()) {
+            gone.forget()?;
+        }
+    }
+    let data = json(&report, &known, dry_run);
+    let unmet = report.ceiling.filter(|ceiling| !ceiling.met);
+    let failure = if let Some(ceiling) = unmet {
+        let text = format!(
+            "what must be kept takes {} alone, more than the ceiling of {}",
+            size(ceiling.always_bytes),
+            size(ceiling.limit_bytes)
+        );
+        Some(
+            Failure::new(exit::FAILED, text).hint("`hornero image du` says which images are large"),
+        )
+    } else if !report.damaged.is_empty() {
+        let text = format!(
+            "{} damaged images or layers: nothing that they may need was deleted",
+            report.damaged.len()
+        );
+        Some(Failure::new(exit::FAILED, text).hint("`hornero image fsck` names and heals them"))
+    } else {
+        None
+    };
+    if !json_wanted {
+        tell(&report, &known, dry_run)?;
+    }
+    match (failure, json_wanted) {
+        (Some(failure), _) => Err(failure.with_data(data)),
+        (None, true) => print_json(&data),
+        (None, false) => Ok(()),
+    }
+}
+
+/// What went, or would go, for people.
+fn tell(
+    report: &CollectReport,
+    known: &BTreeMap<Digest, Vec<String>>,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let mut table = Table::with_head(&["IMAGE", "NAMES", "WHY IT GOES"]);
+    for image in &report.deleted_images {
+        let why = match &image.why {
+            Unneeded::NothingKeepsIt => "nothing keeps it".to_owned(),
+            Unneeded::Ceiling { reasons } => {
+                format!("over the ceiling; kept only by {}", reasons.join(", "))
+            }
+        };
+        table.row(vec![
+            (image.digest.short(), Tone::Plain),
+            (names::listed(known, &image.digest).join(" "), Tone::Plain),
+            (why, Tone::Plain),
+        ]);
+    }
+    if !report.deleted_images.is_empty() {
+        table.print()?;
+    }
+    let total = report.deleted.total();
+    let word = if dry_run { "would be freed" } else { "freed" };
+    print_text(&format!(
+        "{} images go, {} stay; {} in {} files {word}\n",
+        report.deleted_images.len(),
+        report.kept_images.len(),
+        size(total.bytes),
+        total.files
+    ))
+}
+
+fn busy(error: StoreError) -> Failure {
+    let busy = matches!(error, StoreError::Busy(_));
+    let failure = Failure::from(error);
+    if busy {
+        failure.further_hint("a longer `--wait`, such as `1h`, waits longer")
+    } else {
+        failure
+    }
+}
+
+fn json(report: &CollectReport, known: &BTreeMap<Digest, Vec<String>>, dry_run: bool) -> Value {
+    let deleted: Vec<Value> = report
+        .deleted_images
+        .iter()
+        .map(|image| {
+            let (why, reasons) = match &image.why {
+                Unneeded::NothingKeepsIt => ("unneeded", Vec::new()),
+                Unneeded::Ceiling { reasons } => ("ceiling", reasons.clone()),
+            };
+            json!({ "digest": image.digest, "names": names::listed(known, &image.digest), "why": why, "reasons": reasons })
+        })
+        .collect();
+    let kept: Vec<Value> = report
+        .kept_images
+        .iter()
+        .map(|image| {
+            let reasons: Vec<&str> = image.reasons.iter().map(|one| one.text.as_str()).collect();
+            json!({ "digest": image.digest, "names": names::listed(known, &image.digest), "reasons": reasons })
+        })
+        .collect();
+    let total = report.deleted.total();
+    let mut value = json!({
+        "dry_run": dry_run, "deleted": deleted, "kept": kept, "freed_bytes": total.bytes,
+        "deleted_files": total.files, "deleted_objects": report.deleted.objects.files,
+        "kept_bytes": report.kept_objects.bytes,
+        "missing": report.missing.iter().map(|root| json!({ "digest": root.image, "reason": root.reason })).collect::<Vec<_>>(),
+        "damaged": report.damaged,
+    });
+    if let Some(ceiling) = report.ceiling {
+        value["ceiling"] = json!({
+            "limit_bytes": ceiling.limit_bytes, "always_bytes": ceiling.always_bytes, "met": ceiling.met,
+        });
+    }
+    value
+}
+
+/// `hornero image why-kept`.
+pub fn why_kept(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
+    let store = bake::store(home)?;
+    let digest = named::image(home, &store, image)?;
+    let roots =
+        roots(home, &store, KeepOverride::default()).map_err(|error| Failure::of(&*error))?;
+    let reasons = store.why_kept(&digest, roots)?;
+    let firmness = |protection| match protection {
+        Protection::Always => "always",
+        Protection::ByRule { .. } => "rule",
+    };
+    if json_wanted {
+        let reasons: Vec<Value> = reasons
+            .iter()
+            .map(|one| json!({ "reason": one.text, "kept": firmness(one.protection) }))
+            .collect();
+        return print_json(
+            &json!({ "image": digest, "kept": !reasons.is_empty(), "reasons": reasons }),
+        );
+    }
+    if reasons.is_empty() {
+        return print_text(&format!(
+            "nothing keeps {}: the next `hornero image gc` takes it\n",
+            digest.short()
+        ));
+    }
+    let mut table = Table::with_head(&["KEPT", "WHY"]);
+    for reason in reasons {
+        table.row(vec![
+            (firmness(reason.protection).to_owned(), Tone::Quiet),
+            (reason.text, Tone::Plain),
+        ]);
+    }
+    table.print()
+}
+
+/// The names of images, by digest; one that no name leads to any more is known by the one it was baked under.
+fn known_names(home: &Path, store: &Store) -> Result<BTreeMap<Digest, Vec<String>>, Failure> {
+    let mut known = names::by_image(home, store)?;
+    for image in store.images()? {
+        if known.contains_key(&image) {
+            continue;
+        }
+        if let Ok(Some(record)) = BakeRecord::of(store, &image) {
+            known.entry(image).or_default().push(record.name.to_string());
+        }
+    }
+    Ok(known)
+}

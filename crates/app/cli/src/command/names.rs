@@ -1,0 +1,216 @@
+//! What names lead to: each directory's own names, and the home's, which go with whatever was made last.
+//!
+//! Two directories may call different images by one name. So a directory's names are remembered as well, in
+//! `names/DIRECTORY/NAME` of the home: the image on the first line, the directory's path on the second. They keep their
+//! images for as long as the directory has a `hornero.hcl`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use hornero_model::{Digest, ImageName};
+use hornero_spec::FILE_NAME;
+use hornero_store::Store;
+
+use crate::failure::Failure;
+
+/// What a name that was moved by hand, but that leads elsewhere itself, begins with.
+pub const REBASED: &str = "rebased/";
+const NAMES: &str = "names";
+/// Hex digits that tell directories apart.
+const DIRECTORY_DIGITS: usize = 16;
+
+/// A name as one directory means it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// The directory with `hornero.hcl`, with no symlink in its path.
+    pub directory: PathBuf,
+    /// The image's name there.
+    pub name: String,
+    /// What it leads to.
+    pub image: Digest,
+    /// Where this is remembered.
+    file: PathBuf,
+}
+
+impl Named {
+    /// Whether the directory may declare images still. Only one that is there without a `hornero.hcl`, or that is gone
+    /// from a directory that is there, does not: what can't be looked at, or is not mounted, is no evidence.
+    pub fn is_live(&self) -> bool {
+        let is_missing = |path: &Path| {
+            fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        let is_there =
+            |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+        let parent = self.directory.parent().unwrap_or(Path::new("/"));
+        let gone = match is_missing(&self.directory) {
+            true => is_there(parent),
+            false => is_there(&self.directory) && is_missing(&self.directory.join(FILE_NAME)),
+        };
+        !gone
+    }
+
+    /// Forgets it.
+    pub fn forget(&self) -> io::Result<()> {
+        fs::remove_file(&self.file)?;
+        // Fails while the directory has other names.
+        let _ = self.file.parent().map(fs::remove_dir);
+        Ok(())
+    }
+}
+
+/// Lets a name lead to an image, in the home and for `directory`.
+pub fn lead(
+    home: &Path,
+    store: &Store,
+    directory: &Path,
+    name: &ImageName,
+    image: &Digest,
+) -> Result<(), Failure> {
+    // Written only where it changed: a bake that has nothing to do stays fast.
+    let key = key(name.as_str());
+    if store.get_ref(&key)? != Some(*image) {
+        store.set_ref(&key, image)?;
+    }
+    let directory = fs::canonicalize(directory)?;
+    let file = file(home, &directory).join(name.as_str());
+    let known = read(&file);
+    if known.is_none_or(|known| known.image != *image || known.directory != directory) {
+        write(&file, &directory, image).map_err(|error| {
+            let told = io::Error::new(error.kind(), format!("`{}`: {error}", file.display()));
+            Failure::from(told)
+        })?;
+    }
+    Ok(())
+}
+
+/// The store's reference for a name of the home.
+pub fn key(name: &str) -> String {
+    match name.starts_with(REBASED) {
+        true => name.to_owned(),
+        false => format!("image/{name}"),
+    }
+}
+
+/// What a name leads to in a directory.
+pub fn of(home: &Path, directory: &Path, name: &str) -> Option<Named> {
+    // A name that is none could lead out of the home.
+    let name: ImageName = name.parse().ok()?;
+    let directory = fs::canonicalize(directory).ok()?;
+    let found = read(&file(home, &directory).join(name.as_str()))?;
+    (found.directory == directory && found.is_live()).then_some(found)
+}
+
+/// All names of all directories, sorted.
+pub fn all(home: &Path) -> io::Result<Vec<Named>> {
+    let mut found = Vec::new();
+    for directory in entries(&home.join(NAMES))? {
+        found.extend(entries(&directory)?.iter().filter_map(|file| read(file)));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// All names of the home and of its directories, by what they lead to; a pin is no name.
+pub fn by_image(home: &Path, store: &Store) -> Result<BTreeMap<Digest, Vec<String>>, Failure> {
+    let mut found: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
+    for (name, image) in store.refs()?.into_iter().filter(|(name, _)| !name.starts_with("pin/")) {
+        let name = name.strip_prefix("image/").unwrap_or(&name);
+        found.entry(image).or_default().insert(name.to_owned());
+    }
+    for named in all(home)?.into_iter().filter(Named::is_live) {
+        found.entry(named.image).or_default().insert(named.name);
+    }
+    Ok(found.into_iter().map(|(image, names)| (image, names.into_iter().collect())).collect())
+}
+
+/// The names of one image.
+pub fn listed<'n>(names: &'n BTreeMap<Digest, Vec<String>>, image: &Digest) -> Vec<&'n str> {
+    names.get(image).map(|names| names.iter().map(String::as_str).collect()).unwrap_or_default()
+}
+
+fn file(home: &Path, directory: &Path) -> PathBuf {
+    let digest = Digest::of(directory.as_os_str().as_encoded_bytes());
+    home.join(NAMES).join(&digest.hex()[..DIRECTORY_DIGITS])
+}
+
+fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file that holds no name is as if it was not there: the home's names are left.
+fn read(file: &Path) -> Option<Named> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let name: ImageName = file.file_name()?.to_str()?.parse().ok()?;
+    let bytes = fs::read(file).ok()?;
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let image = std::str::from_utf8(&bytes[..end]).ok()?.parse().ok()?;
+    let directory = std::ffi::OsStr::from_bytes(bytes[end + 1..].strip_suffix(b"\n")?);
+    Some(Named {
+        directory: directory.into(),
+        name: name.to_string(),
+        image,
+        file: file.to_owned(),
+    })
+}
+
+fn write(file: &Path, directory: &Path, image: &Digest) -> io::Result<()> {
+    let parent = file.parent().unwrap_or(file);
+    fs::create_dir_all(parent)?;
+    // No name begins with a dot.
+    let fresh = parent.join(format!(".{}", std::process::id()));
+    let mut bytes = format!("{image}\n").into_bytes();
+    bytes.extend_from_slice(directory.as_os_str().as_encoded_bytes());
+    bytes.push(b'\n');
+    fs::write(&fresh, bytes)?;
+    fs::File::open(&fresh)?.sync_all()?;
+    fs::rename(&fresh, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_have_names_of_their_own() {
+        let scratch = tempfile::tempdir().unwrap();
+        let home = scratch.path().join("home");
+        let store = Store::open(home.join("store")).unwrap();
+        let name: ImageName = "site".parse().unwrap();
+        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        let directories = [scratch.path().join("a"), scratch.path().join("b\nc")];
+        for (directory, image) in directories.iter().zip([one, two]) {
+            fs::create_dir(directory).unwrap();
+            fs::write(directory.join(FILE_NAME), "").unwrap();
+            lead(&home, &store, directory, &name, &image).unwrap();
+        }
+        assert_eq!(store.get_ref("image/site").unwrap(), Some(two), "the last one made");
+        let leads = |directory: &Path| of(&home, directory, "site").map(|found| found.image);
+        assert_eq!(leads(&directories[0]), Some(one));
+        assert_eq!(leads(&directories[1]), Some(two));
+        assert_eq!(leads(scratch.path()), None);
+        assert_eq!(of(&home, &directories[0], "../a/site"), None);
+        assert_eq!(all(&home).unwrap().len(), 2);
+
+        fs::remove_file(directories[0].join(FILE_NAME)).unwrap();
+        assert_eq!(leads(&directories[0]), None, "a directory that declares nothing has no names");
+        let gone: Vec<Named> =
+            all(&home).unwrap().into_iter().filter(|one| !one.is_live()).collect();
+        gone.iter().for_each(|one| one.forget().unwrap());
+        assert_eq!(all(&home).unwrap().len(), 1);
+
+        // What is damaged leads nowhere.
+        let left = all(&home).unwrap().remove(0);
+        for bytes in [&b""[..], b"sha256:12\n/x\n", b"\n\n", b"\xff\xff"] {
+            fs::write(&left.file, bytes).unwrap();
+            assert_eq!(leads(&directories[1]), None);
+        }
+    }
+}
