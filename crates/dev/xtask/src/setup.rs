@@ -45,6 +45,10 @@ pub const PACKAGES: &[Package] = &[
     Package { name: "ovmf", why: "the firmware that starts exported disks in tests" },
     Package { name: "podman", why: "tests let Podman run what Hornero pushed" },
     Package { name: "procps", why: "tests end processes with kill" },
+    Package {
+        name: "python3-pip",
+        why: "tests fetch the public readers of SBOMs and provenance with it, by pinned hashes",
+    },
     Package { name: "qemu-system-x86", why: "tests boot exported disks in it" },
     Package { name: "qemu-utils", why: "tests check qcow2 files with qemu-img" },
     Package { name: "runc", why: "tests run containers with it" },

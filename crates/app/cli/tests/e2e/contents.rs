@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     process::Command,
 };
 
@@ -9,7 +10,7 @@ use hornero_model::Digest;
 use hornero_store::{EntryKind, Store};
 use serde_json::Value;
 
-use crate::{home::Home, site::Site};
+use crate::{home::Home, site::Site, validators};
 
 /// A built site, and the identity of its image.
 fn built() -> (Home, Digest) {
@@ -95,6 +96,18 @@ fn every_file_has_one_owner_in_a_bill_of_materials() {
     assert_eq!(named.collect::<BTreeMap<_, _>>(), installed);
 
     assert_eq!(sbom("spdx").stdout, sbom("spdx").stdout, "equal images have equal documents");
+
+    // Public readers of both formats have nothing to complain of, and find the same in them.
+    let document = |name: &str, text: String| {
+        let path = home.project().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let packages = spdx["packages"].as_array().unwrap().len();
+    let path = document("site.spdx.json", sbom("spdx").stdout);
+    assert_eq!(validators::check(&["spdx", &path]), format!("{packages} {}", names.len()));
+    let path = document("site.cdx.json", sbom("cyclonedx").stdout);
+    assert_eq!(validators::check(&["cyclonedx", &path]), installed.len().to_string());
 }
 
 #[test]

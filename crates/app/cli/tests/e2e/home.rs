@@ -91,6 +91,13 @@ impl Home {
         self.directory.path().join("project")
     }
 
+    /// A new directory beside the project.
+    pub fn directory_beside(&self, name: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
     /// Writes a file of the project.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.project().join(name);
@@ -109,6 +116,11 @@ impl Home {
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Answer {
         Answer::of(&self.command(arguments).output().unwrap())
+    }
+
+    /// Runs a command in another directory than the project's.
+    pub fn run_in(&self, directory: &Path, arguments: &[&str]) -> Answer {
+        Answer::of(&self.command(arguments).current_dir(directory).output().unwrap())
     }
 
     /// Starts a command; it is killed when the value is dropped.

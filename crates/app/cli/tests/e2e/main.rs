@@ -1,15 +1,19 @@
 //! The whole of Hornero, tried from the command line on real packages: each test has a home of its own.
 
 mod bad_release;
+mod collecting;
 mod contents;
 mod crash;
 mod first_loop;
 mod fleet;
 mod home;
 mod isolation;
+mod patching;
 mod provenance;
 mod site;
 mod soak;
 mod store;
 mod traffic;
+mod transport;
+mod validators;
 mod verify;

@@ -8,13 +8,14 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hornero_ledger::Keys;
 use hornero_model::{Digest, PublicKey};
-use hornero_provenance::{KeyId, Signer, Statement, sign};
+use hornero_provenance::{KeyId, Policy, Signer, Statement, sign, verify};
 use hornero_store::Store;
 use serde_json::{Value, json};
 
 use crate::{
     home::{Home, pid, signal, until},
     site::Site,
+    validators,
 };
 
 /// A key pair of a home or of a stranger.
@@ -159,6 +160,21 @@ fn apply(home: &Home, spec: &Value) -> (u16, Value) {
 }
 
 #[test]
+fn public_readers_accept_what_a_home_signs() {
+    let home = Home::new();
+    Site::default().write(&home, "signed");
+    let built = home.run(&["build", "--json"]).expect(0).json();
+    let image = built["images"][0]["digest"].as_str().unwrap().parse().unwrap();
+    let envelopes = Envelopes::of(&home, &image);
+    let path = home.project().join("envelope.json");
+    std::fs::write(&path, &envelopes.good).unwrap();
+    let key: String =
+        envelopes.own.public_key().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let said = validators::check(&["envelope", path.to_str().unwrap(), &key]);
+    assert_eq!(said, "https://slsa.dev/provenance/v1 1");
+}
+
+#[test]
 fn what_nobody_trusted_signed_is_refused_before_it_is_promoted() {
     let home = Home::new();
     let site = Site { instances: 1, ..Site::default() };
@@ -261,4 +277,199 @@ fn a_trust_block_lets_in_what_another_home_baked() {
     home.write("hornero.hcl", &format!("{trust}{hcl}"));
     home.up();
     assert_eq!(home.get("/"), (200, "baked elsewhere".to_owned()));
+}
+
+/// What one home baked, as another one has it that pulled it: with an envelope by its builder, and the sender's rubbish
+/// under the name of this home's own key.
+struct Pulled<'h> {
+    home: &'h Home,
+    builder: &'h Home,
+    store: Store,
+    image: Digest,
+}
+
+impl<'h> Pulled<'h> {
+    fn new(home: &'h Home, builder: &'h Home, image: Digest) -> Self {
+        let store = Store::open(home.path().join("store")).unwrap();
+        let stranger = Key(Keys::open_or_create(&home.project().join("stranger")).unwrap());
+        // A home has its key before it pulls anything.
+        Keys::open_or_create(&home.path().join("keys")).unwrap();
+        let envelope = store.attachment(&image, &Key::of(builder).kind()).unwrap().unwrap();
+        let envelope: Value = serde_json::from_slice(&envelope).unwrap();
+        let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+        let rubbish = sign(&serde_json::from_slice(&payload).unwrap(), &stranger);
+        store.attach(&image, &Key::of(home).kind(), &rubbish).unwrap();
+        Self { home, builder, store, image }
+    }
+
+    fn trust(&self) -> String {
+        let key = Key::of(self.builder).public_key();
+        format!("trust \"builder\" {{\n  public_key = \"{key}\"\n}}\n")
+    }
+
+    /// Runs a command on what is declared, which has to be refused without a `trust` block.
+    #[track_caller]
+    fn refuse(&self, hcl: &str, arguments: &[&str]) {
+        self.home.write("hornero.hcl", hcl);
+        let refused = self.home.run(&[arguments, &["--json"]].concat()).expect(3).json();
+        assert_eq!(refused["error"]["code"], "provenance_unknown_key", "{refused}");
+    }
+
+    /// Whether this home signed an image, as its key tells.
+    fn is_signed(&self, image: &Digest) -> bool {
+        let key = Key::of(self.home).public_key();
+        let policy = Policy { keys: vec![("home".to_owned(), key)] };
+        let envelope = self.store.attachment(image, &Key::of(self.home).kind()).unwrap();
+        envelope.is_some_and(|envelope| verify(&envelope, image, &policy).is_ok())
+    }
+}
+
+/// The digest of an image among those that were built.
+fn built(home: &Home, arguments: &[&str], name: &str) -> Digest {
+    let answer = home.run(&[&["build", "--json"], arguments].concat()).expect(0).json();
+    let images = answer["images"].as_array().unwrap().clone();
+    let found = images.iter().find(|image| image["name"] == name).expect("it was built");
+    found["digest"].as_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_is_made_on_an_untrusted_image_is_neither_signed_nor_run() {
+    let (builder, home) = (Home::new(), Home::new());
+    // Without tests, which nothing inherits, an image made on it by nothing but its name is the very same.
+    Site { image: "", ..Site::default() }.write(&builder, "baked elsewhere, and pulled");
+    let pulled = Pulled::new(&home, &builder, built(&builder, &[], "site"));
+    let blocks = Site::default().blocks(home.port);
+    let service =
+        blocks[blocks.find("service \"site\"").unwrap()..].replace("image.site", "image.app");
+    home.write("more/index.html", "on top of it");
+    let below = format!("image \"below\" {{\n  from = \"{}\"\n}}\n", pulled.image);
+    // With steps of its own, the image between is no longer the one that was pulled.
+    let between =
+        "image \"between\" {\n  from = image.below\n  copy \"more/\" { to = \"/srv/more/\" }\n}\n";
+    let app = |base: &str| {
+        let run = r#"run = ["/bin/touch /srv/touched"]"#;
+        format!(
+            "image \"app\" {{\n  from = image.{base}\n  copy \"more/\" {{ to = \"/srv/site/\" }}\n  {run}\n}}\n"
+        )
+    };
+    for base in ["below", "between"] {
+        let hcl = format!("{below}{between}{}{service}", app(base));
+        pulled.refuse(&hcl, &["build", ".", "app"]);
+        pulled.refuse(&hcl, &["build"]);
+        pulled.refuse(&hcl, &["up"]);
+        pulled.refuse(&hcl, &["patch"]);
+    }
+    assert!(!home.path().join("control.sock").exists(), "nothing came so far as to be promoted");
+
+    let hcl = format!("{}{below}{between}{}{service}", pulled.trust(), app("between"));
+    home.write("hornero.hcl", &hcl);
+    let image = built(&home, &[".", "app"], "app");
+    assert!(pulled.is_signed(&image), "what it is made on may be trusted");
+    assert_eq!(built(&home, &[".", "below"], "below"), pulled.image);
+    home.up();
+    assert_eq!(home.get("/"), (200, "on top of it".to_owned()));
+    assert!(!pulled.is_signed(&pulled.image), "nobody here made it");
+}
+
+#[test]
+fn no_image_is_placed_on_an_untrusted_base() {
+    let (builder, home) = (Home::new(), Home::new());
+    let site = Site { instances: 1, ..Site::default() };
+    site.write(&home, "on its own base");
+    home.up();
+    site.write(&builder, "on its own base");
+    // A base that somebody altered: its record says that it is what the site is made on.
+    let good = built(&builder, &[], "base");
+    let store = Store::open(home.path().join("store")).unwrap();
+    let mut manifest = store.image(&good).unwrap();
+    manifest.config.workdir = "/altered".to_owned();
+    let altered = store.put_image(&manifest).unwrap();
+    let record = store.attachment(&good, "bake").unwrap().unwrap();
+    let record = String::from_utf8(record).unwrap().replace(&good.hex(), &altered.hex());
+    store.attach(&altered, "bake", record.as_bytes()).unwrap();
+    let statement = |image: &Digest| {
+        let envelope = store.attachment(&good, &Key::of(&builder).kind()).unwrap().unwrap();
+        let envelope: Value = serde_json::from_slice(&envelope).unwrap();
+        let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+        let mut statement: Statement = serde_json::from_slice(&payload).unwrap();
+        statement.subject[0].digest.insert("sha256".to_owned(), image.hex());
+        statement
+    };
+    let by_builder = Key::of(&builder);
+    store.attach(&altered, &by_builder.kind(), &sign(&statement(&altered), &by_builder)).unwrap();
+    let pulled = Pulled::new(&home, &builder, altered);
+
+    let hcl = std::fs::read_to_string(home.project().join("hornero.hcl")).unwrap();
+    pulled.refuse(&hcl, &["up", "--base", &altered.to_string()]);
+    let releases = home.run(&["history", "site", "--json"]).expect(0).json();
+    assert_eq!(releases.as_array().unwrap().len(), 1, "{releases}");
+    // Its own base is one that this home signed.
+    home.run(&["up", "--base", &good.to_string()]).expect(0);
+    home.write("hornero.hcl", &format!("{}{hcl}", pulled.trust()));
+    home.run(&["up", "--base", &altered.to_string()]).expect(0);
+    assert_eq!(home.get("/"), (200, "on its own base".to_owned()));
+}
+
+#[test]
+fn what_a_revoked_key_signed_is_not_gone_back_to() {
+    let (builder, home) = (Home::new(), Home::new());
+    // Without tests, which nothing inherits, an image made on it by nothing but its name is the very same.
+    let rollout = r#"keep_warm = "1ms""#;
+    let site = Site { instances: 1, image: "", rollout, ..Site::default() };
+    site.write(&builder, "by a key that leaks");
+    let theirs = built(&builder, &[], "site");
+    let pulled = Pulled::new(&home, &builder, theirs);
+    let blocks = site.blocks(home.port);
+    let service = &blocks[blocks.find("service \"site\"").unwrap()..];
+    let image = format!("image \"site\" {{\n  from = \"{theirs}\"\n}}\n");
+    home.write("hornero.hcl", &format!("{}{image}{service}", pulled.trust()));
+    home.up();
+    assert_eq!(image_of(&release(&home, 1)), theirs);
+    assert!(!pulled.is_signed(&theirs), "nobody here made it");
+    assert_eq!(home.get("/"), (200, "by a key that leaks".to_owned()));
+
+    site.write(&home, "baked here");
+    let ours = std::fs::read_to_string(home.project().join("hornero.hcl")).unwrap();
+    home.up();
+    let refused = home.run(&["rollback", "site", "--json"]).expect(3).json();
+    assert_eq!(refused["error"]["code"], "provenance_unknown_key", "{refused}");
+    let text = refused["error"].to_string();
+    assert!(text.contains("does not trust any more") && text.contains("`trust` block"), "{text}");
+    assert_eq!(home.get("/"), (200, "baked here".to_owned()));
+    // It is what the ledger says, and no memory of one process.
+    let control = home.control_pid();
+    signal(control, "KILL");
+    until("control to be gone", || !std::path::Path::new(&format!("/proc/{control}/exe")).exists());
+    let refused = home.run(&["rollback", "site", "--to", "1", "--json"]).expect(3).json();
+    assert_eq!(refused["error"]["code"], "provenance_unknown_key", "{refused}");
+
+    home.write("hornero.hcl", &format!("{}{ours}", pulled.trust()));
+    home.up();
+    home.run(&["rollback", "site", "--to", "1"]).expect(0);
+    assert_eq!(home.get("/"), (200, "by a key that leaks".to_owned()));
+}
+
+#[test]
+fn a_patch_tests_what_a_trusted_key_signed() {
+    const NAME: &str = "image/patched-elsewhere";
+    let (builder, home) = (Home::new(), Home::new());
+    let image = r#"test "is whole" { run = ["/bin/true"] }"#;
+    let site = Site { image, ..Site::default() };
+    site.write(&builder, "baked elsewhere, with a test");
+    let before = Pulled::new(&home, &builder, built(&builder, &[], "site"));
+    before.store.set_ref(NAME, &before.image).unwrap();
+    // No service runs it, and it is the very same as what was pulled.
+    let hcl = format!("image \"site\" {{\n  from = \"patched-elsewhere\"\n  {image}\n}}\n");
+    home.write("hornero.hcl", &format!("{}{hcl}", before.trust()));
+    assert_eq!(built(&home, &[], "site"), before.image);
+
+    site.write(&builder, "patched elsewhere, with a test");
+    let after = Pulled::new(&home, &builder, built(&builder, &[], "site"));
+    after.store.set_ref(NAME, &after.image).unwrap();
+    let patched = home.run(&["patch", "--json"]);
+    after.store.remove_ref(NAME).unwrap();
+    let patched = patched.expect(0).json();
+    assert_eq!(patched["images"][0]["new"], after.image.to_string(), "{patched}");
+    let test = &patched["tests"][0]["tests"][0];
+    assert_eq!((&test["name"], &test["passed"]), (&json!("is whole"), &json!(true)), "{patched}");
 }

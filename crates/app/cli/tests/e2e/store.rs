@@ -75,7 +75,7 @@ fn gc_safe_nothing_goes_that_serves_or_that_a_rollback_needs() {
 }
 
 /// The object of a file of an image.
-fn object(home: &Home, image: &Digest, path: &str) -> PathBuf {
+pub fn object(home: &Home, image: &Digest, path: &str) -> PathBuf {
     let store = Store::open(home.path().join("store")).unwrap();
     let tree = store.tree(image).unwrap();
     let entry = tree.entries().iter().find(|entry| entry.path.to_string() == path).unwrap();
@@ -139,6 +139,61 @@ fn an_image_goes_out_as_a_layout_and_comes_in_elsewhere_but_only_runs_where_it_i
         digests(&went["deleted"]).contains(&site["digest"].as_str().unwrap().to_owned()),
         "{went}"
     );
+}
+
+#[test]
+fn directories_may_call_different_images_by_one_name() {
+    let home = home();
+    Site::default().write(&home, "ours");
+    home.run(&["build"]).expect(0);
+    let other = home.directory_beside("other");
+    for file in ["hornero.hcl", "nginx.conf"] {
+        fs::copy(home.project().join(file), other.join(file)).unwrap();
+    }
+    fs::create_dir(other.join("public")).unwrap();
+    fs::write(other.join("public/index.html"), "theirs").unwrap();
+    home.run(&["build", other.to_str().unwrap()]).expect(0);
+
+    let page = |directory: &Path| {
+        let image =
+            home.run_in(directory, &["image", "inspect", "site", "--json"]).expect(0).json();
+        let image: Digest = image["digest"].as_str().unwrap().parse().unwrap();
+        fs::read_to_string(object(&home, &image, "/srv/site/index.html")).unwrap()
+    };
+    assert_eq!(page(&home.project()), "ours");
+    assert_eq!(page(&other), "theirs");
+    assert_eq!(page(Path::new("/")), "theirs", "elsewhere it is the one made last");
+
+    let ours = home.run(&["image", "inspect", "site", "--json"]).expect(0).json();
+    let ours = ours["digest"].as_str().unwrap();
+    let went = home.run(&["image", "gc", "--json"]).expect(0).json();
+    assert_eq!(digests(&went["deleted"]), [""; 0], "each directory keeps its own: {went}");
+    let why = home.run(&["image", "why-kept", ours]).expect(0).stdout;
+    assert!(why.contains("the name `site` of "), "{why}");
+
+    // A directory that is gone keeps nothing.
+    fs::remove_file(home.project().join("hornero.hcl")).unwrap();
+    let went = home.run(&["image", "gc", "--json"]).expect(0).json();
+    assert_eq!(digests(&went["deleted"]), [ours], "{went}");
+    assert_eq!(page(&other), "theirs");
+}
+
+#[test]
+fn a_damaged_image_does_not_hide_the_others() {
+    let home = home();
+    Site::default().write(&home, "page");
+    let built = home.run(&["build", "--json"]).expect(0).json();
+    let named = |name: &str| {
+        let images = built["images"].as_array().unwrap();
+        let image = images.iter().find(|image| image["name"] == name).unwrap();
+        image["digest"].as_str().unwrap().to_owned()
+    };
+    let manifest = home.path().join("store/images").join(&named("site")["sha256:".len()..]);
+    fs::write(&manifest, "{}").unwrap();
+    let listed = home.run(&["image", "ls", "--json"]).expect(0).json();
+    assert_eq!(digests(&listed["images"]), [named("base")]);
+    assert_eq!(listed["damaged"], serde_json::json!([named("site")]));
+    assert!(home.run(&["image", "ls"]).expect(0).stdout.contains("`hornero image fsck`"));
 }
 
 #[test]
