@@ -62,7 +62,7 @@ pub(crate) fn pull(
             }
         }
         moved.contents_moved += lacking.len() as u64;
-        wanted.extend(Blob::new(source, *blob, opened, tail)?.fetches(&lacking)?);
+        wanted.extend(Blob::new(*blob, opened, tail).fetches(&lacking)?);
     }
     progress.event(Event::TransferStarted { bytes: wanted.iter().map(Fetch::packed).sum() });
     fetch(store, source, &wanted, progress)?;
@@ -88,7 +88,7 @@ pub(crate) fn content<'a>(
     digest: Digest,
     size: u64,
 ) -> Result<impl Read + use<'a>> {
-    let fetch = Blob::new(source, blob, opened, tail)?.fetches(&[(digest, size)])?.remove(0);
+    let fetch = Blob::new(blob, opened, tail).fetches(&[(digest, size)])?.remove(0);
     let skip = fetch.wanted[0].at - fetch.start.1;
     let mut reader = MemberReader::new(source, fetch);
     let skipped = io::copy(&mut reader.by_ref().take(skip), &mut io::sink());
@@ -106,28 +106,16 @@ pub(crate) struct Blob<'a> {
 }
 
 impl<'a> Blob<'a> {
-    pub(crate) fn new(
-        source: &dyn Source,
-        index: usize,
-        opened: &'a Opened,
-        tail: &'a Tail,
-    ) -> Result<Self> {
+    pub(crate) fn new(index: usize, opened: &'a Opened, tail: &'a Tail) -> Self {
         let (descriptor, codec) = &opened.blobs[index];
-        let refused = |reason: &str| {
-            let what = format!("blob `{}` of {}", descriptor.digest, source.name());
-            OciError::refused(what, reason)
-        };
         let mut starts = Vec::with_capacity(tail.members.len() + 1);
-        let mut at = (0_u64, 0_u64);
+        let mut at = tail.start;
         starts.push(at);
         for (packed, length) in &tail.members {
             at = (at.0 + packed, at.1 + length);
             starts.push(at);
         }
-        if descriptor.size.checked_sub(at.0) != Some(opened.passport.blobs[index].tail) {
-            return Err(refused("its members do not reach from its beginning to its tail"));
-        }
-        Ok(Self { descriptor, codec: *codec, tail, starts })
+        Self { descriptor, codec: *codec, tail, starts }
     }
 
     /// The reads that bring these contents.
@@ -135,8 +123,9 @@ impl<'a> Blob<'a> {
         let mut wanted: Vec<Wanted> = Vec::with_capacity(contents.len());
         for (digest, size) in contents {
             let at = self.tail.contents.get(digest).copied().unwrap_or(u64::MAX);
-            let end =
-                at.checked_add(*size).filter(|end| *end <= self.starts[self.starts.len() - 1].1);
+            let inside = self.starts[0].1..=self.starts[self.starts.len() - 1].1;
+            let end = at.checked_add(*size);
+            let end = end.filter(|end| inside.contains(&at) && inside.contains(end));
             let Some(end) = end else {
                 let what = format!("blob `{}`", self.descriptor.digest);
                 return Err(OciError::refused(

@@ -7,7 +7,7 @@ use hornero_store::{ImageManifest, Store};
 
 use crate::{
     Access, Compression, ImportOptions, OciError, Progress, Reference, Result, delta,
-    document::{Configuration, Descriptor, HORNERO_IMAGE},
+    document::{self, Configuration, Descriptor, HORNERO_IMAGE},
     import,
     layout::Layout,
     pack::{
@@ -113,8 +113,8 @@ pub(crate) struct Opened {
 /// What an OCI image says of the Hornero image that it is; none for one that another program made, or made anew.
 pub(crate) fn open(source: &dyn Source, found: &Found) -> Result<Option<Opened>> {
     let Some((last, blobs)) = found.manifest.layers.split_last() else { return Ok(None) };
-    let configuration = source::configuration(source, &found.manifest)?;
-    let Some(image) = claimed(found, &configuration) else { return Ok(None) };
+    let mut configuration = None;
+    let Some(image) = claimed(source, found, &mut configuration)? else { return Ok(None) };
     let Some(codec) = Compression::of_media_type(&last.media_type) else { return Ok(None) };
     // Whoever compresses layers anew loses what is hidden in them: then it is an image like any other.
     if last.size > passport::PACKED_BYTES_MAX {
@@ -132,8 +132,22 @@ pub(crate) fn open(source: &dyn Source, found: &Found) -> Result<Option<Opened>>
     let Some(codecs) = codecs.collect::<Option<Vec<_>>>() else { return Ok(None) };
     let same = passport.blobs.len() == blobs.len()
         && passport.blobs_digest == passport::digest_of(blobs.iter().map(|blob| blob.digest));
+    if !same {
+        return Ok(None);
+    }
+    // A configuration has as many digests as the manifest: only one that is not as it was made is read.
+    let is_as_made = passport.made_with.as_ref().is_some_and(|made| {
+        made.configuration == found.manifest.config.digest
+            && made.architecture == document::architecture()
+    });
+    let configuration = match configuration {
+        None if !is_as_made => Some(source::configuration(source, &found.manifest)?),
+        read => read,
+    };
     // Whoever makes an image from this one without a layer more changes only what it runs.
-    if !same || !runs_the_same(&configuration, &manifest.config)? {
+    if let Some(configuration) = &configuration
+        && !runs_the_same(configuration, &manifest.config)?
+    {
         return Ok(None);
     }
     if manifest.digest() != image {
@@ -141,15 +155,25 @@ pub(crate) fn open(source: &dyn Source, found: &Found) -> Result<Option<Opened>>
         let reason = format!("it says it is `{image}`, and carries `{}`", manifest.digest());
         return Err(OciError::refused(what, reason));
     }
-    source::check_platform(source, &configuration)?;
+    if let Some(configuration) = &configuration {
+        source::check_platform(source, configuration)?;
+    }
     let blobs = blobs.iter().cloned().zip(codecs).collect();
     Ok(Some(Opened { image, manifest, passport, blobs }))
 }
 
-/// The digest of the Hornero image, by the manifest or, where a copy lost that, the configuration.
-fn claimed(found: &Found, configuration: &Configuration) -> Option<Digest> {
-    let labels = || configuration.config.as_ref()?.labels.as_ref()?.get(HORNERO_IMAGE);
-    found.manifest.annotations.get(HORNERO_IMAGE).or_else(labels)?.parse().ok()
+/// The digest of the Hornero image, by the manifest or, where a copy lost that, the configuration, which is read then.
+fn claimed(
+    source: &dyn Source,
+    found: &Found,
+    configuration: &mut Option<Configuration>,
+) -> Result<Option<Digest>> {
+    if let Some(text) = found.manifest.annotations.get(HORNERO_IMAGE) {
+        return Ok(text.parse().ok());
+    }
+    let configuration = configuration.insert(source::configuration(source, &found.manifest)?);
+    let labels = configuration.config.as_ref().and_then(|runtime| runtime.labels.as_ref());
+    Ok(labels.and_then(|labels| labels.get(HORNERO_IMAGE)).and_then(|text| text.parse().ok()))
 }
 
 /// Whether a configuration says of user, command, environment and directory what an image says.

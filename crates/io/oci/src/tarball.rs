@@ -11,14 +11,12 @@ const SMALL_NUMBER_MAX: u64 = 0o7_777_777;
 /// Eleven octal digits.
 const LARGE_NUMBER_MAX: u64 = 0o77_777_777_777;
 
-/// The headers of an entry; for a file its content and [`padding`] follow, unless `hard_link` names the file
-/// before it that has the same content.
-pub(crate) fn headers(entry: &Entry, hard_link: Option<&[u8]>) -> Vec<u8> {
+/// The headers of an entry; for a file its content and [`padding`] follow.
+pub(crate) fn headers(entry: &Entry) -> Vec<u8> {
     let metadata = &entry.metadata;
     let path = entry_path(entry);
     let none: &[u8] = &[];
     let (kind, link, size, device) = match &entry.kind {
-        _ if hard_link.is_some() => (b'1', hard_link.unwrap_or_default(), 0, (0, 0)),
         EntryKind::Directory { .. } => (b'5', none, 0, (0, 0)),
         EntryKind::File { size, .. } => (b'0', none, *size, (0, 0)),
         EntryKind::Symlink { target } => (b'2', &**target, 0, (0, 0)),
@@ -206,7 +204,7 @@ mod tests {
         let metadata = Metadata { mode: 0o4755, uid, gid: 7, mtime, xattrs };
         let entry = Entry { path: TreePath::new(path).unwrap(), kind, metadata };
         let mut bytes = comment("sha256:abc");
-        bytes.extend(headers(&entry, None));
+        bytes.extend(headers(&entry));
         if target.is_none() {
             bytes.extend_from_slice(b"abc");
             bytes.resize(bytes.len() + padding(3) as usize, 0);

@@ -444,6 +444,12 @@ fn what_others_wrote_into_a_layout_stays_as_it_is() {
     for left in ["blobs/sha256/.blob-x", "blobs/sha256/.new-x", ".new-x"] {
         fs::write(out.join(left), "left").unwrap();
     }
+    // Somebody may still be at work in the second.
+    for (workshop, changed) in [(".making-old", "2 days ago"), (".making-new", "now")] {
+        fs::create_dir(out.join(workshop)).unwrap();
+        fs::write(out.join(workshop).join("blob"), "left").unwrap();
+        run(Command::new("touch").args(["-d", changed]).arg(out.join(workshop)));
+    }
     let named = index["manifests"][1]["digest"].as_str().unwrap()["sha256:".len()..].to_owned();
     let document = out.join("blobs/sha256").join(named);
     let good = fs::read(&document).unwrap();
@@ -454,8 +460,8 @@ fn what_others_wrote_into_a_layout_stays_as_it_is() {
     assert_eq!(after["manifests"][0], theirs);
     assert_eq!(after["subject"], index["subject"]);
     assert_eq!(after["manifests"].as_array().unwrap().len(), 3);
-    let left = run(Command::new("find").arg(&out).args(["-name", ".*-*"]));
-    assert_eq!(left, "");
+    let left = run(Command::new("find").arg(&out).args(["-name", ".*-*", "-printf", "%f "]));
+    assert_eq!(left, ".making-new ");
     // At the same time, each finds what the others wrote.
     std::thread::scope(|scope| {
         for number in 0..6 {
@@ -574,5 +580,54 @@ fn statements_come_in_whatever_was_said_before() {
         mirror(&[(&kind, &good)], &forger, through_store);
         assert_eq!(statements(&forger).iter().filter(|one| **one == good).count(), 1);
         assert_eq!(statements(&forger).len(), 5);
+    }
+}
+
+/// A link would make one file of two: what changes one of them would change the other.
+#[test]
+fn equal_files_are_files_of_their_own() {
+    use std::os::unix::fs::MetadataExt as _;
+    let home = Home::new();
+    let passwd = b"root:x:0:0:root:/root:/bin/sh\n".repeat(400);
+    let layers = put_layers(&home.store, |ingest| {
+        vec![
+            vec![
+                directory("etc"),
+                file(ingest, "etc/passwd", &passwd, 0o644),
+                file(ingest, "etc/passwd-", &passwd, 0o644),
+            ],
+            vec![file(ingest, "etc/group", b"x", 0o644), file(ingest, "etc/group-", b"x", 0o644)],
+        ]
+    });
+    let image = home.store.put_image(&ImageManifest::new(layers, ImageConfig::default())).unwrap();
+    for compression in ALL {
+        let out = home.path(&format!("{compression:?}"));
+        export_layout(&home.store, &image, &out, "x", &options(compression), &Quiet).unwrap();
+        let root = home.path(&format!("root-{compression:?}"));
+        fs::create_dir(&root).unwrap();
+        let plain = home.path(&format!("plain-{compression:?}"));
+        run(Command::new("skopeo").args([
+            "copy",
+            "-q",
+            "--dest-decompress",
+            &format!("oci:{}:x", out.display()),
+            &format!("dir:{}", plain.display()),
+        ]));
+        let manifest = fs::read_to_string(plain.join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        for layer in manifest["layers"].as_array().unwrap() {
+            let tar = plain.join(layer["digest"].as_str().unwrap().trim_start_matches("sha256:"));
+            run(Command::new("tar").arg("-C").arg(&root).arg("-xf").arg(tar));
+        }
+        for (name, bytes) in [("passwd", &passwd[..]), ("group", b"x")] {
+            for path in [name.to_owned(), format!("{name}-")] {
+                let path = root.join("etc").join(path);
+                assert_eq!(fs::metadata(&path).unwrap().nlink(), 1, "{}", path.display());
+                assert_eq!(fs::read(&path).unwrap(), bytes, "{}", path.display());
+            }
+        }
+        // A pull brings each of them once.
+        let pulled = pull_layout(&Home::new().store, &out, None, &Quiet).unwrap();
+        assert_eq!((pulled.image, pulled.contents_moved), (image, 2));
     }
 }

@@ -1,9 +1,12 @@
 //! An image of the store as blobs, configuration and manifest of an OCI image.
 
+pub(crate) mod budget;
+mod frame;
 mod group;
 pub(crate) mod passport;
 mod plan;
 pub(crate) mod tail;
+mod text;
 mod write;
 
 use std::{
@@ -26,13 +29,14 @@ use crate::{
     },
     parallel,
 };
-use passport::{Attachment, Passport, PassportBlob};
+use budget::Budget;
+use passport::{Attachment, MadeWith, Passport, PassportBlob};
 use plan::Directories;
 use tail::TailLayer;
 use write::{Hidden, Job, Written};
 
 /// What a layer's blob depends on beside its layers; raised when any byte of a blob changes.
-const BLOB_FORMAT: u32 = 2;
+const BLOB_FORMAT: u32 = 3;
 /// Attachments of an image that travel with it, beside `provenance.KEY`.
 const TRAVELLING: [&str; 2] = ["bake", "import"];
 /// Signed statements begin so.
@@ -99,16 +103,23 @@ pub(crate) fn pack(
         .map(|digest| Ok((*digest, store.layer(digest)?)))
         .collect::<Result<_>>()?;
     let keep = temporary.is_none();
-    let (mut blobs, counts) =
-        pack_layers(store, image, &layers, compression, &dir, keep, progress)?;
-    let passport = passport(store, image, &manifest, &blobs, &counts)?;
-    let job =
-        Job { plan: plan::empty(&passport_text(image)), hidden: Hidden::Bytes(passport.encode()) };
-    blobs.extend(write::write(store, vec![job], compression, &dir, &|_| ())?);
+    let mut blobs = pack_layers(store, image, &layers, compression, &dir, keep, progress)?;
+    let plan = plan::empty(&passport_text(image));
+    let made_with = (compression != Compression::None).then(|| {
+        let last = Digest::of(&plan.headers());
+        MadeWith {
+            configuration: Digest::of(&configuration(image, &manifest.config, &blobs, last)),
+            architecture: document::architecture().into(),
+        }
+    });
+    let passport = passport(store, image, &manifest, &blobs, made_with)?;
+    let job = Job { plan, hidden: Hidden::Bytes(passport.encode()) };
+    let last = write::write(store, vec![job], compression, &dir, &|_| ())?.remove(0);
+    let config = configuration(image, &manifest.config, &blobs, last.diff_id);
+    blobs.push(last);
     if keep {
         forget_oldest(&dir, &blobs)?;
     }
-    let config = configuration(image, &manifest.config, &blobs);
     let manifest = oci_manifest(image, &config, &blobs, compression);
     Ok(Packed { manifest, config, blobs, dir, _temporary: temporary })
 }
@@ -131,7 +142,7 @@ fn pack_layers(
     dir: &Path,
     keep: bool,
     progress: &dyn Progress,
-) -> Result<(Vec<Written>, Vec<usize>)> {
+) -> Result<Vec<Written>> {
     let not_carried = |reason: String| OciError::NotCarried { image: *image, reason };
     let groups = group::group(layers).ok_or_else(|| {
         let most = group::BLOBS_MAX;
@@ -142,18 +153,24 @@ fn pack_layers(
     for run in &groups {
         let run = &layers[run.clone()];
         run.iter().for_each(|(_, layer)| directories.add(layer));
-        let entries = plan::merge(run, &directories);
-        let plan = plan::plan(&entries).map_err(|path| {
+        let sections = plan::merge(run, &directories);
+        let plan = plan::plan(&sections).map_err(|path| {
             not_carried(format!("`{path}` would be taken for a whiteout by whoever reads it"))
         })?;
         let tails: Vec<TailLayer> = run
             .iter()
             .map(|(digest, layer)| TailLayer { digest: *digest, layer: layer.clone() })
             .collect();
-        let shown = Layer::from_sorted(entries)
+        let shown = Layer::from_entries(sections.concat())
             .map_err(|error| not_carried(format!("its layers do not fit together: {error}")))?;
         keys.push(key(compression, &shown, &tails));
         jobs.push(Job { plan, hidden: Hidden::Layers(tails) });
+    }
+    let mut budget = Budget::default();
+    for (job, run) in jobs.iter().zip(&groups) {
+        budget.take(job.plan.members.len(), &layers[run.clone()]).map_err(|what| {
+            not_carried(format!("it has more {what} than whoever pulls it takes"))
+        })?;
     }
     let kept: Mutex<BTreeMap<usize, Written>> = Mutex::default();
     if keep {
@@ -184,7 +201,7 @@ fn pack_layers(
         }
         all.insert(index, written);
     }
-    Ok((all.into_values().collect(), groups.into_iter().map(|run| run.len()).collect()))
+    Ok(all.into_values().collect())
 }
 
 /// What a blob of layers is made from.
@@ -240,7 +257,7 @@ fn passport(
     image: &Digest,
     manifest: &ImageManifest,
     blobs: &[Written],
-    counts: &[usize],
+    made_with: Option<MadeWith>,
 ) -> Result<Passport> {
     let of = |subject: &Digest, travels: fn(&str) -> bool| -> Result<BTreeMap<_, _>> {
         let mut found = BTreeMap::new();
@@ -263,16 +280,17 @@ fn passport(
         image: String::from_utf8(manifest.encode()).expect("JSON is UTF-8"),
         blobs: blobs
             .iter()
-            .zip(counts)
-            .map(|(blob, layers)| PassportBlob { layers: *layers, tail: blob.tail })
+            .map(|blob| PassportBlob { parts: blob.parts.clone(), ..PassportBlob::default() })
             .collect(),
         blobs_digest: passport::digest_of(blobs.iter().map(|blob| blob.digest)),
+        made_with,
         attachments: of(image, travels)?,
         layers,
     })
 }
 
-fn configuration(image: &Digest, config: &ImageConfig, blobs: &[Written]) -> Vec<u8> {
+/// The configuration of an image of these blobs and the one that `last` unpacks to.
+fn configuration(image: &Digest, config: &ImageConfig, blobs: &[Written], last: Digest) -> Vec<u8> {
     let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
     document::encode(&Configuration {
         created: Some(CREATED.into()),
@@ -288,7 +306,7 @@ fn configuration(image: &Digest, config: &ImageConfig, blobs: &[Written]) -> Vec
         }),
         rootfs: RootFs {
             kind: "layers".into(),
-            diff_ids: blobs.iter().map(|blob| blob.diff_id).collect(),
+            diff_ids: blobs.iter().map(|blob| blob.diff_id).chain([last]).collect(),
         },
     })
 }

@@ -1,38 +1,49 @@
 //! What lies hidden at the end of a blob: the layers it stands for, exactly, and where each content is.
 //!
-//! A magic word and a version byte; the members' compressed and uncompressed sizes; the layers' canonical bytes,
-//! each followed by a byte string that older blobs say facts in and that nothing is read from; then, for each content
-//! of the layers in order, where it begins in the tar. Numbers are unsigned LEB128, byte strings carry their length
-//! before them. All of it is one zstd frame.
+//! A blob has a part for each of its layers, so that whoever lacks one of them reads only that. A part is a zstd
+//! frame and, behind it, digests of contents, which no compression makes smaller. In the frame: a magic word and
+//! a version byte; where the layer's members begin in the blob and in the tar; the members' compressed and
+//! uncompressed sizes; the layer's canonical bytes with the number of a digest in the place of each; then, for each
+//! content in the order of the layer, how many blocks of the tar lie between the one before and it. Numbers are
+//! unsigned LEB128, byte strings carry their length before them.
+//!
+//! Older blobs (version 1) have one tail for all layers: the members of the whole blob; the layers' canonical bytes,
+//! each followed by a byte string that some say facts in and that nothing is read from; then where each content
+//! begins in the tar.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, hash_map::Entry::Vacant};
 
 use hornero_model::Digest;
-use hornero_store::{ENTRY_COUNT_MAX, Layer};
+use hornero_store::{Entry, EntryKind, Layer};
 
+use super::{
+    budget::{Budget, ENTRIES, Fault, MEMBERS, UNPACKED, spend},
+    frame::{Reader, compress, put_bytes, put_number, unpack},
+};
+use crate::tarball::{BLOCK, padding};
+
+/// What many layers have, the most frequent last; parts refer to these bytes, which never change.
+const WORDS: &[u8] = include_bytes!("tail.words");
 const MAGIC: &[u8] = b"hornero-tail\n";
-const VERSION: u8 = 1;
-/// Text and digests; more costs seconds and saves little.
-const LEVEL: i32 = 12;
+/// One tail for all layers of a blob.
+const WHOLE: u8 = 1;
+/// A part for each layer.
+const PART: u8 = 2;
 /// What all tails of an image may have in their blobs: digests of two million entries, which do not get smaller.
 pub(crate) const PACKED_BYTES_MAX: u64 = 64 << 20;
-/// What all tails of an image may unpack to: two million entries of a hundred bytes. Those of a Debian base have
-/// 2 MiB.
-const UNPACKED_BYTES_MAX: u64 = 256 << 20;
-/// Members of an image's blobs: every second entry a file of its own, twice over.
-const MEMBERS_MAX: u64 = 2_000_000;
-/// Entries of an image's layers: as many as the largest layer has, twice over.
-const ENTRIES_MAX: u64 = 2 * ENTRY_COUNT_MAX as u64;
 /// Ours have at most 4 MiB and some padding.
 pub(crate) const MEMBER_BYTES_MAX: u64 = 32 << 20;
 /// An image's limit.
 const LAYERS_MAX: u64 = 1024;
 
-/// The tail of a blob.
+/// A part of a blob's tail, or an older blob's whole one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Tail {
-    /// Compressed and uncompressed size of each member, in order from the blob's first byte.
+    /// Where the first member begins, compressed and uncompressed.
+    pub(crate) start: (u64, u64),
+    /// Compressed and uncompressed size of each member, in order.
     pub(crate) members: Vec<(u64, u64)>,
+    /// One, but for older blobs.
     pub(crate) layers: Vec<TailLayer>,
     /// Where each content of the layers begins in the tar.
     pub(crate) contents: HashMap<Digest, u64>,
@@ -45,106 +56,51 @@ pub(crate) struct TailLayer {
     pub(crate) layer: Layer,
 }
 
-/// What the tails of one image may still bring into memory, all together: a thousand tails of which each keeps
-/// within limits are still too many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Budget {
-    pub(crate) unpacked_bytes: u64,
-    pub(crate) members: u64,
-    pub(crate) entries: u64,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        let (unpacked_bytes, members, entries) = (UNPACKED_BYTES_MAX, MEMBERS_MAX, ENTRIES_MAX);
-        Self { unpacked_bytes, members, entries }
-    }
-}
-
-/// Why bytes are not taken for a tail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// They have not the form of one.
-    Form(String),
-    /// With it the image has more of something than an image may have.
-    TooMuch(&'static str),
-}
-
-impl<S: Into<String>> From<S> for Fault {
-    fn from(text: S) -> Self {
-        Self::Form(text.into())
-    }
-}
-
-/// Takes from what is left.
-fn spend(left: &mut u64, count: u64, what: &'static str) -> Result<(), Fault> {
-    *left = left.checked_sub(count).ok_or(Fault::TooMuch(what))?;
-    Ok(())
-}
-
 impl Tail {
+    /// The part of one layer, which has to be the only one here; its contents are in the order of the layer.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
-        out.push(VERSION);
+        out.push(PART);
+        put_number(&mut out, self.start.0);
+        put_number(&mut out, self.start.1);
         put_number(&mut out, self.members.len() as u64);
         for (compressed, length) in &self.members {
             put_number(&mut out, *compressed);
             put_number(&mut out, *length);
         }
-        put_number(&mut out, self.layers.len() as u64);
-        for layer in &self.layers {
-            put_bytes(&mut out, &layer.layer.encode());
-            put_bytes(&mut out, &[]);
-        }
-        let mut seen = std::collections::HashSet::new();
-        for (digest, size) in self.layers.iter().flat_map(|layer| layer.layer.contents()) {
-            if size > 0 && seen.insert(digest) {
-                put_number(&mut out, self.contents.get(&digest).copied().unwrap_or_default());
+        let (layer, digests) = without_digests(&self.layers[0].layer);
+        put_bytes(&mut out, &layer.encode());
+        let (mut end, mut seen) = (self.start.1, HashSet::new());
+        for (digest, size) in self.layers[0].layer.contents().filter(|(_, size)| *size > 0) {
+            if seen.insert(digest) {
+                let at = self.contents[&digest];
+                put_number(&mut out, (at - end) / BLOCK);
+                end = at + size + padding(size);
             }
         }
-        zstd::bulk::compress(&out, LEVEL).expect("writing to memory does not fail")
+        let mut packed = compress(&out, WORDS);
+        packed.extend(digests.iter().flat_map(|digest| digest.as_bytes()));
+        packed
     }
 
-    /// Reads the tail of a blob whose members have `members_bytes` bytes.
+    /// Reads a part, or an older blob's tail, of a blob whose members have `members_bytes` bytes.
     pub(crate) fn decode(
         packed: &[u8],
         members_bytes: u64,
         budget: &mut Budget,
     ) -> Result<Self, Fault> {
-        let unpacked = "bytes to say where everything is";
-        let bytes = unpack(packed, budget.unpacked_bytes)?.ok_or(Fault::TooMuch(unpacked))?;
-        spend(&mut budget.unpacked_bytes, bytes.len() as u64, unpacked)?;
+        let (bytes, digests) =
+            unpack(packed, WORDS, budget.unpacked_bytes)?.ok_or(Fault::TooMuch(UNPACKED))?;
+        spend(&mut budget.unpacked_bytes, bytes.len() as u64, UNPACKED)?;
         let mut reader = Reader { bytes: &bytes };
         if reader.take(MAGIC.len() as u64)? != MAGIC {
             return Err("it does not begin like one".into());
         }
-        if reader.take(1)? != [VERSION] {
-            return Err("only version 1 is known".into());
-        }
-        let members = reader.members(members_bytes, budget)?;
-        if members.iter().map(|(packed, _)| packed).sum::<u64>() != members_bytes {
-            return Err("its members do not reach to it".into());
-        }
-        let mut tail = Self { members, ..Self::default() };
-        let layers = reader.number()?;
-        if layers > LAYERS_MAX {
-            return Err("it has more layers than an image".into());
-        }
-        for _ in 0..layers {
-            let encoded = reader.bytes()?;
-            let layer = Layer::decode(encoded).map_err(|error| error.to_string())?;
-            spend(&mut budget.entries, layer.entries().len() as u64, "entries")?;
-            // Nobody vouches for what older blobs have here.
-            reader.bytes()?;
-            tail.layers.push(TailLayer { digest: Digest::of(encoded), layer });
-        }
-        let contents: Vec<_> =
-            tail.layers.iter().flat_map(|layer| layer.layer.contents()).collect();
-        for (digest, size) in contents {
-            if size > 0 && !tail.contents.contains_key(&digest) {
-                tail.contents.insert(digest, reader.number()?);
-            }
-        }
+        let tail = match reader.take(1)? {
+            [WHOLE] if digests.is_empty() => whole(&mut reader, members_bytes, budget)?,
+            [PART] => part(&mut reader, digests, members_bytes, budget)?,
+            _ => return Err("only versions 1 and 2 are known".into()),
+        };
         match reader.bytes {
             [] => Ok(tail),
             _ => Err("bytes follow its end".into()),
@@ -152,103 +108,176 @@ impl Tail {
     }
 }
 
-/// The one zstd frame of `packed`; none when it has more than `max` bytes.
-pub(crate) fn unpack(packed: &[u8], max: u64) -> Result<Option<Vec<u8>>, String> {
-    use std::io::Read;
-    let mut out = Vec::new();
-    zstd::Decoder::with_buffer(packed)
-        .and_then(|decoder| decoder.take(max.saturating_add(1)).read_to_end(&mut out))
-        .map_err(|error| error.to_string())?;
-    Ok((out.len() as u64 <= max).then_some(out))
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: u64) -> Result<&'a [u8], String> {
-        let length = usize::try_from(length).map_err(|_| "a length is out of range")?;
-        let (taken, rest) = self.bytes.split_at_checked(length).ok_or("it ends early")?;
-        self.bytes = rest;
-        Ok(taken)
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], String> {
-        let length = self.number()?;
-        self.take(length)
-    }
-
-    /// Sizes of members, of which all together have `bytes` bytes and none is empty: so they are no more than
-    /// those bytes, and than the budget.
-    fn members(&mut self, bytes: u64, budget: &mut Budget) -> Result<Vec<(u64, u64)>, Fault> {
-        let count = self.number()?;
-        spend(&mut budget.members, count, "members")?;
-        // What the bytes at hand can hold: the count itself is not trusted.
-        let mut members = Vec::with_capacity(count.min(self.bytes.len() as u64 / 2) as usize);
-        let mut left = bytes;
-        for _ in 0..count {
-            let (packed, length) = (self.number()?, self.number()?);
-            let size = 1..=MEMBER_BYTES_MAX;
-            if !size.contains(&packed) || !size.contains(&length) {
-                return Err("one of its members is larger than 32 MiB, or empty".into());
-            }
-            left = left.checked_sub(packed).ok_or("its members reach beyond the blob")?;
-            members.push((packed, length));
+/// A layer with numbers for digests: 0 for one that comes for the first time, else which of those it is, from 1.
+fn without_digests(layer: &Layer) -> (Layer, Vec<Digest>) {
+    let mut digests = Vec::new();
+    let mut numbers: HashMap<Digest, u64> = HashMap::new();
+    let entries = layer.entries().iter().cloned().map(|mut entry| {
+        if let EntryKind::File { digest, .. } = &mut entry.kind {
+            let number = match numbers.get(digest) {
+                Some(number) => *number,
+                None => {
+                    digests.push(*digest);
+                    numbers.insert(*digest, digests.len() as u64);
+                    0
+                }
+            };
+            let mut bytes = [0; 32];
+            bytes[24..].copy_from_slice(&number.to_be_bytes());
+            *digest = Digest::from_bytes(bytes);
         }
-        Ok(members)
-    }
+        entry
+    });
+    let entries: Vec<Entry> = entries.collect();
+    (Layer::from_sorted(entries).expect("only digests differ from a layer's"), digests)
+}
 
-    fn number(&mut self) -> Result<u64, String> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.take(1)?[0];
-            if shift == 63 && byte > 1 {
-                break;
-            }
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
+/// The layer that [`without_digests`] was given.
+fn with_digests(layer: Layer, digests: &[Digest]) -> Result<Layer, Fault> {
+    let mut entries = layer.into_entries();
+    let mut new = digests.iter();
+    for entry in &mut entries {
+        if let EntryKind::File { digest, .. } = &mut entry.kind {
+            let (zeros, number) = digest.as_bytes().split_at(24);
+            let number = u64::from_be_bytes(number.try_into().expect("eight of 32 bytes"));
+            let known = digests.len() - new.len();
+            *digest = match number {
+                _ if zeros.iter().any(|byte| *byte != 0) => return Err("a digest's number".into()),
+                0 => *new.next().ok_or("a digest is missing")?,
+                number if number <= known as u64 => digests[number as usize - 1],
+                _ => return Err("a digest's number is out of range".into()),
+            };
         }
-        Err("a number is out of range".into())
     }
+    if new.next().is_some() {
+        return Err("digests follow its end".into());
+    }
+    Ok(Layer::from_sorted(entries).map_err(|error| error.to_string())?)
 }
 
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
+/// An older blob's tail, but for its first words.
+fn whole(reader: &mut Reader<'_>, members_bytes: u64, budget: &mut Budget) -> Result<Tail, Fault> {
+    let members = members(reader, members_bytes, budget)?;
+    if members.iter().map(|(packed, _)| packed).sum::<u64>() != members_bytes {
+        return Err("its members do not reach to it".into());
     }
-    out.push(number as u8);
+    let mut tail = Tail { members, ..Tail::default() };
+    let layers = reader.number()?;
+    if layers > LAYERS_MAX {
+        return Err("it has more layers than an image".into());
+    }
+    for _ in 0..layers {
+        let encoded = reader.bytes()?;
+        let layer = Layer::decode(encoded).map_err(|error| error.to_string())?;
+        spend(&mut budget.entries, layer.entries().len() as u64, ENTRIES)?;
+        // Nobody vouches for what is said here.
+        reader.bytes()?;
+        tail.layers.push(TailLayer { digest: Digest::of(encoded), layer });
+    }
+    let contents: Vec<_> = tail.layers.iter().flat_map(|layer| layer.layer.contents()).collect();
+    for (digest, size) in contents {
+        if size > 0 && !tail.contents.contains_key(&digest) {
+            tail.contents.insert(digest, reader.number()?);
+        }
+    }
+    Ok(tail)
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_number(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
+/// The part of one layer, but for its first words.
+fn part(
+    reader: &mut Reader<'_>,
+    digests: &[u8],
+    members_bytes: u64,
+    budget: &mut Budget,
+) -> Result<Tail, Fault> {
+    let start = (reader.number()?, reader.number()?);
+    let left = members_bytes.checked_sub(start.0).ok_or("it begins beyond the blob")?;
+    if start.1 > u64::MAX / 2 {
+        return Err("it begins far away".into());
+    }
+    let members = members(reader, left, budget)?;
+    let (digests, []) = digests.as_chunks::<32>() else {
+        return Err("a digest ends early".into());
+    };
+    let digests: Vec<Digest> = digests.iter().copied().map(Digest::from_bytes).collect();
+    let layer = Layer::decode(reader.bytes()?).map_err(|error| error.to_string())?;
+    spend(&mut budget.entries, layer.entries().len() as u64, ENTRIES)?;
+    let layer = with_digests(layer, &digests)?;
+    let mut contents = HashMap::new();
+    let mut end = start.1;
+    for (digest, size) in layer.contents().filter(|(_, size)| *size > 0) {
+        if let Vacant(place) = contents.entry(digest) {
+            let gap = reader.number()?.checked_mul(BLOCK);
+            let at = gap.and_then(|gap| end.checked_add(gap)).ok_or("a content is far away")?;
+            place.insert(at);
+            let after = at.checked_add(size).and_then(|end| end.checked_add(padding(size)));
+            end = after.ok_or("a content is far away")?;
+        }
+    }
+    let layer = TailLayer { digest: layer.digest(), layer };
+    Ok(Tail { start, members, layers: vec![layer], contents })
+}
+
+/// Sizes of members, of which all together have `bytes` bytes and none is empty: so they are no more than
+/// those bytes, and than the budget.
+fn members(
+    reader: &mut Reader<'_>,
+    bytes: u64,
+    budget: &mut Budget,
+) -> Result<Vec<(u64, u64)>, Fault> {
+    let count = reader.number()?;
+    spend(&mut budget.members, count, MEMBERS)?;
+    // What the bytes at hand can hold: the count itself is not trusted.
+    let mut members = Vec::with_capacity(count.min(reader.bytes.len() as u64 / 2) as usize);
+    let mut left = bytes;
+    for _ in 0..count {
+        let (packed, length) = (reader.number()?, reader.number()?);
+        let size = 1..=MEMBER_BYTES_MAX;
+        if !size.contains(&packed) || !size.contains(&length) {
+            return Err("one of its members is larger than 32 MiB, or empty".into());
+        }
+        left = left.checked_sub(packed).ok_or("its members reach beyond the blob")?;
+        members.push((packed, length));
+    }
+    Ok(members)
 }
 
 #[cfg(test)]
 mod tests {
-    use hornero_store::{Entry, EntryKind, Metadata, TreePath};
+    use hornero_store::{Metadata, TreePath};
     use proptest::{collection::vec, prelude::*};
 
-    use super::*;
+    use super::{super::budget::MEMBERS_MAX, *};
 
-    fn tail(names: &[String], members: Vec<(u64, u64)>) -> Tail {
-        let mut tail = Tail { members, ..Tail::default() };
-        for (at, name) in names.iter().enumerate() {
-            let digest = Digest::of(name.as_bytes());
-            let entry = Entry {
+    /// A part of files of these names, each with one of a few contents, of which each has a size.
+    fn part(files: &[(String, u8, u64, u64)], start: u64) -> Tail {
+        let mut tail = Tail { start: (0, start), ..Tail::default() };
+        let (mut entries, mut at, mut sizes) = (Vec::new(), start, HashMap::new());
+        let files: std::collections::BTreeMap<_, _> =
+            files.iter().map(|(name, content, size, gap)| (name, (content, size, gap))).collect();
+        for (name, (content, size, gap)) in files {
+            let size = *sizes.entry(*content).or_insert(*size);
+            let digest = Digest::of(&[*content]);
+            if size > 0 && !tail.contents.contains_key(&digest) {
+                at += gap * BLOCK;
+                tail.contents.insert(digest, at);
+                at += size + padding(size);
+            }
+            entries.push(Entry {
                 path: TreePath::new(name.as_str()).unwrap(),
-                kind: EntryKind::File { digest, size: 5 },
+                kind: EntryKind::File { digest, size },
                 metadata: Metadata::default(),
-            };
-            let layer = Layer::from_entries(vec![entry]).unwrap();
-            tail.contents.insert(digest, at as u64 * 512);
-            tail.layers.push(TailLayer { digest: layer.digest(), layer });
+            });
         }
+        let layer = Layer::from_entries(entries).unwrap();
+        tail.layers.push(TailLayer { digest: layer.digest(), layer });
         tail
+    }
+
+    /// A part of so many files that are all different.
+    fn part_of(count: u8, members: Vec<(u64, u64)>) -> Tail {
+        let files: Vec<_> = (0..count).map(|number| (format!("f{number}"), number, 5, 1)).collect();
+        Tail { members, ..part(&files, 0) }
     }
 
     /// Decodes with all that an image may have.
@@ -262,21 +291,36 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_tail_is_read_back(
-            names in vec("[a-z]{1,9}", 0..9),
+        fn a_part_is_read_back(
+            files in vec(("[a-z]{1,9}", 0..3_u8, 0..2000_u64, 0..5_u64), 0..20),
+            start in (0..1_u64 << 40, 0..1_u64 << 40),
             members in vec((1..=MEMBER_BYTES_MAX, 1..=MEMBER_BYTES_MAX), 0..9),
         ) {
-            let mut names = names;
-            names.sort();
-            names.dedup();
-            let bytes = bytes_of(&members);
-            let tail = tail(&names, members);
-            prop_assert_eq!(decode(&tail.encode(), bytes).unwrap(), tail.clone());
-            prop_assert!(decode(&tail.encode(), bytes + 1).is_err());
+            let bytes = start.0 + bytes_of(&members);
+            let part = Tail { start, members, ..part(&files, start.1) };
+            prop_assert_eq!(decode(&part.encode(), bytes).unwrap(), part.clone());
+            if !part.members.is_empty() {
+                prop_assert!(decode(&part.encode(), bytes - 1).is_err());
+            }
         }
 
         #[test]
-        fn other_bytes_are_refused(bytes in vec(any::<u8>(), 0..200), version in 0..3_u8) {
+        fn changed_parts_are_refused_or_of_another_layer(
+            files in vec(("[a-z]{1,9}", 0..3_u8, 0..2000_u64, 0..5_u64), 1..20),
+            at in any::<prop::sample::Index>(), flip in 1..=255_u8,
+        ) {
+            let part = part(&files, 0);
+            let mut bytes = part.encode();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            if let Ok(changed) = decode(&bytes, 9) {
+                let encoded = changed.layers[0].layer.encode();
+                prop_assert_eq!(changed.layers[0].digest, Digest::of(&encoded));
+            }
+        }
+
+        #[test]
+        fn other_bytes_are_refused(bytes in vec(any::<u8>(), 0..200), version in 0..4_u8) {
             prop_assert!(decode(&bytes, 9).is_err());
             let framed = [MAGIC, &[version], &bytes].concat();
             // It may well be one, but must not bring the program down.
@@ -285,16 +329,36 @@ mod tests {
     }
 
     #[test]
-    fn the_facts_of_an_older_tail_are_passed_over() {
-        let tail = tail(&["one".to_owned()], vec![(3, 512)]);
-        let mut old = [MAGIC, &[VERSION, 1]].concat();
+    fn an_older_tail_is_read_and_its_facts_are_passed_over() {
+        let one = part_of(1, vec![(3, 512)]);
+        let two = part(&[("two".into(), 9, 600, 3)], 0);
+        let mut old = [MAGIC, &[WHOLE, 1]].concat();
         put_number(&mut old, 3);
         put_number(&mut old, 512);
-        put_number(&mut old, 1);
-        put_bytes(&mut old, &tail.layers[0].layer.encode());
+        put_number(&mut old, 2);
+        put_bytes(&mut old, &one.layers[0].layer.encode());
         put_bytes(&mut old, b"{\"anything\":\"at all\"}");
-        put_number(&mut old, 0);
-        assert_eq!(decode(&zstd::bulk::compress(&old, 1).unwrap(), 3).unwrap(), tail);
+        put_bytes(&mut old, &two.layers[0].layer.encode());
+        put_bytes(&mut old, b"");
+        put_number(&mut old, 512);
+        put_number(&mut old, 1536);
+        let packed = zstd::bulk::compress(&old, 1).unwrap();
+        let expected = Tail {
+            layers: [one.layers, two.layers].concat(),
+            contents: one.contents.into_iter().chain(two.contents).collect(),
+            ..one
+        };
+        assert_eq!(decode(&packed, 3).unwrap(), expected);
+        assert!(decode(&packed, 4).is_err(), "nothing lies between members and tail");
+        assert!(decode(&[packed, vec![0; 32]].concat(), 3).is_err());
+    }
+
+    #[test]
+    fn a_digest_that_comes_again_is_packed_once() {
+        let files: Vec<_> = (0..100).map(|number| (format!("f{number}"), 1, 5, 1)).collect();
+        let packed = part(&files, 0).encode();
+        assert!(packed.len() < 500, "{}", packed.len());
+        assert_eq!(decode(&packed, 0).unwrap(), part(&files, 0));
     }
 
     #[test]
@@ -307,10 +371,10 @@ mod tests {
     #[test]
     fn members_that_are_empty_or_too_many_are_refused() {
         let check = |count: u64, member: [u8; 2], bytes: u64| {
-            let mut text = [MAGIC, &[VERSION]].concat();
+            let mut text = [MAGIC, &[PART, 0, 0]].concat();
             put_number(&mut text, count);
             text.extend(member.repeat(count as usize));
-            put_number(&mut text, 0);
+            put_bytes(&mut text, &Layer::default().encode());
             decode(&zstd::bulk::compress(&text, 1).unwrap(), bytes).map(|tail| tail.members.len())
         };
         assert_eq!(check(1000, [1, 1], 1000), Ok(1000));
@@ -324,10 +388,10 @@ mod tests {
 
     #[test]
     fn the_tails_of_an_image_share_what_it_may_have() {
-        let members = vec![(3, 512); 10];
-        let tail = tail(&["one".to_owned(), "two".to_owned()], members);
-        let packed = tail.encode();
-        let unpacked = unpack(&packed, 1 << 20).unwrap().unwrap().len() as u64;
+        let part = part_of(2, vec![(3, 512); 10]);
+        let packed = part.encode();
+        let layer_of_two = part.layers[0].layer.clone();
+        let unpacked = unpack(&packed, WORDS, 1 << 20).unwrap().unwrap().0.len() as u64;
         let enough = Budget { unpacked_bytes: 2 * unpacked, members: 20, entries: 4 };
         let twice = |mut budget: Budget| {
             Tail::decode(&packed, 30, &mut budget).unwrap();
@@ -336,6 +400,11 @@ mod tests {
         };
         let spent = Budget { unpacked_bytes: 0, members: 0, entries: 0 };
         assert_eq!(twice(enough), (Ok(()), spent));
+        let layers = [(layer_of_two.digest(), layer_of_two)];
+        assert_eq!(Budget::default().take(10, &layers), Ok(()));
+        assert_eq!(Budget { members: 9, ..enough }.take(10, &layers), Err(MEMBERS));
+        assert_eq!(Budget { entries: 1, ..enough }.take(10, &layers), Err(ENTRIES));
+        assert_eq!(Budget { unpacked_bytes: unpacked, ..enough }.take(10, &layers), Err(UNPACKED));
         for less in [
             Budget { unpacked_bytes: 2 * unpacked - 1, ..enough },
             Budget { members: 19, ..enough },

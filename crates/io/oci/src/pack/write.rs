@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::{
-    plan::{Member, Piece, Plan},
+    plan::{Member, Piece, Plan, Section},
     tail::{Tail, TailLayer},
 };
 use crate::{Compression, Event, OciError, Progress, Result, parallel};
@@ -29,22 +29,22 @@ pub(super) struct Job {
 
 /// What a blob ends in.
 pub(super) enum Hidden {
-    /// The layers it stands for.
+    /// The layers it stands for, one for each section of the plan.
     Layers(Vec<TailLayer>),
     /// These bytes.
     Bytes(Vec<u8>),
 }
 
 /// What a blob became.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Written {
     /// Of its bytes.
     pub(crate) digest: Digest,
     pub(crate) size: u64,
     /// Of the stream that it unpacks to.
     pub(crate) diff_id: Digest,
-    /// How many of its last bytes are hidden.
-    pub(crate) tail: u64,
+    /// How many of its last bytes are hidden: in each part of them.
+    pub(crate) parts: Vec<u64>,
 }
 
 /// Writes all blobs into `dir`, each named by its digest.
@@ -152,15 +152,18 @@ impl Sink {
 
     fn finish(&mut self, job: &Job, compression: Compression, dir: &Path) -> Result<()> {
         let hidden = match &job.hidden {
-            Hidden::Bytes(bytes) => bytes.clone(),
+            Hidden::Bytes(bytes) => vec![bytes.clone()],
             Hidden::Layers(layers) => {
-                let members = std::mem::take(&mut self.sizes);
-                let contents = job.plan.contents.clone();
-                Tail { members, layers: layers.clone(), contents }.encode()
+                let layers = layers.iter().zip(&job.plan.sections);
+                layers.map(|(layer, section)| self.part(layer, section).encode()).collect()
             }
         };
-        let hidden = compression.hide(&hidden);
-        self.put(&hidden, dir)?;
+        let mut parts = Vec::with_capacity(hidden.len());
+        for part in hidden {
+            let part = compression.hide(&part);
+            parts.push(part.len() as u64);
+            self.put(&part, dir)?;
+        }
         let failed = |error| OciError::io("write a blob into", dir, error);
         let file = self.file.take().expect("a tail was written").into_inner();
         let file = file.map_err(|error| failed(error.into_error()))?;
@@ -172,8 +175,18 @@ impl Sink {
         let mode = fs::Permissions::from_mode(0o644);
         file.as_file().set_permissions(mode).map_err(failed)?;
         file.persist(dir.join(digest.hex())).map_err(|error| failed(error.error))?;
-        let tail = hidden.len() as u64;
-        self.written = Some(Written { digest, size: self.size, diff_id, tail });
+        self.written = Some(Written { digest, size: self.size, diff_id, parts });
         Ok(())
+    }
+
+    /// Where everything of a layer is.
+    fn part(&self, layer: &TailLayer, section: &Section) -> Tail {
+        let before = &self.sizes[..section.members.start];
+        Tail {
+            start: (before.iter().map(|(packed, _)| packed).sum(), section.start),
+            members: self.sizes[section.members.clone()].to_vec(),
+            layers: vec![layer.clone()],
+            contents: section.contents.clone(),
+        }
     }
 }
