@@ -2,6 +2,11 @@
 
 use std::io::{self, Read};
 
+use liblzma::{
+    bufread::XzDecoder,
+    stream::{CONCATENATED, IGNORE_CHECK, Stream},
+};
+
 /// Why a package file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -34,11 +39,15 @@ impl<'a> Members<'a> {
     }
 }
 
+/// The stream of a member. Whoever opens a package has its SHA-256 compared before: checksums inside tell nothing more.
 fn open((packing, bytes): (Packing, &[u8])) -> Box<dyn Read + Send + '_> {
     match packing {
         Packing::None => Box::new(bytes),
         Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
-        Packing::Xz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(bytes)),
+        Packing::Xz => match Stream::new_stream_decoder(u64::MAX, CONCATENATED | IGNORE_CHECK) {
+            Ok(stream) => Box::new(XzDecoder::new_stream(bytes, stream)),
+            Err(error) => Box::new(Broken(Some(error.into()))),
+        },
         Packing::Zstd => match zstd::stream::read::Decoder::with_buffer(bytes) {
             Ok(decoder) => Box::new(decoder),
             Err(error) => Box::new(Broken(Some(error))),
