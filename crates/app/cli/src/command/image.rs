@@ -27,7 +27,9 @@ pub fn list(home: &Path, json_wanted: bool) -> Result<(), Failure> {
                 "total_bytes": image.total.bytes, "shared_bytes": image.shared.bytes,
             }));
         }
-        return print_json(&json!({ "images": images, "damaged": used.damaged }));
+        return print_json(
+            &json!({ "images": images, "damaged": used.damaged, "damaged_names": used.damaged_refs }),
+        );
     }
     let mut table = Table::with_head(&["IMAGE", "NAMES", "LAYERS", "FILES", "MiB", "SHARED MiB"]);
     for image in &used.images {

@@ -12,7 +12,7 @@ use std::{
 
 use hornero_model::{Digest, ImageName};
 use hornero_spec::FILE_NAME;
-use hornero_store::Store;
+use hornero_store::{Store, StoreError};
 
 use crate::failure::Failure;
 
@@ -71,7 +71,7 @@ pub fn lead(
 ) -> Result<(), Failure> {
     // Written only where it changed: a bake that has nothing to do stays fast.
     let key = key(name.as_str());
-    if store.get_ref(&key)? != Some(*image) {
+    if leads(store, &key)? != Some(*image) {
         store.set_ref(&key, image)?;
     }
     let directory = fs::canonicalize(directory)?;
@@ -91,6 +91,14 @@ pub fn key(name: &str) -> String {
     match name.starts_with(REBASED) {
         true => name.to_owned(),
         false => format!("image/{name}"),
+    }
+}
+
+/// What a reference of the store leads to; a damaged one leads nowhere, and is written anew by whoever sets it.
+pub fn leads(store: &Store, key: &str) -> Result<Option<Digest>, StoreError> {
+    match store.get_ref(key) {
+        Err(StoreError::DamagedRef { .. }) => Ok(None),
+        led => led,
     }
 }
 
@@ -116,7 +124,8 @@ pub fn all(home: &Path) -> io::Result<Vec<Named>> {
 /// All names of the home and of its directories, by what they lead to; a pin is no name.
 pub fn by_image(home: &Path, store: &Store) -> Result<BTreeMap<Digest, Vec<String>>, Failure> {
     let mut found: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
-    for (name, image) in store.refs()?.into_iter().filter(|(name, _)| !name.starts_with("pin/")) {
+    let refs = store.ref_listing()?.refs;
+    for (name, image) in refs.into_iter().filter(|(name, _)| !name.starts_with("pin/")) {
         let name = name.strip_prefix("image/").unwrap_or(&name);
         found.entry(image).or_default().insert(name.to_owned());
     }

@@ -268,7 +268,7 @@ pub fn rebase(
         let here = std::env::current_dir()?;
         if names::of(home, &here, record.name.as_str()).is_some_and(|named| named.image == app) {
             names::lead(home, &store, &here, &record.name, &moved.image)?;
-        } else if store.get_ref(&name)? == Some(app) {
+        } else if names::leads(&store, &name)? == Some(app) {
             store.set_ref(&name, &moved.image)?;
         } else {
             store.set_ref(&format!("{}{}", names::REBASED, record.name), &moved.image)?;

@@ -84,6 +84,16 @@ impl<'v> Vouching<'v> {
     }
 }
 
+/// Takes away what came with an image under this home's key and is not by it: it would keep this home from signing the
+/// same image when it bakes it.
+pub fn disown(home: &Path, store: &Arc<Store>, image: &Digest) -> Result<(), Failure> {
+    let vouching = Vouching::of(home, store)?;
+    if store.attachments(image)?.contains(&vouching.kind()) && vouching.check(image).is_err() {
+        store.detach(image, &vouching.kind())?;
+    }
+    Ok(())
+}
+
 /// Whether images of a project may be made on these: this home signed each, or a key that the project trusts. Asked
 /// before anything of them is executed.
 pub fn check_bases(

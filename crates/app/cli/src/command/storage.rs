@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hornero_store::{Healing, StoreUse};
+use hornero_store::{Healing, StoreError, StoreUse};
 use serde_json::{Value, json};
 
 use crate::{
@@ -35,6 +35,7 @@ pub fn disk_use(home: &Path, json_wanted: bool) -> Result<(), Failure> {
             "unused_bytes": used.unused.bytes, "layer_bytes": used.layers.bytes,
             "metadata_bytes": used.metadata.bytes, "attachment_bytes": used.attachments.bytes,
             "cache_bytes": used.cache.bytes, "disk_bytes": used.disk_bytes(), "damaged": used.damaged,
+            "damaged_names": used.damaged_refs,
         }));
     }
     let mut table = Table::with_head(&["IMAGE", "NAMES", "TOTAL", "SHARED", "UNIQUE", ""]);
@@ -65,10 +66,10 @@ pub fn disk_use(home: &Path, json_wanted: bool) -> Result<(), Failure> {
 
 /// Says how much of the store can't be read, if anything.
 pub fn tell_damage(used: &StoreUse) -> Result<(), Failure> {
-    match used.damaged.len() {
+    match used.damaged.len() + used.damaged_refs.len() {
         0 => Ok(()),
         count => print_text(&format!(
-            "{count} images or layers can't be read; `hornero image fsck` names and mends them\n"
+            "{count} images, layers or names can't be read; `hornero image fsck` names and mends them\n"
         )),
     }
 }
@@ -76,7 +77,11 @@ pub fn tell_damage(used: &StoreUse) -> Result<(), Failure> {
 /// `hornero image pin` and `unpin`.
 pub fn pin(home: &Path, json_wanted: bool, image: &str, pinned: bool) -> Result<(), Failure> {
     let store = bake::store(home)?;
-    let digest = named::image(home, &store, image)?;
+    // A pin is taken away from an image that is lost as well, else nothing could.
+    let digest = match image.parse() {
+        Ok(digest) if !pinned => digest,
+        _ => named::image(home, &store, image)?,
+    };
     let changed = if pinned { store.pin(&digest)? } else { store.unpin(&digest)? };
     if json_wanted {
         return print_json(&json!({ "image": digest, "pinned": pinned, "changed": changed }));
@@ -105,16 +110,23 @@ pub fn untag(home: &Path, json_wanted: bool, name: &str) -> Result<(), Failure> 
         named.forget()?;
     }
     let key = names::key(name);
-    let led = store.get_ref(&key)?;
+    let led = store.get_ref(&key);
+    let is_damaged = matches!(led, Err(StoreError::DamagedRef { .. }));
+    let led = if is_damaged { None } else { led? };
     // Another directory's image of that name is none of this one's business.
-    if led.is_some() && (here.is_none() || led == was) {
+    if is_damaged || (led.is_some() && (here.is_none() || led == was)) {
         store.remove_ref(&key)?;
-        was = led;
+        was = led.or(was);
     }
-    let was = was.ok_or_else(missing)?;
+    if was.is_none() && !is_damaged {
+        return Err(missing());
+    }
     if json_wanted {
         return print_json(&json!({ "name": name, "image": was }));
     }
+    let Some(was) = was else {
+        return print_text(&format!("{name} was damaged and is gone\n"));
+    };
     print_text(&format!(
         "{name} led to {was}; it goes with the next `hornero image gc` if nothing else keeps it\n"
     ))
@@ -155,13 +167,12 @@ pub fn fsck(
                 "uses": uses, "result": word, "detail": detail,
             });
             let place = finding.uses.first().and_then(|(_, path)| path.clone()).unwrap_or_default();
-            let text = format!(
-                "{} {} {place}: {}; {word}{}{detail}",
-                finding.kind,
-                finding.digest.short(),
-                finding.damage,
-                if detail.is_empty() { "" } else { ": " }
-            );
+            let what = match finding.kind {
+                "reference" => format!("name {place}"),
+                kind => format!("{kind} {} {place}", finding.digest.short()),
+            };
+            let colon = if detail.is_empty() { "" } else { ": " };
+            let text = format!("{what}: {}; {word}{colon}{detail}", finding.damage);
             (value, word == "damaged", text)
         })
         .collect();
@@ -174,7 +185,10 @@ pub fn fsck(
     }
     if left > 0 {
         return Err(Failure::new(exit::FAILED, format!("{left} damages could not be mended"))
-            .hint("`hornero build DIR --verify` bakes anew what is damaged; `--from REF` asks a registry")
+            .hint(
+                "`hornero build DIR --verify` bakes anew what is damaged, and names with it; `--from REF` asks a \
+                 registry; `hornero image untag NAME` takes a damaged name away",
+            )
             .with_data(data));
     }
     match (json_wanted, found.is_empty()) {

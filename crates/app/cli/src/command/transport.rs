@@ -16,7 +16,7 @@ use hornero_store::Store;
 use serde_json::json;
 
 use crate::{
-    command::{bake, named, sign, storage::size},
+    command::{bake, named, names, sign, storage::size},
     failure::{Failure, exit},
     output::{harmless, print_json, print_text},
 };
@@ -259,12 +259,13 @@ pub fn pull(
         // What the operator typed, and not what the other side calls it.
         None => name_of_source(reference.repository())?,
     };
-    let store = bake::store(home)?;
+    let store = Arc::new(bake::store(home)?);
     let _lease = store.lease()?;
     let bar = Bar::new("pulling");
     let told = |event| bar.transfer(event);
     let pulled = hornero_oci::pull(&store, reference, &access(plain_http), &told)?;
     bar.end();
+    sign::disown(home, &store, &pulled.image)?;
     lead(&store, &name, &pulled.image)?;
     if json_wanted {
         return print_json(&json!({
@@ -291,7 +292,7 @@ pub fn pull(
 /// Lets a name lead to an image; says where it led before.
 fn lead(store: &Store, name: &ImageName, image: &Digest) -> Result<(), Failure> {
     let key = format!("image/{name}");
-    if let Some(before) = store.get_ref(&key)?.filter(|before| before != image) {
+    if let Some(before) = names::leads(store, &key)?.filter(|before| before != image) {
         eprintln!("note     `{name}` led to {before} until now");
     }
     Ok(store.set_ref(&key, image)?)

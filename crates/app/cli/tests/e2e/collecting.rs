@@ -111,11 +111,11 @@ fn tests_that_were_asked_for_are_told_of_afterwards() {
     };
     assert_eq!(word(), Value::Array(vec![]), "never run");
     let history = home.run(&["audit", "--json"]).expect(0).stdout;
-    let created = history.lines().filter_map(|line| {
+    let mut created = history.lines().filter_map(|line| {
         let event: Value = serde_json::from_str(line).ok()?;
         serde_json::from_value::<Release>(event["body"]["release"].clone()).ok()
     });
-    let mut service = created.last().unwrap().spec;
+    let mut service = created.next_back().unwrap().spec;
     service.image = image(&home, "site");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let client = Client::new(home.path().join("control.sock"));

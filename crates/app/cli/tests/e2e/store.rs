@@ -194,6 +194,19 @@ fn a_damaged_image_does_not_hide_the_others() {
     assert_eq!(digests(&listed["images"]), [named("base")]);
     assert_eq!(listed["damaged"], serde_json::json!([named("site")]));
     assert!(home.run(&["image", "ls"]).expect(0).stdout.contains("`hornero image fsck`"));
+
+    // A damaged name hides nothing either, and is written anew.
+    let name = home.path().join("store/refs/image/base");
+    fs::write(&name, "").unwrap();
+    let listed = home.run(&["image", "ls", "--json"]).expect(0).json();
+    assert_eq!(listed["damaged_names"], serde_json::json!(["image/base"]));
+    home.run(&["image", "gc"]).expect(1);
+    home.run(&["build", ".", "base", "--verify"]).expect(0);
+    let listed = home.run(&["image", "ls", "--json"]).expect(0).json();
+    assert_eq!(listed["damaged_names"], serde_json::json!([]));
+    fs::write(&name, "").unwrap();
+    home.run_in(Path::new("/"), &["image", "untag", "base"]).expect(0);
+    assert!(!name.exists());
 }
 
 #[test]
