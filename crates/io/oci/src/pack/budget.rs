@@ -6,10 +6,11 @@ use hornero_store::{ENTRY_COUNT_MAX, Layer};
 /// What all tails of an image may unpack to: two million entries of a hundred bytes. Those of a Debian base have
 /// 2 MiB.
 const UNPACKED_BYTES_MAX: u64 = 256 << 20;
-/// Members of an image's blobs: every second entry a file of its own, twice over.
+/// Members of an image's blobs: every entry a file of its own.
 pub(super) const MEMBERS_MAX: u64 = 2_000_000;
-/// Entries of an image's layers: as many as the largest layer has, twice over.
-const ENTRIES_MAX: u64 = 2 * ENTRY_COUNT_MAX as u64;
+/// Entries of all layers of an image: as many as the largest layer may have. In memory an entry takes far more than the
+/// few bytes that say it.
+const ENTRIES_MAX: u64 = ENTRY_COUNT_MAX as u64;
 /// Of what there may be too much.
 pub(super) const MEMBERS: &str = "members";
 pub(super) const ENTRIES: &str = "entries";

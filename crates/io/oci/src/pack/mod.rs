@@ -201,7 +201,13 @@ fn pack_layers(
         }
         all.insert(index, written);
     }
-    Ok(all.into_values().collect())
+    let all: Vec<Written> = all.into_values().collect();
+    if all.iter().flat_map(|blob| &blob.parts).sum::<u64>() > tail::PACKED_BYTES_MAX {
+        return Err(not_carried(
+            "its lists of files are larger than whoever pulls it takes".into(),
+        ));
+    }
+    Ok(all)
 }
 
 /// What a blob of layers is made from.

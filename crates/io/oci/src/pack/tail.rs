@@ -29,8 +29,9 @@ const MAGIC: &[u8] = b"hornero-tail\n";
 const WHOLE: u8 = 1;
 /// A part for each layer.
 const PART: u8 = 2;
-/// What all tails of an image may have in their blobs: digests of two million entries, which do not get smaller.
-pub(crate) const PACKED_BYTES_MAX: u64 = 64 << 20;
+/// What all tails of an image may have in their blobs: digests of two million entries, which do not get smaller, and
+/// half as much for the rest.
+pub(crate) const PACKED_BYTES_MAX: u64 = 96 << 20;
 /// Ours have at most 4 MiB and some padding.
 pub(crate) const MEMBER_BYTES_MAX: u64 = 32 << 20;
 /// An image's limit.
