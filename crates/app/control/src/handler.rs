@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use crate::{
     Input, Tested, image_tests, logs,
     offline::audit_report,
-    operations::Operations,
+    operations::{Held, Operations},
     ports::{Adapters, chain, new_tail},
     provenance::Denied,
     report,
@@ -76,7 +76,8 @@ impl Handler for Api {
                 let ApplyRequest { services, intent } = body(request).await?;
                 let lease = self.lease().await?;
                 self.accept(services.clone(), Starter::accept).await?;
-                self.begin(caller, intent, RequestKind::Apply { services }, Some(lease))
+                let held = Held::new(lease, services.iter().map(|service| &service.name));
+                self.begin(caller, intent, RequestKind::Apply { services }, Some(held))
             }
             EndpointId::Plan => {
                 let wanted: PlanRequest = body(request).await?;
@@ -91,7 +92,8 @@ impl Handler for Api {
                 let lease = self.lease().await?;
                 let target = self.target(service.clone(), to).await?;
                 self.accept(target, Starter::accept_again).await?;
-                self.begin(caller, intent, RequestKind::Rollback { service, to }, Some(lease))
+                let held = Held::new(lease, std::iter::once(&service));
+                self.begin(caller, intent, RequestKind::Rollback { service, to }, Some(held))
             }
             EndpointId::Down => {
                 let DownRequest { services, intent } = body(request).await?;
@@ -359,13 +361,13 @@ impl Api {
         .await
     }
 
-    /// Hands a request to the driver and follows it; the lease is held until the request is over, whoever follows.
+    /// Hands a request to the driver and follows it; what is held is held whoever follows.
     fn begin(
         &self,
         caller: Caller,
         intent: Intent,
         kind: RequestKind,
-        lease: Option<Lease>,
+        held: Option<Held>,
     ) -> Answer {
         let why = match intent.why.is_empty() {
             false => intent.why,
@@ -375,7 +377,7 @@ impl Api {
                 RequestKind::Down { .. } => "down".to_owned(),
             },
         };
-        let number = self.operations.open(lease);
+        let number = self.operations.open(held);
         let by = Actor { who: caller.user, why, commit: intent.commit };
         let request = Job { id: RequestId(number), by, kind };
         self.inputs

@@ -6,6 +6,7 @@ use std::{
 };
 
 use hornero_api::message::OperationLine;
+use hornero_model::ServiceName;
 use hornero_store::Lease;
 use tokio::sync::watch;
 
@@ -15,11 +16,45 @@ const KEPT_OPERATIONS: usize = 64;
 /// Lines kept an operation; a rollout writes a few dozen.
 const KEPT_LINES: usize = 10_000;
 
+/// Keeps collections away from the images that an operation may start, until the ledger says that they are needed.
+#[derive(Debug)]
+pub struct Held {
+    /// Given back with the rest.
+    _lease: Lease,
+    /// The service that comes last: with its rollout in the ledger all are. None where only the end tells.
+    last: Option<ServiceName>,
+}
+
+impl Held {
+    /// For an operation that comes to these services in this order.
+    pub fn new<'s>(
+        lease: Lease,
+        services: impl DoubleEndedIterator<Item = &'s ServiceName>,
+    ) -> Self {
+        let mut services = services.rev();
+        let last = services.next().cloned();
+        // Named twice, its first rollout is not the last one.
+        let last = last.filter(|last| services.all(|other| other != last));
+        Self { _lease: lease, last }
+    }
+
+    /// Whether everything that the operation may start is in the ledger, by what it tells.
+    fn is_over(&self, line: &OperationLine) -> bool {
+        match line {
+            OperationLine::Accepted { .. } => false,
+            // Told once it is recorded.
+            OperationLine::Progress { service, rollout, .. } => {
+                rollout.is_some() && service.is_some() && *service == self.last
+            }
+            OperationLine::Finished { .. } => true,
+        }
+    }
+}
+
 struct Operation {
     lines: Vec<OperationLine>,
     changed: watch::Sender<usize>,
-    /// Keeps collections away from the images that it may start, until it is over.
-    lease: Option<Lease>,
+    held: Option<Held>,
     over: bool,
 }
 
@@ -36,13 +71,13 @@ struct Inner {
 }
 
 impl Operations {
-    /// Opens an operation and gives its number. The lease is given back when it is over.
-    pub fn open(&self, lease: Option<Lease>) -> u64 {
+    /// Opens an operation and gives its number.
+    pub fn open(&self, held: Option<Held>) -> u64 {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.last += 1;
         let number = inner.last;
         let lines = vec![OperationLine::Accepted { operation: number }];
-        let operation = Operation { lines, changed: watch::Sender::new(1), lease, over: false };
+        let operation = Operation { lines, changed: watch::Sender::new(1), held, over: false };
         inner.operations.insert(number, operation);
         while inner.operations.len() > KEPT_OPERATIONS {
             let oldest = inner.operations.iter().find(|(_, operation)| operation.over);
@@ -57,14 +92,12 @@ impl Operations {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(operation) = inner.operations.get_mut(&number) else { return };
         let last = matches!(line, OperationLine::Finished { .. });
+        operation.held.take_if(|held| held.is_over(&line));
         if operation.lines.len() < KEPT_LINES || last {
             operation.lines.push(line);
             operation.changed.send_replace(operation.lines.len());
         }
-        if last {
-            operation.over = true;
-            operation.lease = None;
-        }
+        operation.over |= last;
     }
 
     /// The lines from `index` on, and what tells of further ones; none for an operation that is not kept.
@@ -84,6 +117,7 @@ impl Operations {
 mod tests {
     use super::*;
     use hornero_api::message::{Outcome, OutcomeKind};
+    use hornero_model::RolloutId;
     use hornero_store::{Store, StoreError};
 
     fn finish(operations: &Operations, number: u64) {
@@ -122,14 +156,46 @@ mod tests {
     }
 
     #[test]
-    fn gc_safe_an_operation_holds_its_lease_until_it_is_over() {
+    fn gc_safe_an_operation_holds_its_lease_until_the_ledger_knows_of_its_last_rollout() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path().join("store")).unwrap();
         let operations = Operations::default();
-        let number = operations.open(Some(store.lease().unwrap()));
-        assert!(matches!(store.exclusive(), Err(StoreError::Busy(_))));
+        let services: Vec<ServiceName> =
+            ["data", "site"].iter().map(|name| name.parse().unwrap()).collect();
+        let is_held = || matches!(store.exclusive(), Err(StoreError::Busy(_)));
+        let open = |services: &[ServiceName]| {
+            let held = Held::new(store.lease().unwrap(), services.iter());
+            let number = operations.open(Some(held));
+            assert!(is_held());
+            number
+        };
+        let tell = |number, service: usize, rollout: Option<u64>| {
+            let line = OperationLine::Progress {
+                service: Some(services[service].clone()),
+                rollout: rollout.map(RolloutId),
+                phase: "preparing".to_owned(),
+                message: String::new(),
+            };
+            operations.push(number, line);
+        };
+        let number = open(&services);
+        tell(number, 0, Some(1));
+        tell(number, 1, None);
+        assert!(is_held(), "the site is still to come");
+        tell(number, 1, Some(2));
+        assert!(!is_held(), "however long it drains");
+
+        let number = open(&services);
+        tell(number, 0, Some(3));
         finish(&operations, number);
-        drop(store.exclusive().unwrap());
+        assert!(!is_held(), "the site was as it should be");
         assert!(operations.read(number, 0).is_some(), "its lines are kept");
+
+        let twice = [&services[1], &services[0], &services[1]].map(Clone::clone);
+        let number = open(&twice);
+        tell(number, 1, Some(4));
+        assert!(is_held(), "it comes again");
+        finish(&operations, number);
+        assert!(!is_held());
     }
 }
