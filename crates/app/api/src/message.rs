@@ -416,7 +416,7 @@ pub struct VerifyReport {
 pub struct VerifiedService {
     /// Its name.
     pub name: ServiceName,
-    /// Its running instances.
+    /// Its running instances; empty where nothing of it runs.
     pub instances: Vec<VerifiedInstance>,
 }
 
