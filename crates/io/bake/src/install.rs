@@ -152,8 +152,10 @@ impl Surroundings<'_> {
             return Err(BakeError::NoDpkg { image: wanted.image.clone() });
         }
         let work = WorkDir::create(self.tmp).map_err(|error| BakeError::file(self.tmp, error))?;
-        let policy = work.path().join("upper").join(configure::POLICY_PATH);
-        write_policy(&policy).map_err(|error| BakeError::file(&policy, error))?;
+        for (path, text) in configure::ANSWERS {
+            let path = work.path().join("upper").join(path);
+            write_answer(&path, text).map_err(|error| BakeError::file(&path, error))?;
+        }
         let step = Step {
             image: wanted.image,
             title: "configuring packages".to_owned(),
@@ -255,14 +257,14 @@ fn absolute_paths(supplied: &[Supplied]) -> Vec<String> {
     paths
 }
 
-fn write_policy(path: &Path) -> std::io::Result<()> {
+fn write_answer(path: &Path, text: &str) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
         for dir in parent.ancestors().take(3) {
             fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
         }
     }
-    fs::write(path, configure::POLICY_RC_D)?;
+    fs::write(path, text)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
@@ -340,11 +342,12 @@ fn settle(
 ) -> Result<Layer, BakeError> {
     let mut kept = Vec::new();
     for mut entry in captured.into_entries() {
-        if entry.path.as_bytes() == configure::POLICY_PATH.as_bytes() {
-            let ours = |digest: &Digest| *digest == Digest::of(configure::POLICY_RC_D.as_bytes());
-            if matches!(&entry.kind, EntryKind::File { digest, .. } if ours(digest)) {
-                continue;
-            }
+        let answer =
+            configure::ANSWERS.iter().find(|(path, _)| entry.path.as_bytes() == path.as_bytes());
+        if let (Some((_, text)), EntryKind::File { digest, .. }) = (answer, &entry.kind)
+            && *digest == Digest::of(text.as_bytes())
+        {
+            continue;
         }
         if clean::is_package_log(&entry.path) {
             continue;

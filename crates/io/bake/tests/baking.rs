@@ -4,7 +4,7 @@ mod support;
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use hornero_archive::{Archive, Package, shell};
+use hornero_archive::{Archive, Package, dpkg, shell};
 use hornero_bake::{
     BakeContext, BakeOptions, BakeRecord, StepKind,
     progress::{Event, Progress},
@@ -340,6 +340,22 @@ fn what_runs_leave_behind_is_no_part_of_the_image() {
     }
     assert_eq!(home.read(&site, "/var/log/server.log"), "");
     assert_eq!(home.read(&site, "/etc/machine-id"), "");
+}
+
+#[test]
+fn maintainer_scripts_are_told_that_nothing_runs_where_they_do() {
+    let asking = "ischroot && echo so > /etc/is-chroot; policy-rc.d || echo $? > /etc/policy";
+    let archive = Archive::with(&[shell(), dpkg(), extra().postinst(asking)]);
+    let home = home(&archive);
+    let site = home.bake_one("site");
+    assert_eq!(
+        (&*home.read(&site, "/etc/is-chroot"), &*home.read(&site, "/etc/policy")),
+        ("so\n", "101\n")
+    );
+    let tree = home.store().tree(&site.digest).unwrap();
+    for gone in ["usr/sbin/ischroot", "usr/sbin/policy-rc.d"] {
+        assert!(tree.get(&TreePath::new(gone).unwrap()).is_none(), "{gone}");
+    }
 }
 
 #[test]

@@ -57,7 +57,13 @@ fn bakes_debian_with_nginx() {
     for there in ["usr/sbin/nginx", "etc/ssl/certs/ca-certificates.crt", "etc/ld.so.cache", "bin"] {
         assert!(tree.get(&TreePath::new(there).unwrap()).is_some(), "{there}");
     }
-    for gone in ["usr/sbin/policy-rc.d", "var/log/dpkg.log", "var/lib/dpkg/lock", "etc/passwd-"] {
+    for gone in [
+        "usr/sbin/policy-rc.d",
+        "usr/sbin/ischroot",
+        "var/log/dpkg.log",
+        "var/lib/dpkg/lock",
+        "etc/passwd-",
+    ] {
         assert!(tree.get(&TreePath::new(gone).unwrap()).is_none(), "{gone}");
     }
 

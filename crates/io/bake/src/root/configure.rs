@@ -7,10 +7,13 @@ use crate::{
     deb::{PackageFacts, unpack::INFO_DIR},
 };
 
-/// Refuses every start of a service: nothing runs in a build.
-pub(crate) const POLICY_RC_D: &str = "#!/bin/sh\nexit 101\n";
-/// Where it lies while packages are configured.
-pub(crate) const POLICY_PATH: &str = "usr/sbin/policy-rc.d";
+/// What maintainer scripts are told while packages are configured, by path, and never a part of the image: no service
+/// may be started, and nothing runs in here that would have to be started anew. Without the second word, in the place of
+/// `/usr/bin/ischroot`, the script of the C library asks an init to start itself again, and waits a second for it.
+pub(crate) const ANSWERS: [(&str, &str); 2] = [
+    ("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n"),
+    ("usr/sbin/ischroot", "#!/bin/sh\nexit 0\n"),
+];
 
 /// Which packages come before all others, in this order.
 const FIRST: [&str; 2] = ["base-passwd", "base-files"];
