@@ -8,8 +8,8 @@ use crate::{
 };
 
 /// What maintainer scripts are told while packages are configured, by path, and never a part of the image: no service
-/// may be started, and nothing runs in here that would have to be started anew. Without the second word, in the place of
-/// `/usr/bin/ischroot`, the script of the C library asks an init to start itself again, and waits a second for it.
+/// may be started, and nothing runs in here that would have to be started anew. Without the second answer, found before
+/// `/usr/bin/ischroot`, the C library's script asks an init to start itself again, and waits a second for it.
 pub(crate) const ANSWERS: [(&str, &str); 2] = [
     ("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n"),
     ("usr/sbin/ischroot", "#!/bin/sh\nexit 0\n"),
