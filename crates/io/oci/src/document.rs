@@ -75,15 +75,23 @@ impl Descriptor {
 pub(crate) struct Platform {
     pub(crate) architecture: String,
     pub(crate) os: String,
+    /// What a machine has to be able to do for it.
+    #[serde(default, rename = "os.features", skip_serializing_if = "Option::is_none")]
+    pub(crate) os_features: Option<Vec<String>>,
 }
 
 impl Platform {
     /// This machine.
     pub(crate) fn here() -> Self {
-        Self { architecture: architecture().into(), os: "linux".into() }
+        Self { architecture: architecture().into(), os: "linux".into(), os_features: None }
     }
 
     pub(crate) fn is_ours(&self) -> bool {
+        self.is_of_machine() && self.os_features.as_deref().is_none_or(<[_]>::is_empty)
+    }
+
+    /// Whether it is for such a machine, if that has what the image wants.
+    pub(crate) fn is_of_machine(&self) -> bool {
         self.os == "linux" && self.architecture == architecture()
     }
 }
@@ -124,6 +132,9 @@ pub(crate) struct Configuration {
     pub(crate) architecture: String,
     #[serde(default)]
     pub(crate) os: String,
+    /// What a machine has to be able to do for it.
+    #[serde(default, rename = "os.features", skip_serializing_if = "Option::is_none")]
+    pub(crate) os_features: Option<Vec<String>>,
     #[serde(default)]
     pub(crate) config: Option<Runtime>,
     pub(crate) rootfs: RootFs,

@@ -62,6 +62,14 @@ pub enum OciError {
         /// What is in the way.
         reason: String,
     },
+    /// The image's layers are file systems, which nothing here reads back.
+    #[error("{what} has layers of type `{media_type}`, and only tars can come in")]
+    Layers {
+        /// The image.
+        what: String,
+        /// The first such layer's.
+        media_type: String,
+    },
     /// The registry, or the layout, has no such image or blob.
     #[error("`{0}` does not exist there")]
     Missing(String),
@@ -105,6 +113,10 @@ impl OciError {
             ),
             Self::Unbound => Some("set HORNERO_REGISTRY to that registry's `host` or `host:port`"),
             Self::Several { .. } => Some("choose one with `--image NAME`"),
+            Self::Layers { .. } => Some(
+                "take the same image with tar layers; `hornero image export --format oci` makes \
+                 those with `--layers tar`, and `hornero image push` always",
+            ),
             Self::PlainHttp(_) => {
                 Some("give `--plain-http` if that registry is meant to be used without encryption")
             }

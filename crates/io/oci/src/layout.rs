@@ -86,43 +86,69 @@ pub fn export_layout(
         (None, None) => unreachable!("one of both is there"),
     };
     let packed = pack::pack(store, image, options.compression, Some(cache.path()), progress)?;
+    let addition = Addition {
+        blobs: packed.blobs.iter().map(|blob| (blob.digest, blob.size)).collect(),
+        config: &packed.config,
+        manifest: &packed.manifest,
+        platform: Platform::here(),
+    };
+    add(dir, name, &addition, |blob, target| cache.give(&packed.path(blob), target))
+}
+
+/// What a layout gets.
+pub(crate) struct Addition<'a> {
+    /// Digests and sizes.
+    pub(crate) blobs: Vec<(Digest, u64)>,
+    pub(crate) config: &'a [u8],
+    pub(crate) manifest: &'a [u8],
+    /// Whom the index gives it to.
+    pub(crate) platform: Platform,
+}
+
+/// Puts an image under `name`; `give` brings a blob to its place.
+pub(crate) fn add(
+    dir: &Path,
+    name: &str,
+    addition: &Addition<'_>,
+    give: impl Fn(&Digest, &Path) -> Result<()> + Sync,
+) -> Result<Exported> {
     // Only now: an export that fails before leaves nothing.
     let locked = Locked::new(dir)?;
     let blobs = dir.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(|error| OciError::io("create", &blobs, error))?;
     locked.tidy(&blobs)?;
     let written = AtomicU64::new(0);
-    parallel::each(parallel::processors(), &packed.blobs, |_, blob| {
-        let target = blobs.join(blob.digest.hex());
-        if fs::metadata(&target).is_ok_and(|there| there.len() == blob.size) {
+    parallel::each(parallel::processors(), &addition.blobs, |_, (digest, size)| {
+        let target = blobs.join(digest.hex());
+        if fs::metadata(&target).is_ok_and(|there| there.len() == *size) {
             return Ok(());
         }
-        written.fetch_add(blob.size, Ordering::Relaxed);
-        cache.give(&packed.path(&blob.digest), &target)
+        written.fetch_add(*size, Ordering::Relaxed);
+        give(digest, &target)
     })?;
-    for document in [&packed.config, &packed.manifest] {
+    for document in [addition.config, addition.manifest] {
         let target = blobs.join(Digest::of(document).hex());
         if !fs::read(&target).is_ok_and(|there| there == *document) {
             written.fetch_add(document.len() as u64, Ordering::Relaxed);
             replace(&target, document)?;
         }
     }
-    let manifest = Digest::of(&packed.manifest);
+    let manifest = Digest::of(addition.manifest);
     let mut index = locked.index()?;
     index.put(Descriptor {
         annotations: Some(BTreeMap::from([(REFERENCE_NAME.into(), name.to_owned())])),
-        platform: Some(Platform::here()),
-        ..Descriptor::new(MANIFEST, manifest, packed.manifest.len() as u64)
+        platform: Some(addition.platform.clone()),
+        ..Descriptor::new(MANIFEST, manifest, addition.manifest.len() as u64)
     });
     // Last: whoever reads the index finds everything that it names.
     replace(&dir.join(INDEX_FILE), &document::encode(&index.0))?;
-    let documents = (packed.config.len() + packed.manifest.len()) as u64;
-    let bytes = packed.blobs.iter().map(|blob| blob.size).sum::<u64>() + documents;
+    let documents = (addition.config.len() + addition.manifest.len()) as u64;
+    let bytes = addition.blobs.iter().map(|(_, size)| size).sum::<u64>() + documents;
     Ok(Exported { manifest, bytes, written_bytes: written.into_inner() })
 }
 
 /// A directory for blobs in the making, on the file system where they stay.
-fn beside(dir: &Path) -> Result<TempDir> {
+pub(crate) fn beside(dir: &Path) -> Result<TempDir> {
     let there = dir.ancestors().find(|one| one.is_dir());
     let at = there.filter(|one| !one.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let made = tempfile::Builder::new().prefix(MAKING).tempdir_in(at);
@@ -235,7 +261,7 @@ impl Place<'_> {
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let word = |byte: u8| byte.is_ascii_alphanumeric();
     let good = name.len() <= NAME_LEN_MAX
         && name.bytes().next().is_some_and(word)
@@ -251,7 +277,7 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// Refuses a directory with something else in it.
-fn check_directory(dir: &Path) -> Result<()> {
+pub(crate) fn check_directory(dir: &Path) -> Result<()> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

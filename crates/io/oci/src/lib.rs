@@ -5,6 +5,8 @@
 //! for, and a last layer without files hides which image it is. So an image comes back with the digest it went
 //! with, wherever it was copied, and only contents that the store lacks move (decision 0015).
 //!
+//! [`export_layout_with_erofs`] writes one layer that is a file system instead, for runtimes that mount it.
+//!
 //! In: [`pull`], [`pull_layout`] and [`pull_from_store`] for images of ours, [`import`] for whatever others made.
 //! Nothing is seen in the store before all its bytes were checked; what arrived before a break stays.
 //!
@@ -16,6 +18,7 @@ mod copy;
 mod delta;
 mod digest;
 mod document;
+mod erofs_layer;
 mod error;
 mod heal;
 mod import;
@@ -32,6 +35,7 @@ mod tarball;
 
 pub use codec::Compression;
 pub use copy::pull_from_store;
+pub use erofs_layer::export_layout_with_erofs;
 pub use error::{OciError, Result};
 pub use heal::RegistrySource;
 pub use import::{IMPORT_ATTACHMENT, ImportOptions, ImportRecord, Imported, import};

@@ -76,7 +76,8 @@ fn found(what: &str, bytes: &[u8]) -> Result<Found> {
     Ok(Found { manifest, digest: Digest::of(bytes) })
 }
 
-/// The one for this machine; where there is none, one without a platform is for any.
+/// The one for this machine; where there is none, one without a platform is for any. Last comes one that wants something
+/// of the machine: what that is, its layers tell.
 pub(crate) fn choose<'a>(what: &str, index: &'a Index) -> Result<&'a Descriptor> {
     if index.manifests.len() > INDEX_MANIFESTS_MAX {
         let reason = format!("it names more than {INDEX_MANIFESTS_MAX} images");
@@ -84,8 +85,10 @@ pub(crate) fn choose<'a>(what: &str, index: &'a Index) -> Result<&'a Descriptor>
     }
     let ours = |one: &&Descriptor| one.platform.as_ref().is_some_and(Platform::is_ours);
     let any = |one: &&Descriptor| one.platform.is_none();
-    let found = index.manifests.iter().find(ours).or_else(|| index.manifests.iter().find(any));
-    found.ok_or_else(|| {
+    let wanting = |one: &&Descriptor| one.platform.as_ref().is_some_and(Platform::is_of_machine);
+    let mut all = index.manifests.iter();
+    let found = all.clone().find(ours).or_else(|| all.clone().find(any));
+    found.or_else(|| all.find(wanting)).ok_or_else(|| {
         let reason = format!("it has no image for linux/{}", document::architecture());
         OciError::refused(what, reason)
     })

@@ -21,7 +21,7 @@ use crate::{
     Access, Event, OciError, Progress, Pulled, Result,
     digest::Hashing,
     document::{Configuration, Runtime},
-    layout,
+    erofs_layer, layout,
     pull::{self, pull_from},
     source::{self, BlobReader, Found, Source},
 };
@@ -227,6 +227,7 @@ pub(crate) fn oci(
     options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Pulled> {
+    erofs_layer::refuse(&source.name(), &found.manifest)?;
     let configuration = source::configuration(source, &found.manifest)?;
     let (blobs, diff_ids) = (&found.manifest.layers, &configuration.rootfs.diff_ids);
     if blobs.len() != diff_ids.len() {

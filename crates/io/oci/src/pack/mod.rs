@@ -297,24 +297,36 @@ fn passport(
 
 /// The configuration of an image of these blobs and the one that `last` unpacks to.
 fn configuration(image: &Digest, config: &ImageConfig, blobs: &[Written], last: Digest) -> Vec<u8> {
-    let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
+    let labels = BTreeMap::from([(HORNERO_IMAGE.into(), image.to_string())]);
+    let diff_ids = blobs.iter().map(|blob| blob.diff_id).chain([last]).collect();
     document::encode(&Configuration {
+        config: Some(Runtime { labels: Some(labels), ..runtime(config) }),
+        ..bare_configuration(diff_ids)
+    })
+}
+
+/// A configuration for this machine that says nothing of what runs.
+pub(crate) fn bare_configuration(diff_ids: Vec<Digest>) -> Configuration {
+    Configuration {
         created: Some(CREATED.into()),
         architecture: document::architecture().into(),
         os: "linux".into(),
-        config: Some(Runtime {
-            user: config.user.clone(),
-            env: some(config.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
-            cmd: some(config.command.clone()),
-            working_dir: config.workdir.clone(),
-            labels: Some(BTreeMap::from([(HORNERO_IMAGE.into(), image.to_string())])),
-            ..Runtime::default()
-        }),
-        rootfs: RootFs {
-            kind: "layers".into(),
-            diff_ids: blobs.iter().map(|blob| blob.diff_id).chain([last]).collect(),
-        },
-    })
+        os_features: None,
+        config: None,
+        rootfs: RootFs { kind: "layers".into(), diff_ids },
+    }
+}
+
+/// What an image runs, in OCI's words.
+pub(crate) fn runtime(config: &ImageConfig) -> Runtime {
+    let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
+    Runtime {
+        user: config.user.clone(),
+        env: some(config.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        cmd: some(config.command.clone()),
+        working_dir: config.workdir.clone(),
+        ..Runtime::default()
+    }
 }
 
 fn oci_manifest(
