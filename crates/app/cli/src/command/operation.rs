@@ -21,16 +21,23 @@ use crate::{
     output::{harmless, print_json, print_text},
 };
 
-/// Sends a request that changes something and follows it to its end, telling progress on stderr.
+/// Sends a request that changes something and follows it to its end, telling progress on stderr; `accepted` is called
+/// once control holds what it needs for it.
 pub async fn follow(
     client: &Client,
     path: &str,
     request: &impl Serialize,
+    accepted: impl FnOnce(),
 ) -> Result<Outcome, Failure> {
+    let mut accepted = Some(accepted);
     let mut lines = client.stream::<OperationLine>(Method::POST, path, Some(request)).await?;
     while let Some(line) = lines.next().await? {
         match line {
-            OperationLine::Accepted { .. } => {}
+            OperationLine::Accepted { .. } => {
+                if let Some(accepted) = accepted.take() {
+                    accepted();
+                }
+            }
             OperationLine::Progress { service, phase, message, .. } => {
                 let service = service.map_or_else(String::new, |service| service.to_string());
                 eprintln!("{service:>12}  {phase:<9} {}", harmless(&message));
@@ -111,7 +118,7 @@ pub async fn rollback(
         false => Client::new(daemon::socket(home)),
     };
     let request = RollbackRequest { service, to, intent: Intent { why, commit: None } };
-    let outcome = follow(&client, "/v1/rollback", &request).await?;
+    let outcome = follow(&client, "/v1/rollback", &request, || ()).await?;
     checked(&outcome)?;
     for service in &outcome.services {
         match (&service.receipt, json) {
@@ -150,7 +157,7 @@ pub async fn down(
         )
     })?;
     let request = DownRequest { services, intent: Intent { why, commit: None } };
-    let outcome = follow(&client, "/v1/down", &request).await?;
+    let outcome = follow(&client, "/v1/down", &request, || ()).await?;
     checked(&outcome)?;
     let left = end_idle(&client).await?;
     if json {

@@ -47,7 +47,7 @@ pub async fn patch(
     let project = project::read(source, json_wanted)?;
     let store = Arc::new(bake::store(home)?);
     // Nothing of it is collected before a name or the ledger leads to it.
-    let _lease = store.lease()?;
+    let lease = store.lease()?;
     let names = project.spec.order().images;
     let teller = Teller::new(false);
     let context = BakeContext::new(home, &teller);
@@ -102,6 +102,8 @@ pub async fn patch(
         )
         .with_data(data));
     }
+    // Names lead to the images by now.
+    drop(lease);
     if how.deploy {
         let reason = if reason.is_empty() { "patch".to_owned() } else { reason };
         return up::roll_out(home, json_wanted, source, reason, bake::How::default(), data).await;

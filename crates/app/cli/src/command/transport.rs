@@ -40,6 +40,15 @@ pub enum Format {
     Qcow2,
 }
 
+/// What the layers of an OCI layout are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Layers {
+    /// Many, that every runtime and Hornero itself read
+    Tar,
+    /// One, a plain EROFS file system, for containerd from 2.3 with its erofs snapshotter
+    Erofs,
+}
+
 /// How layers are compressed on their way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Packing {
@@ -74,9 +83,12 @@ pub struct ExportWords {
     /// The name in an OCI layout's index; the image's own by default
     #[arg(long)]
     pub name: Option<String>,
-    /// How layers of an OCI layout are compressed
-    #[arg(long, value_enum, default_value = "gzip")]
-    pub compression: Packing,
+    /// What the layers of an OCI layout are
+    #[arg(long, value_enum, default_value = "tar")]
+    pub layers: Layers,
+    /// How tar layers of an OCI layout are compressed; gzip by default
+    #[arg(long, value_enum)]
+    pub compression: Option<Packing>,
     /// Replace a file that is there already
     #[arg(long)]
     pub force: bool,
@@ -132,6 +144,14 @@ pub fn export(home: &Path, json_wanted: bool, words: &ExportWords) -> Result<(),
     if words.name.is_some() && words.format != Format::Oci {
         return Err(Failure::new(exit::USAGE, "`--name` is for `--format oci` only"));
     }
+    if words.layers == Layers::Erofs && words.format != Format::Oci {
+        let failure = Failure::new(exit::USAGE, "`--layers erofs` is for `--format oci` only");
+        return Err(failure.hint("for the file system by itself give `--format erofs`"));
+    }
+    if words.layers == Layers::Erofs && words.compression.is_some() {
+        let failure = Failure::new(exit::USAGE, "`--compression` is for `--layers tar` only");
+        return Err(failure.hint("leave it out: an EROFS layer is mounted as it is"));
+    }
     let store = bake::store(home)?;
     let _lease = store.lease()?;
     let digest = named::image(home, &store, &words.image)?;
@@ -140,13 +160,29 @@ pub fn export(home: &Path, json_wanted: bool, words: &ExportWords) -> Result<(),
     let shown = words.out.display();
     let (bytes, notes) = if words.format == Format::Oci {
         let name = words.name.clone().unwrap_or(own);
-        let options = hornero_oci::ExportOptions {
-            compression: words.compression.into(),
-            cache: Some(home.join("cache/oci")),
+        let mut notes = vec![format!("its name in the layout is `{name}`")];
+        let out = match words.layers {
+            Layers::Tar => {
+                let options = hornero_oci::ExportOptions {
+                    compression: words.compression.unwrap_or(Packing::Gzip).into(),
+                    cache: Some(home.join("cache/oci")),
+                };
+                let told = |event| bar.transfer(event);
+                hornero_oci::export_layout(&store, &digest, &words.out, &name, &options, &told)?
+            }
+            Layers::Erofs => {
+                notes.push(
+                    "its one layer is an EROFS file system, which Hornero does not import".into(),
+                );
+                let (format, options) = (hornero_export::Format::Erofs, Default::default());
+                hornero_oci::export_layout_with_erofs(&store, &digest, &words.out, &name, |file| {
+                    let made =
+                        hornero_export::export(&store, &digest, format, file, &options, &bar);
+                    made.map(drop).map_err(Failure::from)
+                })?
+            }
         };
-        let told = |event| bar.transfer(event);
-        let out = hornero_oci::export_layout(&store, &digest, &words.out, &name, &options, &told)?;
-        (out.bytes, vec![format!("its name in the layout is `{name}`")])
+        (out.bytes, notes)
     } else {
         let format = match words.format {
             Format::Tar => hornero_export::Format::Tar,
@@ -167,16 +203,21 @@ pub fn export(home: &Path, json_wanted: bool, words: &ExportWords) -> Result<(),
     };
     bar.end();
     if json_wanted {
-        return print_json(&json!({
-            "image": digest, "format": format_word(words.format), "out": words.out, "bytes": bytes, "notes": notes,
-        }));
+        let mut told = json!({
+            "image": digest, "format": word(words.format), "out": words.out, "bytes": bytes, "notes": notes,
+        });
+        if words.format == Format::Oci {
+            told["layers"] = json!(word(words.layers));
+        }
+        return print_json(&told);
     }
     print_text(&format!("{} is in `{shown}` ({})\n", digest.short(), size(bytes)))?;
     notes.iter().try_for_each(|note| print_text(&format!("  {note}\n")))
 }
 
-fn format_word(format: Format) -> String {
-    format.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+/// The word on the command line.
+fn word(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// `hornero image import`: whatever somebody else made becomes an image, vouched for by who imports it.

@@ -53,9 +53,9 @@ pub async fn roll_out(
             service.name
         );
     }
-    // Nothing of it is collected before the ledger knows of its release.
+    // Nothing of it is collected before control holds it: a long drain keeps no collection waiting.
     let store = bake::store(home)?;
-    let _lease = store.lease()?;
+    let lease = store.lease()?;
     let mut baked = bake::bake(home, source, &project, None, how)?;
     let client = daemon::ensure(home).await?;
     let mut services = specs(&store, &project.spec, digests(&baked))?;
@@ -73,8 +73,8 @@ pub async fn roll_out(
         );
     }
     let intent = Intent { why: reason, commit: project::commit(&project.dir) };
-    let outcome =
-        operation::follow(&client, "/v1/apply", &ApplyRequest { services, intent }).await?;
+    let request = ApplyRequest { services, intent };
+    let outcome = operation::follow(&client, "/v1/apply", &request, move || drop(lease)).await?;
     data["services"] = json!(outcome.services);
     operation::checked(&outcome).map_err(|failure| failure.with_data(data.clone()))?;
     if json_wanted {
