@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{BakeError, record::StepKind, source::LayerSource};
 
 /// Changes whenever a step with the same inputs gives another result.
-const STEP_EPOCH: u32 = 1;
+const STEP_EPOCH: u32 = 2;
 
 /// What a step gave.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
