@@ -7,7 +7,7 @@ use hornero_model::{ImageName, ReleaseNumber, RolloutId, ServiceName};
 
 use hornero_oci::Reference;
 
-use crate::command::{sbom, transport};
+use crate::command::{export, sbom, transport};
 
 /// Bakes golden images and replaces servers by new ones made from them, without losing a request.
 #[derive(Debug, Parser)]
@@ -284,8 +284,9 @@ pub enum ImageCommand {
     #[command(after_help = "\
 Examples:
   hornero image export site --format oci ./site-oci
+  hornero image export site --format oci --layers erofs --name site-erofs ./site-oci
   hornero image export appliance --format qcow2 appliance.qcow2")]
-    Export(transport::ExportWords),
+    Export(export::ExportWords),
     /// Take in what Docker, Podman, debootstrap or tar made, and vouch for it
     #[command(after_help = "\
 Examples:

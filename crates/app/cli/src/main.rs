@@ -14,7 +14,8 @@ use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, AuditCommand, Command, ImageCommand};
 use command::{
-    bake, collect, diff, image, operation, patching, sbom, show, storage, transport, up, verify,
+    bake, collect, diff, export, image, operation, patching, sbom, show, storage, transport, up,
+    verify,
 };
 use failure::Failure;
 
@@ -108,7 +109,7 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
         ImageCommand::Rebase { image, base, force } => {
             patching::rebase(home, json, &image, &base, force)
         }
-        ImageCommand::Export(words) => transport::export(home, json, &words),
+        ImageCommand::Export(words) => export::export(home, json, &words),
         ImageCommand::Import(words) => transport::import(home, json, &words),
         ImageCommand::Push { image, reference, compression, plain_http } => {
             transport::push(home, json, &image, &reference, compression, plain_http)

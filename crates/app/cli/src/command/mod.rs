@@ -3,6 +3,7 @@
 pub mod bake;
 pub mod collect;
 pub mod diff;
+pub mod export;
 pub mod image;
 pub mod named;
 pub mod names;

@@ -1,15 +1,14 @@
-//! `image export, import, push, pull`: images in and out.
+//! `image import, push, pull`: images in and out.
 
 use std::{
     io::{IsTerminal as _, Write as _, stderr},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use clap::ValueEnum;
 use hornero_bake::BakeRecord;
-use hornero_export::ExportError;
 use hornero_model::{Digest, ImageName};
 use hornero_oci::{Access, Compression, Event, ImportOptions, OciError, Reference, RegistrySource};
 use hornero_store::Store;
@@ -20,34 +19,6 @@ use crate::{
     failure::{Failure, exit},
     output::{harmless, print_json, print_text},
 };
-
-/// What an image can be written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// An OCI layout directory, for Docker, Podman and skopeo
-    Oci,
-    /// A tar archive of the root
-    Tar,
-    /// A plain EROFS file system
-    Erofs,
-    /// A squashfs file system
-    Squashfs,
-    /// An Incus image
-    Incus,
-    /// A bootable disk
-    Raw,
-    /// A bootable disk as qcow2
-    Qcow2,
-}
-
-/// What the layers of an OCI layout are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Layers {
-    /// Many, that every runtime and Hornero itself read
-    Tar,
-    /// One, a plain EROFS file system, for containerd from 2.3 with its erofs snapshotter
-    Erofs,
-}
 
 /// How layers are compressed on their way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -68,33 +39,6 @@ impl From<Packing> for Compression {
             Packing::Zstd => Self::Zstd,
         }
     }
-}
-
-/// How an export is written.
-#[derive(Debug, clap::Args)]
-pub struct ExportWords {
-    /// Name, release, digest, or the beginning of a digest
-    pub image: String,
-    /// What to write
-    #[arg(long, value_enum)]
-    pub format: Format,
-    /// The file, or for `oci` the directory
-    pub out: PathBuf,
-    /// The name in an OCI layout's index; the image's own by default
-    #[arg(long)]
-    pub name: Option<String>,
-    /// What the layers of an OCI layout are
-    #[arg(long, value_enum, default_value = "tar")]
-    pub layers: Layers,
-    /// How tar layers of an OCI layout are compressed; gzip by default
-    #[arg(long, value_enum)]
-    pub compression: Option<Packing>,
-    /// Replace a file that is there already
-    #[arg(long)]
-    pub force: bool,
-    /// A word more on a disk's kernel command line
-    #[arg(long, value_name = "WORD")]
-    pub kernel_argument: Vec<String>,
 }
 
 /// What is taken in.
@@ -124,100 +68,6 @@ impl From<OciError> for Failure {
             None => failure,
         }
     }
-}
-
-impl From<ExportError> for Failure {
-    fn from(error: ExportError) -> Self {
-        let failure = Self::of(&error);
-        match error.hint() {
-            _ if matches!(error, ExportError::Exists(_)) => {
-                failure.hint("choose another name, or replace it with `--force`")
-            }
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
-    }
-}
-
-/// `hornero image export`.
-pub fn export(home: &Path, json_wanted: bool, words: &ExportWords) -> Result<(), Failure> {
-    if words.name.is_some() && words.format != Format::Oci {
-        return Err(Failure::new(exit::USAGE, "`--name` is for `--format oci` only"));
-    }
-    if words.layers == Layers::Erofs && words.format != Format::Oci {
-        let failure = Failure::new(exit::USAGE, "`--layers erofs` is for `--format oci` only");
-        return Err(failure.hint("for the file system by itself give `--format erofs`"));
-    }
-    if words.layers == Layers::Erofs && words.compression.is_some() {
-        let failure = Failure::new(exit::USAGE, "`--compression` is for `--layers tar` only");
-        return Err(failure.hint("leave it out: an EROFS layer is mounted as it is"));
-    }
-    let store = bake::store(home)?;
-    let _lease = store.lease()?;
-    let digest = named::image(home, &store, &words.image)?;
-    let own = own_name(&store, &digest)?;
-    let bar = Bar::new("exporting");
-    let shown = words.out.display();
-    let (bytes, notes) = if words.format == Format::Oci {
-        let name = words.name.clone().unwrap_or(own);
-        let mut notes = vec![format!("its name in the layout is `{name}`")];
-        let out = match words.layers {
-            Layers::Tar => {
-                let options = hornero_oci::ExportOptions {
-                    compression: words.compression.unwrap_or(Packing::Gzip).into(),
-                    cache: Some(home.join("cache/oci")),
-                };
-                let told = |event| bar.transfer(event);
-                hornero_oci::export_layout(&store, &digest, &words.out, &name, &options, &told)?
-            }
-            Layers::Erofs => {
-                notes.push(
-                    "its one layer is an EROFS file system, which Hornero does not import".into(),
-                );
-                let (format, options) = (hornero_export::Format::Erofs, Default::default());
-                hornero_oci::export_layout_with_erofs(&store, &digest, &words.out, &name, |file| {
-                    let made =
-                        hornero_export::export(&store, &digest, format, file, &options, &bar);
-                    made.map(drop).map_err(Failure::from)
-                })?
-            }
-        };
-        (out.bytes, notes)
-    } else {
-        let format = match words.format {
-            Format::Tar => hornero_export::Format::Tar,
-            Format::Erofs => hornero_export::Format::Erofs,
-            Format::Squashfs => hornero_export::Format::Squashfs,
-            Format::Incus => hornero_export::Format::Incus,
-            Format::Raw => hornero_export::Format::Raw,
-            Format::Qcow2 | Format::Oci => hornero_export::Format::Qcow2,
-        };
-        let options = hornero_export::ExportOptions {
-            overwrite: words.force,
-            host_name: own.replace('_', "-").chars().take(63).collect(),
-            kernel_arguments: words.kernel_argument.clone(),
-        };
-        let out = hornero_export::export(&store, &digest, format, &words.out, &options, &bar)?;
-        let added = out.added.into_iter().map(|path| format!("`{path}` was put into it"));
-        (out.bytes, added.chain(out.left_out).collect())
-    };
-    bar.end();
-    if json_wanted {
-        let mut told = json!({
-            "image": digest, "format": word(words.format), "out": words.out, "bytes": bytes, "notes": notes,
-        });
-        if words.format == Format::Oci {
-            told["layers"] = json!(word(words.layers));
-        }
-        return print_json(&told);
-    }
-    print_text(&format!("{} is in `{shown}` ({})\n", digest.short(), size(bytes)))?;
-    notes.iter().try_for_each(|note| print_text(&format!("  {note}\n")))
-}
-
-/// The word on the command line.
-fn word(value: impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// `hornero image import`: whatever somebody else made becomes an image, vouched for by who imports it.
@@ -351,7 +201,7 @@ fn access(plain_http: bool) -> Access {
 }
 
 /// The name that an image was baked under, else its short digest.
-fn own_name(store: &Store, image: &Digest) -> Result<String, Failure> {
+pub(super) fn own_name(store: &Store, image: &Digest) -> Result<String, Failure> {
     let record = BakeRecord::of(store, image).map_err(Failure::from)?;
     Ok(record.map_or_else(|| image.short(), |record| record.name.to_string()))
 }
@@ -379,24 +229,24 @@ const REMIND: Duration = Duration::from_secs(5);
 const REPAINT: Duration = Duration::from_millis(80);
 
 /// How far something is: a line that changes on a terminal, a line now and then elsewhere.
-struct Bar {
+pub(super) struct Bar {
     word: &'static str,
     terminal: bool,
     state: Mutex<(u64, u64, Instant, bool)>,
 }
 
 impl Bar {
-    fn new(word: &'static str) -> Self {
+    pub(super) fn new(word: &'static str) -> Self {
         let terminal = stderr().is_terminal();
         Self { word, terminal, state: Mutex::new((0, 0, Instant::now(), false)) }
     }
 
-    fn begin(&self, bytes: u64) {
+    pub(super) fn begin(&self, bytes: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state.0, state.1) = (0, bytes);
     }
 
-    fn advance(&self, bytes: u64) {
+    pub(super) fn advance(&self, bytes: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.0 += bytes;
         let pause = if self.terminal { REPAINT } else { REMIND };
@@ -418,14 +268,14 @@ impl Bar {
         let _ = writeln!(stderr(), "{start}{}", harmless(text));
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.terminal && state.3 {
             let _ = write!(stderr(), "\r\u{1b}[K");
         }
     }
 
-    fn transfer(&self, event: Event) {
+    pub(super) fn transfer(&self, event: Event) {
         match event {
             Event::PackStarted { bytes, .. } | Event::TransferStarted { bytes } => {
                 self.begin(bytes)
@@ -435,15 +285,6 @@ impl Bar {
                 self.say(&format!("again    {what}: {reason}"));
             }
             _ => {}
-        }
-    }
-}
-
-impl hornero_export::Progress for Bar {
-    fn event(&self, event: hornero_export::Event) {
-        match event {
-            hornero_export::Event::Started { bytes } => self.begin(bytes),
-            hornero_export::Event::Written { bytes } => self.advance(bytes),
         }
     }
 }

@@ -117,6 +117,49 @@ fn an_image_is_found_by_the_beginning_of_its_digest() {
 }
 
 #[test]
+fn one_layer_of_an_export_is_the_file_system_that_is_exported_by_itself() {
+    let home = Home::with_own_store();
+    let root = home.directory_beside("root");
+    fs::write(root.join("file"), vec![7; 100_000]).unwrap();
+    home.run(&["image", "import", root.to_str().unwrap(), "--name", "one"]).expect(0);
+    let (layout, file) = (root.with_file_name("layout"), root.with_file_name("file"));
+    let (layout, file) = (layout.to_str().unwrap(), file.to_str().unwrap());
+    let export = ["image", "export", "one", "--json", "--format"];
+    let run = |words: &[&str]| home.run(&[&export, words].concat());
+    let tars = run(&["oci", layout, "--name", "tars"]).expect(0).json();
+    assert_eq!(tars["layers"], "tar");
+    let made = run(&["oci", "--layers", "erofs", layout, "--name", "mounted"]).expect(0).json();
+    assert_eq!((&made["layers"], &made["image"]), (&"erofs".into(), &tars["image"]));
+    let alone = run(&["erofs", file]).expect(0).json();
+    assert!(alone["layers"].is_null(), "{alone}");
+    let checked = Command::new("fsck.erofs").arg(file).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    let digest = hornero_model::Digest::of(&fs::read(file).unwrap());
+    let blob = format!("{layout}/blobs/sha256/{}", digest.hex());
+    assert_eq!(fs::read(&blob).unwrap(), fs::read(file).unwrap());
+    assert!(made["bytes"].as_u64() > alone["bytes"].as_u64(), "{made} {alone}");
+
+    // The other one stays, and this one says why it does not come in.
+    let came = home.run(&["image", "import", layout, "--image", "tars", "--json"]).expect(0);
+    assert_eq!(came.json()["image"], tars["image"]);
+    let told = home.run(&["image", "import", layout, "--image", "mounted"]).expect(1);
+    for text in ["`application/vnd.erofs.layer.v1`", "`--layers tar`"] {
+        assert!(told.stderr.contains(text), "{text}: {}", told.stderr);
+    }
+    let elsewhere = root.with_file_name("elsewhere");
+    for (words, text) in [
+        (["tar", "--layers", "erofs"].as_slice(), "`--format oci` only"),
+        (&["oci", "--layers", "erofs", "--compression", "gzip"], "`--layers tar` only"),
+    ] {
+        let mut words = words.to_vec();
+        words.push(elsewhere.to_str().unwrap());
+        let told = run(&words).expect(2);
+        assert!(told.stdout.contains(text), "{}{}", told.stdout, told.stderr);
+        assert!(!elsewhere.exists());
+    }
+}
+
+#[test]
 fn pins_and_ceilings_hold() {
     let home = Home::with_own_store();
     let root = home.directory_beside("root");
