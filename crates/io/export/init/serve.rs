@@ -9,8 +9,6 @@ use std::{
     },
     path::Path,
     process::Command,
-    thread,
-    time::Duration,
 };
 
 use super::{
@@ -20,8 +18,6 @@ use super::{
 
 /// `/tmp` and `/dev/shm` may each take this much memory, as in Hornero's own instances.
 const TMP_BYTES: u64 = 64 << 20;
-/// How often an init without a command looks whether it has to end.
-const IDLE: Duration = Duration::from_millis(200);
 
 /// Runs the command and gives its exit status, as a shell would.
 pub fn serve(config: &Config) -> Result<i32, String> {
@@ -45,7 +41,9 @@ pub fn serve(config: &Config) -> Result<i32, String> {
     let name_servers = network::bring_up(&config.hostname);
     provide_files(config, &name_servers);
     if config.command.is_empty() {
-        return Ok(idle());
+        // A container of an image without a command is there for whoever looks into it.
+        system::idle();
+        return Ok(0);
     }
     run(config)
 }
@@ -167,13 +165,4 @@ fn run(config: &Config) -> Result<i32, String> {
             128 + signal
         }
     })
-}
-
-/// A container of an image without a command: there for whoever looks into it.
-fn idle() -> i32 {
-    while !system::is_told_to_end() {
-        system::reap_ended();
-        thread::sleep(IDLE);
-    }
-    0
 }

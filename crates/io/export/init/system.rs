@@ -16,6 +16,7 @@ pub const MS_MOVE: c_ulong = 8192;
 
 const SIGINT: c_int = 2;
 const SIGTERM: c_int = 15;
+const SIGCHLD: c_int = 17;
 const SIGPWR: c_int = 30;
 const EINTR: i32 = 4;
 const ECHILD: i32 = 10;
@@ -39,11 +40,19 @@ unsafe extern "C" {
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn kill(pid: c_int, signal: c_int) -> c_int;
     fn signal(signal: c_int, handler: usize) -> usize;
+    fn sigaddset(set: *mut SignalSet, signal: c_int) -> c_int;
+    fn sigprocmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
+    fn sigwait(set: *const SignalSet, got: *mut c_int) -> c_int;
     fn reboot(how: c_int) -> c_int;
     fn sync();
     fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int;
     fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: u32) -> c_int;
 }
+
+/// `sigset_t` of glibc: 1,024 bits; none is set at first.
+#[repr(C)]
+#[derive(Default)]
+struct SignalSet([u64; 16]);
 
 fn check(result: c_int) -> Result<()> {
     if result < 0 { Err(Error::last_os_error()) } else { Ok(()) }
@@ -137,9 +146,26 @@ pub fn set_command(pid: u32) {
     }
 }
 
-/// Whether the init was told to end while there was no command.
-pub fn is_told_to_end() -> bool {
-    COMMAND.load(Ordering::SeqCst) == -1
+/// Waits until the init is told to end, and for orphans that end meanwhile; there is no command.
+pub fn idle() {
+    const SIG_BLOCK: c_int = 0;
+    let mut set = SignalSet::default();
+    for number in [SIGINT, SIGTERM, SIGPWR, SIGCHLD] {
+        // SAFETY: the set is a whole one.
+        unsafe { sigaddset(&raw mut set, number) };
+    }
+    // What comes from here on waits for `sigwait`; what came before is in the flag.
+    // SAFETY: the set is valid, and the old one is not asked for.
+    unsafe { sigprocmask(SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    while COMMAND.load(Ordering::SeqCst) != -1 {
+        reap_ended();
+        let mut got = 0;
+        // SAFETY: both are valid places.
+        let failed = unsafe { sigwait(&raw const set, &raw mut got) };
+        if failed != 0 || got != SIGCHLD {
+            return;
+        }
+    }
 }
 
 /// Waits for processes of the whole tree, as the first one has to, until `command` ends; gives its wait status.
@@ -160,7 +186,7 @@ pub fn reap_until(command: u32) -> Result<i32> {
 }
 
 /// Waits for orphans that have ended, without waiting for any that runs.
-pub fn reap_ended() {
+fn reap_ended() {
     const WNOHANG: c_int = 1;
     loop {
         let mut status = 0;
