@@ -47,6 +47,8 @@ pub(super) const PACKAGES: [&str; 24] = [
     "diffutils",
     "libgnutls30",
 ];
+/// Fields that packages keep as they are; relations would ask for packages that are not there.
+const SAID: [&str; 5] = ["Maintainer", "Section", "Homepage", "Installed-Size", "Description"];
 /// The note that says which build a program is of, up to its twenty bytes.
 const BUILD_ID: &[u8] = b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
 
@@ -150,6 +152,14 @@ fn installed(name: &str) -> Result<Package> {
         }
     }
     ensure!(!package.files.is_empty(), "package `{name}` has no files on this machine");
+    // What dpkg's status says of a package is part of what a fix of it changes.
+    for field in SAID {
+        let format = format!("-f=${{{field}}}");
+        let value = process::read("dpkg-query", &["-W", &format, name])?;
+        if !value.is_empty() {
+            package = package.field(field, value.trim_end());
+        }
+    }
     if name == "bash" {
         package = package.essential().link("usr/bin/sh", "bash");
         package = package.file("etc/passwd", 0o644, "root:x:0:0::/root:/bin/sh\n");

@@ -81,11 +81,18 @@ impl Package {
 
     /// Its control file.
     pub fn control(&self) -> String {
-        format!(
-            "Package: {}\nVersion: {}\nArchitecture: {}\nMaintainer: Nobody <nobody@example.test>\n{}\
-             Description: a test\n",
+        let mut text = format!(
+            "Package: {}\nVersion: {}\nArchitecture: {}\n{}",
             self.name, self.version, self.architecture, self.fields
-        )
+        );
+        for (name, value) in
+            [("Maintainer", "Nobody <nobody@example.test>"), ("Description", "a test")]
+        {
+            if !text.contains(&format!("\n{name}: ")) {
+                text.push_str(&format!("{name}: {value}\n"));
+            }
+        }
+        text
     }
 
     /// The name of its file.
