@@ -198,6 +198,7 @@ mod tests {
         for (directory, image) in directories.iter().zip([one, two]) {
             fs::create_dir(directory).unwrap();
             fs::write(directory.join(FILE_NAME), "").unwrap();
+            fs::write(directory.join("page"), "").unwrap();
             lead(&home, &store, directory, &name, &image).unwrap();
         }
         assert_eq!(store.get_ref("image/site").unwrap(), Some(two), "the last one made");
@@ -214,6 +215,14 @@ mod tests {
             all(&home).unwrap().into_iter().filter(|one| !one.is_live()).collect();
         gone.iter().for_each(|one| one.forget().unwrap());
         assert_eq!(all(&home).unwrap().len(), 1);
+
+        // A directory that is empty may be one that is not mounted.
+        let lonely = &directories[1];
+        fs::remove_file(lonely.join(FILE_NAME)).unwrap();
+        assert_eq!(leads(lonely), None);
+        fs::remove_file(lonely.join("page")).unwrap();
+        assert!(all(&home).unwrap()[0].is_live());
+        fs::write(lonely.join(FILE_NAME), "").unwrap();
 
         // What is damaged leads nowhere.
         let left = all(&home).unwrap().remove(0);
