@@ -94,6 +94,11 @@ pub fn disown(home: &Path, store: &Arc<Store>, image: &Digest) -> Result<(), Fai
     Ok(())
 }
 
+/// Whether this home vouches for an image.
+pub fn vouched(home: &Path, store: &Arc<Store>, image: &Digest) -> Result<(), Failure> {
+    Ok(Vouching::of(home, store)?.check(image)?)
+}
+
 /// Whether images of a project may be made on these: this home signed each, or a key that the project trusts. Asked
 /// before anything of them is executed.
 pub fn check_bases(
