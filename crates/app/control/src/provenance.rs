@@ -78,14 +78,18 @@ impl Provenance {
     /// Whether an image may run for a service that trusts these keys besides the home's own.
     pub fn check(&self, image: &Digest, trust: &[TrustedKey]) -> Result<(), Denied> {
         let policy = self.policy(trust);
-        // Those of the policy's own keys first: an image may carry statements of many that do not matter here.
-        let kinds = policy.keys.iter().map(|(_, key)| KeyId::of(key).attachment());
-        if self.verify(image, kinds, &policy).is_ok() {
-            return Ok(());
+        let mut refusal = Refusal::Unsigned { image: *image };
+        // Those of the policy's own keys first, each with all that it may have: an image may carry statements of many
+        // that do not matter here, and forged ones in a good one's place.
+        for (_, key) in &policy.keys {
+            match self.verify(image, KeyId::of(key).attachments(), &policy)? {
+                Ok(()) => return Ok(()),
+                Err(seen) => refusal = refusal.max(seen),
+            }
         }
         let kinds = self.store.attachments(image).map_err(|error| Denied::unreadable(&error))?;
         let kinds = kinds.into_iter().filter(|kind| KeyId::is_attachment(kind));
-        self.verify(image, kinds, &policy)
+        self.verify(image, kinds, &policy)?.map_err(|seen| refusal.max(seen).into())
     }
 
     fn policy(&self, trust: &[TrustedKey]) -> Policy {
@@ -94,13 +98,13 @@ impl Provenance {
         Policy { keys: std::iter::once(own).chain(others).collect() }
     }
 
-    /// Verifies the envelopes of these kinds.
+    /// Verifies the envelopes of these kinds; the error is that they can't be read.
     fn verify(
         &self,
         image: &Digest,
         kinds: impl Iterator<Item = String>,
         policy: &Policy,
-    ) -> Result<(), Denied> {
+    ) -> Result<Result<(), Refusal>, Denied> {
         let mut envelopes = Vec::new();
         for kind in kinds.take(ENVELOPE_COUNT_MAX) {
             match self.store.attachment(image, &kind) {
@@ -118,15 +122,17 @@ impl Provenance {
         let combination = combination(image, &envelopes, policy);
         let accepted = || self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         if accepted().contains(&combination) {
-            return Ok(());
+            return Ok(Ok(()));
         }
-        verify_any(&envelopes, image, policy).map_err(Denied::from)?;
+        if let Err(refusal) = verify_any(&envelopes, image, policy) {
+            return Ok(Err(refusal));
+        }
         let mut accepted = accepted();
         if accepted.len() >= REMEMBERED_MAX {
             accepted.clear();
         }
         accepted.insert(combination);
-        Ok(())
+        Ok(Ok(()))
     }
 }
 
@@ -304,6 +310,37 @@ mod tests {
         home.check(&image, &[], Err("provenance_changed"));
         home.store.detach(&image, &kind).unwrap();
         home.check(&image, &[], Err("provenance_unknown_key"));
+    }
+
+    /// What others put beside a good statement, and in its place, does not keep it out.
+    #[test]
+    fn forged_statements_do_not_keep_a_good_one_out() {
+        let home = Home::new();
+        let (own, friend, stranger) = (home.key("own"), home.key("friend"), home.key("stranger"));
+        let image = home.image("/a");
+        let id = KeyId::of(&friend.public_key());
+        let forged = String::from_utf8(envelope(&image, &stranger)).unwrap();
+        let forged =
+            forged.replace(&KeyId::of(&stranger.public_key()).to_string(), &id.to_string());
+        for number in 0..100 {
+            let kind = format!("provenance.{number:016x}");
+            home.store.attach(&image, &kind, forged.as_bytes()).unwrap();
+        }
+        home.attach(&image, forged.as_bytes(), &friend);
+        home.check(&image, &trusted(&friend), Err("provenance_changed"));
+        for kind in id.attachments() {
+            let before = home.store.attachment(&image, &kind).unwrap();
+            home.store.attach(&image, &kind, &envelope(&image, &friend)).unwrap();
+            home.check(&image, &trusted(&friend), Ok(()));
+            home.check(&image, &[], Err("provenance_unknown_key"));
+            match before {
+                Some(before) => home.store.attach(&image, &kind, &before).unwrap(),
+                None => drop(home.store.detach(&image, &kind).unwrap()),
+            }
+        }
+        let beside = KeyId::of(&own.public_key()).attachments().nth(4).unwrap();
+        home.store.attach(&image, &beside, &envelope(&image, &own)).unwrap();
+        home.check(&image, &[], Ok(()));
     }
 
     fn release(number: u32, image: &Digest, trust: Vec<TrustedKey>) -> Release {

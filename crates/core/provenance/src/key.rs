@@ -10,6 +10,10 @@ const ATTACHMENT_PREFIX: &str = "provenance.";
 /// Hex digits of a key's id in the name of an attachment: 64 bits tell the keys of one image apart.
 const ATTACHMENT_DIGITS: usize = 16;
 
+/// Envelopes that name the same key and differ, beside the first: who has not got the key can't tell which are forged, and
+/// keeps these too.
+const BESIDE_MAX: u8 = 4;
+
 /// Something that signs with an ed25519 key which never leaves it.
 pub trait Signer {
     /// The public half.
@@ -32,6 +36,14 @@ impl KeyId {
     /// The kind of the attachment that holds an image's envelope by this key.
     pub fn attachment(&self) -> String {
         attachment_of(&self.to_string()).expect("an id has 64 digits")
+    }
+
+    /// The kinds of all attachments that may hold envelopes by this key, the usual one first.
+    pub fn attachments(&self) -> impl Iterator<Item = String> {
+        let first = self.attachment();
+        let of = first.clone();
+        let beside = (1..=BESIDE_MAX).map(move |number| format!("{of}.{number}"));
+        std::iter::once(first).chain(beside)
     }
 
     /// Whether an attachment of this kind holds an envelope.
@@ -74,5 +86,8 @@ mod tests {
         assert!(KeyId::is_attachment(&kind) && !KeyId::is_attachment("bake"));
         assert_eq!(kind, format!("provenance.{}", &id.to_string()[..16]));
         assert_eq!(id.to_string(), Digest::of(&[7; 32]).hex());
+        let all: Vec<String> = id.attachments().collect();
+        assert_eq!((all.len(), &all[0], &all[4]), (5, &kind, &format!("{kind}.4")));
+        assert!(all.iter().all(|kind| KeyId::is_attachment(kind)));
     }
 }
