@@ -72,6 +72,16 @@ fn start(home: &Path) -> Result<(std::process::Child, PathBuf), Failure> {
     let mut command = Command::new(hornero_control::OWN_PROGRAM);
     command.arg0("hornero").arg("--home").arg(home).arg("serve");
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir("/");
+    // What this command was started with, such as a lock that a script holds, is not control's to keep open.
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe {
+        command.pre_exec(|| {
+            match libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
     // Its own process group: Ctrl-C at the client's terminal is not meant for it.
     command.process_group(0);
     Ok((command.spawn()?, log_path))

@@ -15,6 +15,9 @@ const REPAINT: Duration = Duration::from_millis(80);
 /// Between two lines about a long fetch where nothing can be repainted.
 const REMIND: Duration = Duration::from_secs(5);
 
+/// Letters of what a step prints that fit on the changing line.
+const SHOWN: usize = 50;
+
 #[derive(Default)]
 struct State {
     packages: usize,
@@ -69,7 +72,7 @@ impl State {
         // Build steps and archives write what they like.
         let _ = writeln!(out, "{clear}{}", harmless(text));
         self.line_open = false;
-        self.painted = None;
+        self.painted = Some(Instant::now());
     }
 }
 
@@ -114,11 +117,17 @@ impl Progress for Teller {
             Event::Output { image, line } => {
                 if self.verbose {
                     state.line(&format!("         image.{image} | {line}"));
+                } else {
+                    let line: String = line.chars().take(SHOWN).collect();
+                    state.paint(self.terminal, false, &format!("         image.{image} | {line}"));
                 }
             }
             Event::Ran { image, what, milliseconds } => {
                 if self.verbose {
                     state.line(&format!("         image.{image}: {what} took {milliseconds} ms"));
+                } else {
+                    let what: String = what.chars().take(SHOWN).collect();
+                    state.paint(self.terminal, false, &format!("         image.{image}: {what}"));
                 }
             }
             Event::SecretInImage { image, path } => state.line(&format!(

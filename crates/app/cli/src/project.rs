@@ -37,14 +37,17 @@ pub fn read(source: &Source, json_wanted: bool) -> Result<Project, Failure> {
     let read = File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     read.map_err(|error| {
         Failure::new(exit::USAGE, format!("`{shown}` can't be read: {error}"))
-            .hint("name the directory with `hornero.hcl`, as in `hornero up examples/site`")
+            .hint("name the directory with `hornero.hcl`, as in `hornero build examples/site`")
     })?;
     let variables = variables(source);
     match hornero_spec::parse(shown, &bytes, &variables, &DirectorySources::new(&dir)) {
         Ok(spec) => Ok(Project { dir, spec }),
         Err(errors) => {
             if json_wanted {
-                print_json(&json!({ "errors": errors.errors() }))?;
+                let error = json!({
+                    "message": format!("`{FILE_NAME}` has mistakes"), "hint": null, "exit": exit::USAGE,
+                });
+                print_json(&json!({ "error": error, "errors": errors.errors() }))?;
             }
             eprint!("{}", errors.render(crate::output::coloured_stderr()));
             Err(Failure::reported(exit::USAGE))

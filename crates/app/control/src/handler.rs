@@ -338,6 +338,19 @@ impl Api {
         services: Vec<ServiceSpec>,
         check: fn(&Starter, &[ServiceSpec]) -> Result<(), Denied>,
     ) -> Result<(), Refusal> {
+        let store = self.adapters.starter.store();
+        if let Some(gone) = services.iter().find(|service| !store.has_image(&service.image)) {
+            let text = format!(
+                "the image of `{}`, `{}`, is no longer in this home",
+                gone.name,
+                gone.image.short()
+            );
+            let hint = format!(
+                "`hornero history {}` lists other releases; `hornero up` bakes what is declared",
+                gone.name
+            );
+            return Err(Refusal::new(StatusCode::CONFLICT, "image_gone", text).hint(hint));
+        }
         let adapters = Arc::clone(&self.adapters);
         let accepted = tokio::task::spawn_blocking(move || check(&adapters.starter, &services));
         accepted.await.map_err(Refusal::internal)?.map_err(|denied| {

@@ -36,8 +36,21 @@ impl From<BakeError> for Failure {
 /// The store of a home, made where it is missing.
 pub fn store(home: &Path) -> Result<Store, Failure> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home)?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(|error| {
+        Failure::new(exit::FAILED, format!("no home can be made at `{}`: {error}", home.display()))
+            .hint("`--home` or HORNERO_HOME says where it is")
+    })?;
     Ok(Store::open(home.join("store"))?)
+}
+
+/// The store of a home that is there already: a mistyped home is no empty one.
+pub fn known_store(home: &Path) -> Result<Store, Failure> {
+    if !home.join("store").is_dir() {
+        let text = format!("no images at `{}`", home.display());
+        return Err(Failure::new(exit::NO_SUCH_OBJECT, text)
+            .hint("`--home` or HORNERO_HOME says where they are; `hornero build` makes some"));
+    }
+    store(home)
 }
 
 /// The images to bake: one, or else all.

@@ -41,6 +41,7 @@ fn roots(
     home: &Path,
     store: &Store,
     keep: KeepOverride,
+    forget: bool,
 ) -> Result<Vec<Root>, Box<dyn std::error::Error + Send + Sync>> {
     let mut roots: Vec<Root> = retained_images(home, keep)?
         .into_iter()
@@ -55,9 +56,22 @@ fn roots(
             },
         })
         .collect();
+    let known = names::all(home)?;
+    if let Some(file) = known.damaged.first() {
+        let text = format!(
+            "`{}` holds no name any more, and nobody knows what it kept; `hornero build` in its directory writes it \
+             anew, or remove it",
+            file.display()
+        );
+        return Err(text.into());
+    }
     // A name whose image went with its store is no damage: a bake makes it anew.
-    let named =
-        names::all(home)?.into_iter().filter(|one| one.is_live() && store.has_image(&one.image));
+    let (live, dead): (Vec<_>, Vec<_>) = known.names.into_iter().partition(names::Named::is_live);
+    if forget {
+        // A directory that declares nothing any more keeps nothing either.
+        dead.iter().try_for_each(names::Named::forget)?;
+    }
+    let named = live.into_iter().filter(|one| store.has_image(&one.image));
     roots.extend(named.map(|named| Root {
         image: named.image,
         reason: format!("the name `{}` of {}", named.name, named.directory.display()),
@@ -97,7 +111,7 @@ fn roots(
 
 /// `hornero image gc`.
 pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let known = known_names(home, &store)?;
     let options = CollectOptions {
         dry_run,
@@ -107,19 +121,20 @@ pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> R
     };
     let show = |progress: CollectProgress| match progress {
         CollectProgress::Waiting { waited } => {
-            eprintln!("waiting  a bake or a rollout is at work, {} s by now", waited.as_secs());
+            // Told about once a second: a log need not have them all.
+            if waited.as_secs() % 10 == 0 {
+                eprintln!(
+                    "waiting  something is at work on the store, {} s by now",
+                    waited.as_secs()
+                );
+            }
         }
         CollectProgress::Marking { images } => eprintln!("looking  at {images} images"),
         CollectProgress::Deleting { .. } => {}
     };
-    let report =
-        store.collect(&options, || roots(home, &store, rules.keep()), &show).map_err(busy)?;
-    if !dry_run {
-        // A directory that declares nothing any more keeps nothing either.
-        for gone in names::all(home)?.iter().filter(|named| !named.is_live()) {
-            gone.forget()?;
-        }
-    }
+    let report = store
+        .collect(&options, || roots(home, &store, rules.keep(), !dry_run), &show)
+        .map_err(busy)?;
     let data = json(&report, &known, dry_run);
     let unmet = report.ceiling.filter(|ceiling| !ceiling.met);
     let failure = if let Some(ceiling) = unmet {
@@ -232,10 +247,10 @@ fn json(report: &CollectReport, known: &BTreeMap<Digest, Vec<String>>, dry_run: 
 
 /// `hornero image why-kept`.
 pub fn why_kept(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let digest = named::image(home, &store, image)?;
-    let roots =
-        roots(home, &store, KeepOverride::default()).map_err(|error| Failure::of(&*error))?;
+    let roots = roots(home, &store, KeepOverride::default(), false)
+        .map_err(|error| Failure::of(&*error))?;
     let reasons = store.why_kept(&digest, roots)?;
     let firmness = |protection| match protection {
         Protection::Always => "always",

@@ -71,7 +71,7 @@ struct FieldChange {
 
 /// `hornero image diff`.
 pub fn run(home: &Path, json_wanted: bool, old: &str, new: &str) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let (old, new) = (named::image(home, &store, old)?, named::image(home, &store, new)?);
     let found = difference(&store, &old, &new)?;
     match json_wanted {

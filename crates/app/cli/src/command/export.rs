@@ -114,7 +114,7 @@ pub fn export(home: &Path, json_wanted: bool, words: &ExportWords) -> Result<(),
         let failure = Failure::new(exit::USAGE, "`--compression` is for `--layers tar` only");
         return Err(failure.hint("leave it out: an EROFS layer is mounted as it is"));
     }
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let _lease = store.lease()?;
     let digest = named::image(home, &store, &words.image)?;
     let own = own_name(&store, &digest)?;
@@ -179,6 +179,9 @@ fn into_file(
     words: &ExportWords,
     bar: &Bar,
 ) -> Result<(u64, Vec<String>), Failure> {
+    if !words.kernel_argument.is_empty() && !matches!(format, FileFormat::Raw | FileFormat::Qcow2) {
+        return Err(Failure::new(exit::USAGE, "`--kernel-argument` is for `raw` and `qcow2` only"));
+    }
     let options = ExportOptions {
         overwrite: words.force,
         host_name: own.replace('_', "-").chars().take(63).collect(),

@@ -15,7 +15,7 @@ const MEBIBYTE: u64 = 1 << 20;
 
 /// `hornero image ls`.
 pub fn list(home: &Path, json_wanted: bool) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let known = names::by_image(home, &store)?;
     let used = store.disk_use()?;
     if json_wanted {
@@ -48,7 +48,7 @@ pub fn list(home: &Path, json_wanted: bool) -> Result<(), Failure> {
 
 /// `hornero image inspect`: what went into an image, what it is made on, how it was tested and where it runs.
 pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let digest = named::image(home, &store, image)?;
     let manifest = store.image(&digest)?;
     let record = BakeRecord::of(&store, &digest)?;
@@ -116,7 +116,7 @@ pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failur
 
 /// `hornero image verify`: hashes everything anew, whatever was recorded before.
 pub fn verify(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let digest = named::image(home, &store, image)?;
     let findings = store.fsck()?;
     let damaged: Vec<String> = findings

@@ -66,6 +66,11 @@ pub fn image_in(
         true => store.images()?.into_iter().filter(|one| one.hex().starts_with(hex)).collect(),
         false => Vec::new(),
     };
+    if hex.len() < SHORTEST_PREFIX && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(missing(format!(
+            "no image `{text}`; the beginning of a digest has {SHORTEST_PREFIX} digits or more"
+        )));
+    }
     match found.as_slice() {
         [one] => Ok(*one),
         [] => Err(missing(format!("no image `{text}` in this home"))),

@@ -6,7 +6,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -19,6 +20,8 @@ use crate::failure::Failure;
 /// What a name that was moved by hand, but that leads elsewhere itself, begins with.
 pub const REBASED: &str = "rebased/";
 const NAMES: &str = "names";
+/// A digest and a path, which the kernel lets have 4,096 bytes.
+const FILE_BYTES_MAX: u64 = 8192;
 /// Hex digits that tell directories apart.
 const DIRECTORY_DIGITS: usize = 16;
 
@@ -36,29 +39,46 @@ pub struct Named {
 }
 
 impl Named {
-    /// Whether the directory may declare images still. Only one that is there without a `hornero.hcl`, or that is gone
-    /// from a directory that is there, does not: what can't be looked at, or is not mounted, is no evidence.
+    /// Whether the directory may declare images still. One that is there without a `hornero.hcl`, or that is gone from
+    /// below a directory that is there, does not: what can't be looked at, or is not mounted, is no evidence.
     pub fn is_live(&self) -> bool {
         let is_missing = |path: &Path| {
             fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
         };
+        // An empty directory may be where something is mounted at other times.
         let is_there =
             |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        let parent = self.directory.parent().unwrap_or(Path::new("/"));
-        let gone = match is_missing(&self.directory) {
-            true => is_there(parent),
-            false => is_there(&self.directory) && is_missing(&self.directory.join(FILE_NAME)),
-        };
-        !gone
+        if is_missing(&self.directory) {
+            let above = self.directory.ancestors().skip(1).find(|above| !is_missing(above));
+            return !above.is_some_and(is_there);
+        }
+        let is_other = fs::symlink_metadata(&self.directory).is_ok_and(|found| !found.is_dir());
+        let declares_nothing =
+            is_there(&self.directory) && is_missing(&self.directory.join(FILE_NAME));
+        !is_other && !declares_nothing
     }
 
-    /// Forgets it.
+    /// Forgets it; one that was forgotten meanwhile is fine.
     pub fn forget(&self) -> io::Result<()> {
-        fs::remove_file(&self.file)?;
+        match fs::remove_file(&self.file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(at(&self.file, &error));
+            }
+            _ => {}
+        }
         // Fails while the directory has other names.
         let _ = self.file.parent().map(fs::remove_dir);
         Ok(())
     }
+}
+
+/// The names of directories that a home remembers.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Sorted.
+    pub names: Vec<Named>,
+    /// Files that should hold one and do not: nobody knows what they keep.
+    pub damaged: Vec<PathBuf>,
 }
 
 /// Lets a name lead to an image, in the home and for `directory`.
@@ -76,12 +96,10 @@ pub fn lead(
     }
     let directory = fs::canonicalize(directory)?;
     let file = file(home, &directory).join(name.as_str());
-    let known = read(&file);
+    // A damaged one is written anew.
+    let known = read(&file).ok();
     if known.is_none_or(|known| known.image != *image || known.directory != directory) {
-        write(&file, &directory, image).map_err(|error| {
-            let told = io::Error::new(error.kind(), format!("`{}`: {error}", file.display()));
-            Failure::from(told)
-        })?;
+        write(&file, &directory, image).map_err(|error| at(&file, &error))?;
     }
     Ok(())
 }
@@ -107,18 +125,29 @@ pub fn of(home: &Path, directory: &Path, name: &str) -> Option<Named> {
     // A name that is none could lead out of the home.
     let name: ImageName = name.parse().ok()?;
     let directory = fs::canonicalize(directory).ok()?;
-    let found = read(&file(home, &directory).join(name.as_str()))?;
+    let found = read(&file(home, &directory).join(name.as_str())).ok()?;
     (found.directory == directory && found.is_live()).then_some(found)
 }
 
-/// All names of all directories, sorted.
-pub fn all(home: &Path) -> io::Result<Vec<Named>> {
-    let mut found = Vec::new();
+/// All names of all directories.
+pub fn all(home: &Path) -> io::Result<Known> {
+    let mut known = Known::default();
     for directory in entries(&home.join(NAMES))? {
-        found.extend(entries(&directory)?.iter().filter_map(|file| read(file)));
+        for file in entries(&directory)? {
+            // What a killed command left begins with a dot.
+            let is_name =
+                file.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."));
+            match read(&file) {
+                _ if !is_name => {}
+                Ok(named) => known.names.push(named),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => known.damaged.push(file),
+            }
+        }
     }
-    found.sort();
-    Ok(found)
+    known.names.sort();
+    known.damaged.sort();
+    Ok(known)
 }
 
 /// All names of the home and of its directories, by what they lead to; a pin is no name.
@@ -129,7 +158,7 @@ pub fn by_image(home: &Path, store: &Store) -> Result<BTreeMap<Digest, Vec<Strin
         let name = name.strip_prefix("image/").unwrap_or(&name);
         found.entry(image).or_default().insert(name.to_owned());
     }
-    for named in all(home)?.into_iter().filter(Named::is_live) {
+    for named in all(home)?.names.into_iter().filter(Named::is_live) {
         found.entry(named.image).or_default().insert(named.name);
     }
     Ok(found.into_iter().map(|(image, names)| (image, names.into_iter().collect())).collect())
@@ -154,20 +183,32 @@ fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// A file that holds no name is as if it was not there: the home's names are left.
-fn read(file: &Path) -> Option<Named> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let name: ImageName = file.file_name()?.to_str()?.parse().ok()?;
-    let bytes = fs::read(file).ok()?;
-    let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    let image = std::str::from_utf8(&bytes[..end]).ok()?.parse().ok()?;
-    let directory = std::ffi::OsStr::from_bytes(bytes[end + 1..].strip_suffix(b"\n")?);
-    Some(Named {
-        directory: directory.into(),
-        name: name.to_string(),
-        image,
-        file: file.to_owned(),
-    })
+/// An error that names its file.
+fn at(file: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{}`: {error}", file.display()))
+}
+
+fn read(file: &Path) -> io::Result<Named> {
+    use std::os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _};
+    // A pipe in its place must not be waited for.
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+    let mut open = fs::OpenOptions::new();
+    let opened = open.read(true).custom_flags(flags.bits().cast_signed()).open(file)?;
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it holds no name");
+    if !opened.metadata()?.is_file() {
+        return Err(damaged());
+    }
+    let mut bytes = Vec::new();
+    opened.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    let parsed = || {
+        let name: ImageName = file.file_name()?.to_str()?.parse().ok()?;
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let image = std::str::from_utf8(&bytes[..end]).ok()?.parse().ok()?;
+        let directory = std::ffi::OsStr::from_bytes(bytes[end + 1..].strip_suffix(b"\n")?);
+        let (directory, name) = (PathBuf::from(directory), name.to_string());
+        directory.is_absolute().then(|| Named { directory, name, image, file: file.to_owned() })
+    };
+    parsed().ok_or_else(damaged)
 }
 
 fn write(file: &Path, directory: &Path, image: &Digest) -> io::Result<()> {
@@ -180,7 +221,8 @@ fn write(file: &Path, directory: &Path, image: &Digest) -> io::Result<()> {
     bytes.push(b'\n');
     fs::write(&fresh, bytes)?;
     fs::File::open(&fresh)?.sync_all()?;
-    fs::rename(&fresh, file)
+    fs::rename(&fresh, file)?;
+    fs::File::open(parent)?.sync_all()
 }
 
 #[cfg(test)]
@@ -207,28 +249,49 @@ mod tests {
         assert_eq!(leads(&directories[1]), Some(two));
         assert_eq!(leads(scratch.path()), None);
         assert_eq!(of(&home, &directories[0], "../a/site"), None);
-        assert_eq!(all(&home).unwrap().len(), 2);
+        assert_eq!(all(&home).unwrap().names.len(), 2);
 
         fs::remove_file(directories[0].join(FILE_NAME)).unwrap();
         assert_eq!(leads(&directories[0]), None, "a directory that declares nothing has no names");
         let gone: Vec<Named> =
-            all(&home).unwrap().into_iter().filter(|one| !one.is_live()).collect();
+            all(&home).unwrap().names.into_iter().filter(|one| !one.is_live()).collect();
         gone.iter().for_each(|one| one.forget().unwrap());
-        assert_eq!(all(&home).unwrap().len(), 1);
+        assert_eq!(all(&home).unwrap().names.len(), 1);
 
         // A directory that is empty may be one that is not mounted.
         let lonely = &directories[1];
         fs::remove_file(lonely.join(FILE_NAME)).unwrap();
         assert_eq!(leads(lonely), None);
         fs::remove_file(lonely.join("page")).unwrap();
-        assert!(all(&home).unwrap()[0].is_live());
+        assert!(all(&home).unwrap().names[0].is_live());
         fs::write(lonely.join(FILE_NAME), "").unwrap();
 
+        // What is gone with all that was above it is gone.
+        let deep = scratch.path().join("jobs/7/repository");
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join(FILE_NAME), "").unwrap();
+        lead(&home, &store, &deep, &name, &one).unwrap();
+        let lives = || {
+            all(&home).unwrap().names.iter().find(|one| one.directory == deep).unwrap().is_live()
+        };
+        assert!(lives());
+        fs::remove_dir_all(scratch.path().join("jobs")).unwrap();
+        assert!(!lives());
+        all(&home)
+            .unwrap()
+            .names
+            .iter()
+            .filter(|one| !one.is_live())
+            .for_each(|one| one.forget().unwrap());
+
         // What is damaged leads nowhere.
-        let left = all(&home).unwrap().remove(0);
+        let left = all(&home).unwrap().names.remove(0);
         for bytes in [&b""[..], b"sha256:12\n/x\n", b"\n\n", b"\xff\xff"] {
             fs::write(&left.file, bytes).unwrap();
             assert_eq!(leads(&directories[1]), None);
+            assert_eq!(all(&home).unwrap().damaged, std::slice::from_ref(&left.file));
         }
+        lead(&home, &store, &directories[1], &name, &one).unwrap();
+        assert_eq!(leads(&directories[1]), Some(one), "written anew");
     }
 }

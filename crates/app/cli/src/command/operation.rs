@@ -1,6 +1,10 @@
 //! `rollback`, `down` and the rolling-out half of `up`: send, follow the progress, tell the outcome.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use hornero_api::{
     Client,
@@ -21,6 +25,9 @@ use crate::{
     output::{harmless, print_json, print_text},
 };
 
+/// After so long without a word a user wonders.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Sends a request that changes something and follows it to its end, telling progress on stderr; `accepted` is called
 /// once control holds what it needs for it.
 pub async fn follow(
@@ -31,7 +38,22 @@ pub async fn follow(
 ) -> Result<Outcome, Failure> {
     let mut accepted = Some(accepted);
     let mut lines = client.stream::<OperationLine>(Method::POST, path, Some(request)).await?;
-    while let Some(line) = lines.next().await? {
+    let mut last = "waiting for what is under way in this home".to_owned();
+    let mut asked = Instant::now();
+    loop {
+        let mut line = pin!(lines.next());
+        let line = loop {
+            match tokio::time::timeout(SILENCE, &mut line).await {
+                Ok(line) => break line?,
+                Err(_) => {
+                    let seconds = asked.elapsed().as_secs();
+                    eprintln!(
+                        "still     {last}, {seconds} s by now; it goes on without this command"
+                    );
+                }
+            }
+        };
+        let Some(line) = line else { break };
         match line {
             OperationLine::Accepted { .. } => {
                 if let Some(accepted) = accepted.take() {
@@ -41,6 +63,7 @@ pub async fn follow(
             OperationLine::Progress { service, phase, message, .. } => {
                 let service = service.map_or_else(String::new, |service| service.to_string());
                 eprintln!("{service:>12}  {phase:<9} {}", harmless(&message));
+                (last, asked) = (format!("{phase} {service}"), Instant::now());
             }
             OperationLine::Finished { outcome } => return Ok(outcome),
         }

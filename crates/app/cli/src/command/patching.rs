@@ -19,7 +19,7 @@ use crate::{
     command::{bake, named, names, sign, up},
     daemon,
     failure::{Failure, exit},
-    output::{Table, Tone, print_json, print_text},
+    output::{Table, Tone, harmless, print_json, print_text},
     progress::Teller,
     project,
 };
@@ -177,12 +177,11 @@ pub fn changes(changes: &[PackageChange]) -> Result<(), Failure> {
 
 fn why_baked(image: &PatchedImage) -> Result<(), Failure> {
     if let Some(why) = &image.unmovable {
-        print_text(&format!("image.{} was baked: {why}\n", image.name))?;
+        print_text(&harmless(&format!("image.{} was baked: {why}\n", image.name)))?;
     }
-    image
-        .refusals
-        .iter()
-        .try_for_each(|refusal| print_text(&format!("image.{} was baked: {refusal}\n", image.name)))
+    image.refusals.iter().try_for_each(|refusal| {
+        print_text(&harmless(&format!("image.{} was baked: {refusal}\n", image.name)))
+    })
 }
 
 /// Runs the tests of every new image; a control process is started for it where none runs, and ends again where there
@@ -256,7 +255,7 @@ pub fn rebase(
     base: &str,
     force: bool,
 ) -> Result<(), Failure> {
-    let store = Arc::new(bake::store(home)?);
+    let store = Arc::new(bake::known_store(home)?);
     let _lease = store.lease()?;
     let app = named::image(home, &store, image)?;
     let base = named::image(home, &store, base)?;
@@ -285,7 +284,10 @@ pub fn rebase(
         moved.image.short(),
         moved.new_base.short()
     ))?;
-    moved.refusals.iter().try_for_each(|refusal| print_text(&format!("  forced: {refusal}\n")))
+    moved
+        .refusals
+        .iter()
+        .try_for_each(|refusal| print_text(&harmless(&format!("  forced: {refusal}\n"))))
 }
 
 /// A refusal with every reason.
@@ -313,7 +315,7 @@ pub fn does_not_hold(text: &str, refusals: &[impl Display + Serialize]) -> Failu
 
 /// `hornero reproduce`.
 pub fn reproduce(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let digest = named::image(home, &store, image)?;
     let teller = Teller::new(false);
     let context = BakeContext::new(home, &teller);

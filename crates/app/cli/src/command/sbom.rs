@@ -39,7 +39,7 @@ const READ_BYTES: usize = 128 << 10;
 
 /// `hornero image sbom`.
 pub fn run(home: &Path, image: &str, format: Format) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let digest = named::image(home, &store, image)?;
     let bill = bill(&store, image, &digest)?;
     let text = match format {

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use crate::{
     command::{bake, named, names},
     failure::{Failure, exit},
-    output::{Table, Tone, print_json, print_text},
+    output::{Table, Tone, harmless, print_json, print_text},
 };
 
 /// `hornero image du`.
 pub fn disk_use(home: &Path, json_wanted: bool) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let known = names::by_image(home, &store)?;
     let used = store.disk_use()?;
     if json_wanted {
@@ -76,7 +76,7 @@ pub fn tell_damage(used: &StoreUse) -> Result<(), Failure> {
 
 /// `hornero image pin` and `unpin`.
 pub fn pin(home: &Path, json_wanted: bool, image: &str, pinned: bool) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     // A pin is taken away from an image that is lost as well, else nothing could.
     let digest = match image.parse() {
         Ok(digest) if !pinned => digest,
@@ -97,7 +97,7 @@ pub fn pin(home: &Path, json_wanted: bool, image: &str, pinned: bool) -> Result<
 
 /// `hornero image untag`: takes a name away, so that nothing but rules keeps what it led to.
 pub fn untag(home: &Path, json_wanted: bool, name: &str) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let missing = || {
         Failure::new(exit::NO_SUCH_OBJECT, format!("no image has the name `{name}`"))
             .hint("`hornero image ls` lists names")
@@ -139,7 +139,7 @@ pub fn fsck(
     from: Option<&str>,
     plain_http: bool,
 ) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let mut packages = hornero_bake::PackageCacheSource::new(home, &store);
     let registry = from.map(|from| super::transport::heal_source(from, plain_http));
     let mut registry = registry.transpose()?;
@@ -148,7 +148,7 @@ pub fn fsck(
         sources.push(registry);
     }
     let found = store.heal_all(&mut sources)?;
-    let told: Vec<(Value, bool, String)> = found
+    let mut told: Vec<(Value, bool, String)> = found
         .iter()
         .map(|(finding, healing)| {
             let (word, detail) = match healing {
@@ -176,11 +176,15 @@ pub fn fsck(
             (value, word == "damaged", text)
         })
         .collect();
+    told.extend(names::all(home)?.damaged.iter().map(|file| {
+        let text = format!("name {}: holds no name; damaged", file.display());
+        (json!({ "kind": "name", "file": file, "result": "damaged" }), true, text)
+    }));
     let left = told.iter().filter(|(_, damaged, _)| *damaged).count();
-    let data = json!({ "intact": found.is_empty(), "findings": told.iter().map(|(value, ..)| value).collect::<Vec<_>>() });
+    let data = json!({ "intact": told.is_empty(), "findings": told.iter().map(|(value, ..)| value).collect::<Vec<_>>() });
     if !json_wanted {
         for (_, _, text) in &told {
-            print_text(&format!("{text}\n"))?;
+            print_text(&harmless(&format!("{text}\n")))?;
         }
     }
     if left > 0 {
@@ -191,7 +195,7 @@ pub fn fsck(
             )
             .with_data(data));
     }
-    match (json_wanted, found.is_empty()) {
+    match (json_wanted, told.is_empty()) {
         (true, _) => print_json(&data),
         (false, true) => print_text("everything is as it was stored\n"),
         (false, false) => print_text("what was damaged and is used is mended\n"),

@@ -109,7 +109,7 @@ pub fn push(
     packing: Packing,
     plain_http: bool,
 ) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let _lease = store.lease()?;
     let digest = named::image(home, &store, image)?;
     let options = hornero_oci::ExportOptions {

@@ -102,9 +102,13 @@ pub struct TreeArguments {
 
 /// `hornero verify --tree PATH --image IMAGE`.
 pub fn tree(home: &Path, json_wanted: bool, arguments: &TreeArguments) -> Result<(), Failure> {
-    let store = bake::store(home)?;
+    let store = bake::known_store(home)?;
     let _lease = store.lease()?;
     let image = named::image(home, &store, &arguments.image)?;
+    if !arguments.tree.is_dir() {
+        let text = format!("no directory `{}`", arguments.tree.display());
+        return Err(Failure::new(exit::NO_SUCH_OBJECT, text));
+    }
     let depth = if arguments.full { Depth::Full } else { Depth::Fast };
     let ignore = arguments
         .ignore

@@ -90,6 +90,38 @@ fn what_is_not_there_is_said_with_its_exit_code() {
     assert_eq!(verify.json()["error"]["exit"], 6, "what never ran has no ledger");
     home.run(&["down"]).expect(0);
     home.assert_clean();
+
+    // A mistyped home is no empty one, and is not made.
+    let mistyped = home.path().join("mistyped");
+    for command in ["ls", "du", "gc", "fsck"] {
+        let arguments = ["--home", mistyped.to_str().unwrap(), "image", command];
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hornero"));
+        let told = command.args(arguments).output().unwrap();
+        assert_eq!(told.status.code(), Some(5), "{told:?}");
+        assert!(String::from_utf8_lossy(&told.stderr).contains("mistyped"), "{told:?}");
+    }
+    assert!(!mistyped.exists());
+}
+
+#[test]
+fn what_a_script_holds_open_is_not_held_by_control() {
+    let home = Home::new();
+    Site { instances: 1, ..Site::default() }.write(&home, "page");
+    let lock = home.project().join("lock");
+    let script = format!(
+        "exec 9>'{}'; exec '{}' --home '{}' up",
+        lock.display(),
+        env!("CARGO_BIN_EXE_hornero"),
+        home.path().display()
+    );
+    let mut command = std::process::Command::new("/bin/sh");
+    let done = command.args(["-c", &script]).current_dir(home.project()).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", home.control_pid())).unwrap();
+    let held: Vec<_> =
+        descriptors.filter_map(|one| std::fs::read_link(one.unwrap().path()).ok()).collect();
+    assert!(!held.is_empty() && !held.contains(&lock), "{held:?}");
+    home.run(&["down"]).expect(0);
 }
 
 #[test]
