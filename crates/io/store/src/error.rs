@@ -183,7 +183,7 @@ pub enum StoreError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The store is in use, so that an exclusive operation has to wait.
-    #[error("the store `{}` is in use by a bake or another process", .0.display())]
+    #[error("the store `{}` is in use by a bake, a rollout or a command that reads", .0.display())]
     Busy(PathBuf),
 }
 
@@ -198,6 +198,8 @@ pub enum Damage {
     Content,
     /// A symbolic link, a directory or a special file lies in its place.
     NotAFile,
+    /// Something else lies in the place of a directory.
+    NotADirectory,
     /// The disk cannot give its bytes.
     Unreadable,
     /// A reference leads nowhere.
@@ -211,6 +213,7 @@ impl std::fmt::Display for Damage {
             Self::Size => "has another size than recorded",
             Self::Content => "has other bytes than its digest says",
             Self::NotAFile => "is no plain file in the store",
+            Self::NotADirectory => "is no directory in the store",
             Self::Unreadable => "cannot be read from the disk",
             Self::NoDigest => "holds no digest",
         })
@@ -237,7 +240,7 @@ impl StoreError {
             Self::BadFormat { .. } => {
                 Some("restore the file, or choose another directory with `--home`")
             }
-            Self::Busy(_) => Some("try again when the bake has ended"),
+            Self::Busy(_) => Some("try again when it has ended"),
             Self::NoUser { .. } => Some(
                 "name a user that the image's packages create, or give a number such as `1000`",
             ),

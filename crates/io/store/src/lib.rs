@@ -43,6 +43,7 @@ mod staging;
 mod store;
 mod tarstream;
 mod tree;
+mod turn;
 mod usage;
 mod users;
 mod verify;

@@ -7,6 +7,7 @@ use std::{
     fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
     path::Path,
+    time::Duration,
 };
 
 use rustix::{
@@ -14,13 +15,17 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{Result, StoreError};
+use crate::{
+    Result, StoreError,
+    turn::{self, Holding},
+};
 
 /// A held lock; dropping it, or the death of the process, frees it.
 #[derive(Debug)]
 #[must_use = "the lock is free again as soon as this is dropped"]
 pub struct Lease {
     _file: File,
+    _holding: Option<Holding>,
 }
 
 /// How a lock is taken.
@@ -30,16 +35,28 @@ pub(crate) enum Mode {
     Exclusive,
 }
 
+/// Shares the lock at `path`, letting whoever holds `turn` have it first for as long as `patience`.
+pub(crate) fn share(path: &Path, turn: &Path, patience: Duration) -> Result<Lease> {
+    let file = open(path)?;
+    turn::give_way(turn, &file, path, patience)?;
+    let lease = wait_for(file, path, Mode::Shared)?;
+    let holding = Holding::new(&lease._file, path)?;
+    Ok(Lease { _holding: Some(holding), ..lease })
+}
+
 /// Takes the lock at `path`, waiting for it as long as it takes.
 pub(crate) fn wait(path: &Path, mode: Mode) -> Result<Lease> {
+    wait_for(open(path)?, path, mode)
+}
+
+fn wait_for(file: File, path: &Path, mode: Mode) -> Result<Lease> {
     let operation = match mode {
         Mode::Shared => FlockOperation::LockShared,
         Mode::Exclusive => FlockOperation::LockExclusive,
     };
-    let file = open(path)?;
     loop {
         match flock(&file, operation) {
-            Ok(()) => return Ok(Lease { _file: file }),
+            Ok(()) => return Ok(Lease { _file: file, _holding: None }),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(StoreError::io("lock", path, errno)),
         }
@@ -54,7 +71,7 @@ pub(crate) fn attempt(path: &Path, mode: Mode) -> Result<Option<Lease>> {
     };
     let file = open(path)?;
     match flock(&file, operation) {
-        Ok(()) => Ok(Some(Lease { _file: file })),
+        Ok(()) => Ok(Some(Lease { _file: file, _holding: None })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(StoreError::io("lock", path, errno)),
     }

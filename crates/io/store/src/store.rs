@@ -21,6 +21,7 @@ use crate::{
     objects::Objects,
     records::Records,
     staging::Staging,
+    turn,
 };
 
 /// Merged trees kept in memory; a home has a handful of images in use at a time.
@@ -80,8 +81,16 @@ impl Store {
 
     /// Holds off whatever deletes; take it before asking whether something is stored, and keep it until
     /// a reference leads there. Many can be held at once, in one process or several.
+    ///
+    /// Lets a collector that waits go first, for up to a second and unless this process holds a lease already.
     pub fn lease(&self) -> Result<Lease> {
-        lock::wait(&self.lock_path(), Mode::Shared)
+        lock::share(&self.lock_path(), &self.turn_path(), turn::YIELD)
+    }
+
+    /// As [`Store::lease`], for what reads for a while and nobody waits for who holds one as well: lets a collector
+    /// go first for longer, up to 15 seconds.
+    pub fn lease_to_read(&self) -> Result<Lease> {
+        lock::share(&self.lock_path(), &self.turn_path(), turn::YIELD_TO_READ)
     }
 
     /// The store for oneself, for deleting; [`StoreError::Busy`] while anybody holds a lease.
@@ -297,6 +306,10 @@ impl Store {
 
     pub(crate) fn lock_path(&self) -> PathBuf {
         self.dir.join(LOCKS).join("store")
+    }
+
+    pub(crate) fn turn_path(&self) -> PathBuf {
+        self.dir.join(LOCKS).join("turn")
     }
 
     pub(crate) fn read_checked(

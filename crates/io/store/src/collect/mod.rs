@@ -68,6 +68,8 @@ impl Store {
     ) -> Result<Lease> {
         let begun = Instant::now();
         let mut told = None;
+        // Given back when this is over, or dead: whoever comes after it lets it go first.
+        let mut turn = None;
         loop {
             if let Some(lease) = lock::attempt(&self.lock_path(), Mode::Exclusive)? {
                 return Ok(lease);
@@ -79,6 +81,10 @@ impl Store {
             if told.is_none_or(|told| waited >= told + TELL) {
                 progress(CollectProgress::Waiting { waited });
                 told = Some(waited);
+            }
+            if turn.is_none() {
+                // Without it, as where the disk is too full to make the file, it only takes longer.
+                turn = lock::attempt(&self.turn_path(), Mode::Exclusive).unwrap_or_default();
             }
             std::thread::sleep(RETRY);
         }
