@@ -1,9 +1,9 @@
 //! Moving only the contents that a store lacks, by the tails of blobs that say where each one is.
 
 use std::{
-    borrow::Borrow,
     collections::HashSet,
     io::{self, Read},
+    slice,
 };
 
 use hornero_model::Digest;
@@ -46,7 +46,7 @@ pub(crate) fn pull(
 ) -> Result<Moved> {
     let tails = tails::missing(store, source, opened)?;
     let mut moved = Moved::default();
-    let mut wanted: Vec<Fetch> = Vec::new();
+    let mut wanted: Vec<Fetch<'_>> = Vec::new();
     let mut seen = HashSet::new();
     for (blob, tail) in &tails {
         let mut lacking = Vec::new();
@@ -64,7 +64,8 @@ pub(crate) fn pull(
         moved.contents_moved += lacking.len() as u64;
         wanted.extend(Blob::new(*blob, opened, tail).fetches(&lacking)?);
     }
-    progress.event(Event::TransferStarted { bytes: wanted.iter().map(Fetch::packed).sum() });
+    progress
+        .event(Event::TransferStarted { bytes: wanted.iter().map(|fetch| fetch.packed()).sum() });
     fetch(store, source, &wanted, progress)?;
     let ingest = store.ingest()?;
     let new = |tail: &Tail| -> Result<()> {
@@ -82,15 +83,15 @@ pub(crate) fn pull(
 /// One content; its reader gives bytes that are not checked.
 pub(crate) fn content<'a>(
     source: &'a dyn Source,
-    opened: &Opened,
+    opened: &'a Opened,
     blob: usize,
-    tail: &Tail,
+    tail: &'a Tail,
     digest: Digest,
     size: u64,
 ) -> Result<impl Read + use<'a>> {
     let fetch = Blob::new(blob, opened, tail).fetches(&[(digest, size)])?.remove(0);
     let skip = fetch.wanted[0].at - fetch.start.1;
-    let mut reader = MemberReader::new(source, fetch);
+    let mut reader = MemberReader::new(source, &fetch);
     let skipped = io::copy(&mut reader.by_ref().take(skip), &mut io::sink());
     skipped.map_err(|error| OciError::refused(source.name(), error))?;
     Ok(reader.take(size))
@@ -108,6 +109,10 @@ pub(crate) struct Blob<'a> {
 impl<'a> Blob<'a> {
     pub(crate) fn new(index: usize, opened: &'a Opened, tail: &'a Tail) -> Self {
         let (descriptor, codec) = &opened.blobs[index];
+        Self::of(descriptor, *codec, tail)
+    }
+
+    fn of(descriptor: &'a Descriptor, codec: Compression, tail: &'a Tail) -> Self {
         let mut starts = Vec::with_capacity(tail.members.len() + 1);
         let mut at = tail.start;
         starts.push(at);
@@ -115,28 +120,30 @@ impl<'a> Blob<'a> {
             at = (at.0 + packed, at.1 + length);
             starts.push(at);
         }
-        Self { descriptor, codec: *codec, tail, starts }
+        Self { descriptor, codec, tail, starts }
     }
 
     /// The reads that bring these contents.
-    pub(crate) fn fetches(&self, contents: &[(Digest, u64)]) -> Result<Vec<Fetch>> {
+    pub(crate) fn fetches(&self, contents: &[(Digest, u64)]) -> Result<Vec<Fetch<'a>>> {
+        let refused = |digest: &Digest, reason: &str| {
+            let what = format!("blob `{}`", self.descriptor.digest);
+            OciError::refused(what, format!("content `{digest}` {reason}"))
+        };
         let mut wanted: Vec<Wanted> = Vec::with_capacity(contents.len());
         for (digest, size) in contents {
             let at = self.tail.contents.get(digest).copied().unwrap_or(u64::MAX);
             let inside = self.starts[0].1..=self.starts[self.starts.len() - 1].1;
             let end = at.checked_add(*size);
             let end = end.filter(|end| inside.contains(&at) && inside.contains(end));
-            let Some(end) = end else {
-                let what = format!("blob `{}`", self.descriptor.digest);
-                return Err(OciError::refused(
-                    what,
-                    format!("content `{digest}` lies beyond its end"),
-                ));
-            };
+            let end = end.ok_or_else(|| refused(digest, "lies beyond its end"))?;
             wanted.push(Wanted { digest: *digest, size: *size, at, end });
         }
         wanted.sort_unstable_by_key(|wanted| (wanted.at, wanted.end));
-        let mut fetches: Vec<Fetch> = Vec::new();
+        // Else the same members would be read for each of any number of contents.
+        if let Some(pair) = wanted.windows(2).find(|pair| pair[1].at < pair[0].end) {
+            return Err(refused(&pair[1].digest, "lies in another one"));
+        }
+        let mut fetches: Vec<Fetch<'a>> = Vec::new();
         for wanted in wanted {
             let first = self.starts.partition_point(|(_, start)| *start <= wanted.at) - 1;
             let last = self.starts.partition_point(|(_, start)| *start < wanted.end).max(first + 1);
@@ -150,24 +157,28 @@ impl<'a> Blob<'a> {
                     codec: self.codec,
                     first,
                     last,
-                    members: Vec::new(),
+                    members: &[],
                     start: self.starts[first],
+                    end: self.starts[last],
                     wanted: vec![wanted],
                 }),
             }
         }
         for fetch in &mut fetches {
-            fetch.members = self.tail.members[fetch.first..fetch.last].to_vec();
+            fetch.members = &self.tail.members[fetch.first..fetch.last];
+            fetch.end = self.starts[fetch.last];
         }
         Ok(fetches)
     }
 
     /// Whether members are worth the same request as those of `fetch`.
-    fn is_near(&self, fetch: &Fetch, first: usize, last: usize) -> bool {
+    fn is_near(&self, fetch: &Fetch<'_>, first: usize, last: usize) -> bool {
         let gap = self.starts[first].0.saturating_sub(self.starts[fetch.last].0);
         let packed = self.starts[last.max(fetch.last)].0 - self.starts[fetch.first].0;
         let length = self.starts[last.max(fetch.last)].1 - self.starts[fetch.first].1;
-        gap <= GAP_BYTES && packed <= PIECE_BYTES && length <= MEMBER_BYTES_MAX
+        // What is read anyway is not read a second time.
+        let packed_max = if last <= fetch.last { MEMBER_BYTES_MAX } else { PIECE_BYTES };
+        gap <= GAP_BYTES && packed <= packed_max && length <= MEMBER_BYTES_MAX
     }
 }
 
@@ -180,30 +191,36 @@ struct Wanted {
 }
 
 /// Members that are read together, and the contents in them.
-pub(crate) struct Fetch {
+pub(crate) struct Fetch<'t> {
     blob: Digest,
     codec: Compression,
     /// The members: from this one up to, not with, that one.
     first: usize,
     last: usize,
-    members: Vec<(u64, u64)>,
-    /// Where the first one begins, compressed and uncompressed.
+    members: &'t [(u64, u64)],
+    /// Where the first one begins and the last one ends, compressed and uncompressed.
     start: (u64, u64),
+    end: (u64, u64),
     wanted: Vec<Wanted>,
 }
 
-impl Fetch {
+impl Fetch<'_> {
     fn packed(&self) -> u64 {
-        self.members.iter().map(|(packed, _)| packed).sum()
+        self.end.0 - self.start.0
     }
 
     fn length(&self) -> u64 {
-        self.members.iter().map(|(_, length)| length).sum()
+        self.end.1 - self.start.1
     }
 }
 
 /// Brings contents in, durable after each batch.
-fn fetch(store: &Store, source: &dyn Source, all: &[Fetch], progress: &dyn Progress) -> Result<()> {
+fn fetch(
+    store: &Store,
+    source: &dyn Source,
+    all: &[Fetch<'_>],
+    progress: &dyn Progress,
+) -> Result<()> {
     let mut rest = all;
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -226,9 +243,9 @@ fn fetch(store: &Store, source: &dyn Source, all: &[Fetch], progress: &dyn Progr
 }
 
 /// Reads members and takes their contents in; every byte is checked first.
-fn take(ingest: &Ingest<'_>, source: &dyn Source, fetch: &Fetch) -> Result<()> {
-    if fetch.length() > MEMBER_BYTES_MAX {
-        // A large content: never all of it in memory.
+fn take(ingest: &Ingest<'_>, source: &dyn Source, fetch: &Fetch<'_>) -> Result<()> {
+    if fetch.length() > MEMBER_BYTES_MAX || fetch.packed() > MEMBER_BYTES_MAX {
+        // A large content, or a small one in many members: never all of it in memory.
         return fetch.wanted.iter().try_for_each(|wanted| {
             let mut reader = MemberReader::new(source, fetch);
             let skip = wanted.at - fetch.start.1;
@@ -275,34 +292,34 @@ fn refused_or_damaged(source: &dyn Source, wanted: &Wanted, error: io::Error) ->
 }
 
 /// Reads members one after the other.
-pub(crate) struct MemberReader<'a, F> {
+pub(crate) struct MemberReader<'a> {
     source: &'a dyn Source,
-    fetch: F,
-    next: usize,
+    blob: Digest,
+    codec: Compression,
+    members: slice::Iter<'a, (u64, u64)>,
     /// Where the next member begins, compressed.
     at: u64,
     plain: io::Cursor<Vec<u8>>,
 }
 
-impl<'a, F: Borrow<Fetch>> MemberReader<'a, F> {
-    fn new(source: &'a dyn Source, fetch: F) -> Self {
-        let at = fetch.borrow().start.0;
-        Self { source, fetch, next: 0, at, plain: io::Cursor::default() }
+impl<'a> MemberReader<'a> {
+    fn new(source: &'a dyn Source, fetch: &Fetch<'a>) -> Self {
+        let Fetch { blob, codec, members, start, .. } = fetch;
+        let (members, at) = (members.iter(), start.0);
+        Self { source, blob: *blob, codec: *codec, members, at, plain: io::Cursor::default() }
     }
 }
 
-impl<F: Borrow<Fetch>> Read for MemberReader<'_, F> {
+impl Read for MemberReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.plain.read(buffer)?;
         if count > 0 || buffer.is_empty() {
             return Ok(count);
         }
-        let fetch = self.fetch.borrow();
-        let Some((packed, length)) = fetch.members.get(self.next) else { return Ok(0) };
-        let bytes = self.source.read(&fetch.blob, self.at, *packed).map_err(io::Error::other)?;
-        let plain = fetch.codec.open(&bytes, *length).map_err(io::Error::other)?;
+        let Some((packed, length)) = self.members.next() else { return Ok(0) };
+        let bytes = self.source.read(&self.blob, self.at, *packed).map_err(io::Error::other)?;
+        let plain = self.codec.open(&bytes, *length).map_err(io::Error::other)?;
         self.plain = io::Cursor::new(plain);
-        self.next += 1;
         self.at += packed;
         self.plain.read(buffer)
     }
@@ -330,4 +347,100 @@ fn attach(store: &Store, opened: &Opened) -> Result<()> {
         carried.add(subject, kind, bytes)?;
     }
     carried.attach()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashMap,
+        sync::atomic::{AtomicU64, Ordering},
+    };
+
+    use super::*;
+
+    /// A blob of zstd members, and the most that was read of it at once.
+    struct Recorded(Vec<u8>, AtomicU64);
+
+    impl Source for Recorded {
+        fn name(&self) -> String {
+            "somewhere".into()
+        }
+
+        fn top(&self) -> Result<Vec<u8>> {
+            unreachable!("only members are read")
+        }
+
+        fn manifest(&self, _: &Digest) -> Result<Vec<u8>> {
+            unreachable!("only members are read")
+        }
+
+        fn read(&self, _: &Digest, start: u64, length: u64) -> Result<Vec<u8>> {
+            self.1.fetch_max(length, Ordering::Relaxed);
+            Ok(self.0[start as usize..(start + length) as usize].to_vec())
+        }
+
+        fn moved(&self) -> u64 {
+            0
+        }
+    }
+
+    const CODEC: Compression = Compression::Zstd;
+
+    /// Reads contents of these bytes from members of which each has so many bytes and, packed, some that say nothing.
+    fn check(
+        plain: &[u8],
+        length: usize,
+        nothing: usize,
+        contents: &[(usize, usize)],
+    ) -> Result<u64> {
+        let hidden = CODEC.hide(&vec![0; nothing]);
+        let (mut bytes, mut tail) = (Vec::new(), Tail::default());
+        for part in plain.chunks(length) {
+            let member = [CODEC.member(part), hidden.clone()].concat();
+            tail.members.push((member.len() as u64, part.len() as u64));
+            bytes.extend(member);
+        }
+        let of = |&(at, end): &(usize, usize)| (Digest::of(&plain[at..end]), at as u64);
+        tail.contents = contents.iter().map(of).collect::<HashMap<_, _>>();
+        let descriptor = Descriptor::new("", Digest::of(b"blob"), bytes.len() as u64);
+        let source = Recorded(bytes, AtomicU64::new(0));
+        let blob = Blob::of(&descriptor, CODEC, &tail);
+        let wanted: Vec<_> = contents
+            .iter()
+            .map(|(at, end)| (Digest::of(&plain[*at..*end]), (end - at) as u64))
+            .collect();
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path().join("store")).unwrap();
+        fetch(&store, &source, &blob.fetches(&wanted)?, &crate::Quiet)?;
+        for (digest, _) in wanted {
+            assert!(store.has_object(&digest).unwrap());
+        }
+        Ok(source.1.into_inner())
+    }
+
+    #[test]
+    fn a_small_content_in_large_members_is_not_in_memory_as_a_whole() {
+        let plain: Vec<u8> = (0..40).collect();
+        let most = check(&plain, 1, 1 << 20, &[(0, 40)]).unwrap();
+        assert!((1 << 20..2 << 20).contains(&most), "{most}");
+        // Real ones share requests.
+        let most = check(&plain, 10, 100, &[(0, 15), (15, 25), (25, 40)]).unwrap();
+        assert!(most > 400, "{most}");
+    }
+
+    #[test]
+    fn contents_of_one_large_member_are_read_with_it() {
+        let plain: Vec<u8> = (0..40).collect();
+        let contents: Vec<_> = (0..40).map(|at| (at, at + 1)).collect();
+        let most = check(&plain, 40, 9 << 20, &contents).unwrap();
+        assert!(most > 9 << 20, "{most}");
+    }
+
+    #[test]
+    fn contents_in_one_another_are_refused() {
+        let plain: Vec<u8> = (0..40).collect();
+        check(&plain, 10, 0, &[(0, 20), (20, 40)]).unwrap();
+        let error = check(&plain, 10, 0, &[(0, 20), (19, 40)]).unwrap_err();
+        assert!(error.to_string().contains("lies in another"), "{error}");
+    }
 }

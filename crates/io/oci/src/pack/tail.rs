@@ -34,6 +34,8 @@ const PART: u8 = 2;
 pub(crate) const PACKED_BYTES_MAX: u64 = 96 << 20;
 /// Ours have at most 4 MiB and some padding.
 pub(crate) const MEMBER_BYTES_MAX: u64 = 32 << 20;
+/// What compression adds to bytes that it cannot make smaller is some bytes for each member and for each 16 KiB.
+const ADDED_BYTES_MAX: u64 = 1 << 10;
 /// An image's limit.
 const LAYERS_MAX: u64 = 1024;
 
@@ -237,10 +239,18 @@ fn members(
         if !size.contains(&packed) || !size.contains(&length) {
             return Err("one of its members is larger than 32 MiB, or empty".into());
         }
+        if packed > packed_bytes_max(length) {
+            return Err("one of its members is far larger than what it holds".into());
+        }
         left = left.checked_sub(packed).ok_or("its members reach beyond the blob")?;
         members.push((packed, length));
     }
     Ok(members)
+}
+
+/// The most bytes of a member that holds `length`: what is beyond would be read for nothing.
+fn packed_bytes_max(length: u64) -> u64 {
+    length + length / 16 + ADDED_BYTES_MAX
 }
 
 #[cfg(test)]
@@ -249,6 +259,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::{super::budget::MEMBERS_MAX, *};
+    use crate::Compression;
 
     /// A part of files of these names, each with one of a few contents, of which each has a size.
     fn part(files: &[(String, u8, u64, u64)], start: u64) -> Tail {
@@ -297,6 +308,9 @@ mod tests {
             start in (0..1_u64 << 40, 0..1_u64 << 40),
             members in vec((1..=MEMBER_BYTES_MAX, 1..=MEMBER_BYTES_MAX), 0..9),
         ) {
+            let fitting =
+                |(packed, length): (u64, u64)| (packed.min(packed_bytes_max(length)), length);
+            let members: Vec<_> = members.into_iter().map(fitting).collect();
             let bytes = start.0 + bytes_of(&members);
             let part = Tail { start, members, ..part(&files, start.1) };
             prop_assert_eq!(decode(&part.encode(), bytes).unwrap(), part.clone());
@@ -385,6 +399,26 @@ mod tests {
         // More than the blob has, and more than any image has, whatever a manifest says of the blob.
         assert!(matches!(check(1001, [1, 1], 1000), Err(Fault::Form(_))));
         assert_eq!(check(MEMBERS_MAX + 1, [1, 1], u64::MAX), Err(Fault::TooMuch("members")));
+    }
+
+    #[test]
+    fn members_that_are_far_larger_than_what_they_hold_are_refused() {
+        let check = |packed: u64, length: u64| {
+            decode(&part_of(1, vec![(packed, length)]).encode(), packed).is_ok()
+        };
+        for length in [1_u64, 3 << 10, 4 << 20] {
+            // The worst case of each.
+            let random: Vec<u8> = (0..length.div_ceil(32))
+                .flat_map(|at: u64| *Digest::of(&at.to_le_bytes()).as_bytes())
+                .take(length as usize)
+                .collect();
+            for codec in [Compression::None, Compression::Gzip, Compression::Zstd] {
+                assert!(check(codec.member(&random).len() as u64, length), "{codec:?} {length}");
+            }
+            assert!(check(packed_bytes_max(length), length));
+            assert!(!check(packed_bytes_max(length) + 1, length));
+        }
+        assert!(!check(MEMBER_BYTES_MAX, 1));
     }
 
     #[test]
