@@ -182,3 +182,72 @@ fn a_registry_to_heal_from_is_asked_once_and_only_when_something_is_damaged() {
     assert!(failed.iter().all(|why| why.contains("the server answered 500")), "{failed:?}");
     assert_eq!(registry.requests().len(), 3, "one manifest, three attempts");
 }
+
+/// Leads to this address whoever has the password.
+fn leading(to: impl Fn(u16) -> String + Send + Sync + 'static) -> Scripted {
+    let port = std::sync::Arc::new(std::sync::atomic::AtomicU16::new(0));
+    let own = port.clone();
+    let server = Scripted::start(move |request| match &request.authorization {
+        None if request.target.starts_with("/v2/") => {
+            let challenge = vec![("WWW-Authenticate", "Basic realm=\"test\"".to_owned())];
+            Reply::Answer(401, challenge, String::new())
+        }
+        _ => {
+            let location = to(own.load(std::sync::atomic::Ordering::Relaxed));
+            Reply::Answer(307, vec![("Location", location)], String::new())
+        }
+    });
+    port.store(server.port, std::sync::atomic::Ordering::Relaxed);
+    server
+}
+
+fn pull_led(registry: &Scripted) -> OciError {
+    let from = reference(&registry.reference("app:1"));
+    let own = credentials(Some(from.registry().to_owned()));
+    pull(&Home::new().store, &from, &own, &Quiet).unwrap_err()
+}
+
+#[test]
+fn nobody_is_led_to_another_host_without_encryption() {
+    for address in
+        ["http://storage.invalid/x", "//storage.invalid/x", "HTTP://storage.invalid:81/x"]
+    {
+        let error = pull_led(&leading(move |_| address.to_owned()));
+        assert!(
+            matches!(&error, OciError::PlainHttp(host) if host == "storage.invalid"),
+            "{error:?}"
+        );
+    }
+    // Nor over an address that is allowed.
+    let second = leading(|_| "http://storage.invalid/x".to_owned());
+    let port = second.port;
+    let error = pull_led(&leading(move |_| format!("http://127.0.0.1:{port}/x")));
+    assert!(matches!(&error, OciError::PlainHttp(host) if host == "storage.invalid"), "{error:?}");
+}
+
+#[test]
+fn whoever_is_led_elsewhere_says_no_password_there() {
+    for (status, challenge) in [(404, ""), (401, "Basic realm=\"x\"")] {
+        let challenge = vec![("WWW-Authenticate", challenge.to_owned())];
+        let storage =
+            Scripted::start(move |_| Reply::Answer(status, challenge.clone(), String::new()));
+        let port = storage.port;
+        let error = pull_led(&leading(move |_| format!("http://127.0.0.1:{port}/x")));
+        match status {
+            404 => assert!(matches!(error, OciError::Missing(_)), "{error:?}"),
+            _ => assert!(matches!(error, OciError::Denied { .. }), "{error:?}"),
+        }
+        let requests = storage.requests();
+        assert!(!requests.is_empty());
+        assert!(requests.iter().all(|request| request.authorization.is_none()), "{requests:?}");
+    }
+}
+
+#[test]
+fn addresses_that_lead_to_each_other_end() {
+    let registry = leading(|port| format!("http://127.0.0.1:{port}/around"));
+    let error = pull_led(&registry);
+    assert!(matches!(&error, OciError::Http { .. }), "{error:?}");
+    assert!(error.to_string().contains("from one address to another"), "{error}");
+    assert!(registry.requests().len() < 10, "{}", registry.requests().len());
+}

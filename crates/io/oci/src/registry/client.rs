@@ -14,6 +14,7 @@ use ureq::http::{Method, Request, Response, Uri, header};
 
 use super::{
     credentials::{self, Credentials},
+    redirect::{self, REDIRECTS_MAX},
     trust::agent,
 };
 use crate::{Event, OciError, Progress, Reference, Result, reference};
@@ -253,32 +254,62 @@ impl Client {
         body: Option<&[u8]>,
         authorization: Option<&str>,
     ) -> Result<Answer, Failure> {
-        let mut request = Request::builder().method(method).uri(address);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
         // An upload's address may lead to a storage elsewhere, which is not the one that knows us.
         let ours = address.strip_prefix(&self.base).is_some_and(|rest| rest.starts_with('/'));
-        if let Some(authorization) = authorization.filter(|_| ours) {
-            request = request.header(header::AUTHORIZATION, authorization);
-        }
-        let bad = |error: ureq::http::Error| {
-            Failure::Final(OciError::refused(without_query(address), error))
-        };
-        let answer = match body {
-            Some(body) => self.agent.run(request.body(body).map_err(bad)?),
-            None => self.agent.run(request.body(()).map_err(bad)?),
-        };
-        let answer = answer.map_err(|error| match error {
-            ureq::Error::RequireHttpsOnly(_) => OciError::PlainHttp(without_query(address)).into(),
-            error => Failure::Again(error.to_string()),
-        })?;
+        let authorization = authorization.filter(|_| ours);
+        let answer = self.follow(method, address, headers, body, authorization)?;
         match answer.status().as_u16() {
             408 | 429 | 500..=599 => {
                 Err(Failure::Again(format!("the server answered {}", answer.status())))
             }
             _ => Ok(answer),
         }
+    }
+
+    /// Sends a request to where it is answered; only the first who is asked learns who asks.
+    fn follow(
+        &self,
+        method: &Method,
+        address: &str,
+        headers: &[(header::HeaderName, String)],
+        body: Option<&[u8]>,
+        mut authorization: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let mut at = address.to_owned();
+        for hop in 0..=REDIRECTS_MAX {
+            let mut request = Request::builder().method(method).uri(&at);
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            if let Some(authorization) = authorization.take() {
+                request = request.header(header::AUTHORIZATION, authorization);
+            }
+            let bad = |error: ureq::http::Error| {
+                Failure::Final(OciError::refused(without_query(&at), error))
+            };
+            let answer = match body {
+                Some(body) => self.agent.run(request.body(body).map_err(bad)?),
+                None => self.agent.run(request.body(()).map_err(bad)?),
+            };
+            let answer = answer.map_err(|error| match error {
+                ureq::Error::RequireHttpsOnly(_) => OciError::PlainHttp(without_query(&at)).into(),
+                error => Failure::Again(error.to_string()),
+            })?;
+            match redirect::target(method, &at, &answer) {
+                // What others ask for is not for the registry's password.
+                None if hop > 0 && answer.status() == 401 => {
+                    return Err(self.denied(answer).into());
+                }
+                None => return Ok(answer),
+                Some(next) => {
+                    self.check_plain(&next)?;
+                    at = next;
+                }
+            }
+        }
+        let reason =
+            format!("it sends whoever asks from one address to another {REDIRECTS_MAX} times");
+        Err(OciError::Http { address: without_query(address), reason }.into())
     }
 
     /// Answers a challenge: the value of the `Authorization` header to send.
@@ -307,14 +338,10 @@ impl Client {
         let wanted = parameters.get("scope").map_or(scope, String::as_str);
         let service = parameters.get("service").map_or("", String::as_str);
         address.push_str(&format!("service={}&scope={}", escape(service), escape(wanted)));
-        let mut request = Request::builder().uri(&address);
         // Registries have their token servers on other hosts; which one it is, only the registry can say.
-        if let Some(credentials) = self.credentials.as_ref().filter(|_| may_know) {
-            request = request.header(header::AUTHORIZATION, credentials.basic());
-        }
-        let request =
-            request.body(()).map_err(|_| refused("its token server has a bad address"))?;
-        let answer = self.agent.run(request).map_err(|error| Failure::Again(error.to_string()))?;
+        let credentials = self.credentials.as_ref().filter(|_| may_know);
+        let credentials = credentials.map(Credentials::basic);
+        let answer = self.follow(&Method::GET, &address, &[], None, credentials.as_deref())?;
         match answer.status().as_u16() {
             200 => {}
             408 | 429 | 500..=599 => {

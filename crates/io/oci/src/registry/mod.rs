@@ -3,6 +3,7 @@
 mod client;
 mod credentials;
 mod push;
+mod redirect;
 mod trust;
 mod upload;
 

@@ -5,8 +5,6 @@ use std::{fs::File, io::Read, sync::Arc};
 use super::Patience;
 use crate::{OciError, Result};
 
-/// Registries send blobs' readers to a storage of their own, once.
-const REDIRECTS_MAX: u32 = 5;
 /// Where distributions keep the certificates that the host trusts.
 const CERTIFICATE_FILES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
@@ -23,7 +21,8 @@ pub(super) fn agent(patience: Patience, secure: bool, may_be_plain: bool) -> Res
         .timeout_send_body(Some(patience.send))
         .timeout_recv_response(Some(patience.answer))
         .timeout_recv_body(Some(patience.body))
-        .max_redirects(REDIRECTS_MAX)
+        // Each of them has to be looked at.
+        .max_redirects(0)
         .user_agent(concat!("hornero/", env!("CARGO_PKG_VERSION")));
     // A registry on this machine may still send readers elsewhere, with encryption.
     match certificates() {
