@@ -1,6 +1,10 @@
 //! What can go wrong when an image comes in or goes out, and what a person can do about it.
 
-use std::{io, path::PathBuf};
+use std::{
+    fmt::{self, Display, Write},
+    io,
+    path::PathBuf,
+};
 
 use hornero_model::Digest;
 use hornero_store::StoreError;
@@ -18,7 +22,7 @@ pub enum OciError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The kernel refused a file operation.
-    #[error("cannot {action} `{}`", path.display())]
+    #[error("cannot {action} `{}`", Line(path.display()))]
     Io {
         /// What was tried, such as `read`.
         action: &'static str,
@@ -31,7 +35,7 @@ pub enum OciError {
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     /// What was read breaks a rule of its format or a limit.
-    #[error("`{what}` is refused: {reason}")]
+    #[error("`{}` is refused: {}", Line(what), Line(reason))]
     Refused {
         /// The file, blob or archive.
         what: String,
@@ -39,7 +43,7 @@ pub enum OciError {
         reason: String,
     },
     /// One of several images has to be chosen.
-    #[error("`{what}` has several images: {names}")]
+    #[error("`{}` has several images: {}", Line(what), Line(names))]
     Several {
         /// The layout or archive.
         what: String,
@@ -47,7 +51,7 @@ pub enum OciError {
         names: String,
     },
     /// Bytes are not what their digest says.
-    #[error("{what} has other bytes than its digest `{expected}` says")]
+    #[error("{} has other bytes than its digest `{expected}` says", Line(what))]
     Digest {
         /// What was read and from where.
         what: String,
@@ -55,7 +59,7 @@ pub enum OciError {
         expected: Digest,
     },
     /// The image has something that the format cannot carry.
-    #[error("image `{image}` cannot become an OCI image: {reason}")]
+    #[error("image `{image}` cannot become an OCI image: {}", Line(reason))]
     NotCarried {
         /// The image.
         image: Digest,
@@ -63,7 +67,7 @@ pub enum OciError {
         reason: String,
     },
     /// The image's layers are file systems, which nothing here reads back.
-    #[error("{what} has layers of type `{media_type}`, and only tars can come in")]
+    #[error("{} has layers of type `{}`, and only tars can come in", Line(what), Line(media_type))]
     Layers {
         /// The image.
         what: String,
@@ -71,10 +75,15 @@ pub enum OciError {
         media_type: String,
     },
     /// The registry, or the layout, has no such image or blob.
-    #[error("`{0}` does not exist there")]
+    #[error("`{}` does not exist there", Line(_0))]
     Missing(String),
     /// The registry wants other credentials, or refuses these.
-    #[error("the registry `{registry}` refuses access to `{repository}`: {reason}")]
+    #[error(
+        "the registry `{}` refuses access to `{}`: {}",
+        Line(registry),
+        Line(repository),
+        Line(reason)
+    )]
     Denied {
         /// Host and port.
         registry: String,
@@ -87,10 +96,10 @@ pub enum OciError {
     #[error("`HORNERO_REGISTRY_USER` is set, and not which registry it is for")]
     Unbound,
     /// Unencrypted access to another host was not asked for.
-    #[error("`{0}` would be reached without encryption")]
+    #[error("`{}` would be reached without encryption", Line(_0))]
     PlainHttp(String),
     /// Every attempt failed.
-    #[error("`{address}` failed: {reason}")]
+    #[error("`{}` failed: {}", Line(address), Line(reason))]
     Http {
         /// The address, without credentials.
         address: String,
@@ -98,8 +107,32 @@ pub enum OciError {
         reason: String,
     },
     /// The host has no certificates to trust, or they cannot be read.
-    #[error("no encrypted connection is possible: {0}")]
+    #[error("no encrypted connection is possible: {}", Line(_0))]
     Certificates(String),
+}
+
+/// A text that may be from outside, as a part of a line: what would end the line, move the cursor or turn the direction
+/// around is escaped, so that nobody's name can look like words of ours.
+struct Line<T>(T);
+
+impl<T: Display> Display for Line<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escaping(formatter), "{}", self.0)
+    }
+}
+
+struct Escaping<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|letter| match letter {
+            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                write!(self.0, "{}", letter.escape_unicode())
+            }
+            _ if letter.is_control() => write!(self.0, "{}", letter.escape_default()),
+            _ => self.0.write_char(letter),
+        })
+    }
 }
 
 impl OciError {
