@@ -42,7 +42,8 @@ pub fn pull_from_store(
     }
     let mut contents: Vec<(Digest, u64)> = contents.into_iter().collect();
     contents.sort_unstable();
-    progress.event(Event::TransferStarted { bytes: contents.iter().map(|(_, size)| size).sum() });
+    let bytes = contents.iter().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
+    progress.event(Event::TransferStarted { bytes });
     let moved = AtomicU64::new(0);
     // Some thousand files at a time: one sync each, and what is copied stays.
     for batch in contents.chunks(4096) {

@@ -19,6 +19,7 @@ use tempfile::{NamedTempFile, TempDir};
 
 use crate::{
     Compression, OciError, Progress, Result,
+    digest::Hashing,
     document::{self, Descriptor, INDEX, Index, MANIFEST, Platform, REFERENCE_NAME},
     pack, parallel,
     source::{self, Source},
@@ -55,7 +56,7 @@ pub struct Exported {
     pub manifest: Digest,
     /// Bytes of all blobs together.
     pub bytes: u64,
-    /// Bytes that the layout did not have.
+    /// Bytes that the layout did not have, or had damaged.
     pub written_bytes: u64,
 }
 
@@ -120,7 +121,7 @@ pub(crate) fn add(
     let written = AtomicU64::new(0);
     parallel::each(parallel::processors(), &addition.blobs, |_, (digest, size)| {
         let target = blobs.join(digest.hex());
-        if fs::metadata(&target).is_ok_and(|there| there.len() == *size) {
+        if is_whole(&target, digest, *size) {
             return Ok(());
         }
         written.fetch_add(*size, Ordering::Relaxed);
@@ -128,7 +129,7 @@ pub(crate) fn add(
     })?;
     for document in [addition.config, addition.manifest] {
         let target = blobs.join(Digest::of(document).hex());
-        if !fs::read(&target).is_ok_and(|there| there == *document) {
+        if !is_whole(&target, &Digest::of(document), document.len() as u64) {
             written.fetch_add(document.len() as u64, Ordering::Relaxed);
             replace(&target, document)?;
         }
@@ -145,6 +146,16 @@ pub(crate) fn add(
     let documents = (addition.config.len() + addition.manifest.len()) as u64;
     let bytes = addition.blobs.iter().map(|(_, size)| size).sum::<u64>() + documents;
     Ok(Exported { manifest, bytes, written_bytes: written.into_inner() })
+}
+
+/// Whether a blob is there with every byte: one that was damaged is given anew.
+fn is_whole(path: &Path, digest: &Digest, size: u64) -> bool {
+    let Ok(file) = source::open_file(path) else { return false };
+    if file.metadata().map_or(0, |there| there.len()) != size {
+        return false;
+    }
+    let mut bytes = Hashing::new(file);
+    io::copy(&mut bytes, &mut io::sink()).is_ok() && bytes.finish() == (*digest, size)
 }
 
 /// A directory for blobs in the making, on the file system where they stay.
@@ -363,11 +374,8 @@ impl Source for Layout {
 
     fn read(&self, blob: &Digest, start: u64, length: u64) -> Result<Vec<u8>> {
         let path = self.blob(blob);
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => OciError::Missing(path.display().to_string()),
-            _ => OciError::io("read", &path, error),
-        };
-        let file = File::open(&path).map_err(failed)?;
+        let failed = |error: io::Error| OciError::io("read", &path, error);
+        let file = source::open_file(&path)?;
         let there = file.metadata().map_err(failed)?.len();
         if start.checked_add(length).is_none_or(|end| end > there) {
             return Err(OciError::refused(path.display().to_string(), "it ends early"));

@@ -1,8 +1,14 @@
 //! Where OCI images are read from: a registry, a layout directory, an archive; and which image is meant.
 
-use std::io::{self, Read};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
 
 use hornero_model::Digest;
+use rustix::fs::OFlags;
 
 use crate::{
     OciError, Result,
@@ -196,15 +202,31 @@ impl Read for BlobReader<'_> {
     }
 }
 
-/// A document of a file; `limit` is its kind's.
-pub(crate) fn read_file(path: &std::path::Path, limit: u64) -> Result<Vec<u8>> {
+/// Opens a regular file: a device may do something when it is opened, and a pipe that nobody writes to would be waited
+/// for without end.
+pub(crate) fn open_file(path: &Path) -> Result<File> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => OciError::Missing(path.display().to_string()),
-        _ => OciError::io("read", path, error),
+        _ => OciError::io("open", path, error),
     };
+    let irregular = || OciError::refused(path.display().to_string(), "it is no regular file");
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(irregular());
+    }
+    // It may be another one by now.
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    match file.metadata().map_err(failed)?.is_file() {
+        true => Ok(file),
+        false => Err(irregular()),
+    }
+}
+
+/// A document of a file; `limit` is its kind's.
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let read = open_file(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| OciError::io("read", path, error))?;
     if bytes.len() as u64 > limit {
         let reason = format!("it is larger than {limit} bytes");
         return Err(OciError::refused(path.display().to_string(), reason));
@@ -213,6 +235,6 @@ pub(crate) fn read_file(path: &std::path::Path, limit: u64) -> Result<Vec<u8>> {
 }
 
 /// A manifest or index of a file.
-pub(crate) fn read_manifest_file(path: &std::path::Path) -> Result<Vec<u8>> {
+pub(crate) fn read_manifest_file(path: &Path) -> Result<Vec<u8>> {
     read_file(path, MANIFEST_BYTES_MAX)
 }

@@ -39,7 +39,7 @@ pub(super) fn open(path: &Path, options: &ImportOptions) -> Result<Option<Archiv
         return Ok(None);
     }
     let mut head = [0; 257 + 5];
-    let file = File::open(path).map_err(|error| OciError::io("open", path, error))?;
+    let file = source::open_file(path)?;
     let is_plain = file.read_exact_at(&mut head, 0).is_ok() && head[257..] == *b"ustar";
     let file = match is_plain {
         true => file,

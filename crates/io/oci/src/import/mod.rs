@@ -149,8 +149,7 @@ fn directory(store: &Store, path: &Path, options: &ImportOptions) -> Result<Impo
 /// An archive of a root.
 fn root_archive(store: &Store, path: &Path, options: &ImportOptions) -> Result<Imported> {
     let from = path.display().to_string();
-    let failed = |error| OciError::io("open", path, error);
-    let mut file = Hashing::new(File::open(path).map_err(failed)?);
+    let mut file = Hashing::new(source::open_file(path)?);
     let ingest = store.ingest()?;
     let layer = {
         let mut plain = stream::decompress(&from, &mut file)?;
@@ -237,7 +236,10 @@ pub(crate) fn oci(
     source::check_platform(source, &configuration)?;
     let runtime = configuration.config.clone().unwrap_or_default();
     let config = options.config.clone().map_or_else(|| config(&runtime), Ok)?;
-    let total: u64 = blobs.iter().map(|blob| blob.size).sum();
+    let total = blobs.iter().try_fold(0_u64, |sum, blob| sum.checked_add(blob.size));
+    let total = total.ok_or_else(|| {
+        OciError::refused(source.name(), "its layers have more bytes than can be counted")
+    })?;
     progress.event(Event::TransferStarted { bytes: total });
     let mut taking = Taking { store, source, options, below: Tree::merge([]), bytes: 0, new: 0 };
     let mut layers = Vec::with_capacity(blobs.len());
@@ -251,7 +253,8 @@ pub(crate) fn oci(
             None => taking.take(blob, diff_id, &chain)?,
         };
         progress.event(Event::Transferred { bytes: blob.size });
-        taking.bytes += layer.contents().map(|(_, size)| size).sum::<u64>();
+        let sizes = layer.contents().map(|(_, size)| size);
+        taking.bytes = sizes.fold(taking.bytes, u64::saturating_add);
         taking.below = taking.below.with(layer);
         layers.push(digest);
     }
@@ -353,8 +356,7 @@ pub(crate) fn config(runtime: &Runtime) -> Result<ImageConfig> {
 
 /// A file to read whose beginning was looked at.
 fn buffered(path: &Path) -> Result<BufReader<File>> {
-    let file = File::open(path).map_err(|error| OciError::io("open", path, error))?;
-    Ok(BufReader::with_capacity(1 << 20, file))
+    Ok(BufReader::with_capacity(1 << 20, source::open_file(path)?))
 }
 
 /// A document of an archive, for those who look only at it.

@@ -36,7 +36,7 @@ fn at_level(layers: &[(Digest, Layer)], level: u32) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     let mut run = Run::default();
     for (index, (digest, layer)) in layers.iter().enumerate() {
-        let bytes: u64 = layer.contents().map(|(_, size)| size).sum();
+        let bytes = layer.contents().fold(0_u64, |sum, (_, size)| sum.saturating_add(size));
         let large = bytes >= LARGE_BYTES << level;
         if run.closed || large || run.conflicts(layer) || groups.is_empty() {
             groups.push(index..index + 1);
