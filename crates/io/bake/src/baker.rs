@@ -67,6 +67,11 @@ fn stored_image(
     Ok(Below { image, layers, epoch, inherits: Some(config) })
 }
 
+/// Whether an image has a record that this home wrote.
+fn is_recorded_here(store: &Store, image: &Digest) -> Result<bool, BakeError> {
+    Ok(BakeRecord::known(store, image)?.is_some_and(|known| known.is_own))
+}
+
 /// What came of an image.
 pub(crate) enum Outcome {
     /// It is there.
@@ -157,8 +162,10 @@ impl Baker<'_> {
         }
         let cached = known && making.steps.iter().all(|step| step.cached);
         if !self.maker.forecast {
-            // One that was moved keeps the record that says so.
-            if !cached && making.moved != Some(true) {
+            // One that was moved keeps the record that says so. What was baked before keeps this home's own; another
+            // may have come with the very same image and say anything.
+            let is_recorded = || is_recorded_here(store, &digest);
+            if making.moved != Some(true) && !(cached && is_recorded()?) {
                 let parent = parent.map(|parent| parent.image);
                 let steps = making.records.clone();
                 let mut record =
@@ -185,7 +192,8 @@ impl Baker<'_> {
         Ok(Outcome::Baked(Box::new((baked, below))))
     }
 
-    /// Whether an image, made so far, comes out as one that is there and has a record, without anything done.
+    /// Whether an image, made so far, comes out as one that is there and has a record of this home, without anything
+    /// done.
     fn is_moved(
         &self,
         image: &ImageDefinition,
@@ -195,7 +203,7 @@ impl Baker<'_> {
         let Some(layers) = self.maker.all_cached(making, works)? else { return Ok(false) };
         let digest = ImageManifest::new(layers, image.config.clone()).digest();
         let store = self.maker.surroundings.store;
-        Ok(store.image(&digest).is_ok() && BakeRecord::of(store, &digest)?.is_some())
+        Ok(store.image(&digest).is_ok() && is_recorded_here(store, &digest)?)
     }
 
     /// The steps of an image, in order.

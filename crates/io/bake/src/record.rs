@@ -17,6 +17,11 @@ use crate::{BakeError, action::Action, limits, lineage, lock::LockedImage, sourc
 const VERSION: u32 = 2;
 /// Fingerprints of every copied file, at 100 bytes each.
 const RECORD_BYTES: u64 = 256 << 20;
+/// A record that came from elsewhere: enough for fifty thousand copied files, and read in a moment. Those of this home
+/// are as large as what was copied here.
+const FOREIGN_BYTES_MAX: usize = 16 << 20;
+/// A program tells its name and version.
+const PROGRAM_LEN_MAX: usize = 256;
 
 /// How an image came to be; stored beside it and no part of its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +108,16 @@ pub enum StepKind {
     Provision,
 }
 
+/// A record as the store has it.
+pub(crate) struct KnownRecord {
+    /// What it says.
+    pub record: BakeRecord,
+    /// Whether this home wrote it: whoever sends an image may send any record with it.
+    pub is_own: bool,
+    /// Its size, encoded.
+    pub len: usize,
+}
+
 impl BakeRecord {
     /// The attachment that holds it.
     pub(crate) const ATTACHMENT: &str = "bake";
@@ -133,17 +148,47 @@ impl BakeRecord {
 
     /// The record of an image; None for one that was not baked here.
     pub fn of(store: &Store, image: &Digest) -> Result<Option<Self>, BakeError> {
-        let bytes = match store.attachment(image, Self::ATTACHMENT).map_err(BakeError::store)? {
-            Some(bytes) => Some(bytes),
-            None => store.cache_get(&old_record_key(image)).map_err(BakeError::store)?,
+        Ok(Self::known(store, image)?.map(|known| known.record))
+    }
+
+    /// As [`BakeRecord::of`], with whether this home wrote it.
+    pub(crate) fn known(store: &Store, image: &Digest) -> Result<Option<KnownRecord>, BakeError> {
+        if let Some(bytes) = store.attachment(image, Self::ATTACHMENT).map_err(BakeError::store)? {
+            return Self::read(store, image, &bytes);
+        }
+        // The cache goes nowhere, and nothing but this home writes to it.
+        let bytes = store.cache_get(&old_record_key(image)).map_err(BakeError::store)?;
+        let known = |bytes: Vec<u8>| {
+            let record = Self::parse(&bytes, image)?;
+            Some(KnownRecord { record, is_own: true, len: bytes.len() })
         };
-        Ok(bytes.and_then(|bytes| Self::parse(&bytes, image)))
+        Ok(bytes.and_then(known))
+    }
+
+    /// Reads a record of an image from where anybody may have put it.
+    pub(crate) fn read(
+        store: &Store,
+        image: &Digest,
+        bytes: &[u8],
+    ) -> Result<Option<KnownRecord>, BakeError> {
+        let own = store.cache_get(&own_key(image, bytes)).map_err(BakeError::store)?;
+        let is_own = own.is_some();
+        if !is_own && bytes.len() > FOREIGN_BYTES_MAX {
+            return Ok(None);
+        }
+        let record = Self::parse(bytes, image);
+        Ok(record.map(|record| KnownRecord { record, is_own, len: bytes.len() }))
     }
 
     /// Reads the record of an image; None for what is none, of another image, or of a later version.
-    pub(crate) fn parse(bytes: &[u8], image: &Digest) -> Option<Self> {
+    fn parse(bytes: &[u8], image: &Digest) -> Option<Self> {
         let record = serde_json::from_slice::<Self>(bytes).ok();
-        record.filter(|record| record.version <= VERSION && record.image == *image)
+        let fits = |record: &Self| {
+            record.version <= VERSION
+                && record.image == *image
+                && record.program.len() <= PROGRAM_LEN_MAX
+        };
+        record.filter(fits)
     }
 
     /// The bytes of the attachment.
@@ -157,7 +202,15 @@ impl BakeRecord {
         if let Some(parent) = &self.parent {
             lineage::keep_for_children(store, parent)?;
         }
-        store.attach(&self.image, Self::ATTACHMENT, &self.encode()).map_err(BakeError::store)
+        let bytes = self.encode();
+        store.attach(&self.image, Self::ATTACHMENT, &bytes).map_err(BakeError::store)?;
+        Self::note_own(store, &self.image, &bytes)
+    }
+
+    /// Notes that this home wrote these bytes as the record of an image. A note that is lost makes the record one from
+    /// elsewhere, until the image is baked again.
+    pub(crate) fn note_own(store: &Store, image: &Digest, bytes: &[u8]) -> Result<(), BakeError> {
+        store.cache_put(&own_key(image, bytes), b"own").map_err(BakeError::store)
     }
 
     /// Every layer of its own with where it comes from, from the bottom up.
@@ -169,6 +222,11 @@ impl BakeRecord {
 /// Where the first version of the record lay, in the cache.
 fn old_record_key(image: &Digest) -> Digest {
     Digest::of(format!("hornero bake record 1\n{image}").as_bytes())
+}
+
+/// Where the cache says that a record is this home's own.
+fn own_key(image: &Digest, bytes: &[u8]) -> Digest {
+    Digest::of(format!("hornero own bake record 1\n{image}\n{}", Digest::of(bytes)).as_bytes())
 }
 
 /// The inputs of the last bake of one image of one directory.

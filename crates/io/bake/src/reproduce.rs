@@ -18,7 +18,7 @@ use crate::{
     ownership,
     provision::Environment,
     rebase::{RebaseOptions, Rebaser},
-    record::{BakeRecord, LastBake, Moved, StepRecord},
+    record::{BakeRecord, KnownRecord, LastBake, Moved, StepRecord},
     source::LayerSource,
     workdir::WorkDir,
 };
@@ -200,7 +200,14 @@ impl Again<'_> {
             let made = match stage.known {
                 Known::Nothing(reason) => return Err(self.refused(&stage.image, reason)),
                 Known::Import(_) => self.bring(&stage.image, &layers[stage.layers.clone()])?,
-                Known::Record(record) => {
+                Known::Record(_) => {
+                    let known =
+                        lineage::record(self.store, &stage.image, &layers[..stage.layers.end])?;
+                    let Some(known) = known else {
+                        let reason = "its record went away meanwhile".to_owned();
+                        return Err(self.refused(&stage.image, reason));
+                    };
+                    let record = &known.record;
                     if record.format_epoch != FORMAT_EPOCH {
                         let reason = format!(
                             "it was baked in format epoch {}, this program bakes in {FORMAT_EPOCH}",
@@ -209,7 +216,7 @@ impl Again<'_> {
                         return Err(self.refused(&stage.image, reason));
                     }
                     match (&record.moved, &below) {
-                        (None, _) => self.bake(&record, below.as_ref())?,
+                        (None, _) => self.bake(&known, below.as_ref())?,
                         (Some(moved), Some(base)) => self.move_again(&stage.image, moved, base)?,
                         (Some(_), None) => {
                             let reason = "its record does not say what it was moved onto";
@@ -256,7 +263,8 @@ impl Again<'_> {
         Ok(Made { image, layers: manifest.layers })
     }
 
-    fn bake(&mut self, record: &BakeRecord, below: Option<&Made>) -> Result<Made, BakeError> {
+    fn bake(&mut self, known: &KnownRecord, below: Option<&Made>) -> Result<Made, BakeError> {
+        let record = &known.record;
         let mut making = Making {
             name: record.name.clone(),
             layers: below.map(|below| below.layers.clone()).unwrap_or_default(),
@@ -268,7 +276,7 @@ impl Again<'_> {
             moved: None,
         };
         for step in &record.steps {
-            let work = self.work(record, step)?;
+            let work = self.work(record, step, known.is_own)?;
             self.maker.step(&mut making, &work, &|_| Ok(false))?;
         }
         let made = self.put(&record.image, making.layers)?;
@@ -283,6 +291,7 @@ impl Again<'_> {
         &mut self,
         record: &'r BakeRecord,
         step: &StepRecord,
+        is_own: bool,
     ) -> Result<Work<'r>, BakeError> {
         let lost = |what: &str| self.refused(&record.image, format!("{}: {what}", step.title));
         match &step.action {
@@ -308,6 +317,11 @@ impl Again<'_> {
                 Ok(Work::Run { command: command.clone(), env: env.clone(), network: *network })
             }
             Some(Action::Provision(provision)) => {
+                if let Some(why) = provision.leaves_the_sandbox().filter(|_| !is_own) {
+                    return Err(lost(&format!(
+                        "{why}, and its record is not one that this home wrote"
+                    )));
+                }
                 let place = self.dir.join("provision");
                 let again = provision.again(&place, &self.environment).map_err(|why| lost(&why))?;
                 if provision.network {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use hornero_bake::{
-    BakeContext, BakeError, BakeOptions, BakeRecord, BakedImage, StepKind,
+    Action, BakeContext, BakeError, BakeOptions, BakeRecord, BakedImage, StepKind,
     archive::fetch::Patience, progress::Event,
 };
 use hornero_spec::{AnsibleProvision, Base, Provision, ProvisionWork, SecretName, SecretSource};
@@ -196,6 +196,7 @@ fn a_playbook_makes_an_image_and_makes_it_again() {
     let again = hornero_bake::reproduce(&context(&first), &first.store(), &site.digest);
     let again = again.unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert!(again.is_same(), "{:?}", again.differences);
+    is_not_run_for_others(&first, &site);
     fs::remove_dir_all(first.source.join("ansible")).unwrap();
     fs::rename(first.source.join("away"), first.source.join("ansible")).unwrap();
 
@@ -276,6 +277,23 @@ fn is_killed(home: &Home) {
     child.kill().unwrap();
     child.wait().unwrap();
     until("nothing is left", &mut || !runs(&number.to_string()));
+}
+
+/// A playbook runs on the host: not for a record that another home may have written.
+fn is_not_run_for_others(home: &Home, site: &BakedImage) {
+    let store = home.store();
+    let own = store.attachment(&site.digest, "bake").unwrap().unwrap();
+    let mut record = BakeRecord::of(&store, &site.digest).unwrap().unwrap();
+    for step in &mut record.steps {
+        if let Some(Action::Provision(action)) = &mut step.action {
+            action.secrets.clear();
+        }
+    }
+    store.attach(&site.digest, "bake", &serde_json::to_vec(&record).unwrap()).unwrap();
+    let error = hornero_bake::reproduce(&context(home), &store, &site.digest).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("its playbook would run on this host"), "{text}");
+    store.attach(&site.digest, "bake", &own).unwrap();
 }
 
 /// A failing task, a playbook that is none, one that would write to the host, and one that kills its sandbox.

@@ -137,7 +137,9 @@ fn a_file_that_nobody_owns_fails_the_bake_and_is_named() {
     let base = home.bake_one("base");
     let store = home.store();
 
-    // A record that was tampered with.
+    // A record that was tampered with, of an image that is not baked here: else that would put it right.
+    home.get("site").base = Base::Stored(hornero_spec::StoredImage::Digest(base.digest));
+    home.get("site").packages.clear();
     let bytes = store.attachment(&base.digest, "bake").unwrap().unwrap();
     let mut record: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     record["steps"][0]["sources"].as_array_mut().unwrap().pop();
@@ -156,7 +158,6 @@ fn a_file_that_nobody_owns_fails_the_bake_and_is_named() {
     let stray = ImageManifest::new(vec![layer], Default::default());
     let stray = store.put_image(&stray).unwrap();
     home.get("site").base = Base::Stored(hornero_spec::StoredImage::Digest(stray));
-    home.get("site").packages.clear();
     let error = home.bake_error("site");
     assert!(error.contains("`/bin` in image `site` belongs to nothing"), "{error}");
     assert!(error.contains("no record of its bake or import"), "{error}");

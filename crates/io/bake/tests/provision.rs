@@ -354,3 +354,24 @@ fn a_playbook_needs_python_in_the_image() {
     );
     assert!(error.hint().unwrap().contains("`python3` to the `packages`"));
 }
+
+#[test]
+fn a_record_from_elsewhere_gets_no_secret_of_this_host() {
+    let archive = archive();
+    let mut home = home(&archive);
+    home.get("site").provisions = vec![inline(&["echo done > /srv/log"])];
+    let baked = bake(&home, None).unwrap();
+    let store = home.store();
+    let kept = home.path.join("kept");
+    fs::write(&kept, VALUE).unwrap();
+    let mut record = hornero_bake::BakeRecord::of(&store, &baked.digest).unwrap().unwrap();
+    let Some(hornero_bake::Action::Provision(action)) = &mut record.steps[0].action else {
+        panic!("{record:?}")
+    };
+    let origin = hornero_bake::SecretOrigin::File(kept.display().to_string());
+    action.secrets.insert("token".to_owned(), origin);
+    store.attach(&baked.digest, "bake", &serde_json::to_vec(&record).unwrap()).unwrap();
+    let error = hornero_bake::reproduce(&home.context(), &store, &baked.digest).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("`token`") && text.contains("not one that this home wrote"), "{text}");
+}

@@ -143,6 +143,19 @@ fn contents(playbook: &Playbook) -> Option<BTreeMap<Digest, PathBytes>> {
 }
 
 impl ProvisionAction {
+    /// What of it happens on the host itself, in words: who only sends a record may not ask for it. None where all of
+    /// it happens in the sandbox of a step.
+    pub(crate) fn leaves_the_sandbox(&self) -> Option<String> {
+        if !self.secrets.is_empty() {
+            let names: Vec<String> = self.secrets.keys().map(|name| format!("`{name}`")).collect();
+            return Some(format!("secrets {} of this host would be read for it", names.join(", ")));
+        }
+        match &self.work {
+            ProvisionKind::Ansible(_) => Some("its playbook would run on this host".to_owned()),
+            ProvisionKind::Inline { .. } | ProvisionKind::Script { .. } => None,
+        }
+    }
+
     /// The provision as it was; files are laid out in `place`. The error is what keeps it from being done again.
     pub(crate) fn again(
         &self,

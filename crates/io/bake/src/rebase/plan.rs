@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub manifest: ImageManifest,
     /// Its record as it is.
     pub record: BakeRecord,
+    /// Whether this home wrote that record.
+    pub is_own: bool,
     /// Its own layers.
     pub own: Vec<Arc<OwnLayer>>,
     /// What its own layers' statuses become.
@@ -36,6 +38,8 @@ pub(super) struct Plan {
 pub(super) struct Made {
     pub manifest: ImageManifest,
     pub record: BakeRecord,
+    /// Whether this home wrote the record that it follows from.
+    pub is_own: bool,
     /// Facts of layers that were written.
     pub facts: Vec<(Digest, LayerFacts)>,
     /// What the cache is to say of its steps on the new base; nothing where the proof refused.
@@ -92,7 +96,7 @@ impl Plan {
         refusals.sort();
         refusals.dedup();
         record.moved = Some(Moved { image: self.from, base: *base, forced, refusals });
-        Ok(Made { manifest, record, facts, vouched })
+        Ok(Made { manifest, record, is_own: self.is_own, facts, vouched })
     }
 }
 

@@ -18,7 +18,10 @@ use super::{
     plan::{self, Made, Plan},
     seed,
 };
-use crate::{facts, lineage, record::BakeRecord};
+use crate::{
+    facts, lineage,
+    record::{BakeRecord, KnownRecord},
+};
 
 /// Own layers kept in memory; images share those of packages. Beyond it all are read anew.
 const LAYERS_KEPT: usize = 16_384;
@@ -154,9 +157,18 @@ impl<'s> Rebaser<'s> {
         let facts = facts.into_iter().map(|(layer, facts)| (layer, FACTS_KIND, facts.encode()));
         let mut records = Vec::with_capacity(made.len());
         for made in made {
-            let known = BakeRecord::of(self.store, &made.record.image)?;
-            if !known.is_some_and(|known| is_nearer(&known, &made.record)) {
-                records.push((made.record.image, BakeRecord::ATTACHMENT, made.record.encode()));
+            let known = BakeRecord::known(self.store, &made.record.image)?;
+            // A record from elsewhere takes nothing away from one of this home, and stands before none.
+            let stays = |known: KnownRecord| {
+                known.is_own && (!made.is_own || is_nearer(&known.record, &made.record))
+            };
+            if !known.is_some_and(stays) {
+                let (image, bytes) = (made.record.image, made.record.encode());
+                // Noted before it is there: no other bytes are meant by it.
+                if made.is_own {
+                    BakeRecord::note_own(self.store, &image, &bytes)?;
+                }
+                records.push((image, BakeRecord::ATTACHMENT, bytes));
             }
         }
         let all: Vec<(Digest, &str, Vec<u8>)> = facts.chain(records).collect();
@@ -167,7 +179,8 @@ impl<'s> Rebaser<'s> {
 
     fn plan(&self, app: &Digest) -> Result<Plan, RebaseError> {
         let manifest = self.store.image(app)?;
-        let record = BakeRecord::of(self.store, app)?.ok_or(RebaseError::NoRecord(*app))?;
+        let known = BakeRecord::known(self.store, app)?.ok_or(RebaseError::NoRecord(*app))?;
+        let KnownRecord { record, is_own, .. } = known;
         let own = manifest.layers.strip_prefix(self.old_layers.as_slice());
         let own = own.ok_or(RebaseError::OtherLayers { image: *app, base: self.old_base })?;
         let steps: usize = record.steps.iter().map(|step| step.layers.len()).sum();
@@ -200,7 +213,8 @@ impl<'s> Rebaser<'s> {
         plan::name_sources(&mut refusals, &record);
         let statuses = outcome.statuses;
         let vouched = seed::vouched(self.store, &record, &self.old_layers, own)?;
-        Ok(Plan { from: *app, record, own: layers, statuses, refusals, vouched, manifest })
+        let from = *app;
+        Ok(Plan { from, record, is_own, own: layers, statuses, refusals, vouched, manifest })
     }
 
     /// A layer of an image, read once for all images that have it.

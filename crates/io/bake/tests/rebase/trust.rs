@@ -93,3 +93,45 @@ fn a_bake_from_the_new_lock_finds_the_moved_image() {
     assert!(changed.steps.iter().all(|step| !step.cached), "{:?}", changed.steps);
     assert_eq!(BakeRecord::of(&store, &changed.digest).unwrap().unwrap().moved, None);
 }
+
+#[test]
+fn a_record_that_came_with_a_moved_image_is_not_taken_for_that_of_the_move() {
+    let mut bench = Bench::new();
+    let store = bench.store();
+    let base = bench.replace(&patched());
+    let moved = rebase(&store, &bench.app, &base, PLAIN).unwrap();
+    let own = BakeRecord::of(&store, &moved.image).unwrap().unwrap();
+    // It tells of less between the image and its bake, as one that was baked would.
+    let mut lying = own.clone();
+    lying.moved = None;
+    lying.name = "other".parse().unwrap();
+    let plant = |record: &BakeRecord| {
+        store.attach(&moved.image, "bake", &serde_json::to_vec(record).unwrap()).unwrap();
+    };
+    plant(&lying);
+    assert_eq!(rebase(&store, &bench.app, &base, PLAIN).unwrap().image, moved.image);
+    assert_eq!(BakeRecord::of(&store, &moved.image).unwrap().unwrap(), own);
+
+    // Nor does a bake keep one that names another image as what was moved.
+    lying.moved = own.moved.clone();
+    lying.moved.as_mut().unwrap().image = base;
+    plant(&lying);
+    let baked = bench.home.bake_one("app");
+    assert!(baked.steps.iter().all(|step| !step.cached), "{:?}", baked.steps);
+    let record = BakeRecord::of(&store, &baked.digest).unwrap().unwrap();
+    assert_eq!((record.moved, record.name), (None, own.name));
+}
+
+#[test]
+fn a_move_of_what_came_from_elsewhere_is_told_as_such() {
+    let mut bench = Bench::new();
+    let store = bench.store();
+    let own = BakeRecord::of(&store, &bench.app).unwrap().unwrap();
+    let mut lying = own;
+    lying.name = "other".parse().unwrap();
+    store.attach(&bench.app, "bake", &serde_json::to_vec(&lying).unwrap()).unwrap();
+    let base = bench.replace(&patched());
+    let moved = rebase(&store, &bench.app, &base, PLAIN).unwrap();
+    let elsewhere = hornero_bake::recorded_elsewhere(&store, &moved.image).unwrap();
+    assert_eq!(elsewhere, [bench.app, moved.image].into());
+}
