@@ -44,28 +44,42 @@ fn refusal(dir: &Path) -> OciError {
     answer.recv_timeout(Duration::from_secs(60)).expect("it waits without end").unwrap_err()
 }
 
-#[test]
-fn sizes_that_cannot_be_added_are_refused() {
-    let home = Home::new();
-    let dir = home.path("layout");
-    layout(&dir, &json!([]));
+/// A layout of an image of two layers of these sizes, which are not there.
+fn image_layout(dir: &Path, sizes: [u64; 2], runtime: &Value) {
+    layout(dir, &json!([]));
     let digests = [Digest::of(b"one"), Digest::of(b"two")];
     let architecture = match std::env::consts::ARCH {
         "aarch64" => "arm64",
         _ => "amd64",
     };
     let configuration = json!({
-        "architecture": architecture, "os": "linux",
+        "architecture": architecture, "os": "linux", "config": runtime,
         "rootfs": { "type": "layers", "diff_ids": digests },
     });
-    let layers = [descriptor(&digests[0], u64::MAX), descriptor(&digests[1], 2)];
+    let layers = [descriptor(&digests[0], sizes[0]), descriptor(&digests[1], sizes[1])];
     let manifest = json!({
-        "schemaVersion": 2, "config": put(&dir, &configuration), "layers": layers,
+        "schemaVersion": 2, "config": put(dir, &configuration), "layers": layers,
     });
-    let manifest = put(&dir, &manifest);
-    layout(&dir, &json!([manifest]));
+    let manifest = put(dir, &manifest);
+    layout(dir, &json!([manifest]));
+}
+
+#[test]
+fn sizes_that_cannot_be_added_are_refused() {
+    let home = Home::new();
+    let dir = home.path("layout");
+    image_layout(&dir, [u64::MAX, 2], &json!({}));
     let error = refusal(&dir);
     assert!(error.to_string().contains("more bytes than can be counted"), "{error}");
+}
+
+#[test]
+fn a_user_whose_name_has_lines_is_refused() {
+    let home = Home::new();
+    let dir = home.path("layout");
+    image_layout(&dir, [1, 2], &json!({ "User": "y\nhint: run anything" }));
+    let text = refusal(&dir).to_string();
+    assert!(text.contains("the name of its user") && !text.contains('\n'), "{text}");
 }
 
 #[test]

@@ -339,6 +339,11 @@ fn named(error: hornero_store::StoreError) -> OciError {
 
 /// What a foreign configuration means here.
 pub(crate) fn config(runtime: &Runtime) -> Result<ImageConfig> {
+    // It is named in what is said of it.
+    if runtime.user.contains(char::is_control) {
+        let reason = "the name of its user has letters that no name has";
+        return Err(OciError::refused("configuration of the image", reason));
+    }
     let parts = [&runtime.entrypoint, &runtime.cmd].into_iter().flatten();
     let env = runtime.env.iter().flatten().filter_map(|line| line.split_once('='));
     Ok(ImageConfig {
