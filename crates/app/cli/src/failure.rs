@@ -92,9 +92,9 @@ impl Failure {
     pub fn report(self, json: bool) -> ExitCode {
         if !self.reported {
             // The text may hold what a server or a build step wrote.
-            eprintln!("error: {}", harmless(&self.message));
+            eprintln!("error: {}", set_in(&harmless(&self.message)));
             if let Some(hint) = &self.hint {
-                eprintln!("hint: {}", harmless(hint));
+                eprintln!("hint: {}", set_in(&harmless(hint)));
             }
             if json {
                 let mut error =
@@ -110,6 +110,17 @@ impl Failure {
         }
         ExitCode::from(self.code)
     }
+}
+
+/// Text whose further lines are set in: what a name from outside holds can't pass for a line of its own.
+fn set_in(text: &str) -> String {
+    let mut lines = text.split('\n');
+    let mut out = lines.next().unwrap_or_default().to_owned();
+    for line in lines {
+        let indent = if line.starts_with(' ') { "" } else { "  " };
+        out.push_str(&format!("\n{indent}{line}"));
+    }
+    out
 }
 
 fn denies_permission(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -159,5 +170,15 @@ impl From<hornero_store::StoreError> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::of(&error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_of_a_message_passes_for_one_of_ours() {
+        assert_eq!(set_in("a `x\nhint: y`\n  - b\n"), "a `x\n  hint: y`\n  - b\n  ");
     }
 }
