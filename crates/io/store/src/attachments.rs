@@ -25,6 +25,8 @@ pub const ATTACHMENT_KIND_LEN_MAX: usize = 64;
 /// Signatures of many keys are attachments each; a listing beyond this is no work of ours.
 const ATTACHMENT_COUNT_MAX: usize = 4096;
 const CHECKSUM_LEN: usize = 32;
+/// Kinds that say nothing but what the contents of their subject do: whoever needs one that is gone reads those.
+const DERIVED: [&str; 1] = ["facts"];
 /// From this many on, one syncfs(2) is cheaper than flushing each.
 const SYNC_EACH_MAX: usize = 8;
 
@@ -97,16 +99,25 @@ impl Store {
         let mut directories = BTreeSet::new();
         for (path, target) in staged.iter() {
             if let Some(parent) = target.parent() {
-                make_directory(parent)?;
+                self.make_attachments_dir(parent)?;
                 directories.insert(parent);
             }
-            fs::rename(path, target).map_err(|error| StoreError::io("rename", target, error))?;
+            self.staging().publish_over(path, target)?;
         }
         if many {
             return staging::sync_filesystem(&root);
         }
         directories.into_iter().try_for_each(staging::sync_directory)?;
         staging::sync_directory(&root)
+    }
+
+    /// Makes the directory of a subject, in place of whatever else lies there: attaching mends.
+    fn make_attachments_dir(&self, directory: &Path) -> Result<()> {
+        if !make_directory(directory)? && !is_directory(directory) {
+            self.staging().discard(directory)?;
+            make_directory(directory)?;
+        }
+        Ok(())
     }
 
     /// What is kept about `subject` under `kind`.
@@ -119,7 +130,11 @@ impl Store {
         let bytes = match read_limited(&path, ATTACHMENT_BYTES_MAX + CHECKSUM_LEN as u64) {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if is_not_plain(&error) || is_unreadable(&error) => {
+            Err(error)
+                if is_not_plain(&error)
+                    || is_unreadable(&error)
+                    || error.kind() == io::ErrorKind::NotADirectory =>
+            {
                 let kind = kind.to_owned();
                 return Err(StoreError::DamagedAttachment { subject: *subject, kind });
             }
@@ -133,8 +148,12 @@ impl Store {
         }
     }
 
-    /// The kinds of everything kept about `subject`, sorted.
+    /// The kinds of everything kept about `subject`, sorted; none where something else lies in the place of their
+    /// directory, which [`Store::fsck`] names.
     pub fn attachments(&self, subject: &Digest) -> Result<Vec<String>> {
+        if self.is_attachments_place_taken(subject) {
+            return Ok(Vec::new());
+        }
         let dir = self.attachments_dir(subject);
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
@@ -157,15 +176,32 @@ impl Store {
     /// Removes what is kept about `subject` under `kind`, durably; says whether it was there.
     pub fn detach(&self, subject: &Digest, kind: &str) -> Result<bool> {
         check_kind(kind)?;
-        let path = self.attachment_path(subject, kind);
-        match fs::remove_file(&path) {
-            Ok(()) => {
-                staging::sync_directory(&self.attachments_dir(subject))?;
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(StoreError::io("remove", path, error)),
+        let removed = self.staging().discard(&self.attachment_path(subject, kind))?;
+        if removed {
+            staging::sync_directory(&self.attachments_dir(subject))?;
         }
+        Ok(removed)
+    }
+
+    /// Drops a damaged attachment that can be made again from what is stored, durably; says whether it is one.
+    ///
+    /// What lies in the place of the directory of a layer goes as well: layers have nothing else attached.
+    pub(crate) fn drop_derived(&self, subject: &Digest, kind: Option<&str>) -> Result<bool> {
+        let _lease = self.lease()?;
+        match kind {
+            Some(kind) if DERIVED.contains(&kind) => self.detach(subject, kind).map(|_| true),
+            None if self.has_layer(subject) && self.is_attachments_place_taken(subject) => {
+                self.staging().discard(&self.attachments_dir(subject))?;
+                staging::sync_directory(&self.dir().join(ATTACHMENTS)).map(|()| true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether something that is no directory lies where a subject's attachments belong.
+    pub(crate) fn is_attachments_place_taken(&self, subject: &Digest) -> bool {
+        let there = fs::symlink_metadata(self.attachments_dir(subject));
+        there.is_ok_and(|metadata| !metadata.is_dir())
     }
 
     /// Everything that anything is attached to, sorted; whether it is stored or not.
@@ -183,9 +219,14 @@ impl Store {
         self.dir().join(ATTACHMENTS).join(subject.hex())
     }
 
-    fn attachment_path(&self, subject: &Digest, kind: &str) -> PathBuf {
+    pub(crate) fn attachment_path(&self, subject: &Digest, kind: &str) -> PathBuf {
         self.attachments_dir(subject).join(kind)
     }
+}
+
+/// Itself, not what a link leads to.
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
 /// Makes a directory; says whether it was missing.

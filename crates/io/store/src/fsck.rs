@@ -7,7 +7,9 @@ use std::{
 
 use hornero_model::Digest;
 
-use crate::{Damage, Result, Store, StoreError, TreePath, graph::is_damage, parallel};
+use crate::{
+    Damage, Result, Store, StoreError, TreePath, files::is_plain_file, graph::is_damage, parallel,
+};
 
 /// Damage found by [`Store::fsck`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +38,10 @@ impl Finding {
 impl Store {
     /// Hashes every object, layer, image and attachment anew, whatever is recorded, and names what is damaged, with
     /// the references that lead nowhere.
+    ///
+    /// What others store meanwhile is no damage; nobody deletes meanwhile.
     pub fn fsck(&self) -> Result<Vec<Finding>> {
-        let _lease = self.lease()?;
+        let _lease = self.lease_to_read()?;
         let mut findings = self.fsck_described()?;
         findings.extend(self.fsck_attachments()?);
         findings.extend(self.fsck_objects()?);
@@ -96,14 +100,25 @@ impl Store {
 
     fn fsck_attachments(&self) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
+        let mut find = |subject, kind, damage| {
+            let uses = vec![(subject, kind)];
+            findings.push(Finding { uses, ..Finding::described("attachment", subject, damage) });
+        };
         for subject in self.attached_subjects()? {
+            if self.is_attachments_place_taken(&subject) {
+                find(subject, None, Damage::NotADirectory);
+                continue;
+            }
             for kind in self.attachments(&subject)? {
                 match self.attachment(&subject, &kind) {
                     Ok(_) => {}
-                    Err(StoreError::DamagedAttachment { .. }) => findings.push(Finding {
-                        uses: vec![(subject, Some(kind))],
-                        ..Finding::described("attachment", subject, Damage::Content)
-                    }),
+                    Err(StoreError::DamagedAttachment { .. }) => {
+                        let damage = match is_plain_file(&self.attachment_path(&subject, &kind)) {
+                            true => Damage::Content,
+                            false => Damage::NotAFile,
+                        };
+                        find(subject, Some(kind), damage);
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -112,9 +127,8 @@ impl Store {
     }
 
     fn fsck_objects(&self) -> Result<Vec<Finding>> {
-        let objects = self.objects().list(|_| {})?;
-        let mut damaged = self.hash_anew(&objects)?;
-        let present: HashSet<Digest> = objects.into_iter().collect();
+        // Contents are stored before the layers that have them, and those before their images: what is described
+        // now is there when the objects are listed, however much is stored meanwhile.
         let mut images_of: BTreeMap<Digest, Vec<Digest>> = BTreeMap::new();
         for image in self.images()? {
             // One that can't be read was named above.
@@ -124,7 +138,11 @@ impl Store {
                 .iter()
                 .for_each(|layer| images_of.entry(*layer).or_default().push(image));
         }
-        for layer in self.layers()? {
+        let layers = self.layers()?;
+        let objects = self.objects().list(|_| {})?;
+        let mut damaged = self.hash_anew(&objects)?;
+        let present: HashSet<Digest> = objects.into_iter().collect();
+        for layer in layers {
             let images = images_of.remove(&layer).unwrap_or_default();
             let scanned = self.scan_layer(&layer, |path, digest, size| {
                 if !present.contains(&digest) {
@@ -148,6 +166,11 @@ impl Store {
                 _ => {}
             }
         }
+        // What is being mended may be away for a moment; what no layer has is not missed.
+        let is_there = |digest: &Digest| matches!(self.objects().state(digest), Ok(Some(_)));
+        damaged.retain(|digest, finding| {
+            finding.damage != Damage::Missing || (finding.size.is_some() && !is_there(digest))
+        });
         let mut findings: Vec<Finding> = damaged.into_values().collect();
         findings.sort_by_key(|finding| finding.digest);
         findings.iter_mut().for_each(|finding| finding.uses.sort());
@@ -169,17 +192,22 @@ impl Store {
                 }
                 Ok(_) => Damage::Content,
                 Err(StoreError::Damaged { damage, .. }) => damage,
+                Err(StoreError::Missing { .. }) => Damage::Missing,
                 Err(error) => return Err(error),
             };
             let finding = Finding::described("object", *digest, damage);
             damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest, finding);
             Ok::<(), StoreError>(())
         })?;
-        self.records().append(&states.into_inner().unwrap_or_else(PoisonError::into_inner))?;
+        // What can't be recorded, as on a full disk, is hashed again: no reason to name no damage.
+        let _ = self.records().append(&states.into_inner().unwrap_or_else(PoisonError::into_inner));
         let damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !damaged.is_empty() {
             // Bytes may rot without a trace in stat(2), so that the record would still call them good.
-            self.records().retain(|digest| !damaged.contains_key(digest))?;
+            let mut records = self.records();
+            let forgotten = records.retain(|digest| !damaged.contains_key(digest)).map(drop);
+            // Where there is no room for the rest of the record, all of it goes.
+            forgotten.or_else(|_| records.give_up())?;
         }
         Ok(damaged)
     }

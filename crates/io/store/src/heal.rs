@@ -51,18 +51,21 @@ impl Store {
     /// Heals one damage from the first source that has the right bytes.
     ///
     /// Nothing that is in place is touched before good bytes are on disk. Attachments and names have no copies: they
-    /// are made again by whoever made them.
+    /// are made again by whoever made them, so that of a damaged one that can be read from the contents only the
+    /// damage goes.
     ///
     /// # Errors
-    /// Only of this store; what sources fail at is told by [`Healing::Failed`].
+    /// Only of this store; what sources fail at, and what cannot be written, is told by [`Healing::Failed`].
     pub fn heal(&self, finding: &Finding, sources: &mut [&mut dyn HealSource]) -> Result<Healing> {
         if finding.kind == "object" && finding.size.is_none() {
             return Ok(Healing::Unused);
         }
-        if finding.kind == "reference" && self.heal_pin(finding)? {
-            return Ok(Healing::Mended);
-        }
         let mut failures = Vec::new();
+        match self.heal_alone(finding) {
+            Ok(true) => return Ok(Healing::Mended),
+            Ok(false) => {}
+            Err(error) => failures.push(chain(&error)),
+        }
         for source in sources {
             match self.heal_from(finding, *source) {
                 Ok(true) => return Ok(Healing::Mended),
@@ -80,6 +83,8 @@ impl Store {
     /// Looks at everything and heals what can be healed: images first, then their layers, then contents, since
     /// only what is described can be missed. Gives every damage that was found and what became of it.
     pub fn heal_all(&self, sources: &mut [&mut dyn HealSource]) -> Result<Vec<(Finding, Healing)>> {
+        // What is found stays until it is healed.
+        let _lease = self.lease_to_read()?;
         let mut done: Vec<(Finding, Healing)> = Vec::new();
         // An image that is healed may miss layers; those of a second round miss nothing described any more.
         for _ in 0..2 {
@@ -97,6 +102,15 @@ impl Store {
             }
         }
         Ok(done)
+    }
+
+    /// Heals what needs no source; says whether it is healed.
+    fn heal_alone(&self, finding: &Finding) -> Result<bool> {
+        match (finding.kind, finding.uses.first()) {
+            ("reference", _) => self.heal_pin(finding),
+            ("attachment", Some((subject, kind))) => self.drop_derived(subject, kind.as_deref()),
+            _ => Ok(false),
+        }
     }
 
     /// Writes a pin anew, whose name says what it was of; other references have no copies.
@@ -158,6 +172,8 @@ fn is_of_source(error: &StoreError) -> bool {
             | StoreError::TooLarge { .. }
             | StoreError::Layer { .. }
             | StoreError::BadManifest { .. }
+            // A full disk may have room for the next; and what else is damaged is to be named, too.
+            | StoreError::Io { .. }
     )
 }
 

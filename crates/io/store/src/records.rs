@@ -142,8 +142,8 @@ impl Records {
         }
     }
 
-    /// Begins anew in place of a log that the disk can't read.
-    fn give_up(&mut self) -> Result<()> {
+    /// Begins anew in place of a log that the disk can't read or has no room for.
+    pub(crate) fn give_up(&mut self) -> Result<()> {
         self.known.clear();
         (self.inode, self.offset, self.superseded) = (0, 0, 0);
         match fs::remove_file(&self.path) {

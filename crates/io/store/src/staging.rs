@@ -86,10 +86,29 @@ impl Staging {
         if !matches!(&renamed, Err(error) if error.kind() == io::ErrorKind::IsADirectory) {
             return renamed.map_err(|error| StoreError::io("rename", target, error));
         }
-        // It goes with the staging directory.
-        fs::rename(target, self.fresh())
-            .and_then(|()| fs::rename(staged, target))
-            .map_err(|error| StoreError::io("rename", target, error))
+        self.discard(target)?;
+        fs::rename(staged, target).map_err(|error| StoreError::io("rename", target, error))
+    }
+
+    /// Takes away whatever is at a path, a directory as well; says whether there was anything.
+    pub(crate) fn discard(&self, target: &Path) -> Result<bool> {
+        let aside = self.fresh();
+        match fs::rename(target, &aside) {
+            Ok(()) => {
+                // A directory goes with that of the staging.
+                let _ = fs::remove_file(aside);
+                Ok(true)
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(StoreError::io("remove", target, error)),
+        }
     }
 
     /// Replaces the file at `target` in one step; `durable` also survives power loss once this returns.

@@ -59,7 +59,7 @@ pub struct StoreUse {
     pub attachments: Tally,
     /// Remembered values.
     pub cache: Tally,
-    /// Images and layers that can't be read and so count as nothing, sorted.
+    /// Images and layers that can't be read and so count as nothing, and those whose attachments can't, sorted.
     pub damaged: Vec<Digest>,
     /// References whose files hold no digest any more, sorted.
     pub damaged_refs: Vec<String>,
@@ -111,6 +111,10 @@ impl Store {
         all.manifests = tally(&self.dir().join(IMAGES))?;
         all.metadata = tally(&self.dir().join(METADATA))?;
         for subject in self.attached_subjects()? {
+            if self.is_attachments_place_taken(&subject) {
+                all.damaged.push(subject);
+                continue;
+            }
             let of_subject = self.dir().join(ATTACHMENTS).join(subject.hex());
             all.attachments = all.attachments + tally(&of_subject)?;
         }
@@ -118,6 +122,7 @@ impl Store {
             all.cache.add(metadata.len());
         }
         all.damaged.sort_unstable();
+        all.damaged.dedup();
         Ok(all)
     }
 

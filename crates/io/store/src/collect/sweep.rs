@@ -170,6 +170,10 @@ impl<'a> Sweep<'a> {
                 continue;
             }
             let directory = self.store.attachments_dir(&subject);
+            if self.store.is_attachments_place_taken(&subject) {
+                tally = tally + self.files("attachment", &[directory])?;
+                continue;
+            }
             let kinds = self.store.attachments(&subject)?;
             let paths: Vec<PathBuf> = kinds.iter().map(|kind| directory.join(kind)).collect();
             tally = tally + self.files("attachment", &paths)?;
