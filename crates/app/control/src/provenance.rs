@@ -15,6 +15,8 @@ use hornero_store::{Store, StoreError};
 
 /// What the home's own key is called in a policy.
 const OWN: &str = "this home";
+/// The attachments that tell of an image how it was made, or where it was brought in from; the first one counts.
+const RECORDS: [&str; 2] = ["bake", "import"];
 /// Accepted combinations that are remembered: a home has a few hundred images; beyond it they are verified again.
 const REMEMBERED_MAX: usize = 4096;
 
@@ -33,7 +35,7 @@ pub struct Denied {
 pub struct Provenance {
     store: Arc<Store>,
     own: PublicKey,
-    /// Digests over image, envelopes and policy that were accepted; nothing else goes into a verdict.
+    /// Digests over image, record, envelopes and policy that were accepted; nothing else goes into a verdict.
     accepted: Mutex<BTreeSet<Digest>>,
     /// What each service's newest release trusts: a key that it leaves out is trusted for no older one any more.
     newest: Mutex<BTreeMap<ServiceName, (ReleaseNumber, Vec<TrustedKey>)>>,
@@ -56,7 +58,9 @@ impl Provenance {
     }
 
     /// Whether the image of a release may run now: by a key that it trusts and that its service's newest release trusts
-    /// still, or by the home's own. Only what was recorded counts: an `up` that was refused takes no key away.
+    /// still, or by the home's own. Only what was recorded counts: an `up` that was refused takes no key away. The record of
+    /// how it was made was looked at when it was promoted; a bake that has the same outcome puts another one in its place,
+    /// long before it signs, and must not keep what serves from starting again.
     pub(crate) fn check_release(&self, spec: &ServiceSpec) -> Result<(), Denied> {
         let revoked: Vec<&TrustedKey> = {
             let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,29 +71,64 @@ impl Provenance {
         };
         let trust: Vec<TrustedKey> =
             spec.trust.iter().filter(|key| !revoked.contains(key)).cloned().collect();
-        match self.check(&spec.image, &trust) {
-            Err(_) if !revoked.is_empty() && self.check(&spec.image, &spec.trust).is_ok() => {
+        let image = &spec.image;
+        match self.check_image(image, &trust) {
+            Err(_) if !revoked.is_empty() && self.check_image(image, &spec.trust).is_ok() => {
                 Err(Denied::revoked(spec, &revoked))
             }
             verdict => verdict,
         }
     }
 
-    /// Whether an image may run for a service that trusts these keys besides the home's own.
+    /// Whether an image may run for a service that trusts these keys besides the home's own, and what is recorded of how
+    /// it was made is what its signer had.
     pub fn check(&self, image: &Digest, trust: &[TrustedKey]) -> Result<(), Denied> {
+        self.check_beside(image, self.record(image)?.as_ref(), trust)
+    }
+
+    /// As [`Provenance::check`], whatever is recorded of how the image was made.
+    pub fn check_image(&self, image: &Digest, trust: &[TrustedKey]) -> Result<(), Denied> {
+        self.check_beside(image, None, trust)
+    }
+
+    /// The digest of the record of how an image was made; None where it has none.
+    pub fn record(&self, image: &Digest) -> Result<Option<Digest>, Denied> {
+        for kind in RECORDS {
+            match self.store.attachment(image, kind) {
+                Ok(None) => {}
+                Ok(Some(record)) => return Ok(Some(Digest::of(&record))),
+                // Nobody gets to read it, and so it says nothing.
+                Err(StoreError::DamagedAttachment { .. }) => return Ok(None),
+                Err(error) => return Err(Denied::unreadable(&error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the record of how an image was made away.
+    pub fn forget_record(&self, image: &Digest) -> Result<(), StoreError> {
+        RECORDS.iter().try_for_each(|kind| self.store.detach(image, kind).map(drop))
+    }
+
+    fn check_beside(
+        &self,
+        image: &Digest,
+        record: Option<&Digest>,
+        trust: &[TrustedKey],
+    ) -> Result<(), Denied> {
         let policy = self.policy(trust);
         let mut refusal = Refusal::Unsigned { image: *image };
         // Those of the policy's own keys first, each with all that it may have: an image may carry statements of many
         // that do not matter here, and forged ones in a good one's place.
         for (_, key) in &policy.keys {
-            match self.verify(image, KeyId::of(key).attachments(), &policy)? {
+            match self.verify(image, record, KeyId::of(key).attachments(), &policy)? {
                 Ok(()) => return Ok(()),
                 Err(seen) => refusal = refusal.max(seen),
             }
         }
         let kinds = self.store.attachments(image).map_err(|error| Denied::unreadable(&error))?;
         let kinds = kinds.into_iter().filter(|kind| KeyId::is_attachment(kind));
-        self.verify(image, kinds, &policy)?.map_err(|seen| refusal.max(seen).into())
+        self.verify(image, record, kinds, &policy)?.map_err(|seen| refusal.max(seen).into())
     }
 
     fn policy(&self, trust: &[TrustedKey]) -> Policy {
@@ -102,6 +141,7 @@ impl Provenance {
     fn verify(
         &self,
         image: &Digest,
+        record: Option<&Digest>,
         kinds: impl Iterator<Item = String>,
         policy: &Policy,
     ) -> Result<Result<(), Refusal>, Denied> {
@@ -119,12 +159,12 @@ impl Provenance {
                 Err(error) => return Err(Denied::unreadable(&error)),
             }
         }
-        let combination = combination(image, &envelopes, policy);
+        let combination = combination(image, record, &envelopes, policy);
         let accepted = || self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         if accepted().contains(&combination) {
             return Ok(Ok(()));
         }
-        if let Err(refusal) = verify_any(&envelopes, image, policy) {
+        if let Err(refusal) = verify_any(&envelopes, image, record, policy) {
             return Ok(Err(refusal));
         }
         let mut accepted = accepted();
@@ -138,8 +178,15 @@ impl Provenance {
 
 /// The identity of everything that a verdict follows from. Each part has a fixed length or is a digest, so that no two
 /// combinations look alike.
-fn combination(image: &Digest, envelopes: &[Vec<u8>], policy: &Policy) -> Digest {
+fn combination(
+    image: &Digest,
+    record: Option<&Digest>,
+    envelopes: &[Vec<u8>],
+    policy: &Policy,
+) -> Digest {
     let mut bytes = image.as_bytes().to_vec();
+    bytes.push(u8::from(record.is_some()));
+    bytes.extend(record.iter().flat_map(|record| *record.as_bytes()));
     bytes.extend((policy.keys.len() as u64).to_be_bytes());
     bytes.extend(policy.keys.iter().flat_map(|(_, key)| *key.as_bytes()));
     bytes.extend(envelopes.iter().flat_map(|envelope| *Digest::of(envelope).as_bytes()));
@@ -194,7 +241,7 @@ mod tests {
         Actor, ImageConfig, Keep, KeyName, Millis, Resources, RolloutPolicy, ServiceKind, Strategy,
         Timestamp,
     };
-    use hornero_provenance::{Attested, Origin, Signer, attest, sign};
+    use hornero_provenance::{Attested, Origin, Signer, Statement, attest, sign};
     use hornero_store::{FORMAT_EPOCH, ImageManifest};
 
     use super::*;
@@ -252,6 +299,10 @@ mod tests {
     }
 
     fn envelope(image: &Digest, by: &HomeKey) -> Vec<u8> {
+        sign(&statement(image), by)
+    }
+
+    fn statement(image: &Digest) -> Statement {
         let about = Attested {
             name: "site".to_owned(),
             image: *image,
@@ -267,7 +318,7 @@ mod tests {
             started: None,
             finished: None,
         };
-        sign(&attest(&about), by)
+        attest(&about)
     }
 
     fn trusted(key: &HomeKey) -> Vec<TrustedKey> {
@@ -341,6 +392,45 @@ mod tests {
         let beside = KeyId::of(&own.public_key()).attachments().nth(4).unwrap();
         home.store.attach(&image, &beside, &envelope(&image, &own)).unwrap();
         home.check(&image, &[], Ok(()));
+    }
+
+    #[test]
+    fn a_statement_vouches_for_the_record_beside_it() {
+        let home = Home::new();
+        let (own, friend) = (home.key("own"), home.key("friend"));
+        let image = home.image("/a");
+        let record = |kind: &str, text: &str| {
+            home.store.attach(&image, kind, text.as_bytes()).unwrap();
+        };
+        let named = |text: &str, by: &HomeKey| {
+            home.attach(
+                &image,
+                &sign(&statement(&image).beside(&Digest::of(text.as_bytes())), by),
+                by,
+            );
+        };
+        named("signed", &friend);
+        home.check(&image, &trusted(&friend), Ok(()));
+        record("bake", "signed");
+        home.check(&image, &trusted(&friend), Ok(()));
+        record("import", "says nothing beside the other");
+        home.check(&image, &trusted(&friend), Ok(()));
+        record("bake", "altered");
+        home.check(&image, &trusted(&friend), Err("provenance_changed"));
+        home.check(&image, &[], Err("provenance_unknown_key"));
+        assert!(home.guard.check_image(&image, &trusted(&friend)).is_ok());
+        // What was promoted starts again: what runs is what was signed.
+        let release = release(1, &image, trusted(&friend));
+        assert!(home.guard.check_release(&release.spec).is_ok());
+        named("altered", &own);
+        home.check(&image, &trusted(&friend), Ok(()));
+        record("bake", "altered once more");
+        home.check(&image, &trusted(&friend), Err("provenance_changed"));
+        home.guard.forget_record(&image).unwrap();
+        home.check(&image, &trusted(&friend), Ok(()));
+        record("import", "signed");
+        home.check(&image, &trusted(&friend), Ok(()));
+        home.check(&image, &[], Err("provenance_changed"));
     }
 
     fn release(number: u32, image: &Digest, trust: Vec<TrustedKey>) -> Release {

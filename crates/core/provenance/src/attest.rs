@@ -13,6 +13,9 @@ use crate::statement::{
 /// What the builder is called in statements.
 const BUILDER_ID: &str = "https://hornero.dev/builder/v1";
 
+/// The parameter that names the record of how an image was made: the SHA-256 of its bytes in hex.
+const RECORD: &str = "record";
+
 /// How an image came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -32,6 +35,12 @@ impl Origin {
             Self::Rebase => "https://hornero.dev/rebase/v1",
             Self::Import => "https://hornero.dev/import/v1",
         }
+    }
+
+    /// Whether a statement of this type is one of Hornero's.
+    pub(crate) fn is_build_type(build_type: &str) -> bool {
+        let all = [Self::Bake, Self::Rebase, Self::Import];
+        all.iter().any(|origin| origin.build_type() == build_type)
     }
 }
 
@@ -141,6 +150,17 @@ pub fn attest(about: &Attested) -> Statement {
                 },
             },
         },
+    }
+}
+
+impl Statement {
+    /// The same statement, of an image with this record of how it was made beside it: who trusts the statement knows by
+    /// it whether the record is the one that its signer had.
+    #[must_use]
+    pub fn beside(mut self, record: &Digest) -> Self {
+        let parameters = &mut self.predicate.build_definition.internal_parameters;
+        parameters.insert(RECORD.to_owned(), json!(record.hex()));
+        self
     }
 }
 

@@ -4,7 +4,7 @@ use hornero_model::{Digest, PublicKey};
 use serde::Deserialize;
 
 use crate::{
-    KeyId, PREDICATE_TYPE, STATEMENT_TYPE,
+    KeyId, Origin, PREDICATE_TYPE, STATEMENT_TYPE,
     envelope::{Envelope, Signature},
     statement::Subject,
 };
@@ -28,6 +28,9 @@ pub struct Verified {
     pub key_id: KeyId,
     /// The statement's bytes as they were signed.
     pub statement: Vec<u8>,
+    /// What it names as the record that lay beside the image, a SHA-256 in hex; none where it names none, as those of
+    /// other programs and of older versions.
+    pub record: Option<String>,
 }
 
 /// Why no statement is accepted, the least telling first.
@@ -71,6 +74,12 @@ pub enum Refusal {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A trusted key signed the image, but beside another record of how it was made.
+    #[error("the record of how image `{}` was made is not the one that was signed", .image.short())]
+    OtherRecord {
+        /// The image.
+        image: Digest,
+    },
 }
 
 impl Refusal {
@@ -81,7 +90,7 @@ impl Refusal {
             Self::UnknownKey { .. } => "provenance_unknown_key",
             Self::Unsupported { .. } => "provenance_unsupported",
             Self::Replayed { .. } => "provenance_replayed",
-            Self::Changed { .. } => "provenance_changed",
+            Self::Changed { .. } | Self::OtherRecord { .. } => "provenance_changed",
         }
     }
 
@@ -100,6 +109,10 @@ impl Refusal {
             Self::Replayed { .. } | Self::Changed { .. } => {
                 "somebody or something altered the store; get the image again from where it came from"
             }
+            Self::OtherRecord { .. } => {
+                "somebody altered the record on its way or in the store; pull the image again from where it came from, \
+                 or bake it again with `hornero build`"
+            }
         }
     }
 }
@@ -112,6 +125,41 @@ struct Head {
     kind: String,
     predicate_type: String,
     subject: Vec<Subject>,
+}
+
+/// Where statements of Hornero name the record; those of others may have anything there.
+#[derive(Deserialize)]
+struct Made {
+    predicate: MadePredicate,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MadePredicate {
+    build_definition: MadeDefinition,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MadeDefinition {
+    build_type: String,
+    internal_parameters: MadeParameters,
+}
+
+#[derive(Deserialize)]
+struct MadeParameters {
+    record: Option<String>,
+}
+
+impl Verified {
+    /// Whether it is about an image with this record beside it; none for one that has none, or whose record does not
+    /// matter.
+    fn is_beside(&self, record: Option<&Digest>) -> bool {
+        match (&self.record, record) {
+            (Some(named), Some(record)) => *named == record.hex(),
+            (None, _) | (_, None) => true,
+        }
+    }
 }
 
 /// Whether the policy accepts this envelope for this image.
@@ -131,7 +179,8 @@ pub fn verify(envelope: &[u8], image: &Digest, policy: &Policy) -> Result<Verifi
             Some((name, key)) => {
                 check(&envelope.payload, image)?;
                 let (key, key_id) = (name.clone(), KeyId::of(key));
-                return Ok(Verified { key, key_id, statement: envelope.payload });
+                let record = record(&envelope.payload);
+                return Ok(Verified { key, key_id, statement: envelope.payload, record });
             }
         };
         refusal = refusal.max(seen);
@@ -139,19 +188,22 @@ pub fn verify(envelope: &[u8], image: &Digest, policy: &Policy) -> Result<Verifi
     Err(refusal)
 }
 
-/// Whether the policy accepts any of an image's envelopes.
+/// Whether the policy accepts any of an image's envelopes, beside this record of how the image was made; none where it
+/// has none, or where the record does not matter.
 ///
 /// # Errors
 /// The most telling [`Refusal`] otherwise.
 pub fn verify_any<B: AsRef<[u8]>>(
     envelopes: impl IntoIterator<Item = B>,
     image: &Digest,
+    record: Option<&Digest>,
     policy: &Policy,
 ) -> Result<Verified, Refusal> {
     let mut refusal = Refusal::Unsigned { image: *image };
     for envelope in envelopes.into_iter().take(ENVELOPE_COUNT_MAX) {
         match verify(envelope.as_ref(), image, policy) {
-            Ok(verified) => return Ok(verified),
+            Ok(verified) if verified.is_beside(record) => return Ok(verified),
+            Ok(_) => refusal = refusal.max(Refusal::OtherRecord { image: *image }),
             Err(seen) => refusal = refusal.max(seen),
         }
     }
@@ -162,6 +214,12 @@ pub fn verify_any<B: AsRef<[u8]>>(
 /// key would have to be tried.
 fn key_of<'p>(policy: &'p Policy, signature: &Signature) -> Option<&'p (String, PublicKey)> {
     policy.keys.iter().find(|(_, key)| KeyId::of(key).to_string() == signature.key_id)
+}
+
+/// What a statement names as the record of how its image was made.
+fn record(payload: &[u8]) -> Option<String> {
+    let made = serde_json::from_slice::<Made>(payload).ok()?.predicate.build_definition;
+    Origin::is_build_type(&made.build_type).then_some(made.internal_parameters.record)?
 }
 
 /// Whether what was signed is a statement of this image.

@@ -6,7 +6,8 @@ use expect_test::expect;
 use hornero_model::{Digest, PublicKey, Timestamp};
 use hornero_provenance::{
     Archive, Attested, ENVELOPE_BYTES_MAX, ENVELOPE_COUNT_MAX, KeyId, Origin, PAYLOAD_TYPE,
-    Package, Parent, Policy, Signer, Source, Statement, attest, pae, sign, verify, verify_any,
+    Package, Parent, Policy, Refusal, Signer, Source, Statement, attest, pae, sign, verify,
+    verify_any,
 };
 use proptest::prelude::*;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -74,7 +75,7 @@ fn trusting(keys: &[&TestKey]) -> Policy {
 /// Insists on what becomes of envelopes offered for the image `site`.
 #[track_caller]
 fn check(envelopes: &[Vec<u8>], policy: &Policy, expected: Result<&str, &str>) {
-    let seen = verify_any(envelopes, &image("site"), policy);
+    let seen = verify_any(envelopes, &image("site"), None, policy);
     let seen =
         seen.as_ref().map(|verified| verified.key.as_str()).map_err(|refusal| refusal.code());
     assert_eq!(seen, expected);
@@ -275,6 +276,35 @@ fn statements_of_other_programs_are_read() {
     check(std::slice::from_ref(&bill), &policy, Err("provenance_unsupported"));
     check(&[envelope_of(b"no statement", &own)], &policy, Err("provenance_unsupported"));
     check(&[bill, envelope("site", &own)], &policy, Ok("key 0"));
+}
+
+#[test]
+fn a_statement_counts_beside_the_record_that_it_names() {
+    #[track_caller]
+    fn check(statements: &[Statement], record: Option<&str>, expected: Result<(), Refusal>) {
+        let own = TestKey::new(1);
+        let envelopes = statements.iter().map(|statement| sign(statement, &own));
+        let record = record.map(image);
+        let seen = verify_any(envelopes, &image("site"), record.as_ref(), &trusting(&[&own]));
+        assert_eq!(seen.map(drop), expected);
+    }
+    let old = attest(&about("site"));
+    let named = old.clone().beside(&image("record"));
+    let replayed = attest(&about("other")).beside(&image("altered"));
+    let mut foreign = old.clone().beside(&image("a word of another program"));
+    foreign.predicate.build_definition.build_type = "https://example.com/build".to_owned();
+    let refused = Err(Refusal::OtherRecord { image: image("site") });
+    check(std::slice::from_ref(&named), Some("record"), Ok(()));
+    check(std::slice::from_ref(&named), None, Ok(()));
+    check(std::slice::from_ref(&old), Some("record"), Ok(()));
+    check(std::slice::from_ref(&foreign), Some("record"), Ok(()));
+    check(std::slice::from_ref(&named), Some("altered"), refused.clone());
+    check(&[replayed, named.clone()], Some("altered"), refused);
+    check(&[old.beside(&image("altered")), named], Some("altered"), Ok(()));
+    let refusal = Refusal::OtherRecord { image: image("site") };
+    assert_eq!(refusal.code(), "provenance_changed");
+    let text = format!("{refusal}; {}", refusal.hint());
+    assert!(text.contains("is not the one that was signed") && text.contains("pull"), "{text}");
 }
 
 /// The URL-safe alphabet has to be taken too.

@@ -69,9 +69,22 @@ impl<'v> Vouching<'v> {
         self.provenance.check(image, &[])
     }
 
-    /// Whether this home signed an image, or a key that the project trusts.
-    fn check_base(&self, project: &Project, image: &Digest) -> Result<(), Denied> {
-        self.provenance.check(image, &trusted(&project.spec))
+    /// Whether this home signed an image, beside another record of how it was made than the one that is there.
+    fn is_beside_another(&self, image: &Digest) -> bool {
+        self.check(image).is_err() && self.provenance.check_image(image, &[]).is_ok()
+    }
+
+    /// Whether this home signed an image, or a key that the project trusts. Of an image from elsewhere, a record of how
+    /// it was made that is not the one that was signed is taken away, or it would keep the right one out when the image
+    /// is pulled again; of one of this home, a bake may just have written it that did not sign yet.
+    fn check_base(&self, project: &Project, image: &Digest) -> Result<(), Failure> {
+        let trust = trusted(&project.spec);
+        let Err(denied) = self.provenance.check(image, &trust) else { return Ok(()) };
+        let is_ours = self.provenance.check_image(image, &[]).is_ok();
+        if !is_ours && self.provenance.check_image(image, &trust).is_ok() {
+            self.provenance.forget_record(image)?;
+        }
+        Err(denied.into())
     }
 
     /// The kind of the attachment that holds this home's envelope.
@@ -79,16 +92,29 @@ impl<'v> Vouching<'v> {
         KeyId::of(&self.key.public_key()).attachment()
     }
 
+    /// The envelope with what is said of an image, beside the record that it has.
+    fn envelope(&self, about: &Attested) -> Result<Vec<u8>, Failure> {
+        let statement = attest(about);
+        let statement = match self.provenance.record(&about.image)? {
+            Some(record) => statement.beside(&record),
+            None => statement,
+        };
+        Ok(sign(&statement, &self.key))
+    }
+
     fn attach(&self, about: &Attested) -> Result<(), Failure> {
-        Ok(self.store.attach(&about.image, &self.kind(), &sign(&attest(about), &self.key))?)
+        Ok(self.store.attach(&about.image, &self.kind(), &self.envelope(about)?)?)
     }
 }
 
 /// Takes away what came with an image under this home's key and is not by it: it would keep this home from signing the
-/// same image when it bakes it.
+/// same image when it bakes it. Where this home signed the image, so is a record of how it was made that it did not sign.
 pub fn disown(home: &Path, store: &Arc<Store>, image: &Digest) -> Result<(), Failure> {
     let vouching = Vouching::of(home, store)?;
-    if store.attachments(image)?.contains(&vouching.kind()) && vouching.check(image).is_err() {
+    if vouching.is_beside_another(image) {
+        vouching.provenance.forget_record(image)?;
+    } else if store.attachments(image)?.contains(&vouching.kind()) && vouching.check(image).is_err()
+    {
         store.detach(image, &vouching.kind())?;
     }
     Ok(())
@@ -109,7 +135,7 @@ pub fn check_bases(
 ) -> Result<(), Failure> {
     let vouching = Vouching::of(home, store)?;
     let mut bases = bases.into_iter();
-    Ok(bases.try_for_each(|base| vouching.check_base(project, &base))?)
+    bases.try_for_each(|base| vouching.check_base(project, &base))
 }
 
 /// What images of a project name of the store to be made on, as far as it is there. A name leads where the lock says;
@@ -144,9 +170,9 @@ pub fn trusted(spec: &Spec) -> Vec<TrustedKey> {
     trust.map(|(name, key)| TrustedKey { name: name.clone(), public_key: *key }).collect()
 }
 
-/// Signs what was baked and what this home did not sign yet; what an image is made on comes before it. An image is only
-/// signed where that is Debian, or was signed, or may be trusted by the project; one that came from elsewhere is not:
-/// a signature of this home must not stand for what nobody here made.
+/// Signs what was baked and what this home did not sign yet, or signed beside another record of how it was made; what an
+/// image is made on comes before it. An image is only signed where that is Debian, or was signed, or may be trusted by
+/// the project; one that came from elsewhere is not: a signature of this home must not stand for what nobody here made.
 pub fn baked(
     home: &Path,
     store: &Arc<Store>,
@@ -170,9 +196,12 @@ pub fn baked(
         if image.base == Some(digest) {
             continue;
         }
+        // The very same image was made again by other steps, by this run or by one that failed before it signed: no pull
+        // puts a record in the place of one that is there.
+        let is_ours = vouching.provenance.check_image(&digest, &[]).is_ok();
         // What was this home's and is altered is not signed over; what others left under its key is.
         let of_others = matches!(denied.code, "provenance_unsigned" | "provenance_unknown_key");
-        if !of_others && store.attachments(&digest)?.contains(&kind) {
+        if !is_ours && !of_others && store.attachments(&digest)?.contains(&kind) {
             vouching.check_base(project, &digest)?;
             continue;
         }
@@ -183,7 +212,7 @@ pub fn baked(
             about.started = Some(Timestamp(now.0.saturating_sub((image.seconds * 1e3) as u64)));
             about.finished = Some(now);
         }
-        signed.insert(digest, sign(&attest(&about), &vouching.key));
+        signed.insert(digest, vouching.envelope(&about)?);
         sound.insert(digest);
     }
     let attachments: Vec<(Digest, &str, &[u8])> = signed
@@ -205,7 +234,7 @@ pub fn moved(
         eprintln!("note     {} is not signed: {denied}", image.short());
         return Ok(());
     }
-    // Its first statement says how it came to be, and stays.
+    // Its first statement says how it came to be, and stays as long as the record that it names.
     match vouching.check(image) {
         Ok(()) => Ok(()),
         Err(_) => recorded(&vouching, image),
@@ -230,6 +259,11 @@ pub fn imported(
     from: &str,
 ) -> Result<(), Failure> {
     let vouching = Vouching::of(home, store)?;
+    // What this home signed comes back with the record that it signed, or with none; where it is from elsewhere, the
+    // record is of this import.
+    if vouching.is_beside_another(image) && BakeRecord::of(store, image)?.is_some() {
+        vouching.provenance.forget_record(image)?;
+    }
     if vouching.check(image).is_ok() {
         return Ok(());
     }

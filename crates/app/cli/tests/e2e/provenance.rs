@@ -393,7 +393,7 @@ fn no_image_is_placed_on_an_untrusted_base() {
         let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
         let mut statement: Statement = serde_json::from_slice(&payload).unwrap();
         statement.subject[0].digest.insert("sha256".to_owned(), image.hex());
-        statement
+        statement.beside(&Digest::of(record.as_bytes()))
     };
     let by_builder = Key::of(&builder);
     store.attach(&altered, &by_builder.kind(), &sign(&statement(&altered), &by_builder)).unwrap();
@@ -408,6 +408,91 @@ fn no_image_is_placed_on_an_untrusted_base() {
     home.write("hornero.hcl", &format!("{}{hcl}", pulled.trust()));
     home.run(&["up", "--base", &altered.to_string()]).expect(0);
     assert_eq!(home.get("/"), (200, "on its own base".to_owned()));
+    // Who trusts the key does not trust what others say of how it was made.
+    store.attach(&altered, "bake", record.replace("bookworm", "bullseye").as_bytes()).unwrap();
+    let refused = home.run(&["up", "--base", &altered.to_string(), "--json"]).expect(3).json();
+    assert_eq!(refused["error"]["code"], "provenance_changed", "{refused}");
+}
+
+#[test]
+fn a_record_that_was_altered_on_its_way_is_refused_and_taken_away() {
+    let (builder, home) = (Home::new(), Home::new());
+    let site = Site { instances: 1, image: "", ..Site::default() };
+    site.write(&builder, "with an altered record");
+    let pulled = Pulled::new(&home, &builder, built(&builder, &[], "site"));
+    let record = pulled.store.attachment(&pulled.image, "bake").unwrap().unwrap();
+    let altered = String::from_utf8(record.clone()).unwrap().replace("nginx.conf", "njinx.conf");
+    assert_ne!(altered.as_bytes(), record);
+    let blocks = site.blocks(home.port);
+    let service = &blocks[blocks.find("service \"site\"").unwrap()..];
+    let image = format!("image \"site\" {{\n  from = \"{}\"\n}}\n", pulled.image);
+    home.write("hornero.hcl", &format!("{}{image}{service}", pulled.trust()));
+    for arguments in [["build", "--json"], ["up", "--json"]] {
+        pulled.store.attach(&pulled.image, "bake", altered.as_bytes()).unwrap();
+        let refused = home.run(&arguments).expect(3).json();
+        assert_eq!(refused["error"]["code"], "provenance_changed", "{refused}");
+        let text = refused["error"].to_string();
+        assert!(text.contains("the record of how image") && text.contains("pull"), "{text}");
+        // It would keep out the right one.
+        assert_eq!(pulled.store.attachment(&pulled.image, "bake").unwrap(), None);
+    }
+    pulled.store.attach(&pulled.image, "bake", &record).unwrap();
+    home.up();
+    assert_eq!(home.get("/"), (200, "with an altered record".to_owned()));
+    // Control asks as well, whoever asks it.
+    pulled.store.attach(&pulled.image, "bake", altered.as_bytes()).unwrap();
+    let mut wanted = release(&home, 1)["spec"].clone();
+    wanted["instances"] = json!(2);
+    let (status, problem) = apply(&home, &wanted);
+    assert_eq!((status, problem["code"].as_str()), (409, Some("provenance_changed")), "{problem}");
+    // What serves is what was signed, and starts again.
+    let instance = home.status()["services"][0]["instances"][0].clone();
+    signal(pid(&instance["pid"]), "KILL");
+    until("another instance to serve", || {
+        let status = home.status();
+        let instances = status["services"][0]["instances"].as_array().unwrap().clone();
+        home.get("/").0 == 200 && instances.iter().any(|one| one["id"] != instance["id"])
+    });
+    // Baked here, it has a record of this home.
+    site.write(&home, "with an altered record");
+    assert_eq!(built(&home, &[], "site"), pulled.image);
+    assert!(pulled.is_signed(&pulled.image));
+    assert_eq!(pulled.store.attachment(&pulled.image, "bake").unwrap(), Some(record));
+}
+
+#[test]
+fn what_is_baked_again_by_other_steps_is_signed_anew() {
+    let home = Home::new();
+    let site = |run: &str| {
+        let image = format!("run = [\"{run}\"]");
+        let site = Site { instances: 1, image: &image, ..Site::default() };
+        site.write(&home, "the same by other steps");
+    };
+    site("/bin/true");
+    home.up();
+    let image = image_of(&release(&home, 1));
+    let before = Envelopes::of(&home, &image);
+    let record = || before.store.attachment(&image, "bake").unwrap().unwrap();
+    let named = |envelopes: &Envelopes<'_>| {
+        let definition = envelopes.statement().predicate.build_definition;
+        definition.internal_parameters["record"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(named(&before), Digest::of(&record()).hex());
+
+    // The store of all tests has what was run in it before.
+    site(&format!("/bin/true {}", home.path().display()));
+    assert_eq!(built(&home, &[], "site"), image);
+    let after = Envelopes::of(&home, &image);
+    assert_ne!(named(&after), named(&before));
+    assert_eq!(named(&after), Digest::of(&record()).hex());
+    // Warm, nothing is signed again.
+    assert_eq!(built(&home, &[], "site"), image);
+    assert_eq!(Envelopes::of(&home, &image).good, after.good);
+    // As a bake that failed before it signed leaves it: what runs goes on, and the next one mends it.
+    before.store.attach(&image, &before.own.kind(), &before.good).unwrap();
+    home.up();
+    assert_eq!(named(&Envelopes::of(&home, &image)), named(&after));
+    assert_eq!(home.get("/"), (200, "the same by other steps".to_owned()));
 }
 
 #[test]
@@ -472,4 +557,24 @@ fn a_patch_tests_what_a_trusted_key_signed() {
     assert_eq!(patched["images"][0]["new"], after.image.to_string(), "{patched}");
     let test = &patched["tests"][0]["tests"][0];
     assert_eq!((&test["name"], &test["passed"]), (&json!("is whole"), &json!(true)), "{patched}");
+}
+
+#[test]
+fn only_what_this_home_vouches_for_is_reproduced() {
+    let home = Home::new();
+    Site::default().write(&home, "made again");
+    let built = home.run(&["build", "--json"]).expect(0).json();
+    let image = built["images"][0]["digest"].as_str().unwrap();
+    let envelopes = Envelopes::of(&home, &image.parse().unwrap());
+    for (code, tamper) in Envelopes::tamperings() {
+        envelopes.restore();
+        tamper(&envelopes);
+        let refused = home.run(&["reproduce", image, "--json"]).expect(3).json();
+        assert_eq!(refused["error"]["code"], code, "{refused}");
+        let hint = refused["error"]["hint"].as_str().unwrap();
+        assert!(hint.contains("hornero image import"), "{refused}");
+    }
+    envelopes.restore();
+    let same = home.run(&["reproduce", image, "--json"]).expect(0).json();
+    assert_eq!(same["same"], true, "{same}");
 }
