@@ -99,7 +99,10 @@ pub fn parents(store: &Store, image: &Digest) -> Result<Vec<Digest>, Failure> {
     let mut next = *image;
     while found.len() < ANCESTORS_MAX {
         let record = BakeRecord::of(store, &next).map_err(Failure::from)?;
-        let Some(parent) = record.and_then(|record| record.parent) else { break };
+        let parent = record.and_then(|record| record.parent);
+        // Records come with images, and may lead in a circle.
+        let parent = parent.filter(|parent| parent != image && !found.contains(parent));
+        let Some(parent) = parent else { break };
         found.push(parent);
         next = parent;
     }

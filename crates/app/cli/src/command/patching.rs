@@ -315,8 +315,21 @@ pub fn does_not_hold(text: &str, refusals: &[impl Display + Serialize]) -> Failu
 
 /// `hornero reproduce`.
 pub fn reproduce(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = Arc::new(bake::known_store(home)?);
     let digest = named::image(home, &store, image)?;
+    let _lease = store.lease()?;
+    // What is recorded is executed: nobody's word counts for it but that of this home.
+    let vouched = |image: &Digest| {
+        sign::vouched(home, &store, image).map_err(|refusal| {
+            refusal.hint(format!(
+                "what is recorded of `{}` would be executed, and this home does not vouch for it: bake it here, or \
+                 bring it in by `hornero image import`, which vouches for it",
+                image.short()
+            ))
+        })
+    };
+    vouched(&digest)?;
+    hornero_bake::recorded_elsewhere(&store, &digest)?.iter().try_for_each(vouched)?;
     let teller = Teller::new(false);
     let context = BakeContext::new(home, &teller);
     let again = hornero_bake::reproduce(&context, &store, &digest)?;

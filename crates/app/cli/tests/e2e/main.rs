@@ -10,6 +10,7 @@ mod home;
 mod isolation;
 mod patching;
 mod provenance;
+mod reproduce;
 mod site;
 mod soak;
 mod store;

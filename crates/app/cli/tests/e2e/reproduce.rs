@@ -1,0 +1,39 @@
+//! An image is only made again where this home vouches for it: what is recorded of it is executed.
+
+use hornero_model::Digest;
+use hornero_store::Store;
+use serde_json::{Value, json};
+
+use crate::{home::Home, site::Site};
+
+#[test]
+fn a_record_that_this_home_did_not_write_is_not_reproduced() {
+    let home = Home::new();
+    Site::default().write(&home, "made again");
+    let built = home.run(&["build", "--json"]).expect(0).json();
+    let image = built["images"][0]["digest"].as_str().unwrap();
+    let reproduce = |code: i32| home.run(&["reproduce", image, "--json"]).expect(code).json();
+    assert_eq!(reproduce(0)["same"], true);
+
+    let store = Store::open(home.path().join("store")).unwrap();
+    let digest: Digest = image.parse().unwrap();
+    // A record that is not the one this home wrote asks for a file of this host.
+    let own = store.attachment(&digest, "bake").unwrap().unwrap();
+    let mut record: Value = serde_json::from_slice(&own).unwrap();
+    let key = home.path().join("keys/signing.pk8");
+    let step = record["steps"].as_array_mut().unwrap().last_mut().unwrap();
+    step["action"] = json!({
+        "action": "provision",
+        "work": { "provision": "inline", "commands": ["cat /run/secrets/k > /etc/k"] },
+        "env": {},
+        "network": false,
+        "secrets": { "k": { "file": key } },
+    });
+    store.attach(&digest, "bake", record.to_string().as_bytes()).unwrap();
+    let refused = reproduce(3);
+    let code = refused["error"]["code"].as_str().unwrap_or_default();
+    assert!(code.starts_with("provenance_"), "{refused}");
+    assert!(refused["differences"].is_null(), "nothing was made: {refused}");
+    store.attach(&digest, "bake", &own).unwrap();
+    assert_eq!(reproduce(0)["same"], true);
+}
