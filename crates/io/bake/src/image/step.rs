@@ -17,11 +17,16 @@ use hornero_sandbox::{
     CgroupSpec, ComposedRoot, IdMap, Network, Profile, ProvidedFile, Root, Running, SandboxSpec,
     Stdio, User,
 };
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
 use crate::{
     BakeError, limits,
     progress::{Event, Progress},
     provision::{Cover, Secrets},
+    workdir::WorkDir,
 };
 
 /// Lines of output that an error repeats.
@@ -275,18 +280,47 @@ pub(crate) fn cgroup_parent(home: &Path) -> String {
     format!("hornero-bake-{}", &digest[..8])
 }
 
+/// Removes what bakes of this home that were killed left behind: work directories and control groups.
+///
+/// A bake does so when it begins; this is for those that free room or take a home down.
+///
+/// # Errors
+/// [`BakeError`] when a work directory can't be removed.
+pub fn clean(home: &Path) -> Result<(), BakeError> {
+    let tmp = home.join("tmp");
+    WorkDir::clean(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
+    clean_cgroups(home);
+    Ok(())
+}
+
 /// Removes the groups that steps of dead bakes left, and the parent where nothing is left in it.
 pub(crate) fn clean_cgroups(home: &Path) {
     let parent = cgroup_parent(home);
     for name in hornero_sandbox::groups_below(&parent) {
         let owner = name.strip_prefix("bake-").and_then(|rest| rest.split('-').next());
-        let alive = owner.is_some_and(|pid| Path::new("/proc").join(pid).exists());
-        if !alive {
+        if !owner.is_some_and(|owner| is_at_work(home, owner)) {
             // What cannot be removed now is tried again by the next bake.
             let _ = hornero_sandbox::Cgroup::at(&parent, &name).remove();
         }
     }
     hornero_sandbox::remove_parent(&parent);
+}
+
+/// Whether the process that had this id when it made a group still bakes: each step runs in a work directory, which
+/// stays locked. A process of that id alone says nothing, as ids are used again.
+fn is_at_work(home: &Path, owner: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(home.join("tmp")) else { return false };
+    let prefix = format!("bake-{owner}-");
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        let is_lock =
+            name.to_str().is_some_and(|name| name.starts_with(&prefix) && name.ends_with(".lock"));
+        is_lock
+            && std::fs::File::open(entry.path()).is_ok_and(|lock| {
+                let locked = flock(&lock, FlockOperation::NonBlockingLockShared);
+                locked == Err(Errno::WOULDBLOCK)
+            })
+    })
 }
 
 /// A step's way to the outside; given back when dropped.
