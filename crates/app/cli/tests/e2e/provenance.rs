@@ -558,23 +558,3 @@ fn a_patch_tests_what_a_trusted_key_signed() {
     let test = &patched["tests"][0]["tests"][0];
     assert_eq!((&test["name"], &test["passed"]), (&json!("is whole"), &json!(true)), "{patched}");
 }
-
-#[test]
-fn only_what_this_home_vouches_for_is_reproduced() {
-    let home = Home::new();
-    Site::default().write(&home, "made again");
-    let built = home.run(&["build", "--json"]).expect(0).json();
-    let image = built["images"][0]["digest"].as_str().unwrap();
-    let envelopes = Envelopes::of(&home, &image.parse().unwrap());
-    for (code, tamper) in Envelopes::tamperings() {
-        envelopes.restore();
-        tamper(&envelopes);
-        let refused = home.run(&["reproduce", image, "--json"]).expect(3).json();
-        assert_eq!(refused["error"]["code"], code, "{refused}");
-        let hint = refused["error"]["hint"].as_str().unwrap();
-        assert!(hint.contains("hornero image import"), "{refused}");
-    }
-    envelopes.restore();
-    let same = home.run(&["reproduce", image, "--json"]).expect(0).json();
-    assert_eq!(same["same"], true, "{same}");
-}
