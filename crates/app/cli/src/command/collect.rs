@@ -135,6 +135,10 @@ pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> R
     let report = store
         .collect(&options, || roots(home, &store, rules.keep(), !dry_run), &show)
         .map_err(busy)?;
+    if !dry_run {
+        // What killed bakes left is nothing that the store knows of.
+        hornero_bake::clean(home)?;
+    }
     let data = json(&report, &known, dry_run);
     let unmet = report.ceiling.filter(|ceiling| !ceiling.met);
     let failure = if let Some(ceiling) = unmet {

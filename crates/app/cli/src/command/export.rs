@@ -115,7 +115,7 @@ pub fn export(home: &Path, json_wanted: bool, words: &ExportWords) -> Result<(),
         return Err(failure.hint("leave it out: an EROFS layer is mounted as it is"));
     }
     let store = bake::known_store(home)?;
-    let _lease = store.lease()?;
+    let _lease = store.lease_to_read()?;
     let digest = named::image(home, &store, &words.image)?;
     let own = own_name(&store, &digest)?;
     let bar = Bar::new("exporting");

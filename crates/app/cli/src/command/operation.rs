@@ -160,6 +160,9 @@ pub async fn down(
     services: Option<Vec<ServiceName>>,
     why: String,
 ) -> Result<(), Failure> {
+    if home.exists() {
+        hornero_bake::clean(home)?;
+    }
     if !home.join("ledger.db").exists() {
         // A build step with a network needs the bridge even where nothing ever ran.
         if home.join("network.json").exists() {

@@ -103,7 +103,7 @@ pub struct TreeArguments {
 /// `hornero verify --tree PATH --image IMAGE`.
 pub fn tree(home: &Path, json_wanted: bool, arguments: &TreeArguments) -> Result<(), Failure> {
     let store = bake::known_store(home)?;
-    let _lease = store.lease()?;
+    let _lease = store.lease_to_read()?;
     let image = named::image(home, &store, &arguments.image)?;
     if !arguments.tree.is_dir() {
         let text = format!("no directory `{}`", arguments.tree.display());
