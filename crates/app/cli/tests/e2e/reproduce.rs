@@ -9,14 +9,27 @@ use crate::{home::Home, site::Site};
 #[test]
 fn a_record_that_this_home_did_not_write_is_not_reproduced() {
     let home = Home::new();
-    Site::default().write(&home, "made again");
+    // An image of its own: the store is everybody's.
+    Site::default().write(&home, &format!("made again for {}", home.path().display()));
     let built = home.run(&["build", "--json"]).expect(0).json();
-    let image = built["images"][0]["digest"].as_str().unwrap();
+    let images = built["images"].as_array().unwrap();
+    let site = images.iter().find(|image| image["name"] == "site").expect("the site is built");
+    let image = site["digest"].as_str().unwrap();
     let reproduce = |code: i32| home.run(&["reproduce", image, "--json"]).expect(code).json();
     assert_eq!(reproduce(0)["same"], true);
 
     let store = Store::open(home.path().join("store")).unwrap();
     let digest: Digest = image.parse().unwrap();
+    let kinds = store.attachments(&digest).unwrap();
+    let signed = kinds.iter().find(|kind| kind.starts_with("provenance.")).expect("it is signed");
+    let envelope = store.attachment(&digest, signed).unwrap().unwrap();
+    store.detach(&digest, signed).unwrap();
+    let refused = reproduce(3);
+    assert_eq!(refused["error"]["code"], "provenance_unsigned", "{refused}");
+    let hint = refused["error"]["hint"].as_str().unwrap();
+    assert!(hint.contains("hornero image import"), "{refused}");
+    store.attach(&digest, signed, &envelope).unwrap();
+
     // A record that is not the one this home wrote asks for a file of this host.
     let own = store.attachment(&digest, "bake").unwrap().unwrap();
     let mut record: Value = serde_json::from_slice(&own).unwrap();
