@@ -47,6 +47,9 @@ fn text<'v>(value: &'v Value, key: &str) -> &'v str {
 fn a_fleet_is_patched_by_one_command_and_goes_back_to_its_older_base() {
     let home = Home::new();
     let relay = Relay::of_host("bookworm");
+    // The archive may publish meanwhile: what was asked for once stays as it was.
+    let kept = tempfile::tempdir().unwrap();
+    relay.keep_in(kept.path());
     relay.hide(&LATER);
     lay_out(&home, &relay.url());
     home.up();
