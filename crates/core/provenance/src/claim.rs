@@ -1,19 +1,8 @@
 //! What an envelope says of itself, before anybody knows whether it is true.
 
 use hornero_model::Digest;
-use serde::Deserialize;
 
-use crate::{PREDICATE_TYPE, STATEMENT_TYPE, envelope::Envelope, key, statement::Subject};
-
-/// What is read of a statement.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Head {
-    #[serde(rename = "_type")]
-    kind: String,
-    predicate_type: String,
-    subject: Vec<Subject>,
-}
+use crate::{PREDICATE_TYPE, STATEMENT_TYPE, envelope::Envelope, key, statement::Head};
 
 /// Whether these bytes are an envelope with a statement about `image` that names the key whose attachments are of the
 /// kind `kind`. For those who carry envelopes and know no keys: what claims less is worth nothing to anybody, and what

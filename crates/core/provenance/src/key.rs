@@ -10,9 +10,9 @@ const ATTACHMENT_PREFIX: &str = "provenance.";
 /// Hex digits of a key's id in the name of an attachment: 64 bits tell the keys of one image apart.
 const ATTACHMENT_DIGITS: usize = 16;
 
-/// Envelopes that name the same key and differ, beside the first: who has not got the key can't tell which are forged, and
-/// keeps these too.
-const BESIDE_MAX: u8 = 4;
+/// Envelopes that name the same key and differ, beside the first: who has not got the key can't tell which are forged,
+/// and keeps these too. A key signs an image once; more come only from those who forge.
+pub const BESIDE_MAX: u8 = 4;
 
 /// Something that signs with an ed25519 key which never leaves it.
 pub trait Signer {
@@ -40,16 +40,20 @@ impl KeyId {
 
     /// The kinds of all attachments that may hold envelopes by this key, the usual one first.
     pub fn attachments(&self) -> impl Iterator<Item = String> {
-        let first = self.attachment();
-        let of = first.clone();
-        let beside = (1..=BESIDE_MAX).map(move |number| format!("{of}.{number}"));
-        std::iter::once(first).chain(beside)
+        places(self.attachment())
     }
 
     /// Whether an attachment of this kind holds an envelope.
     pub fn is_attachment(kind: &str) -> bool {
         kind.starts_with(ATTACHMENT_PREFIX)
     }
+}
+
+/// Where envelopes by one key may be: the usual kind, and those beside it.
+pub fn places(first: String) -> impl Iterator<Item = String> {
+    let of = first.clone();
+    let beside = (1..=BESIDE_MAX).map(move |number| format!("{of}.{number}"));
+    std::iter::once(first).chain(beside)
 }
 
 /// The kind of the attachments by the key with this id; none for a text that is no id.

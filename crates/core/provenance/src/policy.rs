@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::{
     KeyId, Origin, PREDICATE_TYPE, STATEMENT_TYPE,
     envelope::{Envelope, Signature},
-    statement::Subject,
+    statement::{Head, Subject},
 };
 
 /// Envelopes of one image that are looked at; an image is signed by its builder and a few that vouch for it.
@@ -115,16 +115,6 @@ impl Refusal {
             }
         }
     }
-}
-
-/// What is read of a statement to decide; the rest is for people, and other builders fill it otherwise.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Head {
-    #[serde(rename = "_type")]
-    kind: String,
-    predicate_type: String,
-    subject: Vec<Subject>,
 }
 
 /// Where statements of Hornero name the record; those of others may have anything there.

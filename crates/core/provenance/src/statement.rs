@@ -34,6 +34,16 @@ impl Statement {
     }
 }
 
+/// What is read of a statement to decide; the rest is for people, and other builders fill it otherwise.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Head {
+    #[serde(rename = "_type")]
+    pub(crate) kind: String,
+    pub(crate) predicate_type: String,
+    pub(crate) subject: Vec<Subject>,
+}
+
 /// An image that a statement is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {

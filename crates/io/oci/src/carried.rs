@@ -3,16 +3,13 @@
 use std::collections::BTreeSet;
 
 use hornero_model::Digest;
-use hornero_provenance::is_claimed;
+use hornero_provenance::{BESIDE_MAX, is_claimed, places};
 use hornero_store::{Store, StoreError};
 
 use crate::{Result, pack::PROVENANCE};
 
 /// Hex digits of a key's id in the kind of an attachment.
 const KEY_DIGITS: usize = 16;
-/// Statements that name the same key and differ, of which none can be told false without the key: the first and these
-/// beside it. A key signs an image once; more come only from those who forge.
-const BESIDE_MAX: u8 = 4;
 /// Statements that one image brings: its builder's and those of a few that vouch for it.
 const STATEMENTS_MAX: usize = 32;
 
@@ -66,9 +63,8 @@ impl<'a> Carried<'a> {
         if self.statements.len() >= STATEMENTS_MAX || !is_claimed(&first, &self.image, bytes) {
             return Ok(None);
         }
-        let beside = (1..=BESIDE_MAX).map(|number| format!("{first}.{number}"));
         let mut free = None;
-        for kind in [first.clone()].into_iter().chain(beside) {
+        for kind in places(first.clone()) {
             let taken = self.all.iter().find(|(_, one, _)| *one == kind);
             let there = match taken {
                 Some((_, _, bytes)) => Some(bytes.clone()),
