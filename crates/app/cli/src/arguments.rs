@@ -342,7 +342,7 @@ those made within `keep_days` stay.")]
         /// What kept images may take together, such as `20GiB`; those kept by rule go for it, the oldest first
         #[arg(long, value_name = "SIZE", value_parser = size)]
         ceiling: Option<u64>,
-        /// How long to wait for bakes and rollouts to end
+        /// How long to wait for bakes, rollouts and commands that read to end
         #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
         wait: std::time::Duration,
     },

@@ -182,7 +182,7 @@ pub fn pull(
 
 /// Lets a name lead to an image; says where it led before.
 fn lead(store: &Store, name: &ImageName, image: &Digest) -> Result<(), Failure> {
-    let key = format!("image/{name}");
+    let key = names::key(name.as_str());
     if let Some(before) = names::leads(store, &key)?.filter(|before| before != image) {
         eprintln!("note     `{name}` led to {before} until now");
     }
