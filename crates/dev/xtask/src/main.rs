@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask setup | test | ci | demo | bench`.
+//! Developer tasks: `cargo xtask setup | test | ci | demo | fixture | bench`.
 
 mod arrows;
 mod backports;
@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod demo;
 mod dependencies;
+mod fixture;
 mod interrupt;
 mod licence;
 mod metadata;
@@ -25,6 +26,9 @@ usage: cargo xtask TASK
   ci            the static checks, then `test`
   check [NAME]  the static checks only, or those named
   demo          the main job on examples/site, with a word on each step
+  fixture [HORNERO]
+                make the homes that this version writes, or that the given binary does, for the tests of
+                later versions
   bench [ARGS]  measure beside other tools (installs those); `bench --help` says what there is
 ";
 
@@ -52,6 +56,8 @@ fn task(arguments: &[String]) -> Result<()> {
         ("check", rest) => ci::check(rest),
         ("demo", []) => demo::demo(),
         ("bench", rest) => bench::bench(rest),
+        ("fixture", []) => fixture::make(None),
+        ("fixture", [binary]) => fixture::make(Some(binary)),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");
             Ok(())

@@ -8,6 +8,7 @@ mod first_loop;
 mod fleet;
 mod home;
 mod isolation;
+mod old_homes;
 mod patching;
 mod provenance;
 mod reproduce;

@@ -1,0 +1,193 @@
+//! Homes that released versions wrote: today's Hornero reads them, rolls out on them, rolls back, and ends what was cut.
+//!
+//! `tests/fixtures/homes/README.md` says how they were made. They are unpacked elsewhere than where they were made.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::home::{Home, get, until};
+
+/// The port that the fixtures' releases listen on.
+const PORT: u16 = 8391;
+
+/// A home of a released version. Holds a lock of this machine, since all of them listen on one port.
+struct OldHome {
+    home: Home,
+    /// What its own version said of it.
+    said: Value,
+    _lock: File,
+}
+
+impl OldHome {
+    fn unpack(version: &Path, name: &str) -> Self {
+        let lock = File::create(std::env::temp_dir().join("hornero-fixture.lock")).unwrap();
+        lock.lock().unwrap();
+        let home = Home::with_own_store();
+        let directory = home.path().parent().unwrap().to_owned();
+        fs::remove_dir(home.path()).unwrap();
+        fs::remove_dir(home.project()).unwrap();
+        let packed = File::open(version.join("homes.tar.zst")).unwrap();
+        let mut archive = tar::Archive::new(zstd::Decoder::new(packed).unwrap());
+        archive.set_preserve_ownerships(true);
+        archive.set_preserve_permissions(true);
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().into_owned();
+            if let Ok(below) = path.strip_prefix(name)
+                && below != Path::new("")
+            {
+                entry.unpack(directory.join(below)).unwrap();
+            }
+        }
+        let said = fs::read(directory.join("said.json")).unwrap();
+        Self { home, said: serde_json::from_slice(&said).unwrap(), _lock: lock }
+    }
+
+    /// The arguments that every command on the project takes; the archive is where it was and no longer there.
+    fn variables() -> [&'static str; 4] {
+        [
+            "--var",
+            "archive=/tmp/hornero-fixture/archive",
+            "--var",
+            "keyring=/tmp/hornero-fixture/archive/keyring.asc",
+        ]
+    }
+
+    fn page(&self, text: &str) {
+        self.home.write("page", &format!("{text}\n"));
+    }
+
+    #[track_caller]
+    fn up(&self) -> Value {
+        let arguments = [&["up", "--json"], Self::variables().as_slice()].concat();
+        self.home.run(&arguments).expect(0).json()
+    }
+
+    #[track_caller]
+    fn serves(&self, page: &str) {
+        assert_eq!(get(PORT, "/"), (200, format!("{page}\n")));
+    }
+
+    /// What the home's own version said is still said, word for word; what was added since may stand beside it.
+    #[track_caller]
+    fn tells_as_before(&self) {
+        let home = &self.home;
+        let events = home.run(&["audit", "--json"]).expect(0).stdout;
+        let events: Value =
+            events.lines().map(|line| -> Value { serde_json::from_str(line).unwrap() }).collect();
+        let said = self.said["events"].as_array().unwrap();
+        for (then, now) in said.iter().zip(events.as_array().unwrap()) {
+            holds(then, now, "audit");
+        }
+        for (command, key, name) in
+            [(&["history", "site"][..], "history", "release"), (&["receipt"], "receipts", "id")]
+        {
+            let now = home.run(&[command, &["--json"]].concat()).expect(0).json();
+            for then in self.said[key].as_array().unwrap() {
+                let same = |entry: &&Value| entry[name] == then[name];
+                let now = now.as_array().unwrap().iter().find(same);
+                holds(then, now.unwrap_or_else(|| panic!("{key}: {then} is gone")), key);
+            }
+        }
+        let verdict = home.run(&["audit", "verify"]).expect(0).stdout;
+        assert!(verdict.contains("intact"), "{verdict}");
+    }
+
+    #[track_caller]
+    fn end(&self) {
+        self.home.run(&["down"]).expect(0);
+        self.home.assert_clean();
+    }
+}
+
+/// Whether everything in `then` is in `now`.
+#[track_caller]
+fn holds(then: &Value, now: &Value, place: &str) {
+    match (then, now) {
+        (Value::Object(then), Value::Object(now)) => {
+            // Which release serves is of the moment.
+            for (key, then) in then.iter().filter(|(key, _)| *key != "serving") {
+                let now = now.get(key).unwrap_or_else(|| panic!("{place}: `{key}` is gone"));
+                holds(then, now, &format!("{place}.{key}"));
+            }
+        }
+        (Value::Array(then), Value::Array(now)) => {
+            assert_eq!(then.len(), now.len(), "{place}");
+            for (index, (then, now)) in then.iter().zip(now).enumerate() {
+                holds(then, now, &format!("{place}[{index}]"));
+            }
+        }
+        (then, now) => assert_eq!(then, now, "{place}"),
+    }
+}
+
+/// Every released version that there are homes of.
+fn versions() -> Vec<PathBuf> {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/homes");
+    let entries = fs::read_dir(kept).unwrap().map(|entry| entry.unwrap().path());
+    let versions: Vec<_> = entries.filter(|path| path.join("homes.tar.zst").exists()).collect();
+    assert!(!versions.is_empty());
+    versions
+}
+
+#[test]
+fn an_old_home_is_read_rolled_out_on_and_rolled_back() {
+    for version in versions() {
+        println!("{}", version.display());
+        let old = OldHome::unpack(&version, "finished");
+        let home = &old.home;
+        let images = home.run(&["image", "ls", "--json"]).expect(0).json();
+        holds(&old.said["images"], &images, "images");
+        home.run(&["image", "fsck"]).expect(0);
+        home.run(&["image", "gc", "--dry-run"]).expect(0);
+        home.run(&["image", "verify", "legacy"]).expect(0);
+
+        old.page("four");
+        let report = old.up();
+        assert_eq!(report["services"][0]["release"], 5, "{report}");
+        old.serves("four");
+        old.tells_as_before();
+        home.run(&["rollback", "site", "--to", "2", "--reason", "it was good"]).expect(0);
+        old.serves("two");
+        home.run(&["rollback", "site", "--to", "3"]).expect(3);
+        let status = home.status();
+        assert_eq!(status["services"][0]["release"], 2, "{status}");
+        old.tells_as_before();
+        old.end();
+    }
+}
+
+#[test]
+fn a_rollout_that_an_old_version_left_half_done_comes_to_an_end() {
+    for version in versions() {
+        for phase in ["preparing", "switching", "watching"] {
+            println!("{} {phase}", version.display());
+            let old = OldHome::unpack(&version, phase);
+            let serve = old.home.spawn(&["serve"]);
+            until("the rollout to come to an end", || {
+                let answer = old.home.run(&["status", "--json"]);
+                if answer.code != 0 {
+                    return false;
+                }
+                let service = &answer.json()["services"][0];
+                let instances = service["instances"].as_array().unwrap();
+                let serving = instances.iter().filter(|instance| instance["state"] == "serving");
+                service["rollout"].is_null() && serving.count() == 2
+            });
+            let (status, body) = get(PORT, "/");
+            assert_eq!(status, 200, "{body}");
+            assert!(["two\n", "three\n"].contains(&body.as_str()), "{body}");
+            old.tells_as_before();
+            old.page("three");
+            old.up();
+            old.serves("three");
+            old.tells_as_before();
+            old.end();
+            drop(serve);
+        }
+    }
+}
