@@ -18,11 +18,11 @@ image "base" {
 image "site" {
   from     = image.base
   packages = ["nginx-light"]
-  copy "site/public/"    { to = "/srv/site/" }
+  copy "site/public/" { to = "/srv/site/" }
   copy "site/nginx.conf" { to = "/etc/nginx/nginx.conf" }
-  user     = "www-data"
-  command  = ["/usr/sbin/nginx", "-g", "daemon off;"]
-  scratch  = ["/run", "/var/lib/nginx", "/var/log/nginx"]
+  user    = "www-data"
+  command = ["/usr/sbin/nginx", "-g", "daemon off;"]
+  scratch = ["/run", "/var/lib/nginx", "/var/log/nginx"]
   test "serves" { http = { port = 8080, path = "/", status = 200 } }
 }
 
@@ -31,8 +31,8 @@ image "api" {
   from     = image.base
   packages = ["python3-minimal", "libpython3-stdlib"]
   copy "api/api.py" { to = "/srv/api/api.py" }
-  user     = "nobody"
-  command  = ["/usr/bin/python3", "-u", "/srv/api/api.py"]
+  user    = "nobody"
+  command = ["/usr/bin/python3", "-u", "/srv/api/api.py"]
   test "answers" { http = { port = 8080, path = "/", contains = "goods" } }
 }
 
@@ -41,8 +41,8 @@ image "web" {
   from     = image.base
   packages = ["nodejs"]
   copy "web/server.js" { to = "/srv/web/server.js" }
-  user     = "nobody"
-  command  = ["/usr/bin/node", "/srv/web/server.js"]
+  user    = "nobody"
+  command = ["/usr/bin/node", "/srv/web/server.js"]
   test "answers" { http = { port = 8080, path = "/", contains = "web" } }
 }
 
@@ -51,8 +51,8 @@ image "cache" {
   from     = image.base
   packages = ["redis-server"]
   copy "cache/redis.conf" { to = "/etc/redis/cache.conf" }
-  user     = "redis"
-  command  = ["/usr/bin/redis-server", "/etc/redis/cache.conf"]
+  user    = "redis"
+  command = ["/usr/bin/redis-server", "/etc/redis/cache.conf"]
   test "listens" { tcp = { port = 6379 } }
 }
 
@@ -61,14 +61,14 @@ image "report" {
   from     = image.base
   packages = ["postgresql-client"]
   copy "report/report.sh" { to = "/usr/local/bin/report" }
-  user     = "nobody"
-  command  = ["/usr/local/bin/report"]
+  user    = "nobody"
+  command = ["/usr/local/bin/report"]
   test "has a client" { run = ["/usr/bin/psql", "--version"] }
 }
 
 # A static program: it needs nothing of the base but its users.
 image "hello" {
-  from    = image.base
+  from = image.base
   copy "hello/hello" { to = "/usr/local/bin/hello" }
   user    = "nobody"
   command = ["/usr/local/bin/hello"]
@@ -80,8 +80,8 @@ image "proxy" {
   from     = image.base
   packages = ["haproxy"]
   copy "proxy/haproxy.cfg" { to = "/etc/haproxy/haproxy.cfg" }
-  user     = "haproxy"
-  command  = ["/usr/sbin/haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"]
+  user    = "haproxy"
+  command = ["/usr/sbin/haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"]
   test "answers" { http = { port = 8080, path = "/", status = 200 } }
 }
 
@@ -96,7 +96,7 @@ image "queue" {
 
 # Perl, which is in every Debian.
 image "greeter" {
-  from    = image.base
+  from = image.base
   copy "greeter/greeter.pl" { to = "/srv/greeter/greeter.pl" }
   user    = "nobody"
   command = ["/usr/bin/perl", "/srv/greeter/greeter.pl"]
@@ -108,8 +108,8 @@ image "search" {
   from     = image.base
   packages = ["php-cli"]
   copy "search/index.php" { to = "/srv/search/index.php" }
-  user     = "nobody"
-  command  = ["/usr/bin/php", "-S", "0.0.0.0:8080", "-t", "/srv/search"]
+  user    = "nobody"
+  command = ["/usr/bin/php", "-S", "0.0.0.0:8080", "-t", "/srv/search"]
   test "answers" { http = { port = 8080, path = "/", contains = "found" } }
 }
 

@@ -12,7 +12,7 @@ image "base" {
 }
 
 image "api" {
-  from    = image.base
+  from = image.base
   copy "api/nginx.conf" { to = "/etc/nginx/nginx.conf" }
   copy "api/goods.json" { to = "/srv/api/goods.json" }
   user    = "www-data"
@@ -22,7 +22,7 @@ image "api" {
 }
 
 image "web" {
-  from    = image.base
+  from = image.base
   copy "web/nginx.conf" { to = "/etc/nginx/nginx.conf" }
   copy "web/index.html" { to = "/srv/web/index.html" }
   user    = "www-data"

@@ -7,19 +7,19 @@ variable "listen" {
 }
 
 image "base" {
-  debian   = "bookworm"            # from this host's own apt sources, locked in hornero.lock
+  debian   = "bookworm" # from this host's own apt sources, locked in hornero.lock
   packages = ["ca-certificates"]
 }
 
 image "site" {
   from     = image.base
   packages = ["nginx-light"]
-  copy "public/"    { to = "/srv/site/" }
+  copy "public/" { to = "/srv/site/" }
   copy "nginx.conf" { to = "/etc/nginx/nginx.conf" }
-  run      = ["nginx -t"]
-  user     = "www-data"
-  command  = ["/usr/sbin/nginx", "-g", "daemon off;"]
-  scratch  = ["/run", "/var/lib/nginx", "/var/log/nginx"]
+  run     = ["nginx -t"]
+  user    = "www-data"
+  command = ["/usr/sbin/nginx", "-g", "daemon off;"]
+  scratch = ["/run", "/var/lib/nginx", "/var/log/nginx"]
   test "serves" { http = { port = 8080, path = "/", status = 200 } }
 }
 

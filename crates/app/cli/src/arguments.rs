@@ -1,5 +1,7 @@
 //! The command line: what can be typed, its help texts and examples.
 
+mod authoring;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -7,7 +9,9 @@ use hornero_model::{ImageName, ReleaseNumber, RolloutId, ServiceName};
 
 use hornero_oci::Reference;
 
-use crate::command::{export, sbom, transport};
+use crate::command::{editor, export, sbom, transport};
+
+pub use authoring::FormatArguments;
 
 /// Bakes golden images and replaces servers by new ones made from them, without losing a request.
 #[derive(Debug, Parser)]
@@ -219,6 +223,20 @@ Examples:
         /// Why, for the record
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
+    },
+    /// Check `hornero.hcl`, and name every mistake in it
+    #[command(after_help = "Example:\n  hornero validate examples/site")]
+    Validate(Source),
+    /// Put `hornero.hcl` into its canonical form
+    #[command(after_help = "\
+Examples:
+  hornero fmt                  the `hornero.hcl` of this directory
+  hornero fmt --check site/    for a pre-commit hook or CI: exit code 1 where something would change")]
+    Fmt(FormatArguments),
+    /// Print what editors need to know `hornero.hcl`
+    Editor {
+        /// Which file
+        file: editor::EditorFile,
     },
     /// Write a completion script for a shell
     Completions {

@@ -62,6 +62,11 @@ impl Failure {
         Self { reported: true, ..Self::new(code, "") }
     }
 
+    /// The exit code that it ends with.
+    pub const fn code(&self) -> u8 {
+        self.code
+    }
+
     /// The same failure with what to do about it.
     pub fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(hint.to_string());

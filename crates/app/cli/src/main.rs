@@ -76,6 +76,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Arguments::command(), "hornero", &mut script);
             output::print_text(&String::from_utf8_lossy(&script))
         }
+        Command::Validate(source) => command::validate::run(json, &source),
+        Command::Fmt(arguments) => command::format::run(json, &arguments),
+        Command::Editor { file } => output::print_json(&command::editor::contents(file)),
         Command::Openapi => output::print_json(&hornero_api::document()),
         Command::Build { source, image, explain, verify } => bake::build(
             &home,
@@ -171,6 +174,9 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         | Command::Lock { .. }
         | Command::Image { .. }
         | Command::Completions { .. }
+        | Command::Validate(_)
+        | Command::Fmt(_)
+        | Command::Editor { .. }
         | Command::Openapi
         | Command::Serve { .. }
         | Command::Edge
@@ -199,6 +205,9 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Logs { .. }
         | Command::Audit { .. }
         | Command::Completions { .. }
+        | Command::Validate(_)
+        | Command::Fmt(_)
+        | Command::Editor { .. }
         | Command::Openapi
         | Command::Shim => false,
     }

@@ -3,6 +3,7 @@
 //! [`parse`] is the only way in: bytes and variables go in, a [`Spec`] or every error that could be found comes
 //! out. The crate does no I/O; what lies beside the file is asked of [`Sources`].
 
+mod canonical;
 pub mod defaults;
 mod error;
 mod evaluate;
@@ -35,11 +36,13 @@ mod traverse;
 mod units;
 mod value;
 mod variable;
+pub mod vocabulary;
 
 use std::collections::BTreeMap;
 
 use hornero_model::{ImageName, KeyName, PublicKey, ServiceName, VolumeName};
 
+pub use canonical::canonical;
 pub use error::{ErrorCode, Errors, Place, SpecError};
 pub use image::{Base, CopyOwner, CopySource, ImageDefinition, SourceKind, StoredImage};
 pub use order::Order;

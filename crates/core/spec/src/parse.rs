@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Kinds of blocks at the top of the file.
-const KINDS: [&str; 5] = ["image", "service", "volume", "variable", "trust"];
+pub(crate) const KINDS: [&str; 5] = ["image", "service", "volume", "variable", "trust"];
 
 /// Reads a `hornero.hcl`.
 ///
@@ -45,13 +45,7 @@ pub fn parse(
             return Err(failed(file, &shown, vec![mistake]));
         }
     };
-    if let Some(mistake) = scan::large_object(text) {
-        return Err(failed(file, text, vec![mistake]));
-    }
-    let body: Body = match hcl_edit::parser::parse_body(text) {
-        Ok(body) => body,
-        Err(error) => return Err(failed(file, text, vec![grammar(text, &error)])),
-    };
+    let body = body(file, text)?;
     let mut cx = Evaluator::default();
     let spec = read(&mut cx, &body, variables, sources);
     match errors(file, text, cx.mistakes) {
@@ -60,12 +54,21 @@ pub fn parse(
     }
 }
 
-fn failed(file: &str, text: &str, mistakes: Vec<Mistake>) -> Errors {
+/// The file's structure, where it is HCL.
+pub(crate) fn body(file: &str, text: &str) -> Result<Body, Errors> {
+    if let Some(mistake) = scan::large_object(text) {
+        return Err(failed(file, text, vec![mistake]));
+    }
+    hcl_edit::parser::parse_body(text)
+        .map_err(|error| failed(file, text, vec![grammar(text, &error)]))
+}
+
+pub(crate) fn failed(file: &str, text: &str, mistakes: Vec<Mistake>) -> Errors {
     errors(file, text, mistakes).expect("the caller gives at least one mistake")
 }
 
 /// The file as text; else what can be shown of it, and what is wrong.
-fn text(bytes: &[u8]) -> Result<&str, Box<(String, Mistake)>> {
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Box<(String, Mistake)>> {
     if bytes.len() > limits::FILE_BYTES {
         let message = format!(
             "the file is {} bytes long; at most {} are allowed",

@@ -3,7 +3,9 @@
 pub mod bake;
 pub mod collect;
 pub mod diff;
+pub mod editor;
 pub mod export;
+pub mod format;
 pub mod image;
 pub mod named;
 pub mod names;
@@ -16,4 +18,5 @@ pub mod sign;
 pub mod storage;
 pub mod transport;
 pub mod up;
+pub mod validate;
 pub mod verify;

@@ -1,5 +1,6 @@
 //! The whole of Hornero, tried from the command line on real packages: each test has a home of its own.
 
+mod authoring;
 mod bad_release;
 mod collecting;
 mod contents;

@@ -1,0 +1,16 @@
+//! What `init`, `validate` and `fmt` take.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// What to put into the canonical form.
+#[derive(Debug, Args)]
+pub struct FormatArguments {
+    /// Files, or directories with `hornero.hcl`; `-` takes a file from stdin and gives it on stdout
+    #[arg(default_value = ".", value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Change nothing; exit code 1 where a file is not in its canonical form
+    #[arg(long)]
+    pub check: bool,
+}
