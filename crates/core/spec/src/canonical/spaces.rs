@@ -23,8 +23,9 @@ fn space_between(before: &[Token<'_>], next: &Token<'_>) -> bool {
     if next.is_comment() || last.is_comment() {
         return true;
     }
-    let last_sign = (last.kind == Kind::Sign).then_some(last.text).unwrap_or_default();
-    let next_sign = (next.kind == Kind::Sign).then_some(next.text).unwrap_or_default();
+    let sign = |token: &Token<'_>| token.kind == Kind::Sign;
+    let last_sign = if sign(last) { last.text } else { "" };
+    let next_sign = if sign(next) { next.text } else { "" };
     match (last_sign, next_sign) {
         ("{", "}") => false,
         ("(" | "[" | "." | "!", _) | (_, ")" | "]" | "," | "." | "...") => false,
