@@ -67,7 +67,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Serve { crash_at_append } => {
             let options = hornero_control::Options { home, crash_at_append };
-            hornero_control::serve(&options).map_err(|error| Failure::of(&*error))
+            command::process::serve(&options)
         }
         Command::Edge => command::process::edge(&home),
         Command::Shim => command::process::shim(&home),

@@ -8,6 +8,7 @@ mod edge;
 mod handler;
 mod image_tests;
 mod logs;
+mod notify;
 mod offline;
 mod operations;
 mod outcome;
@@ -15,6 +16,7 @@ mod ports;
 mod provenance;
 mod report;
 mod server;
+mod signals;
 mod start;
 mod verify;
 
@@ -48,6 +50,7 @@ use hornero_rollout::{TestOutcome, World};
 use hornero_store::Store;
 
 pub use hornero_rollout::{Hold, KeepOverride, Retained};
+pub use notify::status_file;
 pub use offline::{
     ImageHistory, history_of, image_of, plan_offline, retained_images, verify_ledger,
 };
@@ -55,6 +58,7 @@ pub use offline::{
 use crate::{
     edge::EdgeKeeper,
     handler::Api,
+    notify::Notifier,
     operations::Operations,
     ports::{Adapters, ControlPorts, CrashHook, chain},
     start::Starter,
@@ -113,14 +117,26 @@ const NETWORK_INTERVAL: Duration = Duration::from_secs(30);
 /// How long to wait before the ledger is tried again after it failed.
 const LEDGER_RETRY: Duration = Duration::from_secs(1);
 
-/// Runs the control process until it is told to end.
-pub fn serve(options: &Options) -> anyhow::Result<()> {
+/// How a control process ended that was told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Nothing was left to serve, and nothing of it is left on the host.
+    Empty,
+    /// Servers and edge go on; a control process should be started again.
+    Serving,
+}
+
+/// Runs the control process until it is told to end: by its API, SIGTERM or SIGINT.
+pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let home = &options.home;
+    let notifier = Notifier::from_environment(home);
     let _lock = own(home)?;
+    notifier.starting("opening the ledger");
     let keys = Arc::new(Keys::open_or_create(&home.join("keys"))?);
     let ledger: Arc<dyn Ledger> =
         Arc::new(SqliteLedger::open(&home.join("ledger.db"), Arc::clone(&keys))?);
-    let (world, receipts) = load(&*ledger)?;
+    let (world, receipts) = load(&*ledger, &notifier)?;
+    notifier.starting("taking over what runs");
     let store = Arc::new(Store::open(home.join("store"))?);
     let mut network = HomeNetwork::open(home)?;
     network.up()?;
@@ -128,6 +144,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     let engine: Arc<dyn Engine> = Arc::clone(&local) as _;
     let (inputs, taken) = mpsc::channel();
     let addresses = service_addresses(&network, &world);
+    notifier.starting("starting the edge");
     let keeper = match EdgeKeeper::start(home, inputs.clone()) {
         Ok(keeper) => keeper,
         Err(error) => {
@@ -165,6 +182,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
         receipts: Arc::clone(&receipts),
         crash: CrashHook { at: options.crash_at_append, passed: 0 },
     };
+    notifier.starting("looking at the instances");
     let found = find(&*engine)?;
     let status = EdgeClient::new(&edge::state_dir(home)).status().ok();
     let driver = Driver::resume(world, found, status, env!("CARGO_PKG_VERSION"), &mut ports)?;
@@ -172,6 +190,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     let ended = Arc::new(AtomicBool::new(false));
     let network_keeper = keep_network(network.clone(), Arc::clone(&ended))?;
 
+    signals::end_on_signals(&runtime, inputs.clone());
     let api = Api {
         inputs,
         operations,
@@ -190,12 +209,21 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
             Err(error) => eprintln!("the control socket can't be used: {error}"),
         }
     });
-    let driver = run(driver, &mut ports, &taken)?;
+    notifier.ready(&summary(driver.world()));
+    let driver = run(driver, &mut ports, &taken, &notifier)?;
     ended.store(true, Ordering::Release);
     network_keeper.thread().unpark();
     let _ = network_keeper.join();
     runtime.shutdown_timeout(Duration::from_millis(200));
-    if !serves(driver.world()) && driver.is_idle() {
+    let left = match !serves(driver.world()) && driver.is_idle() {
+        true => Ended::Empty,
+        false => Ended::Serving,
+    };
+    notifier.stopping(match left {
+        Ended::Empty => "nothing is left to serve",
+        Ended::Serving => "servers and edge go on",
+    });
+    if left == Ended::Empty {
         keeper.stop();
         if !local.clean_up() {
             eprintln!("control groups of instances are left");
@@ -205,7 +233,17 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
         keeper.leave();
     }
     fs::remove_file(&socket)?;
-    Ok(())
+    Ok(left)
+}
+
+/// What runs, in a line for the service manager.
+fn summary(world: &World) -> String {
+    let services = world.services.values().filter(|service| !service.removed).count();
+    match services {
+        0 => "nothing to serve".to_owned(),
+        1 => "1 service is up".to_owned(),
+        many => format!("{many} services are up"),
+    }
 }
 
 /// The local engine's options: its launcher is this program again.
@@ -258,12 +296,14 @@ fn own(home: &Path) -> anyhow::Result<File> {
 }
 
 /// Folds the whole ledger; gives its receipts too.
-fn load(ledger: &dyn Ledger) -> anyhow::Result<(World, Vec<Receipt>)> {
+fn load(ledger: &dyn Ledger, notifier: &Notifier) -> anyhow::Result<(World, Vec<Receipt>)> {
     let (mut world, mut receipts) = (World::default(), Vec::new());
+    let last = ledger.head()?.sequence;
     fold(
         &mut world,
         |next| ledger.read(next, hornero_ledger::MAX_READ_EVENTS),
         |event| {
+            notifier.still_starting(|| format!("reading event {} of {last}", event.sequence));
             if let EventBody::Switched { receipt } = &event.body {
                 receipts.push((**receipt).clone());
             }
@@ -391,10 +431,21 @@ fn run(
     mut driver: Driver,
     ports: &mut ControlPorts,
     taken: &Receiver<Input>,
+    notifier: &Notifier,
 ) -> anyhow::Result<Driver> {
     let mut retry = None;
     let mut ending: Option<Instant> = None;
+    let watchdog = notifier.watchdog_interval();
+    let mut told = summary(driver.world());
     loop {
+        let now = summary(driver.world());
+        if told != now {
+            notifier.status(&now);
+            told = now;
+        }
+        if watchdog.is_some() {
+            notifier.alive();
+        }
         let mut wait = retry.take().unwrap_or_else(|| driver.next_tick().duration());
         if let Some(since) = ending {
             if may_end(serves(driver.world()), driver.is_idle(), since.elapsed()) {
@@ -402,6 +453,8 @@ fn run(
             }
             wait = wait.min(ENDING_LOOK);
         }
+        // Ticks in between do no harm: the driver looks at its clock, not at how often it is asked.
+        wait = wait.min(watchdog.unwrap_or(wait));
         let observation = match taken.recv_timeout(wait) {
             Ok(Input::Observe(observation)) => observation,
             Ok(Input::Ask(question)) => {

@@ -57,6 +57,7 @@ pub const PACKAGES: &[Package] = &[
         why: "tests let it look into Hornero's images and copy them between registries",
     },
     Package { name: "squashfs-tools", why: "tests list exported squashfs images with unsquashfs" },
+    Package { name: "systemd", why: "tests have its systemd-analyze read the unit" },
 ];
 
 /// Installs what is missing of `packages`, and says what it does.

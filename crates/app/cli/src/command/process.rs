@@ -1,10 +1,22 @@
-//! The processes that nobody types: `edge` and `shim`.
+//! The processes that nobody types: `serve`, `edge` and `shim`.
 
 use std::{net::SocketAddr, path::Path};
 
 use hornero_net::{HomeNetwork, dns};
 
 use crate::failure::Failure;
+
+/// Told to end while servers go on: what a shell says of a process that SIGTERM ended. A service manager then starts
+/// control again, which it does not after 0.
+const ENDED_SERVING: i32 = 128 + libc::SIGTERM;
+
+/// `hornero serve`: the control process.
+pub fn serve(options: &hornero_control::Options) -> Result<(), Failure> {
+    match hornero_control::serve(options).map_err(|error| Failure::of(&*error))? {
+        hornero_control::Ended::Empty => Ok(()),
+        hornero_control::Ended::Serving => std::process::exit(ENDED_SERVING),
+    }
+}
 
 /// `hornero edge`: the proxy, and the name server of the home's network beside it.
 pub fn edge(home: &Path) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 mod authoring;
 mod bad_release;
+mod boot;
 mod collecting;
 mod contents;
 mod crash;

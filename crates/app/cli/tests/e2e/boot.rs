@@ -1,0 +1,137 @@
+//! Control under a service manager: what it tells it, and what its end leaves running.
+
+use std::{
+    os::unix::net::UnixDatagram,
+    path::Path,
+    process::{Child, Command},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    home::{Home, PATIENCE, signal, until},
+    site::Site,
+};
+
+/// The exit code of a control process that was told to end while servers go on; the unit's `SuccessExitStatus`.
+const ENDED_SERVING: i32 = 143;
+
+/// A service manager's side of sd_notify(3), and the control process that it started.
+struct Manager {
+    socket: UnixDatagram,
+    control: Child,
+    /// Every message so far.
+    told: Vec<String>,
+}
+
+impl Manager {
+    /// Starts control as a unit with a watchdog of 900 ms would.
+    fn start(home: &Home) -> Self {
+        let path = home.path().with_file_name("notify.sock");
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let mut command = home.command(&["serve"]);
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "900000");
+        Self { socket, control: command.spawn().unwrap(), told: Vec::new() }
+    }
+
+    /// Takes messages until one has `line`; gives that message.
+    #[track_caller]
+    fn until_told(&mut self, line: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut bytes = [0; 4096];
+            if let Ok(length) = self.socket.recv(&mut bytes) {
+                let message = String::from_utf8_lossy(&bytes[..length]).into_owned();
+                self.told.push(message.clone());
+                if message.lines().any(|told| told.starts_with(line)) {
+                    return message;
+                }
+            }
+            assert!(Instant::now() < deadline, "no `{line}` in {:#?}", self.told);
+        }
+    }
+
+    /// Ends control as `systemctl stop` does; gives its exit code.
+    #[track_caller]
+    fn stop(&mut self) -> Option<i32> {
+        signal(i32::try_from(self.control.id()).unwrap(), "TERM");
+        self.until_told("STOPPING=1");
+        self.control.wait().unwrap().code()
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        let _ = self.control.kill();
+        let _ = self.control.wait();
+    }
+}
+
+#[test]
+fn the_service_manager_is_told_of_start_life_and_end() {
+    let home = Home::with_own_store();
+    let mut manager = Manager::start(&home);
+    manager.until_told("STATUS=starting: opening the ledger");
+    assert!(manager.told.iter().all(|message| message.contains("EXTEND_TIMEOUT_USEC=")));
+    manager.until_told("READY=1");
+    home.run(&["status"]).expect(0);
+    for _ in 0..3 {
+        manager.until_told("WATCHDOG=1");
+    }
+    assert_eq!(manager.stop(), Some(0), "nothing is left to serve");
+    home.assert_clean();
+}
+
+#[test]
+fn a_control_process_that_hangs_gives_no_sign_of_life() {
+    let home = Home::with_own_store();
+    let mut manager = Manager::start(&home);
+    manager.until_told("READY=1");
+    let control = i32::try_from(manager.control.id()).unwrap();
+    let task = format!("/proc/{control}/stat");
+    manager.until_told("WATCHDOG=1");
+    signal(control, "STOP");
+    until("control to be stopped", || std::fs::read_to_string(&task).unwrap().contains(") T "));
+    while manager.socket.recv(&mut [0; 4096]).is_ok() {}
+    // More than the whole of what the watchdog allows.
+    manager.socket.set_read_timeout(Some(Duration::from_millis(1_000))).unwrap();
+    assert!(manager.socket.recv(&mut [0; 4096]).is_err());
+    signal(control, "CONT");
+    manager.until_told("WATCHDOG=1");
+}
+
+#[test]
+fn stopping_the_unit_leaves_servers_and_traffic_as_they_are() {
+    let home = Home::new();
+    Site::default().write(&home, "page");
+    home.up();
+    let control = home.control_pid();
+    signal(control, "KILL");
+    until("control to be gone", || !Path::new(&format!("/proc/{control}/exe")).exists());
+    let mut manager = Manager::start(&home);
+    let ready = manager.until_told("READY=1");
+    assert!(ready.contains("STATUS=1 service is up"), "{ready}");
+    assert_eq!(manager.stop(), Some(ENDED_SERVING));
+    assert_eq!(home.get("/"), (200, "page".to_owned()));
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}
+
+#[test]
+fn systemd_understands_every_line_of_the_unit() {
+    let unit = include_str!("../../../../../packaging/hornero.service");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hornero.service");
+    std::fs::write(&path, unit.replace("/usr/bin/hornero", env!("CARGO_BIN_EXE_hornero"))).unwrap();
+    let analyze = |arguments: &[&str]| {
+        let output = Command::new("systemd-analyze").args(arguments).arg(&path).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let (sound, _, complaints) = analyze(&["verify", "--man=no"]);
+    assert!(sound && complaints.is_empty(), "{complaints}");
+    // In tenths; what is left is what starting servers takes, as the unit's comments say.
+    let (within, report, _) = analyze(&["security", "--offline=true", "--threshold=88"]);
+    assert!(within, "{report}");
+}
