@@ -270,8 +270,14 @@ pub struct EdgeReport {
 pub struct SupportReport {
     /// The feature.
     pub feature: String,
-    /// What is missing and what follows.
+    /// What was tried, and the kernel's answer.
     pub reason: String,
+    /// What is lost by it; empty where nothing is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cost: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
 }
 
 /// A service.

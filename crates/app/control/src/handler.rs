@@ -17,7 +17,8 @@ use hornero_driver::{Driver, Observation, Request as Job, RequestId, RequestKind
 use hornero_engine::Engine;
 use hornero_ledger::Ledger;
 use hornero_model::{
-    Actor, Digest, Receipt, ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Timestamp,
+    Actor, Digest, HostState, Receipt, ReleaseNumber, RolloutId, ServiceName, ServiceSpec,
+    Timestamp,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::{TestOutcome, TestRun, last_proven};
@@ -206,9 +207,17 @@ impl Api {
         let internal = internal.map_err(Refusal::internal)?.unwrap_or_default();
         let internal =
             internal.into_iter().map(|(name, address)| (name, IpAddr::from(address))).collect();
-        let limits = self.engine.support().into_iter().filter(|feature| !feature.available);
-        let limits = limits
-            .map(|feature| SupportReport { feature: feature.name, reason: feature.reason })
+        let engine = Arc::clone(&self.engine);
+        let support = tokio::task::spawn_blocking(move || engine.support()).await;
+        let support = support.map_err(Refusal::internal)?.into_iter();
+        let limits = support
+            .filter(|feature| feature.state != HostState::Pass)
+            .map(|feature| SupportReport {
+                feature: feature.name,
+                reason: feature.reason,
+                cost: feature.cost,
+                remedy: feature.remedy,
+            })
             .collect();
         let started = self.started;
         let report = self

@@ -134,7 +134,7 @@ mod tests {
     use std::{sync::mpsc::Receiver, time::Duration};
 
     use hornero_engine::{
-        EngineError, Exit, Feature, InstanceSpec, Usage,
+        EngineError, Exit, InstanceSpec, Usage,
         log::{LogPage, LogQuery},
     };
     use hornero_model::{Digest, ExitCause, ImageConfig, InstanceId, ReleaseNumber, Timestamp};
@@ -174,7 +174,7 @@ mod tests {
             unreachable!("nobody asks")
         }
 
-        fn support(&self) -> Vec<Feature> {
+        fn support(&self) -> Vec<hornero_model::HostFeature> {
             Vec::new()
         }
     }

@@ -5,6 +5,7 @@
 mod check;
 mod digest;
 mod event;
+mod host;
 mod image;
 mod instance;
 mod key;
@@ -19,6 +20,7 @@ mod time;
 pub use check::{Check, HealthContract, HttpCheck, TcpCheck};
 pub use digest::{Digest, DigestError};
 pub use event::{Actor, Event, EventBody, JournalEntry, NewEvent};
+pub use host::{HostFeature, HostState};
 pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
 pub use instance::{ExitCause, FileIdentity, InstanceState};
 pub use key::{PublicKey, PublicKeyError};

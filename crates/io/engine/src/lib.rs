@@ -18,11 +18,11 @@ mod state;
 mod watch;
 mod wire;
 
-pub use hornero_sandbox::{ComposedRoot, Root, User};
+pub use hornero_sandbox::{ComposedRoot, Root, Rung, Support, User, support};
 pub use launcher::LauncherCommand;
 pub use local::{LocalEngine, LocalOptions};
 pub use port::{
-    Engine, EngineError, Exit, Feature, HostEntry, Instance, InstanceSpec, InstanceStatus, Started,
+    Engine, EngineError, Exit, HostEntry, Instance, InstanceSpec, InstanceStatus, Started,
     StopSignal, Usage,
 };
 pub use run::Outcome;

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_model::{ExitCause, InstanceId, Timestamp};
+use hornero_model::{ExitCause, HostFeature, InstanceId, Timestamp};
 use hornero_net::HomeNetwork;
 use hornero_sandbox::{Cgroup, groups_below, remove_parent};
 
@@ -21,9 +21,7 @@ use crate::{
     launcher::{Launcher, LauncherCommand},
     log::{LogPage, LogQuery},
     log_files,
-    port::{
-        Engine, EngineError, Exit, Feature, Instance, InstanceSpec, InstanceStatus, Started, Usage,
-    },
+    port::{Engine, EngineError, Exit, Instance, InstanceSpec, InstanceStatus, Started, Usage},
     record::{FORMAT, InstanceDirectory, Record},
     run,
     shim::{self, Reply},
@@ -211,6 +209,12 @@ impl LocalEngine {
                     spec: spec.clone(),
                 };
                 let record = self.shared.insert_with_ids(record);
+                if record.id_map.is_none() {
+                    self.shared.forget(id);
+                    // Without a range of its own, root inside would be root outside.
+                    let all = "every range of host ids is in use";
+                    return Err(io(std::io::Error::other(all)));
+                }
                 let files = self.directory.live(id);
                 let written = files.create().and_then(|()| files.write_record(&record));
                 if written.is_err() {
@@ -377,12 +381,7 @@ impl Engine for LocalEngine {
         Ok(Usage { memory_bytes: used.memory_bytes, cpu_us: used.cpu_us, pids: used.pids })
     }
 
-    fn support(&self) -> Vec<Feature> {
-        let of_sandbox = hornero_sandbox::support().features.iter().map(|feature| Feature {
-            name: feature.name.to_owned(),
-            available: feature.available,
-            reason: feature.reason.to_owned(),
-        });
-        of_sandbox.collect()
+    fn support(&self) -> Vec<HostFeature> {
+        hornero_sandbox::support().features.clone()
     }
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::mpsc::Receiver, time::Duration};
 
 use hornero_model::{
-    Digest, ExitCause, FileIdentity, InstanceId, ReleaseNumber, Resources, Scratch, ServiceName,
-    Timestamp,
+    Digest, ExitCause, FileIdentity, HostFeature, InstanceId, ReleaseNumber, Resources, Scratch,
+    ServiceName, Timestamp,
 };
 use hornero_sandbox::{Root, User};
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub trait Engine: Send + Sync {
     fn usage(&self, id: &InstanceId) -> Result<Usage, EngineError>;
 
     /// What this host can and can't do for instances.
-    fn support(&self) -> Vec<Feature>;
+    fn support(&self) -> Vec<HostFeature>;
 }
 
 /// Everything an engine needs to make one instance; complete in itself.
@@ -170,17 +170,6 @@ pub struct Usage {
     pub cpu_us: u64,
     /// Processes and threads.
     pub pids: u64,
-}
-
-/// Something a host can or can't do for instances.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Feature {
-    /// What, in a few words.
-    pub name: String,
-    /// Whether it is there.
-    pub available: bool,
-    /// Why not, and what Hornero does instead; empty where it is there.
-    pub reason: String,
 }
 
 /// Why an engine could not do what was asked.

@@ -102,7 +102,7 @@ impl Shared {
         locked(&self.entries).insert(entry.record.spec.id.clone(), entry);
     }
 
-    /// Adds an instance with a range of host ids of its own, where the host can map ids.
+    /// Adds an instance with a range of host ids of its own.
     pub fn insert_with_ids(&self, mut record: Record) -> Record {
         let mut entries = locked(&self.entries);
         record.id_map = self.choose_ids(&entries, &record.spec.id);
@@ -117,9 +117,6 @@ impl Shared {
     }
 
     fn choose_ids(&self, entries: &BTreeMap<InstanceId, Entry>, id: &InstanceId) -> Option<IdMap> {
-        if !hornero_sandbox::support().user_namespaces() {
-            return None;
-        }
         let used: BTreeSet<u32> = entries
             .values()
             .filter(|entry| entry.is_alive())

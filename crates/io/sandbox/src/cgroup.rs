@@ -78,13 +78,12 @@ impl Cgroup {
         for controller in ["memory", "cpu", "pids"] {
             if !hierarchies.has(controller) {
                 return Err(StartError::Unsupported {
-                    feature: match controller {
-                        "memory" => "the memory control group controller",
-                        "cpu" => "the cpu control group controller",
-                        _ => "the pids control group controller",
-                    },
-                    remedy: "mount control groups (`mount -t cgroup2 cgroup2 /sys/fs/cgroup`) or boot with \
-                             `cgroup_enable=memory`",
+                    feature: format!("the {controller} control group controller"),
+                    reason: format!("this host has {}", hierarchies.describe()),
+                    remedy: format!(
+                        "mount control groups (`mount -t cgroup2 cgroup2 /sys/fs/cgroup`) or boot with \
+                         `cgroup_enable={controller}`"
+                    ),
                 });
             }
         }

@@ -27,12 +27,14 @@ pub enum StartError {
     #[error("bad sandbox specification: {0}")]
     Invalid(String),
     /// The kernel, or the caller's rights, lack something that a sandbox can't do without.
-    #[error("this host can't start sandboxes: {feature} is missing: {remedy}")]
+    #[error("this host can't start sandboxes: {feature}: {reason}: {remedy}")]
     Unsupported {
         /// What is missing.
-        feature: &'static str,
+        feature: String,
+        /// What was tried, and the kernel's answer.
+        reason: String,
         /// What to do about it.
-        remedy: &'static str,
+        remedy: String,
     },
     /// A step of the start failed.
     #[error("{step}")]

@@ -15,6 +15,7 @@ use crate::{
     layers::Layers,
     message::{self, CommandStep, Failure, Kind},
     plan::{Descriptors, Plan},
+    root::RootWay,
     running::{Process, Running},
     spec::SandboxSpec,
     stage::{self, Hold},
@@ -64,18 +65,19 @@ pub fn start(
     stdio: Stdio,
     network: Network<'_>,
 ) -> Result<Running, StartError> {
-    support::require(spec)?;
+    let way = support::require()?.way();
     check::check(spec)?;
-    stage::with(support::detached_layers(), |hold| start_held(spec, stdio, network, hold))
+    stage::with(!way.attaches_layers(), |hold| start_held(spec, way, stdio, network, hold))
 }
 
 fn start_held(
     spec: &SandboxSpec,
+    way: &dyn RootWay,
     stdio: Stdio,
     network: Network<'_>,
     hold: Hold<'_>,
 ) -> Result<Running, StartError> {
-    let layers = Layers::prepare(spec, hold)?;
+    let layers = Layers::prepare(spec, way, hold)?;
     let cgroup = spec.cgroup.as_ref().map(Cgroup::create).transpose()?;
     let mut cgroup = CgroupGuard(cgroup);
     let entrance = match &cgroup.0 {
@@ -309,7 +311,7 @@ mod tests {
     use hornero_model::ExitCause;
 
     use super::*;
-    use crate::{IdMap, Profile, Root, User};
+    use crate::{IdMap, Profile, Root, Rung, User};
 
     /// The way of kernels before 6.15, which this one takes too when told to.
     #[test]
@@ -336,8 +338,10 @@ mod tests {
         let (read, write) = io::pipe().unwrap();
         let stdio =
             Stdio { stdin: None, stdout: write.try_clone().unwrap().into(), stderr: write.into() };
-        let mut running =
-            stage::with(false, |hold| start_held(&spec, stdio, Network::Isolated, hold)).unwrap();
+        let mut running = stage::with(false, |hold| {
+            start_held(&spec, Rung::File.way(), stdio, Network::Isolated, hold)
+        })
+        .unwrap();
         assert_eq!(running.wait(None).unwrap(), Some(ExitCause::Code(0)));
         assert_eq!(io::read_to_string(read).unwrap(), "staged");
         assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);

@@ -1,43 +1,34 @@
-//! What this host can and can't do for sandboxes, and what is done instead.
+//! What this host can and can't do for sandboxes, as it was seen by doing it, and what that costs.
 
-use std::{fs, path::Path, sync::OnceLock};
+use std::{env, fs, path::Path, sync::OnceLock};
+
+use hornero_model::{HostFeature, HostState};
 
 use crate::{
     error::StartError,
     hierarchies::Hierarchies,
-    spec::{Root, SandboxSpec},
+    module,
+    root::{Rung, attempt},
+    spec::IdMap,
+    user_namespace::UserNamespace,
 };
 
-/// Something that sandboxes use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Feature {
-    /// What, in a few words.
-    pub name: &'static str,
-    /// Whether it is there.
-    pub available: bool,
-    /// Why not, and what happens instead; empty where it is there.
-    pub reason: &'static str,
-}
+/// The environment variable that names the [`Rung`] to use in place of the best one, for tests.
+pub const ROOT_VARIABLE: &str = "HORNERO_ROOT";
 
-/// What this host has, looked at once.
+/// A range of host ids that nothing lives in, for trying.
+const TRIED_IDS: IdMap = IdMap { first: 0x6fff_0000, count: 0x1_0000 };
+
+/// What this host has, tried once.
 #[derive(Debug)]
 pub struct Support {
-    /// Everything that sandboxes use.
-    pub features: Vec<Feature>,
-    kernel: (u32, u32),
-    root: bool,
-    erofs: bool,
-    user_namespaces: bool,
+    /// Everything that sandboxes need, and how well it is there.
+    pub features: Vec<HostFeature>,
+    /// The way in which roots are made here; none where there is none.
+    pub rung: Option<Rung>,
+    /// The better ways, and why they are not taken: what was tried, and the kernel's answer.
+    pub refused: Vec<(Rung, String)>,
 }
-
-/// Linux 6.12 mounts EROFS images from files without a loop device.
-const EROFS_FROM_FILES: (u32, u32) = (6, 12);
-/// Linux 6.8 takes overlay layers one by one (`lowerdir+`, `datadir+`), data-only ones included.
-const OVERLAY_LAYERS: (u32, u32) = (6, 8);
-/// Linux 6.3 maps the ids of tmpfs; EROFS and overlay layers came before.
-const IDMAPPED_LAYERS: (u32, u32) = (6, 3);
-/// Linux 6.15 takes detached mounts as overlay layers.
-const DETACHED_LAYERS: (u32, u32) = (6, 15);
 
 /// What this host can and can't do for sandboxes.
 pub fn support() -> &'static Support {
@@ -47,137 +38,181 @@ pub fn support() -> &'static Support {
 
 impl Support {
     fn of_host() -> Self {
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let kernel = version(&release);
-        let systems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-        let knows = |name: &str| {
-            systems.lines().any(|line| line.trim_start_matches("nodev").trim() == name)
-        };
-        let namespaces = fs::read_to_string("/proc/sys/user/max_user_namespaces");
-        let groups = Hierarchies::of_host();
-        let root = has_all_rights();
-        // A module that was not loaded yet is not listed, but is loaded when first used.
-        let module = |name: &str| {
-            Path::new(&format!("/lib/modules/{}/kernel/fs/{name}", release.trim())).exists()
-        };
-        let erofs = (knows("erofs") || module("erofs")) && kernel >= EROFS_FROM_FILES;
-        let user_namespaces = Path::new("/proc/self/ns/user").exists()
-            && namespaces.is_ok_and(|text| text.trim() != "0")
-            && kernel >= IDMAPPED_LAYERS;
-        let feature = |name, available, reason| Feature {
-            name,
-            available,
-            reason: if available { "" } else { reason },
-        };
-        let features = vec![
-            feature(
-                "root",
-                root,
-                "sandboxes can't be started: run as root, outside of a container",
-            ),
-            feature(
-                "overlay layers",
-                (knows("overlay") || module("overlayfs")) && kernel >= OVERLAY_LAYERS,
-                "images can't be started: Linux 6.8 with overlayfs is needed",
-            ),
-            feature(
-                "EROFS from files",
-                erofs,
-                "images can't be started: Linux 6.12 with EROFS is needed",
-            ),
-            feature(
-                "user namespaces with mapped layers",
-                user_namespaces,
-                "root inside is root outside, held by capabilities and the system call filter only: Linux 6.3 is \
-                 needed, and `sysctl user.max_user_namespaces` must not be 0",
-            ),
-            feature(
-                "detached layers",
-                kernel >= DETACHED_LAYERS,
-                "a private mount namespace is used for each start: Linux 6.15 is needed",
-            ),
-            feature(
-                "memory limits",
-                groups.has("memory"),
-                "mount the memory control group controller",
-            ),
-            feature(
-                "processor limits",
-                groups.has("cpu"),
-                "mount the cpu control group controller",
-            ),
-            feature(
-                "process limits",
-                groups.has("pids"),
-                "mount the pids control group controller",
-            ),
-        ];
-        Self { features, kernel, root, erofs, user_namespaces }
+        let wanted = env::var(ROOT_VARIABLE).ok().filter(|wanted| !wanted.is_empty());
+        let mut features = vec![privileges()];
+        let mut ways = Ways::default();
+        if features[0].state == HostState::Pass {
+            match UserNamespace::new(TRIED_IDS) {
+                Ok(namespace) => {
+                    features.push(HostFeature::pass("user_namespaces", USER_NAMESPACES, ""));
+                    ways = Ways::look(&namespace, wanted.as_deref());
+                    features.push(ways.feature(wanted.is_some()));
+                }
+                Err(error) => {
+                    let reason = format!("making one with ids mapped: {error}");
+                    let missing = HostFeature::missing("user_namespaces", USER_NAMESPACES, reason)
+                        .remedy("sysctl -w user.max_user_namespaces=10000");
+                    features.push(missing);
+                }
+            }
+        }
+        features.extend(limits(Hierarchies::of_host()));
+        Self { features, rung: ways.rung, refused: ways.refused }
     }
 
-    /// Whether root inside a sandbox can be nobody outside. Without it, start sandboxes with no id map.
-    pub fn user_namespaces(&self) -> bool {
-        self.user_namespaces
+    /// Whether sandboxes can be started.
+    pub fn is_sufficient(&self) -> bool {
+        self.rung.is_some()
+    }
+
+    /// The first thing that is missing, if any.
+    pub fn first_missing(&self) -> Option<&HostFeature> {
+        self.features.iter().find(|feature| feature.state == HostState::Missing)
+    }
+
+    /// Every rung that this host can do, best first, whatever is wanted: each is tried now. For tests and measurements.
+    pub fn possible_rungs() -> Vec<Rung> {
+        let Ok(namespace) = UserNamespace::new(TRIED_IDS) else { return Vec::new() };
+        let possible = |rung: &Rung| attempt::attempt(rung.way(), &namespace).is_ok();
+        Rung::ALL.into_iter().filter(possible).collect()
     }
 }
 
-pub(crate) fn detached_layers() -> bool {
-    support().kernel >= DETACHED_LAYERS
+const USER_NAMESPACES: &str = "root inside is nobody outside";
+const ROOTS: &str = "roots from the store";
+
+/// The ways that were tried, from the best on, until one worked.
+#[derive(Default)]
+struct Ways {
+    rung: Option<Rung>,
+    refused: Vec<(Rung, String)>,
+    /// Why nothing was tried at all.
+    not_tried: String,
+    /// A module that is not there.
+    missing_module: Option<&'static str>,
+}
+
+impl Ways {
+    fn look(namespace: &UserNamespace, wanted: Option<&str>) -> Self {
+        let mut ways = Self::default();
+        let rungs = match wanted.map(str::parse::<Rung>) {
+            None => Rung::ALL.to_vec(),
+            Some(Ok(rung)) => vec![rung],
+            Some(Err(reason)) => {
+                ways.not_tried = format!("{ROOT_VARIABLE}: {reason}");
+                return ways;
+            }
+        };
+        for rung in rungs {
+            match attempt::attempt(rung.way(), namespace) {
+                Ok(()) => {
+                    ways.rung = Some(rung);
+                    return ways;
+                }
+                Err(error) => ways.refused.push((rung, error.one_line())),
+            }
+        }
+        // Trying has had the kernel load what it could.
+        ways.missing_module = missing_module();
+        ways
+    }
+
+    fn feature(&self, forced: bool) -> HostFeature {
+        let refused: Vec<String> =
+            self.refused.iter().map(|(rung, why)| format!("`{rung}`: {why}")).collect();
+        let Some(rung) = self.rung else {
+            let missing = HostFeature::missing("root_way", ROOTS, refused.join("; "));
+            return match (self.missing_module, forced) {
+                _ if !self.not_tried.is_empty() => HostFeature {
+                    reason: self.not_tried.clone(),
+                    ..missing.remedy(format!("unset {ROOT_VARIABLE}"))
+                },
+                (_, true) => missing.remedy(format!(
+                    "unset {ROOT_VARIABLE}, or name a way that this kernel can do"
+                )),
+                (Some(module), false) => missing.remedy(module::install_line(module)),
+                (None, false) => missing
+                    .remedy("boot Linux 5.15 or newer with EROFS, overlayfs and loop devices"),
+            };
+        };
+        if forced {
+            let reason = format!("`{rung}`, because {ROOT_VARIABLE} says so");
+            return HostFeature::degraded("root_way", ROOTS, reason)
+                .costs(rung.cost())
+                .remedy(format!("unset {ROOT_VARIABLE}"));
+        }
+        if refused.is_empty() {
+            return HostFeature::pass("root_way", ROOTS, format!("`{rung}`"));
+        }
+        let reason = format!("`{rung}` is used; {}", refused.join("; "));
+        HostFeature::degraded("root_way", ROOTS, reason)
+            .costs(rung.cost())
+            .remedy("a newer kernel does more of it by itself; nothing has to be done")
+    }
+}
+
+/// The first of what roots are made from that the kernel still does not know.
+fn missing_module() -> Option<&'static str> {
+    let systems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let knows =
+        |name: &str| systems.lines().any(|line| line.trim_start_matches("nodev").trim() == name);
+    ["erofs", "overlay"]
+        .into_iter()
+        .find(|name| !knows(name))
+        .or_else(|| (!Path::new("/dev/loop-control").exists()).then_some("loop"))
+}
+
+fn limits(groups: &Hierarchies) -> Vec<HostFeature> {
+    let of = |controller: &str, id: &str, name: &str| {
+        if groups.has(controller) {
+            return HostFeature::pass(id, name, groups.describe());
+        }
+        let reason = format!("no `{controller}` controller: {}", groups.describe());
+        HostFeature::missing(id, name, reason).remedy(format!(
+            "mount control groups (`mount -t cgroup2 cgroup2 /sys/fs/cgroup`) or boot with `cgroup_enable={controller}`"
+        ))
+    };
+    vec![
+        of("memory", "memory_limits", "memory limits"),
+        of("cpu", "processor_limits", "processor limits"),
+        of("pids", "process_limits", "process limits"),
+    ]
 }
 
 /// Refuses what this host can't do, naming it.
-pub(crate) fn require(spec: &SandboxSpec) -> Result<(), StartError> {
+pub(crate) fn require() -> Result<Rung, StartError> {
     let host = support();
-    let missing = |feature, remedy| Err(StartError::Unsupported { feature, remedy });
-    if !host.root {
-        return missing("root", "run Hornero as root, outside of a container");
+    if let Some(rung) = host.rung {
+        return Ok(rung);
     }
-    if host.kernel < OVERLAY_LAYERS {
-        return missing("Linux 6.8 or newer", "boot a newer kernel");
-    }
-    let composed = matches!(&spec.root, Root::Composed(_) | Root::Build { lower: Some(_), .. });
-    if composed && !host.erofs {
-        return missing(
-            "EROFS from files",
-            "boot Linux 6.12 or newer with EROFS (`modprobe erofs`)",
-        );
-    }
-    if spec.id_map.is_some() && !host.user_namespaces {
-        return missing(
-            "user namespaces with mapped layers",
-            "boot Linux 6.3 or newer, and `sysctl user.max_user_namespaces=10000`",
-        );
-    }
-    Ok(())
+    let missing = host.first_missing();
+    let text =
+        |part: fn(&HostFeature) -> &str| missing.map_or(String::new(), |it| part(it).to_owned());
+    Err(StartError::Unsupported {
+        feature: text(|feature| &feature.name),
+        reason: text(|feature| &feature.reason),
+        remedy: text(|feature| &feature.remedy),
+    })
 }
 
 /// Root in the host's user namespace, with the right to mount.
-fn has_all_rights() -> bool {
+fn privileges() -> HostFeature {
     const SYS_ADMIN: u64 = 1 << 21;
+    const NAME: &str = "root of the host";
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status
         .lines()
         .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
-    whole && rustix::process::geteuid().is_root() && effective.unwrap_or(0) & SYS_ADMIN != 0
-}
-
-fn version(release: &str) -> (u32, u32) {
-    let mut numbers =
-        release.split(['.', '-', '+', '~']).map(|part| part.trim().parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kernel_versions_are_read() {
-        assert_eq!(version("6.12.94+deb13-amd64\n"), (6, 12));
-        assert_eq!(version("6.18.0"), (6, 18));
-        assert_eq!(version("7-rc1"), (7, 0));
-        assert_eq!(version(""), (0, 0));
-    }
+    let reason = if !rustix::process::geteuid().is_root() {
+        "this is not root"
+    } else if !whole {
+        "this is root of a user namespace only"
+    } else if effective.unwrap_or(0) & SYS_ADMIN == 0 {
+        "root lacks the right to mount (CAP_SYS_ADMIN)"
+    } else {
+        return HostFeature::pass("root", NAME, "");
+    };
+    HostFeature::missing("root", NAME, reason).remedy("run Hornero as root, outside of a container")
 }

@@ -106,6 +106,11 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     }
     for limit in &report.limits {
         text.push_str(&format!("\nnote: {}: {}", limit.feature, limit.reason));
+        for (word, what) in [("cost", &limit.cost), ("hint", &limit.remedy)] {
+            if !what.is_empty() {
+                text.push_str(&format!("\n      {word}: {what}"));
+            }
+        }
     }
     if !report.limits.is_empty() {
         text.push('\n');

@@ -121,6 +121,8 @@ impl Steps<'_> {
         })?;
         let (cause, tail) = self.follow(step, running, reader);
         drop(network);
+        hornero_sandbox::settle_owners(step.dir, ID_MAP)
+            .map_err(|error| BakeError::file(step.dir, error))?;
         match cause {
             Ok(()) => Ok(()),
             Err(cause) => Err(BakeError::Step {
@@ -157,7 +159,7 @@ impl Steps<'_> {
             env: step.env.clone(),
             workdir: "/".to_owned(),
             user: User::default(),
-            id_map: hornero_sandbox::support().user_namespaces().then_some(ID_MAP),
+            id_map: Some(ID_MAP),
             scratch: Vec::new(),
             tmp_bytes: TMP_BYTES,
             files,
