@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask setup | test | ci | demo | fixture | bench`.
+//! Developer tasks: `cargo xtask setup | test | ci | demo | fixture | hosts | bench`.
 
 mod arrows;
 mod backports;
@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod dependencies;
 mod fixture;
+mod hosts;
 mod interrupt;
 mod licence;
 mod metadata;
@@ -29,6 +30,7 @@ usage: cargo xtask TASK
   fixture [HORNERO]
                 make the homes that this version writes, or that the given binary does, for the tests of
                 later versions
+  hosts [NAME]  Hornero on Debian machines with their own kernels, under emulation; `hosts --help`
   bench [ARGS]  measure beside other tools (installs those); `bench --help` says what there is
 ";
 
@@ -55,6 +57,7 @@ fn task(arguments: &[String]) -> Result<()> {
         ("ci", []) => ci::ci(),
         ("check", rest) => ci::check(rest),
         ("demo", []) => demo::demo(),
+        ("hosts", rest) => hosts::hosts(rest),
         ("bench", rest) => bench::bench(rest),
         ("fixture", []) => fixture::make(None),
         ("fixture", [binary]) => fixture::make(Some(binary)),

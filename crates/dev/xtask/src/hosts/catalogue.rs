@@ -1,0 +1,86 @@
+//! Which machines there are: a Debian release, one of its kernels, and what Hornero must do there.
+
+/// What a machine must do with Hornero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Everything works.
+    Serves,
+    /// The kernel is older than the floor: `doctor` and `up` say so at once, and nothing changes.
+    Refuses,
+}
+
+/// A machine to boot.
+#[derive(Debug)]
+pub struct MachineKind {
+    /// What it is called on the command line and in the summary.
+    pub name: &'static str,
+    /// The Debian release whose root it has.
+    pub suite: &'static str,
+    /// The package that depends on the newest kernel of its series.
+    pub kernel: &'static str,
+    /// What Hornero must do there.
+    pub expected: Expected,
+    /// Whether every commit tries it; the others are for `--all`.
+    pub on_every_commit: bool,
+}
+
+/// Every machine, the ones of every commit first.
+pub const MACHINES: &[MachineKind] = &[
+    MachineKind {
+        name: "6.1",
+        suite: "bookworm",
+        kernel: "linux-image-amd64",
+        expected: Expected::Serves,
+        on_every_commit: true,
+    },
+    MachineKind {
+        name: "6.12",
+        suite: "bookworm",
+        kernel: "linux-image-6.12-amd64",
+        expected: Expected::Serves,
+        on_every_commit: true,
+    },
+    MachineKind {
+        name: "debian-13",
+        suite: "trixie",
+        kernel: "linux-image-amd64",
+        expected: Expected::Serves,
+        on_every_commit: false,
+    },
+    // The only kernel of the 5 series that Debian still has; Hornero's floor is 5.15.
+    MachineKind {
+        name: "5.10",
+        suite: "bullseye",
+        kernel: "linux-image-amd64",
+        expected: Expected::Refuses,
+        on_every_commit: false,
+    },
+];
+
+/// What a root has beside Debian's essential packages and apt: what a server installed by hand has as well.
+pub const ROOT_PACKAGES: &[&str] = &[
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "kmod",
+    "iproute2",
+    "nftables",
+    "procps",
+    "netbase",
+    "ca-certificates",
+    "curl",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_machines_are_tried_on_every_commit_and_names_differ() {
+        let always = MACHINES.iter().filter(|kind| kind.on_every_commit).count();
+        assert_eq!(always, 2);
+        for kind in MACHINES {
+            assert_eq!(MACHINES.iter().filter(|other| other.name == kind.name).count(), 1);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! A machine under QEMU's software emulation: started, asked, cut from power, ended.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    agent::{Agent, Outcome},
+    image::Image,
+};
+use crate::run;
+
+/// From power to the agent: 20 to 50 s on two free cores, more where tests run beside it.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
+/// Where the example site listens in the machine.
+pub const SITE_PORT: u16 = 8000;
+/// How much of the console is shown with a failure.
+const CONSOLE_LINES: usize = 30;
+
+/// A machine with its disk, running or not.
+pub struct Machine {
+    dir: PathBuf,
+    image: Image,
+    payload: PathBuf,
+    boots: u32,
+    /// Where the host reaches the machine's [`SITE_PORT`].
+    pub site: SocketAddr,
+    running: Option<Running>,
+}
+
+struct Running {
+    qemu: Child,
+    agent: Agent,
+}
+
+impl Machine {
+    /// A machine with a fresh copy of the image's disk in `dir`, not yet running.
+    pub fn new(dir: &Path, image: Image, payload: &Path) -> Result<Self> {
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        fs::create_dir_all(dir)?;
+        let mut copy = Command::new("cp");
+        copy.args(["--sparse=always", "--reflink=auto"]).arg(&image.disk).arg(dir.join("disk"));
+        run::check(&mut copy)?;
+        // Free at this moment; QEMU takes it a little later.
+        let site = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            image,
+            payload: payload.to_owned(),
+            boots: 0,
+            site,
+            running: None,
+        })
+    }
+
+    /// The kernel's release.
+    pub fn release(&self) -> &str {
+        &self.image.release
+    }
+
+    /// Switches it on and waits for the agent.
+    pub fn boot(&mut self) -> Result<()> {
+        self.boots += 1;
+        // A short path: the target directory's may be longer than a socket's can be.
+        let sockets = tempfile::tempdir()?;
+        let socket = sockets.path().join("agent");
+        let mut command = self.qemu(&socket);
+        let qemu =
+            command.spawn().with_context(|| format!("cannot run `{}`", run::line(&command)))?;
+        let mut qemu = KillOnDrop(Some(qemu));
+        let mut agent = Agent::connect(&socket)?;
+        let console = self.console();
+        let child = qemu.0.as_mut().context("QEMU was just started")?;
+        agent.wait_ready(BOOT_TIMEOUT, &mut || still_runs(child)).with_context(|| {
+            format!("it did not boot; its console ends with\n{}", tail(&console))
+        })?;
+        let qemu = qemu.0.take().context("QEMU was just started")?;
+        self.running = Some(Running { qemu, agent });
+        Ok(())
+    }
+
+    /// Runs a shell command in it for at most `seconds`, whatever comes of it.
+    pub fn run(&mut self, seconds: u64, command: &str) -> Result<Outcome> {
+        let console = self.console();
+        let running = self.running.as_mut().context("the machine is off")?;
+        let Running { qemu, agent } = running;
+        agent
+            .run(seconds, command, &mut || still_runs(qemu))
+            .with_context(|| format!("`{command}`; the console ends with\n{}", tail(&console)))
+    }
+
+    /// Takes its power: nothing in it gets to write or say anything more.
+    pub fn cut_power(&mut self) -> Result<()> {
+        let Some(mut running) = self.running.take() else { bail!("the machine is off") };
+        running.qemu.kill().context("cannot kill QEMU")?;
+        running.qemu.wait().context("cannot wait for QEMU")?;
+        Ok(())
+    }
+
+    /// Whether it has power.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    fn console(&self) -> PathBuf {
+        self.dir.join(format!("console-{}.log", self.boots))
+    }
+
+    fn qemu(&self, socket: &Path) -> Command {
+        let drive = |path: &Path, more: &str| {
+            // Without flushes to the host's disk: every write reaches QEMU's file, which outlives QEMU.
+            format!("file={},format=raw,if=virtio,cache=unsafe{more}", path.display())
+        };
+        let forward =
+            format!("user,id=link,restrict=on,hostfwd=tcp:{}-10.0.2.15:{SITE_PORT}", self.site);
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            // Without what slows emulation down: five levels of page tables, and machines within the machine.
+            .args(["-machine", "q35,accel=tcg", "-cpu", "max,la57=off,svm=off"])
+            .args(["-smp", "2", "-m", "2048"])
+            .args(["-nodefaults", "-display", "none", "-no-reboot"])
+            .arg("-kernel")
+            .arg(&self.image.kernel)
+            .arg("-initrd")
+            .arg(&self.image.initrd)
+            .args(["-append", "console=ttyS0 root=/dev/vda rw mitigations=off panic=-1"])
+            .arg("-serial")
+            .arg(format!("file:{}", self.console().display()))
+            .arg("-drive")
+            .arg(drive(&self.dir.join("disk"), ""))
+            .arg("-drive")
+            .arg(drive(&self.payload, ",readonly=on"))
+            .args(["-device", "virtio-serial-pci", "-device", "virtio-rng-pci"])
+            .arg("-chardev")
+            .arg(format!("socket,id=agent,path={},server=on,wait=off", socket.display()))
+            .args(["-device", "virtserialport,chardev=agent,name=hornero.agent"])
+            .args(["-netdev", &forward, "-device", "virtio-net-pci,netdev=link"])
+            .stdin(Stdio::null());
+        // SAFETY: prctl is a system call and allowed between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                // QEMU does not outlive the thread that drives it, however that ends.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        command
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            drop(KillOnDrop(Some(running.qemu)));
+        }
+        // Gigabytes; the consoles stay.
+        let _ = fs::remove_file(self.dir.join("disk"));
+    }
+}
+
+/// Ends a process that nobody took over.
+struct KillOnDrop(Option<Child>);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn still_runs(qemu: &mut Child) -> Result<()> {
+    match qemu.try_wait()? {
+        None => Ok(()),
+        Some(status) => bail!("QEMU has ended: {status}"),
+    }
+}
+
+fn tail(path: &Path) -> String {
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
+}

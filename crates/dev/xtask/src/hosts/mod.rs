@@ -1,0 +1,190 @@
+//! Real machines: Debian with systemd and its own kernels under QEMU, on which Hornero is installed, used and removed.
+
+mod agent;
+mod archive;
+mod cached;
+mod catalogue;
+mod image;
+mod machine;
+mod payload;
+mod session;
+mod steps;
+mod traces;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use catalogue::{MACHINES, MachineKind};
+use session::Session;
+
+use crate::{interrupt, run, setup};
+
+const USAGE: &str = "\
+usage: cargo xtask hosts [MACHINE]...
+
+  boots the machines side by side and tries Hornero on each; without a name, those of every commit
+
+  --all         every machine
+  --list        say which machines there are
+";
+
+/// Boots machines and tries Hornero on them.
+pub fn hosts(arguments: &[String]) -> Result<()> {
+    let kinds = chosen(arguments)?;
+    let Some(kinds) = kinds else { return Ok(()) };
+    setup::install(setup::PACKAGES)?;
+    interrupt::watch();
+    let work = run::target_directory().join("hosts");
+    fs::create_dir_all(&work).with_context(|| format!("cannot create `{}`", work.display()))?;
+    let payload = payload::make(&work)?;
+    // One after the other: they share roots and lists.
+    let mut prepared = Vec::new();
+    for kind in kinds {
+        prepared.push((kind, image::image(kind, &work)?));
+    }
+    let trials: Vec<Trial> = std::thread::scope(|scope| {
+        let threads: Vec<_> = prepared
+            .into_iter()
+            .map(|(kind, image)| {
+                let (work, payload) = (&work, &payload);
+                (kind, scope.spawn(move || try_on(kind, image, work, payload)))
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|(kind, thread)| thread.join().unwrap_or_else(|_| Trial::panicked(kind)))
+            .collect()
+    });
+    report(&trials, &work)
+}
+
+/// The machines that the arguments name; none where they only ask what there is.
+fn chosen(arguments: &[String]) -> Result<Option<Vec<&'static MachineKind>>> {
+    let mut kinds: Vec<&'static MachineKind> = Vec::new();
+    for argument in arguments {
+        match argument.as_str() {
+            "--all" => kinds = MACHINES.iter().collect(),
+            "--list" => {
+                for kind in MACHINES {
+                    println!("{:<10} {} with {}", kind.name, kind.suite, kind.kernel);
+                }
+                return Ok(None);
+            }
+            "--help" | "-h" => {
+                print!("{USAGE}");
+                return Ok(None);
+            }
+            name => match MACHINES.iter().find(|kind| kind.name == name) {
+                Some(kind) => kinds.push(kind),
+                None => bail!("there is no machine `{name}`\n\n{USAGE}"),
+            },
+        }
+    }
+    if kinds.is_empty() {
+        kinds = MACHINES.iter().filter(|kind| kind.on_every_commit).collect();
+    }
+    Ok(Some(kinds))
+}
+
+/// What came of one machine.
+struct Trial {
+    name: &'static str,
+    steps: Vec<(&'static str, Duration, String)>,
+    failure: Option<String>,
+    took: Duration,
+}
+
+impl Trial {
+    fn panicked(kind: &MachineKind) -> Self {
+        let failure = Some("the trial itself broke".to_owned());
+        Self { name: kind.name, steps: Vec::new(), failure, took: Duration::ZERO }
+    }
+}
+
+fn try_on(kind: &'static MachineKind, image: image::Image, work: &Path, payload: &Path) -> Trial {
+    let begun = Instant::now();
+    let mut steps = Vec::new();
+    let failure = run_steps(kind, image, work, payload, &mut steps).err();
+    let failure = failure.map(|error| format!("{error:#}"));
+    Trial { name: kind.name, steps, failure, took: begun.elapsed() }
+}
+
+fn run_steps(
+    kind: &'static MachineKind,
+    image: image::Image,
+    work: &Path,
+    payload: &Path,
+    done: &mut Vec<(&'static str, Duration, String)>,
+) -> Result<()> {
+    let logs: PathBuf = work.join("machines").join(kind.name);
+    let machine = machine::Machine::new(&logs, image, payload)?;
+    let mut session = Session { machine, logs, before: None };
+    let steps = steps::steps(kind.expected);
+    for (number, step) in steps.iter().enumerate() {
+        let begun = Instant::now();
+        let place = format!("{}/{}", number + 1, steps.len());
+        match (step.run)(&mut session) {
+            Ok(seen) => {
+                let took = begun.elapsed();
+                say(kind, &place, step.name, took, &seen);
+                done.push((step.name, took, seen));
+            }
+            Err(error) => {
+                say(kind, &place, step.name, begun.elapsed(), &format!("FAILED: {error:#}"));
+                if let Err(error) = session.keep_logs() {
+                    eprintln!("hosts: {}: no logs of it: {error:#}", kind.name);
+                }
+                let logs = session.logs.display();
+                return Err(error.context(format!("`{}` failed; logs are in {logs}", step.name)));
+            }
+        }
+        interrupt::check()?;
+    }
+    Ok(())
+}
+
+fn say(kind: &MachineKind, place: &str, step: &str, took: Duration, text: &str) {
+    let took = took.as_secs_f64();
+    eprintln!("hosts: {:<9} {place:>5} {step:<14} {took:>6.1} s  {text}", kind.name);
+}
+
+fn report(trials: &[Trial], work: &Path) -> Result<()> {
+    let machines: Vec<_> = trials
+        .iter()
+        .map(|trial| {
+            let steps: Vec<_> = trial
+                .steps
+                .iter()
+                .map(|(name, took, seen)| {
+                    json!({ "name": name, "seconds": took.as_secs_f64(), "seen": seen })
+                })
+                .collect();
+            json!({
+                "machine": trial.name, "ok": trial.failure.is_none(), "failure": trial.failure,
+                "seconds": trial.took.as_secs_f64(), "steps": steps,
+            })
+        })
+        .collect();
+    fs::write(
+        work.join("summary.json"),
+        serde_json::to_vec_pretty(&json!({ "machines": machines }))?,
+    )?;
+    let mut failed = Vec::new();
+    for trial in trials {
+        let (steps, seconds) = (trial.steps.len(), trial.took.as_secs());
+        match &trial.failure {
+            None => println!("hosts: {} ok {steps} steps in {seconds} s", trial.name),
+            Some(failure) => {
+                println!("hosts: {} FAILED after {steps} steps in {seconds} s", trial.name);
+                failed.push(format!("{}: {failure}", trial.name));
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("\n")) }
+}

@@ -1,0 +1,74 @@
+//! What machines are given on a disk of their own: Hornero, the example site, the packages it is baked from.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use super::{image, traces::Traces};
+use crate::{run, tree};
+
+/// The site that is tried.
+const SITE: &str = "examples/site";
+/// The size of the disk with all of it; a sparse file.
+const DISK_SIZE: &str = "3G";
+
+/// Builds Hornero, bakes the site once on this host for its packages, and makes the disk.
+pub fn make(work: &Path) -> Result<PathBuf> {
+    tree::require("examples/site/hornero.hcl")?;
+    eprintln!("hosts: building `hornero` and `hornero-load`");
+    run::check(run::cargo().args([
+        "build",
+        "--package",
+        "hornero-cli",
+        "--package",
+        "hornero-load",
+    ]))?;
+    let payload = work.join("payload");
+    if payload.exists() {
+        fs::remove_dir_all(&payload)?;
+    }
+    fs::create_dir_all(payload.join("bin"))?;
+    for program in ["hornero", "hornero-load"] {
+        let built = run::target_directory().join("debug").join(program);
+        strip(&built, &payload.join("bin").join(program))?;
+    }
+    fs::write(payload.join("traces.sh"), Traces::SCRIPT)?;
+    carry_site(&work.join("bake"), &payload)?;
+    let disk = work.join("payload.disk");
+    if disk.exists() {
+        fs::remove_file(&disk)?;
+    }
+    image::make_file_system(&payload, &disk, DISK_SIZE)?;
+    Ok(disk)
+}
+
+/// The site with its lock, and every package that the lock names: machines have no mirror.
+fn carry_site(work: &Path, payload: &Path) -> Result<()> {
+    let (site, home) = (work.join("site"), work.join("home"));
+    if site.exists() {
+        fs::remove_dir_all(&site)?;
+    }
+    fs::create_dir_all(work)?;
+    copy(Path::new(SITE), &site)?;
+    eprintln!("hosts: locking the example site and fetching its packages");
+    let mut hornero = Command::new(payload.join("bin/hornero"));
+    hornero.arg("--home").arg(&home).arg("build").arg(&site).stdout(std::io::stderr());
+    run::check(&mut hornero)?;
+    copy(&site, &payload.join("site"))?;
+    fs::create_dir_all(payload.join("cache"))?;
+    copy(&home.join("cache/packages"), &payload.join("cache/packages"))
+}
+
+/// A program without its symbols: a fifth of its size, which emulated machines feel.
+fn strip(program: &Path, to: &Path) -> Result<()> {
+    run::check(Command::new("strip").arg("-o").arg(to).arg(program))
+        .with_context(|| format!("`{}`", program.display()))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    run::check(Command::new("cp").arg("-a").arg(from).arg(to))
+}

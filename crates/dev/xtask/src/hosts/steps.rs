@@ -1,0 +1,205 @@
+//! What is tried on a machine, step by step; each says in a few words what was seen.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    catalogue::Expected,
+    session::{Session, json},
+    traces::Traces,
+};
+
+/// What the site's front page says.
+const TEXT: &str = "Baked once, never repaired.";
+/// Instances of the example site.
+const INSTANCES: usize = 3;
+/// A bake with maintainer scripts, tests and a rollout take half a minute on a host; emulation is ten times slower.
+const UP_SECONDS: u64 = 600;
+/// A command that only asks or stops something.
+const SHORT_SECONDS: u64 = 120;
+/// How long the site may take to answer after a boot, from when the agent runs.
+const SERVING_AGAIN: Duration = Duration::from_secs(120);
+
+/// A step of a trial.
+pub struct Step {
+    /// What it is called.
+    pub name: &'static str,
+    /// Does it, and says what was seen.
+    pub run: fn(&mut Session) -> Result<String>,
+}
+
+/// The steps of a machine.
+pub fn steps(expected: Expected) -> Vec<Step> {
+    let step = |name, run| Step { name, run };
+    let mut steps =
+        vec![step("boot", boot), step("look around", look_around), step("install", install)];
+    match expected {
+        Expected::Serves => steps.extend([
+            step("up", up),
+            step("kill control", kill_control),
+            step("power cut", power_cut),
+            step("down", down),
+        ]),
+        Expected::Refuses => steps.push(step("refuse", refuse)),
+    }
+    steps.extend([step("remove", remove), step("compare", compare)]);
+    steps
+}
+
+fn boot(session: &mut Session) -> Result<String> {
+    session.machine.boot()?;
+    session.eventually(SHORT_SECONDS, "systemctl is-system-running | grep -q -x running")?;
+    let release = session.succeed(10, "uname -r")?;
+    ensure!(release.trim() == session.machine.release(), "it runs {release}");
+    let groups = session.succeed(10, "stat -fc %T /sys/fs/cgroup")?;
+    ensure!(groups.trim() == "cgroup2fs", "its control groups are {groups}");
+    Ok(format!("{} with systemd, cgroup2 only", release.trim()))
+}
+
+fn look_around(session: &mut Session) -> Result<String> {
+    let traces = Traces::parse(&session.succeed(SHORT_SECONDS, "bash /payload/traces.sh")?)?;
+    let count = traces.len();
+    session.before = Some(traces);
+    Ok(format!("{count} files, mounts, interfaces, rules, processes noted"))
+}
+
+fn install(session: &mut Session) -> Result<String> {
+    session.succeed(SHORT_SECONDS, "install -m 755 /payload/bin/hornero /usr/bin/hornero")?;
+    let version = session.succeed(30, "hornero --version")?;
+    Ok(version.trim().to_owned())
+}
+
+fn up(session: &mut Session) -> Result<String> {
+    session.succeed(
+        SHORT_SECONDS,
+        "cp -a /payload/site /root/site && mkdir -p /var/lib/hornero/cache && \
+         cp -a /payload/cache/packages /var/lib/hornero/cache/packages",
+    )?;
+    let begun = Instant::now();
+    session.succeed(UP_SECONDS, "hornero up --locked --reason 'the first day' /root/site")?;
+    let took = begun.elapsed();
+    session.site_says(TEXT, Duration::from_secs(30))?;
+    let healthy = healthy(session)?;
+    Ok(format!("{healthy} instances serve after {:.1} s", took.as_secs_f64()))
+}
+
+fn kill_control(session: &mut Session) -> Result<String> {
+    let load = Load::start(session)?;
+    let old = control(session)?;
+    session.succeed(30, &format!("kill -KILL {old}"))?;
+    let deadline = Instant::now() + Duration::from_secs(90);
+    let begun = Instant::now();
+    while control(session).ok().is_none_or(|new| new == old) {
+        ensure!(Instant::now() < deadline, "nobody started control again within 90 s");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let took = begun.elapsed();
+    let requests = load.stop(session)?;
+    healthy(session)?;
+    Ok(format!(
+        "control answers again after {:.1} s; {requests} requests, none failed",
+        took.as_secs_f64()
+    ))
+}
+
+fn power_cut(session: &mut Session) -> Result<String> {
+    session.machine.cut_power()?;
+    session.machine.boot()?;
+    let waited = session.site_says(TEXT, SERVING_AGAIN)?;
+    session.eventually(60, "hornero status --json")?;
+    let healthy = healthy(session)?;
+    Ok(format!("{healthy} instances serve {:.1} s after the agent", waited.as_secs_f64()))
+}
+
+fn refuse(session: &mut Session) -> Result<String> {
+    session.succeed(SHORT_SECONDS, "cp -a /payload/site /root/site")?;
+    let begun = Instant::now();
+    let outcome = session.expect_code(1, SHORT_SECONDS, "hornero up --locked /root/site")?;
+    let took = begun.elapsed();
+    ensure!(outcome.stderr.contains("Linux"), "it does not name the kernel:\n{}", outcome.stderr);
+    ensure!(took < Duration::from_secs(20), "it took {:.1} s to refuse", took.as_secs_f64());
+    let line = outcome.stderr.lines().find(|line| line.contains("Linux")).unwrap_or_default();
+    Ok(format!("in {:.1} s: {}", took.as_secs_f64(), line.trim()))
+}
+
+fn down(session: &mut Session) -> Result<String> {
+    let begun = Instant::now();
+    session.succeed(SHORT_SECONDS, "hornero down --reason 'the last day'")?;
+    ensure!(session.page().is_err(), "the site still answers");
+    Ok(format!("in {:.1} s", begun.elapsed().as_secs_f64()))
+}
+
+fn remove(session: &mut Session) -> Result<String> {
+    session.succeed(SHORT_SECONDS, "rm -rf /usr/bin/hornero /var/lib/hornero /root/site")?;
+    Ok("the program and its home".to_owned())
+}
+
+fn compare(session: &mut Session) -> Result<String> {
+    let before = session.before.take().context("nothing was noted before")?;
+    // What ends by itself, such as a timer's service, gets the time to.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let after = Traces::parse(&session.succeed(SHORT_SECONDS, "bash /payload/traces.sh")?)?;
+        let differences = after.differences(&before);
+        if differences.is_empty() {
+            return Ok("nothing is left".to_owned());
+        }
+        let shown: Vec<_> = differences.iter().take(60).cloned().collect();
+        ensure!(
+            Instant::now() < deadline,
+            "{} differences to before:\n{}",
+            differences.len(),
+            shown.join("\n")
+        );
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// The control process, as it says itself.
+fn control(session: &mut Session) -> Result<u64> {
+    let status = json(&session.succeed(30, "hornero status --json")?)?;
+    status["control"]["pid"].as_u64().context("`status` names no control process")
+}
+
+/// How many instances serve; all must.
+fn healthy(session: &mut Session) -> Result<usize> {
+    let status = session.succeed(30, "hornero status --json")?;
+    let value = json(&status)?;
+    let instances = value["services"][0]["instances"].as_array().into_iter().flatten();
+    let serving = instances.filter(|instance| instance["state"] == "serving").count();
+    ensure!(serving == INSTANCES, "{serving} of {INSTANCES} instances serve:\n{status}");
+    Ok(serving)
+}
+
+/// Asks for pages until `/run/load.stop` exists. Its times are those of an emulated machine.
+const LOAD: &str = "until test -e /run/load.stop; do sleep 0.2; done | /payload/bin/hornero-load run 127.0.0.1:8000 \
+    --json --until-stdin-ends --seconds 900 --timeout 20 --keep-alive 2 --new-connection 2 --interval-ms 100 \
+    >/run/load.json";
+
+/// Load on the site from inside of the machine.
+struct Load;
+
+impl Load {
+    fn start(session: &mut Session) -> Result<Self> {
+        session.succeed(
+            30,
+            &format!("rm -f /run/load.*; systemd-run -q --unit=load bash -c '{LOAD}'"),
+        )?;
+        Ok(Self)
+    }
+
+    fn stop(self, session: &mut Session) -> Result<u64> {
+        session.succeed(
+            60,
+            "touch /run/load.stop; while systemctl is-active -q load; do sleep 0.2; done",
+        )?;
+        let report = session.succeed(30, "cat /run/load.json; rm -f /run/load.*")?;
+        let value = json(&report)?;
+        let failed = value["failed"].as_u64().context("the load's report has no `failed`")?;
+        ensure!(failed == 0, "{failed} requests failed:\n{report}");
+        let started = value["started"].as_u64().context("the load's report has no `started`")?;
+        ensure!(started > 0, "the load asked for nothing:\n{report}");
+        Ok(started)
+    }
+}
