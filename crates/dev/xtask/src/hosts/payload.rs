@@ -49,11 +49,16 @@ pub fn make(work: &Path) -> Result<PathBuf> {
 /// The site with its lock, and every package that the lock names: machines have no mirror.
 fn carry_site(work: &Path, payload: &Path) -> Result<()> {
     let (site, home) = (work.join("site"), work.join("home"));
+    let locked = fs::read(site.join("hornero.lock")).ok();
     if site.exists() {
         fs::remove_dir_all(&site)?;
     }
     fs::create_dir_all(work)?;
     copy(Path::new(SITE), &site)?;
+    // The lock of the last time, whose packages are still there.
+    if let Some(locked) = locked {
+        fs::write(site.join("hornero.lock"), locked)?;
+    }
     eprintln!("hosts: locking the example site and fetching its packages");
     let mut hornero = Command::new(payload.join("bin/hornero"));
     hornero.arg("--home").arg(&home).arg("build").arg(&site).stdout(std::io::stderr());
