@@ -124,7 +124,6 @@ pub enum Health {
 
 /// One backend as the edge sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct BackendStatus {
     /// The pool it is in.
     pub pool: PoolName,
@@ -141,7 +140,6 @@ pub struct BackendStatus {
 
 /// Counters of one release in one pool since the edge first knew it; handed on to a successor edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ReleaseCounters {
     /// The pool.
     pub pool: PoolName,
@@ -159,7 +157,6 @@ pub struct ReleaseCounters {
 
 /// The edge's answer to "how are you".
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct EdgeStatus {
     /// Process id of the edge.
     pub pid: u32,

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    admin::protocol::Applied,
+    admin::protocol::{Applied, EdgeIdentity, Greeting, TakeoverReport},
     edge::EdgeOptions,
     error::EdgeError,
     health::{News, probe_for_ever},
@@ -51,15 +51,26 @@ pub(crate) struct Control {
     pub(crate) version: watch::Sender<u64>,
     pub(crate) sets: Sets,
     pub(crate) predecessor: RefCell<Option<Rc<Predecessor>>>,
+    /// Told when the predecessor has ended.
+    pub(crate) predecessor_gone: Notify,
+    /// How this edge took over.
+    pub(crate) takeover: RefCell<Option<TakeoverReport>>,
+    /// Connections of successors that were told that this edge has let go.
+    pub(crate) successors: Cell<usize>,
+    /// Told when the last of them breaks.
+    pub(crate) orphaned: Notify,
+    /// How long what is open may go on once a successor has taken over.
+    pub(crate) handover_timeout: Cell<Duration>,
     table: RefCell<Arc<Table>>,
     probers: RefCell<Vec<(Arc<Backend>, AbortHandle)>>,
-    /// Every listening socket; the workers have duplicates. What a successor gets.
+    /// Every listening socket; the workers have duplicates. What a successor gets. Kept until the end, so that this edge
+    /// can accept again should its successor die.
     pub(crate) sockets: RefCell<BTreeMap<SocketAddr, Vec<OwnedFd>>>,
     /// Held while a table is put in force.
     pub(crate) applying: tokio::sync::Mutex<()>,
     persisted: Cell<bool>,
     /// Whether the listening sockets have gone to a successor, or the edge drains to exit.
-    leaving: watch::Sender<bool>,
+    pub(crate) leaving: watch::Sender<bool>,
     /// Told when a client asks the edge to stop.
     pub(crate) stop: Arc<Notify>,
 }
@@ -73,11 +84,16 @@ impl Control {
     ) -> Rc<Self> {
         Rc::new(Self {
             sets: Sets::new(workers.len()),
+            handover_timeout: Cell::new(options.limits.handover_timeout),
             options,
             common,
             workers,
             version: watch::Sender::new(first_version),
             predecessor: RefCell::new(None),
+            predecessor_gone: Notify::new(),
+            takeover: RefCell::new(None),
+            successors: Cell::new(0),
+            orphaned: Notify::new(),
             table: RefCell::new(table::empty()),
             probers: RefCell::default(),
             sockets: RefCell::default(),
@@ -101,18 +117,6 @@ impl Control {
     pub(crate) async fn left(&self) {
         // The sender lives as long as `self`.
         let _ = self.leaving.subscribe().wait_for(|leaving| *leaving).await;
-    }
-
-    /// Stops accepting; the sockets are a successor's now, or closed once their queues are empty.
-    pub(crate) async fn leave(&self, take_queued: bool) {
-        self.leaving.send_replace(true);
-        self.sockets.borrow_mut().clear();
-        for worker in &self.workers {
-            let (done, stopped) = oneshot::channel();
-            if worker.send(Command::StopAccepting { take_queued, done }).is_ok() {
-                let _ = stopped.await;
-            }
-        }
     }
 
     pub(crate) fn table(&self) -> Arc<Table> {
@@ -252,7 +256,10 @@ impl Control {
     }
 
     /// Keeps sockets for a successor; duplicates of them, for the workers.
-    fn keep_sockets(&self, opened: Vec<(SocketAddr, Vec<OwnedFd>)>) -> Vec<(SocketAddr, OwnedFd)> {
+    pub(crate) fn keep_sockets(
+        &self,
+        opened: Vec<(SocketAddr, Vec<OwnedFd>)>,
+    ) -> Vec<(SocketAddr, OwnedFd)> {
         let mut duplicates = Vec::new();
         for (address, fresh) in opened {
             for socket in &fresh {
@@ -264,6 +271,21 @@ impl Control {
             self.sockets.borrow_mut().insert(address, fresh);
         }
         duplicates
+    }
+
+    /// Spreads sockets over the threads, those of one address evenly.
+    pub(crate) fn shares(
+        &self,
+        sockets: Vec<(SocketAddr, OwnedFd)>,
+    ) -> Vec<Vec<(SocketAddr, OwnedFd)>> {
+        let mut shares: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
+        let mut next: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        for (address, socket) in sockets {
+            let worker = next.entry(address).or_default();
+            shares[*worker % self.workers.len()].push((address, socket));
+            *worker += 1;
+        }
+        shares
     }
 
     /// Has every thread use `table`; the time from the first to the last in milliseconds.
@@ -279,14 +301,7 @@ impl Control {
         if let Some(predecessor) = predecessor {
             predecessor.apply(&table.source).await;
         }
-        let mut shares: Vec<Vec<(SocketAddr, OwnedFd)>> =
-            self.workers.iter().map(|_| Vec::new()).collect();
-        let mut next: BTreeMap<SocketAddr, usize> = BTreeMap::new();
-        for (address, socket) in fresh {
-            let worker = next.entry(address).or_default();
-            shares[*worker % self.workers.len()].push((address, socket));
-            *worker += 1;
-        }
+        let shares = self.shares(fresh);
         let begun = Instant::now();
         let mut waiting = Vec::new();
         for (worker, sockets) in self.workers.iter().zip(shares) {
@@ -341,6 +356,22 @@ impl Control {
 
     pub(crate) fn bump(&self) {
         self.version.send_modify(|version| *version += 1);
+    }
+
+    /// How many client connections are open.
+    pub(crate) fn connections(&self) -> u64 {
+        u64::try_from(self.common.connections.load(Ordering::Relaxed)).unwrap_or(u64::MAX)
+    }
+
+    /// What this edge tells of itself.
+    pub(crate) fn identity(&self) -> EdgeIdentity {
+        EdgeIdentity {
+            greeting: Greeting::of(&self.options.version),
+            pid: std::process::id(),
+            connections: self.connections(),
+            leaving: self.is_leaving(),
+            succession: self.takeover.borrow().clone(),
+        }
     }
 
     pub(crate) fn status(&self) -> EdgeStatus {

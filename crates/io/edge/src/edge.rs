@@ -1,4 +1,4 @@
-//! The edge as a whole: its start, by itself or as a successor, and its end.
+//! The edge as a whole: its start, by itself or as a successor, and its life until its end.
 
 use std::{
     fs::{self, File},
@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
     sync::{Arc, mpsc as std_mpsc},
     thread::JoinHandle,
-    time::Duration,
+    time::Instant,
 };
 
 use rustix::{
@@ -16,30 +16,28 @@ use rustix::{
 };
 use tokio::{
     net::UnixListener,
-    signal::unix::{SignalKind, signal},
     sync::{Notify, mpsc},
     task::{LocalSet, spawn_local},
 };
 
 use crate::{
     admin::{
-        protocol::{admin_socket, restrict},
+        place::{self, Place},
+        protocol::{TakeoverReport, admin_socket, restrict},
         server,
     },
     control::{Control, with_source},
     error::EdgeError,
+    fault::{HandoverStep, pass},
+    leaving::{self, Beside, Drained, Ending},
     limits::Limits,
     persist, table,
-    takeover::{self, Predecessor},
+    takeover::{self, Received},
     worker::{self, Command, Common},
 };
 
 /// Files the edge needs beside two for each client connection: listeners, probes, idle backend connections.
 const SPARE_FILES: usize = 1024;
-/// After the last request a predecessor stays this long, so that its successor reads the final counters.
-const LAST_WORDS: Duration = Duration::from_millis(400);
-/// How long threads get to close what was cut off.
-const CUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How an edge runs.
 #[derive(Debug, Clone)]
@@ -50,12 +48,22 @@ pub struct EdgeOptions {
     pub threads: usize,
     /// What clients and backends may do.
     pub limits: Limits,
+    /// The version that it tells others.
+    pub version: String,
+    /// Fault hook: the step of a hand-over, as either side, at which the process kills itself.
+    pub die_at: Option<HandoverStep>,
 }
 
 impl EdgeOptions {
     /// Defaults for the edge whose state lies in `state_dir`.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        Self { state_dir: state_dir.into(), threads: 0, limits: Limits::default() }
+        Self {
+            state_dir: state_dir.into(),
+            threads: 0,
+            limits: Limits::default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            die_at: None,
+        }
     }
 }
 
@@ -163,13 +171,27 @@ fn connections_for_files() -> usize {
 
 /// Held while an edge starts, so that of two only one takes over from a third.
 fn lock_start(state_dir: &Path) -> Result<File, EdgeError> {
-    let path = state_dir.join("start.lock");
     let lock = || {
-        let file = File::create(&path)?;
+        let file = start_lock(state_dir)?;
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     };
-    lock().map_err(|source| EdgeError::State { action: "lock", path: path.clone(), source })
+    let path = state_dir.to_owned();
+    lock().map_err(|source| EdgeError::State { action: "lock", path, source })
+}
+
+/// The same, unless an edge starts at this moment.
+pub(crate) fn try_lock_start(state_dir: &Path) -> io::Result<Option<File>> {
+    let file = start_lock(state_dir)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn start_lock(state_dir: &Path) -> io::Result<File> {
+    File::create(state_dir.join("start.lock"))
 }
 
 async fn live(
@@ -185,26 +207,17 @@ async fn live(
     .await
     .map_err(|error| EdgeError::Runtime(io::Error::other(error)))??;
 
-    let handover = takeover::ask(&state_dir).await?;
+    let begun = Instant::now();
+    let handover = takeover::ask(&options).await?;
     let version = handover.as_ref().map_or(0, |handover| handover.version);
     let common = Arc::new(Common::default());
-    let (workers, mut finished) = start_workers(&options, &common)?;
+    let (workers, drained) = start_workers(&options, &common)?;
+    let mut drained = Drained::new(drained, workers.len());
     let control = Control::new(options, common, workers, version);
+    let (place, listener) = bind_admin(&state_dir)?;
+    let place = Rc::new(place);
     match handover {
-        Some(handover) => {
-            let predecessor = Predecessor::new(handover.stream);
-            control.sets.inherit(&handover.counters);
-            control.start(handover.table, &handover.backends, handover.sockets).await?;
-            *control.predecessor.borrow_mut() = Some(predecessor.clone());
-            // Until the predecessor has let go it would open the listeners of a new table itself.
-            let _no_new_table = control.applying.lock().await;
-            listen_admin(&control)?;
-            // Should it be gone by now, the sockets are here all the same.
-            if let Err(error) = predecessor.release().await {
-                eprintln!("edge: {error}");
-            }
-            spawn_local(takeover::follow(control.clone(), predecessor));
-        }
+        Some(handover) => succeed(&control, handover, &place, listener, begun).await?,
         None => {
             let source = persist::load(&state_dir);
             let started = control.start(source, &[], Default::default()).await;
@@ -212,13 +225,68 @@ async fn live(
                 eprintln!("edge: {}; starting without routes", with_source(&error));
                 control.start(Default::default(), &[], Default::default()).await?;
             }
-            listen_admin(&control)?;
+            publish(&control, &place, listener)?;
         }
     }
+    place::sweep(&state_dir).await;
     drop(lock);
+    spawn_local(leaving::keep_name(control.clone(), place.clone()));
     ready(control.stop.clone());
-    wait_for_end(&control, signals).await?;
-    drain(&control, &mut finished).await;
+    let mut ending = Ending::new(control.stop.clone(), signals)?;
+    loop {
+        tokio::select! {
+            () = ending.asked() => break leaving::stop(&control, &place, &mut drained).await,
+            () = control.left() => {}
+        }
+        match leaving::beside_successor(&control, &place, &mut drained, &mut ending).await {
+            Beside::Over => break,
+            Beside::Stopped => break leaving::stop(&control, &place, &mut drained).await,
+            Beside::Resumed => {}
+        }
+    }
+    place.withdraw();
+    control.end_threads();
+    Ok(())
+}
+
+/// Serves in the place of a predecessor. Until it accepts connections anything may fail, and the predecessor goes on.
+async fn succeed(
+    control: &Rc<Control>,
+    handover: Received,
+    place: &Rc<Place>,
+    listener: UnixListener,
+    begun: Instant,
+) -> Result<(), EdgeError> {
+    let predecessor = handover.predecessor;
+    control.sets.inherit(&handover.counters);
+    control.start(handover.table, &handover.backends, handover.sockets).await?;
+    let accepting = Instant::now();
+    pass(control.options.die_at, HandoverStep::Accepting);
+    *control.predecessor.borrow_mut() = Some(predecessor.clone());
+    // Until the predecessor has let go it would open the listeners of a new table itself.
+    let _no_new_table = control.applying.lock().await;
+    publish(control, place, listener)?;
+    pass(control.options.die_at, HandoverStep::Published);
+    let connections = match predecessor.release().await {
+        Ok(connections) => connections,
+        Err(error) => {
+            // Should it be gone by now, the sockets are here all the same.
+            eprintln!("edge: {error}");
+            None
+        }
+    };
+    let milliseconds = |since: Instant| since.elapsed().as_secs_f64() * 1000.0;
+    *control.takeover.borrow_mut() = Some(TakeoverReport {
+        predecessor: handover.identity.as_ref().map_or(0, |identity| identity.pid),
+        version: handover.identity.map(|identity| identity.greeting.version),
+        took_ms: milliseconds(begun),
+        shared_ms: milliseconds(accepting),
+        connections,
+        open: connections,
+        ended: false,
+    });
+    pass(control.options.die_at, HandoverStep::Released);
+    spawn_local(takeover::follow(control.clone(), predecessor));
     Ok(())
 }
 
@@ -226,87 +294,45 @@ fn start_workers(
     options: &EdgeOptions,
     common: &Arc<Common>,
 ) -> Result<(Vec<mpsc::UnboundedSender<Command>>, mpsc::UnboundedReceiver<usize>), EdgeError> {
-    let (finish, finished) = mpsc::unbounded_channel();
+    let (tell, drained) = mpsc::unbounded_channel();
     let limits = Arc::new(options.limits.clone());
     let mut workers = Vec::new();
     for lane in 0..options.threads {
         let (send, commands) = mpsc::unbounded_channel();
-        let (limits, common, finish) = (limits.clone(), common.clone(), finish.clone());
+        let (limits, common, tell) = (limits.clone(), common.clone(), tell.clone());
         std::thread::Builder::new()
             .name(format!("edge-{lane}"))
             .spawn(move || {
-                if let Err(error) = worker::run(lane, limits, common, table::empty(), commands) {
+                let ran = worker::run(lane, limits, common, table::empty(), commands, &tell);
+                if let Err(error) = ran {
                     eprintln!("edge: thread {lane} could not start: {error}");
+                    let _ = tell.send(lane);
                 }
-                let _ = finish.send(lane);
             })
             .map_err(EdgeError::Runtime)?;
         workers.push(send);
     }
-    Ok((workers, finished))
+    Ok((workers, drained))
 }
 
-/// Listens on a new admin socket and puts it in the place of a predecessor's in one step.
-fn listen_admin(control: &Rc<Control>) -> Result<(), EdgeError> {
+/// Listens on an admin socket of this edge's own.
+fn bind_admin(state_dir: &Path) -> Result<(Place, UnixListener), EdgeError> {
+    let path = admin_socket(state_dir);
+    Place::bind(state_dir).map_err(|source| EdgeError::State {
+        action: "listen beside",
+        path,
+        source,
+    })
+}
+
+/// Has the admin socket answer by the well-known name, in the place of a predecessor's.
+fn publish(
+    control: &Rc<Control>,
+    place: &Rc<Place>,
+    listener: UnixListener,
+) -> Result<(), EdgeError> {
     let path = admin_socket(&control.options.state_dir);
-    let fresh = path.with_extension("sock.new");
-    let listen = || {
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&fresh)?;
-        restrict(&fresh, 0o600)?;
-        fs::rename(&fresh, &path)?;
-        Ok(listener)
-    };
-    let listener =
-        listen().map_err(|source| EdgeError::State { action: "listen on", path, source })?;
+    place.publish().map_err(|source| EdgeError::State { action: "listen on", path, source })?;
     spawn_local(server::serve(control.clone(), listener));
     Ok(())
-}
-
-async fn wait_for_end(control: &Rc<Control>, signals: bool) -> Result<(), EdgeError> {
-    if !signals {
-        tokio::select! {
-            () = control.stop.notified() => {}
-            () = control.left() => {}
-        }
-        return Ok(());
-    }
-    let mut terminate = signal(SignalKind::terminate()).map_err(EdgeError::Runtime)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(EdgeError::Runtime)?;
-    tokio::select! {
-        () = control.stop.notified() => {}
-        () = control.left() => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
-/// Lets what is in flight end, then cuts off what is left.
-async fn drain(control: &Rc<Control>, finished: &mut mpsc::UnboundedReceiver<usize>) {
-    let handed_over = control.is_leaving();
-    if !handed_over {
-        control.leave(true).await;
-        // Not before: a successor that starts meanwhile finds nobody to ask and opens its own.
-        let _ = fs::remove_file(admin_socket(&control.options.state_dir));
-    }
-    let all_finished = async {
-        for _ in &control.workers {
-            finished.recv().await;
-        }
-    };
-    tokio::pin!(all_finished);
-    let timeout = control.options.limits.drain_timeout;
-    if tokio::time::timeout(timeout, all_finished.as_mut()).await.is_err() {
-        for worker in &control.workers {
-            let _ = worker.send(Command::CutAll);
-        }
-        let _ = tokio::time::timeout(CUT_TIMEOUT, all_finished).await;
-    }
-    if handed_over {
-        tokio::time::sleep(LAST_WORDS).await;
-    }
 }

@@ -54,6 +54,22 @@ pub enum EdgeError {
         /// The one in force.
         current: u64,
     },
+    /// The running edge speaks another take-over protocol.
+    #[error(
+        "the running edge is hornero {version} and hands over by protocol {protocol}; this is hornero {own}, which takes \
+         over by protocol {own_protocol}: upgrade by way of a version that speaks both, or stop with `hornero down` and \
+         start again"
+    )]
+    OtherProtocol {
+        /// Its version.
+        version: String,
+        /// Its protocol.
+        protocol: u32,
+        /// Our version.
+        own: String,
+        /// Our protocol.
+        own_protocol: u32,
+    },
     /// The running edge did not hand over.
     #[error("the running edge did not hand over: {0}")]
     Takeover(String),

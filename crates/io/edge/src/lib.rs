@@ -10,9 +10,11 @@ mod control;
 mod counters;
 mod edge;
 mod error;
+mod fault;
 mod health;
 mod http1;
 mod http2;
+mod leaving;
 mod limits;
 mod net;
 mod persist;
@@ -29,8 +31,12 @@ mod worker;
 
 pub use admin::{
     client::{EdgeClient, EdgeClientError},
-    protocol::{Applied, RefusalCode, admin_socket},
+    protocol::{
+        ADMIN_PROTOCOL, Applied, EdgeIdentity, Greeting, RefusalCode, TAKEOVER_PROTOCOL,
+        TakeoverReport, admin_socket,
+    },
 };
 pub use edge::{Edge, EdgeOptions, run};
 pub use error::{EdgeError, TableFault};
+pub use fault::HandoverStep;
 pub use limits::Limits;

@@ -44,8 +44,11 @@ pub struct Limits {
     pub hold: Duration,
     /// Requests that wait so at the same time, per thread: each holds a connection and a head.
     pub hold_queue: usize,
-    /// How long draining may take before what is left is cut off.
+    /// How long draining may take before what is left is cut off, when the edge stops.
     pub drain_timeout: Duration,
+    /// The same when a successor has taken over: nothing waits for the end, so long downloads, WebSockets and other
+    /// tunnels may go on. The successor's limit counts.
+    pub handover_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -63,6 +66,7 @@ impl Default for Limits {
             hold: Duration::from_secs(1),
             hold_queue: 1024,
             drain_timeout: Duration::from_secs(30),
+            handover_timeout: Duration::from_secs(3600),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Handing over: a successor gets the listening sockets while they listen, and follows its predecessor to its end.
+//! Taking over: a successor gets the listening sockets while they listen, and follows its predecessor to its end.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use hornero_model::{BackendStatus, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName};
+use hornero_model::{
+    BackendStatus, EdgeStatus, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName,
+};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -24,23 +26,35 @@ use tokio::{
 
 use crate::{
     admin::{
-        protocol::{AdminReply, AdminRequest, admin_socket},
+        place,
+        protocol::{
+            AdminReply, AdminRequest, EdgeIdentity, Greeting, RefusalCode, TAKEOVER_PROTOCOL,
+            TakeoverReport, admin_socket,
+        },
         server::read_line,
     },
     control::Control,
+    edge::EdgeOptions,
     error::EdgeError,
+    fault::{HandoverStep, pass},
 };
 
 /// Descriptors in one message: the kernel's limit is 253.
 const SOCKETS_PER_MESSAGE: usize = 128;
 /// How long the predecessor may take for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the edge by the well-known name may take to say that it is there.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a draining predecessor is asked for its counters.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often a predecessor is looked for anew where the one that was found died.
+const ATTEMPTS: usize = 8;
+
 /// What a predecessor hands over.
 pub(crate) struct Received {
-    pub(crate) stream: UnixStream,
+    pub(crate) predecessor: Rc<Predecessor>,
+    pub(crate) identity: Option<EdgeIdentity>,
     pub(crate) table: RouteTable,
     pub(crate) version: u64,
     pub(crate) backends: Vec<BackendStatus>,
@@ -48,46 +62,152 @@ pub(crate) struct Received {
     pub(crate) sockets: BTreeMap<SocketAddr, Vec<OwnedFd>>,
 }
 
+/// An edge that answers.
+struct Found {
+    predecessor: Rc<Predecessor>,
+    identity: Option<EdgeIdentity>,
+    status: EdgeStatus,
+}
+
+/// Why an edge was not taken over.
+enum NotTaken {
+    /// It is gone: there may be another, or none.
+    Died,
+    /// It goes on.
+    Refused(EdgeError),
+}
+
+impl From<io::Error> for NotTaken {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // One that is slow is not dead: it goes on, and so do its listeners.
+            io::ErrorKind::TimedOut => Self::Refused(fault("it did not answer in time")),
+            io::ErrorKind::InvalidData => Self::Refused(fault(error)),
+            _ => Self::Died,
+        }
+    }
+}
+
 fn fault(text: impl ToString) -> EdgeError {
     EdgeError::Takeover(text.to_string())
 }
 
-/// Asks the edge that runs on `state_dir` for its sockets; none if no edge runs there.
-pub(crate) async fn ask(state_dir: &Path) -> Result<Option<Received>, EdgeError> {
-    let Ok(stream) = UnixStream::connect(admin_socket(state_dir)).await else { return Ok(None) };
+/// Asks the edge that runs on the options' directory for its sockets; none if no edge runs there.
+pub(crate) async fn ask(options: &EdgeOptions) -> Result<Option<Received>, EdgeError> {
+    for _ in 0..ATTEMPTS {
+        let Some(found) = find(options).await? else { return Ok(None) };
+        match take(options, found).await {
+            Ok(received) => return Ok(Some(received)),
+            Err(NotTaken::Refused(error)) => return Err(error),
+            Err(NotTaken::Died) => {}
+        }
+    }
+    Err(fault(format!("each of {ATTEMPTS} that answered died")))
+}
+
+/// The edge by the well-known name, or where that one is gone the newest of those that still serve what they have open.
+async fn find(options: &EdgeOptions) -> Result<Option<Found>, EdgeError> {
+    if let Some(found) = greet(&admin_socket(&options.state_dir), options).await? {
+        return Ok(Some(found));
+    }
+    let mut newest: Option<Found> = None;
+    for path in place::own_sockets(&options.state_dir) {
+        match greet(&path, options).await {
+            Ok(Some(found)) => {
+                let version = |found: &Found| found.status.version;
+                if newest.as_ref().is_none_or(|newest| version(newest) < version(&found)) {
+                    newest = Some(found);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => eprintln!("edge: {}: {error}", path.display()),
+        }
+    }
+    Ok(newest)
+}
+
+/// Asks whoever listens at `path` how it is; none where nobody does.
+async fn greet(path: &Path, options: &EdgeOptions) -> Result<Option<Found>, EdgeError> {
+    let Ok(stream) = UnixStream::connect(path).await else { return Ok(None) };
     let predecessor = Predecessor::new(stream);
-    let counters = match predecessor.ask(&AdminRequest::Status).await {
-        Ok(AdminReply::Status(status)) => status.counters,
-        Ok(_) => return Err(fault("it did not tell its status")),
-        // It died, or is about to end, with its socket still there.
-        Err(_) => return Ok(None),
+    let greeting = Greeting {
+        handover_timeout_ms: u64::try_from(options.limits.handover_timeout.as_millis()).ok(),
+        ..Greeting::of(&options.version)
     };
-    let handover = match predecessor.ask(&AdminRequest::Takeover).await.map_err(fault)? {
+    let asked = async {
+        let identity = match predecessor.ask(&AdminRequest::Hello(greeting)).await? {
+            AdminReply::Identity(identity) => Some(identity),
+            // One of the first.
+            AdminReply::Refused { code: RefusalCode::BadRequest, .. } => None,
+            AdminReply::Refused { message, .. } => return Err(NotTaken::Refused(fault(message))),
+            _ => return Err(NotTaken::Refused(fault("it gave an unexpected answer"))),
+        };
+        if let Some(Greeting { version, takeover, .. }) =
+            identity.as_ref().map(|identity| &identity.greeting)
+            && *takeover != TAKEOVER_PROTOCOL
+        {
+            return Err(NotTaken::Refused(EdgeError::OtherProtocol {
+                version: version.clone(),
+                protocol: *takeover,
+                own: options.version.clone(),
+                own_protocol: TAKEOVER_PROTOCOL,
+            }));
+        }
+        match predecessor.ask(&AdminRequest::Status).await? {
+            AdminReply::Status(status) => Ok((identity, status)),
+            _ => Err(NotTaken::Refused(fault("it did not tell its status"))),
+        }
+    };
+    match asked.await {
+        Ok((identity, status)) => Ok(Some(Found { predecessor, identity, status })),
+        Err(NotTaken::Died) => Ok(None),
+        Err(NotTaken::Refused(error)) => Err(error),
+    }
+}
+
+async fn take(options: &EdgeOptions, found: Found) -> Result<Received, NotTaken> {
+    let Found { predecessor, identity, status } = found;
+    let handover = match predecessor.ask(&AdminRequest::Takeover).await? {
         AdminReply::Handover(handover) => handover,
-        AdminReply::Refused { message, .. } => return Err(fault(message)),
-        _ => return Err(fault("it gave an unexpected answer")),
+        AdminReply::Refused { message, .. } => return Err(NotTaken::Refused(fault(message))),
+        _ => return Err(NotTaken::Refused(fault("it gave an unexpected answer"))),
     };
-    let mut stream = predecessor.into_stream().ok_or_else(|| fault("it sent too much"))?;
-    let mut question = serde_json::to_vec(&AdminRequest::Sockets).map_err(fault)?;
+    pass(options.die_at, HandoverStep::Asked);
+    let sent_too_much = || NotTaken::Refused(fault("it sent too much"));
+    let mut stream = predecessor.into_stream().ok_or_else(sent_too_much)?;
+    let mut question = serde_json::to_vec(&AdminRequest::Sockets).map_err(io::Error::from)?;
     question.push(b'\n');
-    stream.write_all(&question).await.map_err(fault)?;
+    stream.write_all(&question).await?;
     let received = receive_sockets(&stream, handover.sockets.len());
     let received = tokio::time::timeout(ANSWER_TIMEOUT, received)
         .await
-        .map_err(|_| fault("its sockets did not come"))?
-        .map_err(fault)?;
+        .map_err(|_| NotTaken::Refused(fault("its sockets did not come")))??;
     let mut sockets: BTreeMap<SocketAddr, Vec<OwnedFd>> = BTreeMap::new();
     for (address, socket) in handover.sockets.into_iter().zip(received) {
         sockets.entry(address).or_default().push(socket);
     }
-    Ok(Some(Received {
-        stream,
+    pass(options.die_at, HandoverStep::Sockets);
+    Ok(Received {
+        predecessor: Predecessor::new(stream),
+        identity,
         table: handover.table,
         version: handover.version,
         backends: handover.backends,
-        counters,
+        counters: status.counters,
         sockets,
-    }))
+    })
+}
+
+/// The process id of the edge by the well-known name, if one answers soon.
+pub(crate) async fn serving_pid(state_dir: &Path) -> Option<u32> {
+    let asked = async {
+        let stream = UnixStream::connect(admin_socket(state_dir)).await.ok()?;
+        match Predecessor::new(stream).ask(&AdminRequest::Status).await.ok()? {
+            AdminReply::Status(status) => Some(status.pid),
+            _ => None,
+        }
+    };
+    tokio::time::timeout(LOOK_TIMEOUT, asked).await.ok().flatten()
 }
 
 /// Sends descriptors, each batch with one byte.
@@ -182,12 +302,19 @@ impl Predecessor {
         Ok(reply)
     }
 
-    /// Tells it that the successor accepts connections.
-    pub(crate) async fn release(&self) -> Result<(), EdgeError> {
+    /// Tells it that the successor accepts connections; gives how many are open there, where it tells.
+    pub(crate) async fn release(&self) -> Result<Option<u64>, EdgeError> {
         match self.ask(&AdminRequest::Release).await.map_err(fault)? {
-            AdminReply::Done => Ok(()),
+            AdminReply::Released { connections } => Ok(Some(connections)),
+            AdminReply::Done => Ok(None),
             _ => Err(fault("it did not let go")),
         }
+    }
+
+    /// Has it end as soon as what it has open has come to an end in good order.
+    pub(crate) async fn stop(&self) {
+        // One that is gone has stopped.
+        let _ = self.ask(&AdminRequest::Stop).await;
     }
 
     /// Has its kept-alive connections follow a new table. If it is gone, it has none.
@@ -206,14 +333,35 @@ impl Predecessor {
             Ok(_) | Err(_) => 0,
         }
     }
+
+    /// How many client connections are open there.
+    async fn open(&self) -> Option<u64> {
+        let hello = AdminRequest::Hello(Greeting::of(""));
+        match self.ask(&hello).await {
+            Ok(AdminReply::Identity(identity)) => Some(identity.connections),
+            Ok(_) | Err(_) => None,
+        }
+    }
 }
 
 /// Takes over a predecessor's counters until it is gone.
 pub(crate) async fn follow(control: Rc<Control>, predecessor: Rc<Predecessor>) {
+    let report = |change: &dyn Fn(&mut TakeoverReport)| {
+        if let Some(report) = &mut *control.takeover.borrow_mut() {
+            change(report);
+        }
+    };
+    let tells = control.takeover.borrow().as_ref().is_some_and(|report| report.open.is_some());
     while let Ok(AdminReply::Status(status)) = predecessor.ask(&AdminRequest::Status).await {
         control.sets.inherit(&status.counters);
+        if tells {
+            let open = predecessor.open().await;
+            report(&|report| report.open = open);
+        }
         tokio::time::sleep(FOLLOW_INTERVAL).await;
     }
     control.predecessor.borrow_mut().take();
+    control.predecessor_gone.notify_waiters();
+    report(&|report| (report.open, report.ended) = (None, true));
     control.sets.settle_inherited();
 }

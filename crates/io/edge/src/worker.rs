@@ -39,9 +39,9 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 /// How long a kept-alive connection without a request is left open while a successor takes over: a busy client sends
 /// one in that time, and learns from the answer that the connection ends.
-const HANDOVER_IDLE_MS: u64 = 5_000;
+pub(crate) const HANDOVER_IDLE_MS: u64 = 5_000;
 /// The same when the edge stops for good: its clients are about to lose it anyway.
-const STOP_IDLE_MS: u64 = 1_000;
+pub(crate) const STOP_IDLE_MS: u64 = 1_000;
 /// Pause after the system ran out of files or memory for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -53,10 +53,15 @@ pub(crate) enum Command {
     HealthChanged,
     /// Interrupts the requests of one release; answers how many.
     Cut { service: ServiceName, release: ReleaseNumber, done: oneshot::Sender<u64> },
-    /// Accepts nothing more; first what waits in the queues unless a successor shares them.
-    StopAccepting { take_queued: bool, done: oneshot::Sender<()> },
+    /// Accepts nothing more, but first what waits in the queues unless a successor shares them; then tells once nothing
+    /// is open.
+    Drain { take_queued: bool, idle_ms: u64, done: oneshot::Sender<()> },
+    /// Accepts again: the successor is gone.
+    Resume { sockets: Vec<(SocketAddr, OwnedFd)>, done: oneshot::Sender<()> },
     /// Interrupts everything.
     CutAll,
+    /// Ends the thread.
+    End,
 }
 
 /// What all threads share, none of it touched for a request in the ordinary course.
@@ -130,11 +135,7 @@ impl Worker {
         let previous = self.table.replace(next.clone());
         previous.retire_missing(&next);
         self.changed.notify_waiters();
-        for (address, socket) in sockets {
-            if let Err(error) = self.listen(address, socket) {
-                eprintln!("edge: can't wait for connections on `{address}`: {error}");
-            }
-        }
+        self.listen_on(sockets);
         let gone: Vec<SocketAddr> = self
             .accepting
             .borrow()
@@ -144,6 +145,14 @@ impl Worker {
             .collect();
         for address in gone {
             self.stop_listening(address, true);
+        }
+    }
+
+    fn listen_on(self: &Rc<Self>, sockets: Vec<(SocketAddr, OwnedFd)>) {
+        for (address, socket) in sockets {
+            if let Err(error) = self.listen(address, socket) {
+                eprintln!("edge: can't wait for connections on `{address}`: {error}");
+            }
         }
     }
 
@@ -178,12 +187,12 @@ impl Worker {
         count
     }
 
-    fn drain(self: &Rc<Self>, take_queued: bool) {
+    fn drain(self: &Rc<Self>, take_queued: bool, idle_ms: u64) {
         let addresses: Vec<SocketAddr> = self.accepting.borrow().keys().copied().collect();
         for address in addresses {
             self.stop_listening(address, take_queued);
         }
-        self.draining_idle_ms.set(Some(if take_queued { STOP_IDLE_MS } else { HANDOVER_IDLE_MS }));
+        self.draining_idle_ms.set(Some(idle_ms));
         // HTTP/2 connections say goodbye now; others with their next answer.
         self.changed.notify_waiters();
     }
@@ -237,13 +246,14 @@ impl Drop for Admission {
     }
 }
 
-/// Runs a worker until its commands end or it has drained.
+/// Runs a worker until its commands end; tells `drained` its lane whenever it has drained.
 pub(crate) fn run(
     lane: usize,
     limits: Arc<Limits>,
     common: Arc<Common>,
     table: Arc<Table>,
     mut commands: mpsc::UnboundedReceiver<Command>,
+    drained: &mpsc::UnboundedSender<usize>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
@@ -263,17 +273,21 @@ pub(crate) fn run(
     });
     local.block_on(&runtime, async {
         spawn_local(tick_for_ever(worker.clone()));
+        let mut told = false;
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
+                    Some(Command::End) | None => return,
                     Some(command) => obey(&worker, command),
-                    None => return,
                 },
                 () = worker.emptied.notified() => {}
             }
-            if worker.is_draining() && worker.slots.borrow().is_empty() {
-                return;
+            let empty = worker.is_draining() && worker.slots.borrow().is_empty();
+            if empty && !told {
+                // Whoever started the thread may be gone.
+                let _ = drained.send(lane);
             }
+            told = empty;
         }
     });
     Ok(())
@@ -302,8 +316,13 @@ fn obey(worker: &Rc<Worker>, command: Command) {
             });
             let _ = done.send(count);
         }
-        Command::StopAccepting { take_queued, done } => {
-            worker.drain(take_queued);
+        Command::Drain { take_queued, idle_ms, done } => {
+            worker.drain(take_queued, idle_ms);
+            let _ = done.send(());
+        }
+        Command::Resume { sockets, done } => {
+            worker.draining_idle_ms.set(None);
+            worker.listen_on(sockets);
             let _ = done.send(());
         }
         Command::CutAll => {
@@ -312,6 +331,7 @@ fn obey(worker: &Rc<Worker>, command: Command) {
                 slot.interrupt(Signal::Cut);
             }
         }
+        Command::End => {}
     }
 }
 

@@ -5,8 +5,6 @@ mod support;
 use std::{
     fs,
     net::SocketAddr,
-    path::Path,
-    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,54 +17,15 @@ use support::{
     TestEdge, address,
     backend::Backend,
     client::{Client, get},
-    counters, options, table, until,
+    counters, options,
+    process::EdgeProcess,
+    table, until,
 };
-
-/// Names the state directory of the edge that this test binary becomes when it starts itself.
-const CHILD: &str = "HORNERO_TEST_EDGE_DIR";
 
 /// Not a test by itself: the process that `EdgeProcess` starts.
 #[test]
 fn child_process() {
-    if let Some(dir) = std::env::var_os(CHILD) {
-        hornero_edge::run(options(Path::new(&dir))).unwrap();
-    }
-}
-
-/// An edge in a process of its own.
-struct EdgeProcess(Child);
-
-impl EdgeProcess {
-    fn start(dir: &Path) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_process", "--nocapture"])
-            .env(CHILD, dir)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let process = Self(child);
-        let pid = process.0.id();
-        until("the edge answers", || {
-            EdgeClient::new(dir).status().is_ok_and(|status| status.pid == pid)
-        });
-        process
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
-    fn has_ended(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_some()
-    }
-}
-
-impl Drop for EdgeProcess {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    support::process::become_edge();
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::{
 use hornero_model::{EdgeStatus, Millis, ReleaseNumber, RouteTable, ServiceName};
 
 use super::protocol::{
-    AdminReply, AdminRequest, Applied, LINE_LIMIT, RefusalCode, WAIT_LIMIT_MS, admin_socket,
+    AdminReply, AdminRequest, Applied, EdgeIdentity, Greeting, LINE_LIMIT, RefusalCode,
+    WAIT_LIMIT_MS, admin_socket,
 };
 
 /// How long the edge may take beyond the time a question itself asks for: opening listeners and an fsync on a slow disk.
@@ -73,6 +74,16 @@ impl EdgeClient {
         match self.ask(&AdminRequest::Apply { table: table.clone() }, Duration::ZERO)? {
             AdminReply::Applied(applied) => Ok(applied),
             other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Which edge answers, asked by a program of `version`; none by one of the first, which can't tell.
+    pub fn hello(&mut self, version: &str) -> Result<Option<EdgeIdentity>, EdgeClientError> {
+        match self.ask(&AdminRequest::Hello(Greeting::of(version)), Duration::ZERO) {
+            Ok(AdminReply::Identity(identity)) => Ok(Some(identity)),
+            Err(EdgeClientError::Refused { code: RefusalCode::BadRequest, .. }) => Ok(None),
+            Ok(other) => Err(self.unexpected(&other)),
+            Err(error) => Err(error),
         }
     }
 

@@ -13,10 +13,21 @@ pub const LINE_LIMIT: usize = 32 << 20;
 /// Longest time that a `wait` may ask for; a client that wants more asks again.
 pub const WAIT_LIMIT_MS: u64 = 600_000;
 
+/// The admin protocol spoken here. Grows when a message changes its meaning; within one number new questions and new
+/// optional fields may come, and fields that are not known are ignored.
+pub const ADMIN_PROTOCOL: u32 = 1;
+/// The take-over protocol spoken here: `hello`, `takeover`, `sockets`, `release`, and what a successor tells its
+/// predecessor afterwards. The first edges, which speak 1 as well, refuse fields that they don't know: a field may be
+/// added only to what an edge says to one that greeted it.
+pub const TAKEOVER_PROTOCOL: u32 = 1;
+
 /// A question to the edge.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "op", rename_all = "snake_case")]
 pub enum AdminRequest {
+    /// Says who asks, and asks who answers. The first edges refuse it as malformed: they speak protocol 1 of both kinds
+    /// and don't tell their version.
+    Hello(Greeting),
     /// Puts a table in force.
     Apply {
         /// The table.
@@ -49,9 +60,73 @@ pub enum AdminRequest {
     Stop,
 }
 
+/// What either side says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// The version of the program.
+    pub version: String,
+    /// The admin protocol that it speaks.
+    pub admin: u32,
+    /// The take-over protocol that it speaks.
+    pub takeover: u32,
+    /// Of a successor: how long the predecessor may serve what it has open once it was released, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover_timeout_ms: Option<u64>,
+}
+
+impl Greeting {
+    /// The greeting of this program, whose version is `version`.
+    pub(crate) fn of(version: &str) -> Self {
+        Self {
+            version: version.to_owned(),
+            admin: ADMIN_PROTOCOL,
+            takeover: TAKEOVER_PROTOCOL,
+            handover_timeout_ms: None,
+        }
+    }
+}
+
+/// An edge as it tells of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EdgeIdentity {
+    /// Version and protocols.
+    #[serde(flatten)]
+    pub greeting: Greeting,
+    /// Its process id.
+    pub pid: u32,
+    /// Client connections that are open at it.
+    pub connections: u64,
+    /// Whether a successor has its sockets, so that it only serves what is open.
+    pub leaving: bool,
+    /// How it took over; absent in one that took over from nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succession: Option<TakeoverReport>,
+}
+
+/// How an edge took over from its predecessor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TakeoverReport {
+    /// The predecessor's process id; 0 where it was too old to tell.
+    pub predecessor: u32,
+    /// The predecessor's version; absent where it was too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// From the first question to the predecessor's word that it accepts nothing more, in milliseconds.
+    pub took_ms: f64,
+    /// For how long of these both have accepted connections, in milliseconds.
+    pub shared_ms: f64,
+    /// Client connections that were open at the predecessor when it was released; absent where it was too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    /// Those of them that are open still; absent once the predecessor has ended, or where it is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<u64>,
+    /// Whether the predecessor has ended.
+    pub ended: bool,
+}
+
 /// What became of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Applied {
     /// The generation in force.
     pub generation: u64,
@@ -64,7 +139,6 @@ pub struct Applied {
 
 /// What a successor gets; it asks for the sockets next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Handover {
     /// The table in force.
     pub table: RouteTable,
@@ -78,8 +152,10 @@ pub(crate) struct Handover {
 
 /// An answer of the edge.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "answer", rename_all = "snake_case")]
 pub(crate) enum AdminReply {
+    /// Who answers.
+    Identity(EdgeIdentity),
     /// The table is in force and on disk.
     Applied(Applied),
     /// The status.
@@ -91,6 +167,11 @@ pub(crate) enum AdminReply {
     },
     /// What a successor needs.
     Handover(Handover),
+    /// The successor that said hello is alone from now on.
+    Released {
+        /// Client connections still open here.
+        connections: u64,
+    },
     /// Done, or under way.
     Done,
     /// Refused; nothing was changed unless the text says so.

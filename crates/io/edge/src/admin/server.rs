@@ -13,24 +13,24 @@ use tokio::{
     task::spawn_local,
 };
 
-use super::protocol::{AdminReply, AdminRequest, Handover, LINE_LIMIT, RefusalCode, WAIT_LIMIT_MS};
+use super::protocol::{
+    AdminReply, AdminRequest, Greeting, Handover, LINE_LIMIT, RefusalCode, WAIT_LIMIT_MS,
+};
 use crate::{
     control::{Control, Listening, with_source},
     error::EdgeError,
+    fault::{HandoverStep, pass},
+    leaving::{Leave, Successor},
     takeover::send_sockets,
 };
 
 /// Pause after the system refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves clients until the edge leaves.
+/// Serves clients, also once the edge leaves: whoever starts then may have to take over from it.
 pub(crate) async fn serve(control: Rc<Control>, listener: UnixListener) {
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = control.left() => return,
-        };
-        match accepted {
+        match listener.accept().await {
             Ok((stream, _)) => {
                 spawn_local(serve_client(control.clone(), stream));
             }
@@ -49,46 +49,112 @@ async fn serve_client(control: Rc<Control>, stream: UnixStream) {
     if !same_user {
         return;
     }
-    let mut stream = BufReader::new(stream);
-    // The sockets that a successor is about to get.
-    let mut successor: Option<Vec<OwnedFd>> = None;
-    loop {
-        let line = tokio::select! {
-            line = read_line(&mut stream) => line,
-            // Only the successor goes on being answered; others find it at the same place.
-            () = control.left(), if successor.is_none() => return,
-        };
-        let Ok(Some(line)) = line else { return };
-        let reply = match serde_json::from_slice::<AdminRequest>(&line) {
-            Ok(AdminRequest::Takeover) if control.is_leaving() => {
-                refused(RefusalCode::HandedOver, "this edge is leaving already".to_owned())
+    let mut client = AdminClient {
+        // One that comes when the edge is leaving already looked for it.
+        late: control.is_leaving(),
+        stream: BufReader::new(stream),
+        greeting: None,
+        sockets: None,
+        successor: None,
+        control,
+    };
+    // Whoever breaks off is a client less.
+    let _ = client.serve().await;
+}
+
+/// A client, and what it has become.
+struct AdminClient {
+    control: Rc<Control>,
+    stream: BufReader<UnixStream>,
+    /// Whether the edge was leaving when it came.
+    late: bool,
+    greeting: Option<Greeting>,
+    /// The sockets that a successor is about to get.
+    sockets: Option<Vec<OwnedFd>>,
+    /// Once the edge has left to it.
+    successor: Option<Successor>,
+}
+
+impl AdminClient {
+    /// Answers until the client goes, or finds another edge at the same place.
+    async fn serve(&mut self) -> io::Result<()> {
+        let control = self.control.clone();
+        loop {
+            let stays = self.late || self.sockets.is_some();
+            let line = tokio::select! {
+                line = read_line(&mut self.stream) => line?,
+                () = control.left(), if !stays => return Ok(()),
+            };
+            let Some(line) = line else { return Ok(()) };
+            let reply = match serde_json::from_slice::<AdminRequest>(&line) {
+                Ok(request) => tokio::select! {
+                    reply = self.reply(request) => reply?,
+                    () = control.left(), if !stays => return Ok(()),
+                },
+                Err(error) => {
+                    Some(refused(RefusalCode::BadRequest, format!("malformed question: {error}")))
+                }
+            };
+            if let Some(reply) = reply {
+                send(self.stream.get_mut(), &reply).await?;
             }
-            Ok(AdminRequest::Takeover) => {
-                let (handover, kept) = hand_over(&control);
-                successor = Some(kept);
+        }
+    }
+
+    /// The answer; none where it was more than a line.
+    async fn reply(&mut self, request: AdminRequest) -> io::Result<Option<AdminReply>> {
+        let die_at = self.control.options.die_at;
+        Ok(Some(match request {
+            AdminRequest::Hello(greeting) => {
+                self.greeting = Some(greeting);
+                AdminReply::Identity(self.control.identity())
+            }
+            AdminRequest::Takeover if self.control.successors.get() > 0 => {
+                refused(RefusalCode::HandedOver, "this edge has handed over already".to_owned())
+            }
+            AdminRequest::Takeover => {
+                pass(die_at, HandoverStep::Asked);
+                let (handover, kept) = hand_over(&self.control);
+                self.sockets = Some(kept);
                 AdminReply::Handover(handover)
             }
-            Ok(AdminRequest::Sockets) if successor.is_some() => {
-                let sockets = successor.get_or_insert_default();
+            AdminRequest::Sockets if self.sockets.is_some() => {
+                let sockets = self.sockets.get_or_insert_default();
                 let borrowed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-                if send_sockets(stream.get_mut(), &borrowed).await.is_err() {
-                    return;
-                }
+                send_sockets(self.stream.get_mut(), &borrowed).await?;
                 sockets.clear();
-                continue;
+                pass(die_at, HandoverStep::Sockets);
+                return Ok(None);
             }
-            Ok(AdminRequest::Release) if successor.is_some() => {
-                control.leave(false).await;
-                AdminReply::Done
+            AdminRequest::Release if self.sockets.is_some() => self.release().await,
+            AdminRequest::Status => AdminReply::Status(self.control.status()),
+            _ if self.late && self.successor.is_none() => {
+                refused(RefusalCode::HandedOver, "this edge only serves what is open".to_owned())
             }
-            Ok(request) => tokio::select! {
-                reply = answer(&control, request) => reply,
-                () = control.left(), if successor.is_none() => return,
-            },
-            Err(error) => refused(RefusalCode::BadRequest, format!("malformed question: {error}")),
-        };
-        if send(stream.get_mut(), &reply).await.is_err() {
-            return;
+            request => answer(&self.control, request).await,
+        }))
+    }
+
+    async fn release(&mut self) -> AdminReply {
+        let control = &self.control;
+        pass(control.options.die_at, HandoverStep::Releasing);
+        let limit = self.greeting.as_ref().and_then(|greeting| greeting.handover_timeout_ms);
+        if let Some(limit) = limit {
+            control.handover_timeout.set(Duration::from_millis(limit));
+        }
+        let connections = control.connections();
+        self.successor = Some(Successor::new(control));
+        control.leave(Leave::HandedOver).await;
+        pass(control.options.die_at, HandoverStep::Released);
+        match &self.greeting {
+            Some(greeting) => {
+                eprintln!(
+                    "edge: hornero {} has taken over; {connections} connections are open here",
+                    greeting.version
+                );
+                AdminReply::Released { connections }
+            }
+            None => AdminReply::Done,
         }
     }
 }
@@ -138,7 +204,10 @@ async fn answer(control: &Rc<Control>, request: AdminRequest) -> AdminReply {
             control.request_stop();
             AdminReply::Done
         }
-        AdminRequest::Takeover | AdminRequest::Sockets | AdminRequest::Release => {
+        AdminRequest::Hello(_)
+        | AdminRequest::Takeover
+        | AdminRequest::Sockets
+        | AdminRequest::Release => {
             refused(RefusalCode::BadRequest, "only a successor asks this".to_owned())
         }
     }
@@ -150,7 +219,7 @@ fn code_of(error: &EdgeError) -> RefusalCode {
         EdgeError::StaleGeneration { .. } => RefusalCode::StaleGeneration,
         EdgeError::Listen { .. } => RefusalCode::Listen,
         EdgeError::State { .. } | EdgeError::Runtime(_) => RefusalCode::NotPersisted,
-        EdgeError::Takeover(_) => RefusalCode::HandedOver,
+        EdgeError::Takeover(_) | EdgeError::OtherProtocol { .. } => RefusalCode::HandedOver,
     }
 }
 

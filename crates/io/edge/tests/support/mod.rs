@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod process;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
