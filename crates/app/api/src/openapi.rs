@@ -49,7 +49,7 @@ pub fn document() -> Value {
     let schemas = generator.take_definitions(true);
     json!({
         "openapi": "3.1.0",
-        "info": { "title": "Hornero", "version": env!("CARGO_PKG_VERSION"), "license": { "name": "MIT OR Apache-2.0" } },
+        "info": { "title": "Hornero", "version": hornero_model::program_version(), "license": { "name": "MIT OR Apache-2.0" } },
         "servers": [{ "url": "http://localhost", "description": "the Unix socket `control.sock` in Hornero's home" }],
         "paths": paths,
         "components": { "schemas": schemas }

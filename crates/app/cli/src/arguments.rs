@@ -9,13 +9,13 @@ use hornero_model::{ImageName, ReleaseNumber, RolloutId, ServiceName};
 
 use hornero_oci::Reference;
 
-use crate::command::{editor, export, sbom, transport};
+use crate::command::{editor, export, manual, sbom, transport};
 
 pub use authoring::FormatArguments;
 
 /// Bakes golden images and replaces servers by new ones made from them, without losing a request.
 #[derive(Debug, Parser)]
-#[command(name = "hornero", version, max_term_width = 100)]
+#[command(name = "hornero", version = crate::version::shown(), max_term_width = 100)]
 #[command(after_help = "\
 Examples:
   hornero up examples/site          bake, test, release and roll out what the directory declares
@@ -243,6 +243,8 @@ Examples:
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages
+    Manual(manual::ManualArguments),
     /// Print the API's OpenAPI document
     Openapi,
     /// Run the control process (started by `up`)

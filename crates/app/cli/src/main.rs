@@ -7,6 +7,7 @@ mod failure;
 mod output;
 mod progress;
 mod project;
+mod version;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -14,12 +15,13 @@ use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, AuditCommand, Command, ImageCommand};
 use command::{
-    bake, collect, diff, export, image, operation, patching, sbom, show, storage, transport, up,
-    verify,
+    bake, collect, diff, export, image, manual, operation, patching, sbom, show, storage,
+    transport, up, verify,
 };
 use failure::Failure;
 
 fn main() -> ExitCode {
+    hornero_model::set_program_version(version::VERSION);
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return misused(&error),
@@ -79,6 +81,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Validate(source) => command::validate::run(json, &source),
         Command::Fmt(arguments) => command::format::run(json, &arguments),
         Command::Editor { file } => output::print_json(&command::editor::contents(file)),
+        Command::Manual(arguments) => manual::write(&arguments),
         Command::Openapi => output::print_json(&hornero_api::document()),
         Command::Build { source, image, explain, verify } => bake::build(
             &home,
@@ -177,6 +180,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         | Command::Validate(_)
         | Command::Fmt(_)
         | Command::Editor { .. }
+        | Command::Manual(_)
         | Command::Openapi
         | Command::Serve { .. }
         | Command::Edge
@@ -208,6 +212,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Validate(_)
         | Command::Fmt(_)
         | Command::Editor { .. }
+        | Command::Manual(_)
         | Command::Openapi
         | Command::Shim => false,
     }

@@ -226,7 +226,7 @@ impl Api {
                 routes: report::routes(driver, &internal),
                 control: ControlStatus {
                     pid: std::process::id(),
-                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    version: hornero_model::program_version().to_owned(),
                     started,
                 },
                 edge: report::edge(driver),

@@ -185,7 +185,8 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     notifier.starting("looking at the instances");
     let found = find(&*engine)?;
     let status = EdgeClient::new(&edge::state_dir(home)).status().ok();
-    let driver = Driver::resume(world, found, status, env!("CARGO_PKG_VERSION"), &mut ports)?;
+    let driver =
+        Driver::resume(world, found, status, hornero_model::program_version(), &mut ports)?;
     follow_exits(Arc::clone(&engine), inputs.clone())?;
     let ended = Arc::new(AtomicBool::new(false));
     let network_keeper = keep_network(network.clone(), Arc::clone(&ended))?;

@@ -16,6 +16,7 @@ mod release;
 mod route;
 mod service;
 mod time;
+mod version;
 
 pub use check::{Check, HealthContract, HttpCheck, TcpCheck};
 pub use digest::{Digest, DigestError};
@@ -40,3 +41,4 @@ pub use service::{
     TrustedKey,
 };
 pub use time::{Millis, Timestamp};
+pub use version::{program_version, set_program_version};

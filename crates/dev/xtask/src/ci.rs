@@ -4,13 +4,15 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{arrows, dependencies, metadata, run, setup, tree};
+use crate::{arrows, dependencies, metadata, package, run, setup, tree};
 
 type Check = fn() -> Result<()>;
 
 /// Installs what the tests need and runs every test.
 pub fn test(arguments: &[String]) -> Result<()> {
     setup::install(setup::PACKAGES)?;
+    // Tests make packages too.
+    setup::install(package::PACKAGES)?;
     run::check(run::cargo().args(["test", "--workspace", "--no-fail-fast"]).args(arguments))
 }
 

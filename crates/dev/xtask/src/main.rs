@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask setup | test | ci | demo | fixture | hosts | bench`.
+//! Developer tasks: `cargo xtask setup | test | ci | demo | fixture | hosts | package | bench`.
 
 mod arrows;
 mod backports;
@@ -11,6 +11,7 @@ mod hosts;
 mod interrupt;
 mod licence;
 mod metadata;
+mod package;
 mod run;
 mod setup;
 mod tree;
@@ -31,6 +32,8 @@ usage: cargo xtask TASK
                 make the homes that this version writes, or that the given binary does, for the tests of
                 later versions
   hosts [NAME]  Hornero on Debian machines with their own kernels, under emulation; `hosts --help`
+  package [ARGS]
+                the Debian package and the tarball; `package --help` says what there is
   bench [ARGS]  measure beside other tools (installs those); `bench --help` says what there is
 ";
 
@@ -58,6 +61,7 @@ fn task(arguments: &[String]) -> Result<()> {
         ("check", rest) => ci::check(rest),
         ("demo", []) => demo::demo(),
         ("hosts", rest) => hosts::hosts(rest),
+        ("package", rest) => package::package(rest),
         ("bench", rest) => bench::bench(rest),
         ("fixture", []) => fixture::make(None),
         ("fixture", [binary]) => fixture::make(Some(binary)),

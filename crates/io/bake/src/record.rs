@@ -133,7 +133,7 @@ impl BakeRecord {
     ) -> Self {
         Self {
             version: VERSION,
-            program: concat!("hornero ", env!("CARGO_PKG_VERSION")).to_owned(),
+            program: format!("hornero {}", hornero_model::program_version()),
             format_epoch: FORMAT_EPOCH,
             name: name.clone(),
             image,

@@ -61,7 +61,7 @@ impl EdgeOptions {
             state_dir: state_dir.into(),
             threads: 0,
             limits: Limits::default(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: hornero_model::program_version().to_owned(),
             die_at: None,
         }
     }

@@ -7,6 +7,7 @@ pub mod editor;
 pub mod export;
 pub mod format;
 pub mod image;
+pub mod manual;
 pub mod named;
 pub mod names;
 pub mod operation;

@@ -102,7 +102,7 @@ fn bill(store: &Store, name: &str, image: &Digest) -> Result<Bill, Failure> {
         name: record.as_ref().map_or_else(|| name.to_owned(), |record| record.name.to_string()),
         image: *image,
         epoch_seconds: record.as_ref().map_or(newest, |record| record.epoch),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: hornero_model::program_version().to_owned(),
         distribution: distribution(store, image)?,
         components,
         files,

@@ -278,7 +278,7 @@ pub fn imported(
         packages: Vec::new(),
         archives: Vec::new(),
         sources: Vec::new(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: hornero_model::program_version().to_owned(),
         invocation: image.hex(),
         started: None,
         finished: Some(Timestamp::now()),

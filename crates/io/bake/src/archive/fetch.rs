@@ -273,7 +273,7 @@ fn agent(patience: Patience, tls: Option<ureq::tls::TlsConfig>) -> ureq::Agent {
         .timeout_recv_response(Some(patience.answer))
         .timeout_recv_body(Some(patience.body))
         .max_redirects(5)
-        .user_agent(concat!("hornero/", env!("CARGO_PKG_VERSION")));
+        .user_agent(format!("hornero/{}", hornero_model::program_version()));
     if let Some(tls) = tls {
         config = config.tls_config(tls);
     }

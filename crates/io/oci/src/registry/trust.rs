@@ -23,7 +23,7 @@ pub(super) fn agent(patience: Patience, secure: bool, may_be_plain: bool) -> Res
         .timeout_recv_body(Some(patience.body))
         // Each of them has to be looked at.
         .max_redirects(0)
-        .user_agent(concat!("hornero/", env!("CARGO_PKG_VERSION")));
+        .user_agent(format!("hornero/{}", hornero_model::program_version()));
     // A registry on this machine may still send readers elsewhere, with encryption.
     match certificates() {
         Ok(tls) => config = config.tls_config(tls),

@@ -1,0 +1,88 @@
+//! The packages are made from the tests' own program and tried in a root of Debian.
+
+use super::*;
+
+fn parsed(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    match parse(&words) {
+        Ok(wanted) => format!("{wanted:?}"),
+        Err(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[test]
+fn arguments() {
+    expect_test::expect![[r#"
+        Some(Wanted { profile: "dist", version: None, sysroot: None, check: false })
+        Some(Wanted { profile: "dev", version: Some("0.3.0~next"), sysroot: None, check: true })
+        None
+        `--version` needs a value
+        `../../x` is no version: digits first, then letters, digits, `.`, `+` and `~`
+        `1.0-1` is no version: digits first, then letters, digits, `.`, `+` and `~`
+        `package` knows no `--quick`"#]]
+    .assert_eq(
+        &[
+            parsed(&[]),
+            parsed(&["--profile", "dev", "--version", "0.3.0~next", "--check"]),
+            parsed(&["--help"]),
+            parsed(&["--version"]),
+            parsed(&["--version", "../../x"]),
+            parsed(&["--version", "1.0-1"]),
+            parsed(&["--quick"]),
+        ]
+        .join("\n"),
+    );
+}
+
+/// Makes packages of the program that tests run; cargo has nothing to build then.
+fn made_for_tests() -> (tempfile::TempDir, Made) {
+    std::env::set_current_dir(run::root()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let wanted = Wanted { profile: "dev".to_owned(), version: None, sysroot: None, check: false };
+    let made = make(&wanted, directory.path()).unwrap();
+    (directory, made)
+}
+
+#[test]
+fn lintian_finds_no_error_and_a_purge_leaves_nothing() {
+    let (_directory, made) = made_for_tests();
+    check::check(&made).unwrap();
+}
+
+#[test]
+fn the_same_source_makes_the_same_packages() {
+    std::env::set_current_dir(run::root()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("program");
+    fs::write(&program, "a program").unwrap();
+    let program = program::Program {
+        stripped: program.clone(),
+        debug: program,
+        build_id: "ab12".to_owned(),
+        portable: true,
+        glibc: linkage::OLDEST_GLIBC,
+    };
+    let source = Source { version: "1.0".to_owned(), commit: None, epoch: 1_700_000_000 };
+    let mut contents = contents::Contents::new();
+    for (path, executable, compressed) in [
+        ("bin/hornero", true, false),
+        ("share/man/man1/hornero.1", false, true),
+        ("share/doc/hornero/a", false, false),
+    ] {
+        let bytes = path.as_bytes().to_vec();
+        contents.insert(path.to_owned(), contents::Item { bytes, executable, compressed });
+    }
+    let packed: Vec<[Vec<u8>; 3]> = ["one", "other"]
+        .map(|name| {
+            let directory = directory.path().join(name);
+            fs::create_dir_all(&directory).unwrap();
+            [
+                debian::write(&source, &contents, &program, &directory).unwrap(),
+                debian::write_symbols(&source, &program, &directory).unwrap(),
+                tarball::write(&source, &contents, &directory).unwrap(),
+            ]
+            .map(|path| fs::read(path).unwrap())
+        })
+        .into();
+    assert!(packed[0] == packed[1], "packages of the same source differ");
+}
