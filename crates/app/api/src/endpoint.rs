@@ -41,6 +41,30 @@ pub enum EndpointId {
     Shutdown,
 }
 
+impl EndpointId {
+    /// Its name in the API's document: clients are generated from it, so it never changes.
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::Status => "Status",
+            Self::Apply => "Apply",
+            Self::Plan => "Plan",
+            Self::Test => "Test",
+            Self::Rollback => "Rollback",
+            Self::Down => "Down",
+            Self::Operation => "Operation",
+            Self::History => "History",
+            Self::Receipts => "Receipts",
+            Self::Receipt => "Receipt",
+            Self::Audit => "Audit",
+            Self::AuditVerify => "AuditVerify",
+            Self::Verify => "Verify",
+            Self::Logs => "Logs",
+            Self::OpenApi => "OpenApi",
+            Self::Shutdown => "Shutdown",
+        }
+    }
+}
+
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// One endpoint.

@@ -26,7 +26,7 @@ pub fn document() -> Value {
             json!({ "name": name, "in": "query", "description": meaning, "schema": { "type": "string" } })
         });
         let mut operation = json!({
-            "operationId": format!("{:?}", endpoint.id),
+            "operationId": endpoint.id.operation(),
             "summary": endpoint.summary,
             "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
             "responses": {
@@ -59,6 +59,32 @@ pub fn document() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn operations_keep_their_names() {
+        let names: Vec<&str> = ENDPOINTS.iter().map(|endpoint| endpoint.id.operation()).collect();
+        assert_eq!(
+            names,
+            [
+                "Status",
+                "Apply",
+                "Plan",
+                "Test",
+                "Rollback",
+                "Down",
+                "Operation",
+                "History",
+                "Receipts",
+                "Receipt",
+                "Audit",
+                "AuditVerify",
+                "Verify",
+                "Logs",
+                "OpenApi",
+                "Shutdown"
+            ]
+        );
+    }
 
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {

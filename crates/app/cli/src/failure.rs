@@ -172,6 +172,19 @@ impl From<hornero_store::StoreError> for Failure {
     }
 }
 
+impl From<hornero_control::format::FormatError> for Failure {
+    fn from(error: hornero_control::format::FormatError) -> Self {
+        let mut failure = Self::of(&error);
+        if let Some(code) = error.code() {
+            failure = failure.word(code);
+        }
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::of(&error)

@@ -58,6 +58,9 @@ fn misused(error: &clap::Error) -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let json = arguments.json;
     let home = absolute(arguments.home)?;
+    if works_on_home(&arguments.command) {
+        hornero_control::format::check(&home)?;
+    }
     if needs_root(&arguments.command) && !rustix::process::geteuid().is_root() {
         let failure =
             Failure::new(failure::exit::FAILED, "only root can bake images and run servers");
@@ -216,6 +219,19 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Openapi
         | Command::Shim => false,
     }
+}
+
+/// Whether a command has to do with a home at all.
+const fn works_on_home(command: &Command) -> bool {
+    !matches!(
+        command,
+        Command::Validate(_)
+            | Command::Fmt(_)
+            | Command::Editor { .. }
+            | Command::Completions { .. }
+            | Command::Manual(_)
+            | Command::Openapi
+    )
 }
 
 /// Bytes that a home's path may have: its longest socket is `edge/admin.sock`, and a Unix socket's path has at most 107

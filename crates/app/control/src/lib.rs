@@ -5,6 +5,7 @@
 
 mod check;
 mod edge;
+pub mod format;
 mod handler;
 mod image_tests;
 mod logs;
@@ -185,6 +186,8 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     notifier.starting("looking at the instances");
     let found = find(&*engine)?;
     let status = EdgeClient::new(&edge::state_dir(home)).status().ok();
+    // Everything was read, and nothing was written yet that an older version would not know.
+    format::claim(home)?;
     let driver =
         Driver::resume(world, found, status, hornero_model::program_version(), &mut ports)?;
     follow_exits(Arc::clone(&engine), inputs.clone())?;
@@ -275,6 +278,7 @@ pub fn abandon(home: &Path) -> anyhow::Result<Vec<InstanceId>> {
 
 /// Makes the home where it is missing, and locks it.
 fn own(home: &Path) -> anyhow::Result<File> {
+    format::check(home)?;
     let show = || format!("home `{}`", home.display());
     DirBuilder::new().recursive(true).mode(0o700).create(home).with_context(show)?;
     fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700))

@@ -159,8 +159,9 @@ fn user_name(uid: u32) -> String {
 }
 
 fn json_response(value: &impl Serialize) -> Response<Body> {
-    let bytes = serde_json::to_vec(value)
-        .unwrap_or_else(|error| format!("{{\"message\":{:?}}}", error.to_string()).into());
+    let bytes = serde_json::to_vec(value).unwrap_or_else(|error| {
+        serde_json::json!({ "message": error.to_string() }).to_string().into()
+    });
     let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed_unsync());
     response
         .headers_mut()
@@ -227,8 +228,9 @@ impl LineSender {
 }
 
 fn line(value: &impl Serialize) -> Bytes {
-    let mut bytes = serde_json::to_vec(value)
-        .unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string()).into());
+    let mut bytes = serde_json::to_vec(value).unwrap_or_else(|error| {
+        serde_json::json!({ "error": error.to_string() }).to_string().into()
+    });
     bytes.push(b'\n');
     bytes.into()
 }

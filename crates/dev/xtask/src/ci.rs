@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{arrows, dependencies, metadata, package, run, setup, tree};
+use crate::{arrows, dependencies, keys, metadata, package, run, setup, tree};
 
 type Check = fn() -> Result<()>;
 
@@ -29,9 +29,10 @@ pub fn ci() -> Result<()> {
 
 /// The static checks named in `only`, or every one; those after a failed one run as well.
 pub fn check(only: &[String]) -> Result<()> {
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
         ("format", || run::check(run::cargo().args(["fmt", "--all", "--check"]))),
         ("files", tree::check),
+        ("keys", keys::check),
         ("arrows", || arrows::check(&metadata::load()?)),
         ("licences", || dependencies::check_licences(&metadata::load()?)),
         ("bans", || dependencies::check_bans(&metadata::load()?)),

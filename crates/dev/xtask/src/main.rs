@@ -9,6 +9,7 @@ mod dependencies;
 mod fixture;
 mod hosts;
 mod interrupt;
+mod keys;
 mod licence;
 mod metadata;
 mod package;

@@ -177,20 +177,20 @@ impl Bringing<'_> {
         }
         let seen = old.into_iter().flat_map(|old| old.images.values());
         let seen = Seen::of(seen.flat_map(|image| &image.archives));
-        let mut loaded: BTreeMap<String, Vec<Suite>> = BTreeMap::new();
+        let mut loaded: BTreeMap<ArchiveRequest, Vec<Suite>> = BTreeMap::new();
         for name in stale.keys() {
             let Some(request) = archive_request(spec, &spec.images[name], dir) else { continue };
-            if let Entry::Vacant(slot) = loaded.entry(request_key(&request)) {
-                slot.insert(access.load(&request, architecture, &seen)?);
+            if let Entry::Vacant(slot) = loaded.entry(request) {
+                let suites = access.load(slot.key(), architecture, &seen)?;
+                slot.insert(suites);
             }
         }
-        let mut listed: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
+        let mut listed: BTreeMap<&ArchiveRequest, Vec<Candidate<'_>>> = BTreeMap::new();
         for (key, suites) in &loaded {
             listed.insert(key, list(suites, architecture)?);
         }
         for image in images.iter().filter(|image| stale.contains_key(&image.name)) {
             let Some(request) = archive_request(spec, image, dir) else { continue };
-            let key = request_key(&request);
             let known = lock.images.get(&image.name);
             let inherited: Vec<&LockedPackage> = ancestors(spec, image)
                 .into_iter()
@@ -199,8 +199,8 @@ impl Bringing<'_> {
                 .collect();
             let resolving = Resolving {
                 image,
-                suites: &loaded[&key],
-                listed: &listed[key.as_str()],
+                suites: &loaded[&request],
+                listed: &listed[&request],
                 keep: if mode == LockMode::Update { None } else { known },
                 inherited,
                 architecture,
@@ -209,7 +209,7 @@ impl Bringing<'_> {
             let packages = resolving.run()?;
             // The date of the archive is part of every image: where nothing else is new, it stays as well.
             let same = known.filter(|known| known.packages == packages);
-            let fresh = || loaded[&key].iter().map(|suite| suite.state.clone()).collect();
+            let fresh = || loaded[&request].iter().map(|suite| suite.state.clone()).collect();
             let locked = LockedImage {
                 suite: request.suite.clone(),
                 architecture: architecture.to_owned(),
@@ -231,10 +231,6 @@ impl Bringing<'_> {
 /// Whether an image has packages of its own to be locked.
 pub(crate) fn has_entry(image: &ImageDefinition) -> bool {
     matches!(image.base, Base::Debian { .. }) || !image.packages.is_empty()
-}
-
-fn request_key(request: &ArchiveRequest) -> String {
-    format!("{request:?}")
 }
 
 /// Every stanza of every suite.

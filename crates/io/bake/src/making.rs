@@ -14,7 +14,7 @@ use crate::{
     bake::BakedStep,
     facts,
     image::{
-        copy,
+        copy, copy_key,
         step::{Extras, Step},
     },
     install::{Installation, Surroundings},
@@ -289,10 +289,9 @@ fn describe(work: &Work<'_>) -> Described {
         }
         Work::Copy { source, found } => {
             let mut inputs = copy::fingerprints(source, found);
-            let options = format!("{:?} {:?}", source.mode, source.owner);
-            inputs.insert(format!("to {}", source.to), options);
+            inputs.insert(format!("to {}", source.to), copy_key::options(source));
             let title = format!("copy `{}` to `{}`", source.from, source.to);
-            let (kind, own) = (StepKind::Copy, copy::key(source, found));
+            let (kind, own) = (StepKind::Copy, copy_key::key(source, found));
             let action = Action::Copy(CopyAction::new(source, found));
             Described { kind, title, inputs, own, action }
         }

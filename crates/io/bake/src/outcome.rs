@@ -49,7 +49,8 @@ impl Outcome {
 /// The identity of everything that goes into a step: what lies below by [`chain`], the step's own inputs, and the
 /// newest time that its files may have.
 pub(crate) fn step_key(kind: StepKind, below: &Digest, own: &Digest, epoch: u64) -> Digest {
-    let text = format!("hornero step epoch {STEP_EPOCH}\n{kind:?}\n{below}\n{own}\n{epoch}");
+    let kind = kind.key_word();
+    let text = format!("hornero step epoch {STEP_EPOCH}\n{kind}\n{below}\n{own}\n{epoch}");
     Digest::of(text.as_bytes())
 }
 
@@ -57,4 +58,33 @@ pub(crate) fn step_key(kind: StepKind, below: &Digest, own: &Digest, epoch: u64)
 pub(crate) fn chain(layers: &[Digest]) -> Digest {
     let bytes: Vec<u8> = layers.iter().flat_map(|layer| *layer.as_bytes()).collect();
     Digest::of(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_what_they_ever_were() {
+        // A key that changes bakes every step of every home anew: raise `STEP_EPOCH` where that is meant.
+        let (below, own) = (Digest::of(b"below"), Digest::of(b"own"));
+        let key = |kind| step_key(kind, &below, &own, 1_700_000_000);
+        for (kind, word) in [
+            (StepKind::Packages, "Packages"),
+            (StepKind::Copy, "Copy"),
+            (StepKind::Run, "Run"),
+            (StepKind::Provision, "Provision"),
+        ] {
+            let text = format!("hornero step epoch 2\n{word}\n{below}\n{own}\n1700000000");
+            assert_eq!(key(kind), Digest::of(text.as_bytes()));
+        }
+        assert_eq!(
+            key(StepKind::Copy).hex(),
+            "5ab37a6576cde4da244538c871af95080cfcf43372bd24ed339b067488dd5d4a"
+        );
+        assert_eq!(
+            chain(&[below, own]).hex(),
+            "140e1ee53678657f406d674addc8cc49e81d3b9f635805128331d3c8f96c3251"
+        );
+    }
 }

@@ -108,6 +108,18 @@ pub enum StepKind {
     Provision,
 }
 
+impl StepKind {
+    /// Its word in the keys of steps, which never changes.
+    pub(crate) const fn key_word(self) -> &'static str {
+        match self {
+            Self::Packages => "Packages",
+            Self::Copy => "Copy",
+            Self::Run => "Run",
+            Self::Provision => "Provision",
+        }
+    }
+}
+
 /// A record as the store has it.
 pub(crate) struct KnownRecord {
     /// What it says.

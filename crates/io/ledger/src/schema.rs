@@ -8,8 +8,9 @@ use crate::LedgerError;
 
 /// Marks the file as a ledger: `hrno`.
 const APPLICATION_ID: i32 = 0x6872_6e6f;
-/// The newest format known here; kept in `user_version`.
-pub(crate) const FORMAT: u32 = 1;
+/// The newest format known here; kept in `user_version`. It is the number of the home's format: a ledger has it once an
+/// event was appended by a version that may write what versions before it do not know.
+pub const FORMAT: u32 = 2;
 /// How long a reader waits while a writer recovers the log; longer means that something hangs.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -51,8 +52,15 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
     let begin = format!(
         "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} COMMIT;"
     );
-    connection.execute_batch(&begin).map_err(storage)?;
+    let sql = if empty { begin.as_str() } else { TABLES };
+    connection.execute_batch(sql).map_err(storage)?;
     Ok(connection)
+}
+
+/// Says in a transaction's database that this version appended to it, so that an older one refuses it from then on.
+pub(crate) fn raise_format(connection: &Connection) -> rusqlite::Result<()> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found < FORMAT { connection.pragma_update(None, "user_version", FORMAT) } else { Ok(()) }
 }
 
 /// Opens the database for reading only.

@@ -91,6 +91,7 @@ impl Writer {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(storage)?;
+        schema::raise_format(&transaction).map_err(storage)?;
         for batch in batches {
             let mut events = Vec::with_capacity(batch.len());
             for prepared in batch {

@@ -128,9 +128,9 @@ fn a_receipt_that_this_home_did_not_sign_is_noticed() {
 #[test]
 fn a_newer_format_is_refused_and_another_database_too() {
     let home = Home::with_events(1);
-    home.tamper("PRAGMA user_version = 2;");
+    home.tamper("PRAGMA user_version = 3;");
     let error = SqliteLedger::open(&home.path(), Arc::new(home.keys())).err().unwrap();
-    assert!(matches!(error, LedgerError::NewerFormat { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, LedgerError::NewerFormat { found: 3, known: 2, .. }), "{error}");
 
     let home = Home::new();
     rusqlite::Connection::open(home.path()).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();

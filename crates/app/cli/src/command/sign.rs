@@ -29,6 +29,8 @@ pub struct HomeKey(Keys);
 impl HomeKey {
     /// The key of a home, made where there is none yet.
     pub fn of(home: &Path) -> Result<Self, Failure> {
+        // Whoever signs has made something, or is about to.
+        hornero_control::format::claim(home)?;
         Keys::open_or_create(&home.join("keys")).map(Self).map_err(|error| Failure::of(&error))
     }
 }

@@ -67,6 +67,16 @@ impl OldHome {
         self.home.run(&arguments).expect(0).json()
     }
 
+    /// Bakes the project as that version did last: every step is found by the key that it had then.
+    #[track_caller]
+    fn bakes_nothing_anew(&self) {
+        let arguments = [&["build", "--json"], Self::variables().as_slice()].concat();
+        let report = self.home.run(&arguments).expect(0).json();
+        let images = report["images"].as_array().unwrap();
+        assert_eq!(images.len(), 2, "{report}");
+        assert!(images.iter().all(|image| image["cached"] == true), "{report}");
+    }
+
     #[track_caller]
     fn serves(&self, page: &str) {
         assert_eq!(get(PORT, "/"), (200, format!("{page}\n")));
@@ -145,11 +155,15 @@ fn an_old_home_is_read_rolled_out_on_and_rolled_back() {
         home.run(&["image", "fsck"]).expect(0);
         home.run(&["image", "gc", "--dry-run"]).expect(0);
         home.run(&["image", "verify", "legacy"]).expect(0);
+        let format = home.path().join("format");
+        assert!(!format.exists(), "nothing was written yet that its own version does not know");
 
+        old.bakes_nothing_anew();
         old.page("four");
         let report = old.up();
         assert_eq!(report["services"][0]["release"], 5, "{report}");
         old.serves("four");
+        assert!(fs::read_to_string(format).unwrap().contains("\"format\": 2"));
         old.tells_as_before();
         home.run(&["rollback", "site", "--to", "2", "--reason", "it was good"]).expect(0);
         old.serves("two");
@@ -190,4 +204,75 @@ fn a_rollout_that_an_old_version_left_half_done_comes_to_an_end() {
             drop(serve);
         }
     }
+}
+
+/// Every file below a directory with what it holds, links by their targets.
+fn tree(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            let kind = entry.file_type().unwrap();
+            let contents =
+                if kind.is_file() { fs::read(entry.path()).unwrap() } else { Vec::new() };
+            found.push((entry.path(), contents));
+            if kind.is_dir() {
+                pending.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_home_of_a_newer_version_is_refused_by_every_command_and_left_as_it_is() {
+    let version = versions().remove(0);
+    let old = OldHome::unpack(&version, "finished");
+    let home = &old.home;
+    let newer =
+        r#"{"kind":"hornero-home","format":9,"written_by":"7.8.9","what_we_do_not_know":[]}"#;
+    fs::write(home.path().join("format"), newer).unwrap();
+    let before = tree(&home.path());
+    let variables = OldHome::variables();
+    let project = |command: &'static str| [&[command][..], &variables].concat();
+    for arguments in [
+        project("up"),
+        project("build"),
+        project("plan"),
+        project("lock"),
+        project("patch"),
+        vec!["down"],
+        vec!["down", "--force"],
+        vec!["status"],
+        vec!["history", "site"],
+        vec!["rollback", "site"],
+        vec!["receipt"],
+        vec!["logs", "site"],
+        vec!["audit"],
+        vec!["audit", "verify"],
+        vec!["verify"],
+        vec!["reproduce", "site"],
+        vec!["image", "ls"],
+        vec!["image", "gc"],
+        vec!["image", "fsck"],
+        vec!["image", "import", "/nowhere"],
+        vec!["image", "pin", "site"],
+        vec!["serve"],
+        vec!["edge"],
+    ] {
+        let answer = home.run(&[&arguments[..], &["--json"]].concat()).expect(1);
+        let error = &answer.json()["error"];
+        assert_eq!(error["code"], "newer_home", "{arguments:?}: {error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("format 9, written by Hornero 7.8.9"), "{message}");
+        assert!(
+            message.contains(concat!("this is Hornero ", env!("CARGO_PKG_VERSION"))),
+            "{message}"
+        );
+        assert!(tree(&home.path()) == before, "`{}` changed something", arguments.join(" "));
+    }
+    // What this version may work on again, so that the home can be taken down.
+    fs::remove_file(home.path().join("format")).unwrap();
 }

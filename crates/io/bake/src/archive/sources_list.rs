@@ -35,7 +35,7 @@ pub struct ArchiveSource {
 }
 
 /// What is asked of the archive for an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ArchiveRequest {
     /// The suite, such as `bookworm`.
     pub suite: String,

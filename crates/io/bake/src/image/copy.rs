@@ -222,32 +222,6 @@ fn file(host: &Path, cache: &mut StatCache) -> Result<FoundKind, String> {
     })
 }
 
-/// The identity of what is copied, apart from where it lies on the host.
-pub(crate) fn key(source: &CopySource, found: &[Found]) -> Digest {
-    let mut hasher = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        hasher.update((bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    part(source.to.as_bytes());
-    part(format!("{:?} {:?} {:?}", source.kind, source.mode, source.owner).as_bytes());
-    for one in found {
-        part(&one.path);
-        match &one.kind {
-            FoundKind::Directory => part(b"directory"),
-            FoundKind::Symlink(target) => {
-                part(b"symlink");
-                part(target);
-            }
-            FoundKind::File { executable, digest, .. } => {
-                part(if *executable { b"program" } else { b"file" });
-                part(digest.as_bytes());
-            }
-        }
-    }
-    Digest::from_bytes(hasher.finalize().into())
-}
-
 /// A short word for each path of a source, for explaining what changed.
 pub(crate) fn fingerprints(source: &CopySource, found: &[Found]) -> BTreeMap<String, String> {
     found

@@ -17,6 +17,7 @@ use crate::{
     BakeError,
     image::{
         copy::{self, Found, FoundKind},
+        copy_key,
         secret_files::{Guard, SecretFiles},
     },
     limits,
@@ -116,7 +117,7 @@ impl Files {
         let keys: Vec<u8> = self
             .parts
             .iter()
-            .flat_map(|(source, found)| *copy::key(source, found).as_bytes())
+            .flat_map(|(source, found)| *copy_key::key(source, found).as_bytes())
             .collect();
         Digest::of(&keys)
     }

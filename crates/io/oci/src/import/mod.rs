@@ -244,7 +244,7 @@ pub(crate) fn oci(
     let mut taking = Taking { store, source, options, below: Tree::merge([]), bytes: 0, new: 0 };
     let mut layers = Vec::with_capacity(blobs.len());
     // What a layer means depends on those below it, and so does where it is remembered.
-    let mut chain = Digest::of(format!("hornero-import 1 {:?}\n", options.devices).as_bytes());
+    let mut chain = chain_start(options.devices);
     for (index, (blob, diff_id)) in blobs.iter().zip(diff_ids).enumerate() {
         progress.event(Event::LayerStarted { number: index + 1, count: blobs.len() });
         chain = Digest::of(format!("{chain} {diff_id}").as_bytes());
@@ -270,6 +270,16 @@ pub(crate) fn oci(
         layers_moved,
         foreign: true,
     })
+}
+
+/// Where the chain of keys begins that imported layers are remembered by. Its words never change.
+fn chain_start(devices: DevicePolicy) -> Digest {
+    let devices = match devices {
+        DevicePolicy::Refuse => "Refuse",
+        DevicePolicy::Skip => "Skip",
+        DevicePolicy::Keep => "Keep",
+    };
+    Digest::of(format!("hornero-import 1 {devices}\n").as_bytes())
 }
 
 /// Layers on their way in.
@@ -373,4 +383,22 @@ pub(crate) fn parse_configuration(what: &str, bytes: &[u8]) -> Result<Configurat
 fn temporary() -> Result<File> {
     let dir: PathBuf = std::env::temp_dir();
     tempfile::tempfile_in(&dir).map_err(|error| OciError::io("create a file in", dir, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imported_layers_are_found_by_what_they_ever_were() {
+        let starts = [DevicePolicy::Refuse, DevicePolicy::Skip, DevicePolicy::Keep];
+        assert_eq!(
+            starts.map(|devices| chain_start(devices).hex()),
+            [
+                "b9778a28e7cb01405d1ac352da27205085a5ae989e34cdd16a33b01faa453187",
+                "c90a5881f58e88bc9faf8795821f8c3b0f9d5d805f6757be3f50d7ec0688f78b",
+                "73a7586db074537711cdad8bf8bcc420507634ba614ab0cc53b501111dc0a2ca",
+            ]
+        );
+    }
 }

@@ -212,11 +212,19 @@ fn pack_layers(
 
 /// What a blob of layers is made from.
 fn key(compression: Compression, shown: &Layer, tails: &[TailLayer]) -> Digest {
-    let mut bytes = format!("hornero-blob {BLOB_FORMAT} {compression:?}\n").into_bytes();
-    bytes.extend_from_slice(shown.digest().as_bytes());
-    for tail in tails {
-        bytes.extend_from_slice(tail.digest.as_bytes());
-    }
+    let tails = tails.iter().map(|tail| tail.digest);
+    blob_key(compression, std::iter::once(shown.digest()).chain(tails))
+}
+
+/// The key of a blob by the digests that go into it. Its words never change; what does is [`BLOB_FORMAT`].
+fn blob_key(compression: Compression, digests: impl Iterator<Item = Digest>) -> Digest {
+    let compression = match compression {
+        Compression::None => "None",
+        Compression::Gzip => "Gzip",
+        Compression::Zstd => "Zstd",
+    };
+    let mut bytes = format!("hornero-blob {BLOB_FORMAT} {compression}\n").into_bytes();
+    digests.for_each(|digest| bytes.extend_from_slice(digest.as_bytes()));
     Digest::of(&bytes)
 }
 
@@ -353,4 +361,26 @@ fn oci_manifest(
             .collect(),
         annotations: BTreeMap::from([(HORNERO_IMAGE.into(), image.to_string())]),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_blobs_are_what_they_ever_were() {
+        // Another key packs everything anew that was pushed before: raise `BLOB_FORMAT` where that is meant.
+        let digests = || [Digest::of(b"shown"), Digest::of(b"tail")].into_iter();
+        let written: Vec<String> = [Compression::None, Compression::Gzip, Compression::Zstd]
+            .map(|compression| blob_key(compression, digests()).hex())
+            .into();
+        assert_eq!(
+            written,
+            [
+                "8e61fad2993e64e93ad5d061ab3f48ec70e242b3776ba82edb500397961bd6d8",
+                "e56d8a7627e388179ab49a3489386050941860cd60ced6229eb812c202cb8f54",
+                "61c5089bb086fbb90559a193b6a6b1b9e082276df27b42ef3fdc773b1b212dbb",
+            ]
+        );
+    }
 }
