@@ -11,7 +11,7 @@ use hornero_oci::Reference;
 
 use crate::command::{editor, export, manual, sbom, transport};
 
-pub use authoring::FormatArguments;
+pub use authoring::{FormatArguments, InitArguments};
 
 /// Bakes golden images and replaces servers by new ones made from them, without losing a request.
 #[derive(Debug, Parser)]
@@ -224,6 +224,16 @@ Examples:
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Write a first `hornero.hcl` from what a directory holds
+    #[command(after_help = "\
+Examples:
+  hornero init                           pages, a Python, Node, Go or Rust program, a Dockerfile, a compose file:
+                                         whatever is here; a page to start with where nothing is
+  hornero init --from compose.yaml       each of its services
+  hornero init --from ./server           one program
+
+What can't be mapped is named. Nothing that is there is written over.")]
+    Init(InitArguments),
     /// Check `hornero.hcl`, and name every mistake in it
     #[command(after_help = "Example:\n  hornero validate examples/site")]
     Validate(Source),

@@ -81,6 +81,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Arguments::command(), "hornero", &mut script);
             output::print_text(&String::from_utf8_lossy(&script))
         }
+        Command::Init(arguments) => command::init::run(json, &arguments),
         Command::Validate(source) => command::validate::run(json, &source),
         Command::Fmt(arguments) => command::format::run(json, &arguments),
         Command::Editor { file } => output::print_json(&command::editor::contents(file)),
@@ -180,6 +181,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         | Command::Lock { .. }
         | Command::Image { .. }
         | Command::Completions { .. }
+        | Command::Init(_)
         | Command::Validate(_)
         | Command::Fmt(_)
         | Command::Editor { .. }
@@ -212,6 +214,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Logs { .. }
         | Command::Audit { .. }
         | Command::Completions { .. }
+        | Command::Init(_)
         | Command::Validate(_)
         | Command::Fmt(_)
         | Command::Editor { .. }

@@ -76,6 +76,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ),
     ("hornero-control", "hornero-verify", "it knows which processes are whose"),
     ("hornero-cli", "hornero-sbom", "`image sbom`"),
+    ("hornero-cli", "hornero-scaffold", "`init`"),
     ("hornero-cli", "hornero-provenance", "it signs what it bakes"),
     ("hornero-cli", "hornero-oci", "`image push, pull, import, export`"),
     ("hornero-cli", "hornero-export", "`image export`"),

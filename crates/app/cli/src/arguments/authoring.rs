@@ -14,3 +14,17 @@ pub struct FormatArguments {
     #[arg(long)]
     pub check: bool,
 }
+
+/// What to begin with.
+#[derive(Debug, Args)]
+pub struct InitArguments {
+    /// The directory that gets a `hornero.hcl`
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// A Dockerfile, a compose file or a program in it; found by itself where this is not given
+    #[arg(long, value_name = "PATH")]
+    pub from: Option<PathBuf>,
+    /// Print the file instead of writing it
+    #[arg(long)]
+    pub dry_run: bool,
+}

@@ -8,6 +8,7 @@ pub mod export;
 pub mod format;
 pub mod image;
 pub mod manual;
+pub mod init;
 pub mod named;
 pub mod names;
 pub mod operation;

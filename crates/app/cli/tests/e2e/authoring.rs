@@ -101,3 +101,61 @@ fn every_example_is_valid_and_in_its_canonical_form() {
     assert!(count >= 3, "{}", examples.display());
     home.run(&["validate", &examples.join("site").to_string_lossy()]).expect(0);
 }
+
+/// Writes files into the project, has `init` look at them, and insists that what it wrote is valid and canonical.
+fn begun(files: &[(&str, &str)], from: &[&str]) -> Home {
+    let home = Home::new();
+    for (path, text) in files {
+        home.write(path, text);
+    }
+    home.run(&[&["init"], from].concat()).expect(0);
+    home.run(&["validate"]).expect(0);
+    home.run(&["fmt", "--check"]).expect(0);
+    home
+}
+
+#[test]
+fn init_writes_over_nothing() {
+    let home = begun(&[("nginx.conf", "# mine\n")], &[]);
+    assert_eq!(fs::read_to_string(home.project().join("nginx.conf")).unwrap(), "# mine\n");
+    let before = fs::read(home.project().join("hornero.hcl")).unwrap();
+    let refused = home.run(&["init"]).expect(3);
+    assert!(refused.stderr.contains("is there already"), "{}", refused.stderr);
+    assert_eq!(fs::read(home.project().join("hornero.hcl")).unwrap(), before);
+    let outside = home.run(&["init", "--dry-run", "--from", "/etc/passwd"]).expect(2);
+    assert!(outside.stderr.contains("is not in"), "{}", outside.stderr);
+}
+
+#[test]
+fn init_reads_dockerfiles_compose_files_and_programs() {
+    let dockerfile = "FROM debian:12\nRUN apt-get update && apt-get install -y nginx-light\nCOPY . /srv/\n\
+                      EXPOSE 8080\nUSER www-data\nCMD [\"nginx\"]\n";
+    begun(&[("Dockerfile", dockerfile), ("page.html", "")], &[]);
+    let compose =
+        "services:\n  web:\n    build: web\n    ports: ['8000:8080']\n  cache:\n    image: redis\n";
+    begun(&[("compose.yaml", compose), ("web/Dockerfile", dockerfile)], &[]);
+    let home = Home::new();
+    fs::copy(env!("CARGO_BIN_EXE_hornero"), home.project().join("server")).unwrap();
+    let report = home.run(&["init", "--json", "--from", "server"]).expect(0).json();
+    assert_eq!(report["from"], "the program `server`");
+    home.run(&["validate"]).expect(0);
+}
+
+/// The way of a newcomer: `init`, `up`, an answer.
+#[test]
+fn what_init_writes_comes_up() {
+    let script = "import http.server as h\nh.HTTPServer((\"\", 8123), h.SimpleHTTPRequestHandler).serve_forever()\n";
+    for (files, page) in [(&[][..], "It works"), (&[("server.py", script)][..], "server.py")] {
+        let home = begun(files, &[]);
+        // Each test has a port of its own.
+        let path = home.project().join("hornero.hcl");
+        let text = fs::read_to_string(&path).unwrap();
+        let port = format!("listen = {}\n    address = \"127.0.0.1\"", home.port);
+        assert!(text.contains("listen = 8000"), "{text}");
+        fs::write(&path, text.replace("listen = 8000", &port)).unwrap();
+        home.run(&["up"]).expect(0);
+        let (status, body) = home.get("/");
+        assert!(status == 200 && body.contains(page), "{status}: {body}");
+        home.run(&["down"]).expect(0);
+    }
+}
