@@ -1,17 +1,15 @@
 //! Starting the control process where none runs, and waiting until it answers.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    os::unix::{
-        fs::{DirBuilderExt as _, OpenOptionsExt as _},
-        process::CommandExt as _,
-    },
+    fs,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use hornero_api::{Client, ClientError, message::StatusReport};
+use hornero_home::Opening;
 
 use crate::failure::{Failure, exit};
 
@@ -66,9 +64,9 @@ async fn answers(client: &Client) -> Result<bool, Failure> {
 }
 
 fn start(home: &Path) -> Result<(std::process::Child, PathBuf), Failure> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(home)?;
+    hornero_home::prepare(home)?;
     let log_path = home.join("control.log");
-    let log: File = OpenOptions::new().create(true).append(true).mode(0o600).open(&log_path)?;
+    let log = hornero_home::open(&log_path, Opening::Append)?;
     let mut command = Command::new(hornero_control::OWN_PROGRAM);
     command.arg0("hornero").arg("--home").arg(home).arg("serve");
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir("/");

@@ -3,6 +3,7 @@
 use std::{fmt::Display, io::ErrorKind, process::ExitCode};
 
 use hornero_api::ClientError;
+use hornero_home::HomeError;
 use serde_json::json;
 
 use crate::output::{harmless, print_json};
@@ -49,6 +50,11 @@ impl Failure {
             message.push_str(&inner.to_string());
             denied |= denies_permission(inner);
             source = inner.source();
+        }
+        if let Some(refusal) = home_refusal(error) {
+            let failure =
+                Self::new(exit::REFUSED, message).word(refusal.code().unwrap_or_default());
+            return failure.hint(refusal.remedy().unwrap_or_default());
         }
         let failure = Self::new(exit::FAILED, message);
         if denied && !rustix::process::geteuid().is_root() {
@@ -128,6 +134,17 @@ fn set_in(text: &str) -> String {
     out
 }
 
+/// The refusal of a home, or of a file of one, somewhere in an error's chain.
+fn home_refusal<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e HomeError> {
+    std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| {
+            let io = error.downcast_ref::<std::io::Error>();
+            let inner = io.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref());
+            error.downcast_ref().or(inner)
+        })
+        .filter(|refusal: &&HomeError| refusal.code().is_some())
+}
+
 fn denies_permission(error: &(dyn std::error::Error + 'static)) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
@@ -182,6 +199,12 @@ impl From<hornero_control::format::FormatError> for Failure {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
+    }
+}
+
+impl From<HomeError> for Failure {
+    fn from(error: HomeError) -> Self {
+        Self::of(&error)
     }
 }
 

@@ -57,7 +57,10 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let json = arguments.json;
-    let home = absolute(arguments.home)?;
+    let home = match works_on_home(&arguments.command) {
+        true => within_limits(hornero_home::admit(&arguments.home)?)?,
+        false => arguments.home,
+    };
     if works_on_home(&arguments.command) {
         hornero_control::format::check(&home)?;
     }
@@ -241,9 +244,8 @@ const fn works_on_home(command: &Command) -> bool {
 /// (unix(7)).
 const HOME_BYTES_MAX: usize = 107 - "/edge/admin.sock".len();
 
-/// The home as an absolute path: the processes that get it change their directory.
-fn absolute(home: PathBuf) -> Result<PathBuf, Failure> {
-    let home = std::path::absolute(home)?;
+/// The same home, if sockets fit in it.
+fn within_limits(home: PathBuf) -> Result<PathBuf, Failure> {
     let bytes = home.as_os_str().len();
     if bytes > HOME_BYTES_MAX {
         let text = format!("the path of the home has {bytes} bytes: `{}`", home.display());

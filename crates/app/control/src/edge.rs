@@ -1,8 +1,8 @@
 //! Keeps an edge running and tells the driver what it sees.
 
 use std::{
-    fs::{self, OpenOptions},
-    os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
+    fs,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -15,6 +15,7 @@ use std::{
 
 use hornero_driver::Observation;
 use hornero_edge::EdgeClient;
+use hornero_home::Opening;
 use hornero_model::EdgeStatus;
 
 use crate::{
@@ -166,8 +167,8 @@ fn log_path(home: &Path) -> PathBuf {
 }
 
 fn spawn(home: &Path) -> anyhow::Result<Child> {
-    fs::create_dir_all(state_dir(home))?;
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log_path(home))?;
+    hornero_home::directory(&state_dir(home))?;
+    let log = hornero_home::open(&log_path(home), Opening::Append)?;
     let mut command = Command::new(OWN_PROGRAM);
     command.arg0("hornero").arg("--home").arg(home).arg("edge").env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);

@@ -25,9 +25,8 @@ pub use provenance::{Denied, Provenance};
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     net::IpAddr,
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, RwLock,
@@ -42,6 +41,7 @@ use anyhow::Context as _;
 use hornero_driver::{Driver, DriverError, Found, Observation};
 use hornero_edge::EdgeClient;
 use hornero_engine::{Engine, InstanceStatus, LauncherCommand, LocalEngine, LocalOptions};
+use hornero_home::Opening;
 use hornero_ledger::{Keys, Ledger, LedgerError, SqliteLedger};
 use hornero_model::{
     Actor, Digest, Event, EventBody, InstanceId, PublicKey, Receipt, ServiceName, Timestamp,
@@ -280,10 +280,9 @@ pub fn abandon(home: &Path) -> anyhow::Result<Vec<InstanceId>> {
 fn own(home: &Path) -> anyhow::Result<File> {
     format::check(home)?;
     let show = || format!("home `{}`", home.display());
-    DirBuilder::new().recursive(true).mode(0o700).create(home).with_context(show)?;
-    fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700))
-        .with_context(show)?;
-    let lock = File::create(home.join("control.lock")).with_context(show)?;
+    let home = hornero_home::prepare(home).with_context(show)?;
+    let lock =
+        hornero_home::open(&home.join("control.lock"), Opening::Create).with_context(show)?;
     // One that was just killed still holds its lock while the kernel tidies up after it.
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {

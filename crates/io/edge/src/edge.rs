@@ -10,6 +10,7 @@ use std::{
     time::Instant,
 };
 
+use hornero_home::Opening;
 use rustix::{
     fs::{FlockOperation, flock},
     process::{Resource, Rlimit, getrlimit, setrlimit},
@@ -146,10 +147,16 @@ fn run_until_stopped(
 
 fn make_state_dir(state_dir: &Path) -> Result<(), EdgeError> {
     let make = || {
-        fs::create_dir_all(state_dir)?;
-        restrict(state_dir, 0o700)
+        if let Some(parent) = state_dir.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        hornero_home::directory(state_dir).map_err(io::Error::from)
     };
-    make().map_err(|source| EdgeError::State { action: "make", path: state_dir.to_owned(), source })
+    make().map(drop).map_err(|source| EdgeError::State {
+        action: "make",
+        path: state_dir.to_owned(),
+        source,
+    })
 }
 
 /// Raises the soft limit of open files as far as allowed; the connections that it is enough for.
@@ -191,7 +198,7 @@ pub(crate) fn try_lock_start(state_dir: &Path) -> io::Result<Option<File>> {
 }
 
 fn start_lock(state_dir: &Path) -> io::Result<File> {
-    File::create(state_dir.join("start.lock"))
+    hornero_home::open(&state_dir.join("start.lock"), Opening::Create)
 }
 
 async fn live(

@@ -6,13 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hornero_home::Opening;
 use hornero_model::RouteTable;
 
-use crate::{
-    admin::protocol::{LINE_LIMIT, restrict},
-    error::EdgeError,
-    table::validate,
-};
+use crate::{admin::protocol::LINE_LIMIT, error::EdgeError, table::validate};
 
 /// Version of the file's format; another one is not read.
 const FORMAT: u32 = 1;
@@ -32,8 +29,7 @@ pub(crate) fn save(state_dir: &Path, table: &RouteTable) -> Result<(), EdgeError
     let path = file(state_dir);
     let fresh = state_dir.join("routes.json.new");
     let write = || -> io::Result<()> {
-        let mut out = File::create(&fresh)?;
-        restrict(&fresh, 0o600)?;
+        let mut out = hornero_home::open(&fresh, Opening::Replace)?;
         out.write_all(&serde_json::to_vec(&Stored { format: FORMAT, table })?)?;
         out.sync_all()?;
         fs::rename(&fresh, &path)?;
@@ -58,7 +54,7 @@ pub(crate) fn load(state_dir: &Path) -> RouteTable {
 }
 
 fn read(state_dir: &Path) -> Result<Option<RouteTable>, String> {
-    let opened = match File::open(file(state_dir)) {
+    let opened = match hornero_home::open(&file(state_dir), Opening::Read) {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),

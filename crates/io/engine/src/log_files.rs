@@ -1,12 +1,12 @@
 //! Instance logs on disk: segments named by the offset of their first byte, written by shims, read by the engine.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
+use hornero_home::Opening;
 use hornero_model::Timestamp;
 
 use crate::log::{LogCursor, LogFrom, LogLine, LogPage, LogQuery, LogStream, MAX_LINES};
@@ -124,7 +124,7 @@ fn append_record(records: &mut Vec<u8>, stream: LogStream, line: &[u8], time: Ti
 fn open_segment(directory: &Path, start: u64) -> io::Result<File> {
     // Twenty digits: sorted by name is sorted by offset.
     let path = directory.join(format!("{start:020}"));
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    hornero_home::open(&path, Opening::Append)
 }
 
 /// Segments by their first offset, oldest first.
@@ -187,7 +187,7 @@ pub(crate) fn read(directory: &Path, query: &LogQuery, ended: bool) -> io::Resul
 }
 
 fn open_existing(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
+    match hornero_home::open(path, Opening::Read) {
         Ok(file) => Ok(Some(file)),
         // Dropped by rotation since the directory was read.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -326,7 +326,7 @@ mod tests {
         let mut writer = LogWriter::open(directory.path()).unwrap();
         writer.take(LogStream::Stdout, b"one\n", TIME).unwrap();
         let path = directory.path().join(format!("{:020}", 0));
-        let mut file = OpenOptions::new().append(true).open(path).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
         file.write_all(b"\xff\xfe\nno record\nhalf").unwrap();
         let all = page(directory.path(), LogFrom::Start, 10);
         assert_eq!(texts(&all), ["one"]);

@@ -1,17 +1,15 @@
 //! The files of an instance: its record, its shim's lock, its start and its exit.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Write},
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
-    },
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
+use hornero_home::Opening;
 use hornero_model::{ExitCause, InstanceId, Timestamp};
 use hornero_sandbox::IdMap;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -80,9 +78,9 @@ impl InstanceDirectory {
     }
 
     pub fn create(&self) -> io::Result<()> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(self.archive())
+        hornero_home::directory(&self.root)?;
+        hornero_home::directory(&self.archive())?;
+        Ok(())
     }
 
     fn archive(&self) -> PathBuf {
@@ -126,9 +124,9 @@ impl InstanceDirectory {
 
 impl InstanceFiles {
     pub fn create(&self) -> io::Result<()> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(self.logs())
+        hornero_home::directory(&self.directory)?;
+        hornero_home::directory(&self.logs())?;
+        Ok(())
     }
 
     pub fn exists(&self) -> bool {
@@ -174,13 +172,7 @@ impl InstanceFiles {
 
     /// Takes the lock for the calling process, and leaves its process id for others; none when another has it.
     pub fn lock(&self) -> io::Result<Option<ShimLock>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.directory.join("shim.pid"))?;
+        let file = hornero_home::open(&self.directory.join("shim.pid"), Opening::Create)?;
         let mut lock = whole_file();
         // SAFETY: the structure lives across the call.
         let taken = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock) };
@@ -196,11 +188,10 @@ impl InstanceFiles {
 
     /// Whether a shim lives.
     pub fn is_locked(&self) -> io::Result<bool> {
-        let file =
-            match OpenOptions::new().read(true).write(true).open(self.directory.join("shim.pid")) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-                other => other?,
-            };
+        let file = match hornero_home::open(&self.directory.join("shim.pid"), Opening::Change) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
         let mut lock = whole_file();
         // SAFETY: the structure lives across the call.
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } != 0 {
@@ -240,7 +231,7 @@ fn whole_file() -> libc::flock {
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    let file = match File::open(path) {
+    let file = match hornero_home::open(path, Opening::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
@@ -252,12 +243,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 fn write(directory: &Path, name: &str, value: &impl Serialize, durable: bool) -> io::Result<()> {
     let temporary = directory.join(format!(".{name}.{}", std::process::id()));
     let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file = hornero_home::open(&temporary, Opening::Replace)?;
         file.write_all(&serde_json::to_vec(value)?)?;
         if durable {
             file.sync_all()?;

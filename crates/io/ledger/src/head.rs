@@ -6,11 +6,12 @@
 use std::{
     fs,
     io::{self, Read},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use hornero_home::Opening;
 use hornero_model::Digest;
 
 use crate::{
@@ -36,13 +37,7 @@ impl HeadFile {
     /// Opens and locks the head file, and makes it where there is none. The second value says whether it was made.
     pub(crate) fn lock(database: &Path) -> Result<(Self, bool), LedgerError> {
         let path = head_path(database);
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
+        let file = hornero_home::open(&path, Opening::Create)
             .map_err(|source| failed("open", &path, source))?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -88,7 +83,7 @@ pub(crate) fn read(
 ) -> Result<Result<Head, &'static str>, LedgerError> {
     let path = head_path(database);
     let mut text = String::new();
-    let opened = match fs::File::open(&path) {
+    let opened = match hornero_home::open(&path, Opening::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Err("should be there: the file with the last sealed head is missing"));
         }

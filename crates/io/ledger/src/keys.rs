@@ -8,6 +8,7 @@ use std::{
     str::FromStr,
 };
 
+use hornero_home::Opening;
 use hornero_model::{Digest, Receipt, ReceiptBody};
 use ring::{
     rand::SystemRandom,
@@ -194,9 +195,10 @@ fn create(directory: &Path, path: &Path) -> Result<(), KeyError> {
     let document =
         Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::Randomness)?;
     let document = Zeroizing::new(document.as_ref().to_vec());
-    fs::create_dir_all(directory).map_err(|source| file("create", directory, source))?;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-        .map_err(|source| file("restrict", directory, source))?;
+    if let Some(parent) = directory.parent() {
+        fs::create_dir_all(parent).map_err(|source| file("create", parent, source))?;
+    }
+    hornero_home::directory(directory).map_err(|error| file("create", directory, error.into()))?;
     let temporary = temporary_beside(path);
     write_new(&temporary, &document, 0o600)?;
     // A hard link does not replace: the first of two processes wins, the second takes the first's key.
@@ -245,7 +247,7 @@ fn sync_directory(directory: &Path) -> Result<(), KeyError> {
 fn read_limited(path: &Path) -> Result<Vec<u8>, KeyError> {
     // Reserved up front so that growing never leaves copies of the key behind on the heap.
     let mut bytes = Vec::with_capacity(MAX_KEY_FILE_BYTES as usize + 1);
-    fs::File::open(path)
+    hornero_home::open(path, Opening::Read)
         .and_then(|opened| opened.take(MAX_KEY_FILE_BYTES).read_to_end(&mut bytes))
         .map_err(|source| file("read", path, source))?;
     Ok(bytes)

@@ -37,6 +37,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
     let storage = |source| failed(path, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(storage)?;
     prepare(path, &connection)?;
@@ -65,7 +66,9 @@ pub(crate) fn raise_format(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Opens the database for reading only.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, LedgerError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(|source| failed(path, source))?;
     prepare(path, &connection)?;

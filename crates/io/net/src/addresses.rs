@@ -221,7 +221,7 @@ impl Addresses {
     pub fn may_leave(&self, subnet: Subnet, address: Ipv4Addr) -> bool {
         let Some(index) = subnet.slot(address) else { return true };
         let mut bytes = [0; SLOT_BYTES];
-        let read = File::open(&self.path)
+        let read = hornero_home::open(&self.path, hornero_home::Opening::Read)
             .and_then(|file| read_up_to(&file, &mut bytes, (index * SLOT_BYTES) as u64));
         let allowed = Some(Egress::Allowed);
         read.is_ok()

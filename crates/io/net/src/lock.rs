@@ -1,11 +1,8 @@
 //! Exclusive locks on files, between processes and between threads.
 
-use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{fs::File, path::Path};
 
+use hornero_home::Opening;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{Error, Result};
@@ -15,14 +12,7 @@ use crate::{Error, Result};
 /// not exclude a forked child.
 pub(crate) fn open_locked(path: &Path) -> Result<File> {
     let fail = |action| move |source| Error::File { action, path: path.to_owned(), source };
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(fail("open"))?;
+    let file = hornero_home::open(path, Opening::Create).map_err(fail("open"))?;
     rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))
         .map_err(|errno| fail("lock")(errno.into()))?;
     Ok(file)

@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{Read, Write},
     net::Ipv4Addr,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
+use hornero_home::Opening;
 use hornero_model::ServiceName;
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +58,7 @@ fn file_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) 
 /// Reads the state; `None` where the home has none yet.
 pub(crate) fn load(home: &Path) -> Result<Option<State>> {
     let path = path(home);
-    let file = match File::open(&path) {
+    let file = match hornero_home::open(&path, Opening::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(file_error("open", &path)(error)),
@@ -106,12 +106,7 @@ fn write(home: &Path, state: &State) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(state)
         .map_err(|error| file_error("write", &path)(error.into()))?;
     text.push(b'\n');
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
+    let mut file = hornero_home::open(&temporary, Opening::Replace)
         .map_err(file_error("create", &temporary))?;
     file.write_all(&text)
         .and_then(|()| file.sync_all())

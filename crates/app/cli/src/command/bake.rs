@@ -35,10 +35,9 @@ impl From<BakeError> for Failure {
 
 /// The store of a home, made where it is missing.
 pub fn store(home: &Path) -> Result<Store, Failure> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(|error| {
-        Failure::new(exit::FAILED, format!("no home can be made at `{}`: {error}", home.display()))
-            .hint("`--home` or HORNERO_HOME says where it is")
+    hornero_home::prepare(home).map_err(|error| match error.code() {
+        Some(_) => error.into(),
+        None => Failure::of(&error).hint("`--home` or HORNERO_HOME says where it is"),
     })?;
     Ok(Store::open(home.join("store"))?)
 }

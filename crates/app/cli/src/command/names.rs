@@ -7,10 +7,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
+use hornero_home::Opening;
 use hornero_model::{Digest, ImageName};
 use hornero_spec::FILE_NAME;
 use hornero_store::{Store, StoreError};
@@ -219,8 +220,9 @@ fn write(file: &Path, directory: &Path, image: &Digest) -> io::Result<()> {
     let mut bytes = format!("{image}\n").into_bytes();
     bytes.extend_from_slice(directory.as_os_str().as_encoded_bytes());
     bytes.push(b'\n');
-    fs::write(&fresh, bytes)?;
-    fs::File::open(&fresh)?.sync_all()?;
+    let mut written = hornero_home::open(&fresh, Opening::Replace)?;
+    written.write_all(&bytes)?;
+    written.sync_all()?;
     fs::rename(&fresh, file)?;
     fs::File::open(parent)?.sync_all()
 }

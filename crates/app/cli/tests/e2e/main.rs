@@ -11,6 +11,7 @@ mod fleet;
 mod home;
 mod isolation;
 mod old_homes;
+mod owned;
 mod patching;
 mod provenance;
 mod reproduce;
