@@ -1,6 +1,7 @@
 //! The command line: what can be typed, its help texts and examples.
 
 mod authoring;
+mod logs;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use hornero_oci::Reference;
 use crate::command::{editor, export, manual, sbom, transport};
 
 pub use authoring::{FormatArguments, InitArguments};
+pub use logs::LogBounds;
 
 /// Bakes golden images and replaces servers by new ones made from them, without losing a request.
 #[derive(Debug, Parser)]
@@ -259,6 +261,9 @@ Examples:
     Openapi,
     /// Run the control process (started by `up`)
     Serve {
+        /// What stays of the logs of servers that are gone
+        #[command(flatten)]
+        logs: LogBounds,
         /// Fault hook for tests: kill this process at its Nth journal write
         #[arg(long, hide = true, env = "HORNERO_CRASH_AT_APPEND")]
         crash_at_append: Option<u64>,
@@ -375,6 +380,9 @@ those made within `keep_days` stay.")]
         /// How long to wait for bakes, rollouts and commands that read to end
         #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
         wait: std::time::Duration,
+        /// What stays of the logs of servers that are gone
+        #[command(flatten)]
+        logs: LogBounds,
     },
     /// Say why an image is kept
     #[command(after_help = "Example:\n  hornero image why-kept site@12")]

@@ -73,8 +73,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     // The processes come first: each owns its threads, and the launcher must have none.
     match arguments.command {
-        Command::Serve { crash_at_append } => {
-            let options = hornero_control::Options { home, crash_at_append };
+        Command::Serve { crash_at_append, logs } => {
+            let log_limits = logs.limits();
+            let options = hornero_control::Options { home, log_limits, crash_at_append };
             command::process::serve(&options)
         }
         Command::Edge => command::process::edge(&home),
@@ -131,12 +132,13 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
             transport::pull(home, json, &reference, name, plain_http)
         }
         ImageCommand::Du => storage::disk_use(home, json),
-        ImageCommand::Gc { dry_run, keep_releases, keep_days, ceiling, wait } => {
+        ImageCommand::Gc { dry_run, keep_releases, keep_days, ceiling, wait, logs } => {
             let rules = collect::Rules {
                 releases: keep_releases,
                 days: keep_days,
                 ceiling,
                 patience: wait,
+                logs: logs.limits(),
             };
             collect::collect(home, json, dry_run, rules)
         }

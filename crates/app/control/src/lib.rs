@@ -50,6 +50,7 @@ use hornero_net::HomeNetwork;
 use hornero_rollout::{TestOutcome, World};
 use hornero_store::Store;
 
+pub use hornero_engine::{LogLimits, trim_logs};
 pub use hornero_rollout::{Hold, KeepOverride, Retained};
 pub use notify::status_file;
 pub use offline::{
@@ -70,6 +71,8 @@ use crate::{
 pub struct Options {
     /// The home it owns.
     pub home: PathBuf,
+    /// What logs of servers that are gone may take.
+    pub log_limits: LogLimits,
     /// Fault hook: the journal write at which the process kills itself.
     pub crash_at_append: Option<u64>,
 }
@@ -141,7 +144,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let store = Arc::new(Store::open(home.join("store"))?);
     let mut network = HomeNetwork::open(home)?;
     network.up()?;
-    let local = Arc::new(LocalEngine::open(home, local_options(home))?);
+    let local = Arc::new(LocalEngine::open(home, local_options(home, options.log_limits))?);
     let engine: Arc<dyn Engine> = Arc::clone(&local) as _;
     let (inputs, taken) = mpsc::channel();
     let addresses = service_addresses(&network, &world);
@@ -251,10 +254,10 @@ fn summary(world: &World) -> String {
 }
 
 /// The local engine's options: its launcher is this program again.
-fn local_options(home: &Path) -> LocalOptions {
+fn local_options(home: &Path, log_limits: LogLimits) -> LocalOptions {
     let arguments = vec!["--home".into(), home.into(), "shim".into()];
     let launcher = LauncherCommand { program: OWN_PROGRAM.into(), arguments };
-    LocalOptions { launcher, networked: true }
+    LocalOptions { launcher, networked: true, log_limits }
 }
 
 /// Ends everything that runs in a home without its ledger, for when that can't be read. Nothing is recorded; logs stay.
@@ -264,7 +267,7 @@ pub fn abandon(home: &Path) -> anyhow::Result<Vec<InstanceId>> {
     let mut network = HomeNetwork::open(home)?;
     network.up()?;
     EdgeKeeper::of(home).stop();
-    let engine = LocalEngine::open(home, local_options(home))?;
+    let engine = LocalEngine::open(home, local_options(home, LogLimits::default()))?;
     let mut ended = Vec::new();
     for instance in engine.list()? {
         engine.remove(&instance.id)?;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hornero_api::message::LogLine;
 use hornero_engine::{
     Engine, EngineError,
-    log::{LogFrom, LogQuery, LogStream, MAX_LINES},
+    log::{LogFrom, LogPage, LogQuery, LogStream, MAX_LINES},
 };
 use hornero_ledger::Ledger;
 use hornero_model::{EventBody, InstanceId, Timestamp};
@@ -37,10 +37,9 @@ pub async fn answer(
     let (lines, answer) = stream();
     let name = object.to_owned();
     tokio::task::spawn_blocking(move || {
-        let mut cursors: Vec<(InstanceId, LogFrom)> = found
-            .into_iter()
-            .map(|id| (id, since.map_or(LogFrom::Start, LogFrom::Since)))
-            .collect();
+        let begin = since.map_or(LogFrom::Start, LogFrom::Since);
+        let mut cursors: Vec<(InstanceId, LogFrom)> =
+            found.into_iter().map(|id| (id, begin)).collect();
         loop {
             for (id, from) in &mut cursors {
                 if !drain(&*engine, id, from, &lines) {
@@ -87,6 +86,17 @@ fn instances(
     }
 }
 
+/// What is said where older lines of an instance are gone: logs are bounded.
+fn dropped(id: &InstanceId, page: &LogPage) -> Option<LogLine> {
+    if page.dropped_bytes == 0 {
+        return None;
+    }
+    // Where no line is left, the time is that of the look.
+    let time = page.lines.first().map_or_else(Timestamp::now, |line| line.time);
+    let text = format!("{} bytes of older lines were dropped", page.dropped_bytes);
+    Some(LogLine { time, instance: id.clone(), stream: "hornero".to_owned(), text })
+}
+
 /// Sends what is new; false once the reader has gone.
 fn drain(engine: &dyn Engine, id: &InstanceId, from: &mut LogFrom, lines: &LineSender) -> bool {
     loop {
@@ -99,7 +109,14 @@ fn drain(engine: &dyn Engine, id: &InstanceId, from: &mut LogFrom, lines: &LineS
                 return true;
             }
         };
+        let is_first = !matches!(from, LogFrom::Cursor(_));
         *from = LogFrom::Cursor(page.next);
+        if is_first
+            && let Some(line) = dropped(id, &page)
+            && !lines.send_blocking(&line)
+        {
+            return false;
+        }
         if page.lines.is_empty() {
             return true;
         }

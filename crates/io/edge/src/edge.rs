@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     admin::{
         place::{self, Place},
-        protocol::{TakeoverReport, admin_socket, restrict},
+        protocol::{TakeoverReport, admin_socket},
         server,
     },
     control::{Control, with_source},

@@ -12,6 +12,7 @@ pub mod log;
 mod log_files;
 mod port;
 mod record;
+mod retention;
 mod run;
 mod shim;
 mod state;
@@ -25,4 +26,5 @@ pub use port::{
     Engine, EngineError, Exit, HostEntry, Instance, InstanceSpec, InstanceStatus, Started,
     StopSignal, Usage,
 };
+pub use retention::{LogLimits, TrimmedLogs, trim_logs};
 pub use run::Outcome;

@@ -23,6 +23,7 @@ use crate::{
     log_files,
     port::{Engine, EngineError, Exit, Instance, InstanceSpec, InstanceStatus, Started, Usage},
     record::{FORMAT, InstanceDirectory, Record},
+    retention::{LogKeeper, LogLimits, trim_logs},
     run,
     shim::{self, Reply},
     state::{Entry, Shared, State},
@@ -46,6 +47,8 @@ pub struct LocalOptions {
     /// Whether instances are connected to the home's network, which must be up. Otherwise each has only its own
     /// loopback interface.
     pub networked: bool,
+    /// What logs of archived instances may take.
+    pub log_limits: LogLimits,
 }
 
 /// The engine of one home on this host. There must be one at a time for a home.
@@ -57,6 +60,7 @@ pub struct LocalEngine {
     launcher: Launcher,
     shared: Arc<Shared>,
     watch: Watch,
+    log_keeper: LogKeeper,
     /// Starts and removals of one instance come one after the other.
     turns: Mutex<BTreeMap<InstanceId, Arc<Mutex<()>>>>,
 }
@@ -75,8 +79,10 @@ impl LocalEngine {
         let shared = Arc::new(Shared::new(home.clone(), directory.clone()));
         let watch = Watch::start(Arc::clone(&shared))?;
         let launcher = Launcher::new(options.launcher.clone());
+        let log_keeper = LogKeeper::start(&home, options.log_limits)
+            .map_err(|error| EngineError::io("start the keeper of logs", error))?;
         let turns = Mutex::default();
-        let engine = Self { home, options, directory, launcher, shared, watch, turns };
+        let engine = Self { home, options, directory, launcher, shared, watch, log_keeper, turns };
         engine.adopt()?;
         engine.sweep();
         engine.launcher.ensure()?;
@@ -157,8 +163,12 @@ impl LocalEngine {
         }
     }
 
-    /// Removes what all instances share on the host, once none is left. Returns whether it is gone.
+    /// Removes what all instances share on the host, once none is left, and what is over the limits of their logs.
+    /// Returns whether it is gone.
     pub fn clean_up(&self) -> bool {
+        if let Err(error) = trim_logs(&self.home, &self.options.log_limits) {
+            eprintln!("keeping the logs of archived instances within limits failed: {error}");
+        }
         self.sweep();
         remove_parent(&cgroup_parent(&self.home))
     }
@@ -346,6 +356,7 @@ impl Engine for LocalEngine {
             .archive_instance(id)
             .map_err(|error| EngineError::io(format!("archive instance `{id}`"), error))?;
         self.shared.forget(id);
+        self.log_keeper.archived();
         Ok(())
     }
 

@@ -38,6 +38,8 @@ pub struct LogCursor(pub u64);
 pub struct LogPage {
     /// The lines, oldest first.
     pub lines: Vec<LogLine>,
+    /// Bytes of older lines that are gone: logs are bounded.
+    pub dropped_bytes: u64,
     /// Where the next page begins.
     pub next: LogCursor,
     /// Whether the instance has ended and every line was read.

@@ -36,7 +36,7 @@ impl LogWriter {
         Self::with_segments_of(directory, SEGMENT_BYTES)
     }
 
-    fn with_segments_of(directory: &Path, segment_bytes: u64) -> io::Result<Self> {
+    pub(crate) fn with_segments_of(directory: &Path, segment_bytes: u64) -> io::Result<Self> {
         let start = segments(directory)?.last().map_or(0, |(start, _)| *start);
         let file = open_segment(directory, start)?;
         let length = file.metadata()?.len();
@@ -127,8 +127,11 @@ fn open_segment(directory: &Path, start: u64) -> io::Result<File> {
     hornero_home::open(&path, Opening::Append)
 }
 
+/// A segment of a log: the offset of its first byte, and its file.
+pub(crate) type Segment = (u64, PathBuf);
+
 /// Segments by their first offset, oldest first.
-fn segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn segments(directory: &Path) -> io::Result<Vec<Segment>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -150,7 +153,12 @@ pub(crate) fn read(directory: &Path, query: &LogQuery, ended: bool) -> io::Resul
         LogFrom::Cursor(cursor) => cursor.0.max(oldest),
         LogFrom::Tail => tail(&segments, lines)?.max(oldest),
     };
-    let mut page = LogPage { lines: Vec::new(), next: LogCursor(begin), finished: false };
+    let mut page = LogPage {
+        lines: Vec::new(),
+        dropped_bytes: oldest,
+        next: LogCursor(begin),
+        finished: false,
+    };
     for (position, (start, path)) in segments.iter().enumerate() {
         let last = position + 1 == segments.len();
         let end = segments.get(position + 1).map_or(u64::MAX, |(next, _)| *next);

@@ -96,6 +96,19 @@ impl InstanceDirectory {
         InstanceFiles { directory: self.archive().join(id.as_str()) }
     }
 
+    /// Every instance that was removed and whose record and logs are there.
+    pub fn archived_ids(&self) -> io::Result<Vec<InstanceId>> {
+        let entries = match fs::read_dir(self.archive()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            ids.extend(InstanceId::new(entry?.file_name().to_string_lossy()).ok());
+        }
+        Ok(ids)
+    }
+
     /// Every instance that was not removed.
     pub fn ids(&self) -> io::Result<Vec<InstanceId>> {
         let mut ids = Vec::new();
@@ -127,6 +140,11 @@ impl InstanceFiles {
         hornero_home::directory(&self.directory)?;
         hornero_home::directory(&self.logs())?;
         Ok(())
+    }
+
+    /// Removes record and logs.
+    pub fn discard(&self) -> io::Result<()> {
+        fs::remove_dir_all(&self.directory)
     }
 
     pub fn exists(&self) -> bool {
@@ -262,8 +280,30 @@ fn write(directory: &Path, name: &str, value: &impl Serialize, durable: bool) ->
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A record of an instance that never ran.
+    pub(crate) fn record(id: &InstanceId, service: &str) -> Record {
+        let spec = InstanceSpec {
+            id: id.clone(),
+            service: hornero_model::ServiceName::new(service).unwrap(),
+            release: hornero_model::ReleaseNumber(1),
+            image: hornero_model::Digest::of(b"image"),
+            root: hornero_sandbox::Root::Directory { path: "/".into(), writable: false },
+            command: vec!["/bin/true".to_owned()],
+            env: Default::default(),
+            user: hornero_sandbox::User { uid: 1, gid: 1, groups: Vec::new() },
+            workdir: String::new(),
+            scratch: Vec::new(),
+            resources: hornero_model::Resources { memory_bytes: 1, cpu_millis: 1, pids: 1 },
+            egress: false,
+            hostname: "a".to_owned(),
+            hosts: Vec::new(),
+            stop_signal: Default::default(),
+        };
+        Record { format: FORMAT, created: Timestamp(0), id_map: None, networked: false, spec }
+    }
 
     #[test]
     fn a_lock_lives_as_long_as_its_holder() {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use hornero_bake::{BakeError, BakeRecord};
-use hornero_control::{Hold, KeepOverride, retained_images};
+use hornero_control::{Hold, KeepOverride, LogLimits, retained_images, trim_logs};
 use hornero_model::Digest;
 use hornero_store::{
     CollectOptions, CollectProgress, CollectReport, Protection, Root, Store, StoreError, Unneeded,
@@ -27,6 +27,8 @@ pub struct Rules {
     pub ceiling: Option<u64>,
     /// How long to wait for bakes and rollouts to end.
     pub patience: Duration,
+    /// What logs of servers that are gone may take.
+    pub logs: LogLimits,
 }
 
 impl Rules {
@@ -139,7 +141,9 @@ pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> R
         // What killed bakes left is nothing that the store knows of.
         hornero_bake::clean(home)?;
     }
-    let data = json(&report, &known, dry_run);
+    let logs = if dry_run { None } else { Some(trim_logs(home, &rules.logs)?) };
+    let mut data = json(&report, &known, dry_run);
+    data["freed_log_bytes"] = json!(logs.map_or(0, |logs| logs.bytes));
     let unmet = report.ceiling.filter(|ceiling| !ceiling.met);
     let failure = if let Some(ceiling) = unmet {
         let text = format!(
@@ -161,6 +165,13 @@ pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> R
     };
     if !json_wanted {
         tell(&report, &known, dry_run)?;
+        if let Some(logs) = logs.filter(|logs| logs.bytes > 0) {
+            print_text(&format!(
+                "{} of logs of {} servers that are gone freed\n",
+                size(logs.bytes),
+                logs.instances
+            ))?;
+        }
     }
     match (failure, json_wanted) {
         (Some(failure), _) => Err(failure.with_data(data)),

@@ -32,7 +32,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn of(output: &Output) -> Self {
+    /// What a finished command gave.
+    pub fn of(output: &Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -10,6 +10,7 @@ mod first_loop;
 mod fleet;
 mod home;
 mod isolation;
+mod logs;
 mod old_homes;
 mod owned;
 mod patching;

@@ -29,7 +29,10 @@ fn main() -> ExitCode {
 fn control_process(home: &Path) -> Result<(), Box<dyn Error>> {
     let program = PathBuf::from("/proc/self/exe");
     let launcher = LauncherCommand { program, arguments: vec![home.into()] };
-    let engine = LocalEngine::open(home, LocalOptions { launcher, networked: false })?;
+    let engine = LocalEngine::open(
+        home,
+        LocalOptions { launcher, networked: false, log_limits: Default::default() },
+    )?;
     for line in io::stdin().lines() {
         let spec = serde_json::from_str(&line?)?;
         engine.start(&spec)?;

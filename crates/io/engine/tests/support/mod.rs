@@ -54,7 +54,11 @@ impl TestHome {
         let arguments = vec![OsString::from(&home)];
         let program = PathBuf::from(env!("CARGO_BIN_EXE_hornero-engine-launcher"));
         let launcher = LauncherCommand { program, arguments };
-        LocalEngine::open(&home, LocalOptions { launcher, networked }).expect("open")
+        LocalEngine::open(
+            &home,
+            LocalOptions { launcher, networked, log_limits: Default::default() },
+        )
+        .expect("open")
     }
 
     /// An instance that runs a script in busybox's shell.

@@ -1,0 +1,43 @@
+//! How much of the logs of servers that are gone stays.
+
+use std::time::Duration;
+
+use clap::Args;
+use hornero_control::LogLimits;
+
+/// What logs of archived instances may take; those of running ones are bounded each by itself.
+#[derive(Debug, Clone, Args)]
+pub struct LogBounds {
+    /// What logs of servers that are gone may take for each service; the newest lines stay
+    #[arg(
+        long,
+        env = "HORNERO_LOG_SERVICE_SIZE",
+        value_name = "SIZE",
+        default_value = "64MiB",
+        value_parser = super::size
+    )]
+    log_service_size: u64,
+    /// What they may take in all
+    #[arg(
+        long,
+        env = "HORNERO_LOG_SIZE",
+        value_name = "SIZE",
+        default_value = "1GiB",
+        value_parser = super::size
+    )]
+    log_size: u64,
+    /// How many days older than the newest they may be; those of each service's last three stay
+    #[arg(long, env = "HORNERO_LOG_DAYS", value_name = "N", default_value_t = 14)]
+    log_days: u32,
+}
+
+impl LogBounds {
+    /// The same for the engine.
+    pub fn limits(&self) -> LogLimits {
+        LogLimits {
+            service_bytes: self.log_service_size,
+            home_bytes: self.log_size,
+            age: Duration::from_secs(u64::from(self.log_days) * 24 * 3600),
+        }
+    }
+}
