@@ -1,6 +1,7 @@
 //! Measures Hornero beside its peers, in one run, interleaved, and prints ratios.
 
 mod bake;
+mod density;
 mod docker;
 mod edge;
 mod export;
@@ -54,6 +55,9 @@ struct Arguments {
     /// Images that are moved onto a patched base
     #[arg(long, default_value_t = 1000)]
     images: usize,
+    /// Small servers on one host
+    #[arg(long, default_value_t = 500)]
+    instances: usize,
     /// Patched states of the image whose storage and transfer are counted
     #[arg(long, default_value_t = 30)]
     states: usize,
@@ -79,6 +83,8 @@ enum What {
     Export,
     /// Storage and transfer of an image's patched states, beside Docker's layers
     Transfer,
+    /// Hundreds of small servers: starts a second, and what they cost while idle, beside Docker; not part of the default
+    Density,
     /// Many switches and rollbacks under load; not part of the default
     Soak,
 }
@@ -149,6 +155,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Rebase => rebase::measure(&setting),
             What::Export => export::measure(&setting),
             What::Transfer => transfer::measure(&setting),
+            What::Density => density::measure(&setting, arguments.instances),
             What::Soak => soak::measure(&setting, arguments.switches),
         }?;
         print!("{}", measured.markdown());

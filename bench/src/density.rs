@@ -1,0 +1,216 @@
+//! Many small servers on one host: how fast they start, and what keeping them costs while nothing happens.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    Setting,
+    docker::Docker,
+    hornero::{self, Home},
+    peers, process,
+    roots::DebianRoot,
+    table::{Better, HORNERO, Table},
+};
+
+/// Each is asked twice a second: with 500 of them these are 1,000 probes a second.
+const SPEC: &str = r#"
+variable "listen" { default = 8000 }
+variable "instances" { default = 1 }
+
+image "base" {
+  debian = "bookworm"
+}
+
+image "small" {
+  from = image.base
+  copy "hornero-load" { to = "/usr/local/bin/hornero-load" }
+  user    = "nobody"
+  command = ["/usr/local/bin/hornero-load", "serve", "--listen", "0.0.0.0:8080"]
+  test "serves" { http = { port = 8080, path = "/health" } }
+}
+
+service "small" {
+  image     = image.small
+  instances = var.instances
+  port "http" { container = 8080 }
+  health {
+    http     = { port = "http", path = "/health" }
+    interval = "500ms"
+  }
+  route {
+    listen = var.listen
+    port   = "http"
+  }
+  rollout { watch = "0s" }
+  resources { memory = "32MiB" }
+}
+"#;
+
+/// How long idle processor time is counted.
+const IDLE: Duration = Duration::from_secs(20);
+/// Docker's containers: as many as it starts in about a minute; what one costs does not depend on how many there are.
+const CONTAINERS: usize = 100;
+
+pub fn measure(setting: &Setting, instances: usize) -> Result<Table> {
+    let mut table = Table::new("Density: many small servers on one host, idle");
+    if !setting.peers_only {
+        for _ in 0..setting.runs {
+            ours(setting, instances, &mut table)?;
+        }
+    }
+    peers::install(peers::CONTAINERS)?;
+    let root = DebianRoot::make(&setting.scratch)?;
+    let docker = Docker::start(&setting.scratch)?;
+    docker.import(&root.tar, "bench-root")?;
+    containers(setting, &docker, &mut table)?;
+    table.remark(format!(
+        "Hornero: {instances} instances, each tested, probed twice a second and switched to; memory is the proportional \
+         set size of everything but the servers themselves. Docker: {CONTAINERS} containers without a network and without \
+         health checks; memory is that of their shims."
+    ));
+    Ok(table)
+}
+
+fn ours(setting: &Setting, instances: usize, table: &mut Table) -> Result<()> {
+    let directory = setting.scratch.join("density");
+    fs::create_dir_all(&directory)?;
+    fs::copy(setting.scratch.join(hornero::LOAD), directory.join(hornero::LOAD))?;
+    fs::write(directory.join("hornero.hcl"), SPEC)?;
+    let home = Home::new(setting.scratch.join("density-home"))?;
+    let listen = format!("listen={}", process::free_address()?.port());
+    let count = format!("instances={instances}");
+    let at = directory.display().to_string();
+    // Baked beforehand: what is measured is starting.
+    home.run(&["build", &at, "--var", &listen, "--var", &count])?;
+    let (_, answer) = home.run(&["up", &at, "--var", &listen, "--var", &count])?;
+    let number = answer["services"][0]["receipt"].clone();
+    let receipt = match number.is_object() {
+        true => number,
+        false => home.run(&["receipt", &number.to_string()])?.1,
+    };
+    let total_ms = receipt["total_ms"].as_f64().context("the receipt has no `total_ms`")?;
+    let a_second = instances as f64 / (total_ms / 1e3);
+    table.add("started, tested, probed, switched to", "/s", Better::More, HORNERO, a_second);
+
+    let processes = Processes::of(home.path())?;
+    let keeping = proportional_kb(&processes.keepers)? / instances as f64;
+    table.add("memory to keep an instance", "KB", Better::Less, HORNERO, keeping);
+    let control = proportional_kb(&[processes.control])? / 1024.0;
+    table.add("memory of control", "MB", Better::Less, HORNERO, control);
+    let edge = proportional_kb(&[processes.edge])? / 1024.0;
+    table.add("memory of the edge", "MB", Better::Less, HORNERO, edge);
+    let (before, begun) = ([cpu_ms(processes.control)?, cpu_ms(processes.edge)?], Instant::now());
+    std::thread::sleep(IDLE);
+    let passed_ms = begun.elapsed().as_secs_f64() * 1e3;
+    let share = |after: f64, before: f64| 100.0 * (after - before) / passed_ms;
+    let control = share(cpu_ms(processes.control)?, before[0]);
+    table.add("control, idle", "% of a core", Better::Less, HORNERO, control);
+    let edge = share(cpu_ms(processes.edge)?, before[1]);
+    let probes = instances as f64 * 2.0 / 1000.0;
+    table.add(
+        "edge, for 1,000 probes a second",
+        "% of a core",
+        Better::Less,
+        HORNERO,
+        edge / probes,
+    );
+    Ok(())
+}
+
+fn containers(setting: &Setting, docker: &Docker, table: &mut Table) -> Result<()> {
+    let begun = Instant::now();
+    let load = setting.scratch.join(hornero::LOAD);
+    let volume = format!("{}:/hornero-load:ro", load.display());
+    let run = [
+        "run",
+        "--detach",
+        "--network=none",
+        "--memory=32m",
+        "--volume",
+        &volume,
+        "bench-root",
+        "/hornero-load",
+        "serve",
+        "--listen",
+        "127.0.0.1:8080",
+    ];
+    for _ in 0..CONTAINERS {
+        docker.run(&run)?;
+    }
+    let a_second = CONTAINERS as f64 / begun.elapsed().as_secs_f64();
+    table.add("started, tested, probed, switched to", "/s", Better::More, "docker run", a_second);
+    let own = setting.scratch.display().to_string();
+    let shims = pids(|command| command.contains("containerd-shim") && command.contains(&own))?;
+    ensure!(shims.len() >= CONTAINERS, "{} of {CONTAINERS} shims were found", shims.len());
+    let each = proportional_kb(&shims)? / CONTAINERS as f64;
+    table.add("memory to keep an instance", "KB", Better::Less, "docker run", each);
+    Ok(())
+}
+
+/// The processes of a home, but for its servers.
+struct Processes {
+    control: u32,
+    edge: u32,
+    /// Launcher, shims, and the first process of each instance.
+    keepers: Vec<u32>,
+}
+
+impl Processes {
+    fn of(home: &Path) -> Result<Self> {
+        let home = home.display().to_string();
+        let role = |role: &str| {
+            let end = format!("--home {home} {role}");
+            pids(|command| command.trim_end().ends_with(&end))
+        };
+        Ok(Self {
+            control: *role("serve")?.first().context("control was not found")?,
+            edge: *role("edge")?.first().context("the edge was not found")?,
+            keepers: role("shim")?,
+        })
+    }
+}
+
+/// Processes by their command line, its words joined by spaces.
+fn pids(wanted: impl Fn(&str) -> bool) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        // One that ended meanwhile is none.
+        let Ok(line) = fs::read_to_string(format!("/proc/{pid}/cmdline")) else { continue };
+        if wanted(&line.replace('\0', " ")) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Proportional set size (proc_pid_smaps_rollup): pages that several share count by their share.
+fn proportional_kb(pids: &[u32]) -> Result<f64> {
+    let mut sum = 0.0;
+    for pid in pids {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+            .with_context(|| format!("read the memory of process {pid}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let digits = line.map(|rest| rest.trim().trim_end_matches(" kB"));
+        let kb: f64 = digits.and_then(|digits| digits.parse().ok()).context("no `Pss`")?;
+        sum += kb;
+    }
+    Ok(sum)
+}
+
+/// Processor time of a process so far, in milliseconds (proc_pid_stat(5), fields 14 and 15).
+fn cpu_ms(pid: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after = text.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
+    let ticks = ticks(11).zip(ticks(12)).map(|(user, system)| user + system);
+    // The kernel tells hundredths of a second on every architecture that we run on (USER_HZ).
+    Ok(ticks.context("the process tells no time")? * 10.0)
+}
