@@ -36,3 +36,8 @@ checks!(
     exits_are_told_once,
     instances_outlive_their_engine,
 );
+
+#[test]
+fn all_of_it_holds_on_every_rung() {
+    support::on_every_rung();
+}

@@ -111,3 +111,8 @@ fn a_single_run_leaves_nothing() {
     home.assert_nothing_left(&id);
     assert!(engine.list().expect("list").is_empty());
 }
+
+#[test]
+fn all_of_it_holds_on_every_rung() {
+    support::on_every_rung();
+}

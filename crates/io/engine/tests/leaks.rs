@@ -154,3 +154,8 @@ fn a_killed_launcher_is_replaced() {
         assert_eq!(engine.stop(&id, DEADLINE).expect("stop"), ExitCause::Signal(15));
     }
 }
+
+#[test]
+fn all_of_it_holds_on_every_rung() {
+    support::on_every_rung();
+}

@@ -1,6 +1,27 @@
 //! Parts of the kernel that are modules: whether one is missing, and which package brings it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// Loads a module where the kernel does not by itself; says whether it is there now.
+pub(crate) fn load(module: &str) -> bool {
+    let programs = ["/sbin/modprobe", "/usr/sbin/modprobe"];
+    let Some(program) = programs.into_iter().find(|program| Path::new(program).exists()) else {
+        return false;
+    };
+    let loaded = Command::new(program)
+        .args(["-q", module])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    // Where nobody may wait for children, the attempt that follows tells.
+    loaded.map_or(true, |status| status.success())
+}
 
 /// The package that brings modules which this distribution keeps apart, as a line to run.
 ///

@@ -1,8 +1,9 @@
 //! What this host can and can't do for sandboxes, as it was seen by doing it, and what that costs.
 
-use std::{env, fs, path::Path, sync::OnceLock};
+use std::{env, ffi::CStr, fs, path::Path, sync::OnceLock};
 
 use hornero_model::{HostFeature, HostState};
+use rustix::mount::{FsOpenFlags, fsopen};
 
 use crate::{
     error::StartError,
@@ -151,15 +152,16 @@ impl Ways {
     }
 }
 
-/// The first of what roots are made from that the kernel still does not know.
+/// The first of what roots are made from that the kernel has not, not even as a module that it can load.
 fn missing_module() -> Option<&'static str> {
-    let systems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let knows =
-        |name: &str| systems.lines().any(|line| line.trim_start_matches("nodev").trim() == name);
-    ["erofs", "overlay"]
-        .into_iter()
-        .find(|name| !knows(name))
-        .or_else(|| (!Path::new("/dev/loop-control").exists()).then_some("loop"))
+    let knows = |system: &CStr| fsopen(system, FsOpenFlags::FSOPEN_CLOEXEC).is_ok();
+    if !knows(c"erofs") {
+        return Some("erofs");
+    }
+    if !knows(c"overlay") {
+        return Some("overlay");
+    }
+    (!Path::new("/sys/module/loop").exists()).then_some("loop")
 }
 
 fn limits(groups: &Hierarchies) -> Vec<HostFeature> {

@@ -5,8 +5,11 @@ mod support;
 use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
 
 use hornero_model::ExitCause;
-use hornero_sandbox::{Profile, Root, SandboxSpec};
-use support::{TestRoot, run, shell};
+use hornero_sandbox::{IdMap, Profile, Root, SandboxSpec};
+use support::{TestRoot, on_every_rung, run, shell};
+
+/// That of the support's sandboxes.
+const MAP: IdMap = IdMap { first: 300_000_000, count: 65_536 };
 
 /// A build step on a copy of the root of busybox.
 fn step(root: &TestRoot, dir: &Path, script: &str) -> SandboxSpec {
@@ -34,6 +37,7 @@ fn what_a_step_writes_lands_in_upper_with_the_images_ids() {
         busybox chmod 4755 /etc/new; busybox mkdir -p /var/lib/x; busybox ln -s /etc/new /var/link";
     let (cause, output) = run(&step(&root, dir.path(), script));
     assert_eq!(cause, ExitCause::Code(0), "{output}");
+    hornero_sandbox::settle_owners(dir.path(), MAP).expect("settle");
     let upper = dir.path().join("upper");
     let new = fs::metadata(upper.join("etc/new")).expect("the file is there");
     assert_eq!((new.uid(), new.gid(), new.mode() & 0o7777), (33, 34, 0o4755));
@@ -52,4 +56,9 @@ fn steps_follow_each_other_in_one_directory() {
     assert_eq!(run(&spec).0, ExitCause::Code(0));
     spec.command[2] = "busybox cat /etc/one".to_owned();
     assert_eq!(run(&spec), (ExitCause::Code(0), "one\n".to_owned()));
+}
+
+#[test]
+fn all_of_it_holds_on_every_rung() {
+    on_every_rung();
 }

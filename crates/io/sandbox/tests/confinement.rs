@@ -10,13 +10,14 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixListener},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 use hornero_model::ExitCause;
 use hornero_sandbox::{Profile, Root, User};
-use support::{TestRoot, host_mounts, run, shell, spawn, unique};
+use support::{TestRoot, host_mounts, on_every_rung, run, shell, spawn, unique};
 
 /// What one run of the probe said.
 struct Findings {
@@ -25,7 +26,24 @@ struct Findings {
     status: Vec<String>,
 }
 
-/// Compiles the probe as a static program, which needs nothing in its root.
+/// The probe, compiled once as a static program, which needs nothing in its root.
+fn probe_program() -> &'static Path {
+    // On machines without a compiler it is there already.
+    static GIVEN: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let given = GIVEN.get_or_init(|| std::env::var_os("HORNERO_TEST_PROBE").map(PathBuf::from));
+    if let Some(program) = given {
+        return program;
+    }
+    static MADE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let make = || {
+        let directory = tempfile::tempdir().expect("make a directory");
+        let program = directory.path().join("probe");
+        compile_probe(&program);
+        (directory, program)
+    };
+    &MADE.get_or_init(make).1
+}
+
 fn compile_probe(target: &Path) {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/probe.rs");
     let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -39,7 +57,7 @@ fn compile_probe(target: &Path) {
 
 fn probe(profile: Profile, user: User, build: bool) -> Findings {
     let root = TestRoot::new();
-    compile_probe(&root.path().join("probe"));
+    fs::copy(probe_program(), root.path().join("probe")).expect("copy the probe");
     // A short program for the attempt to run one from scratch.
     fs::copy("/bin/busybox", root.path().join("probe-empty")).expect("copy busybox");
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
@@ -152,4 +170,9 @@ fn sandboxes_do_not_see_each_other() {
     let (_, output) = run(&shell(root.root(false), script));
     assert!(!output.contains("secret"), "{output}");
     assert!(output.contains("hornero-init") && !output.contains("sleep"), "{output}");
+}
+
+#[test]
+fn all_of_it_holds_on_every_rung() {
+    on_every_rung();
 }

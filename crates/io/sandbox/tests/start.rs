@@ -11,7 +11,7 @@ use std::{
 
 use hornero_model::{ExitCause, Scratch};
 use hornero_sandbox::{Cgroup, ComposedRoot, ProvidedFile, Root, SandboxSpec, User, remove_parent};
-use support::{DEADLINE, TestRoot, host_mounts, limits, run, shell, spawn};
+use support::{DEADLINE, TestRoot, host_mounts, limits, on_every_rung, run, shell, spawn};
 
 #[test]
 fn a_command_runs_and_its_code_is_told() {
@@ -169,38 +169,12 @@ fn a_writable_directory_is_written_with_the_images_ids() {
     assert_eq!((file.uid(), file.gid()), (5, 6));
 }
 
-/// A root whose files' data lie in a directory of objects.
-fn composed(root: &TestRoot) -> ComposedRoot {
-    let objects = root.path().join("objects");
-    fs::create_dir_all(objects.join("ab")).expect("make objects");
-    let tree = root.path().join("tree");
-    fs::create_dir_all(tree.join("bin")).expect("make a tree");
-    fs::copy("/bin/busybox", objects.join("ab/cd")).expect("copy busybox");
-    let length = fs::metadata("/bin/busybox").expect("stat").len();
-    for name in ["busybox", "sh"] {
-        let path = tree.join("bin").join(name);
-        fs::File::create(&path).expect("create").set_len(length).expect("extend");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
-        for (name, value) in
-            [("trusted.overlay.metacopy", ""), ("trusted.overlay.redirect", "/ab/cd")]
-        {
-            let flags = rustix::fs::XattrFlags::empty();
-            rustix::fs::setxattr(&path, name, value.as_bytes(), flags).expect("setxattr");
-        }
-    }
-    let metadata = root.path().join("metadata.erofs");
-    let made = std::process::Command::new("mkfs.erofs").arg(&metadata).arg(&tree).output();
-    let made = made.expect("mkfs.erofs is needed: apt-get install erofs-utils");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    ComposedRoot { metadata, objects }
-}
-
 #[test]
 fn a_composed_root_reads_its_objects_and_can_not_be_written() {
     let root = TestRoot::new();
     let before = host_mounts();
     let script = "busybox stat -c '%u %a' /bin/busybox; echo x > /file || echo refused";
-    let (cause, output) = run(&shell(Root::Composed(composed(&root)), script));
+    let (cause, output) = run(&shell(root.composed(), script));
     assert_eq!(cause, ExitCause::Code(0), "{output}");
     assert!(output.starts_with("0 755\n") && output.ends_with("refused\n"), "{output}");
     assert_eq!(host_mounts(), before);
@@ -221,7 +195,7 @@ fn failures_name_their_step_and_object() {
         ("enter the working directory `/none`: No such file", &|spec| {
             spec.workdir = "/none".to_owned();
         }),
-        ("no-image`: Invalid argument", &|spec| {
+        ("no-image`: ", &|spec| {
             let objects = root.path().to_owned();
             spec.root = Root::Composed(ComposedRoot { metadata: image.clone(), objects });
         }),
@@ -241,6 +215,7 @@ fn failures_name_their_step_and_object() {
 #[test]
 fn threads_may_start_sandboxes_while_others_allocate() {
     let root = TestRoot::new();
+    let spec = shell(root.root(false), "exit 3");
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         let busy = scope.spawn(|| {
@@ -251,16 +226,18 @@ fn threads_may_start_sandboxes_while_others_allocate() {
             total
         });
         let starts: Vec<_> = (0..8)
-            .map(|_| {
-                scope.spawn(|| {
-                    (0..5).map(|_| run(&shell(root.root(false), "exit 3")).0).collect::<Vec<_>>()
-                })
-            })
+            .map(|_| scope.spawn(|| (0..5).map(|_| run(&spec).0).collect::<Vec<_>>()))
             .collect();
-        for start in starts {
-            assert_eq!(start.join().expect("no panic"), vec![ExitCause::Code(3); 5]);
-        }
+        let ended: Vec<_> = starts.into_iter().map(|start| start.join()).collect();
         done.store(true, std::sync::atomic::Ordering::Relaxed);
+        for causes in ended {
+            assert_eq!(causes.expect("no panic"), vec![ExitCause::Code(3); 5]);
+        }
         assert!(busy.join().expect("no panic") > 0);
     });
+}
+
+#[test]
+fn all_of_it_holds_on_every_rung() {
+    on_every_rung();
 }

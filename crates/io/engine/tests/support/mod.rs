@@ -3,23 +3,30 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
+    env,
     ffi::OsString,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use hornero_conformance::{Script, Subject};
 use hornero_engine::{
-    Engine, InstanceSpec, LauncherCommand, LocalEngine, LocalOptions, Root, StopSignal, User,
+    ComposedRoot, Engine, InstanceSpec, LauncherCommand, LocalEngine, LocalOptions, Root,
+    StopSignal, Support, User,
 };
 use hornero_model::{Digest, InstanceId, ReleaseNumber, Resources, Scratch, ServiceName};
 use hornero_sandbox::Cgroup;
+use hornero_store::{CaptureOptions, DevicePolicy, Store};
 
 /// A home; what is left in it is removed when dropped.
 pub struct TestHome {
     directory: tempfile::TempDir,
+    /// The root, once it is in a store.
+    composed: OnceLock<ComposedRoot>,
 }
 
 impl TestHome {
@@ -27,7 +34,7 @@ impl TestHome {
         let directory = tempfile::tempdir().expect("make a temporary directory");
         // Instances are nobody outside, and have to get at the root below.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
-        let home = Self { directory };
+        let home = Self { directory, composed: OnceLock::new() };
         fs::create_dir_all(home.root().join("bin")).expect("make bin");
         fs::create_dir(home.home()).expect("make the home");
         fs::copy("/bin/busybox", home.root().join("bin/busybox"))
@@ -43,6 +50,20 @@ impl TestHome {
 
     pub fn root(&self) -> PathBuf {
         self.directory.path().join("root")
+    }
+
+    /// The root as a store has it, as a real instance's is.
+    pub fn composed(&self) -> &ComposedRoot {
+        self.composed.get_or_init(|| {
+            let store = Store::open(self.directory.path().join("store")).expect("open the store");
+            let ingest = store.ingest().expect("begin");
+            let options = CaptureOptions { max_mtime: u64::MAX, devices: DevicePolicy::Refuse };
+            let layer = ingest.capture_directory(&self.root(), &options).expect("capture");
+            let layer = ingest.put_layer(&layer).expect("put the layer");
+            let _ = ingest.finish().expect("finish");
+            let root = store.root_of_layers(&[layer]).expect("make metadata");
+            ComposedRoot { metadata: root.metadata, objects: root.objects }
+        })
     }
 
     pub fn engine(&self) -> LocalEngine {
@@ -68,7 +89,7 @@ impl TestHome {
             service: ServiceName::new("kit").expect("a label"),
             release: ReleaseNumber(1),
             image: Digest::of(b"test"),
-            root: Root::Directory { path: self.root(), writable: false },
+            root: Root::Composed(self.composed().clone()),
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             env: [("PATH".to_owned(), "/bin".to_owned())].into(),
             user: User { uid: 33, gid: 33, groups: vec![] },
@@ -97,6 +118,9 @@ impl Drop for TestHome {
         }
         let clean = engine.clean_up();
         if !std::thread::panicking() {
+            // The kernel clears them when the last mount of them is gone, a moment after the last process.
+            let own = self.directory.path().display().to_string();
+            eventually("the end of loop devices", || loop_devices_of(&own).is_empty());
             assert!(clean, "control groups of `{}` are left", self.cgroup_parent());
         }
     }
@@ -153,6 +177,37 @@ pub fn kill(pid: i32) {
 /// An id of this test program's own.
 pub fn fresh_id(number: usize) -> InstanceId {
     InstanceId::new(format!("leak-{}-{number}", std::process::id())).expect("a label")
+}
+
+/// The files behind loop devices that lie below a path.
+pub fn loop_devices_of(place: &str) -> Vec<String> {
+    let blocks = fs::read_dir("/sys/block").expect("list /sys/block").filter_map(Result::ok);
+    blocks
+        .filter_map(|block| fs::read_to_string(block.path().join("loop/backing_file")).ok())
+        .filter(|file| file.contains(place))
+        .collect()
+}
+
+/// Runs all tests of this program again for each way to make roots that this host can do.
+pub fn on_every_rung() {
+    let rungs = Support::possible_rungs();
+    assert!(!rungs.is_empty(), "{:#?}", hornero_engine::support().features);
+    for rung in rungs {
+        let place = tempfile::tempdir().expect("make a directory");
+        // Instances are nobody outside, and have to get at what is below.
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(place.path(), mode).expect("chmod");
+        let output = Command::new(env::current_exe().expect("this program"))
+            .args(["--skip", "on_every_rung"])
+            .env(hornero_sandbox::ROOT_VARIABLE, rung.name())
+            .env("TMPDIR", place.path())
+            .output()
+            .expect("run the tests");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "on `{rung}`: {text}");
+        let place = place.path().display().to_string();
+        eventually("the end of loop devices", || loop_devices_of(&place).is_empty());
+    }
 }
 
 /// Processes that hold the instance's lock file open.

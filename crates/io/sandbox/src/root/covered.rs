@@ -22,6 +22,9 @@ use crate::error::StartError;
 /// As much as a store makes for two million files; what is larger is none of ours.
 const MAX_IMAGE_BYTES: u64 = 2 << 30;
 
+/// The kernel takes 249 bytes.
+const MAX_NAME_BYTES: usize = 240;
+
 pub(super) struct Covered;
 
 impl RootWay for Covered {
@@ -41,12 +44,18 @@ pub(super) fn mount_copy(image: &Path, first: u32) -> Result<OwnedFd, StartError
         File::open(image)?.take(MAX_IMAGE_BYTES).read_to_end(&mut bytes)?;
         let bytes = rewrite::rewrite(bytes, &Change { owners_by: first, cover: true })
             .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
-        let memory = rustix::fs::memfd_create("hornero-metadata", MemfdFlags::CLOEXEC)?;
-        let mut memory = File::from(memory);
+        let mut memory = File::from(memory(image)?);
         memory.write_all(&bytes)?;
         Ok(memory.into())
     };
     let copy = copied()
         .map_err(|error| StartError::failed("copy the metadata image", image.display(), error))?;
     loop_device::mount_file(&copy, image)
+}
+
+/// A file in memory that has the image's path for its name, as far as there is room: `losetup` shows whose it is.
+fn memory(image: &Path) -> io::Result<OwnedFd> {
+    let path = image.as_os_str().as_encoded_bytes();
+    let name = &path[path.len().saturating_sub(MAX_NAME_BYTES)..];
+    Ok(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?)
 }

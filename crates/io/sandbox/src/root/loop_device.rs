@@ -1,7 +1,6 @@
 //! EROFS through a loop device, which is gone by itself with the last mount of it.
 
 use std::{
-    ffi::CStr,
     fs::{self, File},
     io,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
@@ -15,7 +14,7 @@ use rustix::{
 };
 
 use super::{RootWay, Stack, erofs, overlay};
-use crate::{error::StartError, layers, sys};
+use crate::{error::StartError, layers, module, sys};
 
 pub(super) struct ByLoop;
 
@@ -77,8 +76,7 @@ pub(super) fn mount_file(file: &OwnedFd, image: &Path) -> Result<OwnedFd, StartE
 ///
 /// Through the page cache: metadata is small, was read just now to be checked, and is shared by all devices of one file.
 fn attach(file: &OwnedFd) -> io::Result<OwnedFd> {
-    let control =
-        rustix::fs::open("/dev/loop-control", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let control = open_control()?;
     let mut config = LoopConfig {
         fd: file.as_raw_fd() as u32,
         block_size: 0,
@@ -117,26 +115,37 @@ fn is_taken(error: &io::Error) -> bool {
 }
 
 fn open_device(number: i64) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    match rustix::fs::openat(CWD, format!("/dev/loop{number}"), flags, Mode::empty()) {
-        Ok(device) => Ok(device),
-        Err(Errno::NOENT) => open_without_name(number),
-        Err(errno) => Err(errno.into()),
+    let name = format!("loop{number}");
+    open_node(&name, OFlags::RDONLY, FileType::BlockDevice, &format!("/sys/block/{name}/dev"))
+}
+
+/// The device that makes others; the module is loaded where it is not yet and nobody made its name beforehand.
+fn open_control() -> io::Result<OwnedFd> {
+    const CONTROL: &str = "/sys/class/misc/loop-control/dev";
+    let open = || open_node("loop-control", OFlags::RDWR, FileType::CharacterDevice, CONTROL);
+    match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && module::load("loop") => open(),
+        other => other,
     }
 }
 
-/// Where `/dev` is not the kernel's own, devices made later have no name there.
-fn open_without_name(number: i64) -> io::Result<OwnedFd> {
-    let text = fs::read_to_string(format!("/sys/block/loop{number}/dev"))?;
+/// A device by its name in `/dev`, or, where that is not the kernel's own and lacks the name, by its number.
+fn open_node(name: &str, access: OFlags, kind: FileType, number_file: &str) -> io::Result<OwnedFd> {
+    let flags = access | OFlags::CLOEXEC;
+    match rustix::fs::openat(CWD, format!("/dev/{name}"), flags, Mode::empty()) {
+        Ok(device) => return Ok(device),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let text = fs::read_to_string(number_file)?;
     let numbers = text.trim().split_once(':');
     let numbers =
         numbers.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
     let Some((major, minor)) = numbers else { return Err(Errno::NODEV.into()) };
     let place = layers::tmpfs("64k", 0, MountAttrFlags::empty())?;
-    let name: &CStr = c"loop";
     let device = rustix::fs::makedev(major, minor);
-    rustix::fs::mknodat(&place, name, FileType::BlockDevice, Mode::from_raw_mode(0o600), device)?;
-    Ok(rustix::fs::openat(&place, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    rustix::fs::mknodat(&place, name, kind, Mode::from_raw_mode(0o600), device)?;
+    Ok(rustix::fs::openat(&place, name, flags, Mode::empty())?)
 }
 
 fn ioctl(fd: RawFd, request: u64, argument: u64) -> io::Result<i64> {

@@ -74,7 +74,7 @@ impl Image {
         if image.u32(SUPERBLOCK)? != MAGIC {
             return Err("it is no EROFS image");
         }
-        if image.u8(SUPERBLOCK + 12)? != 12 || image.bytes.len() % BLOCK != 0 {
+        if image.u8(SUPERBLOCK + 12)? != 12 || !image.bytes.len().is_multiple_of(BLOCK) {
             return Err("its blocks are not of 4096 bytes");
         }
         image.root = image.u16(SUPERBLOCK + 14)?.into();
