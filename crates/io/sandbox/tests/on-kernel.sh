@@ -18,7 +18,7 @@ done
 place() {
     mkdir -p "$root$(dirname "$1")"
     cp -L "$1" "$root$1"
-    ldd "$1" 2>/dev/null | grep -o '/[^ ]*' | while read -r library; do
+    { ldd "$1" 2>/dev/null || true; } | { grep -o '/[^ ]*' || true; } | while read -r library; do
         mkdir -p "$root$(dirname "$library")"
         [ -e "$root$library" ] || cp -L "$library" "$root$library"
     done
