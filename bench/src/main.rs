@@ -11,6 +11,7 @@ mod peers;
 mod process;
 mod rebase;
 mod roots;
+mod rungs;
 mod soak;
 mod start;
 mod swarm;
@@ -107,6 +108,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     if arguments.get(1).is_some_and(|argument| argument == start::FIRST_INSTRUCTION) {
         return start::first_instruction();
+    }
+    if arguments.get(1).is_some_and(|argument| argument == rungs::STARTER) {
+        return rungs::serve(&arguments[2..]);
     }
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
