@@ -250,6 +250,11 @@ Examples:
         /// Which file
         file: editor::EditorFile,
     },
+    /// Say what this host can and can't do for Hornero, what that costs, and the line to run
+    #[command(
+        after_help = "Exit code 1 means that something is missing without which no server runs."
+    )]
+    Doctor,
     /// Write a completion script for a shell
     Completions {
         /// The shell

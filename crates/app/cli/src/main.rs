@@ -15,7 +15,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, AuditCommand, Command, ImageCommand};
 use command::{
-    bake, collect, diff, export, image, manual, operation, patching, sbom, show, storage,
+    bake, collect, diff, doctor, export, image, manual, operation, patching, sbom, show, storage,
     transport, up, verify,
 };
 use failure::Failure;
@@ -74,6 +74,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     // The processes come first: each owns its threads, and the launcher must have none.
     match arguments.command {
         Command::Serve { crash_at_append, logs } => {
+            // What serves goes on serving, whatever is missing for more: said in the log, and no reason to end.
+            doctor::mention(&home);
             let log_limits = logs.limits();
             let options = hornero_control::Options { home, log_limits, crash_at_append };
             command::process::serve(&options)
@@ -163,6 +165,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
             patching::patch(home, json, &source, how, reason).await
         }
         Command::Plan { source } => up::plan(home, json, &source).await,
+        Command::Doctor => doctor::doctor(home, json).await,
         Command::Status => show::status(home, json).await,
         Command::History { service } => show::history(home, json, &service).await,
         Command::Rollback { service, to, reason } => {
@@ -209,6 +212,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Serve { .. }
         | Command::Edge => true,
         Command::Plan { .. }
+        | Command::Doctor
         | Command::Status
         | Command::History { .. }
         | Command::Rollback { .. }

@@ -54,7 +54,7 @@ pub use hornero_engine::{LogLimits, trim_logs};
 pub use hornero_rollout::{Hold, KeepOverride, Retained};
 pub use notify::status_file;
 pub use offline::{
-    ImageHistory, history_of, image_of, plan_offline, retained_images, verify_ledger,
+    ImageHistory, history_of, image_of, newest_event, plan_offline, retained_images, verify_ledger,
 };
 
 use crate::{

@@ -16,6 +16,17 @@ pub fn verify_ledger(home: &Path) -> anyhow::Result<AuditReport> {
     Ok(audit_report(ledger.verify()?))
 }
 
+/// The time of the newest event in a home's ledger; None where there is no ledger, or nothing in it.
+pub fn newest_event(home: &Path) -> anyhow::Result<Option<Timestamp>> {
+    let path = home.join("ledger.db");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let ledger = ReadOnlyLedger::open(&path, PublicKey::load(&home.join("keys"))?)?;
+    let newest = ledger.read(ledger.head()?.sequence, 1)?;
+    Ok(newest.first().map(|event| event.time))
+}
+
 /// What an apply would change; nothing of the home is known to run.
 pub fn plan_offline(home: &Path, request: &PlanRequest) -> anyhow::Result<PlanReport> {
     Ok(report::plan(request, &world(home)?, &Facts::default()))

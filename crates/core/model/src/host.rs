@@ -71,6 +71,33 @@ impl HostFeature {
     }
 }
 
+/// The line that brings a kernel module which is not there, by the package of a distribution; `distribution` are the words
+/// of its `ID` and `ID_LIKE`, `release` is the running kernel's, and `modules_there` whether modules of that are installed.
+///
+/// Source: os-release(5); Ubuntu splits its modules since 18.04, the RHEL and Fedora families since 8 and 21.
+pub fn install_line(
+    distribution: &[&str],
+    release: &str,
+    module: &str,
+    modules_there: bool,
+) -> String {
+    let is = |names: &[&str]| distribution.iter().any(|word| names.contains(word));
+    let package = if is(&["ubuntu"]) {
+        format!("apt-get install linux-modules-extra-{release}")
+    } else if is(&["rhel", "fedora", "centos"]) {
+        format!("dnf install kernel-modules-extra-{release}")
+    } else if is(&["suse", "opensuse", "sles"]) {
+        "zypper install kernel-default".to_owned()
+    } else if is(&["debian"]) && !modules_there {
+        format!("apt-get install linux-image-{release}")
+    } else if modules_there {
+        return format!("modprobe {module}");
+    } else {
+        format!("install the modules of kernel {release}")
+    };
+    format!("{package} && modprobe {module}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +110,26 @@ mod tests {
         let expected = r#"{"id":"root_way","name":"roots","state":"degraded","reason":"no EROFS from files","cost":"time"}"#;
         assert_eq!(json, expected);
         assert_eq!(serde_json::from_str::<HostFeature>(&json).unwrap(), feature);
+    }
+
+    #[test]
+    fn the_package_is_that_of_the_distribution() {
+        let check = |distribution: &[&str], there, expected: &str| {
+            assert_eq!(install_line(distribution, "6.8.0-1-generic", "erofs", there), expected);
+        };
+        check(
+            &["ubuntu", "debian"],
+            true,
+            "apt-get install linux-modules-extra-6.8.0-1-generic && modprobe erofs",
+        );
+        check(
+            &["rocky", "rhel", "centos", "fedora"],
+            true,
+            "dnf install kernel-modules-extra-6.8.0-1-generic && modprobe erofs",
+        );
+        check(&["debian"], true, "modprobe erofs");
+        check(&["debian"], false, "apt-get install linux-image-6.8.0-1-generic && modprobe erofs");
+        check(&["arch"], true, "modprobe erofs");
+        check(&[], false, "install the modules of kernel 6.8.0-1-generic && modprobe erofs");
     }
 }

@@ -21,7 +21,7 @@ mod version;
 pub use check::{Check, HealthContract, HttpCheck, TcpCheck};
 pub use digest::{Digest, DigestError};
 pub use event::{Actor, Event, EventBody, JournalEntry, NewEvent};
-pub use host::{HostFeature, HostState};
+pub use host::{HostFeature, HostState, install_line};
 pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
 pub use instance::{ExitCause, FileIdentity, InstanceState};
 pub use key::{PublicKey, PublicKeyError};

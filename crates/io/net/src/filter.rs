@@ -86,9 +86,7 @@ pub(crate) fn install(
     members: &[Member],
 ) -> Result<()> {
     let table = identity.table();
-    let mut transaction = Transaction::new(&table);
-    bridge_table(&mut transaction, identity);
-    ip_table(&mut transaction, identity, subnet);
+    let mut transaction = rules(&table, identity, subnet);
     let ports: Vec<_> = members.iter().map(|member| member.port_element(identity)).collect();
     let egress: Vec<_> = members
         .iter()
@@ -98,6 +96,20 @@ pub(crate) fn install(
     transaction.add_elements(Family::Bridge, PORTS_SET, &ports);
     transaction.add_elements(Family::Ip, EGRESS_SET, &egress);
     transaction.commit(socket)
+}
+
+/// Whether the kernel would take a home's rules; changes nothing.
+pub(crate) fn check(socket: &Socket, identity: Identity, subnet: Subnet) -> Result<()> {
+    let table = identity.table();
+    rules(&table, identity, subnet).check(socket)
+}
+
+/// All rules of a home, its sets empty where they are not there yet.
+fn rules(table: &str, identity: Identity, subnet: Subnet) -> Transaction<'_> {
+    let mut transaction = Transaction::new(table);
+    bridge_table(&mut transaction, identity);
+    ip_table(&mut transaction, identity, subnet);
+    transaction
 }
 
 /// Lets an instance take part.

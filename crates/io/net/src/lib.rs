@@ -22,8 +22,10 @@ mod nftables;
 mod rtnetlink;
 mod state;
 mod subnet;
+mod survey;
 
 pub use attach::Attachment;
 pub use error::{Error, Result};
 pub use home::HomeNetwork;
 pub use subnet::{Subnet, SubnetError};
+pub use survey::{NetworkSurvey, survey};

@@ -236,6 +236,11 @@ impl<'a> Transaction<'a> {
         });
     }
 
+    /// Has the kernel check everything and apply nothing: a batch without an end is undone, as `nft --check` has it.
+    pub fn check(self, socket: &Socket) -> Result<()> {
+        socket.change(&self.batch).map_err(explain)
+    }
+
     /// Applies everything, or nothing.
     pub fn commit(mut self, socket: &Socket) -> Result<()> {
         marker(&mut self.batch, NFNL_MSG_BATCH_END);

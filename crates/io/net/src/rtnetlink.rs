@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     Result,
+    home::ignoring,
     netlink::{
         Answer, Batch, Body, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, Socket,
         attributes,
@@ -82,6 +83,21 @@ pub(crate) fn create_bridge(batch: &mut Batch, name: &str, hardware_address: [u8
             });
         });
     });
+}
+
+/// Asks for a link of this kind with a number of queues that no link can have: where the kernel knows the kind, its
+/// module is loaded and nothing is made.
+pub(crate) fn ask_for_kind(socket: &Socket, kind: &str) -> Result<()> {
+    let mut batch = Batch::new();
+    let action = format!("ask for links of the kind `{kind}`");
+    batch.request(libc::RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, action, |body| {
+        link_header(body, 0, 0, 0);
+        body.number(libc::IFLA_NUM_TX_QUEUES, 0);
+        body.nested(libc::IFLA_LINKINFO, |body| {
+            body.attribute(libc::IFLA_INFO_KIND, kind.as_bytes());
+        });
+    });
+    ignoring(libc::EINVAL, socket.change(&batch))
 }
 
 /// Describes a link; the kernel keeps at most 255 bytes.

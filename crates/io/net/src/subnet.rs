@@ -100,8 +100,13 @@ impl Subnet {
 
     /// Whether any of the networks shares an address with this one.
     pub(crate) fn overlaps_any(self, in_use: &[Network]) -> bool {
+        self.overlapping(in_use).next().is_some()
+    }
+
+    /// Those of the networks that share an address with this one.
+    pub(crate) fn overlapping(self, in_use: &[Network]) -> impl Iterator<Item = &Network> {
         let own = Network { address: self.network(), prefix_length: 16 };
-        in_use.iter().any(|network| network.overlaps(own))
+        in_use.iter().filter(move |network| network.overlaps(own))
     }
 }
 
@@ -148,6 +153,12 @@ pub(crate) struct Network {
     pub address: Ipv4Addr,
     /// At most 32.
     pub prefix_length: u8,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_length)
+    }
 }
 
 impl Network {

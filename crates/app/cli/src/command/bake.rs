@@ -6,13 +6,14 @@ use hornero_bake::{
     BakeContext, BakeError, BakeOptions, BakedImage, Forecast, LOCK_NAME, LockMode,
     progress::Silent,
 };
+use hornero_doctor::Need;
 use hornero_model::{Digest, ImageName};
 use hornero_store::Store;
 use serde_json::json;
 
 use crate::{
     arguments::Source,
-    command::{names, patching, sign},
+    command::{doctor, names, patching, sign},
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
     progress::Teller,
@@ -153,6 +154,7 @@ pub fn build(
 ) -> Result<(), Failure> {
     let explain = how.explain;
     let project = project::read(source, json_wanted)?;
+    doctor::before(home, Need::Bake, true)?;
     let baked = bake(home, source, &project, only, how)?;
     if json_wanted {
         let images: Vec<_> = baked.iter().map(|image| image_json(image, explain)).collect();

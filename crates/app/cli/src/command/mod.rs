@@ -3,6 +3,7 @@
 pub mod bake;
 pub mod collect;
 pub mod diff;
+pub mod doctor;
 pub mod editor;
 pub mod export;
 pub mod format;

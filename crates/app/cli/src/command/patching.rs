@@ -7,6 +7,7 @@ use hornero_bake::{
     BakeContext, BakedImage, PackageChange, PatchOptions, PatchReport, PatchedHow, PatchedImage,
     RebaseError, RebaseOptions,
 };
+use hornero_doctor::Need;
 use hornero_model::{
     Digest, Millis, Resources, RolloutPolicy, ServiceKind, ServiceName, ServiceSpec, Strategy,
 };
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::Source,
-    command::{bake, named, names, sign, up},
+    command::{bake, doctor, named, names, sign, up},
     daemon,
     failure::{Failure, exit},
     output::{Table, Tone, harmless, print_json, print_text},
@@ -45,6 +46,10 @@ pub async fn patch(
         return Err(Failure::new(exit::USAGE, "`--locked` and a patch exclude each other"));
     }
     let project = project::read(source, json_wanted)?;
+    if !how.dry_run {
+        // Images that were made are tested by running them.
+        doctor::before(home, Need::Run, true)?;
+    }
     let store = Arc::new(bake::store(home)?);
     // Nothing of it is collected before a name or the ledger leads to it.
     let lease = store.lease()?;
@@ -316,6 +321,7 @@ pub fn does_not_hold(text: &str, refusals: &[impl Display + Serialize]) -> Failu
 /// `hornero reproduce`.
 pub fn reproduce(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
     let store = Arc::new(bake::known_store(home)?);
+    doctor::before(home, Need::Bake, false)?;
     let digest = named::image(home, &store, image)?;
     let _lease = store.lease()?;
     // What is recorded is executed: nobody's word counts for it but that of this home.

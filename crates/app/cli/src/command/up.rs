@@ -7,6 +7,7 @@ use hornero_api::{
     message::{ApplyRequest, Intent, PlanImage, PlanReport, PlanRequest},
 };
 use hornero_bake::BakedImage;
+use hornero_doctor::Need;
 use hornero_model::{Digest, ImageName, ServiceKind, ServiceSpec};
 use hornero_spec::Spec;
 use hornero_store::Store;
@@ -14,7 +15,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Source,
-    command::{bake, named, operation},
+    command::{bake, doctor, named, operation},
     daemon,
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
@@ -29,6 +30,7 @@ pub async fn up(
     reason: String,
     base: Option<&str>,
 ) -> Result<(), Failure> {
+    doctor::before(home, Need::Run, true)?;
     let store = bake::store(home)?;
     let base = base.map(|base| named::image_in(home, &store, &source.dir, base)).transpose()?;
     let how = bake::How { base, ..bake::How::default() };
@@ -148,6 +150,7 @@ fn specs(
 pub async fn plan(home: &Path, json_wanted: bool, source: &Source) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
     refuse_stateful(&project.spec)?;
+    doctor::mention(home);
     let images = bake::foresee(home, &project)?;
     // What is still to be baked has no digest yet; zeros differ from every image there is.
     let digest_of = |name: &ImageName| {
