@@ -10,11 +10,11 @@ use crate::{
     daemon,
     failure::{Failure, exit},
     output::{harmless, print_json, print_text},
+    version::VERSION,
 };
 
 /// A control process answers in milliseconds; a person waits for this one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// `hornero doctor`.
 pub async fn doctor(home: &Path, json: bool) -> Result<(), Failure> {
