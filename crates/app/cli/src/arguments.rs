@@ -442,7 +442,12 @@ those made within `keep_days` stay.")]
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Check that no event was touched; names the first that was
-    Verify,
+    Verify {
+        /// A receipt (`hornero receipt ID --json`) or a copy of `ledger.head` that was kept elsewhere: the ledger must
+        /// hold it still
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
 }
 
 /// Bytes of a size such as `20GiB`.

@@ -178,8 +178,8 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
             show::logs(home, json, &object, since, follow).await
         }
         Command::Audit { command: None, from } => show::audit(home, json, from).await,
-        Command::Audit { command: Some(AuditCommand::Verify), .. } => {
-            show::audit_verify(home, json).await
+        Command::Audit { command: Some(AuditCommand::Verify { against }), .. } => {
+            show::audit_verify(home, json, against.as_deref()).await
         }
         Command::Down { force: true, .. } => operation::abandon(home, json),
         Command::Down { dir, variables, reason, force: false } => {

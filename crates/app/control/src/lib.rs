@@ -3,6 +3,7 @@
 //! One thread owns the driver and takes one [`Input`] at a time; effects run on threads of their own and send their
 //! results back to it; the API asks it. Everything else in here is an adapter of a port.
 
+mod against;
 mod check;
 mod edge;
 pub mod format;
@@ -50,6 +51,7 @@ use hornero_net::HomeNetwork;
 use hornero_rollout::{TestOutcome, World};
 use hornero_store::Store;
 
+pub use against::{WITNESS_BYTES_MAX, ledger_holds};
 pub use hornero_engine::{LogLimits, trim_logs};
 pub use hornero_rollout::{Hold, KeepOverride, Retained};
 pub use notify::status_file;

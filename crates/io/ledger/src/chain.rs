@@ -1,11 +1,14 @@
 //! The exact bytes that are hashed and signed.
 //!
-//! Format 1. All numbers are 8 bytes, big-endian; a text is its length in bytes and then its bytes.
+//! All numbers are 8 bytes, big-endian; a text is its length in bytes and then its bytes.
 //!
 //! - Hash of an event: SHA-256 over `hornero event 1\n`, the 32 bytes of the previous hash, the sequence, the time
 //!   in milliseconds since the Unix epoch, `who`, `why`, then one byte 0 where there is no commit or one byte 1
 //!   and the commit, then the body as the JSON text that is stored.
-//! - Seal of an event: Ed25519 over `hornero head 1\n`, its sequence and the 32 bytes of its hash.
+//! - Seal of an event: Ed25519 over `hornero seal 2\n`, its sequence and the 32 bytes of its hash.
+//! - The head file: Ed25519 over `hornero head 2\n` and the same. Seals stand in the database for everybody to copy, so
+//!   they must not pass for a head.
+//! - In format 1 both were over `hornero head 1\n`. Such seals stay good; such a head does where the last seal is one.
 //! - Signature of a receipt: Ed25519 over its body as the JSON that `serde_json` writes: fields in the order of
 //!   `ReceiptBody`, no spaces, floating-point numbers in their shortest form. It begins with `{`, so it can't be
 //!   taken for a seal.
@@ -49,9 +52,30 @@ fn update_text(hasher: &mut Sha256, text: &str) {
     hasher.update(text.as_bytes());
 }
 
-/// What a seal signs.
-pub(crate) fn head_message(sequence: u64, hash: &Digest) -> Vec<u8> {
-    let mut message = b"hornero head 1\n".to_vec();
+/// What a signature of an event's number and hash says of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Domain {
+    /// Format 1: an event is sealed, or the ledger ends there; one could pass for the other.
+    SealOrHead,
+    /// The event and everything before it is as it was appended.
+    Seal,
+    /// The ledger went that far.
+    Head,
+}
+
+impl Domain {
+    const fn words(self) -> &'static [u8] {
+        match self {
+            Self::SealOrHead => b"hornero head 1\n",
+            Self::Seal => b"hornero seal 2\n",
+            Self::Head => b"hornero head 2\n",
+        }
+    }
+}
+
+/// What is signed in a domain.
+pub(crate) fn signed_message(domain: Domain, sequence: u64, hash: &Digest) -> Vec<u8> {
+    let mut message = domain.words().to_vec();
     message.extend_from_slice(&sequence.to_be_bytes());
     message.extend_from_slice(hash.as_bytes());
     message

@@ -16,10 +16,11 @@ use hornero_model::Digest;
 
 use crate::{
     Head, Keys, LedgerError, PublicKey,
+    chain::Domain,
     keys::{from_hex, to_hex},
 };
 
-/// `1 `, 20 digits, 64 and 128 hex digits with a space before each, a newline.
+/// `2 ` (`1 ` in format 1), 20 digits, 64 and 128 hex digits with a space before each, a newline.
 const LINE_BYTES: usize = 2 + 20 + 1 + 64 + 1 + 128 + 1;
 
 /// The head file of `database`.
@@ -50,9 +51,10 @@ impl HeadFile {
         Ok((Self { path, file }, empty))
     }
 
-    /// Puts `head` into the file, sealed.
-    pub(crate) fn write(&self, head: Head, seal: &[u8; 64]) -> Result<(), LedgerError> {
-        let line = format!("1 {:020} {} {}\n", head.sequence, head.hash.hex(), to_hex(seal));
+    /// Puts `head` into the file, signed.
+    pub(crate) fn write(&self, head: Head, keys: &Keys) -> Result<(), LedgerError> {
+        let signature = keys.sign_event(Domain::Head, head.sequence, &head.hash);
+        let line = format!("2 {:020} {} {}\n", head.sequence, head.hash.hex(), to_hex(&signature));
         debug_assert_eq!(line.len(), LINE_BYTES);
         self.file
             .write_all_at(line.as_bytes(), 0)
@@ -67,7 +69,7 @@ impl HeadFile {
     /// Writes the head of an empty ledger, durably.
     pub(crate) fn begin(&self, keys: &Keys) -> Result<(), LedgerError> {
         let head = Head { sequence: 0, hash: crate::genesis() };
-        self.write(head, &keys.seal(0, &head.hash))?;
+        self.write(head, keys)?;
         self.sync()?;
         let parent = self.path.parent().unwrap_or(Path::new("/"));
         fs::File::open(parent)
@@ -76,11 +78,29 @@ impl HeadFile {
     }
 }
 
+/// How far the ledger went by the head file, and in which domain that is signed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KnownHead {
+    pub(crate) head: Head,
+    pub(crate) domain: Domain,
+}
+
+impl KnownHead {
+    /// What is wrong with a head of format 1 beside a last event that is sealed in `seal`'s domain: since format 2 every
+    /// append writes the head anew first, so only an event's seal that was copied looks so.
+    pub(crate) fn fault_beside(self, seal: Domain) -> Option<&'static str> {
+        (self.domain == Domain::SealOrHead && seal == Domain::Seal).then_some(COPIED)
+    }
+}
+
+/// What is said of a head that somebody made of an event's own seal.
+const COPIED: &str = "should be there: the file with the last sealed head is older than the events, or was made of one";
+
 /// What the head file says; an inner error is what is wrong with it, for people.
 pub(crate) fn read(
     database: &Path,
     key: &PublicKey,
-) -> Result<Result<Head, &'static str>, LedgerError> {
+) -> Result<Result<KnownHead, &'static str>, LedgerError> {
     let path = head_path(database);
     let mut text = String::new();
     let opened = match hornero_home::open(&path, Opening::Read) {
@@ -99,16 +119,24 @@ pub(crate) fn read(
 
 const UNREADABLE: &str = "should be there: the file with the last sealed head was changed";
 
-fn parse(text: &str, key: &PublicKey) -> Option<Head> {
+/// The head that a line of a head file says, if `key` signed it; also of a copy that was kept elsewhere.
+pub fn parse_head(line: &str, key: &PublicKey) -> Option<Head> {
+    parse(line, key).map(|known| known.head)
+}
+
+fn parse(text: &str, key: &PublicKey) -> Option<KnownHead> {
     let mut parts = text.strip_suffix('\n')?.split(' ');
     let mut next = || parts.next();
-    if next()? != "1" {
-        return None;
-    }
+    let domain = match next()? {
+        "1" => Domain::SealOrHead,
+        "2" => Domain::Head,
+        _ => return None,
+    };
     let sequence = next()?.parse().ok()?;
     let hash = Digest::from_hex(next()?).ok()?;
     let seal = from_hex(next()?)?;
-    (parts.next().is_none() && key.seals(sequence, &hash, &seal)).then_some(Head { sequence, hash })
+    let good = parts.next().is_none() && key.signed_event(domain, sequence, &hash, &seal);
+    good.then_some(KnownHead { head: Head { sequence, hash }, domain })
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> LedgerError {

@@ -17,7 +17,7 @@ use ring::{
 use zeroize::Zeroizing;
 
 use crate::{
-    chain::head_message,
+    chain::{Domain, signed_message},
     error::{KeyError, ReceiptError},
 };
 
@@ -106,12 +106,12 @@ impl Keys {
         signature
     }
 
-    /// Signs a head of the ledger.
-    pub(crate) fn seal(&self, sequence: u64, hash: &Digest) -> [u8; 64] {
-        let mut seal = [0; 64];
+    /// Seals an event of the ledger, or says that the ledger went as far as it.
+    pub(crate) fn sign_event(&self, domain: Domain, sequence: u64, hash: &Digest) -> [u8; 64] {
+        let mut signature = [0; 64];
         // Invariant: an ed25519 signature has 64 bytes (RFC 8032).
-        seal.copy_from_slice(self.pair.sign(&head_message(sequence, hash)).as_ref());
-        seal
+        signature.copy_from_slice(self.pair.sign(&signed_message(domain, sequence, hash)).as_ref());
+        signature
     }
 }
 
@@ -136,9 +136,22 @@ impl PublicKey {
         text.parse().map_err(|_| KeyError::Invalid { path })
     }
 
-    /// Whether `seal` is this key's signature of a head of the ledger.
-    pub(crate) fn seals(&self, sequence: u64, hash: &Digest, seal: &[u8]) -> bool {
-        self.signed(&head_message(sequence, hash), seal)
+    /// Whether `signature` is this key's of an event in a domain.
+    pub(crate) fn signed_event(
+        &self,
+        domain: Domain,
+        sequence: u64,
+        hash: &Digest,
+        signature: &[u8],
+    ) -> bool {
+        self.signed(&signed_message(domain, sequence, hash), signature)
+    }
+
+    /// In which of its domains an event is sealed by this key; none where it is not.
+    pub(crate) fn seals(&self, sequence: u64, hash: &Digest, seal: &[u8]) -> Option<Domain> {
+        [Domain::Seal, Domain::SealOrHead]
+            .into_iter()
+            .find(|domain| self.signed_event(*domain, sequence, hash, seal))
     }
 
     fn signed(&self, message: &[u8], signature: &[u8]) -> bool {

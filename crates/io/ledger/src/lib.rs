@@ -18,6 +18,7 @@ use hornero_model::{Digest, Event, NewEvent};
 
 pub use chain::{event_hash, genesis};
 pub use error::{KeyError, LedgerError, ReceiptError};
+pub use head::parse_head;
 pub use keys::{Keys, PublicKey, verify_receipt};
 pub use schema::FORMAT;
 pub use sqlite::{ReadOnlyLedger, SqliteLedger};

@@ -1,6 +1,6 @@
 //! The tables of the ledger and how a database is opened.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -53,15 +53,68 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
     let begin = format!(
         "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES} COMMIT;"
     );
-    let sql = if empty { begin.as_str() } else { TABLES };
+    let sql = match empty {
+        true => begin.as_str(),
+        false => {
+            if let Some(reason) = fault(path, &connection)? {
+                return Err(LedgerError::Touched { path: path.to_owned(), sequence: 1, reason });
+            }
+            ""
+        }
+    };
     connection.execute_batch(sql).map_err(storage)?;
     Ok(connection)
 }
 
+/// Whether no version of this format has appended to it yet.
+pub(crate) fn is_older(connection: &Connection) -> rusqlite::Result<bool> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(found < FORMAT)
+}
+
+/// What is wrong with the tables, if anything: a view in the place of the events, a trigger that nobody here made, or one
+/// of ours gone shows other events than those that were appended, or lets them be changed.
+pub(crate) fn fault(path: &Path, connection: &Connection) -> Result<Option<String>, LedgerError> {
+    let sql = "SELECT type || ' ' || name, ifnull(sql, '') FROM sqlite_schema ORDER BY name";
+    let read = || -> rusqlite::Result<BTreeMap<String, String>> {
+        let mut statement = connection.prepare(sql)?;
+        let rows =
+            statement.query_map([], |row| Ok((row.get(0)?, words(&row.get::<_, String>(1)?))))?;
+        rows.collect()
+    };
+    let found = read().map_err(|source| failed(path, source))?;
+    let ours = Connection::open_in_memory().and_then(|memory| {
+        memory.execute_batch(TABLES)?;
+        let mut statement = memory.prepare(sql)?;
+        let rows =
+            statement.query_map([], |row| Ok((row.get(0)?, words(&row.get::<_, String>(1)?))))?;
+        rows.collect::<rusqlite::Result<BTreeMap<String, String>>>()
+    });
+    let ours = ours.map_err(|source| failed(path, source))?;
+    let short = |name: &str| name.chars().take(80).collect::<String>();
+    for (name, text) in &ours {
+        match found.get(name) {
+            Some(same) if same == text => {}
+            Some(_) => return Ok(Some(format!("can't be trusted: the {name} was changed"))),
+            None => return Ok(Some(format!("can't be trusted: the {name} is missing"))),
+        }
+    }
+    let foreign = found.keys().find(|name| !ours.contains_key(*name));
+    Ok(foreign.map(|name| format!("can't be trusted: the {} is not the ledger's", short(name))))
+}
+
+/// A statement with one space wherever there is any.
+fn words(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Says in a transaction's database that this version appended to it, so that an older one refuses it from then on.
 pub(crate) fn raise_format(connection: &Connection) -> rusqlite::Result<()> {
-    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found < FORMAT { connection.pragma_update(None, "user_version", FORMAT) } else { Ok(()) }
+    if is_older(connection)? {
+        connection.pragma_update(None, "user_version", FORMAT)
+    } else {
+        Ok(())
+    }
 }
 
 /// Opens the database for reading only.

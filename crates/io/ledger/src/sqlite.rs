@@ -11,7 +11,9 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::{
     Head, Keys, Ledger, LedgerError, MAX_BATCH_EVENTS, MAX_BODY_BYTES, MAX_READ_EVENTS,
-    MAX_WHO_BYTES, MAX_WHY_BYTES, PublicKey, Verdict, genesis,
+    MAX_WHO_BYTES, MAX_WHY_BYTES, PublicKey, Verdict,
+    chain::Domain,
+    genesis,
     head::{self, HeadFile},
     read::{COLUMNS, StoredEvent},
     schema, verify,
@@ -53,9 +55,10 @@ impl SqliteLedger {
         if fresh && head.sequence == 0 {
             file.begin(&keys)?;
         }
-        check_end(path, &connection, &keys.public())?;
-        if head.sequence > 0 {
-            file.write(head, &keys.seal(head.sequence, &head.hash))?;
+        let last_seal = check_end(path, &connection, &keys.public())?;
+        // A head of format 1 stays until something is appended: an older version could still go on from here.
+        if last_seal == Some(Domain::Seal) {
+            file.write(head, &keys)?;
         }
         let reader =
             ReadOnlyLedger { path: path.to_owned(), key: keys.public(), idle: Mutex::default() };
@@ -206,20 +209,25 @@ fn last_event(path: &Path, connection: &Connection) -> Result<Option<StoredEvent
         .map_err(|(sequence, reason)| touched(path, sequence, reason))
 }
 
-/// Refuses to go on from an end that is not the sealed one.
-fn check_end(path: &Path, connection: &Connection, key: &PublicKey) -> Result<(), LedgerError> {
+/// Refuses to go on from an end that is not the sealed one. Gives the domain of the last event's seal, if there is one.
+fn check_end(
+    path: &Path,
+    connection: &Connection,
+    key: &PublicKey,
+) -> Result<Option<Domain>, LedgerError> {
     let last = last_event(path, connection)?;
     let sequence = last.as_ref().map_or(0, |stored| stored.sequence);
     let known = head::read(path, key)?.map_err(|reason| touched(path, sequence + 1, reason))?;
-    if known.sequence > sequence {
+    if known.head.sequence > sequence {
         return Err(touched(path, sequence + 1, verify::CUT_OFF));
     }
-    if let Some(stored) = last
-        && let Some(reason) = verify::fault_of_last(&stored, key)
-    {
-        return Err(touched(path, sequence, reason));
+    let Some(stored) = last else { return Ok(None) };
+    let seal =
+        verify::seal_of_last(&stored, key).map_err(|reason| touched(path, sequence, reason))?;
+    match known.fault_beside(seal) {
+        Some(reason) => Err(touched(path, sequence + 1, reason)),
+        None => Ok(Some(seal)),
     }
-    Ok(())
 }
 
 fn touched(path: &Path, sequence: u64, reason: &str) -> LedgerError {

@@ -7,8 +7,9 @@ use rusqlite::Connection;
 
 use crate::{
     Head, LedgerError, PublicKey,
-    chain::event_hash,
+    chain::{Domain, event_hash},
     genesis,
+    head::KnownHead,
     read::{COLUMNS, StoredEvent, parse_body},
     schema, verify_receipt,
 };
@@ -38,14 +39,22 @@ pub(crate) fn verify(
     path: &Path,
     connection: &Connection,
     key: &PublicKey,
-    known: Result<Head, &'static str>,
+    known: Result<KnownHead, &'static str>,
 ) -> Result<Verdict, LedgerError> {
     let storage = |source| schema::failed(path, source);
+    if let Some(reason) = schema::fault(path, connection)? {
+        return Ok(touched(1, &reason));
+    }
     let sql = format!("SELECT {COLUMNS} FROM events ORDER BY sequence");
     let mut statement = connection.prepare(&sql).map_err(storage)?;
     let mut rows = statement.query([]).map_err(storage)?;
-    let mut walk =
-        Walk { key, known, head: Head { sequence: 0, hash: genesis() }, first_unsealed: None };
+    let mut walk = Walk {
+        key,
+        known,
+        head: Head { sequence: 0, hash: genesis() },
+        first_unsealed: None,
+        last_seal: None,
+    };
     loop {
         let row = match rows.next() {
             Ok(None) => break,
@@ -66,24 +75,22 @@ pub(crate) fn verify(
     Ok(walk.finish())
 }
 
-/// What is wrong with the last event taken by itself, if anything.
-pub(crate) fn fault_of_last(stored: &StoredEvent, key: &PublicKey) -> Option<&'static str> {
+/// The domain of the last event's seal, or what is wrong with the event taken by itself.
+pub(crate) fn seal_of_last(stored: &StoredEvent, key: &PublicKey) -> Result<Domain, &'static str> {
     if recomputed(stored) != stored.hash {
-        return Some("was changed: its hash does not fit what it says");
+        return Err("was changed: its hash does not fit what it says");
     }
-    match &stored.seal {
-        Some(seal) if key.seals(stored.sequence, &stored.hash, seal) => None,
-        Some(_) => Some("carries a seal that is not this home's"),
-        None => Some("ends the ledger without a seal"),
-    }
+    let seal = stored.seal.as_ref().ok_or("ends the ledger without a seal")?;
+    key.seals(stored.sequence, &stored.hash, seal).ok_or("carries a seal that is not this home's")
 }
 
 struct Walk<'a> {
     key: &'a PublicKey,
-    known: Result<Head, &'static str>,
+    known: Result<KnownHead, &'static str>,
     head: Head,
     /// The first event since the last good seal.
     first_unsealed: Option<u64>,
+    last_seal: Option<Domain>,
 }
 
 impl Walk<'_> {
@@ -100,15 +107,17 @@ impl Walk<'_> {
             return fault("was changed: its hash does not fit what it says");
         }
         if let Ok(known) = self.known
-            && known.sequence == stored.sequence
-            && known.hash != stored.hash
+            && known.head.sequence == stored.sequence
+            && known.head.hash != stored.hash
         {
             return fault("was rewritten: a different event was sealed under its number");
         }
         let first = *self.first_unsealed.get_or_insert(expected);
         if let Some(seal) = &stored.seal {
-            if !self.key.seals(stored.sequence, &stored.hash, seal) {
-                return Err((first, seal_fault(first, expected)));
+            match self.key.seals(stored.sequence, &stored.hash, seal) {
+                // Seals of format 1 come before those of format 2: nobody appends with an older version any more.
+                Some(domain) if Some(domain) >= self.last_seal => self.last_seal = Some(domain),
+                Some(_) | None => return Err((first, seal_fault(first, expected))),
             }
             self.first_unsealed = None;
         }
@@ -138,8 +147,11 @@ impl Walk<'_> {
                 touched(end, "ends the ledger without a seal: events after it were cut off")
             }
             Err(reason) => touched(end + 1, reason),
-            Ok(known) if known.sequence > end => touched(end + 1, CUT_OFF),
-            Ok(_) => Verdict::Intact { head: self.head },
+            Ok(known) if known.head.sequence > end => touched(end + 1, CUT_OFF),
+            Ok(known) => match self.last_seal.and_then(|seal| known.fault_beside(seal)) {
+                Some(reason) => touched(end + 1, reason),
+                None => Verdict::Intact { head: self.head },
+            },
         }
     }
 }

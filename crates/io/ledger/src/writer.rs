@@ -12,7 +12,10 @@ use hornero_model::{Event, EventBody, NewEvent};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::{
-    Head, Keys, LedgerError, MAX_BATCH_EVENTS, chain::event_hash, head::HeadFile, schema, sqlite,
+    Head, Keys, LedgerError, MAX_BATCH_EVENTS,
+    chain::{Domain, event_hash},
+    head::HeadFile,
+    schema, sqlite,
 };
 
 /// The head file is synced this often, in events: bounds what a cut-off after a power loss could hide.
@@ -83,6 +86,12 @@ impl Writer {
         let path = self.path.clone();
         let storage = |source| schema::failed(&path, source);
         let last = self.head.sequence + batches.iter().map(|batch| batch.len() as u64).sum::<u64>();
+        if schema::is_older(&self.connection).map_err(storage)? {
+            // Before the first event that an older version can't read: a power cut may lose later writes of the file, and
+            // a head of format 1 beside newer events looks like one that was forged.
+            self.file.write(self.head, &self.keys)?;
+            self.file.sync()?;
+        }
         let mut head = self.head;
         let mut seal = None;
         let mut results = Vec::with_capacity(batches.len());
@@ -97,7 +106,7 @@ impl Writer {
             for prepared in batch {
                 let (event, json) = chain_onto(&mut head, prepared);
                 if event.sequence == last {
-                    seal = Some(self.keys.seal(last, &event.hash));
+                    seal = Some(self.keys.sign_event(Domain::Seal, last, &event.hash));
                 }
                 insert(&transaction, &event, &json, seal.as_ref()).map_err(storage)?;
                 events.push(event);
@@ -111,8 +120,7 @@ impl Writer {
         }
         self.head = head;
         // Durable from here on: a head file that can't be written must not turn an append into a failure.
-        if let Some(seal) = seal
-            && self.file.write(head, &seal).is_ok()
+        if self.file.write(head, &self.keys).is_ok()
             && head.sequence >= self.synced + SYNC_HEAD_EVERY
             && self.file.sync().is_ok()
         {

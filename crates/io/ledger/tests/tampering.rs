@@ -70,6 +70,53 @@ fn a_missing_or_changed_head_file_is_noticed() {
     }
 }
 
+/// Everything needed stands in the database: an event's number, hash and seal.
+#[test]
+fn a_head_made_of_an_event_after_the_end_was_cut_is_noticed() {
+    let home = Home::with_events(6);
+    let connection = rusqlite::Connection::open(home.path()).unwrap();
+    let (hash, seal): (String, String) = connection
+        .query_row(
+            "SELECT lower(hex(hash)), lower(hex(seal)) FROM events WHERE sequence = 4",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    home.tamper("DELETE FROM events WHERE sequence > 4");
+    for mark in [1, 2] {
+        fs::write(home.head_path(), format!("{mark} {:020} {hash} {seal}\n", 4)).unwrap();
+        assert!(matches!(home.audit(), Verdict::Touched { sequence: 5, .. }), "{:?}", home.audit());
+        let opened = SqliteLedger::open(&home.path(), Arc::new(home.keys()));
+        assert!(matches!(opened, Err(LedgerError::Touched { .. })));
+    }
+}
+
+#[test]
+fn tables_that_show_or_allow_something_else_are_noticed() {
+    for (sql, reason) in [
+        (
+            "ALTER TABLE events RENAME TO kept; CREATE VIEW events AS SELECT * FROM kept WHERE sequence < 4;",
+            "the table events is missing",
+        ),
+        (
+            "CREATE TRIGGER quiet AFTER INSERT ON events BEGIN SELECT 1; END;",
+            "trigger quiet is not the ledger's",
+        ),
+        ("DROP TRIGGER events_never_go;", "trigger events_never_go is missing"),
+        ("CREATE TABLE notes (a);", "table notes is not the ledger's"),
+    ] {
+        let home = Home::with_events(6);
+        let connection = rusqlite::Connection::open(home.path()).unwrap();
+        connection.execute_batch(sql).unwrap();
+        drop(connection);
+        let verdict = home.audit();
+        let Verdict::Touched { reason: found, .. } = &verdict else { panic!("{sql}: not noticed") };
+        assert!(found.contains(reason), "{sql}: {found}");
+        let opened = SqliteLedger::open(&home.path(), Arc::new(home.keys()));
+        assert!(matches!(opened, Err(LedgerError::Touched { .. })), "{sql}");
+    }
+}
+
 /// Rewrites the chain from event 3 on, hashes and all, as someone without the key would.
 #[test]
 fn a_rewritten_chain_is_noticed_at_its_first_event() {
@@ -151,10 +198,7 @@ fn an_unknown_kind_is_told_from_a_broken_event() {
         "{error}"
     );
     drop(ledger);
-    rusqlite::Connection::open(home.path())
-        .unwrap()
-        .execute(r#"UPDATE events SET body = '{"kind":"release_proven"}'"#, [])
-        .unwrap();
+    home.tamper(r#"UPDATE events SET body = '{"kind":"release_proven"}'"#);
     let ledger = ReadOnlyLedger::open(&home.path(), home.public()).unwrap();
     assert!(matches!(ledger.read(1, 1), Err(LedgerError::Unreadable { sequence: 1, .. })));
 }

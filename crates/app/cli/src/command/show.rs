@@ -1,6 +1,6 @@
 //! The commands that only show: `status`, `history`, `receipt`, `logs`, `audit`.
 
-use std::path::Path;
+use std::{io::Read as _, path::Path};
 
 use hornero_api::{
     Client, ClientError,
@@ -264,10 +264,12 @@ pub async fn audit(home: &Path, json: bool, from: u64) -> Result<(), Failure> {
 }
 
 /// `hornero audit verify`; reads the ledger through the control process where one runs, else from disk.
-pub async fn audit_verify(home: &Path, json: bool) -> Result<(), Failure> {
+pub async fn audit_verify(home: &Path, json: bool, against: Option<&Path>) -> Result<(), Failure> {
+    // Read first: what can't be read is a mistake of whoever asks, and no word on the ledger.
+    let witness = against.map(witness).transpose()?;
     let asked: Result<AuditReport, ClientError> =
         client(home).post("/v1/audit/verify", &serde_json::json!({})).await;
-    let report = match asked {
+    let mut report = match asked {
         Ok(report) => report,
         // A home where nothing ever ran has no ledger; one that lost only a part of it has been touched.
         Err(error @ ClientError::Unreachable { .. }) if is_absent(home) => return Err(error.into()),
@@ -276,6 +278,12 @@ pub async fn audit_verify(home: &Path, json: bool) -> Result<(), Failure> {
         }
         Err(error) => return Err(error.into()),
     };
+    if let (true, Some(witness)) = (report.intact, &witness) {
+        let held = hornero_control::ledger_holds(home, witness);
+        if let Err(why) = held.map_err(|error| Failure::of(&*error))? {
+            report = AuditReport { intact: false, why: Some(why), ..report };
+        }
+    }
     if report.intact {
         return match json {
             true => print_json(&report),
@@ -287,6 +295,19 @@ pub async fn audit_verify(home: &Path, json: bool) -> Result<(), Failure> {
     let failure = Failure::new(exit::FAILED, format!("the ledger was touched{event}: {why}"));
     let data = serde_json::to_value(&report).map_err(|error| Failure::of(&error))?;
     Err(failure.with_data(data))
+}
+
+/// What the ledger is compared with.
+fn witness(path: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let limit = hornero_control::WITNESS_BYTES_MAX;
+    let read =
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text));
+    read.map_err(|error| {
+        Failure::new(exit::USAGE, format!("`{}` can't be read: {error}", path.display()))
+            .hint("name a file with a receipt as JSON, or a copy of a home's `ledger.head`")
+    })?;
+    Ok(text)
 }
 
 /// Whether a home surely has nothing of a ledger; one that may not be looked into might.

@@ -206,6 +206,62 @@ fn a_rollout_that_an_old_version_left_half_done_comes_to_an_end() {
     }
 }
 
+#[test]
+fn a_receipt_or_a_head_kept_elsewhere_shows_a_ledger_that_was_put_back() {
+    let old = OldHome::unpack(&versions().remove(0), "finished");
+    let home = &old.home;
+    let kept = home.directory_beside("kept");
+    let verify = |witness: &str, code: i32| {
+        let path = kept.join(witness);
+        home.run(&["audit", "verify", "--json", "--against", path.to_str().unwrap()]).expect(code)
+    };
+    let why = |answer: &crate::home::Answer| answer.json()["why"].as_str().unwrap().to_owned();
+    // A head of format 1, and the receipt of a switch that this ledger holds.
+    fs::copy(home.path().join("ledger.head"), kept.join("head")).unwrap();
+    fs::write(kept.join("receipt"), old.said["receipts"][0].to_string()).unwrap();
+    let parts = ["ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.head"];
+    let copy = |from: &Path, to: &Path| {
+        for part in parts {
+            let _ = fs::remove_file(to.join(part));
+            let _ = fs::copy(from.join(part), to.join(part));
+        }
+    };
+    let before = home.directory_beside("before");
+    copy(&home.path(), &before);
+    verify("head", 0);
+    verify("receipt", 0);
+
+    old.page("four");
+    old.up();
+    verify("head", 0);
+    verify("receipt", 0);
+    let newest = home.run(&["receipt", "--json"]).expect(0).json()[0].to_string();
+    fs::write(kept.join("newest"), &newest).unwrap();
+    home.run(&["down"]).expect(0);
+    fs::copy(home.path().join("ledger.head"), kept.join("last")).unwrap();
+    verify("newest", 0);
+    verify("last", 0);
+
+    // An older ledger with its head is sound in itself.
+    copy(&before, &home.path());
+    home.run(&["audit", "verify"]).expect(0);
+    assert!(why(&verify("newest", 1)).contains("is missing from the ledger"));
+    assert!(why(&verify("last", 1)).contains("is missing"));
+
+    // A receipt that says something else, and one of another key.
+    fs::write(
+        kept.join("changed"),
+        newest.replacen("\"requests_failed\":0", "\"requests_failed\":1", 1),
+    )
+    .unwrap();
+    assert!(why(&verify("changed", 1)).contains("does not fit"));
+    let mut foreign: Value = serde_json::from_str(&newest).unwrap();
+    foreign["key"] = "0".repeat(64).into();
+    fs::write(kept.join("foreign"), foreign.to_string()).unwrap();
+    assert!(why(&verify("foreign", 1)).contains("not with this home's"));
+    verify("not there", 2);
+}
+
 /// Every file below a directory with what it holds, links by their targets.
 fn tree(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();

@@ -1,6 +1,7 @@
 //! A small world to test in: one service `site`, its ledger in memory, facts set by hand.
 
 mod fold;
+mod journal;
 mod orders;
 mod retention;
 mod routes;

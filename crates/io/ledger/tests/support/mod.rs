@@ -53,11 +53,16 @@ impl Home {
         ReadOnlyLedger::open(&self.path(), self.public()).expect("open").verify().expect("verify")
     }
 
-    /// Runs SQL as someone with root rights and SQLite would: the triggers out of the way first.
+    /// Runs SQL as someone with root rights and SQLite would: the triggers out of the way first, and back after it.
     pub fn tamper(&self, sql: &str) {
         let connection = rusqlite::Connection::open(self.path()).expect("open");
+        let triggers: Vec<String> = connection
+            .prepare("SELECT sql FROM sqlite_schema WHERE type = 'trigger'")
+            .and_then(|mut found| found.query_map([], |row| row.get(0))?.collect())
+            .expect("the triggers");
         let free = "DROP TRIGGER events_never_change; DROP TRIGGER events_never_go;";
-        connection.execute_batch(&format!("{free} {sql}")).expect(sql);
+        let again = triggers.join("; ");
+        connection.execute_batch(&format!("{free} {sql}; {again};")).expect(sql);
     }
 }
 
