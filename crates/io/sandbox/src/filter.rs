@@ -46,22 +46,16 @@ const NUMBER_AT: u32 = 0;
 const ARCHITECTURE_AT: u32 = 4;
 const ARGUMENTS_AT: u32 = 16;
 
-/// The architecture (`AUDIT_ARCH_*`) whose numbers a filter has.
-#[cfg(target_arch = "x86_64")]
-pub(crate) const HERE: u32 = 0xc000_003e;
-#[cfg(target_arch = "aarch64")]
-pub(crate) const HERE: u32 = 0xc000_00b7;
-
 const fn plain(code: u16, operand: u32) -> Instruction {
     Instruction { code, if_true: 0, if_false: 0, operand }
 }
 
-/// Calls without a verdict answer ENOSYS, as if the kernel did not have them; calls of another architecture (the 32-bit
-/// ABI) end the process.
-pub(crate) fn compile(verdicts: &BTreeMap<u32, Verdict>) -> Vec<Instruction> {
+/// Calls without a verdict answer ENOSYS, as if the kernel did not have them; calls of another architecture than the one
+/// that has these numbers (`AUDIT_ARCH_*`), such as the 32-bit ABI, end the process.
+pub(crate) fn compile(architecture: u32, verdicts: &BTreeMap<u32, Verdict>) -> Vec<Instruction> {
     let mut program = vec![
         plain(LOAD, ARCHITECTURE_AT),
-        Instruction { if_true: 1, ..plain(JUMP_IF_EQUAL, HERE) },
+        Instruction { if_true: 1, ..plain(JUMP_IF_EQUAL, architecture) },
         plain(RETURN, KILL_PROCESS),
         plain(LOAD, NUMBER_AT),
     ];

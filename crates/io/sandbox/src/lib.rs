@@ -5,6 +5,7 @@
 //! host's mount namespace. Between clone and exec only system calls are made and nothing is allocated, so
 //! callers may have threads.
 
+mod calls;
 mod capability;
 mod cgroup;
 mod check;
