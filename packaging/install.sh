@@ -64,7 +64,7 @@ if [ -e "$program" ]; then
 	*) fail "\`$program\` is no program for Linux" "unpack the tarball again" ;;
 	esac
 	if [ "$(uname -m)" != "$wanted" ]; then
-		fail "this machine is $(uname -m), and this is Hornero for $wanted" "take the tarball for $(uname -m)"
+		fail "this machine is $(uname -m), and this is Hornero for $wanted" "take the tarball for your machine, or build Hornero from its source"
 	fi
 fi
 if [ "$(id -u)" != 0 ]; then fail "only root can install Hornero, which runs as root" "sudo $0"; fi
@@ -90,18 +90,25 @@ homes() {
 	done | sort -u
 }
 
+# Removes what is listed on stdin: files, and directories that this script made and that are empty now.
 remove_listed() {
-	while read -r path; do
+	sort -r | while read -r path; do
 		case "$path" in
-		"" | /* | *..*) continue ;;
+		"" | /* | *..*) ;;
+		*/) rmdir "$root/$path" 2>/dev/null || true ;;
+		*) rm -f "$root/$path" ;;
 		esac
-		rm -f "$root/$path"
-		# Directories that are empty now, up to the prefix; those that others use stay.
-		directory=$(dirname "$path")
-		while [ "$directory" != . ] && rmdir "$root/$directory" 2>/dev/null; do
-			directory=$(dirname "$directory")
-		done
 	done
+}
+
+# Makes a directory below the prefix, and prints those that were missing.
+make_directory() {
+	if [ -d "$root/$1" ]; then return; fi
+	case "$1" in
+	*/*) make_directory "${1%/*}" ;;
+	esac
+	mkdir "$root/$1"
+	echo "$1/"
 }
 
 if [ -n "$uninstall" ]; then
@@ -120,8 +127,7 @@ if [ -n "$uninstall" ]; then
 		if systemd_runs && [ -e "$unit" ]; then systemctl disable --now hornero.service || true; fi
 		rm -f "$unit"
 		installed=$(cat "$list")
-		rm -f "$list" "$root/$own/install.sh"
-		printf '%s\n' "$installed" "$own/installed" | remove_listed
+		printf '%s\n' "$installed" "$own/install.sh" "$own/installed" | remove_listed
 		if systemd_runs; then systemctl daemon-reload || true; fi
 		echo "removed Hornero from $root"
 	fi
@@ -139,26 +145,41 @@ fi
 [ -d "$here/files" ] || fail "\`$here/files\` is missing" "run install.sh from the unpacked tarball"
 "$program" --version >/dev/null || fail "the program does not start here" "its error stands above"
 
+umask 022
+mkdir -p "$root"
 before=''
 if [ -e "$list" ]; then before=$(cat "$list"); fi
-mkdir -p "$root/$own"
-umask 022
-new=$(cd "$here/files" && find . -type f ! -path ./lib/systemd/system/hornero.service | sed 's|^\./||' | sort)
-printf '%s\n' "$new" | while read -r path; do
-	mkdir -p "$(dirname "$root/$path")"
-	# Put in place by a rename: a program that runs can't be written over, and no half file is ever there.
-	cp "$here/files/$path" "$root/$path.new"
-	if [ -x "$here/files/$path" ]; then chmod 755 "$root/$path.new"; else chmod 644 "$root/$path.new"; fi
-	mv -f "$root/$path.new" "$root/$path"
+files=$(cd "$here/files" && find . -type f ! -path ./lib/systemd/system/hornero.service | sed 's|^\./||' | sort)
+made=$(
+	printf '%s\n' "$own/installed" "$files" | while read -r path; do make_directory "${path%/*}"; done
+)
+# Known before anything is there: what is interrupted can be removed.
+printf '%s\n' "$before" "$files" "$made" | sort -u | sed '/^$/d' >"$list.new"
+mv -f "$list.new" "$list"
+put() {
+	# In place by a rename: a program that runs can't be written over, and no half file is ever there.
+	cp "$1" "$2.new"
+	chmod "$3" "$2.new"
+	mv -f "$2.new" "$2"
+}
+printf '%s\n' "$files" | while read -r path; do
+	mode=644
+	if [ -x "$here/files/$path" ]; then mode=755; fi
+	put "$here/files/$path" "$root/$path" $mode
 done
-# What an older version had and this one has not.
-printf '%s\n' "$before" | while read -r path; do
-	if [ -n "$path" ] && ! printf '%s\n' "$new" | grep -qxF "$path"; then echo "$path"; fi
-done | remove_listed
-printf '%s\n' "$new" >"$list"
-cp "$here/install.sh" "$root/$own/install.sh.new"
-chmod 755 "$root/$own/install.sh.new"
-mv -f "$root/$own/install.sh.new" "$root/$own/install.sh"
+put "$here/install.sh" "$root/$own/install.sh" 755
+# What an older version had and this one has not; directories stay listed.
+gone=$(printf '%s\n' "$before" | while read -r path; do
+	case "$path" in
+	"" | */) ;;
+	*) if ! printf '%s\n' "$files" | grep -qxF "$path"; then echo "$path"; fi ;;
+	esac
+done)
+if [ -n "$gone" ]; then
+	printf '%s\n' "$gone" | remove_listed
+	grep -vxF "$gone" "$list" >"$list.new"
+	mv -f "$list.new" "$list"
+fi
 
 if [ -d "$destdir/etc/systemd" ] || systemd_runs; then
 	mkdir -p "$(dirname "$unit")"

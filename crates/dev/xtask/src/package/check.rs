@@ -21,6 +21,8 @@ pub fn check(made: &Made) -> Result<()> {
     let cache = run::target_directory().join("package/roots");
     let root = Root::unpack(&system(SUITE, &cache)?)?;
     comes_and_goes(&root, &made.package)?;
+    script_comes_and_goes(&root, &made.tarball)?;
+    stays_while_servers_run(&root, &made.package)?;
     eprintln!("package: installed, removed and purged in Debian 12; nothing stayed behind");
     Ok(())
 }
@@ -162,9 +164,70 @@ pub fn comes_and_goes(root: &Root, package: &Path) -> Result<()> {
     root.run("test -e /var/lib/hornero/store/object && ! test -e /usr/bin/hornero")?;
     root.run("dpkg --purge hornero")?;
     fs::remove_file(root.path().join("hornero.deb"))?;
-    let after = root.files()?;
+    same(&before, &root.files()?).context("after a purge")
+}
+
+/// Installs twice and uninstalls by the tarball's script, with dash and with nothing but BusyBox.
+pub fn script_comes_and_goes(root: &Root, tarball: &Path) -> Result<()> {
+    root.run("true")?;
+    let before = root.files()?;
+    fs::copy(tarball, root.path().join("hornero.tar.gz"))?;
+    fs::copy("/bin/busybox", root.path().join("busybox")).context("from `busybox-static`")?;
+    root.run("tar -xzf /hornero.tar.gz && mv /hornero-* /unpacked && mkdir /only && /busybox --install -s /only")?;
+    for shell in ["dash", "PATH=/only /only/sh"] {
+        let install = format!("{shell} /unpacked/install.sh");
+        root.run(&install)?;
+        let once = root.files()?;
+        root.run(&install)?;
+        same(&once, &root.files()?).context("after a second installation")?;
+        let said = root.run("/usr/local/bin/hornero --version && hornero --version")?;
+        if !said.starts_with("hornero ") {
+            bail!("the installed program says `{said}`");
+        }
+        root.run(&format!("{shell} /usr/local/share/hornero/install.sh --uninstall"))?;
+        root.run("! test -e /usr/local/bin/hornero")?;
+    }
+    for (how, refusal) in [
+        ("setpriv --reuid=65534 --clear-groups sh", "only root can install"),
+        ("setarch i686 sh", "this machine is i686"),
+        ("sh -c 'exec \"$0\" --prefix relative'", "no absolute path"),
+    ] {
+        let said = root.run(&format!("{how} /unpacked/install.sh && exit 1 || true"))?;
+        if !said.contains(refusal) {
+            bail!("`{how}` was not refused with `{refusal}`: {said}");
+        }
+    }
+    root.run("rm -r /hornero.tar.gz /busybox /only /unpacked")?;
+    same(&before, &root.files()?).context("after the script uninstalled")
+}
+
+/// Where a home's services can't be taken down, or are another home's, the package stays and says why.
+pub fn stays_while_servers_run(root: &Root, package: &Path) -> Result<()> {
+    fs::copy(package, root.path().join("hornero.deb"))?;
+    root.run("dpkg --install /hornero.deb")?;
+    for (home, hint) in [
+        ("/srv/other", "hornero down --home /srv/other"),
+        ("/var/lib/hornero", "hornero down --force"),
+    ] {
+        // Stands for a control process: it has the program's path and the words of one, and never takes anything down.
+        let said = root.run(&format!(
+            "cp /usr/bin/perl /usr/bin/hornero; \
+             hornero -e 'sleep 60' -- --home {home} serve & \
+             until grep -q serve /proc/$!/cmdline; do sleep 0.1; done; \
+             dpkg --remove hornero && exit 1; \
+             dpkg --status hornero | grep '^Status: .* ok installed'"
+        ))?;
+        if !said.contains(hint) {
+            bail!("removing while `{home}` is served did not say `{hint}`: {said}");
+        }
+    }
+    root.run("dpkg --install /hornero.deb && dpkg --purge hornero && rm /hornero.deb")?;
+    Ok(())
+}
+
+fn same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Result<()> {
     let mut differences: Vec<String> = Vec::new();
-    for (path, kind) in &after {
+    for (path, kind) in after {
         match before.get(path) {
             None => differences.push(format!("`{path}` stayed behind")),
             Some(earlier) if earlier != kind => {
@@ -175,5 +238,5 @@ pub fn comes_and_goes(root: &Root, package: &Path) -> Result<()> {
     }
     let gone = before.keys().filter(|path| !after.contains_key(*path));
     differences.extend(gone.map(|path| format!("`{path}` is gone")));
-    if differences.is_empty() { Ok(()) } else { bail!("after a purge: {}", differences.join(", ")) }
+    if differences.is_empty() { Ok(()) } else { bail!("{}", differences.join(", ")) }
 }

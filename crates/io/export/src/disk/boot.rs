@@ -7,24 +7,16 @@ use crate::{ExportError, Work, init_config::Config, launch};
 use super::{
     cpio::Archive,
     kernel::{self, Kernel},
+    machine::HERE,
     pe,
 };
-
-/// From the package `systemd-boot-efi`.
-const STUB: &str = if cfg!(target_arch = "aarch64") {
-    "/usr/lib/systemd/boot/efi/linuxaa64.efi.stub"
-} else {
-    "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
-};
-/// The last console is the one whose output a server's is; a machine that cannot go on starts again.
-const ARGUMENTS: &str = "console=tty0 console=ttyS0 panic=10 loglevel=4";
 
 pub(super) fn unified_image(
     work: &Work<'_>,
     kernel: &Kernel,
     config: Config,
 ) -> Result<Vec<u8>, ExportError> {
-    let stub = kernel::read_needed(work, STUB, "starts the kernel", "systemd-boot-efi")?;
+    let stub = kernel::read_needed(work, HERE.stub, "starts the kernel", "systemd-boot-efi")?;
     let arguments = arguments(&work.options.kernel_arguments)?;
     let release = match work.store.read_tree_file(work.tree, "/etc/os-release") {
         Ok(bytes) => bytes,
@@ -40,11 +32,11 @@ pub(super) fn unified_image(
         (".initrd", &initramfs),
     ];
     pe::with_sections(&stub, &sections)
-        .map_err(|reason| ExportError::Unusable { path: STUB.into(), reason: reason.into() })
+        .map_err(|reason| ExportError::Unusable { path: HERE.stub.into(), reason: reason.into() })
 }
 
 fn arguments(more: &[String]) -> Result<String, ExportError> {
-    let mut arguments = ARGUMENTS.to_owned();
+    let mut arguments = HERE.arguments.to_owned();
     for word in more {
         if word.is_empty()
             || word.chars().any(|letter| letter.is_whitespace() || letter.is_control())

@@ -1,6 +1,6 @@
-//! A FAT32 file system with one file, `/EFI/BOOT/BOOTX64.EFI` (Microsoft's FAT specification, version 1.03).
+//! A FAT32 file system with one file, such as `/EFI/BOOT/BOOTX64.EFI` (Microsoft's FAT specification, version 1.03).
 
-use super::gpt::SECTOR_LEN;
+use super::{gpt::SECTOR_LEN, machine::HERE};
 
 /// Clusters of one sector, so that a small volume has as many as FAT32 needs.
 const CLUSTER_LEN: u64 = SECTOR_LEN;
@@ -19,9 +19,6 @@ const DIRECTORY: u8 = 0x10;
 const LABEL: u8 = 0x08;
 /// 1 January 1980, the beginning of its time.
 const DATE: u16 = 1 << 5 | 1;
-/// What firmware starts from a disk it knows nothing of.
-const FILE_NAME: &[u8; 11] =
-    if cfg!(target_arch = "aarch64") { b"BOOTAA64EFI" } else { b"BOOTX64 EFI" };
 
 /// A volume in the making.
 pub(super) struct Volume<'a> {
@@ -70,7 +67,8 @@ impl<'a> Volume<'a> {
             (cluster(EFI), [&dots(EFI, 0)[..], &name(b"BOOT       ", DIRECTORY, BOOT, 0)].concat()),
             (
                 cluster(BOOT),
-                [&dots(BOOT, EFI)[..], &name(FILE_NAME, 0, FILE, self.file.len() as u32)].concat(),
+                [&dots(BOOT, EFI)[..], &name(HERE.boot_file, 0, FILE, self.file.len() as u32)]
+                    .concat(),
             ),
             (cluster(FILE), self.file.to_vec()),
         ]

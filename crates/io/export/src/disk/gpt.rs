@@ -4,16 +4,12 @@ use flate2::Crc;
 use hornero_model::Digest;
 use sha2::{Digest as _, Sha256};
 
+use super::machine::HERE;
+
 pub(super) const SECTOR_LEN: u64 = 512;
 /// EFI system partition.
 pub(super) const BOOT: Guid =
     Guid(*b"\x28\x73\x2a\xc1\x1f\xf8\xd2\x11\xba\x4b\x00\xa0\xc9\x3e\xc9\x3b");
-/// Root of the machine's architecture (Discoverable Partitions Specification).
-pub(super) const ROOT: Guid = if cfg!(target_arch = "aarch64") {
-    Guid(*b"\x45\xb0\x21\xb9\xf0\x1d\xc3\x41\xaf\x44\x4c\x6f\x28\x0d\x3f\xae")
-} else {
-    Guid(*b"\xe3\xbc\x68\x4f\xcd\xe8\xb1\x4d\x96\xe7\xfb\xca\xf9\x84\xb7\x09")
-};
 
 const ENTRY_LEN: usize = 128;
 const ENTRY_COUNT: usize = 128;
@@ -26,6 +22,22 @@ const READ_ONLY: u64 = 1 << 60;
 /// A GUID as it is stored: its first three parts little endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Guid([u8; 16]);
+
+impl Guid {
+    /// The GUID that is written as these four numbers; of the last one, a hyphen follows the first two bytes.
+    pub(super) const fn of(first: u32, second: u16, third: u16, last: u64) -> Self {
+        let ([a, b, c, d], [e, f], [g, h]) =
+            (first.to_le_bytes(), second.to_le_bytes(), third.to_le_bytes());
+        let [i, j, k, l, m, n, o, p] = last.to_be_bytes();
+        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+
+    /// As it is stored.
+    #[cfg(test)]
+    pub(super) const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
 
 /// A partition, in bytes.
 #[derive(Debug, Clone)]
@@ -112,7 +124,7 @@ impl Table {
             let last = first + partition.len / SECTOR_LEN - 1;
             entry[32..40].copy_from_slice(&first.to_le_bytes());
             entry[40..48].copy_from_slice(&last.to_le_bytes());
-            let attributes = if partition.kind == ROOT { READ_ONLY } else { 0 };
+            let attributes = if partition.kind == HERE.root { READ_ONLY } else { 0 };
             entry[48..56].copy_from_slice(&attributes.to_le_bytes());
             for (unit, place) in partition.name.encode_utf16().zip(entry[56..].chunks_mut(2)) {
                 place.copy_from_slice(&unit.to_le_bytes());

@@ -4,6 +4,7 @@ use std::{collections::HashMap, io::Read};
 
 use hornero_store::{EntryKind, StoreError, TreePath};
 
+use super::machine::HERE;
 use crate::{ExportError, Work, init_config::Driver};
 
 /// Drivers by what they are for; those a kernel does not have are left out, but for the root's file system.
@@ -73,9 +74,10 @@ pub(super) fn find(work: &Work<'_>) -> Result<Kernel, ExportError> {
         return Err(ExportError::Needs {
             what: "kernel with modules (`/boot/vmlinuz-*` and `/lib/modules`)".into(),
             why: "a disk boots with",
-            remedy: "add `linux-image-cloud-amd64` (or `linux-image-amd64`) and `systemd-boot-efi` to the \
-                     image's packages"
-                .into(),
+            remedy: format!(
+                "add `{}` (or `{}`) and `systemd-boot-efi` to the image's packages",
+                HERE.kernels[0], HERE.kernels[1]
+            ),
         });
     };
     let image = work.store.read_tree_file(work.tree, &format!("/boot/vmlinuz-{release}"))?;
@@ -110,7 +112,7 @@ fn modules(work: &Work<'_>, release: &str) -> Result<(Vec<Module>, Vec<Driver>),
         return Err(ExportError::Needs {
             what: format!("`{ROOT_FILE_SYSTEM}` in its kernel `{release}`"),
             why: "is the file system of the disk's root",
-            remedy: "use another kernel package, such as `linux-image-cloud-amd64`".into(),
+            remedy: format!("use another kernel package, such as `{}`", HERE.kernels[0]),
         });
     }
     let mut modules: Vec<Module> = Vec::new();

@@ -7,6 +7,7 @@ mod cpio;
 mod fat;
 mod gpt;
 mod kernel;
+mod machine;
 mod pe;
 mod qcow2;
 
@@ -66,7 +67,12 @@ pub(crate) fn export(
                 start: ALIGNMENT,
                 len: boot_len,
             },
-            gpt::Partition { kind: gpt::ROOT, name: label, start: root_start, len: root_len },
+            gpt::Partition {
+                kind: machine::HERE.root,
+                name: label,
+                start: root_start,
+                len: root_len,
+            },
         ],
     };
     let boot_pieces = boot.pieces(boot_len);
