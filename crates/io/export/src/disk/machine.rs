@@ -6,7 +6,6 @@ use super::gpt::Guid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Machine {
     /// As Rust and the kernel call it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tells the rows of the table apart"))]
     name: &'static str,
     /// The type of a root partition (Discoverable Partitions Specification).
     pub(super) root: Guid,
