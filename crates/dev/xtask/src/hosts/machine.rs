@@ -30,6 +30,7 @@ pub struct Machine {
     image: Image,
     payload: PathBuf,
     boots: u32,
+    used: Duration,
     /// Where the host reaches the machine's [`SITE_PORT`].
     pub site: SocketAddr,
     running: Option<Running>,
@@ -57,6 +58,7 @@ impl Machine {
             image,
             payload: payload.to_owned(),
             boots: 0,
+            used: Duration::ZERO,
             site,
             running: None,
         })
@@ -101,9 +103,17 @@ impl Machine {
     /// Takes its power: nothing in it gets to write or say anything more.
     pub fn cut_power(&mut self) -> Result<()> {
         let Some(mut running) = self.running.take() else { bail!("the machine is off") };
+        self.used += processor_time(running.qemu.id()).unwrap_or_default();
         running.qemu.kill().context("cannot kill QEMU")?;
         running.qemu.wait().context("cannot wait for QEMU")?;
         Ok(())
+    }
+
+    /// Processor time that its emulation has used since it was made, over all boots: on a busy builder a step takes
+    /// longer, and this stays.
+    pub fn processor_time(&self) -> Duration {
+        let running = self.running.as_ref().and_then(|running| processor_time(running.qemu.id()));
+        self.used + running.unwrap_or_default()
     }
 
     /// Whether it has power.
@@ -184,6 +194,17 @@ fn still_runs(qemu: &mut Child) -> Result<()> {
         None => Ok(()),
         Some(status) => bail!("QEMU has ended: {status}"),
     }
+}
+
+/// User and system time of a process that runs.
+fn processor_time(pid: u32) -> Option<Duration> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold anything: state is field 3, utime 14, stime 15.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    // SAFETY: sysconf reads a constant.
+    let rate = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
+    Some(Duration::from_millis(ticks * 1000 / rate.max(1)))
 }
 
 fn tail(path: &Path) -> String {

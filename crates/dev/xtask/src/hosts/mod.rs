@@ -95,7 +95,7 @@ fn chosen(arguments: &[String]) -> Result<Option<Vec<&'static MachineKind>>> {
 /// What came of one machine.
 struct Trial {
     name: &'static str,
-    steps: Vec<(&'static str, Duration, String)>,
+    steps: Vec<Done>,
     failure: Option<String>,
     took: Duration,
 }
@@ -105,6 +105,14 @@ impl Trial {
         let failure = Some("the trial itself broke".to_owned());
         Self { name: kind.name, steps: Vec::new(), failure, took: Duration::ZERO }
     }
+}
+
+/// A step that succeeded.
+struct Done {
+    name: &'static str,
+    took: Duration,
+    processor: Duration,
+    seen: String,
 }
 
 fn try_on(kind: &'static MachineKind, image: image::Image, work: &Path, payload: &Path) -> Trial {
@@ -120,23 +128,26 @@ fn run_steps(
     image: image::Image,
     work: &Path,
     payload: &Path,
-    done: &mut Vec<(&'static str, Duration, String)>,
+    done: &mut Vec<Done>,
 ) -> Result<()> {
     let logs: PathBuf = work.join("machines").join(kind.name);
     let machine = machine::Machine::new(&logs, image, payload)?;
     let mut session = Session { machine, logs, before: None };
     let steps = steps::steps(kind.expected);
     for (number, step) in steps.iter().enumerate() {
-        let begun = Instant::now();
+        let (begun, used) = (Instant::now(), session.machine.processor_time());
         let place = format!("{}/{}", number + 1, steps.len());
         match (step.run)(&mut session) {
             Ok(seen) => {
                 let took = begun.elapsed();
-                say(kind, &place, step.name, took, &seen);
-                done.push((step.name, took, seen));
+                let processor = session.machine.processor_time().saturating_sub(used);
+                say(kind, &place, step.name, took, processor, &seen);
+                done.push(Done { name: step.name, took, processor, seen });
             }
             Err(error) => {
-                say(kind, &place, step.name, begun.elapsed(), &format!("FAILED: {error:#}"));
+                let processor = session.machine.processor_time().saturating_sub(used);
+                let failure = format!("FAILED: {error:#}");
+                say(kind, &place, step.name, begun.elapsed(), processor, &failure);
                 if let Err(error) = session.keep_logs() {
                     eprintln!("hosts: {}: no logs of it: {error:#}", kind.name);
                 }
@@ -149,9 +160,19 @@ fn run_steps(
     Ok(())
 }
 
-fn say(kind: &MachineKind, place: &str, step: &str, took: Duration, text: &str) {
-    let took = took.as_secs_f64();
-    eprintln!("hosts: {:<9} {place:>5} {step:<14} {took:>6.1} s  {text}", kind.name);
+fn say(
+    kind: &MachineKind,
+    place: &str,
+    step: &str,
+    took: Duration,
+    processor: Duration,
+    text: &str,
+) {
+    let (took, processor) = (took.as_secs_f64(), processor.as_secs());
+    eprintln!(
+        "hosts: {:<9} {place:>5} {step:<14} {took:>6.1} s (processor {processor} s)  {text}",
+        kind.name
+    );
 }
 
 fn report(trials: &[Trial], work: &Path) -> Result<()> {
@@ -161,8 +182,11 @@ fn report(trials: &[Trial], work: &Path) -> Result<()> {
             let steps: Vec<_> = trial
                 .steps
                 .iter()
-                .map(|(name, took, seen)| {
-                    json!({ "name": name, "seconds": took.as_secs_f64(), "seen": seen })
+                .map(|step| {
+                    json!({
+                        "name": step.name, "seen": step.seen, "seconds": step.took.as_secs_f64(),
+                        "processor_seconds": step.processor.as_secs_f64(),
+                    })
                 })
                 .collect();
             json!({

@@ -37,6 +37,7 @@ pub fn make(work: &Path) -> Result<PathBuf> {
         strip(&built, &payload.join("bin").join(program))?;
     }
     fs::write(payload.join("traces.sh"), Traces::SCRIPT)?;
+    fs::copy("packaging/hornero.service", payload.join("hornero.service"))?;
     carry_site(&work.join("bake"), &payload)?;
     let disk = work.join("payload.disk");
     if disk.exists() {
