@@ -6,6 +6,7 @@ mod cached;
 mod catalogue;
 mod image;
 mod machine;
+mod native;
 mod payload;
 mod session;
 mod steps;
@@ -30,19 +31,19 @@ usage: cargo xtask hosts [MACHINE]...
 
   boots the machines side by side and tries Hornero on each; without a name, those of every commit
 
-  --all         every machine
+  --all         every machine, with the tests
+  --tests       run the tests of sandbox and engine in the machines too, one after the other
   --list        say which machines there are
 ";
 
 /// Boots machines and tries Hornero on them.
 pub fn hosts(arguments: &[String]) -> Result<()> {
-    let kinds = chosen(arguments)?;
-    let Some(kinds) = kinds else { return Ok(()) };
+    let Some(Chosen { kinds, with_tests }) = chosen(arguments)? else { return Ok(()) };
     setup::install(setup::PACKAGES)?;
     interrupt::watch();
     let work = run::target_directory().join("hosts");
     fs::create_dir_all(&work).with_context(|| format!("cannot create `{}`", work.display()))?;
-    let payload = payload::make(&work)?;
+    let payload = payload::make(&work, with_tests)?;
     // One after the other: they share roots and lists.
     let mut prepared = Vec::new();
     for kind in kinds {
@@ -53,7 +54,7 @@ pub fn hosts(arguments: &[String]) -> Result<()> {
             .into_iter()
             .map(|(kind, image)| {
                 let (work, payload) = (&work, &payload);
-                (kind, scope.spawn(move || try_on(kind, image, work, payload)))
+                (kind, scope.spawn(move || try_on(kind, image, work, payload, with_tests)))
             })
             .collect();
         threads
@@ -64,12 +65,23 @@ pub fn hosts(arguments: &[String]) -> Result<()> {
     report(&trials, &work)
 }
 
-/// The machines that the arguments name; none where they only ask what there is.
-fn chosen(arguments: &[String]) -> Result<Option<Vec<&'static MachineKind>>> {
+/// What the arguments ask for.
+struct Chosen {
+    kinds: Vec<&'static MachineKind>,
+    with_tests: bool,
+}
+
+/// What the arguments ask for; none where they only ask what there is.
+fn chosen(arguments: &[String]) -> Result<Option<Chosen>> {
     let mut kinds: Vec<&'static MachineKind> = Vec::new();
+    let mut with_tests = false;
     for argument in arguments {
         match argument.as_str() {
-            "--all" => kinds = MACHINES.iter().collect(),
+            "--all" => {
+                kinds = MACHINES.iter().collect();
+                with_tests = true;
+            }
+            "--tests" => with_tests = true,
             "--list" => {
                 for kind in MACHINES {
                     println!("{:<10} {} with {}", kind.name, kind.suite, kind.kernel);
@@ -89,7 +101,7 @@ fn chosen(arguments: &[String]) -> Result<Option<Vec<&'static MachineKind>>> {
     if kinds.is_empty() {
         kinds = MACHINES.iter().filter(|kind| kind.on_every_commit).collect();
     }
-    Ok(Some(kinds))
+    Ok(Some(Chosen { kinds, with_tests }))
 }
 
 /// What came of one machine.
@@ -115,10 +127,17 @@ struct Done {
     seen: String,
 }
 
-fn try_on(kind: &'static MachineKind, image: image::Image, work: &Path, payload: &Path) -> Trial {
+fn try_on(
+    kind: &'static MachineKind,
+    image: image::Image,
+    work: &Path,
+    payload: &Path,
+    with_tests: bool,
+) -> Trial {
     let begun = Instant::now();
     let mut steps = Vec::new();
-    let failure = run_steps(kind, image, work, payload, &mut steps).err();
+    let wanted = steps::steps(kind.expected, with_tests);
+    let failure = run_steps(kind, image, work, payload, &wanted, &mut steps).err();
     let failure = failure.map(|error| format!("{error:#}"));
     Trial { name: kind.name, steps, failure, took: begun.elapsed() }
 }
@@ -128,12 +147,12 @@ fn run_steps(
     image: image::Image,
     work: &Path,
     payload: &Path,
+    steps: &[steps::Step],
     done: &mut Vec<Done>,
 ) -> Result<()> {
     let logs: PathBuf = work.join("machines").join(kind.name);
     let machine = machine::Machine::new(&logs, image, payload)?;
     let mut session = Session { machine, logs, before: None };
-    let steps = steps::steps(kind.expected);
     for (number, step) in steps.iter().enumerate() {
         let (begun, used) = (Instant::now(), session.machine.processor_time());
         let place = format!("{}/{}", number + 1, steps.len());

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{image, traces::Traces};
+use super::{archive::Archive, image, native, traces::Traces};
 use crate::{run, tree};
 
 /// The site that is tried.
@@ -17,7 +17,7 @@ const SITE: &str = "examples/site";
 const DISK_SIZE: &str = "3G";
 
 /// Builds Hornero, bakes the site once on this host for its packages, and makes the disk.
-pub fn make(work: &Path) -> Result<PathBuf> {
+pub fn make(work: &Path, with_tests: bool) -> Result<PathBuf> {
     tree::require("examples/site/hornero.hcl")?;
     eprintln!("hosts: building `hornero` and `hornero-load`");
     run::check(run::cargo().args([
@@ -39,6 +39,10 @@ pub fn make(work: &Path) -> Result<PathBuf> {
     fs::write(payload.join("traces.sh"), Traces::SCRIPT)?;
     fs::copy("packaging/hornero.service", payload.join("hornero.service"))?;
     carry_site(&work.join("bake"), &payload)?;
+    if with_tests {
+        let archive = Archive::open(&work.join("apt/bookworm"), "bookworm")?;
+        native::carry(&payload, &archive)?;
+    }
     let disk = work.join("payload.disk");
     if disk.exists() {
         fs::remove_file(&disk)?;
@@ -47,7 +51,8 @@ pub fn make(work: &Path) -> Result<PathBuf> {
     Ok(disk)
 }
 
-/// The site with its lock, and every package that the lock names: machines have no mirror.
+/// The site with its lock, and a home that has its images and the packages they were baked from: machines have no
+/// mirror, and emulated ones need minutes to bake a base.
 fn carry_site(work: &Path, payload: &Path) -> Result<()> {
     let (site, home) = (work.join("site"), work.join("home"));
     let locked = fs::read(site.join("hornero.lock")).ok();
@@ -60,17 +65,16 @@ fn carry_site(work: &Path, payload: &Path) -> Result<()> {
     if let Some(locked) = locked {
         fs::write(site.join("hornero.lock"), locked)?;
     }
-    eprintln!("hosts: locking the example site and fetching its packages");
+    eprintln!("hosts: baking the example site");
     let mut hornero = Command::new(payload.join("bin/hornero"));
     hornero.arg("--home").arg(&home).arg("build").arg(&site).stdout(std::io::stderr());
     run::check(&mut hornero)?;
     copy(&site, &payload.join("site"))?;
-    fs::create_dir_all(payload.join("cache"))?;
-    copy(&home.join("cache/packages"), &payload.join("cache/packages"))
+    copy(&home, &payload.join("home"))
 }
 
 /// A program without its symbols: a fifth of its size, which emulated machines feel.
-fn strip(program: &Path, to: &Path) -> Result<()> {
+pub fn strip(program: &Path, to: &Path) -> Result<()> {
     run::check(Command::new("strip").arg("-o").arg(to).arg(program))
         .with_context(|| format!("`{}`", program.display()))
 }

@@ -6,12 +6,15 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     catalogue::Expected,
+    native,
     session::{Session, json},
     traces::Traces,
 };
 
 /// What the site's front page says.
 const TEXT: &str = "Baked once, never repaired.";
+/// And after a change.
+const NEW_TEXT: &str = "Baked anew, moved in.";
 /// Instances of the example site.
 const INSTANCES: usize = 3;
 /// A bake with maintainer scripts, tests and a rollout take half a minute on a host; emulation is ten to twenty times
@@ -19,6 +22,8 @@ const INSTANCES: usize = 3;
 const UP_SECONDS: u64 = 1800;
 /// A command that only asks or stops something.
 const SHORT_SECONDS: u64 = 120;
+/// The tests of one program, one after the other, on every way of making roots.
+const TESTS_SECONDS: u64 = 1800;
 /// How long the site may take to answer after a boot, from when the agent runs.
 const SERVING_AGAIN: Duration = Duration::from_secs(120);
 
@@ -30,21 +35,29 @@ pub struct Step {
     pub run: fn(&mut Session) -> Result<String>,
 }
 
-/// The steps of a machine.
-pub fn steps(expected: Expected) -> Vec<Step> {
+/// The steps of a machine, on request with the tests that run natively in it.
+pub fn steps(expected: Expected, with_tests: bool) -> Vec<Step> {
     let step = |name, run| Step { name, run };
-    let mut steps =
-        vec![step("boot", boot), step("look around", look_around), step("install", install)];
+    let mut steps = vec![
+        step("boot", boot),
+        step("look around", look_around),
+        step("bring the home", bring_home),
+        step("install", install),
+    ];
     match expected {
         Expected::Serves => steps.extend([
             step("up", up),
             step("kill control", kill_control),
+            step("change", change),
             step("power cut", power_cut),
             step("down", down),
         ]),
         Expected::Refuses => steps.push(step("refuse", refuse)),
     }
     steps.extend([step("remove", remove), step("compare", compare)]);
+    if with_tests && expected == Expected::Serves {
+        steps.push(step("native tests", native_tests));
+    }
     steps
 }
 
@@ -76,18 +89,34 @@ fn install(session: &mut Session) -> Result<String> {
     Ok(version.trim().to_owned())
 }
 
+fn bring_home(session: &mut Session) -> Result<String> {
+    session.succeed(SHORT_SECONDS, "cp -a /payload/home /var/lib/hornero")?;
+    let size = session.succeed(30, "du -sm /var/lib/hornero | cut -f1")?;
+    Ok(format!("{} MB of images and packages, baked on the builder", size.trim()))
+}
+
 fn up(session: &mut Session) -> Result<String> {
-    session.succeed(
-        SHORT_SECONDS,
-        "cp -a /payload/site /root/site && mkdir -p /var/lib/hornero/cache && \
-         cp -a /payload/cache/packages /var/lib/hornero/cache/packages",
-    )?;
+    session.succeed(SHORT_SECONDS, "cp -a /payload/site /root/site")?;
     let begun = Instant::now();
     session.succeed(UP_SECONDS, "hornero up --locked --reason 'the first day' /root/site")?;
     let took = begun.elapsed();
     session.site_says(TEXT, Duration::from_secs(30))?;
     let healthy = healthy(session)?;
     Ok(format!("{healthy} instances serve after {:.1} s", took.as_secs_f64()))
+}
+
+fn change(session: &mut Session) -> Result<String> {
+    session.succeed(10, &format!("sed -i 's/{TEXT}/{NEW_TEXT}/' /root/site/public/index.html"))?;
+    let load = Load::start(session)?;
+    let begun = Instant::now();
+    session.succeed(UP_SECONDS, "hornero up --locked --reason 'another page' /root/site")?;
+    let took = begun.elapsed();
+    session.site_says(NEW_TEXT, Duration::from_secs(30))?;
+    let requests = load.stop(session)?;
+    Ok(format!(
+        "baked and switched in {:.1} s; {requests} requests, none failed",
+        took.as_secs_f64()
+    ))
 }
 
 fn kill_control(session: &mut Session) -> Result<String> {
@@ -112,7 +141,7 @@ fn kill_control(session: &mut Session) -> Result<String> {
 fn power_cut(session: &mut Session) -> Result<String> {
     session.machine.cut_power()?;
     session.machine.boot()?;
-    let waited = session.site_says(TEXT, SERVING_AGAIN)?;
+    let waited = session.site_says(NEW_TEXT, SERVING_AGAIN)?;
     session.eventually(60, "hornero status --json")?;
     let healthy = healthy(session)?;
     Ok(format!("{healthy} instances serve {:.1} s after the agent", waited.as_secs_f64()))
@@ -165,6 +194,20 @@ fn compare(session: &mut Session) -> Result<String> {
         );
         std::thread::sleep(Duration::from_secs(1));
     }
+}
+
+fn native_tests(session: &mut Session) -> Result<String> {
+    session.succeed(SHORT_SECONDS, "/payload/tests/set-up")?;
+    let mut counts = Vec::new();
+    for name in native::names() {
+        // One at a time: their deadlines are for processors that are theirs.
+        let command = format!(
+            "cd /tmp && RUSTC=/payload/tests/rustc /payload/tests/{name} --test-threads 1 2>&1"
+        );
+        let output = session.succeed(TESTS_SECONDS, &command)?;
+        counts.push(format!("{name} {}", native::passed(&output)?));
+    }
+    Ok(format!("passed: {}", counts.join(", ")))
 }
 
 /// The control process, as it says itself.
