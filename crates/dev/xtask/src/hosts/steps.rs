@@ -46,6 +46,7 @@ pub fn steps(expected: Expected, with_tests: bool) -> Vec<Step> {
     ];
     match expected {
         Expected::Serves => steps.extend([
+            step("doctor", doctor),
             step("up", up),
             step("kill control", kill_control),
             step("change", change),
@@ -93,6 +94,18 @@ fn bring_home(session: &mut Session) -> Result<String> {
     session.succeed(SHORT_SECONDS, "cp -a /payload/home /var/lib/hornero")?;
     let size = session.succeed(30, "du -sm /var/lib/hornero | cut -f1")?;
     Ok(format!("{} MB of images and packages, baked on the builder", size.trim()))
+}
+
+fn doctor(session: &mut Session) -> Result<String> {
+    let report = json(&session.succeed(SHORT_SECONDS, "hornero doctor --json")?)?;
+    ensure!(report["servers_run"] == true, "it says that servers can't run here:\n{report:#}");
+    let degraded = report["checks"].as_array().into_iter().flatten();
+    let degraded: Vec<&str> = degraded
+        .filter(|check| check["state"] == "degraded")
+        .filter_map(|check| check["id"].as_str())
+        .collect();
+    let summary = report["summary"].as_str().context("the report has no summary")?;
+    Ok(format!("{summary} ({})", degraded.join(", ")))
 }
 
 fn up(session: &mut Session) -> Result<String> {
@@ -149,13 +162,19 @@ fn power_cut(session: &mut Session) -> Result<String> {
 
 fn refuse(session: &mut Session) -> Result<String> {
     session.succeed(SHORT_SECONDS, "cp -a /payload/site /root/site")?;
+    let report = session.expect_code(1, SHORT_SECONDS, "hornero doctor --json")?;
+    ensure!(json(&report.stdout)?["servers_run"] == false, "doctor says:\n{}", report.stdout);
+    let before = session.succeed(SHORT_SECONDS, "find /var/lib/hornero | sort")?;
     let begun = Instant::now();
     let outcome = session.expect_code(1, SHORT_SECONDS, "hornero up --locked /root/site")?;
     let took = begun.elapsed();
-    ensure!(outcome.stderr.contains("Linux"), "it does not name the kernel:\n{}", outcome.stderr);
+    // A bake takes minutes here: this is before anything of it.
     ensure!(took < Duration::from_secs(20), "it took {:.1} s to refuse", took.as_secs_f64());
-    let line = outcome.stderr.lines().find(|line| line.contains("Linux")).unwrap_or_default();
-    Ok(format!("in {:.1} s: {}", took.as_secs_f64(), line.trim()))
+    ensure!(outcome.stderr.contains("hint:"), "it does not say what to do:\n{}", outcome.stderr);
+    let after = session.succeed(SHORT_SECONDS, "find /var/lib/hornero | sort")?;
+    ensure!(after == before, "it changed the home from\n{before}\nto\n{after}");
+    let first = outcome.stderr.lines().next().unwrap_or_default();
+    Ok(format!("in {:.1} s: {}", took.as_secs_f64(), first.trim()))
 }
 
 fn down(session: &mut Session) -> Result<String> {
