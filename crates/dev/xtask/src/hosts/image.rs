@@ -60,10 +60,11 @@ pub struct Image {
 
 /// The image of a machine, made or taken from `cache`.
 pub fn image(kind: &MachineKind, cache: &Path) -> Result<Image> {
-    let archive = Archive::open(&cache.join("apt").join(kind.suite), kind.suite)?;
+    let open = |suite: &str| Archive::open(&cache.join("apt").join(suite), suite);
+    let archive = open(kind.kernel_suite)?;
     let package = archive.kernel_package(kind.kernel)?;
     let release = package.trim_start_matches("linux-image-").to_owned();
-    let root = root(kind.suite, &archive, cache)?;
+    let root = root(kind.suite, &open(kind.suite)?, cache)?;
     let state = fs::read_to_string(root.join("made-from"))?;
     let key = format!("{state}\nkernel {package}\n{}", include_str!("initrd.sh"));
     let dir = cached::directory(&cache.join("images").join(kind.name), &key, |dir| {

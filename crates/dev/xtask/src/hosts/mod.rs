@@ -84,7 +84,10 @@ fn chosen(arguments: &[String]) -> Result<Option<Chosen>> {
             "--tests" => with_tests = true,
             "--list" => {
                 for kind in MACHINES {
-                    println!("{:<10} {} with {}", kind.name, kind.suite, kind.kernel);
+                    println!(
+                        "{:<10} {} with {} of {}",
+                        kind.name, kind.suite, kind.kernel, kind.kernel_suite
+                    );
                 }
                 return Ok(None);
             }

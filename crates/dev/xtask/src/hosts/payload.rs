@@ -9,35 +9,33 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{archive::Archive, image, native, traces::Traces};
-use crate::{run, tree};
+use crate::{
+    package::{self, Wanted},
+    run, tree,
+};
 
 /// The site that is tried.
 const SITE: &str = "examples/site";
+/// The profile of what runs in machines.
+const PROFILE: &str = "emulated";
+/// The version that the package says which is upgraded from.
+pub const PREVIOUS: &str = "0.1.99";
 /// The size of the disk with all of it; a sparse file.
 const DISK_SIZE: &str = "3G";
 
 /// Builds Hornero, bakes the site once on this host for its packages, and makes the disk.
 pub fn make(work: &Path, with_tests: bool) -> Result<PathBuf> {
     tree::require("examples/site/hornero.hcl")?;
-    eprintln!("hosts: building `hornero` and `hornero-load`");
-    run::check(run::cargo().args([
-        "build",
-        "--package",
-        "hornero-cli",
-        "--package",
-        "hornero-load",
-    ]))?;
     let payload = work.join("payload");
     if payload.exists() {
         fs::remove_dir_all(&payload)?;
     }
     fs::create_dir_all(payload.join("bin"))?;
-    for program in ["hornero", "hornero-load"] {
-        let built = run::target_directory().join("debug").join(program);
-        strip(&built, &payload.join("bin").join(program))?;
-    }
+    carry_packages(work, &payload)?;
+    run::check(run::cargo().args(["build", "--profile", PROFILE, "--package", "hornero-load"]))?;
+    let built = run::target_directory().join(PROFILE);
+    strip(&built.join("hornero-load"), &payload.join("bin/hornero-load"))?;
     fs::write(payload.join("traces.sh"), Traces::SCRIPT)?;
-    fs::copy("packaging/hornero.service", payload.join("hornero.service"))?;
     carry_site(&work.join("bake"), &payload)?;
     if with_tests {
         let archive = Archive::open(&work.join("apt/bookworm"), "bookworm")?;
@@ -49,6 +47,18 @@ pub fn make(work: &Path, with_tests: bool) -> Result<PathBuf> {
     }
     image::make_file_system(&payload, &disk, DISK_SIZE)?;
     Ok(disk)
+}
+
+/// Debian packages of this source: one that says an older version, and the one that replaces it.
+fn carry_packages(work: &Path, payload: &Path) -> Result<()> {
+    eprintln!("hosts: building packages");
+    fs::create_dir_all(payload.join("packages"))?;
+    for (name, version) in [("previous", Some(PREVIOUS.to_owned())), ("current", None)] {
+        let wanted = Wanted { profile: PROFILE.to_owned(), version, sysroot: None, check: false };
+        let made = package::make(&wanted, &work.join("packages").join(name))?;
+        fs::copy(&made.package, payload.join("packages").join(name).with_extension("deb"))?;
+    }
+    Ok(())
 }
 
 /// The site with its lock, and a home that has its images and the packages they were baked from: machines have no
@@ -66,7 +76,7 @@ fn carry_site(work: &Path, payload: &Path) -> Result<()> {
         fs::write(site.join("hornero.lock"), locked)?;
     }
     eprintln!("hosts: baking the example site");
-    let mut hornero = Command::new(payload.join("bin/hornero"));
+    let mut hornero = Command::new(run::target_directory().join(PROFILE).join("hornero"));
     hornero.arg("--home").arg(&home).arg("build").arg(&site).stdout(std::io::stderr());
     run::check(&mut hornero)?;
     copy(&site, &payload.join("site"))?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     catalogue::Expected,
-    native,
+    native, payload,
     session::{Session, json},
     traces::Traces,
 };
@@ -20,6 +20,8 @@ const INSTANCES: usize = 3;
 /// A bake with maintainer scripts, tests and a rollout take half a minute on a host; emulation is ten to twenty times
 /// slower, and on a busy builder more.
 const UP_SECONDS: u64 = 1800;
+/// Unpacking, the maintainer scripts and control's start.
+const PACKAGE_SECONDS: u64 = 300;
 /// A command that only asks or stops something.
 const SHORT_SECONDS: u64 = 120;
 /// The tests of one program, one after the other, on every way of making roots.
@@ -51,11 +53,12 @@ pub fn steps(expected: Expected, with_tests: bool) -> Vec<Step> {
             step("kill control", kill_control),
             step("change", change),
             step("power cut", power_cut),
+            step("upgrade", upgrade),
             step("down", down),
         ]),
         Expected::Refuses => steps.push(step("refuse", refuse)),
     }
-    steps.extend([step("remove", remove), step("compare", compare)]);
+    steps.extend([step("purge", purge), step("compare", compare)]);
     if with_tests && expected == Expected::Serves {
         steps.push(step("native tests", native_tests));
     }
@@ -80,14 +83,11 @@ fn look_around(session: &mut Session) -> Result<String> {
 }
 
 fn install(session: &mut Session) -> Result<String> {
-    session.succeed(
-        SHORT_SECONDS,
-        "install -m 755 /payload/bin/hornero /usr/bin/hornero && \
-         install -m 644 /payload/hornero.service /etc/systemd/system/hornero.service && \
-         systemctl daemon-reload && systemctl enable -q --now hornero",
-    )?;
+    session.succeed(PACKAGE_SECONDS, "dpkg -i /payload/packages/previous.deb")?;
     let version = session.succeed(30, "hornero --version")?;
-    Ok(version.trim().to_owned())
+    ensure!(version.contains(payload::PREVIOUS), "it says it is {version}");
+    session.succeed(30, "systemctl is-enabled -q hornero")?;
+    Ok(format!("{}, enabled", version.trim()))
 }
 
 fn bring_home(session: &mut Session) -> Result<String> {
@@ -126,10 +126,7 @@ fn change(session: &mut Session) -> Result<String> {
     let took = begun.elapsed();
     session.site_says(NEW_TEXT, Duration::from_secs(30))?;
     let requests = load.stop(session)?;
-    Ok(format!(
-        "baked and switched in {:.1} s; {requests} requests, none failed",
-        took.as_secs_f64()
-    ))
+    Ok(format!("baked and switched in {:.1} s; {requests}", took.as_secs_f64()))
 }
 
 fn kill_control(session: &mut Session) -> Result<String> {
@@ -145,10 +142,7 @@ fn kill_control(session: &mut Session) -> Result<String> {
     let took = begun.elapsed();
     let requests = load.stop(session)?;
     healthy(session)?;
-    Ok(format!(
-        "control answers again after {:.1} s; {requests} requests, none failed",
-        took.as_secs_f64()
-    ))
+    Ok(format!("control answers again after {:.1} s; {requests}", took.as_secs_f64()))
 }
 
 fn power_cut(session: &mut Session) -> Result<String> {
@@ -184,14 +178,29 @@ fn down(session: &mut Session) -> Result<String> {
     Ok(format!("in {:.1} s", begun.elapsed().as_secs_f64()))
 }
 
-fn remove(session: &mut Session) -> Result<String> {
-    session.succeed(
-        SHORT_SECONDS,
-        "systemctl disable -q --now hornero && \
-         rm -rf /usr/bin/hornero /etc/systemd/system/hornero.service /var/lib/hornero /root/site && \
-         systemctl daemon-reload",
-    )?;
-    Ok("the program, its unit and its home".to_owned())
+fn upgrade(session: &mut Session) -> Result<String> {
+    let load = Load::start(session)?;
+    let begun = Instant::now();
+    session.succeed(PACKAGE_SECONDS, "dpkg -i /payload/packages/current.deb")?;
+    let installed = session.succeed(30, "dpkg-query -W -f '${Version}' hornero")?;
+    let status = "hornero status --json | grep -q '\"version\": *\"'$(dpkg-query -W -f '${Version}' hornero)'\"'";
+    session.eventually(120, status).context("control is still the old one")?;
+    let took = begun.elapsed();
+    healthy(session)?;
+    let requests = load.stop(session)?;
+    session.site_says(NEW_TEXT, Duration::from_secs(30))?;
+    Ok(format!(
+        "{} to {} in {:.1} s; {requests}",
+        payload::PREVIOUS,
+        installed.trim(),
+        took.as_secs_f64()
+    ))
+}
+
+fn purge(session: &mut Session) -> Result<String> {
+    session.succeed(PACKAGE_SECONDS, "dpkg --purge hornero 2>&1")?;
+    session.succeed(10, "test ! -e /var/lib/hornero && rm -rf /root/site")?;
+    Ok("the package, and the home with it".to_owned())
 }
 
 fn compare(session: &mut Session) -> Result<String> {
@@ -245,9 +254,9 @@ fn healthy(session: &mut Session) -> Result<usize> {
     Ok(serving)
 }
 
-/// Asks for pages until `/run/load.stop` exists. Its times are those of an emulated machine.
-const LOAD: &str = "until test -e /run/load.stop; do sleep 0.2; done | /payload/bin/hornero-load run 127.0.0.1:8000 \
-    --json --until-stdin-ends --seconds 900 --timeout 20 --keep-alive 2 --new-connection 2 --interval-ms 100 \
+/// Asks for pages until `/run/load.stop` exists, ten times a second: emulated machines have little more to give.
+const LOAD: &str = "until test -e /run/load.stop; do sleep 0.5; done | /payload/bin/hornero-load run 127.0.0.1:8000 \
+    --json --until-stdin-ends --seconds 900 --timeout 20 --keep-alive 2 --new-connection 2 --interval-ms 400 \
     >/run/load.json";
 
 /// Load on the site from inside of the machine.
@@ -262,7 +271,8 @@ impl Load {
         Ok(Self)
     }
 
-    fn stop(self, session: &mut Session) -> Result<u64> {
+    /// Ends it, and says how many requests there were; none may have failed.
+    fn stop(self, session: &mut Session) -> Result<String> {
         session.succeed(
             60,
             "touch /run/load.stop; while systemctl is-active -q load; do sleep 0.2; done",
@@ -273,6 +283,9 @@ impl Load {
         ensure!(failed == 0, "{failed} requests failed:\n{report}");
         let started = value["started"].as_u64().context("the load's report has no `started`")?;
         ensure!(started > 0, "the load asked for nothing:\n{report}");
-        Ok(started)
+        let modes = value["modes"].as_object().into_iter().flat_map(|modes| modes.values());
+        let longest =
+            modes.filter_map(|mode| mode["latency"]["max_ms"].as_f64()).fold(0.0, f64::max);
+        Ok(format!("{started} requests, none failed, the longest took {longest:.0} ms"))
     }
 }
