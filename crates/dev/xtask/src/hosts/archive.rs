@@ -14,6 +14,13 @@ use crate::run;
 /// Lists younger than this are not fetched again: a security update a day late tells nothing about Hornero.
 const LISTS_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
+/// A mirror that speaks plain HTTP, as Debian's do: what it serves is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// Its name.
+    pub host: String,
+}
+
 /// The archive of one release.
 pub struct Archive {
     dir: PathBuf,
@@ -34,6 +41,12 @@ impl Archive {
         fs::write(dir.join("status"), "")?;
         archive.update(changed)?;
         Ok(archive)
+    }
+
+    /// The mirror that all of its sources are on.
+    pub fn mirror(&self) -> Result<Mirror> {
+        let sources = fs::read_to_string(self.sources())?;
+        mirror_of(&sources)
     }
 
     /// The file with its sources, one a line.
@@ -132,6 +145,21 @@ impl Archive {
     }
 }
 
+fn mirror_of(sources: &str) -> Result<Mirror> {
+    let uris = sources.split_ascii_whitespace().filter(|word| word.contains("://"));
+    let mut hosts = Vec::new();
+    for uri in uris {
+        let rest = uri.strip_prefix("http://");
+        let host = rest.and_then(|rest| rest.split('/').next()).filter(|host| !host.contains(':'));
+        hosts.push(host.with_context(|| format!("`{uri}` is no plain HTTP on port 80"))?);
+    }
+    hosts.dedup();
+    match hosts.as_slice() {
+        [host] => Ok(Mirror { host: (*host).to_owned() }),
+        _ => bail!("the machine can be let out to one mirror only, not to {hosts:?}"),
+    }
+}
+
 /// One-line sources of `suite` made from the host's sources of its own release.
 fn sources_of(suite: &str) -> Result<String> {
     let release = fs::read_to_string("/etc/os-release").context("cannot read `/etc/os-release`")?;
@@ -214,5 +242,15 @@ mod tests {
         ];
         assert_eq!(translated(lines, "bookworm", "bullseye"), expected);
         assert_eq!(translated(stanzas, "sid", "trixie"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_machine_is_let_out_to_one_plain_mirror() {
+        let mirror =
+            mirror_of("deb [signed-by=/k] http://m/debian a main\ndeb http://m/s a main\n");
+        assert_eq!(mirror.unwrap().host, "m");
+        assert!(mirror_of("deb https://m/debian a main\n").is_err());
+        assert!(mirror_of("deb http://m:3142/debian a main\n").is_err());
+        assert!(mirror_of("deb http://m/debian a main\ndeb http://n/s a main\n").is_err());
     }
 }

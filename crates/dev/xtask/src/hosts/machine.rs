@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{
     agent::{Agent, Outcome},
+    archive::Mirror,
     image::Image,
 };
 use crate::run;
@@ -21,6 +22,8 @@ use crate::run;
 const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
 /// Where the example site listens in the machine.
 pub const SITE_PORT: u16 = 8000;
+/// Where a machine reaches the mirror, where it may.
+pub const MIRROR_ADDRESS: &str = "10.0.2.100";
 /// How much of the console is shown with a failure.
 const CONSOLE_LINES: usize = 30;
 
@@ -29,6 +32,7 @@ pub struct Machine {
     dir: PathBuf,
     image: Image,
     payload: PathBuf,
+    mirror: Option<Mirror>,
     boots: u32,
     used: Duration,
     /// Where the host reaches the machine's [`SITE_PORT`].
@@ -43,7 +47,9 @@ struct Running {
 
 impl Machine {
     /// A machine with a fresh copy of the image's disk in `dir`, not yet running.
-    pub fn new(dir: &Path, image: Image, payload: &Path) -> Result<Self> {
+    ///
+    /// With a mirror its port 80, and nothing else outside, can be reached from it.
+    pub fn new(dir: &Path, image: Image, payload: &Path, mirror: Option<Mirror>) -> Result<Self> {
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }
@@ -57,6 +63,7 @@ impl Machine {
             dir: dir.to_owned(),
             image,
             payload: payload.to_owned(),
+            mirror,
             boots: 0,
             used: Duration::ZERO,
             site,
@@ -67,6 +74,11 @@ impl Machine {
     /// The kernel's release.
     pub fn release(&self) -> &str {
         &self.image.release
+    }
+
+    /// The mirror that it can reach.
+    pub fn mirror(&self) -> Option<&Mirror> {
+        self.mirror.as_ref()
     }
 
     /// Switches it on and waits for the agent.
@@ -130,8 +142,13 @@ impl Machine {
             // Without flushes to the host's disk: every write reaches QEMU's file, which outlives QEMU.
             format!("file={},format=raw,if=virtio,cache=unsafe{more}", path.display())
         };
-        let forward =
+        let mut forward =
             format!("user,id=link,restrict=on,hostfwd=tcp:{}-10.0.2.15:{SITE_PORT}", self.site);
+        if let Some(mirror) = &self.mirror {
+            // One busybox for each connection.
+            let netcat = format!("busybox nc {} 80", mirror.host);
+            forward += &format!(",guestfwd=tcp:{MIRROR_ADDRESS}:80-cmd:{netcat}");
+        }
         let mut command = Command::new("qemu-system-x86_64");
         command
             // Without what slows emulation down: five levels of page tables, and machines within the machine.

@@ -7,6 +7,7 @@ mod catalogue;
 mod image;
 mod machine;
 mod native;
+mod newcomer;
 mod payload;
 mod session;
 mod steps;
@@ -14,7 +15,7 @@ mod traces;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -33,28 +34,31 @@ usage: cargo xtask hosts [MACHINE]...
 
   --all         every machine, with the tests
   --tests       run the tests of sandbox and engine in the machines too, one after the other
+  --newcomer    instead the first hour of somebody new, from the package to a reboot, each command with what it
+                printed; on a machine that can reach Debian's mirror
   --list        say which machines there are
 ";
 
 /// Boots machines and tries Hornero on them.
 pub fn hosts(arguments: &[String]) -> Result<()> {
-    let Some(Chosen { kinds, with_tests }) = chosen(arguments)? else { return Ok(()) };
+    let Some(chosen) = chosen(arguments)? else { return Ok(()) };
     setup::install(setup::PACKAGES)?;
     interrupt::watch();
     let work = run::target_directory().join("hosts");
     fs::create_dir_all(&work).with_context(|| format!("cannot create `{}`", work.display()))?;
-    let payload = payload::make(&work, with_tests)?;
+    let payload = payload::make(&work, chosen.trial == TrialKind::OperatorWithTests)?;
     // One after the other: they share roots and lists.
     let mut prepared = Vec::new();
-    for kind in kinds {
+    for kind in chosen.kinds {
         prepared.push((kind, image::image(kind, &work)?));
     }
+    let trial = chosen.trial;
     let trials: Vec<Trial> = std::thread::scope(|scope| {
         let threads: Vec<_> = prepared
             .into_iter()
             .map(|(kind, image)| {
                 let (work, payload) = (&work, &payload);
-                (kind, scope.spawn(move || try_on(kind, image, work, payload, with_tests)))
+                (kind, scope.spawn(move || try_on(kind, image, work, payload, trial)))
             })
             .collect();
         threads
@@ -68,20 +72,29 @@ pub fn hosts(arguments: &[String]) -> Result<()> {
 /// What the arguments ask for.
 struct Chosen {
     kinds: Vec<&'static MachineKind>,
-    with_tests: bool,
+    trial: TrialKind,
+}
+
+/// What is done on the machines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TrialKind {
+    Operator,
+    OperatorWithTests,
+    Newcomer,
 }
 
 /// What the arguments ask for; none where they only ask what there is.
 fn chosen(arguments: &[String]) -> Result<Option<Chosen>> {
     let mut kinds: Vec<&'static MachineKind> = Vec::new();
-    let mut with_tests = false;
+    let mut trial = TrialKind::Operator;
     for argument in arguments {
         match argument.as_str() {
             "--all" => {
                 kinds = MACHINES.iter().collect();
-                with_tests = true;
+                trial = TrialKind::OperatorWithTests;
             }
-            "--tests" => with_tests = true,
+            "--tests" => trial = TrialKind::OperatorWithTests,
+            "--newcomer" => trial = TrialKind::Newcomer,
             "--list" => {
                 for kind in MACHINES {
                     println!(
@@ -104,7 +117,7 @@ fn chosen(arguments: &[String]) -> Result<Option<Chosen>> {
     if kinds.is_empty() {
         kinds = MACHINES.iter().filter(|kind| kind.on_every_commit).collect();
     }
-    Ok(Some(Chosen { kinds, with_tests }))
+    Ok(Some(Chosen { kinds, trial }))
 }
 
 /// What came of one machine.
@@ -135,27 +148,44 @@ fn try_on(
     image: image::Image,
     work: &Path,
     payload: &Path,
-    with_tests: bool,
+    trial: TrialKind,
 ) -> Trial {
     let begun = Instant::now();
     let mut steps = Vec::new();
-    let wanted = steps::steps(kind.expected, with_tests);
-    let failure = run_steps(kind, image, work, payload, &wanted, &mut steps).err();
+    let wanted = match trial {
+        TrialKind::Newcomer => newcomer::steps(),
+        TrialKind::Operator => steps::steps(kind.expected, false),
+        TrialKind::OperatorWithTests => steps::steps(kind.expected, true),
+    };
+    let logs = work.join("machines").join(kind.name);
+    let machine = mirror(kind, work, trial)
+        .and_then(|mirror| machine::Machine::new(&logs, image, payload, mirror));
+    let failure = match machine {
+        Ok(machine) => {
+            let session = Session { machine, logs, before: None };
+            run_steps(kind, session, &wanted, &mut steps).err()
+        }
+        Err(error) => Some(error),
+    };
     let failure = failure.map(|error| format!("{error:#}"));
     Trial { name: kind.name, steps, failure, took: begun.elapsed() }
 }
 
+/// The way out of a machine, for who bakes in it what was not baked before.
+fn mirror(kind: &MachineKind, work: &Path, trial: TrialKind) -> Result<Option<archive::Mirror>> {
+    if trial != TrialKind::Newcomer {
+        return Ok(None);
+    }
+    let archive = archive::Archive::open(&work.join("apt").join(kind.suite), kind.suite)?;
+    archive.mirror().map(Some)
+}
+
 fn run_steps(
     kind: &'static MachineKind,
-    image: image::Image,
-    work: &Path,
-    payload: &Path,
+    mut session: Session,
     steps: &[steps::Step],
     done: &mut Vec<Done>,
 ) -> Result<()> {
-    let logs: PathBuf = work.join("machines").join(kind.name);
-    let machine = machine::Machine::new(&logs, image, payload)?;
-    let mut session = Session { machine, logs, before: None };
     for (number, step) in steps.iter().enumerate() {
         let (begun, used) = (Instant::now(), session.machine.processor_time());
         let place = format!("{}/{}", number + 1, steps.len());
