@@ -42,10 +42,9 @@ pub const PACKAGES: &[Package] = &[
     },
     Package { name: "iproute2", why: "tests look at interfaces from outside Hornero" },
     Package {
-        name: "mmdebstrap",
-        why: "makes the Debian roots of the machines of `cargo xtask hosts`",
+        name: "e2fsprogs",
+        why: "makes the disks of the machines of `cargo xtask hosts` with mke2fs",
     },
-    Package { name: "e2fsprogs", why: "makes the disks of these machines with mke2fs" },
     Package { name: "openssl", why: "tests make certificates for the edge's TLS" },
     Package { name: "ovmf", why: "the firmware that starts exported disks in tests" },
     Package { name: "podman", why: "tests let Podman run what Hornero pushed" },

@@ -25,7 +25,7 @@ use serde_json::json;
 use catalogue::{MACHINES, MachineKind};
 use session::Session;
 
-use crate::{interrupt, run, setup};
+use crate::{interrupt, package, run, setup};
 
 const USAGE: &str = "\
 usage: cargo xtask hosts [MACHINE]...
@@ -36,6 +36,7 @@ usage: cargo xtask hosts [MACHINE]...
   --tests       run the tests of sandbox and engine in the machines too, one after the other
   --newcomer    instead the first hour of somebody new, from the package to a reboot, each command with what it
                 printed; on a machine that can reach Debian's mirror
+  --prepare     only make the roots and disks, for a quick start later
   --list        say which machines there are
 ";
 
@@ -43,16 +44,20 @@ usage: cargo xtask hosts [MACHINE]...
 pub fn hosts(arguments: &[String]) -> Result<()> {
     let Some(chosen) = chosen(arguments)? else { return Ok(()) };
     setup::install(setup::PACKAGES)?;
+    setup::install(package::PACKAGES)?;
     interrupt::watch();
     let work = run::target_directory().join("hosts");
     fs::create_dir_all(&work).with_context(|| format!("cannot create `{}`", work.display()))?;
-    let payload = payload::make(&work, chosen.trial == TrialKind::OperatorWithTests)?;
     // One after the other: they share roots and lists.
     let mut prepared = Vec::new();
     for kind in chosen.kinds {
         prepared.push((kind, image::image(kind, &work)?));
     }
     let trial = chosen.trial;
+    if trial == TrialKind::None {
+        return Ok(());
+    }
+    let payload = payload::make(&work, chosen.trial == TrialKind::OperatorWithTests)?;
     let trials: Vec<Trial> = std::thread::scope(|scope| {
         let threads: Vec<_> = prepared
             .into_iter()
@@ -78,6 +83,7 @@ struct Chosen {
 /// What is done on the machines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TrialKind {
+    None,
     Operator,
     OperatorWithTests,
     Newcomer,
@@ -94,6 +100,7 @@ fn chosen(arguments: &[String]) -> Result<Option<Chosen>> {
                 trial = TrialKind::OperatorWithTests;
             }
             "--tests" => trial = TrialKind::OperatorWithTests,
+            "--prepare" => trial = TrialKind::None,
             "--newcomer" => trial = TrialKind::Newcomer,
             "--list" => {
                 for kind in MACHINES {
@@ -153,6 +160,7 @@ fn try_on(
     let begun = Instant::now();
     let mut steps = Vec::new();
     let wanted = match trial {
+        TrialKind::None => Vec::new(),
         TrialKind::Newcomer => newcomer::steps(),
         TrialKind::Operator => steps::steps(kind.expected, false),
         TrialKind::OperatorWithTests => steps::steps(kind.expected, true),

@@ -47,7 +47,7 @@ pub const PACKAGES: &[Package] = &[
     Package { name: "lintian", why: "`package` and tests check Debian packages with it" },
     Package {
         name: "mmdebstrap",
-        why: "`package` and tests make roots that packages are installed in",
+        why: "`package`, tests and `hosts` make roots that packages are installed in",
     },
 ];
 
