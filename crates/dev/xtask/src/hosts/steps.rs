@@ -48,6 +48,7 @@ pub fn steps(expected: Expected, with_tests: bool) -> Vec<Step> {
     ];
     match expected {
         Expected::Serves => steps.extend([
+            step("doctor", doctor),
             step("up", up),
             step("kill control", kill_control),
             step("change", change),
@@ -94,6 +95,18 @@ fn bring_home(session: &mut Session) -> Result<String> {
     session.succeed(SHORT_SECONDS, "cp -a /payload/home /var/lib/hornero")?;
     let size = session.succeed(30, "du -sm /var/lib/hornero | cut -f1")?;
     Ok(format!("{} MB of images and packages, baked on the builder", size.trim()))
+}
+
+fn doctor(session: &mut Session) -> Result<String> {
+    let report = json(&session.succeed(SHORT_SECONDS, "hornero doctor --json")?)?;
+    ensure!(report["servers_run"] == true, "it says that servers can't run here:\n{report:#}");
+    let degraded = report["checks"].as_array().into_iter().flatten();
+    let degraded: Vec<&str> = degraded
+        .filter(|check| check["state"] == "degraded")
+        .filter_map(|check| check["id"].as_str())
+        .collect();
+    let summary = report["summary"].as_str().context("the report has no summary")?;
+    Ok(format!("{summary} ({})", degraded.join(", ")))
 }
 
 fn up(session: &mut Session) -> Result<String> {
@@ -144,6 +157,8 @@ fn power_cut(session: &mut Session) -> Result<String> {
 
 fn refuse(session: &mut Session) -> Result<String> {
     session.succeed(SHORT_SECONDS, "cp -a /payload/site /root/site")?;
+    let report = session.expect_code(1, SHORT_SECONDS, "hornero doctor --json")?;
+    ensure!(json(&report.stdout)?["servers_run"] == false, "doctor says:\n{}", report.stdout);
     let before = session.succeed(SHORT_SECONDS, "find /var/lib/hornero | sort")?;
     let begun = Instant::now();
     let outcome = session.expect_code(1, SHORT_SECONDS, "hornero up --locked /root/site")?;
