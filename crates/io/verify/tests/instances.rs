@@ -298,3 +298,18 @@ fn what_is_no_instance_is_an_error() {
     let error = verifier.instance(&image, &ended, Depth::Fast).unwrap_err();
     assert!(matches!(error, VerifyError::NotRunning { .. }), "{error}");
 }
+
+#[test]
+fn all_of_it_holds_on_every_rung() {
+    let rungs = hornero_sandbox::Support::possible_rungs();
+    assert!(!rungs.is_empty(), "{:#?}", hornero_sandbox::support().features);
+    for rung in rungs {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--skip", "on_every_rung"])
+            .env(hornero_sandbox::ROOT_VARIABLE, rung.name())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "on `{rung}`: {text}");
+    }
+}

@@ -38,8 +38,14 @@ fn text(text: &'static std::ffi::CStr) -> u64 {
 }
 
 fn write(path: &str, bytes: &[u8]) {
-    let tried =
-        OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes));
+    /// `/dev/null`: what is hidden behind it takes all that is written, and does nothing.
+    const NULL: u64 = 0x103;
+    let tried = OpenOptions::new().write(true).open(path).and_then(|mut file| {
+        if std::os::unix::fs::MetadataExt::rdev(&file.metadata()?) == NULL {
+            return Err(Error::other("hidden"));
+        }
+        file.write_all(bytes)
+    });
     tell(&format!("write {path}"), tried.map(|()| String::new()));
 }
 
