@@ -11,6 +11,8 @@ pub struct Architecture {
     pub debian: &'static str,
     /// As cargo and C compilers of the GNU C library say.
     pub target: &'static str,
+    /// The directory of its libraries in Debian.
+    pub multiarch: &'static str,
     /// The loader of shared libraries that programs for it name.
     pub loader: &'static str,
 }
@@ -20,12 +22,14 @@ const KNOWN: &[Architecture] = &[
         name: "x86_64",
         debian: "amd64",
         target: "x86_64-unknown-linux-gnu",
+        multiarch: "x86_64-linux-gnu",
         loader: "ld-linux-x86-64.so.2",
     },
     Architecture {
         name: "aarch64",
         debian: "arm64",
         target: "aarch64-unknown-linux-gnu",
+        multiarch: "aarch64-linux-gnu",
         loader: "ld-linux-aarch64.so.1",
     },
 ];

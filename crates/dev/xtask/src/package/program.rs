@@ -53,10 +53,8 @@ pub fn build(wanted: &Wanted, source: &Source, directory: &Path) -> Result<Progr
         // Naming the target, although it is the host's, keeps these flags away from build scripts.
         let target = architecture::host()?.target;
         cargo.args(["--target", target]);
-        let underscored = target.replace('-', "_");
-        let upper = underscored.to_uppercase();
-        cargo.env(format!("CARGO_TARGET_{upper}_RUSTFLAGS"), rust_flags(&root));
-        cargo.env(format!("CFLAGS_{underscored}"), c_flags(&root));
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(&root)?);
+        cargo.env(format!("CFLAGS_{}", target.replace('-', "_")), c_flags(&root));
         built.push(target);
     }
     run::check(&mut cargo)?;
@@ -82,16 +80,24 @@ fn renamed() -> Vec<(PathBuf, &'static str)> {
     renamed
 }
 
-fn rust_flags(root: &Path) -> OsString {
-    let mut flags = OsString::from("-C link-arg=--sysroot=");
-    flags.push(root);
+/// Flags for rustc, as `CARGO_ENCODED_RUSTFLAGS` has them: paths may have spaces.
+fn rust_flags(root: &Path) -> Result<OsString> {
+    let mut flags = OsString::new();
+    for flag in sysroot::linker_flags(root)? {
+        flags.push("-Clink-arg=");
+        flags.push(flag);
+        flags.push("\x1f");
+    }
     for (path, name) in renamed() {
-        flags.push(" --remap-path-prefix=");
+        flags.push("--remap-path-prefix=");
         flags.push(path);
         flags.push("=");
         flags.push(name);
+        flags.push("\x1f");
     }
-    flags
+    // The last flag has no end of its own.
+    flags.push("-Clink-arg=-Wl,--build-id=sha1");
+    Ok(flags)
 }
 
 fn c_flags(root: &Path) -> OsString {

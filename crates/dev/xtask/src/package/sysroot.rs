@@ -67,6 +67,17 @@ pub fn fetch(directory: &Path) -> Result<PathBuf> {
     Ok(root)
 }
 
+/// What a C compiler needs to link with the root at `root` and nothing of this host.
+pub fn linker_flags(root: &Path) -> Result<Vec<String>> {
+    let (root, multiarch) = (root.display(), architecture::host()?.multiarch);
+    Ok(vec![
+        format!("--sysroot={root}"),
+        // Without these, gcc looks for start files and libraries beside itself first, which is this host's /usr/lib.
+        format!("-B{root}/usr/lib/{multiarch}"),
+        format!("-L{root}/lib/{multiarch}"),
+    ])
+}
+
 /// The mirror of Debian that this host installs packages from.
 pub fn mirror() -> Result<String> {
     let mut apt = Command::new("apt-get");

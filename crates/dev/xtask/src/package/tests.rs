@@ -86,3 +86,37 @@ fn the_same_source_makes_the_same_packages() {
         .into();
     assert!(packed[0] == packed[1], "packages of the same source differ");
 }
+
+/// Compiles a program that does nothing, as distributions' compilers do, with further `flags`.
+fn compiled(directory: &Path, flags: &[String]) -> PathBuf {
+    let (source, program) = (directory.join("nothing.c"), directory.join("nothing"));
+    fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let mut compiler = Command::new("gcc");
+    run::check(compiler.args(flags).arg(&source).arg("-o").arg(&program)).unwrap();
+    program
+}
+
+#[test]
+fn programs_that_need_a_newer_c_library_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = compiled(directory.path(), &[]);
+    let newest = linkage::newest_glibc(&linkage::versions(&program).unwrap());
+    // The start of every program has a version of its own since 2.34; this host may be older than that.
+    match linkage::check(&program) {
+        Ok(()) => assert!(newest <= linkage::OLDEST_GLIBC, "{newest:?}"),
+        Err(error) => {
+            assert!(newest > linkage::OLDEST_GLIBC, "{newest:?}");
+            assert!(error.to_string().contains("GLIBC_"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_linked_with_the_old_c_library_runs_here_too() {
+    let root = sysroot::fetch(&run::target_directory().join("package/sysroot")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let program = compiled(directory.path(), &sysroot::linker_flags(&root).unwrap());
+    linkage::check(&program).unwrap();
+    assert!(linkage::libraries(&program).unwrap().contains(&"libc.so.6".to_owned()));
+    run::check(&mut Command::new(&program)).unwrap();
+}
