@@ -22,11 +22,11 @@ pub struct MachineKind {
     pub kernel: &'static str,
     /// What Hornero must do there.
     pub expected: Expected,
-    /// Whether every commit tries it; the others are for `--all`.
-    pub on_every_commit: bool,
+    /// Whether it is tried where no machine is named; the others are for `--all`.
+    pub by_default: bool,
 }
 
-/// Every machine, the ones of every commit first.
+/// Every machine, those that are tried by default first.
 pub const MACHINES: &[MachineKind] = &[
     MachineKind {
         name: "6.1",
@@ -34,7 +34,7 @@ pub const MACHINES: &[MachineKind] = &[
         kernel_suite: "bookworm",
         kernel: "linux-image-amd64",
         expected: Expected::Serves,
-        on_every_commit: true,
+        by_default: true,
     },
     MachineKind {
         name: "6.12",
@@ -42,7 +42,7 @@ pub const MACHINES: &[MachineKind] = &[
         kernel_suite: "bookworm",
         kernel: "linux-image-6.12-amd64",
         expected: Expected::Serves,
-        on_every_commit: true,
+        by_default: true,
     },
     MachineKind {
         name: "debian-13",
@@ -50,7 +50,7 @@ pub const MACHINES: &[MachineKind] = &[
         kernel_suite: "trixie",
         kernel: "linux-image-amd64",
         expected: Expected::Serves,
-        on_every_commit: false,
+        by_default: false,
     },
     // The only kernel of the 5 series that Debian still has; Hornero's floor is 5.15. The root is newer, for the C
     // library that programs built here need.
@@ -60,7 +60,7 @@ pub const MACHINES: &[MachineKind] = &[
         kernel_suite: "bullseye",
         kernel: "linux-image-amd64",
         expected: Expected::Refuses,
-        on_every_commit: false,
+        by_default: false,
     },
 ];
 
@@ -83,8 +83,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_machines_are_tried_on_every_commit_and_names_differ() {
-        let always = MACHINES.iter().filter(|kind| kind.on_every_commit).count();
+    fn two_machines_are_tried_by_default_and_names_differ() {
+        let always = MACHINES.iter().filter(|kind| kind.by_default).count();
         assert_eq!(always, 2);
         for kind in MACHINES {
             assert_eq!(MACHINES.iter().filter(|other| other.name == kind.name).count(), 1);

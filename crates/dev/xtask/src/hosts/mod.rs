@@ -30,7 +30,7 @@ use crate::{interrupt, package, run, setup};
 const USAGE: &str = "\
 usage: cargo xtask hosts [MACHINE]...
 
-  boots the machines side by side and tries Hornero on each; without a name, those of every commit
+  boots the machines side by side and tries Hornero on each; without a name 6.1 and 6.12
 
   --all         every machine, with the tests
   --tests       run the tests of sandbox and engine in the machines too, one after the other
@@ -122,7 +122,7 @@ fn chosen(arguments: &[String]) -> Result<Option<Chosen>> {
         }
     }
     if kinds.is_empty() {
-        kinds = MACHINES.iter().filter(|kind| kind.on_every_commit).collect();
+        kinds = MACHINES.iter().filter(|kind| kind.by_default).collect();
     }
     Ok(Some(Chosen { kinds, trial }))
 }
