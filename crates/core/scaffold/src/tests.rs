@@ -1,3 +1,5 @@
+//! What `init` writes for each kind of directory.
+
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 

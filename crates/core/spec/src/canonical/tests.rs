@@ -1,3 +1,5 @@
+//! What `fmt` makes of `hornero.hcl`, and what it leaves as it is.
+
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 

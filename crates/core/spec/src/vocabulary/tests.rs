@@ -1,3 +1,5 @@
+//! The vocabulary that editors get is that of the parser.
+
 use std::collections::BTreeSet;
 
 use super::{BlockWords, TOP};
