@@ -79,6 +79,26 @@ pub enum LedgerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The last event was sealed with another key than the home has.
+    #[error(
+        "the ledger `{path}` and the key do not belong together: event `{sequence}` was not sealed with this home's key"
+    )]
+    OtherKey {
+        /// The database.
+        path: PathBuf,
+        /// The last event.
+        sequence: u64,
+    },
+    /// The file with the last sealed head is gone, so nobody can tell whether events were cut off.
+    #[error(
+        "`{head}` is missing: event `{sequence}` ends the ledger, and nothing says whether others came after it"
+    )]
+    HeadMissing {
+        /// The file.
+        head: PathBuf,
+        /// The last event in the database.
+        sequence: u64,
+    },
     /// Something to append is over a limit.
     #[error("{what} has {size}, more than the ledger's limit of {limit}")]
     TooLarge {
@@ -97,6 +117,29 @@ pub enum LedgerError {
     Closed,
 }
 
+impl LedgerError {
+    /// The word that scripts and `docs/errors/home.md` know it by.
+    pub fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Storage { source, .. } => match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DatabaseCorrupt) => "ledger_damaged",
+                Some(rusqlite::ErrorCode::DiskFull) => "ledger_disk_full",
+                Some(rusqlite::ErrorCode::ReadOnly) => "ledger_disk_read_only",
+                _ => "ledger_unavailable",
+            },
+            Self::NotALedger { .. } => "ledger_damaged",
+            Self::NewerFormat { .. } | Self::UnknownKind { .. } => "ledger_newer",
+            Self::InUse { .. } => "ledger_in_use",
+            Self::Unreadable { .. } | Self::Touched { .. } => "ledger_touched",
+            Self::OtherKey { .. } => "ledger_other_key",
+            Self::HeadMissing { .. } => "ledger_head_missing",
+            Self::File { .. } | Self::TooLarge { .. } | Self::Unwritable(_) | Self::Closed => {
+                return None;
+            }
+        })
+    }
+}
+
 /// Why a key could not be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -110,6 +153,14 @@ pub enum KeyError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// The key is gone, but the ledger that it sealed is there.
+    #[error("the signing key `{path}` is missing, and `{ledger}` was sealed with it")]
+    Lost {
+        /// Where the key should be.
+        path: PathBuf,
+        /// The ledger.
+        ledger: PathBuf,
     },
     /// Others than the owner could read the private key.
     #[error(
@@ -130,6 +181,18 @@ pub enum KeyError {
     /// The system gave no randomness.
     #[error("the system's random numbers could not be read")]
     Randomness,
+}
+
+impl KeyError {
+    /// The word that scripts and `docs/errors/home.md` know it by.
+    pub const fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Lost { .. } => Some("key_lost"),
+            Self::Exposed { .. } => Some("key_exposed"),
+            Self::Invalid { .. } => Some("key_damaged"),
+            Self::File { .. } | Self::Randomness => None,
+        }
+    }
 }
 
 /// Why a receipt is not what Hornero signed.

@@ -117,6 +117,32 @@ pub(crate) fn read(
     Ok(parse(&text, key).ok_or(UNREADABLE))
 }
 
+/// The bytes of a good head file; none where there is none. It is overwritten in place, so a reader may come in between.
+pub(crate) fn text(database: &Path, key: &PublicKey) -> Result<Option<String>, LedgerError> {
+    /// A line is written by one call: a second look finds it whole.
+    const LOOKS: usize = 100;
+    let path = head_path(database);
+    for _ in 0..LOOKS {
+        let text = match hornero_home::open(&path, Opening::Read).and_then(io::read_to_string) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|source| failed("read", &path, source))?,
+        };
+        if parse(&text, key).is_some() {
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes a head file beside the copy of a database.
+pub(crate) fn put(database: &Path, text: &str) -> Result<(), LedgerError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = head_path(database);
+    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    made.and_then(|file| file.write_all_at(text.as_bytes(), 0).and_then(|()| file.sync_all()))
+        .map_err(|source| failed("write", &path, source))
+}
+
 const UNREADABLE: &str = "should be there: the file with the last sealed head was changed";
 
 /// The head that a line of a head file says, if `key` signed it; also of a copy that was kept elsewhere.

@@ -54,6 +54,22 @@ impl Keys {
         Self::open(directory)
     }
 
+    /// The key pair of a home (`HOME/keys`), made where nothing was ever signed there.
+    ///
+    /// # Errors
+    /// As [`Keys::open_or_create`], and [`KeyError::Lost`] where the home has a ledger: a new key would make every event
+    /// and receipt of it look forged.
+    pub fn of_home(home: &Path) -> Result<Self, KeyError> {
+        let path = home.join("keys").join(PRIVATE_FILE);
+        let ledger = home.join("ledger.db");
+        let is_missing = |path: &Path| path.try_exists().is_ok_and(|exists| !exists);
+        // Control makes the key before the ledger.
+        if is_missing(&path) && fs::metadata(&ledger).is_ok_and(|found| found.len() > 0) {
+            return Err(KeyError::Lost { path, ledger });
+        }
+        Self::open_or_create(&home.join("keys"))
+    }
+
     /// Loads the key pair of `directory`.
     ///
     /// # Errors

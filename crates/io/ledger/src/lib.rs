@@ -21,7 +21,7 @@ pub use error::{KeyError, LedgerError, ReceiptError};
 pub use head::parse_head;
 pub use keys::{Keys, PublicKey, verify_receipt};
 pub use schema::FORMAT;
-pub use sqlite::{ReadOnlyLedger, SqliteLedger};
+pub use sqlite::{ReadOnlyLedger, SqliteLedger, accept_head};
 pub use verify::Verdict;
 
 /// Most events in one append, and most of one commit: bounds the memory of the writer and the length of a commit.

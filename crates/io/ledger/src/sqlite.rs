@@ -54,6 +54,9 @@ impl SqliteLedger {
         let head = last_head(path, &connection)?;
         if fresh && head.sequence == 0 {
             file.begin(&keys)?;
+        } else if fresh {
+            let head_path = head::head_path(path);
+            return Err(LedgerError::HeadMissing { head: head_path, sequence: head.sequence });
         }
         let last_seal = check_end(path, &connection, &keys.public())?;
         // A head of format 1 stays until something is appended: an older version could still go on from here.
@@ -74,6 +77,26 @@ impl SqliteLedger {
                 source: Arc::new(source),
             })?;
         Ok(Self { reader, requests: Some(requests), writer: Some(writer) })
+    }
+}
+
+/// Takes a ledger as it is: checks all of it but for its head file, and writes that anew. What was cut off its end, if
+/// anything, is given up for good.
+///
+/// # Errors
+/// Where another process writes the ledger, or any event, hash or seal of it is not as it was appended.
+pub fn accept_head(path: &Path, keys: &Keys) -> Result<Head, LedgerError> {
+    let (file, _) = HeadFile::lock(path)?;
+    let connection = schema::open_reader(path)?;
+    let nothing = Head { sequence: 0, hash: genesis() };
+    let known = Ok(head::KnownHead { head: nothing, domain: Domain::Head });
+    match verify::verify(path, &connection, &keys.public(), known)? {
+        Verdict::Intact { head } => {
+            file.write(head, keys)?;
+            file.sync()?;
+            Ok(head)
+        }
+        Verdict::Touched { sequence, reason } => Err(touched(path, sequence, &reason)),
     }
 }
 
@@ -164,6 +187,32 @@ impl ReadOnlyLedger {
         self.with_connection(|connection| verify::verify(&self.path, connection, &self.key, known))
     }
 
+    /// Copies the ledger as of one commit, and its head file, into a directory where neither is; other processes go on
+    /// writing meanwhile. Gives where the copy ends.
+    ///
+    /// # Errors
+    /// Where anything can't be read or written.
+    pub fn copy_to(&self, directory: &Path) -> Result<Head, LedgerError> {
+        // The head first: it may be older than the database beside it, never newer.
+        let text = head::text(&self.path, &self.key)?;
+        let copy = directory.join(self.path.file_name().unwrap_or_default());
+        let name = copy.to_str().ok_or_else(|| LedgerError::File {
+            action: "name",
+            path: copy.clone(),
+            source: Arc::new(std::io::ErrorKind::InvalidFilename.into()),
+        })?;
+        self.with_connection(|connection| {
+            connection.execute("VACUUM INTO ?1", [name]).map_err(self.storage())
+        })?;
+        if let Some(text) = text {
+            head::put(&copy, &text)?;
+        }
+        let made = schema::open_reader(&copy)?;
+        // A copy that could not be opened for writing later is none.
+        check_end(&copy, &made, &self.key)?;
+        last_head(&copy, &made)
+    }
+
     fn with_connection<T>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, LedgerError>,
@@ -217,13 +266,17 @@ fn check_end(
 ) -> Result<Option<Domain>, LedgerError> {
     let last = last_event(path, connection)?;
     let sequence = last.as_ref().map_or(0, |stored| stored.sequence);
+    // The last event first: where the key is another, no head can be right either.
+    let seal = last.as_ref().map(|stored| verify::seal_of_last(stored, key)).transpose();
+    let seal = seal.map_err(|reason| match reason {
+        verify::OTHER_SEAL => LedgerError::OtherKey { path: path.to_owned(), sequence },
+        reason => touched(path, sequence, reason),
+    })?;
     let known = head::read(path, key)?.map_err(|reason| touched(path, sequence + 1, reason))?;
     if known.head.sequence > sequence {
         return Err(touched(path, sequence + 1, verify::CUT_OFF));
     }
-    let Some(stored) = last else { return Ok(None) };
-    let seal =
-        verify::seal_of_last(&stored, key).map_err(|reason| touched(path, sequence, reason))?;
+    let Some(seal) = seal else { return Ok(None) };
     match known.fault_beside(seal) {
         Some(reason) => Err(touched(path, sequence + 1, reason)),
         None => Ok(Some(seal)),

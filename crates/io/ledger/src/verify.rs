@@ -17,6 +17,9 @@ use crate::{
 /// What is said of an event that was sealed once and is not there.
 pub(crate) const CUT_OFF: &str = "is missing: events were cut off the end";
 
+/// What is said of a last event that another key sealed.
+pub(crate) const OTHER_SEAL: &str = "carries a seal that is not this home's";
+
 /// The outcome of a check of the whole ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -81,7 +84,7 @@ pub(crate) fn seal_of_last(stored: &StoredEvent, key: &PublicKey) -> Result<Doma
         return Err("was changed: its hash does not fit what it says");
     }
     let seal = stored.seal.as_ref().ok_or("ends the ledger without a seal")?;
-    key.seals(stored.sequence, &stored.hash, seal).ok_or("carries a seal that is not this home's")
+    key.seals(stored.sequence, &stored.hash, seal).ok_or(OTHER_SEAL)
 }
 
 struct Walk<'a> {
