@@ -15,6 +15,7 @@ use std::{
 use hornero_model::{ExitCause, HostFeature, InstanceId, Timestamp};
 use hornero_net::HomeNetwork;
 use hornero_sandbox::{Cgroup, groups_below, remove_parent};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     assemble::{self, cgroup_parent},
@@ -90,39 +91,66 @@ impl LocalEngine {
     }
 
     fn adopt(&self) -> Result<(), EngineError> {
-        let failed =
-            |id: &InstanceId, error| EngineError::io(format!("adopt instance `{id}`"), error);
         let ids = self.directory.ids();
         for id in ids.map_err(|error| EngineError::io("list instances", error))? {
-            let files = self.directory.live(&id);
-            let Some(record) = files.record().map_err(|error| failed(&id, error))? else {
-                // Its directory was made, and then control died: nothing of it ever ran, and its id is free.
-                self.directory.discard(&id).map_err(|error| failed(&id, error))?;
-                continue;
-            };
-            // Read before the lock is looked at: a shim forked for the last engine may be just about to start.
-            let started = files.started().map_err(|error| failed(&id, error))?.is_some();
-            let shim = files.shim().map_err(|error| failed(&id, error))?;
-            let exit = files.exit().map_err(|error| failed(&id, error))?;
-            match (shim, exit) {
-                (Some(shim), _) => {
-                    self.shared.insert(Entry { record, state: State::Starting });
-                    self.take_over(&id, shim).map_err(|error| failed(&id, error))?;
-                }
-                (None, Some(exit)) => {
-                    let state = State::Exited { cause: exit.cause, at: exit.at };
-                    self.shared.insert(Entry { record, state });
-                }
-                (None, None) if !started => {
-                    self.shared.insert(Entry { record, state: State::Created });
-                }
-                (None, None) => {
-                    self.shared.insert(Entry { record, state: State::Starting });
-                    self.shared.ended(&id);
-                }
+            match self.adopt_instance(&id) {
+                Err(error) if is_damage(&error) => self.set_aside(&id, &error)?,
+                adopted => adopted
+                    .map_err(|error| EngineError::io(format!("adopt instance `{id}`"), error))?,
             }
         }
         Ok(())
+    }
+
+    fn adopt_instance(&self, id: &InstanceId) -> std::io::Result<()> {
+        let files = self.directory.live(id);
+        let Some(record) = files.record()? else {
+            // Its directory was made, and then control died: nothing of it ever ran, and its id is free.
+            return self.directory.discard(id);
+        };
+        // Read before the lock is looked at: a shim forked for the last engine may be just about to start.
+        let started = files.started()?.is_some();
+        let shim = files.shim()?;
+        let exit = files.exit()?;
+        match (shim, exit) {
+            (Some(shim), _) => {
+                self.shared.insert(Entry { record, state: State::Starting });
+                self.take_over(id, shim)?;
+            }
+            (None, Some(exit)) => {
+                let state = State::Exited { cause: exit.cause, at: exit.at };
+                self.shared.insert(Entry { record, state });
+            }
+            (None, None) if !started => {
+                self.shared.insert(Entry { record, state: State::Created });
+            }
+            (None, None) => {
+                self.shared.insert(Entry { record, state: State::Starting });
+                self.shared.ended(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an instance of which nobody can tell any more what it is, and keeps its files out of the way: one damaged
+    /// record must not keep all others from being taken over.
+    fn set_aside(&self, id: &InstanceId, error: &std::io::Error) -> Result<(), EngineError> {
+        eprintln!(
+            "the record of instance `{id}` is damaged ({error}); it is ended, and its files are kept in \
+             `instances/.archived/{id}`"
+        );
+        let failed = |error| EngineError::io(format!("set instance `{id}` aside"), error);
+        self.shared.forget(id);
+        if let Some(shim) = self.directory.live(id).shim().map_err(failed)? {
+            // One that has just ended needs no signal.
+            let _ = rustix::process::pidfd_send_signal(&shim, shim::KILL);
+            let mut ended = [PollFd::new(&shim, PollFlags::IN)];
+            let timeout = Timespec { tv_sec: KILL_TIMEOUT.as_secs() as i64, tv_nsec: 0 };
+            poll(&mut ended, Some(&timeout)).map_err(|error| failed(error.into()))?;
+        }
+        // Of an earlier instance with this id, which there should not be.
+        let _ = self.directory.archived(id).discard();
+        self.directory.archive_instance(id).map_err(failed)
     }
 
     /// Waits for a living shim to have started its command, and watches it from then on.
@@ -295,6 +323,11 @@ impl LocalEngine {
             let _ = rustix::process::pidfd_send_signal(&shim, signal);
         }
     }
+}
+
+/// Whether a file was read and held something else than what is written there.
+fn is_damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
 }
 
 fn invalid(spec: &InstanceSpec, reason: String) -> EngineError {

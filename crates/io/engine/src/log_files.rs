@@ -128,10 +128,10 @@ fn open_segment(directory: &Path, start: u64) -> io::Result<File> {
 }
 
 /// A segment of a log: the offset of its first byte, and its file.
-pub(crate) type Segment = (u64, PathBuf);
+pub(crate) type LogSegment = (u64, PathBuf);
 
 /// Segments by their first offset, oldest first.
-pub(crate) fn segments(directory: &Path) -> io::Result<Vec<Segment>> {
+pub(crate) fn segments(directory: &Path) -> io::Result<Vec<LogSegment>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

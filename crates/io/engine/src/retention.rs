@@ -15,7 +15,7 @@ use hornero_home::Opening;
 use hornero_model::{InstanceId, ServiceName, Timestamp};
 
 use crate::{
-    log_files::{Segment, segments},
+    log_files::{LogSegment, segments},
     record::{InstanceDirectory, InstanceFiles},
 };
 
@@ -69,11 +69,11 @@ struct Archived {
     files: InstanceFiles,
     ended: Timestamp,
     /// With their sizes in bytes, oldest first. Nobody writes to them any more.
-    segments: Vec<(Segment, u64)>,
+    segments: Vec<(LogSegment, u64)>,
 }
 
 /// The archived instances of a home as they were at the last look.
-struct Archive {
+struct LogArchive {
     directory: InstanceDirectory,
     known: BTreeMap<InstanceId, Archived>,
 }
@@ -84,10 +84,10 @@ struct Archive {
 /// # Errors
 /// Where the archive can't be listed; one instance that can't be trimmed keeps no other from it.
 pub fn trim_logs(home: &Path, limits: &LogLimits) -> io::Result<TrimmedLogs> {
-    Archive::of(home).trim(limits)
+    LogArchive::of(home).trim(limits)
 }
 
-impl Archive {
+impl LogArchive {
     fn of(home: &Path) -> Self {
         Self { directory: InstanceDirectory::of(home), known: BTreeMap::new() }
     }
@@ -155,7 +155,7 @@ fn read(directory: &InstanceDirectory, id: &InstanceId) -> io::Result<Archived> 
     Ok(Archived { service, files, ended, segments })
 }
 
-fn sized(files: &InstanceFiles) -> io::Result<Vec<(Segment, u64)>> {
+fn sized(files: &InstanceFiles) -> io::Result<Vec<(LogSegment, u64)>> {
     let segments = match segments(&files.logs()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         segments => segments?,
@@ -168,7 +168,7 @@ fn sized(files: &InstanceFiles) -> io::Result<Vec<(Segment, u64)>> {
 }
 
 /// When a log was last written to.
-fn changed(segments: &[(Segment, u64)]) -> Timestamp {
+fn changed(segments: &[(LogSegment, u64)]) -> Timestamp {
     let modified = segments
         .last()
         .and_then(|((_, path), _)| fs::symlink_metadata(path).ok()?.modified().ok())
@@ -249,7 +249,7 @@ impl LogKeeper {
 }
 
 fn keep(home: &Path, limits: &LogLimits, told: &Receiver<()>) {
-    let mut archive = Archive::of(home);
+    let mut archive = LogArchive::of(home);
     loop {
         if let Err(error) = archive.trim(limits) {
             eprintln!("keeping the logs of archived instances within limits failed: {error}");
