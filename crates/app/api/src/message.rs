@@ -254,6 +254,9 @@ pub struct ControlStatus {
     pub version: String,
     /// When it started.
     pub started: Timestamp,
+    /// Why nothing can be written to the ledger now, as on a full disk: control decides nothing until it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal_fault: Option<String>,
 }
 
 /// The edge.

@@ -220,6 +220,7 @@ impl Api {
             })
             .collect();
         let started = self.started;
+        let journal_fault = self.operations.journal_fault();
         let report = self
             .ask(move |driver| StatusReport {
                 services: report::services(driver, &internal),
@@ -228,6 +229,7 @@ impl Api {
                     pid: std::process::id(),
                     version: hornero_model::program_version().to_owned(),
                     started,
+                    journal_fault,
                 },
                 edge: report::edge(driver),
                 limits,

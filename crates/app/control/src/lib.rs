@@ -5,6 +5,7 @@
 
 mod against;
 mod check;
+mod clock;
 mod edge;
 pub mod format;
 mod handler;
@@ -19,6 +20,7 @@ mod provenance;
 mod report;
 mod server;
 mod signals;
+mod socket;
 mod start;
 mod verify;
 
@@ -30,7 +32,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
@@ -60,6 +62,7 @@ pub use offline::{
 };
 
 use crate::{
+    clock::SteadyClock,
     edge::EdgeKeeper,
     handler::Api,
     notify::Notifier,
@@ -138,7 +141,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let notifier = Notifier::from_environment(home);
     let _lock = own(home)?;
     notifier.starting("opening the ledger");
-    let keys = Arc::new(Keys::open_or_create(&home.join("keys"))?);
+    let keys = Arc::new(Keys::of_home(home)?);
     let ledger: Arc<dyn Ledger> =
         Arc::new(SqliteLedger::open(&home.join("ledger.db"), Arc::clone(&keys))?);
     let (world, receipts) = load(&*ledger, &notifier)?;
@@ -178,6 +181,8 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     });
     let newest = world.services.values().filter_map(|service| service.newest());
     newest.for_each(|release| adapters.starter.learn(release));
+    let newest = ledger.read(world.last_sequence, 1)?;
+    let last = newest.last().map_or(Timestamp(0), |event| event.time);
     let mut ports = ControlPorts {
         ledger: Arc::clone(&ledger),
         keys,
@@ -186,6 +191,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         adapters,
         operations: Arc::clone(&operations),
         receipts: Arc::clone(&receipts),
+        clock: Mutex::new((SteadyClock::new(Timestamp::now(), last, Instant::now()), false)),
         crash: CrashHook { at: options.crash_at_append, passed: 0 },
     };
     notifier.starting("looking at the instances");
@@ -212,12 +218,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     };
     let socket = home.join("control.sock");
     let listener = server::bind(&socket).with_context(|| format!("`{}`", socket.display()))?;
-    runtime.spawn(async move {
-        match tokio::net::UnixListener::from_std(listener) {
-            Ok(listener) => server::serve(listener, Arc::new(api)).await,
-            Err(error) => eprintln!("the control socket can't be used: {error}"),
-        }
-    });
+    runtime.spawn(socket::serve(socket.clone(), listener, Arc::new(api)));
     notifier.ready(&summary(driver.world()));
     let driver = run(driver, &mut ports, &taken, &notifier)?;
     ended.store(true, Ordering::Release);
@@ -241,8 +242,10 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     } else {
         keeper.leave();
     }
-    fs::remove_file(&socket)?;
-    Ok(left)
+    match fs::remove_file(&socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(left),
+    }
 }
 
 /// What runs, in a line for the service manager.
@@ -424,6 +427,11 @@ fn follow_exits(engine: Arc<dyn Engine>, inputs: Sender<Input>) -> anyhow::Resul
     Ok(())
 }
 
+/// Whether nothing is timed: no rollout, no effect, and no set that is kept warm.
+fn is_settled(driver: &Driver) -> bool {
+    driver.is_idle() && driver.world().services.values().all(|service| service.warm.is_none())
+}
+
 /// Whether any service is up.
 fn serves(world: &World) -> bool {
     world.services.values().any(|service| !service.removed)
@@ -464,6 +472,7 @@ fn run(
         }
         // Ticks in between do no harm: the driver looks at its clock, not at how often it is asked.
         wait = wait.min(watchdog.unwrap_or(wait));
+        ports.settled(is_settled(&driver));
         let observation = match taken.recv_timeout(wait) {
             Ok(Input::Observe(observation)) => observation,
             Ok(Input::Ask(question)) => {

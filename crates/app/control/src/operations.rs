@@ -62,6 +62,7 @@ struct Operation {
 #[derive(Default)]
 pub struct Operations {
     inner: Mutex<Inner>,
+    journal_fault: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -71,6 +72,16 @@ struct Inner {
 }
 
 impl Operations {
+    /// Takes why nothing can be written to the ledger; none once it can.
+    pub fn set_journal_fault(&self, fault: Option<String>) {
+        *self.journal_fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// Why nothing can be written to the ledger now.
+    pub fn journal_fault(&self) -> Option<String> {
+        self.journal_fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Opens an operation and gives its number.
     pub fn open(&self, held: Option<Held>) -> u64 {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,8 +4,8 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock, mpsc::Sender},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError, RwLock, mpsc::Sender},
+    time::{Duration, Instant},
 };
 
 use hornero_api::message::OperationLine;
@@ -23,7 +23,9 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
 
 use crate::{
-    Input, image_tests,
+    Input,
+    clock::SteadyClock,
+    image_tests,
     operations::Operations,
     outcome,
     start::{Starter, log_tail},
@@ -68,6 +70,8 @@ pub struct ControlPorts {
     pub operations: Arc<Operations>,
     /// Every receipt, oldest first.
     pub receipts: Arc<RwLock<Vec<Receipt>>>,
+    /// The time that is decided by, and whether nothing is timed by it at this moment.
+    pub clock: Mutex<(SteadyClock, bool)>,
     /// The fault hook.
     pub crash: CrashHook,
 }
@@ -94,9 +98,18 @@ impl CrashHook {
     }
 }
 
+impl ControlPorts {
+    /// Takes whether nothing is timed from now on.
+    pub fn settled(&mut self, settled: bool) {
+        self.clock.get_mut().unwrap_or_else(PoisonError::into_inner).1 = settled;
+    }
+}
+
 impl Ports for ControlPorts {
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let settled = clock.1;
+        clock.0.read(Timestamp::now(), Instant::now(), settled)
     }
 
     fn random_tail(&mut self) -> String {
@@ -105,7 +118,12 @@ impl Ports for ControlPorts {
 
     fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Event>, LedgerFailed> {
         self.crash.pass();
-        let appended = self.ledger.append(events).map_err(|error| LedgerFailed(chain(&error)))?;
+        let appended = self.ledger.append(events).map_err(|error| {
+            let fault = chain(&error);
+            self.operations.set_journal_fault(Some(fault.clone()));
+            LedgerFailed(fault)
+        })?;
+        self.operations.set_journal_fault(None);
         self.crash.pass();
         for event in &appended {
             if let EventBody::ReleaseCreated { release } = &event.body {
