@@ -1,6 +1,7 @@
 //! The command line: what can be typed, its help texts and examples.
 
 mod authoring;
+mod home;
 mod logs;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use hornero_oci::Reference;
 use crate::command::{editor, export, manual, sbom, transport};
 
 pub use authoring::{FormatArguments, InitArguments};
+pub use home::{BackupImages, HomeCommand};
 pub use logs::LogBounds;
 
 /// Bakes golden images and replaces servers by new ones made from them, without losing a request.
@@ -255,6 +257,9 @@ Examples:
         after_help = "Exit code 1 means that something is missing without which no server runs."
     )]
     Doctor,
+    /// Back up, restore, move or check the home
+    #[command(subcommand)]
+    Home(HomeCommand),
     /// Write a completion script for a shell
     Completions {
         /// The shell

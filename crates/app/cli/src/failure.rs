@@ -4,6 +4,7 @@ use std::{fmt::Display, io::ErrorKind, process::ExitCode};
 
 use hornero_api::ClientError;
 use hornero_home::HomeError;
+use hornero_ledger::{KeyError, LedgerError};
 use serde_json::json;
 
 use crate::output::{harmless, print_json};
@@ -57,6 +58,11 @@ impl Failure {
             return failure.hint(refusal.remedy().unwrap_or_default());
         }
         let failure = Self::new(exit::FAILED, message);
+        if let Some(code) = broken_home(error) {
+            return failure.word(code).hint(format!(
+                "`{code}` in docs/errors/home.md says what to do; `hornero home check` looks at everything"
+            ));
+        }
         if denied && !rustix::process::geteuid().is_root() {
             return failure.hint("a home belongs to root; try again with sudo");
         }
@@ -71,6 +77,12 @@ impl Failure {
     /// The exit code that it ends with.
     pub const fn code(&self) -> u8 {
         self.code
+    }
+
+    /// The same failure with another exit code.
+    pub const fn exit_with(mut self, code: u8) -> Self {
+        self.code = code;
+        self
     }
 
     /// The same failure with what to do about it.
@@ -132,6 +144,14 @@ fn set_in(text: &str) -> String {
         out.push_str(&format!("\n{indent}{line}"));
     }
     out
+}
+
+/// The word for a ledger or key that is broken, somewhere in an error's chain.
+fn broken_home(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
+        let ledger = error.downcast_ref::<LedgerError>().and_then(LedgerError::code);
+        ledger.or_else(|| error.downcast_ref::<KeyError>().and_then(KeyError::code))
+    })
 }
 
 /// The refusal of a home, or of a file of one, somewhere in an error's chain.

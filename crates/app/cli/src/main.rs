@@ -7,6 +7,7 @@ mod failure;
 mod output;
 mod progress;
 mod project;
+mod stderr;
 mod version;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -57,12 +58,15 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let json = arguments.json;
-    let home = match works_on_home(&arguments.command) {
+    let home = match works_on_home(&arguments.command) && !cares_for_home(&arguments.command) {
         true => within_limits(hornero_home::admit(&arguments.home)?)?,
         false => arguments.home,
     };
-    // What is wrong with a host is told whatever home is on it.
-    if works_on_home(&arguments.command) && !matches!(arguments.command, Command::Doctor) {
+    // What is wrong with a host, or with a home, is told whatever home is there.
+    if works_on_home(&arguments.command)
+        && !cares_for_home(&arguments.command)
+        && !matches!(arguments.command, Command::Doctor)
+    {
         hornero_control::format::check(&home)?;
     }
     if needs_root(&arguments.command) && !rustix::process::geteuid().is_root() {
@@ -81,6 +85,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             let options = hornero_control::Options { home, log_limits, crash_at_append };
             command::process::serve(&options)
         }
+        Command::Home(words) => command::home::run(&home, json, words),
         Command::Edge => command::process::edge(&home),
         Command::Shim => command::process::shim(&home),
         Command::Completions { shell } => {
@@ -196,6 +201,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         | Command::Editor { .. }
         | Command::Manual(_)
         | Command::Openapi
+        | Command::Home(_)
         | Command::Serve { .. }
         | Command::Edge
         | Command::Shim => unreachable!("handled before the runtime starts"),
@@ -210,6 +216,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Reproduce { .. }
         | Command::Build { .. }
         | Command::Down { .. }
+        | Command::Home(_)
         | Command::Serve { .. }
         | Command::Edge => true,
         Command::Plan { .. }
@@ -232,6 +239,11 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Openapi
         | Command::Shim => false,
     }
+}
+
+/// Whether a command looks itself at what may be wrong with a home.
+const fn cares_for_home(command: &Command) -> bool {
+    matches!(command, Command::Home(_))
 }
 
 /// Whether a command has to do with a home at all.

@@ -39,7 +39,7 @@ impl Rules {
 }
 
 /// Every reason that the ledger and the chains of images know to keep one.
-fn roots(
+pub fn roots(
     home: &Path,
     store: &Store,
     keep: KeepOverride,

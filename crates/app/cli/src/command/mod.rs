@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod editor;
 pub mod export;
 pub mod format;
+pub mod home;
 pub mod image;
 pub mod init;
 pub mod manual;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path};
 
 use hornero_net::{HomeNetwork, dns};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, stderr::Unfailing};
 
 /// Told to end while servers go on: what a shell says of a process that SIGTERM ended. A service manager then starts
 /// control again, which it does not after 0.
@@ -12,7 +12,10 @@ const ENDED_SERVING: i32 = 128 + libc::SIGTERM;
 
 /// `hornero serve`: the control process.
 pub fn serve(options: &hornero_control::Options) -> Result<(), Failure> {
-    match hornero_control::serve(options).map_err(|error| Failure::of(&*error))? {
+    let unfailing = Unfailing::take_over()?;
+    let ended = hornero_control::serve(options).map_err(|error| Failure::of(&*error))?;
+    drop(unfailing);
+    match ended {
         hornero_control::Ended::Empty => Ok(()),
         hornero_control::Ended::Serving => std::process::exit(ENDED_SERVING),
     }
@@ -20,6 +23,7 @@ pub fn serve(options: &hornero_control::Options) -> Result<(), Failure> {
 
 /// `hornero edge`: the proxy, and the name server of the home's network beside it.
 pub fn edge(home: &Path) -> Result<(), Failure> {
+    let _unfailing = Unfailing::take_over()?;
     let _names = match name_server(home) {
         Ok(server) => Some(server),
         Err(error) => {

@@ -104,6 +104,12 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     if report.edge.is_none() {
         text.push_str("\nthe edge is down; it is being started again\n");
     }
+    if let Some(fault) = &report.control.journal_fault {
+        text.push_str(&format!(
+            "\nwarning: the ledger can't be written to ({}); nothing is decided until it can, what serves goes on\n",
+            harmless(fault)
+        ));
+    }
     for limit in &report.limits {
         text.push_str(&format!("\nnote: {}: {}", limit.feature, limit.reason));
         for (word, what) in [("cost", &limit.cost), ("hint", &limit.remedy)] {

@@ -31,7 +31,7 @@ impl HomeKey {
     pub fn of(home: &Path) -> Result<Self, Failure> {
         // Whoever signs has made something, or is about to.
         hornero_control::format::claim(home)?;
-        Keys::open_or_create(&home.join("keys")).map(Self).map_err(|error| Failure::of(&error))
+        Keys::of_home(home).map(Self).map_err(|error| Failure::of(&error))
     }
 }
 
