@@ -3,7 +3,7 @@
 use hornero_model::HostState;
 
 use crate::{
-    checks::{control, home, kernel, limits, network, rights},
+    checks::{control, firewall, home, kernel, limits, network, rights},
     facts::HostFacts,
     report::{Area, HostFinding},
 };
@@ -219,6 +219,24 @@ pub const CHECKS: &[HostCheck] = &[
         network::forwarding,
         "`/proc/sys`, the default route, and whether its link forwards",
         "missing where `/proc/sys/net` is read-only; degraded where servers and build steps with a way out reach nothing outside"
+    ),
+    check!(
+        "firewall_forward",
+        Network,
+        Run,
+        true,
+        firewall::forward,
+        "what the host's firewalls (nf_tables, iptables over it: Docker, ufw, firewalld) do to a connection from a server to the outside",
+        "degraded where one drops it"
+    ),
+    check!(
+        "firewall_input",
+        Network,
+        Run,
+        true,
+        firewall::input,
+        "what they do to a server's questions for names, and to its connections to services of the home",
+        "degraded where one drops them"
     ),
     check!(
         "bridge_filter",

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::firewall::PacketFilter;
 use hornero_model::{HostFeature, Timestamp};
 
 /// Everything known about a host and a home on it.
@@ -33,8 +34,19 @@ pub struct HostFacts {
     pub control: ControlFacts,
     /// Links, forwarding, subnets.
     pub network: NetworkFacts,
+    /// Firewalls of other programs.
+    pub firewall: FirewallFacts,
     /// Where Debian bases come from.
     pub archive: ArchiveFacts,
+}
+
+/// Firewalls of other programs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FirewallFacts {
+    /// The host's nf_tables rules, Hornero's own included; `None` where they can't be read.
+    pub filter: Option<PacketFilter>,
+    /// Whether the older kind of iptables has rules, which are not read.
+    pub legacy: bool,
 }
 
 /// What the command may do.

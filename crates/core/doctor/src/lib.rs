@@ -7,14 +7,15 @@
 mod check;
 mod checks;
 mod facts;
+pub mod firewall;
 mod reference;
 mod report;
 
 pub use check::{CHECKS, HostCheck, Need};
 pub use facts::{
-    ArchiveFacts, ClockFacts, ControlFacts, ControlGroupFacts, Distribution, HomeFacts, HostFacts,
-    LimitFacts, ModuleState, NamespaceFacts, NetworkFacts, PathFault, RightsFacts, SecurityFacts,
-    SystemFacts, SystemdFacts,
+    ArchiveFacts, ClockFacts, ControlFacts, ControlGroupFacts, Distribution, FirewallFacts,
+    HomeFacts, HostFacts, LimitFacts, ModuleState, NamespaceFacts, NetworkFacts, PathFault,
+    RightsFacts, SecurityFacts, SystemFacts, SystemdFacts,
 };
 pub use reference::reference;
 pub use report::{Area, DoctorReport, HostFinding, examine, first_missing, told_before};

@@ -62,6 +62,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-verify", "hornero-model", "what it compares is named by digests"),
     ("hornero-verify", "hornero-store", "what servers should equal is there (decision 0012)"),
     ("hornero-doctor", "hornero-model", "facts hold times"),
+    (
+        "hornero-net",
+        "hornero-doctor",
+        "the packet filter that it reads is judged there (decision 0017)",
+    ),
     ("hornero-host", "hornero-doctor", "what it reads is decided on there (decision 0017)"),
     ("hornero-host", "hornero-model", "facts hold times"),
     ("hornero-host", "hornero-net", "the network is tried by who uses it (decision 0017)"),

@@ -41,10 +41,12 @@ pub const PACKAGES: &[Package] = &[
         why: "tests import exported images into it and start them; Debian 12 has it in its backports",
     },
     Package { name: "iproute2", why: "tests look at interfaces from outside Hornero" },
+    Package { name: "iptables", why: "tests set rules as Docker and ufw have them" },
     Package {
         name: "e2fsprogs",
         why: "makes the disks of the machines of `cargo xtask hosts` with mke2fs",
     },
+    Package { name: "nftables", why: "tests set up firewalls that drop" },
     Package { name: "openssl", why: "tests make certificates for the edge's TLS" },
     Package { name: "ovmf", why: "the firmware that starts exported disks in tests" },
     Package { name: "podman", why: "tests let Podman run what Hornero pushed" },

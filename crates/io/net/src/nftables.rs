@@ -266,6 +266,11 @@ pub(crate) fn tables(socket: &Socket) -> Result<Vec<String>> {
     Ok(names.collect())
 }
 
+/// The type of a message of nf_tables.
+pub(crate) const fn kind(message: u16) -> u16 {
+    NFNL_SUBSYS_NFTABLES << 8 | message
+}
+
 fn marker(batch: &mut Batch, kind: u16) {
     let [high, low] = NFNL_SUBSYS_NFTABLES.to_be_bytes();
     batch.marker(kind, |body| body.raw(&[0, 0, high, low]));
@@ -280,7 +285,7 @@ fn comment(text: &str) -> Vec<u8> {
 }
 
 /// Says which kernel option is missing, where that is why the kernel refused.
-fn explain(error: Error) -> Error {
+pub(crate) fn explain(error: Error) -> Error {
     let Error::Kernel { action, detail, source } = error else { return error };
     let option = match source.raw_os_error() {
         // What the kernel has no code for is unknown to it by name or by family.

@@ -1,9 +1,10 @@
 //! Hosts as their facts look, collected from the kinds of machines that people have.
 
+use hornero_doctor::firewall::PacketFilter;
 use hornero_doctor::{
-    ArchiveFacts, ClockFacts, ControlFacts, ControlGroupFacts, Distribution, HomeFacts, HostFacts,
-    LimitFacts, ModuleState, NamespaceFacts, NetworkFacts, RightsFacts, SecurityFacts, SystemFacts,
-    SystemdFacts,
+    ArchiveFacts, ClockFacts, ControlFacts, ControlGroupFacts, Distribution, FirewallFacts,
+    HomeFacts, HostFacts, LimitFacts, ModuleState, NamespaceFacts, NetworkFacts, RightsFacts,
+    SecurityFacts, SystemFacts, SystemdFacts,
 };
 use hornero_model::{HostFeature, Timestamp};
 
@@ -95,6 +96,7 @@ pub fn debian_12() -> HostFacts {
             ipv6_disabled: Some(false),
             ..NetworkFacts::default()
         },
+        firewall: FirewallFacts { filter: Some(PacketFilter::default()), legacy: false },
         archive: ArchiveFacts { sources: true, keyring: true },
     }
 }
