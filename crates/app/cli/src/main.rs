@@ -58,17 +58,16 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let json = arguments.json;
-    let home = match works_on_home(&arguments.command) && !cares_for_home(&arguments.command) {
-        true => within_limits(hornero_home::admit(&arguments.home)?)?,
-        false => arguments.home,
+    let home = match &arguments.command {
+        // What is wrong with a host or a home is told, whatever home is there.
+        Command::Doctor => std::path::absolute(&arguments.home)?,
+        command if works_on_home(command) && !cares_for_home(command) => {
+            let home = within_limits(hornero_home::admit(&arguments.home)?)?;
+            hornero_control::format::check(&home)?;
+            home
+        }
+        _ => arguments.home,
     };
-    // What is wrong with a host, or with a home, is told whatever home is there.
-    if works_on_home(&arguments.command)
-        && !cares_for_home(&arguments.command)
-        && !matches!(arguments.command, Command::Doctor)
-    {
-        hornero_control::format::check(&home)?;
-    }
     if needs_root(&arguments.command) && !rustix::process::geteuid().is_root() {
         let failure =
             Failure::new(failure::exit::FAILED, "only root can bake images and run servers");

@@ -68,6 +68,11 @@ pub(crate) fn control_groups(files: &Files, mounts: &[Mount]) -> ControlGroupFac
     let mut facts = ControlGroupFacts::default();
     let (mut first, mut second) = (false, None);
     for mount in mounts {
+        // The table also lists mounts that another one covers.
+        let shows = |name: &str| files.exists(&below(&mount.target, name));
+        if !shows("cgroup.procs") {
+            continue;
+        }
         let controllers: Vec<&str> = match mount.kind.as_str() {
             "cgroup" => mount.options.iter().map(String::as_str).collect(),
             "cgroup2" => {

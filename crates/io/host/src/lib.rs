@@ -170,6 +170,7 @@ mod tests {
                 "30 1 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
             ),
             ("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n"),
+            ("sys/fs/cgroup/cgroup.procs", "1\n"),
             ("proc/self/cgroup", "0::/user.slice/a.scope\n"),
             ("sys/fs/cgroup/user.slice/pids.max", "4000\n"),
             ("sys/fs/cgroup/user.slice/a.scope/pids.max", "max\n"),

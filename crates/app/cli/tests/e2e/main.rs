@@ -9,6 +9,7 @@ mod collecting;
 mod contents;
 mod crash;
 mod disk;
+mod doctor;
 mod document;
 mod first_loop;
 mod fleet;
