@@ -137,6 +137,9 @@ pub(crate) fn control_groups(facts: &HostFacts) -> CheckAnswer {
     }
     match lacking.as_slice() {
         [] => pass(groups.description.clone()),
+        lacking if lacking.len() == 3 => {
+            missing(groups.description.clone(), cost, "mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+        }
         ["memory"] => missing(
             format!("{} without memory", groups.description),
             cost,
