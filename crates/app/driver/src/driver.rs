@@ -163,7 +163,8 @@ impl Driver {
                 | EventBody::InstanceChanged { .. }
                 | EventBody::ServiceRemoved { .. }
                 | EventBody::EffectRefused { .. }
-                | EventBody::ControlStarted { .. } => self.tell_event(event, ports),
+                | EventBody::ControlStarted { .. }
+                | EventBody::HostStarted { .. } => self.tell_event(event, ports),
             }
         }
         Ok(())

@@ -17,5 +17,5 @@ pub use driver::{Driver, DriverError};
 pub use port::{EffectId, LedgerFailed, Observation, Ports};
 pub use progress::{Outcome, OutcomeKind, Progress, ServiceOutcome};
 pub use request::{Request, RequestId, RequestKind};
-pub use resume::Found;
+pub use resume::{Found, Starting};
 pub use status::InstanceView;

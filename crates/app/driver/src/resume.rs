@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hornero_model::{Actor, EdgeStatus, EventBody, ExitCause, InstanceId, InstanceState};
+use hornero_model::{Actor, BootId, EdgeStatus, EventBody, ExitCause, InstanceId, InstanceState};
 use hornero_rollout::{Exit, Facts, Record, Running, World};
 
 use crate::{Driver, DriverError, Ports};
@@ -14,16 +14,27 @@ pub struct Found {
     pub instance: InstanceId,
     /// Its address on Hornero's network, and its process id, while its command runs.
     pub running: Option<(IpAddr, u32)>,
-    /// Why it ended, where it did; [`ExitCause::Unknown`] where that is not known.
+    /// Why it ended, where it did; [`ExitCause::Unknown`] where that is not known, which becomes
+    /// [`ExitCause::HostRestarted`] where the host was started since.
     pub cause: Option<ExitCause>,
     /// The last lines of its log, where it ended.
     pub log_tail: Vec<String>,
 }
 
+/// The control process that starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Starting<'a> {
+    /// Its version.
+    pub version: &'a str,
+    /// The start of the host on which it does.
+    pub boot: &'a BootId,
+}
+
 impl Driver {
     /// Takes over a home: `world` folded from its whole ledger, every instance the engine has, and the edge's status
     /// where it can be reached. What was under way goes on or is undone; instances nobody knows are removed;
-    /// instances that should run and don't have failed.
+    /// instances that should run and don't have failed. Where the host was started again since the ledger's last entry,
+    /// that is recorded, and what does not run ended with it.
     ///
     /// # Errors
     /// As [`Driver::handle`].
@@ -31,30 +42,36 @@ impl Driver {
         world: World,
         found: Vec<Found>,
         edge: Option<EdgeStatus>,
-        version: &str,
+        starting: Starting<'_>,
         ports: &mut dyn Ports,
     ) -> Result<Self, DriverError> {
         let now = ports.now();
         let mut facts = Facts { now, ..Facts::default() };
+        let restarted = world.boot.as_ref().is_some_and(|last| last != starting.boot);
+        let lost_by = match restarted {
+            true => ExitCause::HostRestarted,
+            false => ExitCause::Unknown,
+        };
         for instance in found {
             let id = instance.instance;
             if let Some((address, pid)) = instance.running {
                 facts.running.insert(id, Running { address, pid, since: now });
             } else {
-                let cause = instance.cause.unwrap_or(ExitCause::Unknown);
+                let cause = instance.cause.filter(|cause| *cause != ExitCause::Unknown);
+                let cause = cause.unwrap_or_else(|| lost_by.clone());
                 facts.exited.insert(id, Exit { cause, log_tail: instance.log_tail });
             }
         }
         let lost = world.instances.values().filter(|instance| {
             let known =
                 facts.running.contains_key(&instance.id) || facts.exited.contains_key(&instance.id);
-            !known && instance.state != InstanceState::Created
+            !known && (restarted || instance.state != InstanceState::Created)
         });
         for instance in lost.cloned().collect::<Vec<_>>() {
             if matches!(instance.state, InstanceState::Failed | InstanceState::Stopped) {
                 facts.removed.insert(instance.id);
             } else {
-                let exit = Exit { cause: ExitCause::Unknown, log_tail: Vec::new() };
+                let exit = Exit { cause: lost_by.clone(), log_tail: Vec::new() };
                 facts.exited.insert(instance.id, exit);
             }
         }
@@ -70,9 +87,19 @@ impl Driver {
             ended: Default::default(),
             told_healthy: Default::default(),
         };
-        let body =
-            EventBody::ControlStarted { version: version.to_owned(), detail: detail.clone() };
-        driver.persist(vec![Record::Event(Actor::hornero(detail), body)], ports)?;
+        let mut records = Vec::new();
+        if restarted {
+            let by = Actor::hornero("what ran on it ended with it");
+            let body = EventBody::HostStarted { boot: starting.boot.clone() };
+            records.push(Record::Event(by, body));
+        }
+        let body = EventBody::ControlStarted {
+            version: starting.version.to_owned(),
+            detail: detail.clone(),
+            boot: Some(starting.boot.clone()),
+        };
+        records.push(Record::Event(Actor::hornero(detail), body));
+        driver.persist(records, ports)?;
         if let Some(edge) = edge {
             driver.observe(crate::Observation::EdgeStatus(edge), ports);
         }

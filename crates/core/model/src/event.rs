@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, ExitCause, InstanceId, InstanceState, Receipt, Release, ReleaseNumber, RolloutId,
-    ServiceName, Timestamp,
+    BootId, Digest, ExitCause, InstanceId, InstanceState, Receipt, Release, ReleaseNumber,
+    RolloutId, ServiceName, Timestamp,
 };
 
 /// Who did something, why, and from which state of the source.
@@ -129,6 +129,14 @@ pub enum EventBody {
         version: String,
         /// What it resumed, for people.
         detail: String,
+        /// The start of the host on which it did; absent before hosts were told apart.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot: Option<BootId>,
+    },
+    /// The host was started again: nothing that ran before runs any more.
+    HostStarted {
+        /// Which start of it that was.
+        boot: BootId,
     },
 }
 

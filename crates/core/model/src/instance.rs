@@ -70,6 +70,8 @@ pub enum ExitCause {
     NotStarted(String),
     /// Its shim was lost, and with it the exit status.
     Unknown,
+    /// It ended with its host, which was started again.
+    HostRestarted,
 }
 
 impl fmt::Display for ExitCause {
@@ -80,6 +82,7 @@ impl fmt::Display for ExitCause {
             Self::OutOfMemory => f.write_str("killed: out of memory within its limit"),
             Self::NotStarted(why) => write!(f, "did not start: {why}"),
             Self::Unknown => f.write_str("ended with its shim; cause unknown"),
+            Self::HostRestarted => f.write_str("ended with its host, which was started again"),
         }
     }
 }

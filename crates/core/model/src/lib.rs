@@ -2,6 +2,7 @@
 //!
 //! Every other crate may depend on this one; it depends on nothing of ours and does no I/O.
 
+mod boot;
 mod check;
 mod digest;
 mod event;
@@ -18,6 +19,7 @@ mod service;
 mod time;
 mod version;
 
+pub use boot::BootId;
 pub use check::{Check, HealthContract, HttpCheck, TcpCheck};
 pub use digest::{Digest, DigestError};
 pub use event::{Actor, Event, EventBody, JournalEntry, NewEvent};

@@ -126,6 +126,8 @@ fn world(releases: Vec<ServiceSpec>, serving: u32, healthy: usize) -> (World, Fa
         made: vec![],
         failures: 0,
         last_failure: None,
+        restoring: 0,
+        host_starts: Vec::new(),
     };
     world.services = BTreeMap::from([(name("site"), service)]);
     (world, facts)

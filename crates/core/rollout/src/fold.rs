@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, InstanceState, JournalEntry, Millis, Release,
+    BootId, Event, EventBody, ExitCause, InstanceId, InstanceState, JournalEntry, Millis, Release,
     ReleaseNumber, ServiceName, Timestamp,
 };
 
@@ -13,6 +13,8 @@ use crate::{Instance, Kind, Phase, Rollout, Service, ServingSet, TestRecord, War
 const LIVED_LONG: Millis = Millis(600_000);
 /// Budgets look back one hour; what is older is forgotten.
 const HOUR: Millis = Millis(3_600_000);
+/// Starts of the host that are remembered of a service: what somebody asks about is among the last.
+const HOST_STARTS: usize = 20;
 
 /// Why an event can't have happened after those before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +79,35 @@ impl World {
                 service.warm = None;
                 Ok(())
             }
-            EventBody::EffectRefused { .. } | EventBody::ControlStarted { .. } => Ok(()),
+            EventBody::EffectRefused { .. } => Ok(()),
+            EventBody::ControlStarted { boot, .. } => {
+                self.boot = boot.clone().or_else(|| self.boot.take());
+                Ok(())
+            }
+            EventBody::HostStarted { boot } => {
+                self.host_started(boot, event.time);
+                Ok(())
+            }
+        }
+    }
+
+    /// What ended with the host failed by no fault of its own, and all of it may be made anew at once.
+    fn host_started(&mut self, boot: &BootId, time: Timestamp) {
+        self.boot = Some(boot.clone());
+        for service in self.services.values_mut() {
+            service.made.clear();
+            service.failures = 0;
+            service.last_failure = None;
+            service.restoring = 0;
+            if let Some(set) = &service.serving {
+                let wanted =
+                    service.releases.get(&set.release).map_or(0, |release| release.spec.instances);
+                service.restoring = wanted;
+                if service.host_starts.len() >= HOST_STARTS {
+                    service.host_starts.remove(0);
+                }
+                service.host_starts.push((time, set.release));
+            }
         }
     }
 
@@ -101,6 +131,8 @@ impl World {
             made: Vec::new(),
             failures: 0,
             last_failure: None,
+            restoring: 0,
+            host_starts: Vec::new(),
         });
         service.releases.insert(release.number, release.clone());
         Ok(())
@@ -133,7 +165,9 @@ impl World {
             }
         }
         service.made.retain(|(made, _)| time.since(*made) < HOUR);
-        service.made.push((time, own));
+        let restored = own && service.restoring > 0;
+        service.restoring -= u32::from(restored);
+        service.made.push((time, own && !restored));
         let instance = Instance {
             id: id.clone(),
             service: service_name.clone(),
@@ -164,6 +198,7 @@ impl World {
         instance.since = time;
         instance.cause = cause.cloned().or_else(|| instance.cause.take());
         let (service, created) = (instance.service.clone(), instance.created);
+        let with_host = instance.cause == Some(ExitCause::HostRestarted);
         if state == InstanceState::Archived {
             self.instances.remove(id);
         }
@@ -188,7 +223,7 @@ impl World {
             }
         }
         let served = service.serving.as_mut().is_some_and(|set| set.instances.remove(id));
-        if served && state == InstanceState::Failed {
+        if served && state == InstanceState::Failed && !with_host {
             let early = time.since(created) < LIVED_LONG;
             service.failures = if early { service.failures + 1 } else { 1 };
             service.last_failure = Some(time);
@@ -269,6 +304,7 @@ impl World {
             Phase::Watching => {
                 service.serving = Some(ServingSet { release: rollout.to, instances: new });
                 service.warm.take_if(|warm| warm.release == rollout.to);
+                service.restoring = 0;
                 service.failures = 0;
                 service.last_failure = None;
             }

@@ -138,7 +138,8 @@ pub(crate) fn repair(
     let Some(RepairState::Repairing { not_before }) = repair_state(world, facts, service) else {
         return records;
     };
-    let left = REPAIR_BUDGET.saturating_sub(of.made_last_hour(facts.now).1) as usize;
+    let left = REPAIR_BUDGET.saturating_sub(of.made_last_hour(facts.now).1);
+    let left = left.saturating_add(of.restoring) as usize;
     if facts.now < not_before {
         return records;
     }

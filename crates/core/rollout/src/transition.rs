@@ -1,6 +1,8 @@
 //! The transitions of a rollout: from its state, the world and the facts to its next state and what is recorded.
 
-use hornero_model::{EventBody, InstanceId, InstanceState, Millis, ReleaseNumber, Timestamp};
+use hornero_model::{
+    EventBody, ExitCause, InstanceId, InstanceState, Millis, ReleaseNumber, Timestamp,
+};
 
 use crate::{
     Baseline, Facts, Failure, Kind, Phase, Rollout, World,
@@ -233,6 +235,12 @@ impl View<'_> {
     /// Back to the old set where one of it is healthy. Where there is nothing to go back to, what is healthy of the
     /// new set serves on: taking it away would only cost more requests.
     fn fail_after_switch(&self, failure: Failure) -> Vec<Record> {
+        // Both sets ended with the host: of two that have to be made anew, the proven one is.
+        let proven = &self.world.services[&self.rollout.service].proven;
+        let with_host = failure.cause == Some(ExitCause::HostRestarted);
+        if with_host && self.rollout.from.is_some_and(|from| proven.contains(&from)) {
+            return self.go_back(failure);
+        }
         let stay = !self.any_healthy(&self.rollout.old)
             && (self.rollout.from.is_some() || self.any_healthy(&self.rollout.set));
         if !stay {

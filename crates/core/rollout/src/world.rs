@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::{
-    Actor, Digest, ExitCause, InstanceId, InstanceState, Millis, Receipt, Release, ReleaseNumber,
-    RolloutId, ServiceName, ServiceSpec, Timestamp,
+    Actor, BootId, Digest, ExitCause, InstanceId, InstanceState, Millis, Receipt, Release,
+    ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Timestamp,
 };
 
 use crate::Rollout;
@@ -24,6 +24,8 @@ pub struct World {
     pub last_rollout: u64,
     /// The last event's number; 0 before the first.
     pub last_sequence: u64,
+    /// The start of the host on which control last ran; none before that was recorded.
+    pub boot: Option<BootId>,
 }
 
 /// A service and its releases.
@@ -49,6 +51,10 @@ pub struct Service {
     pub failures: u32,
     /// When the last of them happened.
     pub last_failure: Option<Timestamp>,
+    /// Instances that ended with the host and were not made anew yet: making them is nobody's churn.
+    pub restoring: u32,
+    /// When the host was started again while the service served, and which release did; the last few.
+    pub host_starts: Vec<(Timestamp, ReleaseNumber)>,
 }
 
 /// The instances that get a service's traffic.

@@ -209,6 +209,15 @@ impl SimEdge {
         self.counters.clear();
     }
 
+    /// Started with its host: its table names addresses of servers that are gone, and is kept without them.
+    pub fn start_on_another_boot(&mut self) {
+        self.restart();
+        self.reachable = true;
+        for pool in &mut self.table.pools {
+            pool.backends.clear();
+        }
+    }
+
     /// What a receipt says that was not so.
     pub fn contradiction(&self, receipt: &ReceiptBody) -> Option<String> {
         let counters = self.history.get(&receipt.generation)?;

@@ -8,7 +8,7 @@ use std::{
 use hornero_driver::{Found, Observation};
 use hornero_model::{Digest, ExitCause, InstanceId};
 
-use crate::{Behaviour, Trouble};
+use crate::{Behaviour, Random, Trouble};
 
 /// The engine and every instance it has.
 #[derive(Debug, Default)]
@@ -97,6 +97,15 @@ impl SimEngine {
         instance.ended = Some(cause.clone());
         instance.ended_at = now;
         Some(exited(id, cause))
+    }
+
+    /// The host loses its power: everything ends, how is not known, and records that were not synced may be lost.
+    pub fn lose_power(&mut self, random: &mut Random, now: u64) {
+        self.instances.retain(|_, _| random.chance(80));
+        for instance in self.instances.values_mut().filter(|instance| instance.ended.is_none()) {
+            instance.ended = Some(ExitCause::Unknown);
+            instance.ended_at = now;
+        }
     }
 
     /// Makes an instance fail its checks from now on.

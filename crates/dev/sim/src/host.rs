@@ -7,7 +7,8 @@ use std::{
 
 use hornero_driver::{EffectId, LedgerFailed, Observation, Outcome, Ports, Progress, RequestId};
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody, ServiceName, Timestamp,
+    BootId, Event, EventBody, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody, ServiceName,
+    Timestamp,
 };
 use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
 
@@ -45,6 +46,7 @@ pub(crate) enum Happening {
     Tick { run: u64 },
     KillControl,
     StartControl,
+    RestartHost,
 }
 
 /// Everything outside the driver.
@@ -64,6 +66,8 @@ pub struct Host {
     pub faults: Faults,
     /// When control is killed next.
     pub crash: Option<CrashPoint>,
+    /// Whether the host loses its power together with control.
+    pub crash_takes_host: bool,
     /// Whether it was, and has to be started again.
     pub crashed: bool,
     /// Answers to requests.
@@ -75,6 +79,8 @@ pub struct Host {
     pub(crate) random: Random,
     pub(crate) queue: BTreeMap<(u64, u64), Happening>,
     pub(crate) run: u64,
+    /// Starts of the host.
+    boots: u64,
     counter: u64,
 }
 
@@ -88,6 +94,7 @@ impl Host {
             scenario: Scenario::default(),
             faults: Faults::default(),
             crash: None,
+            crash_takes_host: false,
             crashed: false,
             answers: BTreeMap::new(),
             told: Vec::new(),
@@ -95,8 +102,20 @@ impl Host {
             random: Random::new(seed),
             queue: BTreeMap::new(),
             run: 0,
+            boots: 1,
             counter: 0,
         }
+    }
+
+    pub(crate) fn boot(&self) -> BootId {
+        BootId::new(format!("boot-{}", self.boots))
+    }
+
+    /// The host loses its power and is started again: what ran is gone, ledger and the edge's table stay.
+    pub(crate) fn restart(&mut self) {
+        self.boots += 1;
+        self.engine.lose_power(&mut self.random, self.now);
+        self.edge.start_on_another_boot();
     }
 
     pub(crate) fn schedule(&mut self, after: u64, happening: Happening) {
@@ -136,6 +155,7 @@ impl Host {
                 | Happening::EdgeDown { .. }
                 | Happening::EdgeUp
                 | Happening::KillControl
+                | Happening::RestartHost
                 | Happening::StartControl => {
                     self.queue.insert(key, happening);
                 }

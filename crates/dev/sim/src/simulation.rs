@@ -1,6 +1,8 @@
 //! One history: the production driver on a simulated host, step by step, with its invariants checked.
 
-use hornero_driver::{Driver, DriverError, Observation, Outcome, Request, RequestId, RequestKind};
+use hornero_driver::{
+    Driver, DriverError, Observation, Outcome, Request, RequestId, RequestKind, Starting,
+};
 use hornero_model::{Actor, InstanceId, ServiceName};
 use hornero_rollout::RepairState;
 
@@ -109,6 +111,11 @@ impl Simulation {
         self.host.schedule(after_ms, Happening::KillControl);
     }
 
+    /// Cuts the host's power soon; it is started again at once.
+    pub fn restart_host(&mut self, after_ms: u64) {
+        self.host.schedule(after_ms, Happening::RestartHost);
+    }
+
     /// Makes the edge unreachable soon, and reachable again later; with `restart` it dies in between.
     pub fn disturb_edge(&mut self, after_ms: u64, for_ms: u64, restart: bool) {
         self.host.schedule(after_ms, Happening::EdgeDown { restart });
@@ -162,6 +169,12 @@ impl Simulation {
                 }
             }
             Happening::StartControl => self.start_control(),
+            Happening::RestartHost => {
+                if self.driver.is_some() {
+                    self.lose_control();
+                }
+                self.host.restart();
+            }
         }
         if let Some(violation) = self.host.edge.violations.first() {
             let violation = violation.clone();
@@ -282,6 +295,9 @@ impl Simulation {
         self.host.crashed = false;
         self.host.crash = None;
         self.host.lose_control();
+        if std::mem::take(&mut self.host.crash_takes_host) {
+            self.host.restart();
+        }
     }
 
     fn start_control(&mut self) {
@@ -291,7 +307,9 @@ impl Simulation {
         let found = self.host.engine.list();
         let edge = self.host.edge.reachable.then(|| self.host.edge.status());
         let world = self.host.ledger.world();
-        match Driver::resume(world, found, edge, "sim", &mut self.host) {
+        let boot = self.host.boot();
+        let starting = Starting { version: "sim", boot: &boot };
+        match Driver::resume(world, found, edge, starting, &mut self.host) {
             Ok(driver) => {
                 self.driver = Some(driver);
                 self.after(Ok(()));

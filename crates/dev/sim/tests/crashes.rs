@@ -1,11 +1,11 @@
-//! Control is killed at every append of a rollout, a rollback, a failed rollout and a removal.
+//! Control is killed, or the host's power cut, at every append of a rollout, a rollback, a failed rollout and a removal.
 
 use hornero_driver::RequestKind;
 use hornero_model::{ServiceName, ServiceSpec};
 use hornero_sim::{Behaviour, CrashPoint, Simulation, Trouble, service};
 
-/// Runs `act` once for every append it makes, with control killed just before and just after that append, and
-/// checks with `check` what it came to. The load goes on all the time.
+/// Runs `act` once for every append it makes, with control killed, or everything on the host, just before and just
+/// after that append, and checks with `check` what it came to. The load goes on all the time.
 fn at_every_append(
     prepare: impl Fn(&mut Simulation) -> RequestKind,
     check: impl Fn(&Simulation, &str),
@@ -19,15 +19,18 @@ fn at_every_append(
         assert!(appends >= 2, "there is something to be killed at");
         for number in 1..=appends {
             for point in [CrashPoint::Before(number), CrashPoint::After(number)] {
-                let mut simulation = Simulation::new(seed);
-                let request = prepare(&mut simulation);
-                simulation.crash_at(point);
-                let id = simulation.request(request);
-                simulation.answer(id, 60_000);
-                simulation.host.crash = None;
-                simulation.come_to_rest();
-                simulation.check_whole();
-                check(&simulation, &format!("seed {seed}, {point:?}"));
+                for takes_host in [false, true] {
+                    let mut simulation = Simulation::new(seed);
+                    let request = prepare(&mut simulation);
+                    simulation.crash_at(point);
+                    simulation.host.crash_takes_host = takes_host;
+                    let id = simulation.request(request);
+                    simulation.answer(id, 60_000);
+                    simulation.host.crash = None;
+                    simulation.come_to_rest();
+                    simulation.check_whole();
+                    check(&simulation, &format!("seed {seed}, {point:?}, host: {takes_host}"));
+                }
             }
         }
     }

@@ -1,7 +1,10 @@
 //! Histories that are told step by step.
 
 use hornero_driver::{Outcome, OutcomeKind, RequestKind};
-use hornero_model::{ExitCause, Millis, ReleaseNumber, RolloutPolicy, ServiceName, ServiceSpec};
+use hornero_model::{
+    EventBody, ExitCause, InstanceState, Millis, ReleaseNumber, RolloutPolicy, ServiceName,
+    ServiceSpec,
+};
 use hornero_rollout::RepairState;
 use hornero_sim::{Behaviour, Simulation, Trouble, service};
 
@@ -451,4 +454,70 @@ fn a_first_release_that_falls_sick_in_the_switch_ends_whole() {
         simulation.come_to_rest();
         simulation.check_whole();
     }
+}
+
+/// What the ledger says since an event, without the journal of rollouts.
+fn kinds(simulation: &Simulation, from: usize) -> Vec<&'static str> {
+    let events = &simulation.host.ledger.events()[from..];
+    let kind = |body: &EventBody| match body {
+        EventBody::HostStarted { .. } => "host started",
+        EventBody::ControlStarted { .. } => "control started",
+        EventBody::InstanceChanged { cause: Some(ExitCause::HostRestarted), .. } => "lost",
+        EventBody::InstanceChanged { state: InstanceState::Created, .. } => "created",
+        _ => "other",
+    };
+    events.iter().map(|event| kind(&event.body)).filter(|kind| *kind != "other").collect()
+}
+
+#[test]
+fn after_a_power_cut_everything_serves_again_and_nobody_is_blamed() {
+    let mut simulation = Simulation::new(7);
+    let image = simulation.host.scenario.image(Behaviour::GOOD);
+    // More instances than repair may make in an hour by itself, and no time to forgive.
+    let (site, api) = (service("site", image, 70), service("api", image, 2));
+    let services = vec![site, api];
+    assert_eq!(simulation.ask(RequestKind::Apply { services }).result, OutcomeKind::Done);
+    simulation.come_to_rest();
+    for _ in 0..3 {
+        let before = simulation.host.ledger.events().len();
+        simulation.restart_host(0);
+        simulation.run(5_000);
+        simulation.come_to_rest();
+        simulation.check_whole();
+        for service in simulation.driver().world().services.values() {
+            let state = simulation.driver().repair_state(&service.name);
+            assert_eq!((state, service.failures), (Some(RepairState::Whole), 0));
+        }
+        let kinds = kinds(&simulation, before);
+        assert_eq!(kinds[..2], ["host started", "control started"]);
+        assert_eq!(kinds.iter().filter(|kind| **kind == "lost").count(), 72);
+        assert_eq!(kinds.iter().filter(|kind| **kind == "created").count(), 72);
+    }
+}
+
+#[test]
+fn a_power_cut_during_the_watch_leads_back_to_what_was_proven() {
+    let (mut simulation, spec) = serving();
+    let rollout = RolloutPolicy { watch: Millis(60_000), ..spec.rollout.clone() };
+    let spec = ServiceSpec { rollout, ..next(&mut simulation, &spec, Behaviour::GOOD) };
+    simulation.request(apply(&spec));
+    simulation.run(5_000);
+    let phases: Vec<_> =
+        simulation.driver().world().rollouts.values().map(|of| of.phase.name()).collect();
+    assert_eq!(phases, ["watching"]);
+    simulation.restart_host(0);
+    simulation.run(100);
+    simulation.come_to_rest();
+    simulation.check_whole();
+    assert_eq!(simulation.serving("site"), Some(1), "the second one was never proven");
+}
+
+#[test]
+fn control_that_starts_again_on_the_same_host_starts_nothing_anew() {
+    let (mut simulation, _) = serving();
+    let before = simulation.host.ledger.events().len();
+    simulation.kill_control(0);
+    simulation.run(3_000);
+    simulation.come_to_rest();
+    assert_eq!(kinds(&simulation, before), ["control started"]);
 }

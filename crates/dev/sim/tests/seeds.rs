@@ -20,7 +20,7 @@ fn history(seed: u64) {
     let names = ["api", "site"];
     let mut images = vec![simulation.host.scenario.image(Behaviour::GOOD)];
     for _ in 0..random.between(4, 14) {
-        match random.between(0, 11) {
+        match random.between(0, 12) {
             0..=5 => {
                 let mut services: Vec<ServiceSpec> = Vec::new();
                 for name in names {
@@ -64,6 +64,7 @@ fn history(seed: u64) {
                 }
             }
             10 => simulation.kill_control(random.between(0, 2_000)),
+            11 => simulation.restart_host(random.between(0, 2_000)),
             _ => {
                 let restart = random.chance(50);
                 let (after, lasts) = (random.between(0, 1_000), random.between(50, 1_500));

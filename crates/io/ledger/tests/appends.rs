@@ -47,8 +47,11 @@ fn a_batch_over_a_limit_leaves_nothing() {
     let home = Home::with_events(1);
     let ledger = home.open();
     let mut large = event(3);
-    large.body =
-        EventBody::ControlStarted { version: String::new(), detail: "x".repeat(MAX_BODY_BYTES) };
+    large.body = EventBody::ControlStarted {
+        version: String::new(),
+        detail: "x".repeat(MAX_BODY_BYTES),
+        boot: None,
+    };
     let mut long_who = event(3);
     long_who.by.who = "x".repeat(10_000);
     let mut late = event(3);

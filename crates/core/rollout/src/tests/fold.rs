@@ -33,7 +33,8 @@ fn instance(instance: InstanceId, release: u32, state: InstanceState) -> EventBo
 #[test]
 fn sequence_numbers_have_no_gaps() {
     let zero = Digest::from_bytes([0; 32]);
-    let body = EventBody::ControlStarted { version: String::new(), detail: String::new() };
+    let body =
+        EventBody::ControlStarted { version: String::new(), detail: String::new(), boot: None };
     let event = |sequence| Event {
         sequence,
         time: Timestamp(0),

@@ -344,5 +344,6 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::ServiceRemoved { service } => format!("removed {service}"),
         EventBody::EffectRefused { effect, .. } => format!("refused {effect}"),
         EventBody::ControlStarted { .. } => "control started".to_owned(),
+        EventBody::HostStarted { .. } => "host started".to_owned(),
     }
 }
