@@ -171,6 +171,7 @@ fn spawn(home: &Path) -> anyhow::Result<Child> {
     let log = hornero_home::open(&log_path(home), Opening::Append)?;
     let mut command = Command::new(OWN_PROGRAM);
     command.arg0("hornero").arg("--home").arg(home).arg("edge").env_clear().current_dir("/");
+    command.envs(crate::boot::inherited());
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
     Ok(command.spawn()?)
 }

@@ -4,6 +4,7 @@
 //! results back to it; the API asks it. Everything else in here is an adapter of a port.
 
 mod against;
+mod boot;
 mod check;
 mod clock;
 mod edge;
@@ -24,6 +25,7 @@ mod socket;
 mod start;
 mod verify;
 
+pub use boot::boot_id;
 pub use provenance::{Denied, Provenance};
 
 use std::{
@@ -41,13 +43,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hornero_driver::{Driver, DriverError, Found, Observation};
+use hornero_driver::{Driver, DriverError, Found, Observation, Starting};
 use hornero_edge::EdgeClient;
 use hornero_engine::{Engine, InstanceStatus, LauncherCommand, LocalEngine, LocalOptions};
 use hornero_home::Opening;
 use hornero_ledger::{Keys, Ledger, LedgerError, SqliteLedger};
 use hornero_model::{
-    Actor, Digest, Event, EventBody, InstanceId, PublicKey, Receipt, ServiceName, Timestamp,
+    Actor, BootId, Digest, Event, EventBody, ExitCause, InstanceId, PublicKey, Receipt,
+    ServiceName, Timestamp,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::{TestOutcome, World};
@@ -149,7 +152,14 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let store = Arc::new(Store::open(home.join("store"))?);
     let mut network = HomeNetwork::open(home)?;
     network.up()?;
-    let local = Arc::new(LocalEngine::open(home, local_options(home, options.log_limits))?);
+    // Where nothing tells it, nothing is of another start of the host.
+    let boot = boot_id().or_else(|| world.boot.clone()).unwrap_or_else(|| BootId::new("unknown"));
+    let lost_by = match &world.boot {
+        Some(last) if *last != boot => ExitCause::HostRestarted,
+        _ => ExitCause::Unknown,
+    };
+    let local_options = local_options(home, options.log_limits);
+    let local = Arc::new(LocalEngine::open_after(home, local_options, lost_by)?);
     let engine: Arc<dyn Engine> = Arc::clone(&local) as _;
     let (inputs, taken) = mpsc::channel();
     let addresses = service_addresses(&network, &world);
@@ -195,12 +205,13 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         crash: CrashHook { at: options.crash_at_append, passed: 0 },
     };
     notifier.starting("looking at the instances");
+    let version = hornero_model::program_version();
     let found = find(&*engine)?;
     let status = EdgeClient::new(&edge::state_dir(home)).status().ok();
     // Everything was read, and nothing was written yet that an older version would not know.
     format::claim(home)?;
     let driver =
-        Driver::resume(world, found, status, hornero_model::program_version(), &mut ports)?;
+        Driver::resume(world, found, status, Starting { version, boot: &boot }, &mut ports)?;
     follow_exits(Arc::clone(&engine), inputs.clone())?;
     let ended = Arc::new(AtomicBool::new(false));
     let network_keeper = keep_network(network.clone(), Arc::clone(&ended))?;

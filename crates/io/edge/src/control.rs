@@ -347,8 +347,11 @@ impl Control {
             return Ok(());
         }
         let (state_dir, table) = (self.options.state_dir.clone(), table.clone());
-        let saved =
-            tokio::task::spawn_blocking(move || persist::save(&state_dir, &table.source)).await;
+        let boot = self.options.boot.clone();
+        let saved = tokio::task::spawn_blocking(move || {
+            persist::save(&state_dir, boot.as_ref(), &table.source)
+        })
+        .await;
         saved.map_err(|error| EdgeError::Runtime(std::io::Error::other(error)))??;
         self.persisted.set(true);
         Ok(())

@@ -11,6 +11,7 @@ use std::{
 };
 
 use hornero_home::Opening;
+use hornero_model::BootId;
 use rustix::{
     fs::{FlockOperation, flock},
     process::{Resource, Rlimit, getrlimit, setrlimit},
@@ -51,6 +52,8 @@ pub struct EdgeOptions {
     pub limits: Limits,
     /// The version that it tells others.
     pub version: String,
+    /// This start of the host, where it is known: backends of another one in the table on disk are not used.
+    pub boot: Option<BootId>,
     /// Fault hook: the step of a hand-over, as either side, at which the process kills itself.
     pub die_at: Option<HandoverStep>,
 }
@@ -63,6 +66,7 @@ impl EdgeOptions {
             threads: 0,
             limits: Limits::default(),
             version: hornero_model::program_version().to_owned(),
+            boot: None,
             die_at: None,
         }
     }
@@ -226,7 +230,7 @@ async fn live(
     match handover {
         Some(handover) => succeed(&control, handover, &place, listener, begun).await?,
         None => {
-            let source = persist::load(&state_dir);
+            let source = persist::load(&state_dir, control.options.boot.as_ref());
             let started = control.start(source, &[], Default::default()).await;
             if let Err(error) = started {
                 eprintln!("edge: {}; starting without routes", with_source(&error));

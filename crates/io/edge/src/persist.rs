@@ -7,7 +7,7 @@ use std::{
 };
 
 use hornero_home::Opening;
-use hornero_model::RouteTable;
+use hornero_model::{BootId, RouteTable};
 
 use crate::{admin::protocol::LINE_LIMIT, error::EdgeError, table::validate};
 
@@ -17,6 +17,9 @@ const FORMAT: u32 = 1;
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Stored<T> {
     format: u32,
+    /// The start of the host on which the addresses in the table are those of its backends; absent in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<BootId>,
     table: T,
 }
 
@@ -25,12 +28,17 @@ fn file(state_dir: &Path) -> PathBuf {
 }
 
 /// Writes the table so that after a crash at any moment the file is the old one or the new one, whole.
-pub(crate) fn save(state_dir: &Path, table: &RouteTable) -> Result<(), EdgeError> {
+pub(crate) fn save(
+    state_dir: &Path,
+    boot: Option<&BootId>,
+    table: &RouteTable,
+) -> Result<(), EdgeError> {
     let path = file(state_dir);
     let fresh = state_dir.join("routes.json.new");
     let write = || -> io::Result<()> {
         let mut out = hornero_home::open(&fresh, Opening::Replace)?;
-        out.write_all(&serde_json::to_vec(&Stored { format: FORMAT, table })?)?;
+        let boot = boot.cloned();
+        out.write_all(&serde_json::to_vec(&Stored { format: FORMAT, boot, table })?)?;
         out.sync_all()?;
         fs::rename(&fresh, &path)?;
         File::open(state_dir)?.sync_all()
@@ -38,9 +46,13 @@ pub(crate) fn save(state_dir: &Path, table: &RouteTable) -> Result<(), EdgeError
     write().map_err(|source| EdgeError::State { action: "write", path: path.clone(), source })
 }
 
-/// The last good table; an empty one, and a line on stderr, where there is none that can be used.
-pub(crate) fn load(state_dir: &Path) -> RouteTable {
-    match read(state_dir) {
+/// The last good table; an empty one, and a line in the log, where there is none that can be used.
+///
+/// Invariant: no request goes to a backend of another start of the host: its address may be another instance's by now.
+/// Such a table is kept without backends, so that its listeners answer and its generation counts, until control gives
+/// the next one.
+pub(crate) fn load(state_dir: &Path, boot: Option<&BootId>) -> RouteTable {
+    match read(state_dir, boot) {
         Ok(Some(table)) => table,
         Ok(None) => RouteTable::default(),
         Err(reason) => {
@@ -53,7 +65,7 @@ pub(crate) fn load(state_dir: &Path) -> RouteTable {
     }
 }
 
-fn read(state_dir: &Path) -> Result<Option<RouteTable>, String> {
+fn read(state_dir: &Path, boot: Option<&BootId>) -> Result<Option<RouteTable>, String> {
     let opened = match hornero_home::open(&file(state_dir), Opening::Read) {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -66,8 +78,54 @@ fn read(state_dir: &Path) -> Result<Option<RouteTable>, String> {
     if stored.format != FORMAT {
         return Err(format!("its format is {}, this version reads {FORMAT}", stored.format));
     }
-    let table: RouteTable =
+    let mut table: RouteTable =
         serde_json::from_value(stored.table).map_err(|error| error.to_string())?;
     validate(&table).map_err(|fault| fault.to_string())?;
+    if boot.is_some() && stored.boot.as_ref() != boot {
+        let backends: usize = table.pools.iter().map(|pool| pool.backends.len()).sum();
+        eprintln!(
+            "edge: the table on disk is of another start of the host; its backends are forgotten ({backends})"
+        );
+        table.pools.iter_mut().for_each(|pool| pool.backends.clear());
+    }
     Ok(Some(table))
+}
+
+#[cfg(test)]
+mod tests {
+    use hornero_model::{InstanceId, Pool, PoolBackend, PoolName, Protocol, ReleaseNumber};
+
+    use super::*;
+
+    fn table() -> RouteTable {
+        let backend = PoolBackend {
+            instance: InstanceId::new("site-1-abc").unwrap(),
+            release: ReleaseNumber(1),
+            address: "127.0.0.1:8080".parse().unwrap(),
+            health: None,
+        };
+        let pool = Pool {
+            name: PoolName { service: "site".parse().unwrap(), port: "http".parse().unwrap() },
+            protocol: Protocol::Http,
+            active: Some(ReleaseNumber(1)),
+            backends: vec![backend],
+            health: None,
+        };
+        RouteTable { generation: 7, listeners: Vec::new(), pools: vec![pool] }
+    }
+
+    #[test]
+    fn backends_are_those_of_one_start_of_the_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let (this, next) = (BootId::new("this"), BootId::new("next"));
+        save(dir.path(), Some(&this), &table()).unwrap();
+        assert_eq!(load(dir.path(), Some(&this)), table());
+        assert_eq!(load(dir.path(), None), table(), "an edge that knows of no boots");
+        let mut emptied = table();
+        emptied.pools[0].backends.clear();
+        assert_eq!(load(dir.path(), Some(&next)), emptied);
+        // As the first versions wrote it: nobody knows when that was.
+        save(dir.path(), None, &table()).unwrap();
+        assert_eq!(load(dir.path(), Some(&this)), emptied);
+    }
 }

@@ -70,6 +70,15 @@ impl LocalEngine {
     /// Opens the engine of `home` (an existing directory): takes over what runs, records what was lost, and removes
     /// what instances long gone have left.
     pub fn open(home: &Path, options: LocalOptions) -> Result<Self, EngineError> {
+        Self::open_after(home, options, ExitCause::Unknown)
+    }
+
+    /// The same; instances that were lost since, how is not recorded, are said to have ended by `lost_by`.
+    pub fn open_after(
+        home: &Path,
+        options: LocalOptions,
+        lost_by: ExitCause,
+    ) -> Result<Self, EngineError> {
         let home = home
             .canonicalize()
             .map_err(|error| EngineError::io(format!("open `{}`", home.display()), error))?;
@@ -84,16 +93,16 @@ impl LocalEngine {
             .map_err(|error| EngineError::io("start the keeper of logs", error))?;
         let turns = Mutex::default();
         let engine = Self { home, options, directory, launcher, shared, watch, log_keeper, turns };
-        engine.adopt()?;
+        engine.adopt(&lost_by)?;
         engine.sweep();
         engine.launcher.ensure()?;
         Ok(engine)
     }
 
-    fn adopt(&self) -> Result<(), EngineError> {
+    fn adopt(&self, lost_by: &ExitCause) -> Result<(), EngineError> {
         let ids = self.directory.ids();
         for id in ids.map_err(|error| EngineError::io("list instances", error))? {
-            match self.adopt_instance(&id) {
+            match self.adopt_instance(&id, lost_by) {
                 Err(error) if is_damage(&error) => self.set_aside(&id, &error)?,
                 adopted => adopted
                     .map_err(|error| EngineError::io(format!("adopt instance `{id}`"), error))?,
@@ -102,7 +111,7 @@ impl LocalEngine {
         Ok(())
     }
 
-    fn adopt_instance(&self, id: &InstanceId) -> std::io::Result<()> {
+    fn adopt_instance(&self, id: &InstanceId, lost_by: &ExitCause) -> std::io::Result<()> {
         let files = self.directory.live(id);
         let Some(record) = files.record()? else {
             // Its directory was made, and then control died: nothing of it ever ran, and its id is free.
@@ -126,7 +135,7 @@ impl LocalEngine {
             }
             (None, None) => {
                 self.shared.insert(Entry { record, state: State::Starting });
-                self.shared.ended(id);
+                self.shared.lost(id, lost_by.clone());
             }
         }
         Ok(())

@@ -204,6 +204,11 @@ impl Shared {
         self.conclude(id, ExitCause::Unknown);
     }
 
+    /// An instance was lost while nobody watched its shim; how it ended, where it recorded nothing, is `otherwise`.
+    pub fn lost(&self, id: &InstanceId, otherwise: ExitCause) {
+        self.conclude(id, otherwise);
+    }
+
     /// An instance ended before its shim could record anything.
     pub fn ended_without_record(&self, id: &InstanceId, reason: &str) {
         self.conclude(id, ExitCause::NotStarted(reason.to_owned()));

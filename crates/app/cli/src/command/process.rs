@@ -32,7 +32,8 @@ pub fn edge(home: &Path) -> Result<(), Failure> {
             None
         }
     };
-    let options = hornero_edge::EdgeOptions::new(home.join("edge"));
+    let mut options = hornero_edge::EdgeOptions::new(home.join("edge"));
+    options.boot = hornero_control::boot_id();
     hornero_edge::run(options).map_err(|error| Failure::of(&error))
 }
 

@@ -274,7 +274,7 @@ impl Drop for Home {
 }
 
 /// A running command.
-pub struct Running(Child);
+pub struct Running(pub Child);
 
 impl Running {
     /// Its process id.
