@@ -239,7 +239,7 @@ impl Adapters {
             },
             Effect::CutInFlight { service, release } => {
                 match EdgeClient::new(&self.edge_dir).cut(&service, release) {
-                    Ok(_) => Observation::InFlightCut { service, release },
+                    Ok(_) => Observation::InFlightCut { effect: id, service, release },
                     Err(error) => failed(chain(&error)),
                 }
             }

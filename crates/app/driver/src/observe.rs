@@ -47,8 +47,13 @@ impl Driver {
             Observation::RoutesApplied { generation, switch_ms, counters } => {
                 self.routes_applied(generation, switch_ms, counters);
             }
-            Observation::InFlightCut { service, release } => {
-                self.pending.remove(&EffectKey::Cut(service, release));
+            Observation::InFlightCut { effect, service, release } => {
+                // An earlier cut that is confirmed once more says nothing of one that is on its way: a table that
+                // overtook that one would give new requests to what it cuts off.
+                let key = EffectKey::Cut(service, release);
+                if self.pending.get(&key).is_some_and(|pending| pending.id == effect) {
+                    self.pending.remove(&key);
+                }
             }
             Observation::EdgeStatus(status) => self.edge_status(status, ports),
             Observation::EdgeLost => {

@@ -111,6 +111,8 @@ pub enum Observation {
     },
     /// Requests were cut off: the answer to `CutInFlight`.
     InFlightCut {
+        /// The effect that asked for it.
+        effect: EffectId,
         /// The service.
         service: ServiceName,
         /// The release.

@@ -227,7 +227,7 @@ impl Host {
             Effect::CutInFlight { service, release } => {
                 if self.edge.reachable {
                     self.edge.cut(&service, release);
-                    self.observe(Observation::InFlightCut { service, release });
+                    self.observe(Observation::InFlightCut { effect: id, service, release });
                     let status = self.edge.status();
                     self.observe(Observation::EdgeStatus(status));
                 } else {

@@ -88,3 +88,8 @@ fn every_history_ends_whole() {
         history(seed);
     }
 }
+
+#[test]
+fn a_table_overtakes_no_cut_whose_predecessor_was_confirmed_twice() {
+    history(1974);
+}
