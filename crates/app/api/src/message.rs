@@ -384,6 +384,9 @@ pub struct HistoryEntry {
     /// From which commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// When the host was started again while this release served; it was brought up again then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_started: Vec<Timestamp>,
 }
 
 /// What the verification of the ledger found.

@@ -11,7 +11,10 @@ use hornero_model::{ImageName, ReleaseNumber, RolloutId, ServiceName};
 
 use hornero_oci::Reference;
 
-use crate::command::{editor, export, manual, sbom, transport};
+use crate::{
+    command::{editor, export, manual, sbom, transport},
+    process_log::LogWords,
+};
 
 pub use authoring::{FormatArguments, InitArguments};
 pub use home::{BackupImages, HomeCommand};
@@ -274,12 +277,19 @@ Examples:
         /// What stays of the logs of servers that are gone
         #[command(flatten)]
         logs: LogBounds,
+        /// How it logs
+        #[command(flatten)]
+        log: LogWords,
         /// Fault hook for tests: kill this process at its Nth journal write
         #[arg(long, hide = true, env = "HORNERO_CRASH_AT_APPEND")]
         crash_at_append: Option<u64>,
     },
     /// Run the edge (started by the control process)
-    Edge,
+    Edge {
+        /// How it logs
+        #[command(flatten)]
+        log: LogWords,
+    },
     /// Run the launcher of instances (started by the control process)
     Shim,
 }

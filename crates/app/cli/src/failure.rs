@@ -7,7 +7,10 @@ use hornero_home::HomeError;
 use hornero_ledger::{KeyError, LedgerError};
 use serde_json::json;
 
-use crate::output::{harmless, print_json};
+use crate::{
+    output::{harmless, print_json},
+    process_log::LogFormat,
+};
 
 /// Exit codes of the command line's contract.
 pub mod exit {
@@ -109,6 +112,16 @@ impl Failure {
     pub fn with_data(mut self, data: serde_json::Value) -> Self {
         self.data = Some(data);
         self
+    }
+
+    /// Says it in the log of control or edge where that is for programs; people get it as from every command.
+    pub fn logged(self, format: LogFormat) -> Self {
+        if format == LogFormat::Human {
+            return self;
+        }
+        let hint = self.hint.as_deref();
+        tracing::error!(hint, "{}", self.message);
+        Self { reported: true, ..self }
     }
 
     /// Tells it and gives the exit code.

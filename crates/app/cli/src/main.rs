@@ -5,9 +5,11 @@ mod command;
 mod daemon;
 mod failure;
 mod output;
+mod process_log;
 mod progress;
 mod project;
 mod stderr;
+mod supervision;
 mod version;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -77,15 +79,18 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     // The processes come first: each owns its threads, and the launcher must have none.
     match arguments.command {
-        Command::Serve { crash_at_append, logs } => {
+        Command::Serve { crash_at_append, logs, log } => {
+            log.begin();
             // What serves goes on serving, whatever is missing for more: said in the log, and no reason to end.
             doctor::mention(&home);
             let log_limits = logs.limits();
-            let options = hornero_control::Options { home, log_limits, crash_at_append };
-            command::process::serve(&options)
+            let edge_environment = log.environment();
+            let options =
+                hornero_control::Options { home, log_limits, crash_at_append, edge_environment };
+            command::process::serve(&options, log)
         }
         Command::Home(words) => command::home::run(&home, json, words),
-        Command::Edge => command::process::edge(&home),
+        Command::Edge { log } => command::process::edge(&home, log),
         Command::Shim => command::process::shim(&home),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -202,7 +207,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         | Command::Openapi
         | Command::Home(_)
         | Command::Serve { .. }
-        | Command::Edge
+        | Command::Edge { .. }
         | Command::Shim => unreachable!("handled before the runtime starts"),
     }
 }
@@ -217,7 +222,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Down { .. }
         | Command::Home(_)
         | Command::Serve { .. }
-        | Command::Edge => true,
+        | Command::Edge { .. } => true,
         Command::Plan { .. }
         | Command::Doctor
         | Command::Status

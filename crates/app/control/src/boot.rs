@@ -1,6 +1,6 @@
 //! This start of the host.
 
-use std::fs;
+use std::{ffi::OsString, fs, io, os::fd::AsFd as _, process::Stdio, sync::OnceLock};
 
 use hornero_model::BootId;
 
@@ -20,9 +20,30 @@ pub fn boot_id() -> Option<BootId> {
     Some(BootId::new(format!("{}-{started}", id.trim())))
 }
 
-/// What processes of this home are told, so that all of them agree.
-pub(crate) fn inherited() -> Option<(&'static str, std::ffi::OsString)> {
-    std::env::var_os(OVERRIDE).map(|given| (OVERRIDE, given))
+/// What an edge that is started here gets as its environment.
+static HANDED_ON: OnceLock<Vec<(&'static str, OsString)>> = OnceLock::new();
+
+/// Has every edge that this process starts get these variables.
+pub(crate) fn hand_on(variables: &[(&'static str, OsString)]) {
+    // Set once, by the one control process that this process is.
+    let _ = HANDED_ON.set(variables.to_vec());
+}
+
+/// What an edge of this process is told, so that both agree: on the start of the host, and on how to log.
+pub(crate) fn inherited() -> impl Iterator<Item = (&'static str, OsString)> {
+    let boot = std::env::var_os(OVERRIDE).map(|given| (OVERRIDE, given));
+    boot.into_iter().chain(HANDED_ON.get().into_iter().flatten().cloned())
+}
+
+/// Where an edge of this process logs: to the same journal where this one does, else to a file of its own.
+pub(crate) fn edge_log(path: &std::path::Path) -> io::Result<Stdio> {
+    let journal = HANDED_ON.get().is_some_and(|variables| {
+        variables.iter().any(|(name, value)| *name == "HORNERO_LOG_FORMAT" && value == "journal")
+    });
+    if journal {
+        return Ok(rustix::stdio::stderr().as_fd().try_clone_to_owned()?.into());
+    }
+    Ok(hornero_home::open(path, hornero_home::Opening::Append)?.into())
 }
 
 #[cfg(test)]

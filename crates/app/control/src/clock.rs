@@ -32,7 +32,7 @@ impl SteadyClock {
         let off = steady.0.abs_diff(wall.0);
         let follows = settled || off <= FOLLOWED_MS;
         if !follows && !self.jumped {
-            eprintln!(
+            tracing::warn!(
                 "the host's clock was set: it is off by {} s; what is under way goes on by the time that passed",
                 off / 1_000
             );

@@ -15,7 +15,6 @@ use std::{
 
 use hornero_driver::Observation;
 use hornero_edge::EdgeClient;
-use hornero_home::Opening;
 use hornero_model::EdgeStatus;
 
 use crate::{
@@ -23,8 +22,9 @@ use crate::{
     ports::{EDGE_RETRY, EDGE_WAIT, chain},
 };
 
-/// How long an edge may take to answer after its start.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an edge that lives may take to answer after its start: a slow machine under load has it read its table from
+/// a slow disk, and one that died is noticed at once.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long an edge may take to end when nothing is left to serve.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -70,7 +70,8 @@ impl EdgeKeeper {
             }
             anyhow::ensure!(
                 Instant::now() < deadline,
-                "the edge does not answer; see `{}`",
+                "the edge lives, and has not answered for {} s; see `{}`",
+                START_TIMEOUT.as_secs(),
                 log_path(&self.home).display()
             );
             std::thread::sleep(Duration::from_millis(2));
@@ -92,7 +93,7 @@ impl EdgeKeeper {
                     if self.stopping.load(Ordering::Acquire) {
                         return;
                     }
-                    eprintln!("{}; starting it again", chain(&error));
+                    tracing::warn!("{}; starting it again", chain(&error));
                     known = 0;
                     let _ = inputs.send(Input::Observe(Observation::EdgeLost));
                     if let Some(mut dead) = child.take() {
@@ -102,7 +103,7 @@ impl EdgeKeeper {
                     match self.ensure() {
                         Ok(started) => *child = started,
                         Err(error) => {
-                            eprintln!("{error:#}");
+                            tracing::warn!("{error:#}");
                             std::thread::sleep(EDGE_RETRY);
                         }
                     }
@@ -121,14 +122,14 @@ impl EdgeKeeper {
         // One that can't be asked is not there: it answers until its last request has ended.
         let Ok(EdgeStatus { pid, .. }) = client.status() else { return };
         if let Err(error) = client.stop() {
-            eprintln!("{}", chain(&error));
+            tracing::warn!("{}", chain(&error));
         }
         let deadline = Instant::now() + STOP_TIMEOUT;
         while alive(pid) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
         }
         if alive(pid) {
-            eprintln!(
+            tracing::warn!(
                 "the edge (process {pid}) did not end in {} s; it is killed",
                 STOP_TIMEOUT.as_secs()
             );
@@ -168,10 +169,10 @@ fn log_path(home: &Path) -> PathBuf {
 
 fn spawn(home: &Path) -> anyhow::Result<Child> {
     hornero_home::directory(&state_dir(home))?;
-    let log = hornero_home::open(&log_path(home), Opening::Append)?;
+    let log = crate::boot::edge_log(&log_path(home))?;
     let mut command = Command::new(OWN_PROGRAM);
     command.arg0("hornero").arg("--home").arg(home).arg("edge").env_clear().current_dir("/");
     command.envs(crate::boot::inherited());
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
     Ok(command.spawn()?)
 }

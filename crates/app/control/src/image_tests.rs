@@ -73,7 +73,7 @@ impl Drop for TestInstance<'_> {
     fn drop(&mut self) {
         let _ = self.engine.stop(&self.id, STOP_GRACE);
         if let Err(error) = self.engine.remove(&self.id) {
-            eprintln!("removing test instance `{}` failed: {error}", self.id);
+            tracing::warn!("removing test instance `{}` failed: {error}", self.id);
         }
     }
 }

@@ -19,10 +19,12 @@ mod outcome;
 mod ports;
 mod provenance;
 mod report;
+mod restoration;
 mod server;
 mod signals;
 mod socket;
 mod start;
+mod turnstile;
 mod verify;
 
 pub use boot::boot_id;
@@ -30,6 +32,7 @@ pub use provenance::{Denied, Provenance};
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs::{self, File},
     net::IpAddr,
     path::{Path, PathBuf},
@@ -70,8 +73,10 @@ use crate::{
     handler::Api,
     notify::Notifier,
     operations::Operations,
-    ports::{Adapters, ControlPorts, CrashHook, chain},
+    ports::{Adapters, ControlPorts, CrashHook, STARTS_AT_ONCE, chain},
+    restoration::Restoration,
     start::Starter,
+    turnstile::Turnstile,
 };
 
 /// How the control process is started.
@@ -83,6 +88,8 @@ pub struct Options {
     pub log_limits: LogLimits,
     /// Fault hook: the journal write at which the process kills itself.
     pub crash_at_append: Option<u64>,
+    /// What the edge gets as its environment: how it logs.
+    pub edge_environment: Vec<(&'static str, OsString)>,
 }
 
 /// A question to the thread that owns the driver.
@@ -140,7 +147,16 @@ pub enum Ended {
 
 /// Runs the control process until it is told to end: by its API, SIGTERM or SIGINT.
 pub fn serve(options: &Options) -> anyhow::Result<Ended> {
+    let begun = Instant::now();
     let home = &options.home;
+    tracing::info!(
+        version = hornero_model::program_version(),
+        process = std::process::id(),
+        home = %home.display(),
+        "control starts"
+    );
+    boot::hand_on(&options.edge_environment);
+    raise_file_limit();
     let notifier = Notifier::from_environment(home);
     let _lock = own(home)?;
     notifier.starting("opening the ledger");
@@ -171,7 +187,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
             if !serves(&world)
                 && let Err(left) = network.down()
             {
-                eprintln!("{}", chain(&left));
+                tracing::warn!("{}", chain(&left));
             }
             return Err(error);
         }
@@ -188,6 +204,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         edge_dir: edge::state_dir(home),
         runtime: runtime.handle().clone(),
         inputs: inputs.clone(),
+        starts: Turnstile::new(STARTS_AT_ONCE),
     });
     let newest = world.services.values().filter_map(|service| service.newest());
     newest.for_each(|release| adapters.starter.learn(release));
@@ -230,8 +247,10 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let socket = home.join("control.sock");
     let listener = server::bind(&socket).with_context(|| format!("`{}`", socket.display()))?;
     runtime.spawn(socket::serve(socket.clone(), listener, Arc::new(api)));
+    tracing::info!("ready: {}", summary(driver.world()));
     notifier.ready(&summary(driver.world()));
-    let driver = run(driver, &mut ports, &taken, &notifier)?;
+    let restoration = Restoration::new(begun, &driver);
+    let driver = run(driver, &mut ports, &taken, &notifier, restoration)?;
     ended.store(true, Ordering::Release);
     network_keeper.thread().unpark();
     let _ = network_keeper.join();
@@ -240,14 +259,16 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         true => Ended::Empty,
         false => Ended::Serving,
     };
-    notifier.stopping(match left {
+    let last_words = match left {
         Ended::Empty => "nothing is left to serve",
         Ended::Serving => "servers and edge go on",
-    });
+    };
+    tracing::info!("control ends: {last_words}");
+    notifier.stopping(last_words);
     if left == Ended::Empty {
         keeper.stop();
         if !local.clean_up() {
-            eprintln!("control groups of instances are left");
+            tracing::warn!("control groups of instances are left");
         }
         network.down()?;
     } else {
@@ -257,6 +278,14 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(left),
     }
+}
+
+/// Every instance takes two descriptors here; the limit that programs are given is often 1024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Where it can't be raised the lower one holds.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// What runs, in a line for the service manager.
@@ -359,7 +388,7 @@ fn service_addresses(network: &HomeNetwork, world: &World) -> BTreeMap<ServiceNa
     up.filter_map(|service| match network.service_address(&service.name) {
         Ok(address) => Some((service.name.clone(), address.into())),
         Err(error) => {
-            eprintln!("`{}` gets no address of its own: {}", service.name, chain(&error));
+            tracing::warn!("`{}` gets no address of its own: {}", service.name, chain(&error));
             None
         }
     })
@@ -411,7 +440,7 @@ fn keep_network(
             if !ended.load(Ordering::Acquire)
                 && let Err(error) = network.up()
             {
-                eprintln!("looking after the network failed: {}", chain(&error));
+                tracing::warn!("looking after the network failed: {}", chain(&error));
             }
         }
     })?)
@@ -460,6 +489,7 @@ fn run(
     ports: &mut ControlPorts,
     taken: &Receiver<Input>,
     notifier: &Notifier,
+    mut restoration: Restoration,
 ) -> anyhow::Result<Driver> {
     let mut retry = None;
     let mut ending: Option<Instant> = None;
@@ -471,6 +501,7 @@ fn run(
             notifier.status(&now);
             told = now;
         }
+        restoration.look(&driver);
         if watchdog.is_some() {
             notifier.alive();
         }
@@ -510,7 +541,7 @@ fn run(
         match driver.handle(observation, ports) {
             Ok(()) => {}
             Err(error @ DriverError::Ledger(_)) => {
-                eprintln!("{}; trying again", chain(&error));
+                tracing::warn!("{}; trying again", chain(&error));
                 retry = Some(LEDGER_RETRY);
             }
             // A broken invariant: stop before anything follows from it. Edge and servers go on as they are.

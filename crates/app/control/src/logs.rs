@@ -105,7 +105,7 @@ fn drain(engine: &dyn Engine, id: &InstanceId, from: &mut LogFrom, lines: &LineS
             // Decided, but not started yet: it has no log so far.
             Err(EngineError::NotFound { .. }) => return true,
             Err(error) => {
-                eprintln!("reading the log of `{id}` failed: {error}");
+                tracing::warn!("reading the log of `{id}` failed: {error}");
                 return true;
             }
         };

@@ -3,7 +3,8 @@
 use std::{
     env,
     ffi::OsStr,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     os::{
         linux::net::SocketAddrExt as _,
         unix::{
@@ -15,6 +16,8 @@ use std::{
     sync::Mutex,
     time::{Duration, Instant},
 };
+
+use hornero_home::Opening;
 
 /// How long the service manager is asked to wait for the next news of a start.
 const START_EXTENSION: Duration = Duration::from_secs(60);
@@ -66,7 +69,9 @@ impl Notifier {
         let extension = START_EXTENSION.as_micros();
         self.send(&format!("STATUS=starting: {step}\nEXTEND_TIMEOUT_USEC={extension}"));
         // Only for whoever waits; a disk that takes nothing shows in what comes next.
-        let _ = fs::write(&self.status_file, format!("{} {step}\n", std::process::id()));
+        let text = format!("{} {step}\n", std::process::id());
+        let _ = hornero_home::open(&self.status_file, Opening::Replace)
+            .and_then(|mut file| file.write_all(text.as_bytes()));
     }
 
     /// As [`Notifier::starting`], for steps that have much news: most of it is not told.

@@ -29,6 +29,7 @@ use crate::{
     operations::Operations,
     outcome,
     start::{Starter, log_tail},
+    turnstile::Turnstile,
 };
 
 /// Letters and digits of an instance id's tail; 8 of them make a repeat within a home's life unlikely enough.
@@ -52,6 +53,8 @@ pub struct Adapters {
     pub runtime: Handle,
     /// Where results go.
     pub inputs: Sender<Input>,
+    /// Instances that start at once.
+    pub starts: Turnstile,
 }
 
 /// The ports; owned by the thread of the driver.
@@ -169,7 +172,7 @@ impl Ports for ControlPorts {
         match self.network.service_address(service) {
             Ok(address) => Some(address.into()),
             Err(error) => {
-                eprintln!("`{service}` gets no address of its own: {}", chain(&error));
+                tracing::warn!("`{service}` gets no address of its own: {}", chain(&error));
                 None
             }
         }
@@ -190,7 +193,7 @@ impl Ports for ControlPorts {
                             OperationLine::Progress { service, rollout, phase, message },
                         );
                     }
-                    None => eprintln!("{service}: {phase}: {message}"),
+                    None => tracing::info!(%service, phase, "{message}"),
                 }
             }
             Progress::Finished { request, outcome } => {
@@ -264,6 +267,7 @@ impl Adapters {
             let log_tail = log_tail(&**engine, &instance);
             Observation::InstanceExited { instance: instance.clone(), cause, log_tail }
         };
+        let _place = self.starts.enter();
         let instance_spec = match self.starter.instance_spec(&instance, release, spec) {
             Ok(instance_spec) => instance_spec,
             Err(error) => return exited(ExitCause::NotStarted(format!("{error:#}"))),
@@ -298,6 +302,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// Instances that start at once: each takes a thread here and a shim's memory while it does, and more than that keep the
+/// cores of large hosts no busier.
+pub const STARTS_AT_ONCE: usize = 64;
 
 /// How long the edge's supervisor waits for a change before it looks again.
 pub const EDGE_WAIT: Millis = Millis(1_000);

@@ -105,6 +105,12 @@ pub fn history(service: &Service) -> Vec<HistoryEntry> {
         who: release.by.who.clone(),
         why: release.by.why.clone(),
         commit: release.by.commit.clone(),
+        host_started: service
+            .host_starts
+            .iter()
+            .filter(|(_, serving)| *serving == release.number)
+            .map(|(time, _)| *time)
+            .collect(),
     });
     entries.collect()
 }

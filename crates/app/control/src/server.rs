@@ -108,7 +108,7 @@ async fn serve_within<H: Handler>(listener: UnixListener, handler: Arc<H>, head:
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                eprintln!("accepting on the control socket failed: {error}");
+                tracing::warn!("accepting on the control socket failed: {error}");
                 // Out of file descriptors is the usual cause; give others time to close theirs.
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;

@@ -23,13 +23,13 @@ pub async fn serve<H: Handler>(path: PathBuf, listener: UnixListener, handler: A
                 () = server::serve(listener, Arc::clone(&handler)) => return,
                 () = lost(&path, own) => {}
             },
-            Err(error) => eprintln!("the control socket can't be used: {error}"),
+            Err(error) => tracing::warn!("the control socket can't be used: {error}"),
         }
-        eprintln!("`{}` was taken away; it is made anew", path.display());
+        tracing::warn!("`{}` was taken away; it is made anew", path.display());
         bound = loop {
             match server::bind(&path) {
                 Ok(listener) => break (listener, identity(&path)),
-                Err(error) => eprintln!("`{}` can't be made: {error}", path.display()),
+                Err(error) => tracing::warn!("`{}` can't be made: {error}", path.display()),
             }
             tokio::time::sleep(LOOK).await;
         };

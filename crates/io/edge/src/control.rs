@@ -247,7 +247,7 @@ impl Control {
             match open_listeners(address, self.workers.len(), exclusive) {
                 Ok(fresh) => opened.push((address, fresh)),
                 Err(error) if listening == Listening::AsPossible => {
-                    eprintln!("edge: {}; trying again", with_source(&error));
+                    tracing::warn!("{}; trying again", with_source(&error));
                 }
                 Err(error) => return Err(error),
             }
@@ -265,7 +265,7 @@ impl Control {
             for socket in &fresh {
                 match socket.try_clone() {
                     Ok(duplicate) => duplicates.push((address, duplicate)),
-                    Err(error) => eprintln!("edge: can't use a socket on `{address}`: {error}"),
+                    Err(error) => tracing::warn!("can't use a socket on `{address}`: {error}"),
                 }
             }
             self.sockets.borrow_mut().insert(address, fresh);

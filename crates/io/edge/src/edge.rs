@@ -233,7 +233,7 @@ async fn live(
             let source = persist::load(&state_dir, control.options.boot.as_ref());
             let started = control.start(source, &[], Default::default()).await;
             if let Err(error) = started {
-                eprintln!("edge: {}; starting without routes", with_source(&error));
+                tracing::warn!("{}; starting without routes", with_source(&error));
                 control.start(Default::default(), &[], Default::default()).await?;
             }
             publish(&control, &place, listener)?;
@@ -282,7 +282,7 @@ async fn succeed(
         Ok(connections) => connections,
         Err(error) => {
             // Should it be gone by now, the sockets are here all the same.
-            eprintln!("edge: {error}");
+            tracing::warn!("{error}");
             None
         }
     };
@@ -316,7 +316,7 @@ fn start_workers(
             .spawn(move || {
                 let ran = worker::run(lane, limits, common, table::empty(), commands, &tell);
                 if let Err(error) = ran {
-                    eprintln!("edge: thread {lane} could not start: {error}");
+                    tracing::warn!("thread {lane} could not start: {error}");
                     let _ = tell.send(lane);
                 }
             })

@@ -238,7 +238,7 @@ pub(crate) async fn beside_successor(
 async fn end_of(control: &Rc<Control>, drained: &mut Drained, begun: Instant, deadline: Instant) {
     if timeout_at(deadline, drained.all()).await.is_err() {
         let open = control.connections();
-        eprintln!("edge: {open} connections are still open after the hand-over; they are cut off");
+        tracing::warn!("{open} connections are still open after the hand-over; they are cut off");
         control.cut_all();
         let _ = timeout(CUT_TIMEOUT, drained.all()).await;
     }
@@ -258,12 +258,12 @@ async fn is_alone(control: &Rc<Control>) -> bool {
 async fn resume(control: &Rc<Control>, place: &Place) {
     control.resume().await;
     let own = std::process::id();
-    eprintln!("edge: the successor died; process {own} accepts connections again");
+    tracing::warn!("the successor died; process {own} accepts connections again");
     // Whoever starts at this moment finds this edge by its own socket, and publishes itself.
     if let Ok(Some(_lock)) = try_lock_start(&control.options.state_dir)
         && let Err(error) = place.publish()
     {
-        eprintln!("edge: can't take the name of the admin socket back: {error}");
+        tracing::warn!("can't take the name of the admin socket back: {error}");
     }
 }
 
@@ -299,7 +299,7 @@ pub(crate) async fn keep_name(control: Rc<Control>, place: Rc<Place>) {
             Some(pid) if pid != own => {
                 foreign += 1;
                 if foreign >= FOREIGN_LOOKS && !control.is_leaving() {
-                    eprintln!("edge: process {pid} serves in the place of this one, {own}");
+                    tracing::warn!("process {pid} serves in the place of this one, {own}");
                     control.leave(Leave::Superseded).await;
                 }
             }
@@ -309,8 +309,8 @@ pub(crate) async fn keep_name(control: Rc<Control>, place: Rc<Place>) {
                     && !control.is_leaving()
                 {
                     match place.publish() {
-                        Ok(()) => eprintln!("edge: took the name of the admin socket back"),
-                        Err(error) => eprintln!("edge: can't take the name back: {error}"),
+                        Ok(()) => tracing::warn!("took the name of the admin socket back"),
+                        Err(error) => tracing::warn!("can't take the name back: {error}"),
                     }
                 }
             }

@@ -57,7 +57,7 @@ pub(crate) fn load(state_dir: &Path, boot: Option<&BootId>) -> RouteTable {
         Ok(None) => RouteTable::default(),
         Err(reason) => {
             let path = file(state_dir);
-            eprintln!("edge: can't use `{}`: {reason}; starting without routes", path.display());
+            tracing::warn!("can't use `{}`: {reason}; starting without routes", path.display());
             // Kept for whoever wants to know, out of the way of the next table.
             let _ = fs::rename(&path, state_dir.join("routes.json.bad"));
             RouteTable::default()
@@ -83,8 +83,8 @@ fn read(state_dir: &Path, boot: Option<&BootId>) -> Result<Option<RouteTable>, S
     validate(&table).map_err(|fault| fault.to_string())?;
     if boot.is_some() && stored.boot.as_ref() != boot {
         let backends: usize = table.pools.iter().map(|pool| pool.backends.len()).sum();
-        eprintln!(
-            "edge: the table on disk is of another start of the host; its backends are forgotten ({backends})"
+        tracing::warn!(
+            "the table on disk is of another start of the host; its backends are forgotten ({backends})"
         );
         table.pools.iter_mut().for_each(|pool| pool.backends.clear());
     }

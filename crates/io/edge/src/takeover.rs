@@ -120,7 +120,7 @@ async fn find(options: &EdgeOptions) -> Result<Option<Found>, EdgeError> {
                 }
             }
             Ok(None) => {}
-            Err(error) => eprintln!("edge: {}: {error}", path.display()),
+            Err(error) => tracing::warn!("{}: {error}", path.display()),
         }
     }
     Ok(newest)
@@ -321,7 +321,7 @@ impl Predecessor {
     pub(crate) async fn apply(&self, table: &RouteTable) {
         let asked = self.ask(&AdminRequest::Apply { table: table.clone() }).await;
         if let Ok(AdminReply::Refused { message, .. }) = asked {
-            eprintln!("edge: the predecessor did not follow: {message}");
+            tracing::warn!("the predecessor did not follow: {message}");
         }
     }
 

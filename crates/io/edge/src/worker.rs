@@ -151,7 +151,7 @@ impl Worker {
     fn listen_on(self: &Rc<Self>, sockets: Vec<(SocketAddr, OwnedFd)>) {
         for (address, socket) in sockets {
             if let Err(error) = self.listen(address, socket) {
-                eprintln!("edge: can't wait for connections on `{address}`: {error}");
+                tracing::warn!("can't wait for connections on `{address}`: {error}");
             }
         }
     }
@@ -205,7 +205,7 @@ async fn accept_for_ever(worker: Rc<Worker>, address: SocketAddr, socket: Rc<Asy
             Ok(()) | Err(Errno::INTR | Errno::CONNABORTED) => {}
             Err(Errno::AGAIN) => guard.clear_ready(),
             Err(error) => {
-                eprintln!("edge: can't accept on `{address}`: {error}");
+                tracing::warn!("can't accept on `{address}`: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

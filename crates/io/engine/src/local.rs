@@ -144,7 +144,7 @@ impl LocalEngine {
     /// Ends an instance of which nobody can tell any more what it is, and keeps its files out of the way: one damaged
     /// record must not keep all others from being taken over.
     fn set_aside(&self, id: &InstanceId, error: &std::io::Error) -> Result<(), EngineError> {
-        eprintln!(
+        tracing::warn!(
             "the record of instance `{id}` is damaged ({error}); it is ended, and its files are kept in \
              `instances/.archived/{id}`"
         );
@@ -204,7 +204,7 @@ impl LocalEngine {
     /// Returns whether it is gone.
     pub fn clean_up(&self) -> bool {
         if let Err(error) = trim_logs(&self.home, &self.options.log_limits) {
-            eprintln!("keeping the logs of archived instances within limits failed: {error}");
+            tracing::warn!("keeping the logs of archived instances within limits failed: {error}");
         }
         self.sweep();
         remove_parent(&cgroup_parent(&self.home))

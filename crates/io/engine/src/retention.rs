@@ -252,7 +252,7 @@ fn keep(home: &Path, limits: &LogLimits, told: &Receiver<()>) {
     let mut archive = LogArchive::of(home);
     loop {
         if let Err(error) = archive.trim(limits) {
-            eprintln!("keeping the logs of archived instances within limits failed: {error}");
+            tracing::warn!("keeping the logs of archived instances within limits failed: {error}");
         }
         match told.recv_timeout(INTERVAL) {
             Ok(()) => {

@@ -46,10 +46,10 @@ pub fn before(home: &Path, need: Need, tell: bool) -> Result<(), Failure> {
 pub fn mention(home: &Path) {
     let facts = facts(home);
     if let Some(finding) = hornero_doctor::first_missing(&facts, Need::Run) {
-        eprintln!("{}", note("note: `up` would refuse", &finding));
+        tracing::warn!("{}", note("`up` would refuse", &finding));
     }
     for finding in hornero_doctor::told_before(&facts, Need::Run) {
-        eprintln!("{}", note("note", &finding));
+        tracing::warn!("{}", note("host", &finding));
     }
 }
 

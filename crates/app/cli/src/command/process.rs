@@ -4,16 +4,17 @@ use std::{net::SocketAddr, path::Path};
 
 use hornero_net::{HomeNetwork, dns};
 
-use crate::{failure::Failure, stderr::Unfailing};
+use crate::{failure::Failure, process_log::LogWords, stderr::Unfailing};
 
 /// Told to end while servers go on: what a shell says of a process that SIGTERM ended. A service manager then starts
 /// control again, which it does not after 0.
 const ENDED_SERVING: i32 = 128 + libc::SIGTERM;
 
 /// `hornero serve`: the control process.
-pub fn serve(options: &hornero_control::Options) -> Result<(), Failure> {
+pub fn serve(options: &hornero_control::Options, log: LogWords) -> Result<(), Failure> {
     let unfailing = Unfailing::take_over()?;
-    let ended = hornero_control::serve(options).map_err(|error| Failure::of(&*error))?;
+    let ended = hornero_control::serve(options)
+        .map_err(|error| Failure::of(&*error).logged(log.format()))?;
     drop(unfailing);
     match ended {
         hornero_control::Ended::Empty => Ok(()),
@@ -22,19 +23,27 @@ pub fn serve(options: &hornero_control::Options) -> Result<(), Failure> {
 }
 
 /// `hornero edge`: the proxy, and the name server of the home's network beside it.
-pub fn edge(home: &Path) -> Result<(), Failure> {
+pub fn edge(home: &Path, log: LogWords) -> Result<(), Failure> {
     let _unfailing = Unfailing::take_over()?;
+    log.begin();
+    let boot = hornero_control::boot_id();
+    tracing::info!(
+        version = hornero_model::program_version(),
+        process = std::process::id(),
+        home = %home.display(),
+        "the edge starts"
+    );
     let _names = match name_server(home) {
         Ok(server) => Some(server),
         Err(error) => {
             // Traffic from outside needs no names: better an edge without them than none.
-            eprintln!("the name server does not run: {error}");
+            tracing::error!("the name server does not run: {error}");
             None
         }
     };
     let mut options = hornero_edge::EdgeOptions::new(home.join("edge"));
-    options.boot = hornero_control::boot_id();
-    hornero_edge::run(options).map_err(|error| Failure::of(&error))
+    options.boot = boot;
+    hornero_edge::run(options).map_err(|error| Failure::of(&error).logged(log.format()))
 }
 
 fn name_server(home: &Path) -> Result<dns::Server, Box<dyn std::error::Error>> {

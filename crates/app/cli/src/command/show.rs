@@ -133,7 +133,15 @@ pub async fn history(home: &Path, json: bool, service: &ServiceName) -> Result<(
     }
     let now = Timestamp::now();
     let mut table = Table::with_head(&["RELEASE", "IMAGE", "BASE", "PROVEN", "AGE", "WHO", "WHY"]);
+    let mut host_starts = String::new();
     for entry in entries {
+        for time in entry.host_started.iter().rev() {
+            host_starts.push_str(&format!(
+                "host started again {} ago ({time}), and {service}@{} with it\n",
+                age(now, *time),
+                entry.release
+            ));
+        }
         let marked = if entry.serving { " *" } else { "" };
         let proven = if entry.proven {
             ("yes".to_owned(), Tone::Good)
@@ -151,7 +159,7 @@ pub async fn history(home: &Path, json: bool, service: &ServiceName) -> Result<(
         ]);
     }
     table.print()?;
-    print_text("\n* serves now\n")
+    print_text(&format!("\n* serves now\n{host_starts}"))
 }
 
 /// `hornero receipt`.

@@ -139,6 +139,26 @@ fn systemd_understands_every_line_of_the_unit() {
 /// Ends everything of a home at once, as a power cut does: control, edge, launcher, shims, and with these the servers.
 /// What the kernel keeps, such as bridge and packet filter, is left for the next start to deal with.
 fn cut_the_power(home: &Home) {
+    let pids = processes(home);
+    // Stopped first: what is left must not record how the others ended.
+    pids.iter().for_each(|pid| signal(*pid, "STOP"));
+    pids.iter().for_each(|pid| signal(*pid, "KILL"));
+    until_gone(&pids);
+}
+
+/// Ends everything of a home as a host does that goes down in good order: the unit first, then SIGTERM for whoever is
+/// left.
+fn shut_down(home: &Home) {
+    let control = home.control_pid();
+    signal(control, "TERM");
+    until_gone(&[control]);
+    let pids = processes(home);
+    pids.iter().for_each(|pid| signal(*pid, "TERM"));
+    until_gone(&pids);
+}
+
+/// Control, edge, launcher and shims.
+fn processes(home: &Home) -> Vec<i32> {
     let own = home.path().display().to_string();
     let mut pids = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -151,9 +171,10 @@ fn cut_the_power(home: &Home) {
             pids.push(pid);
         }
     }
-    // Stopped first: what is left must not record how the others ended.
-    pids.iter().for_each(|pid| signal(*pid, "STOP"));
-    pids.iter().for_each(|pid| signal(*pid, "KILL"));
+    pids
+}
+
+fn until_gone(pids: &[i32]) {
     let gone = |pid: &i32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.is_empty() || stat.contains(") Z ")
@@ -164,8 +185,8 @@ fn cut_the_power(home: &Home) {
 /// Starts control on another start of the host, with nothing but what is on disk.
 fn start_on_next_boot(home: &Home) -> Running {
     let mut command = home.command(&["serve"]);
-    command.env("HORNERO_BOOT_ID", "the-next-one");
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let log = std::fs::File::create(home.path().join("serve.log")).unwrap();
+    command.env("HORNERO_BOOT_ID", "the-next-one").stdout(Stdio::null()).stderr(log);
     Running(command.spawn().unwrap())
 }
 
@@ -195,10 +216,35 @@ fn after_a_power_cut_services_are_up_again_by_themselves() {
     for instance in after.as_array().unwrap() {
         assert!(before.as_array().unwrap().iter().all(|old| old["id"] != instance["id"]));
     }
+    until("the log to say how long it took", || {
+        let log = std::fs::read_to_string(home.path().join("serve.log")).unwrap();
+        log.contains("the service is healthy ") && log.contains(" s after start")
+    });
+    let history = home.run(&["history", "site"]).expect(0).stdout;
+    assert!(history.contains("host started again "), "{history}");
+    let history = home.run(&["history", "site", "--json"]).expect(0).json();
+    assert_eq!(history[0]["host_started"].as_array().unwrap().len(), 1, "{history}");
     let audit = home.run(&["audit", "--json"]).expect(0).stdout;
     assert!(audit.contains("\"kind\":\"host_started\""), "{audit}");
     assert!(audit.contains("host_restarted"), "{audit}");
     home.run(&["audit", "verify"]).expect(0);
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}
+
+#[test]
+fn a_reboot_in_good_order_blames_no_release_either() {
+    let home = Home::new();
+    Site::default().write(&home, "page");
+    home.up();
+    shut_down(&home);
+    let _control = start_on_next_boot(&home);
+    until("the site to answer", || home.get("/") == (200, "page".to_owned()));
+    let audit = home.run(&["audit", "--json"]).expect(0).stdout;
+    let failed: Vec<&str> =
+        audit.lines().filter(|line| line.contains("\"state\":\"failed\"")).collect();
+    assert_eq!(failed.len(), 2, "{audit}");
+    assert!(failed.iter().all(|line| line.contains("host_restarted")), "{failed:#?}");
     home.run(&["down"]).expect(0);
     home.assert_clean();
 }
@@ -219,6 +265,78 @@ fn an_edge_routes_to_no_backend_of_another_start_of_the_host() {
     drop(edge);
     let _control = start_on_next_boot(&home);
     until("the site to answer", || home.get("/") == (200, "page".to_owned()));
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}
+
+#[test]
+fn control_and_edge_log_json_when_asked() {
+    let home = Home::with_own_store();
+    let log = home.path().with_file_name("log");
+    let mut command = home.command(&["serve", "--log-format", "json", "--log-level", "debug"]);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let control = Running(command.spawn().unwrap());
+    until("control to answer", || home.run(&["status"]).code == 0);
+    for path in [log, home.path().join("edge/edge.log")] {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let first = text.lines().next().unwrap_or_default();
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect(line);
+            for (field, is_right) in [
+                ("timestamp", line["timestamp"].is_string()),
+                ("level", line["level"].is_string()),
+                ("target", line["target"].as_str().is_some_and(|of| of.starts_with("hornero"))),
+                ("message", line["message"].is_string()),
+                ("fields", line["fields"].is_object()),
+            ] {
+                assert!(is_right, "{field} in {line}");
+            }
+        }
+        let first: serde_json::Value = serde_json::from_str(first).unwrap();
+        assert!(first["fields"]["version"].is_string(), "{first}");
+        assert!(first["fields"]["process"].is_u64(), "{first}");
+    }
+    signal(control.pid(), "TERM");
+}
+
+/// The journal's stream is known by device and inode; any file can stand for it.
+#[test]
+fn lines_for_the_journal_carry_their_priority() {
+    use std::os::unix::fs::MetadataExt as _;
+    let home = Home::with_own_store();
+    let log = home.path().with_file_name("journal");
+    let file = std::fs::File::create(&log).unwrap();
+    let found = file.metadata().unwrap();
+    let mut command = home.command(&["serve"]);
+    command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino())).stderr(file);
+    let control = Running(command.spawn().unwrap());
+    until("control to answer", || home.run(&["status"]).code == 0);
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.starts_with("<6>control starts "), "{text}");
+    assert!(text.contains("<6>the edge starts "), "the edge logs to the same journal: {text}");
+    assert!(text.lines().all(|line| line.starts_with('<')), "{text}");
+    assert!(!home.path().join("edge/edge.log").exists());
+    signal(control.pid(), "TERM");
+}
+
+/// Twenty servers on a host that was started again: what Hornero itself takes until they are healthy.
+#[test]
+fn twenty_servers_are_up_again_in_parallel() {
+    let home = Home::new();
+    Site { instances: 20, ..Site::default() }.write(&home, "page");
+    home.up();
+    cut_the_power(&home);
+    let begun = Instant::now();
+    let _control = start_on_next_boot(&home);
+    until("the site to answer", || home.get("/") == (200, "page".to_owned()));
+    let first = begun.elapsed();
+    let log = || std::fs::read_to_string(home.path().join("serve.log")).unwrap_or_default();
+    until("all to be healthy", || log().contains("the service is healthy "));
+    let line =
+        log().lines().find(|line| line.contains("the service is healthy ")).unwrap().to_owned();
+    println!("first answer after {:.2} s; {line}", first.as_secs_f64());
+    let serving = home.status()["services"][0]["instances"].as_array().unwrap().clone();
+    assert_eq!(serving.iter().filter(|instance| instance["state"] == "serving").count(), 20);
     home.run(&["down"]).expect(0);
     home.assert_clean();
 }

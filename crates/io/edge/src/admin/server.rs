@@ -35,7 +35,7 @@ pub(crate) async fn serve(control: Rc<Control>, listener: UnixListener) {
                 spawn_local(serve_client(control.clone(), stream));
             }
             Err(error) => {
-                eprintln!("edge: can't accept on the admin socket: {error}");
+                tracing::warn!("can't accept on the admin socket: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -148,8 +148,8 @@ impl AdminClient {
         pass(control.options.die_at, HandoverStep::Released);
         match &self.greeting {
             Some(greeting) => {
-                eprintln!(
-                    "edge: hornero {} has taken over; {connections} connections are open here",
+                tracing::warn!(
+                    "hornero {} has taken over; {connections} connections are open here",
                     greeting.version
                 );
                 AdminReply::Released { connections }
