@@ -235,6 +235,9 @@ impl Control {
             return Ok(Vec::new());
         }
         let sockets = self.sockets.borrow();
+        let in_force = self.table();
+        let awaited =
+            |address| in_force.source.listeners.iter().any(|other| other.address == address);
         let mut ports: BTreeSet<u16> = sockets.keys().map(SocketAddr::port).collect();
         let mut opened = Vec::new();
         for listener in &table.listeners {
@@ -246,7 +249,9 @@ impl Control {
             let exclusive = ports.insert(address.port());
             match open_listeners(address, self.workers.len(), exclusive) {
                 Ok(fresh) => opened.push((address, fresh)),
-                Err(error) if listening == Listening::AsPossible => {
+                // One that could not be opened at start, such as on an address that is not there before the network is,
+                // is tried again by itself; it must not keep every other change from coming into force.
+                Err(error) if listening == Listening::AsPossible || awaited(address) => {
                     tracing::warn!("{}; trying again", with_source(&error));
                 }
                 Err(error) => return Err(error),

@@ -45,6 +45,32 @@ fn serves_its_last_good_table_after_a_kill() {
 }
 
 #[test]
+fn an_address_that_is_not_there_at_boot_holds_up_no_other_change() {
+    let backend = Backend::start("one");
+    let (present, absent) = (address(), "192.0.2.1:8080".parse().unwrap());
+    let both = |generation, backends: &[SocketAddr]| {
+        let mut both = table(generation, present, Some(1), &[(1, backends)]);
+        let mut other = both.listeners[0].clone();
+        other.address = absent;
+        both.listeners.push(other);
+        both
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let stored = serde_json::json!({ "format": 1, "table": both(7, &[]) });
+    fs::write(dir.path().join("routes.json"), stored.to_string()).unwrap();
+    let edge = Edge::start(options(dir.path())).unwrap();
+    let mut admin = EdgeClient::new(dir.path());
+    assert_eq!(admin.status().unwrap().generation, 7);
+    admin.apply(&both(8, &[backend.address])).unwrap();
+    until("it serves", || get(present, "/").is_ok_and(|answer| answer.status == 200));
+    // A listener that was never in force has to be had.
+    let mut more = both(9, &[backend.address]);
+    more.listeners[1].address = "192.0.2.2:8080".parse().unwrap();
+    admin.apply(&more).unwrap_err();
+    edge.stop().unwrap();
+}
+
+#[test]
 fn starts_empty_from_a_broken_file() {
     for text in
         ["", "{", "{\"format\":1,\"table\":{\"generation\":-1}}", "{\"format\":9,\"table\":{}}"]
