@@ -14,8 +14,8 @@ pub struct Found {
     pub instance: InstanceId,
     /// Its address on Hornero's network, and its process id, while its command runs.
     pub running: Option<(IpAddr, u32)>,
-    /// Why it ended, where it did; [`ExitCause::Unknown`] where that is not known, which becomes
-    /// [`ExitCause::HostRestarted`] where the host was started since.
+    /// Why it ended, where it did; [`ExitCause::Unknown`] where that is not known. Where the host was started since, it
+    /// counts as [`ExitCause::HostRestarted`], whatever is said here.
     pub cause: Option<ExitCause>,
     /// The last lines of its log, where it ended.
     pub log_tail: Vec<String>,
@@ -57,8 +57,9 @@ impl Driver {
             if let Some((address, pid)) = instance.running {
                 facts.running.insert(id, Running { address, pid, since: now });
             } else {
-                let cause = instance.cause.filter(|cause| *cause != ExitCause::Unknown);
-                let cause = cause.unwrap_or_else(|| lost_by.clone());
+                // A host that goes down in good order ends servers by signals: that is no end of their own either.
+                let cause =
+                    instance.cause.filter(|_| !restarted).unwrap_or_else(|| lost_by.clone());
                 facts.exited.insert(id, Exit { cause, log_tail: instance.log_tail });
             }
         }

@@ -103,7 +103,10 @@ impl SimEngine {
     pub fn lose_power(&mut self, random: &mut Random, now: u64) {
         self.instances.retain(|_, _| random.chance(80));
         for instance in self.instances.values_mut().filter(|instance| instance.ended.is_none()) {
-            instance.ended = Some(ExitCause::Unknown);
+            // Without power nobody knows; in good order a signal ended it.
+            let in_order = random.chance(50);
+            instance.ended =
+                Some(if in_order { ExitCause::Signal(15) } else { ExitCause::Unknown });
             instance.ended_at = now;
         }
     }
