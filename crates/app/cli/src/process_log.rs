@@ -291,8 +291,7 @@ mod tests {
             tracing::debug!(target: "hornero_edge", "not at this level");
             tracing::info!(target: "hyper", "libraries talk about themselves");
         });
-        let text = lines.lock().unwrap().clone();
-        text
+        lines.lock().unwrap().to_string()
     }
 
     #[test]

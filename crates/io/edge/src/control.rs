@@ -249,8 +249,8 @@ impl Control {
             let exclusive = ports.insert(address.port());
             match open_listeners(address, self.workers.len(), exclusive) {
                 Ok(fresh) => opened.push((address, fresh)),
-                // One that could not be opened at start, such as on an address that is not there before the network is,
-                // is tried again by itself; it must not keep every other change from coming into force.
+                // One that could not be opened at start, such as on a port that another program took at boot, is tried
+                // again by itself; it must not keep every other change from coming into force.
                 Err(error) if listening == Listening::AsPossible || awaited(address) => {
                     tracing::warn!("{}; trying again", with_source(&error));
                 }

@@ -45,13 +45,15 @@ fn serves_its_last_good_table_after_a_kill() {
 }
 
 #[test]
-fn an_address_that_is_not_there_at_boot_holds_up_no_other_change() {
+fn a_port_that_was_taken_at_boot_holds_up_no_other_change() {
     let backend = Backend::start("one");
-    let (present, absent) = (address(), "192.0.2.1:8080".parse().unwrap());
+    let taken = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [at_start, later] = [0, 1].map(|index: usize| taken[index].local_addr().unwrap());
+    let free = address();
     let both = |generation, backends: &[SocketAddr]| {
-        let mut both = table(generation, present, Some(1), &[(1, backends)]);
+        let mut both = table(generation, free, Some(1), &[(1, backends)]);
         let mut other = both.listeners[0].clone();
-        other.address = absent;
+        other.address = at_start;
         both.listeners.push(other);
         both
     };
@@ -62,11 +64,14 @@ fn an_address_that_is_not_there_at_boot_holds_up_no_other_change() {
     let mut admin = EdgeClient::new(dir.path());
     assert_eq!(admin.status().unwrap().generation, 7);
     admin.apply(&both(8, &[backend.address])).unwrap();
-    until("it serves", || get(present, "/").is_ok_and(|answer| answer.status == 200));
+    until("it serves", || get(free, "/").is_ok_and(|answer| answer.status == 200));
     // A listener that was never in force has to be had.
     let mut more = both(9, &[backend.address]);
-    more.listeners[1].address = "192.0.2.2:8080".parse().unwrap();
+    more.listeners[1].address = later;
     admin.apply(&more).unwrap_err();
+    drop(taken);
+    until("the port is had", || std::net::TcpStream::connect(at_start).is_ok());
+    assert_eq!(get(at_start, "/").unwrap().status, 200);
     edge.stop().unwrap();
 }
 
