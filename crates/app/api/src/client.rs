@@ -3,12 +3,13 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::{Once, OnceLock},
     time::Duration,
 };
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1,
 };
@@ -16,7 +17,9 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
-use crate::{ANSWER_MAX_BYTES, LINE_MAX_BYTES, message::Problem};
+use crate::{
+    ANSWER_MAX_BYTES, LINE_MAX_BYTES, PROTOCOL, PROTOCOL_HEADER, VERSION_HEADER, message::Problem,
+};
 
 /// How long an answer may take to begin: checking the longest of ledgers needs seconds, so a control process that is
 /// silent for longer hangs, and a person or a script has to know.
@@ -36,6 +39,19 @@ pub enum ClientError {
     /// The control process said no.
     #[error("{}", .0.message)]
     Refused(Problem, StatusCode),
+    /// The control process speaks another protocol, so that nothing was asked of it that both might not understand alike.
+    #[error(
+        "the control process is hornero {version} and speaks API protocol {protocol}; this command is hornero {own}, \
+         which speaks {PROTOCOL}"
+    )]
+    OtherProtocol {
+        /// The version of control.
+        version: String,
+        /// Its protocol.
+        protocol: String,
+        /// The version of this program.
+        own: &'static str,
+    },
     /// The connection broke, or what came back is not of the API.
     #[error("the control process's answer can't be read: {0}")]
     Broken(String),
@@ -44,6 +60,38 @@ pub enum ClientError {
 impl ClientError {
     fn broken(error: impl std::fmt::Display) -> Self {
         Self::Broken(error.to_string())
+    }
+}
+
+/// Who is told, once, of a control process of another version.
+static ON_OTHER_VERSION: OnceLock<fn(Option<&str>)> = OnceLock::new();
+
+/// Has `tell` called once with the version of a control process that is not of this program's; without one where the
+/// control process is too old to tell.
+pub fn on_other_version(tell: fn(Option<&str>)) {
+    // A second one in one process, as tests make, changes nothing.
+    let _ = ON_OTHER_VERSION.set(tell);
+}
+
+/// Looks at who answers.
+fn meet(answer: &HeaderMap) -> Result<(), ClientError> {
+    static TOLD: Once = Once::new();
+    let said = |name| answer.get(name).and_then(|value| value.to_str().ok());
+    let (version, own) = (said(VERSION_HEADER), hornero_model::program_version());
+    if version != Some(own)
+        && let Some(tell) = ON_OTHER_VERSION.get()
+    {
+        TOLD.call_once(|| tell(version));
+    }
+    match said(PROTOCOL_HEADER) {
+        // The first versions don't say it.
+        None => Ok(()),
+        Some(protocol) if protocol == PROTOCOL.to_string() => Ok(()),
+        Some(protocol) => Err(ClientError::OtherProtocol {
+            version: version.unwrap_or("of an unknown version").to_owned(),
+            protocol: protocol.to_owned(),
+            own,
+        }),
     }
 }
 
@@ -110,12 +158,15 @@ impl Client {
             .method(method)
             .uri(path)
             .header("host", "localhost")
+            .header(VERSION_HEADER, hornero_model::program_version())
+            .header(PROTOCOL_HEADER, PROTOCOL)
             .body(Full::new(body))
             .map_err(ClientError::broken)?;
         let answer = tokio::time::timeout(self.timeout, sender.send_request(request))
             .await
             .map_err(|_| ClientError::Broken(format!("none came within {:?}", self.timeout)))?
             .map_err(ClientError::broken)?;
+        meet(answer.headers())?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -198,6 +249,21 @@ mod tests {
         let client = Client { socket: path, timeout: Duration::from_millis(20) };
         let error = client.get::<Nothing>("/v1/status").await.unwrap_err();
         assert!(matches!(&error, ClientError::Broken(why) if why.contains("20ms")), "{error}");
+    }
+
+    #[test]
+    fn another_protocol_is_refused_with_both_versions() {
+        let headers = |protocol: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(VERSION_HEADER, "9.9.9".parse().unwrap());
+            headers.insert(PROTOCOL_HEADER, protocol.parse().unwrap());
+            headers
+        };
+        assert!(meet(&HeaderMap::new()).is_ok(), "the first versions say nothing and speak 1");
+        assert!(meet(&headers("1")).is_ok());
+        let error = meet(&headers("2")).unwrap_err().to_string();
+        assert!(error.contains("hornero 9.9.9 and speaks API protocol 2"), "{error}");
+        assert!(error.contains(hornero_model::program_version()), "{error}");
     }
 
     #[test]

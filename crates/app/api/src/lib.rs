@@ -9,9 +9,18 @@ pub mod endpoint;
 pub mod message;
 mod openapi;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, on_other_version};
 pub use endpoint::{Endpoint, EndpointId, matched};
 pub use openapi::document;
+
+/// The protocol of this API. Grows when a message changes its meaning; within one number new endpoints and new optional
+/// fields may come. Fields of an answer that are not known are ignored. Those of a request are refused: what was asked
+/// for is done in full or not at all.
+pub const PROTOCOL: u32 = 1;
+/// The header in which both sides say their version.
+pub const VERSION_HEADER: &str = "hornero-version";
+/// The header in which both sides say the protocol that they speak; the first versions, which speak 1, don't say it.
+pub const PROTOCOL_HEADER: &str = "hornero-protocol";
 
 /// Largest request body the server reads: an `apply` of 1,000 services stays well below.
 pub const REQUEST_MAX_BYTES: usize = 8 << 20;

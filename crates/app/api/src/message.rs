@@ -260,12 +260,44 @@ pub struct ControlStatus {
 }
 
 /// The edge.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EdgeReport {
     /// Its process id.
     pub pid: u32,
     /// The route table in force.
     pub generation: u64,
+    /// Its version; absent where it is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether it runs another program than the control process, and is to be succeeded.
+    #[serde(default)]
+    pub other_program: bool,
+    /// Why its last successor did not take over; it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succession_failure: Option<String>,
+    /// From whom it took over; absent where it took over from nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<EdgePredecessor>,
+}
+
+/// The edge before the one that serves.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EdgePredecessor {
+    /// Its process id; 0 where it was too old to tell.
+    pub pid: u32,
+    /// Its version; absent where it was too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// From the first question to its word that it accepts nothing more, in milliseconds.
+    pub took_ms: f64,
+    /// Client connections that were open there when it had handed over; absent where it was too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    /// Those that are open still; absent once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<u64>,
+    /// Whether it has ended.
+    pub ended: bool,
 }
 
 /// A feature of the host that the engine wants.

@@ -3,6 +3,7 @@
 mod authoring;
 mod home;
 mod logs;
+mod upgrade;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ use crate::{
 pub use authoring::{FormatArguments, InitArguments};
 pub use home::{BackupImages, HomeCommand};
 pub use logs::LogBounds;
+pub use upgrade::{Succeeding, UpgradeArguments};
 
 /// Bakes golden images and replaces servers by new ones made from them, without losing a request.
 #[derive(Debug, Parser)]
@@ -270,6 +272,15 @@ Examples:
     },
     /// Write the manual pages
     Manual(manual::ManualArguments),
+    /// Have control and edge run this program, while servers and traffic go on
+    #[command(after_help = "\
+Examples:
+  /opt/hornero-0.3/bin/hornero upgrade     this program becomes the one that serves
+  hornero upgrade --json                   after `dpkg -i`, as the package does itself
+
+Servers are not touched. The edge hands over its listeners; what is open at the old one goes on there.
+Exit code 4: this program did not start, and the one from before serves again.")]
+    Upgrade(UpgradeArguments),
     /// Print the API's OpenAPI document
     Openapi,
     /// Run the control process (started by `up`)
@@ -280,6 +291,9 @@ Examples:
         /// How it logs
         #[command(flatten)]
         log: LogWords,
+        /// How it takes the place of another
+        #[command(flatten)]
+        succeeding: Succeeding,
         /// Fault hook for tests: kill this process at its Nth journal write
         #[arg(long, hide = true, env = "HORNERO_CRASH_AT_APPEND")]
         crash_at_append: Option<u64>,
@@ -289,6 +303,9 @@ Examples:
         /// How it logs
         #[command(flatten)]
         log: LogWords,
+        /// How long an edge before this one may serve what it has open
+        #[arg(long, hide = true, value_parser = humantime::parse_duration)]
+        handover_timeout: Option<std::time::Duration>,
     },
     /// Run the launcher of instances (started by the control process)
     Shim,

@@ -49,8 +49,8 @@ pub async fn ensure(home: &Path) -> Result<Client, Failure> {
     let mut starter = match unit_of(home) {
         Some(unit) => Starter::Unit { process: unit.start()?, unit },
         None => {
-            let (process, log) = start(home)?;
-            Starter::Child { process, log }
+            let process = spawn(home, Path::new(hornero_control::OWN_PROGRAM), &[])?;
+            Starter::Child { process, log: log_path(home) }
         }
     };
     let mut news = News::new(home);
@@ -176,16 +176,27 @@ async fn answers(client: &Client) -> Result<bool, Failure> {
     match client.get::<StatusReport>("/v1/status").await {
         Ok(_) => Ok(true),
         Err(ClientError::Unreachable { .. } | ClientError::Broken(_)) => Ok(false),
-        Err(error @ ClientError::Refused(..)) => Err(error.into()),
+        Err(error @ (ClientError::Refused(..) | ClientError::OtherProtocol { .. })) => {
+            Err(error.into())
+        }
     }
 }
 
-fn start(home: &Path) -> Result<(Child, PathBuf), Failure> {
+/// What control writes when no service manager keeps it.
+pub fn log_path(home: &Path) -> PathBuf {
+    home.join("control.log")
+}
+
+/// Starts `program` as the control process of `home`, with further arguments of `serve`.
+pub fn spawn(home: &Path, program: &Path, arguments: &[&str]) -> Result<Child, Failure> {
     hornero_home::prepare(home)?;
-    let log_path = home.join("control.log");
-    let log = hornero_home::open(&log_path, Opening::Append)?;
-    let mut command = Command::new(hornero_control::OWN_PROGRAM);
-    command.arg0("hornero").arg("--home").arg(home).arg("serve");
+    let log = hornero_home::open(&log_path(home), Opening::Append)?;
+    let mut command = Command::new(program);
+    command.arg0("hornero").arg("--home").arg(home).arg("serve").args(arguments);
+    if program != Path::new(hornero_control::OWN_PROGRAM) {
+        // A fault that is tried on this program is not meant for the one from before.
+        command.env_remove("HORNERO_CRASH_AT_APPEND");
+    }
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir("/");
     // What this command was started with, such as a lock that a script holds, is not control's to keep open.
     // SAFETY: between fork and exec only a system call is made.
@@ -199,10 +210,11 @@ fn start(home: &Path) -> Result<(Child, PathBuf), Failure> {
     }
     // Its own process group: Ctrl-C at the client's terminal is not meant for it.
     command.process_group(0);
-    Ok((command.spawn()?, log_path))
+    Ok(command.spawn()?)
 }
 
-fn last_lines(log: &Path) -> String {
+/// The end of a log, for a hint.
+pub fn last_lines(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(5).collect();
     let tail: Vec<&str> = lines.into_iter().rev().collect();

@@ -20,6 +20,8 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// Refused by a guard.
     pub const REFUSED: u8 = 3;
+    /// What was there before is there again.
+    pub const ROLLED_BACK: u8 = 4;
     /// No such object.
     pub const NO_SUCH_OBJECT: u8 = 5;
     /// The control process can't be reached.
@@ -204,6 +206,11 @@ impl From<ClientError> for Failure {
                     Some(hint) => failure.hint(hint),
                     None => failure,
                 }
+            }
+            ClientError::OtherProtocol { version, .. } => {
+                Self::new(exit::UNREACHABLE, &error).word("other_protocol").hint(format!(
+                    "`hornero upgrade` of the newer of both moves control and edge to it; or use the command of {version}"
+                ))
             }
             ClientError::Broken(_) => Self::new(exit::UNREACHABLE, &error).hint(
                 "what was asked goes on in the control process; `hornero status` tells how it went",

@@ -30,6 +30,10 @@ fn main() -> ExitCode {
         Err(error) => return misused(&error),
     };
     let json = arguments.json;
+    // `upgrade` ends the difference itself.
+    if !matches!(arguments.command, Command::Upgrade(_)) {
+        hornero_api::on_other_version(version::tell_of_other);
+    }
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
@@ -79,24 +83,33 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     // The processes come first: each owns its threads, and the launcher must have none.
     match arguments.command {
-        Command::Serve { crash_at_append, logs, log } => {
+        Command::Serve { crash_at_append, logs, log, succeeding } => {
             log.begin();
             // What serves goes on serving, whatever is missing for more: said in the log, and no reason to end.
             doctor::mention(&home);
             let log_limits = logs.limits();
             let edge_environment = log.environment();
-            let options =
-                hornero_control::Options { home, log_limits, crash_at_append, edge_environment };
+            let options = hornero_control::Options {
+                home,
+                log_limits,
+                crash_at_append,
+                edge_environment,
+                handover_timeout: succeeding.handover_timeout,
+                succeed: succeeding.succeed,
+            };
             command::process::serve(&options, log)
         }
         Command::Home(words) => command::home::run(&home, json, words),
-        Command::Edge { log } => command::process::edge(&home, log),
+        Command::Edge { log, handover_timeout } => {
+            command::process::edge(&home, log, handover_timeout)
+        }
         Command::Shim => command::process::shim(&home),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "hornero", &mut script);
             output::print_text(&String::from_utf8_lossy(&script))
         }
+        Command::Upgrade(arguments) => command::upgrade::run(&home, json, &arguments),
         Command::Init(arguments) => command::init::run(json, &arguments),
         Command::Validate(source) => command::validate::run(json, &source),
         Command::Fmt(arguments) => command::format::run(json, &arguments),
@@ -208,6 +221,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         | Command::Home(_)
         | Command::Serve { .. }
         | Command::Edge { .. }
+        | Command::Upgrade(_)
         | Command::Shim => unreachable!("handled before the runtime starts"),
     }
 }
@@ -222,6 +236,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Down { .. }
         | Command::Home(_)
         | Command::Serve { .. }
+        | Command::Upgrade(_)
         | Command::Edge { .. } => true,
         Command::Plan { .. }
         | Command::Doctor

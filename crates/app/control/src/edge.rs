@@ -20,6 +20,7 @@ use hornero_model::EdgeStatus;
 use crate::{
     Input, OWN_PROGRAM,
     ports::{EDGE_RETRY, EDGE_WAIT, chain},
+    succession::{EdgeNews, Succession},
 };
 
 /// How long an edge that lives may take to answer after its start: a slow machine under load has it read its table from
@@ -29,22 +30,35 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The supervisor of the edge.
+#[derive(Clone)]
 pub struct EdgeKeeper {
     home: PathBuf,
     stopping: Arc<AtomicBool>,
+    /// How long an edge may serve what it has open once its successor has taken over; the edge's default where absent.
+    handover_timeout: Option<Duration>,
+    news: Arc<EdgeNews>,
 }
 
 impl EdgeKeeper {
-    /// Makes sure that an edge answers, then watches it on a thread of its own.
-    pub fn start(home: &Path, inputs: Sender<Input>) -> anyhow::Result<Self> {
-        let keeper = Self { home: home.to_owned(), stopping: Arc::default() };
+    /// Makes sure that an edge answers, then watches it on a thread of its own. An edge of another program serves until
+    /// one of this program has taken over.
+    pub fn start(
+        home: &Path,
+        handover_timeout: Option<Duration>,
+        inputs: Sender<Input>,
+    ) -> anyhow::Result<Self> {
+        let keeper = Self { handover_timeout, ..Self::of(home) };
         let mut child = keeper.ensure()?;
-        let (watched, stopping) = (home.to_owned(), Arc::clone(&keeper.stopping));
-        std::thread::Builder::new().name("edge-keeper".to_owned()).spawn(move || {
-            let keeper = Self { home: watched, stopping };
-            keeper.watch(&mut child, &inputs);
-        })?;
+        let watcher = keeper.clone();
+        std::thread::Builder::new()
+            .name("edge-keeper".to_owned())
+            .spawn(move || watcher.watch(&mut child, &inputs))?;
         Ok(keeper)
+    }
+
+    /// What is known of the edge beyond what it counts.
+    pub fn news(&self) -> Arc<EdgeNews> {
+        Arc::clone(&self.news)
     }
 
     fn state_dir(&self) -> PathBuf {
@@ -56,7 +70,7 @@ impl EdgeKeeper {
         if EdgeClient::new(&self.state_dir()).status().is_ok() {
             return Ok(None);
         }
-        let mut child = spawn(&self.home)?;
+        let mut child = self.spawn()?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if EdgeClient::new(&self.state_dir()).status().is_ok() {
@@ -80,13 +94,22 @@ impl EdgeKeeper {
 
     fn watch(&self, child: &mut Option<Child>, inputs: &Sender<Input>) {
         let mut client = EdgeClient::new(&self.state_dir());
+        let mut succession = Succession::new(self.state_dir(), &self.news);
         let mut known = 0;
         while !self.stopping.load(Ordering::Acquire) {
             match client.wait(known, EDGE_WAIT) {
                 Ok(status) => {
                     known = status.version;
-                    if inputs.send(Input::Observe(Observation::EdgeStatus(status))).is_err() {
+                    let observe = |status| Input::Observe(Observation::EdgeStatus(status));
+                    if inputs.send(observe(status.clone())).is_err() {
                         return;
+                    }
+                    let see = |status| {
+                        // Whoever is gone is found gone above.
+                        let _ = inputs.send(observe(status));
+                    };
+                    if let Some(successor) = succession.look(&status, || self.spawn(), see) {
+                        *child = Some(successor);
                     }
                 }
                 Err(error) => {
@@ -140,9 +163,28 @@ impl EdgeKeeper {
         }
     }
 
+    fn spawn(&self) -> anyhow::Result<Child> {
+        let home = &self.home;
+        hornero_home::directory(&state_dir(home))?;
+        let log = crate::boot::edge_log(&log_path(home))?;
+        let mut command = Command::new(OWN_PROGRAM);
+        command.arg0("hornero").arg("--home").arg(home).arg("edge").env_clear().current_dir("/");
+        command.envs(crate::boot::inherited());
+        if let Some(timeout) = self.handover_timeout {
+            command.arg("--handover-timeout").arg(format!("{}ms", timeout.as_millis()));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+        Ok(command.spawn()?)
+    }
+
     /// For ending an edge that nobody watches.
     pub fn of(home: &Path) -> Self {
-        Self { home: home.to_owned(), stopping: Arc::default() }
+        Self {
+            home: home.to_owned(),
+            stopping: Arc::default(),
+            handover_timeout: None,
+            news: Arc::default(),
+        }
     }
 
     /// Leaves the edge running and only ends the watch.
@@ -165,14 +207,4 @@ pub fn state_dir(home: &Path) -> PathBuf {
 
 fn log_path(home: &Path) -> PathBuf {
     state_dir(home).join("edge.log")
-}
-
-fn spawn(home: &Path) -> anyhow::Result<Child> {
-    hornero_home::directory(&state_dir(home))?;
-    let log = crate::boot::edge_log(&log_path(home))?;
-    let mut command = Command::new(OWN_PROGRAM);
-    command.arg0("hornero").arg("--home").arg(home).arg("edge").env_clear().current_dir("/");
-    command.envs(crate::boot::inherited());
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
-    Ok(command.spawn()?)
 }

@@ -36,6 +36,7 @@ use crate::{
     report,
     server::{Answer, Caller, Handler, Refusal, body, json, stream},
     start::Starter,
+    succession::EdgeNews,
     verify,
 };
 
@@ -55,6 +56,8 @@ pub struct Api {
     pub adapters: Arc<Adapters>,
     /// The network, for the services' addresses.
     pub network: HomeNetwork,
+    /// What is known of the edge beyond what it counts.
+    pub edge: Arc<EdgeNews>,
     /// When this process started.
     pub started: Timestamp,
 }
@@ -221,6 +224,7 @@ impl Api {
             .collect();
         let started = self.started;
         let journal_fault = self.operations.journal_fault();
+        let edge = Arc::clone(&self.edge);
         let report = self
             .ask(move |driver| StatusReport {
                 services: report::services(driver, &internal),
@@ -231,7 +235,7 @@ impl Api {
                     started,
                     journal_fault,
                 },
-                edge: report::edge(driver),
+                edge: report::edge(driver).map(|report| edge.complete(report)),
                 limits,
             })
             .await?;

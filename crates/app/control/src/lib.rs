@@ -17,6 +17,7 @@ mod offline;
 mod operations;
 mod outcome;
 mod ports;
+mod predecessor;
 mod provenance;
 mod report;
 mod restoration;
@@ -24,6 +25,7 @@ mod server;
 mod signals;
 mod socket;
 mod start;
+mod succession;
 mod turnstile;
 mod verify;
 
@@ -66,6 +68,8 @@ pub use notify::status_file;
 pub use offline::{
     ImageHistory, history_of, image_of, newest_event, plan_offline, retained_images, verify_ledger,
 };
+pub use predecessor::readable;
+pub use succession::Program;
 
 use crate::{
     clock::SteadyClock,
@@ -90,6 +94,10 @@ pub struct Options {
     pub crash_at_append: Option<u64>,
     /// What the edge gets as its environment: how it logs.
     pub edge_environment: Vec<(&'static str, OsString)>,
+    /// How long an edge may serve what it has open once its successor has taken over; an hour where absent.
+    pub handover_timeout: Option<Duration>,
+    /// Whether it takes the place of a control process that runs, which is told to end.
+    pub succeed: bool,
 }
 
 /// A question to the thread that owns the driver.
@@ -158,6 +166,10 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     boot::hand_on(&options.edge_environment);
     raise_file_limit();
     let notifier = Notifier::from_environment(home);
+    if options.succeed {
+        notifier.starting("ending the control process that runs");
+        predecessor::end(home)?;
+    }
     let _lock = own(home)?;
     notifier.starting("opening the ledger");
     let keys = Arc::new(Keys::of_home(home)?);
@@ -180,7 +192,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let (inputs, taken) = mpsc::channel();
     let addresses = service_addresses(&network, &world);
     notifier.starting("starting the edge");
-    let keeper = match EdgeKeeper::start(home, inputs.clone()) {
+    let keeper = match EdgeKeeper::start(home, options.handover_timeout, inputs.clone()) {
         Ok(keeper) => keeper,
         Err(error) => {
             // Nothing serves, and a `down` would fail here as well: nobody else takes the bridge away.
@@ -242,6 +254,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         engine: Arc::clone(&engine),
         adapters: Arc::clone(&ports.adapters),
         network: network.clone(),
+        edge: keeper.news(),
         started: Timestamp::now(),
     };
     let socket = home.join("control.sock");

@@ -75,7 +75,7 @@ pub fn retained_images(home: &Path, rules: KeepOverride) -> anyhow::Result<Vec<R
 }
 
 /// The world as the ledger tells it; empty where nothing ever ran.
-fn world(home: &Path) -> anyhow::Result<World> {
+pub(crate) fn world(home: &Path) -> anyhow::Result<World> {
     let path = home.join("ledger.db");
     let mut world = World::default();
     if path.exists() {

@@ -89,7 +89,11 @@ pub fn routes(driver: &Driver, internal: &BTreeMap<ServiceName, IpAddr>) -> Vec<
 
 /// The edge.
 pub fn edge(driver: &Driver) -> Option<EdgeReport> {
-    driver.edge().map(|edge| EdgeReport { pid: edge.pid, generation: edge.generation })
+    driver.edge().map(|edge| EdgeReport {
+        pid: edge.pid,
+        generation: edge.generation,
+        ..EdgeReport::default()
+    })
 }
 
 /// A service's releases, newest first.

@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
-use hornero_api::{REQUEST_MAX_BYTES, message::Problem};
+use hornero_api::{PROTOCOL, PROTOCOL_HEADER, REQUEST_MAX_BYTES, VERSION_HEADER, message::Problem};
 use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::{
-    Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
     body::{Bytes, Frame, Incoming},
+    header::HeaderValue,
     server::conn::http1,
     service::service_fn,
 };
@@ -119,7 +120,13 @@ async fn serve_within<H: Handler>(listener: UnixListener, handler: Arc<H>, head:
             let caller = caller_of(&stream);
             let service = service_fn(move |request| {
                 let (handler, caller) = (Arc::clone(&handler), caller.clone());
-                async move { Ok::<_, Infallible>(answered(handler.handle(caller, request).await)) }
+                async move {
+                    let answer = match same_protocol(request.headers()) {
+                        Ok(()) => handler.handle(caller, request).await,
+                        Err(refusal) => Err(refusal),
+                    };
+                    Ok::<_, Infallible>(answered(answer))
+                }
             });
             // A connection that breaks concerns its client alone.
             let _ = http1::Builder::new()
@@ -133,11 +140,33 @@ async fn serve_within<H: Handler>(listener: UnixListener, handler: Arc<H>, head:
 }
 
 fn answered(answer: Answer) -> Response<Body> {
-    answer.unwrap_or_else(|refusal| {
+    let mut response = answer.unwrap_or_else(|refusal| {
         let mut response = json_response(&refusal.problem);
         *response.status_mut() = refusal.status;
         response
-    })
+    });
+    let version = HeaderValue::from_static(hornero_model::program_version());
+    response.headers_mut().insert(VERSION_HEADER, version);
+    response.headers_mut().insert(PROTOCOL_HEADER, PROTOCOL.into());
+    response
+}
+
+/// Refuses a client that says that it speaks another protocol; the first versions don't say it, and speak 1.
+fn same_protocol(headers: &HeaderMap) -> Result<(), Refusal> {
+    let said = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    match said(PROTOCOL_HEADER) {
+        Some(protocol) if protocol != PROTOCOL.to_string() => {
+            let text = format!(
+                "the command is hornero {} and speaks API protocol {protocol}; the control process is hornero {}, \
+                 which speaks {PROTOCOL}",
+                said(VERSION_HEADER).unwrap_or("of an unknown version"),
+                hornero_model::program_version()
+            );
+            let hint = "nothing was done; `hornero upgrade` of the newer version moves control and edge to it";
+            Err(Refusal::new(StatusCode::CONFLICT, "other_protocol", text).hint(hint))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn caller_of(stream: &UnixStream) -> Caller {
@@ -281,6 +310,20 @@ mod tests {
         async fn handle(self: Arc<Self>, _: Caller, request: Request<Incoming>) -> Answer {
             json(&body::<serde_json::Value>(request).await?)
         }
+    }
+
+    #[test]
+    fn another_protocol_is_refused_with_both_versions() {
+        let mut headers = HeaderMap::new();
+        assert!(same_protocol(&headers).is_ok(), "the first versions say nothing and speak 1");
+        headers.insert(VERSION_HEADER, HeaderValue::from_static("9.9.9"));
+        headers.insert(PROTOCOL_HEADER, PROTOCOL.into());
+        assert!(same_protocol(&headers).is_ok());
+        headers.insert(PROTOCOL_HEADER, (PROTOCOL + 1).into());
+        let refused = same_protocol(&headers).unwrap_err();
+        assert_eq!(refused.problem.code, "other_protocol");
+        assert!(refused.problem.message.contains("hornero 9.9.9"), "{:?}", refused.problem);
+        assert!(refused.problem.message.contains(hornero_model::program_version()));
     }
 
     #[tokio::test]

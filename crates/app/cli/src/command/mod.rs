@@ -22,5 +22,6 @@ pub mod sign;
 pub mod storage;
 pub mod transport;
 pub mod up;
+pub mod upgrade;
 pub mod validate;
 pub mod verify;

@@ -1,6 +1,6 @@
 //! The processes that nobody types: `serve`, `edge` and `shim`.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use hornero_net::{HomeNetwork, dns};
 
@@ -23,7 +23,7 @@ pub fn serve(options: &hornero_control::Options, log: LogWords) -> Result<(), Fa
 }
 
 /// `hornero edge`: the proxy, and the name server of the home's network beside it.
-pub fn edge(home: &Path, log: LogWords) -> Result<(), Failure> {
+pub fn edge(home: &Path, log: LogWords, handover_timeout: Option<Duration>) -> Result<(), Failure> {
     let _unfailing = Unfailing::take_over()?;
     log.begin();
     let boot = hornero_control::boot_id();
@@ -43,6 +43,9 @@ pub fn edge(home: &Path, log: LogWords) -> Result<(), Failure> {
     };
     let mut options = hornero_edge::EdgeOptions::new(home.join("edge"));
     options.boot = boot;
+    if let Some(timeout) = handover_timeout {
+        options.limits.handover_timeout = timeout;
+    }
     hornero_edge::run(options).map_err(|error| Failure::of(&error).logged(log.format()))
 }
 

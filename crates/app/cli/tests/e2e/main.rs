@@ -27,5 +27,6 @@ mod soak;
 mod store;
 mod traffic;
 mod transport;
+mod upgrade;
 mod validators;
 mod verify;

@@ -1,0 +1,74 @@
+//! The control process before this one: what it leaves is tried before it is told to end.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use hornero_api::{Client, ClientError, message::Nothing};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+use crate::{format, offline};
+
+/// How long the control process before this one may take to end: what it does with nothing left to serve takes longest.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two looks whether it has.
+const END_LOOK: Duration = Duration::from_millis(2);
+
+/// Whether this program can read what a home holds; changes nothing, and may be asked while control runs.
+pub fn readable(home: &Path) -> anyhow::Result<()> {
+    format::check(home)?;
+    offline::world(home).context("the ledger can't be read")?;
+    Ok(())
+}
+
+/// Ends the control process that owns the home, if one does. Nothing happens to it where this program can't read what it
+/// leaves.
+pub fn end(home: &Path) -> anyhow::Result<()> {
+    readable(home).context("this version can't take over")?;
+    let deadline = Instant::now() + END_TIMEOUT;
+    while is_owned(home)? {
+        // Asked again and again: one that is just starting answers a little later, and another word changes nothing.
+        ask(home)?;
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "the control process that runs did not end in {} s",
+            END_TIMEOUT.as_secs()
+        );
+        let next = Instant::now() + Duration::from_millis(500);
+        while is_owned(home)? && Instant::now() < next {
+            std::thread::sleep(END_LOOK);
+        }
+    }
+    Ok(())
+}
+
+fn ask(home: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = Client::new(home.join("control.sock"));
+    let asked = runtime.block_on(client.post::<Nothing>("/v1/shutdown", &serde_json::json!({})));
+    match asked {
+        // One that ends may be gone before it has answered, one that starts may not answer yet.
+        Ok(_) | Err(ClientError::Unreachable { .. } | ClientError::Broken(_)) => Ok(()),
+        Err(error) => Err(error).context("the control process that runs does not end"),
+    }
+}
+
+/// Whether a control process lives.
+fn is_owned(home: &Path) -> anyhow::Result<bool> {
+    let path = home.join("control.lock");
+    let lock = match std::fs::File::open(&path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error).with_context(|| format!("`{}`", path.display())),
+    };
+    match flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error).with_context(|| format!("`{}`", path.display())),
+    }
+}
