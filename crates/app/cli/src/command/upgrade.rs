@@ -96,13 +96,20 @@ async fn upgrade(home: &Path, timeout: Duration) -> Result<UpgradeReport, Failur
         Failure::of(&*error).hint("nothing was changed: what runs goes on as it is")
     })?;
     let client = Client::new(daemon::socket(home));
-    let before = status(&client).await?;
-    let Some(before) = before else { return start(home, begun).await };
+    let found = status(&client).await?;
+    let started = found.is_none();
+    // Where no control ran, or one is just being replaced: one answers after this, of whichever program.
+    let before = match found {
+        Some(before) => before,
+        None => daemon::ensure(home).await?.get("/v1/status").await?,
+    };
     let runs = |pid: u32| Program::of(pid).is_ok_and(|program| program == own);
     let edge_runs = before.edge.as_ref().is_none_or(|edge| runs(edge.pid));
     let probe = Probe::start(&before.routes);
+    let outcome = if started && runs(before.control.pid) { "started" } else { "upgraded" };
     if runs(before.control.pid) && edge_runs {
-        return Ok(report("same", begun, Some(&before), &before, probe));
+        let outcome = if started { outcome } else { "same" };
+        return Ok(report(outcome, begun, (!started).then_some(&before), &before, probe));
     }
     if !runs(before.control.pid) {
         // Held from here on: it is what to go back to, whatever lies at its path by now.
@@ -110,7 +117,7 @@ async fn upgrade(home: &Path, timeout: Duration) -> Result<UpgradeReport, Failur
         replace(home, &client, &old, timeout).await?;
     }
     match settled(&client, own, timeout).await {
-        Ok(after) => Ok(report("upgraded", begun, Some(&before), &after, probe)),
+        Ok(after) => Ok(report(outcome, begun, Some(&before), &after, probe)),
         Err(reason) if runs(before.control.pid) => Err(Failure::new(exit::FAILED, reason)
             .hint("the edge from before serves on, and control tries again; see `hornero status`")),
         Err(reason) => Err(Failure::new(exit::FAILED, reason).hint(
@@ -136,13 +143,6 @@ async fn status(client: &Client) -> Result<Option<StatusReport>, Failure> {
         Err(ClientError::Unreachable { .. } | ClientError::Broken(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Where no control ran.
-async fn start(home: &Path, begun: Instant) -> Result<UpgradeReport, Failure> {
-    let client = daemon::ensure(home).await?;
-    let after: StatusReport = client.get("/v1/status").await?;
-    Ok(report("started", begun, None, &after, None))
 }
 
 /// The program that control ran before.
