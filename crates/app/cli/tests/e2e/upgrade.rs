@@ -129,32 +129,6 @@ fn a_program_that_does_not_start_leaves_the_one_that_runs() {
 }
 
 #[test]
-fn an_upgrade_may_be_killed_at_any_time() {
-    let home = Home::new();
-    let programs = Programs::new();
-    Site::default().write(&home, "page");
-    programs.run(0, &home, &["up"]).expect(0);
-    let traffic = Traffic::start(home.port);
-    for round in 1..=6_u64 {
-        let which = usize::try_from(round % 2).unwrap();
-        let mut command = Command::new(&programs.paths[which]);
-        command.arg("--home").arg(home.path()).arg("upgrade").current_dir(home.project());
-        let mut upgrade = command.spawn().unwrap();
-        // Rounds end the command at different points of its work.
-        std::thread::sleep(std::time::Duration::from_millis(40 * round));
-        let _ = upgrade.kill();
-        let _ = upgrade.wait();
-        // One of both goes on without anybody's help, and the next upgrade finds its way.
-        until("a control process", || home.run(&["status"]).code == 0);
-        programs.run(which, &home, &["upgrade"]).expect(0);
-        assert_both_run(&home, &programs.paths[which]);
-    }
-    traffic.stop_whole();
-    home.run(&["down"]).expect(0);
-    home.assert_clean();
-}
-
-#[test]
 fn a_home_that_can_not_be_read_is_refused_before_anything_ends() {
     let home = Home::new();
     let programs = Programs::new();
