@@ -1,4 +1,4 @@
-//! The packages are made from the tests' own program and tried in a root of Debian.
+//! How packages are asked for, and that the same source makes the same ones.
 
 use super::*;
 
@@ -32,21 +32,6 @@ fn arguments() {
         ]
         .join("\n"),
     );
-}
-
-/// Makes packages of the program that tests run; cargo has nothing to build then.
-fn made_for_tests() -> (tempfile::TempDir, Made) {
-    std::env::set_current_dir(run::root()).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let wanted = Wanted { profile: "dev".to_owned(), version: None, sysroot: None, check: false };
-    let made = make(&wanted, directory.path()).unwrap();
-    (directory, made)
-}
-
-#[test]
-fn lintian_finds_no_error_and_a_purge_leaves_nothing() {
-    let (_directory, made) = made_for_tests();
-    check::check(&made).unwrap();
 }
 
 #[test]
