@@ -86,7 +86,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Serve { crash_at_append, logs, log, succeeding } => {
             log.begin();
             // What serves goes on serving, whatever is missing for more: said in the log, and no reason to end.
-            doctor::mention(&home);
+            for remark in doctor::remarks(&home) {
+                tracing::warn!("{remark}");
+            }
             let log_limits = logs.limits();
             let edge_environment = log.environment();
             let options = hornero_control::Options {

@@ -89,9 +89,9 @@ pub enum LedgerError {
         /// The last event.
         sequence: u64,
     },
-    /// The file with the last sealed head is gone, so nobody can tell whether events were cut off.
+    /// The file with the last sealed head is gone or has nothing in it, so nobody can tell whether events were cut off.
     #[error(
-        "`{head}` is missing: event `{sequence}` ends the ledger, and nothing says whether others came after it"
+        "`{head}` is missing or empty: event `{sequence}` ends the ledger, and nothing says whether others came after it"
     )]
     HeadMissing {
         /// The file.

@@ -42,15 +42,13 @@ pub fn before(home: &Path, need: Need, tell: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says what is missing or degraded, and goes on: nothing is to be begun.
-pub fn mention(home: &Path) {
+/// What is missing or degraded, a line each, for one who goes on all the same: nothing is to be begun.
+pub fn remarks(home: &Path) -> Vec<String> {
     let facts = facts(home);
-    if let Some(finding) = hornero_doctor::first_missing(&facts, Need::Run) {
-        tracing::warn!("{}", note("`up` would refuse", &finding));
-    }
-    for finding in hornero_doctor::told_before(&facts, Need::Run) {
-        tracing::warn!("{}", note("host", &finding));
-    }
+    let refused = hornero_doctor::first_missing(&facts, Need::Run);
+    let refused = refused.iter().map(|finding| note("`up` would refuse", finding));
+    let told = hornero_doctor::told_before(&facts, Need::Run);
+    refused.chain(told.iter().map(|finding| note("host", finding))).collect()
 }
 
 /// What is known without asking the control process: milliseconds.

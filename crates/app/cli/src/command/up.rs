@@ -150,7 +150,9 @@ fn specs(
 pub async fn plan(home: &Path, json_wanted: bool, source: &Source) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
     refuse_stateful(&project.spec)?;
-    doctor::mention(home);
+    for remark in doctor::remarks(home) {
+        eprintln!("note: {remark}");
+    }
     let images = bake::foresee(home, &project)?;
     // What is still to be baked has no digest yet; zeros differ from every image there is.
     let digest_of = |name: &ImageName| {
