@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{arrows, dependencies, keys, metadata, package, run, setup, tree};
+use crate::{arrows, dependencies, keys, metadata, package, run, setup, tests, tree};
 
 type Check = fn() -> Result<()>;
 
@@ -13,7 +13,7 @@ pub fn test(arguments: &[String]) -> Result<()> {
     setup::install(setup::PACKAGES)?;
     // Tests make packages too.
     setup::install(package::PACKAGES)?;
-    run::check(run::cargo().args(["test", "--workspace", "--no-fail-fast"]).args(arguments))
+    tests::run(arguments)
 }
 
 /// The static checks, then [`test()`], which runs also where a check failed.

@@ -15,6 +15,7 @@ mod metadata;
 mod package;
 mod run;
 mod setup;
+mod tests;
 mod tree;
 
 use std::process::ExitCode;
@@ -25,7 +26,8 @@ const USAGE: &str = "\
 usage: cargo xtask TASK
 
   setup         install the system packages that tests and demo need, where they are missing
-  test [ARGS]   setup, then every test of the workspace; ARGS go to `cargo test`
+  test [ARGS]   setup, then every test of the workspace, several test programs side by side; ARGS go to
+                `cargo test`, and `--shares N` says how many run at once
   ci            the static checks, then `test`
   check [NAME]  the static checks only, or those named
   demo          the main job on examples/site, with a word on each step

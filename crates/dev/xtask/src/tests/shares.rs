@@ -1,0 +1,153 @@
+//! Test programs run side by side; what each printed is shown whole when it ends.
+
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom, Write},
+    process::{Command, ExitStatus, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+use super::built::Program;
+
+/// What became of one program.
+pub struct Outcome {
+    /// The program's name.
+    pub name: String,
+    /// Whether it ended with success.
+    pub passed: bool,
+    /// How it ended, in words.
+    pub ending: String,
+    /// How long it ran.
+    pub took: Duration,
+    /// How many of its tests passed.
+    pub tests_passed: usize,
+    /// The names of those that failed.
+    pub failed_tests: Vec<String>,
+}
+
+/// Runs every program, `shares` of them at once, and prints each one's output when it has ended.
+pub fn run(programs: &[Program], arguments: &[String], shares: usize) -> Vec<Outcome> {
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(Vec::with_capacity(programs.len()));
+    thread::scope(|scope| {
+        for _ in 0..shares.min(programs.len()) {
+            scope.spawn(|| {
+                while let Some(program) = programs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (outcome, output) = run_one(program, arguments);
+                    let mut outcomes = outcomes.lock().expect("no thread panics while it holds it");
+                    outcomes.push(outcome);
+                    show(&outcomes, programs.len(), &output);
+                }
+            });
+        }
+    });
+    outcomes.into_inner().expect("no thread panics while it holds it")
+}
+
+/// The newest outcome: its output, then a line of what it came to.
+fn show(outcomes: &[Outcome], of: usize, output: &[u8]) {
+    let Some(outcome) = outcomes.last() else { return };
+    let mut stdout = std::io::stdout().lock();
+    let verdict = if outcome.passed { "ok" } else { "FAILED" };
+    // A reader that has gone away is no reason to leave tests half run.
+    let _ = stdout.write_all(output);
+    let _ = writeln!(
+        stdout,
+        "[{}/{of}] {}: {verdict}, {} tests in {:.1} s\n",
+        outcomes.len(),
+        outcome.name,
+        outcome.tests_passed + outcome.failed_tests.len(),
+        outcome.took.as_secs_f64()
+    );
+    let _ = stdout.flush();
+}
+
+fn run_one(program: &Program, arguments: &[String]) -> (Outcome, Vec<u8>) {
+    let begun = Instant::now();
+    let ended = execute(program, arguments);
+    let took = begun.elapsed();
+    let (passed, ending, output) = match ended {
+        Ok((status, output)) => (status.success(), status.to_string(), output),
+        Err(error) => (false, format!("{error:#}"), Vec::new()),
+    };
+    let (tests_passed, failed_tests) = counted(&String::from_utf8_lossy(&output));
+    let name = program.name.clone();
+    (Outcome { name, passed, ending, took, tests_passed, failed_tests }, output)
+}
+
+/// Runs one program where `cargo test` would run it. Its output goes to a file: what a test leaves behind may hold a pipe
+/// open for ever.
+fn execute(program: &Program, arguments: &[String]) -> Result<(ExitStatus, Vec<u8>)> {
+    let mut file = tempfile::tempfile()?;
+    let copy = |file: &File| file.try_clone().map(Stdio::from);
+    let status = Command::new(&program.executable)
+        .args(arguments)
+        .current_dir(&program.directory)
+        .env("CARGO_MANIFEST_DIR", &program.directory)
+        .stdin(Stdio::null())
+        .stdout(copy(&file)?)
+        .stderr(copy(&file)?)
+        .status()
+        .with_context(|| format!("cannot run `{}`", program.executable.display()))?;
+    let mut output = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut output)?;
+    Ok((status, output))
+}
+
+/// How many tests passed, and which failed, as the standard harness prints it.
+fn counted(output: &str) -> (usize, Vec<String>) {
+    let tests = || output.lines().filter_map(|line| line.strip_prefix("test "));
+    let ended = |verdict: &'static str| tests().filter_map(move |test| test.strip_suffix(verdict));
+    (ended(" ... ok").count(), ended(" ... FAILED").map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell() -> Program {
+        Program {
+            name: "shell --test sh".to_owned(),
+            executable: "/bin/sh".into(),
+            directory: "/".into(),
+            integration: true,
+        }
+    }
+
+    #[test]
+    fn outcomes_are_told_by_the_exit_code_and_counted_by_line() {
+        let script = "pwd; echo 'test a ... ok'; echo 'test b ... FAILED' >&2; exit 101";
+        let (outcome, output) = run_one(&shell(), &["-c".to_owned(), script.to_owned()]);
+        assert!(!outcome.passed);
+        assert_eq!((outcome.tests_passed, outcome.failed_tests), (1, vec!["b".to_owned()]));
+        assert_eq!(output, b"/\ntest a ... ok\ntest b ... FAILED\n");
+    }
+
+    #[test]
+    fn every_program_runs_and_one_that_is_not_there_fails_by_itself() {
+        let mut programs = vec![shell(), shell(), shell()];
+        programs[1].executable = "/is/not/there".into();
+        let arguments = ["-c".to_owned(), "true".to_owned()];
+        let outcomes = run(&programs, &arguments, 2);
+        assert_eq!(outcomes.len(), 3);
+        let failed: Vec<_> = outcomes.iter().filter(|outcome| !outcome.passed).collect();
+        assert_eq!(failed.len(), 1);
+        assert!(failed[0].ending.contains("/is/not/there"), "{}", failed[0].ending);
+    }
+
+    #[test]
+    fn what_a_test_left_behind_does_not_hold_the_others_up() {
+        let begun = Instant::now();
+        let script = "sleep 20 & echo 'test a ... ok'";
+        let (outcome, _) = run_one(&shell(), &["-c".to_owned(), script.to_owned()]);
+        assert!(outcome.passed && begun.elapsed() < Duration::from_secs(10));
+    }
+}
