@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -11,45 +10,11 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     Setting,
     docker::Docker,
-    hornero::{self, Home},
-    peers, process,
+    hornero, peers,
     roots::DebianRoot,
+    small::{Processes, Small, pids},
     table::{Better, HORNERO, Table},
 };
-
-/// Each is asked twice a second: with 500 of them these are 1,000 probes a second.
-const SPEC: &str = r#"
-variable "listen" { default = 8000 }
-variable "instances" { default = 1 }
-
-image "base" {
-  debian = "bookworm"
-}
-
-image "small" {
-  from = image.base
-  copy "hornero-load" { to = "/usr/local/bin/hornero-load" }
-  user    = "nobody"
-  command = ["/usr/local/bin/hornero-load", "serve", "--listen", "0.0.0.0:8080"]
-  test "serves" { http = { port = 8080, path = "/health" } }
-}
-
-service "small" {
-  image     = image.small
-  instances = var.instances
-  port "http" { container = 8080 }
-  health {
-    http     = { port = "http", path = "/health" }
-    interval = "500ms"
-  }
-  route {
-    listen = var.listen
-    port   = "http"
-  }
-  rollout { watch = "0s" }
-  resources { memory = "32MiB" }
-}
-"#;
 
 /// How long idle processor time is counted.
 const IDLE: Duration = Duration::from_secs(20);
@@ -77,27 +42,13 @@ pub fn measure(setting: &Setting, instances: usize) -> Result<Table> {
 }
 
 fn ours(setting: &Setting, instances: usize, table: &mut Table) -> Result<()> {
-    let directory = setting.scratch.join("density");
-    fs::create_dir_all(&directory)?;
-    fs::copy(setting.scratch.join(hornero::LOAD), directory.join(hornero::LOAD))?;
-    fs::write(directory.join("hornero.hcl"), SPEC)?;
-    let home = Home::new(setting.scratch.join("density-home"))?;
-    let listen = format!("listen={}", process::free_address()?.port());
-    let count = format!("instances={instances}");
-    let at = directory.display().to_string();
-    // Baked beforehand: what is measured is starting.
-    home.run(&["build", &at, "--var", &listen, "--var", &count])?;
-    let (_, answer) = home.run(&["up", &at, "--var", &listen, "--var", &count])?;
-    let number = answer["services"][0]["receipt"].clone();
-    let receipt = match number.is_object() {
-        true => number,
-        false => home.run(&["receipt", &number.to_string()])?.1,
-    };
+    let small = Small::new(setting, "density", instances)?;
+    let receipt = small.up()?;
     let total_ms = receipt["total_ms"].as_f64().context("the receipt has no `total_ms`")?;
     let a_second = instances as f64 / (total_ms / 1e3);
     table.add("started, tested, probed, switched to", "/s", Better::More, HORNERO, a_second);
 
-    let processes = Processes::of(home.path())?;
+    let processes = Processes::of(small.home.path())?;
     let keeping = proportional_kb(&processes.keepers)? / instances as f64;
     table.add("memory to keep an instance", "KB", Better::Less, HORNERO, keeping);
     let control = proportional_kb(&[processes.control])? / 1024.0;
@@ -150,44 +101,6 @@ fn containers(setting: &Setting, docker: &Docker, table: &mut Table) -> Result<(
     let each = proportional_kb(&shims)? / CONTAINERS as f64;
     table.add("memory to keep an instance", "KB", Better::Less, "docker run", each);
     Ok(())
-}
-
-/// The processes of a home, but for its servers.
-struct Processes {
-    control: u32,
-    edge: u32,
-    /// Launcher, shims, and the first process of each instance.
-    keepers: Vec<u32>,
-}
-
-impl Processes {
-    fn of(home: &Path) -> Result<Self> {
-        let home = home.display().to_string();
-        let role = |role: &str| {
-            let end = format!("--home {home} {role}");
-            pids(|command| command.trim_end().ends_with(&end))
-        };
-        Ok(Self {
-            control: *role("serve")?.first().context("control was not found")?,
-            edge: *role("edge")?.first().context("the edge was not found")?,
-            keepers: role("shim")?,
-        })
-    }
-}
-
-/// Processes by their command line, its words joined by spaces.
-fn pids(wanted: impl Fn(&str) -> bool) -> Result<Vec<u32>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that ended meanwhile is none.
-        let Ok(line) = fs::read_to_string(format!("/proc/{pid}/cmdline")) else { continue };
-        if wanted(&line.replace('\0', " ")) {
-            found.push(pid);
-        }
-    }
-    Ok(found)
 }
 
 /// Proportional set size (proc_pid_smaps_rollup): pages that several share count by their share.

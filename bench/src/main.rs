@@ -10,13 +10,16 @@ mod hornero;
 mod peers;
 mod process;
 mod rebase;
+mod reboot;
 mod roots;
 mod rungs;
+mod small;
 mod soak;
 mod start;
 mod swarm;
 mod table;
 mod transfer;
+mod upgrade;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -86,6 +89,10 @@ enum What {
     Transfer,
     /// Hundreds of small servers: starts a second, and what they cost while idle, beside Docker; not part of the default
     Density,
+    /// A host that starts again after a power cut: until its servers are healthy
+    Reboot,
+    /// Another program takes over under load: the longest pause that a client sees
+    Upgrade,
     /// Many switches and rollbacks under load; not part of the default
     Soak,
 }
@@ -132,6 +139,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         What::Export,
         What::Transfer,
         What::Deploy,
+        What::Reboot,
+        What::Upgrade,
     ];
     let wanted = if arguments.what.is_empty() { &all[..] } else { &arguments.what };
     // Under /var/tmp: roots and images are large, and /tmp may be in memory.
@@ -160,6 +169,8 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Export => export::measure(&setting),
             What::Transfer => transfer::measure(&setting),
             What::Density => density::measure(&setting, arguments.instances),
+            What::Reboot => reboot::measure(&setting),
+            What::Upgrade => upgrade::measure(&setting),
             What::Soak => soak::measure(&setting, arguments.switches),
         }?;
         print!("{}", measured.markdown());

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -24,8 +24,22 @@ pub struct Program {
     pub integration: bool,
 }
 
+impl Program {
+    /// How many tests are in it; none where it does not list them, which its run will show.
+    fn count_tests(&self) -> usize {
+        let listed = Command::new(&self.executable)
+            .args(["--list", "--format", "terse"])
+            .current_dir(&self.directory)
+            .output();
+        listed.map_or(0, |output| {
+            let text = String::from_utf8_lossy(&output.stdout);
+            text.lines().filter(|line| line.ends_with(": test")).count()
+        })
+    }
+}
+
 /// Builds the tests that `arguments` choose (of the whole workspace where they choose no package). Those that are
-/// expected to take longest come first: integration tests, of them the largest.
+/// expected to take longest come first: integration tests, of them those with the most tests.
 ///
 /// # Errors
 /// Where something does not build.
