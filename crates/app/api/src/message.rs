@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hornero_model::{
-    Digest, ImageName, InstanceId, InstanceState, Protocol, Receipt, ReleaseNumber, RolloutId,
-    ServiceName, ServiceSpec, Timestamp,
+    Digest, EdgeConnections, ImageName, InstanceId, InstanceState, Protocol, Receipt,
+    ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -278,6 +278,9 @@ pub struct EdgeReport {
     /// From whom it took over; absent where it took over from nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor: Option<EdgePredecessor>,
+    /// Its clients' connections; absent where it is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<EdgeConnections>,
 }
 
 /// The edge before the one that serves.

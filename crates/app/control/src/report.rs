@@ -92,6 +92,7 @@ pub fn edge(driver: &Driver) -> Option<EdgeReport> {
     driver.edge().map(|edge| EdgeReport {
         pid: edge.pid,
         generation: edge.generation,
+        connections: edge.connections.clone(),
         ..EdgeReport::default()
     })
 }

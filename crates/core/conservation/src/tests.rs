@@ -52,6 +52,7 @@ fn edge(backends: &[(&str, Health)]) -> EdgeStatus {
         version: 1,
         backends: backends.iter().map(status).collect(),
         counters: Vec::<ReleaseCounters>::new(),
+        connections: None,
     }
 }
 

@@ -168,6 +168,37 @@ pub struct EdgeStatus {
     pub backends: Vec<BackendStatus>,
     /// Every release of the table in force.
     pub counters: Vec<ReleaseCounters>,
+    /// Its clients' connections; absent in an edge that is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<EdgeConnections>,
+}
+
+/// The edge's client connections.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct EdgeConnections {
+    /// Of listeners for the outside.
+    pub outside: ConnectionCounters,
+    /// Of listeners for the home's own servers, which call services by name.
+    pub internal: ConnectionCounters,
+}
+
+/// Client connections of listeners of one kind; what is counted is counted since the edge began.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionCounters {
+    /// Those that are open.
+    pub open: u64,
+    /// How many may be.
+    pub limit: u64,
+    /// How many one source may have: an IPv4 address, or an IPv6 /64.
+    pub source_limit: u64,
+    /// Those closed to make room for newer ones; no request was under way on them.
+    pub given_up: u64,
+    /// Those refused because there were too many, each with a request under way.
+    pub refused: u64,
+    /// Those refused because their source had too many, each with a request under way.
+    pub refused_by_source: u64,
+    /// Those closed because their head or handshake took too long.
+    pub slow_heads: u64,
 }
 
 impl EdgeStatus {

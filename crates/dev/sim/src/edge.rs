@@ -251,6 +251,7 @@ impl SimEdge {
             version: self.version,
             backends: backends.collect(),
             counters: self.counters(),
+            connections: None,
         }
     }
 

@@ -188,7 +188,8 @@ impl Control {
                 .as_ref()
                 .map(|tls| tls::server_config(listener.address, tls))
                 .transpose()?;
-            listeners.push(ListenerRules::new(listener, &source.pools, tls));
+            let gauge = self.common.rooms.gauge(listener.address);
+            listeners.push(ListenerRules::new(listener, &source.pools, tls, gauge));
         }
         listeners.sort_by_key(|listener| listener.address);
         let (mut pools, mut backends) = (Vec::new(), Vec::new());
@@ -322,6 +323,9 @@ impl Control {
         }
         let switch_ms = begun.elapsed().as_secs_f64() * 1000.0;
         self.sets.forget_unused(&table, &active);
+        self.common
+            .rooms
+            .keep(|address| table.listeners.iter().any(|listener| listener.address == *address));
         *self.table.borrow_mut() = table;
         self.persisted.set(false);
         self.bump();
@@ -368,7 +372,7 @@ impl Control {
 
     /// How many client connections are open.
     pub(crate) fn connections(&self) -> u64 {
-        u64::try_from(self.common.connections.load(Ordering::Relaxed)).unwrap_or(u64::MAX)
+        self.common.rooms.open()
     }
 
     /// What this edge tells of itself.
@@ -410,6 +414,7 @@ impl Control {
             version: *self.version.borrow(),
             backends,
             counters,
+            connections: Some(self.common.rooms.read()),
         }
     }
 

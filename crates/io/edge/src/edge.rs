@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io,
+    net::IpAddr,
     path::{Path, PathBuf},
     rc::Rc,
     sync::{Arc, mpsc as std_mpsc},
@@ -28,18 +29,16 @@ use crate::{
         protocol::{TakeoverReport, admin_socket},
         server,
     },
+    admission::Rooms,
     control::{Control, with_source},
     error::EdgeError,
     fault::{HandoverStep, pass},
     leaving::{self, Beside, Drained, Ending},
     limits::Limits,
-    persist, table,
+    memory, persist, table,
     takeover::{self, Received},
     worker::{self, Command, Common},
 };
-
-/// Files the edge needs beside two for each client connection: listeners, probes, idle backend connections.
-const SPARE_FILES: usize = 1024;
 
 /// How an edge runs.
 #[derive(Debug, Clone)]
@@ -54,6 +53,8 @@ pub struct EdgeOptions {
     pub version: String,
     /// This start of the host, where it is known: backends of another one in the table on disk are not used.
     pub boot: Option<BootId>,
+    /// First and last address of listeners for the home's own servers: their connections are counted apart.
+    pub internal_addresses: Option<(IpAddr, IpAddr)>,
     /// Fault hook: the step of a hand-over, as either side, at which the process kills itself.
     pub die_at: Option<HandoverStep>,
 }
@@ -67,6 +68,7 @@ impl EdgeOptions {
             limits: Limits::default(),
             version: hornero_model::program_version().to_owned(),
             boot: None,
+            internal_addresses: None,
             die_at: None,
         }
     }
@@ -141,7 +143,8 @@ fn run_until_stopped(
     if options.threads == 0 {
         options.threads = std::thread::available_parallelism().map_or(1, usize::from);
     }
-    options.limits.max_connections = options.limits.max_connections.min(connections_for_files());
+    let files = raise_open_files(options.limits.files());
+    options.limits.fit(files);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -163,21 +166,23 @@ fn make_state_dir(state_dir: &Path) -> Result<(), EdgeError> {
     })
 }
 
-/// Raises the soft limit of open files as far as allowed; the connections that it is enough for.
-fn connections_for_files() -> usize {
+/// Raises the limit of open files to `wanted`, the hard one too where that is allowed; what it is then.
+fn raise_open_files(wanted: usize) -> usize {
+    let wanted = u64::try_from(wanted).ok();
+    let limit = getrlimit(Resource::Nofile);
+    let is_less =
+        |limit: Option<u64>| limit.is_some_and(|limit| wanted.is_none_or(|wanted| limit < wanted));
+    if is_less(limit.maximum) {
+        // Only root with all its rights may, and only up to `fs.nr_open`.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum: wanted });
+    }
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         // Where it can't be raised the lower one holds.
-        let _ = setrlimit(Resource::Nofile, raised);
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     }
-    match getrlimit(Resource::Nofile).current {
-        Some(files) => {
-            let files = usize::try_from(files).unwrap_or(usize::MAX);
-            files.saturating_sub(SPARE_FILES.min(files / 2)) / 2
-        }
-        None => usize::MAX,
-    }
+    let files = getrlimit(Resource::Nofile).current;
+    files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }
 
 /// Held while an edge starts, so that of two only one takes over from a third.
@@ -221,7 +226,8 @@ async fn live(
     let begun = Instant::now();
     let handover = takeover::ask(&options).await?;
     let version = handover.as_ref().map_or(0, |handover| handover.version);
-    let common = Arc::new(Common::default());
+    let rooms = Rooms::new(&options.limits, options.threads, options.internal_addresses);
+    let common = Arc::new(Common::new(rooms));
     let (workers, drained) = start_workers(&options, &common)?;
     let mut drained = Drained::new(drained, workers.len());
     let control = Control::new(options, common, workers, version);
@@ -241,6 +247,7 @@ async fn live(
     }
     place::sweep(&state_dir).await;
     drop(lock);
+    spawn_local(memory::give_back_for_ever(control.clone()));
     spawn_local(leaving::keep_name(control.clone(), place.clone()));
     ready(control.stop.clone());
     let mut ending = Ending::new(control.stop.clone(), signals)?;

@@ -19,6 +19,7 @@ use crate::{
         body::{Decoder, Piece},
     },
     table::Backend,
+    upstream::is_own_want,
 };
 
 /// Shortest pause between two checks of a backend that is not up yet.
@@ -29,6 +30,8 @@ const GROWTH: u32 = 8;
 const DEFAULT_SPAN: Duration = Duration::from_secs(1);
 /// Failures in a row where a pool has no contract.
 const DEFAULT_FAILURES: u32 = 3;
+/// Longest pause after a check that this side had no files for.
+const OWN_WANT_PAUSE: Duration = Duration::from_millis(100);
 /// Most bytes of a body that are searched, as the contract says.
 const SEARCHED_BYTES: usize = 64 << 10;
 /// Most bytes of an answer that are read: the body, its framing and a head.
@@ -72,8 +75,19 @@ pub(crate) async fn probe_for_ever(backend: Arc<Backend>, news: impl News) {
     let mut waiting_since = Instant::now();
     loop {
         let checked = tokio::time::timeout(pace.timeout, check(&backend)).await;
-        let result = checked
-            .unwrap_or_else(|_| Err(format!("no answer within {} ms", pace.timeout.as_millis())));
+        let result = checked.unwrap_or_else(|_| {
+            Err(Failed::Backend(format!("no answer within {} ms", pace.timeout.as_millis())))
+        });
+        let result = match result {
+            Ok(()) => Ok(()),
+            Err(Failed::Backend(reason)) => Err(reason),
+            // Not asked, so not judged.
+            Err(Failed::Own(reason)) => {
+                tracing::warn!("can't check {}: {reason}", backend.address);
+                tokio::time::sleep(pace.interval.min(OWN_WANT_PAUSE)).await;
+                continue;
+            }
+        };
         let healthy = result.is_ok();
         *backend.last_error.lock().unwrap_or_else(PoisonError::into_inner) = result.err();
         let before = backend.health();
@@ -112,7 +126,21 @@ pub(crate) async fn probe_for_ever(backend: Arc<Backend>, news: impl News) {
     }
 }
 
-async fn check(backend: &Backend) -> Result<(), String> {
+/// Why a check did not pass.
+enum Failed {
+    /// The backend did not keep its contract.
+    Backend(String),
+    /// The edge lacks files, ports or memory for asking.
+    Own(io::Error),
+}
+
+impl From<String> for Failed {
+    fn from(reason: String) -> Self {
+        Self::Backend(reason)
+    }
+}
+
+async fn check(backend: &Backend) -> Result<(), Failed> {
     let port = match backend.contract.as_ref().map(|contract| &contract.check) {
         Some(Check::Http(check)) => {
             let address = SocketAddr::new(backend.address.ip(), check.port);
@@ -125,13 +153,14 @@ async fn check(backend: &Backend) -> Result<(), String> {
     connect(address).await.map(drop)
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
-    TcpStream::connect(address)
-        .await
-        .map_err(|error| format!("can't connect to {address}: {error}"))
+async fn connect(address: SocketAddr) -> Result<TcpStream, Failed> {
+    TcpStream::connect(address).await.map_err(|error| match is_own_want(&error) {
+        true => Failed::Own(error),
+        false => Failed::Backend(format!("can't connect to {address}: {error}")),
+    })
 }
 
-async fn check_http(address: SocketAddr, check: &HttpCheck) -> Result<(), String> {
+async fn check_http(address: SocketAddr, check: &HttpCheck) -> Result<(), Failed> {
     let mut stream = connect(address).await?;
     let request = format!(
         "GET {} HTTP/1.1\r\nhost: {address}\r\nuser-agent: hornero-health\r\naccept: */*\r\n\
@@ -144,13 +173,15 @@ async fn check_http(address: SocketAddr, check: &HttpCheck) -> Result<(), String
     loop {
         let count = stream.read_buf(&mut input).await.map_err(broken)?;
         if let Some(verdict) = judge(&input, count == 0, check) {
-            return verdict;
+            return verdict.map_err(Failed::Backend);
         }
         if count == 0 {
-            return Err(format!("{address} closed the connection before its answer was complete"));
+            return Err(Failed::Backend(format!(
+                "{address} closed the connection before its answer was complete"
+            )));
         }
         if input.len() > ANSWER_BYTES {
-            return Err("the answer is too large".to_owned());
+            return Err(Failed::Backend("the answer is too large".to_owned()));
         }
     }
 }

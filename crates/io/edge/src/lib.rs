@@ -5,6 +5,7 @@
 //! table of its own; for a request it shares nothing with any other.
 
 mod admin;
+mod admission;
 mod buffer;
 mod control;
 mod counters;
@@ -16,11 +17,13 @@ mod http1;
 mod http2;
 mod leaving;
 mod limits;
+mod memory;
 mod net;
 mod persist;
 mod serve;
 mod sets;
 mod slot;
+mod spare;
 mod stream;
 mod table;
 mod takeover;

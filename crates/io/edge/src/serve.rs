@@ -1,28 +1,43 @@
 //! A new connection: admitted or not, then TLS, then whatever protocol its listener and its first bytes say.
 
-use std::{future::poll_fn, io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, sync::Arc, task::Poll};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
 
 use hornero_model::Protocol;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use crate::{
+    admission::{Admission, Place, Refused, Source},
     buffer::Buffer,
     http1, http2,
+    limits::{LINGER, LINGER_BYTES},
     net::Sock,
-    slot::{Slot, SlotGuard},
-    stream::{Stream, TlsSock, send_all},
+    slot::{Phase, Signal, Slot, SlotGuard},
+    stream::{Stream, TlsSock, send_now},
     tunnel::{TunnelEnd, tunnel},
     upstream::{Attempts, Reuse, acquire},
-    worker::{Admission, Worker},
+    worker::Worker,
 };
 
 /// What an HTTP/2 client that knows beforehand begins with (RFC 9113, 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Said to connections beyond the limit; short enough for an empty socket buffer.
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\n\
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\n\
     content-length: 21\r\nconnection: close\r\n\r\ntoo many connections\n";
+/// Said to connections beyond their source's share (RFC 6585, 4).
+const FULL_BY_SOURCE: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: text/plain\r\nretry-after: 1\r\n\
+    content-length: 39\r\nconnection: close\r\n\r\ntoo many connections from your address\n";
 
 /// Where a connection came from and where to.
 #[derive(Debug, Clone, Copy)]
@@ -44,42 +59,69 @@ pub(crate) async fn serve_connection(
         Poll::Ready(())
     })
     .await;
-    let admission = Admission::new(&worker);
     let table = worker.table();
     let Some(listener) = table.listener(&origin.listener) else { return };
     let (protocol, tls) = (listener.protocol, listener.tls.clone());
+    let place = Place { source: Source::of(origin.peer.ip()), gauge: listener.gauge.clone() };
     drop(table);
     let Ok(sock) = Sock::new(connection) else { return };
-    match (protocol, tls, admission) {
-        (Protocol::Http, None, None) => {
-            // Best effort: whoever floods gets no more than this.
-            let _ = send_all(&sock, TOO_MANY, &[]).await;
-            sock.shutdown_send();
+    let _admission = match Admission::new(&worker, &slot, place) {
+        Ok(admission) => admission,
+        Err(refused) => {
+            if protocol == Protocol::Http && tls.is_none() {
+                let text = match refused {
+                    Refused::Source => FULL_BY_SOURCE,
+                    Refused::Full => FULL,
+                };
+                refuse(&worker, &slot, &sock, text).await;
+            }
+            return;
         }
-        (_, _, None) => {}
-        (Protocol::Http, None, Some(_admission)) => serve_plain(worker, slot, origin, sock).await,
-        (Protocol::Http, Some(tls), Some(_admission)) => {
-            serve_tls(worker, slot, origin, sock, tls).await;
-        }
-        (Protocol::Tcp, _, Some(_admission)) => serve_tcp(&worker, &slot, origin, sock).await,
+    };
+    match (protocol, tls) {
+        // Each in a box of its own: a connection holds the memory of what it speaks, not of what it could.
+        (Protocol::Http, None) => Box::pin(serve_plain(worker, slot, origin, sock)).await,
+        (Protocol::Http, Some(tls)) => Box::pin(serve_tls(worker, slot, origin, sock, tls)).await,
+        (Protocol::Tcp, _) => Box::pin(serve_tcp(&worker, &slot, origin, sock)).await,
+    }
+}
+
+/// Says why, and stays for a moment, so that the client's request does not turn the answer into a reset. Whoever floods
+/// gets no more than a few of these moments.
+async fn refuse(worker: &Worker, slot: &Slot, sock: &Sock, text: &[u8]) {
+    send_now(sock, text);
+    sock.shutdown_send();
+    let Some(_lingering) = worker.linger() else { return };
+    slot.set_deadline_ms(worker.deadline_ms(LINGER));
+    let (mut input, mut read) = (Buffer::default(), 0);
+    while read < LINGER_BYTES
+        && let Ok(count) = fill(slot, &mut input, sock).await
+        && count > 0
+    {
+        read += count;
+        input.consume(count);
     }
 }
 
 async fn serve_plain(worker: Rc<Worker>, slot: SlotGuard, origin: Origin, sock: Sock) {
     let mut input = Buffer::default();
-    slot.set_idle_since_ms(Some(worker.now_ms()));
+    let since_ms = worker.now_ms();
+    slot.set_phase(Phase::Idle { since_ms });
     slot.set_deadline_ms(worker.deadline_ms(worker.limits.head_timeout));
     // Only the preface itself is waited for: a byte that differs is HTTP/1.
     while HTTP2_PREFACE.starts_with(input.filled()) {
         if !matches!(fill(&slot, &mut input, &sock).await, Ok(count) if count > 0) {
-            return;
+            return slow_head(&slot);
         }
+        slot.set_phase(Phase::Head { since_ms });
     }
     if !input.filled().starts_with(HTTP2_PREFACE) {
-        return http1::connection::serve(worker, slot, sock, origin, false, input).await;
+        let served = http1::connection::serve(worker, slot, sock, origin, false, input);
+        return Box::pin(served).await;
     }
     let Ok(stream) = into_tokio(sock) else { return };
-    http2::serve(worker, slot, http2::Prefixed::new(stream, input.filled()), origin, false).await;
+    let stream = http2::Prefixed::new(stream, input.filled());
+    Box::pin(http2::serve(worker, slot, stream, origin, false)).await;
 }
 
 /// Receives more, unless the slot is interrupted.
@@ -88,9 +130,20 @@ async fn fill<S: Stream>(slot: &Slot, input: &mut Buffer, stream: &S) -> io::Res
         if slot.signal().is_some() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        input.poll_fill(context, stream)
+        let received = input.poll_fill(context, stream);
+        if received.is_pending() {
+            input.park();
+        }
+        received
     })
     .await
+}
+
+/// Counts a connection whose time was up before its first head.
+fn slow_head(slot: &Slot) {
+    if let (Some(Signal::Expired), Some(place)) = (slot.signal(), slot.place()) {
+        place.gauge.count_slow_head();
+    }
 }
 
 async fn serve_tls(
@@ -101,15 +154,26 @@ async fn serve_tls(
     tls: Arc<ServerConfig>,
 ) {
     let Ok(stream) = into_tokio(sock) else { return };
-    let handshake = TlsAcceptor::from(tls).accept(stream);
-    let Ok(Ok(stream)) = tokio::time::timeout(worker.limits.head_timeout, handshake).await else {
-        return;
+    slot.set_phase(Phase::Head { since_ms: worker.now_ms() });
+    slot.set_deadline_ms(worker.deadline_ms(worker.limits.head_timeout));
+    let stream = {
+        let mut handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
+        let shaken = poll_fn(|context| {
+            if slot.signal().is_some() {
+                return Poll::Ready(None);
+            }
+            handshake.as_mut().poll(context).map(Result::ok)
+        });
+        shaken.await
     };
+    let Some(stream) = stream else { return slow_head(&slot) };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        return http2::serve(worker, slot, http2::Prefixed::new(stream, &[]), origin, true).await;
+        let stream = http2::Prefixed::new(stream, &[]);
+        return Box::pin(http2::serve(worker, slot, stream, origin, true)).await;
     }
     let stream = TlsSock::new(stream);
-    http1::connection::serve(worker, slot, stream, origin, true, Buffer::default()).await;
+    let served = http1::connection::serve(worker, slot, stream, origin, true, Buffer::default());
+    Box::pin(served).await;
 }
 
 fn into_tokio(sock: Sock) -> io::Result<TcpStream> {

@@ -1,12 +1,13 @@
 //! What a thread knows of each of its connections: when its time is up, which set it uses, how to interrupt it.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     rc::Rc,
     task::{Context, Waker},
 };
 
 use crate::{
+    admission::Place,
     counters::{LaneCounters, Ticket},
     worker::Worker,
 };
@@ -16,8 +17,21 @@ use crate::{
 pub(crate) enum Signal {
     /// Its deadline has passed.
     Expired,
+    /// It makes room for another one: nothing was under way on it.
+    GivenUp,
     /// The set that it uses is cut off, or the time for draining is up.
     Cut,
+}
+
+/// What is under way on a connection; times in the worker's milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// A request, or bytes of a tunnel.
+    Busy,
+    /// Nothing, since then.
+    Idle { since_ms: u64 },
+    /// The first part of a head or of a handshake, which began then.
+    Head { since_ms: u64 },
 }
 
 /// A connection, or one request of an HTTP/2 connection.
@@ -28,8 +42,9 @@ pub(crate) struct Slot {
     deadline_ms: Cell<u64>,
     signal: Cell<Option<Signal>>,
     counters: RefCell<Option<Rc<LaneCounters>>>,
-    /// Since when it lies idle between requests, in the worker's milliseconds.
-    idle_since_ms: Cell<Option<u64>>,
+    phase: Cell<Phase>,
+    /// Where it is counted; a request of an HTTP/2 connection is not.
+    place: OnceCell<Place>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -55,8 +70,27 @@ impl Slot {
         self.deadline_ms.set(deadline_ms);
     }
 
-    pub(crate) fn set_idle_since_ms(&self, since_ms: Option<u64>) {
-        self.idle_since_ms.set(since_ms);
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.set(phase);
+    }
+
+    /// Says where the connection is counted, once.
+    pub(crate) fn set_place(&self, place: Place) {
+        self.place.get_or_init(|| place);
+    }
+
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.place.get()
+    }
+
+    /// Since when it could be given up without harm to a request; none where it can't, or is already.
+    pub(crate) fn spare_since_ms(&self) -> Option<u64> {
+        match self.phase.get() {
+            Phase::Idle { since_ms } | Phase::Head { since_ms } if self.signal.get().is_none() => {
+                Some(since_ms)
+            }
+            Phase::Idle { .. } | Phase::Head { .. } | Phase::Busy => None,
+        }
     }
 
     /// Begins a request on the set of `counters`.
@@ -86,9 +120,10 @@ impl Slot {
 
     /// Interrupts the connection if its time is up, or if it is idle since before `idle_before_ms`.
     pub(crate) fn tick(&self, now_ms: u64, idle_before_ms: Option<u64>) {
-        let idle = self.idle_since_ms.get();
-        let left_idle =
-            matches!((idle, idle_before_ms), (Some(since), Some(before)) if since < before);
+        let left_idle = match (self.phase.get(), idle_before_ms) {
+            (Phase::Idle { since_ms }, Some(before_ms)) => since_ms < before_ms,
+            (Phase::Idle { .. } | Phase::Head { .. } | Phase::Busy, _) => false,
+        };
         if self.signal.get().is_none() && (now_ms >= self.deadline_ms.get() || left_idle) {
             self.interrupt(Signal::Expired);
         }
@@ -109,7 +144,8 @@ impl SlotGuard {
             deadline_ms: Cell::new(u64::MAX),
             signal: Cell::new(None),
             counters: RefCell::new(None),
-            idle_since_ms: Cell::new(None),
+            phase: Cell::new(Phase::Busy),
+            place: OnceCell::new(),
             waker: RefCell::new(None),
         });
         let mut slots = worker.slots.borrow_mut();

@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use tokio::{
@@ -95,6 +95,15 @@ impl Stream for TlsSock {
 
     fn reset_on_close(&self) {
         // An end without close_notify already says that the answer is not complete.
+    }
+}
+
+/// Sends what fits at once to a client that is about to be left; nobody waits for more.
+pub(crate) fn send_now<S: Stream>(stream: &S, bytes: &[u8]) {
+    let mut context = Context::from_waker(Waker::noop());
+    // The client may have gone, or takes nothing: it is left either way.
+    if let Poll::Ready(Ok(_)) = stream.poll_send(&mut context, &[IoSlice::new(bytes)]) {
+        let _ = stream.poll_flush(&mut context);
     }
 }
 

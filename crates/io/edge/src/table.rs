@@ -15,7 +15,7 @@ use hornero_model::{
 };
 use tokio::sync::Notify;
 
-use crate::{counters::SetCounters, error::TableFault};
+use crate::{admission::Gauge, counters::SetCounters, error::TableFault};
 
 /// Listeners of one table: each costs a socket a thread.
 const LISTENERS: usize = 1024;
@@ -119,6 +119,8 @@ pub(crate) struct ListenerRules {
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
+    /// Its connections.
+    pub(crate) gauge: Arc<Gauge>,
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -128,6 +130,7 @@ impl ListenerRules {
         listener: &Listener,
         pools: &[Pool],
         tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
+        gauge: Arc<Gauge>,
     ) -> Self {
         let mut rules: Vec<Rule> = listener
             .rules
@@ -142,7 +145,7 @@ impl ListenerRules {
             let prefix = rule.path_prefix.as_ref().map_or(0, String::len);
             (rule.host.is_none(), std::cmp::Reverse(prefix))
         });
-        Self { address: listener.address, protocol: listener.protocol, tls, rules }
+        Self { address: listener.address, protocol: listener.protocol, tls, gauge, rules }
     }
 
     /// The pool for a request; `host` without port, in any case.

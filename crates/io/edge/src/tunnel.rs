@@ -103,7 +103,7 @@ pub(crate) async fn tunnel<C: Stream, B: Stream>(
     poll_fn(|context| {
         match slot.signal() {
             Some(Signal::Cut) => return Poll::Ready(TunnelEnd::Cut),
-            Some(Signal::Expired) => return Poll::Ready(TunnelEnd::Silent),
+            Some(Signal::Expired | Signal::GivenUp) => return Poll::Ready(TunnelEnd::Silent),
             None => {}
         }
         let sent = up.poll(context, client, backend, &moved);

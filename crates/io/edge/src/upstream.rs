@@ -10,7 +10,7 @@ use std::{
         atomic::{Ordering, fence},
     },
     task::Waker,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hornero_model::{Health, PoolName};
@@ -27,6 +27,8 @@ use crate::{
     worker::Worker,
 };
 
+/// How long what was given up gets to close before the next try to connect.
+const RELIEF_PAUSE: Duration = Duration::from_millis(5);
 /// Idle connections kept for one backend by one thread; more than its share of a burst would hold the backend's
 /// files for nothing.
 const IDLE_PER_BACKEND: usize = 256;
@@ -248,9 +250,7 @@ impl Attempts {
 
     /// A backend could not be reached.
     fn refused(&mut self, backend: Rc<LocalBackend>, error: &io::Error) {
-        // Want of files or ports on this side says nothing about the backend.
-        let own = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
-        if !own.iter().any(|own| error.raw_os_error() == Some(own.raw_os_error())) {
+        if !is_own_want(error) {
             backend.shared.suspect();
         }
         self.tried.push(backend);
@@ -318,6 +318,12 @@ pub(crate) async fn acquire(
             Ok(sock) => {
                 return Ok(Upstream { sock, input: Buffer::default(), backend, reused: false });
             }
+            Err(error) if is_want_of_files(&error) && attempts.may_retry() => {
+                worker.relieve();
+                attempts.count += 1;
+                tokio::time::sleep(RELIEF_PAUSE).await;
+                continue;
+            }
             Err(error) => attempts.refused(backend, &error),
         }
         if !attempts.may_retry() {
@@ -327,6 +333,18 @@ pub(crate) async fn acquire(
             return Err(Refusal::Unreachable);
         }
     }
+}
+
+/// Whether this process or host lacks something for a connection, which says nothing about the other side.
+pub(crate) fn is_own_want(error: &io::Error) -> bool {
+    is_want_of_files(error)
+        || [Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL]
+            .iter()
+            .any(|own| error.raw_os_error() == Some(own.raw_os_error()))
+}
+
+fn is_want_of_files(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|own| error.raw_os_error() == Some(own.raw_os_error()))
 }
 
 struct Held<'a>(&'a Worker);

@@ -7,10 +7,7 @@ use std::{
     net::SocketAddr,
     os::fd::OwnedFd,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -26,11 +23,13 @@ use tokio::{
 };
 
 use crate::{
+    admission::Rooms,
     counters::LaneCounters,
-    limits::Limits,
+    limits::{ACCEPTED_AT_ONCE, LINGERING, Limits},
     net::watch,
     serve::{Origin, serve_connection},
     slot::{Signal, Slot, SlotGuard},
+    spare::{Scope, Spare},
     table::Table,
     upstream::{LocalBackend, LocalPool, LocalTable},
 };
@@ -44,6 +43,10 @@ pub(crate) const HANDOVER_IDLE_MS: u64 = 5_000;
 pub(crate) const STOP_IDLE_MS: u64 = 1_000;
 /// Pause after the system ran out of files or memory for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Connections given up at once when the process has no files left: enough for some new ones with their backends', and
+/// of few only the oldest.
+const RELIEF: usize = 32;
+const RELIEF_SHARE: usize = 8;
 
 /// What the control thread tells a worker.
 pub(crate) enum Command {
@@ -65,12 +68,18 @@ pub(crate) enum Command {
 }
 
 /// What all threads share, none of it touched for a request in the ordinary course.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Common {
     /// Client connections open.
-    pub(crate) connections: AtomicUsize,
+    pub(crate) rooms: Rooms,
     /// Requests that wait for a healthy backend.
     pub(crate) holding: AtomicUsize,
+}
+
+impl Common {
+    pub(crate) fn new(rooms: Rooms) -> Self {
+        Self { rooms, holding: AtomicUsize::new(0) }
+    }
 }
 
 /// The task that accepts from a socket, and the socket.
@@ -83,11 +92,14 @@ pub(crate) struct Worker {
     pub(crate) limits: Arc<Limits>,
     pub(crate) common: Arc<Common>,
     pub(crate) slots: RefCell<Vec<Rc<Slot>>>,
+    /// Which of them can be given up.
+    pub(crate) spare: Spare,
     /// Told when the last slot has gone.
     pub(crate) emptied: Notify,
     /// Told when held requests should look again.
     pub(crate) changed: Notify,
     pub(crate) held: Cell<usize>,
+    lingering: Rc<Cell<usize>>,
     table: RefCell<Rc<LocalTable>>,
     accepting: RefCell<BTreeMap<SocketAddr, Vec<Accepting>>>,
     started: Instant,
@@ -118,6 +130,7 @@ impl Worker {
     fn tick(&self) {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.now_ms.set(now_ms);
+        self.spare.tick();
         let idle_before_ms =
             self.draining_idle_ms.get().map(|idle_ms| now_ms.saturating_sub(idle_ms));
         for slot in &*self.slots.borrow() {
@@ -127,6 +140,29 @@ impl Worker {
             now_ms.saturating_sub(u64::try_from(self.limits.backend_idle.as_millis()).unwrap_or(0));
         for backend in &self.table.borrow().backends {
             backend.drop_idle_before(oldest_ms);
+        }
+    }
+
+    /// Leave to stay with a connection that is refused; none while many are.
+    pub(crate) fn linger(&self) -> Option<Lingering> {
+        let count = self.lingering.get();
+        (count < LINGERING).then(|| {
+            self.lingering.set(count + 1);
+            Lingering(self.lingering.clone())
+        })
+    }
+
+    /// Gives files back to a process that has no more: connections to backends that lie idle, and the oldest of clients
+    /// on which no request is under way.
+    pub(crate) fn relieve(&self) {
+        for backend in &self.table.borrow().backends {
+            backend.drop_idle_before(u64::MAX);
+        }
+        let connections = self.slots.borrow().len();
+        for _ in 0..(connections / RELIEF_SHARE).clamp(1, RELIEF) {
+            if !self.give_up_oldest(Scope::All) {
+                return;
+            }
         }
     }
 
@@ -198,14 +234,31 @@ impl Worker {
     }
 }
 
+/// A refused connection that stays for a moment.
+#[derive(Debug)]
+pub(crate) struct Lingering(Rc<Cell<usize>>);
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 async fn accept_for_ever(worker: Rc<Worker>, address: SocketAddr, socket: Rc<AsyncFd<OwnedFd>>) {
+    let mut accepted = 0;
     loop {
         let Ok(mut guard) = socket.readable().await else { return };
         match accept_one(&worker, address, socket.get_ref()) {
-            Ok(()) | Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Ok(()) | Err(Errno::INTR | Errno::CONNABORTED) => {
+                accepted += 1;
+                if accepted % ACCEPTED_AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
             Err(Errno::AGAIN) => guard.clear_ready(),
             Err(error) => {
                 tracing::warn!("can't accept on `{address}`: {error}");
+                worker.relieve();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -227,25 +280,6 @@ fn accept_one(worker: &Rc<Worker>, address: SocketAddr, socket: &OwnedFd) -> Res
     Ok(())
 }
 
-/// A client connection among all; leaving counts it out.
-#[derive(Debug)]
-pub(crate) struct Admission(Arc<Common>);
-
-impl Admission {
-    /// Counts a connection in; none when there are too many.
-    pub(crate) fn new(worker: &Worker) -> Option<Self> {
-        let open = worker.common.connections.fetch_add(1, Ordering::Relaxed);
-        let admission = Self(worker.common.clone());
-        (open < worker.limits.max_connections).then_some(admission)
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Runs a worker until its commands end; tells `drained` its lane whenever it has drained.
 pub(crate) fn run(
     lane: usize,
@@ -262,9 +296,11 @@ pub(crate) fn run(
         limits,
         common,
         slots: RefCell::new(Vec::new()),
+        spare: Spare::default(),
         emptied: Notify::new(),
         changed: Notify::new(),
         held: Cell::new(0),
+        lingering: Rc::new(Cell::new(0)),
         table: RefCell::new(Rc::new(LocalTable::new(table, &LocalTable::default(), lane))),
         accepting: RefCell::new(BTreeMap::new()),
         started: Instant::now(),

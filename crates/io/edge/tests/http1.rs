@@ -300,24 +300,6 @@ fn limits_heads() {
 }
 
 #[test]
-fn limits_connections() {
-    let backend = Backend::start("one");
-    let mut edge = TestEdge::with(|options| options.limits.max_connections = 2);
-    edge.apply(Some(1), &[(1, &[backend.address])]);
-    edge.until_healthy(1);
-    let mut within: Vec<Client> = (0..2).map(|_| Client::connect(edge.listener)).collect();
-    for client in &mut within {
-        assert_eq!(client.get("/").unwrap().status, 200);
-    }
-    let mut beyond = Client::connect(edge.listener);
-    assert_eq!(beyond.answer().unwrap().status, 503);
-    within.clear();
-    until("there is room again", || {
-        get(edge.listener, "/").is_ok_and(|answer| answer.status == 200)
-    });
-}
-
-#[test]
 fn limits_time() {
     let backend = Backend::start("one");
     let mut edge = TestEdge::with(|options| {

@@ -33,6 +33,11 @@ pub fn edge(home: &Path, log: LogWords, handover_timeout: Option<Duration>) -> R
         home = %home.display(),
         "the edge starts"
     );
+    let mut options = hornero_edge::EdgeOptions::new(home.join("edge"));
+    options.internal_addresses = HomeNetwork::open(home).ok().map(|network| {
+        let (first, last) = network.subnet().services();
+        (first.into(), last.into())
+    });
     let _names = match name_server(home) {
         Ok(server) => Some(server),
         Err(error) => {
@@ -41,7 +46,6 @@ pub fn edge(home: &Path, log: LogWords, handover_timeout: Option<Duration>) -> R
             None
         }
     };
-    let mut options = hornero_edge::EdgeOptions::new(home.join("edge"));
     options.boot = boot;
     if let Some(timeout) = handover_timeout {
         options.limits.handover_timeout = timeout;

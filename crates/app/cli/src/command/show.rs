@@ -6,7 +6,9 @@ use hornero_api::{
     Client, ClientError,
     message::{AuditReport, HistoryEntry, LogLine, Nothing, StatusReport},
 };
-use hornero_model::{Event, InstanceState, Receipt, RolloutId, ServiceName, Timestamp};
+use hornero_model::{
+    ConnectionCounters, Event, InstanceState, Receipt, RolloutId, ServiceName, Timestamp,
+};
 use hyper::Method;
 
 use crate::{
@@ -104,6 +106,10 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     if report.edge.is_none() {
         text.push_str("\nthe edge is down; it is being started again\n");
     }
+    if let Some(connections) = report.edge.as_ref().and_then(|edge| edge.connections.as_ref()) {
+        text.push_str(&limited(&connections.outside, "from outside"));
+        text.push_str(&limited(&connections.internal, "from the services themselves"));
+    }
     if let Some(fault) = &report.control.journal_fault {
         text.push_str(&format!(
             "\nwarning: the ledger can't be written to ({}); nothing is decided until it can, what serves goes on\n",
@@ -122,6 +128,21 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What the edge had to do about connections beyond its limits; nothing in the ordinary course.
+fn limited(counted: &ConnectionCounters, whence: &str) -> String {
+    let ConnectionCounters {
+        open, limit, source_limit, given_up, refused, refused_by_source, ..
+    } = counted;
+    if given_up + refused + refused_by_source == 0 {
+        return String::new();
+    }
+    let refused = refused + refused_by_source;
+    format!(
+        "\nnote: too many connections {whence}: {given_up} idle ones closed for newer ones, {refused} refused; {open} are \
+         open, {limit} may be, {source_limit} of one source\n"
+    )
 }
 
 /// `hornero history`.

@@ -1,6 +1,6 @@
 //! A client's HTTP/1.1 connection: requests one after the other, each answered before the next is begun.
 
-use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
+use std::{future::poll_fn, rc::Rc, task::Poll};
 
 use super::{
     answer::own_answer,
@@ -11,18 +11,17 @@ use super::{
 use crate::{
     buffer::Buffer,
     counters::Ticket,
+    limits::{LINGER, LINGER_BYTES},
     serve::Origin,
-    slot::SlotGuard,
-    stream::{Stream, send_all},
+    slot::{Phase, Signal, SlotGuard},
+    stream::{Stream, send_all, send_now},
     tunnel::{TunnelEnd, tunnel},
     upstream::{Attempts, LocalPool, Refusal, Reuse, Upstream, acquire},
     worker::Worker,
 };
 
-/// How long and how much is read and thrown away after a refusal, so that it reaches the client before the reset
-/// that unread bytes would cause.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1 << 20;
+/// Most that a connection keeps of each buffer for heads between requests: nearly all heads fit.
+const KEPT_BYTES: usize = 6 << 10;
 
 /// What a connection does after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +36,8 @@ enum Next {
 enum HeadEnd {
     Closed,
     TimedOut,
+    /// The connection makes room for another one, its head not complete.
+    GivenUp,
     Bad(BadRequest),
 }
 
@@ -68,11 +69,21 @@ pub(crate) async fn serve<S: Stream>(
     let (request, out) = (Vec::new(), Vec::new());
     let mut connection =
         Connection { worker, slot, client, origin, forwarding, input, request, out };
+    // A handshake has taken its time already; what follows is between requests.
+    let mut first = !https;
     loop {
-        let next = match connection.read_head().await {
+        let next = match connection.read_head(std::mem::take(&mut first)).await {
             Ok((head, pool)) => connection.request(&head, pool).await,
             Err(HeadEnd::Closed) => Next::Close,
+            Err(HeadEnd::GivenUp) => {
+                own_answer(&mut connection.out, 408, "too many connections", false, true);
+                send_now(&connection.client, &connection.out);
+                Next::Close
+            }
             Err(HeadEnd::TimedOut) => {
+                if let Some(place) = connection.slot.place() {
+                    place.gauge.count_slow_head();
+                }
                 connection.refuse(408, "request took too long", false, true).await
             }
             Err(HeadEnd::Bad(bad)) => {
@@ -88,46 +99,74 @@ pub(crate) async fn serve<S: Stream>(
 }
 
 impl<S: Stream> Connection<S> {
-    /// Reads a head, writes the backend's into `self.request` and finds the pool.
-    async fn read_head(&mut self) -> Result<Routed, HeadEnd> {
+    /// Reads a head, writes the backend's into `self.request` and finds the pool. The `first` one of a connection has
+    /// its deadline already.
+    async fn read_head(&mut self, first: bool) -> Result<Routed, HeadEnd> {
         let limits = self.worker.limits.clone();
-        let mut searched = 0;
-        self.slot.set_idle_since_ms(Some(self.worker.now_ms()));
-        self.slot.set_deadline_ms(self.worker.deadline_ms(limits.idle_timeout));
-        let mut begun = false;
+        let since_ms = self.worker.now_ms();
+        self.slot.set_phase(Phase::Idle { since_ms });
+        if !first {
+            self.slot.set_deadline_ms(self.worker.deadline_ms(limits.idle_timeout));
+        }
+        let (mut searched, mut begun, mut last_look) = (0, false, false);
         loop {
             if !self.input.is_empty() {
                 if !begun {
                     begun = true;
-                    self.slot.set_idle_since_ms(None);
-                    self.slot.set_deadline_ms(self.worker.deadline_ms(limits.head_timeout));
+                    self.slot.set_phase(Phase::Head { since_ms: self.worker.now_ms() });
+                    if !first {
+                        self.slot.set_deadline_ms(self.worker.deadline_ms(limits.head_timeout));
+                    }
                 }
                 // A head that trickles in is parsed when it may be complete, not for each byte.
                 let may_be_complete = searched == 0 || ends_a_line(self.input.filled(), searched);
                 let found = if may_be_complete { self.translate()? } else { None };
-                if let Some(found) = found {
-                    return Ok(found);
+                if let Some((mut head, pool)) = found {
+                    self.slot.set_phase(Phase::Busy);
+                    if self.slot.signal() == Some(Signal::GivenUp) {
+                        self.slot.clear_signal();
+                        head.keep_alive = false;
+                    }
+                    return Ok((head, pool));
                 }
                 searched = self.input.filled().len();
                 if self.input.is_full() && !self.input.grow(limits.head_bytes) {
                     return Err(HeadEnd::Bad(BadRequest::TooLarge));
                 }
             } else {
-                self.input.release();
+                self.give_back();
             }
             let (slot, input, client) = (&self.slot, &mut self.input, &self.client);
             let received = poll_fn(|context| {
-                if slot.signal().is_some() {
-                    return Poll::Ready(None);
+                match slot.signal() {
+                    None => {}
+                    // A request that has come by now is still served.
+                    Some(Signal::GivenUp) if !last_look => last_look = true,
+                    Some(signal) => return Poll::Ready(Err(signal)),
                 }
-                input.poll_fill(context, client).map(Some)
+                let received = input.poll_fill(context, client).map(Ok);
+                if received.is_pending() {
+                    if let Some(signal) = slot.signal() {
+                        return Poll::Ready(Err(signal));
+                    }
+                    input.park();
+                }
+                received
             });
             match received.await {
-                None if begun => return Err(HeadEnd::TimedOut),
-                Some(Ok(count)) if count > 0 => {}
-                None | Some(_) => return Err(HeadEnd::Closed),
+                Ok(Ok(count)) if count > 0 => {}
+                Err(Signal::GivenUp) if begun => return Err(HeadEnd::GivenUp),
+                Err(Signal::Expired) if begun => return Err(HeadEnd::TimedOut),
+                Ok(_) | Err(_) => return Err(HeadEnd::Closed),
             }
         }
+    }
+
+    /// Gives back the memory that a connection between requests does not need.
+    fn give_back(&mut self) {
+        self.input.release();
+        self.request.shrink_to(KEPT_BYTES);
+        self.out.shrink_to(KEPT_BYTES);
     }
 
     fn translate(&mut self) -> Result<Option<Routed>, HeadEnd> {
@@ -281,6 +320,8 @@ impl<S: Stream> Connection<S> {
     async fn linger(&mut self) {
         self.slot.clear_signal();
         self.slot.set_deadline_ms(self.worker.deadline_ms(LINGER));
+        // The answer is out: nothing is lost by making room.
+        self.slot.set_phase(Phase::Head { since_ms: self.worker.now_ms() });
         let (slot, input, client) = (&self.slot, &mut self.input, &self.client);
         let mut read = 0;
         let mut closed = false;

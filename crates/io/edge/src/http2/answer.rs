@@ -166,7 +166,9 @@ impl Streaming {
         self.slot.register(context);
         match self.slot.signal() {
             Some(Signal::Cut) => return self.fail("cut off"),
-            Some(Signal::Expired) => return self.fail("the server took too long"),
+            Some(Signal::Expired | Signal::GivenUp) => {
+                return self.fail("the server took too long");
+            }
             None => {}
         }
         loop {

@@ -22,7 +22,7 @@ pub(crate) use self::io::Prefixed;
 use crate::{
     http1::head::forwarding_fields,
     serve::Origin,
-    slot::{Signal, Slot, SlotGuard},
+    slot::{Phase, Signal, Slot, SlotGuard},
     worker::Worker,
 };
 
@@ -35,6 +35,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection told to end may take for its goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// The same for one that makes room for another.
+const QUICK_GOODBYE: Duration = Duration::from_millis(200);
 
 /// Runs tasks on the thread that they come from.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +68,7 @@ impl Active {
     fn new(shared: &Rc<Shared>) -> Self {
         shared.active.set(shared.active.get() + 1);
         shared.slot.set_deadline_ms(u64::MAX);
-        shared.slot.set_idle_since_ms(None);
+        shared.slot.set_phase(Phase::Busy);
         Self(shared.clone())
     }
 }
@@ -82,7 +84,7 @@ impl Drop for Active {
 }
 
 fn idle(worker: &Worker, slot: &Slot) {
-    slot.set_idle_since_ms(Some(worker.now_ms()));
+    slot.set_phase(Phase::Idle { since_ms: worker.now_ms() });
     slot.set_deadline_ms(worker.deadline_ms(worker.limits.idle_timeout));
 }
 
@@ -139,10 +141,12 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin + 'static>(
             Woken::Over | Woken::Interrupted(Signal::Cut) => return,
             Woken::Changed => {}
             Woken::Interrupted(Signal::Expired) if told && shared.active.get() == 0 => return,
-            Woken::Interrupted(Signal::Expired) => {
+            Woken::Interrupted(signal @ (Signal::Expired | Signal::GivenUp)) => {
                 told = true;
+                let goodbye = if signal == Signal::GivenUp { QUICK_GOODBYE } else { GOODBYE };
                 shared.slot.clear_signal();
-                shared.slot.set_deadline_ms(worker.deadline_ms(GOODBYE));
+                shared.slot.set_phase(Phase::Busy);
+                shared.slot.set_deadline_ms(worker.deadline_ms(goodbye));
                 connection.as_mut().graceful_shutdown();
             }
         }

@@ -244,7 +244,9 @@ async fn read_head(
                 slot.register(context);
                 match slot.signal() {
                     Some(Signal::Cut) => return Poll::Ready(Err(Failure::Cut)),
-                    Some(Signal::Expired) => return Poll::Ready(Err(Failure::Slow)),
+                    Some(Signal::Expired | Signal::GivenUp) => {
+                        return Poll::Ready(Err(Failure::Slow));
+                    }
                     None => {}
                 }
                 reading.poll_send(context);

@@ -35,7 +35,11 @@ impl Answer {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::of(TcpStream::connect(address).unwrap())
+    }
+
+    /// A client on a connection that is there.
+    pub fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::new() }
@@ -48,6 +52,14 @@ impl Client {
     pub fn get(&mut self, path: &str) -> io::Result<Answer> {
         self.stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes())?;
         self.answer()
+    }
+
+    /// Whether something has come.
+    pub fn has_answer(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let has = self.more().is_ok();
+        self.stream.set_nonblocking(false).unwrap();
+        has
     }
 
     fn more(&mut self) -> io::Result<()> {

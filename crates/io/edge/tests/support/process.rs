@@ -16,6 +16,10 @@ const DIRECTORY: &str = "HORNERO_TEST_EDGE_DIR";
 const DIE_AT: &str = "HORNERO_TEST_EDGE_DIE_AT";
 /// How long its predecessor may serve what it has open, in milliseconds.
 const HANDOVER_MS: &str = "HORNERO_TEST_EDGE_HANDOVER_MS";
+/// The address of listeners for the home's own servers.
+pub const INTERNAL: &str = "HORNERO_TEST_EDGE_INTERNAL";
+/// How long a head may take, in milliseconds.
+pub const HEAD_MS: &str = "HORNERO_TEST_EDGE_HEAD_MS";
 
 /// Runs an edge where this process was started for it: what the test `child_process` of a binary does.
 pub fn become_edge() {
@@ -24,6 +28,13 @@ pub fn become_edge() {
     options.die_at = std::env::var(DIE_AT).ok().map(|step| step.parse().unwrap());
     if let Ok(timeout) = std::env::var(HANDOVER_MS) {
         options.limits.handover_timeout = Duration::from_millis(timeout.parse().unwrap());
+    }
+    if let Ok(address) = std::env::var(INTERNAL) {
+        let address = address.parse().unwrap();
+        options.internal_addresses = Some((address, address));
+    }
+    if let Ok(timeout) = std::env::var(HEAD_MS) {
+        options.limits.head_timeout = Duration::from_millis(timeout.parse().unwrap());
     }
     hornero_edge::run(options).unwrap();
 }
@@ -47,7 +58,8 @@ impl EdgeProcess {
         Self::start_with(dir, &[(DIE_AT, step.as_str().to_owned())])
     }
 
-    fn start_with(dir: &Path, variables: &[(&str, String)]) -> Self {
+    /// The same, with these of its settings.
+    pub fn start_with(dir: &Path, variables: &[(&str, String)]) -> Self {
         let process = Self::spawn(dir, variables);
         let pid = process.id();
         until("the edge answers", || {
