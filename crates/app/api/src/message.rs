@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hornero_model::{
-    Digest, EdgeConnections, ImageName, InstanceId, InstanceState, Protocol, Receipt,
+    Digest, EdgeConnections, Health, ImageName, InstanceId, InstanceState, Protocol, Receipt,
     ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Timestamp,
 };
 use schemars::JsonSchema;
@@ -335,6 +335,10 @@ pub struct ServiceStatus {
     pub rollout: Option<RolloutStatus>,
     /// Its instances, those of the serving release first.
     pub instances: Vec<InstanceStatus>,
+    /// Failures in a row after which nothing more is replaced until somebody asks for it; absent where it is whole or
+    /// is being made whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gave_up_after: Option<u32>,
 }
 
 /// Where other services find a service.
@@ -375,6 +379,12 @@ pub struct InstanceStatus {
     /// Why it ended, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// What the edge last found it to be; absent where control is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Why its last check failed, where it is not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_error: Option<String>,
 }
 
 /// A way in.

@@ -1,15 +1,18 @@
 //! What the API shows, read off the driver.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use hornero_api::message::{
     EdgeReport, HistoryEntry, InstanceStatus, InternalAddress, PlanChange, PlanReport, PlanRequest,
     RolloutStatus, RouteStatus, ServiceStatus,
 };
 use hornero_driver::{Driver, InstanceView};
-use hornero_model::{Receipt, ServiceName};
+use hornero_model::{Listener, Receipt, ServiceName};
 use hornero_plan::DesiredImage;
-use hornero_rollout::{Facts, Service, World};
+use hornero_rollout::{Facts, RepairState, Service, World};
 
 /// Services that are up or on their way, by name.
 pub fn services(driver: &Driver, internal: &BTreeMap<ServiceName, IpAddr>) -> Vec<ServiceStatus> {
@@ -46,6 +49,10 @@ fn service(
             phase: rollout.phase.name().to_owned(),
         }),
         instances: own.into_iter().map(instance).collect(),
+        gave_up_after: match driver.repair_state(&service.name) {
+            Some(RepairState::GaveUp { failures }) => Some(failures),
+            Some(RepairState::Whole | RepairState::Repairing { .. }) | None => None,
+        },
     }
 }
 
@@ -59,6 +66,8 @@ fn instance(view: &InstanceView) -> InstanceStatus {
         pid: view.pid,
         created: view.created,
         cause: view.cause.as_ref().map(ToString::to_string),
+        health: Some(view.health),
+        health_error: view.health_error.clone(),
     }
 }
 
@@ -69,7 +78,17 @@ pub fn routes(driver: &Driver, internal: &BTreeMap<ServiceName, IpAddr>) -> Vec<
         .listeners
         .iter()
         .filter(|listener| !internal.values().any(|address| *address == listener.address.ip()));
+    // A route without an address listens by IPv4 and by IPv6: one line for both.
+    let twin = |listener: &Listener| {
+        let every = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listener.address.port());
+        listener.address.ip() == Ipv6Addr::UNSPECIFIED
+            && table
+                .listeners
+                .iter()
+                .any(|other| other.address == every && other.rules == listener.rules)
+    };
     outside
+        .filter(|listener| !twin(listener))
         .flat_map(|listener| {
             listener.rules.iter().map(|rule| RouteStatus {
                 listen: listener.address,

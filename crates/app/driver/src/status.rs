@@ -31,6 +31,10 @@ pub struct InstanceView {
     pub created: Timestamp,
     /// Why it ended, where it did.
     pub cause: Option<ExitCause>,
+    /// What the edge last found it to be.
+    pub health: Health,
+    /// Why its last check failed, where it is not healthy.
+    pub health_error: Option<String>,
 }
 
 impl Driver {
@@ -99,11 +103,20 @@ impl Driver {
                     pid: running.map(|running| running.pid),
                     created: instance.created,
                     cause: instance.cause.clone().or_else(|| exit.map(|exit| exit.cause.clone())),
+                    health: self.facts.health(&self.world, &instance.id),
+                    health_error: self.health_error(&instance.id),
                 }
             })
             .collect();
         views.sort_by(|a, b| (&a.service, &a.id).cmp(&(&b.service, &b.id)));
         views
+    }
+
+    fn health_error(&self, id: &InstanceId) -> Option<String> {
+        let backends = self.facts.edge.as_ref()?.backends.iter();
+        backends
+            .filter(|backend| backend.instance == *id && backend.health != Health::Healthy)
+            .find_map(|backend| backend.last_error.clone())
     }
 
     /// The way up to the first health is not recorded; it is told from what was observed.

@@ -4,10 +4,10 @@ use std::{io::Read as _, path::Path};
 
 use hornero_api::{
     Client, ClientError,
-    message::{AuditReport, HistoryEntry, LogLine, Nothing, StatusReport},
+    message::{AuditReport, HistoryEntry, InstanceStatus, LogLine, Nothing, StatusReport},
 };
 use hornero_model::{
-    ConnectionCounters, Event, InstanceState, Receipt, RolloutId, ServiceName, Timestamp,
+    ConnectionCounters, Event, Health, InstanceState, Receipt, RolloutId, ServiceName, Timestamp,
 };
 use hyper::Method;
 
@@ -44,6 +44,30 @@ const fn tone(state: InstanceState) -> Tone {
     }
 }
 
+/// Whether it gets requests that it can answer: what was decided is not enough, the edge must have found it healthy.
+fn serves(instance: &InstanceStatus) -> bool {
+    let healthy = instance.health.is_none_or(|health| health == Health::Healthy);
+    instance.state == InstanceState::Serving && healthy
+}
+
+/// Where an instance is in its life, and what is wrong with it.
+fn state(instance: &InstanceStatus) -> (String, Tone) {
+    if let Some(cause) = &instance.cause {
+        return (format!("{}: {}", instance.state, harmless(cause)), tone(instance.state));
+    }
+    if instance.state != InstanceState::Serving || serves(instance) {
+        return (instance.state.to_string(), tone(instance.state));
+    }
+    let health = match instance.health {
+        Some(Health::Unhealthy) => "unhealthy",
+        Some(Health::Unknown | Health::Healthy) | None => "not found healthy yet",
+    };
+    match &instance.health_error {
+        Some(error) => (format!("{health}: {}", harmless(error)), Tone::Bad),
+        None => (health.to_owned(), Tone::Bad),
+    }
+}
+
 fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     if report.services.is_empty() {
         return "no services; `hornero up DIR` brings some\n".to_owned();
@@ -52,8 +76,7 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
         Table::with_head(&["SERVICE", "RELEASE", "IMAGE", "SERVING", "INTERNAL NAME", "ROLLOUT"]);
     let mut instances = Table::with_head(&["INSTANCE", "STATE", "ADDRESS", "PID", "AGE"]);
     for service in &report.services {
-        let serving =
-            service.instances.iter().filter(|one| one.state == InstanceState::Serving).count();
+        let serving = service.instances.iter().filter(|instance| serves(instance)).count();
         let whole = usize::try_from(service.wanted).is_ok_and(|wanted| serving >= wanted);
         services.row(vec![
             (service.name.to_string(), Tone::Plain),
@@ -76,13 +99,9 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
             ),
         ]);
         for instance in &service.instances {
-            let state = match &instance.cause {
-                Some(cause) => format!("{}: {cause}", instance.state),
-                None => instance.state.to_string(),
-            };
             instances.row(vec![
                 (instance.id.to_string(), Tone::Plain),
-                (state, tone(instance.state)),
+                state(instance),
                 (
                     instance.address.map_or_else(|| "-".into(), |address| address.to_string()),
                     Tone::Plain,
@@ -103,6 +122,14 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
         ]);
     }
     let mut text = [services, instances, routes].map(|table| table.render(colour)).join("\n");
+    for service in &report.services {
+        if let Some(failures) = service.gave_up_after {
+            text.push_str(&format!(
+                "\nwarning: `{}` failed {failures} times in a row and is replaced no more; `hornero up` tries again\n",
+                service.name
+            ));
+        }
+    }
     if report.edge.is_none() {
         text.push_str("\nthe edge is down; it is being started again\n");
     }
@@ -350,4 +377,66 @@ fn is_absent(home: &Path) -> bool {
     ["ledger.db", "ledger.head"]
         .iter()
         .all(|part| matches!(home.join(part).try_exists(), Ok(false)))
+}
+
+#[cfg(test)]
+mod tests {
+    use hornero_api::message::{ControlStatus, ServiceStatus};
+    use hornero_model::{InstanceId, ReleaseNumber, ServiceName};
+
+    use super::*;
+
+    /// The lines of `hornero status` that tell of the service and of its one instance.
+    fn shown(health: Option<Health>, error: Option<&str>, gave_up_after: Option<u32>) -> String {
+        let report = StatusReport {
+            services: vec![ServiceStatus {
+                name: ServiceName::new("site").unwrap(),
+                release: Some(ReleaseNumber(1)),
+                image: None,
+                wanted: 1,
+                internal: None,
+                rollout: None,
+                instances: vec![InstanceStatus {
+                    id: InstanceId::new("site-1-a").unwrap(),
+                    release: ReleaseNumber(1),
+                    image: None,
+                    state: InstanceState::Serving,
+                    address: None,
+                    pid: None,
+                    created: Timestamp::default(),
+                    cause: None,
+                    health,
+                    health_error: error.map(str::to_owned),
+                }],
+                gave_up_after,
+            }],
+            routes: Vec::new(),
+            control: ControlStatus {
+                pid: 1,
+                version: "1".to_owned(),
+                started: Timestamp::default(),
+                journal_fault: None,
+            },
+            edge: Some(Default::default()),
+            limits: Vec::new(),
+        };
+        status_text(&report, Timestamp::default(), false)
+    }
+
+    #[test]
+    fn what_the_edge_does_not_find_healthy_does_not_serve() {
+        let healthy = shown(Some(Health::Healthy), None, None);
+        assert!(healthy.contains(" 1/1 ") && healthy.contains("site-1-a  serving "), "{healthy}");
+        let old = shown(None, None, None);
+        assert!(old.contains(" 1/1 "), "{old}");
+        let sick = shown(Some(Health::Unhealthy), Some("answered 503, expected 200"), Some(9));
+        assert!(sick.contains(" 0/1 ") && !sick.contains("serving "), "{sick}");
+        assert!(sick.contains("site-1-a  unhealthy: answered 503, expected 200"), "{sick}");
+        assert!(sick.contains("`site` failed 9 times in a row and is replaced no more"), "{sick}");
+        let unknown = shown(Some(Health::Unknown), None, None);
+        assert!(
+            unknown.contains(" 0/1 ") && unknown.contains("not found healthy yet"),
+            "{unknown}"
+        );
+    }
 }
