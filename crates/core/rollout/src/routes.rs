@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use hornero_model::{
@@ -150,18 +150,21 @@ fn service_pools(
 }
 
 fn add_route(listeners: &mut BTreeMap<SocketAddr, Listener>, service: &ServiceName, route: &Route) {
-    let listener = Listener {
-        address: socket(route),
-        protocol: route.protocol,
-        tls: route.tls.clone(),
-        rules: Vec::new(),
-    };
     let rule = RouteRule {
         host: route.host.clone(),
         path_prefix: route.path_prefix.clone(),
         pool: PoolName { service: service.clone(), port: route.port.clone() },
     };
-    add_rule(listeners, listener, rule);
+    let every = [any(), Ipv6Addr::UNSPECIFIED.into()];
+    for address in route.address.as_ref().map_or(&every[..], std::slice::from_ref) {
+        let listener = Listener {
+            address: SocketAddr::new(*address, route.listen),
+            protocol: route.protocol,
+            tls: route.tls.clone(),
+            rules: Vec::new(),
+        };
+        add_rule(listeners, listener, rule.clone());
+    }
 }
 
 /// Adds a rule to the listener of its address; of two rules for the same requests the first stays.
@@ -181,7 +184,7 @@ fn socket(route: &Route) -> SocketAddr {
     SocketAddr::new(route.address.unwrap_or_else(any), route.listen)
 }
 
-/// Every IPv4 address of the host. IPv6 is listened on where a route names such an address.
+/// Every IPv4 address of the host, which also stands for every address where routes are compared.
 fn any() -> IpAddr {
     Ipv4Addr::UNSPECIFIED.into()
 }

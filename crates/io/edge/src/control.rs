@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
@@ -21,7 +21,7 @@ use crate::{
     edge::EdgeOptions,
     error::EdgeError,
     health::{News, probe_for_ever},
-    net::open_listeners,
+    net::{lacks_family, open_listeners},
     persist,
     sets::{SetKey, Sets},
     table::{self, Backend, ListenerRules, PoolSets, Table, validate},
@@ -250,6 +250,8 @@ impl Control {
             let exclusive = ports.insert(address.port());
             match open_listeners(address, self.workers.len(), exclusive) {
                 Ok(fresh) => opened.push((address, fresh)),
+                // A host without IPv6 has all its addresses without it.
+                Err(error) if is_all_of_ipv6(address) && lacks_family(&error) => {}
                 // One that could not be opened at start, such as on a port that another program took at boot, is tried
                 // again by itself; it must not keep every other change from coming into force.
                 Err(error) if listening == Listening::AsPossible || awaited(address) => {
@@ -433,6 +435,10 @@ impl Control {
         }
         count
     }
+}
+
+fn is_all_of_ipv6(address: SocketAddr) -> bool {
+    address.ip() == Ipv6Addr::UNSPECIFIED
 }
 
 fn active_sets(table: &Table) -> BTreeSet<SetKey> {

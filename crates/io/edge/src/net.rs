@@ -44,6 +44,14 @@ pub(crate) fn open_listeners(
     open().map_err(|source| EdgeError::Listen { address, source })
 }
 
+/// Whether the host has no addresses of the kind that was to be listened on.
+pub(crate) fn lacks_family(error: &EdgeError) -> bool {
+    let EdgeError::Listen { source, .. } = error else { return false };
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::PROTONOSUPPORT]
+        .iter()
+        .any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 fn open_listener(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = new_socket(address)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;

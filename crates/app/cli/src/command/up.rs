@@ -85,8 +85,7 @@ pub async fn roll_out(
     outcome.services.iter().try_for_each(operation::tell)?;
     for service in project.spec.services.values() {
         for route in &service.routes {
-            let address =
-                route.address.map_or_else(|| "localhost".to_owned(), |address| address.to_string());
+            let address = route.address.map_or_else(|| "localhost".to_owned(), in_url);
             let scheme = match (route.protocol, &route.tls) {
                 (hornero_model::Protocol::Tcp, _) => "tcp",
                 (hornero_model::Protocol::Http, None) => "http",
@@ -100,6 +99,14 @@ pub async fn roll_out(
         }
     }
     Ok(())
+}
+
+/// An address as URLs have it (RFC 3986, 3.2.2).
+fn in_url(address: std::net::IpAddr) -> String {
+    match address {
+        std::net::IpAddr::V4(address) => address.to_string(),
+        std::net::IpAddr::V6(address) => format!("[{address}]"),
+    }
 }
 
 /// What rolling out `services` would change.

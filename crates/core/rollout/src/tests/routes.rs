@@ -38,6 +38,7 @@ fn every_running_set_is_in_the_pool_and_one_is_active() {
         expect![[r#"
         0.0.0.0:8000 * / -> site/http
         10.8.0.1:80 * / -> site/http
+        [::]:8000 * / -> site/http
         site/http: nothing of"#]],
     );
     check(
@@ -45,6 +46,7 @@ fn every_running_set_is_in_the_pool_and_one_is_active() {
         expect![[r#"
         0.0.0.0:8000 * / -> site/http
         10.8.0.1:80 * / -> site/http
+        [::]:8000 * / -> site/http
         site/http: 1 of site-1-t1=10.9.0.1:80"#]],
     );
     let mut bench = Bench::preparing();
@@ -54,6 +56,7 @@ fn every_running_set_is_in_the_pool_and_one_is_active() {
         expect![[r#"
         0.0.0.0:8000 * / -> site/http
         10.8.0.1:80 * / -> site/http
+        [::]:8000 * / -> site/http
         site/http: 1 of site-1-t1=10.9.0.1:80 site-1-t2=10.9.0.2:80 site-2-t3=10.9.0.3:80 site-2-t4=10.9.0.4:80"#]],
     );
     check(
@@ -61,6 +64,7 @@ fn every_running_set_is_in_the_pool_and_one_is_active() {
         expect![[r#"
         0.0.0.0:8000 * / -> site/http
         10.8.0.1:80 * / -> site/http
+        [::]:8000 * / -> site/http
         site/http: 2 of site-1-t1=10.9.0.1:80 site-1-t2=10.9.0.2:80 site-2-t3=10.9.0.3:80 site-2-t4=10.9.0.4:80"#]],
     );
     // Kept warm.
@@ -72,6 +76,7 @@ fn every_running_set_is_in_the_pool_and_one_is_active() {
         expect![[r#"
         0.0.0.0:8000 * / -> site/http
         10.8.0.1:80 * / -> site/http
+        [::]:8000 * / -> site/http
         site/http: 2 of site-1-t1=10.9.0.1:80 site-1-t2=10.9.0.2:80 site-2-t3=10.9.0.3:80 site-2-t4=10.9.0.4:80"#]],
     );
 }
@@ -100,6 +105,8 @@ fn a_new_release_opens_its_ports_before_the_switch() {
         0.0.0.0:8001 * / -> site/admin
         10.8.0.1:80 * / -> site/http
         10.8.0.1:81 * / -> site/admin
+        [::]:8000 * / -> site/http
+        [::]:8001 * / -> site/admin
         site/admin: 1 of site-2-t2=10.9.0.2:81
         site/http: 1 of site-1-t1=10.9.0.1:80 site-2-t2=10.9.0.2:80"#]],
     );
@@ -126,6 +133,8 @@ fn services_share_a_port_by_host_and_path() {
         0.0.0.0:8000 * /api -> other/http
         0.0.0.0:8000 * / -> site/http
         10.8.0.1:80 * / -> site/http
+        [::]:8000 * /api -> other/http
+        [::]:8000 * / -> site/http
         other/http: nothing of
         site/http: 1 of site-1-t1=10.9.0.1:80"#]],
     );
