@@ -9,6 +9,7 @@ mod admission;
 mod buffer;
 mod control;
 mod counters;
+mod date;
 mod edge;
 mod error;
 mod fault;

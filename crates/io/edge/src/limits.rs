@@ -14,9 +14,13 @@ pub(crate) const TRAILER_BYTES: usize = 16 << 10;
 pub(crate) const INTERIM_ANSWERS: usize = 32;
 /// Backends tried for one request before it counts as failed: a set with more refusing backends is down anyway.
 pub(crate) const ATTEMPTS: usize = 4;
-/// How long and how much is read and thrown away after a refusal, so that it reaches the client before the reset that
-/// unread bytes would cause.
+/// How long a client may be silent after the last answer, and how long it may go on sending in all, while what it sends
+/// is thrown away, so that the answer reaches it before the reset that unread bytes would cause.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER_IN_ALL: Duration = Duration::from_secs(30);
+/// Reads of such bytes before others have their turn.
+pub(crate) const LINGER_READS: usize = 16;
+/// Bytes thrown away after a connection was refused for there being too many.
 pub(crate) const LINGER_BYTES: usize = 1 << 20;
 /// Connections beyond the limits that a thread lingers with at the same time.
 pub(crate) const LINGERING: usize = 64;

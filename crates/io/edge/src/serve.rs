@@ -17,7 +17,8 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use crate::{
     admission::{Admission, Place, Refused, Source},
     buffer::Buffer,
-    http1, http2,
+    http1::{self, answer::own_answer},
+    http2,
     limits::{LINGER, LINGER_BYTES},
     net::Sock,
     slot::{Phase, Signal, Slot, SlotGuard},
@@ -30,14 +31,11 @@ use crate::{
 /// What an HTTP/2 client that knows beforehand begins with (RFC 9113, 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Said to connections beyond the limit; short enough for an empty socket buffer.
-const FULL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 1\r\n\
-    content-length: 21\r\nconnection: close\r\n\r\ntoo many connections\n";
-/// Said to connections beyond their source's share (RFC 6585, 4).
-const FULL_BY_SOURCE: &[u8] =
-    b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: text/plain\r\nretry-after: 1\r\n\
-    content-length: 39\r\nconnection: close\r\n\r\ntoo many connections from your address\n";
+/// Where the preface begins to be none of HTTP/1: its method is HTTP/2's alone (RFC 9113, 11.6).
+const HTTP2_METHOD: &[u8] = b"PRI ";
+/// What the server says to a preface that breaks off: empty SETTINGS, and GOAWAY with PROTOCOL_ERROR (RFC 9113, 3.4).
+const BAD_PREFACE: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
+    \0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 
 /// Where a connection came from and where to.
 #[derive(Debug, Clone, Copy)]
@@ -69,11 +67,13 @@ pub(crate) async fn serve_connection(
         Ok(admission) => admission,
         Err(refused) => {
             if protocol == Protocol::Http && tls.is_none() {
-                let text = match refused {
-                    Refused::Source => FULL_BY_SOURCE,
-                    Refused::Full => FULL,
+                let said = match refused {
+                    Refused::Source => (429, "too many connections from your address"),
+                    Refused::Full => (503, "too many connections"),
                 };
-                refuse(&worker, &slot, &sock, text).await;
+                let mut answer = Vec::new();
+                own_answer(&mut answer, &worker.date(), said, false, true);
+                refuse(&worker, &slot, &sock, &answer).await;
             }
             return;
         }
@@ -114,6 +114,9 @@ async fn serve_plain(worker: Rc<Worker>, slot: SlotGuard, origin: Origin, sock: 
             return slow_head(&slot);
         }
         slot.set_phase(Phase::Head { since_ms });
+    }
+    if input.filled().starts_with(HTTP2_METHOD) && !input.filled().starts_with(HTTP2_PREFACE) {
+        return refuse(&worker, &slot, &sock, BAD_PREFACE).await;
     }
     if !input.filled().starts_with(HTTP2_PREFACE) {
         let served = http1::connection::serve(worker, slot, sock, origin, false, input);

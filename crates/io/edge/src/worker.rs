@@ -8,7 +8,7 @@ use std::{
     os::fd::OwnedFd,
     rc::Rc,
     sync::{Arc, atomic::AtomicUsize},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use hornero_model::{ReleaseNumber, ServiceName};
@@ -25,6 +25,7 @@ use tokio::{
 use crate::{
     admission::Rooms,
     counters::LaneCounters,
+    date::{DATE_BYTES, http_date},
     limits::{ACCEPTED_AT_ONCE, LINGERING, Limits},
     net::watch,
     serve::{Origin, serve_connection},
@@ -104,6 +105,7 @@ pub(crate) struct Worker {
     accepting: RefCell<BTreeMap<SocketAddr, Vec<Accepting>>>,
     started: Instant,
     now_ms: Cell<u64>,
+    date: Cell<[u8; DATE_BYTES]>,
     /// While draining: how long a connection may lie idle.
     draining_idle_ms: Cell<Option<u64>>,
 }
@@ -116,6 +118,11 @@ impl Worker {
     /// Milliseconds since the thread began, as exact as a tick.
     pub(crate) fn now_ms(&self) -> u64 {
         self.now_ms.get()
+    }
+
+    /// The date for answers, as exact as a tick.
+    pub(crate) fn date(&self) -> [u8; DATE_BYTES] {
+        self.date.get()
     }
 
     /// The point in time `span` from now, as a slot's deadline.
@@ -131,6 +138,7 @@ impl Worker {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.now_ms.set(now_ms);
         self.spare.tick();
+        self.date.set(http_date(SystemTime::now()));
         let idle_before_ms =
             self.draining_idle_ms.get().map(|idle_ms| now_ms.saturating_sub(idle_ms));
         for slot in &*self.slots.borrow() {
@@ -305,6 +313,7 @@ pub(crate) fn run(
         accepting: RefCell::new(BTreeMap::new()),
         started: Instant::now(),
         now_ms: Cell::new(0),
+        date: Cell::new(http_date(SystemTime::now())),
         draining_idle_ms: Cell::new(None),
     });
     local.block_on(&runtime, async {

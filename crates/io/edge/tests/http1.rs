@@ -263,7 +263,7 @@ fn refuses_what_two_servers_could_read_differently() {
         ("relative target", "GET x HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         ("other scheme", "GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         ("fragment", "GET /#x HTTP/1.1\r\nhost: a\r\n\r\n", 400),
-        ("version 1.2", "GET / HTTP/1.2\r\nhost: a\r\n\r\n", 505),
+        ("version 2.0", "GET / HTTP/2.0\r\nhost: a\r\n\r\n", 505),
         ("version 0.9", "GET /\r\n\r\n", 400),
         ("tunnel", "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n", 405),
         ("chunks in 1.0", "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
@@ -351,7 +351,8 @@ fn a_client_that_goes_away_is_no_failure() {
     let mut client = Client::connect(edge.listener);
     client.send("GET /wait?60000 HTTP/1.1\r\nhost: a\r\n\r\n");
     until("the request is in flight", || edge.counters(1).1 == 1);
-    client.stream.shutdown(Shutdown::Both).unwrap();
+    rustix::net::sockopt::set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap();
+    drop(client);
     until("it has ended", || edge.counters(1) == (1, 0, 0, 0));
 }
 
@@ -458,4 +459,100 @@ fn times_out_a_server_that_does_not_answer() {
     until("it counts as failed", || edge.counters(1) == (1, 0, 1, 0));
     assert_eq!(get(edge.listener, "/status?503").unwrap().status, 503);
     until("its own error does not", || edge.counters(1) == (2, 0, 1, 1));
+}
+
+#[test]
+fn an_early_answer_reaches_a_client_that_still_sends() {
+    let edge = before_odd(|_, mut stream| {
+        if request_head(&mut stream).is_none() {
+            return;
+        }
+        let answer =
+            b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 6\r\nconnection: close\r\n\r\nno way";
+        stream.write_all(answer).unwrap();
+    });
+    for _ in 0..20 {
+        let mut client = Client::connect(edge.listener);
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10485760\r\n\r\n");
+        let part = vec![b'x'; 64 << 10];
+        for _ in 0..160 {
+            client.stream.write_all(&part).unwrap();
+        }
+        let answer = client.answer().unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (401, "no way"));
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
+fn a_body_that_is_wrong_from_the_first_is_no_answer() {
+    let edge = before_odd(|_, mut stream| {
+        while request_head(&mut stream).is_some() {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
+                .unwrap();
+        }
+    });
+    let mut client = Client::connect(edge.listener);
+    assert_eq!(client.get("/").unwrap().status, 502);
+    assert_eq!(client.get("/").unwrap().status, 502, "the client's connection goes on");
+}
+
+#[test]
+fn a_client_that_ends_its_sending_gets_its_answer() {
+    let (_backend, mut edge) = plain();
+    for path in ["/wait?300", "/slow?3"] {
+        let mut client = Client::connect(edge.listener);
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"));
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        let answer = client.answer().unwrap();
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(client.is_closed());
+    }
+    until("both have ended", || edge.counters(1) == (2, 0, 0, 0));
+}
+
+#[test]
+fn answers_have_a_date_and_keep_their_own() {
+    let edge = before_odd(|_, mut stream| {
+        while let Some(head) = request_head(&mut stream) {
+            let date = match head.contains("/dated") {
+                true => "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+                false => "",
+            };
+            stream
+                .write_all(format!("HTTP/1.1 200 OK\r\n{date}content-length: 0\r\n\r\n").as_bytes())
+                .unwrap();
+        }
+    });
+    let mut client = Client::connect(edge.listener);
+    let dated = client.get("/dated").unwrap();
+    assert_eq!(dated.header("date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+    assert_eq!(dated.head.to_ascii_lowercase().matches("date:").count(), 1, "{}", dated.head);
+    let undated = client.get("/").unwrap();
+    let date = undated.header("date").unwrap();
+    assert!(date.ends_with(" GMT") && !date.contains("1994"), "{date}");
+}
+
+#[test]
+fn every_address_is_ipv4_and_ipv6() {
+    let backend = Backend::start("one");
+    let mut edge = TestEdge::start();
+    let port = std::net::TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    let mut table = support::table(0, edge.listener, Some(1), &[(1, &[backend.address])]);
+    let listener = table.listeners.remove(0);
+    for every in ["0.0.0.0", "::"] {
+        let address = std::net::SocketAddr::new(every.parse().unwrap(), port);
+        table.listeners.push(hornero_model::Listener { address, ..listener.clone() });
+    }
+    edge.put(table);
+    edge.until_healthy(1);
+    for (ip, seen) in
+        [("127.0.0.1", "x-forwarded-for: 127.0.0.1\n"), ("::1", "x-forwarded-for: ::1\n")]
+    {
+        let text =
+            get(std::net::SocketAddr::new(ip.parse().unwrap(), port), "/head").unwrap().text();
+        assert!(text.contains(seen), "{text}");
+    }
 }

@@ -8,7 +8,7 @@ use super::{
     body::Framing,
     head::{lines_end_in_crlf, named_by, parse_length, tokens, write_field},
 };
-use crate::limits::HEADER_COUNT;
+use crate::{date::DATE_BYTES, limits::HEADER_COUNT};
 
 /// An answer that the edge does not pass on: 502.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub(crate) struct AnswerHead {
     pub(crate) keep_alive: bool,
     /// Whether `Connection` names fields of its own.
     names_fields: bool,
+    has_date: bool,
 }
 
 impl AnswerHead {
@@ -69,10 +70,11 @@ pub(crate) fn parse_answer<'i, 's>(
     }
     let headers: &'s [Header<'i>] = answer.headers;
     let (mut length, mut codings, mut close, mut keep_alive) = (None, 0, false, false);
-    let mut names_fields = false;
+    let (mut names_fields, mut has_date) = (false, false);
     for header in headers {
         match classify(header.name) {
             Field::Pass | Field::Drop => {}
+            Field::Date => has_date = true,
             Field::ContentLength => {
                 let value = parse_length(header.value).ok_or(BadAnswer)?;
                 if length.replace(value).is_some_and(|before| before != value) {
@@ -109,7 +111,15 @@ pub(crate) fn parse_answer<'i, 's>(
         (false, None) => Framing::UntilClose,
     };
     let keep_alive = !close && (minor == 1 || keep_alive) && body != Framing::UntilClose;
-    let head = AnswerHead { used, status, body, declared_length: length, keep_alive, names_fields };
+    let head = AnswerHead {
+        used,
+        status,
+        body,
+        declared_length: length,
+        keep_alive,
+        names_fields,
+        has_date,
+    };
     Ok(Some((head, answer.reason.unwrap_or_default(), headers)))
 }
 
@@ -117,6 +127,8 @@ pub(crate) fn parse_answer<'i, 's>(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Pass,
+    /// Passed on; added where it is missing.
+    Date,
     Drop,
     ContentLength,
     TransferEncoding,
@@ -127,6 +139,7 @@ fn classify(name: &str) -> Field {
     let is = |other: &str| name.eq_ignore_ascii_case(other);
     match name.len() {
         2 if is("te") => Field::Drop,
+        4 if is("date") => Field::Date,
         7 if is("upgrade") => Field::Drop,
         10 if is("connection") => Field::Connection,
         10 if is("keep-alive") => Field::Drop,
@@ -144,7 +157,8 @@ pub(crate) fn passed_fields<'s, 'i>(
 ) -> impl Iterator<Item = &'s Header<'i>> {
     let names_fields = head.names_fields;
     headers.iter().filter(move |header| {
-        classify(header.name) == Field::Pass && !(names_fields && named_by(headers, header.name))
+        matches!(classify(header.name), Field::Pass | Field::Date)
+            && !(names_fields && named_by(headers, header.name))
     })
 }
 
@@ -154,17 +168,24 @@ pub(crate) struct Delivery {
     pub(crate) body: Framing,
     /// Whether the connection ends with this answer.
     pub(crate) close: bool,
+    /// Added where the answer has none (RFC 9110, 6.6.1).
+    date: [u8; DATE_BYTES],
 }
 
 /// Decides how an answer goes to a client that speaks HTTP/1.1 (`modern`) or 1.0.
-pub(crate) fn deliver(head: &AnswerHead, modern: bool, keep_alive: bool) -> Delivery {
+pub(crate) fn deliver(
+    head: &AnswerHead,
+    modern: bool,
+    keep_alive: bool,
+    date: [u8; DATE_BYTES],
+) -> Delivery {
     let body = match head.body {
         Framing::Empty => Framing::Empty,
         Framing::Length(length) => Framing::Length(length),
         Framing::Chunked | Framing::UntilClose if modern => Framing::Chunked,
         Framing::Chunked | Framing::UntilClose => Framing::UntilClose,
     };
-    Delivery { body, close: !keep_alive || body == Framing::UntilClose }
+    Delivery { body, close: !keep_alive || body == Framing::UntilClose, date }
 }
 
 /// Writes the head of an answer for the client.
@@ -196,6 +217,9 @@ pub(crate) fn write_answer(
         }
         out.extend_from_slice(b"\r\n");
         return;
+    }
+    if !head.has_date {
+        write_field(out, "date", &delivery.date);
     }
     match (delivery.body, head.declared_length) {
         (Framing::Chunked, _) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -230,8 +254,17 @@ fn write_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// What is forwarded, besides methods that nobody has heard of (RFC 9110, 15.5.6).
+pub(crate) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// An answer of the edge's own.
-pub(crate) fn own_answer(out: &mut Vec<u8>, status: u16, text: &str, to_head: bool, close: bool) {
+pub(crate) fn own_answer(
+    out: &mut Vec<u8>,
+    date: &[u8; DATE_BYTES],
+    (status, text): (u16, &str),
+    to_head: bool,
+    close: bool,
+) {
     let reason = http::StatusCode::from_u16(status)
         .ok()
         .and_then(|status| status.canonical_reason())
@@ -239,6 +272,12 @@ pub(crate) fn own_answer(out: &mut Vec<u8>, status: u16, text: &str, to_head: bo
     out.clear();
     out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\n").as_bytes());
     out.extend_from_slice(b"content-type: text/plain\r\nserver: hornero\r\n");
+    write_field(out, "date", date);
+    match status {
+        405 => write_field(out, "allow", METHODS.as_bytes()),
+        429 | 503 => out.extend_from_slice(b"retry-after: 1\r\n"),
+        _ => {}
+    }
     write_length(out, text.len() as u64 + 1);
     if close {
         out.extend_from_slice(b"connection: close\r\n");

@@ -162,10 +162,11 @@ fn line(input: &[u8]) -> Result<Option<&[u8]>, BadBody> {
     }
 }
 
-/// 1 to 15 hex digits, then nothing or an extension, which is dropped.
+/// Hex digits, of which 15 may follow the leading zeros, then nothing or an extension, which is dropped.
 fn chunk_size(line: &[u8]) -> Result<u64, BadBody> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    if !(1..=15).contains(&digits) {
+    let zeros = line[..digits].iter().take_while(|byte| **byte == b'0').count();
+    if digits == 0 || digits - zeros > 15 {
         return Err(BadBody);
     }
     let extension = &line[digits..];
@@ -180,7 +181,7 @@ fn chunk_size(line: &[u8]) -> Result<u64, BadBody> {
     if !valid {
         return Err(BadBody);
     }
-    let text = std::str::from_utf8(&line[..digits]).map_err(|_| BadBody)?;
+    let text = std::str::from_utf8(&line[zeros.min(digits - 1)..digits]).map_err(|_| BadBody)?;
     u64::from_str_radix(text, 16).map_err(|_| BadBody)
 }
 

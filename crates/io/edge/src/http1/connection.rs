@@ -11,7 +11,7 @@ use super::{
 use crate::{
     buffer::Buffer,
     counters::Ticket,
-    limits::{LINGER, LINGER_BYTES},
+    limits::{LINGER, LINGER_IN_ALL, LINGER_READS},
     serve::Origin,
     slot::{Phase, Signal, SlotGuard},
     stream::{Stream, send_all, send_now},
@@ -76,7 +76,8 @@ pub(crate) async fn serve<S: Stream>(
             Ok((head, pool)) => connection.request(&head, pool).await,
             Err(HeadEnd::Closed) => Next::Close,
             Err(HeadEnd::GivenUp) => {
-                own_answer(&mut connection.out, 408, "too many connections", false, true);
+                let (date, said) = (connection.worker.date(), (408, "too many connections"));
+                own_answer(&mut connection.out, &date, said, false, true);
                 send_now(&connection.client, &connection.out);
                 Next::Close
             }
@@ -184,6 +185,9 @@ impl<S: Stream> Connection<S> {
     }
 
     async fn request(&mut self, head: &RequestHead, pool: Option<Rc<LocalPool>>) -> Next {
+        if let Some((status, text)) = head.last_hop {
+            return self.refuse_request(head, status, text).await;
+        }
         let Some(mut pool) = pool else {
             return self
                 .refuse_request(head, 404, "no service answers to this host and path")
@@ -301,7 +305,7 @@ impl<S: Stream> Connection<S> {
     async fn refuse(&mut self, status: u16, text: &str, to_head: bool, close: bool) -> Next {
         self.slot.clear_signal();
         self.slot.set_deadline_ms(self.worker.deadline_ms(LINGER));
-        own_answer(&mut self.out, status, text, to_head, close);
+        own_answer(&mut self.out, &self.worker.date(), (status, text), to_head, close);
         let (slot, client, out) = (&self.slot, &self.client, &self.out);
         let mut sending = std::pin::pin!(send_all(client, out, &[]));
         let sent = poll_fn(|context| {
@@ -317,29 +321,37 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// Says that nothing more is sent, and reads on until the client has read that and ends as well: an answer that is
+    /// followed by a reset may be lost (RFC 9112, 9.6).
     async fn linger(&mut self) {
         self.slot.clear_signal();
+        let ends_ms = self.worker.deadline_ms(LINGER_IN_ALL);
         self.slot.set_deadline_ms(self.worker.deadline_ms(LINGER));
         // The answer is out: nothing is lost by making room.
         self.slot.set_phase(Phase::Head { since_ms: self.worker.now_ms() });
-        let (slot, input, client) = (&self.slot, &mut self.input, &self.client);
-        let mut read = 0;
+        let (worker, slot) = (&self.worker, &self.slot);
+        let (input, client) = (&mut self.input, &self.client);
         let mut closed = false;
         poll_fn(|context| {
             if !closed {
                 closed = client.poll_close(context).is_ready();
             }
-            loop {
-                if slot.signal().is_some() || read > LINGER_BYTES {
+            for _ in 0..LINGER_READS {
+                if slot.signal().is_some() {
                     return Poll::Ready(());
                 }
                 input.consume(input.filled().len());
                 match input.poll_fill(context, client) {
-                    Poll::Ready(Ok(count)) if count > 0 => read += count,
+                    Poll::Ready(Ok(count)) if count > 0 => {
+                        slot.set_deadline_ms(worker.deadline_ms(LINGER).min(ends_ms));
+                    }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,
                 }
             }
+            // Others have their turn between so many reads.
+            context.waker().wake_by_ref();
+            Poll::Pending
         })
         .await;
     }

@@ -245,16 +245,22 @@ impl<S: Stream> Exchange<'_, S> {
         self.watch(input).await
     }
 
-    /// Reads ahead as far as there is room; ends with the client.
+    /// Reads ahead as far as there is room; ends when the connection breaks. A client that has only ended its sending
+    /// direction still waits for its answer.
     async fn watch(&self, input: &mut Buffer) -> SendEnd {
+        let mut ended = false;
         poll_fn(|context| {
             loop {
-                if input.is_full() {
+                if ended || input.is_full() {
                     return Poll::Pending;
                 }
                 match input.poll_fill(context, self.client) {
-                    Poll::Ready(Ok(count)) if count > 0 => {}
-                    Poll::Ready(_) => return Poll::Ready(SendEnd::ClientGone),
+                    Poll::Ready(Ok(0)) => {
+                        ended = true;
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(SendEnd::ClientGone),
                     Poll::Pending => return Poll::Pending,
                 }
             }
@@ -308,7 +314,7 @@ impl<S: Stream> Exchange<'_, S> {
         let keep_client = self.head.keep_alive && !self.worker.is_draining();
         let mut interim = 0;
         let (head, delivery) = loop {
-            let parsed = self.translate(input, out, keep_client)?;
+            let parsed = self.translate(input, out, keep_client, progress)?;
             match parsed {
                 Some((head, delivery)) if !head.is_interim() => break (head, delivery),
                 Some(_) => {
@@ -328,11 +334,11 @@ impl<S: Stream> Exchange<'_, S> {
                 }
             }
         };
-        progress.answer_begun.set(true);
         if head.status >= 500 {
             ticket.server_error();
         }
         if head.status == 101 {
+            progress.answer_begun.set(true);
             self.deliver(progress, out, &[]).await?;
             return Ok(Outcome::Upgraded);
         }
@@ -350,6 +356,7 @@ impl<S: Stream> Exchange<'_, S> {
         input: &mut Buffer,
         out: &mut Vec<u8>,
         keep_client: bool,
+        progress: &Progress,
     ) -> Result<Option<(AnswerHead, Delivery)>, AnswerEnd> {
         if input.is_empty() {
             return Ok(None);
@@ -362,7 +369,9 @@ impl<S: Stream> Exchange<'_, S> {
         if head.status == 101 && !self.head.upgrade {
             return Err(AnswerEnd::BadAnswer);
         }
-        let delivery = deliver(&head, self.head.modern, keep_client);
+        // A server that closes does not want the rest of the body; the client must not send another request behind it.
+        let keep_client = keep_client && (head.keep_alive || progress.body_complete.get());
+        let delivery = deliver(&head, self.head.modern, keep_client, self.worker.date());
         out.clear();
         // A client of HTTP/1.0 knows no interim answers.
         if self.head.modern || !head.is_interim() {
@@ -413,6 +422,7 @@ impl<S: Stream> Exchange<'_, S> {
                 write_last_chunk(out, &[]).map_err(|_| AnswerEnd::BadAnswer)?;
             }
             if !out.is_empty() || !direct.is_empty() {
+                progress.answer_begun.set(true);
                 self.deliver(progress, out, &input.filled()[direct]).await?;
                 self.slot
                     .set_deadline_ms(self.worker.deadline_ms(self.worker.limits.stream_timeout));

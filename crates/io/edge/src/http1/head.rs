@@ -56,6 +56,7 @@ pub(crate) enum Field {
     Expect,
     Upgrade,
     Te,
+    MaxForwards,
 }
 
 /// The meaning of a request field.
@@ -73,7 +74,8 @@ pub(crate) fn classify(name: &str) -> Field {
             | Field::Connection
             | Field::Expect
             | Field::Upgrade
-            | Field::Te => Field::Drop,
+            | Field::Te
+            | Field::MaxForwards => Field::Drop,
         },
         field => field,
     }
@@ -90,6 +92,7 @@ fn classify_exactly(name: &str) -> Field {
         9 if is("forwarded") || is("x-real-ip") => Field::Drop,
         10 if is("connection") => Field::Connection,
         10 if is("keep-alive") => Field::Drop,
+        12 if is("max-forwards") => Field::MaxForwards,
         14 if is("content-length") => Field::ContentLength,
         14 if is("http2-settings") => Field::Drop,
         15 if is("x-forwarded-for") => Field::Drop,
@@ -119,6 +122,8 @@ pub(crate) struct RequestHead {
     pub(crate) body: Framing,
     /// Whether the client asks for another protocol.
     pub(crate) upgrade: bool,
+    /// What the edge answers itself, as the request may be forwarded no further.
+    pub(crate) last_hop: Option<(u16, &'static str)>,
     /// Host without port, in the input.
     pub(crate) host: Range<usize>,
     /// Path and query, in the input.
@@ -145,6 +150,7 @@ struct Summary<'a> {
     upgrade: Option<&'a [u8]>,
     /// Whether the client takes trailers.
     trailers: bool,
+    max_forwards: Option<&'a [u8]>,
 }
 
 /// Reads the head at the beginning of `input` and writes the backend's into `out`; none while it is incomplete.
@@ -159,7 +165,10 @@ pub(crate) fn translate_request(
         Ok(Status::Complete(used)) => used,
         Ok(Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(BadRequest::TooLarge),
-        Err(httparse::Error::Version) => return Err(BadRequest::Version),
+        Err(httparse::Error::Version) => {
+            let known = as_known_version(input).ok_or(BadRequest::Version)?;
+            return translate_request(&known, forwarding, out);
+        }
         Err(_) => return Err(BadRequest::Malformed),
     };
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
@@ -178,6 +187,9 @@ pub(crate) fn translate_request(
     let modern = minor == 1;
     let summary = summarise(request.headers, modern)?;
     let (authority, path) = split_target(method, target)?;
+    let limited = matches!(method, "TRACE" | "OPTIONS");
+    let hops = summary.max_forwards.filter(|_| limited).map(max_forwards);
+    let hops = hops.transpose().map_err(|()| BadRequest::Malformed)?;
     let host = match (authority, summary.host) {
         // The target's authority comes before the field (RFC 9112, 3.2.2), which must be there all the same.
         (Some(authority), Some(_)) => authority,
@@ -201,6 +213,9 @@ pub(crate) fn translate_request(
     out.clear();
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
+    if path.starts_with('?') {
+        out.push(b'/');
+    }
     out.extend_from_slice(path.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     write_field(out, "host", host);
@@ -209,6 +224,7 @@ pub(crate) fn translate_request(
             Field::Pass => !summary.names_fields || !named_by(request.headers, header.name),
             Field::Expect => modern && body != Framing::Empty,
             Field::ContentLength => true,
+            Field::MaxForwards => hops.is_none(),
             Field::Drop
             | Field::Host
             | Field::TransferEncoding
@@ -230,6 +246,11 @@ pub(crate) fn translate_request(
         out.extend_from_slice(b"connection: upgrade\r\n");
         write_field(out, "upgrade", protocol);
     }
+    if let Some(hops) = hops {
+        write_field(out, "max-forwards", hops.saturating_sub(1).to_string().as_bytes());
+    }
+    let via: &[u8] = if modern { b"via: 1.1 hornero\r\n" } else { b"via: 1.0 hornero\r\n" };
+    out.extend_from_slice(via);
     out.extend_from_slice(forwarding);
     if !host.is_empty() {
         write_field(out, "x-forwarded-host", host);
@@ -244,9 +265,41 @@ pub(crate) fn translate_request(
         keep_alive: !summary.close && (modern || summary.keep_alive),
         body,
         upgrade: upgrade.is_some(),
+        last_hop: hops.filter(|hops| *hops == 0).map(|_| last_hop(method)),
         host: place_of(input, name),
         path: place_of(input, path.as_bytes()),
     }))
+}
+
+/// How often a request may still be forwarded (RFC 9110, 7.6.2).
+pub(crate) fn max_forwards(value: &[u8]) -> Result<u64, ()> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(());
+    }
+    // More than fits is more than any path is long.
+    Ok(parse_length(value).unwrap_or(u64::MAX))
+}
+
+/// The answer to a TRACE or OPTIONS that may be forwarded no further. What TRACE would give back may hold secrets.
+pub(crate) fn last_hop(method: &str) -> (u16, &'static str) {
+    match method {
+        "OPTIONS" => (200, "forwarded no further"),
+        _ => (405, "requests are not given back"),
+    }
+}
+
+/// The same head as one of HTTP/1.1, where it is one of a later minor version, which is read as the latest known one
+/// (RFC 9110, 2.5).
+fn as_known_version(input: &[u8]) -> Option<Vec<u8>> {
+    let start = input.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let end = start + memchr::memchr(b'\r', &input[start..])?;
+    let (before, minor) = input[start..end].split_last_chunk::<1>()?;
+    if !before.ends_with(b" HTTP/1.") || !(b'2'..=b'9').contains(&minor[0]) {
+        return None;
+    }
+    let mut known = input.to_vec();
+    known[end - 1] = b'1';
+    Some(known)
 }
 
 fn summarise<'a>(headers: &[Header<'a>], modern: bool) -> Result<Summary<'a>, BadRequest> {
@@ -292,6 +345,9 @@ fn summarise<'a>(headers: &[Header<'a>], modern: bool) -> Result<Summary<'a>, Ba
                     return Err(BadRequest::Expectation);
                 }
             }
+            Field::MaxForwards => {
+                summary.max_forwards.get_or_insert(header.value);
+            }
             Field::Te => {
                 summary.trailers |=
                     tokens(header.value).any(|token| token.eq_ignore_ascii_case(b"trailers"));
@@ -304,7 +360,7 @@ fn summarise<'a>(headers: &[Header<'a>], modern: bool) -> Result<Summary<'a>, Ba
     Ok(summary)
 }
 
-/// Authority (of the absolute form) and the target in origin form.
+/// Authority (of the absolute form) and the target in origin form, but for the `/` that a target without a path lacks.
 fn split_target<'a>(
     method: &str,
     target: &'a str,
@@ -319,12 +375,16 @@ fn split_target<'a>(
         return Err(BadRequest::Malformed);
     }
     let rest = &target[scheme + 3..];
-    let end = rest.find('/').unwrap_or(rest.len());
-    // `http://host?query` has no path to pass on; nobody sends it but by mistake.
-    if end == 0 || rest[..end].contains(['?', '#']) || rest.contains('#') {
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    if end == 0 || rest.contains('#') {
         return Err(BadRequest::Malformed);
     }
-    let path = if end == rest.len() { "/" } else { &rest[end..] };
+    let path = match &rest[end..] {
+        // RFC 9112, 3.2.4.
+        "" if method == "OPTIONS" => "*",
+        "" => "/",
+        path => path,
+    };
     Ok((Some(&rest.as_bytes()[..end]), path))
 }
 

@@ -21,11 +21,11 @@ use super::{
 use crate::{
     counters::Ticket,
     http1::{
-        answer::{AnswerHead, field_storage, parse_answer},
-        body::{Framing, write_chunk},
-        head::{Field, classify, host_name, write_field},
+        answer::{AnswerHead, METHODS, field_storage, parse_answer},
+        body::{Decoder, Framing, write_chunk},
+        head::{Field, classify, host_name, last_hop, max_forwards, write_field},
     },
-    limits::INTERIM_ANSWERS,
+    limits::{HEADER_COUNT, INTERIM_ANSWERS, TARGET_BYTES},
     net::Sock,
     slot::{Signal, SlotGuard},
     stream::send_all,
@@ -55,13 +55,25 @@ pub(super) async fn handle(
     if parts.method == Method::CONNECT {
         return own(405, "tunnels are not offered");
     }
-    let host = match (&parts.uri.authority(), parts.headers.get(header::HOST)) {
-        (Some(authority), _) => authority.as_str().as_bytes().to_vec(),
-        (None, Some(host)) => host.as_bytes().to_vec(),
-        (None, None) => return own(400, "no host"),
-    };
+    if let Err((status, text)) = check_fields(&parts.headers) {
+        return own(status, text);
+    }
+    let Some(host) = host(&parts) else { return own(400, "no host, or more than one") };
     let Some(name) = host_name(&host) else { return own(400, "malformed host") };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    if path.len() > TARGET_BYTES {
+        return own(414, "request target is too long");
+    }
+    let limited = matches!(parts.method, Method::TRACE | Method::OPTIONS);
+    let hops = parts.headers.get("max-forwards").filter(|_| limited);
+    let hops = match hops.map(|value| max_forwards(value.as_bytes())).transpose() {
+        Ok(Some(0)) => {
+            let (status, text) = last_hop(parts.method.as_str());
+            return own(status, text);
+        }
+        Ok(hops) => hops,
+        Err(()) => return own(400, "malformed request"),
+    };
     let table = worker.table();
     let pool = table
         .listener(&shared.origin.listener)
@@ -75,7 +87,7 @@ pub(super) async fn handle(
         (false, Some(length)) => Framing::Length(length),
         (false, None) => Framing::Chunked,
     };
-    let head = write_head(&parts, path, &host, framing, &shared.forwarding);
+    let head = write_head(&parts, path, &host, framing, hops, &shared.forwarding);
     let to_head = parts.method == Method::HEAD;
     let repeatable = framing == Framing::Empty && parts.method.is_idempotent();
     let reuse = if repeatable { Reuse::Likely } else { Reuse::Certain };
@@ -137,7 +149,41 @@ fn own(status: u16, text: &'static str) -> Response<AnswerBody> {
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
+    if status == 405 {
+        let offered = http::HeaderValue::from_static(METHODS);
+        response.headers_mut().insert(header::ALLOW, offered);
+    }
     response
+}
+
+/// Refuses what HTTP/1 would: a field that a server behind could read differently (RFC 9113, 8.2.1), or too many.
+fn check_fields(fields: &HeaderMap) -> Result<(), (u16, &'static str)> {
+    if fields.len() > HEADER_COUNT {
+        return Err((431, "request head is too large"));
+    }
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded = |value: &[u8]| blank(value.first()) || blank(value.last());
+    if fields.values().any(|value| padded(value.as_bytes())) {
+        return Err((400, "a field begins or ends with a blank"));
+    }
+    match fields.get(header::EXPECT) {
+        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err((417, "only `100-continue` can be expected"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The host that a request names: by `:authority`, by `host`, or by both if they agree (RFC 9113, 8.3.1).
+fn host(parts: &http::request::Parts) -> Option<Vec<u8>> {
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let mut fields = parts.headers.get_all(header::HOST).iter();
+    let (field, more) = (fields.next().map(|host| host.as_bytes()), fields.next());
+    match (authority, field, more) {
+        (_, _, Some(_)) | (None, None, _) => None,
+        (Some(authority), Some(host), None) if !authority.eq_ignore_ascii_case(host) => None,
+        (Some(host), _, None) | (None, Some(host), None) => Some(host.to_vec()),
+    }
 }
 
 fn write_head(
@@ -145,6 +191,7 @@ fn write_head(
     path: &str,
     host: &[u8],
     framing: Framing,
+    hops: Option<u64>,
     forwarding: &[u8],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
@@ -154,7 +201,19 @@ fn write_head(
     out.extend_from_slice(b" HTTP/1.1\r\n");
     write_field(&mut out, "host", host);
     for (name, value) in &parts.headers {
-        if classify(name.as_str()) == Field::Pass && name != header::COOKIE {
+        let passes = match classify(name.as_str()) {
+            Field::Pass => name != header::COOKIE,
+            Field::MaxForwards => hops.is_none(),
+            Field::Drop
+            | Field::Host
+            | Field::ContentLength
+            | Field::TransferEncoding
+            | Field::Connection
+            | Field::Expect
+            | Field::Upgrade
+            | Field::Te => false,
+        };
+        if passes {
             write_field(&mut out, name.as_str(), value.as_bytes());
         }
     }
@@ -169,6 +228,10 @@ fn write_head(
     if parts.headers.get(header::TE).is_some_and(|value| value == "trailers") {
         out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
     }
+    if let Some(hops) = hops {
+        write_field(&mut out, "max-forwards", (hops - 1).to_string().as_bytes());
+    }
+    out.extend_from_slice(b"via: 2 hornero\r\n");
     out.extend_from_slice(forwarding);
     write_field(&mut out, "x-forwarded-host", host);
     out.extend_from_slice(b"\r\n");
@@ -264,6 +327,9 @@ async fn read_head(
             return Err(Failure::Bad);
         }
         if !head.is_interim() {
+            // A body that is wrong from its first byte is known before the head goes out.
+            let mut decoder = Decoder::new(head.body);
+            decoder.next(reading.input.filled()).map_err(|_| Failure::Bad)?;
             return Ok((head, response));
         }
     }
