@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use support::{TestEdge, backend::Backend};
+use hornero_model::Protocol;
+use support::{
+    TestEdge,
+    backend::{Backend, odd},
+    table_of, tcp_contract,
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: u8 = 4;
@@ -202,5 +207,36 @@ fn a_preface_that_breaks_off_ends_the_connection() {
         let context = preface.escape_ascii().to_string();
         assert_eq!(outcome(&mut stream), Malformed, "RFC 9113 3.4: {context}");
         assert_eq!(outcome(&mut stream), Outcome::Closed, "{context}");
+    }
+}
+
+#[test]
+fn interim_answers_are_passed_on() {
+    let server = odd(|_, mut stream| {
+        let mut head = [0; 4096];
+        let Ok(1..) = stream.read(&mut head) else { return };
+        let head = String::from_utf8_lossy(&head);
+        assert!(head.contains("\r\nexpect: 100-continue\r\n"), "{head}");
+        for part in [
+            "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        ] {
+            stream.write_all(part.as_bytes()).unwrap();
+        }
+    });
+    let mut edge = TestEdge::start();
+    let sets: [(u32, &[std::net::SocketAddr]); 1] = [(1, &[server])];
+    edge.put(table_of(0, edge.listener, Protocol::Http, Some(1), &sets, tcp_contract));
+    edge.until_healthy(1);
+    let mut stream = connect(&edge);
+    let expects = [(":method", "POST"), SCHEME, PATH, AUTHORITY, ("expect", "100-continue")];
+    let mut bytes = PREFACE.to_vec();
+    bytes.extend(frame(SETTINGS, 0, 0, b""));
+    // END_HEADERS: the body is still to come.
+    bytes.extend(frame(HEADERS, 4, 1, &fields(&expects)));
+    stream.write_all(&bytes).unwrap();
+    for status in [103, 100, 200] {
+        assert_eq!(outcome(&mut stream), Status(status), "RFC 9110 15.2");
     }
 }

@@ -176,6 +176,37 @@ fn http2_clients_that_go_away_are_no_failures() {
 }
 
 #[test]
+fn http2_answers_to_clients_that_take_nothing_can_be_cut_off() {
+    let backend = Backend::start("one");
+    let mut edge = TestEdge::before(&[backend.address]);
+    block_on(async {
+        let stream = tokio::net::TcpStream::connect(edge.listener).await.unwrap();
+        let mut sender = http2(stream).await;
+        let mut answer = sender.send_request(request("GET", "/big?30000000", "")).await.unwrap();
+        // Nothing is read, so the window is soon full.
+        let taken = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap().len();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let dir = edge.dir.path().to_owned();
+        let cut = tokio::task::spawn_blocking(move || {
+            let mut admin = hornero_edge::EdgeClient::new(&dir);
+            admin.cut(&service(), ReleaseNumber(1)).unwrap()
+        });
+        assert_eq!(cut.await.unwrap(), 1);
+        while edge.counters(1) != (1, 0, 1, 0) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let mut rest = 0;
+        while let Some(frame) = answer.body_mut().frame().await {
+            match frame {
+                Ok(frame) => rest += frame.into_data().unwrap().len(),
+                Err(_) => return,
+            }
+        }
+        panic!("a cut answer of {taken} and {rest} bytes looked complete");
+    });
+}
+
+#[test]
 fn http2_says_goodbye_when_the_edge_drains() {
     let backend = Backend::start("one");
     let mut edge = TestEdge::before(&[backend.address]);

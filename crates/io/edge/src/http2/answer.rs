@@ -75,6 +75,14 @@ impl AnswerBody {
         Self(Source::Own(Some(text)))
     }
 
+    /// Whether it is to end before its time, which reading on tells.
+    pub(super) fn is_interrupted(&self) -> bool {
+        match &self.0 {
+            Source::Own(_) => false,
+            Source::Backend(streaming) => streaming.slot.signal().is_some(),
+        }
+    }
+
     pub(super) fn new(
         head: AnswerHead,
         reading: Reading,
@@ -223,7 +231,7 @@ fn trailer_map(block: &[u8]) -> Option<HeaderMap> {
     Some(map)
 }
 
-/// The head of an answer for hyper; none if it has what HTTP/2 can't carry.
+/// The head of an answer; none if it has what HTTP/2 can't carry.
 pub(super) fn response(head: &AnswerHead, fields: &[Header<'_>]) -> Option<Response<()>> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(head.status).ok()?;

@@ -1,12 +1,12 @@
-//! HTTP/2 from clients: hyper speaks it, each stream becomes a request to a backend over HTTP/1.1.
+//! HTTP/2 from clients: each stream becomes a request to a backend over HTTP/1.1.
 
 mod answer;
 mod io;
+mod ping;
 mod request;
 
 use std::{
     cell::Cell,
-    convert::Infallible,
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
@@ -14,11 +14,15 @@ use std::{
     time::Duration,
 };
 
-use hyper::{body::Incoming, server::conn::http2::Builder, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::Bytes;
+use h2::server::{Builder, Connection};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::spawn_local,
+};
 
 pub(crate) use self::io::Prefixed;
+use self::ping::Pinger;
 use crate::{
     http1::head::forwarding_fields,
     serve::Origin,
@@ -28,28 +32,14 @@ use crate::{
 
 /// Requests of one connection at the same time: what browsers and nginx use.
 const STREAMS: u32 = 128;
-/// Frames kept for a slow client, per stream: bounds memory, and is the back-pressure on the backend.
+/// Bytes kept for a slow client, per stream: bounds memory, and is the back-pressure on the backend.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
-/// Time between pings to a silent client, and for its answer: finds clients that vanished.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes that a client may send ahead of the backend, for a stream and for all: enough for a long way at full speed.
+const WINDOW_BYTES: u32 = 1 << 20;
 /// How long a connection told to end may take for its goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 /// The same for one that makes room for another.
 const QUICK_GOODBYE: Duration = Duration::from_millis(200);
-
-/// Runs tasks on the thread that they come from.
-#[derive(Debug, Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor
-where
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
 
 /// What all requests of a connection share.
 struct Shared {
@@ -97,27 +87,11 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin + 'static>(
     https: bool,
 ) {
     idle(&worker, &slot);
+    let Some(mut connection) = shake_hands(&worker, &slot, io).await else { return };
     let forwarding = forwarding_fields(origin.peer, https);
     let shared =
         Rc::new(Shared { worker: worker.clone(), origin, forwarding, active: Cell::new(0), slot });
-    let service = {
-        let shared = shared.clone();
-        service_fn(move |request: http::Request<Incoming>| {
-            let active = Active::new(&shared);
-            let shared = shared.clone();
-            async move { Ok::<_, Infallible>(request::handle(shared, active, request).await) }
-        })
-    };
-    let head_bytes = u32::try_from(worker.limits.head_bytes).unwrap_or(u32::MAX);
-    let mut builder = Builder::new(LocalExecutor);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(head_bytes)
-        .max_send_buf_size(SEND_BUFFER_BYTES)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut pinger = Pinger::new(connection.ping_pong());
     let mut told = false;
     loop {
         let changed = worker.changed.notified();
@@ -125,14 +99,21 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         changed.as_mut().enable();
         if worker.is_draining() && !told {
             told = true;
-            connection.as_mut().graceful_shutdown();
+            connection.graceful_shutdown();
         }
         let woken = poll_fn(|context| {
             shared.slot.register(context);
             if let Some(signal) = shared.slot.signal() {
                 return Poll::Ready(Woken::Interrupted(signal));
             }
-            if connection.as_mut().poll(context).is_ready() {
+            while let Poll::Ready(accepted) = connection.poll_accept(context) {
+                let Some(Ok((request, respond))) = accepted else {
+                    return Poll::Ready(Woken::Over);
+                };
+                let active = Active::new(&shared);
+                spawn_local(request::serve(shared.clone(), active, request, respond));
+            }
+            if pinger.poll_lost(context).is_ready() {
                 return Poll::Ready(Woken::Over);
             }
             changed.as_mut().poll(context).map(|()| Woken::Changed)
@@ -147,10 +128,34 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin + 'static>(
                 shared.slot.clear_signal();
                 shared.slot.set_phase(Phase::Busy);
                 shared.slot.set_deadline_ms(worker.deadline_ms(goodbye));
-                connection.as_mut().graceful_shutdown();
+                connection.graceful_shutdown();
             }
         }
     }
+}
+
+/// Reads the preface and exchanges settings; none where that fails or takes too long.
+async fn shake_hands<T: AsyncRead + AsyncWrite + Unpin>(
+    worker: &Worker,
+    slot: &Slot,
+    io: Prefixed<T>,
+) -> Option<Connection<Prefixed<T>, Bytes>> {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(worker.limits.head_bytes).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER_BYTES);
+    let mut handshake = pin!(builder.handshake(io));
+    poll_fn(|context| {
+        slot.register(context);
+        if slot.signal().is_some() {
+            return Poll::Ready(None);
+        }
+        handshake.as_mut().poll(context).map(Result::ok)
+    })
+    .await
 }
 
 /// Why the task of a connection went on.

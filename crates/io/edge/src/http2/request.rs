@@ -1,18 +1,18 @@
 //! One HTTP/2 request: its head written as HTTP/1.1, its body sent while the answer is awaited.
 
 use std::{
+    cell::RefCell,
     future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
-    task::Poll,
+    task::{Poll, ready},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::{Body as _, Frame};
 
 use super::{
     Active, Shared,
@@ -23,7 +23,7 @@ use crate::{
     http1::{
         answer::{AnswerHead, METHODS, field_storage, parse_answer},
         body::{Decoder, Framing, write_chunk},
-        head::{Field, classify, host_name, last_hop, max_forwards, write_field},
+        head::{Field, classify, host_name, last_hop, max_forwards, parse_length, write_field},
     },
     limits::{HEADER_COUNT, INTERIM_ANSWERS, TARGET_BYTES},
     net::Sock,
@@ -44,11 +44,97 @@ enum Failure {
     Cut,
 }
 
-/// Answers one request.
-pub(super) async fn handle(
+/// How a client gets its answers.
+type Responder = RefCell<SendResponse<Bytes>>;
+
+/// Serves one request to its end, or to the client's.
+pub(super) async fn serve(
     shared: Rc<Shared>,
     active: Active,
-    request: Request<Incoming>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let respond = RefCell::new(respond);
+    let date = HeaderValue::from_bytes(&shared.worker.date());
+    let response = {
+        let mut handling = pin!(handle(shared, active, request, &respond));
+        let handled = poll_fn(|context| {
+            if let Poll::Ready(response) = handling.as_mut().poll(context) {
+                return Poll::Ready(Some(response));
+            }
+            // A client that wants no answer any more gets none.
+            respond.borrow_mut().poll_reset(context).map(|_| None)
+        });
+        handled.await
+    };
+    let Some(response) = response else { return };
+    let (mut parts, body) = response.into_parts();
+    if let (false, Ok(date)) = (parts.headers.contains_key(header::DATE), date) {
+        parts.headers.insert(header::DATE, date);
+    }
+    let is_over = body.is_end_stream();
+    let head = Response::from_parts(parts, ());
+    // The client may have gone meanwhile.
+    let Ok(stream) = respond.into_inner().send_response(head, is_over) else { return };
+    if !is_over {
+        send_answer(body, stream).await;
+    }
+}
+
+/// Sends the body of an answer as fast as the client takes it.
+async fn send_answer(mut body: AnswerBody, mut stream: SendStream<Bytes>) {
+    loop {
+        // Not before there is room is more read from the backend.
+        stream.reserve_capacity(1);
+        let room = poll_fn(|context| {
+            if stream.poll_reset(context).is_ready() {
+                return Poll::Ready(false);
+            }
+            while stream.capacity() == 0 && !body.is_interrupted() {
+                match ready!(stream.poll_capacity(context)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Poll::Ready(false),
+                }
+            }
+            Poll::Ready(true)
+        });
+        if !room.await {
+            return;
+        }
+        let frame = poll_fn(|context| {
+            if let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(context) {
+                return Poll::Ready(Some(frame));
+            }
+            stream.poll_reset(context).map(|_| None)
+        });
+        let Some(frame) = frame.await else { return };
+        let sent = match frame.map(|frame| frame.map(Frame::into_data)) {
+            None => return drop(stream.send_data(Bytes::new(), true)),
+            Some(Ok(Ok(data))) => {
+                let is_over = body.is_end_stream();
+                match stream.send_data(data, is_over) {
+                    Ok(()) if is_over => return,
+                    sent => sent,
+                }
+            }
+            Some(Ok(Err(frame))) => match frame.into_trailers() {
+                Ok(trailers) => return drop(stream.send_trailers(trailers)),
+                Err(_) => Ok(()),
+            },
+            Some(Err(_)) => return stream.send_reset(Reason::INTERNAL_ERROR),
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// Answers one request.
+async fn handle(
+    shared: Rc<Shared>,
+    active: Active,
+    request: Request<RecvStream>,
+    respond: &Responder,
 ) -> Response<AnswerBody> {
     let worker = shared.worker.clone();
     let (parts, body) = request.into_parts();
@@ -82,7 +168,9 @@ pub(super) async fn handle(
         return own(404, "no service answers to this host and path");
     };
     drop(table);
-    let framing = match (body.is_end_stream(), body.size_hint().exact()) {
+    let length = parts.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| parse_length(length.as_bytes()));
+    let framing = match (body.is_end_stream(), length) {
         (true, _) => Framing::Empty,
         (false, Some(length)) => Framing::Length(length),
         (false, None) => Framing::Chunked,
@@ -112,7 +200,7 @@ pub(super) async fn handle(
         let sending = send(sock.clone(), head.clone(), framing, sent_body);
         let mut reading = Reading { sock, input, backend, sending: Some(Box::pin(sending)) };
         slot.set_deadline_ms(worker.deadline_ms(worker.limits.answer_timeout));
-        match read_head(&mut reading, &slot, worker.limits.head_bytes, to_head).await {
+        match read_head(&mut reading, &slot, worker.limits.head_bytes, to_head, respond).await {
             Ok((head, response)) => {
                 let Some(ticket) = ticket.take() else { return own(500, "internal error") };
                 if head.status >= 500 {
@@ -204,12 +292,12 @@ fn write_head(
         let passes = match classify(name.as_str()) {
             Field::Pass => name != header::COOKIE,
             Field::MaxForwards => hops.is_none(),
+            Field::Expect => framing != Framing::Empty,
             Field::Drop
             | Field::Host
             | Field::ContentLength
             | Field::TransferEncoding
             | Field::Connection
-            | Field::Expect
             | Field::Upgrade
             | Field::Te => false,
         };
@@ -251,22 +339,26 @@ async fn send(
     sock: Rc<Sock>,
     head: Vec<u8>,
     framing: Framing,
-    body: Option<Incoming>,
+    body: Option<RecvStream>,
 ) -> io::Result<()> {
     send_all(&*sock, &head, &[]).await?;
     let Some(mut body) = body else { return Ok(()) };
     let mut chunk = Vec::new();
     let mut trailers = HeaderMap::new();
-    while let Some(frame) = body.frame().await {
-        match frame.map_err(io::Error::other)?.into_data() {
-            Ok(data) if framing == Framing::Chunked => {
-                chunk.clear();
-                write_chunk(&mut chunk, &data);
-                send_all(&*sock, &chunk, &[]).await?;
-            }
-            Ok(data) => send_all(&*sock, &data, &[]).await?,
-            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+    while let Some(data) = body.data().await {
+        let data = data.map_err(io::Error::other)?;
+        if framing == Framing::Chunked {
+            chunk.clear();
+            write_chunk(&mut chunk, &data);
+            send_all(&*sock, &chunk, &[]).await?;
+        } else {
+            send_all(&*sock, &data, &[]).await?;
         }
+        // The client may send as much again.
+        body.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
+    }
+    if let Some(fields) = body.trailers().await.map_err(io::Error::other)? {
+        trailers = fields;
     }
     if framing == Framing::Chunked {
         chunk.clear();
@@ -282,12 +374,13 @@ async fn send(
     Ok(())
 }
 
-/// Sends and waits for a head that is no interim one: HTTP/2 clients do without those.
+/// Sends and waits for a head that is no interim one; those are passed on (RFC 9110, 15.2).
 async fn read_head(
     reading: &mut Reading,
     slot: &SlotGuard,
     head_bytes: usize,
     to_head: bool,
+    respond: &Responder,
 ) -> Result<(AnswerHead, Response<()>), Failure> {
     let mut heard = false;
     for _ in 0..=INTERIM_ANSWERS {
@@ -332,6 +425,8 @@ async fn read_head(
             decoder.next(reading.input.filled()).map_err(|_| Failure::Bad)?;
             return Ok((head, response));
         }
+        // A client that has gone is found gone where it is waited for.
+        let _ = respond.borrow_mut().send_informational(response);
     }
     Err(Failure::Bad)
 }
