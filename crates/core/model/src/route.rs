@@ -60,7 +60,8 @@ pub struct Listener {
     /// TLS towards the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<RouteTls>,
-    /// Rules; the one with a host before one without, then the longest path prefix, wins. A TCP listener has one.
+    /// Rules; the one with a host before one with `*.`, before one without, then the longest path prefix, wins. A TCP
+    /// listener has one.
     pub rules: Vec<RouteRule>,
 }
 
@@ -68,7 +69,7 @@ pub struct Listener {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteRule {
-    /// Only requests for this host name (lower case, no port).
+    /// Only requests for this host name (lower case, no port), or with `*.` for every name below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Only requests below this path.

@@ -134,13 +134,15 @@ fn host_name(cx: &mut Evaluator, host: &Text) -> Option<String> {
             && !label.ends_with('-')
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    if text.len() <= 253 && text.split('.').all(label) {
+    // `*.` stands for every name below.
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if text.len() <= 253 && name.split('.').all(label) {
         return Some(text.to_ascii_lowercase());
     }
     let hint = if text.contains(':') {
         "leave out the port: `listen` says it"
     } else if text.contains('*') {
-        "patterns are not supported: write one route for each host"
+        "`*` stands at the beginning only, as in `*.example.org`"
     } else {
         "write a name such as `www.example.org`"
     };

@@ -117,7 +117,9 @@ pub enum TableFault {
         pool: PoolName,
     },
     /// A host that no request can match.
-    #[error("listener `{listener}` has the host `{host}`: expected a lower-case name without port")]
+    #[error(
+        "listener `{listener}` has the host `{host}`: expected a lower-case name without port, or `*.` and one"
+    )]
     BadHost {
         /// The listener.
         listener: SocketAddr,

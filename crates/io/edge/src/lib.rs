@@ -20,6 +20,7 @@ mod leaving;
 mod limits;
 mod memory;
 mod net;
+mod path;
 mod persist;
 mod serve;
 mod sets;

@@ -1,6 +1,8 @@
 //! Route tables as the edge uses them: checked whole, with rules in the order of precedence.
 
 use std::{
+    borrow::Cow,
+    cmp::Reverse,
     collections::BTreeSet,
     net::SocketAddr,
     sync::{
@@ -15,7 +17,7 @@ use hornero_model::{
 };
 use tokio::sync::Notify;
 
-use crate::{admission::Gauge, counters::SetCounters, error::TableFault};
+use crate::{admission::Gauge, counters::SetCounters, error::TableFault, path::normal};
 
 /// Listeners of one table: each costs a socket a thread.
 const LISTENERS: usize = 1024;
@@ -104,11 +106,54 @@ impl Backend {
     }
 }
 
+/// Which hosts a rule is for, in the order of precedence.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HostRule {
+    Name(String),
+    /// Every name that ends so: `.example.org` for `*.example.org`.
+    Below(String),
+    Any,
+}
+
+impl HostRule {
+    fn new(host: Option<&str>) -> Self {
+        match host {
+            None => Self::Any,
+            Some(host) => match host.strip_prefix('*') {
+                Some(suffix) => Self::Below(suffix.to_owned()),
+                None => Self::Name(host.to_owned()),
+            },
+        }
+    }
+
+    /// Whether `host` is one of them, in any case.
+    fn has(&self, host: &[u8]) -> bool {
+        match self {
+            Self::Name(name) => name.as_bytes().eq_ignore_ascii_case(host),
+            Self::Below(suffix) => {
+                let begins = host.len().saturating_sub(suffix.len());
+                begins > 0 && host[begins..].eq_ignore_ascii_case(suffix.as_bytes())
+            }
+            Self::Any => true,
+        }
+    }
+
+    /// Smaller comes first: names, then the longest ending, then any.
+    fn rank(&self) -> (u8, Reverse<usize>) {
+        match self {
+            Self::Name(_) => (0, Reverse(0)),
+            Self::Below(suffix) => (1, Reverse(suffix.len())),
+            Self::Any => (2, Reverse(0)),
+        }
+    }
+}
+
 /// A rule with its pool found.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    pub(crate) host: Option<String>,
-    pub(crate) path_prefix: Option<String>,
+    pub(crate) host: HostRule,
+    /// In its normal form.
+    pub(crate) path_prefix: Option<Vec<u8>>,
     /// Index into the table's pools.
     pub(crate) pool: usize,
 }
@@ -125,7 +170,8 @@ pub(crate) struct ListenerRules {
 }
 
 impl ListenerRules {
-    /// Orders the rules of a valid listener: those with a host first, then the longest path prefix.
+    /// Orders the rules of a valid listener: those with a host first, then those with the end of one, then the longest
+    /// path prefix.
     pub(crate) fn new(
         listener: &Listener,
         pools: &[Pool],
@@ -137,24 +183,27 @@ impl ListenerRules {
             .iter()
             .filter_map(|rule| {
                 let pool = pools.iter().position(|pool| pool.name == rule.pool)?;
-                let path_prefix = rule.path_prefix.clone().filter(|prefix| prefix != "/");
-                Some(Rule { host: rule.host.clone(), path_prefix, pool })
+                let prefix = rule.path_prefix.as_ref().map(|prefix| normal(prefix.as_bytes()));
+                let path_prefix = prefix.filter(|prefix| **prefix != *b"/").map(Cow::into_owned);
+                Some(Rule { host: HostRule::new(rule.host.as_deref()), path_prefix, pool })
             })
             .collect();
         rules.sort_by_key(|rule| {
-            let prefix = rule.path_prefix.as_ref().map_or(0, String::len);
-            (rule.host.is_none(), std::cmp::Reverse(prefix))
+            let prefix = rule.path_prefix.as_ref().map_or(0, Vec::len);
+            (rule.host.rank(), Reverse(prefix))
         });
         Self { address: listener.address, protocol: listener.protocol, tls, gauge, rules }
     }
 
     /// The pool for a request; `host` without port, in any case.
     pub(crate) fn route(&self, host: &[u8], path: &[u8]) -> Option<usize> {
+        let by_path = self.rules.iter().any(|rule| rule.path_prefix.is_some());
+        let path = if by_path { normal(path) } else { Cow::Borrowed(path) };
         self.rules
             .iter()
             .find(|rule| {
-                rule.host.as_ref().is_none_or(|want| want.as_bytes().eq_ignore_ascii_case(host))
-                    && rule.path_prefix.as_ref().is_none_or(|want| below(want.as_bytes(), path))
+                rule.host.has(host)
+                    && rule.path_prefix.as_ref().is_none_or(|want| below(want, &path))
             })
             .map(|rule| rule.pool)
     }
@@ -276,7 +325,8 @@ fn validate_listener(listener: &Listener, pools: &[Pool]) -> Result<(), TableFau
         }
         if let Some(host) = &rule.host {
             let valid = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
-            if host.is_empty() || !host.bytes().all(valid) {
+            let name = host.strip_prefix("*.").unwrap_or(host);
+            if name.is_empty() || !name.bytes().all(valid) {
                 let host = host.chars().take(80).collect();
                 return Err(TableFault::BadHost { listener: address, host });
             }

@@ -351,7 +351,7 @@ fn listeners_come_and_go_with_the_table() {
 
 #[test]
 fn rules_go_by_host_then_by_the_longest_path() {
-    let names = ["plain", "api", "host", "host-api"];
+    let names = ["plain", "api", "host", "host-api", "below", "far-below"];
     let backends: Vec<Backend> = names.iter().map(|name| Backend::start(name)).collect();
     let mut edge = TestEdge::start();
     let mut all = table(0, edge.listener, None, &[]);
@@ -362,6 +362,8 @@ fn rules_go_by_host_then_by_the_longest_path() {
         (None, Some("/api")),
         (Some("a.test"), None),
         (Some("a.test"), Some("/api")),
+        (Some("*.test"), None),
+        (Some("*.a.test"), None),
     ];
     for (index, (host, prefix)) in conditions.iter().enumerate() {
         let mut one = table(0, edge.listener, Some(1), &[(1, &[backends[index].address])]);
@@ -375,14 +377,24 @@ fn rules_go_by_host_then_by_the_longest_path() {
         all.pools.push(pool);
     }
     edge.put(all);
-    edge.until_healthy(4);
+    edge.until_healthy(6);
     let mut client = Client::connect(edge.listener);
     for (host, path, name) in [
-        ("b.test", "/", "plain"),
-        ("b.test", "/api", "api"),
-        ("b.test", "/api/x", "api"),
-        ("b.test", "/api?x", "api"),
-        ("b.test", "/apix", "plain"),
+        ("b", "/", "plain"),
+        ("b", "/api", "api"),
+        ("b", "/api/x", "api"),
+        ("b", "/api?x", "api"),
+        ("b", "/apix", "plain"),
+        ("b", "/api/../id", "plain"),
+        ("b", "/api/%2e%2e/id", "plain"),
+        ("b", "/id/../api/x", "api"),
+        ("b", "/%61pi", "api"),
+        ("b", "/x?/../api", "plain"),
+        ("test", "/", "plain"),
+        (".test", "/", "plain"),
+        ("b.test", "/", "below"),
+        ("c.b.TEST", "/api", "below"),
+        ("b.a.test", "/", "far-below"),
         ("a.test", "/", "host"),
         ("A.Test:8080", "/api/", "host-api"),
         ("a.test.", "/x", "host"),
