@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
 use hornero_export::{ExportError, ExportOptions, Exported, Format, Silent, export};
@@ -285,6 +285,7 @@ fn killed_at_any_moment_it_leaves_whole_files_only() {
         (format.name(), Digest::of(&fs::read(out).unwrap()))
     });
     for kill in 0..KILLS {
+        let began = SystemTime::now();
         let child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "exporting"])
             .env(CHILD, own.dir.path())
@@ -293,8 +294,9 @@ fn killed_at_any_moment_it_leaves_whole_files_only() {
             .spawn()
             .unwrap();
         let mut child = Running(child);
+        until_written_anew(&own.path("out").join(FILES[0].name()), began);
         // Only chooses the moment: whatever it is, what follows has to hold.
-        thread::sleep(Duration::from_millis(20 + 45 * kill));
+        thread::sleep(Duration::from_millis(40 * kill));
         child.0.kill().unwrap();
         child.0.wait().unwrap();
         for found in fs::read_dir(own.path("out")).unwrap() {
@@ -311,5 +313,15 @@ fn killed_at_any_moment_it_leaves_whole_files_only() {
             }
         }
     }
-    assert!(own.path("out").join("tar").exists(), "the children got somewhere");
+}
+
+/// Waits until the child has written a file, which takes a busy machine as long as it takes.
+fn until_written_anew(path: &Path, began: SystemTime) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    // A file's time is that of the kernel's last tick.
+    let tick = Duration::from_millis(20);
+    while !fs::metadata(path).is_ok_and(|file| file.modified().unwrap() + tick >= began) {
+        assert!(Instant::now() < deadline, "the child writes nothing");
+        thread::sleep(Duration::from_millis(2));
+    }
 }
