@@ -397,7 +397,7 @@ fn control_processes_that_are_not_as_they_should_be() {
         "control_process",
         expect![[r#"
         degraded: process 7 of version 0.0.9; this command is 0.1.0
-        > kill 7 (servers and traffic go on), then `hornero up DIR`; as a service: systemctl restart hornero"#]],
+        > where this command is the newer one: hornero upgrade (as a service: systemctl restart hornero)"#]],
     );
 }
 

@@ -26,9 +26,7 @@ pub(crate) fn process(facts: &HostFacts) -> CheckAnswer {
         ControlFacts::Answers { version, pid, own_version } if version != own_version => degraded(
             format!("process {pid} of version {version}; this command is {own_version}"),
             "it does what its own version does",
-            format!(
-                "kill {pid} (servers and traffic go on), then `hornero up DIR`; as a service: systemctl restart hornero"
-            ),
+            "where this command is the newer one: hornero upgrade (as a service: systemctl restart hornero)",
         ),
         ControlFacts::Answers { version, pid, .. } => {
             pass(format!("process {pid} of version {version} answers"))
