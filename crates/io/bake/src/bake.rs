@@ -10,10 +10,7 @@ use crate::{
     BakeContext, BakeError,
     archive::access::Access,
     baker::{Baker, Below, Outcome, parent_of},
-    image::{
-        secret_files::SecretFiles,
-        step::{self, Steps},
-    },
+    image::{place, secret_files::SecretFiles, step::Steps},
     install::Surroundings,
     lock::Lock,
     locking::{self, Bringing, LockMode},
@@ -112,7 +109,7 @@ pub fn bake(
 pub(crate) fn clean(context: &BakeContext<'_>) -> Result<(), BakeError> {
     let tmp = context.home.join("tmp");
     WorkDir::clean(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
-    step::clean_cgroups(&context.home);
+    place::clean_cgroups(&context.home);
     Ok(())
 }
 
@@ -176,7 +173,7 @@ impl Line<'_> {
                 }
             }
         }
-        hornero_sandbox::remove_parent(&step::cgroup_parent(&self.context.home));
+        hornero_sandbox::remove_parent(&place::cgroup_parent(&self.context.home));
         match failure {
             Some(error) => Err(error),
             None => Ok(done.into_iter().map(|(baked, _)| baked).collect()),

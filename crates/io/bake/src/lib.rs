@@ -46,7 +46,7 @@ pub use changes::{PackageChange, PackageChangeKind, package_changes};
 pub use context::BakeContext;
 pub use error::BakeError;
 pub use heal::PackageCacheSource;
-pub use image::step::clean;
+pub use image::place::clean;
 pub use lineage::recorded_elsewhere;
 pub use lock::{LOCK_NAME, Lock};
 pub use locking::{LockMode, architecture, lock};

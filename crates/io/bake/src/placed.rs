@@ -11,7 +11,7 @@ use crate::{
     BakeError,
     bake::{BakedImage, Line},
     baker::{Baker, Below, Outcome},
-    image::step,
+    image::place,
     rebase::{RebaseError, RebaseOptions, Rebased, Rebaser},
     record::BakeRecord,
     stored,
@@ -47,7 +47,7 @@ pub(crate) fn place(
         true => Ok(placing.placed(&image.name)?.0),
     });
     let placed: Result<Vec<BakedImage>, BakeError> = placed.collect();
-    hornero_sandbox::remove_parent(&step::cgroup_parent(&line.context.home));
+    hornero_sandbox::remove_parent(&place::cgroup_parent(&line.context.home));
     placed
 }
 

@@ -11,7 +11,7 @@ use crate::{
     action::Action,
     archive::sources_list::ArchiveRequest,
     bake,
-    image::step::{self, Steps},
+    image::{place, step::Steps},
     install::Surroundings,
     lineage::{self, Known},
     making::{Maker, Making, Work},
@@ -135,7 +135,7 @@ pub fn reproduce(
         imported: Vec::new(),
     };
     let made = again.image(image, &manifest.layers);
-    hornero_sandbox::remove_parent(&step::cgroup_parent(&context.home));
+    hornero_sandbox::remove_parent(&place::cgroup_parent(&context.home));
     let layers = made?.map(|made| made.layers).unwrap_or_default();
     let made = ImageManifest::new(layers, manifest.config.clone());
     let (networked, imported) = (again.networked, again.imported);

@@ -12,6 +12,8 @@ const MAX_ARGUMENT_BYTES: usize = 1 << 20;
 const MAX_PATH: usize = 4_096;
 /// Each is a mount; an image with more is a mistake.
 const MAX_SCRATCH: usize = 64;
+/// As above.
+const MAX_VIEWS: usize = 64;
 /// Provided files are configuration of a few lines.
 const MAX_FILES: usize = 32;
 /// All of them lie in one tmpfs of 4 MiB.
@@ -83,6 +85,17 @@ pub(crate) fn check(spec: &SandboxSpec) -> Result<(), StartError> {
         }
         if limits.pids == 0 || limits.pids > MAX_PIDS || limits.cpu_millis == 0 {
             return refuse("a limit of no processes, too many, or no processor time".to_owned());
+        }
+    }
+    if let Root::Views(views) = &spec.root {
+        if views.len() > MAX_VIEWS {
+            return refuse(format!("more than {MAX_VIEWS} views"));
+        }
+        for view in views {
+            absolute("view", view.at())?;
+            if view.at().trim_matches('/').is_empty() {
+                return refuse("a view is the root".to_owned());
+            }
         }
     }
     if let Root::Build { dir, .. } = &spec.root {

@@ -25,6 +25,7 @@ use crate::{
     spec::{ComposedRoot, IdMap, Root, SandboxSpec},
     stage::Hold,
     sys,
+    views::{self, Opened},
 };
 
 /// The mounts of a sandbox before its user namespace is known.
@@ -42,6 +43,8 @@ pub(crate) struct Layers<'a> {
     skeleton: OwnedFd,
     /// The directory with `upper` and `work`.
     upper: Option<OwnedFd>,
+    /// The parts of the host that are seen.
+    pub views: Vec<Opened<'a>>,
     /// `/dev`.
     pub dev: OwnedFd,
     /// The provided files, in the order of the specification.
@@ -65,19 +68,27 @@ impl<'a> Layers<'a> {
             Root::Composed(_) | Root::Build { .. } => {
                 composed.map(|composed| metadata_mount(way, composed, first)).transpose()?
             }
+            Root::Views(_) => None,
         };
+        let views = views::open(&spec.root)?;
         let upper = match &spec.root {
             Root::Build { dir, .. } => Some(upper_directory(way, dir, spec.id_map)?),
-            Root::Composed(_) | Root::Directory { .. } => None,
+            Root::Composed(_) | Root::Directory { .. } | Root::Views(_) => None,
         };
         let skeleton = skeleton(spec, first)?;
+        views::make_places(&skeleton, first, &spec.root, &views)?;
         let files = provided_files(&spec.files, first, hold)?;
         let dev = devices(first)?;
-        Ok(Self { root: &spec.root, way, first, hold, lower, objects, skeleton, upper, dev, files })
+        let root = &spec.root;
+        Ok(Self { root, way, first, hold, lower, objects, skeleton, upper, views, dev, files })
     }
 
     /// The root, its layers' ids mapped through `user_namespace`.
     pub fn root(&self, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StartError> {
+        if let Root::Views(_) = self.root {
+            views::map(&self.views, user_namespace)?;
+            return self.bare();
+        }
         let writable = matches!(self.root, Root::Directory { writable: true, .. });
         if user_namespace.is_some() && (self.way.maps_ids() || writable) {
             for mount in [&self.lower, &self.upper].into_iter().flatten() {
@@ -104,6 +115,16 @@ impl<'a> Layers<'a> {
         }
     }
 
+    /// The skeleton alone: views are attached to it.
+    fn bare(&self) -> Result<OwnedFd, StartError> {
+        let flags = sys::MOUNT_ATTR_RDONLY | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOSUID;
+        sys::mount_setattr(self.skeleton.as_fd(), flags, None)
+            .map_err(|error| StartError::failed("prepare the empty root", "", error))?;
+        self.skeleton
+            .try_clone()
+            .map_err(|error| StartError::failed("copy a descriptor", "", error))
+    }
+
     fn overlay(&self) -> Result<OwnedFd, StartError> {
         let layers = [&self.lower, &self.upper].into_iter().flatten();
         // Once attached, a mount's ids can't be mapped any more.
@@ -126,6 +147,7 @@ impl<'a> Layers<'a> {
             Root::Composed(composed) => composed.metadata.display().to_string(),
             Root::Directory { path, .. } => path.display().to_string(),
             Root::Build { dir, .. } => dir.display().to_string(),
+            Root::Views(_) => String::new(),
         }
     }
 }
@@ -133,7 +155,7 @@ impl<'a> Layers<'a> {
 fn composed(root: &Root) -> Option<&ComposedRoot> {
     match root {
         Root::Composed(composed) | Root::Build { lower: Some(composed), .. } => Some(composed),
-        Root::Directory { .. } | Root::Build { lower: None, .. } => None,
+        Root::Directory { .. } | Root::Build { lower: None, .. } | Root::Views(_) => None,
     }
 }
 

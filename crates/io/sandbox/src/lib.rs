@@ -32,6 +32,7 @@ mod start;
 mod support;
 mod sys;
 mod user_namespace;
+mod views;
 
 pub use cgroup::{Cgroup, Usage, groups_below, remove_parent};
 pub use error::{StartError, Step};
@@ -39,7 +40,9 @@ pub use hierarchies::Hierarchies;
 pub use owners::settle_owners;
 pub use root::Rung;
 pub use running::Running;
-pub use spec::{CgroupSpec, ComposedRoot, IdMap, Profile, ProvidedFile, Root, SandboxSpec, User};
+pub use spec::{
+    CgroupSpec, ComposedRoot, IdMap, Profile, ProvidedFile, Root, SandboxSpec, User, View,
+};
 pub use start::{Network, Stdio, start};
 pub use support::{ROOT_VARIABLE, Support, support};
 

@@ -113,6 +113,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Descriptors the plan refers to; all stay open in the child.
 pub(crate) struct Descriptors<'a> {
     pub tasks: &'a [RawFd],
+    pub views: &'a [(RawFd, &'a str)],
     pub dev: RawFd,
     pub files: &'a [RawFd],
 }
@@ -135,10 +136,11 @@ impl Plan {
         if spec.id_map.is_some() {
             operations.push(Operation::BecomeRoot);
         }
+        operations.extend([Operation::NewKeyring, Operation::MakeProc, Operation::EnterRoot]);
+        for (mount, at) in descriptors.views {
+            operations.push(Operation::Attach { mount: *mount, target: string(at)? });
+        }
         operations.extend([
-            Operation::NewKeyring,
-            Operation::MakeProc,
-            Operation::EnterRoot,
             Operation::Attach { mount: descriptors.dev, target: c"/dev".to_owned() },
             Operation::AttachProc,
         ]);

@@ -1,6 +1,6 @@
 //! What every root must have to mount on, as the lowest layer.
 
-use std::{os::fd::OwnedFd, path::Path};
+use std::{ffi::OsStr, os::fd::OwnedFd, path::Path};
 
 use rustix::{
     fs::{Mode, OFlags, ResolveFlags},
@@ -24,20 +24,21 @@ pub(crate) fn skeleton(spec: &SandboxSpec, first: u32) -> Result<OwnedFd, StartE
     let made = layers::tmpfs("1m", first, MountAttrFlags::empty());
     let skeleton =
         made.map_err(|error| StartError::failed("make the skeleton layer", "", error))?;
-    let place =
-        match &spec.root {
-            Root::Directory { path, writable: true } => {
-                let opened = rustix::fs::open(
-                    path,
-                    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                    Mode::empty(),
-                );
-                Some(opened.map_err(|error| {
+    let place = match &spec.root {
+        Root::Directory { path, writable: true } => {
+            let opened = rustix::fs::open(
+                path,
+                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            );
+            Some(
+                opened.map_err(|error| {
                     StartError::failed("open the directory", path.display(), error)
-                })?)
-            }
-            Root::Directory { .. } | Root::Composed(_) | Root::Build { .. } => None,
-        };
+                })?,
+            )
+        }
+        Root::Directory { .. } | Root::Composed(_) | Root::Build { .. } | Root::Views(_) => None,
+    };
     // The ids of a writable directory are mapped.
     let first = if place.is_some() { 0 } else { first };
     let place = place.as_ref().unwrap_or(&skeleton);
@@ -67,17 +68,22 @@ pub(crate) fn skeleton(spec: &SandboxSpec, first: u32) -> Result<OwnedFd, StartE
         let path = Path::new(&file.path);
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
         let parent = ensure_directory_open(place, &parent.to_string_lossy())?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
-            Ok(_) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(StartError::failed("make a place for", &file.path, error)),
-        }
+        ensure_file(&parent, name, &file.path)?;
     }
     Ok(skeleton)
 }
 
+/// Makes the file `name` in `parent` where there is nothing of that name.
+pub(crate) fn ensure_file(parent: &OwnedFd, name: &OsStr, wanted: &str) -> Result<(), StartError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644)) {
+        Ok(_) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(StartError::failed("make a place for", wanted, error)),
+    }
+}
+
 /// Makes the directory `path` below `root` and what is missing above it; gives it back where it was made.
-fn ensure_directory(root: &OwnedFd, path: &str) -> Result<Option<OwnedFd>, StartError> {
+pub(crate) fn ensure_directory(root: &OwnedFd, path: &str) -> Result<Option<OwnedFd>, StartError> {
     let mut made = None;
     let mut so_far = String::new();
     for part in path.split('/').filter(|part| !part.is_empty()) {
@@ -95,7 +101,7 @@ fn ensure_directory(root: &OwnedFd, path: &str) -> Result<Option<OwnedFd>, Start
     Ok(made)
 }
 
-fn ensure_directory_open(root: &OwnedFd, path: &str) -> Result<OwnedFd, StartError> {
+pub(crate) fn ensure_directory_open(root: &OwnedFd, path: &str) -> Result<OwnedFd, StartError> {
     match ensure_directory(root, path)? {
         Some(directory) => Ok(directory),
         None => open_inside(root, path, path),

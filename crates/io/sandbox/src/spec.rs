@@ -1,6 +1,9 @@
 //! What a sandbox is made from: root, command, identity, limits and profile.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use hornero_model::{Resources, Scratch};
 use serde::{Deserialize, Serialize};
@@ -54,6 +57,79 @@ pub enum Root {
         /// A directory of the host holding the directories `upper` and `work`, both on one file system.
         dir: PathBuf,
     },
+    /// Nothing but what is named: an empty root that can't be written to, with parts of the host in it.
+    Views(Vec<View>),
+}
+
+/// A part of the host that a sandbox sees, read-only and without set-id. None may lie below another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum View {
+    /// A directory without what is mounted below it, a file, or a socket that can be connected to.
+    Host {
+        /// Where it is on the host; its last component is no symbolic link.
+        path: PathBuf,
+        /// Absolute path inside.
+        at: String,
+        /// Whether ids are the sandbox's, as those of an image are. Else its owners are nobody inside, and the command
+        /// sees what everyone may read.
+        mapped: bool,
+    },
+    /// A symbolic link.
+    Link {
+        /// What it says.
+        target: String,
+        /// Absolute path inside.
+        at: String,
+    },
+}
+
+/// Where a host has the programs and libraries of its distribution; those of `/` are links where `/usr` is merged.
+const PROGRAMS: [&str; 14] = [
+    "/bin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/sbin",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/libx32",
+    "/usr/sbin",
+    "/usr/share",
+];
+
+impl View {
+    /// A part of the host at a path inside, as everyone sees it.
+    pub fn new(path: impl Into<PathBuf>, at: impl Into<String>) -> Self {
+        Self::Host { path: path.into(), at: at.into(), mapped: false }
+    }
+
+    /// Those of some paths that this host has, where it has them; links as links.
+    pub fn in_place(paths: &[&str]) -> Vec<Self> {
+        let view = |path: &&str| match std::fs::read_link(path) {
+            Ok(target) => {
+                let target = target.to_string_lossy().into_owned();
+                Some(Self::Link { target, at: (*path).to_owned() })
+            }
+            Err(_) => Path::new(path).exists().then(|| Self::new(*path, *path)),
+        };
+        paths.iter().filter_map(view).collect()
+    }
+
+    /// Programs and libraries of the host, without `/usr/local`, which people keep their own things in.
+    pub fn programs() -> Vec<Self> {
+        Self::in_place(&PROGRAMS)
+    }
+
+    /// Its absolute path inside.
+    pub fn at(&self) -> &str {
+        let (Self::Host { at, .. } | Self::Link { at, .. }) = self;
+        at
+    }
 }
 
 /// A metadata image and the objects it refers to.

@@ -86,7 +86,10 @@ fn start_held(
     };
     let tasks: Vec<RawFd> = entrance.task_fds().collect();
     let files: Vec<RawFd> = layers.files.iter().map(AsRawFd::as_raw_fd).collect();
-    let descriptors = Descriptors { tasks: &tasks, dev: layers.dev.as_raw_fd(), files: &files };
+    let views: Vec<(RawFd, &str)> =
+        layers.views.iter().map(|view| (view.mount.as_raw_fd(), view.at)).collect();
+    let dev = layers.dev.as_raw_fd();
+    let descriptors = Descriptors { tasks: &tasks, views: &views, dev, files: &files };
     let plan = Plan::new(spec, &descriptors)?;
 
     let streams = streams(spec, stdio)?;
@@ -94,7 +97,8 @@ fn start_held(
     let (failure, child_failure) = pipe()?;
     let mut keep: Vec<RawFd> = vec![child_socket.as_raw_fd(), child_failure.as_raw_fd()];
     keep.extend(streams.iter().map(AsRawFd::as_raw_fd));
-    keep.extend(tasks.iter().chain(&files).copied().chain([layers.dev.as_raw_fd()]));
+    keep.extend(tasks.iter().chain(&files).copied().chain([dev]));
+    keep.extend(views.iter().map(|(mount, _)| mount));
     let ends = ends(&plan, &child_socket, &child_failure, &streams, keep);
 
     let cloned = {

@@ -3,30 +3,22 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, Read},
-    net::IpAddr,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    path::Path,
     thread,
     time::Duration,
 };
 
-use hornero_model::{Digest, ExitCause, ImageName, InstanceId, Resources};
-use hornero_net::{Attachment, HomeNetwork};
+use hornero_model::{ExitCause, ImageName};
 use hornero_sandbox::{
-    CgroupSpec, ComposedRoot, IdMap, Network, Profile, ProvidedFile, Root, Running, SandboxSpec,
-    Stdio, User,
-};
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
+    ComposedRoot, IdMap, Profile, ProvidedFile, Root, Running, SandboxSpec, Stdio, User,
 };
 
+use super::place::{MEMORY_BYTES, Place};
 use crate::{
-    BakeError, limits,
+    BakeError,
     progress::{Event, Progress},
     provision::{Cover, Secrets},
-    workdir::WorkDir,
 };
 
 /// Lines of output that an error repeats.
@@ -35,17 +27,13 @@ const TAIL_LINES: usize = 40;
 const LINE_BYTES: usize = 2_000;
 /// A step that takes longer than this hangs.
 const STEP_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// Enough for compilers; one runaway step must not take the host down.
-const MEMORY_BYTES: u64 = 8 << 30;
-/// As above, for processes and threads.
-const PIDS: u32 = 8_192;
 /// `/tmp` of a step.
-const TMP_BYTES: u64 = 4 << 30;
+pub(crate) const TMP_BYTES: u64 = 4 << 30;
 /// Host ids of build steps: 65,536 above 1,610,612,736, which no distribution gives to people or services.
 const ID_MAP: IdMap = IdMap { first: 0x6000_0000, count: 0x1_0000 };
 
 /// Scripts ask for the machine's own name.
-const HOSTS: &str =
+pub(crate) const HOSTS: &str =
     "127.0.0.1 localhost\n127.0.1.1 hornero-build\n::1 localhost ip6-localhost ip6-loopback\n";
 
 /// A step to run.
@@ -87,15 +75,11 @@ pub(crate) struct Steps<'s> {
     pub progress: &'s dyn Progress,
 }
 
-static NUMBER: AtomicU64 = AtomicU64::new(0);
-
 impl Steps<'_> {
     /// Runs a step to its end; anything but exit code 0 is an error with the last lines it wrote.
     pub(crate) fn run(&self, step: &Step<'_>) -> Result<(), BakeError> {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("bake-{}-{number}", std::process::id());
-        let network = if step.network { Some(self.network(step, &name)?) } else { None };
-        let spec = self.sandbox(step, name, network.as_ref())?;
+        let place = Place::new(self.home, step)?;
+        let spec = self.sandbox(step, &place)?;
         let started = || -> io::Result<_> {
             let (reader, writer) = io::pipe()?;
             Ok((reader, writer.try_clone()?, writer))
@@ -105,22 +89,14 @@ impl Steps<'_> {
         let stdin = step.extras.stdin.as_ref().map(OwnedFd::try_clone).transpose();
         let stdin = stdin.map_err(|error| BakeError::file(step.dir, error))?;
         let stdio = Stdio { stdin, stdout: stdout.into(), stderr: stderr.into() };
-        let running = match &network {
-            None => hornero_sandbox::start(&spec, stdio, Network::Isolated),
-            Some(network) => {
-                let mut attach = |netns: std::os::fd::BorrowedFd<'_>| {
-                    network.attach(netns).map_err(|error| error.to_string())
-                };
-                hornero_sandbox::start(&spec, stdio, Network::Attach(&mut attach))
-            }
-        };
+        let running = place.start(&spec, stdio);
         let running = running.map_err(|error| BakeError::Sandbox {
             image: step.image.clone(),
             step: step.title.clone(),
             source: Box::new(error),
         })?;
         let (cause, tail) = self.follow(step, running, reader);
-        drop(network);
+        drop(place);
         hornero_sandbox::settle_owners(step.dir, ID_MAP)
             .map_err(|error| BakeError::file(step.dir, error))?;
         match cause {
@@ -134,23 +110,15 @@ impl Steps<'_> {
         }
     }
 
-    fn sandbox(
-        &self,
-        step: &Step<'_>,
-        name: String,
-        network: Option<&StepNetwork>,
-    ) -> Result<SandboxSpec, BakeError> {
+    fn sandbox(&self, step: &Step<'_>, place: &Place) -> Result<SandboxSpec, BakeError> {
         for name in ["upper", "work"] {
             let path = step.dir.join(name);
             std::fs::create_dir_all(&path).map_err(|error| BakeError::file(&path, error))?;
         }
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let cpu_millis = u32::try_from(cores * 1_000).unwrap_or(u32::MAX);
-        let resources = Resources { memory_bytes: MEMORY_BYTES, cpu_millis, pids: PIDS };
         let mut files =
             vec![provided("/etc/hosts", HOSTS), provided("/etc/hostname", "hornero-build\n")];
-        if let Some(network) = network {
-            files.push(provided("/etc/resolv.conf", &network.resolvers));
+        if let Some(resolvers) = place.resolvers() {
+            files.push(provided("/etc/resolv.conf", resolvers));
         }
         files.extend(step.extras.files.iter().cloned());
         Ok(SandboxSpec {
@@ -164,7 +132,7 @@ impl Steps<'_> {
             tmp_bytes: TMP_BYTES,
             files,
             hostname: "hornero-build".to_owned(),
-            cgroup: Some(CgroupSpec { parent: cgroup_parent(self.home), name, resources }),
+            cgroup: Some(place.cgroup.clone()),
             profile: Profile::Build,
         })
     }
@@ -235,25 +203,10 @@ impl Steps<'_> {
         }
         tail
     }
-
-    fn network(&self, step: &Step<'_>, name: &str) -> Result<StepNetwork, BakeError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| BakeError::Network {
-            image: step.image.clone(),
-            step: step.title.clone(),
-            source,
-        };
-        let resolvers = host_resolvers().map_err(|error| failed(error.into()))?;
-        let mut network = HomeNetwork::open(self.home).map_err(|error| failed(error.into()))?;
-        network.up().map_err(|error| failed(error.into()))?;
-        let instance = InstanceId::new(name).map_err(|error| failed(error.into()))?;
-        let address = network.allocate_address(&instance).map_err(|error| failed(error.into()))?;
-        let attachment = Attachment { instance, address, egress: true };
-        Ok(StepNetwork { network, attachment, resolvers })
-    }
 }
 
 /// Words for people on how a step ended.
-fn describe(cause: &ExitCause) -> String {
+pub(crate) fn describe(cause: &ExitCause) -> String {
     match cause {
         ExitCause::Code(code) => format!("exit code {code}"),
         ExitCause::Signal(signal) => format!("killed by signal {signal}"),
@@ -273,103 +226,4 @@ fn clean_line(line: &[u8]) -> String {
 
 fn provided(path: &str, contents: &str) -> ProvidedFile {
     ProvidedFile::new(path, contents)
-}
-
-/// The control group of a home's build steps.
-pub(crate) fn cgroup_parent(home: &Path) -> String {
-    let path: PathBuf = std::fs::canonicalize(home).unwrap_or_else(|_| home.to_owned());
-    let digest = Digest::of(path.as_os_str().as_encoded_bytes()).hex();
-    format!("hornero-bake-{}", &digest[..8])
-}
-
-/// Removes what bakes of this home that were killed left behind: work directories and control groups.
-///
-/// A bake does so when it begins; this is for those that free room or take a home down.
-///
-/// # Errors
-/// [`BakeError`] when a work directory can't be removed.
-pub fn clean(home: &Path) -> Result<(), BakeError> {
-    let tmp = home.join("tmp");
-    WorkDir::clean(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
-    clean_cgroups(home);
-    Ok(())
-}
-
-/// Removes the groups that steps of dead bakes left, and the parent where nothing is left in it.
-pub(crate) fn clean_cgroups(home: &Path) {
-    let parent = cgroup_parent(home);
-    for name in hornero_sandbox::groups_below(&parent) {
-        let owner = name.strip_prefix("bake-").and_then(|rest| rest.split('-').next());
-        if !owner.is_some_and(|owner| is_at_work(home, owner)) {
-            // What cannot be removed now is tried again by the next bake.
-            let _ = hornero_sandbox::Cgroup::at(&parent, &name).remove();
-        }
-    }
-    hornero_sandbox::remove_parent(&parent);
-}
-
-/// Whether the process that had this id when it made a group still bakes: each step runs in a work directory, which
-/// stays locked. A process of that id alone says nothing, as ids are used again.
-fn is_at_work(home: &Path, owner: &str) -> bool {
-    let Ok(entries) = std::fs::read_dir(home.join("tmp")) else { return false };
-    let prefix = format!("bake-{owner}-");
-    entries.flatten().any(|entry| {
-        let name = entry.file_name();
-        let is_lock =
-            name.to_str().is_some_and(|name| name.starts_with(&prefix) && name.ends_with(".lock"));
-        is_lock
-            && std::fs::File::open(entry.path()).is_ok_and(|lock| {
-                let locked = flock(&lock, FlockOperation::NonBlockingLockShared);
-                locked == Err(Errno::WOULDBLOCK)
-            })
-    })
-}
-
-/// A step's way to the outside; given back when dropped.
-struct StepNetwork {
-    network: HomeNetwork,
-    attachment: Attachment,
-    resolvers: String,
-}
-
-impl StepNetwork {
-    fn attach(&self, netns: std::os::fd::BorrowedFd<'_>) -> Result<(), hornero_net::Error> {
-        self.network.attach(netns, &self.attachment)
-    }
-}
-
-impl Drop for StepNetwork {
-    fn drop(&mut self) {
-        // An address that is not given back now expires with its id, which is used once.
-        let _ = self.network.detach(&self.attachment.instance);
-        let _ = self.network.release_address(&self.attachment.instance);
-    }
-}
-
-/// The host's name servers that can be reached from a namespace of its own: those on loopback cannot, and what they
-/// forward to is asked instead where systemd-resolved says so.
-fn host_resolvers() -> Result<String, String> {
-    /// resolv.conf files are a few hundred bytes.
-    const RESOLV_CONF_BYTES: u64 = 64 << 10;
-    let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-    for file in files {
-        let Ok(text) = limits::read_text(file.as_ref(), RESOLV_CONF_BYTES) else { continue };
-        let kept: Vec<&str> = text
-            .lines()
-            .filter(|line| {
-                let mut words = line.split_whitespace();
-                match (words.next(), words.next()) {
-                    (Some("nameserver"), Some(address)) => address
-                        .parse::<IpAddr>()
-                        .is_ok_and(|address| address.is_ipv4() && !address.is_loopback()),
-                    (Some("search" | "options" | "domain"), Some(_)) => true,
-                    _ => false,
-                }
-            })
-            .collect();
-        if kept.iter().any(|line| line.starts_with("nameserver")) {
-            return Ok(kept.join("\n") + "\n");
-        }
-    }
-    Err("this host has no name server that is not on its own loopback".to_owned())
 }

@@ -1,11 +1,14 @@
-//! The way from Ansible on the host into a build sandbox: a socket that an agent inside listens on.
+//! The way from Ansible's sandbox into that of the step: a socket that an agent inside listens on.
 
 use std::{
-    fs::File,
+    fs::{self, File, Permissions},
     io::{self, Write as _},
     os::{
         fd::{AsRawFd as _, OwnedFd},
-        unix::net::{UnixListener, UnixStream},
+        unix::{
+            fs::{PermissionsExt as _, chown},
+            net::{UnixListener, UnixStream},
+        },
     },
     path::Path,
 };
@@ -14,8 +17,8 @@ use std::{
 pub(crate) const PROGRAM: &str = include_str!("agent.py");
 /// Where it lies in the sandbox.
 pub(crate) const PATH: &str = "/run/hornero/agent.py";
-/// The socket's name in the step's directory; the connection plugin knows it too.
-const SOCKET: &str = "agent";
+/// The socket's name in the step's directory.
+pub(crate) const SOCKET: &str = "agent";
 
 /// The socket of one step.
 pub(crate) struct Agent {
@@ -24,10 +27,13 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Listens in the directory of a step.
-    pub(crate) fn listen(dir: &Path) -> io::Result<Self> {
+    /// Listens in the directory of a step, for the user `owner` of the host.
+    pub(crate) fn listen(dir: &Path, owner: u32) -> io::Result<Self> {
         let directory = File::open(dir)?;
-        let listener = UnixListener::bind(socket_path(&directory))?;
+        let path = socket_path(&directory);
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        chown(&path, Some(owner), Some(owner))?;
         Ok(Self { directory, listener })
     }
 

@@ -1,10 +1,9 @@
-//! Runs a playbook against the tree being baked: Ansible on the host, its modules in the build sandbox.
+//! Runs a playbook against the tree being baked: Ansible in a sandbox of its own, its modules in that of the step.
 
 use std::{
     collections::BTreeMap,
     fs, io,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,17 +12,24 @@ use std::{
     time::Duration,
 };
 
-use hornero_model::Digest;
-use hornero_sandbox::ProvidedFile;
+use hornero_model::{Digest, ExitCause};
+use hornero_sandbox::{ProvidedFile, Stdio};
 use hornero_store::Tree;
 
 use super::{
     Cover, Playbook,
     agent::{self, Agent},
-    confine::confine,
-    tool,
+    controller::{self, GIVEN, HOST_USER, PLAYBOOK, Run, TMP},
+    tool::{self, Tool},
 };
-use crate::{BakeError, image::step::Step, install::Surroundings};
+use crate::{
+    BakeError,
+    image::{
+        place::Place,
+        step::{Step, describe},
+    },
+    install::Surroundings,
+};
 
 /// The connection plugin; its name is that of its file.
 const PLUGIN: &str = include_str!("connection.py");
@@ -51,7 +57,7 @@ pub(super) fn run(
     epoch: u64,
 ) -> Result<Option<Digest>, BakeError> {
     let (image, title) = (step.image, step.title.clone());
-    let program = tool::find()
+    let tool = tool::find()
         .ok_or_else(|| BakeError::NoAnsible { image: image.clone(), step: title.clone() })?;
     let python = python(tree).map_err(|reason| BakeError::NoPython {
         image: image.clone(),
@@ -61,8 +67,8 @@ pub(super) fn run(
     let place = step.dir.join("ansible");
     playbook.files.stage(image, &place.join("playbook"))?;
     let failed = |error| BakeError::file(&place, error);
-    let command = prepare(playbook, &step, &place, &program, python).map_err(failed)?;
-    let agent = Agent::listen(step.dir).map_err(failed)?;
+    prepare(playbook, &step, &place.join("given"), python).map_err(failed)?;
+    let agent = Agent::listen(step.dir, HOST_USER).map_err(failed)?;
     step.script = format!("exec {python} -I -B {}", agent::PATH);
     step.env.extend([
         // Compiled modules carry the time that their source was written at.
@@ -74,7 +80,7 @@ pub(super) fn run(
     let sandbox_ended = AtomicBool::new(false);
     let (ended, made) = thread::scope(|scope| {
         let ansible = scope.spawn(|| {
-            let ended = follow(surroundings, &step, command, &sandbox_ended);
+            let ended = follow(surroundings, &step, playbook, &tool, &sandbox_ended);
             agent.end(if matches!(ended, Ok(Ended::Well)) { 0 } else { GIVEN_UP });
             ended
         });
@@ -84,7 +90,7 @@ pub(super) fn run(
     });
     let told = format!("exit code {GIVEN_UP}");
     let failed = |cause, tail| BakeError::Step { image: image.clone(), step: title, cause, tail };
-    match (ended.map_err(|error| BakeError::file(&program, error))?, made) {
+    match (ended?, made) {
         (Ended::Well, made) => made,
         (Ended::Abandoned, Err(error)) => Err(error),
         (Ended::Abandoned, Ok(_)) => {
@@ -117,19 +123,12 @@ fn python(tree: &Tree) -> Result<&'static str, &'static str> {
     }
 }
 
-/// Writes what Ansible reads, and gives the command.
-fn prepare(
-    playbook: &Playbook,
-    step: &Step<'_>,
-    place: &Path,
-    program: &Path,
-    python: &str,
-) -> io::Result<(Command, io::PipeReader)> {
-    let (plugins, home) = (place.join("plugins"), place.join("home"));
+/// Writes what Ansible reads.
+fn prepare(playbook: &Playbook, step: &Step<'_>, given: &Path, python: &str) -> io::Result<()> {
+    let plugins = given.join("plugins");
     fs::create_dir_all(&plugins)?;
-    fs::create_dir_all(home.join("tmp"))?;
     fs::write(plugins.join(format!("{CONNECTION}.py")), PLUGIN)?;
-    fs::write(place.join("ansible.cfg"), "[defaults]\n")?;
+    fs::write(given.join("ansible.cfg"), "[defaults]\n")?;
     let host = step.image.as_str();
     let groups: BTreeMap<&str, _> = playbook
         .groups
@@ -142,38 +141,21 @@ fn prepare(
         "ansible_user": "root",
     });
     let inventory = serde_json::json!({ "all": { "hosts": { host: facts }, "children": groups } });
-    fs::write(place.join("inventory.json"), inventory.to_string())?;
-    // Over everything, delegation and `connection: local` included: whatever a task does, it does in the sandbox.
+    fs::write(given.join("inventory.json"), inventory.to_string())?;
+    // Over everything, delegation and `connection: local` included: whatever a task does, it does in the step's sandbox.
     let mut vars = playbook.extra_vars.clone();
     vars.insert("ansible_connection".to_owned(), CONNECTION.into());
-    fs::write(place.join("vars.json"), serde_json::to_string(&vars).map_err(io::Error::other)?)?;
-    let (reader, writer) = io::pipe()?;
-    let playbooks = place.join("playbook");
-    let mut command = Command::new(program);
-    command
-        .arg("--inventory")
-        .arg(place.join("inventory.json"))
-        .arg("--extra-vars")
-        .arg(format!("@{}", place.join("vars.json").display()))
-        .arg("--")
-        .arg(playbooks.join(&playbook.path))
-        .current_dir(&playbooks)
-        .env_clear()
-        .envs(environment(place, step.dir, &step.env))
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer);
-    confine(&mut command, &home, &place.join("dev"), step.network)?;
-    Ok((command, reader))
+    fs::write(given.join("vars.json"), serde_json::to_string(&vars).map_err(io::Error::other)?)
+}
+
+fn arguments(playbook: &Playbook) -> Vec<String> {
+    let inventory = format!("--inventory={GIVEN}/inventory.json");
+    let vars = format!("--extra-vars=@{GIVEN}/vars.json");
+    vec![inventory, vars, "--".to_owned(), format!("{PLAYBOOK}/{}", playbook.path)]
 }
 
 /// The environment of Ansible: nothing of the baking process's own, and no configuration of a user or the host.
-fn environment(
-    place: &Path,
-    dir: &Path,
-    step: &BTreeMap<String, String>,
-) -> Vec<(&'static str, PathBuf)> {
-    let (home, playbooks) = (place.join("home"), place.join("playbook"));
+fn environment(step: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let words = [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("LC_ALL", "C.UTF-8"),
@@ -181,6 +163,8 @@ fn environment(
         ("PYTHONUNBUFFERED", "1"),
         ("PYTHONDONTWRITEBYTECODE", "1"),
         ("PYTHONHASHSEED", "0"),
+        ("HOME", TMP),
+        ("TMPDIR", TMP),
         ("ANSIBLE_NOCOLOR", "1"),
         ("ANSIBLE_NOCOWS", "1"),
         ("ANSIBLE_STDOUT_CALLBACK", "default"),
@@ -194,70 +178,73 @@ fn environment(
         ("ANSIBLE_REMOTE_TMP", "/tmp/.ansible"),
         ("ANSIBLE_REMOTE_TEMP", "/tmp/.ansible"),
         ("ANSIBLE_ASYNC_DIR", "/tmp/.ansible_async"),
+        ("ANSIBLE_LOCAL_TEMP", TMP),
     ];
     let paths = [
-        ("HOME", home.clone()),
-        ("TMPDIR", home.join("tmp")),
-        ("ANSIBLE_HOME", home.clone()),
-        ("ANSIBLE_LOCAL_TEMP", home.join("tmp")),
-        ("ANSIBLE_CONFIG", place.join("ansible.cfg")),
-        ("ANSIBLE_CONNECTION_PLUGINS", place.join("plugins")),
-        ("ANSIBLE_ROLES_PATH", playbooks.join("roles")),
-        ("ANSIBLE_COLLECTIONS_PATH", playbooks.join("collections")),
-        ("HORNERO_BUILD_DIR", dir.to_owned()),
+        ("ANSIBLE_HOME", TMP, ".ansible"),
+        ("ANSIBLE_CONFIG", GIVEN, "ansible.cfg"),
+        ("ANSIBLE_CONNECTION_PLUGINS", GIVEN, "plugins"),
+        ("ANSIBLE_ROLES_PATH", PLAYBOOK, "roles"),
+        ("ANSIBLE_COLLECTIONS_PATH", PLAYBOOK, "collections"),
     ];
-    let epoch = step.get("SOURCE_DATE_EPOCH").map(|epoch| ("SOURCE_DATE_EPOCH", epoch.into()));
-    words.into_iter().map(|(name, word)| (name, word.into())).chain(paths).chain(epoch).collect()
+    let epoch = step.get("SOURCE_DATE_EPOCH").map(|epoch| ("SOURCE_DATE_EPOCH", epoch.clone()));
+    words
+        .into_iter()
+        .map(|(name, word)| (name, word.to_owned()))
+        .chain(paths.map(|(name, place, below)| (name, format!("{place}/{below}"))))
+        .chain(epoch)
+        .map(|(name, word)| (name.to_owned(), word))
+        .collect()
 }
 
-/// Kills Ansible unless it has ended.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail only for one that has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts Ansible and passes its output on until it has ended, or the sandbox has.
+/// Starts Ansible and passes its output on until it has ended, or the step's sandbox has.
 fn follow(
     surroundings: &Surroundings<'_>,
     step: &Step<'_>,
-    (mut command, reader): (Command, io::PipeReader),
+    playbook: &Playbook,
+    tool: &Tool,
     sandbox_ended: &AtomicBool,
-) -> io::Result<Ended> {
-    let child = command.spawn();
-    // Its ends of the pipe: as long as one is open, the output has no end.
-    drop(command);
-    let mut running = Running(child?);
-    thread::scope(|scope| {
+) -> Result<Ended, BakeError> {
+    let failed = |error| BakeError::file(step.dir, error);
+    let home = surroundings.steps.home;
+    let place = Place::new(home, step)?;
+    let (arguments, env) = (arguments(playbook), environment(&step.env));
+    let run = Run { tool, dir: step.dir, arguments, env, home };
+    let sandbox = controller::sandbox(run, &place).map_err(failed)?;
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    let stderr = writer.try_clone().map_err(failed)?;
+    let stdio = Stdio { stdin: None, stdout: writer.into(), stderr: stderr.into() };
+    let started = place.start(&sandbox, stdio).map_err(|source| BakeError::Sandbox {
+        image: step.image.clone(),
+        step: step.title.clone(),
+        source: Box::new(source),
+    });
+    let mut running = started?;
+    let (cause, tail) = thread::scope(|scope| {
         let cover = Cover::new(step.extras.secrets.needles());
         let reading = scope.spawn(|| surroundings.steps.read_lines(step.image, reader, cover));
-        let status = loop {
-            if let Some(status) = running.0.try_wait()? {
-                break Some(status);
+        let cause = loop {
+            match running.wait(Some(PATROL)) {
+                Ok(None) if sandbox_ended.load(Ordering::Relaxed) => break Ok(None),
+                Ok(None) => {}
+                other => break other,
             }
-            if sandbox_ended.load(Ordering::Relaxed) {
-                break None;
-            }
-            thread::sleep(PATROL);
         };
+        // As long as one of its processes is there, the output has no end.
         drop(running);
-        let tail = reading.join().unwrap_or_default();
-        Ok(match status {
-            None => Ended::Abandoned,
-            Some(status) if status.success() => Ended::Well,
-            Some(status) => {
-                let tail = tail.into_iter().collect::<Vec<_>>().join("\n");
-                let cause = match status.code() {
-                    Some(code) => format!("Ansible ended with exit code {code}"),
-                    None => format!("Ansible was ended: {status}"),
-                };
-                Ended::Badly(cause, tail)
-            }
-        })
+        (cause, reading.join().unwrap_or_default())
+    });
+    Ok(match cause.map_err(failed)? {
+        None => Ended::Abandoned,
+        Some(ExitCause::Code(0)) => Ended::Well,
+        Some(cause) => {
+            let tail = tail.into_iter().collect::<Vec<_>>().join("\n");
+            let cause = match cause {
+                ExitCause::Code(code) => format!("Ansible ended with exit code {code}"),
+                other => format!("Ansible was ended: {}", describe(&other)),
+            };
+            Ended::Badly(cause, tail)
+        }
     })
 }
 

@@ -3,7 +3,7 @@
 mod action;
 mod agent;
 mod ansible;
-mod confine;
+mod controller;
 mod files;
 mod needle;
 mod search;
