@@ -2,6 +2,7 @@
 
 mod arguments;
 mod command;
+mod commit;
 mod daemon;
 mod failure;
 mod output;

@@ -1,11 +1,6 @@
-//! The directory a command works on: its `hornero.hcl`, its variables and its commit.
+//! The directory a command works on: its `hornero.hcl` and its variables.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{fs::File, io::Read as _, path::PathBuf};
 
 use hornero_bake::sources::DirectorySources;
 use hornero_spec::{FILE_NAME, Spec, Variables, limits};
@@ -68,23 +63,4 @@ fn variables(source: &Source) -> Variables {
         variables.set(name, value);
     }
     variables
-}
-
-/// The commit of the directory, with `+dirty` where it differs from it; none outside of git.
-pub fn commit(dir: &Path) -> Option<String> {
-    if !dir.ancestors().any(|ancestor| ancestor.join(".git").exists()) {
-        return None;
-    }
-    let mut command = Command::new("git");
-    command.arg("-C").arg(dir).args([
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--exclude=*",
-        "--dirty=+dirty",
-    ]);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let commit = text.trim();
-    (output.status.success() && !commit.is_empty()).then(|| commit.to_owned())
 }

@@ -96,6 +96,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "nothing starts without a proof of where it came from",
     ),
     ("hornero-control", "hornero-verify", "it knows which processes are whose"),
+    ("hornero-cli", "hornero-sandbox", "git, which runs what a repository names, runs there"),
     ("hornero-cli", "hornero-sbom", "`image sbom`"),
     ("hornero-cli", "hornero-scaffold", "`init`"),
     ("hornero-cli", "hornero-provenance", "it signs what it bakes"),

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{
     arguments::Source,
     command::{bake, doctor, named, operation},
-    daemon,
+    commit, daemon,
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
     project,
@@ -74,7 +74,7 @@ pub async fn roll_out(
             change.kind, change.object, change.action, change.reason
         );
     }
-    let intent = Intent { why: reason, commit: project::commit(&project.dir) };
+    let intent = Intent { why: reason, commit: commit::commit(&project.dir) };
     let request = ApplyRequest { services, intent };
     let outcome = operation::follow(&client, "/v1/apply", &request, move || drop(lease)).await?;
     data["services"] = json!(outcome.services);
