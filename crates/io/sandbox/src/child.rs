@@ -3,6 +3,7 @@
 use std::{
     ffi::CStr,
     io::Write,
+    ops::Range,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
 };
 
@@ -22,6 +23,8 @@ pub(crate) struct Ends {
     pub failure_pipe: RawFd,
     /// Standard input, output and error of the command; all above 2.
     pub streams: [RawFd; 3],
+    /// Where the caller's command line is in memory, from its first byte to behind its last.
+    pub command_line: Range<usize>,
     /// Ranges of descriptor numbers that the child has no business with.
     pub close: Vec<(u32, u32)>,
     /// The working memory of exec, prepared by the caller.
@@ -29,6 +32,8 @@ pub(crate) struct Ends {
     pub environment: Vec<*const libc::c_char>,
 }
 
+/// What the sandbox's first process is called.
+const NAME: &CStr = c"hornero-init";
 /// Open files of a command: enough for busy servers, and the hard limit is never raised.
 const OPEN_FILES: u64 = 65_536;
 
@@ -66,10 +71,23 @@ fn prepare(ends: &Ends) -> sys::Result<()> {
     // `/proc/1/exe`.
     prctl(libc::PR_SET_DUMPABLE, 0)?;
     // SAFETY: the name lives across the call.
-    check(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_NAME, c"hornero-init".as_ptr()) }))?;
+    check(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) }))?;
+    rename(&ends.command_line);
     // SAFETY: only sets the mask, which the caller's umask no longer influences.
     unsafe { libc::umask(0o022) };
     Ok(())
+}
+
+/// Writes this process's own name over the caller's command line, which everyone inside can read in `/proc/1/cmdline`:
+/// it names paths of the host.
+fn rename(command_line: &Range<usize>) {
+    let name = NAME.to_bytes();
+    for (index, address) in command_line.clone().enumerate() {
+        let byte = name.get(index).copied().unwrap_or(0);
+        // SAFETY: the kernel told that the arguments of this process are there, on its stack, which this copy of the
+        // caller's memory has for itself. Nothing of it reads them any more.
+        unsafe { std::ptr::without_provenance_mut::<u8>(address).write_volatile(byte) };
+    }
 }
 
 fn prctl(option: i32, value: u64) -> sys::Result<()> {

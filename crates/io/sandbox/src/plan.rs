@@ -90,11 +90,17 @@ pub(crate) struct Plan {
 const QUIET: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
 /// Files of `/proc` that tell of, or act on, the whole host.
-const HIDDEN_FILES: [&CStr; 12] = [
+const HIDDEN_FILES: [&CStr; 18] = [
+    c"/proc/bootconfig",
+    c"/proc/cmdline",
+    c"/proc/diskstats",
     c"/proc/kcore",
     c"/proc/keys",
     c"/proc/key-users",
     c"/proc/kmsg",
+    c"/proc/mdstat",
+    c"/proc/partitions",
+    c"/proc/swaps",
     c"/proc/kallsyms",
     c"/proc/timer_list",
     c"/proc/sched_debug",

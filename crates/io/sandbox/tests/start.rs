@@ -22,6 +22,21 @@ fn a_command_runs_and_its_code_is_told() {
 }
 
 #[test]
+fn nothing_tells_of_the_callers_command_or_the_hosts_disks() {
+    let root = TestRoot::new();
+    let script = "busybox tr '\\0' ' ' < /proc/1/cmdline; echo; for name in cmdline diskstats partitions swaps; do
+        busybox wc -c < /proc/$name; done; busybox cat /proc/self/cmdline | busybox tr '\\0' ' '";
+    let (cause, output) = run(&shell(root.root(false), script));
+    assert_eq!(cause, ExitCause::Code(0), "{output}");
+    let lines: Vec<&str> = output.lines().map(str::trim).collect();
+    assert_eq!(lines[..5], ["hornero-init", "0", "0", "0", "0"], "{output}");
+    assert_eq!(lines[5], "busybox cat /proc/self/cmdline", "{output}");
+    let own = fs::read("/proc/self/cmdline").expect("read");
+    let name = std::env::args().next().expect("a name");
+    assert!(own.starts_with(name.as_bytes()), "the caller keeps its own");
+}
+
+#[test]
 fn signals_end_a_command_by_their_default_action() {
     let root = TestRoot::new();
     let (mut running, _output) =
