@@ -14,6 +14,7 @@ use crate::{
         copy,
         secret_files::{Guard, SecretFiles},
     },
+    lineage,
     lock::{Lock, LockedImage},
     locking,
     making::{Maker, Making, Work},
@@ -70,6 +71,12 @@ fn stored_image(
 /// Whether an image has a record that this home wrote.
 fn is_recorded_here(store: &Store, image: &Digest) -> Result<bool, BakeError> {
     Ok(BakeRecord::known(store, image)?.is_some_and(|known| known.is_own))
+}
+
+/// Whether an image is another one, or lies below that.
+fn is_in_line(store: &Store, other: &Below, image: &Digest) -> Result<bool, BakeError> {
+    let line = lineage::of(store, &other.image, &other.layers)?;
+    Ok(line.iter().any(|stage| stage.image == *image))
 }
 
 /// What came of an image.
@@ -165,7 +172,11 @@ impl Baker<'_> {
             // One that was moved keeps the record that says so. What was baked before keeps this home's own; another
             // may have come with the very same image and say anything.
             let is_recorded = || is_recorded_here(store, &digest);
-            if making.moved != Some(true) && !(cached && is_recorded()?) {
+            // One with the very content of an image below it is that image: a record of this making would have it made from
+            // itself.
+            let is_below = parent.map(|parent| is_in_line(store, parent, &digest)).transpose()?;
+            let writes = making.moved != Some(true) && is_below != Some(true);
+            if writes && !(cached && is_recorded()?) {
                 let parent = parent.map(|parent| parent.image);
                 let steps = making.records.clone();
                 let mut record =

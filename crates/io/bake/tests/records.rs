@@ -160,3 +160,35 @@ fn a_record_that_is_too_large_is_none() {
     assert!(home.bake_one("site").cached);
     assert_eq!(record(&store, &site.digest), own);
 }
+
+#[test]
+fn an_image_with_the_content_of_one_below_it_leaves_that_ones_record() {
+    let archive = archive();
+    let mut home = home(&archive);
+    let base = home.bake_one("base");
+    let store = home.store();
+    let own = record(&store, &base.digest);
+    let mut same = image("same", Base::Image(name("base")), &[]);
+    same.run = vec!["true".to_owned()];
+    // Another configuration, and back again.
+    let mut other = image("other", Base::Image(name("same")), &[]);
+    other.config.env.insert("WORD".to_owned(), "other".to_owned());
+    let back = image("back", Base::Image(name("other")), &[]);
+    let mut next = image("next", Base::Image(name("back")), &[]);
+    next.run = vec!["echo next > /etc/next".to_owned()];
+    for image in [same, other, back, next] {
+        home.add(image);
+    }
+    for name in ["same", "back"] {
+        assert_eq!(home.bake_one(name).digest, base.digest, "{name}");
+        assert_eq!(record(&store, &base.digest), own, "{name}");
+    }
+    let next = home.bake_one("next");
+    for image in [&base.digest, &next.digest] {
+        let again = hornero_bake::reproduce(&home.context(), &store, image);
+        let again = again.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert!(again.is_same(), "{:?}", again.differences);
+        let ownership = hornero_bake::ownership(&store, image).unwrap();
+        assert!(!ownership.owners().is_empty());
+    }
+}
