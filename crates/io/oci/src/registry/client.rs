@@ -303,6 +303,14 @@ impl Client {
                 None => return Ok(answer),
                 Some(next) => {
                     self.check_plain(&next)?;
+                    if !redirect::may_lead(address, &next) {
+                        let reason = format!(
+                            "it sends whoever asks to this host, `{}`",
+                            without_query(&next)
+                        );
+                        let address = without_query(address);
+                        return Err(Failure::Final(OciError::Http { address, reason }));
+                    }
                     at = next;
                 }
             }

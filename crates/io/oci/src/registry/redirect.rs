@@ -1,5 +1,7 @@
 //! Where an answer sends whoever asked: registries keep blobs in storages elsewhere.
 
+use std::net::{IpAddr, ToSocketAddrs as _};
+
 use ureq::http::{Method, Uri, header};
 
 use super::client::Answer;
@@ -14,6 +16,31 @@ pub(super) fn target(method: &Method, from: &str, answer: &Answer) -> Option<Str
     let leads = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
     let location = answer.headers().get(header::LOCATION)?.to_str().ok()?;
     (asks && leads).then(|| resolve(from, location)).flatten()
+}
+
+/// Whether a registry at `from` may send whoever asks to `to`. Only one that is on this host itself may name its loopback
+/// or an address of its link, where the host's own services and a cloud's metadata are.
+pub(super) fn may_lead(from: &str, to: &str) -> bool {
+    let near = |address: &str| {
+        let uri: Option<Uri> = address.parse().ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        // A name that can't be resolved leads nowhere, or to a proxy.
+        let found = (host, 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        found.unwrap_or_default().iter().any(|address| is_near(address.ip()))
+    };
+    !near(to) || near(from)
+}
+
+fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address.is_loopback() || address.is_link_local() || address.octets()[0] == 0
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unspecified() || address.is_unicast_link_local()
+        }
+    }
 }
 
 /// The address that `location` means to who asked at `from` (RFC 3986 section 4.2).
@@ -39,6 +66,32 @@ fn resolve(from: &str, location: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_elsewhere_leads_to_this_host() {
+        let far = "https://192.0.2.7/v2/";
+        for near in [
+            "http://127.0.0.1:2019/config",
+            "https://127.9.9.9/x",
+            "http://localhost:80/",
+            "http://user@localhost/",
+            "http://[::1]:80/x",
+            "http://[::ffff:127.0.0.1]/x",
+            "http://0.0.0.0:80/",
+            "http://0:80/",
+            "http://2130706433/",
+            "http://169.254.169.254/latest/meta-data",
+            "http://[fe80::1]/x",
+        ] {
+            assert!(!may_lead(far, near), "{near}");
+            assert!(may_lead("http://127.0.0.1:5000/v2/", near), "{near}");
+        }
+        for elsewhere in
+            ["https://192.0.2.8/blob", "https://10.0.0.7/blob", "https://[2001:db8::1]/"]
+        {
+            assert!(may_lead(far, elsewhere), "{elsewhere}");
+        }
+    }
 
     #[test]
     fn locations_are_relative_to_who_gave_them() {
