@@ -1,10 +1,14 @@
 //! The API's server: one task a connection on the Unix socket, the caller known by socket credentials.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     path::Path,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -23,6 +27,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Semaphore, mpsc},
+    task::AbortHandle,
 };
 
 /// An answer's body: whole or streamed.
@@ -104,8 +109,8 @@ pub async fn serve<H: Handler>(listener: UnixListener, handler: Arc<H>) {
 
 async fn serve_within<H: Handler>(listener: UnixListener, handler: Arc<H>, head: Duration) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut clients = VecDeque::new();
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -115,16 +120,28 @@ async fn serve_within<H: Handler>(listener: UnixListener, handler: Arc<H>, head:
                 continue;
             }
         };
+        if clients.len() >= 2 * CONNECTIONS {
+            clients.retain(|client: &Client| !client.task.is_finished());
+        }
+        if slots.available_permits() == 0 {
+            give_up_one(&mut clients);
+        }
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let handler = Arc::clone(&handler);
-        tokio::spawn(async move {
+        let progress = Arc::new(AtomicU8::new(SILENT));
+        let seen = Arc::clone(&progress);
+        let task = tokio::spawn(async move {
             let caller = caller_of(&stream);
             let service = service_fn(move |request| {
                 let (handler, caller) = (Arc::clone(&handler), caller.clone());
+                let progress = Arc::clone(&progress);
                 async move {
+                    progress.store(ASKING, Ordering::Relaxed);
                     let answer = match same_protocol(request.headers()) {
                         Ok(()) => handler.handle(caller, request).await,
                         Err(refusal) => Err(refusal),
                     };
+                    progress.store(ANSWERED, Ordering::Relaxed);
                     Ok::<_, Infallible>(answered(answer))
                 }
             });
@@ -136,6 +153,35 @@ async fn serve_within<H: Handler>(listener: UnixListener, handler: Arc<H>, head:
                 .await;
             drop(slot);
         });
+        clients.push_back(Client { task: task.abort_handle(), progress: seen });
+    }
+}
+
+/// A connection, and how far its client has come.
+struct Client {
+    task: AbortHandle,
+    progress: Arc<AtomicU8>,
+}
+
+/// It has not sent the head of a request.
+const SILENT: u8 = 0;
+/// It has, and is not answered: its body may be missing.
+const ASKING: u8 = 1;
+/// It is, or is being told what happens.
+const ANSWERED: u8 = 2;
+
+/// Ends the oldest connection that has asked for nothing yet, or else the oldest that is not answered: clients that begin
+/// requests and never end them must not keep others waiting.
+fn give_up_one(clients: &mut VecDeque<Client>) {
+    clients.retain(|client| !client.task.is_finished());
+    for wanted in [SILENT, ASKING] {
+        let is = |client: &Client| client.progress.load(Ordering::Relaxed) == wanted;
+        if let Some(at) = clients.iter().position(is) {
+            if let Some(client) = clients.remove(at) {
+                client.task.abort();
+            }
+            return;
+        }
     }
 }
 
@@ -331,22 +377,23 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
         let listener = UnixListener::from_std(bind(&path).unwrap()).unwrap();
-        let served = serve_within(listener, Arc::new(Echo), Duration::from_millis(50));
+        let served = serve_within(listener, Arc::new(Echo), Duration::from_secs(3_600));
         let server = tokio::spawn(served);
+        let head = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n";
         let mut stalled = Vec::new();
-        for _ in 0..CONNECTIONS {
-            let mut stream = UnixStream::connect(&path).await.unwrap();
-            stream.write_all(b"GET /v1/sta").await.unwrap();
-            stalled.push(stream);
+        for begun in ["", "GET /v1/sta", head] {
+            for _ in 0..CONNECTIONS {
+                let mut stream = UnixStream::connect(&path).await.unwrap();
+                stream.write_all(begun.as_bytes()).await.unwrap();
+                stalled.push(stream);
+            }
+            let mut good = UnixStream::connect(&path).await.unwrap();
+            good.write_all(format!("{head}{{}}").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            let read = good.read_to_string(&mut answer);
+            tokio::time::timeout(READ_TIMEOUT / 2, read).await.unwrap().unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{begun}: {answer}");
         }
-        let mut good = UnixStream::connect(&path).await.unwrap();
-        let request =
-            "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
-        good.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        let read = good.read_to_string(&mut answer);
-        tokio::time::timeout(Duration::from_secs(30), read).await.unwrap().unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         drop(stalled);
         server.abort();
     }
