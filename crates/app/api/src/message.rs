@@ -53,6 +53,10 @@ pub struct DownRequest {
     /// The services; every service of the home when absent.
     #[serde(default)]
     pub services: Option<Vec<ServiceName>>,
+    /// Takes the one service that is named down before everything else that waits, whatever it is doing: requests in flight
+    /// are cut off, and its servers end ten seconds later even where the edge does not answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
     /// Why.
     #[serde(default)]
     pub intent: Intent,
@@ -404,6 +408,18 @@ pub struct RouteStatus {
     pub pool: String,
     /// The release that answers.
     pub release: Option<ReleaseNumber>,
+    /// What is wrong with the way in, where something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<RouteFault>,
+}
+
+/// What is wrong with a way in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RouteFault {
+    /// Why.
+    pub reason: String,
+    /// Whether it serves all the same, as with the certificate from before.
+    pub serves: bool,
 }
 
 /// A release in a service's history.

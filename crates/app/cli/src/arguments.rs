@@ -219,15 +219,17 @@ was put back, is not seen. Exit code 1 means that something differs.")]
     #[command(after_help = "\
 Examples:
   hornero down examples/site     what it declares
-  hornero down                   everything in this home")]
+  hornero down                   everything in this home
+  hornero down --force site      one service, before everything else that waits")]
     Down {
-        /// The directory with `hornero.hcl`; without one, everything in this home
+        /// The directory with `hornero.hcl`; without one, everything in this home; with `--force`, a service
         dir: Option<PathBuf>,
         /// Set a variable of `hornero.hcl`
         #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable, requires = "dir")]
         variables: Vec<(String, String)>,
-        /// End everything in this home without its ledger, for when that can't be read; nothing is recorded
-        #[arg(long, conflicts_with = "dir")]
+        /// End a service at once, whatever it waits for; without a name, end everything in this home without its ledger,
+        /// for when that can't be read, and record nothing
+        #[arg(long, conflicts_with = "variables")]
         force: bool,
         /// Why, for the record
         #[arg(long, default_value = "", hide_default_value = true)]

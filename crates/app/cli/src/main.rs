@@ -206,7 +206,10 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Audit { command: Some(AuditCommand::Verify { against }), .. } => {
             show::audit_verify(home, json, against.as_deref()).await
         }
-        Command::Down { force: true, .. } => operation::abandon(home, json),
+        Command::Down { dir: Some(service), force: true, reason, .. } => {
+            operation::end(home, json, &service.to_string_lossy(), reason).await
+        }
+        Command::Down { dir: None, force: true, .. } => operation::abandon(home, json),
         Command::Down { dir, variables, reason, force: false } => {
             up::down(home, json, dir.as_deref(), variables, reason).await
         }

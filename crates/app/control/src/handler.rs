@@ -100,8 +100,16 @@ impl Handler for Api {
                 self.begin(caller, intent, RequestKind::Rollback { service, to }, Some(held))
             }
             EndpointId::Down => {
-                let DownRequest { services, intent } = body(request).await?;
-                self.down(caller, intent, services).await
+                let DownRequest { services, force, intent } = body(request).await?;
+                match (force, services.as_deref()) {
+                    (false, _) => self.down(caller, intent, services).await,
+                    (true, Some([service])) => self.end(caller, intent, service.clone()).await,
+                    (true, _) => Err(Refusal::new(
+                        StatusCode::BAD_REQUEST,
+                        "not_one_service",
+                        "only one service at a time is taken down by force".to_owned(),
+                    )),
+                }
             }
             EndpointId::Operation => {
                 let number = values[0]
@@ -338,6 +346,18 @@ impl Api {
         self.begin(caller, intent, kind, None)
     }
 
+    /// Takes one service down before everything else that waits.
+    async fn end(&self, caller: Caller, intent: Intent, service: ServiceName) -> Answer {
+        let name = service.clone();
+        let known = self
+            .ask(move |driver| driver.world().services.get(&name).is_some_and(|of| !of.removed))
+            .await?;
+        if !known {
+            return Err(not_found("service", service.as_str()));
+        }
+        self.begin(caller, intent, RequestKind::End { service }, None)
+    }
+
     /// Holds collections off, waiting for one that is under way. Taken before anything is asked of an image, so that
     /// what was found whole stays so until the ledger says that it is needed. Clients hold leases of their own, which
     /// exclude only collections as well.
@@ -403,6 +423,7 @@ impl Api {
                 RequestKind::Apply { .. } => "up".to_owned(),
                 RequestKind::Rollback { .. } => "rollback".to_owned(),
                 RequestKind::Down { .. } => "down".to_owned(),
+                RequestKind::End { .. } => "down by force".to_owned(),
             },
         };
         let number = self.operations.open(held);

@@ -7,7 +7,7 @@ use std::{
 
 use hornero_api::message::{
     EdgeReport, HistoryEntry, InstanceStatus, InternalAddress, PlanChange, PlanReport, PlanRequest,
-    RolloutStatus, RouteStatus, ServiceStatus,
+    RolloutStatus, RouteFault, RouteStatus, ServiceStatus,
 };
 use hornero_driver::{Driver, InstanceView};
 use hornero_model::{Listener, Receipt, ServiceName};
@@ -74,6 +74,7 @@ fn instance(view: &InstanceView) -> InstanceStatus {
 /// The ways in from outside: every listener but those on the services' own addresses.
 pub fn routes(driver: &Driver, internal: &BTreeMap<ServiceName, IpAddr>) -> Vec<RouteStatus> {
     let Some(table) = driver.table_in_force() else { return Vec::new() };
+    let faults = driver.edge().map(|edge| edge.faults.as_slice()).unwrap_or_default();
     let outside = table
         .listeners
         .iter()
@@ -101,6 +102,10 @@ pub fn routes(driver: &Driver, internal: &BTreeMap<ServiceName, IpAddr>) -> Vec<
                     .iter()
                     .find(|pool| pool.name == rule.pool)
                     .and_then(|pool| pool.active),
+                fault: faults
+                    .iter()
+                    .find(|fault| fault.address == listener.address)
+                    .map(|fault| RouteFault { reason: fault.reason.clone(), serves: fault.serves }),
             })
         })
         .collect()

@@ -186,6 +186,7 @@ impl Driver {
         }
         let removals = self.world.rollouts.values().filter(|of| of.kind == Kind::Removal);
         observed.going_down.extend(removals.map(|rollout| rollout.service.clone()));
+        observed.forced = self.facts.forced.intersection(&observed.going_down).cloned().collect();
         observed
     }
 

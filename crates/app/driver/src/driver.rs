@@ -7,7 +7,7 @@ use hornero_model::{
     RolloutId, Timestamp,
 };
 use hornero_rollout::{
-    EffectKey, Facts, Phase, Record, Rollout, TestOutcome, World, WorldError, step, wake,
+    EffectKey, Facts, Kind, Phase, Record, Rollout, TestOutcome, World, WorldError, step, wake,
 };
 
 use crate::{
@@ -180,6 +180,9 @@ impl Driver {
             self.facts.halted.remove(&rollout.id);
             self.facts.switching_here.remove(&rollout.id);
             self.facts.forgiven.remove(&rollout.service);
+            if rollout.kind == Kind::Removal {
+                self.facts.forced.remove(&rollout.service);
+            }
             if self.jobs.iter().any(|job| job.waits_for(rollout.id)) {
                 self.ended.insert(rollout.id, (rollout, receipt));
             }

@@ -70,7 +70,7 @@ impl Job {
 
 impl Driver {
     pub(crate) fn take(&mut self, request: Request) {
-        let mut down_all = false;
+        let (mut down_all, mut first) = (false, false);
         let items = match request.kind {
             RequestKind::Apply { services } => {
                 services.into_iter().map(|spec| Item::Apply(Box::new(spec))).collect()
@@ -80,9 +80,25 @@ impl Driver {
                 down_all = services.is_empty();
                 self.down_order(services).into_iter().map(Item::Down).collect()
             }
+            RequestKind::End { service } => {
+                first = true;
+                self.force(&service);
+                VecDeque::from([Item::Down(service)])
+            }
         };
         let (id, by) = (request.id, request.by);
-        self.jobs.push(Job { id, by, items, current: None, done: Vec::new(), down_all });
+        let place = if first { 0 } else { self.jobs.len() };
+        self.jobs.insert(place, Job { id, by, items, current: None, done: Vec::new(), down_all });
+    }
+
+    /// Lets nothing of a service wait, until it is gone.
+    fn force(&mut self, service: &ServiceName) {
+        if self.world.services.get(service).is_none_or(|known| known.removed) {
+            return;
+        }
+        self.facts.forced.insert(service.clone());
+        let failure = Failure::of(format!("`{service}` is taken down by force"));
+        self.halt(&failure, |_, rollout| rollout.service == *service);
     }
 
     /// Moves every job on as far as it goes. True when something was recorded or a job ended.
@@ -380,6 +396,9 @@ impl Driver {
             Phase::RolledBack => format!("rolled back: {}", why()),
             Phase::Closing => format!("closing the ways into `{service}`"),
             Phase::Emptying => format!("stopping the instances of `{service}`"),
+            Phase::Removed if rollout.failure.is_some() => {
+                format!("`{service}` is gone; {}", why())
+            }
             Phase::Removed => format!("`{service}` is gone"),
         };
         let instance: Option<InstanceId> =

@@ -1,12 +1,16 @@
 //! Taking in observations: late, doubled and reordered ones must not make anything untrue.
 
-use hornero_model::{EdgeStatus, ExitCause, Health, InstanceId, InstanceState, ReleaseCounters};
-use hornero_rollout::{Effect, EffectKey, Exit, Failure, InForce, Phase, Running};
+use hornero_model::{
+    EdgeStatus, ExitCause, Health, InstanceId, InstanceState, Millis, ReleaseCounters, Timestamp,
+};
+use hornero_rollout::{Effect, EffectKey, Exit, Failure, InForce, Phase, Running, brings};
 
 use crate::{Driver, EffectId, Observation, Ports, Progress};
 
 /// Tries of a route table before the rollouts that wait for it are undone: one may meet an edge that restarts.
 const ROUTE_TRIES: u32 = 3;
+/// The edge tries a listener again every second: a fault that is told for so long is none of an earlier attempt.
+const FAULT_AGE: Millis = Millis(3_000);
 
 impl Driver {
     pub(crate) fn observe(&mut self, observation: Observation, ports: &mut dyn Ports) {
@@ -116,7 +120,30 @@ impl Driver {
             self.facts.in_force = None;
         }
         self.facts.edge = Some(status);
+        self.note_faults();
         self.note_health(ports);
+    }
+
+    /// A listener that can't serve ends the rollout that would bring it, before its switch. Every other table is put in
+    /// force with it, and what listens there already is left as it is.
+    fn note_faults(&mut self) {
+        let faults = self.facts.edge.as_ref().map(|edge| edge.faults.clone()).unwrap_or_default();
+        for fault in faults.iter().filter(|fault| !fault.serves) {
+            let failure =
+                Failure::of(format!("the edge can't serve `{}`: {}", fault.address, fault.reason));
+            self.halt(&failure, |driver, rollout| {
+                rollout.phase == Phase::Preparing
+                    && driver.has_seen_table_since(rollout.since)
+                    && brings(&driver.world, rollout, fault.address)
+            });
+        }
+    }
+
+    /// Whether the status is one of a table that was made since then, or so much later that it can't be what is left of
+    /// another attempt.
+    fn has_seen_table_since(&self, since: Timestamp) -> bool {
+        let in_force = self.facts.in_force.as_ref();
+        in_force.is_some_and(|table| table.at >= since) || self.now() >= since.after(FAULT_AGE)
     }
 
     fn note_health(&mut self, ports: &mut dyn Ports) {
@@ -198,8 +225,11 @@ impl Driver {
             .rollouts
             .values()
             .filter(|rollout| {
-                matches!(rollout.phase, Phase::Preparing | Phase::Switching | Phase::Watching)
-                    && which(self, rollout)
+                // A removal goes on until its time is up, and says this then.
+                matches!(
+                    rollout.phase,
+                    Phase::Preparing | Phase::Switching | Phase::Watching | Phase::Closing
+                ) && which(self, rollout)
             })
             .map(|rollout| rollout.id)
             .collect();

@@ -38,4 +38,10 @@ pub enum RequestKind {
         /// The services; empty for all.
         services: Vec<ServiceName>,
     },
+    /// A service shall be gone at once: before everything else that waits, whatever it is doing, and whether or not the
+    /// edge confirms it.
+    End {
+        /// The service.
+        service: ServiceName,
+    },
 }

@@ -46,7 +46,7 @@ impl Driver {
         ports: &mut dyn Ports,
     ) -> Result<Self, DriverError> {
         let now = ports.now();
-        let mut facts = Facts { now, ..Facts::default() };
+        let mut facts = Facts { now, begun: now, ..Facts::default() };
         let restarted = world.boot.as_ref().is_some_and(|last| last != starting.boot);
         let lost_by = match restarted {
             true => ExitCause::HostRestarted,

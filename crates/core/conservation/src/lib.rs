@@ -32,6 +32,8 @@ pub struct Facts<'a> {
     pub serving: BTreeMap<ServiceName, ReleaseNumber>,
     /// Services that somebody asked to take down.
     pub going_down: BTreeSet<ServiceName>,
+    /// Those of them that somebody takes down by force: their requests may be lost.
+    pub forced: BTreeSet<ServiceName>,
     /// Instances made in the last hour.
     pub made_last_hour: BTreeMap<ServiceName, Made>,
 }

@@ -28,8 +28,11 @@ pub(crate) fn bounded_churn(facts: &Facts<'_>, service: &ServiceName) -> Result<
     Ok(())
 }
 
-/// An instance that the edge may send requests to is not touched.
+/// An instance that the edge may send requests to is not touched, unless its service is taken down by force.
 pub(crate) fn not_routed(facts: &Facts<'_>, instance: &InstanceId) -> Result<(), Refusal> {
+    if facts.engine.get(instance).is_some_and(|seen| facts.forced.contains(&seen.service)) {
+        return Ok(());
+    }
     let Some(edge) = facts.edge else {
         return refuse(
             NO_LOST_REQUEST,

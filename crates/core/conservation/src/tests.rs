@@ -53,6 +53,7 @@ fn edge(backends: &[(&str, Health)]) -> EdgeStatus {
         backends: backends.iter().map(status).collect(),
         counters: Vec::<ReleaseCounters>::new(),
         connections: None,
+        faults: Vec::new(),
     }
 }
 
@@ -228,4 +229,17 @@ fn churn_is_bounded_by_the_hour() {
         check_that(&facts, start, expected.map_err(|reason| ("bounded-churn", reason)));
     }
     check_that(&Facts::default(), start, Ok(()));
+}
+
+#[test]
+fn by_force_an_instance_ends_that_is_or_may_be_routed() {
+    let status = edge(&[OLD]);
+    let instance = id("site-1-a");
+    for edge in [Some(&status), None] {
+        let mut facts = Facts { edge, engine: engine(&[("site-1-a", true)]), ..Facts::default() };
+        facts.going_down.insert(name("site"));
+        assert!(check(&facts, EffectFacts::Stop { instance: &instance }).is_err());
+        facts.forced.insert(name("site"));
+        check_that(&facts, EffectFacts::Stop { instance: &instance }, Ok(()));
+    }
 }

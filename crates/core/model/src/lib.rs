@@ -35,8 +35,8 @@ pub use purl::DebianPurl;
 pub use receipt::{Receipt, ReceiptBody};
 pub use release::{Release, ReleaseRef};
 pub use route::{
-    BackendStatus, ConnectionCounters, EdgeConnections, EdgeStatus, Health, Listener, Pool,
-    PoolBackend, PoolName, Protocol, ReleaseCounters, RouteRule, RouteTable,
+    BackendStatus, ConnectionCounters, EdgeConnections, EdgeStatus, Health, Listener,
+    ListenerFault, Pool, PoolBackend, PoolName, Protocol, ReleaseCounters, RouteRule, RouteTable,
 };
 pub use service::{
     Keep, Port, Resources, RolloutPolicy, Route, RouteTls, ServiceKind, ServiceSpec, Strategy,

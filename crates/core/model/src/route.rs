@@ -172,6 +172,9 @@ pub struct EdgeStatus {
     /// Its clients' connections; absent in an edge that is too old to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<EdgeConnections>,
+    /// Listeners of the table in force that can't serve, or not as they should.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<ListenerFault>,
 }
 
 /// The edge's client connections.
@@ -200,6 +203,18 @@ pub struct ConnectionCounters {
     pub refused_by_source: u64,
     /// Those closed because their head or handshake took too long.
     pub slow_heads: u64,
+}
+
+/// A listener that can't serve, or not as it should; the others do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListenerFault {
+    /// Where it listens, or should.
+    pub address: SocketAddr,
+    /// Why, for people.
+    pub reason: String,
+    /// Whether it serves all the same, as with the certificate from before.
+    #[serde(default)]
+    pub serves: bool,
 }
 
 impl EdgeStatus {

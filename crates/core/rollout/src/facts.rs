@@ -17,6 +17,8 @@ use crate::{Failure, World};
 pub struct Facts {
     /// The moment.
     pub now: Timestamp,
+    /// When this process began to look.
+    pub begun: Timestamp,
     /// Instances whose command runs.
     pub running: BTreeMap<InstanceId, Running>,
     /// Instances that ended without being asked, or could not be started.
@@ -40,6 +42,8 @@ pub struct Facts {
     pub switching_here: BTreeSet<RolloutId>,
     /// Rollouts that must not go on, and why: an effect of theirs was refused or keeps failing.
     pub halted: BTreeMap<RolloutId, Failure>,
+    /// Services that shall be gone at once: nothing of theirs waits for requests, or for an edge that does not answer.
+    pub forced: BTreeSet<ServiceName>,
     /// Services whose count of failures was forgiven up to this number by a request.
     pub forgiven: BTreeMap<ServiceName, u32>,
 }

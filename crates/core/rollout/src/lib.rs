@@ -26,7 +26,7 @@ pub use fold::WorldError;
 pub use machine::{Baseline, Failure, Kind, Phase, Rollout, Switch};
 pub use repair::{MAX_REPAIRS, RepairState, repair_state};
 pub use retention::{Hold, KeepOverride, Retained, retained};
-pub use routes::{RouteClash, clash, table};
+pub use routes::{RouteClash, brings, clash, table};
 pub use start::{StartError, Target, last_proven, start_down, start_forward, start_rollback};
 pub use step::{Record, Step, step};
 pub use wanted::{wake, wanted};

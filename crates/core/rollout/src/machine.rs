@@ -242,7 +242,7 @@ impl Phase {
             Self::Clearing => {
                 matches!(next, Self::Clearing | Self::RolledBack | Self::Failed)
             }
-            Self::Closing => matches!(next, Self::Closing | Self::Emptying),
+            Self::Closing => matches!(next, Self::Closing | Self::Emptying | Self::Failed),
             Self::Emptying => matches!(next, Self::Removed),
             Self::Finished | Self::Failed | Self::RolledBack | Self::Removed => false,
         }

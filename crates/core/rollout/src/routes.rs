@@ -10,7 +10,7 @@ use hornero_model::{
     RouteTable, ServiceName, ServiceSpec,
 };
 
-use crate::{Facts, Phase, World};
+use crate::{Facts, Phase, Rollout, World};
 
 /// Two services that want the same place on the host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +91,17 @@ pub fn clash(world: &World, spec: &ServiceSpec) -> Result<(), RouteClash> {
     Ok(())
 }
 
+/// Whether `rollout` is the one that would have the edge listen on `address` in this way: what serves before it does not.
+pub fn brings(world: &World, rollout: &Rollout, address: SocketAddr) -> bool {
+    let routes = |release: Option<ReleaseNumber>| {
+        let spec = &world.release(&rollout.service, release?)?.spec;
+        let at = spec.routes.iter().filter(|route| addresses(route).contains(&address));
+        Some(at.map(|route| (route.protocol, route.tls.clone())).collect::<Vec<_>>())
+    };
+    let before = routes(world.active(&rollout.service)).unwrap_or_default();
+    routes(Some(rollout.to)).is_some_and(|new| new.iter().any(|way| !before.contains(way)))
+}
+
 /// The specs whose ports are open: that of the active release, then that of a release on its way, so that a port
 /// that can't be had fails the rollout before the switch.
 fn open_specs<'a>(world: &'a World, name: &ServiceName) -> Vec<&'a ServiceSpec> {
@@ -155,10 +166,9 @@ fn add_route(listeners: &mut BTreeMap<SocketAddr, Listener>, service: &ServiceNa
         path_prefix: route.path_prefix.clone(),
         pool: PoolName { service: service.clone(), port: route.port.clone() },
     };
-    let every = [any(), Ipv6Addr::UNSPECIFIED.into()];
-    for address in route.address.as_ref().map_or(&every[..], std::slice::from_ref) {
+    for address in addresses(route) {
         let listener = Listener {
-            address: SocketAddr::new(*address, route.listen),
+            address,
             protocol: route.protocol,
             tls: route.tls.clone(),
             rules: Vec::new(),
@@ -178,6 +188,13 @@ fn add_rule(listeners: &mut BTreeMap<SocketAddr, Listener>, empty: Listener, rul
     if listener.protocol == protocol && listener.tls == tls && !listener.rules.iter().any(same) {
         listener.rules.push(rule);
     }
+}
+
+/// Where the edge listens for a route: everywhere, where it names no address.
+fn addresses(route: &Route) -> Vec<SocketAddr> {
+    let every = || vec![any(), Ipv6Addr::UNSPECIFIED.into()];
+    let addresses = route.address.map_or_else(every, |address| vec![address]);
+    addresses.into_iter().map(|address| SocketAddr::new(address, route.listen)).collect()
 }
 
 fn socket(route: &Route) -> SocketAddr {

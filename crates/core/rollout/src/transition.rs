@@ -5,9 +5,9 @@ use hornero_model::{
 };
 
 use crate::{
-    Baseline, Facts, Failure, Kind, Phase, Rollout, World,
+    Baseline, Facts, Failure, Instance, Kind, Phase, Rollout, World,
     failing::{start_deadline, start_failure},
-    step::Record,
+    step::{Record, changed},
     view::{CUT_ALLOWANCE, Confirmed, View},
 };
 
@@ -15,6 +15,17 @@ use crate::{
 const SWITCH_ALLOWANCE: Millis = Millis(30_000);
 /// How long stopping an undone set may hold up the answer; it goes on behind it.
 const UNDO_ALLOWANCE: Millis = Millis(60_000);
+/// How long the edge may leave it open whether it did what it was told, beyond the time that a phase takes anyway. Only
+/// counted while this process looks on; an edge that died is started again within seconds.
+const CONFIRM_ALLOWANCE: Millis = Millis(120_000);
+/// How long the edge may take for a service that is taken down by force; its servers end after that whatever it says.
+const FORCE_ALLOWANCE: Millis = Millis(10_000);
+/// What a rollout says that ended without a receipt.
+const UNCOUNTED: &str = "the edge could not be asked how the last requests on the old set ended";
+/// How long a removal may wait for instances to end before it goes on without them.
+const EMPTY_ALLOWANCE: Millis = Millis(120_000);
+/// How long a new set may take altogether: its instances have a bound of their own, and a run of tests may take two hours.
+const PREPARE_ALLOWANCE: Millis = Millis(9_000_000);
 /// How long a way back may wait for a healthy instance to go back to.
 const RETURN_ALLOWANCE: Millis = Millis(120_000);
 
@@ -47,7 +58,9 @@ impl View<'_> {
             && self.rollout.set.iter().all(|id| self.facts.healthy(self.world, id))
             && self.tests_passed();
         if !ready {
-            return None;
+            let late = self.waited(PREPARE_ALLOWANCE);
+            let failure = || Failure::of(format!("it was not ready within {PREPARE_ALLOWANCE}"));
+            return late.then(|| self.undo(failure()));
         }
         let mut records = self.test_records();
         records.extend(self.set_states(&self.rollout.set, InstanceState::Ready));
@@ -88,8 +101,17 @@ impl View<'_> {
             Kind::Forward => spec.rollout.watch,
             Kind::Rollback | Kind::Removal => Millis(0),
         };
-        if self.facts.now < self.rollout.since.after(watch) || !self.read_back() {
+        if self.facts.now < self.rollout.since.after(watch) {
             return None;
+        }
+        if !self.read_back() {
+            let failure = || {
+                Failure::of(format!(
+                    "the edge did not tell within {CONFIRM_ALLOWANCE} that the new set serves"
+                ))
+            };
+            let late = self.waited(plus(watch, CONFIRM_ALLOWANCE));
+            return late.then(|| self.fail_after_switch(failure()));
         }
         let proven = &self.world.services[&self.rollout.service].proven;
         let mut records = Vec::new();
@@ -109,7 +131,9 @@ impl View<'_> {
 
     fn draining(&self) -> Option<Vec<Record>> {
         if !self.caught_up(self.rollout.switch) {
-            return None;
+            let drain = self.world.release(&self.rollout.service, self.rollout.to)?;
+            let allowance = plus(drain.spec.rollout.drain_timeout, CONFIRM_ALLOWANCE);
+            return self.waited(allowance).then(|| self.finish_uncounted());
         }
         let left = self.left(self.rollout.from);
         if left == 0 || self.cut_is_over() {
@@ -124,6 +148,19 @@ impl View<'_> {
             let (from, to) = (self.rollout.from, self.rollout.to);
             records.extend(self.receipt(switch, from, to));
         }
+        records.extend(self.finished(self.rollout.enter(Phase::Finished, self.facts.now)));
+        records
+    }
+
+    /// Nobody knows how the old set's requests ended: there is no receipt.
+    fn finish_uncounted(&self) -> Vec<Record> {
+        let mut next = self.rollout.enter(Phase::Finished, self.facts.now);
+        next.failure = Some(Failure::of(UNCOUNTED));
+        self.finished(next)
+    }
+
+    fn finished(&self, next: Rollout) -> Vec<Record> {
+        let mut records = Vec::new();
         let keep_warm = self
             .world
             .release(&self.rollout.service, self.rollout.to)
@@ -131,7 +168,7 @@ impl View<'_> {
         if keep_warm {
             records.extend(self.set_states(&self.rollout.old, InstanceState::Ready));
         }
-        records.push(self.enter(self.rollout.enter(Phase::Finished, self.facts.now)));
+        records.push(self.enter(next));
         records
     }
 
@@ -142,7 +179,7 @@ impl View<'_> {
             .set
             .iter()
             .all(|id| kept.contains(id) || !self.world.instances.contains_key(id));
-        let late = self.facts.now >= self.rollout.since.after(UNDO_ALLOWANCE);
+        let late = self.forced() || self.facts.now >= self.rollout.since.after(UNDO_ALLOWANCE);
         (gone || late).then(|| vec![self.enter(self.rollout.enter(Phase::Failed, self.facts.now))])
     }
 
@@ -159,7 +196,7 @@ impl View<'_> {
         let switched =
             self.rollout.switch.is_some() || self.confirmed(Some(self.rollout.to)).is_some();
         let stays = switched && self.any_healthy(&self.rollout.set);
-        let late = self.facts.now >= self.rollout.since.after(RETURN_ALLOWANCE);
+        let late = self.forced() || self.facts.now >= self.rollout.since.after(RETURN_ALLOWANCE);
         let nowhere = self.rollout.from.is_none() && stays;
         (nowhere || late).then(|| {
             let mut next = self.rollout.enter(Phase::Failed, self.facts.now);
@@ -171,7 +208,10 @@ impl View<'_> {
     fn clearing(&self) -> Option<Vec<Record>> {
         let returned = self.rollout.returned?;
         if !self.caught_up(Some(returned)) {
-            return None;
+            let drain = self.world.release(&self.rollout.service, self.rollout.to)?;
+            let allowance = plus(drain.spec.rollout.drain_timeout, CONFIRM_ALLOWANCE);
+            let over = || self.enter(self.rollout.enter(Phase::Failed, self.facts.now));
+            return self.waited(allowance).then(|| vec![over()]);
         }
         let left = self.left(Some(self.rollout.to));
         if left > 0 && !self.cut_is_over() {
@@ -188,10 +228,14 @@ impl View<'_> {
     }
 
     fn closing(&self) -> Option<Vec<Record>> {
-        let closed = self.confirmed(None)?;
         // A status from before the table counts requests that it could still let in.
-        if !self.caught_up(Some(closed.switch)) {
-            return None;
+        let closed = self.confirmed(None).filter(|closed| self.caught_up(Some(closed.switch)));
+        if closed.is_none() && self.forced() {
+            let emptying = || self.enter(self.rollout.enter(Phase::Emptying, self.facts.now));
+            return self.lasted(FORCE_ALLOWANCE).then(|| vec![emptying()]);
+        }
+        if closed.is_none() {
+            return self.lasted(CONFIRM_ALLOWANCE).then(|| self.stay_open());
         }
         let service = &self.rollout.service;
         let left: u64 =
@@ -204,15 +248,45 @@ impl View<'_> {
         Some(vec![self.enter(self.rollout.enter(Phase::Emptying, self.facts.now))])
     }
 
+    /// The removal is given up: the service is as it was before.
+    fn stay_open(&self) -> Vec<Record> {
+        let why = self.halt().map(|failure| format!(": {}", failure.reason)).unwrap_or_default();
+        let mut next = self.rollout.enter(Phase::Failed, self.facts.now);
+        next.failure = Some(Failure::of(format!(
+            "the edge did not close the ways into `{}` within {CONFIRM_ALLOWANCE}{why}",
+            self.rollout.service
+        )));
+        vec![self.enter(next)]
+    }
+
     fn emptying(&self) -> Option<Vec<Record>> {
         let service = &self.rollout.service;
-        if self.world.instances.values().any(|instance| instance.service == *service) {
+        let left: Vec<&Instance> =
+            self.world.instances.values().filter(|instance| instance.service == *service).collect();
+        if !left.is_empty() && !self.lasted(EMPTY_ALLOWANCE) {
             return None;
         }
-        Some(vec![
-            self.enter(self.rollout.enter(Phase::Removed, self.facts.now)),
-            self.event(EventBody::ServiceRemoved { service: service.clone() }),
-        ])
+        let mut next = self.rollout.enter(Phase::Removed, self.facts.now);
+        let mut records = Vec::new();
+        if !left.is_empty() {
+            // What the engine has and the ledger no longer knows of is ended as nobody's.
+            let names: Vec<String> = left.iter().map(|of| format!("`{}`", of.id)).collect();
+            next.failure = Some(Failure::of(format!(
+                "{} could not be ended within {EMPTY_ALLOWANCE}; that is tried on",
+                names.join(", ")
+            )));
+        }
+        for instance in left {
+            let over = matches!(instance.state, InstanceState::Failed | InstanceState::Stopped);
+            let states = [(!over).then_some(InstanceState::Stopped), Some(InstanceState::Archived)];
+            let by = &self.rollout.by;
+            records.extend(
+                states.into_iter().flatten().map(|state| changed(by, instance, state, None)),
+            );
+        }
+        records.push(self.enter(next));
+        records.push(self.event(EventBody::ServiceRemoved { service: service.clone() }));
+        Some(records)
     }
 
     fn undo(&self, failure: Failure) -> Vec<Record> {
@@ -276,24 +350,35 @@ pub(crate) fn times(rollout: &Rollout, world: &World, facts: &Facts) -> Vec<Time
     let Some(release) = world.release(&rollout.service, rollout.to) else { return Vec::new() };
     let policy = &release.spec.rollout;
     let since = rollout.since;
+    let confirm = rollout.since.max(facts.begun).after(CONFIRM_ALLOWANCE);
+    let drained = since.max(facts.begun).after(plus(policy.drain_timeout, CONFIRM_ALLOWANCE));
     match rollout.phase {
         Phase::Preparing => {
             let deadline = |id| start_deadline(world, facts, id, since);
-            rollout.set.iter().map(deadline).collect()
+            let late = since.max(facts.begun).after(PREPARE_ALLOWANCE);
+            rollout.set.iter().map(deadline).chain([late]).collect()
         }
         Phase::Switching => vec![since.after(SWITCH_ALLOWANCE)],
-        Phase::Watching => vec![since.after(policy.watch)],
+        Phase::Watching => {
+            let late = since.max(facts.begun).after(plus(policy.watch, CONFIRM_ALLOWANCE));
+            vec![since.after(policy.watch), confirm, late]
+        }
         Phase::Draining | Phase::Clearing => {
             let begun = rollout.returned.or(rollout.switch).map_or(since, |switch| switch.at);
-            vec![begun.after(policy.drain_timeout), since.after(CUT_ALLOWANCE)]
+            vec![begun.after(policy.drain_timeout), since.after(CUT_ALLOWANCE), drained]
         }
         Phase::Undoing => vec![since.after(UNDO_ALLOWANCE)],
         Phase::Returning => vec![since.after(RETURN_ALLOWANCE)],
         Phase::Closing => {
-            vec![since.after(policy.drain_timeout), since.after(CUT_ALLOWANCE)]
+            let forced = since.max(facts.begun).after(FORCE_ALLOWANCE);
+            vec![since.after(policy.drain_timeout), since.after(CUT_ALLOWANCE), forced, confirm]
         }
-        Phase::Emptying | Phase::Finished | Phase::Failed | Phase::RolledBack | Phase::Removed => {
-            Vec::new()
-        }
+        Phase::Emptying => vec![since.max(facts.begun).after(EMPTY_ALLOWANCE)],
+        Phase::Finished | Phase::Failed | Phase::RolledBack | Phase::Removed => Vec::new(),
     }
+}
+
+/// One span after another.
+fn plus(first: Millis, second: Millis) -> Millis {
+    Millis(first.0.saturating_add(second.0))
 }

@@ -47,6 +47,20 @@ impl View<'_> {
         self.rollout.set.iter().find_map(|id| failure(self, id))
     }
 
+    /// Whether the phase has lasted this long while this process looked on, or nobody wants to wait.
+    pub(crate) fn waited(&self, allowance: Millis) -> bool {
+        self.forced() || self.lasted(allowance)
+    }
+
+    /// Whether the phase has lasted this long while this process looked on.
+    pub(crate) fn lasted(&self, allowance: Millis) -> bool {
+        self.facts.now >= self.rollout.since.max(self.facts.begun).after(allowance)
+    }
+
+    pub(crate) fn forced(&self) -> bool {
+        self.facts.forced.contains(&self.rollout.service)
+    }
+
     pub(crate) fn halt(&self) -> Option<Failure> {
         self.facts.halted.get(&self.rollout.id).cloned()
     }
@@ -236,7 +250,7 @@ impl View<'_> {
 
     pub(crate) fn cut(&self, begun: Timestamp, left: u64) -> Option<Vec<Record>> {
         let spec = &self.world.release(&self.rollout.service, self.rollout.to)?.spec;
-        let due = self.facts.now >= begun.after(spec.rollout.drain_timeout);
+        let due = self.forced() || self.facts.now >= begun.after(spec.rollout.drain_timeout);
         if !due || self.rollout.cut_off.is_some() {
             return None;
         }
@@ -246,7 +260,8 @@ impl View<'_> {
     }
 
     pub(crate) fn cut_is_over(&self) -> bool {
-        self.rollout.cut_off.is_some() && self.facts.now >= self.rollout.since.after(CUT_ALLOWANCE)
+        let over = || self.facts.now >= self.rollout.since.after(CUT_ALLOWANCE);
+        self.rollout.cut_off.is_some() && (self.forced() || over())
     }
 
     /// The receipt of a switch, once it is final.

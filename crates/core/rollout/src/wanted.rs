@@ -24,14 +24,14 @@ pub fn wanted(
             if kept.contains(&instance.id) && !facts.exited.contains_key(&instance.id) {
                 effects.extend(start(world, facts, &instance.id));
             } else {
-                effects.extend(end(facts, &instance.id));
+                effects.extend(end(facts, &instance.id, facts.forced.contains(name)));
             }
         }
     }
     // What the engine has and the ledger does not know of is nobody's.
     for id in facts.running.keys().chain(&facts.stopped).chain(facts.exited.keys()) {
         if !world.instances.contains_key(id) {
-            effects.extend(end(facts, id));
+            effects.extend(end(facts, id, false));
         }
     }
     for rollout in world.rollouts.values() {
@@ -51,8 +51,9 @@ fn start(world: &World, facts: &Facts, id: &InstanceId) -> Option<Effect> {
     Some(Effect::StartInstance { instance: id.clone(), release: instance.release, spec })
 }
 
-fn end(facts: &Facts, id: &InstanceId) -> Option<Effect> {
-    if facts.removed.contains(id) || facts.routed(id) {
+/// Ends an instance once nothing is routed to it, or whatever is where its service is taken down by force.
+fn end(facts: &Facts, id: &InstanceId, forced: bool) -> Option<Effect> {
+    if facts.removed.contains(id) || (facts.routed(id) && !forced) {
         return None;
     }
     let instance = id.clone();

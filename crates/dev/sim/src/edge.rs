@@ -1,10 +1,10 @@
 //! The simulated edge: health checks, requests that take their time, counters, tables by generation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::{
-    BackendStatus, EdgeStatus, Health, InstanceId, Pool, PoolName, ReceiptBody, ReleaseCounters,
-    ReleaseNumber, RouteTable, ServiceName,
+    BackendStatus, EdgeStatus, Health, InstanceId, Listener, ListenerFault, Pool, PoolName,
+    ReceiptBody, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName,
 };
 
 use crate::{Random, SimEngine};
@@ -27,6 +27,10 @@ pub struct SimEdge {
     requests: Vec<SimRequest>,
     /// Whether control can reach it.
     pub reachable: bool,
+    /// Ports whose listeners can't serve, as without a certificate.
+    pub broken: BTreeSet<u16>,
+    /// Services that somebody takes down by force: they may lose requests.
+    pub forced: BTreeSet<ServiceName>,
     /// What went wrong that must not: found while it ran.
     pub violations: Vec<String>,
     /// The counters at the moment of each table.
@@ -113,7 +117,8 @@ impl SimEdge {
         for request in ended {
             if request.ends > now {
                 self.fail(&request.pool, request.release);
-                if engine.was_stopped_well(&request.instance) {
+                let forced = self.forced.contains(&request.pool.service);
+                if engine.was_stopped_well(&request.instance) && !forced {
                     self.violations.push(format!(
                         "no-lost-request: `{}` was stopped with a request in flight",
                         request.instance
@@ -252,7 +257,18 @@ impl SimEdge {
             backends: backends.collect(),
             counters: self.counters(),
             connections: None,
+            faults: self.faults(),
         }
+    }
+
+    fn faults(&self) -> Vec<ListenerFault> {
+        let broken = |listener: &&Listener| self.broken.contains(&listener.address.port());
+        let fault = |listener: &Listener| ListenerFault {
+            address: listener.address,
+            reason: "there is no certificate".to_owned(),
+            serves: false,
+        };
+        self.table.listeners.iter().filter(broken).map(fault).collect()
     }
 
     /// Counters of every release it knows.

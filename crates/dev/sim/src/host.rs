@@ -189,6 +189,7 @@ impl Host {
                     .table()
                     .pools
                     .iter()
+                    .filter(|pool| !self.edge.forced.contains(&pool.name.service))
                     .any(|pool| pool.backends.iter().any(|backend| backend.instance == instance))
                 {
                     let text = format!("no-lost-request: `{instance}` is stopped while routed");

@@ -49,6 +49,9 @@ impl Simulation {
     pub fn request(&mut self, kind: RequestKind) -> RequestId {
         self.last_request += 1;
         let id = RequestId(self.last_request);
+        if let RequestKind::End { service } = &kind {
+            self.host.edge.forced.insert(service.clone());
+        }
         let by = Actor { who: "root".to_owned(), why: "test".to_owned(), commit: None };
         self.handle(Observation::Request(Request { id, by, kind }));
         id

@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_model::{BackendStatus, EdgeStatus, ReleaseNumber, RouteTable, ServiceName};
+use hornero_model::{
+    BackendStatus, EdgeStatus, Listener, ListenerFault, ReleaseNumber, RouteTable, ServiceName,
+};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::{AbortHandle, spawn_local},
@@ -26,21 +28,12 @@ use crate::{
     sets::{SetKey, Sets},
     table::{self, Backend, ListenerRules, PoolSets, Table, validate},
     takeover::Predecessor,
-    tls,
+    tls::{self, Certificates},
     worker::{Command, Common},
 };
 
 /// How often a listener that could not be opened at start is tried again.
 const LISTEN_RETRY: Duration = Duration::from_secs(1);
-
-/// What to do about a listener that can't be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Listening {
-    /// Refuse the table.
-    Required,
-    /// Serve the others, and try again: at start there is nobody who could choose another table.
-    AsPossible,
-}
 
 /// The state of the control thread.
 pub(crate) struct Control {
@@ -62,6 +55,9 @@ pub(crate) struct Control {
     /// How long what is open may go on once a successor has taken over.
     pub(crate) handover_timeout: Cell<Duration>,
     table: RefCell<Arc<Table>>,
+    pub(crate) certificates: Certificates,
+    /// Why listeners could not be opened; each is tried again and again, and the others serve.
+    unopened: RefCell<BTreeMap<SocketAddr, String>>,
     probers: RefCell<Vec<(Arc<Backend>, AbortHandle)>>,
     /// Every listening socket; the workers have duplicates. What a successor gets. Kept until the end, so that this edge
     /// can accept again should its successor die.
@@ -95,6 +91,8 @@ impl Control {
             successors: Cell::new(0),
             orphaned: Notify::new(),
             table: RefCell::new(table::empty()),
+            certificates: Certificates::default(),
+            unopened: RefCell::default(),
             probers: RefCell::default(),
             sockets: RefCell::default(),
             applying: tokio::sync::Mutex::new(()),
@@ -123,12 +121,9 @@ impl Control {
         self.table.borrow().clone()
     }
 
-    /// Puts a table in force: checks it, opens what is new, switches every thread, writes it to disk.
-    pub(crate) async fn apply(
-        self: &Rc<Self>,
-        source: RouteTable,
-        listening: Listening,
-    ) -> Result<Applied, EdgeError> {
+    /// Puts a table in force: checks it, opens what is new, switches every thread, writes it to disk. A listener that can't
+    /// serve keeps no other from it: the status tells of it.
+    pub(crate) async fn apply(self: &Rc<Self>, source: RouteTable) -> Result<Applied, EdgeError> {
         let _one_at_a_time = self.applying.lock().await;
         let current = self.table();
         if source == current.source {
@@ -146,7 +141,7 @@ impl Control {
             });
         }
         let table = self.prepare(source, &current, &[])?;
-        let opened = self.open_missing(&table, listening)?;
+        let opened = self.open_missing(&table);
         let fresh = self.keep_sockets(opened);
         let switch_ms = self.switch(table.clone(), fresh).await;
         let counters = self.sets.read();
@@ -164,11 +159,12 @@ impl Control {
         let _one_at_a_time = self.applying.lock().await;
         let table = self.prepare(source, &self.table(), health)?;
         let mut fresh = self.keep_sockets(inherited.into_iter().collect());
-        let opened = self.open_missing(&table, Listening::AsPossible)?;
+        let opened = self.open_missing(&table);
         fresh.extend(self.keep_sockets(opened));
         self.switch(table, fresh).await;
         spawn_local(retry_listening(self.clone()));
         spawn_local(report_ended(self.clone()));
+        spawn_local(tls::watch(self.clone()));
         Ok(())
     }
 
@@ -183,11 +179,7 @@ impl Control {
             .map_err(|fault| EdgeError::InvalidTable { generation: source.generation, fault })?;
         let mut listeners = Vec::new();
         for listener in &source.listeners {
-            let tls = listener
-                .tls
-                .as_ref()
-                .map(|tls| tls::server_config(listener.address, tls))
-                .transpose()?;
+            let tls = listener.tls.as_ref().map(|files| self.certificates.of(files));
             let gauge = self.common.rooms.gauge(listener.address);
             listeners.push(ListenerRules::new(listener, &source.pools, tls, gauge));
         }
@@ -225,20 +217,15 @@ impl Control {
         Ok(Arc::new(Table { source, listeners, pools, backends }))
     }
 
-    /// Opens the listeners that are not open yet. They are closed again if the table is refused for another reason.
-    fn open_missing(
-        &self,
-        table: &Table,
-        listening: Listening,
-    ) -> Result<Vec<(SocketAddr, Vec<OwnedFd>)>, EdgeError> {
+    /// Opens the listeners that are not open yet, as far as possible.
+    fn open_missing(&self, table: &Table) -> Vec<(SocketAddr, Vec<OwnedFd>)> {
         // The listeners are a successor's: only what is still connected here follows the table.
         if self.is_leaving() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let sockets = self.sockets.borrow();
-        let in_force = self.table();
-        let awaited =
-            |address| in_force.source.listeners.iter().any(|other| other.address == address);
+        let mut unopened = self.unopened.borrow_mut();
+        let before = std::mem::take(&mut *unopened);
         let mut ports: BTreeSet<u16> = sockets.keys().map(SocketAddr::port).collect();
         let mut opened = Vec::new();
         for listener in &table.listeners {
@@ -252,15 +239,16 @@ impl Control {
                 Ok(fresh) => opened.push((address, fresh)),
                 // A host without IPv6 has all its addresses without it.
                 Err(error) if is_all_of_ipv6(address) && lacks_family(&error) => {}
-                // One that could not be opened at start, such as on a port that another program took at boot, is tried
-                // again by itself; it must not keep every other change from coming into force.
-                Err(error) if listening == Listening::AsPossible || awaited(address) => {
-                    tracing::warn!("{}; trying again", with_source(&error));
+                Err(error) => {
+                    let reason = with_source(&error);
+                    if before.get(&address) != Some(&reason) {
+                        tracing::warn!("{reason}; trying again");
+                    }
+                    unopened.insert(address, reason);
                 }
-                Err(error) => return Err(error),
             }
         }
-        Ok(opened)
+        opened
     }
 
     /// Keeps sockets for a successor; duplicates of them, for the workers.
@@ -328,6 +316,9 @@ impl Control {
         self.common
             .rooms
             .keep(|address| table.listeners.iter().any(|listener| listener.address == *address));
+        self.certificates.keep(|files| {
+            table.source.listeners.iter().any(|listener| listener.tls.as_ref() == Some(files))
+        });
         *self.table.borrow_mut() = table;
         self.persisted.set(false);
         self.bump();
@@ -417,7 +408,21 @@ impl Control {
             backends,
             counters,
             connections: Some(self.common.rooms.read()),
+            faults: self.faults(&table),
         }
+    }
+
+    /// Listeners of the table that can't serve, or not as they should.
+    fn faults(&self, table: &Table) -> Vec<ListenerFault> {
+        let unopened = self.unopened.borrow();
+        let fault = |listener: &Listener| {
+            let (reason, serves) = match unopened.get(&listener.address) {
+                Some(reason) => (reason.clone(), false),
+                None => self.certificates.fault(listener.tls.as_ref()?)?,
+            };
+            Some(ListenerFault { address: listener.address, reason, serves })
+        };
+        table.source.listeners.iter().filter_map(fault).collect()
     }
 
     /// Cuts off what is in flight on a release; how many requests.
@@ -494,7 +499,7 @@ async fn retry_listening(control: Rc<Control>) {
         if !missing || control.is_leaving() {
             continue;
         }
-        let opened = control.open_missing(&table, Listening::AsPossible).unwrap_or_default();
+        let opened = control.open_missing(&table);
         if !opened.is_empty() {
             let fresh = control.keep_sockets(opened);
             let persisted = control.persisted.get();

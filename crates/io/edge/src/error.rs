@@ -25,16 +25,6 @@ pub enum EdgeError {
         /// What the system said.
         source: io::Error,
     },
-    /// Certificate or key of a listener.
-    #[error("can't use `{path}` for TLS on `{address}`: {reason}")]
-    Tls {
-        /// The listener.
-        address: SocketAddr,
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// A thread, runtime or signal handler could not be set up.
     #[error("can't start the edge's threads")]
     Runtime(#[source] io::Error),

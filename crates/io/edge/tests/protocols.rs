@@ -5,14 +5,12 @@ mod support;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr},
-    path::Path,
-    process::Command,
     sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use hornero_model::{Protocol, ReleaseNumber, RouteTls};
+use hornero_model::{Protocol, ReleaseNumber};
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
@@ -225,26 +223,6 @@ fn http2_says_goodbye_when_the_edge_drains() {
     });
 }
 
-/// A certificate for `localhost`, by the openssl of the host.
-fn certificate(dir: &Path) -> RouteTls {
-    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-    let (certificate, key) = (path("cert.pem"), path("key.pem"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
-        .args([
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-        ])
-        .args(["-keyout", &key, "-out", &certificate])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    RouteTls { certificate, key }
-}
-
 #[test]
 fn tls_carries_both_versions() {
     use tokio_rustls::rustls::{
@@ -254,7 +232,7 @@ fn tls_carries_both_versions() {
     };
     let backend = Backend::start("one");
     let mut edge = TestEdge::start();
-    let tls = certificate(edge.dir.path());
+    let tls = support::tls::certificate(edge.dir.path(), "localhost");
     let mut table = table(0, edge.listener, Some(1), &[(1, &[backend.address])]);
     table.listeners[0].tls = Some(tls.clone());
     edge.put(table.clone());
@@ -291,8 +269,4 @@ fn tls_carries_both_versions() {
         let seen = String::from_utf8(seen.to_vec()).unwrap();
         assert!(seen.contains("x-forwarded-proto: https\n"), "{alpn}: {seen}");
     }
-    table.generation = 99;
-    table.listeners[0].tls.as_mut().unwrap().key = "/nowhere/key.pem".to_owned();
-    let refused = edge.admin.apply(&table).unwrap_err();
-    assert!(refused.to_string().contains("can't use `/nowhere/key.pem` for TLS"), "{refused}");
 }

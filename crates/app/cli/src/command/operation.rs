@@ -182,7 +182,7 @@ pub async fn down(
             "where the ledger can't be read, `hornero down --force` ends what runs without it",
         )
     })?;
-    let request = DownRequest { services, intent: Intent { why, commit: None } };
+    let request = DownRequest { services, force: false, intent: Intent { why, commit: None } };
     let outcome = follow(&client, "/v1/down", &request, || ()).await?;
     checked(&outcome)?;
     let left = end_idle(&client).await?;
@@ -196,6 +196,24 @@ pub async fn down(
         } else {
             "nothing of it runs\n"
         })?;
+    }
+    outcome.services.iter().try_for_each(tell)
+}
+
+/// `hornero down --force SERVICE`: one service, before everything else that waits.
+pub async fn end(home: &Path, json: bool, service: &str, why: String) -> Result<(), Failure> {
+    let service: ServiceName = service.parse().map_err(|error| {
+        Failure::of(&error)
+            .hint("`hornero status` names the services; a directory needs no `--force`")
+    })?;
+    let client = daemon::ensure(home).await?;
+    let intent = Intent { why, commit: None };
+    let request = DownRequest { services: Some(vec![service]), force: true, intent };
+    let outcome = follow(&client, "/v1/down", &request, || ()).await?;
+    checked(&outcome)?;
+    end_idle(&client).await?;
+    if json {
+        return print_json(&json!({ "services": outcome.services }));
     }
     outcome.services.iter().try_for_each(tell)
 }

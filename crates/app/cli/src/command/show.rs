@@ -113,10 +113,11 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     }
     let mut routes = Table::with_head(&["ROUTE", "TO", "RELEASE"]);
     for route in &report.routes {
+        let listening = if route.fault.is_some() { Tone::Bad } else { Tone::Plain };
         let host = route.host.as_deref().unwrap_or("");
         let path = route.path_prefix.as_deref().unwrap_or("");
         routes.row(vec![
-            (format!("{} {host}{path}", route.listen).trim_end().to_owned(), Tone::Plain),
+            (format!("{} {host}{path}", route.listen).trim_end().to_owned(), listening),
             (route.pool.clone(), Tone::Plain),
             (route.release.map_or_else(|| "-".into(), |number| number.to_string()), Tone::Plain),
         ]);
@@ -129,6 +130,13 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
                 service.name
             ));
         }
+    }
+    for (route, fault) in
+        report.routes.iter().filter_map(|route| Some((route, route.fault.as_ref()?)))
+    {
+        let state = if fault.serves { "warning" } else { "down" };
+        let (listen, reason) = (route.listen, harmless(&fault.reason));
+        text.push_str(&format!("\n{state}: `{}` on {listen}: {reason}\n", route.pool));
     }
     if report.edge.is_none() {
         text.push_str("\nthe edge is down; it is being started again\n");

@@ -1,5 +1,6 @@
 //! A small world to test in: one service `site`, its ledger in memory, facts set by hand.
 
+mod bounds;
 mod fold;
 mod journal;
 mod orders;

@@ -17,7 +17,7 @@ use super::protocol::{
     AdminReply, AdminRequest, Greeting, Handover, LINE_LIMIT, RefusalCode, WAIT_LIMIT_MS,
 };
 use crate::{
-    control::{Control, Listening, with_source},
+    control::{Control, with_source},
     error::EdgeError,
     fault::{HandoverStep, pass},
     leaving::{Leave, Successor},
@@ -184,7 +184,7 @@ fn refused(code: RefusalCode, message: String) -> AdminReply {
 
 async fn answer(control: &Rc<Control>, request: AdminRequest) -> AdminReply {
     match request {
-        AdminRequest::Apply { table } => match control.apply(table, Listening::Required).await {
+        AdminRequest::Apply { table } => match control.apply(table).await {
             Ok(applied) => AdminReply::Applied(applied),
             Err(error) => refused(code_of(&error), with_source(&error)),
         },
@@ -215,7 +215,7 @@ async fn answer(control: &Rc<Control>, request: AdminRequest) -> AdminReply {
 
 fn code_of(error: &EdgeError) -> RefusalCode {
     match error {
-        EdgeError::InvalidTable { .. } | EdgeError::Tls { .. } => RefusalCode::InvalidTable,
+        EdgeError::InvalidTable { .. } => RefusalCode::InvalidTable,
         EdgeError::StaleGeneration { .. } => RefusalCode::StaleGeneration,
         EdgeError::Listen { .. } => RefusalCode::Listen,
         EdgeError::State { .. } | EdgeError::Runtime(_) => RefusalCode::NotPersisted,

@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod client;
 pub mod process;
+pub mod tls;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
