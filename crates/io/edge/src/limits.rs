@@ -8,6 +8,8 @@ pub(crate) const HEADER_COUNT: usize = 128;
 pub(crate) const TARGET_BYTES: usize = 16 << 10;
 /// Longest chunk-size line in bytes, extensions included: a size is at most 16 digits, extensions are hardly used.
 pub(crate) const CHUNK_LINE_BYTES: usize = 256;
+/// Request heads beyond the usual buffer that a thread reads at the same time: a flood of them takes 16 MiB, not a GiB.
+pub(crate) const LARGE_HEADS: usize = 256;
 /// Longest trailer section in bytes.
 pub(crate) const TRAILER_BYTES: usize = 16 << 10;
 /// Interim (1xx) answers that one request may get, so that a broken backend can't keep it busy for ever.

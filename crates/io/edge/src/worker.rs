@@ -26,7 +26,7 @@ use crate::{
     admission::Rooms,
     counters::LaneCounters,
     date::{DATE_BYTES, http_date},
-    limits::{ACCEPTED_AT_ONCE, LINGERING, Limits},
+    limits::{ACCEPTED_AT_ONCE, LARGE_HEADS, LINGERING, Limits},
     net::watch,
     serve::{Origin, serve_connection},
     slot::{Signal, Slot, SlotGuard},
@@ -101,6 +101,7 @@ pub(crate) struct Worker {
     pub(crate) changed: Notify,
     pub(crate) held: Cell<usize>,
     lingering: Rc<Cell<usize>>,
+    large_heads: Rc<Cell<usize>>,
     table: RefCell<Rc<LocalTable>>,
     accepting: RefCell<BTreeMap<SocketAddr, Vec<Accepting>>>,
     started: Instant,
@@ -152,12 +153,13 @@ impl Worker {
     }
 
     /// Leave to stay with a connection that is refused; none while many are.
-    pub(crate) fn linger(&self) -> Option<Lingering> {
-        let count = self.lingering.get();
-        (count < LINGERING).then(|| {
-            self.lingering.set(count + 1);
-            Lingering(self.lingering.clone())
-        })
+    pub(crate) fn linger(&self) -> Option<Counted> {
+        Counted::new(&self.lingering, LINGERING)
+    }
+
+    /// Leave to read a head beyond the usual buffer; none while many are read.
+    pub(crate) fn large_head(&self) -> Option<Counted> {
+        Counted::new(&self.large_heads, LARGE_HEADS)
     }
 
     /// Gives files back to a process that has no more: connections to backends that lie idle, and the oldest of clients
@@ -242,11 +244,20 @@ impl Worker {
     }
 }
 
-/// A refused connection that stays for a moment.
+/// One of a bounded number; leaving counts it out.
 #[derive(Debug)]
-pub(crate) struct Lingering(Rc<Cell<usize>>);
+pub(crate) struct Counted(Rc<Cell<usize>>);
 
-impl Drop for Lingering {
+impl Counted {
+    fn new(count: &Rc<Cell<usize>>, limit: usize) -> Option<Self> {
+        (count.get() < limit).then(|| {
+            count.set(count.get() + 1);
+            Self(count.clone())
+        })
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -309,6 +320,7 @@ pub(crate) fn run(
         changed: Notify::new(),
         held: Cell::new(0),
         lingering: Rc::new(Cell::new(0)),
+        large_heads: Rc::new(Cell::new(0)),
         table: RefCell::new(Rc::new(LocalTable::new(table, &LocalTable::default(), lane))),
         accepting: RefCell::new(BTreeMap::new()),
         started: Instant::now(),

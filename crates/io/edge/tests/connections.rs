@@ -199,20 +199,29 @@ fn heads_of_one_byte_take_no_more_than_idle_connections() {
 }
 
 #[test]
-fn memory_of_large_heads_is_given_back() {
+fn large_heads_take_bounded_memory_that_is_given_back() {
     let mut site = Site::start();
-    let [attacked, ..] = site.listeners;
-    let before_kib = memory_kib(site.edge.id());
-    let large = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(60 << 10));
-    let held = hold(2_000, [127, 99, 1, 4], attacked, large.as_bytes());
+    let [attacked, other, _] = site.listeners;
     let pid = site.edge.id();
-    until("the heads are held", || memory_kib(pid) > before_kib + 32 * 1024);
+    let before_kib = memory_kib(pid);
+    let visitor = Visitor::start(other);
+    let large = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}", "x".repeat(60 << 10));
+    let mut held = hold(2_000, [127, 99, 1, 4], attacked, large.as_bytes());
+    until("heads are held", || memory_kib(pid) > before_kib + 16 * 1024);
     let during_kib = memory_kib(pid);
-    drop(held);
+    assert!(during_kib < before_kib + 56 * 1024, "{before_kib} to {during_kib} KiB");
+    let mut refused = Client::of(held.pop().unwrap());
+    let answer = refused.answer().unwrap();
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{}", answer.head);
+    visitor.finish(PATIENCE);
+    drop((held, refused));
     until("the connections have gone", || connections(&mut site.admin).outside.open < 10);
     until("the memory is back", || memory_kib(pid) < before_kib + 8 * 1024);
     let after_kib = memory_kib(pid);
     println!("KiB before, during and after: {before_kib}, {during_kib}, {after_kib}");
+    let mut client = Client::connect(attacked);
+    client.send(format!("{large}\r\n\r\n"));
+    assert_eq!(client.answer().unwrap().status, 200, "one at a time is served");
 }
 
 #[test]

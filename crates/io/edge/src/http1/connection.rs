@@ -110,6 +110,7 @@ impl<S: Stream> Connection<S> {
             self.slot.set_deadline_ms(self.worker.deadline_ms(limits.idle_timeout));
         }
         let (mut searched, mut begun, mut last_look) = (0, false, false);
+        let mut large = None;
         loop {
             if !self.input.is_empty() {
                 if !begun {
@@ -131,8 +132,16 @@ impl<S: Stream> Connection<S> {
                     return Ok((head, pool));
                 }
                 searched = self.input.filled().len();
-                if self.input.is_full() && !self.input.grow(limits.head_bytes) {
-                    return Err(HeadEnd::Bad(BadRequest::TooLarge));
+                if self.input.is_full() {
+                    if large.is_none() {
+                        large = self.worker.large_head();
+                    }
+                    if large.is_none() {
+                        return Err(HeadEnd::Bad(BadRequest::Crowded));
+                    }
+                    if !self.input.grow(limits.head_bytes) {
+                        return Err(HeadEnd::Bad(BadRequest::TooLarge));
+                    }
                 }
             } else {
                 self.give_back();

@@ -19,6 +19,8 @@ pub(crate) enum BadRequest {
     Malformed,
     #[error("request head is too large")]
     TooLarge,
+    #[error("too many large request heads at once")]
+    Crowded,
     #[error("request target is too long")]
     TargetTooLong,
     #[error("HTTP version is not supported")]
@@ -34,6 +36,7 @@ impl BadRequest {
         match self {
             Self::Malformed => 400,
             Self::TooLarge => 431,
+            Self::Crowded => 503,
             Self::TargetTooLong => 414,
             Self::Version => 505,
             Self::Connect => 405,
