@@ -97,16 +97,11 @@ impl Cgroup {
 
     fn make(&self, spec: &CgroupSpec, hierarchies: &Hierarchies) -> Result<(), StartError> {
         if let (Some(directory), Some((root, has))) = (&self.v2, &hierarchies.v2) {
-            let controllers: String = has.iter().map(|name| format!("+{name} ")).collect();
-            if !has.is_empty() {
-                // On systemd hosts the root has them enabled already; what counts is that the limits below exist.
-                let _ = fs::write(root.join("cgroup.subtree_control"), &controllers);
-            }
-            make_below(&root.join(&spec.parent), directory, &controllers)?;
+            make_below(Some(root), &root.join(&spec.parent), directory, has)?;
             limit_v2(directory, spec, has)?;
         }
         for (controller, directory) in &self.v1 {
-            make_below(directory.parent().unwrap_or(directory), directory, "")?;
+            make_below(None, directory.parent().unwrap_or(directory), directory, &[])?;
             limit_v1(controller, directory, spec)?;
         }
         Ok(())
@@ -305,8 +300,14 @@ fn pids_max(pids: u32) -> u64 {
     u64::from(pids) + 1
 }
 
-/// Makes `directory` in `parent`, which another thread or process may be removing as empty at that very moment.
-fn make_below(parent: &Path, directory: &Path, controllers: &str) -> Result<(), StartError> {
+/// Makes `directory` in `parent`, which another thread or process may be removing as empty at that very moment, with
+/// `controllers` for what is below `parent`. Only hierarchies of version 2 have a `root` where they are enabled first.
+fn make_below(
+    root: Option<&Path>,
+    parent: &Path,
+    directory: &Path,
+    controllers: &[&str],
+) -> Result<(), StartError> {
     /// Losing that race again and again is no race.
     const TRIES: usize = 10;
     let failed =
@@ -314,19 +315,44 @@ fn make_below(parent: &Path, directory: &Path, controllers: &str) -> Result<(), 
     let mut tries = 0;
     loop {
         tries += 1;
+        // Every time: an init that finds no user of a controller may disable it again until `parent` has enabled it.
+        if let Some(root) = root {
+            enable(root, controllers)?;
+        }
         make_directory(parent).map_err(|error| failed(parent, error))?;
-        if !controllers.is_empty() {
-            match fs::write(parent.join("cgroup.subtree_control"), controllers) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => continue,
-                Err(error) => return Err(failed(parent, error)),
-                Ok(()) => {}
+        match enable(parent, controllers) {
+            Err(StartError::Failed { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && tries < TRIES =>
+            {
+                continue;
             }
+            other => other?,
         }
         match make_directory(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
             other => return other.map_err(|error| failed(directory, error)),
         }
     }
+}
+
+/// Gives the groups below `group` what controls them, unless they have it already.
+///
+/// A group that may not be written, such as a container's, can have been given them by who made it.
+fn enable(group: &Path, controllers: &[&str]) -> Result<(), StartError> {
+    if controllers.is_empty() {
+        return Ok(());
+    }
+    let file = group.join("cgroup.subtree_control");
+    let has = |text: &str| {
+        controllers.iter().all(|name| text.split_whitespace().any(|enabled| enabled == *name))
+    };
+    if fs::read_to_string(&file).is_ok_and(|text| has(&text)) {
+        return Ok(());
+    }
+    let wanted: String = controllers.iter().map(|name| format!("+{name} ")).collect();
+    fs::write(&file, wanted).map_err(|error| {
+        StartError::failed("enable control group controllers", file.display(), error)
+    })
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
@@ -362,5 +388,21 @@ mod tests {
         assert_eq!(cpu_quota_us(250), 25_000);
         assert_eq!(cpu_quota_us(0), CPU_QUOTA_MIN_US);
         assert_eq!(pids_max(u32::MAX), 1 << 32);
+    }
+
+    #[test]
+    fn controllers_that_cannot_be_enabled_are_said_and_those_that_are_stay() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("cgroup.subtree_control");
+        fs::write(&file, "cpuset cpu memory pids\n").unwrap();
+        enable(scratch.path(), &["memory", "pids"]).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "cpuset cpu memory pids\n", "not written");
+        enable(scratch.path(), &["memory", "io"]).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "+memory +io ");
+        let nowhere = scratch.path().join("none");
+        let error = enable(&nowhere, &["memory"]).unwrap_err().one_line();
+        assert!(error.starts_with("enable control group controllers `"), "{error}");
+        assert!(error.contains("none/cgroup.subtree_control"), "{error}");
+        enable(&nowhere, &[]).unwrap();
     }
 }
