@@ -211,8 +211,11 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let receipts = Arc::new(RwLock::new(receipts));
     let own = PublicKey::from_bytes(*keys.public().as_bytes());
     let provenance = Provenance::new(Arc::clone(&store), own);
+    let news = inputs.clone();
+    // Control is ending when nobody takes it.
+    let went_on = move |image| drop(news.send(Input::Observe(Observation::StartsGoOn { image })));
     let adapters = Arc::new(Adapters {
-        starter: Starter::new(store, Arc::clone(&engine), provenance),
+        starter: Starter::new(store, Arc::clone(&engine), provenance, Box::new(went_on)),
         edge_dir: edge::state_dir(home),
         runtime: runtime.handle().clone(),
         inputs: inputs.clone(),

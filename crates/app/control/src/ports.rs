@@ -267,7 +267,11 @@ impl Adapters {
             let log_tail = log_tail(&**engine, &instance);
             Observation::InstanceExited { instance: instance.clone(), cause, log_tail }
         };
-        let _place = self.starts.enter();
+        let _place = self.starts.enter(|others_left| {
+            if others_left {
+                self.starter.went_on(&spec.image);
+            }
+        });
         let instance_spec = match self.starter.instance_spec(&instance, release, spec) {
             Ok(instance_spec) => instance_spec,
             Err(error) => return exited(ExitCause::NotStarted(format!("{error:#}"))),

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -23,8 +23,14 @@ use crate::{
 /// Lines of a failed instance's log that travel with the failure: enough for a stack trace's head.
 const LOG_TAIL_LINES: usize = 20;
 
+/// How often it is told that starts of an image go on; they are given up after sixty times as long without.
+const NEWS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The last verification of one image: when it began and what it found.
 type Verification = Arc<Mutex<Option<(Instant, Result<(), String>)>>>;
+
+/// Told of an image whose starts go on.
+pub type WentOn = Box<dyn Fn(Digest) + Send + Sync>;
 
 /// Prepares and starts instances.
 pub struct Starter {
@@ -32,12 +38,33 @@ pub struct Starter {
     engine: Arc<dyn Engine>,
     provenance: Provenance,
     verified: Mutex<BTreeMap<Digest, Verification>>,
+    went_on: WentOn,
+    /// When news of an image were last told.
+    told: Mutex<BTreeMap<Digest, Instant>>,
 }
 
 impl Starter {
     /// A starter over a store and an engine, that starts what the guard lets through.
-    pub fn new(store: Arc<Store>, engine: Arc<dyn Engine>, provenance: Provenance) -> Self {
-        Self { store, engine, provenance, verified: Mutex::new(BTreeMap::new()) }
+    pub fn new(
+        store: Arc<Store>,
+        engine: Arc<dyn Engine>,
+        provenance: Provenance,
+        went_on: WentOn,
+    ) -> Self {
+        let (verified, told) = (Mutex::default(), Mutex::default());
+        Self { store, engine, provenance, verified, went_on, told }
+    }
+
+    /// Tells that starts of an image go on, once a second at most.
+    pub fn went_on(&self, image: &Digest) {
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(image).is_some_and(|last| now < *last + NEWS_INTERVAL) {
+            return;
+        }
+        told.insert(*image, now);
+        drop(told);
+        (self.went_on)(*image);
     }
 
     /// The store.
@@ -119,7 +146,7 @@ impl Starter {
             Some((_, result)) => result.clone(),
             None => {
                 let began = Instant::now();
-                let checked = self.store.verify_for_start(image);
+                let checked = self.store.verify_watched(&[*image], &|| self.went_on(image));
                 let result = checked.map(drop).map_err(|error| chain(&error));
                 *last = Some((began, result.clone()));
                 result

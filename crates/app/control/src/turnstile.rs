@@ -1,13 +1,27 @@
 //! Lets so many through at once and no more.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::{
+    sync::{Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// How often who waits looks whether others have left.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Counts who is inside.
 #[derive(Debug)]
 pub struct Turnstile {
     most: usize,
-    inside: Mutex<usize>,
+    look: Duration,
+    counts: Mutex<Counts>,
     left: Condvar,
+}
+
+#[derive(Debug)]
+struct Counts {
+    inside: usize,
+    /// How many have left so far.
+    left: u64,
 }
 
 /// Somebody inside; out when dropped.
@@ -17,22 +31,32 @@ pub struct Inside<'a>(&'a Turnstile);
 impl Turnstile {
     /// One that lets `most` in.
     pub const fn new(most: usize) -> Self {
-        Self { most, inside: Mutex::new(0), left: Condvar::new() }
+        let counts = Mutex::new(Counts { inside: 0, left: 0 });
+        Self { most, look: LOOK, counts, left: Condvar::new() }
     }
 
-    /// Waits for a place.
-    pub fn enter(&self) -> Inside<'_> {
-        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |inside: &mut usize| *inside >= self.most;
-        let mut inside = self.left.wait_while(inside, full).unwrap_or_else(PoisonError::into_inner);
-        *inside += 1;
+    /// Waits for a place. Who waits long is told every few seconds whether others left meanwhile.
+    pub fn enter(&self, looked: impl Fn(bool)) -> Inside<'_> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = counts.left;
+        while counts.inside >= self.most {
+            let full = |counts: &mut Counts| counts.inside >= self.most;
+            let waited = self.left.wait_timeout_while(counts, self.look, full);
+            counts = waited.unwrap_or_else(PoisonError::into_inner).0;
+            looked(counts.left != seen);
+            seen = counts.left;
+        }
+        counts.inside += 1;
         Inside(self)
     }
 }
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        *self.0.inside.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        let mut counts = self.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.inside -= 1;
+        counts.left += 1;
+        drop(counts);
         self.0.left.notify_one();
     }
 }
@@ -50,7 +74,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..20 {
                 scope.spawn(|| {
-                    let _place = turnstile.enter();
+                    let _place = turnstile.enter(|_| ());
                     let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
                     most.fetch_max(now, Ordering::SeqCst);
                     std::thread::yield_now();
@@ -59,6 +83,26 @@ mod tests {
             }
         });
         assert!((1..=3).contains(&most.into_inner()));
-        assert_eq!(*turnstile.inside.lock().unwrap(), 0);
+        assert_eq!(turnstile.counts.lock().unwrap().inside, 0);
+    }
+
+    #[test]
+    fn who_waits_is_told_that_others_left_and_not_while_nobody_does() {
+        let mut turnstile = Turnstile::new(1);
+        turnstile.look = Duration::from_millis(5);
+        drop(turnstile.enter(|_| panic!("there is a place")));
+        let (looks, seen) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let first = turnstile.enter(|_| panic!("there is a place"));
+            let turnstile = &turnstile;
+            let second =
+                scope.spawn(move || drop(turnstile.enter(|left| looks.send(left).unwrap())));
+            let quiet: Vec<bool> = seen.iter().take(3).collect();
+            assert_eq!(quiet, [false; 3]);
+            drop(first);
+            second.join().unwrap();
+            let others_left: Vec<bool> = seen.iter().collect();
+            assert_eq!(others_left.last(), Some(&true));
+        });
     }
 }

@@ -44,6 +44,11 @@ impl Pending {
         self.not_before = Some(now.after(Millis(delay)));
     }
 
+    /// Takes news of an effect under way: its answer is not lost yet.
+    pub(crate) fn goes_on(&mut self, now: Timestamp) {
+        self.lost_at = self.lost_at.max(now.after(ANSWER_ALLOWANCE));
+    }
+
     fn waits(&self) -> bool {
         self.not_before.is_some()
     }

@@ -201,6 +201,7 @@ impl Driver {
         for id in gone {
             self.facts.removed.remove(&id);
             self.facts.running.remove(&id);
+            self.facts.starting.remove(&id);
             self.facts.exited.remove(&id);
             self.facts.stopped.remove(&id);
             self.facts.unhealthy_since.remove(&id);

@@ -1,7 +1,8 @@
 //! Taking in observations: late, doubled and reordered ones must not make anything untrue.
 
 use hornero_model::{
-    EdgeStatus, ExitCause, Health, InstanceId, InstanceState, Millis, ReleaseCounters, Timestamp,
+    Digest, EdgeStatus, ExitCause, Health, InstanceId, InstanceState, Millis, ReleaseCounters,
+    Timestamp,
 };
 use hornero_rollout::{Effect, EffectKey, Exit, Failure, InForce, Phase, Running, brings};
 
@@ -26,6 +27,7 @@ impl Driver {
                 let running = Running { address, pid, since: self.now() };
                 self.facts.running.insert(instance, running);
             }
+            Observation::StartsGoOn { image } => self.starts_go_on(image),
             Observation::InstanceExited { instance, cause, log_tail } => {
                 self.pending.remove(&EffectKey::Start(instance.clone()));
                 self.exited(instance, cause, log_tail);
@@ -76,6 +78,21 @@ impl Driver {
         self.facts.exited.contains_key(instance)
             || self.facts.stopped.contains(instance)
             || self.facts.removed.contains(instance)
+    }
+
+    fn starts_go_on(&mut self, image: Digest) {
+        let now = self.now();
+        for (key, pending) in &mut self.pending {
+            let (EffectKey::Start(instance), Effect::StartInstance { spec, .. }) =
+                (key, &pending.effect)
+            else {
+                continue;
+            };
+            if spec.image == image {
+                pending.goes_on(now);
+                self.facts.starting.insert(instance.clone(), now);
+            }
+        }
     }
 
     fn exited(&mut self, instance: InstanceId, cause: ExitCause, log_tail: Vec<String>) {
@@ -238,12 +255,7 @@ impl Driver {
         }
     }
 
-    fn tell_tests(
-        &self,
-        image: &hornero_model::Digest,
-        run: &hornero_rollout::TestRun,
-        ports: &mut dyn Ports,
-    ) {
+    fn tell_tests(&self, image: &Digest, run: &hornero_rollout::TestRun, ports: &mut dyn Ports) {
         for rollout in self.world.rollouts.values() {
             let release = self.world.release(&rollout.service, rollout.to);
             if release.is_none_or(|release| release.spec.image != *image) {

@@ -72,6 +72,12 @@ pub enum Observation {
         /// The host's process id of its first process.
         pid: u32,
     },
+    /// Starts of instances of an image go on, although none runs yet: more of it was verified, or a start that others
+    /// wait for has ended.
+    StartsGoOn {
+        /// The image.
+        image: Digest,
+    },
     /// An instance ended by itself or could not be started.
     InstanceExited {
         /// The instance.

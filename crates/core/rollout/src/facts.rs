@@ -21,6 +21,8 @@ pub struct Facts {
     pub begun: Timestamp,
     /// Instances whose command runs.
     pub running: BTreeMap<InstanceId, Running>,
+    /// When the start of an instance was last seen to go on, where that takes a while.
+    pub starting: BTreeMap<InstanceId, Timestamp>,
     /// Instances that ended without being asked, or could not be started.
     pub exited: BTreeMap<InstanceId, Exit>,
     /// Instances that ended because they were asked, or of which the engine has nothing.

@@ -4,8 +4,8 @@ use hornero_model::{InstanceId, InstanceState, Millis, Timestamp};
 
 use crate::{Facts, Failure, World};
 
-/// How long an instance may take from the decision to a running command, beyond which its start counts as failed:
-/// verification of a large image and a busy host fit, a hung start does not hold a rollout for ever.
+/// How long an instance may take from the decision to a running command, or its start without going on, beyond which it
+/// counts as failed: slow hosts verify a large image for minutes, a hung start does not hold a rollout for ever.
 const START_ALLOWANCE: Millis = Millis(60_000);
 /// Start timeout of an instance whose service declares no health contract; it is healthy once it runs.
 const DEFAULT_START_TIMEOUT: Millis = Millis(60_000);
@@ -23,7 +23,10 @@ pub(crate) fn start_deadline(
         .map_or(DEFAULT_START_TIMEOUT, |health| health.start_timeout);
     match facts.running.get(id) {
         Some(running) => running.since.max(decided).after(timeout),
-        None => decided.after(START_ALLOWANCE),
+        None => {
+            let went_on = facts.starting.get(id).copied().unwrap_or_default();
+            went_on.max(decided).after(START_ALLOWANCE)
+        }
     }
 }
 
@@ -47,7 +50,12 @@ pub(crate) fn start_failure(
         let seen = seen.unwrap_or_else(|| "the edge has not checked it".to_owned());
         format!("instance `{id}` did not become healthy in time: {seen}")
     } else {
-        format!("instance `{id}` was not started within {START_ALLOWANCE}")
+        match facts.starting.get(id) {
+            Some(_) => {
+                format!("the start of instance `{id}` did not go on within {START_ALLOWANCE}")
+            }
+            None => format!("instance `{id}` was not started within {START_ALLOWANCE}"),
+        }
     };
     Some(Failure { instance: Some(id.clone()), ..Failure::of(reason) })
 }

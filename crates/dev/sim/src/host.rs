@@ -7,12 +7,15 @@ use std::{
 
 use hornero_driver::{EffectId, LedgerFailed, Observation, Outcome, Ports, Progress, RequestId};
 use hornero_model::{
-    BootId, Event, EventBody, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody, ServiceName,
-    Timestamp,
+    BootId, Digest, Event, EventBody, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody,
+    ServiceName, Timestamp,
 };
 use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
 
-use crate::{Random, Scenario, SimEdge, SimEngine, SimLedger, Trouble};
+use crate::{Behaviour, Random, Scenario, SimEdge, SimEngine, SimLedger, Trouble};
+
+/// How often it is told that a verification goes on.
+const VERIFICATION_NEWS_MS: u64 = 1_000;
 
 /// What goes wrong on the way, in percent of cases.
 #[derive(Debug, Clone, Copy, Default)]
@@ -136,6 +139,19 @@ impl Host {
             self.schedule(again, Happening::Deliver { run, observation });
         }
         self.schedule(delay, Happening::Deliver { run, observation });
+    }
+
+    /// Schedules the news of an image's verification, and returns how long it takes.
+    fn verify(&mut self, image: Digest) -> u64 {
+        let Behaviour { verified_for_ms: takes, tells_verification, .. } =
+            self.scenario.behaviour(&image);
+        let news = if tells_verification { takes / VERIFICATION_NEWS_MS } else { 0 };
+        for number in 1..=news {
+            let observation = Observation::StartsGoOn { image };
+            let happening = Happening::Deliver { run: self.run, observation };
+            self.schedule(number * VERIFICATION_NEWS_MS, happening);
+        }
+        takes
     }
 
     /// Control dies: what its threads were doing is done now or never, what was on its way to it is lost.
@@ -323,9 +339,11 @@ impl Ports for Host {
         if self.crashed {
             return;
         }
-        let takes = match effect {
+        let takes = match &effect {
             Effect::ApplyRoutes { .. } | Effect::CutInFlight { .. } => self.random.between(1, 5),
-            Effect::StartInstance { .. } => self.random.between(1, 80),
+            Effect::StartInstance { spec, .. } => {
+                self.random.between(1, 80) + self.verify(spec.image)
+            }
             Effect::StopInstance { .. } | Effect::RemoveInstance { .. } => {
                 self.random.between(1, 200)
             }

@@ -33,6 +33,10 @@ pub enum Trouble {
 pub struct Behaviour {
     /// What is wrong with them.
     pub trouble: Trouble,
+    /// Time that their image is verified before they start, in milliseconds.
+    pub verified_for_ms: u64,
+    /// Whether it is told that the verification goes on.
+    pub tells_verification: bool,
     /// Time from their start to the first passed check, in milliseconds.
     pub healthy_after_ms: u64,
     /// When later trouble comes, in milliseconds after their start.
@@ -49,8 +53,14 @@ pub struct Scenario {
 
 impl Behaviour {
     /// Servers that work.
-    pub const GOOD: Self =
-        Self { trouble: Trouble::None, healthy_after_ms: 60, trouble_after_ms: 0, has_tests: true };
+    pub const GOOD: Self = Self {
+        trouble: Trouble::None,
+        verified_for_ms: 0,
+        tells_verification: true,
+        healthy_after_ms: 60,
+        trouble_after_ms: 0,
+        has_tests: true,
+    };
 
     /// Servers with a trouble.
     pub const fn with(trouble: Trouble) -> Self {
@@ -73,6 +83,8 @@ impl Behaviour {
         };
         Self {
             trouble,
+            verified_for_ms: 0,
+            tells_verification: true,
             healthy_after_ms: random.between(5, 400),
             trouble_after_ms: random.between(100, 4_000),
             has_tests: random.chance(70) || trouble == Trouble::TestFails,

@@ -200,6 +200,28 @@ fn what_fails_before_the_switch_costs_nothing() {
 }
 
 #[test]
+fn a_start_may_take_as_long_as_it_goes_on_and_is_given_up_when_it_does_not() {
+    for (tells_verification, result) in [(true, OutcomeKind::Done), (false, OutcomeKind::Failed)] {
+        let (mut simulation, spec) = serving();
+        // Longer than any answer to an effect may take.
+        let slow = Behaviour { verified_for_ms: 300_000, tells_verification, ..Behaviour::GOOD };
+        let slow = next(&mut simulation, &spec, slow);
+        let begun = simulation.host.now;
+        let id = simulation.request(apply(&slow));
+        let outcome = simulation.answer(id, 600_000).expect("an answer within ten minutes");
+        let took = simulation.host.now - begun;
+        assert_eq!(outcome.result, result, "{}", reason(&outcome));
+        assert_eq!(took > 300_000, tells_verification, "{took} ms");
+        if !tells_verification {
+            assert!(reason(&outcome).contains("was not started within 1m"), "{}", reason(&outcome));
+        }
+        assert_eq!(failed_requests(&simulation), 0);
+        simulation.come_to_rest();
+        simulation.check_whole();
+    }
+}
+
+#[test]
 fn what_fails_after_the_switch_goes_back_by_itself() {
     for trouble in [Trouble::SickLater, Trouble::OutOfMemoryLater] {
         let (mut simulation, spec) = serving();

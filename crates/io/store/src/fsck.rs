@@ -182,7 +182,7 @@ impl Store {
         let damaged = Mutex::new(HashMap::new());
         let states = Mutex::new(Vec::new());
         parallel::each(objects, 8, |_, digest| {
-            let damage = match self.objects().hash(digest) {
+            let damage = match self.objects().hash(digest, || ()) {
                 Ok((state, found)) if found == *digest => {
                     if let Some(state) = state {
                         let mut states = states.lock().unwrap_or_else(PoisonError::into_inner);

@@ -318,7 +318,7 @@ impl<'store> Ingest<'store> {
         if self.store.records().get(&stored.digest) == Some(&state) {
             return Ok(Presence::Whole);
         }
-        match objects.hash(&stored.digest)?.1 == stored.digest {
+        match objects.hash(&stored.digest, || ())?.1 == stored.digest {
             true => Ok(Presence::Whole),
             false => Ok(Presence::Damaged),
         }

@@ -95,9 +95,13 @@ impl Objects {
 
     /// Hashes the object's bytes; gives the state it had before and after, or none when it changed meanwhile,
     /// and the digest its bytes have. What the disk cannot give is [`StoreError::Damaged`].
-    pub(crate) fn hash(&self, digest: &Digest) -> Result<(Option<FileState>, Digest)> {
+    pub(crate) fn hash(
+        &self,
+        digest: &Digest,
+        went_on: impl Fn(),
+    ) -> Result<(Option<FileState>, Digest)> {
         let before = self.state(digest)?;
-        let file = self.open(digest)?;
+        let file = Watched { file: self.open(digest)?, went_on };
         let found = hash_reader(file, None).map_err(|error| self.failed("read", digest, error))?;
         let after = self.state(digest)?;
         Ok((after.filter(|_| before == after), found.0))
@@ -159,6 +163,19 @@ pub(crate) fn relative(digest: &Digest) -> String {
 }
 
 /// Digest and size of all that a reader gives, also written to `copy` if there is one.
+/// A file that says when some of it was read.
+struct Watched<F> {
+    file: File,
+    went_on: F,
+}
+
+impl<F: Fn()> Read for Watched<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (self.went_on)();
+        self.file.read(buffer)
+    }
+}
+
 pub(crate) fn hash_reader(
     mut reader: impl Read,
     mut copy: Option<&mut dyn io::Write>,

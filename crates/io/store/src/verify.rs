@@ -31,15 +31,26 @@ impl Store {
     /// # Errors
     /// [`StoreError::DamagedObject`] names the object and a path that uses it.
     pub fn verify_for_start(&self, image: &Digest) -> Result<VerifyReport> {
-        self.verify_all_for_start(&[*image])
+        self.verify_watched(&[*image], &|| ())
     }
 
     /// As [`Store::verify_for_start`] for several images; objects they share are looked at once.
     pub fn verify_all_for_start(&self, images: &[Digest]) -> Result<VerifyReport> {
+        self.verify_watched(images, &|| ())
+    }
+
+    /// As [`Store::verify_all_for_start`]; calls `went_on` again and again while there is something to hash, from
+    /// several threads, so that who waits can tell a slow host from a hung one.
+    pub fn verify_watched(
+        &self,
+        images: &[Digest],
+        went_on: &(dyn Fn() + Sync),
+    ) -> Result<VerifyReport> {
         let mut rebuilt = 0;
         self.records().refresh()?;
         let mut wanted: Vec<Stored> = Vec::new();
         for image in images {
+            went_on();
             let layers = self.image(image)?.layers;
             let index = self.verify_metadata(&layers, &mut rebuilt)?;
             wanted.extend(index.contents);
@@ -48,8 +59,10 @@ impl Store {
             wanted.sort_unstable_by_key(|stored| stored.digest);
             wanted.dedup_by_key(|stored| stored.digest);
         }
-        let report =
-            self.verify_contents(&wanted).map_err(|error| self.name_user(error, images))?;
+        went_on();
+        let report = self
+            .verify_contents(&wanted, went_on)
+            .map_err(|error| self.name_user(error, images))?;
         Ok(VerifyReport { metadata_rebuilt: rebuilt, ..report })
     }
 
@@ -78,7 +91,7 @@ impl Store {
     }
 
     pub(crate) fn are_contents_whole(&self, wanted: &[Stored]) -> Result<bool> {
-        match self.verify_contents(wanted) {
+        match self.verify_contents(wanted, &|| ()) {
             Ok(_) => Ok(true),
             Err(StoreError::Damaged { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -86,9 +99,13 @@ impl Store {
     }
 
     /// Damage comes as [`StoreError::Damaged`].
-    fn verify_contents(&self, wanted: &[Stored]) -> Result<VerifyReport> {
+    fn verify_contents(
+        &self,
+        wanted: &[Stored],
+        went_on: &(dyn Fn() + Sync),
+    ) -> Result<VerifyReport> {
         let doubted = self.sweep(wanted)?;
-        self.hash_all(&doubted)?;
+        self.hash_all(&doubted, went_on)?;
         Ok(VerifyReport {
             objects: wanted.len(),
             hashed: doubted.len(),
@@ -121,10 +138,10 @@ impl Store {
         Ok(doubted.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn hash_all(&self, doubted: &[Stored]) -> Result<()> {
+    fn hash_all(&self, doubted: &[Stored], went_on: &(dyn Fn() + Sync)) -> Result<()> {
         let states = Mutex::new(Vec::with_capacity(doubted.len()));
         let hashed = parallel::each(doubted, 8, |_, stored| {
-            let (state, found) = self.objects().hash(&stored.digest)?;
+            let (state, found) = self.objects().hash(&stored.digest, went_on)?;
             if found != stored.digest {
                 return Err(damaged(stored, Damage::Content));
             }

@@ -86,6 +86,22 @@ fn preparing_fails_by_an_exit_a_timeout_a_test_or_the_watchdog() {
         |bench| bench.pass(Millis(60_000)),
         expect!["rollout 2 undoing: instance `site-2-t3` was not started within 1m"],
     );
+    // A start that goes on gets its time anew, and not for ever.
+    let goes_on = |bench: &mut Bench| {
+        bench.pass(Millis(59_000));
+        let (now, set) = (bench.facts.now, bench.world.instances.keys().cloned());
+        bench.facts.starting.extend(set.map(|instance| (instance, now)));
+        bench.pass(Millis(59_000));
+    };
+    check(Bench::preparing(), goes_on, expect![""]);
+    check(
+        Bench::preparing(),
+        |bench| {
+            goes_on(bench);
+            bench.pass(Millis(1_000));
+        },
+        expect!["rollout 2 undoing: the start of instance `site-2-t3` did not go on within 1m"],
+    );
     check(
         Bench::preparing(),
         |bench| bench.tested(spec("two", 2).image, false),
