@@ -32,6 +32,7 @@ usage: cargo xtask hosts [MACHINE]...
 
   boots the machines side by side and tries Hornero on each; without a name 6.1 and 6.12
 
+  --quick       what CI has: without killing control, changing the site and upgrading; programs as tests build them
   --all         every machine, with the tests
   --tests       run the tests of sandbox and engine in the machines too, one after the other
   --newcomer    instead the first hour of somebody new, from the package to a reboot, each command with what it
@@ -57,7 +58,7 @@ pub fn hosts(arguments: &[String]) -> Result<()> {
     if trial == TrialKind::None {
         return Ok(());
     }
-    let payload = payload::make(&work, chosen.trial == TrialKind::OperatorWithTests)?;
+    let payload = payload::make(&work, trial)?;
     let trials: Vec<Trial> = std::thread::scope(|scope| {
         let threads: Vec<_> = prepared
             .into_iter()
@@ -84,6 +85,7 @@ struct Chosen {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TrialKind {
     None,
+    OperatorQuickly,
     Operator,
     OperatorWithTests,
     Newcomer,
@@ -99,6 +101,7 @@ fn chosen(arguments: &[String]) -> Result<Option<Chosen>> {
                 kinds = MACHINES.iter().collect();
                 trial = TrialKind::OperatorWithTests;
             }
+            "--quick" => trial = TrialKind::OperatorQuickly,
             "--tests" => trial = TrialKind::OperatorWithTests,
             "--prepare" => trial = TrialKind::None,
             "--newcomer" => trial = TrialKind::Newcomer,
@@ -162,15 +165,16 @@ fn try_on(
     let wanted = match trial {
         TrialKind::None => Vec::new(),
         TrialKind::Newcomer => newcomer::steps(),
-        TrialKind::Operator => steps::steps(kind.expected, false),
-        TrialKind::OperatorWithTests => steps::steps(kind.expected, true),
+        TrialKind::OperatorQuickly | TrialKind::Operator | TrialKind::OperatorWithTests => {
+            steps::steps(kind.expected, trial)
+        }
     };
     let logs = work.join("machines").join(kind.name);
     let machine = mirror(kind, work, trial)
         .and_then(|mirror| machine::Machine::new(&logs, image, payload, mirror));
     let failure = match machine {
         Ok(machine) => {
-            let session = Session { machine, logs, before: None };
+            let session = Session { machine, logs, text: steps::TEXT, before: None };
             run_steps(kind, session, &wanted, &mut steps).err()
         }
         Err(error) => Some(error),

@@ -16,7 +16,7 @@ const NEW_TEXT: &str = "Hello again, changed.";
 const BAKE_SECONDS: u64 = 2700;
 const SECONDS: u64 = 600;
 /// How long pages may take to answer after a boot, from when the agent runs.
-const SERVING_AGAIN: Duration = Duration::from_secs(180);
+const SERVING_AGAIN: Duration = Duration::from_secs(600);
 /// Where the transcript is kept beside the machine's logs.
 const TRANSCRIPT: &str = "newcomer.txt";
 
@@ -41,7 +41,7 @@ fn reach_mirror(session: &mut Session) -> Result<String> {
     let mirror = session.machine.mirror().context("this machine has no way to a mirror")?;
     let (host, address) = (mirror.host.clone(), super::machine::MIRROR_ADDRESS);
     session.succeed(10, &format!("echo '{address} {host}' >> /etc/hosts"))?;
-    let sources = session.succeed(10, "cat /etc/apt/sources.list")?;
+    let sources = session.succeed(10, "cat /etc/apt/sources.list /etc/apt/sources.list.d/* || true")?;
     ensure!(sources.contains(&host), "apt's sources are\n{sources}");
     Ok(host)
 }

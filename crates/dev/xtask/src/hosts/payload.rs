@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{archive::Archive, image, native, traces::Traces};
+use super::{TrialKind, archive::Archive, image, native, traces::Traces};
 use crate::{
     package::{self, Wanted},
     run, tree,
@@ -18,31 +18,50 @@ use crate::{
 const SITE: &str = "examples/site";
 /// The profile of Hornero in machines.
 const PROFILE: &str = "emulated";
+/// And where little time is given: as the tests have built it already.
+const QUICK_PROFILE: &str = "dev";
 /// The version that the package says which is upgraded from.
 pub const PREVIOUS: &str = "0.1.99";
 /// The size of the disk with all of it; a sparse file.
 const DISK_SIZE: &str = "3G";
 
 /// Builds Hornero, bakes the site once on this host for its packages, and makes the disk.
-pub fn make(work: &Path, with_tests: bool) -> Result<PathBuf> {
+pub fn make(work: &Path, trial: TrialKind) -> Result<PathBuf> {
     tree::require("examples/site/hornero.hcl")?;
-    let payload = work.join("payload");
+    // Of its own for each kind of trial, so that two kinds can run at once.
+    let own = work.join(match trial {
+        TrialKind::OperatorQuickly => "quick",
+        TrialKind::Newcomer => "newcomer",
+        TrialKind::None | TrialKind::Operator | TrialKind::OperatorWithTests => "operator",
+    });
+    let payload = own.join("payload");
     if payload.exists() {
         fs::remove_dir_all(&payload)?;
     }
     fs::create_dir_all(payload.join("bin"))?;
-    carry_packages(work, &payload)?;
-    // As tests build it: it makes ten requests a second.
-    run::check(run::cargo().args(["build", "--package", "hornero-load"]))?;
-    let built = run::target_directory().join("debug");
-    strip(&built.join("hornero-load"), &payload.join("bin/hornero-load"))?;
+    let debug = run::target_directory().join("debug");
+    let hornero = match trial {
+        // Most of a newcomer's time is that of Debian's own programs.
+        TrialKind::OperatorQuickly | TrialKind::Newcomer => {
+            carry_package(&own, &payload, "current", QUICK_PROFILE, None)?;
+            debug.join("hornero")
+        }
+        _ => {
+            carry_package(&own, &payload, "previous", PROFILE, Some(PREVIOUS))?;
+            carry_package(&own, &payload, "current", PROFILE, None)?;
+            // As tests build it: it makes ten requests a second.
+            run::check(run::cargo().args(["build", "--package", "hornero-load"]))?;
+            strip(&debug.join("hornero-load"), &payload.join("bin/hornero-load"))?;
+            run::target_directory().join(PROFILE).join("hornero")
+        }
+    };
     fs::write(payload.join("traces.sh"), Traces::SCRIPT)?;
-    carry_site(&work.join("bake"), &payload)?;
-    if with_tests {
+    carry_site(&hornero, &own.join("bake"), &payload)?;
+    if trial == TrialKind::OperatorWithTests {
         let archive = Archive::open(&work.join("apt/bookworm"), "bookworm")?;
         native::carry(&payload, &archive)?;
     }
-    let disk = work.join("payload.disk");
+    let disk = own.join("payload.disk");
     if disk.exists() {
         fs::remove_file(&disk)?;
     }
@@ -50,21 +69,26 @@ pub fn make(work: &Path, with_tests: bool) -> Result<PathBuf> {
     Ok(disk)
 }
 
-/// Debian packages of this source: one that says an older version, and the one that replaces it.
-fn carry_packages(work: &Path, payload: &Path) -> Result<()> {
-    eprintln!("hosts: building packages");
+/// A Debian package of this source, which may say another version.
+fn carry_package(
+    work: &Path,
+    payload: &Path,
+    name: &str,
+    profile: &str,
+    version: Option<&str>,
+) -> Result<()> {
+    eprintln!("hosts: building the {name} package");
     fs::create_dir_all(payload.join("packages"))?;
-    for (name, version) in [("previous", Some(PREVIOUS.to_owned())), ("current", None)] {
-        let wanted = Wanted { profile: PROFILE.to_owned(), version, sysroot: None, check: false };
-        let made = package::make(&wanted, &work.join("packages").join(name))?;
-        fs::copy(&made.package, payload.join("packages").join(name).with_extension("deb"))?;
-    }
+    let version = version.map(str::to_owned);
+    let wanted = Wanted { profile: profile.to_owned(), version, sysroot: None, check: false };
+    let made = package::make_installable(&wanted, &work.join("packages").join(name))?;
+    fs::copy(&made, payload.join("packages").join(name).with_extension("deb"))?;
     Ok(())
 }
 
 /// The site with its lock, and a home that has its images and the packages they were baked from: machines have no
 /// mirror, and emulated ones need minutes to bake a base.
-fn carry_site(work: &Path, payload: &Path) -> Result<()> {
+fn carry_site(hornero: &Path, work: &Path, payload: &Path) -> Result<()> {
     let (site, home) = (work.join("site"), work.join("home"));
     let locked = fs::read(site.join("hornero.lock")).ok();
     if site.exists() {
@@ -77,9 +101,9 @@ fn carry_site(work: &Path, payload: &Path) -> Result<()> {
         fs::write(site.join("hornero.lock"), locked)?;
     }
     eprintln!("hosts: baking the example site");
-    let mut hornero = Command::new(run::target_directory().join(PROFILE).join("hornero"));
-    hornero.arg("--home").arg(&home).arg("build").arg(&site).stdout(std::io::stderr());
-    run::check(&mut hornero)?;
+    let mut build = Command::new(hornero);
+    build.arg("--home").arg(&home).arg("build").arg(&site).stdout(std::io::stderr());
+    run::check(&mut build)?;
     copy(&site, &payload.join("site"))?;
     copy(&home, &payload.join("home"))
 }

@@ -25,6 +25,8 @@ pub struct Session {
     pub machine: Machine,
     /// Where logs of this machine are kept.
     pub logs: PathBuf,
+    /// What the site's front page says now.
+    pub text: &'static str,
     /// What was there before Hornero.
     pub before: Option<Traces>,
 }

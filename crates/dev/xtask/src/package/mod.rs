@@ -132,6 +132,14 @@ pub fn make(wanted: &Wanted, directory: &Path) -> Result<Made> {
     Ok(Made { package, symbols, tarball })
 }
 
+/// Builds the program, and makes the Debian package alone.
+pub fn make_installable(wanted: &Wanted, directory: &Path) -> Result<PathBuf> {
+    let source = Source::of_checkout(wanted)?;
+    fs::create_dir_all(directory)?;
+    let program = program::build(wanted, &source, directory)?;
+    debian::write(&source, &contents::gather(&source, &program)?, &program, directory)
+}
+
 /// What is packed: a version of the source, and when that was made.
 #[derive(Debug)]
 pub struct Source {
