@@ -41,7 +41,8 @@ fn reach_mirror(session: &mut Session) -> Result<String> {
     let mirror = session.machine.mirror().context("this machine has no way to a mirror")?;
     let (host, address) = (mirror.host.clone(), super::machine::MIRROR_ADDRESS);
     session.succeed(10, &format!("echo '{address} {host}' >> /etc/hosts"))?;
-    let sources = session.succeed(10, "cat /etc/apt/sources.list /etc/apt/sources.list.d/* || true")?;
+    let sources =
+        session.succeed(10, "cat /etc/apt/sources.list /etc/apt/sources.list.d/* || true")?;
     ensure!(sources.contains(&host), "apt's sources are\n{sources}");
     Ok(host)
 }

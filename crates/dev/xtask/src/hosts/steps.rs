@@ -300,6 +300,8 @@ impl Load {
         let modes = value["modes"].as_object().into_iter().flat_map(|modes| modes.values());
         let longest =
             modes.filter_map(|mode| mode["latency"]["max_ms"].as_f64()).fold(0.0, f64::max);
-        Ok(format!("{started} requests, none failed, the longest took {longest:.0} ms"))
+        Ok(format!(
+            "{started} requests, none failed, the last of a backlog {longest:.0} ms after it was due"
+        ))
     }
 }
