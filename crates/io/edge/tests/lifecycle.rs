@@ -65,13 +65,19 @@ fn a_port_that_was_taken_at_boot_holds_up_no_other_change() {
     assert_eq!(admin.status().unwrap().generation, 7);
     admin.apply(&both(8, &[backend.address])).unwrap();
     until("it serves", || get(free, "/").is_ok_and(|answer| answer.status == 200));
-    // A listener that was never in force has to be had.
+    // Nor does one that was never in force: the status tells of each.
     let mut more = both(9, &[backend.address]);
-    more.listeners[1].address = later;
-    admin.apply(&more).unwrap_err();
+    more.listeners.push(hornero_model::Listener { address: later, ..more.listeners[1].clone() });
+    admin.apply(&more).unwrap();
+    let told: Vec<SocketAddr> =
+        admin.status().unwrap().faults.iter().map(|fault| fault.address).collect();
+    assert_eq!(told, [at_start, later]);
     drop(taken);
-    until("the port is had", || std::net::TcpStream::connect(at_start).is_ok());
-    assert_eq!(get(at_start, "/").unwrap().status, 200);
+    for port in [at_start, later] {
+        until("the port is had", || std::net::TcpStream::connect(port).is_ok());
+        assert_eq!(get(port, "/").unwrap().status, 200);
+    }
+    assert!(admin.status().unwrap().faults.is_empty());
     edge.stop().unwrap();
 }
 
