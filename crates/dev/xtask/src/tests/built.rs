@@ -61,9 +61,9 @@ pub fn programs(arguments: &[String]) -> Result<Vec<Program>> {
     if !status.success() {
         bail!("`{line}` failed: {status}");
     }
-    let size = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
-    programs
-        .sort_by_key(|program| std::cmp::Reverse((program.integration, size(&program.executable))));
+    programs.sort_by_cached_key(|program| {
+        std::cmp::Reverse((program.integration, program.count_tests()))
+    });
     Ok(programs)
 }
 

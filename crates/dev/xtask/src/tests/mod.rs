@@ -128,7 +128,7 @@ fn report(outcomes: &[shares::Outcome], build_time: Duration, run_time: Duration
 }
 
 #[cfg(test)]
-mod tests {
+mod cases {
     use super::*;
 
     fn asked(line: &str) -> Result<Asked> {
