@@ -31,7 +31,23 @@ const OBJECT: (&str, &str) =
 
 /// Makes a root in this way and looks into it.
 pub(crate) fn attempt(way: &dyn RootWay, namespace: &UserNamespace) -> Result<(), StartError> {
-    stage::with(!way.attaches_layers(), |hold| miniature(way, namespace, hold))
+    stage::with(!way.attaches_layers(), |hold| miniature(way, namespace, hold)).map_err(plainly)
+}
+
+/// What a person is told of a way that is not there: `status` and `doctor` show it. The miniature's own files have no
+/// names that say anything, and the kernel's numbers mean what follows here.
+fn plainly(error: StartError) -> StartError {
+    let StartError::Failed { step, source } = error else { return error };
+    let meaning = match (step.name, source.raw_os_error()) {
+        ("mount the metadata image", Some(libc::ENOTBLK)) => {
+            io::Error::other("this kernel mounts EROFS from block devices only")
+        }
+        ("assemble an overlay", Some(libc::EINVAL)) => {
+            io::Error::other("this kernel's overlay takes no such layers")
+        }
+        _ => source,
+    };
+    StartError::failed(step.name, "", meaning)
 }
 
 fn miniature(
@@ -113,3 +129,28 @@ fn image_file() -> io::Result<OwnedFd> {
 
 /// linux/magic.h
 const RAMFS_MAGIC: i64 = 0x8584_58f6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kernel_lacks_is_told_in_words() {
+        let told = |name, number| {
+            let error = io::Error::from_raw_os_error(number);
+            plainly(StartError::failed(name, "/proc/self/fd/10", error)).one_line()
+        };
+        assert_eq!(
+            told("mount the metadata image", libc::ENOTBLK),
+            "mount the metadata image: this kernel mounts EROFS from block devices only"
+        );
+        assert_eq!(
+            told("assemble an overlay", libc::EINVAL),
+            "assemble an overlay: this kernel's overlay takes no such layers"
+        );
+        assert_eq!(
+            told("assemble an overlay", libc::EPERM),
+            "assemble an overlay: Operation not permitted (os error 1)"
+        );
+    }
+}
