@@ -325,7 +325,7 @@ pub const CHECKS: &[HostCheck] = &[
         Run,
         false,
         limits::processes,
-        "`kernel.pid_max`, `kernel.threads-max`, and the process limit of the command's own control groups",
+        "`kernel.pid_max`, `kernel.threads-max`, and the process limit of the control groups of whoever starts servers",
         "degraded under 4,096"
     ),
     check!(

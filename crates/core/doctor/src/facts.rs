@@ -144,7 +144,7 @@ pub struct ControlGroupFacts {
     pub controllers: Vec<String>,
     /// Whether any of their mounts is read-only.
     pub read_only: bool,
-    /// The smallest process limit of the groups that the command is in.
+    /// The smallest process limit of the groups of whoever starts servers: control where it runs, else the command.
     pub own_process_limit: Option<u64>,
 }
 

@@ -64,7 +64,8 @@ pub(crate) fn namespaces(files: &Files) -> NamespaceFacts {
 /// The controllers that limit a sandbox.
 const CONTROLLERS: &[&str] = &["memory", "cpu", "pids"];
 
-pub(crate) fn control_groups(files: &Files, mounts: &[Mount]) -> ControlGroupFacts {
+/// `starter` is the process that starts servers, as `/proc` names it: their groups lie below its own.
+pub(crate) fn control_groups(files: &Files, mounts: &[Mount], starter: &str) -> ControlGroupFacts {
     let mut facts = ControlGroupFacts::default();
     let (mut first, mut second) = (false, None);
     for mount in mounts {
@@ -106,7 +107,7 @@ pub(crate) fn control_groups(files: &Files, mounts: &[Mount]) -> ControlGroupFac
         (true, Some(_)) => "versions 1 and 2",
     }
     .to_owned();
-    facts.own_process_limit = own_process_limit(files, mounts);
+    facts.own_process_limit = own_process_limit(files, mounts, starter);
     facts
 }
 
@@ -114,9 +115,9 @@ fn below(target: &Path, name: &str) -> String {
     target.join(name).to_string_lossy().trim_start_matches('/').to_owned()
 }
 
-/// The smallest `pids.max` from the command's own group up to the root.
-fn own_process_limit(files: &Files, mounts: &[Mount]) -> Option<u64> {
-    let groups = files.text("proc/self/cgroup")?;
+/// The smallest `pids.max` from a process's own group up to the root.
+fn own_process_limit(files: &Files, mounts: &[Mount], process: &str) -> Option<u64> {
+    let groups = files.text(&format!("proc/{process}/cgroup"))?;
     let mut least = None;
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);

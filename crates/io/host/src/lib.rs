@@ -28,7 +28,8 @@ pub struct Asked {
 
 /// Everything about this host, and the home in this directory, there or not.
 pub fn collect(home: &Path, asked: Asked) -> HostFacts {
-    let mut facts = from_files(&Files::of_host(), home);
+    let starter = starter(&asked.control);
+    let mut facts = from_files(&Files::of_host(), home, &starter);
     facts.sandbox = hornero_sandbox::support().features.clone();
     facts.clock.now = Timestamp::now();
     facts.clock.synchronised = kernel::clock_synchronised();
@@ -42,8 +43,16 @@ pub fn collect(home: &Path, asked: Asked) -> HostFacts {
     facts
 }
 
+/// The process that starts servers, as `/proc` names it: control where it runs, else the command, which starts control.
+fn starter(control: &ControlFacts) -> String {
+    match control {
+        ControlFacts::Answers { pid, .. } => pid.to_string(),
+        _ => "self".to_owned(),
+    }
+}
+
 /// What stands in files below `/proc`, `/sys`, `/etc` and the home.
-fn from_files(files: &Files, home: &Path) -> HostFacts {
+fn from_files(files: &Files, home: &Path, starter: &str) -> HostFacts {
     let mounts = mounts::read(files);
     let system = system::read(files);
     HostFacts {
@@ -52,7 +61,7 @@ fn from_files(files: &Files, home: &Path) -> HostFacts {
         sandbox: Vec::new(),
         modules: kernel::modules(files, &system.kernel),
         namespaces: kernel::namespaces(files),
-        control_groups: kernel::control_groups(files, &mounts),
+        control_groups: kernel::control_groups(files, &mounts, starter),
         limits: kernel::limits(files),
         clock: hornero_doctor::ClockFacts::default(),
         home: home::read(home, &mounts),
@@ -113,13 +122,37 @@ mod tests {
 
     /// What is read of a host with these files and no others.
     fn read(files: &[(&str, &str)]) -> HostFacts {
+        read_for(files, "self")
+    }
+
+    fn read_for(files: &[(&str, &str)], starter: &str) -> HostFacts {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        from_files(&Files::below(root.path()), Path::new("/nonexistent/home"))
+        from_files(&Files::below(root.path()), Path::new("/nonexistent/home"), starter)
+    }
+
+    /// A login has few processes; control runs in a unit of its own, and starts servers below that.
+    #[test]
+    fn the_process_limit_is_that_of_whoever_starts_servers() {
+        let mount = "30 1 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
+        let files = [
+            ("proc/self/mountinfo", mount),
+            ("proc/self/cgroup", "0::/user.slice\n"),
+            ("proc/377/cgroup", "0::/system.slice/hornero.service\n"),
+            ("sys/fs/cgroup/user.slice/pids.max", "2348\n"),
+            ("sys/fs/cgroup/system.slice/hornero.service/pids.max", "max\n"),
+            ("sys/fs/cgroup/system.slice/pids.max", "90000\n"),
+        ];
+        let version = String::new();
+        let answers =
+            ControlFacts::Answers { version: version.clone(), pid: 377, own_version: version };
+        let limit = |starter: &str| read_for(&files, starter).control_groups.own_process_limit;
+        assert_eq!(limit(&starter(&ControlFacts::Absent)), Some(2348));
+        assert_eq!(limit(&starter(&answers)), Some(90_000));
     }
 
     #[test]

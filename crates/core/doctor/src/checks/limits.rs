@@ -57,7 +57,7 @@ pub(crate) fn processes(facts: &HostFacts) -> CheckAnswer {
         (limits.threads_max, "kernel.threads-max", "sysctl -w kernel.threads-max=65536"),
         (
             facts.control_groups.own_process_limit,
-            "the process limit of the command's own control groups",
+            "the process limit of the control groups of whoever starts servers",
             "TasksMax=infinity in the service's unit, or more processes for the container",
         ),
     ];
