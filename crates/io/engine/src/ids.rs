@@ -9,8 +9,8 @@ use hornero_sandbox::IdMap;
 const IDS: u32 = 65_536;
 /// Above what distributions give to users (`/etc/subuid` begins at 100000) and to systemd's own containers.
 const FIRST: u32 = 0x4000_0000;
-/// Up to 0x7fff0000; ids past 2^31 trouble some programs.
-const RANGES: u32 = 0x3fff;
+/// Up to 0x60000000, where the ids of build steps, playbooks and git begin: what bakes is nobody to what serves.
+const RANGES: u32 = 0x2000;
 
 /// A range that is not in `used`: the one that the id's hash points at, or the next free one.
 pub(crate) fn choose(home: &str, id: &InstanceId, used: &BTreeSet<u32>) -> Option<IdMap> {
@@ -31,7 +31,7 @@ mod tests {
     fn ranges_never_overlap() {
         let id = InstanceId::new("site-1-x").unwrap();
         let mut used: BTreeSet<u32> = (0..RANGES).map(|range| FIRST + range * IDS).collect();
-        assert!(used.last().is_some_and(|last| *last <= 0x7fff_0000 - IDS));
+        assert!(used.last().is_some_and(|last| *last + IDS <= 0x6000_0000));
         assert_eq!(choose("/home", &id, &used), None);
         for range in [0, 7, RANGES - 1] {
             let first = FIRST + range * IDS;
