@@ -50,6 +50,13 @@ pub(crate) struct CheckAnswer {
     hint: Option<String>,
 }
 
+impl CheckAnswer {
+    /// Whether it is as it should be.
+    pub(crate) fn passes(&self) -> bool {
+        self.state == HostState::Pass
+    }
+}
+
 /// As it should be.
 pub(crate) fn pass(observed: impl Into<String>) -> CheckAnswer {
     CheckAnswer { state: HostState::Pass, observed: observed.into(), cost: None, hint: None }

@@ -278,6 +278,17 @@ fn control_groups_need_three_controllers() {
     );
 }
 
+/// The sandbox sees the same: it is told once, by the check that knows what to do.
+#[test]
+fn missing_controllers_are_told_by_their_own_check() {
+    let mut facts = debian_12();
+    facts.sandbox.push(HostFeature::missing("memory_limits", "memory limits", "no controller"));
+    let first = |facts: &HostFacts| first_missing(facts, Need::Bake).map(|finding| finding.id);
+    assert_eq!(first(&facts).as_deref(), Some("sandbox"), "nobody else says it");
+    facts.control_groups.controllers.clear();
+    assert_eq!(first(&facts).as_deref(), Some("control_groups"));
+}
+
 #[test]
 fn homes_in_bad_places() {
     let mut facts = debian_12();

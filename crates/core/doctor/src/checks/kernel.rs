@@ -10,9 +10,18 @@ use crate::{
 /// Fewer user namespaces than this may be too few for a home's instances.
 const USER_NAMESPACES_MIN: u64 = 1_000;
 
+/// What the sandbox sees of the controllers that limit it.
+const LIMITS: [&str; 3] = ["memory_limits", "processor_limits", "process_limits"];
+
 pub(crate) fn sandbox(facts: &HostFacts) -> CheckAnswer {
+    // Where control groups are not as they should be, their own check says so, and what to do.
+    let told_elsewhere = !control_groups(facts).passes();
+    let own = facts
+        .sandbox
+        .iter()
+        .filter(|feature| !(told_elsewhere && LIMITS.contains(&feature.id.as_str())));
     // Worst first, and of equals the first: the others follow from it.
-    let worst = facts.sandbox.iter().rev().max_by_key(|feature| feature.state);
+    let worst = own.rev().max_by_key(|feature| feature.state);
     let Some(feature) = worst else { return pass("not tried") };
     let linux = format!("Linux {}", facts.system.kernel);
     let observed = format!("{linux}: {}: {}", feature.name, feature.reason);
