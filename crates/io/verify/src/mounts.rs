@@ -121,11 +121,17 @@ const READ_ONLY_ROOT: &[&str] = &["ro", "nosuid", "nodev"];
 const READ_ONLY_DEV: &[&str] = &["ro", "nosuid", "noexec"];
 const READ_ONLY_QUIET: &[&str] = &["ro", "nosuid", "nodev", "noexec"];
 const QUIET: &[&str] = &["nosuid", "nodev", "noexec"];
-const HIDDEN_FILES: [&str; 12] = [
+const HIDDEN_FILES: [&str; 18] = [
+    "bootconfig",
+    "cmdline",
+    "diskstats",
     "kcore",
     "keys",
     "key-users",
     "kmsg",
+    "mdstat",
+    "partitions",
+    "swaps",
     "kallsyms",
     "timer_list",
     "sched_debug",
