@@ -260,6 +260,11 @@ fn what_is_open_survives_several_hand_overs_and_a_death_between() {
     let mut tunnel = Client::connect(listener);
     assert!(said(&mut tunnel));
     let second = EdgeProcess::start(dir.path());
+    // Until then both accept, and what comes next could be the first one's.
+    until("the first has let go", || {
+        let hello = EdgeClient::new(dir.path()).hello("x").unwrap().unwrap();
+        hello.succession.is_some()
+    });
     let mut other = Client::connect(listener);
     assert!(said(&mut tunnel) && said(&mut other));
     let mut third = EdgeProcess::start(dir.path());
