@@ -76,7 +76,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let programs = built::programs(&asked.cargo)?;
     let build_time = begun.elapsed();
     let begun = Instant::now();
-    let outcomes = shares::run(&programs, &asked.harness, asked.shares);
+    let outcomes = shares::run(&programs, &asked.harness, asked.shares, &mut std::io::stdout());
     let documented = if asked.has_documentation() { documentation(&asked.cargo) } else { Ok(()) };
     report(&outcomes, build_time, begun.elapsed());
     let failed: Vec<&str> =

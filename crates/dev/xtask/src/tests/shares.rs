@@ -32,41 +32,46 @@ pub struct Outcome {
     pub failed_tests: Vec<String>,
 }
 
-/// Runs every program, `shares` of them at once, and prints each one's output when it has ended.
-pub fn run(programs: &[Program], arguments: &[String], shares: usize) -> Vec<Outcome> {
+/// Runs every program, `shares` of them at once, and writes each one's output to `out` when it has ended.
+pub fn run(
+    programs: &[Program],
+    arguments: &[String],
+    shares: usize,
+    out: &mut (impl Write + Send),
+) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(Vec::with_capacity(programs.len()));
+    let outcomes = Mutex::new((Vec::with_capacity(programs.len()), out));
     thread::scope(|scope| {
         for _ in 0..shares.min(programs.len()) {
             scope.spawn(|| {
                 while let Some(program) = programs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (outcome, output) = run_one(program, arguments);
-                    let mut outcomes = outcomes.lock().expect("no thread panics while it holds it");
+                    let mut held = outcomes.lock().expect("no thread panics while it holds it");
+                    let (outcomes, out) = &mut *held;
                     outcomes.push(outcome);
-                    show(&outcomes, programs.len(), &output);
+                    show(outcomes, programs.len(), &output, out);
                 }
             });
         }
     });
-    outcomes.into_inner().expect("no thread panics while it holds it")
+    outcomes.into_inner().expect("no thread panics while it holds it").0
 }
 
 /// The newest outcome: its output, then a line of what it came to.
-fn show(outcomes: &[Outcome], of: usize, output: &[u8]) {
+fn show(outcomes: &[Outcome], of: usize, output: &[u8], out: &mut impl Write) {
     let Some(outcome) = outcomes.last() else { return };
-    let mut stdout = std::io::stdout().lock();
     let verdict = if outcome.passed { "ok" } else { "FAILED" };
     // A reader that has gone away is no reason to leave tests half run.
-    let _ = stdout.write_all(output);
+    let _ = out.write_all(output);
     let _ = writeln!(
-        stdout,
+        out,
         "[{}/{of}] {}: {verdict}, {} tests in {:.1} s\n",
         outcomes.len(),
         outcome.name,
         outcome.tests_passed + outcome.failed_tests.len(),
         outcome.took.as_secs_f64()
     );
-    let _ = stdout.flush();
+    let _ = out.flush();
 }
 
 fn run_one(program: &Program, arguments: &[String]) -> (Outcome, Vec<u8>) {
@@ -136,8 +141,11 @@ mod tests {
         let mut programs = vec![shell(), shell(), shell()];
         programs[1].executable = "/is/not/there".into();
         let arguments = ["-c".to_owned(), "true".to_owned()];
-        let outcomes = run(&programs, &arguments, 2);
+        let mut out = Vec::new();
+        let outcomes = run(&programs, &arguments, 2, &mut out);
         assert_eq!(outcomes.len(), 3);
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains("[3/3] shell --test sh: "), "{out}");
         let failed: Vec<_> = outcomes.iter().filter(|outcome| !outcome.passed).collect();
         assert_eq!(failed.len(), 1);
         assert!(failed[0].ending.contains("/is/not/there"), "{}", failed[0].ending);
