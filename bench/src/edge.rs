@@ -168,7 +168,10 @@ fn edge(directory: &Path, upstream: SocketAddr) -> Result<Contestant> {
     // An older and the present form of a backend differ in one field; the type decides.
     let table: hornero_model::RouteTable =
         serde_json::from_value(table).context("the route table")?;
-    let stored = serde_json::to_vec(&json!({"format": 1, "table": table}))?;
+    // A table of another start of the host names servers that are gone.
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let stored = json!({"format": 1, "boot": boot.trim(), "table": table});
+    let stored = serde_json::to_vec(&stored)?;
     fs::write(home.join("edge/routes.json"), stored)?;
     let mut command = hornero::command(&home)?;
     command.arg("edge");

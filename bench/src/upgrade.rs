@@ -48,7 +48,7 @@ pub fn measure(setting: &Setting) -> Result<Table> {
     }
     table.remark(format!(
         "{} upgrades, {started} requests over eight kept and ever new connections, none failed. The longest request is the \
-         longest of all during an upgrade, on processors that the load keeps busy.",
+         longest of all during an upgrade, from when it was due.",
         setting.runs * 2
     ));
     Ok(table)
