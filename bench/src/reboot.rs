@@ -84,6 +84,7 @@ fn until<T>(mut ready: impl FnMut() -> Option<T>) -> Option<T> {
         if value.is_some() || Instant::now() > deadline {
             return value;
         }
+        // Finer than what is told; a file and `/proc` have nothing to wait on.
         std::thread::sleep(Duration::from_millis(1));
     }
 }

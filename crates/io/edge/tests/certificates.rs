@@ -12,6 +12,7 @@ use support::{
     client::get,
     options, table,
     tls::{certificate, in_file, shown},
+    until,
 };
 
 /// An edge with a listener that speaks TLS with these files, and one that does not.
@@ -79,11 +80,7 @@ fn a_renewed_certificate_is_served_by_itself() {
     fs::rename(&files.key, dir.join("key.pem")).unwrap();
     fs::rename(&files.certificate, dir.join("cert.pem")).unwrap();
     assert_ne!(first, renewed);
-    let begun = std::time::Instant::now();
-    while shown(both.secure) != Some(renewed.clone()) {
-        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "it is not served");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    until("it is served", || shown(both.secure).as_ref() == Some(&renewed));
     both.until_whole();
 }
 

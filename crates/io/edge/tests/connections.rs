@@ -59,6 +59,7 @@ impl Visitor {
                 assert_eq!(answer.status, 200, "{}", answer.head);
                 longest = longest.max(begun.elapsed());
                 count += 1;
+                // A visitor, and no flood of its own.
                 std::thread::sleep(Duration::from_millis(5));
             }
             (count, longest)
@@ -332,6 +333,7 @@ fn a_full_edge_gives_up_the_oldest_first() {
             let source = IpAddr::from([127, 99, 2, 1 + number]);
             let mut client = Client::of(connect_from(source, edge.listener).unwrap());
             assert_eq!(client.get("/").unwrap().status, 200);
+            // The edge knows ages by its tick of a tenth of a second: the order is that in which they came.
             std::thread::sleep(Duration::from_millis(120));
             client
         })
@@ -356,6 +358,7 @@ fn a_head_that_trickles_in_has_a_deadline_as_a_whole() {
         if client.stream.write_all(&[*byte]).is_err() || begun.elapsed() > Duration::from_secs(5) {
             break;
         }
+        // The pace of one who sends slowly on purpose.
         std::thread::sleep(Duration::from_millis(50));
         if client.has_answer() {
             break;

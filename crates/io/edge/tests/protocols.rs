@@ -183,6 +183,7 @@ fn http2_answers_to_clients_that_take_nothing_can_be_cut_off() {
         let mut answer = sender.send_request(request("GET", "/big?30000000", "")).await.unwrap();
         // Nothing is read, so the window is soon full.
         let taken = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap().len();
+        // Nothing tells that it is full; a cut before that has to do the same.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let dir = edge.dir.path().to_owned();
         let cut = tokio::task::spawn_blocking(move || {

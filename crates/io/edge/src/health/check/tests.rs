@@ -177,13 +177,12 @@ fn a_server_that_accepts_nobody_any_more_is_found_out() {
 #[test]
 fn a_server_that_hangs_fails_within_its_time_on_a_kept_connection_too() {
     run(async {
-        let hangs = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let told = Arc::clone(&hangs);
+        // Whoever holds it keeps every answer back.
+        let gate = Arc::new(tokio::sync::Mutex::new(()));
+        let answering = Arc::clone(&gate);
         let server = Server::start(true, move |mut connection| {
             while request(&connection).is_some() {
-                while told.load(Ordering::SeqCst) {
-                    thread::sleep(Duration::from_millis(5));
-                }
+                drop(answering.blocking_lock());
                 let _ = connection.write_all(KEPT.as_bytes());
             }
         });
@@ -191,11 +190,11 @@ fn a_server_that_hangs_fails_within_its_time_on_a_kept_connection_too() {
         for _ in 0..3 {
             checker.check(false).await.unwrap();
         }
-        hangs.store(true, Ordering::SeqCst);
+        let held = gate.lock().await;
         let why = reason(checker.check(false).await);
         assert_eq!(why, format!("no answer within {} ms", TIMEOUT.as_millis()));
         assert_eq!(server.accepted(), 2, "one check is one question");
-        hangs.store(false, Ordering::SeqCst);
+        drop(held);
         checker.check(true).await.unwrap();
     });
 }
