@@ -350,18 +350,19 @@ pub(crate) fn times(rollout: &Rollout, world: &World, facts: &Facts) -> Vec<Time
     let Some(release) = world.release(&rollout.service, rollout.to) else { return Vec::new() };
     let policy = &release.spec.rollout;
     let since = rollout.since;
-    let confirm = rollout.since.max(facts.begun).after(CONFIRM_ALLOWANCE);
-    let drained = since.max(facts.begun).after(plus(policy.drain_timeout, CONFIRM_ALLOWANCE));
+    // As `View::lasted` counts.
+    let watched = since.max(facts.begun);
+    let drained = watched.after(plus(policy.drain_timeout, CONFIRM_ALLOWANCE));
     match rollout.phase {
         Phase::Preparing => {
             let deadline = |id| start_deadline(world, facts, id, since);
-            let late = since.max(facts.begun).after(PREPARE_ALLOWANCE);
+            let late = watched.after(PREPARE_ALLOWANCE);
             rollout.set.iter().map(deadline).chain([late]).collect()
         }
         Phase::Switching => vec![since.after(SWITCH_ALLOWANCE)],
         Phase::Watching => {
-            let late = since.max(facts.begun).after(plus(policy.watch, CONFIRM_ALLOWANCE));
-            vec![since.after(policy.watch), confirm, late]
+            let late = watched.after(plus(policy.watch, CONFIRM_ALLOWANCE));
+            vec![since.after(policy.watch), late]
         }
         Phase::Draining | Phase::Clearing => {
             let begun = rollout.returned.or(rollout.switch).map_or(since, |switch| switch.at);
@@ -370,10 +371,12 @@ pub(crate) fn times(rollout: &Rollout, world: &World, facts: &Facts) -> Vec<Time
         Phase::Undoing => vec![since.after(UNDO_ALLOWANCE)],
         Phase::Returning => vec![since.after(RETURN_ALLOWANCE)],
         Phase::Closing => {
-            let forced = since.max(facts.begun).after(FORCE_ALLOWANCE);
-            vec![since.after(policy.drain_timeout), since.after(CUT_ALLOWANCE), forced, confirm]
+            let late =
+                [FORCE_ALLOWANCE, CONFIRM_ALLOWANCE].map(|allowance| watched.after(allowance));
+            let drained = [policy.drain_timeout, CUT_ALLOWANCE].map(|span| since.after(span));
+            drained.into_iter().chain(late).collect()
         }
-        Phase::Emptying => vec![since.max(facts.begun).after(EMPTY_ALLOWANCE)],
+        Phase::Emptying => vec![watched.after(EMPTY_ALLOWANCE)],
         Phase::Finished | Phase::Failed | Phase::RolledBack | Phase::Removed => Vec::new(),
     }
 }

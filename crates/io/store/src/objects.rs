@@ -162,7 +162,6 @@ pub(crate) fn relative(digest: &Digest) -> String {
     format!("{}/{}", &hex[..2], &hex[2..])
 }
 
-/// Digest and size of all that a reader gives, also written to `copy` if there is one.
 /// A file that says when some of it was read.
 struct Watched<F> {
     file: File,
@@ -176,6 +175,7 @@ impl<F: Fn()> Read for Watched<F> {
     }
 }
 
+/// Digest and size of all that a reader gives, also written to `copy` if there is one.
 pub(crate) fn hash_reader(
     mut reader: impl Read,
     mut copy: Option<&mut dyn io::Write>,
