@@ -10,6 +10,7 @@ mod host;
 mod image;
 mod instance;
 mod key;
+mod mount_field;
 mod name;
 mod purl;
 mod receipt;
@@ -27,6 +28,7 @@ pub use host::{HostFeature, HostState, install_line};
 pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
 pub use instance::{ExitCause, FileIdentity, InstanceState};
 pub use key::{PublicKey, PublicKeyError};
+pub use mount_field::mount_field;
 pub use name::{
     ImageName, InstanceId, KeyName, NameError, PortName, RegionName, ReleaseNumber, RolloutId,
     ServiceName, VolumeName,

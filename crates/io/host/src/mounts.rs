@@ -1,6 +1,12 @@
 //! The mount table (proc_pid_mountinfo(5)).
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStringExt as _,
+    path::{Path, PathBuf},
+};
+
+use hornero_model::mount_field;
 
 use crate::files::Files;
 
@@ -33,34 +39,12 @@ fn parse(text: &str) -> Vec<Mount> {
         let (kind, of_system) = (right.next()?, right.nth(1).unwrap_or_default());
         let options = own.split(',').chain(of_system.split(','));
         Some(Mount {
-            target: PathBuf::from(unescaped(target)),
+            target: OsString::from_vec(mount_field(target.as_bytes())).into(),
             kind: kind.to_owned(),
             options: options.filter(|option| !option.is_empty()).map(str::to_owned).collect(),
         })
     });
     mounts.collect()
-}
-
-/// White space and backslashes stand as three octal digits.
-fn unescaped(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = bytes.get(at + 1..at + 4).and_then(|digits| std::str::from_utf8(digits).ok());
-        let value = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match (bytes[at], value) {
-            (b'\\', Some(value)) => {
-                out.push(value);
-                at += 4;
-            }
-            (byte, _) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The mount that a path is on: the deepest one above it, and of several at one place the last.
@@ -87,13 +71,5 @@ mod tests {
         assert_eq!(kind("/srv/my data2"), "ext4");
         assert!(mounts[2].has("ro") && !mounts[0].has("ro"));
         assert_eq!(of_path(&[], Path::new("/")), None);
-    }
-
-    #[test]
-    fn escapes_are_read() {
-        let check = |text, expected| assert_eq!(unescaped(text), expected);
-        check("/a\\040b\\134c", "/a b\\c");
-        check("/a\\04", "/a\\04");
-        check("/é\\", "/é\\");
     }
 }

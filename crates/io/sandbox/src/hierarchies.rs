@@ -8,6 +8,8 @@ use std::{
     sync::OnceLock,
 };
 
+use hornero_model::mount_field;
+
 /// The controllers that a sandbox is limited or measured by. Not every host has all of them.
 const CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuacct", "pids"];
 
@@ -110,28 +112,9 @@ impl<'a> Mount<'a> {
         let mut right = right.split(' ');
         let kind = right.next().filter(|kind| kind.starts_with("cgroup"))?;
         let options = right.nth(1).unwrap_or_default();
-        Some(Self { device, root, target: unescaped(target), kind, options })
+        let target = OsString::from_vec(mount_field(target.as_bytes())).into();
+        Some(Self { device, root, target, kind, options })
     }
-}
-
-/// A path as the kernel writes it: blanks and backslashes as a backslash and three octal digits.
-fn unescaped(text: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digits = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) if *first == b'\\' => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    OsString::from_vec(bytes).into()
 }
 
 /// The file system that a path leads to, as `major:minor`.

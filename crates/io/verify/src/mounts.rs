@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, fs::File, io::Read, path::PathBuf};
 
+use hornero_model::mount_field;
 use hornero_store::{Tree, TreePath};
 
 use crate::{
@@ -32,7 +33,7 @@ impl Mount {
         let mut fields = line.split(|byte| *byte == b' ');
         let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
         let (_parent, _device) = (fields.next()?, fields.next()?);
-        let (root, target) = (unescape(fields.next()?), unescape(fields.next()?));
+        let (root, target) = (mount_field(fields.next()?), mount_field(fields.next()?));
         let options = String::from_utf8_lossy(fields.next()?);
         let options = options.split(',').map(str::to_owned).collect();
         let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
@@ -54,30 +55,6 @@ impl Mount {
         let part = if root == "/" { String::new() } else { format!(" at `{root}`") };
         format!("{}{part} ({})", self.kind, options.join(","))
     }
-}
-
-/// Space, tab, newline and backslash are written as octal numbers.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, tail)) = rest.split_first() {
-        let number = tail
-            .get(..3)
-            .filter(|_| *first == b'\\')
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match number {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    bytes
 }
 
 /// Every mount that a process sees.
