@@ -53,6 +53,16 @@ impl Home {
         &self.path
     }
 
+    /// Runs `hornero up ARGUMENTS` for a directory with one service; gives the receipt.
+    pub fn up(&self, arguments: &[&str]) -> Result<Value> {
+        let (_, answer) = self.run(&[&["up"], arguments].concat())?;
+        let receipt = &answer["services"][0]["receipt"];
+        if receipt.is_object() {
+            return Ok(receipt.clone());
+        }
+        Ok(self.run(&["receipt", &receipt.to_string()])?.1)
+    }
+
     /// Runs `hornero ARGUMENTS --json` and returns how many milliseconds it took and what it said.
     pub fn run(&self, arguments: &[&str]) -> Result<(f64, Value)> {
         let mut command = command(&self.path)?;

@@ -67,26 +67,28 @@ impl Small {
         fs::write(directory.join("hornero.hcl"), SPEC)?;
         let home = Home::new(setting.scratch.join(format!("{name}-home")))?;
         let small = Self { home, address: process::free_address()?, directory, instances };
-        small.run("build")?;
+        let arguments = small.arguments();
+        let build: Vec<&str> =
+            ["build"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+        small.home.run(&build)?;
         Ok(small)
     }
 
     /// `hornero up`; gives the receipt.
     pub fn up(&self) -> Result<Value> {
-        let answer = self.run("up")?;
-        let receipt = &answer["services"][0]["receipt"];
-        if receipt.is_object() {
-            return Ok(receipt.clone());
-        }
-        Ok(self.home.run(&["receipt", &receipt.to_string()])?.1)
+        let arguments = self.arguments();
+        self.home.up(&arguments.each_ref().map(String::as_str))
     }
 
-    fn run(&self, command: &str) -> Result<Value> {
-        let directory = self.directory.display().to_string();
-        let listen = format!("listen={}", self.address.port());
-        let instances = format!("instances={}", self.instances);
-        let arguments = [command, &directory, "--var", &listen, "--var", &instances];
-        Ok(self.home.run(&arguments)?.1)
+    fn arguments(&self) -> [String; 5] {
+        let (port, instances) = (self.address.port(), self.instances);
+        [
+            self.directory.display().to_string(),
+            "--var".to_owned(),
+            format!("listen={port}"),
+            "--var".to_owned(),
+            format!("instances={instances}"),
+        ]
     }
 }
 

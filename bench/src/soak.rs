@@ -108,12 +108,7 @@ impl Soak {
     fn up(&self, number: u32) -> Result<serde_json::Value> {
         write_marker(&self.directory, number)?;
         let directory = self.directory.display().to_string();
-        let (_, answer) = self.home.run(&["up", &directory, "--var", &self.listen])?;
-        let receipt = &answer["services"][0]["receipt"];
-        if receipt.is_object() {
-            return Ok(receipt.clone());
-        }
-        Ok(self.home.run(&["receipt", &receipt.to_string()])?.1)
+        self.home.up(&[&directory, "--var", &self.listen])
     }
 
     fn rollback(&self) -> Result<serde_json::Value> {
