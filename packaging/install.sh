@@ -119,7 +119,7 @@ if [ -n "$uninstall" ]; then
 		if [ -z "$destdir" ]; then
 			for running in $(homes); do
 				echo "taking down every service of $running, since nothing could look after them without the program"
-				"$prefix/bin/hornero" --home "$running" down --reason "hornero is uninstalled" ||
+				"$prefix/bin/hornero" --home "$running" down --all --reason "hornero is uninstalled" ||
 					fail "services of $running could not be taken down, so everything stays installed" \
 						"\`hornero --home $running down --force\` ends them without the ledger"
 			done
@@ -129,6 +129,7 @@ if [ -n "$uninstall" ]; then
 		installed=$(cat "$list")
 		printf '%s\n' "$installed" "$own/install.sh" "$own/installed" | remove_listed
 		if systemd_runs; then systemctl daemon-reload || true; fi
+		if [ -z "$destdir" ]; then rm -f /run/hornero-network.lock; fi
 		echo "removed Hornero from $root"
 	fi
 	if [ -n "$purge" ]; then

@@ -7,6 +7,7 @@ mod edge;
 mod export;
 mod gc;
 mod hornero;
+mod judge;
 mod peers;
 mod process;
 mod rebase;
@@ -62,6 +63,9 @@ struct Arguments {
     /// Small servers on one host
     #[arg(long, default_value_t = 500)]
     instances: usize,
+    /// Simulated canaries of each kind
+    #[arg(long, default_value_t = 10_000)]
+    canaries: u32,
     /// Patched states of the image whose storage and transfer are counted
     #[arg(long, default_value_t = 30)]
     states: usize,
@@ -89,6 +93,8 @@ enum What {
     Transfer,
     /// Hundreds of small servers: starts a second, and what they cost while idle, beside Docker; not part of the default
     Density,
+    /// False alarms of the judge of canaries, and how soon it finds bad ones, beside fixed thresholds; simulated
+    Judge,
     /// A host that starts again after a power cut: until its servers are healthy
     Reboot,
     /// Another program takes over under load: the longest pause that a client sees
@@ -139,6 +145,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         What::Export,
         What::Transfer,
         What::Deploy,
+        What::Judge,
         What::Reboot,
         What::Upgrade,
     ];
@@ -164,6 +171,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Deploy => swarm::measure(&setting),
             What::Bake => bake::measure(&setting),
             What::Gc => gc::measure(&setting),
+            What::Judge => judge::measure(arguments.canaries.max(1)),
             What::Verify => verify::measure(&setting),
             What::Rebase => rebase::measure(&setting),
             What::Export => export::measure(&setting),

@@ -19,6 +19,14 @@ pub enum EndpointId {
     Rollback,
     /// Take services down.
     Down,
+    /// Replace what serves by new servers of the same release.
+    Recycle,
+    /// End what is under way for a service.
+    Cancel,
+    /// Let go on what a limit of churn stopped.
+    Resume,
+    /// Pause, resume, promote or abort a rollout.
+    Steer,
     /// The lines of an operation, from its first.
     Operation,
     /// A service's releases.
@@ -51,6 +59,10 @@ impl EndpointId {
             Self::Test => "Test",
             Self::Rollback => "Rollback",
             Self::Down => "Down",
+            Self::Recycle => "Recycle",
+            Self::Cancel => "Cancel",
+            Self::Resume => "Resume",
+            Self::Steer => "Steer",
             Self::Operation => "Operation",
             Self::History => "History",
             Self::Receipts => "Receipts",
@@ -124,6 +136,14 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Some(schema::<message::RollbackRequest>), schema::<message::OperationLine>, true),
     endpoint!(Down, "POST", "/v1/down", "Take services down; streams progress and goes on without the client", [],
         Some(schema::<message::DownRequest>), schema::<message::OperationLine>, true),
+    endpoint!(Recycle, "POST", "/v1/recycle", "Replace a service's servers, or one, by new ones of the same release, one after the other; streams progress and goes on without the client", [],
+        Some(schema::<message::RecycleRequest>), schema::<message::OperationLine>, true),
+    endpoint!(Cancel, "POST", "/v1/cancel", "End what is under way for a service, the way a failed rollout ends; streams progress", [],
+        Some(schema::<message::CancelRequest>), schema::<message::OperationLine>, true),
+    endpoint!(Resume, "POST", "/v1/resume", "Let go on what a limit of churn stopped", [],
+        Some(schema::<message::ResumeRequest>), schema::<message::ResumeReport>, false),
+    endpoint!(Steer, "POST", "/v1/steer", "Pause, resume, promote or abort the rollout of a service; streams progress", [],
+        Some(schema::<message::SteerRequest>), schema::<message::OperationLine>, true),
     endpoint!(Operation, "GET", "/v1/operations/{operation}", "The lines of an operation from its first, and those to come", [],
         None, schema::<message::OperationLine>, true),
     endpoint!(History, "GET", "/v1/services/{service}/history", "A service's releases, newest first", [],
@@ -139,7 +159,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint!(Verify, "POST", "/v1/verify", "Compare running servers with their images; changes nothing", [],
         Some(schema::<message::VerifyRequest>), schema::<message::VerifyReport>, false),
     endpoint!(Logs, "GET", "/v1/logs/{object}", "Logs of a service or an instance, also of those long gone",
-        [("since", "only lines after this RFC 3339 time"), ("follow", "true: go on as lines are written")],
+        [("since", "only lines after this RFC 3339 time"), ("last", "only the last so many lines, 1000 at most"), ("follow", "true: go on as lines are written")],
         None, schema::<message::LogLine>, true),
     endpoint!(OpenApi, "GET", "/v1/openapi.json", "This document", [], None, any, false),
     endpoint!(Shutdown, "POST", "/v1/shutdown", "End the control process; servers and edge go on", [],

@@ -8,6 +8,7 @@ pub mod client;
 pub mod endpoint;
 pub mod message;
 mod openapi;
+mod resume;
 
 pub use client::{Client, ClientError, on_other_version};
 pub use endpoint::{Endpoint, EndpointId, matched};

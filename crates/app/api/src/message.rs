@@ -1,13 +1,20 @@
 //! What travels over the API.
 
+mod rollout;
+
 use std::net::{IpAddr, SocketAddr};
 
 use hornero_model::{
-    Digest, EdgeConnections, Health, ImageName, InstanceId, InstanceState, Protocol, Receipt,
-    ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Timestamp,
+    CanaryStep, Digest, Directory, EdgeConnections, Health, ImageName, InstanceId, InstanceState,
+    Intervention, Place, Protocol, Receipt, ReleaseNumber, RolloutId, ServiceName, ServiceSpec,
+    Share, Standing, Steer, Timestamp, VerifiedInstance,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use rollout::{CanaryStatus, Judgement, PausedStatus, RollingStatus, RolloutStatus};
+
+pub use crate::resume::{ResumeReport, ResumeRequest, ServiceStop};
 
 /// Why a request is made, and from which state of the source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +34,22 @@ pub struct Intent {
 pub struct ApplyRequest {
     /// The services, those that others depend on first.
     pub services: Vec<ServiceSpec>,
+    /// The directory that declares them and nothing else: they belong to it from now on, and what belongs to another one is
+    /// refused. Absent where no directory declares them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<Directory>,
+    /// Services of other directories that it takes over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adopt: Vec<ServiceName>,
+    /// Services that it declared before, and that are taken down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<ServiceName>,
+    /// How services stood when this was planned: refused where they stand otherwise. Empty where no plan is carried out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<Standing>,
+    /// Whether releases that failed are tried again; refused otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retry_failed: bool,
     /// Why.
     #[serde(default)]
     pub intent: Intent,
@@ -62,6 +85,44 @@ pub struct DownRequest {
     pub intent: Intent,
 }
 
+/// Asks for what is under way for a service to end: its rollout goes back to what served before, and its new set is taken
+/// down; what waits ends before it begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelRequest {
+    /// The service; the one that something is under way for when absent.
+    #[serde(default)]
+    pub service: Option<ServiceName>,
+    /// Why.
+    #[serde(default)]
+    pub intent: Intent,
+}
+
+/// Asks for what serves to be replaced by new servers of the same release, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecycleRequest {
+    /// A service, for all of its instances, or one instance.
+    pub object: String,
+    /// Why.
+    #[serde(default)]
+    pub intent: Intent,
+}
+
+/// Asks for something to be done to the rollout of a service that is under way. Operations that wait are let be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SteerRequest {
+    /// The service; the one that a rollout is under way for when absent.
+    #[serde(default)]
+    pub service: Option<ServiceName>,
+    /// What.
+    pub steer: Steer,
+    /// Why.
+    #[serde(default)]
+    pub intent: Intent,
+}
+
 /// Asks what an apply would change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +131,9 @@ pub struct PlanRequest {
     pub images: Vec<PlanImage>,
     /// The services; the digest of an image that is still to be baked is that of its last bake, or zeros.
     pub services: Vec<ServiceSpec>,
+    /// The directory that declares them and nothing else; absent where no directory does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<Directory>,
 }
 
 /// An image in a plan.
@@ -88,6 +152,64 @@ pub struct PlanImage {
 pub struct PlanReport {
     /// The changes in the order they would be made; empty when there is nothing to do.
     pub changes: Vec<PlanChange>,
+    /// What would keep them from being made, as far as it can be told before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<PlanProblem>,
+    /// What was not looked at, because nothing on this host could tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_checked: Vec<NotChecked>,
+    /// How the services of the directory stand, as far as the plan depends on it; for plans that are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standings: Vec<Standing>,
+}
+
+/// What would keep a change from being made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanProblem {
+    /// `image` or `service`.
+    pub kind: String,
+    /// The object's name.
+    pub object: String,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Which of a service's routes it is, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<usize>,
+    /// The file that declares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line there, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// The column there, in characters from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+    /// The guard that says so and refuses it: `belonging` where the service belongs to another directory, `bounded-churn`
+    /// where more servers would be made than may be, `failed-release` where the same failed before, `shared-failure` where
+    /// what serves fails as another release did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<String>,
+    /// The directory that the service belongs to, where that is the matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<Directory>,
+}
+
+/// What a plan did not look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotChecked {
+    /// `image` or `service`.
+    pub kind: String,
+    /// The object's name.
+    pub object: String,
+    /// What of it, such as `packages`.
+    pub what: String,
+    /// Why nothing could tell.
+    pub reason: String,
+    /// What to do, so that it can be.
+    pub hint: String,
 }
 
 /// One change of a plan.
@@ -97,10 +219,13 @@ pub struct PlanChange {
     pub kind: String,
     /// The object's name.
     pub object: String,
-    /// What would be done, such as `bake`, `create`, `replace`, `repair`.
+    /// What would be done: `bake`, `create`, `replace`, `repair`, `scale`, `adjust` or `remove`.
     pub action: String,
     /// Why.
     pub reason: String,
+    /// The name that a service seems to have had before, or to have now, where it seems to have been renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<String>,
 }
 
 /// Asks for the tests of an image to be run.
@@ -132,7 +257,7 @@ pub struct TestResult {
     pub detail: String,
 }
 
-/// One line of the streamed answer to `apply`, `rollback` and `down`.
+/// One line of the streamed answer to `apply`, `rollback`, `down`, `recycle`, `cancel` and `steer`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum OperationLine {
@@ -213,6 +338,12 @@ pub struct ServiceOutcome {
     pub rollout: Option<RolloutId>,
     /// The receipt of the switch; none where nothing had to change.
     pub receipt: Option<Receipt>,
+    /// Whether the servers that ran serve on under another release, which would make the same ones: nothing was switched.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adjusted: bool,
+    /// Instances that were replaced by new ones of the same release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recycled: Vec<InstanceId>,
 }
 
 /// What went wrong in an operation.
@@ -261,6 +392,31 @@ pub struct ControlStatus {
     /// Why nothing can be written to the ledger now, as on a full disk: control decides nothing until it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal_fault: Option<String>,
+    /// The witness of the ledger; absent where none is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<WitnessStatus>,
+    /// Whether no control process runs, so that this is what the ledger and the logs alone tell: the last one's version
+    /// and start, and no process id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
+}
+
+/// How it stands with the witness of the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WitnessStatus {
+    /// Where it is.
+    pub place: String,
+    /// The event whose head it has by what this control process sent it; 0 before the first.
+    pub event: u64,
+    /// When it took that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Timestamp>,
+    /// Why it does not take the newest; absent where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault_since: Option<Timestamp>,
 }
 
 /// The edge.
@@ -331,6 +487,9 @@ pub struct ServiceStatus {
     pub release: Option<ReleaseNumber>,
     /// Its image.
     pub image: Option<Digest>,
+    /// The directory that it belongs to; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<Directory>,
     /// How many instances its release wants.
     pub wanted: u32,
     /// Its name and address inside Hornero's network.
@@ -343,6 +502,9 @@ pub struct ServiceStatus {
     /// is being made whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gave_up_after: Option<u32>,
+    /// Why nothing of it is made or removed by itself; absent where that is not so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<ServiceStop>,
 }
 
 /// Where other services find a service.
@@ -352,15 +514,6 @@ pub struct InternalAddress {
     pub name: String,
     /// What it resolves to.
     pub address: IpAddr,
-}
-
-/// A rollout under way.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct RolloutStatus {
-    /// Its number.
-    pub id: RolloutId,
-    /// Its phase.
-    pub phase: String,
 }
 
 /// An instance.
@@ -376,10 +529,19 @@ pub struct InstanceStatus {
     pub state: InstanceState,
     /// Its address.
     pub address: Option<IpAddr>,
-    /// The host's process id of its first process.
+    /// The process id of its first process, where that is a process of control's host.
     pub pid: Option<u32>,
+    /// The host that it runs on: `local` is control's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// When it was made.
     pub created: Timestamp,
+    /// When it is due to be replaced for its age; absent where its service has no `max_age`, or it does not serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recycle_due: Option<Timestamp>,
+    /// Why it is to be replaced by a new one of the same release, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recycling: Option<String>,
     /// Why it ended, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -406,8 +568,14 @@ pub struct RouteStatus {
     pub path_prefix: Option<String>,
     /// The service and its port.
     pub pool: String,
-    /// The release that answers.
+    /// The port that requests are sent to by TLS instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_to: Option<u16>,
+    /// The release that answers; where several do, the one whose ways in are open.
     pub release: Option<ReleaseNumber>,
+    /// How its requests are shared out, where several releases answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<Share>,
     /// What is wrong with the way in, where something is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<RouteFault>,
@@ -448,6 +616,47 @@ pub struct HistoryEntry {
     /// When the host was started again while this release served; it was brought up again then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_started: Vec<Timestamp>,
+    /// When a way into the service was down or not as it should be while this release served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listener_faults: Vec<ListenerFaultEntry>,
+    /// What became of its steps as a canary, the last time that it was one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub canary: Vec<CanaryStep>,
+    /// What people did to its last rollout in which they did anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interventions: Vec<Intervention>,
+    /// How it failed when it was last tried; absent where it did not. It is not tried again without a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<ReleaseFailure>,
+}
+
+/// How a release failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReleaseFailure {
+    /// When.
+    pub at: Timestamp,
+    /// Who had asked for it.
+    pub who: String,
+    /// Why.
+    pub why: String,
+    /// How it failed.
+    pub reason: String,
+}
+
+/// A time during which the edge could not serve a listener, or not as it should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListenerFaultEntry {
+    /// Where it listens, or should.
+    pub listen: SocketAddr,
+    /// Why.
+    pub reason: String,
+    /// Whether it served all the same, as with the certificate from before.
+    pub serves: bool,
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when; absent while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// What the verification of the ledger found.
@@ -463,6 +672,9 @@ pub struct AuditReport {
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Heads that a witness gave, each of which the ledger was compared with; absent where none was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness_heads: Option<u64>,
 }
 
 /// Asks for running servers to be compared with their images.
@@ -491,43 +703,6 @@ pub struct VerifiedService {
     pub name: ServiceName,
     /// Its running instances; empty where nothing of it runs.
     pub instances: Vec<VerifiedInstance>,
-}
-
-/// An instance that was compared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct VerifiedInstance {
-    /// Its id.
-    pub id: InstanceId,
-    /// Its release.
-    pub release: ReleaseNumber,
-    /// The image it should equal.
-    pub image: Digest,
-    /// Whether it does.
-    pub ok: bool,
-    /// How long the comparison took, in milliseconds.
-    pub millis: u64,
-    /// Every difference, sorted by path.
-    pub findings: Vec<DriftFinding>,
-    /// Differences beyond those listed.
-    #[serde(default)]
-    pub left_off: u64,
-}
-
-/// One difference between a server and its image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DriftFinding {
-    /// In what it differs: `mount`, `root`, `executable`, `library`, `deleted`, `process`, `object`, and of files
-    /// `added`, `removed`, `kind`, `content`, `mode`, `owner`, `target`, `device`, `attributes`, `unreadable`.
-    pub kind: String,
-    /// Where, as inside the instance.
-    pub path: String,
-    /// What the image has; empty where it has nothing.
-    pub expected: String,
-    /// What is there; empty where nothing is.
-    pub found: String,
-    /// The process it was found at, in ids of the host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
 }
 
 /// One line of a log.

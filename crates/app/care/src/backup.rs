@@ -24,6 +24,9 @@ use crate::{
     parts::{self, STEP_FILES},
 };
 
+/// The key of the secrets. Whoever has it and a backup has their values.
+const SECRETS_KEY: &str = "keys/secrets.key";
+
 /// What a backup shall hold.
 #[derive(Debug, Clone)]
 pub struct BackupPlan {
@@ -33,6 +36,8 @@ pub struct BackupPlan {
     pub choice: &'static str,
     /// Whether the private signing key goes with it.
     pub keys: bool,
+    /// Whether the key of the secrets goes with it; the encrypted values always do.
+    pub secrets_key: bool,
 }
 
 /// What a backup holds.
@@ -98,7 +103,7 @@ pub fn backup(
     // Nothing that the ledger leads to may be collected before it is copied.
     let lease = store.as_ref().map(Store::lease_to_read).transpose()?;
     show(CareStep::Ledger);
-    let head = making.copy_home(home, &own, plan.keys)?;
+    let head = making.copy_home(home, &own, plan)?;
     if let Some(store) = &store {
         making.copy_store(store, &plan.images, show)?;
     }
@@ -117,6 +122,7 @@ pub fn backup(
         number,
         head,
         keys: plan.keys && home.join("keys/signing.pk8").exists(),
+        secrets_key: plan.secrets_key && home.join(SECRETS_KEY).exists(),
         images: plan.choice.to_owned(),
         image_count: plan.images.len() as u64,
         files: making.sums.len() as u64,
@@ -139,13 +145,17 @@ impl BackupInMaking<'_> {
         &mut self,
         home: &Path,
         own: &str,
-        keys: bool,
+        plan: &BackupPlan,
     ) -> Result<Option<BackupHead>, CareError> {
         make(&self.out.join(own))?;
         let ledger = home.join("ledger.db");
         let mut head = None;
         // The public half always: with it the ledger can be verified.
-        for (name, wanted) in [("keys/signing.pub", true), ("keys/signing.pk8", keys)] {
+        for (name, wanted) in [
+            ("keys/signing.pub", true),
+            ("keys/signing.pk8", plan.keys),
+            (SECRETS_KEY, plan.secrets_key),
+        ] {
             if wanted && home.join(name).exists() {
                 self.take(&home.join(name), &format!("{own}/{name}"))?;
             }

@@ -11,9 +11,10 @@ use std::{
 use hornero_home::{HomeError, Opening};
 use hornero_ledger::{KeyError, LedgerError, PublicKey, ReadOnlyLedger, Verdict};
 use hornero_store::Store;
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::relocate::is_held;
+use crate::{CareError, relocate::is_held};
 
 /// Free space below which a home is close to full: a base and an instance's logs.
 const SPACE_BYTES_MIN: u64 = 1 << 30;
@@ -27,7 +28,7 @@ const RECORD_BYTES_MAX: u64 = 4 << 20;
 const STALE_HOURS: u64 = 24;
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing.
@@ -39,7 +40,7 @@ pub enum Severity {
 }
 
 /// One finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HomeProblem {
     /// How bad it is.
     pub severity: Severity,
@@ -239,55 +240,12 @@ impl HomeFindings<'_> {
                 return self.add(Severity::Error, "store_unavailable", chain(&error), run);
             }
         };
-        let fsck = self.command("image fsck");
-        match store.ref_listing() {
-            Ok(listing) => {
-                for name in listing.damaged {
-                    let text = format!("the name `{name}` of the store holds no digest any more");
-                    let run = format!(
-                        "`hornero build` writes it anew; `hornero image untag {name}` takes it away"
-                    );
-                    self.add(Severity::Error, "name_damaged", text, run);
-                }
-                for (name, image) in listing.refs {
-                    if !store.has_image(&image) {
-                        let text = format!(
-                            "`{name}` leads to image {}, which is not there",
-                            image.short()
-                        );
-                        self.add(Severity::Warning, "image_missing", text, fsck.clone());
-                    }
-                }
-            }
-            Err(error) => {
-                self.add(Severity::Error, "store_unavailable", chain(&error), fsck.clone())
-            }
-        }
-        match store.images() {
-            Ok(images) => {
-                let missing = crate::parts::of_images(&store, &images.into_iter().collect());
-                match missing {
-                    Ok(parts) => {
-                        for text in parts.damaged {
-                            self.add(Severity::Error, "store_damaged", text, fsck.clone());
-                        }
-                        for file in
-                            parts.files.iter().filter(|file| !store.dir().join(file).is_file())
-                        {
-                            let text = format!("`store/{}` is missing", file.display());
-                            self.add(Severity::Error, "store_damaged", text, fsck.clone());
-                        }
-                    }
-                    Err(error) => {
-                        self.add(Severity::Error, "store_damaged", chain(&error), fsck.clone())
-                    }
-                }
-            }
-            Err(error) => self.add(Severity::Error, "store_damaged", chain(&error), fsck.clone()),
-        }
+        self.store_names(&store);
+        self.store_parts(&store);
         if !full {
             return;
         }
+        let fsck = self.command("image fsck");
         match store.fsck() {
             Ok(damages) => {
                 for damage in damages {
@@ -297,6 +255,49 @@ impl HomeFindings<'_> {
                 }
             }
             Err(error) => self.add(Severity::Error, "store_damaged", chain(&error), fsck),
+        }
+    }
+
+    fn store_names(&mut self, store: &Store) {
+        let fsck = self.command("image fsck");
+        let listing = match store.ref_listing() {
+            Ok(listing) => listing,
+            Err(error) => {
+                return self.add(Severity::Error, "store_unavailable", chain(&error), fsck);
+            }
+        };
+        for name in listing.damaged {
+            let text = format!("the name `{name}` of the store holds no digest any more");
+            let run = format!(
+                "`hornero build` writes it anew; `hornero image untag {name}` takes it away"
+            );
+            self.add(Severity::Error, "name_damaged", text, run);
+        }
+        for (name, image) in listing.refs {
+            if !store.has_image(&image) {
+                let text = format!("`{name}` leads to image {}, which is not there", image.short());
+                self.add(Severity::Warning, "image_missing", text, fsck.clone());
+            }
+        }
+    }
+
+    /// Whether every file is there that the images need; none is read.
+    fn store_parts(&mut self, store: &Store) {
+        let fsck = self.command("image fsck");
+        let parts = store
+            .images()
+            .map_err(CareError::from)
+            .and_then(|images| crate::parts::of_images(store, &images.into_iter().collect()));
+        let parts = match parts {
+            Ok(parts) => parts,
+            Err(error) => return self.add(Severity::Error, "store_damaged", chain(&error), fsck),
+        };
+        for text in parts.damaged {
+            self.add(Severity::Error, "store_damaged", text, fsck.clone());
+        }
+        for file in parts.files.iter().filter(|file| !store.dir().join(file).is_file()) {
+            let text = format!("`store/{}` is missing", file.display());
+            self.add(Severity::Error, "store_damaged", text, fsck.clone());
         }
     }
 

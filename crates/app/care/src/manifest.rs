@@ -40,6 +40,9 @@ pub struct BackupManifest {
     pub head: Option<BackupHead>,
     /// Whether it holds the private signing key.
     pub keys: bool,
+    /// Whether it holds the key of the secrets.
+    #[serde(default)]
+    pub secrets_key: bool,
     /// Which images: `used`, `all` or `none`.
     pub images: String,
     /// How many images.

@@ -41,7 +41,7 @@ const DEPTH_MAX: usize = 10;
 /// instances: what ran on another host is gone there as well.
 const FILES: [&str; 4] = ["format", "network.json", "edge/routes.json", "restored.json"];
 /// Directories of the same kind.
-const DIRECTORIES: [&str; 1] = ["names"];
+const DIRECTORIES: [&str; 2] = ["names", "secrets"];
 
 /// The home's own files, as paths below it.
 pub(crate) fn of_home(home: &Path) -> Result<Vec<PathBuf>, CareError> {

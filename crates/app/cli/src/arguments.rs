@@ -1,13 +1,20 @@
 //! The command line: what can be typed, its help texts and examples.
 
 mod authoring;
+mod bring;
 mod home;
 mod logs;
+#[cfg(test)]
+mod page;
+mod rollout;
+mod secret;
 mod upgrade;
+mod witness;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use hornero_control::WitnessPlace;
 use hornero_model::{ImageName, ReleaseNumber, RolloutId, ServiceName};
 
 use hornero_oci::Reference;
@@ -18,9 +25,13 @@ use crate::{
 };
 
 pub use authoring::{FormatArguments, InitArguments};
+pub use bring::{PlanArguments, UpArguments};
 pub use home::{BackupImages, HomeCommand};
-pub use logs::LogBounds;
+pub use logs::{LogBounds, LogsArguments};
+pub use rollout::{RolloutCommand, Steered};
+pub use secret::SecretCommand;
 pub use upgrade::{Succeeding, UpgradeArguments};
+pub use witness::{WITNESS_VARIABLE, WitnessWords};
 
 /// Bakes golden images and replaces servers by new ones made from them, without losing a request.
 #[derive(Debug, Parser)]
@@ -34,7 +45,9 @@ Examples:
 
 Exit codes:
   0 done and read back   1 failed   2 bad usage or bad hornero.hcl   3 refused by a guard
-  4 rolled back   5 no such object   6 the control process can't be reached")]
+  4 rolled back   5 no such object   6 the control process can't be reached
+  10 `plan --detailed-exitcode`: there is something to change
+  130 Ctrl-C ended the command; the operation goes on without it")]
 pub struct Arguments {
     /// Where Hornero keeps its state; several homes run side by side
     #[arg(
@@ -59,18 +72,16 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Bake, test, release, roll out, wait, and read back
-    #[command(after_help = "Example:\n  hornero up examples/site --reason 'new front page'")]
-    Up {
-        /// What to work on
-        #[command(flatten)]
-        source: Source,
-        /// Why, for the record
-        #[arg(long, default_value = "", hide_default_value = true)]
-        reason: String,
-        /// Put images on this base, such as the one before a patch: name, digest, or the beginning of a digest
-        #[arg(long, value_name = "IMAGE")]
-        base: Option<String>,
-    },
+    #[command(after_help = "\
+Examples:
+  hornero up examples/site --reason 'new front page'
+  hornero up --prune             and take down what this directory no longer declares
+  hornero up --adopt shop        and take `shop` over from the directory that it belongs to
+  hornero up plan.json           exactly what `hornero plan --out plan.json` showed, or nothing
+
+What the directory declared before and no longer declares is asked about on a terminal. Elsewhere,
+without `--prune` and `--no-prune`, nothing is changed: exit code 3.")]
+    Up(UpArguments),
     /// Bake the base anew from fresh packages, move every image onto it, and test them
     #[command(after_help = "\
 Examples:
@@ -100,12 +111,13 @@ it, and the reasons are told. The old base, images and packages stay: `hornero u
         /// Name, release, digest, or the beginning of a digest
         image: String,
     },
-    /// Show what `up` would do, and why
-    Plan {
-        /// What to work on
-        #[command(flatten)]
-        source: Source,
-    },
+    /// Show what `up` would do, in which order and why, and what guards say
+    #[command(after_help = "\
+Examples:
+  hornero plan
+  hornero plan --out plan.json && hornero up plan.json
+  hornero plan --detailed-exitcode       10 where there is something to change")]
+    Plan(PlanArguments),
     /// Show what runs
     Status,
     /// Show a service's releases, newest first
@@ -125,7 +137,81 @@ it, and the reasons are told. The old base, images and packages stay: `hornero u
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Replace servers by new ones of the same release, one after the other, without losing a request
+    #[command(after_help = "\
+Examples:
+  hornero recycle site --reason 'leaks memory'    all servers of a service, the oldest first
+  hornero recycle site-17-k3f9q2                  one
+
+Each new server serves before the old one leaves. `max_age` of a service does the same by itself.")]
+    Recycle {
+        /// The service, or one instance of it
+        #[arg(value_name = "SERVICE|INSTANCE")]
+        object: String,
+        /// Why, for the record
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// End a rollout under way: back to what served before, and the new servers taken down
+    #[command(after_help = "\
+Examples:
+  hornero cancel               what is under way, where that is one service
+  hornero cancel site --reason 'wrong branch'
+
+An operation that waits ends before it begins. Once the new release is proven, `hornero rollback` is
+the way back.")]
+    Cancel {
+        /// The service
+        service: Option<ServiceName>,
+        /// Why, for the record
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Show how many servers were made and removed, why, by whom asked, and what they took
+    #[command(after_help = "\
+Examples:
+  hornero churn                       every service, the last 24 hours
+  hornero churn site --since 7d
+
+Memory is each server's limit by the time that it was there.")]
+    Churn {
+        /// Only this service
+        service: Option<ServiceName>,
+        /// From this time on: RFC 3339, or a span such as `7d`; the last 24 hours by default
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+    },
+    /// Let servers be made and removed again after a limit of churn was reached
+    #[command(after_help = "\
+Examples:
+  hornero resume site --reason 'the queue is back'
+  hornero resume --reason 'disk replaced'          everything that was stopped in this home
+
+`hornero status` says what was stopped, and by which limit. Traffic is not touched by it, and what
+somebody asks for by hand goes on meanwhile.")]
+    Resume {
+        /// The service; everything that was stopped by default
+        service: Option<ServiceName>,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+    },
+    /// Pause, resume, promote or abort a rollout under way
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  hornero rollout pause site --reason 'looking at the error log'
+  hornero rollout promote site           the canary's next step, whatever is known of this one
+  hornero rollout promote site --full    all requests, after every check of the switch itself
+  hornero rollout abort site             back to what served
+
+A rollout can be paused while it prepares its servers, while it is a canary, and between batches.
+What fails is taken back all the same, and so is one that stays paused for 3 days."
+    )]
+    Rollout(RolloutCommand),
     /// Show the signed receipts of switches, newest first
+    #[command(visible_alias = "receipts")]
     Receipt {
         /// One receipt, by number
         #[arg(value_parser = rollout_id)]
@@ -148,6 +234,9 @@ it, and the reasons are told. The old base, images and packages stay: `hornero u
         /// Look at what is cached file by file, and bake anew what is damaged
         #[arg(long)]
         verify: bool,
+        /// Bake a second time without the cache, and name every file that differs
+        #[arg(long)]
+        twice: bool,
     },
     /// Write `hornero.lock`: every package by version, size and SHA-256
     #[command(after_help = "\
@@ -195,17 +284,11 @@ was put back, is not seen. Exit code 1 means that something differs.")]
         ignore: Vec<PathBuf>,
     },
     /// Show logs of a service or an instance, also of those long gone
-    #[command(after_help = "Example:\n  hornero logs site --since 10m --follow")]
-    Logs {
-        /// Service or instance
-        object: String,
-        /// Only lines after this time (RFC 3339) or this long ago (such as `10m`)
-        #[arg(long)]
-        since: Option<String>,
-        /// Go on as lines are written
-        #[arg(short, long)]
-        follow: bool,
-    },
+    #[command(after_help = "\
+Examples:
+  hornero logs site --since 10m --follow
+  hornero logs site -n 20                 the last 20 lines of all its servers")]
+    Logs(LogsArguments),
     /// Show the ledger: everything that happened
     Audit {
         /// Check instead that nothing was touched
@@ -219,13 +302,17 @@ was put back, is not seen. Exit code 1 means that something differs.")]
     #[command(after_help = "\
 Examples:
   hornero down examples/site     what it declares
-  hornero down                   everything in this home
+  hornero down                   what this directory declares; without a `hornero.hcl`, everything in this home
+  hornero down --all             everything in this home
   hornero down --force site      one service, before everything else that waits")]
     Down {
-        /// The directory with `hornero.hcl`; without one, everything in this home; with `--force`, a service
+        /// The directory with `hornero.hcl`; this one by default; with `--force`, a service
         dir: Option<PathBuf>,
-        /// Set a variable of `hornero.hcl`
-        #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable, requires = "dir")]
+        /// Everything in this home, whatever this directory declares
+        #[arg(long, conflicts_with_all = ["dir", "force"])]
+        all: bool,
+        /// Taken, and not needed: services have their names whatever variables say
+        #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable, hide = true)]
         variables: Vec<(String, String)>,
         /// End a service at once, whatever it waits for; without a name, end everything in this home without its ledger,
         /// for when that can't be read, and record nothing
@@ -264,6 +351,9 @@ Examples:
         after_help = "Exit code 1 means that something is missing without which no server runs."
     )]
     Doctor,
+    /// Keep values that servers get and nobody else
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Back up, restore, move or check the home
     #[command(subcommand)]
     Home(HomeCommand),
@@ -296,6 +386,9 @@ Exit code 4: this program did not start, and the one from before serves again.")
         /// How it takes the place of another
         #[command(flatten)]
         succeeding: Succeeding,
+        /// Who gets the ledger's heads
+        #[command(flatten)]
+        witness: WitnessWords,
         /// Fault hook for tests: kill this process at its Nth journal write
         #[arg(long, hide = true, env = "HORNERO_CRASH_AT_APPEND")]
         crash_at_append: Option<u64>,
@@ -388,6 +481,9 @@ Examples:
         /// Its name here; made of the repository's by default
         #[arg(long)]
         name: Option<ImageName>,
+        /// Most that its contents may take, such as `100GiB`, instead of 64GiB; then of repeated bytes as well
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        max_size: Option<u64>,
         /// Reach the registry without encryption
         #[arg(long)]
         plain_http: bool,
@@ -481,11 +577,15 @@ pub enum AuditCommand {
         /// hold it still
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
+        /// Compare it with every head that the witness has (`hornero serve --witness`), which is at PLACE, else where
+        /// control or HORNERO_WITNESS says
+        #[arg(long, value_name = "PLACE", num_args = 0..=1)]
+        witness: Option<Option<WitnessPlace>>,
     },
 }
 
 /// Bytes of a size such as `20GiB`.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -1,9 +1,9 @@
 //! Starting the control process where none runs, and waiting until it answers.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::Read as _,
-    os::unix::process::CommandExt as _,
+    os::{fd::AsRawFd, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -49,7 +49,7 @@ pub async fn ensure(home: &Path) -> Result<Client, Failure> {
     let mut starter = match unit_of(home) {
         Some(unit) => Starter::Unit { process: unit.start()?, unit },
         None => {
-            let process = spawn(home, Path::new(hornero_control::OWN_PROGRAM), &[])?;
+            let process = spawn(home, Path::new(hornero_control::OWN_PROGRAM))?;
             Starter::Child { process, log: log_path(home) }
         }
     };
@@ -187,25 +187,50 @@ pub fn log_path(home: &Path) -> PathBuf {
     home.join("control.log")
 }
 
-/// Starts `program` as the control process of `home`, with further arguments of `serve`.
-pub fn spawn(home: &Path, program: &Path, arguments: &[&str]) -> Result<Child, Failure> {
+/// The descriptor of a lock that is handed to a control process: the first after its streams.
+const HANDED_LOCK: i32 = 3;
+
+/// Starts `program` as the control process of `home`.
+pub fn spawn(home: &Path, program: &Path) -> Result<Child, Failure> {
+    spawn_with(home, program, None)
+}
+
+/// Starts this program as the control process of `home` that takes the place of the one that runs. It shares the lock of
+/// upgrades: nobody else gets it before both have let go, however this command ends.
+pub fn spawn_successor(home: &Path, lock: &File) -> Result<Child, Failure> {
+    spawn_with(home, Path::new(hornero_control::OWN_PROGRAM), Some(lock))
+}
+
+fn spawn_with(home: &Path, program: &Path, lock: Option<&File>) -> Result<Child, Failure> {
     hornero_home::prepare(home)?;
     let log = hornero_home::open(&log_path(home), Opening::Append)?;
     let mut command = Command::new(program);
-    command.arg0("hornero").arg("--home").arg(home).arg("serve").args(arguments);
+    command.arg0("hornero").arg("--home").arg(home).arg("serve");
+    if lock.is_some() {
+        command.arg("--succeed").arg(HANDED_LOCK.to_string());
+    }
     if program != Path::new(hornero_control::OWN_PROGRAM) {
         // A fault that is tried on this program is not meant for the one from before.
         command.env_remove("HORNERO_CRASH_AT_APPEND");
     }
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir("/");
+    let lock = lock.map(AsRawFd::as_raw_fd);
     // What this command was started with, such as a lock that a script holds, is not control's to keep open.
-    // SAFETY: between fork and exec only a system call is made.
+    // SAFETY: between fork and exec only system calls are made.
     unsafe {
-        command.pre_exec(|| {
-            match libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
+        command.pre_exec(move || {
+            let checked = |result| match result {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            };
+            let all = libc::CLOSE_RANGE_CLOEXEC;
+            checked(libc::syscall(libc::SYS_close_range, HANDED_LOCK, u32::MAX, all))?;
+            let Some(lock) = lock else { return Ok(()) };
+            // Where it is there already, dup2 would leave it to be closed.
+            if lock == HANDED_LOCK {
+                return checked(libc::fcntl(lock, libc::F_SETFD, 0).into());
             }
+            checked(libc::dup2(lock, HANDED_LOCK).into())
         });
     }
     // Its own process group: Ctrl-C at the client's terminal is not meant for it.

@@ -1,10 +1,14 @@
 //! How a command fails: an exit code of the contract, a message, and a hint apart from it.
 
-use std::{fmt::Display, io::ErrorKind, process::ExitCode};
+use std::{
+    ffi::OsString, fmt::Display, io::ErrorKind, path::Path, process::ExitCode, sync::OnceLock,
+};
 
 use hornero_api::ClientError;
 use hornero_home::HomeError;
 use hornero_ledger::{KeyError, LedgerError};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{
@@ -26,6 +30,22 @@ pub mod exit {
     pub const NO_SUCH_OBJECT: u8 = 5;
     /// The control process can't be reached.
     pub const UNREACHABLE: u8 = 6;
+    /// A plan has changes, where that was asked for.
+    pub const CHANGES: u8 = 10;
+}
+
+/// What scripts get of a failure, as `error`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ErrorReport<'a> {
+    /// What failed and why.
+    pub message: &'a str,
+    /// What to do about it.
+    pub hint: Option<&'a str>,
+    /// The exit code.
+    pub exit: u8,
+    /// A stable word, where the failure has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'a str>,
 }
 
 /// A command's failure.
@@ -131,22 +151,57 @@ impl Failure {
         if !self.reported {
             // The text may hold what a server or a build step wrote.
             eprintln!("error: {}", set_in(&harmless(&self.message)));
-            if let Some(hint) = &self.hint {
+            let hint = self.hint.as_deref().map(|hint| for_home(hint, HOME.get()));
+            if let Some(hint) = &hint {
                 eprintln!("hint: {}", set_in(&harmless(hint)));
             }
             if json {
-                let mut error =
-                    json!({ "message": self.message, "hint": self.hint, "exit": self.code });
-                if let Some(word) = self.word {
-                    error["code"] = json!(word);
-                }
+                let error = ErrorReport {
+                    message: &self.message,
+                    hint: hint.as_deref(),
+                    exit: self.code,
+                    code: self.word.as_deref(),
+                };
                 let mut value = self.data.unwrap_or_else(|| json!({}));
-                value["error"] = error;
+                value["error"] = json!(error);
                 // Nobody is left to tell that stdout can't be written.
                 let _ = print_json(&value);
             }
         }
         ExitCode::from(self.code)
+    }
+}
+
+/// The home that `--home` named; unset where the environment or nobody did, so that commands in hints need not.
+static HOME: OnceLock<String> = OnceLock::new();
+
+/// Has hints name the home that this command was told of, so that what is pasted works on the same one.
+pub fn hints_for(home: &Path) {
+    let words = std::env::args_os().skip(1).take_while(|word| word != "--");
+    let is_named = |word: OsString| {
+        let word = word.as_encoded_bytes();
+        word == b"--home" || word.starts_with(b"--home=")
+    };
+    if words.into_iter().any(is_named) {
+        // Told once, by `main`.
+        let _ = HOME.set(in_shell(&home.display().to_string()));
+    }
+}
+
+/// A hint whose commands are for `home`.
+fn for_home(hint: &str, home: Option<&String>) -> String {
+    match home {
+        Some(home) => hint.replace("`hornero ", &format!("`hornero --home {home} ")),
+        None => hint.to_owned(),
+    }
+}
+
+/// A word as a shell takes it.
+fn in_shell(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@%".contains(letter);
+    match word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 
@@ -242,6 +297,27 @@ impl From<hornero_control::format::FormatError> for Failure {
     }
 }
 
+impl From<hornero_secret::SecretError> for Failure {
+    fn from(error: hornero_secret::SecretError) -> Self {
+        let failure = match &error {
+            hornero_secret::SecretError::Unknown { .. } => Self::new(exit::NO_SUCH_OBJECT, &error),
+            hornero_secret::SecretError::KeyMissing { .. }
+            | hornero_secret::SecretError::KeyExposed { .. }
+            | hornero_secret::SecretError::KeyInvalid { .. } => {
+                Self::new(exit::REFUSED, &error).word("secrets_key")
+            }
+            hornero_secret::SecretError::Size { .. } => Self::new(exit::USAGE, &error),
+            hornero_secret::SecretError::Gone { .. }
+            | hornero_secret::SecretError::Sealed { .. }
+            | hornero_secret::SecretError::Io { .. } => Self::of(&error),
+        };
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
 impl From<HomeError> for Failure {
     fn from(error: HomeError) -> Self {
         Self::of(&error)
@@ -256,10 +332,103 @@ impl From<std::io::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, path::PathBuf};
+
     use super::*;
+
+    #[test]
+    fn commands_in_hints_are_for_the_home_that_was_named() {
+        let hint = "`hornero status` shows it; `journalctl -u hornero` too";
+        assert_eq!(for_home(hint, None), hint);
+        let home = in_shell("/srv/my home");
+        assert_eq!(
+            for_home(hint, Some(&home)),
+            "`hornero --home '/srv/my home' status` shows it; `journalctl -u hornero` too"
+        );
+        assert_eq!(in_shell("/tmp/h-1"), "/tmp/h-1");
+        assert_eq!(in_shell("it's"), r"'it'\''s'");
+    }
 
     #[test]
     fn no_line_of_a_message_passes_for_one_of_ours() {
         assert_eq!(set_in("a `x\nhint: y`\n  - b\n"), "a `x\n  hint: y`\n  - b\n  ");
+    }
+
+    fn is_code(text: &str) -> bool {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    }
+
+    /// Words that sources give as codes: behind `.word("` and the like, and the first after a status or a severity.
+    fn codes_given(source: &str, found: &mut BTreeSet<String>) {
+        for before in [".word(\"", "fail_blocking(\"", "code: \"", "StatusCode::", "Severity::"] {
+            for rest in source.split(before).skip(1) {
+                let rest = match before {
+                    // The call's next words, on this line or the one below.
+                    "StatusCode::" | "Severity::" => match rest.split_once('"') {
+                        Some((between, rest))
+                            if between.len() < 60
+                                && ![";", "=>", "}"].iter().any(|end| between.contains(end)) =>
+                        {
+                            rest
+                        }
+                        _ => continue,
+                    },
+                    _ => rest,
+                };
+                let code = rest.split('"').next().unwrap_or_default();
+                found.extend(is_code(code).then(|| code.to_owned()));
+            }
+        }
+    }
+
+    /// Words in the bodies of methods of this name that give a text.
+    fn codes_of_methods(name: &str, source: &str, found: &mut BTreeSet<String>) {
+        for rest in source.split(&format!("fn {name}(")).skip(1) {
+            let Some((signature, rest)) = rest.split_once('{') else { continue };
+            if signature.contains("&'static str") {
+                let body = rest.split("\n    }\n").next().unwrap_or_default();
+                let words = body.split('"').skip(1).step_by(2);
+                found.extend(words.filter(|word| is_code(word)).map(str::to_owned));
+            }
+        }
+    }
+
+    /// What `take` makes of each source below these directories.
+    fn of_sources(directories: Vec<PathBuf>, take: &mut dyn FnMut(&Path, &str)) {
+        let mut pending = directories;
+        while let Some(path) = pending.pop() {
+            if path.is_dir() {
+                pending.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                take(&path, &std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_has_its_page() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+        let mut pages = String::new();
+        for page in std::fs::read_dir(root.join("docs/errors")).unwrap() {
+            pages.push_str(&std::fs::read_to_string(page.unwrap().path()).unwrap());
+        }
+        let mut found = BTreeSet::new();
+        let commands = ["cli", "control", "care"].map(|part| root.join("crates/app").join(part));
+        of_sources(commands.map(|part| part.join("src")).to_vec(), &mut |_, source| {
+            codes_given(source, &mut found);
+        });
+        let families = ["core", "io", "app"].map(|part| root.join("crates").join(part));
+        of_sources(families.to_vec(), &mut |path, source| {
+            codes_of_methods("code", source, &mut found);
+            if path.ends_with("verify/src/report.rs") {
+                codes_of_methods("word", source, &mut found);
+            }
+        });
+        let some =
+            ["image_gone", "witness_absent", "stale_file", "key_lost", "newer_home", "deleted"];
+        assert!(some.iter().all(|code| found.contains(*code)), "{found:?}");
+        let lacking: Vec<&String> =
+            found.iter().filter(|code| !pages.contains(&format!("`{code}`"))).collect();
+        assert!(lacking.is_empty(), "docs/errors has no {lacking:?}");
     }
 }

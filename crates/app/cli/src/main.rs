@@ -1,6 +1,7 @@
 //! The `hornero` command: reads the command line, does one thing, answers with an exit code of the contract.
 
 mod arguments;
+mod build_log;
 mod command;
 mod commit;
 mod daemon;
@@ -9,6 +10,8 @@ mod output;
 mod process_log;
 mod progress;
 mod project;
+mod replace;
+mod reports;
 mod stderr;
 mod supervision;
 mod version;
@@ -19,8 +22,8 @@ use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, AuditCommand, Command, ImageCommand};
 use command::{
-    bake, collect, diff, doctor, export, image, manual, operation, patching, sbom, show, storage,
-    transport, up, verify,
+    audit, bake, churn, collect, diff, doctor, export, image, logs, manual, operation, patching,
+    plan, recycle, reproducing, sbom, show, storage, transport, up, verify,
 };
 use failure::Failure;
 
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Err(error) => return misused(&error),
     };
     let json = arguments.json;
+    failure::hints_for(&arguments.home);
     // `upgrade` ends the difference itself.
     if !matches!(arguments.command, Command::Upgrade(_)) {
         hornero_api::on_other_version(version::tell_of_other);
@@ -63,8 +67,8 @@ fn misused(error: &clap::Error) -> ExitCode {
     ExitCode::from(failure::exit::USAGE)
 }
 
-fn run(arguments: Arguments) -> Result<(), Failure> {
-    let json = arguments.json;
+/// The home that the command may work on.
+fn admitted(arguments: &Arguments) -> Result<PathBuf, Failure> {
     let home = match &arguments.command {
         // What is wrong with a host or a home is told, whatever home is there.
         Command::Doctor => std::path::absolute(&arguments.home)?,
@@ -73,7 +77,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             hornero_control::format::check(&home)?;
             home
         }
-        _ => arguments.home,
+        _ => arguments.home.clone(),
     };
     if needs_root(&arguments.command) && !rustix::process::geteuid().is_root() {
         let failure =
@@ -82,9 +86,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             failure.hint("namespaces, mounts and the bridge are made by root; try again with sudo")
         );
     }
+    Ok(home)
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let json = arguments.json;
+    let home = admitted(&arguments)?;
     // The processes come first: each owns its threads, and the launcher must have none.
     match arguments.command {
-        Command::Serve { crash_at_append, logs, log, succeeding } => {
+        Command::Serve { crash_at_append, logs, log, succeeding, witness } => {
             log.begin();
             // What serves goes on serving, whatever is missing for more: said in the log, and no reason to end.
             for remark in doctor::remarks(&home) {
@@ -99,10 +109,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 edge_environment,
                 handover_timeout: succeeding.handover_timeout,
                 succeed: succeeding.succeed,
+                witness: witness.witness,
             };
             command::process::serve(&options, log)
         }
         Command::Home(words) => command::home::run(&home, json, words),
+        Command::Secret(words) => command::secret::run(&home, json, words),
         Command::Edge { log, handover_timeout } => {
             command::process::edge(&home, log, handover_timeout)
         }
@@ -119,15 +131,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Editor { file } => output::print_json(&command::editor::contents(file)),
         Command::Manual(arguments) => manual::write(&arguments),
         Command::Openapi => output::print_json(&hornero_api::document()),
-        Command::Build { source, image, explain, verify } => bake::build(
+        Command::Build { source, image, explain, verify, twice } => bake::build(
             &home,
             json,
             &source,
             image.as_deref(),
-            bake::How { explain, verify, base: None },
+            bake::How { explain, verify, twice, base: None },
         ),
         Command::Lock { source, update } => bake::lock(&home, json, &source, update),
-        Command::Reproduce { image } => patching::reproduce(&home, json, &image),
+        Command::Reproduce { image } => reproducing::reproduce(&home, json, &image),
         Command::Image { command } => of_image(&home, json, command),
         Command::Verify { full, tree: Some(tree), image: Some(image), ignore, .. } => {
             let arguments = verify::TreeArguments { tree, image, ignore, full };
@@ -156,8 +168,8 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
         ImageCommand::Push { image, reference, compression, plain_http } => {
             transport::push(home, json, &image, &reference, compression, plain_http)
         }
-        ImageCommand::Pull { reference, name, plain_http } => {
-            transport::pull(home, json, &reference, name, plain_http)
+        ImageCommand::Pull { reference, name, max_size, plain_http } => {
+            transport::pull(home, json, &reference, name, max_size, plain_http)
         }
         ImageCommand::Du => storage::disk_use(home, json),
         ImageCommand::Gc { dry_run, keep_releases, keep_days, ceiling, wait, logs } => {
@@ -183,35 +195,43 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
 /// The commands that talk to the control process.
 async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Up { source, reason, base } => {
-            up::up(home, json, &source, reason, base.as_deref()).await
-        }
+        Command::Up(arguments) => up::up(home, json, arguments).await,
         Command::Patch { source, deploy, dry_run, reason } => {
             let how = patching::How { dry_run, deploy };
             patching::patch(home, json, &source, how, reason).await
         }
-        Command::Plan { source } => up::plan(home, json, &source).await,
+        Command::Plan(arguments) => plan::plan(home, json, &arguments).await,
         Command::Doctor => doctor::doctor(home, json).await,
         Command::Status => show::status(home, json).await,
         Command::History { service } => show::history(home, json, &service).await,
         Command::Rollback { service, to, reason } => {
             operation::rollback(home, json, service, to, reason).await
         }
+        Command::Recycle { object, reason } => recycle::run(home, json, object, reason).await,
+        Command::Cancel { service, reason } => operation::cancel(home, json, service, reason).await,
+        Command::Churn { service, since } => {
+            churn::churn(home, json, service, since.as_deref()).await
+        }
+        Command::Resume { service, reason } => churn::resume(home, json, service, reason).await,
+        Command::Rollout(command) => operation::steer(home, json, command).await,
         Command::Receipt { id, service } => show::receipt(home, json, id, service).await,
         Command::Verify { service, full, .. } => verify::services(home, json, service, full).await,
-        Command::Logs { object, since, follow } => {
-            show::logs(home, json, &object, since, follow).await
-        }
-        Command::Audit { command: None, from } => show::audit(home, json, from).await,
-        Command::Audit { command: Some(AuditCommand::Verify { against }), .. } => {
-            show::audit_verify(home, json, against.as_deref()).await
+        Command::Logs(arguments) => logs::logs(home, json, &arguments).await,
+        Command::Audit { command: None, from } => audit::audit(home, json, from).await,
+        Command::Audit { command: Some(AuditCommand::Verify { against, witness }), .. } => {
+            audit::audit_verify(home, json, against.as_deref(), witness).await
         }
         Command::Down { dir: Some(service), force: true, reason, .. } => {
             operation::end(home, json, &service.to_string_lossy(), reason).await
         }
         Command::Down { dir: None, force: true, .. } => operation::abandon(home, json),
-        Command::Down { dir, variables, reason, force: false } => {
-            up::down(home, json, dir.as_deref(), variables, reason).await
+        Command::Down { dir, all, reason, force: false, variables: _ } => {
+            let which = match (dir, all) {
+                (_, true) => up::Which::Everything,
+                (None, false) => up::Which::Here,
+                (Some(dir), false) => up::Which::Declared(dir),
+            };
+            up::down(home, json, which, reason).await
         }
         Command::Build { .. }
         | Command::Reproduce { .. }
@@ -225,6 +245,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         | Command::Manual(_)
         | Command::Openapi
         | Command::Home(_)
+        | Command::Secret(_)
         | Command::Serve { .. }
         | Command::Edge { .. }
         | Command::Upgrade(_)
@@ -235,25 +256,31 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
 /// Whether a command makes anything; those that only look say for themselves what they may not see.
 const fn needs_root(command: &Command) -> bool {
     match command {
-        Command::Up { .. }
+        Command::Up(_)
         | Command::Patch { .. }
         | Command::Reproduce { .. }
         | Command::Build { .. }
         | Command::Down { .. }
         | Command::Home(_)
+        | Command::Secret(_)
         | Command::Serve { .. }
         | Command::Upgrade(_)
         | Command::Edge { .. } => true,
-        Command::Plan { .. }
+        Command::Plan(_)
         | Command::Doctor
         | Command::Status
         | Command::History { .. }
         | Command::Rollback { .. }
+        | Command::Recycle { .. }
+        | Command::Cancel { .. }
+        | Command::Resume { .. }
+        | Command::Churn { .. }
+        | Command::Rollout(_)
         | Command::Receipt { .. }
         | Command::Lock { .. }
         | Command::Image { .. }
         | Command::Verify { .. }
-        | Command::Logs { .. }
+        | Command::Logs(_)
         | Command::Audit { .. }
         | Command::Completions { .. }
         | Command::Init(_)

@@ -2,13 +2,14 @@
 
 use std::{
     io::{IsTerminal as _, Write as _, stderr},
+    path::Path,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use hornero_bake::progress::{Event, Progress};
+use hornero_bake::progress::{ArchiveEvent, Event, Progress};
 
-use crate::output::harmless;
+use crate::{build_log::BuildLog, failure::Failure, output::harmless};
 
 /// Between two repaints of the changing line: more often is only flicker.
 const REPAINT: Duration = Duration::from_millis(80);
@@ -35,12 +36,24 @@ pub struct Teller {
     terminal: bool,
     verbose: bool,
     state: Mutex<State>,
+    log: Mutex<BuildLog>,
 }
 
 impl Teller {
-    /// A teller; a verbose one shows what steps print and which steps were cached.
-    pub fn new(verbose: bool) -> Self {
-        Self { terminal: stderr().is_terminal(), verbose, state: Mutex::default() }
+    /// A teller; a verbose one shows what steps print and which steps were cached. All that they print is kept in the home.
+    pub fn new(home: &Path, verbose: bool) -> Self {
+        let log = Mutex::new(BuildLog::new(home));
+        Self { terminal: stderr().is_terminal(), verbose, state: Mutex::default(), log }
+    }
+
+    /// A bake's failure, with where everything stands that its steps printed.
+    pub fn failure(&self, failure: impl Into<Failure>) -> Failure {
+        let failure = failure.into();
+        match self.log.lock().unwrap_or_else(PoisonError::into_inner).newest() {
+            None => failure,
+            Some(path) => failure
+                .further_hint(format!("`{}` has all that its build steps printed", path.display())),
+        }
     }
 }
 
@@ -76,31 +89,44 @@ impl State {
     }
 }
 
-impl Progress for Teller {
-    fn event(&self, event: Event) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+impl Teller {
+    fn archive_event(&self, state: &mut State, event: ArchiveEvent) {
         match event {
-            Event::ReadingArchive { archive } => state.line(&format!("reading  {archive}")),
-            Event::Resolved { image, packages } => {
-                state.line(&format!("resolved image.{image}: {packages} packages"))
+            ArchiveEvent::Reading { archive } => state.line(&format!("reading  {archive}")),
+            ArchiveEvent::LeftOut { archive, reason } => {
+                state.line(&format!("left out {archive}: {reason}"));
             }
-            Event::FetchStarted { packages, bytes } => {
+            ArchiveEvent::FetchStarted { packages, bytes } => {
                 (state.packages, state.bytes) = (packages, bytes);
                 (state.fetched_packages, state.fetched_bytes) = (0, 0);
                 state.line(&format!("fetching {packages} packages, {}", mebibytes(bytes)));
             }
-            Event::Fetched { bytes } => {
+            ArchiveEvent::Fetched { bytes } => {
                 state.fetched_bytes += bytes;
-                let text = fetch_text(&state);
+                let text = fetch_text(state);
                 state.paint(self.terminal, false, &text);
             }
-            Event::PackageFetched { .. } => {
+            ArchiveEvent::PackageFetched { .. } => {
                 state.fetched_packages += 1;
-                let text = fetch_text(&state);
+                let text = fetch_text(state);
                 let done = state.fetched_packages == state.packages;
                 state.paint(self.terminal, done, &text);
             }
-            Event::Retrying { what, reason } => state.line(&format!("retrying {what}: {reason}")),
+            ArchiveEvent::Retrying { what, reason } => {
+                state.line(&format!("retrying {what}: {reason}"))
+            }
+        }
+    }
+}
+
+impl Progress for Teller {
+    fn event(&self, event: Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Archive(event) => self.archive_event(&mut state, event),
+            Event::Resolved { image, packages } => {
+                state.line(&format!("resolved image.{image}: {packages} packages"))
+            }
             Event::UnpackStarted { packages } => {
                 (state.unpack, state.unpacked) = (packages, 0);
                 state.line(&format!("unpacking {packages} packages"));
@@ -115,6 +141,10 @@ impl Progress for Teller {
                 state.line(&format!("baking   image.{image}: {step}"))
             }
             Event::Output { image, line } => {
+                self.log
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .line(image.as_str(), &line);
                 if self.verbose {
                     state.line(&format!("         image.{image} | {line}"));
                 } else {
@@ -131,8 +161,8 @@ impl Progress for Teller {
                 }
             }
             Event::SecretInImage { image, path } => state.line(&format!(
-                "warning  image.{image}: `{path}` is a private key made by a package's script; everyone who has \
-                 the image has it, and the image can't be reproduced"
+                "warning  image.{image}: `{path}` has a private key, a password or a token in it, and so has everyone \
+                 who has the image"
             )),
             Event::StepFinished { image, step, cached, why, milliseconds } => {
                 if !cached && self.verbose {

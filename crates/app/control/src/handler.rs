@@ -8,36 +8,39 @@ use std::{
 use hornero_api::{
     EndpointId,
     message::{
-        ApplyRequest, ControlStatus, DownRequest, Intent, Nothing, OperationLine, PlanRequest,
-        RollbackRequest, StatusReport, SupportReport, TestReport, TestRequest, TestResult,
-        VerifyRequest,
+        ApplyRequest, CancelRequest, ControlStatus, DownRequest, Intent, Nothing, OperationLine,
+        PlanRequest, RecycleRequest, ResumeReport, ResumeRequest, RollbackRequest, StatusReport,
+        SteerRequest, SupportReport, TestReport, TestRequest, TestResult, VerifyRequest,
     },
 };
 use hornero_driver::{Driver, Observation, Request as Job, RequestId, RequestKind};
-use hornero_engine::Engine;
+use hornero_engine_port::Engine;
 use hornero_ledger::Ledger;
 use hornero_model::{
-    Actor, Digest, HostState, Receipt, ReleaseNumber, RolloutId, ServiceName, ServiceSpec,
-    Timestamp,
+    Actor, Depth, Digest, HostState, InstanceId, Receipt, ReleaseNumber, RolloutId, ServiceName,
+    ServiceSpec, Steer, Timestamp,
 };
 use hornero_net::HomeNetwork;
-use hornero_rollout::{TestOutcome, TestRun, last_proven};
-use hornero_store::Lease;
-use hornero_verify::Depth;
+use hornero_rollout::{Declared, TestOutcome, TestRun, World, check_belonging, last_proven};
+use hornero_store::{Lease, Store};
 use hyper::{Request, StatusCode, body::Incoming};
 use tokio::sync::oneshot;
 
 use crate::{
-    Input, Tested, image_tests, logs,
+    Input, Tested, belonging, cancel,
+    churn::{self, Resume},
+    image_tests,
+    logs::{self, LAST_LINES_MAX, LogWish},
     offline::audit_report,
     operations::{Held, Operations},
     ports::{Adapters, chain, new_tail},
     provenance::Denied,
     report,
-    server::{Answer, Caller, Handler, Refusal, body, json, stream},
+    server::{Answer, Caller, Handler, Refusal, body, json, stream, whole},
     start::Starter,
     succession::EdgeNews,
     verify,
+    witness::Witness,
 };
 
 /// Everything that requests are answered from.
@@ -60,6 +63,14 @@ pub struct Api {
     pub edge: Arc<EdgeNews>,
     /// When this process started.
     pub started: Timestamp,
+    /// What gets the ledger's heads.
+    pub witness: Option<Arc<Witness>>,
+}
+
+/// Whether what a service's servers are made from is not in the store.
+fn is_gone(store: &Store, spec: &ServiceSpec) -> bool {
+    !store.has_image(&spec.image)
+        || spec.configuration.is_some_and(|configuration| !store.has_image(&configuration))
 }
 
 impl Handler for Api {
@@ -76,17 +87,13 @@ impl Handler for Api {
         };
         match endpoint.id {
             EndpointId::Status => self.status().await,
-            EndpointId::Apply => {
-                let ApplyRequest { services, intent } = body(request).await?;
-                let lease = self.lease().await?;
-                self.accept(services.clone(), Starter::accept).await?;
-                let held = Held::new(lease, services.iter().map(|service| &service.name));
-                self.begin(caller, intent, RequestKind::Apply { services }, Some(held))
-            }
+            EndpointId::Apply => self.apply(caller, body(request).await?).await,
             EndpointId::Plan => {
                 let wanted: PlanRequest = body(request).await?;
                 let report = self
-                    .ask(move |driver| report::plan(&wanted, driver.world(), driver.facts()))
+                    .ask(move |driver| {
+                        report::plan(&wanted, driver.world(), driver.facts(), driver.churn())
+                    })
                     .await?;
                 json(&report)
             }
@@ -110,6 +117,29 @@ impl Handler for Api {
                         "only one service at a time is taken down by force".to_owned(),
                     )),
                 }
+            }
+            EndpointId::Recycle => {
+                let RecycleRequest { object, intent } = body(request).await?;
+                let named = object.clone();
+                let found = self.ask(move |driver| recycled(driver.world(), &named)).await?;
+                let Some((kind, spec)) = found else { return Err(not_found("server", &object)) };
+                self.accept(vec![spec], Starter::accept_again).await?;
+                // What runs is all that it touches.
+                self.begin(caller, intent, kind, None)
+            }
+            EndpointId::Cancel => {
+                let CancelRequest { service, intent } = body(request).await?;
+                let under_way = self.ask(Driver::cancellable).await?;
+                let service = cancel::chosen(service, &under_way, "cancel")?;
+                self.begin(caller, intent, RequestKind::Cancel { service }, None)
+            }
+            EndpointId::Resume => self.resume(caller, body(request).await?).await,
+            EndpointId::Steer => {
+                let SteerRequest { service, steer, intent } = body(request).await?;
+                let under_way = self.ask(Driver::steerable).await?;
+                let command = format!("rollout {}", word(steer));
+                let service = cancel::chosen(service, &under_way, &command)?;
+                self.begin(caller, intent, RequestKind::Steer { service, steer }, None)
             }
             EndpointId::Operation => {
                 let number = values[0]
@@ -141,6 +171,7 @@ impl Handler for Api {
             }
             EndpointId::Audit => self.audit(parameter(&query, "from")),
             EndpointId::AuditVerify => {
+                whole(request).await?;
                 let ledger = Arc::clone(&self.ledger);
                 let verdict = tokio::task::spawn_blocking(move || ledger.verify())
                     .await
@@ -152,28 +183,13 @@ impl Handler for Api {
                 self.verify(wanted).await
             }
             EndpointId::Logs => {
-                let since = match parameter(&query, "since") {
-                    None => None,
-                    Some(text) => Some(serde_json::from_value(text.into()).map_err(|_| {
-                        Refusal::new(
-                            StatusCode::BAD_REQUEST,
-                            "bad_request",
-                            format!("`{text}` is no RFC 3339 time"),
-                        )
-                    })?),
-                };
-                let follow = parameter(&query, "follow") == Some("true");
-                logs::answer(
-                    Arc::clone(&self.ledger),
-                    Arc::clone(&self.engine),
-                    values[0],
-                    since,
-                    follow,
-                )
-                .await
+                let wish = log_wish(&query)?;
+                logs::answer(Arc::clone(&self.ledger), Arc::clone(&self.engine), values[0], wish)
+                    .await
             }
             EndpointId::OpenApi => json(&hornero_api::document()),
             EndpointId::Shutdown => {
+                whole(request).await?;
                 self.inputs.send(Input::Shutdown).map_err(Refusal::internal)?;
                 json(&Nothing {})
             }
@@ -186,8 +202,48 @@ fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
+/// Which lines of a log are asked for.
+fn log_wish(query: &str) -> Result<LogWish, Refusal> {
+    let bad = |text| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", text);
+    let since = parameter(query, "since").map(|text| {
+        let time = serde_json::from_value(text.into());
+        time.map_err(|_| bad(format!("`{text}` is no RFC 3339 time")))
+    });
+    let last = parameter(query, "last").map(|text| {
+        let number = text.parse().ok().filter(|number| *number <= LAST_LINES_MAX);
+        number.ok_or_else(|| bad(format!("`{text}` is no number up to {LAST_LINES_MAX}")))
+    });
+    let follow = parameter(query, "follow") == Some("true");
+    Ok(LogWish { since: since.transpose()?, last: last.transpose()?, follow })
+}
+
+/// The command's word for what is done to a rollout.
+const fn word(steer: Steer) -> &'static str {
+    match steer {
+        Steer::Pause => "pause",
+        Steer::Resume => "resume",
+        Steer::Promote | Steer::PromoteFully => "promote",
+        Steer::Abort => "abort",
+    }
+}
+
 fn not_found(kind: &str, name: &str) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, &format!("no_such_{kind}"), format!("no {kind} `{name}`"))
+}
+
+/// What is recycled where `object` is a service or an instance that serves, and what it is made from.
+fn recycled(world: &World, object: &str) -> Option<(RequestKind, ServiceSpec)> {
+    let instance = InstanceId::new(object).ok().filter(|id| world.instances.contains_key(id));
+    let service = match &instance {
+        Some(id) => world.instances[id].service.clone(),
+        None => ServiceName::new(object).ok()?,
+    };
+    let set = world.services.get(&service)?.serving.as_ref()?;
+    if instance.as_ref().is_some_and(|id| !set.instances.contains(id)) {
+        return None;
+    }
+    let spec = world.release(&service, set.release)?.spec.clone();
+    Some((RequestKind::Recycle { service, instance }, spec))
 }
 
 /// The results of tests that the image declares: what else failed says nothing of them, and would never be mended.
@@ -218,7 +274,7 @@ impl Api {
         let internal = internal.map_err(Refusal::internal)?.unwrap_or_default();
         let internal =
             internal.into_iter().map(|(name, address)| (name, IpAddr::from(address))).collect();
-        let engine = Arc::clone(&self.engine);
+        let (engine, of_instances) = (Arc::clone(&self.engine), Arc::clone(&self.engine));
         let support = tokio::task::spawn_blocking(move || engine.support()).await;
         let support = support.map_err(Refusal::internal)?.into_iter();
         let limits = support
@@ -232,16 +288,19 @@ impl Api {
             .collect();
         let started = self.started;
         let journal_fault = self.operations.journal_fault();
+        let witness = self.witness.as_ref().map(|witness| witness.status());
         let edge = Arc::clone(&self.edge);
         let report = self
             .ask(move |driver| StatusReport {
-                services: report::services(driver, &internal),
+                services: report::services(driver, &internal, &*of_instances),
                 routes: report::routes(driver, &internal),
                 control: ControlStatus {
                     pid: std::process::id(),
                     version: hornero_model::program_version().to_owned(),
                     started,
                     journal_fault,
+                    witness,
+                    absent: false,
                 },
                 edge: report::edge(driver).map(|report| edge.complete(report)),
                 limits,
@@ -301,14 +360,40 @@ impl Api {
         if let (Some(name), true) = (&service, services.is_empty()) {
             return Err(not_found("service", name.as_str()));
         }
-        let (engine, adapters) = (Arc::clone(&self.engine), Arc::clone(&self.adapters));
+        let engine = Arc::clone(&self.engine);
         let depth = if full { Depth::Full } else { Depth::Fast };
         let report = tokio::task::spawn_blocking(move || {
             let asked = verify::Asked { services: &services, others };
-            verify::run(&*engine, adapters.starter.store(), asked, depth)
+            verify::run(&*engine, asked, depth)
         });
         let report = report.await.map_err(Refusal::internal)?;
         json(&report.map_err(|error| Refusal::internal(format!("{error:#}")))?)
+    }
+
+    async fn apply(&self, caller: Caller, wanted: ApplyRequest) -> Answer {
+        let ApplyRequest { services, directory, adopt, remove, planned, retry_failed, intent } =
+            wanted;
+        let lease = self.lease().await?;
+        let declared = directory.map(|directory| Declared {
+            directory,
+            adopt: adopt.into_iter().collect(),
+            remove: remove.into_iter().collect(),
+            planned,
+        });
+        // Said before anything is begun; the driver looks again when its turn comes.
+        if let Some(declared) = declared.clone() {
+            let services = services.clone();
+            let checked =
+                self.ask(move |driver| check_belonging(driver.world(), &declared, &services));
+            checked.await?.map_err(|error| belonging::refusal(&error))?;
+        }
+        self.accept(services.clone(), Starter::accept).await?;
+        let held = Held::new(lease, services.iter().map(|service| &service.name));
+        let kind = match declared {
+            Some(declared) => RequestKind::Bring { declared: Box::new(declared), services },
+            None => RequestKind::Apply { services },
+        };
+        self.begin_again(caller, intent, kind, Some(held), retry_failed)
     }
 
     async fn history(&self, name: &str) -> Answer {
@@ -346,6 +431,44 @@ impl Api {
         self.begin(caller, intent, kind, None)
     }
 
+    /// Lets go on what a limit of churn stopped.
+    async fn resume(&self, caller: Caller, wanted: ResumeRequest) -> Answer {
+        let ResumeRequest { service, intent } = wanted;
+        if let Some(name) = service.clone() {
+            let (known, by_home) = self
+                .ask(move |driver| {
+                    let known = driver.world().services.contains_key(&name);
+                    let shared =
+                        driver.world().services.get(&name).and_then(|of| of.shared.as_ref());
+                    let own = shared.is_some() || driver.churn().stopped_by(Some(&name)).is_some();
+                    (known, !own && driver.churn().stopped_by(None).is_some())
+                })
+                .await?;
+            if !known {
+                return Err(not_found(
+                    "service",
+                    service.as_ref().map_or("", |name| name.as_str()),
+                ));
+            }
+            if by_home {
+                let text = "the limit of the whole home was reached, not one of this service";
+                return Err(Refusal::new(StatusCode::CONFLICT, "home_stopped", text)
+                    .hint("`hornero resume --reason …` without a service lets all go on"));
+            }
+        }
+        let (resumed, answer) = std::sync::mpsc::channel();
+        let by = Actor { who: caller.user, why: intent.why, commit: intent.commit };
+        self.inputs
+            .send(Input::Resume(Resume { by, service, resumed }))
+            .map_err(Refusal::internal)?;
+        let answer = tokio::task::spawn_blocking(move || answer.recv()).await;
+        let stopped = match answer.map_err(Refusal::internal)? {
+            Ok(outcome) => outcome.map_err(|error| Refusal::internal(chain(&error)))?,
+            Err(_) => return Err(Refusal::internal("the control process is ending")),
+        };
+        json(&ResumeReport { resumed: stopped.iter().map(churn::resumed).collect() })
+    }
+
     /// Takes one service down before everything else that waits.
     async fn end(&self, caller: Caller, intent: Intent, service: ServiceName) -> Answer {
         let name = service.clone();
@@ -374,9 +497,9 @@ impl Api {
         check: fn(&Starter, &[ServiceSpec]) -> Result<(), Denied>,
     ) -> Result<(), Refusal> {
         let store = self.adapters.starter.store();
-        if let Some(gone) = services.iter().find(|service| !store.has_image(&service.image)) {
+        if let Some(gone) = services.iter().find(|it| is_gone(store, it)) {
             let text = format!(
-                "the image of `{}`, `{}`, is no longer in this home",
+                "the image of `{}`, `{}`, or its configuration is no longer in this home",
                 gone.name,
                 gone.image.short()
             );
@@ -385,6 +508,17 @@ impl Api {
                 gone.name
             );
             return Err(Refusal::new(StatusCode::CONFLICT, "image_gone", text).hint(hint));
+        }
+        let lost = |spec: &ServiceSpec| {
+            let secret = self.adapters.starter.lost_secret(spec)?;
+            Some((spec.name.clone(), secret.name.clone(), secret.version.clone()))
+        };
+        if let Some((service, name, version)) = services.iter().find_map(lost) {
+            let text =
+                format!("secret `{name}` of `{service}` has no version `{version}` any more");
+            let hint =
+                format!("`hornero up` takes the newest; `hornero secret set {name}` sets one");
+            return Err(Refusal::new(StatusCode::CONFLICT, "secret_missing", text).hint(hint));
         }
         let adapters = Arc::clone(&self.adapters);
         let accepted = tokio::task::spawn_blocking(move || check(&adapters.starter, &services));
@@ -417,18 +551,33 @@ impl Api {
         kind: RequestKind,
         held: Option<Held>,
     ) -> Answer {
+        self.begin_again(caller, intent, kind, held, false)
+    }
+
+    /// The same, where releases that failed may be tried again.
+    fn begin_again(
+        &self,
+        caller: Caller,
+        intent: Intent,
+        kind: RequestKind,
+        held: Option<Held>,
+        retry_failed: bool,
+    ) -> Answer {
         let why = match intent.why.is_empty() {
             false => intent.why,
             true => match &kind {
-                RequestKind::Apply { .. } => "up".to_owned(),
+                RequestKind::Apply { .. } | RequestKind::Bring { .. } => "up".to_owned(),
                 RequestKind::Rollback { .. } => "rollback".to_owned(),
                 RequestKind::Down { .. } => "down".to_owned(),
                 RequestKind::End { .. } => "down by force".to_owned(),
+                RequestKind::Recycle { .. } => "recycle".to_owned(),
+                RequestKind::Cancel { .. } => "cancel".to_owned(),
+                RequestKind::Steer { steer, .. } => format!("rollout {}", word(*steer)),
             },
         };
         let number = self.operations.open(held);
         let by = Actor { who: caller.user, why, commit: intent.commit };
-        let request = Job { id: RequestId(number), by, kind };
+        let request = Job { id: RequestId(number), by, kind, retry_failed };
         self.inputs
             .send(Input::Observe(Observation::Request(request)))
             .map_err(Refusal::internal)?;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_engine::{Engine, InstanceSpec, InstanceStatus};
+use hornero_engine_port::{Engine, InstanceSpec, InstanceStatus};
 use hornero_model::{
     Check, Digest, ExitCause, ImageTest, InstanceId, ReleaseNumber, ServiceSpec, TestCheck,
 };
@@ -42,7 +42,7 @@ pub fn run(
     };
     let (server, commands): (Vec<ImageTest>, Vec<ImageTest>) =
         tests.into_iter().partition(|test| matches!(test.check, TestCheck::Server(_)));
-    let mut run = TestRun { results: Vec::new(), log_tail: Vec::new() };
+    let mut run = TestRun { results: Vec::new(), not_run: None, log_tail: Vec::new() };
     if !server.is_empty() {
         ask_server(starter, runtime, image, spec, tail, &server, &mut run);
     }
@@ -60,7 +60,14 @@ fn failed_all(tests: &[ImageTest], why: &str) -> TestRun {
         .into_iter()
         .map(|test| TestOutcome { test, passed: false, detail: why.to_owned() })
         .collect();
-    TestRun { results, log_tail: Vec::new() }
+    TestRun { results, not_run: Some(why.to_owned()), log_tail: Vec::new() }
+}
+
+/// The tests of the server count as failed, none of which was run.
+fn run_none(tests: &[ImageTest], why: &str, run: &mut TestRun) {
+    let failed = failed_all(tests, why);
+    run.results.extend(failed.results);
+    run.not_run = failed.not_run;
 }
 
 /// A started test instance that is removed again whatever happens.
@@ -115,20 +122,20 @@ fn ask_server(
     let prepared = test_spec(starter, image, spec, tail);
     let instance_spec = match prepared {
         Ok(instance_spec) => instance_spec,
-        Err(error) => return run.results.extend(failed_all(tests, &format!("{error:#}")).results),
+        Err(error) => return run_none(tests, &format!("{error:#}"), run),
     };
     let instance = TestInstance { engine: starter.engine(), id: instance_spec.id.clone() };
     let begun = Instant::now();
     let started = match starter.engine().start(&instance_spec) {
         Ok(started) => started,
         Err(error) => {
-            run.results.extend(failed_all(tests, &error.to_string()).results);
+            run_none(tests, &error.to_string(), run);
             run.log_tail = instance.log_tail();
             return;
         }
     };
     let Some(address) = started.address else {
-        return run.results.extend(failed_all(tests, "the tested server has no address").results);
+        return run_none(tests, "the tested server has no address", run);
     };
     for test in tests {
         let TestCheck::Server(wanted) = &test.check else { continue };

@@ -3,15 +3,21 @@
 //! One thread owns the driver and takes one [`Input`] at a time; effects run on threads of their own and send their
 //! results back to it; the API asks it. Everything else in here is an adapter of a port.
 
+mod absent;
 mod against;
+mod belonging;
 mod boot;
+mod cancel;
 mod check;
+mod churn;
 mod clock;
 mod edge;
 pub mod format;
 mod handler;
 mod image_tests;
+mod local;
 mod logs;
+mod metadata;
 mod notify;
 mod offline;
 mod operations;
@@ -28,6 +34,7 @@ mod start;
 mod succession;
 mod turnstile;
 mod verify;
+mod witness;
 
 pub use boot::boot_id;
 pub use provenance::{Denied, Provenance};
@@ -37,6 +44,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     net::IpAddr,
+    os::fd::{FromRawFd as _, RawFd},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, RwLock,
@@ -48,39 +56,49 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hornero_driver::{Driver, DriverError, Found, Observation, Starting};
+use hornero_driver::{Churn, Driver, DriverError, Found, Observation, Starting};
 use hornero_edge::EdgeClient;
-use hornero_engine::{Engine, InstanceStatus, LauncherCommand, LocalEngine, LocalOptions};
+use hornero_engine_port::{Engine, InstanceStatus, Started};
 use hornero_home::Opening;
 use hornero_ledger::{Keys, Ledger, LedgerError, SqliteLedger};
 use hornero_model::{
-    Actor, BootId, Digest, Event, EventBody, ExitCause, InstanceId, PublicKey, Receipt,
-    ServiceName, Timestamp,
+    Actor, BootId, Digest, Event, EventBody, ExitCause, Location, PublicKey, Receipt, ServiceName,
+    Timestamp,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::{TestOutcome, World};
+use hornero_secret::Vault;
 use hornero_store::Store;
 
-pub use against::{WITNESS_BYTES_MAX, ledger_holds};
-pub use hornero_engine::{LogLimits, trim_logs};
+pub use absent::{events_offline, history_offline, receipts_offline, status_offline};
+pub use against::{WITNESS_BYTES_MAX, ledger_holds, ledger_holds_all};
+pub use hornero_driver::{Account, ServiceAccount, Use};
 pub use hornero_rollout::{Hold, KeepOverride, Retained};
+pub use local::{LogLimits, abandon, trim_logs};
+pub use logs::{LAST_LINES_MAX, LogWish, logs_offline};
 pub use notify::status_file;
 pub use offline::{
-    ImageHistory, history_of, image_of, newest_event, plan_offline, retained_images, verify_ledger,
+    ImageHistory, history_of, image_of, newest_event, plan_offline, retained_images,
+    secrets_in_use, verify_ledger,
 };
+use predecessor::Succession;
 pub use predecessor::readable;
 pub use succession::Program;
+pub use witness::WitnessPlace;
 
 use crate::{
+    churn::Resume,
     clock::SteadyClock,
     edge::EdgeKeeper,
     handler::Api,
+    metadata::MetadataKeeper,
     notify::Notifier,
     operations::Operations,
     ports::{Adapters, ControlPorts, CrashHook, STARTS_AT_ONCE, chain},
     restoration::Restoration,
     start::Starter,
     turnstile::Turnstile,
+    witness::Witness,
 };
 
 /// How the control process is started.
@@ -96,8 +114,11 @@ pub struct Options {
     pub edge_environment: Vec<(&'static str, OsString)>,
     /// How long an edge may serve what it has open once its successor has taken over; an hour where absent.
     pub handover_timeout: Option<Duration>,
-    /// Whether it takes the place of a control process that runs, which is told to end.
-    pub succeed: bool,
+    /// Where it takes the place of the control process that runs: the descriptor of the lock of upgrades, which is its own
+    /// from now on.
+    pub succeed: Option<RawFd>,
+    /// Where each head of the ledger is kept beside the home.
+    pub witness: Option<WitnessPlace>,
 }
 
 /// A question to the thread that owns the driver.
@@ -123,6 +144,8 @@ pub enum Input {
     Ask(Question),
     /// An image's tests were run because somebody asked for it.
     Tested(Tested),
+    /// Somebody lets go on what a limit of churn stopped.
+    Resume(Resume),
     /// The process shall end; servers and edge go on where services are up.
     Shutdown,
 }
@@ -137,6 +160,8 @@ const STARTING_TIMEOUT: Duration = Duration::from_secs(10);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long effects under way may take when the process ends with nothing left to serve.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one that owns the home has to answer to count as one that stays: one that ends may answer until it has.
+const ANSWERED: Duration = Duration::from_secs(1);
 /// Between two looks whether they are done.
 const ENDING_LOOK: Duration = Duration::from_millis(5);
 /// Between two looks after the network; how long a flushed packet filter may go unnoticed.
@@ -151,6 +176,8 @@ pub enum Ended {
     Empty,
     /// Servers and edge go on; a control process should be started again.
     Serving,
+    /// It never began: everything was taken down before it could take the place of the one from before.
+    Moot,
 }
 
 /// Runs the control process until it is told to end: by its API, SIGTERM or SIGINT.
@@ -166,16 +193,27 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     boot::hand_on(&options.edge_environment);
     raise_file_limit();
     let notifier = Notifier::from_environment(home);
-    if options.succeed {
-        notifier.starting("ending the control process that runs");
-        predecessor::end(home)?;
+    let refused = options.witness.as_ref().and_then(|witness| witness.refused_by(home));
+    if let Some(refused) = refused {
+        anyhow::bail!(refused);
     }
+    let succession = match options.succeed {
+        None => None,
+        Some(lock) => {
+            notifier.starting("ending the control process that runs");
+            Some(Succession::begin(home, inherited(lock)?)?)
+        }
+    };
     let _lock = own(home)?;
     notifier.starting("opening the ledger");
     let keys = Arc::new(Keys::of_home(home)?);
     let ledger: Arc<dyn Ledger> =
         Arc::new(SqliteLedger::open(&home.join("ledger.db"), Arc::clone(&keys))?);
-    let (world, receipts) = load(&*ledger, &notifier)?;
+    let (world, churn, receipts) = load(&*ledger, &notifier)?;
+    if succession.as_ref().is_some_and(|succession| succession.is_moot(&world)) {
+        notifier.stopping("everything was taken down before this version began");
+        return Ok(Ended::Moot);
+    }
     notifier.starting("taking over what runs");
     let store = Arc::new(Store::open(home.join("store"))?);
     let mut network = HomeNetwork::open(home)?;
@@ -186,9 +224,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         Some(last) if *last != boot => ExitCause::HostRestarted,
         _ => ExitCause::Unknown,
     };
-    let local_options = local_options(home, options.log_limits);
-    let local = Arc::new(LocalEngine::open_after(home, local_options, lost_by)?);
-    let engine: Arc<dyn Engine> = Arc::clone(&local) as _;
+    let engine = local::open(home, options.log_limits, Arc::clone(&store), lost_by)?;
     let (inputs, taken) = mpsc::channel();
     let addresses = service_addresses(&network, &world);
     notifier.starting("starting the edge");
@@ -215,7 +251,13 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     // Control is ending when nobody takes it.
     let went_on = move |image| drop(news.send(Input::Observe(Observation::StartsGoOn { image })));
     let adapters = Arc::new(Adapters {
-        starter: Starter::new(store, Arc::clone(&engine), provenance, Box::new(went_on)),
+        starter: Starter::new(
+            store,
+            Arc::clone(&engine),
+            provenance,
+            Vault::of(home),
+            Box::new(went_on),
+        ),
         edge_dir: edge::state_dir(home),
         runtime: runtime.handle().clone(),
         inputs: inputs.clone(),
@@ -223,6 +265,10 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     });
     let newest = world.services.values().filter_map(|service| service.newest());
     newest.for_each(|release| adapters.starter.learn(release));
+    let head = ledger.head()?;
+    let witness = options.witness.clone();
+    let witness = witness.map(|place| Witness::start(place, Arc::clone(&keys), head));
+    let witness = witness.transpose()?.map(Arc::new);
     let newest = ledger.read(world.last_sequence, 1)?;
     let last = newest.last().map_or(Timestamp(0), |event| event.time);
     let mut ports = ControlPorts {
@@ -232,6 +278,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         addresses: addresses.clone(),
         adapters,
         operations: Arc::clone(&operations),
+        witness: witness.clone(),
         receipts: Arc::clone(&receipts),
         clock: Mutex::new((SteadyClock::new(Timestamp::now(), last, Instant::now()), false)),
         crash: CrashHook { at: options.crash_at_append, passed: 0 },
@@ -243,7 +290,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     // Everything was read, and nothing was written yet that an older version would not know.
     format::claim(home)?;
     let driver =
-        Driver::resume(world, found, status, Starting { version, boot: &boot }, &mut ports)?;
+        Driver::resume(world, churn, found, status, Starting { version, boot: &boot }, &mut ports)?;
     follow_exits(Arc::clone(&engine), inputs.clone())?;
     let ended = Arc::new(AtomicBool::new(false));
     let network_keeper = keep_network(network.clone(), Arc::clone(&ended))?;
@@ -259,32 +306,38 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         network: network.clone(),
         edge: keeper.news(),
         started: Timestamp::now(),
+        witness: witness.clone(),
     };
     let socket = home.join("control.sock");
     let listener = server::bind(&socket).with_context(|| format!("`{}`", socket.display()))?;
     runtime.spawn(socket::serve(socket.clone(), listener, Arc::new(api)));
     tracing::info!("ready: {}", summary(driver.world()));
     notifier.ready(&summary(driver.world()));
+    // The next upgrade may begin.
+    drop(succession);
     let restoration = Restoration::new(begun, &driver);
     let driver = run(driver, &mut ports, &taken, &notifier, restoration)?;
     ended.store(true, Ordering::Release);
     network_keeper.thread().unpark();
     let _ = network_keeper.join();
     runtime.shutdown_timeout(Duration::from_millis(200));
+    if let Some(witness) = witness {
+        witness.end();
+    }
     let left = match !serves(driver.world()) && driver.is_idle() {
         true => Ended::Empty,
         false => Ended::Serving,
     };
     let last_words = match left {
         Ended::Empty => "nothing is left to serve",
-        Ended::Serving => "servers and edge go on",
+        Ended::Serving | Ended::Moot => "servers and edge go on",
     };
     tracing::info!("control ends: {last_words}");
     notifier.stopping(last_words);
     if left == Ended::Empty {
         keeper.stop();
-        if !local.clean_up() {
-            tracing::warn!("control groups of instances are left");
+        if let Err(error) = engine.clean_up() {
+            tracing::warn!("{}", chain(&error));
         }
         network.down()?;
     } else {
@@ -304,40 +357,24 @@ fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
+/// A descriptor that the command left open for this process alone.
+fn inherited(descriptor: RawFd) -> anyhow::Result<File> {
+    // SAFETY: nothing else in this process knows of it; that it is open is seen by the next call.
+    let file = unsafe { File::from_raw_fd(descriptor) };
+    // What this process starts does not get it.
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::CLOEXEC)
+        .with_context(|| format!("descriptor {descriptor} of the command"))?;
+    Ok(file)
+}
+
 /// What runs, in a line for the service manager.
 fn summary(world: &World) -> String {
-    let services = world.services.values().filter(|service| !service.removed).count();
+    let services = world.services.values().filter(|service| world.is_there(service)).count();
     match services {
         0 => "nothing to serve".to_owned(),
         1 => "1 service is up".to_owned(),
         many => format!("{many} services are up"),
     }
-}
-
-/// The local engine's options: its launcher is this program again.
-fn local_options(home: &Path, log_limits: LogLimits) -> LocalOptions {
-    let arguments = vec!["--home".into(), home.into(), "shim".into()];
-    let launcher = LauncherCommand { program: OWN_PROGRAM.into(), arguments };
-    LocalOptions { launcher, networked: true, log_limits }
-}
-
-/// Ends everything that runs in a home without its ledger, for when that can't be read. Nothing is recorded; logs stay.
-/// Gives the instances that were ended.
-pub fn abandon(home: &Path) -> anyhow::Result<Vec<InstanceId>> {
-    let _lock = own(home)?;
-    let mut network = HomeNetwork::open(home)?;
-    network.up()?;
-    EdgeKeeper::of(home).stop();
-    let engine = LocalEngine::open(home, local_options(home, LogLimits::default()))?;
-    let mut ended = Vec::new();
-    for instance in engine.list()? {
-        engine.remove(&instance.id)?;
-        ended.push(instance.id);
-    }
-    anyhow::ensure!(engine.clean_up(), "control groups of instances are left");
-    drop(engine);
-    network.down()?;
-    Ok(ended)
 }
 
 /// Makes the home where it is missing, and locks it.
@@ -349,10 +386,20 @@ fn own(home: &Path) -> anyhow::Result<File> {
         hornero_home::open(&home.join("control.lock"), Opening::Create).with_context(show)?;
     // One that was just killed still holds its lock while the kernel tidies up after it.
     let deadline = Instant::now() + LOCK_TIMEOUT;
+    let mut answered: Option<Instant> = None;
     loop {
         match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(lock),
             Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                answered = match answers(&home) {
+                    true => answered.or_else(|| Some(Instant::now())),
+                    false => None,
+                };
+                anyhow::ensure!(
+                    answered.is_none_or(|since| since.elapsed() < ANSWERED),
+                    "another control process serves `{}` already",
+                    home.display()
+                );
                 std::thread::sleep(Duration::from_millis(5));
             }
             Err(error) => {
@@ -363,21 +410,27 @@ fn own(home: &Path) -> anyhow::Result<File> {
     }
 }
 
+/// Whether somebody listens on a home's control socket: of one that was killed, nobody does.
+fn answers(home: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(home.join("control.sock")).is_ok()
+}
+
 /// Folds the whole ledger; gives its receipts too.
-fn load(ledger: &dyn Ledger, notifier: &Notifier) -> anyhow::Result<(World, Vec<Receipt>)> {
-    let (mut world, mut receipts) = (World::default(), Vec::new());
+fn load(ledger: &dyn Ledger, notifier: &Notifier) -> anyhow::Result<(World, Churn, Vec<Receipt>)> {
+    let (mut world, mut churn, mut receipts) = (World::default(), Churn::default(), Vec::new());
     let last = ledger.head()?.sequence;
     fold(
         &mut world,
         |next| ledger.read(next, hornero_ledger::MAX_READ_EVENTS),
         |event| {
             notifier.still_starting(|| format!("reading event {} of {last}", event.sequence));
+            churn.apply(event);
             if let EventBody::Switched { receipt } = &event.body {
                 receipts.push((**receipt).clone());
             }
         },
     )?;
-    Ok((world, receipts))
+    Ok((world, churn, receipts))
 }
 
 /// Folds page by page until there is none, and shows each event.
@@ -430,8 +483,8 @@ fn find(engine: &dyn Engine) -> anyhow::Result<Vec<Found>> {
         }
         let (running, cause) = match instance.status {
             InstanceStatus::Starting => (None, None),
-            InstanceStatus::Running(started) => {
-                (started.address.map(|address| (address, started.pid)), None)
+            InstanceStatus::Running(Started { address, place, handle }) => {
+                (address.map(|address| Location { address, place, handle }), None)
             }
             InstanceStatus::Exited { cause, .. } => (None, Some(cause)),
         };
@@ -490,7 +543,7 @@ fn is_settled(driver: &Driver) -> bool {
 
 /// Whether any service is up.
 fn serves(world: &World) -> bool {
-    world.services.values().any(|service| !service.removed)
+    world.services.values().any(|service| world.is_there(service))
 }
 
 /// Whether a process that was told to end may do so. With nothing left to serve it takes everything away with it, so
@@ -509,6 +562,7 @@ fn run(
 ) -> anyhow::Result<Driver> {
     let mut retry = None;
     let mut ending: Option<Instant> = None;
+    let mut metadata = MetadataKeeper::default();
     let watchdog = notifier.watchdog_interval();
     let mut told = summary(driver.world());
     loop {
@@ -518,6 +572,7 @@ fn run(
             told = now;
         }
         restoration.look(&driver);
+        metadata.look(driver.world(), ports.adapters.starter.store());
         if watchdog.is_some() {
             notifier.alive();
         }
@@ -538,6 +593,7 @@ fn run(
                 continue;
             }
             Ok(Input::Tested(tested)) => {
+                metadata.tested();
                 let Tested { by, image, results, recorded } = tested;
                 let outcome = driver.record_tests(&by, image, &results, ports);
                 // A ledger that took nothing is tried again by whoever asked; with a world of its own nobody goes on.
@@ -545,6 +601,14 @@ fn run(
                     return Err(error.into());
                 }
                 let _ = recorded.send(outcome);
+                continue;
+            }
+            Ok(Input::Resume(Resume { by, service, resumed })) => {
+                let outcome = driver.resume_churn(&by, service.as_ref(), ports);
+                if let Err(error @ (DriverError::World(_) | DriverError::Restless)) = outcome {
+                    return Err(error.into());
+                }
+                let _ = resumed.send(outcome);
                 continue;
             }
             Ok(Input::Shutdown) => {

@@ -1,19 +1,18 @@
 //! What can be told of a home without its control process, from its ledger alone.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use hornero_api::message::{AuditReport, PlanReport, PlanRequest};
+use hornero_driver::Churn;
 use hornero_ledger::{MAX_READ_EVENTS, PublicKey, ReadOnlyLedger, Verdict};
-use hornero_model::{Digest, InstanceId, ReleaseRef, Timestamp};
+use hornero_model::{Digest, InstanceId, ReleaseRef, SecretFile, Timestamp};
 use hornero_rollout::{Facts, KeepOverride, Retained, World, retained};
 
 use crate::{fold, report};
 
 /// Checks the ledger of a home.
 pub fn verify_ledger(home: &Path) -> anyhow::Result<AuditReport> {
-    let key = PublicKey::load(&home.join("keys"))?;
-    let ledger = ReadOnlyLedger::open(&home.join("ledger.db"), key)?;
-    Ok(audit_report(ledger.verify()?))
+    Ok(audit_report(ledger_of(home)?.verify()?))
 }
 
 /// The time of the newest event in a home's ledger; None where there is no ledger, or nothing in it.
@@ -22,14 +21,16 @@ pub fn newest_event(home: &Path) -> anyhow::Result<Option<Timestamp>> {
     if !path.exists() {
         return Ok(None);
     }
-    let ledger = ReadOnlyLedger::open(&path, PublicKey::load(&home.join("keys"))?)?;
+    let ledger = ledger_of(home)?;
     let newest = ledger.read(ledger.head()?.sequence, 1)?;
     Ok(newest.first().map(|event| event.time))
 }
 
 /// What an apply would change; nothing of the home is known to run.
 pub fn plan_offline(home: &Path, request: &PlanRequest) -> anyhow::Result<PlanReport> {
-    Ok(report::plan(request, &world(home)?, &Facts::default()))
+    let (world, churn) = world_and_churn(home)?;
+    let facts = Facts { now: Timestamp::now(), ..Facts::default() };
+    Ok(report::plan(request, &world, &facts, &churn))
 }
 
 /// The image of a release; None where there is no such release.
@@ -54,7 +55,7 @@ pub fn history_of(home: &Path, image: &Digest) -> anyhow::Result<ImageHistory> {
     let world = world(home)?;
     let mut found = ImageHistory::default();
     for service in world.services.values() {
-        let serving = service.serving.as_ref().map(|set| set.release);
+        let serving = service.serving.as_ref().map(|set| set.terms);
         let releases = service.releases.values().filter(|release| release.spec.image == *image);
         found
             .releases
@@ -74,27 +75,58 @@ pub fn retained_images(home: &Path, rules: KeepOverride) -> anyhow::Result<Vec<R
     Ok(retained(&world(home)?, Timestamp::now(), rules))
 }
 
+/// Secrets that releases name which are kept: those that serve, those that may be gone back to, and what keep-rules hold.
+pub fn secrets_in_use(home: &Path) -> anyhow::Result<Vec<(ReleaseRef, SecretFile)>> {
+    let world = world(home)?;
+    let kept = retained(&world, Timestamp::now(), KeepOverride::default());
+    let kept: BTreeSet<ReleaseRef> = kept.into_iter().map(|retained| retained.release).collect();
+    let releases = kept.into_iter().filter_map(|reference| {
+        let release = world.release(&reference.service, reference.number)?;
+        Some((reference, release.spec.secrets.clone()))
+    });
+    Ok(releases
+        .flat_map(|(reference, secrets)| {
+            secrets.into_iter().map(move |secret| (reference.clone(), secret))
+        })
+        .collect())
+}
+
+/// The ledger of a home, read beside whoever writes it.
+pub(crate) fn ledger_of(home: &Path) -> anyhow::Result<ReadOnlyLedger> {
+    let key = PublicKey::load(&home.join("keys"))?;
+    Ok(ReadOnlyLedger::open(&home.join("ledger.db"), key)?)
+}
+
 /// The world as the ledger tells it; empty where nothing ever ran.
 pub(crate) fn world(home: &Path) -> anyhow::Result<World> {
+    Ok(world_and_churn(home)?.0)
+}
+
+fn world_and_churn(home: &Path) -> anyhow::Result<(World, Churn)> {
     let path = home.join("ledger.db");
-    let mut world = World::default();
+    let (mut world, mut churn) = (World::default(), Churn::default());
     if path.exists() {
-        let ledger = ReadOnlyLedger::open(&path, PublicKey::load(&home.join("keys"))?)?;
-        fold(&mut world, |next| ledger.read(next, MAX_READ_EVENTS), |_| {})?;
+        let ledger = ledger_of(home)?;
+        let read = |next| ledger.read(next, MAX_READ_EVENTS);
+        fold(&mut world, read, |event| churn.apply(event))?;
     }
-    Ok(world)
+    Ok((world, churn))
 }
 
 /// A verdict on the ledger, as it is told.
 pub(crate) fn audit_report(verdict: Verdict) -> AuditReport {
     match verdict {
-        Verdict::Intact { head } => {
-            AuditReport { intact: true, events: head.sequence, touched: None, why: None }
-        }
+        Verdict::Intact { head } => AuditReport {
+            intact: true,
+            events: head.sequence,
+            touched: None,
+            why: None,
+            witness_heads: None,
+        },
         Verdict::Touched { sequence, reason } => {
             let events = sequence.saturating_sub(1);
             let why = Some(format!("event `{sequence}` {reason}"));
-            AuditReport { intact: false, events, touched: Some(sequence), why }
+            AuditReport { intact: false, events, touched: Some(sequence), why, witness_heads: None }
         }
     }
 }

@@ -11,11 +11,11 @@ use std::{
 use hornero_api::message::OperationLine;
 use hornero_driver::{EffectId, LedgerFailed, Observation, Ports, Progress};
 use hornero_edge::EdgeClient;
-use hornero_engine::EngineError;
-use hornero_ledger::{Keys, Ledger};
+use hornero_engine_port::{EngineError, Started};
+use hornero_ledger::{Head, Keys, Ledger};
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, Millis, NewEvent, Receipt, ReceiptBody, ServiceName,
-    ServiceSpec, Timestamp,
+    Event, EventBody, ExitCause, InstanceId, Location, Millis, NewEvent, Receipt, ReceiptBody,
+    ServiceName, ServiceSpec, Timestamp,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
@@ -30,6 +30,7 @@ use crate::{
     outcome,
     start::{Starter, log_tail},
     turnstile::Turnstile,
+    witness::Witness,
 };
 
 /// Letters and digits of an instance id's tail; 8 of them make a repeat within a home's life unlikely enough.
@@ -71,6 +72,8 @@ pub struct ControlPorts {
     pub adapters: Arc<Adapters>,
     /// What clients follow.
     pub operations: Arc<Operations>,
+    /// Gets each head of the ledger, where one is declared.
+    pub witness: Option<Arc<Witness>>,
     /// Every receipt, oldest first.
     pub receipts: Arc<RwLock<Vec<Receipt>>>,
     /// The time that is decided by, and whether nothing is timed by it at this moment.
@@ -128,6 +131,9 @@ impl Ports for ControlPorts {
         })?;
         self.operations.set_journal_fault(None);
         self.crash.pass();
+        if let (Some(witness), Some(last)) = (&self.witness, appended.last()) {
+            witness.tell(Head { sequence: last.sequence, hash: last.hash });
+        }
         for event in &appended {
             if let EventBody::ReleaseCreated { release } = &event.body {
                 self.adapters.starter.learn(release);
@@ -240,8 +246,8 @@ impl Adapters {
                 }
                 Err(error) => failed(chain(&error)),
             },
-            Effect::CutInFlight { service, release } => {
-                match EdgeClient::new(&self.edge_dir).cut(&service, release) {
+            Effect::CutInFlight { service, release, generation } => {
+                match EdgeClient::new(&self.edge_dir).cut_under(&service, release, generation) {
                     Ok(_) => Observation::InFlightCut { effect: id, service, release },
                     Err(error) => failed(chain(&error)),
                 }
@@ -279,7 +285,9 @@ impl Adapters {
         match engine.start(&instance_spec) {
             Ok(started) => match started.address {
                 Some(address) => {
-                    Observation::InstanceStarted { instance, address, pid: started.pid }
+                    let Started { place, handle, .. } = started;
+                    let location = Location { address, place, handle };
+                    Observation::InstanceStarted { instance, location }
                 }
                 None => exited(ExitCause::NotStarted("it has no address".to_owned())),
             },
@@ -288,9 +296,11 @@ impl Adapters {
             Err(error @ (EngineError::Invalid { .. } | EngineError::Unsupported(_))) => {
                 exited(ExitCause::NotStarted(chain(&error)))
             }
-            Err(error @ (EngineError::Io { .. } | EngineError::NotFound { .. })) => {
-                Observation::EffectFailed { effect: id, reason: chain(&error) }
-            }
+            Err(
+                error @ (EngineError::Failed { .. }
+                | EngineError::Left(_)
+                | EngineError::NotFound { .. }),
+            ) => Observation::EffectFailed { effect: id, reason: chain(&error) },
         }
     }
 }

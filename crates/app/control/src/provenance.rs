@@ -456,6 +456,13 @@ mod tests {
             max_age: None,
             trust,
             keep: Keep::default(),
+            stop_signal: None,
+            stop_grace: None,
+            env: Default::default(),
+            config: Vec::new(),
+            configuration: None,
+            secrets: Vec::new(),
+            budget: None,
         };
         let (number, spec_digest) = (ReleaseNumber(number), Release::digest_of(&spec));
         let by = Actor { who: "root".to_owned(), why: String::new(), commit: None };

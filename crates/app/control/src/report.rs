@@ -6,23 +6,80 @@ use std::{
 };
 
 use hornero_api::message::{
-    EdgeReport, HistoryEntry, InstanceStatus, InternalAddress, PlanChange, PlanReport, PlanRequest,
-    RolloutStatus, RouteFault, RouteStatus, ServiceStatus,
+    CanaryStatus, EdgeReport, HistoryEntry, InstanceStatus, InternalAddress, Judgement,
+    ListenerFaultEntry, PausedStatus, PlanChange, PlanProblem, PlanReport, PlanRequest,
+    ReleaseFailure, RollingStatus, RolloutStatus, RouteFault, RouteStatus, ServiceStatus,
 };
-use hornero_driver::{Driver, InstanceView};
-use hornero_model::{Listener, Receipt, ServiceName};
-use hornero_plan::DesiredImage;
-use hornero_rollout::{Facts, RepairState, Service, World};
+use hornero_driver::{Churn, Driver, InstanceView};
+use hornero_engine_port::Engine;
+use hornero_model::{
+    Listener, ListenerFault, Receipt, ReleaseNumber, RouteRule, ServiceName, Strategy,
+};
+use hornero_plan::{About, DesiredImage};
+use hornero_rollout::{Facts, ListenerSpell, Phase, RepairState, Rollout, Service, World};
+
+use crate::churn;
 
 /// Services that are up or on their way, by name.
-pub fn services(driver: &Driver, internal: &BTreeMap<ServiceName, IpAddr>) -> Vec<ServiceStatus> {
+pub fn services(
+    driver: &Driver,
+    internal: &BTreeMap<ServiceName, IpAddr>,
+    engine: &dyn Engine,
+) -> Vec<ServiceStatus> {
     let views = driver.instances();
     let world = driver.world();
-    let there = world
-        .services
-        .values()
-        .filter(|service| !service.removed || world.rollout_of(&service.name).is_some());
-    there.map(|one| service(driver, one, &views, internal)).collect()
+    let there = world.services.values().filter(|service| world.is_there(service));
+    there.map(|one| service(driver, one, &views, internal, engine)).collect()
+}
+
+/// The rollout of a service that is under way.
+pub fn rollout(world: &World, facts: &Facts, service: &ServiceName) -> Option<RolloutStatus> {
+    let rollout = world.rollout_of(service)?;
+    let phase = rollout.phase.name().to_owned();
+    let paused = rollout.paused.as_ref().map(|paused| PausedStatus {
+        who: paused.by.who.clone(),
+        why: paused.by.why.clone(),
+        since: paused.since,
+        until: paused.until,
+    });
+    Some(RolloutStatus {
+        id: rollout.id,
+        phase,
+        canary: canary(world, facts, rollout),
+        rolling: rolling(world, rollout),
+        paused,
+        interventions: rollout.interventions.clone(),
+    })
+}
+
+/// How far a rollout is batch by batch.
+fn rolling(world: &World, rollout: &Rollout) -> Option<RollingStatus> {
+    let rolling = rollout.rolling.as_ref().filter(|_| rollout.phase == Phase::Rolling)?;
+    let release = world.release(&rollout.service, rollout.to_terms())?;
+    Some(RollingStatus {
+        release: rollout.to,
+        batch: rolling.batch + 1,
+        instances: u32::try_from(rollout.set.len()).unwrap_or(u32::MAX),
+        wanted: release.spec.instances,
+        weight: rolling.weight,
+    })
+}
+
+/// How far a rollout is as a canary.
+fn canary(world: &World, facts: &Facts, rollout: &Rollout) -> Option<CanaryStatus> {
+    let canary = rollout.canary.as_ref().filter(|_| rollout.phase == Phase::Canary)?;
+    let release = world.release(&rollout.service, rollout.to)?;
+    let Strategy::Canary(policy) = &release.spec.rollout.strategy else { return None };
+    let judgement = hornero_rollout::judgement(world, facts, rollout);
+    Some(CanaryStatus {
+        release: rollout.to,
+        step: canary.step + 1,
+        steps: u32::try_from(policy.steps.len()).unwrap_or(u32::MAX),
+        weight: canary.weight,
+        judgement: judgement
+            .map(|(verdict, reasons)| Judgement { verdict: verdict.to_owned(), reasons }),
+        judged: canary.judged.clone(),
+    })
 }
 
 fn service(
@@ -30,41 +87,48 @@ fn service(
     service: &Service,
     views: &[InstanceView],
     internal: &BTreeMap<ServiceName, IpAddr>,
+    engine: &dyn Engine,
 ) -> ServiceStatus {
     let serving = service.serving_release();
     let mut own: Vec<&InstanceView> =
         views.iter().filter(|view| view.service == service.name).collect();
-    own.sort_by_key(|view| (Some(view.release) != serving.map(|release| release.number), &view.id));
+    let made_from = service.serving.as_ref().map(|set| set.release);
+    own.sort_by_key(|view| (Some(view.release) != made_from, &view.id));
     ServiceStatus {
         name: service.name.clone(),
         release: serving.map(|release| release.number),
         image: serving.map(|release| release.spec.image),
+        directory: driver.world().owner(&service.name).cloned(),
         wanted: serving.map_or(0, |release| release.spec.instances),
         internal: internal.get(&service.name).map(|address| InternalAddress {
             name: format!("{}.internal", service.name),
             address: *address,
         }),
-        rollout: driver.world().rollout_of(&service.name).map(|rollout| RolloutStatus {
-            id: rollout.id,
-            phase: rollout.phase.name().to_owned(),
-        }),
-        instances: own.into_iter().map(instance).collect(),
+        rollout: rollout(driver.world(), driver.facts(), &service.name),
+        instances: own.into_iter().map(|view| instance(view, engine)).collect(),
         gave_up_after: match driver.repair_state(&service.name) {
             Some(RepairState::GaveUp { failures }) => Some(failures),
-            Some(RepairState::Whole | RepairState::Repairing { .. }) | None => None,
+            Some(RepairState::Whole | RepairState::Repairing { .. } | RepairState::Held) | None => {
+                None
+            }
         },
+        stopped: churn::stop_of(driver.world(), driver.churn(), &service.name),
     }
 }
 
-fn instance(view: &InstanceView) -> InstanceStatus {
+fn instance(view: &InstanceView, engine: &dyn Engine) -> InstanceStatus {
+    let location = view.location.as_ref();
     InstanceStatus {
         id: view.id.clone(),
         release: view.release,
         image: view.image,
         state: view.state,
-        address: view.address,
-        pid: view.pid,
+        address: location.map(|location| location.address),
+        pid: location.and_then(|location| engine.host_process(&location.handle)),
+        place: location.map(|location| location.place.clone()),
         created: view.created,
+        recycle_due: view.recycle_due,
+        recycling: view.recycling.clone(),
         cause: view.cause.as_ref().map(ToString::to_string),
         health: Some(view.health),
         health_error: view.health_error.clone(),
@@ -91,24 +155,37 @@ pub fn routes(driver: &Driver, internal: &BTreeMap<ServiceName, IpAddr>) -> Vec<
     outside
         .filter(|listener| !twin(listener))
         .flat_map(|listener| {
-            listener.rules.iter().map(|rule| RouteStatus {
+            let traffic = |rule: &RouteRule| {
+                let pool = table.pools.iter().find(|pool| pool.name == rule.pool);
+                let mut shares = pool.map_or_else(Vec::new, |pool| pool.traffic.clone());
+                for share in &mut shares {
+                    share.release = driver.world().terms(&rule.pool.service, share.release);
+                }
+                shares
+            };
+            listener.rules.iter().map(move |rule| RouteStatus {
                 listen: listener.address,
                 protocol: listener.protocol,
                 host: rule.host.clone(),
                 path_prefix: rule.path_prefix.clone(),
                 pool: rule.pool.to_string(),
-                release: table
-                    .pools
-                    .iter()
-                    .find(|pool| pool.name == rule.pool)
-                    .and_then(|pool| pool.active),
+                redirect_to: rule.redirect_to,
+                release: traffic(rule).first().map(|share| share.release),
+                shares: Some(traffic(rule)).filter(|shares| shares.len() > 1).unwrap_or_default(),
                 fault: faults
                     .iter()
-                    .find(|fault| fault.address == listener.address)
+                    .find(|fault| is_down(listener, rule.host.as_deref(), fault))
                     .map(|fault| RouteFault { reason: fault.reason.clone(), serves: fault.serves }),
             })
         })
         .collect()
+}
+
+/// Whether a fault keeps requests for `host` from being served: another host's certificate does not.
+fn is_down(listener: &Listener, host: Option<&str>, fault: &ListenerFault) -> bool {
+    let own = listener.certificate_of(host).map(|tls| &tls.certificate);
+    fault.address == listener.address
+        && (fault.certificate.is_none() || fault.certificate.as_ref() == own)
 }
 
 /// The edge.
@@ -123,7 +200,7 @@ pub fn edge(driver: &Driver) -> Option<EdgeReport> {
 
 /// A service's releases, newest first.
 pub fn history(service: &Service) -> Vec<HistoryEntry> {
-    let serving = service.serving.as_ref().map(|set| set.release);
+    let serving = service.serving.as_ref().map(|set| set.terms);
     let entries = service.releases.values().rev().map(|release| HistoryEntry {
         release: release.number,
         image: release.spec.image,
@@ -140,8 +217,38 @@ pub fn history(service: &Service) -> Vec<HistoryEntry> {
             .filter(|(_, serving)| *serving == release.number)
             .map(|(time, _)| *time)
             .collect(),
+        listener_faults: listener_faults(service, release.number),
+        canary: service.canaries.get(&release.number).cloned().unwrap_or_default(),
+        failed: service.failed.get(&release.number).map(|failed| ReleaseFailure {
+            at: failed.at,
+            who: failed.by.who.clone(),
+            why: failed.by.why.clone(),
+            reason: failed.failure.reason.clone(),
+        }),
+        interventions: service.interventions.get(&release.number).cloned().unwrap_or_default(),
     });
     entries.collect()
+}
+
+/// When a way in was at fault while a release served; a route without an address listens twice, and is told once.
+fn listener_faults(service: &Service, release: ReleaseNumber) -> Vec<ListenerFaultEntry> {
+    let spells = || service.listener_spells.iter().filter(|spell| spell.release == release);
+    let is_twin = |spell: &ListenerSpell| {
+        let every = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), spell.address.port());
+        let same = |other: &ListenerSpell| {
+            other.address == every && other.from == spell.from && other.trouble == spell.trouble
+        };
+        spell.address.ip() == Ipv6Addr::UNSPECIFIED && spells().any(same)
+    };
+    let told = spells().filter(|spell| !is_twin(spell));
+    told.map(|spell| ListenerFaultEntry {
+        listen: spell.address,
+        reason: spell.trouble.reason.clone(),
+        serves: spell.trouble.serves,
+        from: spell.from,
+        until: spell.until,
+    })
+    .collect()
 }
 
 /// Whether a receipt is asked for: of this service, or of any.
@@ -150,18 +257,51 @@ pub fn concerns(receipt: &Receipt, service: Option<&str>) -> bool {
 }
 
 /// What an apply would change in the world as it is known.
-pub fn plan(request: &PlanRequest, world: &World, facts: &Facts) -> PlanReport {
+pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) -> PlanReport {
     let images: Vec<DesiredImage> = request
         .images
         .iter()
         .map(|image| DesiredImage { name: image.name.clone(), bake: image.bake.clone() })
         .collect();
-    let plan = hornero_plan::plan(&images, &request.services, world, facts);
+    let directory = request.directory.as_ref();
+    let plan = hornero_plan::plan(directory, &images, &request.services, world, facts);
+    let budgets = churn::problems(&plan.changes, &request.services, world, churn, facts.now);
     let changes = plan.changes.into_iter().map(|change| PlanChange {
         kind: change.kind.as_str().to_owned(),
         object: change.object,
         action: change.action.as_str().to_owned(),
         reason: change.reason,
+        renamed: change.renamed,
     });
-    PlanReport { changes: changes.collect() }
+    let gone = directory.map(|directory| world.undeclared(directory, &request.services));
+    let gone = gone.unwrap_or_default();
+    let clashes = hornero_plan::clashes(&request.services, &gone, world).into_iter().map(|clash| {
+        let route = match clash.about {
+            About::Route { index, .. } => Some(index),
+            About::Package(_) => None,
+        };
+        PlanProblem {
+            kind: clash.kind.as_str().to_owned(),
+            object: clash.object,
+            reason: clash.reason,
+            hint: Some(clash.remedy),
+            route,
+            ..PlanProblem::default()
+        }
+    });
+    let foreign = plan.foreign.into_iter().map(|foreign| PlanProblem {
+        kind: "service".to_owned(),
+        object: foreign.service,
+        reason: foreign.reason,
+        guard: Some("belonging".to_owned()),
+        directory: Some(foreign.directory),
+        ..PlanProblem::default()
+    });
+    let standings = directory.map(|directory| world.standings(directory, &request.services));
+    PlanReport {
+        changes: changes.collect(),
+        problems: foreign.chain(budgets).chain(clashes).collect(),
+        not_checked: Vec::new(),
+        standings: standings.unwrap_or_default(),
+    }
 }

@@ -17,7 +17,7 @@ use hornero_api::{PROTOCOL, PROTOCOL_HEADER, REQUEST_MAX_BYTES, VERSION_HEADER, 
 use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
-    body::{Bytes, Frame, Incoming},
+    body::{Body as _, Bytes, Frame, Incoming},
     header::HeaderValue,
     server::conn::http1,
     service::service_fn,
@@ -132,11 +132,13 @@ async fn serve_within<H: Handler>(listener: UnixListener, handler: Arc<H>, head:
         let seen = Arc::clone(&progress);
         let task = tokio::spawn(async move {
             let caller = caller_of(&stream);
-            let service = service_fn(move |request| {
+            let service = service_fn(move |mut request: Request<Incoming>| {
                 let (handler, caller) = (Arc::clone(&handler), caller.clone());
                 let progress = Arc::clone(&progress);
                 async move {
-                    progress.store(ASKING, Ordering::Relaxed);
+                    let is_whole = request.body().is_end_stream();
+                    progress.store(if is_whole { WORKING } else { ASKING }, Ordering::Relaxed);
+                    request.extensions_mut().insert(ClientProgress(Arc::clone(&progress)));
                     let answer = match same_protocol(request.headers()) {
                         Ok(()) => handler.handle(caller, request).await,
                         Err(refusal) => Err(refusal),
@@ -165,13 +167,19 @@ struct Client {
 
 /// It has not sent the head of a request.
 const SILENT: u8 = 0;
-/// It has, and is not answered: its body may be missing.
+/// It has, and some of the body is missing.
 const ASKING: u8 = 1;
-/// It is, or is being told what happens.
-const ANSWERED: u8 = 2;
+/// Its request is whole, and it waits for the answer: that is ours to give, however long it takes.
+const WORKING: u8 = 2;
+/// It is answered, or is being told what happens.
+const ANSWERED: u8 = 3;
 
-/// Ends the oldest connection that has asked for nothing yet, or else the oldest that is not answered: clients that begin
-/// requests and never end them must not keep others waiting.
+/// How far the client of a request has come.
+#[derive(Debug, Clone)]
+struct ClientProgress(Arc<AtomicU8>);
+
+/// Ends the oldest connection that has asked for nothing yet, or else the oldest whose request is not whole: clients that
+/// begin requests and never end them must not keep others waiting.
 fn give_up_one(clients: &mut VecDeque<Client>) {
     clients.retain(|client| !client.task.is_finished());
     for wanted in [SILENT, ASKING] {
@@ -251,14 +259,27 @@ pub fn json(value: &impl Serialize) -> Answer {
 
 /// The request's JSON body, within limits.
 pub async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
-    let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", message);
+    let bytes = whole(request).await?;
+    parsed(&bytes).map_err(|error| bad(format!("the body is not of this request: {error}")))
+}
+
+fn bad(message: String) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "bad_request", message)
+}
+
+/// The bytes of a request's body, within limits; its client has nothing more to send then.
+pub async fn whole(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+    let progress = request.extensions().get::<ClientProgress>().cloned();
     let limited = Limited::new(request.into_body(), REQUEST_MAX_BYTES);
     let bytes = tokio::time::timeout(READ_TIMEOUT, limited.collect())
         .await
         .map_err(|_| bad("the body did not come in time".to_owned()))?
         .map_err(|error| bad(format!("the body can't be read: {error}")))?
         .to_bytes();
-    parsed(&bytes).map_err(|error| bad(format!("the body is not of this request: {error}")))
+    if let Some(ClientProgress(progress)) = progress {
+        progress.store(WORKING, Ordering::Relaxed);
+    }
+    Ok(bytes)
 }
 
 /// A request's body. Every one is an object: serde would take a list for the fields in their order as well, and an
@@ -370,6 +391,49 @@ mod tests {
         assert_eq!(refused.problem.code, "other_protocol");
         assert!(refused.problem.message.contains("hornero 9.9.9"), "{:?}", refused.problem);
         assert!(refused.problem.message.contains(hornero_model::program_version()));
+    }
+
+    /// Answers once it is let go on.
+    struct Slow(Arc<Semaphore>);
+
+    impl Handler for Slow {
+        async fn handle(self: Arc<Self>, _: Caller, request: Request<Incoming>) -> Answer {
+            let value = body::<serde_json::Value>(request).await?;
+            let _place = self.0.acquire().await.map_err(Refusal::internal)?;
+            json(&value)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_whole_request_that_waits_for_its_answer_is_not_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let listener = UnixListener::from_std(bind(&path).unwrap()).unwrap();
+        let go = Arc::new(Semaphore::new(0));
+        let handler = Arc::new(Slow(Arc::clone(&go)));
+        let server = tokio::spawn(serve_within(listener, handler, Duration::from_secs(3_600)));
+        let head = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n";
+        let mut clients = Vec::new();
+        for number in 0..CONNECTIONS + 8 {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            // Of the last ones, every other never sends its body.
+            let is_whole = number < CONNECTIONS || number % 2 == 0;
+            let body = if is_whole { "{}" } else { "" };
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            clients.push((is_whole, stream));
+            tokio::task::yield_now().await;
+        }
+        go.add_permits(clients.len());
+        for (number, (is_whole, mut stream)) in clients.into_iter().enumerate() {
+            if !is_whole {
+                continue;
+            }
+            let mut answer = String::new();
+            let read = stream.read_to_string(&mut answer);
+            tokio::time::timeout(READ_TIMEOUT, read).await.unwrap().unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "client {number}: {answer:?}");
+        }
+        server.abort();
     }
 
     #[tokio::test]

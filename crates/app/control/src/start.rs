@@ -7,11 +7,15 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hornero_engine::{
-    ComposedRoot, Engine, InstanceSpec, Root, StopSignal, User,
+use hornero_engine_port::{
+    Engine, FileContent, InstanceFile, InstanceSpec,
     log::{LogFrom, LogQuery},
 };
-use hornero_model::{Digest, ImageTest, InstanceId, Release, ReleaseNumber, ServiceSpec};
+use hornero_model::{
+    ConfigFile, Digest, ImageTest, InstanceId, Release, ReleaseNumber, SecretFile, ServiceSpec,
+    User,
+};
+use hornero_secret::{SecretError, Vault};
 use hornero_store::Store;
 
 use crate::{
@@ -37,6 +41,7 @@ pub struct Starter {
     store: Arc<Store>,
     engine: Arc<dyn Engine>,
     provenance: Provenance,
+    vault: Vault,
     verified: Mutex<BTreeMap<Digest, Verification>>,
     went_on: WentOn,
     /// When news of an image were last told.
@@ -49,10 +54,11 @@ impl Starter {
         store: Arc<Store>,
         engine: Arc<dyn Engine>,
         provenance: Provenance,
+        vault: Vault,
         went_on: WentOn,
     ) -> Self {
         let (verified, told) = (Mutex::default(), Mutex::default());
-        Self { store, engine, provenance, verified, went_on, told }
+        Self { store, engine, provenance, vault, verified, went_on, told }
     }
 
     /// Tells that starts of an image go on, once a second at most.
@@ -112,16 +118,19 @@ impl Starter {
         }
         self.verify(&spec.image)?;
         let config = self.store.image(&spec.image)?.config;
-        let files = self.store.root(&spec.image)?;
+        let mut env = config.env;
+        env.extend(spec.env.clone());
         let user = self.store.resolve_user(&spec.image, &config.user)?;
+        let mut files = self.files(spec)?;
+        files.extend(self.secrets(spec, &config.user)?);
+        files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(InstanceSpec {
             id: id.clone(),
             service: spec.name.clone(),
             release,
             image: spec.image,
-            root: Root::Composed(ComposedRoot { metadata: files.metadata, objects: files.objects }),
             command: config.command,
-            env: config.env,
+            env,
             user: User { uid: user.uid, gid: user.gid, groups: user.groups },
             workdir: config.workdir,
             scratch: config.scratch,
@@ -129,8 +138,58 @@ impl Starter {
             egress: spec.egress,
             hostname: id.as_str().to_owned(),
             hosts: Vec::new(),
-            stop_signal: StopSignal::default(),
+            stop_signal: spec.stop_signal,
+            files,
         })
+    }
+
+    /// The files of a service's configuration, with owners as its image knows them.
+    fn files(&self, spec: &ServiceSpec) -> anyhow::Result<Vec<InstanceFile>> {
+        if spec.config.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = spec.configuration.context("nothing keeps the files of its configuration")?;
+        self.verify(&kept).context("its configuration is not as it was written")?;
+        let one = |file: &ConfigFile| {
+            let owner = self.store.resolve_user(&spec.image, &file.owner);
+            let owner = owner.with_context(|| format!("the owner of `{}`", file.path))?;
+            Ok(InstanceFile {
+                path: file.path.clone(),
+                mode: file.mode,
+                uid: owner.uid,
+                gid: owner.gid,
+                content: FileContent::Stored(file.content),
+            })
+        };
+        spec.config.iter().map(one).collect()
+    }
+
+    /// The first secret of a service whose value is no longer in the home.
+    pub fn lost_secret<'s>(&self, spec: &'s ServiceSpec) -> Option<&'s SecretFile> {
+        spec.secrets.iter().find(|secret| !self.vault.has(&secret.name, &secret.version))
+    }
+
+    /// The secrets of a service, of which this process knows no more than that they are there.
+    fn secrets(&self, spec: &ServiceSpec, user: &str) -> anyhow::Result<Vec<InstanceFile>> {
+        let one = |secret: &SecretFile| {
+            let SecretFile { name, version, path, mode, owner } = secret;
+            if !self.vault.has(name, version) {
+                let gone = SecretError::Gone { name: name.clone(), version: version.clone() };
+                return Err(gone.into());
+            }
+            let owner = if owner.is_empty() { user } else { owner };
+            let owner = self.store.resolve_user(&spec.image, owner);
+            let owner = owner.with_context(|| format!("the owner of `{path}`"))?;
+            let content = FileContent::Secret { name: name.clone(), version: version.clone() };
+            Ok(InstanceFile {
+                path: path.clone(),
+                mode: *mode,
+                uid: owner.uid,
+                gid: owner.gid,
+                content,
+            })
+        };
+        spec.secrets.iter().map(one).collect()
     }
 
     /// Verifies an image. Callers that ask while a check runs wait; one that began after they asked serves them too.

@@ -2,25 +2,16 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use hornero_conservation::{EffectFacts, Facts as Observed, Fitness, Made, Refusal, Seen};
+use hornero_conservation::{EffectFacts, Facts as Observed, Fitness, Refusal, Seen};
 use hornero_model::{
-    Actor, EventBody, InstanceId, InstanceState, Millis, ReleaseNumber, ServiceName, Timestamp,
+    Actor, EventBody, InstanceId, InstanceState, ReleaseNumber, ServiceName, Timestamp,
 };
-use hornero_rollout::{Effect, EffectKey, Failure, Kind, Record, wanted};
+use hornero_rollout::{
+    Bug, Effect, EffectKey, Failure, Instance, Kind, Phase, REFUSED_RETRY, Record, RollingStage,
+    answer_allowance, planted, retry_delay, wanted,
+};
 
 use crate::{Driver, DriverError, EffectId, Ports};
-
-/// The first delay before a failed effect is tried again; doubled by every further failure.
-const FIRST_RETRY_MS: u64 = 100;
-/// The longest delay before a failed effect is tried again.
-const LAST_RETRY_MS: u64 = 10_000;
-/// How long a refused effect waits before the facts are looked at again.
-const REFUSED_RETRY: Millis = Millis(1_000);
-/// After this an answer counts as lost and the effect is asked for again; it is longer than any effect but a test
-/// run takes, and doing it twice is as doing it once.
-const ANSWER_ALLOWANCE: Millis = Millis(180_000);
-/// The same for a run of tests, whose own time limits come first.
-const TESTS_ALLOWANCE: Millis = Millis(7_200_000);
 
 /// An effect that was asked for.
 #[derive(Debug, Clone)]
@@ -40,13 +31,17 @@ pub(crate) type Refused = (EffectKey, &'static str);
 impl Pending {
     pub(crate) fn failed(&mut self, now: Timestamp) {
         self.tries += 1;
-        let delay = (FIRST_RETRY_MS << (self.tries - 1).min(16)).min(LAST_RETRY_MS);
-        self.not_before = Some(now.after(Millis(delay)));
+        let delay = retry_delay(self.tries);
+        self.not_before = Some(if planted(Bug::NeverTriesAgain) {
+            Timestamp(u64::MAX)
+        } else {
+            now.after(delay)
+        });
     }
 
     /// Takes news of an effect under way: its answer is not lost yet.
     pub(crate) fn goes_on(&mut self, now: Timestamp) {
-        self.lost_at = self.lost_at.max(now.after(ANSWER_ALLOWANCE));
+        self.lost_at = self.lost_at.max(now.after(answer_allowance(&self.effect.key())));
     }
 
     fn waits(&self) -> bool {
@@ -54,20 +49,20 @@ impl Pending {
     }
 
     fn in_flight(&self, now: Timestamp) -> bool {
-        self.not_before.is_none() && now < self.lost_at
+        self.not_before.is_none() && (now < self.lost_at || planted(Bug::WaitsForEverForAnswers))
     }
 }
 
 impl Driver {
+    /// Where servers reach each service inside the home.
+    pub(crate) fn internal(&self, ports: &dyn Ports) -> BTreeMap<ServiceName, IpAddr> {
+        let names = self.world.services.keys();
+        names.filter_map(|name| Some((name.clone(), ports.service_address(name)?))).collect()
+    }
+
     /// Asks for every effect that is wanted and not asked for. True when a refusal changed what is to be decided.
     pub(crate) fn perform(&mut self, ports: &mut dyn Ports) -> Result<bool, DriverError> {
-        let internal: BTreeMap<ServiceName, IpAddr> = self
-            .world
-            .services
-            .keys()
-            .filter_map(|name| Some((name.clone(), ports.service_address(name)?)))
-            .collect();
-        let effects = wanted(&self.world, &self.facts, &internal);
+        let effects = wanted(&self.world, &self.facts, &self.internal(&*ports));
         let now = self.now();
         self.pending.retain(|key, pending| {
             pending.in_flight(now) || effects.iter().any(|effect| effect.key() == *key)
@@ -95,18 +90,16 @@ impl Driver {
             self.last_effect += 1;
             let id = EffectId { generation: self.generation, number: self.last_effect };
             let tries = self.pending.get(&key).map_or(0, |pending| pending.tries);
-            let allowance =
-                if matches!(key, EffectKey::Tests(_)) { TESTS_ALLOWANCE } else { ANSWER_ALLOWANCE };
             let pending = Pending {
                 id,
                 effect: effect.clone(),
-                lost_at: now.after(allowance),
+                lost_at: now.after(answer_allowance(&key)),
                 tries,
                 not_before: None,
             };
             self.pending.insert(key, pending);
             if let Effect::ApplyRoutes { table } = &effect {
-                self.facts.applying = Some((**table).clone());
+                self.facts.sent(table);
             }
             ports.dispatch(id, effect);
         }
@@ -145,11 +138,13 @@ impl Driver {
     fn check(&self, effect: &Effect) -> Result<(), Refusal> {
         let facts = self.observed();
         let effect = match effect {
-            Effect::StartInstance { spec, .. } => EffectFacts::Start { service: &spec.name },
+            Effect::StartInstance { instance, spec, .. } => {
+                EffectFacts::Start { service: &spec.name, instance }
+            }
             Effect::StopInstance { instance, .. } => EffectFacts::Stop { instance },
             Effect::RemoveInstance { instance } => EffectFacts::Remove { instance },
             Effect::ApplyRoutes { table } => EffectFacts::Apply { table },
-            Effect::CutInFlight { service, release } => {
+            Effect::CutInFlight { service, release, .. } => {
                 EffectFacts::Cut { service, release: *release }
             }
             // A test runs apart from everything that serves.
@@ -171,8 +166,10 @@ impl Driver {
         let mut observed = Observed {
             edge: self.facts.edge.as_ref(),
             in_force: self.facts.in_force.as_ref().map(|in_force| &in_force.table),
-            applying: self.facts.applying.as_ref(),
+            unsettled: self.facts.unsettled.iter().collect(),
             engine: engine.collect(),
+            churn: Some(&self.churn),
+            now: self.now(),
             ..Observed::default()
         };
         for (name, service) in &self.world.services {
@@ -186,11 +183,23 @@ impl Driver {
             if let Some(set) = &service.serving {
                 observed.serving.insert(name.clone(), set.release);
             }
-            let (all, unrequested) = service.made_last_hour(self.now());
-            observed.made_last_hour.insert(name.clone(), Made { all, unrequested });
+            let rolls = rollout.filter(|of| of.phase == Phase::Rolling);
+            if let Some((rollout, rolling)) = rolls.and_then(|of| Some((of, of.rolling.as_ref()?)))
+                && rolling.stage == RollingStage::Starting
+            {
+                observed.shared.insert((name.clone(), rollout.to), rolling.weight);
+            }
         }
         let removals = self.world.rollouts.values().filter(|of| of.kind == Kind::Removal);
+        let requested = self.world.rollouts.values().filter(|of| of.by.who != "hornero");
+        observed.requested.extend(requested.map(|rollout| rollout.service.clone()));
+        // What is recycled because somebody named it was asked for as well.
+        let named = |of: &&Instance| of.recycle.as_ref().is_some_and(|by| by.who != "hornero");
+        let recycled = self.world.instances.values().filter(named);
+        observed.requested.extend(recycled.map(|instance| instance.service.clone()));
         observed.going_down.extend(removals.map(|rollout| rollout.service.clone()));
+        let replaced = self.world.rollouts.values().filter(|of| of.phase == Phase::Replacing);
+        observed.replaced.extend(replaced.map(|rollout| rollout.service.clone()));
         observed.forced = self.facts.forced.intersection(&observed.going_down).cloned().collect();
         observed
     }
@@ -214,6 +223,7 @@ impl Driver {
         let id = EffectId { generation: self.generation, number: self.last_effect };
         let text = effect.to_string();
         let service = self.service_of(&effect);
+        let unstarted = self.unstarted(&effect, &refusal);
         let pending = Pending {
             id,
             effect,
@@ -233,10 +243,15 @@ impl Driver {
             invariant: refusal.invariant.to_owned(),
             reason: refusal.reason.clone(),
         };
-        self.persist(vec![Record::Event(Actor::hornero(refusal.reason.clone()), body)], ports)?;
+        let by = Actor::hornero(refusal.reason.clone());
+        let mut records = vec![Record::Event(by.clone(), body)];
+        let stopped = refusal.breach.map(|breach| EventBody::ChurnStopped { breach });
+        records
+            .extend(stopped.into_iter().chain(unstarted).map(|of| Record::Event(by.clone(), of)));
+        self.persist(records, ports)?;
         let failure =
             Failure { refused: Some(refusal.invariant.to_owned()), ..Failure::of(refusal.reason) };
-        self.halt(&failure, |_, of| Some(of.id) == rollout);
+        self.facts.halt(&self.world, &failure, |of| Some(of.id) == rollout);
         Ok(true)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hornero_conservation::Churn;
 use hornero_model::{
     Actor, Digest, Event, EventBody, InstanceId, InstanceState, Millis, NewEvent, Receipt,
     RolloutId, Timestamp,
@@ -24,16 +25,22 @@ const STEPS: usize = 10_000;
 #[derive(Debug)]
 pub struct Driver {
     pub(crate) world: World,
+    /// What the watchdog counts, from the same events.
+    pub(crate) churn: Churn,
     pub(crate) facts: Facts,
     pub(crate) generation: u64,
     pub(crate) last_effect: u64,
     pub(crate) pending: BTreeMap<EffectKey, Pending>,
     pub(crate) refused: BTreeSet<Refused>,
+    /// The newest status of the edge so far, also of one that was lost: its process, generation and version.
+    pub(crate) last_status: Option<(u32, u64, u64)>,
     pub(crate) jobs: Vec<Job>,
     /// Rollouts that ended, for the jobs that wait for them.
     pub(crate) ended: BTreeMap<RolloutId, (Rollout, Option<Receipt>)>,
     /// Instances whose health the clients were told of.
     pub(crate) told_healthy: BTreeSet<InstanceId>,
+    /// What clients were told that instances answered.
+    pub(crate) told_probes: BTreeMap<InstanceId, BTreeSet<String>>,
 }
 
 /// Why the driver could not go on.
@@ -147,6 +154,7 @@ impl Driver {
         let mut receipts = BTreeMap::new();
         for event in &events {
             self.world.apply(event).map_err(DriverError::World)?;
+            self.churn.apply(event);
             match &event.body {
                 EventBody::Switched { receipt } => {
                     receipts.insert(receipt.body.id, (**receipt).clone());
@@ -164,9 +172,22 @@ impl Driver {
                 | EventBody::ServiceRemoved { .. }
                 | EventBody::EffectRefused { .. }
                 | EventBody::ControlStarted { .. }
-                | EventBody::HostStarted { .. } => self.tell_event(event, ports),
+                | EventBody::HostStarted { .. }
+                | EventBody::ListenerChanged { .. }
+                | EventBody::ServiceOwned { .. } => self.tell_event(event, ports),
+                EventBody::RecycleSet { service, instances } => {
+                    self.tell_recycling(service, instances, &event.by, ports);
+                }
+                EventBody::ChurnStopped { .. }
+                | EventBody::ChurnResumed { .. }
+                | EventBody::FailureShared { .. } => {}
+                EventBody::ServiceAdjusted { service, .. } => {
+                    self.facts.unadjusted.remove(service);
+                    self.tell_adjusted(service, &event.by, ports);
+                }
             }
         }
+        self.hold();
         Ok(())
     }
 
@@ -178,6 +199,7 @@ impl Driver {
         self.tell_phase(&rollout, receipt.as_ref(), ports);
         if rollout.phase.finished() {
             self.facts.halted.remove(&rollout.id);
+            self.facts.cancelled.remove(&rollout.id);
             self.facts.switching_here.remove(&rollout.id);
             self.facts.forgiven.remove(&rollout.service);
             if rollout.kind == Kind::Removal {
@@ -191,6 +213,7 @@ impl Driver {
 
     /// Forgets what was observed of instances that are gone.
     fn prune(&mut self) {
+        self.ended.retain(|id, _| self.jobs.iter().any(|job| job.waits_for(*id)));
         let gone: Vec<InstanceId> = self
             .facts
             .removed
@@ -205,7 +228,9 @@ impl Driver {
             self.facts.exited.remove(&id);
             self.facts.stopped.remove(&id);
             self.facts.unhealthy_since.remove(&id);
+            self.facts.left_at.remove(&id);
             self.told_healthy.remove(&id);
+            self.told_probes.remove(&id);
         }
     }
 
@@ -217,6 +242,9 @@ impl Driver {
         let EventBody::InstanceChanged { instance, service, state, .. } = &event.body else {
             return;
         };
+        if self.tell_recycled(instance, *state, ports) {
+            return;
+        }
         let news = matches!(
             state,
             InstanceState::Created | InstanceState::Serving | InstanceState::Failed

@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use hornero_model::{
-    Actor, InstanceId, Millis, Receipt, ReleaseNumber, RolloutId, ServiceName, ServiceSpec,
+    Actor, InstanceId, Millis, Receipt, ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Steer,
     Timestamp,
 };
 use hornero_rollout::{
-    Failure, Phase, RepairState, Rollout, StartError, Step, Target, start_down, start_forward,
-    start_rollback,
+    Bug, Declared, Failure, Phase, RepairState, Rollout, StartError, Step, Target, down_order,
+    planted, start_down, start_forward, start_rollback,
 };
 
 use crate::{
@@ -24,71 +24,180 @@ const JOBS: usize = 64;
 /// A request on its way.
 #[derive(Debug)]
 pub(crate) struct Job {
-    id: RequestId,
-    by: Actor,
+    pub(crate) id: RequestId,
+    pub(crate) by: Actor,
     /// What is left of it; the first is under way when `current` is set.
-    items: VecDeque<Item>,
-    current: Option<Current>,
+    pub(crate) items: VecDeque<Item>,
+    pub(crate) current: Option<Current>,
     done: Vec<ServiceOutcome>,
     /// Whether its items still have to be found when its turn comes.
     down_all: bool,
+    /// The directory that brings up what it declares.
+    pub(crate) declared: Option<Declared>,
+    /// Whether it may be brought up still has to be looked at when its turn comes.
+    pub(crate) unchecked: bool,
+    /// Why it ends before the next of its items begins.
+    pub(crate) cancelled: Option<(ServiceName, Failure)>,
+    /// Whether releases that failed are tried again.
+    retry_failed: bool,
 }
 
 #[derive(Debug, Clone)]
-enum Item {
+pub(crate) enum Item {
     Apply(Box<ServiceSpec>),
     Rollback(ServiceName, Option<ReleaseNumber>),
     Down(ServiceName),
+    Recycle(ServiceName, Option<InstanceId>),
+    Cancel(ServiceName),
+    Steer(ServiceName, Steer),
 }
 
 #[derive(Debug, Clone)]
-enum Current {
+pub(crate) enum Current {
     Rollout(RolloutId),
-    Repair { service: ServiceName, until: Timestamp },
+    Repair {
+        service: ServiceName,
+        until: Timestamp,
+    },
+    /// What serves goes on under the terms of this release.
+    Adjustment {
+        service: ServiceName,
+        release: ReleaseNumber,
+        until: Timestamp,
+        /// Why the terms from before hold again, where they do.
+        taken_back: Option<String>,
+    },
+    /// Instances are replaced one after the other.
+    Recycling {
+        service: ServiceName,
+        instances: Vec<InstanceId>,
+        until: Timestamp,
+    },
+    /// The end of a rollout that was cancelled.
+    Ending(RolloutId),
 }
 
+/// How a job ended, and why where it failed.
+pub(crate) type End = (OutcomeKind, Option<(ServiceName, Failure)>);
+
 /// What became of an item.
-enum Verdict {
+pub(crate) enum Verdict {
     Done(ServiceOutcome),
     Failed(OutcomeKind, ServiceOutcome, Failure),
 }
 
 impl Item {
+    /// What shall run, where something shall.
+    pub(crate) fn spec(&self) -> Option<&ServiceSpec> {
+        match self {
+            Self::Apply(spec) => Some(spec),
+            Self::Rollback(..)
+            | Self::Down(_)
+            | Self::Recycle(..)
+            | Self::Cancel(_)
+            | Self::Steer(..) => None,
+        }
+    }
+
     fn service(&self) -> &ServiceName {
         match self {
             Self::Apply(spec) => &spec.name,
-            Self::Rollback(service, _) | Self::Down(service) => service,
+            Self::Rollback(service, _)
+            | Self::Down(service)
+            | Self::Recycle(service, _)
+            | Self::Cancel(service)
+            | Self::Steer(service, _) => service,
+        }
+    }
+
+    /// Whether it is about what is under way, and waits for nobody.
+    const fn is_about_others(&self) -> bool {
+        match self {
+            Self::Cancel(_) | Self::Steer(..) => true,
+            Self::Apply(_) | Self::Rollback(..) | Self::Down(_) | Self::Recycle(..) => false,
         }
     }
 }
 
 impl Job {
     pub(crate) fn waits_for(&self, rollout: RolloutId) -> bool {
-        matches!(&self.current, Some(Current::Rollout(id)) if *id == rollout)
+        match &self.current {
+            Some(Current::Rollout(id) | Current::Ending(id)) => *id == rollout,
+            Some(
+                Current::Repair { .. } | Current::Adjustment { .. } | Current::Recycling { .. },
+            )
+            | None => false,
+        }
+    }
+
+    pub(crate) fn repairs(&self, service: &ServiceName) -> bool {
+        match &self.current {
+            Some(
+                Current::Repair { service: repaired, .. }
+                | Current::Adjustment { service: repaired, .. }
+                | Current::Recycling { service: repaired, .. },
+            ) => repaired == service,
+            Some(Current::Rollout(_) | Current::Ending(_)) | None => false,
+        }
+    }
+
+    /// Services that it has not come to the end of. One that is about others concerns none: it waits for nobody.
+    pub(crate) fn services(&self) -> Vec<ServiceName> {
+        let works = |item: &&Item| !item.is_about_others();
+        self.items.iter().filter(works).map(|item| item.service().clone()).collect()
     }
 }
 
 impl Driver {
     pub(crate) fn take(&mut self, request: Request) {
         let (mut down_all, mut first) = (false, false);
+        let mut brought = None;
         let items = match request.kind {
+            RequestKind::Bring { declared, services } => {
+                let items = self.bring(&declared, services);
+                brought = Some(*declared);
+                items
+            }
             RequestKind::Apply { services } => {
                 services.into_iter().map(|spec| Item::Apply(Box::new(spec))).collect()
             }
             RequestKind::Rollback { service, to } => VecDeque::from([Item::Rollback(service, to)]),
             RequestKind::Down { services } => {
                 down_all = services.is_empty();
-                self.down_order(services).into_iter().map(Item::Down).collect()
+                down_order(&self.world, services).into_iter().map(Item::Down).collect()
             }
             RequestKind::End { service } => {
                 first = true;
                 self.force(&service);
                 VecDeque::from([Item::Down(service)])
             }
+            RequestKind::Recycle { service, instance } => {
+                VecDeque::from([Item::Recycle(service, instance)])
+            }
+            RequestKind::Cancel { service } => {
+                first = true;
+                VecDeque::from([Item::Cancel(service)])
+            }
+            RequestKind::Steer { service, steer } => {
+                first = true;
+                VecDeque::from([Item::Steer(service, steer)])
+            }
         };
         let (id, by) = (request.id, request.by);
         let place = if first { 0 } else { self.jobs.len() };
-        self.jobs.insert(place, Job { id, by, items, current: None, done: Vec::new(), down_all });
+        let job = Job {
+            id,
+            by,
+            items,
+            current: None,
+            done: Vec::new(),
+            down_all,
+            unchecked: brought.is_some(),
+            declared: brought,
+            cancelled: None,
+            retry_failed: request.retry_failed,
+        };
+        self.jobs.insert(place, job);
     }
 
     /// Lets nothing of a service wait, until it is gone.
@@ -98,7 +207,7 @@ impl Driver {
         }
         self.facts.forced.insert(service.clone());
         let failure = Failure::of(format!("`{service}` is taken down by force"));
-        self.halt(&failure, |_, rollout| rollout.service == *service);
+        self.facts.halt(&self.world, &failure, |rollout| rollout.service == *service);
     }
 
     /// Moves every job on as far as it goes. True when something was recorded or a job ended.
@@ -108,8 +217,7 @@ impl Driver {
         let mut all_busy = false;
         let mut index = 0;
         while index < self.jobs.len() {
-            let services: Vec<ServiceName> =
-                self.jobs[index].items.iter().map(|item| item.service().clone()).collect();
+            let services = self.jobs[index].services();
             let down_all = self.jobs[index].down_all;
             let crowded = index >= JOBS;
             let free = !all_busy
@@ -139,28 +247,40 @@ impl Driver {
     }
 
     /// Moves one job on. Gives its end, if it came to it.
-    #[allow(clippy::type_complexity)]
     fn advance_job(
         &mut self,
         index: usize,
         moved: &mut bool,
         ports: &mut dyn Ports,
-    ) -> Result<Option<(OutcomeKind, Option<(ServiceName, Failure)>)>, DriverError> {
+    ) -> Result<Option<End>, DriverError> {
         if std::mem::take(&mut self.jobs[index].down_all) {
-            let items = self.down_order(Vec::new()).into_iter().map(Item::Down).collect();
+            let items = down_order(&self.world, Vec::new()).into_iter().map(Item::Down).collect();
             self.jobs[index].items = items;
+        }
+        if let Some(refusal) = self.refused_whole(index) {
+            return Ok(Some(refusal));
         }
         loop {
             let Some(item) = self.jobs[index].items.front().cloned() else {
                 return Ok(Some((OutcomeKind::Done, None)));
             };
+            let job = &mut self.jobs[index];
+            let between = !matches!(job.current, Some(Current::Rollout(_) | Current::Ending(_)));
+            if between && let Some(cancelled) = job.cancelled.take() {
+                self.take_back(index, &cancelled, ports)?;
+                return Ok(Some((OutcomeKind::Failed, Some(cancelled))));
+            }
             let verdict = match self.jobs[index].current.clone() {
                 Some(current) => match self.verdict(&current, ports) {
                     Some(verdict) => verdict,
                     None => return Ok(None),
                 },
                 // A rollout that an earlier control process began comes first.
-                None if self.world.rollout_of(item.service()).is_some() => return Ok(None),
+                None if !item.is_about_others()
+                    && self.world.rollout_of(item.service()).is_some() =>
+                {
+                    return Ok(None);
+                }
                 None => match self.begin(index, &item, ports)? {
                     Some(verdict) => verdict,
                     None => {
@@ -169,6 +289,12 @@ impl Driver {
                     }
                 },
             };
+            let recycles = matches!(self.jobs[index].current, Some(Current::Recycling { .. }));
+            if let (Verdict::Failed(_, outcome, failure), true) = (&verdict, recycles) {
+                let service = &outcome.service;
+                let by = Actor::hornero(failure.reason.clone());
+                self.end_recycling(service, by, ports)?;
+            }
             let job = &mut self.jobs[index];
             job.current = None;
             job.items.pop_front();
@@ -193,10 +319,18 @@ impl Driver {
         let by = self.jobs[index].by.clone();
         let begun = match item {
             Item::Apply(spec) => match Target::of(&self.world, &self.facts, spec) {
-                Target::Unchanged(_) => {
+                Target::Repair(_) if planted(Bug::AnswersBeforeRepair) => {
                     return Ok(Some(Verdict::Done(self.outcome(&spec.name, None, None))));
                 }
+                Target::Unchanged(_) => {
+                    self.own(index, &spec.name, ports)?;
+                    return Ok(Some(Verdict::Done(self.outcome(&spec.name, None, None))));
+                }
+                Target::Repair(_) if self.facts.held.contains(&spec.name) => {
+                    return Ok(Some(self.held(&spec.name)));
+                }
                 Target::Repair(_) => {
+                    self.own(index, &spec.name, ports)?;
                     let failures = self.world.services[&spec.name].failures;
                     self.facts.forgiven.insert(spec.name.clone(), failures);
                     let until = self.now().after(REPAIR_ALLOWANCE);
@@ -205,6 +339,11 @@ impl Driver {
                     return Ok(None);
                 }
                 Target::Again(_) | Target::New(_) => {
+                    if !self.jobs[index].retry_failed
+                        && let Some(verdict) = self.failed_before(spec)
+                    {
+                        return Ok(Some(verdict));
+                    }
                     // A run of this image's tests that failed is not held against it twice.
                     let failed = |run: &hornero_rollout::TestRun| {
                         run.results.iter().any(|result| !result.passed)
@@ -227,11 +366,23 @@ impl Driver {
                 }
                 start_down(&self.world, &self.facts, service, &by)
             }
+            Item::Recycle(service, instance) => {
+                return self.begin_recycling(index, service, instance.as_ref(), ports);
+            }
+            Item::Cancel(service) => return Ok(self.cancel(index, service)),
+            Item::Steer(service, steer) => return self.steer(index, service, *steer, ports),
         };
         match begun {
-            Ok(Step { records }) => {
-                let id = self.world.next_rollout();
-                self.jobs[index].current = Some(Current::Rollout(id));
+            Ok(step) => {
+                let current = match step.begins_rollout() {
+                    true => Current::Rollout(self.world.next_rollout()),
+                    false => self.adjustment(item.service(), &step),
+                };
+                let Step { mut records } = step;
+                if matches!(item, Item::Apply(_)) {
+                    records.extend(self.owned(index, item.service()));
+                }
+                self.jobs[index].current = Some(current);
                 let persisted = self.persist(records, ports);
                 if persisted.is_err() {
                     self.jobs[index].current = None;
@@ -244,14 +395,24 @@ impl Driver {
 
     fn verdict(&mut self, current: &Current, ports: &mut dyn Ports) -> Option<Verdict> {
         match current {
+            Current::Ending(id) => {
+                let (rollout, _) = self.ended.get(id)?;
+                Some(self.cancelled(rollout))
+            }
             Current::Rollout(id) => {
-                let (mut rollout, receipt) = self.ended.remove(id)?;
+                let (mut rollout, receipt) = self.ended.get(id)?.clone();
                 if let Some(failure) = &mut rollout.failure
                     && let (Some(instance), true) = (&failure.instance, failure.log_tail.is_empty())
                 {
                     failure.log_tail = ports.log_tail(instance);
                 }
                 Some(self.judged(&rollout, receipt))
+            }
+            Current::Adjustment { service, release, until, taken_back } => {
+                self.adjusted(service, *release, *until, taken_back.as_deref(), &*ports)
+            }
+            Current::Recycling { service, instances, until } => {
+                self.recycled(service, instances, *until, ports)
             }
             Current::Repair { service, until } => {
                 let outcome = self.outcome(service, None, None);
@@ -262,6 +423,7 @@ impl Driver {
                             "`{service}` failed {failures} times in a row while it was repaired"
                         )
                     }
+                    Some(RepairState::Held) => return Some(self.held(service)),
                     Some(RepairState::Repairing { .. }) if self.now() < *until => return None,
                     Some(RepairState::Repairing { .. }) => {
                         format!("`{service}` was not whole after {REPAIR_ALLOWANCE}")
@@ -284,6 +446,9 @@ impl Driver {
             },
             Phase::Finished | Phase::Removed => return Verdict::Done(outcome),
             Phase::Preparing
+            | Phase::Canary
+            | Phase::Rolling
+            | Phase::Replacing
             | Phase::Switching
             | Phase::Watching
             | Phase::Draining
@@ -314,7 +479,7 @@ impl Driver {
     }
 
     /// A service as it is now.
-    fn outcome(
+    pub(crate) fn outcome(
         &self,
         name: &ServiceName,
         rollout: Option<RolloutId>,
@@ -327,89 +492,8 @@ impl Driver {
             image: release.map(|release| release.spec.image),
             rollout,
             receipt,
+            adjusted: false,
+            recycled: Vec::new(),
         }
-    }
-
-    /// The services in the order they go down: each before those it depends on.
-    fn down_order(&self, mut left: Vec<ServiceName>) -> Vec<ServiceName> {
-        if left.is_empty() {
-            let live = self.world.services.values().filter(|service| !service.removed);
-            left = live.map(|service| service.name.clone()).collect();
-        }
-        let mut order = Vec::new();
-        while !left.is_empty() {
-            let needed: BTreeSet<&ServiceName> = left
-                .iter()
-                .filter_map(|name| self.world.services.get(name)?.serving_release())
-                .flat_map(|release| &release.spec.depends_on)
-                .collect();
-            // In a circle nobody is free; then the first goes.
-            let next = left.iter().position(|name| !needed.contains(name)).unwrap_or(0);
-            order.push(left.remove(next));
-        }
-        order
-    }
-
-    pub(crate) fn request_of(&self, rollout: RolloutId) -> Option<RequestId> {
-        self.jobs.iter().find(|job| job.waits_for(rollout)).map(|job| job.id)
-    }
-
-    pub(crate) fn request_for(&self, service: &ServiceName) -> Option<RequestId> {
-        self.jobs
-            .iter()
-            .find(|job| match &job.current {
-                Some(Current::Repair { service: of, .. }) => of == service,
-                Some(Current::Rollout(_)) | None => false,
-            })
-            .map(|job| job.id)
-    }
-
-    /// Tells clients that a rollout entered a phase.
-    pub(crate) fn tell_phase(
-        &self,
-        rollout: &Rollout,
-        receipt: Option<&Receipt>,
-        ports: &mut dyn Ports,
-    ) {
-        let (service, to) = (&rollout.service, rollout.to);
-        let why = || rollout.failure.as_ref().map_or("", |failure| failure.reason.as_str());
-        let message = match rollout.phase {
-            Phase::Preparing => {
-                format!("starting {} instances of `{service}@{to}`", rollout.set.len())
-            }
-            Phase::Switching => format!("switching to `{service}@{to}`"),
-            Phase::Watching => {
-                let ms = rollout.switch.map_or(0.0, |switch| switch.switch_ms);
-                format!("`{service}@{to}` serves; the switch took {ms:.2} ms")
-            }
-            Phase::Draining => "waiting for the last requests on the old set".to_owned(),
-            Phase::Finished => match receipt {
-                Some(receipt) => {
-                    format!("done; {} requests failed", receipt.body.requests_failed)
-                }
-                None => "done".to_owned(),
-            },
-            Phase::Undoing => format!("undoing: {}", why()),
-            Phase::Failed => format!("failed: {}", why()),
-            Phase::Returning => format!("going back: {}", why()),
-            Phase::Clearing => "the release from before serves again".to_owned(),
-            Phase::RolledBack => format!("rolled back: {}", why()),
-            Phase::Closing => format!("closing the ways into `{service}`"),
-            Phase::Emptying => format!("stopping the instances of `{service}`"),
-            Phase::Removed if rollout.failure.is_some() => {
-                format!("`{service}` is gone; {}", why())
-            }
-            Phase::Removed => format!("`{service}` is gone"),
-        };
-        let instance: Option<InstanceId> =
-            rollout.failure.as_ref().and_then(|failure| failure.instance.clone());
-        ports.progress(Progress::Step {
-            request: self.request_of(rollout.id),
-            service: service.clone(),
-            rollout: Some(rollout.id),
-            phase: rollout.phase.name(),
-            message,
-            instance,
-        });
     }
 }

@@ -3,17 +3,27 @@
 //! The driver knows no clock, socket or thread. Whoever owns it calls [`Driver::handle`] with one observation at a
 //! time and implements [`Ports`]; the simulator and the control process run exactly this code.
 
+mod adjust;
+mod bring;
+mod cancel;
+mod churn;
 mod dispatch;
 mod driver;
+mod failed;
 mod jobs;
 mod observe;
 mod port;
 mod progress;
+mod recycle;
 mod request;
 mod resume;
 mod status;
+mod steer;
+mod tell;
 
+pub use churn::Resumed;
 pub use driver::{Driver, DriverError};
+pub use hornero_conservation::{Account, Churn, ServiceAccount, Stopped, Use};
 pub use port::{EffectId, LedgerFailed, Observation, Ports};
 pub use progress::{Outcome, OutcomeKind, Progress, ServiceOutcome};
 pub use request::{Request, RequestId, RequestKind};

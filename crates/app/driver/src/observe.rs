@@ -1,30 +1,26 @@
 //! Taking in observations: late, doubled and reordered ones must not make anything untrue.
 
-use hornero_model::{
-    Digest, EdgeStatus, ExitCause, Health, InstanceId, InstanceState, Millis, ReleaseCounters,
-    Timestamp,
+use hornero_model::{Digest, EdgeStatus, ExitCause, InstanceId, ReleaseCounters};
+use hornero_rollout::{
+    AfterFailure, Bug, Effect, EffectKey, Exit, Running, failed, planted, saw_health,
 };
-use hornero_rollout::{Effect, EffectKey, Exit, Failure, InForce, Phase, Running, brings};
 
-use crate::{Driver, EffectId, Observation, Ports, Progress};
-
-/// Tries of a route table before the rollouts that wait for it are undone: one may meet an edge that restarts.
-const ROUTE_TRIES: u32 = 3;
-/// The edge tries a listener again every second: a fault that is told for so long is none of an earlier attempt.
-const FAULT_AGE: Millis = Millis(3_000);
+use crate::{Driver, EffectId, Observation, Ports};
 
 impl Driver {
     pub(crate) fn observe(&mut self, observation: Observation, ports: &mut dyn Ports) {
         match observation {
             Observation::Tick => {}
             Observation::Request(request) => self.take(request),
-            Observation::InstanceStarted { instance, address, pid } => {
+            Observation::InstanceStarted { instance, location } => {
                 self.pending.remove(&EffectKey::Start(instance.clone()));
-                if self.is_over(&instance) || self.facts.running.contains_key(&instance) {
+                let is_over = self.is_over(&instance);
+                if is_over || self.facts.running.contains_key(&instance) {
                     return;
                 }
-                self.tell_instance(&instance, "starting", format!("runs at {address}"), ports);
-                let running = Running { address, pid, since: self.now() };
+                let runs = format!("runs at {}", location.address);
+                self.tell_instance(&instance, "starting", runs, ports);
+                let running = Running { location, since: self.now() };
                 self.facts.running.insert(instance, running);
             }
             Observation::StartsGoOn { image } => self.starts_go_on(image),
@@ -63,11 +59,9 @@ impl Driver {
             }
             Observation::EdgeStatus(status) => self.edge_status(status, ports),
             Observation::EdgeLost => {
+                // What the edge was asked for before may still come to it, or to the one after it.
                 self.facts.edge = None;
-                self.facts.applying = None;
                 self.facts.unhealthy_since.clear();
-                self.pending
-                    .retain(|key, _| !matches!(key, EffectKey::Routes | EffectKey::Cut(..)));
             }
             Observation::EffectFailed { effect, reason } => self.effect_failed(effect, reason),
         }
@@ -112,85 +106,46 @@ impl Driver {
         let Some(pending) = self.pending.get(&EffectKey::Routes) else { return };
         let Effect::ApplyRoutes { table } = &pending.effect else { return };
         // Another generation is that of an earlier try: its table is not known to be in force any more.
-        if table.generation != generation {
+        if table.generation != generation && !planted(Bug::BelievesAnyConfirmation) {
             return;
         }
         let table = (**table).clone();
         self.pending.remove(&EffectKey::Routes);
-        self.facts.applying = None;
-        self.facts.in_force = Some(InForce { table, switch_ms, at: self.now(), counters });
+        self.facts.confirmed(table, switch_ms, counters);
     }
 
     fn edge_status(&mut self, status: EdgeStatus, ports: &mut dyn Ports) {
+        let EdgeStatus { pid, generation, version, .. } = status;
         let in_force = self.facts.in_force.as_ref().map(|in_force| in_force.table.generation);
-        if let Some(last) = &self.facts.edge {
-            let older = (status.generation, status.version) < (last.generation, last.version);
-            if status.pid == last.pid && (older || Some(status.generation) < in_force) {
+        if let Some((last_pid, last_generation, last_version)) = self.last_status {
+            let older = (generation, version) < (last_generation, last_version);
+            let is_late = pid == last_pid && (older || Some(generation) < in_force);
+            if is_late && !planted(Bug::BelievesOldStatuses) {
                 return;
             }
         }
-        let expected = self.pending.get(&EffectKey::Routes).is_some_and(|pending| {
-            matches!(&pending.effect, Effect::ApplyRoutes { table } if table.generation == status.generation)
-        });
-        if in_force.is_some() && in_force != Some(status.generation) && !expected {
-            // Another table than the one this process knows of: an edge that lost its last one, or a late apply.
-            self.facts.in_force = None;
-        }
+        self.last_status = Some((pid, generation, version));
+        self.facts.saw_generation(generation);
         self.facts.edge = Some(status);
         self.note_faults();
         self.note_health(ports);
     }
 
-    /// A listener that can't serve ends the rollout that would bring it, before its switch. Every other table is put in
-    /// force with it, and what listens there already is left as it is.
     fn note_faults(&mut self) {
         let faults = self.facts.edge.as_ref().map(|edge| edge.faults.clone()).unwrap_or_default();
-        for fault in faults.iter().filter(|fault| !fault.serves) {
-            let failure =
-                Failure::of(format!("the edge can't serve `{}`: {}", fault.address, fault.reason));
-            self.halt(&failure, |driver, rollout| {
-                rollout.phase == Phase::Preparing
-                    && driver.has_seen_table_since(rollout.since)
-                    && brings(&driver.world, rollout, fault.address)
-            });
-        }
-    }
-
-    /// Whether the status is one of a table that was made since then, or so much later that it can't be what is left of
-    /// another attempt.
-    fn has_seen_table_since(&self, since: Timestamp) -> bool {
-        let in_force = self.facts.in_force.as_ref();
-        in_force.is_some_and(|table| table.at >= since) || self.now() >= since.after(FAULT_AGE)
+        hornero_rollout::saw_listeners(&self.world, &mut self.facts, &faults);
+        self.facts.halt_for_listeners(&self.world, &faults);
     }
 
     fn note_health(&mut self, ports: &mut dyn Ports) {
+        for id in saw_health(&self.world, &mut self.facts) {
+            if self.told_healthy.insert(id.clone()) {
+                self.tell_instance(&id, "probing", "is healthy".to_owned(), ports);
+            }
+        }
         let ids: Vec<InstanceId> = self.world.instances.keys().cloned().collect();
         for id in ids {
-            match self.facts.health(&self.world, &id) {
-                Health::Unhealthy => {
-                    let now = self.now();
-                    self.facts.unhealthy_since.entry(id).or_insert(now);
-                }
-                Health::Healthy => {
-                    self.facts.unhealthy_since.remove(&id);
-                    if self.told_healthy.insert(id.clone()) {
-                        self.tell_instance(&id, "probing", "is healthy".to_owned(), ports);
-                    }
-                }
-                // An edge that has just started knows nobody; one that serves and is not found healthy by it is
-                // as good as unhealthy.
-                Health::Unknown => {
-                    let instance = &self.world.instances[&id];
-                    if instance.state == InstanceState::Serving
-                        && self.facts.running.contains_key(&id)
-                    {
-                        let now = self.now();
-                        self.facts.unhealthy_since.entry(id).or_insert(now);
-                    } else {
-                        self.facts.unhealthy_since.remove(&id);
-                    }
-                }
-            }
+            self.tell_probe(&id, ports);
         }
     }
 
@@ -204,96 +159,15 @@ impl Driver {
         let key = key.clone();
         pending.failed(now);
         let tries = pending.tries;
-        if key == EffectKey::Routes {
-            self.facts.applying = None;
-        }
-        match key {
-            EffectKey::Start(instance) => {
-                self.pending.remove(&EffectKey::Start(instance.clone()));
-                self.exited(instance, ExitCause::NotStarted(reason), Vec::new());
+        match failed(&self.world, &mut self.facts, &key, tries, reason) {
+            AfterFailure::Again => {}
+            AfterFailure::GivenUp => {
+                self.pending.remove(&key);
             }
-            EffectKey::Tests(image) => {
-                self.pending.remove(&EffectKey::Tests(image));
-                let failure = Failure::of(format!(
-                    "the tests of image `{}` could not be run: {reason}",
-                    image.short()
-                ));
-                self.halt(&failure, |driver, rollout| {
-                    let release = driver.world.release(&rollout.service, rollout.to);
-                    release.is_some_and(|release| release.spec.image == image)
-                });
+            AfterFailure::NotStarted(instance, cause) => {
+                self.pending.remove(&key);
+                self.exited(instance, cause, Vec::new());
             }
-            EffectKey::Routes if tries >= ROUTE_TRIES => {
-                let failure = Failure::of(format!("the edge refused the route table: {reason}"));
-                self.halt(&failure, |_, _| true);
-            }
-            EffectKey::Routes | EffectKey::Stop(_) | EffectKey::Remove(_) | EffectKey::Cut(..) => {}
         }
-    }
-
-    /// Makes rollouts that can still be undone fail.
-    pub(crate) fn halt(
-        &mut self,
-        failure: &Failure,
-        which: impl Fn(&Self, &hornero_rollout::Rollout) -> bool,
-    ) {
-        let halted: Vec<_> = self
-            .world
-            .rollouts
-            .values()
-            .filter(|rollout| {
-                // A removal goes on until its time is up, and says this then.
-                matches!(
-                    rollout.phase,
-                    Phase::Preparing | Phase::Switching | Phase::Watching | Phase::Closing
-                ) && which(self, rollout)
-            })
-            .map(|rollout| rollout.id)
-            .collect();
-        for id in halted {
-            self.facts.halted.entry(id).or_insert_with(|| failure.clone());
-        }
-    }
-
-    fn tell_tests(&self, image: &Digest, run: &hornero_rollout::TestRun, ports: &mut dyn Ports) {
-        for rollout in self.world.rollouts.values() {
-            let release = self.world.release(&rollout.service, rollout.to);
-            if release.is_none_or(|release| release.spec.image != *image) {
-                continue;
-            }
-            let passed = run.results.iter().filter(|result| result.passed).count();
-            ports.progress(Progress::Step {
-                request: self.request_of(rollout.id),
-                service: rollout.service.clone(),
-                rollout: Some(rollout.id),
-                phase: "testing",
-                message: format!("{passed} of {} tests passed", run.results.len()),
-                instance: None,
-            });
-        }
-    }
-
-    fn tell_instance(
-        &self,
-        id: &InstanceId,
-        phase: &'static str,
-        what: String,
-        ports: &mut dyn Ports,
-    ) {
-        let Some(rollout) = self.world.rollouts.values().find(|rollout| rollout.set.contains(id))
-        else {
-            return;
-        };
-        if rollout.phase != Phase::Preparing {
-            return;
-        }
-        ports.progress(Progress::Step {
-            request: self.request_of(rollout.id),
-            service: rollout.service.clone(),
-            rollout: Some(rollout.id),
-            phase,
-            message: format!("instance `{id}` {what}"),
-            instance: Some(id.clone()),
-        });
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hornero_model::{
-    Digest, EdgeStatus, Event, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody,
+    Digest, EdgeStatus, Event, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody,
     ReleaseCounters, ReleaseNumber, ServiceName, Timestamp,
 };
 use hornero_rollout::{Effect, TestRun};
@@ -67,10 +67,8 @@ pub enum Observation {
     InstanceStarted {
         /// The instance.
         instance: InstanceId,
-        /// Its address on Hornero's network.
-        address: IpAddr,
-        /// The host's process id of its first process.
-        pid: u32,
+        /// Where it is.
+        location: Location,
     },
     /// Starts of instances of an image go on, although none runs yet: more of it was verified, or a start that others
     /// wait for has ended.

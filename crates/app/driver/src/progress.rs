@@ -71,4 +71,8 @@ pub struct ServiceOutcome {
     pub rollout: Option<RolloutId>,
     /// The receipt of the switch; none where there was none.
     pub receipt: Option<Receipt>,
+    /// Whether what serves went on under another release, with the servers that it had.
+    pub adjusted: bool,
+    /// Instances that were replaced by others of the same release.
+    pub recycled: Vec<InstanceId>,
 }

@@ -1,6 +1,7 @@
 //! Requests: what clients ask for.
 
-use hornero_model::{Actor, ReleaseNumber, ServiceName, ServiceSpec};
+use hornero_model::{Actor, InstanceId, ReleaseNumber, ServiceName, ServiceSpec, Steer};
+use hornero_rollout::Declared;
 
 /// The number of a request, given by whoever takes it in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +16,8 @@ pub struct Request {
     pub by: Actor,
     /// What for.
     pub kind: RequestKind,
+    /// Whether releases that failed are tried again.
+    pub retry_failed: bool,
 }
 
 /// What is asked for. Requests that touch the same service wait for each other, first come, first served; others go
@@ -23,6 +26,14 @@ pub struct Request {
 pub enum RequestKind {
     /// These services shall run as given, one after the other in this order; the first that fails ends the request.
     Apply {
+        /// The services.
+        services: Vec<ServiceSpec>,
+    },
+    /// All that a directory declares shall run as given, as with [`RequestKind::Apply`], and belong to it; what it
+    /// declared before may go.
+    Bring {
+        /// The directory, and what is agreed to.
+        declared: Box<Declared>,
         /// The services.
         services: Vec<ServiceSpec>,
     },
@@ -43,5 +54,26 @@ pub enum RequestKind {
     End {
         /// The service.
         service: ServiceName,
+    },
+    /// What serves of a service shall be replaced by new instances of the same release, one after the other.
+    Recycle {
+        /// The service.
+        service: ServiceName,
+        /// The one instance that is meant; none for all that serve.
+        instance: Option<InstanceId>,
+    },
+    /// What is under way for a service shall end: its rollout the way a failed one does, and the operation that it
+    /// belongs to with it; where none has begun, the operations that would come to it.
+    Cancel {
+        /// The service.
+        service: ServiceName,
+    },
+    /// The rollout of a service that is under way shall stay where it is, go on, take its next step or end. Operations
+    /// that wait are let be.
+    Steer {
+        /// The service.
+        service: ServiceName,
+        /// Which of it.
+        steer: Steer,
     },
 }

@@ -1,9 +1,10 @@
 //! Resuming: from the ledger's world and what engine and edge have, whatever happened in between.
 
-use std::net::IpAddr;
-
-use hornero_model::{Actor, BootId, EdgeStatus, EventBody, ExitCause, InstanceId, InstanceState};
-use hornero_rollout::{Exit, Facts, Record, Running, World};
+use hornero_conservation::Churn;
+use hornero_model::{
+    Actor, BootId, EdgeStatus, EventBody, ExitCause, InstanceId, InstanceState, Location,
+};
+use hornero_rollout::{Bug, Exit, Facts, Record, Running, World, planted};
 
 use crate::{Driver, DriverError, Ports};
 
@@ -12,8 +13,8 @@ use crate::{Driver, DriverError, Ports};
 pub struct Found {
     /// Its id.
     pub instance: InstanceId,
-    /// Its address on Hornero's network, and its process id, while its command runs.
-    pub running: Option<(IpAddr, u32)>,
+    /// Where it is, while its command runs.
+    pub running: Option<Location>,
     /// Why it ended, where it did; [`ExitCause::Unknown`] where that is not known. Where the host was started since, it
     /// counts as [`ExitCause::HostRestarted`], whatever is said here.
     pub cause: Option<ExitCause>,
@@ -31,7 +32,7 @@ pub struct Starting<'a> {
 }
 
 impl Driver {
-    /// Takes over a home: `world` folded from its whole ledger, every instance the engine has, and the edge's status
+    /// Takes over a home: `world` and `churn` folded from its whole ledger, every instance the engine has, and the edge's status
     /// where it can be reached. What was under way goes on or is undone; instances nobody knows are removed;
     /// instances that should run and don't have failed. Where the host was started again since the ledger's last entry,
     /// that is recorded, and what does not run ended with it.
@@ -40,6 +41,7 @@ impl Driver {
     /// As [`Driver::handle`].
     pub fn resume(
         world: World,
+        churn: Churn,
         found: Vec<Found>,
         edge: Option<EdgeStatus>,
         starting: Starting<'_>,
@@ -54,8 +56,8 @@ impl Driver {
         };
         for instance in found {
             let id = instance.instance;
-            if let Some((address, pid)) = instance.running {
-                facts.running.insert(id, Running { address, pid, since: now });
+            if let Some(location) = instance.running {
+                facts.running.insert(id, Running { location, since: now });
             } else {
                 // A host that goes down in good order ends servers by signals: that is no end of their own either.
                 let cause =
@@ -68,6 +70,7 @@ impl Driver {
                 facts.running.contains_key(&instance.id) || facts.exited.contains_key(&instance.id);
             !known && (restarted || instance.state != InstanceState::Created)
         });
+        let lost = lost.filter(|_| !planted(Bug::MissesWhatEndedMeanwhile));
         for instance in lost.cloned().collect::<Vec<_>>() {
             if matches!(instance.state, InstanceState::Failed | InstanceState::Stopped) {
                 facts.removed.insert(instance.id);
@@ -80,14 +83,18 @@ impl Driver {
         let mut driver = Self {
             generation: world.last_sequence,
             world,
+            churn,
             facts,
             last_effect: 0,
             pending: Default::default(),
             refused: Default::default(),
+            last_status: None,
             jobs: Vec::new(),
             ended: Default::default(),
             told_healthy: Default::default(),
+            told_probes: Default::default(),
         };
+        driver.hold();
         let mut records = Vec::new();
         if restarted {
             let by = Actor::hornero("what ran on it ended with it");

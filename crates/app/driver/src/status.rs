@@ -1,12 +1,10 @@
 //! What runs, for status: the recorded world refined by what was observed since.
 
-use std::net::IpAddr;
-
 use hornero_model::{
-    Digest, EdgeStatus, ExitCause, Health, InstanceId, InstanceState, ReleaseNumber, RouteTable,
-    ServiceName, Timestamp,
+    Digest, EdgeStatus, ExitCause, Health, InstanceId, InstanceState, Location, ReleaseNumber,
+    RouteTable, ServiceName, Timestamp,
 };
-use hornero_rollout::{Facts, RepairState, World};
+use hornero_rollout::{Facts, Instance, RepairState, World, recycle_due};
 
 use crate::Driver;
 
@@ -23,12 +21,14 @@ pub struct InstanceView {
     pub image: Option<Digest>,
     /// Where it is in its life.
     pub state: InstanceState,
-    /// Its address.
-    pub address: Option<IpAddr>,
-    /// The host's process id of its first process.
-    pub pid: Option<u32>,
+    /// Where it is, while it runs.
+    pub location: Option<Location>,
     /// When it was made.
     pub created: Timestamp,
+    /// When it is due to be replaced for its age; none where its service has no `max_age`, or it does not serve.
+    pub recycle_due: Option<Timestamp>,
+    /// Why it is to be replaced by a new one, where somebody wants that.
+    pub recycling: Option<String>,
     /// Why it ended, where it did.
     pub cause: Option<ExitCause>,
     /// What the edge last found it to be.
@@ -99,9 +99,10 @@ impl Driver {
                     release: instance.release,
                     image: self.world.spec_of(&instance.id).map(|spec| spec.image),
                     state: self.state_of(&instance.id, instance.state),
-                    address: running.map(|running| running.address),
-                    pid: running.map(|running| running.pid),
+                    location: running.map(|running| running.location.clone()),
                     created: instance.created,
+                    recycle_due: self.recycle_due(instance),
+                    recycling: instance.recycle.as_ref().map(|by| by.why.clone()),
                     cause: instance.cause.clone().or_else(|| exit.map(|exit| exit.cause.clone())),
                     health: self.facts.health(&self.world, &instance.id),
                     health_error: self.health_error(&instance.id),
@@ -112,7 +113,14 @@ impl Driver {
         views
     }
 
-    fn health_error(&self, id: &InstanceId) -> Option<String> {
+    fn recycle_due(&self, instance: &Instance) -> Option<Timestamp> {
+        let service = self.world.services.get(&instance.service)?;
+        let serves = service.serving.as_ref()?.instances.contains(&instance.id);
+        let max_age = service.serving_release()?.spec.max_age.filter(|_| serves)?;
+        Some(recycle_due(instance, max_age))
+    }
+
+    pub(crate) fn health_error(&self, id: &InstanceId) -> Option<String> {
         let backends = self.facts.edge.as_ref()?.backends.iter();
         backends
             .filter(|backend| backend.instance == *id && backend.health != Health::Healthy)

@@ -3,17 +3,18 @@
 //! It sees only what was observed and the effect about to be performed. It shares no code with what plans and rolls
 //! out, so that one mistake there does not fool both.
 
+mod account;
+mod churn;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hornero_model::{EdgeStatus, InstanceId, ReleaseNumber, RouteTable, ServiceName};
+use hornero_model::{
+    ChurnBreach, EdgeStatus, InstanceId, ReleaseNumber, RouteTable, ServiceName, Timestamp,
+};
 
-/// Instances an hour that Hornero may make of one service without being asked. A service that fails every minute for
-/// an hour stays below it; a loop that has lost its backoff does not.
-pub const UNREQUESTED_AN_HOUR: u32 = 60;
-/// Instances an hour of one service in all: a rollout of three instances every second is a runaway client.
-pub const INSTANCES_AN_HOUR: u32 = 10_000;
+pub use account::{Account, ServiceAccount};
+pub use churn::{Churn, Stopped, Use};
 
 /// What was observed.
 #[derive(Debug, Clone, Default)]
@@ -22,20 +23,29 @@ pub struct Facts<'a> {
     pub edge: Option<&'a EdgeStatus>,
     /// The table that the edge confirmed; none while that is not known.
     pub in_force: Option<&'a RouteTable>,
-    /// The table that the edge was given and has not answered for.
-    pub applying: Option<&'a RouteTable>,
+    /// Tables that the edge was given and may put in force yet.
+    pub unsettled: Vec<&'a RouteTable>,
     /// Every instance that the engine has or may have.
     pub engine: BTreeMap<InstanceId, Seen>,
     /// Releases that the ledger says are proven, or whose image it says passed its tests, or declares none.
     pub fit: BTreeMap<(ServiceName, ReleaseNumber), Fitness>,
     /// The release of each service that the ledger says serves: the last one confirmed, or gone back to.
     pub serving: BTreeMap<ServiceName, ReleaseNumber>,
+    /// The share that the ledger says the edge confirmed, of a release that gets requests beside the one that serves.
+    pub shared: BTreeMap<(ServiceName, ReleaseNumber), u32>,
     /// Services that somebody asked to take down.
     pub going_down: BTreeSet<ServiceName>,
     /// Those of them that somebody takes down by force: their requests may be lost.
     pub forced: BTreeSet<ServiceName>,
-    /// Instances made in the last hour.
-    pub made_last_hour: BTreeMap<ServiceName, Made>,
+    /// Services whose servers can't run beside others by what was declared, and that are being replaced: while their
+    /// requests are held, none of them has to be there.
+    pub replaced: BTreeSet<ServiceName>,
+    /// Services that somebody rolls out, back or away: what that makes and removes was asked for.
+    pub requested: BTreeSet<ServiceName>,
+    /// What the ledger says of churn; none where nothing is counted.
+    pub churn: Option<&'a Churn>,
+    /// The moment.
+    pub now: Timestamp,
 }
 
 /// An instance as the engine has it.
@@ -58,15 +68,6 @@ pub enum Fitness {
     Proven,
 }
 
-/// How many instances were made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Made {
-    /// In all.
-    pub all: u32,
-    /// Without being asked.
-    pub unrequested: u32,
-}
-
 /// The effect about to be performed.
 #[derive(Debug, Clone, Copy)]
 pub enum EffectFacts<'a> {
@@ -74,6 +75,8 @@ pub enum EffectFacts<'a> {
     Start {
         /// Its service.
         service: &'a ServiceName,
+        /// The instance.
+        instance: &'a InstanceId,
     },
     /// An instance would be stopped.
     Stop {
@@ -109,13 +112,16 @@ pub struct Refusal {
     pub service: Option<ServiceName>,
     /// The facts that say so.
     pub reason: String,
+    /// The limit of churn that is reached by this, and is to be recorded.
+    pub breach: Option<ChurnBreach>,
 }
 
 /// Whether an effect may be performed in the face of the facts.
 pub fn check(facts: &Facts<'_>, effect: EffectFacts<'_>) -> Result<(), Refusal> {
     match effect {
-        EffectFacts::Start { service } => rules::bounded_churn(facts, service),
+        EffectFacts::Start { service, instance } => rules::bounded_churn(facts, service, instance),
         EffectFacts::Stop { instance } | EffectFacts::Remove { instance } => {
+            rules::stopped_churn(facts, instance)?;
             rules::not_routed(facts, instance)?;
             rules::last_running(facts, instance)
         }
@@ -123,9 +129,11 @@ pub fn check(facts: &Facts<'_>, effect: EffectFacts<'_>) -> Result<(), Refusal> 
             rules::never_unproven(facts, table)?;
             rules::last_healthy(facts, table)
         }
-        EffectFacts::Cut { service, release } => rules::not_active(facts, service, release),
+        EffectFacts::Cut { service, release } => rules::not_receiving(facts, service, release),
     }
 }
 
+#[cfg(test)]
+mod churn_tests;
 #[cfg(test)]
 mod tests;

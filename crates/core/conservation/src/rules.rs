@@ -1,31 +1,46 @@
 //! The rules, one function an invariant.
 
-use hornero_model::{Health, InstanceId, Pool, PoolName, ReleaseNumber, RouteTable, ServiceName};
+use hornero_model::{
+    Admission, Health, InstanceId, Pool, PoolName, ReleaseNumber, RouteTable, ServiceName, Share,
+};
 
-use crate::{Facts, Fitness, INSTANCES_AN_HOUR, Refusal, UNREQUESTED_AN_HOUR};
+use crate::{Facts, Fitness, Refusal};
 
 const BOUNDED_CHURN: &str = "bounded-churn";
 const LAST_HEALTHY: &str = "last-healthy";
 const NEVER_UNPROVEN: &str = "never-unproven";
 const NO_LOST_REQUEST: &str = "no-lost-request";
 
-pub(crate) fn bounded_churn(facts: &Facts<'_>, service: &ServiceName) -> Result<(), Refusal> {
-    let made = facts.made_last_hour.get(service).copied().unwrap_or_default();
-    for (count, limit, how) in [
-        (made.unrequested, UNREQUESTED_AN_HOUR, " without being asked"),
-        (made.all, INSTANCES_AN_HOUR, ""),
-    ] {
-        if count > limit {
-            return refuse(
-                BOUNDED_CHURN,
-                Some(service),
-                format!(
-                    "{count} instances of `{service}` were made in an hour{how}, {limit} may be"
-                ),
-            );
-        }
+/// No server is made beyond what may be, nor after a limit was reached until somebody lets it.
+pub(crate) fn bounded_churn(
+    facts: &Facts<'_>,
+    service: &ServiceName,
+    instance: &InstanceId,
+) -> Result<(), Refusal> {
+    let Some(churn) = facts.churn else { return Ok(()) };
+    if let Some(stopped) = churn.holds(service, instance) {
+        return refuse(BOUNDED_CHURN, Some(service), stopped.breach.to_string());
     }
-    Ok(())
+    let Some(breach) = churn.breach(service, instance, facts.now) else { return Ok(()) };
+    Err(Refusal {
+        invariant: BOUNDED_CHURN,
+        service: Some(service.clone()),
+        reason: breach.to_string(),
+        breach: Some(breach),
+    })
+}
+
+/// What runs is kept once a limit was reached, but for what somebody asks for.
+pub(crate) fn stopped_churn(facts: &Facts<'_>, instance: &InstanceId) -> Result<(), Refusal> {
+    let Some((seen, churn)) = facts.engine.get(instance).zip(facts.churn) else { return Ok(()) };
+    let service = &seen.service;
+    let is_asked = facts.requested.contains(service) || facts.going_down.contains(service);
+    match churn.stopped(service) {
+        Some(stopped) if seen.running && !is_asked => {
+            refuse(BOUNDED_CHURN, Some(service), stopped.breach.to_string())
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// An instance that the edge may send requests to is not touched, unless its service is taken down by force.
@@ -41,7 +56,7 @@ pub(crate) fn not_routed(facts: &Facts<'_>, instance: &InstanceId) -> Result<(),
         );
     };
     let reported = edge.backends.iter().find(|backend| backend.instance == *instance);
-    let mut tables = facts.in_force.into_iter().chain(facts.applying);
+    let mut tables = facts.in_force.into_iter().chain(facts.unsettled.iter().copied());
     let confirmed = tables.find_map(|table| {
         table.pools.iter().find(|pool| pool.backends.iter().any(|of| of.instance == *instance))
     });
@@ -59,7 +74,11 @@ pub(crate) fn not_routed(facts: &Facts<'_>, instance: &InstanceId) -> Result<(),
 pub(crate) fn last_running(facts: &Facts<'_>, instance: &InstanceId) -> Result<(), Refusal> {
     let Some(seen) = facts.engine.get(instance) else { return Ok(()) };
     let serves = facts.serving.get(&seen.service) == Some(&seen.release);
-    if !seen.running || !serves || facts.going_down.contains(&seen.service) {
+    if !seen.running
+        || !serves
+        || facts.going_down.contains(&seen.service)
+        || is_held(facts, &seen.service)
+    {
         return Ok(());
     }
     let another = facts.engine.iter().any(|(id, of)| {
@@ -75,13 +94,13 @@ pub(crate) fn last_running(facts: &Facts<'_>, instance: &InstanceId) -> Result<(
     )
 }
 
-/// A pool's traffic moves only to a release that is tested and healthy in whole, or that served before.
+/// More of a pool's traffic goes only to a release that is tested and healthy in whole, or that served before.
 pub(crate) fn never_unproven(facts: &Facts<'_>, table: &RouteTable) -> Result<(), Refusal> {
-    for pool in &table.pools {
-        let Some(next) = pool.active else { continue };
-        let service = &pool.name.service;
+    let shares = table.pools.iter().flat_map(|pool| pool.traffic.iter().map(move |of| (pool, of)));
+    for (pool, share) in shares {
+        let (service, next) = (&pool.name.service, share.release);
         let served = facts.serving.get(service) == Some(&next);
-        if served || active_now(facts, &pool.name) == Some(next) {
+        if served || weight_now(facts, &pool.name, next) >= share.weight {
             continue;
         }
         let Some(fitness) = facts.fit.get(&(service.clone(), next)) else {
@@ -115,17 +134,20 @@ pub(crate) fn never_unproven(facts: &Facts<'_>, table: &RouteTable) -> Result<()
 pub(crate) fn last_healthy(facts: &Facts<'_>, table: &RouteTable) -> Result<(), Refusal> {
     let Some(in_force) = facts.in_force else { return Ok(()) };
     for before in in_force.pools.iter().filter(|of| !facts.going_down.contains(&of.name.service)) {
-        let Some(active) = before.active else { continue };
-        if count(facts, before, active).0 == 0 {
+        if !answers(facts, before) {
             continue;
         }
         let service = &before.name.service;
         let after: Vec<&Pool> =
             table.pools.iter().filter(|of| of.name.service == *service).collect();
-        let answers = |pool: &&Pool| pool.active.is_some_and(|next| count(facts, pool, next).0 > 0);
         let same = after.iter().find(|of| of.name == before.name);
         // A release may have other ports than the one before it; then it answers on those.
-        let moved = same.is_none_or(|of| of.active != before.active && !has_active(of));
+        let moved = same.is_none_or(|of| of.traffic != before.traffic && !has_receiver(of));
+        let answers = |pool: &&Pool| answers(facts, pool);
+        let held = same.is_some_and(|of| of.admission != Admission::Open);
+        if held && facts.replaced.contains(service) {
+            continue;
+        }
         if same.is_some_and(answers) || (moved && after.iter().any(answers)) {
             continue;
         }
@@ -139,13 +161,17 @@ pub(crate) fn last_healthy(facts: &Facts<'_>, table: &RouteTable) -> Result<(), 
 }
 
 /// Requests are cut off only on a release that gets no new ones.
-pub(crate) fn not_active(
+pub(crate) fn not_receiving(
     facts: &Facts<'_>,
     service: &ServiceName,
     release: ReleaseNumber,
 ) -> Result<(), Refusal> {
-    let pools = facts.in_force.iter().flat_map(|table| &table.pools);
-    match pools.into_iter().find(|of| of.name.service == *service && of.active == Some(release)) {
+    let tables = facts.in_force.iter().chain(&facts.unsettled);
+    let receives = |of: &&Pool| {
+        let is_own = of.name.service == *service && of.receives(release);
+        is_own && of.admission == Admission::Open
+    };
+    match tables.flat_map(|table| &table.pools).find(receives) {
         Some(pool) => refuse(
             NO_LOST_REQUEST,
             Some(service),
@@ -160,16 +186,34 @@ pub(crate) fn not_active(
     }
 }
 
-/// Whether a pool has a backend of its active release at all.
-fn has_active(pool: &Pool) -> bool {
-    pool.backends.iter().any(|backend| Some(backend.release) == pool.active)
+/// Whether a service is being replaced in its place, and by the table in force all its requests wait.
+fn is_held(facts: &Facts<'_>, service: &ServiceName) -> bool {
+    let Some(table) = facts.in_force.filter(|_| facts.replaced.contains(service)) else {
+        return false;
+    };
+    let mut own = table.pools.iter().filter(|pool| pool.name.service == *service);
+    own.all(|pool| pool.admission != Admission::Open)
 }
 
-/// The release that gets a pool's requests now: by the confirmed table, else by the ledger.
-fn active_now(facts: &Facts<'_>, pool: &PoolName) -> Option<ReleaseNumber> {
+/// Whether a pool has a backend of a release that gets its requests at all.
+fn has_receiver(pool: &Pool) -> bool {
+    pool.backends.iter().any(|backend| pool.receives(backend.release))
+}
+
+/// Whether a healthy instance gets a pool's requests: the edge sends them there whichever release they fall on.
+fn answers(facts: &Facts<'_>, pool: &Pool) -> bool {
+    pool.traffic.iter().any(|share| count(facts, pool, share.release).0 > 0)
+}
+
+/// How much of a pool's requests a release gets now: by the confirmed table, else by the ledger.
+fn weight_now(facts: &Facts<'_>, pool: &PoolName, release: ReleaseNumber) -> u32 {
     match facts.in_force {
-        Some(table) => table.pools.iter().find(|of| of.name == *pool)?.active,
-        None => facts.serving.get(&pool.service).copied(),
+        Some(table) => {
+            let pool = table.pools.iter().find(|of| of.name == *pool);
+            pool.map_or(0, |pool| pool.weight(release))
+        }
+        None if facts.serving.get(&pool.service) == Some(&release) => Share::WHOLE,
+        None => facts.shared.get(&(pool.service.clone(), release)).copied().unwrap_or(0),
     }
 }
 
@@ -191,5 +235,5 @@ fn refuse(
     service: Option<&ServiceName>,
     reason: String,
 ) -> Result<(), Refusal> {
-    Err(Refusal { invariant, service: service.cloned(), reason })
+    Err(Refusal { invariant, service: service.cloned(), reason, breach: None })
 }

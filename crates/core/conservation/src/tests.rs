@@ -1,6 +1,8 @@
 //! Every invariant, allowed and refused.
 
-use hornero_model::{BackendStatus, Health, PoolBackend, PortName, Protocol, ReleaseCounters};
+use hornero_model::{
+    Admission, BackendStatus, Health, PoolBackend, PortName, Protocol, ReleaseCounters, Share,
+};
 
 use super::*;
 
@@ -23,15 +25,31 @@ fn table(active: Option<u32>, instances: &[&str]) -> RouteTable {
         release: release_of(instance),
         address: "10.0.0.1:80".parse().unwrap(),
         health: None,
+        proxy_protocol: None,
+        health_proxy_protocol: None,
     };
     let pool = hornero_model::Pool {
         name: pool_name(),
         protocol: Protocol::Http,
-        active: active.map(ReleaseNumber),
+        http2: false,
+        idle_timeout: None,
+        traffic: active.map(|release| Share::whole(ReleaseNumber(release))).into_iter().collect(),
+        admission: Admission::Open,
         backends: instances.iter().map(backend).collect(),
         health: None,
     };
     RouteTable { generation: 7, listeners: Vec::new(), pools: vec![pool] }
+}
+
+/// The same with several releases, each with a weight.
+fn shared(traffic: &[(u32, u32)], instances: &[&str]) -> RouteTable {
+    let mut table = table(None, instances);
+    let share = |(release, weight): &(u32, u32)| Share {
+        release: ReleaseNumber(*release),
+        weight: *weight,
+    };
+    table.pools[0].traffic = traffic.iter().map(share).collect();
+    table
 }
 
 fn release_of(instance: &str) -> ReleaseNumber {
@@ -135,6 +153,49 @@ fn a_release_that_served_before_may_come_back_in_part() {
 }
 
 #[test]
+fn a_greater_weight_wants_as_much_as_a_first_one() {
+    let instances = ["site-1-a", "site-2-a", "site-2-b"];
+    let before = shared(&[(1, 9_000), (2, 1_000)], &instances);
+    let whole = "1 of 2 instances of `site@2` in `site/http` are healthy";
+    let unproven = "`site@2` is not proven and its image has not passed its tests";
+    let fit = BTreeMap::from([((name("site"), ReleaseNumber(2)), Fitness::Tested)]);
+    for (fit, second, weight, expected) in [
+        (&fit, Healthy, 2_000, Ok(())),
+        (&fit, Unhealthy, 2_000, Err(whole)),
+        // What it has, or less, it may have however it is; so may a release that shall get nothing.
+        (&fit, Unhealthy, 1_000, Ok(())),
+        (&fit, Unhealthy, 999, Ok(())),
+        (&BTreeMap::new(), Healthy, 1_000, Ok(())),
+        (&BTreeMap::new(), Healthy, 1_001, Err(unproven)),
+    ] {
+        let edge = edge(&[OLD, ("site-2-a", Healthy), ("site-2-b", second)]);
+        let serving = BTreeMap::from([(name("site"), ReleaseNumber(1))]);
+        let (edge, in_force, fit) = (Some(&edge), Some(&before), fit.clone());
+        let facts = Facts { edge, in_force, fit, serving, ..Facts::default() };
+        let after = shared(&[(1, 10_000 - weight), (2, weight)], &instances);
+        let expected = expected.map_err(|reason| ("never-unproven", reason));
+        check_that(&facts, EffectFacts::Apply { table: &after }, expected);
+    }
+}
+
+#[test]
+fn a_pool_answers_while_any_of_its_releases_does() {
+    let instances = ["site-1-a", "site-2-a"];
+    let before = shared(&[(1, 9_000), (2, 1_000)], &instances);
+    let serving = BTreeMap::from([(name("site"), ReleaseNumber(1))]);
+    let refused =
+        Err(("last-healthy", "pool `site/http` would be left without a healthy instance"));
+    let sick = edge(&[("site-1-a", Unhealthy), ("site-2-a", Healthy)]);
+    let facts = Facts { edge: Some(&sick), in_force: Some(&before), serving, ..Facts::default() };
+    let after = |traffic: &[(u32, u32)]| shared(traffic, &instances);
+    check_that(&facts, EffectFacts::Apply { table: &after(&[(1, 9_500), (2, 500)]) }, Ok(()));
+    check_that(&facts, EffectFacts::Apply { table: &after(&[(1, 10_000)]) }, refused);
+    let well = edge(&[OLD, ("site-2-a", Healthy)]);
+    let facts = Facts { edge: Some(&well), ..facts };
+    check_that(&facts, EffectFacts::Apply { table: &after(&[(1, 10_000)]) }, Ok(()));
+}
+
+#[test]
 fn last_healthy_keeps_a_pool_answering() {
     let before = table(Some(1), &["site-1-a", "site-1-b"]);
     let edge = edge(&[OLD, ("site-1-b", Unhealthy)]);
@@ -187,14 +248,14 @@ fn what_may_be_routed_to_is_neither_stopped_nor_removed() {
     let (with, without) = (table(Some(1), &["site-1-a"]), table(Some(1), &[]));
     let instance = id("site-1-a");
     let reason = "`site-1-a` is in pool `site/http` of a route table that is or may be in force";
-    for (edge, in_force, applying, expected) in [
-        (Some(&blank), Some(&without), None, Ok(())),
-        (Some(&listed), Some(&without), None, Err(reason)),
-        (Some(&blank), Some(&with), None, Err(reason)),
-        (Some(&blank), Some(&without), Some(&with), Err(reason)),
-        (None, None, None, Err("the edge can't be asked whether it routes to `site-1-a`")),
+    for (edge, in_force, unsettled, expected) in [
+        (Some(&blank), Some(&without), vec![], Ok(())),
+        (Some(&listed), Some(&without), vec![], Err(reason)),
+        (Some(&blank), Some(&with), vec![], Err(reason)),
+        (Some(&blank), Some(&without), vec![&without, &with], Err(reason)),
+        (None, None, vec![], Err("the edge can't be asked whether it routes to `site-1-a`")),
     ] {
-        let facts = Facts { edge, in_force, applying, ..Facts::default() };
+        let facts = Facts { edge, in_force, unsettled, ..Facts::default() };
         let expected = expected.map_err(|reason| ("no-lost-request", reason));
         check_that(&facts, EffectFacts::Stop { instance: &instance }, expected);
         check_that(&facts, EffectFacts::Remove { instance: &instance }, expected);
@@ -210,25 +271,11 @@ fn only_a_release_without_new_requests_is_cut_off() {
     check_that(&facts, cut(1), Ok(()));
     let reason = "`site@2` gets the requests of `site/http`";
     check_that(&facts, cut(2), Err(("no-lost-request", reason)));
+    let few = shared(&[(1, 9_999), (2, 1)], &["site-1-a", "site-2-a"]);
+    let facts = Facts { in_force: Some(&few), ..Facts::default() };
+    check_that(&facts, cut(2), Err(("no-lost-request", reason)));
     let reason = "it is not known whether `site@1` gets requests";
     check_that(&Facts::default(), cut(1), Err(("no-lost-request", reason)));
-}
-
-#[test]
-fn churn_is_bounded_by_the_hour() {
-    let site = name("site");
-    let start = EffectFacts::Start { service: &site };
-    for (all, unrequested, expected) in [
-        (UNREQUESTED_AN_HOUR, UNREQUESTED_AN_HOUR, Ok(())),
-        (61, 61, Err("61 instances of `site` were made in an hour without being asked, 60 may be")),
-        (INSTANCES_AN_HOUR, 0, Ok(())),
-        (10_001, 0, Err("10001 instances of `site` were made in an hour, 10000 may be")),
-    ] {
-        let made_last_hour = BTreeMap::from([(site.clone(), Made { all, unrequested })]);
-        let facts = Facts { made_last_hour, ..Facts::default() };
-        check_that(&facts, start, expected.map_err(|reason| ("bounded-churn", reason)));
-    }
-    check_that(&Facts::default(), start, Ok(()));
 }
 
 #[test]
@@ -242,4 +289,40 @@ fn by_force_an_instance_ends_that_is_or_may_be_routed() {
         facts.forced.insert(name("site"));
         check_that(&facts, EffectFacts::Stop { instance: &instance }, Ok(()));
     }
+}
+
+#[test]
+fn a_service_that_is_replaced_in_its_place_may_be_without_servers_while_its_requests_are_held() {
+    let status = edge(&[("site-1-a", Health::Healthy)]);
+    let open = table(Some(1), &["site-1-a"]);
+    let mut held = open.clone();
+    held.pools[0].admission = Admission::Held { until: hornero_model::Timestamp(1), at_most: 1 };
+    let mut empty = held.clone();
+    empty.pools[0].backends.clear();
+    let facts = |in_force| Facts {
+        edge: Some(&status),
+        in_force: Some(in_force),
+        engine: engine(&[("site-1-a", true)]),
+        serving: BTreeMap::from([(name("site"), ReleaseNumber(1))]),
+        ..Facts::default()
+    };
+    let replaced = |in_force| Facts { replaced: BTreeSet::from([name("site")]), ..facts(in_force) };
+    let refused = |facts: &Facts<'_>, table| {
+        check(facts, EffectFacts::Apply { table }).err().map(|refusal| refusal.invariant)
+    };
+    assert_eq!(refused(&facts(&held), &empty), Some("last-healthy"), "nobody declared it");
+    assert_eq!(refused(&replaced(&held), &empty), None);
+    let mut let_in = empty.clone();
+    let_in.pools[0].admission = Admission::Open;
+    assert_eq!(refused(&replaced(&held), &let_in), Some("last-healthy"), "nobody would answer");
+    // The last server ends only when the table in force holds what is new, and no longer names it.
+    let last = id("site-1-a");
+    let stops = |in_force| {
+        let gone = edge(&[]);
+        let facts = Facts { edge: Some(&gone), ..replaced(in_force) };
+        check(&facts, EffectFacts::Stop { instance: &last }).is_ok()
+    };
+    let mut unheld = empty.clone();
+    unheld.pools[0].admission = Admission::Open;
+    assert!(stops(&empty) && !stops(&unheld));
 }

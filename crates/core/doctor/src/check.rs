@@ -372,6 +372,15 @@ pub const CHECKS: &[HostCheck] = &[
         "degraded where nobody listens on it, or a process of another version does"
     ),
     check!(
+        "witness",
+        Control,
+        Run,
+        true,
+        control::witness,
+        "the witness that gets the ledger's heads, where control was told of one",
+        "degraded where it does not take the newest"
+    ),
+    check!(
         "boot",
         Control,
         Run,

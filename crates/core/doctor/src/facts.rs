@@ -247,7 +247,18 @@ pub enum ControlFacts {
         pid: u32,
         /// The command's version.
         own_version: String,
+        /// The witness of the ledger; none where none is declared.
+        witness: Option<WitnessFacts>,
     },
+}
+
+/// The witness of the ledger, by what control says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WitnessFacts {
+    /// Where it is.
+    pub place: String,
+    /// Why it does not take the ledger's newest head; none where it does.
+    pub fault: Option<String>,
 }
 
 /// Links, forwarding, subnets.

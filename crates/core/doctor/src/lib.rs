@@ -15,7 +15,7 @@ pub use check::{CHECKS, HostCheck, Need};
 pub use facts::{
     ArchiveFacts, ClockFacts, ControlFacts, ControlGroupFacts, Distribution, FirewallFacts,
     HomeFacts, HostFacts, LimitFacts, ModuleState, NamespaceFacts, NetworkFacts, PathFault,
-    RightsFacts, SecurityFacts, SystemFacts, SystemdFacts,
+    RightsFacts, SecurityFacts, SystemFacts, SystemdFacts, WitnessFacts,
 };
 pub use reference::reference;
 pub use report::{Area, DoctorReport, HostFinding, examine, first_missing, told_before};

@@ -401,8 +401,12 @@ fn control_processes_that_are_not_as_they_should_be() {
         degraded: a socket that nobody listens on: the control process was killed
         > hornero up DIR starts one (as a service: systemctl start hornero)"#]],
     );
-    facts.control =
-        ControlFacts::Answers { version: "0.0.9".into(), pid: 7, own_version: "0.1.0".into() };
+    facts.control = ControlFacts::Answers {
+        version: "0.0.9".into(),
+        pid: 7,
+        own_version: "0.1.0".into(),
+        witness: None,
+    };
     check_one(
         &facts,
         "control_process",

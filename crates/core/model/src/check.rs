@@ -51,6 +51,18 @@ pub struct HealthContract {
     pub timeout: Millis,
     /// Consecutive failures after which an instance gets no more traffic.
     pub unhealthy_after: u32,
+    /// Consecutive passes after which an instance that is not healthy gets traffic.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub healthy_after: u32,
     /// How long an instance may take from its start to its first passed check.
     pub start_timeout: Millis,
+}
+
+const fn once() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_once(count: &u32) -> bool {
+    *count == 1
 }

@@ -33,13 +33,7 @@ impl Digest {
 
     /// The 64 lower-case hex digits without the `sha256:` prefix.
     pub fn hex(&self) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = String::with_capacity(64);
-        for byte in self.0 {
-            text.push(DIGITS[usize::from(byte >> 4)] as char);
-            text.push(DIGITS[usize::from(byte & 15)] as char);
-        }
-        text
+        hex::encode(self.0)
     }
 
     /// The first 12 hex digits, for people.
@@ -47,26 +41,15 @@ impl Digest {
         self.hex()[..12].to_owned()
     }
 
-    /// Parses 64 hex digits without prefix, as Debian's and OCI's files carry them.
-    pub fn from_hex(hex: &str) -> Result<Self, DigestError> {
-        let error = || DigestError(hex.chars().take(80).collect());
-        let bytes = hex.as_bytes();
-        if bytes.len() != 64 {
-            return Err(error());
+    /// Parses 64 lower-case hex digits without prefix, as Debian's and OCI's files carry them.
+    pub fn from_hex(text: &str) -> Result<Self, DigestError> {
+        let mut bytes = [0; 32];
+        // A digest has one text: upper case would be a second name of the same file.
+        let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        match hex::decode_to_slice(text, &mut bytes) {
+            Ok(()) if lower => Ok(Self(bytes)),
+            _ => Err(DigestError(text.chars().take(80).collect())),
         }
-        let mut out = [0_u8; 32];
-        for (slot, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-            let nibble = |digit: u8| match digit {
-                b'0'..=b'9' => Some(digit - b'0'),
-                b'a'..=b'f' => Some(digit - b'a' + 10),
-                _ => None,
-            };
-            let (Some(high), Some(low)) = (nibble(pair[0]), nibble(pair[1])) else {
-                return Err(error());
-            };
-            *slot = high << 4 | low;
-        }
-        Ok(Self(out))
     }
 }
 

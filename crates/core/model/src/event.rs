@@ -1,11 +1,13 @@
 //! Events: the append-only record that everything else is derived from.
 
+use std::net::SocketAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootId, Digest, ExitCause, InstanceId, InstanceState, Receipt, Release, ReleaseNumber,
-    RolloutId, ServiceName, Timestamp,
+    BootId, ChurnBreach, Digest, Directory, ExitCause, InstanceId, InstanceState, Receipt, Release,
+    ReleaseNumber, RolloutId, ServiceName, Timestamp,
 };
 
 /// Who did something, why, and from which state of the source.
@@ -137,6 +139,62 @@ pub enum EventBody {
     HostStarted {
         /// Which start of it that was.
         boot: BootId,
+    },
+    /// The edge can't serve a listener of a service, or not as it should; or it can again.
+    ListenerChanged {
+        /// Where it listens, or should.
+        address: SocketAddr,
+        /// Why; absent once it is as it should be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<String>,
+        /// Whether it serves all the same, as with the certificate from before.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        serves: bool,
+    },
+    /// What serves of a service goes on under the terms of another release, which would make the same servers: the
+    /// number of instances, the ways in, the timing. To the terms that it is leaving it goes back.
+    ServiceAdjusted {
+        /// The service.
+        service: ServiceName,
+        /// The release whose terms hold from now on.
+        release: ReleaseNumber,
+    },
+    /// A service belongs to a directory: the first that declared it, or one that took it over.
+    ServiceOwned {
+        /// The service.
+        service: ServiceName,
+        /// The directory.
+        directory: Directory,
+    },
+    /// Instances of a service are to be replaced by new ones of the same release, one after the other; none is any more
+    /// where it names none.
+    RecycleSet {
+        /// The service.
+        service: ServiceName,
+        /// The instances.
+        instances: Vec<InstanceId>,
+    },
+    /// A limit of churn was reached: nothing more makes or removes servers by itself until somebody lets it.
+    ChurnStopped {
+        /// Which limit, and what was counted.
+        breach: ChurnBreach,
+    },
+    /// Somebody lets servers be made and removed again, and counting begins anew.
+    ChurnResumed {
+        /// The service; absent for the limit of the whole home.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceName>,
+    },
+    /// The release that serves fails as another one did: nothing of the service is made by itself until somebody lets it.
+    FailureShared {
+        /// The service.
+        service: ServiceName,
+        /// The release that serves.
+        release: ReleaseNumber,
+        /// The release that failed before.
+        failed: ReleaseNumber,
+        /// How both failed.
+        failure: String,
     },
 }
 

@@ -1,9 +1,11 @@
 //! The life of one instance.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::Place;
 
 /// Where an instance is in its life.
 #[derive(
@@ -45,6 +47,45 @@ impl fmt::Display for InstanceState {
             Self::Archived => "archived",
         })
     }
+}
+
+/// What an engine calls something that runs; nobody but that engine can tell more by it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceHandle(String);
+
+impl InstanceHandle {
+    /// A handle of that text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the engine that made it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where to find an instance that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// Its address on Hornero's network.
+    pub address: IpAddr,
+    /// The host that it runs on.
+    pub place: Place,
+    /// What its engine calls it.
+    pub handle: InstanceHandle,
+}
+
+/// Who a command runs as, in ids of the image.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary group ids.
+    pub groups: Vec<u32>,
 }
 
 /// One file of a host, whatever names lead to it. While anything holds it, no other file has its identity.

@@ -3,46 +3,65 @@
 //! Every other crate may depend on this one; it depends on nothing of ours and does no I/O.
 
 mod boot;
+mod budget;
 mod check;
 mod digest;
+mod directory;
+mod drift;
 mod event;
 mod host;
 mod image;
 mod instance;
+mod intervention;
 mod key;
+mod latency;
 mod mount_field;
 mod name;
+mod pool;
 mod purl;
 mod receipt;
 mod release;
 mod route;
+mod secret;
 mod service;
+mod strategy;
 mod time;
 mod version;
 
 pub use boot::BootId;
+pub use budget::{Budget, ChurnBreach, ChurnScope, ChurnWindow};
 pub use check::{Check, HealthContract, HttpCheck, TcpCheck};
 pub use digest::{Digest, DigestError};
+pub use directory::{Directory, DirectoryError, Standing};
+pub use drift::{Depth, DriftFinding, VerifiedInstance};
 pub use event::{Actor, Event, EventBody, JournalEntry, NewEvent};
 pub use host::{HostFeature, HostState, install_line};
 pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
-pub use instance::{ExitCause, FileIdentity, InstanceState};
+pub use instance::{ExitCause, FileIdentity, InstanceHandle, InstanceState, Location, User};
+pub use intervention::{Intervention, Steer};
 pub use key::{PublicKey, PublicKeyError};
+pub use latency::{LatencyBucket, LatencyHistogram};
 pub use mount_field::mount_field;
 pub use name::{
-    ImageName, InstanceId, KeyName, NameError, PortName, RegionName, ReleaseNumber, RolloutId,
-    ServiceName, VolumeName,
+    ImageName, InstanceId, KeyName, NameError, Place, PortName, RegionName, ReleaseNumber,
+    RolloutId, SecretLabel, ServiceName, VolumeName,
 };
+pub use pool::{Admission, Pool, Share};
 pub use purl::DebianPurl;
 pub use receipt::{Receipt, ReceiptBody};
 pub use release::{Release, ReleaseRef};
 pub use route::{
-    BackendStatus, ConnectionCounters, EdgeConnections, EdgeStatus, Health, Listener,
-    ListenerFault, Pool, PoolBackend, PoolName, Protocol, ReleaseCounters, RouteRule, RouteTable,
+    BackendStatus, ConnectionCounters, EdgeConnections, EdgeStatus, Health, HostCertificate,
+    Listener, ListenerFault, ListenerLimits, PoolBackend, PoolName, Protocol, ProxyProtocol,
+    ReleaseCounters, RouteRule, RouteTable,
 };
+pub use secret::{SecretFile, SecretVersion};
 pub use service::{
-    Keep, Port, Resources, RolloutPolicy, Route, RouteTls, ServiceKind, ServiceSpec, Strategy,
-    TrustedKey,
+    ConfigFile, Keep, Port, Resources, RolloutPolicy, Route, RouteTls, STOP_GRACE, ServiceKind,
+    ServiceSpec, StopSignal, TrustedKey,
+};
+pub use strategy::{
+    CanaryPolicy, CanaryStep, OnInconclusive, ReplacePolicy, RollingPolicy, Strategy,
 };
 pub use time::{Millis, Timestamp};
 pub use version::{program_version, set_program_version};

@@ -99,13 +99,28 @@ label!(
     RegionName, "region name", LABEL_MAX
 );
 label!(
+    /// The name of a host on which an engine runs instances.
+    Place, "place", LABEL_MAX
+);
+label!(
     /// The name of a trusted key.
     KeyName, "key name", LABEL_MAX
+);
+label!(
+    /// The name of a secret of a home; also that of its directory there.
+    SecretLabel, "secret name", LABEL_MAX
 );
 label!(
     /// The id of one instance: `SERVICE-RELEASE-TAIL`, such as `site-17-k3f9q2`; unique for ever within a home.
     InstanceId, "instance id", 63
 );
+
+impl Place {
+    /// The host that control itself runs on.
+    pub fn local() -> Self {
+        Self("local".to_owned())
+    }
+}
 
 impl InstanceId {
     /// The id of an instance of `service` at `release`; `tail` makes it unique.

@@ -2,6 +2,12 @@
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What the specification has percent-encoded; a colon, as of an epoch, stays.
+const ENCODED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~').remove(b':');
+
 /// A Debian package as a package URL: `pkg:deb/debian/NAME@VERSION?arch=ARCH&distro=DISTRO`, in the canonical form of
 /// the package URL specification (ECMA-427), so that equal packages have equal texts everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,31 +24,16 @@ pub struct DebianPurl<'a> {
 
 impl fmt::Display for DebianPurl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("pkg:deb/debian/")?;
-        encode(&self.name.to_lowercase(), f)?;
-        f.write_str("@")?;
-        encode(self.version, f)?;
-        f.write_str("?arch=")?;
-        encode(self.architecture, f)?;
+        let name = self.name.to_lowercase();
+        let [name, version, architecture, distribution] =
+            [name.as_str(), self.version, self.architecture, self.distribution]
+                .map(|part| utf8_percent_encode(part, ENCODED));
+        write!(f, "pkg:deb/debian/{name}@{version}?arch={architecture}")?;
         if !self.distribution.is_empty() {
-            f.write_str("&distro=")?;
-            encode(self.distribution, f)?;
+            write!(f, "&distro={distribution}")?;
         }
         Ok(())
     }
-}
-
-/// Percent-encodes all but what the specification leaves as it is; a colon, as of an epoch, stays.
-fn encode(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' | b':' => {
-                write!(f, "{}", char::from(byte))?;
-            }
-            _ => write!(f, "%{byte:02X}")?,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Actor, Digest, ReleaseNumber, RolloutId, ServiceName, Timestamp};
+use crate::{
+    Actor, CanaryStep, Digest, Intervention, ReleaseNumber, RolloutId, ServiceName, Timestamp,
+};
 
 /// What a receipt says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,7 +27,8 @@ pub struct ReceiptBody {
     pub generation: u64,
     /// When the switch was done.
     pub switched: Timestamp,
-    /// How long the edge took to make the switch, in milliseconds.
+    /// How long the edge took to make the switch, in milliseconds; or for how long it held requests, where servers were
+    /// replaced in their place.
     pub switch_ms: f64,
     /// From the request for the rollout to the switch, in milliseconds.
     pub total_ms: f64,
@@ -37,6 +40,12 @@ pub struct ReceiptBody {
     pub requests_failed: u64,
     /// Whether the old set was still running when it became the target of a rollback.
     pub warm: bool,
+    /// What became of each step of a canary; left out of other rollouts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub canary: Vec<CanaryStep>,
+    /// What people did to the rollout while it was under way; left out where nobody did anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interventions: Vec<Intervention>,
     /// Who asked for it, and why.
     #[serde(flatten)]
     pub by: Actor,

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{HealthContract, InstanceId, PortName, ReleaseNumber, RouteTls, ServiceName};
+use crate::{
+    HealthContract, InstanceId, LatencyHistogram, Millis, Pool, PortName, ReleaseNumber, RouteTls,
+    ServiceName, service::is_false,
+};
 
 /// What is spoken on a port.
 #[derive(
@@ -17,6 +20,18 @@ pub enum Protocol {
     Http,
     /// Bytes.
     Tcp,
+}
+
+/// A version of HAProxy's PROXY protocol (`proxy-protocol.txt`), whose header tells a server who connected to the edge.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Bytes, which can also say that nobody is spoken for.
+    V2,
 }
 
 /// One port of one service, written `site/http`.
@@ -57,12 +72,82 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What is spoken with the client.
     pub protocol: Protocol,
-    /// TLS towards the client.
+    /// TLS towards the client: what is shown to those that ask for a host without a certificate of its own, or for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<RouteTls>,
+    /// Certificates of hosts (RFC 6066, 3), where not all have the same one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<HostCertificate>,
+    /// Networks of proxies in front, whose forwarding fields are taken over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<String>,
+    /// Whether each connection of a trusted proxy begins with a header of the PROXY protocol, of either version.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub proxy_protocol: bool,
+    /// What it allows its clients.
+    #[serde(default, skip_serializing_if = "ListenerLimits::is_default")]
+    pub limits: ListenerLimits,
     /// Rules; the one with a host before one with `*.`, before one without, then the longest path prefix, wins. A TCP
     /// listener has one.
     pub rules: Vec<RouteRule>,
+}
+
+/// What a listener allows its clients; where it says nothing, the edge's own limits hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerLimits {
+    /// Connections at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+    /// The same of one source: an IPv4 address, or an IPv6 /64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_per_source: Option<u32>,
+    /// How long a request head, a TLS handshake or a PROXY header may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_timeout: Option<Millis>,
+    /// How long a connection may be silent between requests, or one of TCP in both directions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Millis>,
+}
+
+impl ListenerLimits {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The tighter of both in everything.
+    pub fn tightened(self, other: Self) -> Self {
+        fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+            one.into_iter().chain(other).min()
+        }
+        Self {
+            connections: least(self.connections, other.connections),
+            connections_per_source: least(
+                self.connections_per_source,
+                other.connections_per_source,
+            ),
+            head_timeout: least(self.head_timeout, other.head_timeout),
+            idle_timeout: least(self.idle_timeout, other.idle_timeout),
+        }
+    }
+}
+
+/// The certificate of a host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostCertificate {
+    /// The host name (lower case), or with `*.` every name below it that has none of its own.
+    pub host: String,
+    /// Its certificate and key.
+    pub tls: RouteTls,
+}
+
+impl Listener {
+    /// The certificate for requests by a rule's `host`.
+    pub fn certificate_of(&self, host: Option<&str>) -> Option<&RouteTls> {
+        let own = self.certificates.iter().find(|own| Some(own.host.as_str()) == host);
+        own.map(|own| &own.tls).or(self.tls.as_ref())
+    }
 }
 
 /// Which requests go to which pool.
@@ -77,22 +162,16 @@ pub struct RouteRule {
     pub path_prefix: Option<String>,
     /// Where they go.
     pub pool: PoolName,
+    /// The port that they are sent to by TLS instead (308).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_to: Option<u16>,
 }
 
-/// The instances behind one port of one service: every set that runs, of which one gets the traffic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Pool {
-    /// Its name.
-    pub name: PoolName,
-    /// What is spoken with the instances.
-    pub protocol: Protocol,
-    /// The release that gets new requests; none while nothing has been proven yet (requests get 503).
-    pub active: Option<ReleaseNumber>,
-    /// Instances of every set, the active one and those being started, drained or kept warm. All are checked.
-    pub backends: Vec<PoolBackend>,
-    /// The health contract; none means that accepting a connection is enough.
-    pub health: Option<HealthContract>,
+impl RouteRule {
+    /// A rule for every request.
+    pub fn new(pool: PoolName) -> Self {
+        Self { host: None, path_prefix: None, pool, redirect_to: None }
+    }
 }
 
 /// One instance in a pool.
@@ -109,6 +188,12 @@ pub struct PoolBackend {
     /// declare different checks, and neither may be judged by the other's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthContract>,
+    /// The header that each connection to it begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// The same of the port that its health check asks, which may be another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// What the edge thinks of a backend.
@@ -154,6 +239,33 @@ pub struct ReleaseCounters {
     pub failed: u64,
     /// Answers with a status of 500 or more that the instances gave themselves.
     pub server_errors: u64,
+    /// How long answers of instances took to begin: from the choice of the release, which follows on the request's head, to
+    /// the answer's head (1xx left aside). Only HTTP, and only in a status: a table is confirmed without them.
+    #[serde(default, skip_serializing_if = "LatencyHistogram::is_empty")]
+    pub latency: LatencyHistogram,
+    /// Bytes that went to instances, heads and what is in flight included; absent in an edge that is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_in: Option<u64>,
+    /// Bytes that came from instances, in the same way; absent in an edge that is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_out: Option<u64>,
+}
+
+impl ReleaseCounters {
+    /// Those of a release that has not had a request yet.
+    pub fn new(pool: PoolName, release: ReleaseNumber) -> Self {
+        Self {
+            pool,
+            release,
+            requests: 0,
+            in_flight: 0,
+            failed: 0,
+            server_errors: 0,
+            latency: LatencyHistogram::default(),
+            bytes_in: None,
+            bytes_out: None,
+        }
+    }
 }
 
 /// The edge's answer to "how are you".
@@ -203,6 +315,9 @@ pub struct ConnectionCounters {
     pub refused_by_source: u64,
     /// Those closed because their head or handshake took too long.
     pub slow_heads: u64,
+    /// Those of trusted proxies closed because their PROXY header was missing, malformed or late.
+    #[serde(default)]
+    pub bad_proxy_headers: u64,
 }
 
 /// A listener that can't serve, or not as it should; the others do.
@@ -215,6 +330,9 @@ pub struct ListenerFault {
     /// Whether it serves all the same, as with the certificate from before.
     #[serde(default)]
     pub serves: bool,
+    /// The file of the certificate that is at fault, where one is: hosts with another one are served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 impl EdgeStatus {

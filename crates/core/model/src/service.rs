@@ -1,10 +1,13 @@
 //! A service as its release runs it: complete in itself, without references into `hornero.hcl`.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, HealthContract, ImageName, KeyName, Millis, PortName, Protocol, PublicKey, ServiceName,
+    Budget, Digest, HealthContract, ImageName, KeyName, ListenerLimits, Millis, PortName, Protocol,
+    ProxyProtocol, PublicKey, SecretFile, ServiceName, Strategy,
 };
 
 /// Everything a release needs to run a service.
@@ -48,6 +51,84 @@ pub struct ServiceSpec {
     /// Which of its old releases keep their images.
     #[serde(default, skip_serializing_if = "Keep::is_default")]
     pub keep: Keep,
+    /// The signal that asks an instance to end; none means SIGTERM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<StopSignal>,
+    /// How long an instance may take to end before it is killed; none means 5 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_grace: Option<Millis>,
+    /// Environment of the command, over the image's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Files laid over the root of its instances, sorted by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<ConfigFile>,
+    /// The image of the store that keeps the contents of `config`, which it follows from; none without files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Digest>,
+    /// Secrets that its instances find as files, sorted by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretFile>,
+    /// How many servers Hornero may make by itself; none means what its size says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+}
+
+/// A file of a release's configuration, read-only for the command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// Absolute, normalised path in the instance.
+    pub path: String,
+    /// The digest of what it holds.
+    pub content: Digest,
+    /// How much that is, in bytes.
+    pub size_bytes: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// `USER` or `USER:GROUP`, resolved against the image.
+    pub owner: String,
+}
+
+impl ServiceSpec {
+    /// How long an instance may take to end before it is killed.
+    pub fn stop_grace(&self) -> Millis {
+        self.stop_grace.unwrap_or(STOP_GRACE)
+    }
+
+    /// How many servers Hornero may make by itself.
+    pub fn budget(&self) -> Budget {
+        self.budget.unwrap_or_else(|| Budget::default_for(self.instances))
+    }
+}
+
+/// How long an instance has to end where its service does not say it.
+pub const STOP_GRACE: Millis = Millis(5_000);
+
+/// How an instance is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StopSignal {
+    /// SIGTERM.
+    #[serde(rename = "SIGTERM")]
+    Terminate,
+    /// SIGINT.
+    #[serde(rename = "SIGINT")]
+    Interrupt,
+    /// SIGQUIT, the graceful end of nginx.
+    #[serde(rename = "SIGQUIT")]
+    Quit,
+    /// SIGHUP.
+    #[serde(rename = "SIGHUP")]
+    Hangup,
+    /// SIGUSR1.
+    #[serde(rename = "SIGUSR1")]
+    User1,
+    /// SIGUSR2.
+    #[serde(rename = "SIGUSR2")]
+    User2,
+    /// SIGWINCH, the graceful end of Apache.
+    #[serde(rename = "SIGWINCH")]
+    WindowChange,
 }
 
 /// A key that is trusted by policy.
@@ -102,6 +183,27 @@ pub struct Port {
     pub container: u16,
     /// What is spoken on it.
     pub protocol: Protocol,
+    /// Whether HTTP is HTTP/2 alone, without TLS.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub http2: bool,
+    /// How long a connection to it may lie idle and still be used; none means 4 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Millis>,
+    /// The header that connections to it begin with; none means that they begin with what the client says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+impl Port {
+    /// A port that speaks HTTP/1.1, or bytes.
+    pub fn new(name: PortName, container: u16, protocol: Protocol) -> Self {
+        Self { name, container, protocol, http2: false, idle_timeout: None, proxy_protocol: None }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+pub(crate) fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// A way in from outside.
@@ -126,6 +228,37 @@ pub struct Route {
     /// TLS towards the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<RouteTls>,
+    /// TCP port on the host that requests are sent to by TLS, instead of to `port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_to: Option<u16>,
+    /// Networks of proxies in front, whose forwarding fields are taken over; on one address and port all have the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<String>,
+    /// Whether connections of trusted proxies begin with a header of the PROXY protocol.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub proxy_protocol: bool,
+    /// What the edge allows clients of `listen`.
+    #[serde(default, skip_serializing_if = "ListenerLimits::is_default")]
+    pub limits: ListenerLimits,
+}
+
+impl Route {
+    /// A way in for every request on `listen`.
+    pub fn new(listen: u16, port: PortName, protocol: Protocol) -> Self {
+        Self {
+            listen,
+            address: None,
+            port,
+            host: None,
+            path_prefix: None,
+            protocol,
+            tls: None,
+            redirect_to: None,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            limits: ListenerLimits::default(),
+        }
+    }
 }
 
 /// Certificate and key for a route, as absolute paths on the host.
@@ -136,14 +269,6 @@ pub struct RouteTls {
     pub certificate: String,
     /// PEM file with the private key.
     pub key: String,
-}
-
-/// How a new release takes over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// A whole new set beside the old one, then one switch.
-    BlueGreen,
 }
 
 /// The timing of a rollout.
@@ -183,6 +308,8 @@ mod tests {
     fn what_is_not_said_changes_no_byte_of_an_old_release() {
         let spec: ServiceSpec = serde_json::from_str(OLD).unwrap();
         assert_eq!((spec.trust.len(), spec.keep), (0, Keep { releases: 5, days: 0 }));
+        assert_eq!((spec.stop_signal, spec.stop_grace()), (None, Millis(5_000)));
+        assert!(spec.env.is_empty());
         assert_eq!(serde_json::to_string(&spec).unwrap(), OLD);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hornero_model::{Millis, ServiceSpec};
+use hornero_model::{ConfigFile, Millis, RolloutPolicy, ServiceSpec, Strategy};
 use serde_json::{Map, Value};
 
 /// What differs, a phrase for each field, in the order of the fields' names; the image first.
@@ -34,11 +34,49 @@ fn fields(spec: &ServiceSpec) -> Map<String, Value> {
             // What is left out because it is the default is a value to compare all the same.
             fields.insert("keep".to_owned(), serde_json::to_value(spec.keep).unwrap_or_default());
             fields.entry("trust").or_insert_with(|| Value::Array(Vec::new()));
+            fields.entry("secrets").or_insert_with(|| Value::Array(Vec::new()));
+            fields.entry("env").or_insert_with(|| Value::Object(Map::new()));
+            // It follows from the files, which are told one by one.
+            fields.remove("configuration");
+            let config = spec.config.iter().map(|file| (file.path.clone(), described(file)));
+            fields.insert("config".to_owned(), Value::Object(config.collect()));
+            fields.insert("rollout".to_owned(), rollout(&spec.rollout));
             fields
         }
         // A spec is a struct with string keys: it always becomes an object.
         Ok(_) | Err(_) => Map::new(),
     }
+}
+
+/// A file of a configuration as it is written; of its content only that it is another one can be told.
+fn described(file: &ConfigFile) -> Value {
+    let mut fields = Map::new();
+    fields.insert("content".to_owned(), file.content.short().into());
+    fields.insert("mode".to_owned(), format!("{:04o}", file.mode).into());
+    fields.insert("owner".to_owned(), file.owner.clone().into());
+    Value::Object(fields)
+}
+
+/// How releases follow each other, as it is written: the keys of a canary beside the others.
+fn rollout(policy: &RolloutPolicy) -> Value {
+    let mut fields = serde_json::to_value(policy).unwrap_or_default();
+    if let Strategy::Canary(canary) = &policy.strategy {
+        fields["strategy"] = "canary".into();
+        fields["steps"] = canary.steps_text().into();
+        fields["step_timeout"] = canary.step_timeout.0.into();
+        fields["on_inconclusive"] =
+            serde_json::to_value(canary.on_inconclusive).unwrap_or_default();
+    }
+    if let Strategy::Rolling(rolling) = &policy.strategy {
+        fields["strategy"] = "rolling".into();
+        fields["max_surge"] = rolling.max_surge.into();
+    }
+    if let Strategy::Replace(replace) = &policy.strategy {
+        fields["strategy"] = "replace".into();
+        fields["hold"] = replace.hold.0.into();
+        fields["hold_requests"] = replace.hold_requests.into();
+    }
+    fields
 }
 
 fn objects(out: &mut Vec<String>, path: &str, from: &Map<String, Value>, to: &Map<String, Value>) {
@@ -54,6 +92,10 @@ fn objects(out: &mut Vec<String>, path: &str, from: &Map<String, Value>, to: &Ma
 
 fn values(out: &mut Vec<String>, path: &str, from: &Value, to: &Value) {
     if from == to {
+        return;
+    }
+    if path.strip_prefix("env.").is_some_and(hides_value) {
+        out.push(format!("`{path}` changed"));
         return;
     }
     match (from, to) {
@@ -132,23 +174,54 @@ fn shown(path: &str) -> String {
         .replace("health.check.", "health.")
         .replace("ports.", "port.")
         .replace("routes.", "route.")
+        .replace("secrets.", "secret.")
         .replace("keep.", "keep_")
 }
 
 /// A value for people, by the unit that its field's name says.
 fn text(path: &str, value: &Value) -> String {
-    const SPANS: [&str; 7] =
-        ["interval", "timeout", "start_timeout", "drain_timeout", "keep_warm", "watch", "max_age"];
+    const SPANS: [&str; 11] = [
+        "step_timeout",
+        "interval",
+        "timeout",
+        "start_timeout",
+        "drain_timeout",
+        "keep_warm",
+        "watch",
+        "max_age",
+        "stop_grace",
+        "idle_timeout",
+        "head_timeout",
+    ];
     let field = path.rsplit('.').next().unwrap_or(path);
     match value.as_u64() {
         Some(ms) if SPANS.contains(&field) => Millis(ms).to_string(),
         Some(bytes) if field == "memory_bytes" => size(bytes),
         Some(millis) if field == "cpu_millis" => (millis as f64 / 1_000.0).to_string(),
         Some(_) | None => match value.as_str() {
-            Some(text) => format!("`{text}`"),
+            Some(text) => format!("`{}`", beginning(text)),
             None => value.to_string(),
         },
     }
+}
+
+/// Whether the value of an environment variable is better not shown: by its name it is a password or the like. Such a
+/// value stands in the file all the same, but plans are pasted into tickets and kept by build servers.
+fn hides_value(variable: &str) -> bool {
+    const WORDS: [&str; 7] =
+        ["SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "CREDENTIAL", "KEY"];
+    let name = variable.to_ascii_uppercase();
+    WORDS.iter().any(|word| name.contains(word))
+}
+
+/// As much of a text as a line of a plan has room for.
+fn beginning(text: &str) -> String {
+    const SHOWN: usize = 80;
+    let mut short: String = text.chars().take(SHOWN).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
 }
 
 fn size(bytes: u64) -> String {

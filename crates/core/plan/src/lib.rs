@@ -2,10 +2,17 @@
 //!
 //! [`plan`] decides nothing by itself: whether a service is new, whole or to be replaced is what
 //! [`hornero_rollout::Target`] says, as it will when the change is made. The reasons come from comparing what serves
-//! with what is wanted, field by field.
+//! with what is wanted, field by field. What would keep the change from being made is said from facts about the host,
+//! the files it has and the archives it knows, which others gather.
 
 mod difference;
 mod plan;
+mod problem;
+mod whole;
 
 pub use difference::differences;
-pub use plan::{Action, Change, DesiredImage, ObjectKind, Plan, plan};
+pub use plan::{Action, Change, DesiredImage, Foreign, ObjectKind, Plan, plan};
+pub use problem::{
+    About, CertificateFact, MissingPackage, NotChecked, PackagesFact, PortFact, Problem, RouteKey,
+    clashes, of_certificate, of_packages, of_port,
+};

@@ -2,17 +2,33 @@
 
 use std::fmt;
 
-use hornero_model::{Digest, ImageName, InstanceState, ServiceSpec};
-use hornero_rollout::{Facts, RepairState, Target, World, repair_state};
+use hornero_model::{
+    Digest, Directory, ImageName, InstanceState, Millis, ServiceName, ServiceSpec, Strategy,
+};
+use hornero_rollout::{Facts, RepairState, Target, World, is_adjustment, repair_state};
 use serde::Serialize;
 
-use crate::differences;
+use crate::{differences, whole};
 
 /// What an apply would change; empty when there is nothing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Plan {
-    /// The changes, images before services, each in the order given.
+    /// The changes in the order they would be made: images before services, each in the order given, and what goes.
     pub changes: Vec<Change>,
+    /// Services that belong to another directory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<Foreign>,
+}
+
+/// A service that belongs to another directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Foreign {
+    /// The service.
+    pub service: String,
+    /// That it does, for people.
+    pub reason: String,
+    /// Which directory.
+    pub directory: Directory,
 }
 
 /// One change.
@@ -26,6 +42,9 @@ pub struct Change {
     pub action: Action,
     /// Why, for people.
     pub reason: String,
+    /// The name that the service seems to have had before, or to have now, where it seems to have been renamed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<String>,
 }
 
 /// Kinds of objects that a plan changes.
@@ -50,6 +69,12 @@ pub enum Action {
     Replace,
     /// Instances that are missing are made again.
     Repair,
+    /// Instances are added to those that run, or taken away.
+    Scale,
+    /// The instances that run serve on by other terms, such as routes.
+    Adjust,
+    /// A service is taken down.
+    Remove,
 }
 
 /// An image as the bake foresees it.
@@ -79,6 +104,9 @@ impl Action {
             Self::Create => "create",
             Self::Replace => "replace",
             Self::Repair => "repair",
+            Self::Scale => "scale",
+            Self::Adjust => "adjust",
+            Self::Remove => "remove",
         }
     }
 }
@@ -98,9 +126,10 @@ impl fmt::Display for Action {
 /// What applying `images` and `services` would change.
 ///
 /// Both are given in the order they would be made. The image digest of a service whose image is still to be baked is
-/// that of its last bake, or zeros. Services of the world that are not among `services` stay as they are: they may
-/// belong to another directory.
+/// that of its last bake, or zeros. Services of the world that are not among `services` stay as they are, but for those
+/// that belong to `directory`, which is said to declare all of `services` and nothing else.
 pub fn plan(
+    directory: Option<&Directory>,
     images: &[DesiredImage],
     services: &[ServiceSpec],
     world: &World,
@@ -109,7 +138,8 @@ pub fn plan(
     let bakes = images.iter().filter_map(|image| {
         let reason = image.bake.clone()?;
         let object = image.name.to_string();
-        Some(Change { kind: ObjectKind::Image, object, action: Action::Bake, reason })
+        let (kind, action) = (ObjectKind::Image, Action::Bake);
+        Some(Change { kind, object, action, reason, renamed: None })
     });
     let changes = services.iter().filter_map(|spec| {
         let to_bake = spec.image == Digest::from_bytes([0; 32])
@@ -118,10 +148,51 @@ pub fn plan(
         if let Some(rollout) = world.rollout_of(&spec.name) {
             reason.push_str(&format!("; rollout {} is under way and comes first", rollout.id));
         }
+        if action == Action::Replace {
+            reason.push_str(&way(spec, world));
+        }
         let object = spec.name.to_string();
-        Some(Change { kind: ObjectKind::Service, object, action, reason })
+        Some(Change { kind: ObjectKind::Service, object, action, reason, renamed: None })
     });
-    Plan { changes: bakes.chain(changes).collect() }
+    let changes = bakes.chain(changes).collect();
+    match directory {
+        None => Plan { changes, foreign: Vec::new() },
+        Some(directory) => Plan {
+            changes: whole::in_order(world, directory, services, changes),
+            foreign: whole::foreign(world, directory, services),
+        },
+    }
+}
+
+/// How the servers of a service take the place of those that serve, where that is no plain switch.
+fn way(spec: &ServiceSpec, world: &World) -> String {
+    let wanted = spec.instances;
+    match &spec.rollout.strategy {
+        Strategy::BlueGreen => String::new(),
+        Strategy::Canary(canary) => format!("; as a canary: {}, then all", canary.steps_text()),
+        Strategy::Rolling(rolling) => {
+            format!("; rolling: {} of {wanted} instances at a time", rolling.surge(wanted))
+        }
+        Strategy::Replace(replace) => {
+            let took = start_time(world, &spec.name);
+            let took = took.map_or_else(
+                || "for as long as an instance takes to start".to_owned(),
+                |took| format!("for about {took}, which its instances took to start last"),
+            );
+            format!(
+                "; replaced in its place: no instance is there {took}, beside a drain of {} at most, and requests wait                  for up to {}",
+                spec.rollout.drain_timeout, replace.hold
+            )
+        }
+    }
+}
+
+/// How long the slowest server that serves took from the decision until it served; none where nothing serves.
+fn start_time(world: &World, service: &ServiceName) -> Option<Millis> {
+    let set = world.services.get(service)?.serving.as_ref()?;
+    let serving = set.instances.iter().filter_map(|id| world.instances.get(id));
+    let serving = serving.filter(|of| of.state == InstanceState::Serving);
+    serving.map(|of| of.since.since(of.created)).max()
 }
 
 /// What would be done to one service, and why; none where nothing.
@@ -142,22 +213,46 @@ fn service(
     };
     let mut reasons = differences(&serving.spec, spec);
     if to_bake {
-        // Whether the bake gives another digest is known only after it.
-        reasons.retain(|reason| !reason.starts_with("image "));
+        // Whether the bake gives another digest, or is made on another base, is known only after it.
+        let is_known =
+            |reason: &String| !reason.starts_with("image ") && !reason.starts_with("`base`");
+        reasons.retain(is_known);
         reasons.insert(0, format!("image `{}` is to be baked", spec.image_name));
     }
-    match Target::of(world, facts, spec) {
+    let target = Target::of(world, facts, spec);
+    if let (Target::Again(number), false) = (target, to_bake) {
+        let newest = format!("`{}@{number}` is the newest release and does not serve", spec.name);
+        reasons.insert(0, newest);
+    }
+    if let (Target::Again(_) | Target::New(_), false, true) =
+        (target, to_bake, is_adjustment(world, spec))
+    {
+        return Some(adjustment(&serving.spec, spec, &reasons));
+    }
+    match target {
         _ if to_bake => Some((Action::Replace, reasons.join(", "))),
         Target::Unchanged(_) => None,
         Target::Repair(_) => Some((Action::Repair, shortage(spec, world, facts))),
-        Target::Again(number) => {
-            let newest =
-                format!("`{}@{number}` is the newest release and does not serve", spec.name);
-            reasons.insert(0, newest);
-            Some((Action::Replace, reasons.join(", ")))
-        }
-        Target::New(_) => Some((Action::Replace, reasons.join(", "))),
+        Target::Again(_) | Target::New(_) => Some((Action::Replace, reasons.join(", "))),
     }
+}
+
+/// What is done where no instance has to be made anew, and what that comes to.
+fn adjustment(from: &ServiceSpec, to: &ServiceSpec, reasons: &[String]) -> (Action, String) {
+    let scaled = ServiceSpec { instances: to.instances, ..from.clone() };
+    let action = if differences(&scaled, to).is_empty() { Action::Scale } else { Action::Adjust };
+    let comes_to = match (from.instances, to.instances) {
+        (from, to) if from < to => format!("{} started beside those that run", are(to - from)),
+        (from, to) if from > to => format!("{} drained and stopped", are(from - to)),
+        (_, _) => "the instances that run serve on".to_owned(),
+    };
+    (action, format!("{}; {comes_to}", reasons.join(", ")))
+}
+
+/// A number of instances, and the verb that goes with it.
+fn are(count: u32) -> String {
+    let noun = if count == 1 { "instance is" } else { "instances are" };
+    format!("{count} {noun}")
 }
 
 /// How many instances a serving set lacks.

@@ -108,6 +108,19 @@ struct Strings {
     size: u64,
 }
 
+/// What a dynamic section says; texts by where they begin among the strings, tables by where they are in the file.
+#[derive(Default)]
+struct DynamicEntries {
+    strings: Option<u64>,
+    strings_size: u64,
+    needed: Vec<u64>,
+    soname: Option<u64>,
+    rpath: Option<u64>,
+    runpath: Option<u64>,
+    versions_defined: Option<u64>,
+    versions_needed: Option<u64>,
+}
+
 /// Reading gives None for what can't be read.
 impl File<'_> {
     fn facts(&self, header: &[u8; 64]) -> Option<ElfFacts> {
@@ -220,6 +233,31 @@ impl File<'_> {
     }
 
     fn dynamic(&self, dynamic: &Segment, segments: &[Segment], facts: &mut ElfFacts) -> Option<()> {
+        let found = self.dynamic_entries(dynamic, segments)?;
+        // Without names only what needs nothing can be read.
+        let Some(offset) = found.strings else { return found.needed.is_empty().then_some(()) };
+        let strings = Strings { offset, size: found.strings_size };
+        let text = |at: Option<u64>| match at {
+            Some(at) => self.string(strings, at).map(Some),
+            None => Some(None),
+        };
+        facts.soname = text(found.soname)?;
+        facts.rpath = text(found.rpath)?;
+        facts.runpath = text(found.runpath)?;
+        for at in found.needed {
+            facts.needed.push(self.string(strings, at)?);
+        }
+        if let Some(offset) = found.versions_defined {
+            facts.versions_defined = self.versions_defined(offset, strings)?;
+        }
+        if let Some(offset) = found.versions_needed {
+            facts.versions_needed = self.versions_needed(offset, strings)?;
+        }
+        Some(())
+    }
+
+    fn dynamic_entries(&self, dynamic: &Segment, segments: &[Segment]) -> Option<DynamicEntries> {
+        const DT_NULL: u64 = 0;
         const DT_NEEDED: u64 = 1;
         const DT_STRTAB: u64 = 5;
         const DT_STRSZ: u64 = 10;
@@ -235,13 +273,9 @@ impl File<'_> {
             })?;
             load.offset.checked_add(address - load.address)
         };
-        let mut needed = Vec::new();
-        let (mut strings, mut size, mut soname, mut rpath, mut runpath) =
-            (None, 0, None, None, None);
-        let (mut defined, mut wanted) = (None, None);
+        let mut found = DynamicEntries::default();
         let width: u64 = if self.wide { 16 } else { 8 };
         let count = usize::try_from(dynamic.size / width).unwrap_or(usize::MAX).min(DYNAMIC_MAX);
-        let mut ends = count < DYNAMIC_MAX;
         for number in 0..count as u64 {
             let offset = dynamic.offset.checked_add(number * width)?;
             let mut bytes = [0_u8; 16];
@@ -251,45 +285,21 @@ impl File<'_> {
             }
             let (tag, value) = (self.long(&bytes, 0), self.long(&bytes, width / 2));
             match tag {
-                0 => {
-                    ends = true;
-                    break;
-                }
-                DT_NEEDED if needed.len() < NEEDED_MAX => needed.push(value),
+                DT_NULL => return Some(found),
+                DT_NEEDED if found.needed.len() < NEEDED_MAX => found.needed.push(value),
                 DT_NEEDED => return None,
-                DT_STRTAB => strings = place(value),
-                DT_STRSZ => size = value,
-                DT_SONAME => soname = Some(value),
-                DT_RPATH => rpath = Some(value),
-                DT_RUNPATH => runpath = Some(value),
-                DT_VERDEF => defined = place(value),
-                DT_VERNEED => wanted = place(value),
+                DT_STRTAB => found.strings = place(value),
+                DT_STRSZ => found.strings_size = value,
+                DT_SONAME => found.soname = Some(value),
+                DT_RPATH => found.rpath = Some(value),
+                DT_RUNPATH => found.runpath = Some(value),
+                DT_VERDEF => found.versions_defined = place(value),
+                DT_VERNEED => found.versions_needed = place(value),
                 _ => {}
             }
         }
-        if !ends {
-            return None;
-        }
-        // Without names only what needs nothing can be read.
-        let Some(offset) = strings else { return needed.is_empty().then_some(()) };
-        let strings = Strings { offset, size };
-        let text = |at: Option<u64>| match at {
-            Some(at) => self.string(strings, at).map(Some),
-            None => Some(None),
-        };
-        facts.soname = text(soname)?;
-        facts.rpath = text(rpath)?;
-        facts.runpath = text(runpath)?;
-        for at in needed {
-            facts.needed.push(self.string(strings, at)?);
-        }
-        if let Some(offset) = defined {
-            facts.versions_defined = self.versions_defined(offset, strings)?;
-        }
-        if let Some(offset) = wanted {
-            facts.versions_needed = self.versions_needed(offset, strings)?;
-        }
-        Some(())
+        // A section that is cut off at the limit was not read to its end.
+        (count < DYNAMIC_MAX).then_some(found)
     }
 
     fn versions_defined(&self, start: u64, strings: Strings) -> Option<Vec<String>> {

@@ -46,6 +46,8 @@ pub enum Effect {
         service: ServiceName,
         /// Its release.
         release: ReleaseNumber,
+        /// The table by which it gets none; with another one in force the edge refuses.
+        generation: u64,
     },
 }
 
@@ -75,7 +77,7 @@ impl Effect {
             Self::RemoveInstance { instance } => EffectKey::Remove(instance.clone()),
             Self::RunTests { image, .. } => EffectKey::Tests(*image),
             Self::ApplyRoutes { .. } => EffectKey::Routes,
-            Self::CutInFlight { service, release } => EffectKey::Cut(service.clone(), *release),
+            Self::CutInFlight { service, release, .. } => EffectKey::Cut(service.clone(), *release),
         }
     }
 }
@@ -88,7 +90,7 @@ impl std::fmt::Display for Effect {
             Self::RemoveInstance { instance } => write!(f, "remove instance `{instance}`"),
             Self::RunTests { image, .. } => write!(f, "test image `{}`", image.short()),
             Self::ApplyRoutes { table } => write!(f, "apply route table {}", table.generation),
-            Self::CutInFlight { service, release } => {
+            Self::CutInFlight { service, release, .. } => {
                 write!(f, "cut off requests on `{service}@{release}`")
             }
         }

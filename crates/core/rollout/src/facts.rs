@@ -2,15 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::SocketAddr,
 };
 
 use hornero_model::{
-    Digest, EdgeStatus, ExitCause, Health, InstanceId, ReleaseCounters, RolloutId, RouteTable,
-    ServiceName, Timestamp,
+    Actor, Digest, EdgeStatus, ExitCause, Health, InstanceId, Location, ReleaseCounters, RolloutId,
+    RouteTable, ServiceName, Timestamp,
 };
 
-use crate::{Failure, World};
+use crate::planted::{Bug, planted};
+use crate::{Failure, ListenerSeen, World};
 
 /// What is known of the outside at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,28 +36,39 @@ pub struct Facts {
     pub edge: Option<EdgeStatus>,
     /// The table that the edge confirmed to this process.
     pub in_force: Option<InForce>,
-    /// The table that the edge was given and has not answered for.
-    pub applying: Option<RouteTable>,
+    /// Tables that the edge was given and may put in force yet, or has: no answer came, or that they failed, which does not
+    /// keep an edge that hung from doing it after all. Oldest first.
+    pub unsettled: Vec<RouteTable>,
+    /// Since when the table in force is known without a break.
+    pub known_since: Timestamp,
+    /// When instances were seen to get no new requests any more, where that was after `known_since`.
+    pub left_at: BTreeMap<InstanceId, Timestamp>,
     /// Since when an instance has been unhealthy without a break; or not found healthy, where it serves.
     pub unhealthy_since: BTreeMap<InstanceId, Timestamp>,
+    /// Listeners that are at fault, or whose recorded fault is over.
+    pub listeners: BTreeMap<SocketAddr, ListenerSeen>,
     /// Rollouts whose `switching` entry was written by this process: only for them does the first confirmation of
     /// a table tell the counters at the moment of the switch.
     pub switching_here: BTreeSet<RolloutId>,
     /// Rollouts that must not go on, and why: an effect of theirs was refused or keeps failing.
     pub halted: BTreeMap<RolloutId, Failure>,
+    /// Rollouts that somebody ended, and who: each goes the way of one that failed.
+    pub cancelled: BTreeMap<RolloutId, Actor>,
     /// Services that shall be gone at once: nothing of theirs waits for requests, or for an edge that does not answer.
     pub forced: BTreeSet<ServiceName>,
+    /// Services whose terms can't be put in force, and why.
+    pub unadjusted: BTreeMap<ServiceName, String>,
+    /// Services of which nothing is made by itself, because the watchdog says so, until somebody lets it.
+    pub held: BTreeSet<ServiceName>,
     /// Services whose count of failures was forgiven up to this number by a request.
     pub forgiven: BTreeMap<ServiceName, u32>,
 }
 
 /// A running instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
-    /// Its address on Hornero's network.
-    pub address: IpAddr,
-    /// The host's process id of its first process.
-    pub pid: u32,
+    /// Where it is.
+    pub location: Location,
     /// When it was first seen running by this process.
     pub since: Timestamp,
 }
@@ -75,6 +87,8 @@ pub struct Exit {
 pub struct TestRun {
     /// Every test the image declares; empty where it declares none.
     pub results: Vec<TestOutcome>,
+    /// Why none of them was run, where none was; each counts as failed.
+    pub not_run: Option<String>,
     /// The last lines of the tested server's log, where a test failed.
     pub log_tail: Vec<String>,
 }
@@ -117,7 +131,11 @@ impl Facts {
 
     /// Whether an instance runs and is healthy.
     pub fn healthy(&self, world: &World, instance: &InstanceId) -> bool {
-        self.health(world, instance) == Health::Healthy
+        let health = self.health(world, instance);
+        health == Health::Healthy
+            || planted(Bug::TakesUnknownForHealthy)
+                && health == Health::Unknown
+                && self.running.contains_key(instance)
     }
 
     /// Whether the edge, as last seen, might still route to an instance; unknown counts as yes.
@@ -134,7 +152,7 @@ impl Facts {
                     in_force.table.generation > edge.generation || lists(&in_force.table)
                 };
                 edge.backends.iter().any(|backend| backend.instance == *instance)
-                    || self.applying.as_ref().is_some_and(lists)
+                    || self.unsettled.iter().any(lists)
                     || self.in_force.as_ref().map_or(edge.generation != 0, names)
             }
         }

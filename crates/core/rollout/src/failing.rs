@@ -1,6 +1,6 @@
 //! How instances fail: at their start, and later.
 
-use hornero_model::{InstanceId, InstanceState, Millis, Timestamp};
+use hornero_model::{ExitCause, InstanceId, InstanceState, Millis, Timestamp};
 
 use crate::{Facts, Failure, World};
 
@@ -57,7 +57,17 @@ pub(crate) fn start_failure(
             None => format!("instance `{id}` was not started within {START_ALLOWANCE}"),
         }
     };
-    Some(Failure { instance: Some(id.clone()), ..Failure::of(reason) })
+    // One that was not even started says nothing of its release.
+    let of_release = facts.running.contains_key(id);
+    Some(Failure { instance: Some(id.clone()), of_release, ..Failure::of(reason) })
+}
+
+/// Whether a command ended by itself, rather than with its host, its shim, or before it began.
+pub(crate) const fn of_command(cause: &ExitCause) -> bool {
+    match cause {
+        ExitCause::Code(_) | ExitCause::Signal(_) | ExitCause::OutOfMemory => true,
+        ExitCause::NotStarted(_) | ExitCause::Unknown | ExitCause::HostRestarted => false,
+    }
 }
 
 /// How an instance ended, if it did.
@@ -69,6 +79,7 @@ pub(crate) fn ended(world: &World, facts: &Facts, id: &InstanceId) -> Option<Fai
             cause: Some(exit.cause.clone()),
             log_tail: exit.log_tail.clone(),
             refused: None,
+            of_release: of_command(&exit.cause),
         });
     }
     let gone = match world.instances.get(id) {

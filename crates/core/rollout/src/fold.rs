@@ -7,7 +7,10 @@ use hornero_model::{
     ReleaseNumber, ServiceName, Timestamp,
 };
 
-use crate::{Instance, Kind, Phase, Rollout, Service, ServingSet, TestRecord, WarmSet, World};
+use crate::{
+    Instance, Kind, Leaving, ListenerTrouble, Phase, Rollout, Service, ServingSet, SharedFailure,
+    TestRecord, WarmSet, World, failed, listeners, makes_same_servers, recycle,
+};
 
 /// An instance that served this long was no early failure: the count of failures begins anew after it.
 const LIVED_LONG: Millis = Millis(600_000);
@@ -43,7 +46,11 @@ impl World {
             EventBody::ReleaseCreated { release } => self.release_created(release),
             EventBody::ReleaseProven { service, release } => {
                 self.known_release(service, *release)?;
-                self.service_mut(service)?.proven.insert(*release);
+                let service = self.service_mut(service)?;
+                service.proven.insert(*release);
+                service.failed.remove(release);
+                let settled = service.serving.as_mut().filter(|set| set.terms == *release);
+                settled.into_iter().for_each(|set| set.leaving = None);
                 Ok(())
             }
             EventBody::ImageTested { image, test, passed, detail } => {
@@ -75,11 +82,26 @@ impl World {
                 }
                 let service = self.service_mut(service)?;
                 service.removed = true;
+                service.directory = None;
                 service.serving = None;
                 service.warm = None;
                 Ok(())
             }
-            EventBody::EffectRefused { .. } => Ok(()),
+            // The watchdog counts for itself.
+            EventBody::EffectRefused { .. } | EventBody::ChurnStopped { .. } => Ok(()),
+            EventBody::ChurnResumed { service } => {
+                let resumed = service.as_ref().and_then(|name| self.services.get_mut(name));
+                resumed.into_iter().for_each(|service| service.shared = None);
+                Ok(())
+            }
+            EventBody::FailureShared { service, release, failed, failure } => {
+                let (release, failed, failure) = (*release, *failed, failure.clone());
+                let service = self.service_mut(service)?;
+                service.failed.remove(&failed);
+                service.shared =
+                    Some(SharedFailure { since: event.time, release, failed, failure });
+                Ok(())
+            }
             EventBody::ControlStarted { boot, .. } => {
                 self.boot = boot.clone().or_else(|| self.boot.take());
                 Ok(())
@@ -88,7 +110,44 @@ impl World {
                 self.host_started(boot, event.time);
                 Ok(())
             }
+            EventBody::ListenerChanged { address, fault, serves } => {
+                let trouble = fault
+                    .as_ref()
+                    .map(|reason| ListenerTrouble { reason: reason.clone(), serves: *serves });
+                listeners::changed(self, *address, trouble, event.time);
+                Ok(())
+            }
+            EventBody::ServiceOwned { service, directory } => {
+                self.service_mut(service)?.directory = Some(directory.clone());
+                Ok(())
+            }
+            EventBody::ServiceAdjusted { service, release } => {
+                self.known_release(service, *release)?;
+                self.service_adjusted(service, *release, event.time)
+            }
+            EventBody::RecycleSet { service, instances } => {
+                recycle::set(self, service, instances, &event.by)
+            }
         }
+    }
+
+    fn service_adjusted(
+        &mut self,
+        name: &ServiceName,
+        terms: ReleaseNumber,
+        since: Timestamp,
+    ) -> Result<(), String> {
+        let service = self.service_mut(name)?;
+        let set = service.serving.as_mut().ok_or_else(|| format!("nothing of `{name}` serves"))?;
+        let spec = |number| &service.releases[number].spec;
+        if !makes_same_servers(spec(&set.release), spec(&terms)) {
+            return Err(format!("`{name}@{terms}` makes other servers than those that serve"));
+        }
+        let is_back = set.leaving.is_some_and(|leaving| leaving.release == terms);
+        let before = set.leaving.map_or(set.terms, |leaving| leaving.release);
+        set.leaving = (!is_back).then_some(Leaving { release: before, since });
+        set.terms = terms;
+        Ok(())
     }
 
     /// What ended with the host failed by no fault of its own, and all of it may be made anew at once.
@@ -101,12 +160,12 @@ impl World {
             service.restoring = 0;
             if let Some(set) = &service.serving {
                 let wanted =
-                    service.releases.get(&set.release).map_or(0, |release| release.spec.instances);
+                    service.releases.get(&set.terms).map_or(0, |release| release.spec.instances);
                 service.restoring = wanted;
                 if service.host_starts.len() >= HOST_STARTS {
                     service.host_starts.remove(0);
                 }
-                service.host_starts.push((time, set.release));
+                service.host_starts.push((time, set.terms));
             }
         }
     }
@@ -127,12 +186,20 @@ impl World {
             serving: None,
             warm: None,
             last_receipt: None,
+            directory: None,
             removed: false,
             made: Vec::new(),
             failures: 0,
             last_failure: None,
+            recycle_failures: 0,
+            last_recycle_failure: None,
             restoring: 0,
             host_starts: Vec::new(),
+            listener_spells: Vec::new(),
+            canaries: BTreeMap::new(),
+            interventions: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            shared: None,
         });
         service.releases.insert(release.number, release.clone());
         Ok(())
@@ -176,6 +243,7 @@ impl World {
             cause: None,
             created: time,
             since: time,
+            recycle: None,
         };
         self.instances.insert(id.clone(), instance);
         Ok(())
@@ -197,12 +265,13 @@ impl World {
         instance.state = state;
         instance.since = time;
         instance.cause = cause.cloned().or_else(|| instance.cause.take());
-        let (service, created) = (instance.service.clone(), instance.created);
+        let (name, created) = (instance.service.clone(), instance.created);
+        let recycled = instance.recycle.is_some();
         let with_host = instance.cause == Some(ExitCause::HostRestarted);
         if state == InstanceState::Archived {
             self.instances.remove(id);
         }
-        let service = self.service_mut(&service)?;
+        let service = self.service_mut(&name)?;
         let left = match state {
             InstanceState::Failed | InstanceState::Stopped | InstanceState::Archived => true,
             // A warm instance drains when its time is up; it is never used again.
@@ -223,7 +292,16 @@ impl World {
             }
         }
         let served = service.serving.as_mut().is_some_and(|set| set.instances.remove(id));
-        if served && state == InstanceState::Failed && !with_host {
+        if served && recycled && state == InstanceState::Stopped {
+            service.recycle_failures = 0;
+            service.last_recycle_failure = None;
+        }
+        let replacement = recycle::failed_replacement(self, &self.services[&name], before);
+        let service = self.service_mut(&name)?;
+        if served && state == InstanceState::Failed && replacement {
+            service.recycle_failures += 1;
+            service.last_recycle_failure = Some(time);
+        } else if served && state == InstanceState::Failed && !with_host {
             let early = time.since(created) < LIVED_LONG;
             service.failures = if early { service.failures + 1 } else { 1 };
             service.last_failure = Some(time);
@@ -242,6 +320,7 @@ impl World {
             return Err(format!("the journal of rollout {} contradicts itself", entry.rollout));
         }
         self.known_release(&rollout.service, rollout.to)?;
+        self.known_release(&rollout.service, rollout.to_terms())?;
         match self.rollouts.get(&rollout.id) {
             Some(before) if before.service != rollout.service => {
                 return Err(format!("rollout {} is of `{}`", rollout.id, before.service));
@@ -259,7 +338,18 @@ impl World {
         }
         self.last_rollout = self.last_rollout.max(rollout.id.0);
         self.settle_sets(&rollout)?;
+        if let Some(canary) = &rollout.canary
+            && rollout.phase.finished()
+        {
+            let service = self.service_mut(&rollout.service)?;
+            service.canaries.insert(rollout.to, canary.judged.clone());
+        }
+        if rollout.phase.finished() && !rollout.interventions.is_empty() {
+            let service = self.service_mut(&rollout.service)?;
+            service.interventions.insert(rollout.to_terms(), rollout.interventions.clone());
+        }
         if rollout.phase.finished() {
+            failed::over(self.service_mut(&rollout.service)?, &rollout);
             self.rollouts.remove(&rollout.id);
         } else {
             self.rollouts.insert(rollout.id, rollout);
@@ -285,8 +375,8 @@ impl World {
 
     /// Moves the sets of instances as a rollout's new phase says.
     fn settle_sets(&mut self, rollout: &Rollout) -> Result<(), String> {
-        let proven_old =
-            rollout.from.is_some_and(|from| self.services[&rollout.service].proven.contains(&from));
+        let of = &self.services[&rollout.service];
+        let proven_old = rollout.from_terms().is_some_and(|from| of.proven.contains(&from));
         let alive = |world: &Self, set: &std::collections::BTreeSet<InstanceId>| {
             let alive = set.iter().filter(|id| {
                 world.instances.get(*id).is_some_and(|instance| {
@@ -296,29 +386,37 @@ impl World {
             alive.cloned().collect::<std::collections::BTreeSet<_>>()
         };
         let (new, old) = (alive(self, &rollout.set), alive(self, &rollout.old));
-        let keep_warm =
-            self.services[&rollout.service].releases[&rollout.to].spec.rollout.keep_warm;
+        let terms = rollout.to_terms();
+        let keep_warm = self.services[&rollout.service].releases[&terms].spec.rollout.keep_warm;
+        let serving =
+            |release, terms, instances| ServingSet { release, terms, leaving: None, instances };
         let service = self.service_mut(&rollout.service)?;
         match rollout.phase {
-            Phase::Preparing | Phase::Switching => service.removed = false,
+            Phase::Preparing | Phase::Canary | Phase::Rolling | Phase::Switching => {
+                service.removed = false;
+            }
+            Phase::Replacing if rollout.replaces_forward() => service.removed = false,
             Phase::Watching => {
-                service.serving = Some(ServingSet { release: rollout.to, instances: new });
+                service.serving = Some(serving(rollout.to, terms, new));
+                service.shared = None;
                 service.warm.take_if(|warm| warm.release == rollout.to);
                 service.restoring = 0;
                 service.failures = 0;
                 service.last_failure = None;
             }
-            Phase::Returning => {
+            Phase::Replacing | Phase::Returning => {
+                let terms = rollout.from_terms();
                 service.serving =
-                    rollout.from.map(|release| ServingSet { release, instances: old });
+                    rollout.from.zip(terms).map(|(from, terms)| serving(from, terms, old));
                 service.failures = 0;
                 service.last_failure = None;
             }
             Phase::Finished => {
-                if let (Some(release), true) = (rollout.from, rollout.kind != Kind::Removal) {
+                let from = rollout.from.zip(rollout.from_terms());
+                if let (Some((release, terms)), true) = (from, rollout.kind != Kind::Removal) {
                     let until = rollout.since.after(keep_warm);
                     service.warm = (proven_old && keep_warm.0 > 0 && !old.is_empty())
-                        .then_some(WarmSet { release, instances: old, until });
+                        .then_some(WarmSet { release, terms, instances: old, until });
                 }
             }
             Phase::Emptying => {
@@ -326,7 +424,7 @@ impl World {
                 service.warm = None;
             }
             Phase::Failed if rollout.stays => {
-                service.serving = Some(ServingSet { release: rollout.to, instances: new });
+                service.serving = Some(serving(rollout.to, terms, new));
             }
             Phase::Draining
             | Phase::Undoing

@@ -1,36 +1,68 @@
-//! The blue/green rollout as a pure, journalled state machine.
+//! Rollouts, blue/green, by canary, rolling and in place, as one pure, journalled state machine.
 //!
 //! Everything follows from two values: the [`World`], folded from the ledger's events and therefore durable, and the
 //! [`Facts`], what the engine and the edge were last seen doing and therefore volatile. [`step`] says which events
 //! come next, [`wanted`] which effects the world as recorded asks for, [`table`] what the edge should have in force.
 //! None of them does I/O, reads a clock or draws a random number.
 
+mod adjust;
+mod belonging;
+mod canary;
 mod effect;
 mod facts;
+mod failed;
 mod failing;
 mod fold;
+mod halt;
+mod health;
+mod listeners;
 mod machine;
+mod order;
+mod planted;
+mod recycle;
 mod repair;
+mod replacing;
 mod retention;
+mod retry;
+mod rolling;
 mod routes;
 mod start;
+mod steer;
 mod step;
 mod transition;
+mod unsettled;
 mod view;
 mod wanted;
 mod world;
 
+pub use adjust::{Leaving, is_adjustment, makes_same_servers, take_back};
+pub use belonging::{BelongingError, Declared, check_belonging, go_first};
+pub use canary::{Canary, Window, judgement};
 pub use effect::{Effect, EffectKey};
 pub use facts::{Exit, Facts, InForce, Running, TestOutcome, TestRun};
+pub use failed::{FailedRelease, SharedFailure, failed_before};
 pub use fold::WorldError;
+pub use health::saw as saw_health;
+pub use listeners::{ListenerSeen, saw as saw_listeners};
 pub use machine::{Baseline, Failure, Kind, Phase, Rollout, Switch};
+pub use order::down_order;
+#[cfg(feature = "planted")]
+pub use planted::plant;
+pub use planted::{Bug, planted};
+pub use recycle::recycle_due;
 pub use repair::{MAX_REPAIRS, RepairState, repair_state};
-pub use retention::{Hold, KeepOverride, Retained, retained};
-pub use routes::{RouteClash, brings, clash, table};
+pub use replacing::{Replacing, ReplacingStage};
+pub use retention::{Hold, KeepOverride, Retained, in_use, retained};
+pub use retry::{AfterFailure, REFUSED_RETRY, answer_allowance, failed, retry_delay};
+pub use rolling::{Rolling, RollingStage};
+pub use routes::{RouteClash, brings, clash, clash_with, socket, table};
 pub use start::{StartError, Target, last_proven, start_down, start_forward, start_rollback};
+pub use steer::{PAUSE_LIMIT, Paused, steer};
 pub use step::{Record, Step, step};
-pub use wanted::{wake, wanted};
-pub use world::{Instance, Service, ServingSet, TestRecord, WarmSet, World};
+pub use wanted::{routes_settled, wake, wanted};
+pub use world::{
+    Instance, ListenerSpell, ListenerTrouble, Service, ServingSet, TestRecord, WarmSet, World,
+};
 
 #[cfg(test)]
 mod tests;

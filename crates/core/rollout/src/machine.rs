@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{
-    Actor, ExitCause, InstanceId, JournalEntry, ReleaseNumber, RolloutId, ServiceName, Timestamp,
+    Actor, ExitCause, InstanceId, Intervention, JournalEntry, ReleaseNumber, RolloutId,
+    ServiceName, Share, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::World;
+use crate::planted::{Bug, planted};
+use crate::{Canary, Paused, Replacing, Rolling, ServingSet, World};
 
 /// A numbered, journalled transition of one service between two releases, or its removal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,7 +43,7 @@ pub struct Rollout {
     pub failure: Option<Failure>,
     /// The counters from which the receipt counts; known from `switching` on.
     pub baseline: Baseline,
-    /// The switch to `to`; known once the edge confirmed it.
+    /// The switch to `to`, or of a canary's first share until then; known once the edge confirmed it.
     pub switch: Option<Switch>,
     /// The switch back to `from`, where there was one.
     pub returned: Option<Switch>,
@@ -49,6 +51,27 @@ pub struct Rollout {
     pub stays: bool,
     /// Requests that were in flight when the drain's time was up, and that were then cut off.
     pub cut_off: Option<u64>,
+    /// How far it is as a canary; none where it is none, and before its first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// How far it is batch by batch; none where it goes by none, and before its first one is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling: Option<Rolling>,
+    /// How far it is where its servers can't run beside the old ones; none before requests are held for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacing: Option<Replacing>,
+    /// The release by whose terms the set of `to` serves, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<ReleaseNumber>,
+    /// The same for the set of `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_terms: Option<ReleaseNumber>,
+    /// That it stays in its phase until somebody says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
+    /// What people did to it by now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interventions: Vec<Intervention>,
 }
 
 /// What a rollout is for.
@@ -69,6 +92,12 @@ pub enum Kind {
 pub enum Phase {
     /// The new set is started and probed while the image's tests run; the old set serves.
     Preparing,
+    /// Both sets serve, the new one a share of the requests, by which it is judged.
+    Canary,
+    /// Both sets serve; the new one grows batch by batch and the old one shrinks.
+    Rolling,
+    /// Requests wait; the old servers end, then the new ones begin, or the other way on the way back.
+    Replacing,
     /// The edge is being told; either set may be serving.
     Switching,
     /// The new set serves and is watched; the old one drains.
@@ -109,6 +138,9 @@ pub struct Failure {
     pub log_tail: Vec<String>,
     /// The invariant by which the watchdog refused to go on, where it did.
     pub refused: Option<String>,
+    /// Whether the release is at fault, so that the same would fail again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_release: bool,
 }
 
 /// Failed requests at the edge before the switch, from which a receipt counts.
@@ -140,6 +172,9 @@ impl Phase {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Preparing => "preparing",
+            Self::Canary => "canary",
+            Self::Rolling => "rolling",
+            Self::Replacing => "replacing",
             Self::Switching => "switching",
             Self::Watching => "watching",
             Self::Draining => "draining",
@@ -160,6 +195,9 @@ impl Phase {
         match self {
             Self::Finished | Self::Failed | Self::RolledBack | Self::Removed => true,
             Self::Preparing
+            | Self::Canary
+            | Self::Rolling
+            | Self::Replacing
             | Self::Switching
             | Self::Watching
             | Self::Draining
@@ -175,6 +213,9 @@ impl Phase {
     pub(crate) const fn repairs(self) -> bool {
         match self {
             Self::Preparing
+            | Self::Canary
+            | Self::Rolling
+            | Self::Replacing
             | Self::Undoing
             | Self::Draining
             | Self::Returning
@@ -188,9 +229,17 @@ impl Phase {
         }
     }
 
+    /// Whether people may keep a rollout in it, or send it on from there.
+    pub(crate) const fn waits_for_people(self) -> bool {
+        matches!(self, Self::Preparing | Self::Canary | Self::Rolling)
+    }
+
     pub(crate) const fn keeps_new_set(self) -> bool {
         match self {
             Self::Preparing
+            | Self::Canary
+            | Self::Rolling
+            | Self::Replacing
             | Self::Switching
             | Self::Watching
             | Self::Draining
@@ -215,6 +264,9 @@ impl Phase {
             | Self::Clearing
             | Self::Closing => true,
             Self::Preparing
+            | Self::Canary
+            | Self::Rolling
+            | Self::Replacing
             | Self::Undoing
             | Self::Finished
             | Self::Failed
@@ -231,10 +283,34 @@ impl Phase {
     /// Whether `next` may follow.
     pub const fn may_become(self, next: Self) -> bool {
         match self {
-            Self::Preparing => matches!(next, Self::Switching | Self::Undoing),
-            Self::Switching => matches!(next, Self::Watching | Self::Returning),
+            Self::Preparing => {
+                matches!(
+                    next,
+                    Self::Preparing
+                        | Self::Canary
+                        | Self::Rolling
+                        | Self::Replacing
+                        | Self::Switching
+                        | Self::Undoing
+                )
+            }
+            Self::Rolling => {
+                matches!(next, Self::Rolling | Self::Switching | Self::Returning | Self::Failed)
+            }
+            Self::Canary => {
+                matches!(next, Self::Canary | Self::Switching | Self::Returning | Self::Failed)
+            }
+            Self::Replacing => matches!(next, Self::Replacing | Self::Switching | Self::Returning),
+            Self::Switching => matches!(next, Self::Watching | Self::Replacing | Self::Returning),
             Self::Watching => {
-                matches!(next, Self::Draining | Self::Finished | Self::Returning | Self::Failed)
+                matches!(
+                    next,
+                    Self::Draining
+                        | Self::Finished
+                        | Self::Replacing
+                        | Self::Returning
+                        | Self::Failed
+                )
             }
             Self::Draining => matches!(next, Self::Draining | Self::Finished),
             Self::Undoing => matches!(next, Self::Failed),
@@ -258,7 +334,13 @@ impl Failure {
             cause: None,
             log_tail: Vec::new(),
             refused: None,
+            of_release: false,
         }
+    }
+
+    /// That somebody ended it.
+    pub fn cancelled(by: &Actor) -> Self {
+        Self::of(format!("cancelled by `{}`: {}", by.who, by.why))
     }
 }
 
@@ -279,22 +361,57 @@ impl Rollout {
         serde_json::from_value(state.clone()).ok()
     }
 
-    /// Which release shall get new requests in its phase.
-    pub(crate) fn active(&self, world: &World) -> Option<ReleaseNumber> {
-        let serving = || {
-            let service = world.services.get(&self.service)?;
-            service.serving.as_ref().map(|set| set.release)
-        };
+    /// The release that serves once it is over: the one by whose terms the set of `to` serves.
+    pub fn to_terms(&self) -> ReleaseNumber {
+        self.terms.unwrap_or(self.to)
+    }
+
+    /// The release that served when it began: the one by whose terms the set of `from` serves.
+    pub fn from_terms(&self) -> Option<ReleaseNumber> {
+        self.old_terms.or(self.from)
+    }
+
+    /// Notes what serves now, and by whose terms.
+    pub(crate) fn leave(&mut self, serving: Option<&ServingSet>) {
+        self.from = serving.map(|set| set.release);
+        self.old_terms = serving.filter(|set| set.terms != set.release).map(|set| set.terms);
+    }
+
+    /// Which releases shall get new requests in its phase.
+    pub(crate) fn traffic(&self, world: &World) -> Vec<Share> {
         match self.phase {
-            Phase::Preparing | Phase::Undoing | Phase::Failed => serving(),
-            Phase::Switching | Phase::Watching | Phase::Draining | Phase::Finished => Some(self.to),
-            Phase::Returning | Phase::Clearing | Phase::RolledBack => self.from,
-            Phase::Closing | Phase::Emptying | Phase::Removed => None,
+            Phase::Preparing if planted(Bug::SharesTooEarly) => vec![Share::whole(self.to)],
+            Phase::Preparing | Phase::Undoing | Phase::Failed => {
+                world.serving_traffic(&self.service)
+            }
+            Phase::Canary => self.canary_traffic().unwrap_or_default(),
+            Phase::Rolling => self.rolling_traffic().unwrap_or_default(),
+            Phase::Switching | Phase::Watching | Phase::Draining | Phase::Finished => {
+                vec![Share::whole(self.to)]
+            }
+            Phase::Replacing | Phase::Returning | Phase::Clearing | Phase::RolledBack => {
+                self.from.map(Share::whole).into_iter().collect()
+            }
+            Phase::Closing | Phase::Emptying | Phase::Removed => Vec::new(),
         }
+    }
+
+    /// The shares at the canary's step; none where there is no canary.
+    pub(crate) fn canary_traffic(&self) -> Option<Vec<Share>> {
+        let weight = self.canary.as_ref()?.weight;
+        let rest = Share::WHOLE.saturating_sub(weight);
+        let from = self.from.map(|release| Share { release, weight: rest });
+        Some(from.into_iter().chain([Share { release: self.to, weight }]).collect())
+    }
+
+    /// Whether both releases got requests in it at the same time.
+    pub(crate) const fn shared_out(&self) -> bool {
+        self.canary.is_some() || self.rolling.is_some()
     }
 
     /// The same rollout in its next phase.
     pub(crate) fn enter(&self, phase: Phase, now: Timestamp) -> Self {
-        Self { phase, since: now, ..self.clone() }
+        let paused = self.paused.clone().filter(|_| phase == self.phase);
+        Self { phase, since: now, paused, ..self.clone() }
     }
 }

@@ -6,6 +6,7 @@ use hornero_model::{
     Actor, EventBody, Health, InstanceId, InstanceState, Millis, ServiceName, Timestamp,
 };
 
+use crate::planted::{Bug, planted};
 use crate::{
     Facts, Phase, World,
     failing::{start_deadline, start_failure},
@@ -21,8 +22,6 @@ pub(crate) const PATIENCE: Millis = Millis(5_000);
 const FIRST_DELAY_MS: u64 = 500;
 /// The longest delay.
 const LAST_DELAY_MS: u64 = 60_000;
-/// Instances an hour that repair may make of one service; the watchdog's own limit is above it.
-const REPAIR_BUDGET: u32 = 50;
 
 /// How a serving set is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +38,16 @@ pub enum RepairState {
         /// The failures in a row.
         failures: u32,
     },
+    /// The watchdog lets nothing more be made until somebody does.
+    Held,
 }
 
 /// How the serving set of a service is; none where nothing serves.
 pub fn repair_state(world: &World, facts: &Facts, service: &ServiceName) -> Option<RepairState> {
     let of = world.services.get(service)?;
     let set = of.serving.as_ref()?;
-    let wanted = of.serving_release()?.spec.instances;
+    of.serving_release()?;
+    let wanted = world.wanted_instances(service);
     let healthy = set
         .instances
         .iter()
@@ -57,14 +59,19 @@ pub fn repair_state(world: &World, facts: &Facts, service: &ServiceName) -> Opti
     if healthy >= wanted as usize {
         return Some(RepairState::Whole);
     }
+    if facts.held.contains(service) || of.shared.is_some() {
+        return Some(RepairState::Held);
+    }
     // Forgiveness is for failures up to a count; a count that began anew below it needs none.
     let forgiven = facts.forgiven.get(service).copied().unwrap_or(0);
     let failures = if forgiven <= of.failures { of.failures - forgiven } else { of.failures };
-    if failures >= wanted.saturating_add(MAX_REPAIRS) {
+    let endless = planted(Bug::RepairsWithoutEnd);
+    if failures >= wanted.saturating_add(MAX_REPAIRS) && !endless {
         return Some(RepairState::GaveUp { failures });
     }
     let delay = match failures.saturating_sub(wanted) {
         0 => 0,
+        _ if endless => 0,
         beyond => (FIRST_DELAY_MS << (beyond - 1).min(16)).min(LAST_DELAY_MS),
     };
     let not_before = of.last_failure.unwrap_or_default().after(Millis(delay));
@@ -79,7 +86,7 @@ pub(crate) fn repair(
     tail: &mut dyn FnMut() -> String,
 ) -> Vec<Record> {
     let of = &world.services[service];
-    let (Some(set), Some(release)) = (&of.serving, of.serving_release()) else {
+    let Some(set) = of.serving.as_ref().filter(|_| of.serving_release().is_some()) else {
         return Vec::new();
     };
     let instances = || set.instances.iter().filter_map(|id| world.instances.get(id));
@@ -112,15 +119,17 @@ pub(crate) fn repair(
     if !records.is_empty() {
         return records;
     }
-    let wanted = release.spec.instances as usize;
+    let wanted = world.wanted_instances(service) as usize;
     let sick: BTreeSet<&InstanceId> = set
         .instances
         .iter()
         .filter(|id| {
             facts.unhealthy_since.get(*id).is_some_and(|since| facts.now >= since.after(PATIENCE))
         })
+        .filter(|_| !planted(Bug::KeepsSick))
         .collect();
-    let fit = instances().filter(|of| !sick.contains(&of.id)).count();
+    let joins = |id: &InstanceId| planted(Bug::RepairsTwice) && joining(id);
+    let fit = instances().filter(|of| !sick.contains(&of.id) && !joins(&of.id)).count();
     let serving_fit =
         set.instances.iter().filter(|id| facts.healthy(world, id) && !joining(id)).count();
     // Each healthy replacement takes the place of one that stayed unhealthy.
@@ -133,18 +142,17 @@ pub(crate) fn repair(
     }
     if serving_fit >= wanted {
         records.extend(late_proof(world, facts, service));
+        records.extend(surplus(world, facts, service, serving_fit.saturating_sub(wanted)));
         return records;
     }
     let Some(RepairState::Repairing { not_before }) = repair_state(world, facts, service) else {
         return records;
     };
-    let left = REPAIR_BUDGET.saturating_sub(of.made_last_hour(facts.now).1);
-    let left = left.saturating_add(of.restoring) as usize;
-    if facts.now < not_before {
+    if facts.now < not_before || planted(Bug::RepairsNever) {
         return records;
     }
     let mut taken = BTreeSet::new();
-    for _ in 0..wanted.saturating_sub(fit).min(left) {
+    for _ in 0..wanted.saturating_sub(fit) {
         let id = new_id(world, service, set.release, &taken, tail);
         taken.insert(id.clone());
         let body = EventBody::InstanceChanged {
@@ -160,17 +168,64 @@ pub(crate) fn repair(
     records
 }
 
+/// Ends what is more than wanted: by terms that ask for fewer, or a sick one that healed just as its replacement came. What served for the shortest time
+/// goes, once all have been well for as long as a sick one is waited for.
+fn surplus(world: &World, facts: &Facts, service: &ServiceName, count: usize) -> Vec<Record> {
+    let Some(set) = &world.services[service].serving else { return Vec::new() };
+    let mut serving: Vec<_> =
+        set.instances.iter().filter_map(|id| world.instances.get(id)).collect();
+    let settled = surplus_due(world, service).is_none_or(|due| facts.now >= due);
+    let whole = set.instances.iter().all(|id| facts.healthy(world, id));
+    if count == 0
+        || planted(Bug::KeepsSurplus)
+        || !settled
+        || !whole
+        || world.rollout_of(service).is_some()
+    {
+        return Vec::new();
+    }
+    serving.sort_by_key(|instance| std::cmp::Reverse((instance.since, &instance.id)));
+    // What is recycled goes before all that is not, the oldest first.
+    serving.sort_by_cached_key(|instance| match &instance.recycle {
+        Some(_) => (0, instance.created, Some(instance.id.clone())),
+        None => (1, Timestamp::default(), None),
+    });
+    let by = Actor::hornero("more than wanted serve");
+    let gone = serving.into_iter().take(count);
+    gone.map(|instance| {
+        let by = instance.recycle.as_ref().unwrap_or(&by);
+        changed(by, instance, InstanceState::Stopped, None)
+    })
+    .collect()
+}
+
+/// When the newest of a serving set has served long enough to tell whether one is too many; where one is recycled, long
+/// enough to take its place.
+fn surplus_due(world: &World, service: &ServiceName) -> Option<Timestamp> {
+    let of = &world.services[service];
+    let set = of.serving.as_ref()?;
+    let instances = || set.instances.iter().filter_map(|id| world.instances.get(id));
+    let patience = match instances().any(|instance| instance.recycle.is_some()) {
+        true => of.serving_release()?.spec.rollout.watch,
+        false => PATIENCE,
+    };
+    instances().map(|instance| instance.since).max().map(|since| since.after(patience))
+}
+
 /// A release that failed its watch with nothing to go back to serves unproven; it is proven once its set is whole
 /// for as long as the watch would have been.
 fn late_proof(world: &World, facts: &Facts, service: &ServiceName) -> Option<Record> {
     let of = &world.services[service];
     let (set, release) = (of.serving.as_ref()?, of.serving_release()?);
+    if set.leaving.is_some() {
+        return None;
+    }
     let since = set.instances.iter().filter_map(|id| Some(world.instances.get(id)?.since)).max()?;
     let whole = set.instances.iter().all(|id| facts.health(world, id) == Health::Healthy);
     let due = since.max(of.last_failure.unwrap_or_default()).after(release.spec.rollout.watch);
     let idle = world.rollout_of(service).is_none();
-    (whole && idle && !of.proven.contains(&set.release) && facts.now >= due).then(|| {
-        let body = EventBody::ReleaseProven { service: service.clone(), release: set.release };
+    (whole && idle && !of.proven.contains(&set.terms) && facts.now >= due).then(|| {
+        let body = EventBody::ReleaseProven { service: service.clone(), release: set.terms };
         Record::Event(Actor::hornero("it became whole and stayed healthy"), body)
     })
 }
@@ -191,6 +246,10 @@ pub(crate) fn wake(world: &World, facts: &Facts, service: &ServiceName) -> Optio
     }
     if let Some(RepairState::Repairing { not_before }) = repair_state(world, facts, service) {
         times.push(not_before);
+    }
+    let wanted = world.services[service].serving_release().map(|release| release.spec.instances);
+    if wanted.is_some_and(|wanted| set.instances.len() > wanted as usize) {
+        times.extend(surplus_due(world, service));
     }
     times.into_iter().filter(|time| *time > facts.now).min()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hornero_model::{Digest, Keep, Millis, ReleaseNumber, ReleaseRef, Timestamp};
+use hornero_model::{Digest, Keep, Millis, Release, ReleaseNumber, ReleaseRef, Timestamp};
 
 use crate::{Service, World, last_proven};
 
@@ -63,11 +63,20 @@ pub fn retained(world: &World, now: Timestamp, rules: KeepOverride) -> Vec<Retai
     found
 }
 
+/// The images that servers run from or may be started from at a moment's notice: what serves, is kept warm or is under
+/// way, and what a rollback goes to.
+pub fn in_use(world: &World) -> BTreeSet<Digest> {
+    let mut found = Vec::new();
+    for service in world.services.values() {
+        needed(world, service, &mut found);
+    }
+    found.into_iter().map(|retained| retained.image).collect()
+}
+
 fn needed(world: &World, service: &Service, found: &mut Vec<Retained>) {
     let mut hold = |number: ReleaseNumber, reason: String, hold: Hold| {
         if let Some(release) = service.releases.get(&number) {
-            let (image, release) = (release.spec.image, release.reference());
-            found.push(Retained { image, release, reason, hold });
+            found.extend(of_release(release, &reason, hold));
         }
     };
     let mut keep = |number, reason| hold(number, reason, Hold::Needed);
@@ -75,7 +84,7 @@ fn needed(world: &World, service: &Service, found: &mut Vec<Retained>) {
         keep(instance.release, format!("instance `{}` is made from it", instance.id));
     }
     if let Some(serving) = &service.serving {
-        keep(serving.release, "it serves".to_owned());
+        keep(serving.terms, "it serves".to_owned());
     }
     if let Some(warm) = &service.warm {
         keep(warm.release, "it is kept warm for a rollback".to_owned());
@@ -107,7 +116,21 @@ fn by_rule(service: &Service, now: Timestamp, rules: KeepOverride, found: &mut V
             continue;
         };
         let hold = Hold::Rule { created: release.created };
-        let (image, release) = (release.spec.image, release.reference());
-        found.push(Retained { image, release, reason, hold });
+        found.extend(of_release(release, &reason, hold));
     }
+}
+
+/// What a release needs of the store: its image, and the one that keeps the files of its configuration.
+fn of_release<'r>(
+    release: &'r Release,
+    reason: &'r str,
+    hold: Hold,
+) -> impl Iterator<Item = Retained> + 'r {
+    let images = std::iter::once(release.spec.image).chain(release.spec.configuration);
+    images.map(move |image| Retained {
+        image,
+        release: release.reference(),
+        reason: reason.to_owned(),
+        hold,
+    })
 }

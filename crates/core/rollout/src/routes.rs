@@ -6,11 +6,13 @@ use std::{
 };
 
 use hornero_model::{
-    Listener, Pool, PoolBackend, PoolName, Port, Protocol, ReleaseNumber, Route, RouteRule,
-    RouteTable, ServiceName, ServiceSpec,
+    Admission, Check, Health, HostCertificate, InstanceId, Listener, ListenerFault, ListenerLimits,
+    Pool, PoolBackend, PoolName, Port, Protocol, ReleaseNumber, Route, RouteRule, RouteTable,
+    RouteTls, ServiceName, ServiceSpec, Share,
 };
 
-use crate::{Facts, Phase, Rollout, World};
+use crate::planted::{Bug, planted};
+use crate::{Facts, Instance, Phase, Rollout, World, rolling::restores};
 
 /// Two services that want the same place on the host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +22,8 @@ pub struct RouteClash {
     pub service: ServiceName,
     /// The service that is there.
     pub other: ServiceName,
+    /// Which of the later one's routes it is, counted from 0.
+    pub route: usize,
     /// The address.
     pub address: SocketAddr,
     /// What can't be shared.
@@ -28,8 +32,8 @@ pub struct RouteClash {
 
 /// The table that the recorded world asks for, numbered `generation`.
 ///
-/// Every set that runs is in its pools, so that all are probed; one release of each service is active. A service
-/// without an address of its own in `internal` gets no internal listener.
+/// Every set that runs is in its pools, so that all are probed; [`World::traffic`] says which of them get requests. A
+/// service without an address of its own in `internal` gets no internal listener.
 pub fn table(
     world: &World,
     facts: &Facts,
@@ -39,7 +43,6 @@ pub fn table(
     let mut listeners: BTreeMap<SocketAddr, Listener> = BTreeMap::new();
     let mut pools = Vec::new();
     for name in world.services.keys() {
-        let active = world.active(name);
         let specs = open_specs(world, name);
         let address = internal.get(name).copied();
         for spec in &specs {
@@ -51,30 +54,48 @@ pub fn table(
                 let pool = PoolName { service: name.clone(), port: port.name.clone() };
                 add_rule(
                     &mut listeners,
-                    Listener { address, protocol: port.protocol, tls: None, rules: Vec::new() },
-                    RouteRule { host: None, path_prefix: None, pool },
+                    listener(address, port.protocol, None),
+                    RouteRule::new(pool),
                 );
             }
         }
-        pools.extend(service_pools(world, facts, name, active, &specs));
+        pools.extend(service_pools(world, facts, name, &specs));
     }
-    RouteTable { generation, listeners: listeners.into_values().collect(), pools }
+    let mut listeners: Vec<Listener> = listeners.into_values().collect();
+    listeners.iter_mut().for_each(settle_certificates);
+    RouteTable { generation, listeners, pools }
 }
 
 /// Whether `spec`'s routes can stand beside those of every other service.
 pub fn clash(world: &World, spec: &ServiceSpec) -> Result<(), RouteClash> {
+    clash_with(world, spec, |_| true)
+}
+
+/// The same with the services that `counts` names.
+pub fn clash_with(
+    world: &World,
+    spec: &ServiceSpec,
+    counts: impl Fn(&ServiceName) -> bool,
+) -> Result<(), RouteClash> {
     for (other, route) in world
         .services
         .keys()
-        .filter(|name| **name != spec.name)
+        .filter(|name| **name != spec.name && counts(name))
         .flat_map(|name| open_specs(world, name))
         .flat_map(|other| other.routes.iter().map(move |route| (&other.name, route)))
     {
-        for mine in spec.routes.iter().filter(|mine| socket(mine) == socket(route)) {
+        let same_place = |(_, mine): &(usize, &Route)| socket(mine) == socket(route);
+        for (index, mine) in spec.routes.iter().enumerate().filter(same_place) {
             let why = if mine.protocol == Protocol::Tcp || route.protocol == Protocol::Tcp {
                 "and a TCP port has one service"
-            } else if mine.tls != route.tls {
-                "with another certificate"
+            } else if mine.tls.is_some() != route.tls.is_some() {
+                "and either all of a port is TLS or nothing"
+            } else if mine.trusted_proxies != route.trusted_proxies {
+                "with other `trusted_proxies`"
+            } else if mine.proxy_protocol != route.proxy_protocol {
+                "with another `proxy_protocol`"
+            } else if mine.host == route.host && mine.tls != route.tls {
+                "for the same host with another certificate"
             } else if mine.host == route.host && mine.path_prefix == route.path_prefix {
                 "for the same host and path"
             } else {
@@ -83,6 +104,7 @@ pub fn clash(world: &World, spec: &ServiceSpec) -> Result<(), RouteClash> {
             return Err(RouteClash {
                 service: spec.name.clone(),
                 other: other.clone(),
+                route: index,
                 address: socket(mine),
                 why,
             });
@@ -91,26 +113,54 @@ pub fn clash(world: &World, spec: &ServiceSpec) -> Result<(), RouteClash> {
     Ok(())
 }
 
-/// Whether `rollout` is the one that would have the edge listen on `address` in this way: what serves before it does not.
-pub fn brings(world: &World, rollout: &Rollout, address: SocketAddr) -> bool {
-    let routes = |release: Option<ReleaseNumber>| {
-        let spec = &world.release(&rollout.service, release?)?.spec;
-        let at = spec.routes.iter().filter(|route| addresses(route).contains(&address));
-        Some(at.map(|route| (route.protocol, route.tls.clone())).collect::<Vec<_>>())
-    };
-    let before = routes(world.active(&rollout.service)).unwrap_or_default();
-    routes(Some(rollout.to)).is_some_and(|new| new.iter().any(|way| !before.contains(way)))
+/// Whether the release of a service whose ways in are open has a route at `address`.
+pub(crate) fn listens(world: &World, name: &ServiceName, address: SocketAddr) -> bool {
+    let foremost = world.foremost(name).map(|release| world.terms(name, release));
+    let foremost = foremost.and_then(|release| world.release(name, release));
+    foremost.is_some_and(|release| {
+        release.spec.routes.iter().any(|route| addresses(route).contains(&address))
+    })
 }
 
-/// The specs whose ports are open: that of the active release, then that of a release on its way, so that a port
-/// that can't be had fails the rollout before the switch.
+/// Whether `rollout` is the one that would have the edge listen in the way that is at fault: what serves before it does
+/// not.
+pub fn brings(world: &World, rollout: &Rollout, fault: &ListenerFault) -> bool {
+    let routes = |release: Option<ReleaseNumber>| {
+        let terms = world.terms(&rollout.service, release?);
+        let spec = &world.release(&rollout.service, terms)?.spec;
+        let at = spec.routes.iter().filter(|route| addresses(route).contains(&fault.address));
+        Some(at.map(|route| (route.protocol, route.tls.clone())).collect::<Vec<_>>())
+    };
+    let before = routes(world.foremost(&rollout.service)).unwrap_or_default();
+    routes(Some(rollout.to)).is_some_and(|new| {
+        new.iter().any(|way| !before.contains(way) && concerns(fault, way.1.as_ref()))
+    })
+}
+
+/// Whether a listener's fault is that of every route on it, or of those with this certificate.
+pub(crate) fn concerns(fault: &ListenerFault, tls: Option<&RouteTls>) -> bool {
+    fault.certificate.is_none() || fault.certificate.as_ref() == tls.map(|tls| &tls.certificate)
+}
+
+/// The specs whose ports are open: those of the releases that get requests, then that of a release on its way, so that
+/// a port that can't be had fails the rollout before the switch, or takes the adjustment back.
 fn open_specs<'a>(world: &'a World, name: &ServiceName) -> Vec<&'a ServiceSpec> {
-    let mut releases: Vec<ReleaseNumber> = world.active(name).into_iter().collect();
+    let set = world.services.get(name).and_then(|service| service.serving.as_ref());
+    let mut releases: Vec<ReleaseNumber> = Vec::new();
+    for made_from in world.traffic(name).iter().map(|share| share.release) {
+        let leaving = set.filter(|set| set.release == made_from).and_then(|set| set.leaving);
+        releases.extend(leaving.map(|leaving| leaving.release));
+        releases.push(world.terms(name, made_from));
+    }
+    if planted(Bug::LeavesOutNewRoutes) {
+        releases.truncate(1);
+    }
     if let Some(rollout) = world.rollout_of(name)
         && rollout.phase == Phase::Preparing
-        && !releases.contains(&rollout.to)
+        && !releases.contains(&rollout.to_terms())
+        && !planted(Bug::LeavesOutNewRoutes)
     {
-        releases.push(rollout.to);
+        releases.push(rollout.to_terms());
     }
     releases
         .into_iter()
@@ -118,19 +168,54 @@ fn open_specs<'a>(world: &'a World, name: &ServiceName) -> Vec<&'a ServiceSpec> 
         .collect()
 }
 
+/// Whether something of the release that a rollout goes back to is healthy, replacements of its servers included.
+pub(crate) fn has_way_back(world: &World, facts: &Facts, rollout: &Rollout) -> bool {
+    let is_old = |of: &&Instance| of.service == rollout.service && Some(of.release) == rollout.from;
+    world.instances.values().filter(is_old).any(|of| facts.healthy(world, &of.id))
+}
+
+/// Who gets the requests of a service on its way back while nothing that it goes back to is healthy, or not all of what
+/// went batch by batch: as before, so that what replaces the old servers is probed while something answers.
+fn before_return(world: &World, facts: &Facts, name: &ServiceName) -> Option<Vec<Share>> {
+    let rollout = world.rollout_of(name).filter(|of| of.phase == Phase::Returning)?;
+    let may_answer = |id: &InstanceId| {
+        facts.running.contains_key(id) && facts.health(world, id) != Health::Unhealthy
+    };
+    let lacks = !has_way_back(world, facts, rollout) || restores(world, facts, rollout);
+    let alone = rollout.from.is_some()
+        && !facts.forced.contains(name)
+        && lacks
+        && rollout.set.iter().any(may_answer);
+    if !alone {
+        return None;
+    }
+    match &facts.in_force {
+        Some(in_force) => {
+            let pools = in_force.table.pools.iter().filter(|of| of.name.service == *name);
+            pools.map(|pool| pool.traffic.clone()).find(|traffic| !traffic.is_empty())
+        }
+        None => rollout.canary_traffic().or_else(|| rollout.rolling_traffic()),
+    }
+}
+
 fn service_pools(
     world: &World,
     facts: &Facts,
     name: &ServiceName,
-    active: Option<ReleaseNumber>,
     specs: &[&ServiceSpec],
 ) -> Vec<Pool> {
+    let traffic = before_return(world, facts, name).unwrap_or_else(|| world.traffic(name));
     let kept: Vec<_> = world
         .kept(name)
         .into_iter()
+        .filter(|id| {
+            let foremost = world.foremost(name).is_none_or(|of| of == world.instances[*id].release);
+            foremost || !planted(Bug::LeavesOutNewSets)
+        })
+        .skip(usize::from(planted(Bug::LeavesOutAServer)))
         .filter_map(|id| {
             let running = facts.running.get(id)?;
-            Some((id, world.instances[id].release, running.address, world.spec_of(id)?))
+            Some((id, world.instances[id].release, running.location.address, world.spec_of(id)?))
         })
         .collect();
     let mut ports: BTreeMap<&str, (&Port, &ServiceSpec)> = BTreeMap::new();
@@ -142,7 +227,10 @@ fn service_pools(
     let pool = |(port, spec): (&Port, &ServiceSpec)| Pool {
         name: PoolName { service: name.clone(), port: port.name.clone() },
         protocol: port.protocol,
-        active,
+        http2: port.http2,
+        idle_timeout: port.idle_timeout,
+        traffic: traffic.clone(),
+        admission: world.rollout_of(name).map_or(Admission::Open, Rollout::admission),
         backends: kept
             .iter()
             .filter_map(|(id, release, address, spec)| {
@@ -152,6 +240,9 @@ fn service_pools(
                     release: *release,
                     address: SocketAddr::new(*address, port.container),
                     health: spec.health.clone(),
+                    proxy_protocol: port.proxy_protocol,
+                    health_proxy_protocol: checked_port(spec)
+                        .map_or(port.proxy_protocol, |checked| checked.proxy_protocol),
                 })
             })
             .collect(),
@@ -160,44 +251,98 @@ fn service_pools(
     ports.into_values().map(pool).collect()
 }
 
+/// The port that the health check of a service asks, if it is one of its own and it has a check.
+fn checked_port(spec: &ServiceSpec) -> Option<&Port> {
+    let number = match &spec.health.as_ref()?.check {
+        Check::Http(check) => check.port,
+        Check::Tcp(check) => check.port,
+    };
+    spec.ports.iter().find(|port| port.container == number)
+}
+
 fn add_route(listeners: &mut BTreeMap<SocketAddr, Listener>, service: &ServiceName, route: &Route) {
     let rule = RouteRule {
         host: route.host.clone(),
         path_prefix: route.path_prefix.clone(),
         pool: PoolName { service: service.clone(), port: route.port.clone() },
+        redirect_to: route.redirect_to,
     };
     for address in addresses(route) {
-        let listener = Listener {
-            address,
-            protocol: route.protocol,
-            tls: route.tls.clone(),
-            rules: Vec::new(),
-        };
+        let mut listener = listener(address, route.protocol, route.tls.clone());
+        listener.trusted_proxies.clone_from(&route.trusted_proxies);
+        listener.proxy_protocol = route.proxy_protocol;
+        listener.limits = route.limits;
         add_rule(listeners, listener, rule.clone());
     }
 }
 
-/// Adds a rule to the listener of its address; of two rules for the same requests the first stays.
+/// A listener without rules.
+fn listener(address: SocketAddr, protocol: Protocol, tls: Option<RouteTls>) -> Listener {
+    Listener {
+        address,
+        protocol,
+        tls,
+        certificates: Vec::new(),
+        trusted_proxies: Vec::new(),
+        proxy_protocol: false,
+        limits: ListenerLimits::default(),
+        rules: Vec::new(),
+    }
+}
+
+/// Adds a rule to the listener of its address; of two rules for the same requests the first stays, and of two
+/// certificates for one host. The certificate for no host is noted as one for the host ``.
 fn add_rule(listeners: &mut BTreeMap<SocketAddr, Listener>, empty: Listener, rule: RouteRule) {
     let (protocol, tls) = (empty.protocol, empty.tls.clone());
+    let (proxies, proxy_protocol) = (empty.trusted_proxies.clone(), empty.proxy_protocol);
+    let limits = empty.limits;
     let listener = listeners.entry(empty.address).or_insert(empty);
     let same = |other: &RouteRule| {
         other.host == rule.host && other.path_prefix == rule.path_prefix
             || protocol == Protocol::Tcp
     };
-    if listener.protocol == protocol && listener.tls == tls && !listener.rules.iter().any(same) {
-        listener.rules.push(rule);
+    if listener.protocol != protocol
+        || (&listener.trusted_proxies, listener.proxy_protocol) != (&proxies, proxy_protocol)
+        || listener.tls.is_some() != tls.is_some()
+        || listener.rules.iter().any(same)
+    {
+        return;
     }
+    let host = rule.host.clone().unwrap_or_default();
+    let of_host = listener.certificates.iter().find(|own| own.host == host);
+    match (of_host, tls) {
+        (None, Some(tls)) => listener.certificates.push(HostCertificate { host, tls }),
+        (Some(own), Some(tls)) if own.tls != tls => return,
+        (_, _) => {}
+    }
+    // Services of several files may share it, and change at different times: none gets more than it asked for.
+    listener.limits = listener.limits.tightened(limits);
+    listener.rules.push(rule);
+}
+
+/// Has a listener show the certificate of the rule without a host, or else of the first, to whoever asks for none that
+/// has its own. Where all are the same that is all.
+fn settle_certificates(listener: &mut Listener) {
+    let Some(first) = listener.certificates.first().map(|first| first.tls.clone()) else { return };
+    let of_none = listener.certificates.iter().find(|own| own.host.is_empty());
+    let rest = of_none.map_or(first, |own| own.tls.clone());
+    if listener.certificates.iter().all(|own| own.tls == rest) {
+        listener.certificates.clear();
+    }
+    listener.certificates.retain(|own| !own.host.is_empty());
+    listener.certificates.sort();
+    listener.tls = Some(rest);
 }
 
 /// Where the edge listens for a route: everywhere, where it names no address.
-fn addresses(route: &Route) -> Vec<SocketAddr> {
+pub(crate) fn addresses(route: &Route) -> Vec<SocketAddr> {
     let every = || vec![any(), Ipv6Addr::UNSPECIFIED.into()];
     let addresses = route.address.map_or_else(every, |address| vec![address]);
     addresses.into_iter().map(|address| SocketAddr::new(address, route.listen)).collect()
 }
 
-fn socket(route: &Route) -> SocketAddr {
+/// Where a route listens.
+pub fn socket(route: &Route) -> SocketAddr {
     SocketAddr::new(route.address.unwrap_or_else(any), route.listen)
 }
 

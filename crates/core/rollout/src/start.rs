@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use hornero_model::{
     Actor, EventBody, InstanceId, InstanceState, Release, ReleaseNumber, ServiceName, ServiceSpec,
+    Strategy,
 };
 
 use crate::{
-    Baseline, Facts, Kind, Phase, RepairState, Rollout, RouteClash, World, clash, repair_state,
+    Baseline, Facts, Kind, Phase, RepairState, Rollout, RouteClash, World, adjust, clash,
+    is_adjustment, repair_state,
     step::{Record, Step, changed, new_id},
     transition::begin_switch,
 };
@@ -61,11 +63,10 @@ impl Target {
         if let Some(serving) = service.serving_release()
             && serving.spec_digest == digest
         {
+            let settled = service.serving.as_ref().is_none_or(|set| set.leaving.is_none());
             return match repair_state(world, facts, &spec.name) {
-                Some(RepairState::Whole) => Self::Unchanged(serving.number),
-                Some(RepairState::Repairing { .. } | RepairState::GaveUp { .. }) | None => {
-                    Self::Repair(serving.number)
-                }
+                Some(RepairState::Whole) if settled => Self::Unchanged(serving.number),
+                Some(_) | None => Self::Repair(serving.number),
             };
         }
         match service.newest() {
@@ -75,7 +76,8 @@ impl Target {
     }
 }
 
-/// Begins the rollout of a spec that [`Target::of`] found to be new, or to be rolled out again.
+/// Begins the rollout of a spec that [`Target::of`] found to be new, or to be rolled out again; or its adjustment, where
+/// what serves can go on under it.
 pub fn start_forward(
     world: &World,
     facts: &Facts,
@@ -104,6 +106,10 @@ pub fn start_forward(
             number
         }
     };
+    if is_adjustment(world, spec) {
+        records.extend(adjust::begin(world, spec, number, by, tail));
+        return Ok(Step { records });
+    }
     // A release that was proven before comes back as a rollback would: its tests and its watch are behind it.
     let proven =
         world.services.get(&spec.name).is_some_and(|service| service.proven.contains(&number));
@@ -112,7 +118,7 @@ pub fn start_forward(
     Ok(Step { records })
 }
 
-/// Begins a rollback to `to`, or to what [`last_proven`] says.
+/// Begins a rollback to `to`, or to what [`last_proven`] says; an adjustment where what serves can go on under it.
 pub fn start_rollback(
     world: &World,
     facts: &Facts,
@@ -124,7 +130,7 @@ pub fn start_rollback(
     check_free(world, name)?;
     let service = world.services.get(name).ok_or_else(|| StartError::NoService(name.clone()))?;
     let serving =
-        service.serving.as_ref().ok_or_else(|| StartError::NoService(name.clone()))?.release;
+        service.serving.as_ref().ok_or_else(|| StartError::NoService(name.clone()))?.terms;
     let to = match to {
         Some(to) => to,
         None => last_proven(world, name)
@@ -139,6 +145,9 @@ pub fn start_rollback(
         return Err(StartError::Unproven(name.clone(), to));
     }
     clash(world, &release.spec)?;
+    if is_adjustment(world, &release.spec) {
+        return Ok(Step { records: adjust::begin(world, &release.spec, to, by, tail) });
+    }
     Ok(Step { records: begin(world, facts, Kind::Rollback, &release.spec, to, by, tail) })
 }
 
@@ -157,7 +166,8 @@ pub fn start_down(
     }
     let serving = service.serving.as_ref().map(|set| set.release);
     let mut rollout = new_rollout(world, facts, Kind::Removal, name, serving.unwrap_or(newest), by);
-    rollout.from = serving;
+    rollout.leave(service.serving.as_ref());
+    rollout.terms = rollout.old_terms;
     rollout.phase = Phase::Closing;
     // What is on its way out already stays on it.
     rollout.set = world.kept(name).into_iter().cloned().collect();
@@ -165,15 +175,16 @@ pub fn start_down(
 }
 
 /// The proven release to go back to: the one that served before, else the last one numbered below the one that
-/// serves. What somebody went back from is not gone back to unless it is named.
+/// serves. What somebody went back from is not gone back to unless it is named, nor what failed when it was last tried.
 pub fn last_proven(world: &World, service: &ServiceName) -> Option<ReleaseNumber> {
     let service = world.services.get(service)?;
-    let serving = service.serving.as_ref()?.release;
+    let serving = service.serving.as_ref()?.terms;
     let last = service.last_receipt.as_ref().map(|receipt| &receipt.body);
     let before = last.filter(|body| body.to == serving).and_then(|body| body.from);
+    let is_fit = |number: &ReleaseNumber| !service.failed.contains_key(number);
     before
-        .filter(|before| *before < serving && service.proven.contains(before))
-        .or_else(|| service.proven.range(..serving).next_back().copied())
+        .filter(|before| *before < serving && service.proven.contains(before) && is_fit(before))
+        .or_else(|| service.proven.range(..serving).rev().copied().find(is_fit))
 }
 
 fn check_free(world: &World, name: &ServiceName) -> Result<(), StartError> {
@@ -188,16 +199,23 @@ fn begin(
     facts: &Facts,
     kind: Kind,
     spec: &ServiceSpec,
-    to: ReleaseNumber,
+    terms: ReleaseNumber,
     by: &Actor,
     tail: &mut dyn FnMut() -> String,
 ) -> Vec<Record> {
     let name = &spec.name;
     let service = world.services.get(name);
+    let serves = service.is_some_and(|of| of.serving.is_some());
+    let in_place = serves && matches!(spec.rollout.strategy, Strategy::Replace(_));
+    let kept = service.and_then(|of| of.warm.as_ref()).filter(|warm| warm.terms == terms);
+    // Where a server can't run beside another, none that was kept may come to it.
+    let warm = kept.filter(|_| !in_place);
+    // Servers made from another release may have served by these terms.
+    let to = warm.map_or(terms, |warm| warm.release);
     let mut rollout = new_rollout(world, facts, kind, name, to, by);
-    rollout.from = service.and_then(|of| of.serving.as_ref()).map(|set| set.release);
+    rollout.terms = (terms != to).then_some(terms);
+    rollout.leave(service.and_then(|of| of.serving.as_ref()));
     // What still runs of that release and is healthy is used; the rest is made anew.
-    let warm = service.and_then(|of| of.warm.as_ref()).filter(|warm| warm.release == to);
     rollout.set = warm
         .iter()
         .flat_map(|warm| &warm.instances)
@@ -207,7 +225,7 @@ fn begin(
         .collect();
     // What is not used must not get traffic with the rest of its release: it is on its way out from here on.
     let unused =
-        warm.iter().flat_map(|warm| &warm.instances).filter(|id| !rollout.set.contains(*id));
+        kept.iter().flat_map(|kept| &kept.instances).filter(|id| !rollout.set.contains(*id));
     let mut records: Vec<Record> = unused
         .filter_map(|id| world.instances.get(id))
         .map(|instance| changed(by, instance, InstanceState::Draining, None))
@@ -219,7 +237,15 @@ fn begin(
         return records;
     }
     let mut fresh = BTreeSet::new();
-    for _ in 0..missing {
+    // Batch by batch there is a first one, but where nothing serves beside it.
+    let first = match &spec.rollout.strategy {
+        Strategy::Rolling(policy) if rollout.from.is_some() => policy.surge(spec.instances),
+        Strategy::Replace(_) if in_place => 0,
+        Strategy::Rolling(_) | Strategy::BlueGreen | Strategy::Canary(_) | Strategy::Replace(_) => {
+            spec.instances
+        }
+    };
+    for _ in 0..missing.min(first as usize) {
         fresh.insert(new_id(world, name, to, &fresh, tail));
     }
     rollout.set.extend(fresh.iter().cloned());
@@ -255,6 +281,13 @@ fn new_rollout(
         returned: None,
         stays: false,
         cut_off: None,
+        canary: None,
+        rolling: None,
+        replacing: None,
+        terms: None,
+        old_terms: None,
+        paused: None,
+        interventions: Vec::new(),
     }
 }
 

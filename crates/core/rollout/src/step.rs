@@ -4,7 +4,8 @@ use hornero_model::{
     Actor, EventBody, ExitCause, InstanceId, InstanceState, ReceiptBody, ServiceName,
 };
 
-use crate::{Facts, Instance, World, repair, transition};
+use crate::planted::{Bug, planted};
+use crate::{Facts, Instance, World, adjust, failed, listeners, recycle, repair, transition};
 
 /// What to append before anything else is done; all of it in one write.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,25 +23,39 @@ pub enum Record {
     Receipt(Box<ReceiptBody>),
 }
 
+impl Step {
+    /// Whether it begins a rollout.
+    pub fn begins_rollout(&self) -> bool {
+        let is_step =
+            |record: &Record| matches!(record, Record::Event(_, EventBody::RolloutStep { .. }));
+        self.records.iter().any(is_step)
+    }
+}
+
 /// Decides the next step. `tail` draws the random end of a new instance's id.
 ///
 /// Call it again after its records were appended and folded, until it has none; then perform [`crate::wanted`].
 pub fn step(world: &World, facts: &Facts, tail: &mut dyn FnMut() -> String) -> Step {
-    let mut records = Vec::new();
+    let mut records = listeners::records(world, facts);
     for name in world.services.keys() {
         let rollout = world.rollout_of(name);
-        let moved = rollout.and_then(|rollout| transition::advance(rollout, world, facts));
+        let moved = rollout.and_then(|rollout| transition::advance(rollout, world, facts, tail));
         if let Some(moved) = moved {
             records.extend(moved);
             // The world is another one once this is recorded; the rest of this service waits for it.
             continue;
         }
         let before = records.len();
+        records.extend(failed::shared(world, facts, name));
         records.extend(ends(world, facts, name));
         if records.len() == before && rollout.is_none_or(|rollout| rollout.phase.repairs()) {
             records.extend(repair::repair(world, facts, name, tail));
         }
+        if records.len() == before {
+            records.extend(adjust::settle(world, facts, name));
+        }
         if records.len() == before && rollout.is_none() {
+            records.extend(recycle::recycle(world, facts, name, tail));
             records.extend(expire(world, facts, name));
         }
     }
@@ -72,7 +87,7 @@ fn ends(world: &World, facts: &Facts, service: &ServiceName) -> Vec<Record> {
 /// Records that a warm set's time is up.
 fn expire(world: &World, facts: &Facts, service: &ServiceName) -> Vec<Record> {
     let Some(warm) = world.services[service].warm.as_ref() else { return Vec::new() };
-    if facts.now < warm.until {
+    if facts.now < warm.until || planted(Bug::KeepsWarmForEver) {
         return Vec::new();
     }
     let by = Actor::hornero(format!("`{service}@{}` was kept warm long enough", warm.release));

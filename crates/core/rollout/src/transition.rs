@@ -1,18 +1,21 @@
 //! The transitions of a rollout: from its state, the world and the facts to its next state and what is recorded.
 
 use hornero_model::{
-    EventBody, ExitCause, InstanceId, InstanceState, Millis, ReleaseNumber, Timestamp,
+    EventBody, ExitCause, InstanceId, InstanceState, Millis, ReleaseNumber, ServiceName, Share,
+    Timestamp,
 };
 
+use crate::planted::{Bug, planted};
 use crate::{
-    Baseline, Facts, Failure, Instance, Kind, Phase, Rollout, World,
-    failing::{start_deadline, start_failure},
+    Baseline, Facts, Failure, Instance, Kind, Phase, Rollout, World, canary,
+    failing::{ended, start_deadline, start_failure},
+    replacing, rolling,
     step::{Record, changed},
     view::{CUT_ALLOWANCE, Confirmed, View},
 };
 
 /// How long the edge may take to confirm a switch before the rollout goes back.
-const SWITCH_ALLOWANCE: Millis = Millis(30_000);
+pub(crate) const SWITCH_ALLOWANCE: Millis = Millis(30_000);
 /// How long stopping an undone set may hold up the answer; it goes on behind it.
 const UNDO_ALLOWANCE: Millis = Millis(60_000);
 /// How long the edge may leave it open whether it did what it was told, beyond the time that a phase takes anyway. Only
@@ -30,10 +33,18 @@ const PREPARE_ALLOWANCE: Millis = Millis(9_000_000);
 const RETURN_ALLOWANCE: Millis = Millis(120_000);
 
 /// The next transition of a rollout, as what to record; none while it has to wait.
-pub(crate) fn advance(rollout: &Rollout, world: &World, facts: &Facts) -> Option<Vec<Record>> {
+pub(crate) fn advance(
+    rollout: &Rollout,
+    world: &World,
+    facts: &Facts,
+    tail: &mut dyn FnMut() -> String,
+) -> Option<Vec<Record>> {
     let view = View { rollout, world, facts };
     match rollout.phase {
         Phase::Preparing => view.preparing(),
+        Phase::Canary => view.canary(),
+        Phase::Rolling => view.rolling(tail),
+        Phase::Replacing => view.replacing(tail),
         Phase::Switching => view.switching(),
         Phase::Watching => view.watching(),
         Phase::Draining => view.draining(),
@@ -48,15 +59,20 @@ pub(crate) fn advance(rollout: &Rollout, world: &World, facts: &Facts) -> Option
 
 impl View<'_> {
     fn preparing(&self) -> Option<Vec<Record>> {
-        if let Some(failure) = self.halt().or_else(|| self.first(start_failure_of)) {
+        // Servers that are kept waiting may be unknown for a moment, as when the edge is started again.
+        let fails = if self.rollout.paused.is_some() { ended_of } else { start_failure_of };
+        let failure = self.halt().or_else(|| self.first(fails)).or_else(|| self.failed_test());
+        if let Some(failure) = failure.or_else(|| self.paused_for_too_long()) {
             return Some(self.undo(failure));
         }
-        if let Some(failure) = self.failed_test() {
-            return Some(self.undo(failure));
+        if self.rollout.paused.is_some() {
+            return None;
         }
-        let ready = !self.rollout.set.is_empty()
-            && self.rollout.set.iter().all(|id| self.facts.healthy(self.world, id))
-            && self.tests_passed();
+        let healthy = self.rollout.set.iter().all(|id| self.facts.healthy(self.world, id))
+            || planted(Bug::SwitchesHalfReady) && self.any_healthy(&self.rollout.set);
+        let ready = (self.replaces() || !self.rollout.set.is_empty())
+            && healthy
+            && (self.tests_passed() || planted(Bug::SwitchesUntested));
         if !ready {
             let late = self.waited(PREPARE_ALLOWANCE);
             let failure = || Failure::of(format!("it was not ready within {PREPARE_ALLOWANCE}"));
@@ -64,12 +80,15 @@ impl View<'_> {
         }
         let mut records = self.test_records();
         records.extend(self.set_states(&self.rollout.set, InstanceState::Ready));
-        records.push(self.enter(begin_switch(self.rollout, self.world, self.facts)));
+        let next = self.begin_canary().or_else(|| self.begin_rolling());
+        let next = next.or_else(|| self.begin_replacing());
+        let switch = || begin_switch(self.rollout, self.world, self.facts);
+        records.push(self.enter(next.unwrap_or_else(switch)));
         Some(records)
     }
 
     fn switching(&self) -> Option<Vec<Record>> {
-        if let Some(confirmed) = self.confirmed(Some(self.rollout.to)) {
+        if let Some(confirmed) = self.confirmed() {
             return Some(self.switched(confirmed));
         }
         let late = self.facts.now >= self.rollout.since.after(SWITCH_ALLOWANCE);
@@ -81,8 +100,9 @@ impl View<'_> {
 
     fn switched(&self, confirmed: Confirmed) -> Vec<Record> {
         let mut next = self.rollout.enter(Phase::Watching, self.facts.now);
-        next.switch = Some(confirmed.switch);
-        if self.facts.switching_here.contains(&self.rollout.id) {
+        next.switch = Some(self.replaced(&confirmed).unwrap_or(confirmed.switch));
+        if self.rollout.replacing.is_none() && self.facts.switching_here.contains(&self.rollout.id)
+        {
             next.baseline = confirmed.baseline;
         }
         let mut records = self.set_states(&self.rollout.set, InstanceState::Serving);
@@ -95,9 +115,10 @@ impl View<'_> {
         if let Some(failure) = self.halt().or_else(|| self.serving_failure()) {
             return Some(self.fail_after_switch(failure));
         }
-        let spec = &self.world.release(&self.rollout.service, self.rollout.to)?.spec;
+        let spec = self.spec()?;
         // A rollback's target was watched when it was proven.
         let watch = match self.rollout.kind {
+            Kind::Forward if planted(Bug::ProvesUnwatched) => Millis(0),
             Kind::Forward => spec.rollout.watch,
             Kind::Rollback | Kind::Removal => Millis(0),
         };
@@ -115,10 +136,10 @@ impl View<'_> {
         }
         let proven = &self.world.services[&self.rollout.service].proven;
         let mut records = Vec::new();
-        if !proven.contains(&self.rollout.to) {
+        if !proven.contains(&self.rollout.to_terms()) {
             records.push(self.event(EventBody::ReleaseProven {
                 service: self.rollout.service.clone(),
-                release: self.rollout.to,
+                release: self.rollout.to_terms(),
             }));
         }
         if self.left(self.rollout.from) == 0 {
@@ -131,8 +152,7 @@ impl View<'_> {
 
     fn draining(&self) -> Option<Vec<Record>> {
         if !self.caught_up(self.rollout.switch) {
-            let drain = self.world.release(&self.rollout.service, self.rollout.to)?;
-            let allowance = plus(drain.spec.rollout.drain_timeout, CONFIRM_ALLOWANCE);
+            let allowance = plus(self.spec()?.rollout.drain_timeout, CONFIRM_ALLOWANCE);
             return self.waited(allowance).then(|| self.finish_uncounted());
         }
         let left = self.left(self.rollout.from);
@@ -161,10 +181,7 @@ impl View<'_> {
 
     fn finished(&self, next: Rollout) -> Vec<Record> {
         let mut records = Vec::new();
-        let keep_warm = self
-            .world
-            .release(&self.rollout.service, self.rollout.to)
-            .is_some_and(|release| release.spec.rollout.keep_warm.0 > 0);
+        let keep_warm = self.spec().is_some_and(|spec| spec.rollout.keep_warm.0 > 0);
         if keep_warm {
             records.extend(self.set_states(&self.rollout.old, InstanceState::Ready));
         }
@@ -184,7 +201,7 @@ impl View<'_> {
     }
 
     fn returning(&self) -> Option<Vec<Record>> {
-        if let Some(confirmed) = self.confirmed(self.rollout.from) {
+        if let Some(confirmed) = self.confirmed() {
             let mut next = self.rollout.enter(Phase::Clearing, self.facts.now);
             next.returned = Some(confirmed.switch);
             let mut records = self.set_states(&self.rollout.old, InstanceState::Serving);
@@ -193,8 +210,8 @@ impl View<'_> {
         }
         // The switch may have happened just before the way back was decided. With nothing to go back to, what is
         // healthy of the new set serves on, as after a failed watch.
-        let switched =
-            self.rollout.switch.is_some() || self.confirmed(Some(self.rollout.to)).is_some();
+        let whole = [Share::whole(self.rollout.to)];
+        let switched = self.rollout.switch.is_some() || self.confirmed_as(&whole).is_some();
         let stays = switched && self.any_healthy(&self.rollout.set);
         let late = self.forced() || self.facts.now >= self.rollout.since.after(RETURN_ALLOWANCE);
         let nowhere = self.rollout.from.is_none() && stays;
@@ -208,8 +225,7 @@ impl View<'_> {
     fn clearing(&self) -> Option<Vec<Record>> {
         let returned = self.rollout.returned?;
         if !self.caught_up(Some(returned)) {
-            let drain = self.world.release(&self.rollout.service, self.rollout.to)?;
-            let allowance = plus(drain.spec.rollout.drain_timeout, CONFIRM_ALLOWANCE);
+            let allowance = plus(self.spec()?.rollout.drain_timeout, CONFIRM_ALLOWANCE);
             let over = || self.enter(self.rollout.enter(Phase::Failed, self.facts.now));
             return self.waited(allowance).then(|| vec![over()]);
         }
@@ -228,14 +244,20 @@ impl View<'_> {
     }
 
     fn closing(&self) -> Option<Vec<Record>> {
+        if let (Some(failure), false) = (self.cancelled(), self.forced()) {
+            // A table on its way may still close them; it must not do so to a service that shall serve on.
+            let settled = self.facts.unsettled.is_empty() || self.lasted(CONFIRM_ALLOWANCE);
+            return settled.then(|| self.stay_open(failure));
+        }
         // A status from before the table counts requests that it could still let in.
-        let closed = self.confirmed(None).filter(|closed| self.caught_up(Some(closed.switch)));
-        if closed.is_none() && self.forced() {
+        let closed = self.confirmed().filter(|closed| self.caught_up(Some(closed.switch)));
+        let unasked = planted(Bug::EmptiesUnclosed);
+        if closed.is_none() && (self.forced() || unasked) {
             let emptying = || self.enter(self.rollout.enter(Phase::Emptying, self.facts.now));
-            return self.lasted(FORCE_ALLOWANCE).then(|| vec![emptying()]);
+            return (unasked || self.lasted(FORCE_ALLOWANCE)).then(|| vec![emptying()]);
         }
         if closed.is_none() {
-            return self.lasted(CONFIRM_ALLOWANCE).then(|| self.stay_open());
+            return self.lasted(CONFIRM_ALLOWANCE).then(|| self.stay_open(self.unclosed()));
         }
         let service = &self.rollout.service;
         let left: u64 =
@@ -243,19 +265,23 @@ impl View<'_> {
                 sum + if of.pool.service == *service { of.in_flight } else { 0 }
             });
         if left > 0 && !self.cut_is_over() {
-            return self.cut(self.rollout.since, left);
+            return self.cut(closed_at(self.world, self.rollout, self.facts), left);
         }
         Some(vec![self.enter(self.rollout.enter(Phase::Emptying, self.facts.now))])
     }
 
-    /// The removal is given up: the service is as it was before.
-    fn stay_open(&self) -> Vec<Record> {
+    fn unclosed(&self) -> Failure {
         let why = self.halt().map(|failure| format!(": {}", failure.reason)).unwrap_or_default();
+        let service = &self.rollout.service;
+        Failure::of(format!(
+            "the edge did not close the ways into `{service}` within {CONFIRM_ALLOWANCE}{why}"
+        ))
+    }
+
+    /// The removal is given up: the service is as it was before.
+    fn stay_open(&self, failure: Failure) -> Vec<Record> {
         let mut next = self.rollout.enter(Phase::Failed, self.facts.now);
-        next.failure = Some(Failure::of(format!(
-            "the edge did not close the ways into `{}` within {CONFIRM_ALLOWANCE}{why}",
-            self.rollout.service
-        )));
+        next.failure = Some(failure);
         vec![self.enter(next)]
     }
 
@@ -263,7 +289,8 @@ impl View<'_> {
         let service = &self.rollout.service;
         let left: Vec<&Instance> =
             self.world.instances.values().filter(|instance| instance.service == *service).collect();
-        if !left.is_empty() && !self.lasted(EMPTY_ALLOWANCE) {
+        let allowance = empty_allowance(self.world, service);
+        if !left.is_empty() && !self.lasted(allowance) {
             return None;
         }
         let mut next = self.rollout.enter(Phase::Removed, self.facts.now);
@@ -272,7 +299,7 @@ impl View<'_> {
             // What the engine has and the ledger no longer knows of is ended as nobody's.
             let names: Vec<String> = left.iter().map(|of| format!("`{}`", of.id)).collect();
             next.failure = Some(Failure::of(format!(
-                "{} could not be ended within {EMPTY_ALLOWANCE}; that is tried on",
+                "{} could not be ended within {allowance}; that is tried on",
                 names.join(", ")
             )));
         }
@@ -297,7 +324,10 @@ impl View<'_> {
         records
     }
 
-    fn go_back(&self, failure: Failure) -> Vec<Record> {
+    pub(crate) fn go_back(&self, failure: Failure) -> Vec<Record> {
+        if self.rollout.replaces_forward() {
+            return self.replace_back(failure);
+        }
         let mut next = self.rollout.enter(Phase::Returning, self.facts.now);
         next.failure = Some(failure);
         next.cut_off = None;
@@ -309,17 +339,26 @@ impl View<'_> {
     /// Back to the old set where one of it is healthy. Where there is nothing to go back to, what is healthy of the
     /// new set serves on: taking it away would only cost more requests.
     fn fail_after_switch(&self, failure: Failure) -> Vec<Record> {
+        if self.rollout.replaces_forward() {
+            return self.replace_back(failure);
+        }
         // Both sets ended with the host: of two that have to be made anew, the proven one is.
         let proven = &self.world.services[&self.rollout.service].proven;
         let with_host = failure.cause == Some(ExitCause::HostRestarted);
-        if with_host && self.rollout.from.is_some_and(|from| proven.contains(&from)) {
+        if with_host && self.rollout.from_terms().is_some_and(|from| proven.contains(&from)) {
             return self.go_back(failure);
         }
         let stay = !self.any_healthy(&self.rollout.old)
-            && (self.rollout.from.is_some() || self.any_healthy(&self.rollout.set));
+            && (self.rollout.from.is_some() || self.any_healthy(&self.rollout.set))
+            || planted(Bug::StaysWithTheSick);
         if !stay {
             return self.go_back(failure);
         }
+        self.stay(failure)
+    }
+
+    /// It failed, and the new set serves.
+    pub(crate) fn stay(&self, failure: Failure) -> Vec<Record> {
         let mut next = self.rollout.enter(Phase::Failed, self.facts.now);
         next.failure = Some(failure);
         next.stays = true;
@@ -329,9 +368,14 @@ impl View<'_> {
 
 /// The rollout as it enters the switch: what serves now is from here on the old set.
 pub(crate) fn begin_switch(rollout: &Rollout, world: &World, facts: &Facts) -> Rollout {
-    let mut next = rollout.enter(Phase::Switching, facts.now);
+    with_old(rollout, Phase::Switching, world, facts)
+}
+
+/// The rollout as it enters a phase with what serves now as its old set.
+pub(crate) fn with_old(rollout: &Rollout, phase: Phase, world: &World, facts: &Facts) -> Rollout {
+    let mut next = rollout.enter(phase, facts.now);
     let serving = world.services.get(&rollout.service).and_then(|of| of.serving.as_ref());
-    next.from = serving.map(|set| set.release);
+    next.leave(serving);
     next.old = serving.map(|set| set.instances.clone()).unwrap_or_default();
     let failed = |release: ReleaseNumber| {
         facts.edge.as_ref().map_or(0, |edge| edge.totals(&rollout.service, release).1)
@@ -341,24 +385,36 @@ pub(crate) fn begin_switch(rollout: &Rollout, world: &World, facts: &Facts) -> R
     next
 }
 
+fn ended_of(view: &View<'_>, id: &InstanceId) -> Option<Failure> {
+    ended(view.world, view.facts, id)
+}
+
 fn start_failure_of(view: &View<'_>, id: &InstanceId) -> Option<Failure> {
     start_failure(view.world, view.facts, id, view.rollout.since)
 }
 
 /// Moments at which time alone may move a rollout on.
 pub(crate) fn times(rollout: &Rollout, world: &World, facts: &Facts) -> Vec<Timestamp> {
-    let Some(release) = world.release(&rollout.service, rollout.to) else { return Vec::new() };
+    let Some(release) = world.release(&rollout.service, rollout.to_terms()) else {
+        return Vec::new();
+    };
     let policy = &release.spec.rollout;
     let since = rollout.since;
     // As `View::lasted` counts.
     let watched = since.max(facts.begun);
     let drained = watched.after(plus(policy.drain_timeout, CONFIRM_ALLOWANCE));
+    if let Some(paused) = &rollout.paused {
+        return vec![paused.until];
+    }
     match rollout.phase {
         Phase::Preparing => {
             let deadline = |id| start_deadline(world, facts, id, since);
             let late = watched.after(PREPARE_ALLOWANCE);
             rollout.set.iter().map(deadline).chain([late]).collect()
         }
+        Phase::Canary => canary::times(world, rollout, watched),
+        Phase::Rolling => rolling::times(world, facts, rollout),
+        Phase::Replacing => replacing::times(world, facts, rollout),
         Phase::Switching => vec![since.after(SWITCH_ALLOWANCE)],
         Phase::Watching => {
             let late = watched.after(plus(policy.watch, CONFIRM_ALLOWANCE));
@@ -369,16 +425,34 @@ pub(crate) fn times(rollout: &Rollout, world: &World, facts: &Facts) -> Vec<Time
             vec![begun.after(policy.drain_timeout), since.after(CUT_ALLOWANCE), drained]
         }
         Phase::Undoing => vec![since.after(UNDO_ALLOWANCE)],
-        Phase::Returning => vec![since.after(RETURN_ALLOWANCE)],
+        Phase::Returning => {
+            vec![since.after(RETURN_ALLOWANCE), watched.after(rolling::RESTORE_ALLOWANCE)]
+        }
         Phase::Closing => {
             let late =
                 [FORCE_ALLOWANCE, CONFIRM_ALLOWANCE].map(|allowance| watched.after(allowance));
-            let drained = [policy.drain_timeout, CUT_ALLOWANCE].map(|span| since.after(span));
+            let closed = closed_at(world, rollout, facts);
+            let drained = [closed.after(policy.drain_timeout), since.after(CUT_ALLOWANCE)];
             drained.into_iter().chain(late).collect()
         }
-        Phase::Emptying => vec![watched.after(EMPTY_ALLOWANCE)],
+        Phase::Emptying => vec![watched.after(empty_allowance(world, &rollout.service))],
         Phase::Finished | Phase::Failed | Phase::RolledBack | Phase::Removed => Vec::new(),
     }
+}
+
+/// When the ways into a service that goes down were closed: its requests have as long as a drain takes from then on. Every
+/// server of it counts, since one of a rollout that failed may have got requests that nobody confirmed.
+fn closed_at(world: &World, rollout: &Rollout, facts: &Facts) -> Timestamp {
+    let own = world.instances.values().filter(|instance| instance.service == rollout.service);
+    let left = own.filter_map(|instance| facts.left_at(&instance.id));
+    left.fold(rollout.since, Timestamp::max)
+}
+
+/// How long a removal waits for the instances of `service`, which may take as long as their releases say.
+fn empty_allowance(world: &World, service: &ServiceName) -> Millis {
+    let instances = world.instances.iter().filter(|(_, instance)| instance.service == *service);
+    let graces = instances.filter_map(|(id, _)| world.spec_of(id)?.stop_grace);
+    Millis(EMPTY_ALLOWANCE.0 + graces.map(|grace| grace.0).max().unwrap_or_default())
 }
 
 /// One span after another.

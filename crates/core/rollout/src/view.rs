@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{
-    EventBody, Health, InstanceId, InstanceState, Millis, ReceiptBody, ReleaseNumber, Timestamp,
+    Admission, EventBody, Health, InstanceId, InstanceState, Intervention, Millis, ReceiptBody,
+    ReleaseNumber, ServiceSpec, Share, Steer, Timestamp,
 };
 
+use crate::planted::{Bug, planted};
 use crate::{
     Baseline, Facts, Failure, Kind, Rollout, Switch, TestOutcome, World,
     failing::ended,
@@ -32,12 +34,27 @@ pub(crate) struct Confirmed {
 }
 
 impl View<'_> {
+    /// The spec by which the new set serves.
+    pub(crate) fn spec(&self) -> Option<&ServiceSpec> {
+        let release = self.world.release(&self.rollout.service, self.rollout.to_terms());
+        release.map(|release| &release.spec)
+    }
+
     pub(crate) fn event(&self, body: EventBody) -> Record {
         Record::Event(self.rollout.by.clone(), body)
     }
 
-    pub(crate) fn enter(&self, next: Rollout) -> Record {
-        self.event(EventBody::RolloutStep { entry: Box::new(next.entry()) })
+    pub(crate) fn enter(&self, mut next: Rollout) -> Record {
+        // The step that ends it is the deed of whoever ended it.
+        let ends = self.rollout.failure.is_none() && next.failure.is_some();
+        let by = self.facts.cancelled.get(&self.rollout.id).filter(|_| ends);
+        if let Some(by) = by.filter(|_| self.rollout.kind != Kind::Removal) {
+            let phase = self.rollout.phase.name();
+            let abort = Intervention::of(Steer::Abort, by, phase, self.facts.now);
+            next.interventions.push(abort);
+        }
+        let body = EventBody::RolloutStep { entry: Box::new(next.entry()) };
+        Record::Event(by.unwrap_or(&self.rollout.by).clone(), body)
     }
 
     pub(crate) fn first(
@@ -62,27 +79,35 @@ impl View<'_> {
     }
 
     pub(crate) fn halt(&self) -> Option<Failure> {
-        self.facts.halted.get(&self.rollout.id).cloned()
+        self.cancelled().or_else(|| self.facts.halted.get(&self.rollout.id).cloned())
+    }
+
+    pub(crate) fn cancelled(&self) -> Option<Failure> {
+        self.facts.cancelled.get(&self.rollout.id).map(Failure::cancelled)
     }
 
     /// Why the new set is not fit to serve, by what is positively known.
     pub(crate) fn serving_failure(&self) -> Option<Failure> {
-        self.first(|view, id| {
-            ended(view.world, view.facts, id).or_else(|| {
-                let long = |since: &Timestamp| view.facts.now >= since.after(PATIENCE);
-                let unhealthy = view.facts.health(view.world, id) == Health::Unhealthy
-                    || view.facts.unhealthy_since.get(id).is_some_and(long);
-                if !unhealthy {
-                    return None;
-                }
-                let seen = view.facts.edge.as_ref().and_then(|edge| {
-                    edge.backends.iter().find(|of| of.instance == *id)?.last_error.clone()
-                });
-                let seen = seen.map(|seen| format!(": {seen}")).unwrap_or_default();
-                Some(Failure {
-                    instance: Some(id.clone()),
-                    ..Failure::of(format!("instance `{id}` became unhealthy{seen}"))
-                })
+        self.first(Self::unfit_to_serve)
+    }
+
+    /// Why a server that served is not fit to, by what is positively known.
+    pub(crate) fn unfit_to_serve(&self, id: &InstanceId) -> Option<Failure> {
+        ended(self.world, self.facts, id).or_else(|| {
+            let long = |since: &Timestamp| self.facts.now >= since.after(PATIENCE);
+            let unhealthy = self.facts.health(self.world, id) == Health::Unhealthy
+                || self.facts.unhealthy_since.get(id).is_some_and(long);
+            if !unhealthy {
+                return None;
+            }
+            let seen = self.facts.edge.as_ref().and_then(|edge| {
+                edge.backends.iter().find(|of| of.instance == *id)?.last_error.clone()
+            });
+            let seen = seen.map(|seen| format!(": {seen}")).unwrap_or_default();
+            Some(Failure {
+                instance: Some(id.clone()),
+                of_release: true,
+                ..Failure::of(format!("instance `{id}` became unhealthy{seen}"))
             })
         })
     }
@@ -97,6 +122,7 @@ impl View<'_> {
         let failed = run.results.iter().find(|result| !result.passed)?;
         Some(Failure {
             log_tail: run.log_tail.clone(),
+            of_release: run.not_run.is_none(),
             ..Failure::of(format!(
                 "test `{}` of image `{}` failed: {}",
                 failed.test,
@@ -172,18 +198,27 @@ impl View<'_> {
             .collect()
     }
 
-    /// Whether the edge confirmed a table in which this service's traffic goes to `active`.
-    pub(crate) fn confirmed(&self, active: Option<ReleaseNumber>) -> Option<Confirmed> {
+    /// Whether the edge confirmed a table in which this service's traffic goes where its phase wants it.
+    pub(crate) fn confirmed(&self) -> Option<Confirmed> {
+        self.confirmed_as(&self.rollout.traffic(self.world))
+    }
+
+    /// Whether the edge confirmed a table with this `traffic` of this service.
+    pub(crate) fn confirmed_as(&self, traffic: &[Share]) -> Option<Confirmed> {
         let (service, from, to) = (&self.rollout.service, self.rollout.from, Some(self.rollout.to));
-        let lost = if active == to { from } else { to };
+        let receives = |release| {
+            traffic.iter().any(|share| Some(share.release) == release && share.weight > 0)
+        };
+        let held = self.rollout.admission() != Admission::Open && self.rollout.replaces_forward();
+        let lost = if receives(to) || held { from } else { to };
         // A table on its way may undo what the one in force says.
-        if self.facts.applying.is_some() {
+        if !self.facts.unsettled.is_empty() {
             return None;
         }
         let Some(in_force) = &self.facts.in_force else {
             // Without ports there is nothing for the edge to switch; without a table it routes to nobody.
             let blank = self.facts.edge.as_ref().is_some_and(|edge| edge.generation == 0);
-            return (self.has_no_ports() || (active.is_none() && blank)).then(|| Confirmed {
+            return (self.has_no_ports() || (traffic.is_empty() && blank)).then(|| Confirmed {
                 switch: Switch {
                     generation: self.facts.generation(),
                     at: self.facts.now,
@@ -198,9 +233,10 @@ impl View<'_> {
             .pools
             .iter()
             .filter(|pool| pool.name.service == *service)
-            .all(|pool| pool.active == active);
+            .all(|pool| pool.traffic == traffic && pool.admission == self.rollout.admission())
+            || planted(Bug::SwitchesUnconfirmed);
         // The table must also know the set: one from before the service had pools agrees with anything.
-        let knows = active.is_none()
+        let knows = traffic.is_empty()
             || self.has_no_ports()
             || in_force.table.pools.iter().any(|pool| pool.name.service == *service);
         let sum = |release: Option<ReleaseNumber>| {
@@ -249,8 +285,9 @@ impl View<'_> {
     }
 
     pub(crate) fn cut(&self, begun: Timestamp, left: u64) -> Option<Vec<Record>> {
-        let spec = &self.world.release(&self.rollout.service, self.rollout.to)?.spec;
-        let due = self.forced() || self.facts.now >= begun.after(spec.rollout.drain_timeout);
+        let spec = self.spec()?;
+        let at_once = self.forced() || planted(Bug::CutsAtOnce);
+        let due = at_once || self.facts.now >= begun.after(spec.rollout.drain_timeout);
         if !due || self.rollout.cut_off.is_some() {
             return None;
         }
@@ -278,11 +315,15 @@ impl View<'_> {
             Some(edge.totals(&rollout.service, release?).1.saturating_sub(before))
         };
         let cut_off = rollout.cut_off.unwrap_or(0);
+        let terms = |number| match Some(number) == rollout.from {
+            true => rollout.from_terms().unwrap_or(number),
+            false => rollout.to_terms(),
+        };
         Some(Record::Receipt(Box::new(ReceiptBody {
             id: rollout.id,
             service: rollout.service.clone(),
-            from,
-            to,
+            from: from.map(terms),
+            to: terms(to),
             from_image: from.and_then(image),
             to_image: image(to)?,
             generation: switch.generation,
@@ -290,11 +331,16 @@ impl View<'_> {
             switch_ms: switch.switch_ms,
             #[allow(clippy::cast_precision_loss)] // A rollout does not last 2^53 milliseconds.
             total_ms: switch.at.since(rollout.requested).0 as f64,
-            drained: switch.in_flight.saturating_sub(cut_off),
+            drained: match planted(Bug::ReceiptCountsTwice) {
+                true => switch.in_flight,
+                false => switch.in_flight.saturating_sub(cut_off),
+            },
             cut_off,
             requests_failed: failed(rollout.from, rollout.baseline.failed_from).unwrap_or(0)
                 + failed(Some(rollout.to), rollout.baseline.failed_to).unwrap_or(0),
             warm: rollout.warm,
+            canary: rollout.canary.iter().flat_map(|canary| canary.judged.clone()).collect(),
+            interventions: rollout.interventions.clone(),
             by: rollout.by.clone(),
         })))
     }

@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use hornero_model::{InstanceId, InstanceState, Millis, ServiceName, Timestamp};
+use hornero_model::{
+    EdgeStatus, Health, InstanceId, InstanceState, RouteTable, STOP_GRACE, ServiceName,
+    ServiceSpec, Timestamp,
+};
 
-use crate::{Effect, Facts, Kind, Phase, World, repair, table, transition};
-
-/// How long a server may take to end by itself before it is killed: it gets no requests by then.
-const STOP_GRACE: Millis = Millis(5_000);
+use crate::planted::{Bug, planted};
+use crate::{
+    Effect, Facts, Instance, Kind, Phase, RollingStage, World, adjust, listeners, recycle, repair,
+    routes::has_way_back, table, transition,
+};
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
 /// done disappears from the answer, what failed or was lost with the process stays in it.
@@ -23,15 +27,15 @@ pub fn wanted(
         for instance in world.instances.values().filter(|of| of.service == *name) {
             if kept.contains(&instance.id) && !facts.exited.contains_key(&instance.id) {
                 effects.extend(start(world, facts, &instance.id));
-            } else {
-                effects.extend(end(facts, &instance.id, facts.forced.contains(name)));
+            } else if facts.forced.contains(name) || ended_requests(world, facts, instance) {
+                effects.extend(end(world, facts, &instance.id, facts.forced.contains(name)));
             }
         }
     }
     // What the engine has and the ledger does not know of is nobody's.
     for id in facts.running.keys().chain(&facts.stopped).chain(facts.exited.keys()) {
-        if !world.instances.contains_key(id) {
-            effects.extend(end(facts, id, false));
+        if !world.instances.contains_key(id) && !planted(Bug::LeavesStrangers) {
+            effects.extend(end(world, facts, id, false));
         }
     }
     for rollout in world.rollouts.values() {
@@ -51,16 +55,49 @@ fn start(world: &World, facts: &Facts, id: &InstanceId) -> Option<Effect> {
     Some(Effect::StartInstance { instance: id.clone(), release: instance.release, spec })
 }
 
+/// Whether one that got requests and gets none any more may end: those in flight are counted by release, which may serve
+/// on, so it gets as long as a drain takes, from when the edge was seen to send it none. So does a set that was left
+/// because nothing of it was known to be healthy.
+fn ended_requests(world: &World, facts: &Facts, instance: &Instance) -> bool {
+    if planted(Bug::StopsUndrained)
+        || !leaves(instance)
+        || !facts.running.contains_key(&instance.id)
+    {
+        return true;
+    }
+    let in_flight =
+        facts.edge.as_ref().map_or(0, |edge| edge.totals(&instance.service, instance.release).0);
+    in_flight == 0 || drained_at(world, facts, instance).is_some_and(|due| facts.now >= due)
+}
+
+/// Whether an instance that is to end may have requests: one that was ready, too, where the edge was given a table with it
+/// and never said what became of that.
+fn leaves(instance: &Instance) -> bool {
+    matches!(
+        instance.state,
+        InstanceState::Ready | InstanceState::Draining | InstanceState::Stopped
+    )
+}
+
+/// When the drain of an instance that leaves is over; none while it gets requests, or may.
+fn drained_at(world: &World, facts: &Facts, instance: &Instance) -> Option<Timestamp> {
+    let terms = world.terms(&instance.service, instance.release);
+    let spec = &world.release(&instance.service, terms)?.spec;
+    let left = facts.left_at(&instance.id)?.max(instance.since);
+    Some(left.after(spec.rollout.drain_timeout))
+}
+
 /// Ends an instance once nothing is routed to it, or whatever is where its service is taken down by force.
-fn end(facts: &Facts, id: &InstanceId, forced: bool) -> Option<Effect> {
-    if facts.removed.contains(id) || (facts.routed(id) && !forced) {
+fn end(world: &World, facts: &Facts, id: &InstanceId, forced: bool) -> Option<Effect> {
+    if facts.removed.contains(id) || (facts.routed(id) && !forced && !planted(Bug::StopsRouted)) {
         return None;
     }
     let instance = id.clone();
     if facts.exited.contains_key(id) || facts.stopped.contains(id) {
         return Some(Effect::RemoveInstance { instance });
     }
-    Some(Effect::StopInstance { instance, grace: STOP_GRACE })
+    let grace = world.spec_of(id).map_or(STOP_GRACE, ServiceSpec::stop_grace);
+    Some(Effect::StopInstance { instance, grace })
 }
 
 fn tests(world: &World, facts: &Facts, rollout: &crate::Rollout) -> Option<Effect> {
@@ -73,11 +110,15 @@ fn tests(world: &World, facts: &Facts, rollout: &crate::Rollout) -> Option<Effec
 }
 
 fn cuts(facts: &Facts, rollout: &crate::Rollout) -> Vec<Effect> {
-    let Some(edge) = &facts.edge else { return Vec::new() };
+    let (Some(edge), Some(in_force)) = (&facts.edge, &facts.in_force) else { return Vec::new() };
+    let generation = in_force.table.generation;
     let releases = match (rollout.cut_off, rollout.phase) {
         (None, _) => return Vec::new(),
         (Some(_), Phase::Draining) => rollout.from.into_iter().collect(),
-        (Some(_), Phase::Clearing) => vec![rollout.to],
+        (Some(_), Phase::Replacing) if rollout.replaces_forward() => {
+            rollout.from.into_iter().collect()
+        }
+        (Some(_), Phase::Clearing | Phase::Replacing) => vec![rollout.to],
         (Some(_), Phase::Closing) => {
             let of = edge.counters.iter().filter(|of| of.pool.service == rollout.service);
             let mut releases: Vec<_> = of.map(|of| of.release).collect();
@@ -90,37 +131,71 @@ fn cuts(facts: &Facts, rollout: &crate::Rollout) -> Vec<Effect> {
     releases
         .into_iter()
         .filter(|release| edge.totals(&rollout.service, *release).0 > 0)
-        .map(|release| Effect::CutInFlight { service: rollout.service.clone(), release })
+        .map(|release| Effect::CutInFlight {
+            service: rollout.service.clone(),
+            release,
+            generation,
+        })
         .collect()
 }
 
-/// A route table where the one in force is not what the world asks for.
+/// A route table where the one in force is not what the world asks for, or where another one may come to be: a newer one
+/// in force is all that keeps that out.
 fn routes(
     world: &World,
     facts: &Facts,
     internal: &BTreeMap<ServiceName, IpAddr>,
 ) -> Option<Effect> {
     let edge = facts.edge.as_ref()?;
-    let last = facts.in_force.as_ref().map_or(0, |in_force| in_force.table.generation);
-    let table = table(world, facts, internal, edge.generation.max(last) + 1);
+    let table = table(world, facts, internal, facts.next_generation());
+    if is_settled(facts, edge, &table)
+        || world.rollouts.values().any(|rollout| waits_for_health(world, facts, rollout))
+    {
+        return None;
+    }
+    Some(Effect::ApplyRoutes { table: Box::new(table) })
+}
+
+/// Whether a table says what the one in force says, and no other one can come.
+fn is_settled(facts: &Facts, edge: &EdgeStatus, table: &RouteTable) -> bool {
     let same = match &facts.in_force {
         Some(in_force) => {
             in_force.table.listeners == table.listeners && in_force.table.pools == table.pools
         }
         None => edge.generation == 0 && table.listeners.is_empty() && table.pools.is_empty(),
     };
-    if same || world.rollouts.values().any(|rollout| waits_for_health(world, facts, rollout)) {
-        return None;
-    }
-    Some(Effect::ApplyRoutes { table: Box::new(table) })
+    same && facts.unsettled.is_empty()
+}
+
+/// Whether the edge was seen to have in force what the world asks for, and no other table can come.
+pub fn routes_settled(
+    world: &World,
+    facts: &Facts,
+    internal: &BTreeMap<ServiceName, IpAddr>,
+) -> bool {
+    let table = || table(world, facts, internal, facts.next_generation());
+    facts.edge.as_ref().is_some_and(|edge| is_settled(facts, edge, &table()))
 }
 
 /// Whether a switch has to wait because a set's health is not known, as after a restart of edge or control.
 fn waits_for_health(world: &World, facts: &Facts, rollout: &crate::Rollout) -> bool {
-    let known = |id: &InstanceId| facts.healthy(world, id);
+    let healthy = |id: &InstanceId| facts.healthy(world, id);
+    let unknown = |id: &InstanceId| {
+        facts.running.contains_key(id) && facts.health(world, id) == Health::Unknown
+    };
     match rollout.phase {
-        Phase::Switching => !rollout.set.iter().all(known),
+        Phase::Canary | Phase::Switching => !rollout.set.iter().all(healthy),
+        // Those of its next batch become healthy by being in the table.
+        Phase::Rolling => {
+            let shares = rollout.rolling.as_ref().map(|rolling| rolling.stage);
+            shares == Some(RollingStage::Sharing) && !rollout.set.iter().all(healthy)
+        }
+        // Who answers decides whether the traffic may go back already.
+        Phase::Returning if rollout.shared_out() && facts.in_force.is_none() => {
+            !has_way_back(world, facts, rollout) && rollout.set.iter().any(unknown)
+        }
         Phase::Preparing
+        | Phase::Replacing
         | Phase::Watching
         | Phase::Draining
         | Phase::Finished
@@ -137,11 +212,17 @@ fn waits_for_health(world: &World, facts: &Facts, rollout: &crate::Rollout) -> b
 
 /// The next moment at which time alone changes what is to be done; none while only an observation can.
 pub fn wake(world: &World, facts: &Facts) -> Option<Timestamp> {
-    let mut times = Vec::new();
+    let mut times = listeners::wake(world, facts);
     for (name, service) in &world.services {
         times.extend(repair::wake(world, facts, name));
+        times.extend(recycle::wake(world, facts, name));
+        times.extend(adjust::wake(world, name));
         times.extend(service.warm.as_ref().map(|warm| warm.until));
     }
+    let leaving =
+        |instance: &&Instance| leaves(instance) && facts.running.contains_key(&instance.id);
+    let leaving = world.instances.values().filter(leaving);
+    times.extend(leaving.filter_map(|instance| drained_at(world, facts, instance)));
     times.extend(
         world.rollouts.values().flat_map(|rollout| transition::times(rollout, world, facts)),
     );

@@ -1,13 +1,17 @@
 //! The world as the ledger tells it: releases, sets of instances, rollouts under way.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use hornero_model::{
-    Actor, BootId, Digest, ExitCause, InstanceId, InstanceState, Millis, Receipt, Release,
-    ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Timestamp,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
 };
 
-use crate::Rollout;
+use hornero_model::{
+    Actor, BootId, CanaryStep, Digest, Directory, ExitCause, InstanceId, InstanceState,
+    Intervention, Millis, Receipt, Release, ReleaseNumber, RolloutId, ServiceName, ServiceSpec,
+    Share, Timestamp,
+};
+
+use crate::{FailedRelease, Leaving, Phase, Rollout, SharedFailure};
 
 /// Everything that follows from the events appended so far. Build it with [`World::default`] and [`World::apply`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +28,8 @@ pub struct World {
     pub last_rollout: u64,
     /// The last event's number; 0 before the first.
     pub last_sequence: u64,
+    /// Listeners at fault, by what was recorded last.
+    pub listener_faults: BTreeMap<SocketAddr, ListenerTrouble>,
     /// The start of the host on which control last ran; none before that was recorded.
     pub boot: Option<BootId>,
 }
@@ -43,6 +49,8 @@ pub struct Service {
     pub warm: Option<WarmSet>,
     /// The receipt of the last switch.
     pub last_receipt: Option<Receipt>,
+    /// The directory that declares it; none before that was recorded. [`World::owner`] says whether it counts.
+    pub directory: Option<Directory>,
     /// Whether it was taken down and not brought up again.
     pub removed: bool,
     /// When instances were made in the last hour, and whether Hornero made them by itself.
@@ -51,17 +59,59 @@ pub struct Service {
     pub failures: u32,
     /// When the last of them happened.
     pub last_failure: Option<Timestamp>,
+    /// Replacements of what is recycled that did not become healthy, in a row.
+    pub recycle_failures: u32,
+    /// When the last of them failed.
+    pub last_recycle_failure: Option<Timestamp>,
     /// Instances that ended with the host and were not made anew yet: making them is nobody's churn.
     pub restoring: u32,
     /// When the host was started again while the service served, and which release did; the last few.
     pub host_starts: Vec<(Timestamp, ReleaseNumber)>,
+    /// When a listener of the service was at fault; the last few.
+    pub listener_spells: Vec<ListenerSpell>,
+    /// Releases that failed and were not seen to work since.
+    pub failed: BTreeMap<ReleaseNumber, FailedRelease>,
+    /// That what serves fails as another release did, until somebody lets it be replaced again.
+    pub shared: Option<SharedFailure>,
+    /// What became of the steps of each release that was a canary, the last time that it was.
+    pub canaries: BTreeMap<ReleaseNumber, Vec<CanaryStep>>,
+    /// What people did to the last rollout of each release in which they did anything.
+    pub interventions: BTreeMap<ReleaseNumber, Vec<Intervention>>,
+}
+
+/// What is wrong with a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTrouble {
+    /// Why, for people.
+    pub reason: String,
+    /// Whether it serves all the same.
+    pub serves: bool,
+}
+
+/// A time during which a listener of a service was at fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerSpell {
+    /// Which.
+    pub address: SocketAddr,
+    /// The release that served then.
+    pub release: ReleaseNumber,
+    /// What was wrong.
+    pub trouble: ListenerTrouble,
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when; none while it lasts.
+    pub until: Option<Timestamp>,
 }
 
 /// The instances that get a service's traffic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServingSet {
-    /// Their release.
+    /// The release they are made from.
     pub release: ReleaseNumber,
+    /// The release by whose terms they serve: their own, or one that would make the same servers.
+    pub terms: ReleaseNumber,
+    /// The terms from before, while it is not known yet whether those now hold.
+    pub leaving: Option<Leaving>,
     /// The instances; those that failed are not among them, their replacements are.
     pub instances: BTreeSet<InstanceId>,
 }
@@ -69,8 +119,10 @@ pub struct ServingSet {
 /// The instances of the release that served before, kept running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WarmSet {
-    /// Their release.
+    /// The release they are made from.
     pub release: ReleaseNumber,
+    /// The release by whose terms they served.
+    pub terms: ReleaseNumber,
     /// The instances.
     pub instances: BTreeSet<InstanceId>,
     /// When they are stopped.
@@ -94,6 +146,8 @@ pub struct Instance {
     pub created: Timestamp,
     /// When it entered its state.
     pub since: Timestamp,
+    /// Who wants it replaced by a new one, and why, where somebody does.
+    pub recycle: Option<Actor>,
 }
 
 /// The last result of one test.
@@ -106,9 +160,9 @@ pub struct TestRecord {
 }
 
 impl Service {
-    /// The release that gets the traffic.
+    /// The release that gets the traffic: the one by whose terms the serving set serves.
     pub fn serving_release(&self) -> Option<&Release> {
-        self.releases.get(&self.serving.as_ref()?.release)
+        self.releases.get(&self.serving.as_ref()?.terms)
     }
 
     /// The newest release, whether it serves or not.
@@ -135,6 +189,24 @@ impl World {
         self.services.get(service)?.releases.get(&number)
     }
 
+    /// The release by whose terms the servers made from `release` serve, served or shall serve.
+    pub fn terms(&self, service: &ServiceName, release: ReleaseNumber) -> ReleaseNumber {
+        if let Some(rollout) = self.rollout_of(service) {
+            if rollout.to == release {
+                return rollout.to_terms();
+            }
+            if rollout.from == Some(release) {
+                return rollout.from_terms().unwrap_or(release);
+            }
+        }
+        let service = self.services.get(service);
+        let serving = service.and_then(|of| of.serving.as_ref());
+        let warm = service.and_then(|of| of.warm.as_ref());
+        let serving = serving.filter(|set| set.release == release).map(|set| set.terms);
+        let warm = || warm.filter(|set| set.release == release).map(|set| set.terms);
+        serving.or_else(warm).unwrap_or(release)
+    }
+
     /// The service spec that an instance runs.
     pub fn spec_of(&self, instance: &InstanceId) -> Option<&ServiceSpec> {
         let instance = self.instances.get(instance)?;
@@ -146,6 +218,13 @@ impl World {
         self.tests
             .get(image)
             .is_some_and(|tests| !tests.is_empty() && tests.values().all(|test| test.passed))
+    }
+
+    /// Whether anything of a service is there: it serves, runs, or is on its way. One whose first release failed is not.
+    pub fn is_there(&self, service: &Service) -> bool {
+        let runs = || self.instances.values().any(|instance| instance.service == service.name);
+        let stands = || service.serving.is_some() || service.warm.is_some() || runs();
+        self.rollout_of(&service.name).is_some() || (!service.removed && stands())
     }
 
     /// The rollout of a service that is not over; there is never more than one.
@@ -192,12 +271,37 @@ impl World {
         kept
     }
 
-    /// Which release of a service new requests go to by what is recorded; none while it has none or is going down.
-    pub fn active(&self, service: &ServiceName) -> Option<ReleaseNumber> {
+    /// Which releases of a service new requests go to by what is recorded, first the one whose ways in are open. Empty
+    /// while it has none or is going down.
+    pub fn traffic(&self, service: &ServiceName) -> Vec<Share> {
         match self.rollout_of(service) {
-            Some(rollout) => rollout.active(self),
-            None => self.services.get(service)?.serving.as_ref().map(|set| set.release),
+            Some(rollout) => rollout.traffic(self),
+            None => self.serving_traffic(service),
         }
+    }
+
+    /// The traffic of a service of which nothing is on its way.
+    pub(crate) fn serving_traffic(&self, service: &ServiceName) -> Vec<Share> {
+        let serving = self.services.get(service).and_then(|service| service.serving.as_ref());
+        serving.map(|set| Share::whole(set.release)).into_iter().collect()
+    }
+
+    /// How many servers the serving set of a service shall have: as many as its terms say, or fewer while another release
+    /// takes over batch by batch.
+    pub fn wanted_instances(&self, service: &ServiceName) -> u32 {
+        let rolling = self.rollout_of(service).filter(|of| of.phase == Phase::Rolling);
+        if let Some(rolling) = rolling.and_then(|of| of.rolling.as_ref()) {
+            return rolling.keep;
+        }
+        let serving = self.services.get(service).and_then(|service| service.serving_release());
+        let wanted = serving.map_or(0, |release| release.spec.instances);
+        let replaced = self.rollout_of(service).filter(|of| of.phase == Phase::Replacing);
+        replaced.map_or(wanted, |rollout| rollout.restored(wanted))
+    }
+
+    /// The release of a service whose ways in are open; none where nobody gets its requests.
+    pub fn foremost(&self, service: &ServiceName) -> Option<ReleaseNumber> {
+        self.traffic(service).first().map(|share| share.release)
     }
 
     /// Whether an actor is Hornero itself.

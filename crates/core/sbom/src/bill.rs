@@ -234,7 +234,3 @@ pub(crate) fn text_of(bytes: &[u8]) -> String {
     }
     text
 }
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

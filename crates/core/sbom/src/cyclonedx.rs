@@ -3,10 +3,7 @@
 use hornero_model::Digest;
 use serde_json::{Value, json};
 
-use crate::{
-    Bill, BillError, Component, File, FileKind,
-    bill::{hex, text_of},
-};
+use crate::{Bill, BillError, Component, File, FileKind, bill::text_of};
 
 /// The bill as a CycloneDX 1.6 document in JSON: each component holds its files.
 ///
@@ -96,7 +93,7 @@ fn described(file: &File) -> Value {
     match &file.kind {
         FileKind::Regular { digest, sha1, size_bytes } => {
             value["hashes"] = json!([
-                { "alg": "SHA-1", "content": hex(sha1) },
+                { "alg": "SHA-1", "content": hex::encode(sha1) },
                 { "alg": "SHA-256", "content": digest.hex() },
             ]);
             value["properties"] = json!([property("hornero:size_bytes", &size_bytes.to_string())]);
@@ -122,7 +119,7 @@ fn serial(image: &Digest) -> String {
     bytes.copy_from_slice(&digest.as_bytes()[..16]);
     bytes[6] = bytes[6] & 0x0f | 0x80;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let text = hex(&bytes);
+    let text = hex::encode(bytes);
     let parts = [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]];
     format!("urn:uuid:{}", parts.join("-"))
 }

@@ -6,10 +6,7 @@ use hornero_model::Digest;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use serde_json::{Value, json};
 
-use crate::{
-    Bill, BillError, Component, File, FileKind,
-    bill::{hex, text_of},
-};
+use crate::{Bill, BillError, Component, File, FileKind, bill::text_of};
 
 const DOCUMENT: &str = "SPDXRef-DOCUMENT";
 const IMAGE: &str = "SPDXRef-Image";
@@ -135,7 +132,7 @@ fn described(file: &File, id: &str) -> Value {
     });
     if let FileKind::Regular { digest, sha1, .. } = &file.kind {
         value["checksums"] = json!([
-            { "algorithm": "SHA1", "checksumValue": hex(sha1) },
+            { "algorithm": "SHA1", "checksumValue": hex::encode(sha1) },
             { "algorithm": "SHA256", "checksumValue": digest.hex() },
         ]);
     }
@@ -147,14 +144,14 @@ fn verification_code(files: &[&File]) -> String {
     let mut sums: Vec<String> = files
         .iter()
         .filter_map(|file| match &file.kind {
-            FileKind::Regular { sha1, .. } => Some(hex(sha1)),
+            FileKind::Regular { sha1, .. } => Some(hex::encode(sha1)),
             FileKind::Symlink(_) | FileKind::Special => None,
         })
         .collect();
     sums.sort_unstable();
     let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     sums.iter().for_each(|sum| context.update(sum.as_bytes()));
-    hex(context.finish().as_ref())
+    hex::encode(context.finish())
 }
 
 fn related(one: &str, how: &str, other: &str) -> Value {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::{
     Found, ScaffoldError, docker,
     dockerfile::words,
-    draft::{Check, Draft, Service, name},
+    draft::{Check, Draft, Image, Service, name},
 };
 
 /// Services of one file.
@@ -72,99 +72,18 @@ fn add(
     draft: &mut Draft,
 ) -> Result<(), ScaffoldError> {
     let own = name(compose_name);
-    let mut ports = match (&service["build"], service["image"].as_str()) {
-        (Value::Null, Some(reference)) => {
-            let image = docker::named_image(reference, &own, found, draft);
-            draft.images.push(image);
-            Vec::new()
-        }
-        (Value::Null, None) => {
-            let reason = format!("gives `{compose_name}` neither `image` nor `build`");
-            return Err(ScaffoldError::Empty { file: path.to_owned(), reason });
-        }
-        (build, _) => {
-            let context = build.as_str().or_else(|| build["context"].as_str()).unwrap_or(".");
-            let context = context.trim_start_matches("./").trim_end_matches('/');
-            let file = build["dockerfile"].as_str().unwrap_or("Dockerfile");
-            let file = if matches!(context, "" | ".") {
-                file.to_owned()
-            } else {
-                format!("{context}/{file}")
-            };
-            if !found.texts.contains_key(&file) {
-                let reason = format!("builds `{compose_name}` from `{file}`, which is not there");
-                return Err(ScaffoldError::Empty { file: path.to_owned(), reason });
-            }
-            let before = draft.images.len();
-            let ports =
-                docker::image(&within(found, context), &file_within(&file, context), &own, draft)?;
-            if !matches!(context, "" | ".") {
-                for copy in draft.images[before..].iter_mut().flat_map(|image| &mut image.copies) {
-                    copy.source = format!("{context}/{}", copy.source);
-                }
-            }
-            ports
-        }
-    };
+    let mut ports = add_image(found, path, compose_name, service, draft)?;
     let Some(image) = draft.images.last_mut() else { return Ok(()) };
-    for (key, value) in environment(&service["environment"]) {
-        image.env.retain(|(other, _)| *other != key);
-        image.env.push((key, value));
-    }
-    let list = |value: &Value| match value {
-        Value::String(text) => words(text),
-        Value::Array(items) => items.iter().map(plain).collect(),
-        _ => Vec::new(),
-    };
-    let entrypoint = list(&service["entrypoint"]);
-    let command = list(&service["command"]);
-    if !entrypoint.is_empty() || !command.is_empty() {
-        image.command = entrypoint.into_iter().chain(command).collect();
-    }
-    if let Some(user) = service.get("user").filter(|user| !user.is_null()) {
-        image.user = plain(user).split(':').next().map(str::to_owned);
-    }
-    if let Some(directory) = service["working_dir"].as_str() {
-        image.workdir = Some(directory.to_owned());
-    }
-    image.scratch.extend(list(&service["tmpfs"]));
+    configure(image, service);
     let served = image.test.clone();
-    let mut routes = Vec::new();
     let mut notes = Vec::new();
-    for port in service["ports"].as_array().into_iter().flatten() {
-        match published(port) {
-            Some((listen, inside)) => {
-                // Where nginx was moved to a port that needs no root, so are the ways to it.
-                let inside = match &served {
-                    Some(Check::Http { port, .. }) if inside == 80 => *port,
-                    _ => inside,
-                };
-                if !ports.contains(&inside) {
-                    ports.push(inside);
-                }
-                routes.extend(listen.map(|listen| (listen, inside)));
-            }
-            None => notes.push(format!("`ports: {}` of `{own}` can't be mapped", plain(port))),
-        }
-    }
-    for port in service["expose"].as_array().into_iter().flatten() {
-        ports.extend(plain(port).parse::<u16>().ok().filter(|port| !ports.contains(port)));
-    }
+    let routes = routes(service, &own, served.as_ref(), &mut ports, &mut notes);
     let check = docker::asked(&plain(&service["healthcheck"]["test"]));
     let check = check.map(|(port, path)| Check::Http { port, path });
     let test = check.or(served).or_else(|| ports.first().map(|port| Check::Tcp { port: *port }));
     let test = test.filter(|check| ports.contains(&check.port()));
     image.test = test.clone();
-    for volume in service["volumes"].as_array().into_iter().flatten() {
-        notes.push(format!(
-            "the volume `{}` of `{own}` is not taken over: data needs a stateful service with a `volume`",
-            plain(volume)
-        ));
-    }
-    let other = service.as_object().into_iter().flat_map(Map::keys);
-    for key in other.filter(|key| !MAPPED.contains(&key.as_str())) {
-        notes.push(format!("`{key}` of `{own}` is not taken over"));
-    }
+    notes.extend(left_out(service, &own));
     let names = docker::named(&ports);
     let name_of =
         |port: u16| names.iter().find(|(_, number)| *number == port).map(|(name, _)| name.clone());
@@ -189,6 +108,116 @@ fn add(
     draft.services.push(service);
     notes.into_iter().for_each(|note| draft.note(note));
     Ok(())
+}
+
+/// Adds the image that a service names or is built from; the ports that it exposes.
+fn add_image(
+    found: &Found,
+    path: &str,
+    compose_name: &str,
+    service: &Value,
+    draft: &mut Draft,
+) -> Result<Vec<u16>, ScaffoldError> {
+    let own = name(compose_name);
+    let refused = |reason: String| ScaffoldError::Empty { file: path.to_owned(), reason };
+    let build = match (&service["build"], service["image"].as_str()) {
+        (Value::Null, Some(reference)) => {
+            let image = docker::named_image(reference, &own, found, draft);
+            draft.images.push(image);
+            return Ok(Vec::new());
+        }
+        (Value::Null, None) => {
+            return Err(refused(format!("gives `{compose_name}` neither `image` nor `build`")));
+        }
+        (build, _) => build,
+    };
+    let context = build.as_str().or_else(|| build["context"].as_str()).unwrap_or(".");
+    let context = context.trim_start_matches("./").trim_end_matches('/');
+    let is_below = !matches!(context, "" | ".");
+    let file = build["dockerfile"].as_str().unwrap_or("Dockerfile");
+    let file = if is_below { format!("{context}/{file}") } else { file.to_owned() };
+    if !found.texts.contains_key(&file) {
+        return Err(refused(format!("builds `{compose_name}` from `{file}`, which is not there")));
+    }
+    let before = draft.images.len();
+    let ports = docker::image(&within(found, context), &file_within(&file, context), &own, draft)?;
+    if is_below {
+        for copy in draft.images[before..].iter_mut().flat_map(|image| &mut image.copies) {
+            copy.source = format!("{context}/{}", copy.source);
+        }
+    }
+    Ok(ports)
+}
+
+/// What a service says of how its image runs.
+fn configure(image: &mut Image, service: &Value) {
+    for (key, value) in environment(&service["environment"]) {
+        image.env.retain(|(other, _)| *other != key);
+        image.env.push((key, value));
+    }
+    let list = |value: &Value| match value {
+        Value::String(text) => words(text),
+        Value::Array(items) => items.iter().map(plain).collect(),
+        _ => Vec::new(),
+    };
+    let entrypoint = list(&service["entrypoint"]);
+    let command = list(&service["command"]);
+    if !entrypoint.is_empty() || !command.is_empty() {
+        image.command = entrypoint.into_iter().chain(command).collect();
+    }
+    if let Some(user) = service.get("user").filter(|user| !user.is_null()) {
+        image.user = plain(user).split(':').next().map(str::to_owned);
+    }
+    if let Some(directory) = service["working_dir"].as_str() {
+        image.workdir = Some(directory.to_owned());
+    }
+    image.scratch.extend(list(&service["tmpfs"]));
+}
+
+/// The ports of the host that lead to ports of a service. What it publishes or exposes becomes one of its ports.
+fn routes(
+    service: &Value,
+    own: &str,
+    served: Option<&Check>,
+    ports: &mut Vec<u16>,
+    notes: &mut Vec<String>,
+) -> Vec<(u16, u16)> {
+    let mut routes = Vec::new();
+    for port in service["ports"].as_array().into_iter().flatten() {
+        match published(port) {
+            Some((listen, inside)) => {
+                // Where nginx was moved to a port that needs no root, so are the ways to it.
+                let inside = match served {
+                    Some(Check::Http { port, .. }) if inside == 80 => *port,
+                    _ => inside,
+                };
+                if !ports.contains(&inside) {
+                    ports.push(inside);
+                }
+                routes.extend(listen.map(|listen| (listen, inside)));
+            }
+            None => notes.push(format!("`ports: {}` of `{own}` can't be mapped", plain(port))),
+        }
+    }
+    for port in service["expose"].as_array().into_iter().flatten() {
+        ports.extend(plain(port).parse::<u16>().ok().filter(|port| !ports.contains(port)));
+    }
+    routes
+}
+
+/// A word on everything of a service that has no place here.
+fn left_out(service: &Value, own: &str) -> Vec<String> {
+    let volumes = service["volumes"].as_array().into_iter().flatten().map(|volume| {
+        format!(
+            "the volume `{}` of `{own}` is not taken over: data needs a stateful service with a `volume`",
+            plain(volume)
+        )
+    });
+    let keys = service.as_object().into_iter().flat_map(Map::keys);
+    let other = keys
+        .filter(|key| !MAPPED.contains(&key.as_str()))
+        .map(|key| format!("`{key}` of `{own}` is not taken over"));
+    volumes.chain(other).collect()
 }
 
 /// What lies in a subdirectory, seen from there.

@@ -98,54 +98,20 @@ pub(crate) fn image(
     for instruction in chain.iter().flat_map(|stage| &stage.instructions) {
         apply(found, instruction, &mut image, &mut state, draft);
     }
-    if let Some(entrypoint) = state.entrypoint {
-        let arguments = state.command.unwrap_or_default();
-        // A command of a shell is not given to an entry point.
-        let arguments = if arguments.first().is_some_and(|word| word == "/bin/sh") {
-            vec![]
-        } else {
-            arguments
-        };
-        image.command = entrypoint.into_iter().chain(arguments).collect();
-    } else if let Some(command) = state.command {
+    if let Some(command) = started(state.entrypoint, state.command) {
         image.command = command;
     }
     if known.nginx {
         serve_pages(&mut image, &mut state.ports, draft);
     }
-    // What is copied twice is copied by the last of them, with its owner.
-    let all = std::mem::take(&mut image.copies);
-    for (index, copy) in all.iter().enumerate() {
-        let again = |later: &Copy| (&later.source, &later.to) == (&copy.source, &copy.to);
-        if !all[index + 1..].iter().any(again) {
-            image.copies.push(copy.clone());
-        }
-    }
+    keep_last_copies(&mut image);
     if image.command.is_empty() {
         draft.note("nothing says what runs (`CMD`, `ENTRYPOINT`): set `command`");
     }
     if image.run.iter().chain(&image.provision).any(|command| shell::fetches(command)) {
         image.network = true;
     }
-    if let Base::Debian(suite) = &image.base {
-        // Packages go into a base of their own, so that a change of the application does not bake them again.
-        let packages: Vec<&str> = image.packages.iter().map(String::as_str).collect();
-        let mut base = Image::base(suite, &packages);
-        base.name =
-            if draft.images.is_empty() { "base".to_owned() } else { format!("{image_name}-base") };
-        base.packages.sort();
-        base.packages.dedup();
-        image.packages.clear();
-        image.base = Base::Image(base.name.clone());
-        draft.images.push(base);
-    } else if !image.packages.is_empty() {
-        draft.note(format!(
-            "`{}` is no base of Debian's here: packages can't be added to it ({})",
-            chain[0].from,
-            image.packages.join(", ")
-        ));
-        image.packages.clear();
-    }
+    place_packages(&mut image, &chain[0].from, draft);
     if image.user.is_none() {
         draft.note(format!("`{image_name}` has no `USER` and runs as root of its own namespace; `user = \"www-data\"` is safer"));
     }
@@ -156,6 +122,48 @@ pub(crate) fn image(
     }
     draft.images.push(image);
     Ok(state.ports)
+}
+
+/// What an entry point and a command start together; none where there is neither.
+fn started(entrypoint: Option<Vec<String>>, command: Option<Vec<String>>) -> Option<Vec<String>> {
+    let Some(entrypoint) = entrypoint else { return command };
+    // A command of a shell is not given to an entry point.
+    let arguments = command.filter(|words| words.first().is_none_or(|word| word != "/bin/sh"));
+    Some(entrypoint.into_iter().chain(arguments.unwrap_or_default()).collect())
+}
+
+/// What is copied twice is copied by the last of them, with its owner.
+fn keep_last_copies(image: &mut Image) {
+    let all = std::mem::take(&mut image.copies);
+    for (index, copy) in all.iter().enumerate() {
+        let again = |later: &Copy| (&later.source, &later.to) == (&copy.source, &copy.to);
+        if !all[index + 1..].iter().any(again) {
+            image.copies.push(copy.clone());
+        }
+    }
+}
+
+/// Packages go into a base of their own, so that a change of the application does not bake them again; `from` is what
+/// the Dockerfile names as base.
+fn place_packages(image: &mut Image, from: &str, draft: &mut Draft) {
+    if let Base::Debian(suite) = &image.base {
+        let packages: Vec<&str> = image.packages.iter().map(String::as_str).collect();
+        let mut base = Image::base(suite, &packages);
+        base.name = match draft.images.is_empty() {
+            true => "base".to_owned(),
+            false => format!("{}-base", image.name),
+        };
+        base.packages.sort();
+        base.packages.dedup();
+        image.base = Base::Image(base.name.clone());
+        draft.images.push(base);
+    } else if !image.packages.is_empty() {
+        draft.note(format!(
+            "`{from}` is no base of Debian's here: packages can't be added to it ({})",
+            image.packages.join(", ")
+        ));
+    }
+    image.packages.clear();
 }
 
 /// What an instruction leaves for those behind it.

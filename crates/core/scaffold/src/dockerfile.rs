@@ -28,75 +28,94 @@ pub(crate) struct Instruction {
 
 /// Every stage, in order; never none.
 pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Stage>, ScaffoldError> {
-    let syntax =
-        |line: usize, reason: String| ScaffoldError::Syntax { file: file.to_owned(), line, reason };
-    let mut stages: Vec<Stage> = Vec::new();
-    // Arguments before the first `FROM` are known to `FROM` only; those behind it to their stage.
-    let mut arguments = BTreeMap::new();
-    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    let mut reading = Reading::default();
     for (line, instruction) in instructions(text) {
-        let Instruction { keyword, rest, heredoc } = instruction;
-        let filled = match keyword.as_str() {
-            // A shell fills these in itself, at a time when the value is known.
-            "RUN" | "CMD" | "ENTRYPOINT" | "SHELL" | "HEALTHCHECK" => rest.clone(),
-            "FROM" => filled(&rest, &arguments),
-            _ => filled(&rest, &known),
-        };
-        match keyword.as_str() {
-            "FROM" => {
-                let mut words = filled.split_whitespace().filter(|word| !word.starts_with("--"));
-                let from =
-                    words.next().ok_or_else(|| syntax(line, "`FROM` names no image".to_owned()))?;
-                let name =
-                    words.next().filter(|word| word.eq_ignore_ascii_case("as")).and(words.next());
-                known.clear();
-                stages.push(Stage {
-                    from: from.to_owned(),
-                    name: name.map(str::to_lowercase),
-                    instructions: Vec::new(),
-                });
-            }
-            "ARG" => {
-                for word in filled.split_whitespace() {
-                    let (name, value) = word.split_once('=').unwrap_or((word, ""));
-                    let value = value.trim_matches(['"', '\'']).to_owned();
-                    match stages.is_empty() {
-                        true => arguments.insert(name.to_owned(), value),
-                        false if value.is_empty() => {
-                            let outer = arguments.get(name).cloned().unwrap_or_default();
-                            known.insert(name.to_owned(), outer)
-                        }
-                        false => known.insert(name.to_owned(), value),
-                    };
-                }
-            }
-            _ => {
-                if !keyword.bytes().all(|byte| byte.is_ascii_uppercase()) {
-                    return Err(syntax(line, format!("`{keyword}` is no instruction")));
-                }
-                let Some(stage) = stages.last_mut() else {
-                    return Err(syntax(
-                        line,
-                        format!("`{keyword}` stands before the first `FROM`"),
-                    ));
-                };
-                if stage.instructions.len() >= INSTRUCTIONS_MAX {
-                    return Err(syntax(line, format!("more than {INSTRUCTIONS_MAX} instructions")));
-                }
-                if keyword == "ENV" {
-                    known.extend(assignments(&filled));
-                }
-                stage.instructions.push(Instruction { keyword, rest: filled, heredoc });
-            }
-        }
+        reading.take(instruction).map_err(|reason| ScaffoldError::Syntax {
+            file: file.to_owned(),
+            line,
+            reason,
+        })?;
     }
-    if stages.is_empty() {
+    if reading.stages.is_empty() {
         return Err(ScaffoldError::Empty {
             file: file.to_owned(),
             reason: "has no `FROM`".to_owned(),
         });
     }
-    Ok(stages)
+    Ok(reading.stages)
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Reading {
+    stages: Vec<Stage>,
+    /// Arguments before the first `FROM`, which are known to `FROM` only.
+    arguments: BTreeMap<String, String>,
+    /// Arguments and environment of the last stage.
+    known: BTreeMap<String, String>,
+}
+
+impl Reading {
+    /// Takes the next instruction, or says why it is none.
+    fn take(&mut self, instruction: Instruction) -> Result<(), String> {
+        let Instruction { keyword, rest, heredoc } = instruction;
+        let filled = match keyword.as_str() {
+            // A shell fills these in itself, at a time when the value is known.
+            "RUN" | "CMD" | "ENTRYPOINT" | "SHELL" | "HEALTHCHECK" => rest,
+            "FROM" => filled(&rest, &self.arguments),
+            _ => filled(&rest, &self.known),
+        };
+        match keyword.as_str() {
+            "FROM" => return self.begin_stage(&filled),
+            "ARG" => {
+                filled.split_whitespace().for_each(|word| self.declare(word));
+                return Ok(());
+            }
+            _ => {}
+        }
+        if !keyword.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            return Err(format!("`{keyword}` is no instruction"));
+        }
+        let Some(stage) = self.stages.last_mut() else {
+            return Err(format!("`{keyword}` stands before the first `FROM`"));
+        };
+        if stage.instructions.len() >= INSTRUCTIONS_MAX {
+            return Err(format!("more than {INSTRUCTIONS_MAX} instructions"));
+        }
+        if keyword == "ENV" {
+            self.known.extend(assignments(&filled));
+        }
+        stage.instructions.push(Instruction { keyword, rest: filled, heredoc });
+        Ok(())
+    }
+
+    /// `FROM [--OPTION]... IMAGE [AS NAME]`.
+    fn begin_stage(&mut self, filled: &str) -> Result<(), String> {
+        let mut words = filled.split_whitespace().filter(|word| !word.starts_with("--"));
+        let from = words.next().ok_or("`FROM` names no image")?;
+        let name = words.next().filter(|word| word.eq_ignore_ascii_case("as")).and(words.next());
+        self.known.clear();
+        self.stages.push(Stage {
+            from: from.to_owned(),
+            name: name.map(str::to_lowercase),
+            instructions: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// `NAME[=VALUE]` of an `ARG`; without a value it has the one from before the first `FROM`.
+    fn declare(&mut self, word: &str) {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        let value = value.trim_matches(['"', '\'']).to_owned();
+        if self.stages.is_empty() {
+            self.arguments.insert(name.to_owned(), value);
+        } else if value.is_empty() {
+            let outer = self.arguments.get(name).cloned().unwrap_or_default();
+            self.known.insert(name.to_owned(), outer);
+        } else {
+            self.known.insert(name.to_owned(), value);
+        }
+    }
 }
 
 /// Instructions and the lines they begin on: continued lines joined, comments left out, heredocs taken along.

@@ -123,6 +123,13 @@ impl Image {
             }
         }
         list(out, "packages", &self.packages);
+        self.write_copies(out);
+        self.write_steps(out);
+        self.write_configuration(out);
+        out.push_str("}\n");
+    }
+
+    fn write_copies(&self, out: &mut String) {
         if !self.copies.is_empty() {
             out.push('\n');
         }
@@ -137,12 +144,16 @@ impl Image {
             text(out, "mode", copy.mode.as_deref());
             out.push_str("}\n");
         }
+    }
+
+    fn write_steps(&self, out: &mut String) {
+        let network = "network = true # recorded: what it fetches is not locked\n";
         if !self.provision.is_empty() {
             out.push_str(
                 "\n# Runs again only when what it reads has changed.\nprovision \"shell\" {\n",
             );
             if self.network {
-                out.push_str("network = true # recorded: what it fetches is not locked\n");
+                out.push_str(network);
             }
             list(out, "inline", &self.provision);
             out.push_str("}\n");
@@ -151,9 +162,12 @@ impl Image {
             out.push('\n');
             list(out, "run", &self.run);
             if self.network {
-                out.push_str("network = true # recorded: what it fetches is not locked\n");
+                out.push_str(network);
             }
         }
+    }
+
+    fn write_configuration(&self, out: &mut String) {
         if !self.command.is_empty() {
             out.push('\n');
         }
@@ -180,7 +194,6 @@ impl Image {
                 test.written(None)
             );
         }
-        out.push_str("}\n");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What holds where `hornero.hcl` says nothing.
 
-use hornero_model::Millis;
+use hornero_model::{Millis, OnInconclusive};
 
 /// Instances of a service.
 pub const INSTANCES: u32 = 1;
@@ -10,6 +10,8 @@ pub const HEALTH_INTERVAL: Millis = Millis(500);
 pub const HEALTH_TIMEOUT: Millis = Millis(1_000);
 /// Failures in a row that take an instance out of traffic: one slow answer does not.
 pub const UNHEALTHY_AFTER: u32 = 3;
+/// Passes in a row that bring an instance into traffic.
+pub const HEALTHY_AFTER: u32 = 1;
 /// Time from start to the first passed check: enough for a virtual machine of a language to warm up.
 pub const START_TIMEOUT: Millis = Millis(30_000);
 /// Path of an HTTP check.
@@ -20,6 +22,17 @@ pub const DRAIN_TIMEOUT: Millis = Millis(30_000);
 pub const KEEP_WARM: Millis = Millis(10 * 60_000);
 /// How long a new set is watched after the switch.
 pub const WATCH: Millis = Millis(2_000);
+/// Shares of a canary, as weights: a tenth costs few users much, a half shows what load does.
+pub const CANARY_STEPS: [u32; 2] = [1_000, 5_000];
+/// How long a step of a canary waits for a verdict: ten requests a second are some 3,000 by then.
+pub const CANARY_STEP_TIMEOUT: Millis = Millis(5 * 60_000);
+/// What becomes of a canary about which nothing can be said: what serves is known to work.
+pub const ON_INCONCLUSIVE: OnInconclusive = OnInconclusive::Abort;
+/// How long requests wait while servers are replaced in their place: longer than most take to start, and no longer than
+/// most clients wait.
+pub const HOLD: Millis = Millis(30_000);
+/// How many may wait then.
+pub const HOLD_REQUESTS: u32 = 1_000;
 /// Memory of an instance, in bytes.
 pub const MEMORY_BYTES: u64 = 256 << 20;
 /// Processor time of an instance, in thousandths of a core.

@@ -237,6 +237,14 @@ pub(crate) struct Mistake {
 }
 
 impl Mistake {
+    /// The same mistake, of `file` instead of `hornero.hcl`: pointed at by `span`, which names that file.
+    pub(crate) fn in_file(self, file: &str, text: &str, span: Range<usize>) -> Self {
+        let before = text.get(..self.span.start).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let message = format!("`{file}`, line {line}: {}", self.message);
+        Self { message, span, note: String::new(), related: Vec::new(), ..self }
+    }
+
     pub(crate) fn new(code: ErrorCode, span: Range<usize>, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { code, message, span, note: String::new(), related: Vec::new(), hint: None }
@@ -299,18 +307,18 @@ pub(crate) fn errors(file: &str, text: &str, mut mistakes: Vec<Mistake>) -> Opti
 }
 
 /// Where lines begin.
-struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    fn of(text: &'a str) -> Self {
+    pub(crate) fn of(text: &'a str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self { text, starts: std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect() }
     }
 
-    fn place(&self, span: Range<usize>, note: String) -> Place {
+    pub(crate) fn place(&self, span: Range<usize>, note: String) -> Place {
         let start = floor(self.text, span.start);
         let end = floor(self.text, span.end).max(start);
         let line = self.starts.partition_point(|at| *at <= start);

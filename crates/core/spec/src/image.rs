@@ -13,6 +13,8 @@ pub struct ImageDefinition {
     pub name: ImageName,
     /// What it is made on.
     pub base: Base,
+    /// Archives that its packages may come from besides Debian's, in the order given.
+    pub archives: Vec<ArchiveDefinition>,
     /// Debian packages to install on the base, in the order given, without repeats.
     pub packages: Vec<String>,
     /// Files to copy in, in the order given.
@@ -25,9 +27,28 @@ pub struct ImageDefinition {
     pub run: Vec<String>,
     /// Whether `run` has a network.
     pub network: bool,
+    /// Most bytes that one of its steps may write, and one of its packages unpack to; none means the default. No part of
+    /// what the image is.
+    pub max_size_bytes: Option<u64>,
     /// What runs from it; on a [`Base::Stored`] only what the file says, to be completed by [`ImageConfig::on`]. User, command, environment, working directory and scratch that the block does not set
     /// are those of the image it is made from (`env` and `scratch` add to them); tests are never inherited.
     pub config: ImageConfig,
+}
+
+/// An `archive` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveDefinition {
+    /// Its name.
+    pub name: String,
+    /// Its base address.
+    pub url: String,
+    /// Its suite; ends in `/` for a flat archive, whose lists lie in a directory.
+    pub suite: String,
+    /// Its components; none for a flat archive.
+    pub components: Vec<String>,
+    /// File with the keys that may sign it, an absolute path on the host or one relative to the directory of
+    /// `hornero.hcl`.
+    pub signed_by: String,
 }
 
 /// What an image is made on.

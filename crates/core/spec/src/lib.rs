@@ -16,11 +16,17 @@ pub mod limits;
 mod order;
 mod parse;
 mod path;
+mod places;
 mod provision;
+mod read_archive;
+mod read_budget;
 mod read_check;
+mod read_configuration;
 mod read_copy;
 mod read_image;
+mod read_listener;
 mod read_provision;
+mod read_rollout;
 mod read_route;
 mod read_service;
 mod read_trust;
@@ -44,11 +50,14 @@ use hornero_model::{ImageName, KeyName, PublicKey, ServiceName, VolumeName};
 
 pub use canonical::canonical;
 pub use error::{ErrorCode, Errors, Place, SpecError};
-pub use image::{Base, CopyOwner, CopySource, ImageDefinition, SourceKind, StoredImage};
+pub use image::{
+    ArchiveDefinition, Base, CopyOwner, CopySource, ImageDefinition, SourceKind, StoredImage,
+};
 pub use order::Order;
-pub use parse::parse;
+pub use parse::{declared_services, parse};
+pub use places::Places;
 pub use provision::{AnsibleProvision, Provision, ProvisionWork, SecretName, SecretSource};
-pub use service::{Mount, ServiceDefinition, VolumeDefinition};
+pub use service::{ConfigDefinition, Mount, SecretDefinition, ServiceDefinition, VolumeDefinition};
 pub use sources::{AtPath, Sources};
 pub use variable::{VariableArgumentError, Variables};
 

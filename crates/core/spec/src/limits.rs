@@ -18,16 +18,32 @@ pub const BLOCKS: usize = 1_000;
 pub const INSTANCES: u32 = 1_000;
 /// Ports of one service: each is a listener on the bridge.
 pub const PORTS: usize = 64;
-/// Routes of one service.
-pub const ROUTES: usize = 64;
+/// Routes of one service: a host for each customer, say; the edge takes four thousand on one listener.
+pub const ROUTES: usize = 1_000;
+/// Networks of trusted proxies of one route: a provider of many has a few dozen.
+pub const TRUSTED_PROXIES: usize = 256;
+/// Connections that a route may allow: more than one process has files for.
+pub const CONNECTIONS: u32 = 1_000_000;
+/// How long a route may wait for a head: a client that takes longer sends none.
+pub const HEAD_TIMEOUT: Millis = Millis(600_000);
+/// How long a route may keep a silent connection.
+pub const IDLE_TIMEOUT: Millis = Millis(7 * 86_400_000);
 /// Secrets of one image: each is a mount in the build sandbox, which has at most 32.
 pub const SECRETS: usize = 16;
 /// Values in the extra variables of one playbook: they are an argument of a program, and shared parts are written out.
 pub const EXTRA_VARS: u64 = 10_000;
+/// Steps of a canary: each shares the bound on the judge's errors with the others.
+pub const CANARY_STEPS: usize = 20;
+/// How long requests may wait while servers are replaced in their place: no client waits longer.
+pub const HOLD: Millis = Millis(600_000);
+/// How many may wait then: more than the edge has connections by default.
+pub const HOLD_REQUESTS: u32 = 100_000;
 /// Releases that a keep-rule may name: more than a lifetime of daily rollouts.
 pub const KEEP_RELEASES: u32 = 10_000;
 /// Days that a keep-rule may name: ten years.
 pub const KEEP_DAYS: u32 = 3_660;
+/// Servers that a budget may allow: a thousand of them anew every minute and a half, all day.
+pub const BUDGET: u32 = 1_000_000;
 /// Elements of one list (packages, copies, commands, scratch directories).
 pub const LIST: usize = 4_096;
 /// Keys of one object: the parser of HCL compares each with all before it.
@@ -36,8 +52,18 @@ pub const OBJECT_KEYS: usize = 8_192;
 pub const PATH_BYTES: usize = 4_096;
 /// Bytes of one environment variable or argument: `MAX_ARG_STRLEN` of Linux.
 pub const ARGUMENT_BYTES: usize = 131_071;
+/// Bytes of a service's environment, names included: releases carry it for ever, and what is larger belongs into a file.
+pub const SERVICE_ENV_BYTES: usize = 64 << 10;
+/// Configuration files of one service: each is a mount.
+pub const CONFIG_FILES: usize = 16;
+/// Bytes of one configuration file, and of its template: they lie in memory once for each instance.
+pub const CONFIG_BYTES: usize = 64 << 10;
+/// Secrets of one service: each is a mount.
+pub const SERVICE_SECRETS: usize = 16;
 /// Symlinks followed on the way to a copy source, as the kernel does.
 pub const SYMLINKS: usize = 40;
+/// How long a server may take to end: whoever takes it down waits for it.
+pub const STOP_GRACE: Millis = Millis(600_000);
 /// The longest span of time; longer is a slip of the pen.
 pub const DURATION: Millis = Millis(10 * 366 * 86_400_000);
 /// The largest size in bytes: 1 PiB; longer is a slip of the pen.

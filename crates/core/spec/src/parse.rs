@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hcl_edit::{
     Span as _,
-    structure::{Block, Body, Structure},
+    structure::{Attribute, Block, Body, Structure},
 };
 use hornero_model::{ImageName, KeyName, NameError, PublicKey, ServiceName, VolumeName};
 
@@ -52,6 +52,17 @@ pub fn parse(
         Some(errors) => Err(errors),
         None => Ok(spec),
     }
+}
+
+/// The services that a file declares, whatever else may be wrong with it and whichever variables it lacks.
+///
+/// # Errors
+/// Where the file is no HCL.
+pub fn declared_services(file: &str, bytes: &[u8]) -> Result<Vec<ServiceName>, Errors> {
+    let text = text(bytes).map_err(|error| failed(file, &error.0, vec![error.1]))?;
+    let body = body(file, text)?;
+    let blocks = collect(&mut Evaluator::default(), &body);
+    Ok(blocks.services.into_iter().map(|(name, _)| name).collect())
 }
 
 /// The file's structure, where it is HCL.
@@ -112,16 +123,22 @@ fn grammar(text: &str, error: &hcl_edit::parser::Error) -> Mistake {
         let message = format!("this nests too deep: {message}");
         return Mistake::new(ErrorCode::TooLarge, at..end, message);
     }
-    let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let before = text[line..at].trim_end();
-    let whole = text[line..].lines().next().unwrap_or_default();
-    let quotes = whole.replace("\\\"", "").matches('"').count();
+    let begin = |at: usize| text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    // The parser may stop at the key whose value it is.
+    if let Some(quote) = scan::unclosed_string(text).filter(|quote| begin(*quote) <= at) {
+        let line = text[quote..].lines().next().unwrap_or_default().trim_end();
+        return Mistake::new(
+            ErrorCode::Syntax,
+            quote..quote + line.len(),
+            "this string has no closing quote on its line",
+        )
+        .hint("a string ends where it began: write longer texts as `<<EOT`, lines, `EOT`");
+    }
+    let before = text[begin(at)..at].trim_end();
     let hint = if text[at..].trim().is_empty() {
         Some("the file ends in the middle: is a `}` or a quote missing?")
     } else if before.contains('{') && !before.ends_with('{') && !before.contains('}') {
         Some("a one-line block holds one attribute: put each attribute on a line of its own")
-    } else if quotes % 2 == 1 {
-        Some("is a quote missing on this line?")
     } else if text[at..].starts_with('\'') {
         Some("strings are written in double quotes")
     } else {
@@ -169,7 +186,7 @@ fn read(cx: &mut Evaluator, body: &Body, given: &Variables, sources: &dyn Source
     let services = blocks
         .services
         .into_iter()
-        .filter_map(|(name, block)| read_service::read(cx, block, name))
+        .filter_map(|(name, block)| read_service::read(cx, block, name, sources))
         .collect();
     let trust = trust(cx, &blocks.trust);
     let images = resolve::images(cx, images);
@@ -208,20 +225,7 @@ fn collect<'b>(cx: &mut Evaluator, body: &'b Body) -> Blocks<'b> {
         let block = match structure {
             Structure::Block(block) => block,
             Structure::Attribute(attribute) => {
-                let key = attribute.key.value().as_str();
-                let hint = if KINDS.contains(&key) {
-                    format!("`{key}` is a block: write `{key} \"NAME\" {{ … }}`")
-                } else {
-                    format!("at the top of the file stand blocks: {}", one_of(KINDS))
-                };
-                cx.report(
-                    Mistake::new(
-                        ErrorCode::UnknownKey,
-                        attribute.key.span().unwrap_or_default(),
-                        format!("key `{}` stands outside of any block", shown(key)),
-                    )
-                    .hint(hint),
-                );
+                cx.report(outside_of_blocks(attribute));
                 continue;
             }
         };
@@ -239,9 +243,8 @@ fn collect<'b>(cx: &mut Evaluator, body: &'b Body) -> Blocks<'b> {
             "variable" => blocks.variables.push(block),
             "trust" => blocks.trust.push(block),
             "image" => {
-                blocks
-                    .images
-                    .extend(declare(cx, block, BlockKind::Image, |text| ImageName::new(text)));
+                let declared = declare(cx, block, BlockKind::Image, |text| ImageName::new(text));
+                blocks.images.extend(declared);
             }
             "service" => {
                 let declared =
@@ -252,21 +255,28 @@ fn collect<'b>(cx: &mut Evaluator, body: &'b Body) -> Blocks<'b> {
                 let declared = declare(cx, block, BlockKind::Volume, |text| VolumeName::new(text));
                 blocks.volumes.extend(declared);
             }
-            _ => {
-                let hint = did_you_mean(kind, KINDS)
-                    .unwrap_or_else(|| format!("a block is {}", one_of(KINDS)));
-                cx.report(
-                    Mistake::new(
-                        ErrorCode::UnknownBlock,
-                        header(block),
-                        format!("there is no block `{}`", shown(kind)),
-                    )
-                    .hint(hint),
-                );
-            }
+            _ => cx.report(unknown_block(block, kind)),
         }
     }
     blocks
+}
+
+fn outside_of_blocks(attribute: &Attribute) -> Mistake {
+    let key = attribute.key.value().as_str();
+    let hint = if KINDS.contains(&key) {
+        format!("`{key}` is a block: write `{key} \"NAME\" {{ … }}`")
+    } else {
+        format!("at the top of the file stand blocks: {}", one_of(KINDS))
+    };
+    let message = format!("key `{}` stands outside of any block", shown(key));
+    Mistake::new(ErrorCode::UnknownKey, attribute.key.span().unwrap_or_default(), message)
+        .hint(hint)
+}
+
+fn unknown_block(block: &Block, kind: &str) -> Mistake {
+    let hint = did_you_mean(kind, KINDS).unwrap_or_else(|| format!("a block is {}", one_of(KINDS)));
+    let message = format!("there is no block `{}`", shown(kind));
+    Mistake::new(ErrorCode::UnknownBlock, header(block), message).hint(hint)
 }
 
 /// Declares the name of a block; none where it has none, an invalid one, or another's.

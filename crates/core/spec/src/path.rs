@@ -122,6 +122,17 @@ fn find(sources: &dyn Sources, name: &str, path: &Text) -> Result<Source, Mistak
     Ok(Source { path, name: own_name, kind })
 }
 
+fn leads_out(
+    mistake: &dyn Fn(ErrorCode, String) -> Mistake,
+    name: &str,
+    at: &str,
+    target: &str,
+) -> Mistake {
+    let (at, target) = (shown(at), shown(target));
+    let message = format!("{name} leaves the directory: `{at}` is a symlink to `{target}`");
+    mistake(ErrorCode::PathEscapes, message)
+}
+
 /// Follows `path` one component at a time, symlinks included, and refuses to leave the directory.
 fn walk(
     sources: &dyn Sources,
@@ -132,6 +143,11 @@ fn walk(
 ) -> Result<(String, SourceKind), Mistake> {
     let components = |path: &str| -> Vec<String> {
         path.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect()
+    };
+    let missing = |at: &str, why: &str| {
+        let message = format!("{name} does not exist: {why} `{}`", shown(at));
+        mistake(ErrorCode::SourceMissing, message)
+            .hint("the path is relative to the directory of `hornero.hcl`")
     };
     let mut waiting: VecDeque<String> = components(path).into();
     let mut reached: Vec<String> = Vec::new();
@@ -146,13 +162,6 @@ fn walk(
             kind = SourceKind::Directory;
             continue;
         }
-        let missing = |at: &str, why: &str| {
-            mistake(
-                ErrorCode::SourceMissing,
-                format!("{name} does not exist: {why} `{}`", shown(at)),
-            )
-            .hint("the path is relative to the directory of `hornero.hcl`")
-        };
         if kind == SourceKind::File {
             return Err(missing(&reached.join("/"), "there is a file, not a directory, at"));
         }
@@ -164,12 +173,7 @@ fn walk(
             AtPath::Symlink(target) => {
                 symlinks += 1;
                 if target.starts_with('/') {
-                    let message = format!(
-                        "{name} leaves the directory: `{}` is a symlink to `{}`",
-                        shown(&at),
-                        shown(&target)
-                    );
-                    return Err(mistake(ErrorCode::PathEscapes, message).hint(inside));
+                    return Err(leads_out(mistake, name, &at, &target).hint(inside));
                 }
                 if symlinks > limits::SYMLINKS || target.len() > limits::PATH_BYTES {
                     let message = format!("{name} leads through too many symlinks");

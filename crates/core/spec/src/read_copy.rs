@@ -48,7 +48,7 @@ pub(crate) fn read(cx: &mut Evaluator, block: &Block, sources: &dyn Sources) -> 
     })
 }
 
-fn file_mode(cx: &mut Evaluator, mode: &Text) -> Option<u32> {
+pub(crate) fn file_mode(cx: &mut Evaluator, mode: &Text) -> Option<u32> {
     let digits = &*mode.value;
     let octal =
         (3..=4).contains(&digits.len()) && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
@@ -59,7 +59,7 @@ fn file_mode(cx: &mut Evaluator, mode: &Text) -> Option<u32> {
     None
 }
 
-fn file_owner(cx: &mut Evaluator, owner: &Text) -> Option<CopyOwner> {
+pub(crate) fn file_owner(cx: &mut Evaluator, owner: &Text) -> Option<CopyOwner> {
     let (user, group) = match owner.value.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (&*owner.value, None),

@@ -6,11 +6,11 @@ use hcl_edit::structure::Block;
 use hornero_model::{Digest, ImageName, ImageTest, Millis, Scratch, TestCheck};
 
 use crate::{
-    Base, CopySource, ErrorCode, Provision, SecretName, SecretSource, Sources, StoredImage,
-    defaults,
+    ArchiveDefinition, Base, CopySource, ErrorCode, Provision, SecretName, SecretSource, Sources,
+    StoredImage, defaults,
     error::Mistake,
     evaluate::Evaluator,
-    limits, path,
+    limits, path, read_archive,
     read_check::{self, NamedPorts},
     read_copy, read_provision,
     read_value::{reference, shown, text, wrong_type},
@@ -26,6 +26,7 @@ pub(crate) struct ImageDraft {
     pub base: Base,
     /// Where `from` stands, for one that is made from another.
     pub from_span: Option<Span>,
+    pub archives: Vec<ArchiveDefinition>,
     pub packages: Vec<String>,
     pub packages_span: Span,
     pub copies: Vec<CopySource>,
@@ -33,6 +34,7 @@ pub(crate) struct ImageDraft {
     pub secrets: BTreeMap<SecretName, SecretSource>,
     pub run: Vec<String>,
     pub network: bool,
+    pub max_size_bytes: Option<u64>,
     pub user: Option<String>,
     pub command: Option<Vec<String>>,
     pub workdir: Option<String>,
@@ -64,11 +66,13 @@ pub(crate) fn read(
         .into_iter()
         .filter_map(|block| read_provision::read(cx, block, &secrets, network, sources))
         .collect();
+    let archives = read_archive::archives(cx, &mut section);
     let packages_span = section.place("packages");
     let draft = ImageDraft {
         span: header(block),
         base,
         from_span,
+        archives,
         packages: packages(cx, &mut section),
         packages_span,
         copies,
@@ -76,6 +80,7 @@ pub(crate) fn read(
         secrets,
         run: run(cx, &mut section),
         network,
+        max_size_bytes: section.size(cx, "max_size", 1 << 20),
         user: section.text(cx, "user").and_then(|user| account(cx, "user", &user)),
         command: command(cx, &mut section),
         workdir: section
@@ -123,7 +128,7 @@ fn base(cx: &mut Evaluator, section: &mut Section<'_>) -> (Base, Option<Span>) {
     }
     let suite = suite.filter(|suite| suite_name(cx, suite));
     let mirror = mirror.filter(|mirror| mirror_address(cx, mirror));
-    let keyring = keyring.filter(|keyring| keyring_path(cx, keyring));
+    let keyring = keyring.filter(|keyring| keyring_path(cx, "keyring", keyring));
     let base = match &from {
         Some(from) => from.value.clone(),
         None => Base::Debian {
@@ -183,7 +188,7 @@ fn suite_name(cx: &mut Evaluator, suite: &Text) -> bool {
     fine
 }
 
-fn mirror_address(cx: &mut Evaluator, mirror: &Text) -> bool {
+pub(crate) fn mirror_address(cx: &mut Evaluator, mirror: &Text) -> bool {
     let rest = ["http://", "https://", "file:///"]
         .iter()
         .find_map(|scheme| mirror.value.strip_prefix(scheme));
@@ -201,10 +206,10 @@ fn mirror_address(cx: &mut Evaluator, mirror: &Text) -> bool {
     fine
 }
 
-fn keyring_path(cx: &mut Evaluator, keyring: &Text) -> bool {
+pub(crate) fn keyring_path(cx: &mut Evaluator, key: &str, keyring: &Text) -> bool {
     let outside = keyring.value.split('/').any(|part| part == "..");
     if outside {
-        let message = format!("`keyring` must not contain `..`: `{}`", shown(&keyring.value));
+        let message = format!("`{key}` must not contain `..`: `{}`", shown(&keyring.value));
         cx.report(
             Mistake::new(ErrorCode::PathEscapes, keyring.span.clone(), message)
                 .hint("write an absolute path, or one relative to the directory of `hornero.hcl`"),

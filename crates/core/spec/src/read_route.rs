@@ -10,6 +10,7 @@ use crate::{
     error::Mistake,
     evaluate::Evaluator,
     limits, read_check,
+    read_listener::{self, LimitsDraft},
     read_service::{PROTOCOLS, PortDraft, word},
     read_value::shown,
     section::{At, Section, Text, header},
@@ -26,6 +27,10 @@ pub(crate) struct RouteDraft {
     path_prefix: Option<String>,
     protocol: Option<At<Protocol>>,
     tls: Option<RouteTls>,
+    redirect_to: Option<u16>,
+    trusted_proxies: Vec<String>,
+    proxy_protocol: bool,
+    limits: LimitsDraft,
     span: Span,
 }
 
@@ -34,8 +39,13 @@ impl RouteDraft {
     pub(crate) fn speaks_http(&self) -> bool {
         match &self.protocol {
             Some(written) => written.value == Protocol::Http,
-            None => self.host.is_some() || self.path_prefix.is_some(),
+            None => self.host.is_some() || self.path_prefix.is_some() || self.redirect_to.is_some(),
         }
+    }
+
+    /// Whether it leads HTTP to the server, which then has to speak it.
+    pub(crate) fn leads_http(&self) -> bool {
+        self.speaks_http() && self.redirect_to.is_none()
     }
 }
 
@@ -66,7 +76,12 @@ fn read(cx: &mut Evaluator, block: &Block, what: &str, ports: &[PortDraft]) -> O
             None
         }
     };
-    let port = port(cx, &mut section, ports);
+    let redirects = section.has("redirect_to");
+    let redirect_to = section
+        .take("redirect_to")
+        .and_then(|value| read_check::number(cx, &format!("`redirect_to` of {what}"), &value));
+    let port = port(cx, &mut section, ports, redirects);
+    let trusted_proxies = read_listener::trusted_proxies(cx, &mut section);
     let draft = RouteDraft {
         listen: listen.unwrap_or_default(),
         address: section.text(cx, "address").and_then(|address| ip(cx, &address)),
@@ -77,9 +92,14 @@ fn read(cx: &mut Evaluator, block: &Block, what: &str, ports: &[PortDraft]) -> O
             .and_then(|path| read_check::http_path(cx, "`path_prefix`", &path)),
         protocol: word(cx, &mut section, "protocol", &PROTOCOLS),
         tls: tls(cx, &mut section),
+        redirect_to,
+        proxy_protocol: read_listener::proxy_protocol(cx, &mut section, &trusted_proxies),
+        limits: read_listener::limits(cx, &mut section),
+        trusted_proxies,
         span,
     };
     section.finish(cx);
+    check_redirect(cx, &draft, what);
     let tcp = draft.protocol.as_ref().is_some_and(|written| written.value == Protocol::Tcp);
     if tcp && (draft.host.is_some() || draft.path_prefix.is_some()) {
         let message = format!("{what} speaks TCP, which has neither hosts nor paths");
@@ -91,11 +111,35 @@ fn read(cx: &mut Evaluator, block: &Block, what: &str, ports: &[PortDraft]) -> O
     (listen.is_some() && port.is_some()).then_some(draft)
 }
 
-fn port(cx: &mut Evaluator, section: &mut Section<'_>, ports: &[PortDraft]) -> Option<PortName> {
+/// A redirect leads from cleartext to TLS, and to another port.
+fn check_redirect(cx: &mut Evaluator, draft: &RouteDraft, what: &str) {
+    let Some(redirect_to) = draft.redirect_to else { return };
+    let tcp = draft.protocol.as_ref().is_some_and(|written| written.value == Protocol::Tcp);
+    let (message, hint) = if draft.tls.is_some() {
+        ("has both `tls` and `redirect_to`", "give the route on the other port the `tls`")
+    } else if tcp {
+        ("speaks TCP, which knows no redirects", "leave out `protocol`")
+    } else if redirect_to == draft.listen {
+        ("redirects to itself", "name the port of a route with `tls`, such as 443")
+    } else {
+        return;
+    };
+    let message = format!("{what} {message}");
+    cx.report(Mistake::new(ErrorCode::Conflict, draft.span.clone(), message).hint(hint));
+}
+
+/// The port that answers; one that is only redirected from can be any.
+fn port(
+    cx: &mut Evaluator,
+    section: &mut Section<'_>,
+    ports: &[PortDraft],
+    redirects: bool,
+) -> Option<PortName> {
     if !section.has("port") {
         section.take("port");
         return match ports {
             [only] => Some(only.name.clone()),
+            [first, ..] if redirects => Some(first.name.clone()),
             [] => {
                 section.missing(cx, "port", "declare a `port` block and name it here");
                 None
@@ -200,6 +244,7 @@ pub(crate) fn settle(
                 .hint("let the service itself speak TLS: a TCP route passes it through"),
             );
         }
+        draft.limits.check(cx, protocol, draft.proxy_protocol);
         routes.push(Route {
             listen: draft.listen,
             address: draft.address,
@@ -208,6 +253,10 @@ pub(crate) fn settle(
             path_prefix: draft.path_prefix,
             protocol,
             tls: draft.tls,
+            redirect_to: draft.redirect_to,
+            trusted_proxies: draft.trusted_proxies,
+            proxy_protocol: draft.proxy_protocol,
+            limits: draft.limits.value,
         });
         spans.push(draft.span);
     }

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use hcl_edit::structure::Block;
 use hornero_model::{
-    Check, HealthContract, ImageName, Keep, Millis, Port, PortName, Protocol, Resources,
-    RolloutPolicy, ServiceKind, ServiceName, Strategy, TcpCheck, VolumeName,
+    Check, HealthContract, ImageName, Keep, Millis, Port, PortName, Protocol, ProxyProtocol,
+    Resources, ServiceKind, ServiceName, StopSignal, TcpCheck, VolumeName,
 };
 
 use crate::{
-    ErrorCode, Mount, ServiceDefinition, VolumeDefinition, defaults,
+    ErrorCode, Mount, ServiceDefinition, Sources, VolumeDefinition, defaults,
     error::Mistake,
     evaluate::Evaluator,
-    limits, path,
+    limits, path, read_budget,
     read_check::{self, NamedPorts},
+    read_configuration, read_rollout,
     read_route::{self, RouteDraft},
     read_value::{reference, shown, wrong_type},
     section::{At, Section, Text, header, label},
@@ -30,6 +31,8 @@ pub(crate) struct ServiceDraft {
     pub image_span: Span,
     /// Where each mount stands; as many as the definition has mounts.
     pub mount_spans: Vec<Span>,
+    /// Where the path of each configuration file stands, and then that of each secret; as many as the definition has.
+    pub config_spans: Vec<Span>,
     pub depends_on_span: Span,
 }
 
@@ -39,10 +42,18 @@ pub(crate) struct PortDraft {
     pub name: PortName,
     pub container: u16,
     pub protocol: Option<At<Protocol>>,
+    pub http2: bool,
+    pub idle_timeout: Option<Millis>,
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// Reads a block whose name was found to be valid; none where it has no image to run, which is reported.
-pub(crate) fn read(cx: &mut Evaluator, block: &Block, name: ServiceName) -> Option<ServiceDraft> {
+pub(crate) fn read(
+    cx: &mut Evaluator,
+    block: &Block,
+    name: ServiceName,
+    sources: &dyn Sources,
+) -> Option<ServiceDraft> {
     let mut section = Section::of_block(cx, block, format!("service `{name}`"));
     let image_written = section.has("image");
     let image = section.reference(cx, "image", BlockKind::Image);
@@ -71,6 +82,14 @@ pub(crate) fn read(cx: &mut Evaluator, block: &Block, name: ServiceName) -> Opti
         )
         .unwrap_or(defaults::INSTANCES);
     let (mounts, mount_spans) = mounts.into_iter().unzip();
+    let config = read_configuration::config(cx, &mut section, sources);
+    let (config, mut config_spans): (Vec<_>, Vec<_>) = config.into_iter().unzip();
+    let secrets = read_configuration::secrets(cx, &mut section);
+    let (secrets, secret_spans): (Vec<_>, Vec<_>) = secrets.into_iter().unzip();
+    config_spans.extend(secret_spans);
+    let files = config.iter().map(|file| file.path.as_str());
+    let paths = files.chain(secrets.iter().map(|secret| secret.path.as_str()));
+    read_configuration::apart(cx, &section.what, paths.zip(&config_spans).collect());
     let definition = ServiceDefinition {
         image: ImageName::new(image.as_ref().map_or("none", |image| &image.value)).ok()?,
         kind,
@@ -78,7 +97,7 @@ pub(crate) fn read(cx: &mut Evaluator, block: &Block, name: ServiceName) -> Opti
         ports,
         health,
         routes,
-        rollout: rollout(cx, &mut section),
+        rollout: read_rollout::read(cx, &mut section),
         resources: resources(cx, &mut section),
         egress: section.flag(cx, "egress").unwrap_or(defaults::EGRESS),
         depends_on,
@@ -86,6 +105,12 @@ pub(crate) fn read(cx: &mut Evaluator, block: &Block, name: ServiceName) -> Opti
         // Those of the whole file: see `resolve`.
         trust: Vec::new(),
         keep: keep(cx, &mut section),
+        stop_signal: word(cx, &mut section, "stop_signal", &STOP_SIGNALS).map(|word| word.value),
+        stop_grace: stop_grace(cx, &mut section),
+        env: read_configuration::env(cx, &mut section),
+        config,
+        secrets,
+        budget: read_budget::read(cx, &mut section),
         mounts,
         name,
     };
@@ -95,6 +120,7 @@ pub(crate) fn read(cx: &mut Evaluator, block: &Block, name: ServiceName) -> Opti
         route_spans,
         image_span: image.span,
         mount_spans,
+        config_spans,
         depends_on_span,
     })
 }
@@ -135,6 +161,46 @@ fn kind(cx: &mut Evaluator, section: &mut Section<'_>) -> ServiceKind {
 pub(crate) const PROTOCOLS: [(&str, Protocol); 2] =
     [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
 
+/// The words of signals.
+const STOP_SIGNALS: [(&str, StopSignal); 7] = [
+    ("SIGTERM", StopSignal::Terminate),
+    ("SIGINT", StopSignal::Interrupt),
+    ("SIGQUIT", StopSignal::Quit),
+    ("SIGHUP", StopSignal::Hangup),
+    ("SIGUSR1", StopSignal::User1),
+    ("SIGUSR2", StopSignal::User2),
+    ("SIGWINCH", StopSignal::WindowChange),
+];
+
+fn stop_grace(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Millis> {
+    let span = section.place("stop_grace");
+    let grace = section.duration(cx, "stop_grace", Millis(0))?;
+    if grace <= limits::STOP_GRACE {
+        return Some(grace);
+    }
+    let message = format!(
+        "`stop_grace` of {} must be at most {}, not {grace}",
+        section.what,
+        limits::STOP_GRACE
+    );
+    cx.report(
+        Mistake::new(ErrorCode::OutOfRange, span, message)
+            .hint("`down` and replacing wait for it: let the server end sooner"),
+    );
+    None
+}
+
+/// The words of ports' protocols, and whether each is HTTP/2.
+const PORT_PROTOCOLS: [(&str, (Protocol, bool)); 3] = [
+    ("http", (Protocol::Http, false)),
+    ("h2c", (Protocol::Http, true)),
+    ("tcp", (Protocol::Tcp, false)),
+];
+
+/// The words of versions of the PROXY protocol.
+const PROXY_PROTOCOLS: [(&str, ProxyProtocol); 2] =
+    [("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
+
 fn ports(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<PortDraft> {
     let mut names: BTreeMap<PortName, Span> = BTreeMap::new();
     let mut numbers: BTreeMap<u16, Span> = BTreeMap::new();
@@ -157,7 +223,11 @@ fn ports(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<PortDraft> {
             read_check::number(cx, &name, &value)
                 .map(|number| At { value: number, span: value.span })
         });
-        let protocol = word(cx, &mut inner, "protocol", &PROTOCOLS);
+        let protocol = word(cx, &mut inner, "protocol", &PORT_PROTOCOLS);
+        let http2 = protocol.as_ref().is_some_and(|written| written.value.1);
+        let protocol = protocol.map(|At { value, span }| At { value: value.0, span });
+        let idle_timeout = inner.duration(cx, "idle_timeout", Millis(0));
+        let proxy_protocol = word(cx, &mut inner, "proxy_protocol", &PROXY_PROTOCOLS);
         inner.finish(cx);
         let Some(name) = name.and_then(|name| valid(cx, PortName::new(&*name.value), name)) else {
             continue;
@@ -181,7 +251,14 @@ fn ports(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<PortDraft> {
             continue;
         }
         numbers.insert(container.value, container.span);
-        ports.push(PortDraft { name: name.value, container: container.value, protocol });
+        ports.push(PortDraft {
+            name: name.value,
+            container: container.value,
+            protocol,
+            http2,
+            idle_timeout,
+            proxy_protocol: proxy_protocol.map(|word| word.value),
+        });
     }
     ports
 }
@@ -212,6 +289,7 @@ fn health(
         interval: defaults::HEALTH_INTERVAL,
         timeout: defaults::HEALTH_TIMEOUT,
         unhealthy_after: defaults::UNHEALTHY_AFTER,
+        healthy_after: defaults::HEALTHY_AFTER,
         start_timeout: defaults::START_TIMEOUT,
     };
     let first = || ports.first().map(|(_, port)| Check::Tcp(TcpCheck { port: *port }));
@@ -237,6 +315,9 @@ fn health(
     health.unhealthy_after = part
         .whole(cx, "unhealthy_after", 1, 1_000, "one failure is the least that can count")
         .unwrap_or(health.unhealthy_after);
+    health.healthy_after = part
+        .whole(cx, "healthy_after", 1, 1_000, "one pass is the least that can count")
+        .unwrap_or(health.healthy_after);
     part.finish(cx);
     Some(health)
 }
@@ -254,8 +335,16 @@ fn settle(
             let asked = health.is_some_and(|health| {
                 matches!(&health.check, Check::Http(check) if check.port == draft.container)
             });
+            if let (true, true, Some(written)) = (asked, draft.http2, &draft.protocol) {
+                let message =
+                    format!("port `{}` speaks HTTP/2, but the health check asks by HTTP/1.1", draft.name);
+                cx.report(
+                    Mistake::new(ErrorCode::Conflict, written.span.clone(), message)
+                        .hint("write `tcp = { port = … }` in `health`, or ask another port"),
+                );
+            }
             let routed =
-                routes.iter().any(|route| route.port == draft.name && route.speaks_http());
+                routes.iter().any(|route| route.port == draft.name && route.leads_http());
             let by_name = draft.name.as_str().starts_with("http");
             let protocol = match draft.protocol {
                 Some(written) => {
@@ -273,28 +362,18 @@ fn settle(
                 None if asked || routed || by_name => Protocol::Http,
                 None => Protocol::Tcp,
             };
-            Port { name: draft.name, container: draft.container, protocol }
+            Port {
+                name: draft.name,
+                container: draft.container,
+                protocol,
+                http2: draft.http2,
+                idle_timeout: draft.idle_timeout,
+                proxy_protocol: draft.proxy_protocol,
+            }
         })
         .collect();
     ports.sort_by(|a, b| a.name.cmp(&b.name));
     ports
-}
-
-fn rollout(cx: &mut Evaluator, section: &mut Section<'_>) -> RolloutPolicy {
-    let mut policy = RolloutPolicy {
-        strategy: Strategy::BlueGreen,
-        drain_timeout: defaults::DRAIN_TIMEOUT,
-        keep_warm: defaults::KEEP_WARM,
-        watch: defaults::WATCH,
-    };
-    let Some(mut part) = section.part(cx, "rollout") else { return policy };
-    word(cx, &mut part, "strategy", &[("blue_green", Strategy::BlueGreen)]);
-    let none = Millis(0);
-    policy.drain_timeout = part.duration(cx, "drain_timeout", none).unwrap_or(policy.drain_timeout);
-    policy.keep_warm = part.duration(cx, "keep_warm", none).unwrap_or(policy.keep_warm);
-    policy.watch = part.duration(cx, "watch", none).unwrap_or(policy.watch);
-    part.finish(cx);
-    policy
 }
 
 fn keep(cx: &mut Evaluator, section: &mut Section<'_>) -> Keep {

@@ -9,7 +9,7 @@ use hornero_model::{
 
 use crate::{
     Base, ErrorCode, ImageDefinition, ServiceDefinition, error::Mistake, evaluate::Evaluator,
-    order, read_image::ImageDraft, read_service::ServiceDraft, value::Span,
+    order, path, read_image::ImageDraft, read_service::ServiceDraft, value::Span,
 };
 
 /// Reports cycles among images, and gives every image what it inherits.
@@ -43,15 +43,16 @@ pub(crate) fn images(
 
 /// Reports packages of images that come from the store in the end: there is no archive to take them from.
 fn packages_on_stored(cx: &mut Evaluator, drafts: &BTreeMap<ImageName, ImageDraft>) {
-    for draft in drafts.values().filter(|draft| !draft.packages.is_empty()) {
+    for draft in drafts.values().filter(|it| !it.packages.is_empty() || !it.archives.is_empty()) {
         let mut root = draft;
         // There is no cycle.
         while let Some(parent) = root.base.image().and_then(|base| drafts.get(base)) {
             root = parent;
         }
         let Base::Stored(stored) = &root.base else { continue };
+        let key = if draft.packages.is_empty() { "archive" } else { "packages" };
         let message = format!(
-            "image `{}` can't have `packages`: it is made on `{stored}`, an image of the store without an archive",
+            "image `{}` can't have `{key}`: it is made on `{stored}`, an image of the store without an archive",
             draft.name
         );
         cx.report(
@@ -104,12 +105,14 @@ fn complete(draft: ImageDraft, base: &ImageConfig) -> ImageDefinition {
         config: own.on(base),
         name: draft.name,
         base: draft.base,
+        archives: draft.archives,
         packages: draft.packages,
         copies: draft.copies,
         provisions: draft.provisions,
         secrets: draft.secrets,
         run: draft.run,
         network: draft.network,
+        max_size_bytes: draft.max_size_bytes,
     }
 }
 
@@ -149,6 +152,7 @@ pub(crate) fn services(
             );
         }
         scratch_under_mounts(cx, draft, image);
+        configuration_over_scratch(cx, draft, image);
     }
     dependencies(cx, &drafts);
     route_clashes(cx, &drafts);
@@ -163,6 +167,24 @@ fn scratch_under_mounts(cx: &mut Evaluator, draft: &ServiceDraft, image: &ImageD
             cx.report(
                 Mistake::new(ErrorCode::Conflict, span.clone(), message)
                     .hint("take it out of `scratch`: what is scratch is lost with the instance"),
+            );
+        }
+    }
+}
+
+/// A file can lie in a writable directory, but not take its place.
+fn configuration_over_scratch(cx: &mut Evaluator, draft: &ServiceDraft, image: &ImageDefinition) {
+    let definition = &draft.definition;
+    let files = definition.config.iter().map(|file| &file.path);
+    let paths = files.chain(definition.secrets.iter().map(|secret| &secret.path));
+    for (path, span) in paths.zip(&draft.config_spans) {
+        let scratch = image.config.scratch.iter().map(|scratch| &scratch.path);
+        let mut directories = scratch.chain(definition.mounts.iter().map(|mount| &mount.path));
+        if let Some(directory) = directories.find(|directory| path::below(directory, path)) {
+            let message = format!("`{}` is a file, and `{directory}` a writable directory", path);
+            cx.report(
+                Mistake::new(ErrorCode::Conflict, span.clone(), message)
+                    .hint("give the file a path of its own"),
             );
         }
     }
@@ -235,8 +257,20 @@ fn clash(a: &Route, b: &Route) -> Option<&'static str> {
     if a.protocol == Protocol::Tcp {
         return Some("a TCP port has one route");
     }
-    if a.tls != b.tls {
-        return Some("they differ in `tls`");
+    if a.tls.is_some() != b.tls.is_some() {
+        return Some("one has `tls`, the other has not");
+    }
+    if a.trusted_proxies != b.trusted_proxies {
+        return Some("they differ in `trusted_proxies`");
+    }
+    if a.proxy_protocol != b.proxy_protocol {
+        return Some("they differ in `proxy_protocol`");
+    }
+    if a.limits != b.limits {
+        return Some("they differ in `limits`");
+    }
+    if a.host == b.host && a.tls != b.tls {
+        return Some("they have the same `host` and differ in `tls`");
     }
     // A prefix of `/` is every path.
     let prefix = |route: &Route| {

@@ -1,8 +1,11 @@
 //! Services and volumes as declared.
 
+use std::collections::BTreeMap;
+
 use hornero_model::{
-    Digest, HealthContract, ImageName, Keep, Millis, Port, Resources, RolloutPolicy, Route,
-    ServiceKind, ServiceName, ServiceSpec, TrustedKey, VolumeName,
+    Budget, ConfigFile, Digest, HealthContract, ImageName, Keep, Millis, Port, Resources,
+    RolloutPolicy, Route, SecretLabel, ServiceKind, ServiceName, ServiceSpec, StopSignal,
+    TrustedKey, VolumeName,
 };
 
 /// A `service` block; all that a [`ServiceSpec`] holds but the image's digest, which only a bake can tell.
@@ -36,6 +39,18 @@ pub struct ServiceDefinition {
     pub trust: Vec<TrustedKey>,
     /// Which of its old releases keep their images.
     pub keep: Keep,
+    /// The signal that asks an instance to end; none means SIGTERM.
+    pub stop_signal: Option<StopSignal>,
+    /// How long an instance may take to end.
+    pub stop_grace: Option<Millis>,
+    /// Environment of the command, over the image's own.
+    pub env: BTreeMap<String, String>,
+    /// Files laid over the root of its instances, sorted by path; none lies below another.
+    pub config: Vec<ConfigDefinition>,
+    /// Secrets that its instances find as files, sorted by path; none lies below another, or below a file of `config`.
+    pub secrets: Vec<SecretDefinition>,
+    /// How many servers Hornero may make by itself; none where it is not declared.
+    pub budget: Option<Budget>,
     /// Volumes and where they appear, sorted by path; empty for a stateless service.
     pub mounts: Vec<Mount>,
 }
@@ -47,6 +62,45 @@ pub struct Mount {
     pub path: String,
     /// The volume.
     pub volume: VolumeName,
+}
+
+/// A `config` block of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigDefinition {
+    /// Absolute, normalised path in the instance.
+    pub path: String,
+    /// What it holds, with its expressions evaluated.
+    pub content: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// `USER` or `USER:GROUP`.
+    pub owner: String,
+}
+
+/// A `secret` block of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretDefinition {
+    /// Which secret of the home.
+    pub name: SecretLabel,
+    /// Absolute, normalised path in the instance.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// `USER` or `USER:GROUP`; empty means whom the command runs as.
+    pub owner: String,
+}
+
+impl ConfigDefinition {
+    /// The file without its content.
+    pub fn file(&self) -> ConfigFile {
+        ConfigFile {
+            path: self.path.clone(),
+            content: Digest::of(self.content.as_bytes()),
+            size_bytes: self.content.len() as u64,
+            mode: self.mode,
+            owner: self.owner.clone(),
+        }
+    }
 }
 
 /// A `volume` block.
@@ -61,8 +115,10 @@ pub struct VolumeDefinition {
 }
 
 impl ServiceDefinition {
-    /// The complete service once its image is baked. Mounts are not part of it.
+    /// The complete service once its image is baked, but for what only the home knows: the image that keeps its
+    /// configuration, and its secrets. Mounts are not part of it.
     pub fn into_service_spec(self, image: Digest) -> ServiceSpec {
+        let config = self.config.iter().map(ConfigDefinition::file).collect();
         ServiceSpec {
             name: self.name,
             image_name: self.image,
@@ -80,6 +136,13 @@ impl ServiceDefinition {
             max_age: self.max_age,
             trust: self.trust,
             keep: self.keep,
+            stop_signal: self.stop_signal,
+            stop_grace: self.stop_grace,
+            env: self.env,
+            config,
+            configuration: None,
+            secrets: Vec::new(),
+            budget: self.budget,
         }
     }
 }

@@ -24,4 +24,8 @@ pub trait Sources {
     /// `path` is relative with single `/` between components and neither `.` nor `..` among them; an empty path is
     /// the directory itself. The parser asks for every component in turn, and never for one below a symlink.
     fn look(&self, path: &str) -> AtPath;
+
+    /// What the regular file at `path` holds, `most` bytes of it and one more where it is longer. The parser asks only
+    /// for what [`Sources::look`] found to be a file; an error says why it can't be read.
+    fn read(&self, path: &str, most: usize) -> Result<Vec<u8>, String>;
 }

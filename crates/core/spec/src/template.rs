@@ -3,6 +3,8 @@
 use hcl_edit::template::{Directive, Element, ForDirective, IfDirective, Strip, Template};
 
 use crate::{
+    ErrorCode,
+    error::Mistake,
     evaluate::Evaluator,
     value::{Span, Value, number_text},
 };
@@ -18,6 +20,36 @@ impl Evaluator {
             Some(()) => Value::string(text),
             None => Value::Unknown,
         }
+    }
+
+    /// The text that a file's template comes to; none where something is wrong with it, which is reported at `span`, the
+    /// place that names the file.
+    pub(crate) fn template_of_file(
+        &mut self,
+        file: &str,
+        text: &str,
+        span: &Span,
+    ) -> Option<String> {
+        let template = match hcl_edit::parser::parse_template(text) {
+            Ok(template) => template,
+            Err(error) => {
+                let at = error.location().offset();
+                let mistake = Mistake::new(ErrorCode::Syntax, at..at, error.message());
+                self.report(mistake.in_file(file, text, span.clone()).hint(
+                    "`${` and `%{` begin expressions; write `$${` and `%%{` for the letters themselves",
+                ));
+                return None;
+            }
+        };
+        let before = self.mistakes.len();
+        let value = self.template(&template, span.clone());
+        let found = self.mistakes.split_off(before);
+        self.mistakes.extend(found.into_iter().map(|it| it.in_file(file, text, span.clone())));
+        let rendered = crate::library::text_of(&value);
+        if rendered.is_none() && !matches!(value, Value::Unknown) {
+            self.fail(span.clone(), format!("`{file}` comes to {}, not to text", value.kind()));
+        }
+        rendered.map(|text| text.to_string())
     }
 
     /// Appends a template's text; none where something in it is unknown.

@@ -97,6 +97,11 @@ const fn block(
 
 const PROTOCOLS: &[&str] = &["http", "tcp"];
 
+const PROXY_PROTOCOLS: &[&str] = &["v1", "v2"];
+
+const STOP_SIGNALS: &[&str] =
+    &["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"];
+
 const HTTP_CHECK: BlockWords = part(
     "http",
     "a request that must be answered",
@@ -156,6 +161,19 @@ const SECRET: BlockWords = block(
     &[],
 );
 
+const ARCHIVE: BlockWords = block(
+    "archive",
+    "NAME",
+    "an archive of packages besides Debian's",
+    &[
+        required("url", Text, "its address"),
+        required("suite", Text, "its suite; ends in `/` where its lists lie in a directory"),
+        key("components", Texts, "its components; `main` by default"),
+        required("signed_by", Text, "file with the keys that may sign it"),
+    ],
+    &[],
+);
+
 const TEST: BlockWords = block(
     "test",
     "NAME",
@@ -179,13 +197,18 @@ const IMAGE: BlockWords = block(
         key("packages", Texts, "Debian packages to install"),
         key("run", Texts, "shell commands in the build sandbox"),
         key("network", Flag, "whether `run` and provisions have a network"),
+        key(
+            "max_size",
+            Size,
+            "what one step may write and one package unpack to; `64GiB` by default",
+        ),
         key("user", Text, "whom the command runs as"),
         key("command", Texts, "the program and its arguments"),
         key("env", Map, "environment of the command"),
         key("workdir", Text, "absolute path that the command starts in"),
         key("scratch", Scratch, "writable directories"),
     ],
-    &[&COPY, &PROVISION, &SECRET, &TEST],
+    &[&ARCHIVE, &COPY, &PROVISION, &SECRET, &TEST],
 );
 
 const HEALTH: BlockWords = part(
@@ -195,6 +218,7 @@ const HEALTH: BlockWords = part(
         key("interval", Duration, "time between two checks; `500ms` by default"),
         key("timeout", Duration, "how long a check may take; `1s` by default"),
         key("unhealthy_after", Whole, "failures in a row that take an instance out of traffic"),
+        key("healthy_after", Whole, "passes in a row that bring an instance into traffic"),
         key("start_timeout", Duration, "time from start to the first passed check"),
     ],
     &[&HTTP_CHECK, &TCP_CHECK],
@@ -210,6 +234,18 @@ const TLS: BlockWords = part(
     &[],
 );
 
+const LIMITS: BlockWords = part(
+    "limits",
+    "what clients of the port may do",
+    &[
+        key("connections", Whole, "connections at the same time"),
+        key("connections_per_source", Whole, "the same of one address"),
+        key("head_timeout", Duration, "how long a head or handshake may take; `10s` by default"),
+        key("idle_timeout", Duration, "how long a connection may be silent; `75s` by default"),
+    ],
+    &[],
+);
+
 const ROUTE: BlockWords = BlockWords {
     name: "route",
     label: None,
@@ -221,8 +257,11 @@ const ROUTE: BlockWords = BlockWords {
         key("host", Text, "only requests for this host name"),
         key("path_prefix", Text, "only requests below this path"),
         key("protocol", Word(PROTOCOLS), "what is spoken"),
+        key("trusted_proxies", Texts, "networks of proxies whose `X-Forwarded-*` is taken over"),
+        key("proxy_protocol", Flag, "whether their connections begin with a PROXY header"),
+        key("redirect_to", Whole, "port with TLS that clients are sent to instead, such as 443"),
     ],
-    blocks: &[&TLS],
+    blocks: &[&LIMITS, &TLS],
     part: false,
 };
 
@@ -230,7 +269,21 @@ const ROLLOUT: BlockWords = part(
     "rollout",
     "how a release replaces the one before",
     &[
-        key("strategy", Word(&["blue_green"]), "how sets follow each other"),
+        key(
+            "strategy",
+            Word(&["blue_green", "canary", "rolling", "replace"]),
+            "how sets follow each other",
+        ),
+        key("steps", Texts, "shares that a canary gets one after the other, such as `\"10%\"`"),
+        key("step_timeout", Duration, "how long a step of a canary waits for a verdict"),
+        key(
+            "on_inconclusive",
+            Word(&["abort", "promote", "wait"]),
+            "what becomes of a canary without a verdict",
+        ),
+        key("hold", Duration, "how long requests wait while servers are replaced in their place"),
+        key("hold_requests", Whole, "how many requests may wait then"),
+        key("max_surge", Whole, "servers of a rolling rollout beyond those that are wanted"),
         key("drain_timeout", Duration, "how long requests in flight on the old set may take"),
         key("keep_warm", Duration, "how long the old set stays for a warm rollback"),
         key("watch", Duration, "how long the new set is watched before it counts as proven"),
@@ -249,13 +302,33 @@ const RESOURCES: BlockWords = part(
     &[],
 );
 
+const BUDGET: BlockWords = part(
+    "budget",
+    "how many servers Hornero may make by itself before it stops and waits for somebody",
+    &[
+        key("per_hour", Whole, "in an hour; 60 by default, or 10 for each instance"),
+        key("per_day", Whole, "in a day; five times `per_hour` by default"),
+    ],
+    &[],
+);
+
 const PORT: BlockWords = block(
     "port",
     "NAME",
     "a port of the service",
     &[
         required("container", Whole, "TCP port inside the instance"),
-        key("protocol", Word(PROTOCOLS), "what is spoken"),
+        key(
+            "protocol",
+            Word(&["http", "h2c", "tcp"]),
+            "what is spoken; `h2c` is HTTP/2 without TLS",
+        ),
+        key("idle_timeout", Duration, "how long an idle connection to it is kept; `4s` by default"),
+        key(
+            "proxy_protocol",
+            Word(PROXY_PROTOCOLS),
+            "the PROXY header that connections to it begin with; none by default",
+        ),
     ],
     &[],
 );
@@ -268,6 +341,31 @@ const MOUNT: BlockWords = block(
     &[],
 );
 
+const CONFIG: BlockWords = block(
+    "config",
+    "PATH",
+    "a file laid over the root of each instance",
+    &[
+        key("source", Text, "template beside `hornero.hcl`; one of `source` and `content`"),
+        key("content", Text, "what it holds"),
+        key("mode", Text, "permission bits, as octal digits; `0644` by default"),
+        key("owner", Text, "`USER` or `USER:GROUP`; `root` by default"),
+    ],
+    &[],
+);
+
+const SERVICE_SECRET: BlockWords = block(
+    "secret",
+    "NAME",
+    "a secret of the home that each instance finds as a file",
+    &[
+        required("path", Text, "where it is in the instance"),
+        key("mode", Text, "permission bits, as octal digits; `0400` by default"),
+        key("owner", Text, "`USER` or `USER:GROUP`; whom the command runs as by default"),
+    ],
+    &[],
+);
+
 const SERVICE: BlockWords = block(
     "service",
     "NAME",
@@ -276,13 +374,16 @@ const SERVICE: BlockWords = block(
         required("image", Reference, "the image they are made from"),
         key("kind", Word(&["stateless", "stateful"]), "whether it holds data"),
         key("instances", Whole, "how many serve; 1 by default"),
+        key("env", Map, "environment of the command, over the image's own"),
         key("egress", Flag, "whether instances may open connections to outside"),
         key("depends_on", References, "services that must be there first"),
         key("keep_releases", Whole, "how many of its newest proven releases keep their images"),
         key("keep_days", Whole, "age in days up to which releases keep their images"),
+        key("stop_signal", Word(STOP_SIGNALS), "signal that asks an instance to end"),
+        key("stop_grace", Duration, "how long an instance may take to end; `5s` by default"),
         key("max_age", Duration, "age after which an instance is to be replaced"),
     ],
-    &[&PORT, &HEALTH, &ROUTE, &ROLLOUT, &RESOURCES, &MOUNT],
+    &[&PORT, &HEALTH, &ROUTE, &ROLLOUT, &RESOURCES, &BUDGET, &MOUNT, &CONFIG, &SERVICE_SECRET],
 );
 
 const VOLUME: BlockWords = block(

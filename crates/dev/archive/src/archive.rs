@@ -44,6 +44,7 @@ pub struct Archive {
     suites: BTreeMap<String, Vec<Package>>,
     date: u64,
     published: bool,
+    fields: BTreeMap<(String, String), String>,
     /// Seconds from now until the index expires; none means never.
     pub valid_for: Option<i64>,
     /// Whether files can be asked for by their hash.
@@ -63,6 +64,7 @@ impl Archive {
             suites: BTreeMap::from([(SUITE.to_owned(), Vec::new())]),
             date: FIRST_DATE,
             published: false,
+            fields: BTreeMap::new(),
             valid_for: None,
             by_hash: false,
             compression: ".xz",
@@ -124,7 +126,14 @@ impl Archive {
         self.put_into(&format!("{SUITE}-security"), package)
     }
 
-    fn put_into(&mut self, suite: &str, package: Package) -> &mut Self {
+    /// Sets a field of a suite's signed index, such as `NotAutomatic`, from the next state on.
+    pub fn release_field(&mut self, suite: &str, name: &str, value: &str) -> &mut Self {
+        self.fields.insert((suite.to_owned(), name.to_owned()), value.to_owned());
+        self
+    }
+
+    /// Puts a package into the next state of a suite, in the place of one with its name.
+    pub fn put_into(&mut self, suite: &str, package: Package) -> &mut Self {
         let packages = self.suites.entry(suite.to_owned()).or_default();
         packages.retain(|known| known.name != package.name);
         packages.push(package);
@@ -162,13 +171,10 @@ impl Archive {
         let pool = self.dir.join("pool");
         fs::create_dir_all(&pool).unwrap();
         for (suite, packages) in &self.suites {
-            let mut list = String::new();
             for package in packages {
-                let bytes = package.build();
-                list.push_str(&package.stanza(&bytes));
-                list.push('\n');
-                fs::write(self.pool(package), bytes).unwrap();
+                fs::write(self.pool(package), package.build()).unwrap();
             }
+            let list = self.plain_list(suite);
             let packed = match self.compression {
                 ".xz" => xz(list.as_bytes()),
                 ".gz" => gzip(list.as_bytes()),
@@ -218,6 +224,11 @@ impl Archive {
         self.dir.join("dists").join(suite).join(name)
     }
 
+    fn plain_list(&self, suite: &str) -> String {
+        let stanza = |package: &Package| package.stanza(&package.build()) + "\n";
+        self.suites[suite].iter().map(stanza).collect()
+    }
+
     /// The text that the suite's index has, unsigned.
     pub fn release_text(&self) -> String {
         self.release_text_of(SUITE)
@@ -228,11 +239,19 @@ impl Archive {
         let packed = fs::read(&list).unwrap();
         let digest = Digest::of(&packed);
         let label = if suite.ends_with("-security") { "Test-Security" } else { "Test" };
-        let mut text = format!(
-            "Origin: Test\nLabel: {label}\nSuite: {suite}\nCodename: {suite}\nDate: {}\nComponents: main\n\
-             Architectures: all\n",
-            date_text(self.date)
-        );
+        let mut fields = BTreeMap::from([
+            ("Origin", "Test".to_owned()),
+            ("Label", label.to_owned()),
+            ("Suite", suite.to_owned()),
+            ("Codename", suite.to_owned()),
+            ("Date", date_text(self.date)),
+            ("Components", "main".to_owned()),
+            ("Architectures", format!("all {}", architecture())),
+        ]);
+        let own = self.fields.iter().filter(|((of, _), _)| of == suite);
+        fields.extend(own.map(|((_, name), value)| (name.as_str(), value.clone())));
+        let mut text: String =
+            fields.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
         if let Some(seconds) = self.valid_for {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
             let until = date_text(now.checked_add_signed(seconds).unwrap());
@@ -247,6 +266,12 @@ impl Archive {
         let path = list.strip_prefix(self.dir.join("dists").join(suite)).unwrap();
         let path = path.to_str().unwrap();
         text.push_str(&format!("SHA256:\n {} {} {path}\n", digest.hex(), packed.len()));
+        // apt asks for packed lists only where the plain one is named, too.
+        if let Some(plain_path) = path.strip_suffix(self.compression).filter(|it| *it != path) {
+            let plain = self.plain_list(suite);
+            let digest = Digest::of(plain.as_bytes());
+            text.push_str(&format!(" {} {} {plain_path}\n", digest.hex(), plain.len()));
+        }
         text
     }
 }

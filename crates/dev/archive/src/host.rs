@@ -20,7 +20,7 @@ pub fn shell() -> Package {
 }
 
 /// The package `dpkg`, so that packages of the archive can have maintainer scripts: this machine's `dpkg` with a few
-/// programs that scripts use (`cat`, `chmod`, `cp`, `ln`, `mkdir`, `rm`, `touch`); those it only looks for do nothing. It needs [`shell`].
+/// programs that scripts use (`cat`, `chmod`, `cp`, `ln`, `mkdir`, `mv`, `rm`, `touch`); those it only looks for do nothing. It needs [`shell`].
 pub fn dpkg() -> Package {
     static DPKG: OnceLock<Package> = OnceLock::new();
     let make = || {
@@ -32,12 +32,14 @@ pub fn dpkg() -> Package {
             ("/usr/bin/dpkg", "usr/bin/dpkg"),
             ("/usr/bin/dpkg-divert", "usr/bin/dpkg-divert"),
             ("/usr/bin/dpkg-query", "usr/bin/dpkg-query"),
+            ("/usr/bin/dpkg-statoverride", "usr/bin/dpkg-statoverride"),
             ("/usr/bin/dpkg-trigger", "usr/bin/dpkg-trigger"),
             ("/bin/cat", "usr/bin/cat"),
             ("/bin/chmod", "usr/bin/chmod"),
             ("/bin/cp", "usr/bin/cp"),
             ("/bin/ln", "usr/bin/ln"),
             ("/bin/mkdir", "usr/bin/mkdir"),
+            ("/bin/mv", "usr/bin/mv"),
             ("/bin/rm", "usr/bin/rm"),
             ("/bin/touch", "usr/bin/touch"),
         ];

@@ -17,6 +17,9 @@ use hornero_model::Digest;
 /// Indices and packages of a test are smaller; a mirror that sends more is not one.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
+/// How often the machine's own mirror is asked for a file.
+const TRIES: usize = 3;
+
 struct Shared {
     /// The suite's own address, and that of its security pocket where it has another.
     main: String,
@@ -108,8 +111,9 @@ impl Shared {
         }
         let path = request.split(' ').nth(1).unwrap_or_default();
         let (status, body) = match self.fetch(path) {
-            Some(body) => ("200 OK", body),
-            None => ("404 Not Found", Vec::new()),
+            Fetched::Whole(body) => ("200 OK", body),
+            Fetched::Missing => ("404 Not Found", Vec::new()),
+            Fetched::NotNow => ("503 Service Unavailable", Vec::new()),
         };
         write!(
             stream,
@@ -119,35 +123,55 @@ impl Shared {
         stream.write_all(&body)
     }
 
-    fn fetch(&self, path: &str) -> Option<Vec<u8>> {
+    fn fetch(&self, path: &str) -> Fetched {
         if self.hidden.lock().unwrap().iter().any(|word| path.contains(word.as_str())) {
-            return None;
+            return Fetched::Missing;
         }
         let kept = self.kept.lock().unwrap().clone();
         let Some(dir) = kept else { return self.ask(path) };
         let file = dir.join(Digest::of(path.as_bytes()).hex());
         if let Ok(body) = fs::read(&file) {
-            return Some(body);
+            return Fetched::Whole(body);
         }
-        let body = self.ask(path)?;
-        let part = file.with_extension(format!("{:?}", std::thread::current().id()));
-        fs::write(&part, &body).unwrap();
-        fs::rename(part, file).unwrap();
-        Some(body)
+        let fetched = self.ask(path);
+        if let Fetched::Whole(body) = &fetched {
+            let part = file.with_extension(format!("{:?}", std::thread::current().id()));
+            fs::write(&part, body).unwrap();
+            fs::rename(part, file).unwrap();
+        }
+        fetched
     }
 
-    fn ask(&self, path: &str) -> Option<Vec<u8>> {
+    fn ask(&self, path: &str) -> Fetched {
         let address = if let Some(rest) = path.strip_prefix("/debian-security/") {
-            format!("{}/{rest}", self.security.as_ref()?)
+            self.security.as_ref().map(|security| format!("{security}/{rest}"))
         } else {
-            format!("{}/{}", self.main, path.strip_prefix("/debian/")?)
+            path.strip_prefix("/debian/").map(|rest| format!("{}/{rest}", self.main))
         };
-        let answer = ureq::get(&address).call().ok()?;
-        let mut body = Vec::new();
-        let mut reader = answer.into_body().into_reader().take(FILE_BYTES_MAX);
-        reader.read_to_end(&mut body).ok()?;
-        Some(body)
+        let Some(address) = address else { return Fetched::Missing };
+        for _ in 0..TRIES {
+            match ureq::get(&address).call() {
+                Ok(answer) => {
+                    let mut body = Vec::new();
+                    let mut reader = answer.into_body().into_reader().take(FILE_BYTES_MAX);
+                    if reader.read_to_end(&mut body).is_ok() {
+                        return Fetched::Whole(body);
+                    }
+                }
+                Err(ureq::Error::StatusCode(404 | 410)) => return Fetched::Missing,
+                Err(_) => (),
+            }
+        }
+        Fetched::NotNow
     }
+}
+
+/// What became of a request to the machine's own mirror. A mirror that fails for a moment lacks nothing: whoever asks
+/// here is to ask again, as he would there.
+enum Fetched {
+    Whole(Vec<u8>),
+    Missing,
+    NotNow,
 }
 
 /// Every address of this machine's apt sources with its suites, from one-line and deb822 files.

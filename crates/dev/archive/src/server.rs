@@ -150,7 +150,7 @@ impl Shared {
             }
             return false;
         }
-        let decoded = path.replace("%2b", "+").replace("%7e", "~");
+        let decoded = decoded(path);
         let Ok(mut body) = fs::read(self.root.join(decoded.trim_start_matches('/'))) else {
             return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").is_ok();
         };
@@ -172,4 +172,9 @@ impl Shared {
         }
         stream.write_all(body).is_ok()
     }
+}
+
+/// A path without percent-encoding.
+fn decoded(path: &str) -> String {
+    percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned()
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use pgp::{
     composed::{
-        ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedPublicKey,
-        SignedSecretKey,
+        ArmorOptions, CleartextSignedMessage, DetachedSignature, KeyType, SecretKeyParamsBuilder,
+        SignedPublicKey, SignedSecretKey,
     },
-    types::Password,
+    crypto::hash::HashAlgorithm,
+    types::{KeyDetails as _, Password},
 };
 
 /// A key.
@@ -37,6 +38,23 @@ impl Signer {
             &Password::empty(),
         );
         signed.unwrap().to_armored_string(ArmorOptions::default()).unwrap()
+    }
+
+    /// A signature over bytes that lies beside them, armoured.
+    pub fn sign_detached(&self, bytes: &[u8]) -> String {
+        let signature = DetachedSignature::sign_binary_data(
+            rand::thread_rng(),
+            &self.key.primary_key,
+            &Password::empty(),
+            HashAlgorithm::Sha256,
+            bytes,
+        );
+        signature.unwrap().to_armored_string(ArmorOptions::default()).unwrap()
+    }
+
+    /// The fingerprint of its key, in upper case.
+    pub fn fingerprint(&self) -> String {
+        self.key.fingerprint().to_string().to_uppercase()
     }
 
     /// The public key, armoured.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use hornero_engine::EngineError;
-use hornero_model::ExitCause;
+use hornero_engine_port::EngineError;
+use hornero_model::{ExitCause, StopSignal};
 
 use crate::subject::{
     DEADLINE, Script, Subject, fresh_id, is_listed, refusal, wait_for_exit, wait_for_line,
@@ -19,6 +19,26 @@ pub fn stop_is_idempotent(subject: &dyn Subject) {
     assert_eq!(engine.stop(&id, DEADLINE).expect("stop again"), ExitCause::Signal(15));
     engine.remove(&id).expect("remove");
     assert_eq!(engine.stop(&id, DEADLINE).expect("stop once more"), ExitCause::Signal(15));
+}
+
+/// Stopping sends the signal that the specification names.
+pub fn stop_sends_the_declared_signal(subject: &dyn Subject) {
+    let engine = subject.open();
+    for (signal, number) in [
+        (StopSignal::Interrupt, 2),
+        (StopSignal::Quit, 3),
+        (StopSignal::Hangup, 1),
+        (StopSignal::User1, 10),
+        (StopSignal::User2, 12),
+    ] {
+        let id = fresh_id();
+        let mut spec = subject.spec(id.clone(), &Script::Sleep);
+        spec.stop_signal = Some(signal);
+        engine.start(&spec).expect("start");
+        let cause = engine.stop(&id, DEADLINE).expect("stop");
+        assert_eq!(cause, ExitCause::Signal(number), "{signal:?}");
+        engine.remove(&id).expect("remove");
+    }
 }
 
 /// After the grace time everything is killed.
@@ -52,7 +72,7 @@ pub fn removal_is_idempotent(subject: &dyn Subject) {
 /// Specifications that can't be right fail with an error, not a panic, and leave nothing.
 pub fn bad_input_is_refused(subject: &dyn Subject) {
     let engine = subject.open();
-    let spoil: [fn(&mut hornero_engine::InstanceSpec); 8] = [
+    let spoil: [fn(&mut hornero_engine_port::InstanceSpec); 8] = [
         |spec| spec.command.clear(),
         |spec| spec.command = vec!["nul\0byte".to_owned()],
         |spec| spec.workdir = "../up".to_owned(),

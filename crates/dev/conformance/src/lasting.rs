@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use hornero_engine::{
+use hornero_engine_port::{
     Exit, InstanceStatus,
     log::{LogFrom, LogQuery, LogStream},
 };
@@ -68,7 +68,7 @@ pub fn exits_are_told_once(subject: &dyn Subject) {
     let late = fresh_id();
     let started = engine.start(&subject.spec(late.clone(), &Script::Sleep)).expect("start");
     drop(engine);
-    kill(started.pid);
+    subject.kill(&started.handle);
     let engine = subject.open();
     let exits = engine.exits();
     assert_eq!(next(&exits, &late), ExitCause::Signal(9));
@@ -77,11 +77,6 @@ pub fn exits_are_told_once(subject: &dyn Subject) {
         engine.remove(&id).expect("remove");
         subject.assert_nothing_left(&id);
     }
-}
-
-fn kill(pid: u32) {
-    let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
-    assert!(status.expect("run kill").success());
 }
 
 /// What runs goes on without its engine, and the next engine finds it, can stop it, and has its log.

@@ -9,7 +9,7 @@ mod subject;
 
 pub use ending::{
     bad_input_is_refused, failed_start_names_its_step, removal_is_idempotent, stop_is_idempotent,
-    stop_kills_what_ignores_its_signal,
+    stop_kills_what_ignores_its_signal, stop_sends_the_declared_signal,
 };
 pub use lasting::{
     exits_are_told_once, instances_outlive_their_engine, logs_begin_with_the_first_byte,
@@ -26,6 +26,7 @@ pub const CHECKS: &[(&str, CheckFunction)] = &[
     ("every_cause_of_exit_is_told", every_cause_of_exit_is_told),
     ("many_start_at_once", many_start_at_once),
     ("stop_is_idempotent", stop_is_idempotent),
+    ("stop_sends_the_declared_signal", stop_sends_the_declared_signal),
     ("stop_kills_what_ignores_its_signal", stop_kills_what_ignores_its_signal),
     ("removal_is_idempotent", removal_is_idempotent),
     ("bad_input_is_refused", bad_input_is_refused),

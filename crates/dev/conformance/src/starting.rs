@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, thread};
 
-use hornero_engine::{EngineError, InstanceStatus};
+use hornero_engine_port::{EngineError, InstanceStatus};
 use hornero_model::{ExitCause, InstanceId};
 
 use crate::subject::{DEADLINE, Script, Subject, fresh_id, refusal, wait_for_exit};
@@ -61,8 +61,8 @@ pub fn many_start_at_once(subject: &dyn Subject) {
         let threads: Vec<_> = specs.iter().map(|spec| scope.spawn(|| engine.start(spec))).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic").expect("start")).collect()
     });
-    let pids: BTreeSet<u32> = started.iter().map(|started| started.pid).collect();
-    assert_eq!(pids.len(), ids.len());
+    let handles: BTreeSet<_> = started.iter().map(|started| &started.handle).collect();
+    assert_eq!(handles.len(), ids.len());
     let addresses: BTreeSet<_> = started.iter().filter_map(|started| started.address).collect();
     assert!(addresses.is_empty() || addresses.len() == ids.len(), "{addresses:?}");
     thread::scope(|scope| {

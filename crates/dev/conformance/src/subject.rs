@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_engine::{
+use hornero_engine_port::{
     Engine, EngineError, InstanceSpec, InstanceStatus,
     log::{LogFrom, LogQuery},
 };
-use hornero_model::{ExitCause, InstanceId, ReleaseNumber, ServiceName};
+use hornero_model::{ExitCause, InstanceHandle, InstanceId, ReleaseNumber, ServiceName};
 
 /// Long enough for a loaded machine: what takes longer has failed.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -38,6 +38,9 @@ pub trait Subject {
 
     /// A sound specification that runs `script`, with this id.
     fn spec(&self, id: InstanceId, script: &Script) -> InstanceSpec;
+
+    /// SIGKILL for what runs under a handle, behind its engine's back.
+    fn kill(&self, handle: &InstanceHandle);
 
     /// Panics when anything of the instance is left outside of its record and logs: processes, mounts, groups, links.
     fn assert_nothing_left(&self, id: &InstanceId);

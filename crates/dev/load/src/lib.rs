@@ -4,7 +4,6 @@
 //! request that was started is counted once, as completed or as failed: nothing is dropped at the end.
 
 mod client;
-mod histogram;
 mod plan;
 mod recorder;
 mod report;
@@ -12,7 +11,6 @@ mod run;
 mod upstream;
 mod websocket;
 
-pub use histogram::Histogram;
 pub use plan::{LoadPlan, Marker, Mode, Workers};
 pub use report::{Failure, Latency, LoadReport, MarkerReport, ModeReport};
 pub use run::{Load, LoadError};

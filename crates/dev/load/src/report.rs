@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::{Histogram, Mode};
+use crate::Mode;
 
 /// What came of a load, so far or in the end. Times are milliseconds since its start.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,7 +45,7 @@ pub struct ModeReport {
     pub latency: Latency,
 }
 
-/// Latencies in milliseconds, within 3 %.
+/// Latencies in milliseconds, within 0.1 %.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Latency {
     /// Half stay within this.
@@ -59,15 +60,16 @@ pub struct Latency {
     pub max_ms: f64,
 }
 
-impl From<&Histogram> for Latency {
-    fn from(histogram: &Histogram) -> Self {
-        let ms = |share| histogram.percentile(share).as_secs_f64() * 1e3;
+impl Latency {
+    pub(crate) fn of(latencies_us: &Histogram<u64>) -> Self {
+        let ms = |us: u64| us as f64 / 1e3;
+        let within = |share| ms(latencies_us.value_at_quantile(share));
         Self {
-            p50_ms: ms(0.5),
-            p90_ms: ms(0.9),
-            p99_ms: ms(0.99),
-            p999_ms: ms(0.999),
-            max_ms: histogram.max().as_secs_f64() * 1e3,
+            p50_ms: within(0.5),
+            p90_ms: within(0.9),
+            p99_ms: within(0.99),
+            p999_ms: within(0.999),
+            max_ms: ms(latencies_us.max()),
         }
     }
 }
@@ -100,5 +102,24 @@ impl LoadReport {
     /// The marker as it was seen.
     pub fn marker(&self, marker: &str) -> Option<&MarkerReport> {
         self.markers.iter().find(|seen| seen.marker == marker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_a_known_row() {
+        let mut latencies_us = Histogram::new(3).unwrap();
+        assert_eq!(Latency::of(&latencies_us), Latency::default());
+        for us in 1..=100_000 {
+            latencies_us.record(us).unwrap();
+        }
+        let found = Latency::of(&latencies_us);
+        let all = [found.p50_ms, found.p90_ms, found.p99_ms, found.p999_ms, found.max_ms];
+        for (found_ms, ms) in all.into_iter().zip([50.0, 90.0, 99.0, 99.9, 100.0]) {
+            assert!((found_ms - ms).abs() <= ms / 1e3, "{found_ms} instead of {ms}");
+        }
     }
 }

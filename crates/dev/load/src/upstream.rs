@@ -21,10 +21,11 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{net::TcpStream, sync::Notify, time::sleep};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::{
     client::{Never, chain},
-    websocket::{self, Opcode},
+    websocket,
 };
 
 /// Largest answer that `/stream` makes: enough to outlast every buffer between it and a slow reader.
@@ -269,15 +270,15 @@ async fn fetch(backend: &str) -> Result<String, String> {
 }
 
 fn upgrade(mut request: Request<Incoming>) -> Answer {
-    let key = request.headers().get("sec-websocket-key").and_then(|key| key.to_str().ok());
-    let Some(accept) = key.map(websocket::accept_for) else {
+    let key = request.headers().get("sec-websocket-key");
+    let Some(accept) = key.map(|key| derive_accept_key(key.as_bytes())) else {
         return text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket\n".to_owned());
     };
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgraded.await {
             // Ends with the connection.
-            let _ = echo(TokioIo::new(upgraded)).await;
+            let _ = websocket::serve_echo(upgraded).await;
         }
     });
     Response::builder()
@@ -287,21 +288,6 @@ fn upgrade(mut request: Request<Incoming>) -> Answer {
         .header("sec-websocket-accept", accept)
         .body(Full::default().boxed())
         .unwrap_or_else(|error| text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
-}
-
-async fn echo(mut socket: TokioIo<hyper::upgrade::Upgraded>) -> io::Result<()> {
-    loop {
-        let (opcode, payload) = websocket::read_frame(&mut socket).await?;
-        let answer = match opcode {
-            Opcode::Text => Opcode::Text,
-            Opcode::Ping => Opcode::Pong,
-            Opcode::Pong => continue,
-            Opcode::Close => {
-                return websocket::write_frame(&mut socket, opcode, &payload, None).await;
-            }
-        };
-        websocket::write_frame(&mut socket, answer, &payload, None).await?;
-    }
 }
 
 fn text(status: StatusCode, body: String) -> Answer {

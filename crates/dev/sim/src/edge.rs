@@ -1,13 +1,16 @@
 //! The simulated edge: health checks, requests that take their time, counters, tables by generation.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use hornero_model::{
-    BackendStatus, EdgeStatus, Health, InstanceId, Listener, ListenerFault, Pool, PoolName,
-    ReceiptBody, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter,
 };
 
-use crate::{Random, SimEngine};
+use hornero_model::{
+    Admission, BackendStatus, EdgeStatus, Health, InstanceId, Listener, ListenerFault, Pool,
+    PoolName, ReceiptBody, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Share,
+};
+
+use crate::{Random, SimEngine, scenario::DRAIN_TIMEOUT};
 
 /// How old what control knows may be: a step of the edge, a late observation, and an effect on its way.
 const LATE_NEWS_MS: u64 = 400;
@@ -21,10 +24,16 @@ pub struct SimEdge {
     pid: u32,
     version: u64,
     health: BTreeMap<InstanceId, (Health, u32)>,
+    /// When each instance last got no new requests any more.
+    left_at: BTreeMap<InstanceId, u64>,
+    /// What was ended by a stop after its drain, together with all of its release.
+    stopped: Vec<(InstanceId, ServiceName, ReleaseNumber, u64)>,
     /// When each instance last passed a check.
     last_passed: BTreeMap<InstanceId, u64>,
-    counters: BTreeMap<(PoolName, ReleaseNumber), (u64, u64)>,
+    counters: BTreeMap<(PoolName, ReleaseNumber), Counted>,
     requests: Vec<SimRequest>,
+    /// Requests that wait at a pool, by it.
+    waiting: BTreeMap<PoolName, u64>,
     /// Whether control can reach it.
     pub reachable: bool,
     /// Ports whose listeners can't serve, as without a certificate.
@@ -37,6 +46,14 @@ pub struct SimEdge {
     history: BTreeMap<u64, Vec<ReleaseCounters>>,
     /// Requests that failed through no fault of a server of theirs, by service.
     pub failed: BTreeMap<ServiceName, u64>,
+}
+
+/// What is counted of a release.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    requests: u64,
+    failed: u64,
+    server_errors: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -66,15 +83,16 @@ impl SimEdge {
         }
         for pool in &self.table.pools {
             let answers = |pool: &Pool| {
-                pool.active.is_some_and(|active| {
-                    pool.backends.iter().any(|backend| {
-                        backend.release == active
-                            && engine.answers(&backend.instance, now)
-                            && self.healthy(&backend.instance)
-                    })
+                pool.backends.iter().any(|backend| {
+                    pool.receives(backend.release)
+                        && engine.answers(&backend.instance, now)
+                        && self.healthy(&backend.instance)
                 })
             };
             let after = table.pools.iter().find(|other| other.name == pool.name);
+            if after.is_some_and(is_held) {
+                continue;
+            }
             if answers(pool)
                 && !after.is_some_and(answers)
                 && !going_down.contains(&pool.name.service)
@@ -85,9 +103,9 @@ impl SimEdge {
                     self.last_passed.get(id).is_some_and(|at| now - at <= LATE_NEWS_MS)
                 };
                 let alive = after.is_some_and(|after| {
-                    after.active == pool.active
+                    after.traffic == pool.traffic
                         || after.backends.iter().any(|backend| {
-                            Some(backend.release) == after.active && lately(&backend.instance)
+                            after.receives(backend.release) && lately(&backend.instance)
                         })
                 });
                 if !alive {
@@ -99,6 +117,8 @@ impl SimEdge {
             }
         }
         self.history.insert(table.generation, self.counters());
+        let (before, after) = (receivers(&self.table), receivers(&table));
+        self.left_at.extend(before.difference(&after).map(|id| (id.clone(), now)));
         self.table = table;
         self.version += 1;
         let names: Vec<InstanceId> = self.backends().map(|(_, id, _)| id.clone()).collect();
@@ -118,7 +138,10 @@ impl SimEdge {
             if request.ends > now {
                 self.fail(&request.pool, request.release);
                 let forced = self.forced.contains(&request.pool.service);
-                if engine.was_stopped_well(&request.instance) && !forced {
+                let well = engine.was_stopped_well(&request.instance) && !forced;
+                if well && self.is_drained(&request, now) {
+                    self.note_stopped(&request);
+                } else if well {
                     self.violations.push(format!(
                         "no-lost-request: `{}` was stopped with a request in flight",
                         request.instance
@@ -131,6 +154,29 @@ impl SimEdge {
         }
         if before != self.inactive_in_flight() || before == 0 {
             self.version += u64::from(before != self.inactive_in_flight());
+        }
+    }
+
+    /// Whether the server of a request got no new ones for as long as a drain lasts: what is counted with a release that
+    /// serves on can't be cut off but by ending it.
+    fn is_drained(&self, request: &SimRequest, now: u64) -> bool {
+        let left = self.left_at.get(&request.instance);
+        !receivers(&self.table).contains(&request.instance)
+            && left.is_some_and(|left| now >= left + DRAIN_TIMEOUT.0)
+    }
+
+    /// What was ended by a stop since the last call, with a release that gets no requests: its server, whose it was, and
+    /// since when it got no new ones. A receipt that says how that release's requests ended must not say otherwise.
+    pub(crate) fn take_stopped(&mut self) -> Vec<(InstanceId, ServiceName, ReleaseNumber, u64)> {
+        std::mem::take(&mut self.stopped)
+    }
+
+    fn note_stopped(&mut self, request: &SimRequest) {
+        let pools = self.table.pools.iter().filter(|pool| pool.name == request.pool);
+        let serves_on = pools.into_iter().any(|pool| pool.receives(request.release));
+        if let (false, Some(left)) = (serves_on, self.left_at.get(&request.instance)) {
+            let service = request.pool.service.clone();
+            self.stopped.push((request.instance.clone(), service, request.release, *left));
         }
     }
 
@@ -155,42 +201,78 @@ impl SimEdge {
     fn begin_requests(&mut self, engine: &SimEngine, random: &mut Random, now: u64) {
         let pools = self.table.pools.clone();
         for pool in &pools {
-            let Some(active) = pool.active else { continue };
-            let ready: Vec<&InstanceId> = pool
-                .backends
-                .iter()
-                .filter(|backend| backend.release == active && self.healthy(&backend.instance))
-                .map(|backend| &backend.instance)
-                .collect();
-            self.counters.entry((pool.name.clone(), active)).or_default().0 += 1;
-            if ready.is_empty() {
-                self.fail(&pool.name, active);
+            if let Admission::Held { until, at_most } = pool.admission {
+                self.hold(&pool.name, (until.0, u64::from(at_most)), &pool.traffic, now);
                 continue;
             }
-            let instance = (*random.choose(&ready)).clone();
-            if !engine.answers(&instance, now) {
-                // Its checks have not noticed yet.
-                self.fail(&pool.name, active);
-                continue;
+            let waited = self.waiting.remove(&pool.name).unwrap_or(0);
+            for _ in 0..=waited {
+                self.begin_request(pool, engine, random, now);
             }
+        }
+    }
+
+    /// A request comes to a pool that lets nothing in: it waits, where it may.
+    fn hold(&mut self, pool: &PoolName, (until, at_most): (u64, u64), traffic: &[Share], now: u64) {
+        let Some(share) = traffic.first() else { return };
+        let waiting = self.waiting.entry(pool.clone()).or_default();
+        let refused =
+            if now >= until { std::mem::take(waiting) + 1 } else { u64::from(*waiting >= at_most) };
+        *waiting += u64::from(now < until && refused == 0);
+        for _ in 0..refused {
+            self.counters.entry((pool.clone(), share.release)).or_default().requests += 1;
+            self.fail(pool, share.release);
+        }
+    }
+
+    fn begin_request(&mut self, pool: &Pool, engine: &SimEngine, random: &mut Random, now: u64) {
+        {
+            let Some(drawn) = draw(&pool.traffic, random) else { return };
+            let ready = |release: ReleaseNumber| -> Vec<&InstanceId> {
+                let of_release = pool.backends.iter().filter(|backend| backend.release == release);
+                of_release.map(|of| &of.instance).filter(|id| self.healthy(id)).collect()
+            };
+            let others = pool.traffic.iter().map(|share| share.release);
+            let mut releases = iter::once(drawn).chain(others);
+            let release = releases.find(|of| !ready(*of).is_empty()).unwrap_or(drawn);
+            let ready = ready(release);
+            let instance = (!ready.is_empty()).then(|| (*random.choose(&ready)).clone());
+            let counted = self.counters.entry((pool.name.clone(), release)).or_default();
+            counted.requests += 1;
+            if instance.as_ref().is_some_and(|id| engine.errs(id)) && random.chance(20) {
+                counted.server_errors += 1;
+            }
+            // Its checks may not have noticed yet.
+            let Some(instance) = instance.filter(|id| engine.answers(id, now)) else {
+                self.fail(&pool.name, release);
+                return;
+            };
             let lasts = match random.between(0, 99) {
                 0 => random.between(1_000, 6_000),
                 1..=10 => random.between(100, 500),
                 _ => random.between(1, 60),
             };
             let pool = pool.name.clone();
-            self.requests.push(SimRequest { pool, release: active, instance, ends: now + lasts });
+            self.requests.push(SimRequest { pool, release, instance, ends: now + lasts });
         }
     }
 
-    /// Cuts off what is in flight on a release.
-    pub fn cut(&mut self, service: &ServiceName, release: ReleaseNumber) {
-        let active = self
-            .table
-            .pools
-            .iter()
-            .any(|pool| pool.name.service == *service && pool.active == Some(release));
-        if active {
+    /// Cuts off what is in flight on a release while the table of `generation` is in force, or says why not.
+    pub fn cut(
+        &mut self,
+        service: &ServiceName,
+        release: ReleaseNumber,
+        generation: u64,
+        now: u64,
+    ) -> Result<(), String> {
+        if generation != self.table.generation {
+            return Err(format!("table {} is in force", self.table.generation));
+        }
+        let receives =
+            self.table.pools.iter().any(|pool| {
+                pool.name.service == *service && pool.receives(release) && !is_held(pool)
+            });
+        if receives {
             self.violations.push(format!(
                 "no-lost-request: `{service}@{release}` was cut off while it got the traffic"
             ));
@@ -201,8 +283,14 @@ impl SimEdge {
         self.requests = left;
         for request in cut {
             self.fail(&request.pool, request.release);
+            if !self.forced.contains(service) && !self.is_drained(&request, now) {
+                self.violations.push(format!(
+                    "no-lost-request: `{service}@{release}` was cut off before its drain was over"
+                ));
+            }
         }
         self.version += 1;
+        Ok(())
     }
 
     /// Dies and comes back: its table is on disk, everything else is lost.
@@ -211,6 +299,7 @@ impl SimEdge {
         self.version = 0;
         self.health.clear();
         self.requests.clear();
+        self.waiting.clear();
         self.counters.clear();
     }
 
@@ -224,11 +313,17 @@ impl SimEdge {
     }
 
     /// What a receipt says that was not so.
-    pub fn contradiction(&self, receipt: &ReceiptBody) -> Option<String> {
+    pub fn contradiction(
+        &self,
+        receipt: &ReceiptBody,
+        terms: impl Fn(ReleaseNumber) -> ReleaseNumber,
+    ) -> Option<String> {
         let counters = self.history.get(&receipt.generation)?;
         let in_flight: u64 = counters
             .iter()
-            .filter(|of| of.pool.service == receipt.service && Some(of.release) == receipt.from)
+            .filter(|of| {
+                of.pool.service == receipt.service && Some(terms(of.release)) == receipt.from
+            })
             .map(|of| of.in_flight)
             .sum();
         let told = receipt.drained + receipt.cut_off;
@@ -267,6 +362,7 @@ impl SimEdge {
             address: listener.address,
             reason: "there is no certificate".to_owned(),
             serves: false,
+            certificate: None,
         };
         self.table.listeners.iter().filter(broken).map(fault).collect()
     }
@@ -275,19 +371,32 @@ impl SimEdge {
     pub fn counters(&self) -> Vec<ReleaseCounters> {
         self.counters
             .iter()
-            .map(|((pool, release), (requests, failed))| ReleaseCounters {
-                pool: pool.clone(),
-                release: *release,
-                requests: *requests,
+            .map(|((pool, release), counted)| ReleaseCounters {
+                requests: counted.requests,
                 in_flight: self
                     .requests
                     .iter()
                     .filter(|request| request.pool == *pool && request.release == *release)
                     .count() as u64,
-                failed: *failed,
-                server_errors: 0,
+                failed: counted.failed,
+                server_errors: counted.server_errors,
+                ..ReleaseCounters::new(pool.clone(), *release)
             })
             .collect()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether a request for a service finds a server that it takes for healthy.
+    pub(crate) fn serves(&self, service: &ServiceName) -> bool {
+        let pools = self.table.pools.iter().filter(|pool| pool.name.service == *service);
+        pools.into_iter().any(|pool| {
+            let mut backends = pool.backends.iter();
+            backends.any(|of| pool.receives(of.release) && self.healthy(&of.instance))
+        })
     }
 
     /// The table in force.
@@ -298,11 +407,9 @@ impl SimEdge {
     /// Requests in flight on releases that get no new ones.
     pub fn inactive_in_flight(&self) -> usize {
         let active = |request: &&SimRequest| {
-            !self
-                .table
-                .pools
-                .iter()
-                .any(|pool| pool.name == request.pool && pool.active == Some(request.release))
+            !self.table.pools.iter().any(|pool| {
+                pool.name == request.pool && pool.receives(request.release) && !is_held(pool)
+            })
         };
         self.requests.iter().filter(active).count()
     }
@@ -313,7 +420,7 @@ impl SimEdge {
     }
 
     fn fail(&mut self, pool: &PoolName, release: ReleaseNumber) {
-        self.counters.entry((pool.clone(), release)).or_default().1 += 1;
+        self.counters.entry((pool.clone(), release)).or_default().failed += 1;
         *self.failed.entry(pool.service.clone()).or_default() += 1;
     }
 
@@ -323,4 +430,35 @@ impl SimEdge {
             .iter()
             .flat_map(|pool| pool.backends.iter().map(|of| (&pool.name, &of.instance, of.release)))
     }
+}
+
+/// The release that a request falls on. One that gets everything takes nothing from the random numbers.
+fn draw(traffic: &[Share], random: &mut Random) -> Option<ReleaseNumber> {
+    if let [only] = traffic {
+        return Some(only.release);
+    }
+    let mut place = random.between(0, u64::from(Share::WHOLE) - 1);
+    for share in traffic {
+        match place.checked_sub(u64::from(share.weight)) {
+            Some(rest) => place = rest,
+            None => return Some(share.release),
+        }
+    }
+    None
+}
+
+/// Whether a pool lets nothing in.
+fn is_held(pool: &Pool) -> bool {
+    pool.admission != Admission::Open
+}
+
+/// The servers that get new requests.
+fn receivers(table: &RouteTable) -> BTreeSet<InstanceId> {
+    let pools = table.pools.iter();
+    let pools = pools.filter(|pool| !is_held(pool));
+    let of_pool = |pool: &Pool| {
+        let receives = pool.backends.iter().filter(|backend| pool.receives(backend.release));
+        receives.map(|backend| backend.instance.clone()).collect::<Vec<_>>()
+    };
+    pools.flat_map(of_pool).collect()
 }

@@ -1,12 +1,9 @@
 //! The simulated engine: instances that start late, not at all, crash, run out of memory or just sit there.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use hornero_driver::{Found, Observation};
-use hornero_model::{Digest, ExitCause, InstanceId};
+use hornero_model::{Digest, ExitCause, InstanceHandle, InstanceId, Location, Place};
 
 use crate::{Behaviour, Random, Trouble};
 
@@ -22,8 +19,7 @@ struct SimInstance {
     image: Digest,
     behaviour: Behaviour,
     started: u64,
-    address: IpAddr,
-    pid: u32,
+    location: Location,
     /// How it ended, if it did.
     ended: Option<ExitCause>,
     /// When it ended.
@@ -50,8 +46,11 @@ impl SimEngine {
                 image,
                 behaviour,
                 started: now,
-                address: Ipv4Addr::new(10, 9, high, low).into(),
-                pid: 1000 + self.made,
+                location: Location {
+                    address: Ipv4Addr::new(10, 9, high, low).into(),
+                    place: Place::local(),
+                    handle: InstanceHandle::new(self.made.to_string()),
+                },
                 ended: None,
                 ended_at: 0,
                 stopped: false,
@@ -67,10 +66,14 @@ impl SimEngine {
             Some(cause) => exited(id, cause.clone()),
             None => Observation::InstanceStarted {
                 instance: id.clone(),
-                address: instance.address,
-                pid: instance.pid,
+                location: instance.location.clone(),
             },
         }
+    }
+
+    /// Whether an instance answers some requests with errors.
+    pub fn errs(&self, id: &InstanceId) -> bool {
+        self.instances.get(id).is_some_and(|of| of.behaviour.trouble == Trouble::Errs)
     }
 
     /// Stops an instance.
@@ -111,6 +114,13 @@ impl SimEngine {
         }
     }
 
+    /// Lets a sick instance answer again.
+    pub fn heal(&mut self, id: &InstanceId) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.sick_from = None;
+        }
+    }
+
     /// Makes an instance fail its checks from now on.
     pub fn sicken(&mut self, id: &InstanceId, now: u64) {
         if let Some(instance) = self.instances.get_mut(id) {
@@ -131,7 +141,8 @@ impl SimEngine {
             | Trouble::NotStarted
             | Trouble::NeverHealthy
             | Trouble::SickLater
-            | Trouble::TestFails => None,
+            | Trouble::TestFails
+            | Trouble::Errs => None,
         }
     }
 
@@ -146,7 +157,8 @@ impl SimEngine {
                 Trouble::None
                 | Trouble::CrashAtStart
                 | Trouble::OutOfMemoryLater
-                | Trouble::TestFails => true,
+                | Trouble::TestFails
+                | Trouble::Errs => true,
             };
             (instance.ended.is_none() || now < instance.ended_at)
                 && well
@@ -170,6 +182,11 @@ impl SimEngine {
         })
     }
 
+    /// Whether an instance was asked to stop.
+    pub fn was_stopped(&self, id: &InstanceId) -> bool {
+        self.instances.get(id).is_some_and(|instance| instance.stopped)
+    }
+
     /// The image of an instance.
     pub fn image(&self, id: &InstanceId) -> Option<Digest> {
         Some(self.instances.get(id)?.image)
@@ -186,7 +203,7 @@ impl SimEngine {
             .iter()
             .map(|(id, instance)| Found {
                 instance: id.clone(),
-                running: instance.ended.is_none().then_some((instance.address, instance.pid)),
+                running: instance.ended.is_none().then(|| instance.location.clone()),
                 cause: instance.ended.clone(),
                 log_tail: Vec::new(),
             })

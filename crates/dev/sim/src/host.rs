@@ -10,9 +10,13 @@ use hornero_model::{
     BootId, Digest, Event, EventBody, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody,
     ServiceName, Timestamp,
 };
-use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
+use hornero_rollout::Effect;
 
-use crate::{Behaviour, Random, Scenario, SimEdge, SimEngine, SimLedger, Trouble};
+use crate::{
+    Behaviour, Random, Scenario, SimEdge, SimEngine, SimLedger, Trace,
+    checks::Checks,
+    trace::{self, recorded},
+};
 
 /// How often it is told that a verification goes on.
 const VERIFICATION_NEWS_MS: u64 = 1_000;
@@ -26,6 +30,10 @@ pub struct Faults {
     pub late: u64,
     /// Effects that fail.
     pub failed: u64,
+    /// Effects on the edge that are said to have failed, and that it does up to two seconds later all the same: it hung.
+    pub belated: u64,
+    /// Effects, but for tests, that are done and of which nothing is told.
+    pub unanswered: u64,
 }
 
 /// When control is killed.
@@ -40,13 +48,32 @@ pub enum CrashPoint {
 /// What happens at a moment.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
-    Deliver { run: u64, observation: Observation },
-    Perform { run: u64, id: EffectId, effect: Effect },
-    Crash { instance: InstanceId, cause: ExitCause },
+    Deliver {
+        run: u64,
+        observation: Observation,
+    },
+    Perform {
+        run: u64,
+        id: EffectId,
+        effect: Effect,
+    },
+    /// The edge does what it was given when it hung; nobody waits for the answer any more.
+    Belated {
+        edge: u32,
+        effect: Effect,
+    },
+    Crash {
+        instance: InstanceId,
+        cause: ExitCause,
+    },
     EdgeTick,
-    EdgeDown { restart: bool },
+    EdgeDown {
+        restart: bool,
+    },
     EdgeUp,
-    Tick { run: u64 },
+    Tick {
+        run: u64,
+    },
     KillControl,
     StartControl,
     RestartHost,
@@ -67,6 +94,8 @@ pub struct Host {
     pub scenario: Scenario,
     /// What goes wrong.
     pub faults: Faults,
+    /// How much longer than usual what the edge is given takes to come to it, in milliseconds.
+    pub edge_delay_ms: u64,
     /// When control is killed next.
     pub crash: Option<CrashPoint>,
     /// Whether the host loses its power together with control.
@@ -75,13 +104,16 @@ pub struct Host {
     pub crashed: bool,
     /// Answers to requests.
     pub answers: BTreeMap<RequestId, Outcome>,
-    /// Everything told, a line each.
-    pub told: Vec<String>,
+    /// What happened, a line each.
+    pub trace: Trace,
     /// Tests that were run, by image.
     pub tests_run: u64,
+    pub(crate) checks: Checks,
     pub(crate) random: Random,
     pub(crate) queue: BTreeMap<(u64, u64), Happening>,
     pub(crate) run: u64,
+    /// Whether what is done at this moment is told to nobody.
+    pub(crate) mute: bool,
     /// Starts of the host.
     boots: u64,
     counter: u64,
@@ -96,15 +128,18 @@ impl Host {
             edge: SimEdge::new(),
             scenario: Scenario::default(),
             faults: Faults::default(),
+            edge_delay_ms: 0,
             crash: None,
             crash_takes_host: false,
             crashed: false,
             answers: BTreeMap::new(),
-            told: Vec::new(),
+            trace: Trace::default(),
             tests_run: 0,
+            checks: Checks::default(),
             random: Random::new(seed),
             queue: BTreeMap::new(),
             run: 0,
+            mute: false,
             boots: 1,
             counter: 0,
         }
@@ -128,6 +163,9 @@ impl Host {
 
     /// Hands an observation to whatever control runs now; to none if it dies on the way.
     pub(crate) fn observe(&mut self, observation: Observation) {
+        if self.mute {
+            return;
+        }
         let mut delay = self.random.between(0, 3);
         if self.random.chance(self.faults.late) {
             delay += self.random.between(0, 300);
@@ -165,7 +203,7 @@ impl Host {
                         self.perform(id, effect);
                     }
                 }
-                Happening::Deliver { .. } | Happening::Tick { .. } => {}
+                Happening::Deliver { .. } | Happening::Tick { .. } | Happening::Belated { .. } => {}
                 Happening::Crash { .. }
                 | Happening::EdgeTick
                 | Happening::EdgeDown { .. }
@@ -181,118 +219,6 @@ impl Host {
         self.queue.retain(|_, happening| !matches!(happening, Happening::Deliver { .. }));
         let delay = self.random.between(1, 400);
         self.schedule(delay, Happening::StartControl);
-    }
-
-    pub(crate) fn perform(&mut self, id: EffectId, effect: Effect) {
-        if self.random.chance(self.faults.failed) {
-            let reason = "a fault of the simulation".to_owned();
-            self.observe(Observation::EffectFailed { effect: id, reason });
-            return;
-        }
-        match effect {
-            Effect::StartInstance { instance, spec, .. } => {
-                let behaviour = self.scenario.behaviour(&spec.image);
-                let seen = self.engine.start(&instance, spec.image, behaviour, self.now);
-                self.observe(seen);
-                if let Some((at, cause)) = self.engine.fate(&instance) {
-                    let after = at.saturating_sub(self.now);
-                    self.schedule(after, Happening::Crash { instance, cause });
-                }
-            }
-            Effect::StopInstance { instance, .. } => {
-                if self
-                    .edge
-                    .table()
-                    .pools
-                    .iter()
-                    .filter(|pool| !self.edge.forced.contains(&pool.name.service))
-                    .any(|pool| pool.backends.iter().any(|backend| backend.instance == instance))
-                {
-                    let text = format!("no-lost-request: `{instance}` is stopped while routed");
-                    self.edge.violations.push(text);
-                }
-                let seen = self.engine.stop(&instance);
-                // Its exit is seen as well, in any order.
-                if self.random.chance(30) {
-                    self.observe(Observation::InstanceExited {
-                        instance,
-                        cause: ExitCause::Signal(15),
-                        log_tail: Vec::new(),
-                    });
-                }
-                self.observe(seen);
-            }
-            Effect::RemoveInstance { instance } => {
-                let seen = self.engine.remove(&instance);
-                self.observe(seen);
-            }
-            Effect::RunTests { image, .. } => {
-                self.tests_run += 1;
-                let behaviour = self.scenario.behaviour(&image);
-                let passed = behaviour.trouble != Trouble::TestFails;
-                let detail = if passed { String::new() } else { "status 500, not 200".to_owned() };
-                let test = "serves".to_owned();
-                let results = behaviour
-                    .has_tests
-                    .then_some(TestOutcome { test, passed, detail })
-                    .into_iter()
-                    .collect();
-                let run = TestRun { results, log_tail: Vec::new() };
-                self.observe(Observation::TestsFinished { effect: id, image, run });
-            }
-            Effect::ApplyRoutes { table } => self.apply(id, *table),
-            Effect::CutInFlight { service, release } => {
-                if self.edge.reachable {
-                    self.edge.cut(&service, release);
-                    self.observe(Observation::InFlightCut { effect: id, service, release });
-                    let status = self.edge.status();
-                    self.observe(Observation::EdgeStatus(status));
-                } else {
-                    self.observe(Observation::EdgeLost);
-                }
-            }
-        }
-    }
-
-    fn apply(&mut self, id: EffectId, table: hornero_model::RouteTable) {
-        if !self.edge.reachable {
-            self.observe(Observation::EdgeLost);
-            return;
-        }
-        for pool in &table.pools {
-            let trouble = |instance: &InstanceId| {
-                let image = self.engine.image(instance)?;
-                Some(self.scenario.behaviour(&image).trouble)
-            };
-            let bad = pool.backends.iter().find(|backend| {
-                Some(backend.release) == pool.active
-                    && trouble(&backend.instance) == Some(Trouble::TestFails)
-            });
-            if let Some(bad) = bad {
-                let text = format!("never-unproven: `{}` gets traffic", bad.instance);
-                self.edge.violations.push(text);
-            }
-        }
-        let generation = table.generation;
-        let going_down = self.going_down();
-        match self.edge.apply(table, &self.engine, self.now, &going_down) {
-            Err(reason) => self.observe(Observation::EffectFailed { effect: id, reason }),
-            Ok(()) => {
-                let counters = self.edge.counters();
-                self.observe(Observation::RoutesApplied { generation, switch_ms: 1.5, counters });
-                let status = self.edge.status();
-                self.observe(Observation::EdgeStatus(status));
-            }
-        }
-    }
-
-    /// Services that a removal is recorded for, and those of which the ledger does not say that they serve.
-    fn going_down(&self) -> Vec<ServiceName> {
-        let world = self.ledger.current();
-        let removal =
-            |name: &ServiceName| world.rollout_of(name).is_some_and(|of| of.kind == Kind::Removal);
-        let free = world.services.values().filter(|of| of.serving.is_none() || removal(&of.name));
-        free.map(|service| service.name.clone()).collect()
     }
 }
 
@@ -316,14 +242,22 @@ impl Ports for Host {
             return Err(LedgerFailed("killed before the append".to_owned()));
         }
         for event in &events {
+            let (before, seen) = (self.ledger.current(), (&self.scenario, &self.engine));
+            let wrong = self.checks.recorded(event, before, seen, self.now);
+            self.edge.violations.extend(wrong);
             if let EventBody::Switched { receipt } = &event.body
-                && let Some(wrong) = self.edge.contradiction(&receipt.body)
+                && let Some(wrong) = self.edge.contradiction(&receipt.body, |made_from| {
+                    self.ledger.current().terms(&receipt.body.service, made_from)
+                })
             {
                 let text = format!("receipt {}: {wrong}", receipt.body.id);
                 self.edge.violations.push(text);
             }
         }
         let appended = self.ledger.append(events);
+        for event in &appended {
+            self.trace.note(self.now, "recorded", || recorded(event));
+        }
         if self.crash == Some(CrashPoint::After(number)) {
             self.crashed = true;
             return Err(LedgerFailed("killed after the append".to_owned()));
@@ -339,8 +273,11 @@ impl Ports for Host {
         if self.crashed {
             return;
         }
+        self.trace.note(self.now, "asked for", || trace::effect(id, &effect));
         let takes = match &effect {
-            Effect::ApplyRoutes { .. } | Effect::CutInFlight { .. } => self.random.between(1, 5),
+            Effect::ApplyRoutes { .. } | Effect::CutInFlight { .. } => {
+                self.random.between(1, 5) + self.edge_delay_ms
+            }
             Effect::StartInstance { spec, .. } => {
                 self.random.between(1, 80) + self.verify(spec.image)
             }
@@ -365,9 +302,13 @@ impl Ports for Host {
         match progress {
             Progress::Step { service, rollout, phase, message, .. } => {
                 let rollout = rollout.map_or_else(|| "-".to_owned(), |id| id.to_string());
-                self.told.push(format!("{service} {rollout} {phase}: {message}"));
+                let line = format!("{service} {rollout} {phase}: {message}");
+                self.trace.told(self.now, &line);
             }
             Progress::Finished { request, outcome } => {
+                let (world, seen) = (self.ledger.current(), (&self.edge, &self.engine));
+                let wrong = self.checks.answered(request, &outcome, world, seen, self.now);
+                self.edge.violations.extend(wrong);
                 if self.answers.insert(request, outcome).is_some() {
                     let text = format!("request {} was answered twice", request.0);
                     self.edge.violations.push(text);

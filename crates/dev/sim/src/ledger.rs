@@ -1,5 +1,6 @@
 //! The simulated ledger: in memory, and the only thing besides engine and edge that survives a crash of control.
 
+use hornero_driver::Churn;
 use hornero_model::{Digest, Event, NewEvent};
 use hornero_rollout::World;
 
@@ -42,6 +43,13 @@ impl SimLedger {
     /// The world that follows from them, kept up as they come.
     pub fn current(&self) -> &World {
         &self.current
+    }
+
+    /// What the watchdog counts by them, folded anew.
+    pub fn churn(&self) -> Churn {
+        let mut churn = Churn::default();
+        self.events.iter().for_each(|event| churn.apply(event));
+        churn
     }
 
     /// The world that follows from them, folded anew.

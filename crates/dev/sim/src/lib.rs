@@ -3,18 +3,24 @@
 //! Clock, engine, edge and ledger are simulated; the driver is the one that ships. One seed is one history, faults
 //! included, and the invariants are checked as it goes. Nothing here runs in production.
 
+mod checks;
 mod edge;
 mod engine;
+mod history;
 mod host;
 mod ledger;
+mod performing;
 mod random;
 mod scenario;
 mod simulation;
+mod trace;
 
 pub use edge::SimEdge;
 pub use engine::SimEngine;
+pub use history::history;
 pub use host::{CrashPoint, Faults, Host};
 pub use ledger::SimLedger;
 pub use random::Random;
 pub use scenario::{Behaviour, Scenario, Trouble, service};
 pub use simulation::Simulation;
+pub use trace::Trace;

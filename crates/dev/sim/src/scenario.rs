@@ -9,6 +9,9 @@ use hornero_model::{
 
 use crate::Random;
 
+/// How long the services of a history let requests end.
+pub const DRAIN_TIMEOUT: Millis = Millis(2_000);
+
 /// What is wrong with the servers of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
@@ -26,6 +29,8 @@ pub enum Trouble {
     OutOfMemoryLater,
     /// A test of the image fails.
     TestFails,
+    /// They pass every check, and answer a fifth of the requests with an error.
+    Errs,
 }
 
 /// How the servers made from an image behave.
@@ -100,6 +105,11 @@ impl Scenario {
         digest
     }
 
+    /// The servers that are made from an image from now on behave so, as where what they depend on changed.
+    pub fn change(&mut self, image: &Digest, behaviour: Behaviour) {
+        self.behaviours.insert(*image, behaviour);
+    }
+
     /// How the servers of an image behave.
     pub fn behaviour(&self, image: &Digest) -> Behaviour {
         self.behaviours[image]
@@ -117,26 +127,19 @@ pub fn service(name: &str, image: Digest, instances: u32) -> ServiceSpec {
         base: None,
         kind: ServiceKind::Stateless,
         instances,
-        ports: vec![Port { name: http.clone(), container: 80, protocol: Protocol::Http }],
+        ports: vec![Port::new(http.clone(), 80, Protocol::Http)],
         health: Some(HealthContract {
             check: Check::Tcp(TcpCheck { port: 80 }),
             interval: Millis(100),
             timeout: Millis(100),
             unhealthy_after: 2,
+            healthy_after: 1,
             start_timeout: Millis(3_000),
         }),
-        routes: vec![Route {
-            listen,
-            address: None,
-            port: http,
-            host: None,
-            path_prefix: None,
-            protocol: Protocol::Http,
-            tls: None,
-        }],
+        routes: vec![Route::new(listen, http, Protocol::Http)],
         rollout: RolloutPolicy {
             strategy: Strategy::BlueGreen,
-            drain_timeout: Millis(2_000),
+            drain_timeout: DRAIN_TIMEOUT,
             keep_warm: Millis(8_000),
             watch: Millis(500),
         },
@@ -146,5 +149,12 @@ pub fn service(name: &str, image: Digest, instances: u32) -> ServiceSpec {
         max_age: None,
         trust: Vec::new(),
         keep: Keep::default(),
+        stop_signal: None,
+        stop_grace: None,
+        env: Default::default(),
+        config: Vec::new(),
+        configuration: None,
+        secrets: Vec::new(),
+        budget: None,
     }
 }

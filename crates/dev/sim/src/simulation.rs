@@ -3,15 +3,25 @@
 use hornero_driver::{
     Driver, DriverError, Observation, Outcome, Request, RequestId, RequestKind, Starting,
 };
-use hornero_model::{Actor, InstanceId, ServiceName};
-use hornero_rollout::RepairState;
+use hornero_model::{Actor, InstanceId, InstanceState, ServiceName, Share};
+use hornero_rollout::{RepairState, Service};
 
-use crate::{CrashPoint, Host, host::Happening};
+use crate::{CrashPoint, Host, host::Happening, trace::observed};
 
 /// Steps of the edge, in milliseconds of virtual time.
 const EDGE_TICK_MS: u64 = 25;
+/// How late what has its time may be done at rest.
+const LATE_MS: u64 = 2_000;
 /// How often the edge's status is sent without a change.
 const STATUS_EVERY_TICKS: u64 = 20;
+
+/// Whether a serving set is neither on its way to other terms nor larger than they say.
+fn is_settled(service: &Service) -> bool {
+    let serving = service.serving.as_ref().zip(service.serving_release());
+    serving.is_none_or(|(set, release)| {
+        set.leaving.is_none() && set.instances.len() <= release.spec.instances as usize
+    })
+}
 
 /// A driver, its host, and their history.
 #[derive(Debug)]
@@ -22,10 +32,13 @@ pub struct Simulation {
     pub driver: Option<Driver>,
     /// Whether clients send requests through the edge.
     pub load: bool,
+    /// Whether those who ask for something want releases tried again that failed.
+    pub retry_failed: bool,
     seed: u64,
     ticks: u64,
     last_version: u64,
     last_request: u64,
+    happened: u64,
 }
 
 impl Simulation {
@@ -35,10 +48,12 @@ impl Simulation {
             host: Host::new(seed),
             driver: None,
             load: true,
+            retry_failed: false,
             seed,
             ticks: 0,
             last_version: 0,
             last_request: 0,
+            happened: 0,
         };
         simulation.host.schedule(0, Happening::EdgeTick);
         simulation.start_control();
@@ -52,9 +67,28 @@ impl Simulation {
         if let RequestKind::End { service } = &kind {
             self.host.edge.forced.insert(service.clone());
         }
+        self.host.checks.asks(id, kind.clone());
         let by = Actor { who: "root".to_owned(), why: "test".to_owned(), commit: None };
-        self.handle(Observation::Request(Request { id, by, kind }));
+        self.handle(Observation::Request(Request {
+            id,
+            by,
+            kind,
+            retry_failed: self.retry_failed,
+        }));
         id
+    }
+
+    /// Lets go on what a limit of churn stopped; gives how many limits those were.
+    pub fn resume(&mut self, service: Option<&ServiceName>) -> usize {
+        let by = Actor { who: "root".to_owned(), why: "looked at".to_owned(), commit: None };
+        let driver = self.driver.as_mut().expect("control is alive");
+        match driver.resume_churn(&by, service, &mut self.host) {
+            Ok(stopped) => {
+                self.after(Ok(()));
+                stopped.len()
+            }
+            Err(error) => self.fail(&format!("resume: {error}")),
+        }
     }
 
     /// Runs until a request is answered; none if control died on the way or the time is over.
@@ -99,6 +133,9 @@ impl Simulation {
                     && driver.world().services.keys().all(|service| {
                         !matches!(driver.repair_state(service), Some(RepairState::Repairing { .. }))
                     })
+                    && driver.world().services.values().all(is_settled)
+                    // What is more than wanted drains without anything being under way.
+                    && driver.world().instances.values().all(|of| of.state != InstanceState::Stopped)
             });
             if !idle {
                 idle_since = None;
@@ -143,6 +180,8 @@ impl Simulation {
             self.fail("nothing is left to happen");
         };
         self.host.now = self.host.now.max(at);
+        self.happened += 1;
+        self.note(&happening);
         match happening {
             Happening::Deliver { run, observation } if run == self.host.run => {
                 self.handle(observation);
@@ -150,6 +189,7 @@ impl Simulation {
             Happening::Perform { run, id, effect } if run == self.host.run => {
                 self.host.perform(id, effect);
             }
+            Happening::Belated { edge, effect } => self.host.perform_late(edge, effect),
             Happening::Tick { run } if run == self.host.run => self.handle(Observation::Tick),
             Happening::Deliver { .. } | Happening::Perform { .. } | Happening::Tick { .. } => {}
             Happening::Crash { instance, cause } => self.crash_instance(&instance, cause),
@@ -185,6 +225,32 @@ impl Simulation {
         }
     }
 
+    /// How much happened so far: everything that a moment of virtual time was given to.
+    pub fn happened(&self) -> u64 {
+        self.happened
+    }
+
+    fn note(&mut self, happening: &Happening) {
+        let (now, run) = (self.host.now, self.host.run);
+        let trace = &mut self.host.trace;
+        match happening {
+            Happening::Deliver { run: of, observation } if *of == run => {
+                trace.note(now, "observed", || observed(observation));
+            }
+            Happening::Deliver { .. }
+            | Happening::Perform { .. }
+            | Happening::Belated { .. }
+            | Happening::Tick { .. }
+            | Happening::EdgeTick => {}
+            Happening::Crash { .. }
+            | Happening::EdgeDown { .. }
+            | Happening::EdgeUp
+            | Happening::KillControl
+            | Happening::StartControl
+            | Happening::RestartHost => trace.note(now, "happens", || format!("{happening:?}")),
+        }
+    }
+
     /// Checks that everything is whole and nothing is left over. Call it at rest.
     pub fn check_whole(&self) {
         let driver = self.driver();
@@ -206,11 +272,14 @@ impl Simulation {
             };
             expected.extend(&set.instances);
             expected.extend(service.warm.iter().flat_map(|warm| &warm.instances));
+            if service.warm.as_ref().is_some_and(|warm| warm.until.0 + LATE_MS < self.host.now) {
+                self.fail(&format!("the warm set of `{name}` is kept beyond its time"));
+            }
             for pool in table.pools.iter().filter(|pool| pool.name.service == *name) {
-                if pool.active != Some(set.release) {
+                if pool.traffic != [Share::whole(set.release)] {
                     self.fail(&format!(
                         "`{}` goes to {:?}, not {}",
-                        pool.name, pool.active, set.release
+                        pool.name, pool.traffic, set.release
                     ));
                 }
             }
@@ -219,7 +288,8 @@ impl Simulation {
             }
             match driver.repair_state(name) {
                 Some(RepairState::Whole) => {}
-                Some(RepairState::GaveUp { .. }) => continue,
+                // Nothing is replaced before somebody looked.
+                Some(RepairState::GaveUp { .. } | RepairState::Held) => continue,
                 state => self.fail(&format!("`{name}` is {state:?}")),
             }
             let answering = set
@@ -231,7 +301,16 @@ impl Simulation {
                     engine.answers(id, now) || engine.answers(id, now - 1_000)
                 })
                 .count();
-            let wanted = service.releases[&set.release].spec.instances as usize;
+            let wanted = service.releases[&set.terms].spec.instances as usize;
+            let routes = &service.releases[&set.terms].spec.routes;
+            for listen in routes.iter().map(|route| route.listen) {
+                if !table.listeners.iter().any(|of| of.address.port() == listen) {
+                    self.fail(&format!("`{name}` does not listen on {listen}"));
+                }
+            }
+            if set.leaving.is_some() || set.instances.len() != wanted {
+                self.fail(&format!("`{name}` has {:?}, wanted {wanted}", set));
+            }
             if answering < wanted {
                 self.fail(&format!("{answering} of {wanted} instances of `{name}` answer"));
             }
@@ -246,16 +325,16 @@ impl Simulation {
     /// The release of a service that serves.
     pub fn serving(&self, service: &str) -> Option<u32> {
         let name = ServiceName::new(service).ok()?;
-        Some(self.driver().world().services.get(&name)?.serving.as_ref()?.release.0)
+        Some(self.driver().world().services.get(&name)?.serving.as_ref()?.terms.0)
     }
 
     /// Ends the test, with everything needed to see why.
     pub fn fail(&self, what: &str) -> ! {
-        let told = &self.host.told;
-        let last = told[told.len().saturating_sub(40)..].join("\n  ");
+        let trace = &self.host.trace;
+        let last = trace.last(if trace.whole { usize::MAX } else { 40 }).join("\n  ");
         let driver = self.driver.as_ref().map_or_else(String::new, Driver::under_way);
         panic!(
-            "seed {}: at {} ms: {what}\nunder way: {driver}\nlast news:\n  {last}",
+            "last news:\n  {last}\nunder way: {driver}\nseed {}: at {} ms: {what}",
             self.seed, self.host.now
         );
     }
@@ -271,6 +350,28 @@ impl Simulation {
             host.observe(Observation::EdgeStatus(status));
         }
         host.schedule(EDGE_TICK_MS, Happening::EdgeTick);
+        for (instance, service, release, left) in host.edge.take_stopped() {
+            let world = host.ledger.current();
+            let receipt = world.services.get(&service).and_then(|of| of.last_receipt.as_ref());
+            let told = receipt.is_some_and(|receipt| {
+                receipt.body.switched.0 >= left
+                    && receipt.body.from == Some(world.terms(&service, release))
+            });
+            if told {
+                host.edge.violations.push(format!(
+                    "no-lost-request: `{instance}` was stopped with a request that a receipt says had ended"
+                ));
+            }
+        }
+        let looks_on = self.driver.is_some() && host.edge.reachable;
+        let wrong = host.checks.unserved(
+            host.ledger.current(),
+            &host.edge,
+            &host.engine,
+            host.now,
+            looks_on && self.load,
+        );
+        host.edge.violations.extend(wrong);
     }
 
     fn handle(&mut self, observation: Observation) {
@@ -309,10 +410,10 @@ impl Simulation {
         }
         let found = self.host.engine.list();
         let edge = self.host.edge.reachable.then(|| self.host.edge.status());
-        let world = self.host.ledger.world();
+        let (world, churn) = (self.host.ledger.world(), self.host.ledger.churn());
         let boot = self.host.boot();
         let starting = Starting { version: "sim", boot: &boot };
-        match Driver::resume(world, found, edge, starting, &mut self.host) {
+        match Driver::resume(world, churn, found, edge, starting, &mut self.host) {
             Ok(driver) => {
                 self.driver = Some(driver);
                 self.after(Ok(()));

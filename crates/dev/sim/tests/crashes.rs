@@ -1,7 +1,8 @@
-//! Control is killed, or the host's power cut, at every append of a rollout, a rollback, a failed rollout and a removal.
+//! Control is killed, or the host's power cut, at every append of a rollout, a rollback, a failed rollout, a
+//! removal, and of rollouts that are cancelled.
 
 use hornero_driver::RequestKind;
-use hornero_model::{ServiceName, ServiceSpec};
+use hornero_model::{CanaryPolicy, Millis, OnInconclusive, ServiceName, ServiceSpec, Strategy};
 use hornero_sim::{Behaviour, CrashPoint, Simulation, Trouble, service};
 
 /// Runs `act` once for every append it makes, with control killed, or everything on the host, just before and just
@@ -54,6 +55,22 @@ fn upgrade(simulation: &mut Simulation, behaviour: Behaviour) -> RequestKind {
     apply(&ServiceSpec { image, ..spec })
 }
 
+/// The same with a canary, which gets half of the requests.
+fn canary(
+    simulation: &mut Simulation,
+    behaviour: Behaviour,
+    on_inconclusive: OnInconclusive,
+) -> RequestKind {
+    let mut spec = serving(simulation);
+    spec.image = simulation.host.scenario.image(behaviour);
+    spec.rollout.strategy = Strategy::Canary(CanaryPolicy {
+        steps: vec![2_000, 5_000],
+        step_timeout: Millis(1_500),
+        on_inconclusive,
+    });
+    apply(&spec)
+}
+
 #[test]
 fn of_a_first_rollout() {
     at_every_append(
@@ -76,6 +93,25 @@ fn of_a_forward_rollout() {
             let serving = simulation.serving("site");
             assert!(matches!(serving, Some(1 | 2)), "{when}: {serving:?}");
         },
+    );
+}
+
+#[test]
+fn of_a_canary() {
+    at_every_append(
+        |simulation| canary(simulation, Behaviour::GOOD, OnInconclusive::Promote),
+        |simulation, when| {
+            let serving = simulation.serving("site");
+            assert!(matches!(serving, Some(1 | 2)), "{when}: {serving:?}");
+        },
+    );
+}
+
+#[test]
+fn of_a_canary_that_is_taken_back() {
+    at_every_append(
+        |simulation| canary(simulation, Behaviour::with(Trouble::Errs), OnInconclusive::Abort),
+        |simulation, when| assert_eq!(simulation.serving("site"), Some(1), "{when}"),
     );
 }
 
@@ -156,4 +192,38 @@ fn of_a_removal() {
             );
         },
     );
+}
+
+/// Appends that a rollout, of which nothing is cancelled, makes before it is in this phase.
+fn begun(simulation: &mut Simulation, phase: &str) {
+    let forward = upgrade(simulation, Behaviour::GOOD);
+    simulation.request(forward);
+    let is_there = |simulation: &Simulation| {
+        let mut rollouts = simulation.driver().world().rollouts.values();
+        rollouts.any(|rollout| rollout.phase.name() == phase)
+    };
+    while !is_there(simulation) {
+        simulation.step();
+    }
+}
+
+#[test]
+fn of_a_rollout_that_is_cancelled() {
+    for phase in ["preparing", "switching", "watching"] {
+        at_every_append(
+            |simulation| {
+                begun(simulation, phase);
+                RequestKind::Cancel { service: ServiceName::new("site").unwrap() }
+            },
+            |simulation, when| {
+                // Killed before the cancel was written, it was never acknowledged, and the rollout goes on.
+                let serving = simulation.serving("site");
+                let expected = if when.contains("Before(1)") { vec![1, 2] } else { vec![1] };
+                assert!(
+                    serving.is_some_and(|release| expected.contains(&release)),
+                    "{phase}, {when}: {serving:?}"
+                );
+            },
+        );
+    }
 }

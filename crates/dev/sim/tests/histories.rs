@@ -1,9 +1,9 @@
 //! Histories that are told step by step.
 
-use hornero_driver::{Outcome, OutcomeKind, RequestKind};
+use hornero_driver::{Outcome, OutcomeKind, RequestKind, Use};
 use hornero_model::{
-    EventBody, ExitCause, InstanceState, Millis, ReleaseNumber, RolloutPolicy, ServiceName,
-    ServiceSpec,
+    ChurnScope, ChurnWindow, EventBody, ExitCause, InstanceState, Millis, ReleaseNumber,
+    RolloutPolicy, ServiceName, ServiceSpec, Timestamp,
 };
 use hornero_rollout::RepairState;
 use hornero_sim::{Behaviour, Simulation, Trouble, service};
@@ -31,6 +31,15 @@ fn serving() -> (Simulation, ServiceSpec) {
     let spec = service("site", image, 3);
     assert_eq!(simulation.ask(apply(&spec)).result, OutcomeKind::Done);
     (simulation, spec)
+}
+
+/// Servers that Hornero made by itself within a day.
+fn unrequested(simulation: &Simulation) -> u32 {
+    let now = Timestamp(simulation.host.now);
+    let uses = simulation.driver().churn().uses(Some(&site()), now);
+    let by_itself =
+        |one: &&Use| one.scope == ChurnScope::Unrequested && one.window == ChurnWindow::Day;
+    uses.iter().find(by_itself).unwrap().made
 }
 
 /// The same spec on another image.
@@ -311,7 +320,7 @@ fn repair_gives_up_and_an_apply_tries_again() {
     simulation.run(400_000);
     let state = simulation.driver().repair_state(&site());
     assert!(matches!(state, Some(RepairState::GaveUp { .. })), "{state:?}");
-    let made = simulation.driver().world().services[&site()].made.len();
+    let made = unrequested(&simulation);
     assert!(made < 20, "{made} instances were made");
     // Whole for a moment, as asked.
     assert_eq!(simulation.ask(apply(&spec)).result, OutcomeKind::Done);
@@ -455,7 +464,7 @@ fn servers_that_fall_sick_again_and_again_are_not_replaced_for_ever() {
     simulation.run(600_000);
     let state = simulation.driver().repair_state(&site());
     assert!(matches!(state, Some(RepairState::GaveUp { .. })), "{state:?}");
-    let made = simulation.driver().world().services[&site()].made.len();
+    let made = unrequested(&simulation);
     assert!(made < 20, "{made} instances were made");
 }
 
@@ -542,4 +551,130 @@ fn control_that_starts_again_on_the_same_host_starts_nothing_anew() {
     simulation.run(3_000);
     simulation.come_to_rest();
     assert_eq!(kinds(&simulation, before), ["control started"]);
+}
+
+/// Asks, and cancels it as soon as the rollout is in this phase; gives what became of both.
+fn cancelled(simulation: &mut Simulation, asked: RequestKind, phase: &str) -> (Outcome, Outcome) {
+    let asked = simulation.request(asked);
+    let is_there = |simulation: &Simulation| {
+        let rollouts = simulation.driver().world().rollouts.values();
+        rollouts.into_iter().any(|rollout| rollout.phase.name() == phase)
+    };
+    for _ in 0..100_000 {
+        if is_there(simulation) {
+            break;
+        }
+        simulation.step();
+    }
+    assert!(is_there(simulation), "it never was in `{phase}`");
+    let outcome = simulation.ask(RequestKind::Cancel { service: site() });
+    (simulation.answer(asked, 60_000).expect("what was cancelled ends"), outcome)
+}
+
+#[test]
+fn what_is_cancelled_goes_back_to_what_served_and_costs_no_request() {
+    for (phase, result) in [
+        ("preparing", OutcomeKind::Failed),
+        ("switching", OutcomeKind::Failed),
+        ("watching", OutcomeKind::RolledBack),
+    ] {
+        let (mut simulation, spec) = serving();
+        let spec = next(&mut simulation, &spec, Behaviour::GOOD);
+        let (asked, cancel) = cancelled(&mut simulation, apply(&spec), phase);
+        assert_eq!(cancel.result, OutcomeKind::Done, "{phase}: {}", reason(&cancel));
+        assert_eq!(asked.result, result, "{phase}: {}", reason(&asked));
+        assert_eq!(reason(&asked), "cancelled by `root`: test", "{phase}");
+        simulation.come_to_rest();
+        simulation.check_whole();
+        assert_eq!(simulation.serving("site"), Some(1), "{phase}");
+        assert_eq!(failed_requests(&simulation), 0, "{phase}");
+        assert_eq!(simulation.host.engine.ids().len(), 3, "{phase}: the new set is gone");
+        // It is no mark on the release: asked for again, it comes.
+        assert_eq!(simulation.ask(apply(&spec)).result, OutcomeKind::Done, "{phase}");
+        assert_eq!(simulation.serving("site"), Some(2), "{phase}");
+    }
+}
+
+#[test]
+fn a_removal_that_is_cancelled_leaves_the_service() {
+    let (mut simulation, _) = serving();
+    let (asked, cancel) = cancelled(&mut simulation, down(), "closing");
+    assert_eq!((asked.result, cancel.result), (OutcomeKind::Failed, OutcomeKind::Done));
+    simulation.come_to_rest();
+    simulation.check_whole();
+    assert_eq!(simulation.serving("site"), Some(1));
+}
+
+#[test]
+fn what_is_over_can_not_be_cancelled() {
+    let (mut simulation, spec) = serving();
+    let cancel =
+        |simulation: &mut Simulation| simulation.ask(RequestKind::Cancel { service: site() });
+    let nothing = cancel(&mut simulation);
+    assert_eq!(nothing.result, OutcomeKind::NotFound);
+    assert_eq!(reason(&nothing), "nothing is under way for `site`");
+    simulation.host.edge.failed.clear();
+    let (asked, cancel) = cancelled(&mut simulation, down(), "emptying");
+    assert_eq!((asked.result, cancel.result), (OutcomeKind::Done, OutcomeKind::Failed));
+    // A first release that serves has nothing to go back to.
+    let (asked, cancel) =
+        cancelled(&mut simulation, apply(&ServiceSpec { instances: 2, ..spec }), "watching");
+    assert_eq!((asked.result, cancel.result), (OutcomeKind::Done, OutcomeKind::Failed));
+    assert!(reason(&cancel).contains("nothing served before it"), "{}", reason(&cancel));
+}
+
+#[test]
+fn a_first_release_that_is_cancelled_leaves_nothing() {
+    let mut simulation = Simulation::new(7);
+    let image = simulation.host.scenario.image(Behaviour::with(Trouble::NeverHealthy));
+    let (asked, cancel) =
+        cancelled(&mut simulation, apply(&service("site", image, 2)), "preparing");
+    assert_eq!((asked.result, cancel.result), (OutcomeKind::Failed, OutcomeKind::Done));
+    simulation.come_to_rest();
+    assert!(simulation.host.engine.ids().is_empty());
+    assert_eq!(simulation.serving("site"), None);
+}
+
+#[test]
+fn what_waits_is_cancelled_before_it_begins() {
+    let (mut simulation, spec) = serving();
+    let image = simulation.host.scenario.image(Behaviour::GOOD);
+    let data = service("data", image, 1);
+    let later = next(&mut simulation, &spec, Behaviour::GOOD);
+    let both = RequestKind::Apply { services: vec![data, later] };
+    let asked = simulation.request(both);
+    let cancel = simulation.ask(RequestKind::Cancel { service: site() });
+    assert_eq!(cancel.result, OutcomeKind::Done, "{}", reason(&cancel));
+    let asked = simulation.answer(asked, 60_000).unwrap();
+    assert_eq!(asked.result, OutcomeKind::Failed);
+    assert_eq!(simulation.serving("data"), Some(1), "what had begun is let be");
+    assert_eq!(simulation.serving("site"), Some(1));
+}
+
+#[test]
+fn one_that_heals_beside_its_replacement_leaves_no_surplus() {
+    let (mut simulation, _) = serving();
+    simulation.come_to_rest();
+    let failed = failed_requests(&simulation);
+    let sick = simulation.host.engine.ids()[0].clone();
+    let now = simulation.host.now;
+    simulation.host.engine.sicken(&sick, now);
+    // Its replacement is on the way, and takes its place once it is healthy: it heals just before that.
+    while simulation.host.engine.ids().len() == 3 {
+        simulation.step();
+    }
+    simulation.host.engine.heal(&sick);
+    simulation.run(2_000);
+    assert_eq!(simulation.host.engine.ids().len(), 4, "it healed too late for this test");
+    simulation.run(30_000);
+    assert_eq!(simulation.host.engine.ids().len(), 3, "one is too many");
+    simulation.come_to_rest();
+    simulation.check_whole();
+    let failures = &simulation.driver().world().services[&site()].failures;
+    assert_eq!(*failures, 0, "nothing failed");
+    // The sick one failed requests of its own; ending the surplus failed none.
+    let before = failed_requests(&simulation);
+    simulation.run(5_000);
+    assert_eq!(failed_requests(&simulation), before);
+    assert!(before >= failed);
 }

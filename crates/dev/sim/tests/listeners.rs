@@ -107,3 +107,35 @@ fn without_an_edge_a_removal_ends_and_one_by_force_takes_the_service() {
     assert!(left.iter().all(|id| id.as_str().starts_with("shop")), "{left:?}");
     assert_eq!(shop.instances, 2);
 }
+
+#[test]
+fn a_fault_that_lasts_is_in_the_history_with_its_end_and_one_that_does_not_is_not() {
+    let (mut simulation, site, shop) = two();
+    let spells = |simulation: &Simulation, service: &ServiceSpec| {
+        // By IPv6 it is the same.
+        let spells = &simulation.driver().world().services[&service.name].listener_spells;
+        spells.iter().filter(|spell| spell.address.is_ipv4()).cloned().collect::<Vec<_>>()
+    };
+    let appends = simulation.host.ledger.appends;
+    simulation.host.edge.broken.insert(8001);
+    simulation.run(1_500);
+    simulation.host.edge.broken.clear();
+    simulation.run(5_000);
+    assert_eq!(simulation.host.ledger.appends, appends, "a moment is nobody's business");
+    simulation.host.edge.broken.insert(8001);
+    simulation.run(6_000);
+    let lasts = spells(&simulation, &site);
+    assert_eq!(lasts.len(), 1, "{lasts:?}");
+    assert!(lasts[0].until.is_none() && lasts[0].trouble.reason.contains("certificate"));
+    assert!(spells(&simulation, &shop).is_empty(), "it is the other one's");
+    // Another control process goes on with what was recorded.
+    simulation.kill_control(0);
+    simulation.run(8_000);
+    assert_eq!(spells(&simulation, &site), lasts);
+    simulation.host.edge.broken.clear();
+    simulation.run(6_000);
+    let over = spells(&simulation, &site);
+    assert!(over.len() == 1 && over[0].until.is_some(), "{over:?}");
+    simulation.come_to_rest();
+    simulation.check_whole();
+}

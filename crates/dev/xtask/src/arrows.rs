@@ -9,7 +9,10 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-spec", "hornero-model", "a spec is made of the shared words"),
     ("hornero-plan", "hornero-model", "what is compared are releases and specs"),
     ("hornero-plan", "hornero-rollout", "what is known of the world is folded in one place"),
+    ("hornero-rollout", "hornero-judge", "a canary goes on by its verdicts (decision 0032)"),
     ("hornero-rollout", "hornero-model", "its states and effects name releases and instances"),
+    ("hornero-calendar", "hornero-model", "it tells moments"),
+    ("hornero-judge", "hornero-model", "counters and latencies are the edge's"),
     (
         "hornero-conservation",
         "hornero-model",
@@ -29,6 +32,9 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-store", "hornero-model", "objects and images are named by digests"),
     ("hornero-sandbox", "hornero-model", "limits and exit causes"),
     ("hornero-net", "hornero-model", "addresses belong to services and instances"),
+    ("hornero-apt", "hornero-model", "packages are named by digests, and locked by image"),
+    ("hornero-apt", "hornero-rebase", "Debian's fields, relations and versions are read there"),
+    ("hornero-bake", "hornero-apt", "packages come from there, and their lock (decision 0028)"),
     ("hornero-bake", "hornero-model", "it makes images"),
     ("hornero-bake", "hornero-spec", "what it bakes is defined there"),
     ("hornero-bake", "hornero-store", "what it bakes goes there (decision 0001)"),
@@ -42,6 +48,10 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "hornero-net",
         "a build step with `network = true` needs a way out (decision 0001)",
     ),
+    ("hornero-bake", "hornero-dpkg", "packages are installed as dpkg would (decision 0027)"),
+    ("hornero-dpkg", "hornero-model", "contents of packages are named by digests"),
+    ("hornero-dpkg", "hornero-rebase", "control files and relations are read there"),
+    ("hornero-dpkg", "hornero-store", "packages become layers (decision 0027)"),
     ("hornero-rebase", "hornero-model", "needs and refusals name layers by digest"),
     ("hornero-sbom", "hornero-model", "components name contents by digest"),
     ("hornero-provenance", "hornero-model", "a statement is about a digest"),
@@ -71,6 +81,19 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-host", "hornero-model", "facts hold times"),
     ("hornero-host", "hornero-net", "the network is tried by who uses it (decision 0017)"),
     ("hornero-host", "hornero-sandbox", "sandboxes are tried by who starts them (decision 0017)"),
+    ("hornero-engine-port", "hornero-model", "specs and exits name releases and instances"),
+    ("hornero-engine", "hornero-engine-port", "it stands behind it (decision 0039)"),
+    ("hornero-secret", "hornero-home", "its files are a home's (decision 0049)"),
+    ("hornero-secret", "hornero-model", "secrets and their values have names (decision 0049)"),
+    (
+        "hornero-engine",
+        "hornero-secret",
+        "who starts a server gives it its secrets (decision 0049)",
+    ),
+    ("hornero-control", "hornero-secret", "it looks whether they are there (decision 0049)"),
+    ("hornero-cli", "hornero-secret", "`secret`, and which values a release is to have"),
+    ("hornero-engine", "hornero-store", "roots of instances are there (decision 0001)"),
+    ("hornero-engine", "hornero-verify", "it knows which processes are whose (decision 0039)"),
     ("hornero-engine", "hornero-model", "it makes instances"),
     ("hornero-engine", "hornero-sandbox", "instances run there (decision 0001)"),
     ("hornero-engine", "hornero-net", "instances get an address (decision 0001)"),
@@ -87,7 +110,8 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-control", "hornero-driver", "it runs it over the real ports"),
     ("hornero-control", "hornero-store", "it verifies images before instances start"),
     ("hornero-control", "hornero-net", "it owns the home's network"),
-    ("hornero-control", "hornero-engine", "a real port"),
+    ("hornero-control", "hornero-engine", "it opens the local engine, in one place"),
+    ("hornero-control", "hornero-engine-port", "whichever engine there is, it uses by its port"),
     ("hornero-control", "hornero-edge", "a real port"),
     ("hornero-control", "hornero-ledger", "a real port"),
     (
@@ -95,7 +119,6 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "hornero-provenance",
         "nothing starts without a proof of where it came from",
     ),
-    ("hornero-control", "hornero-verify", "it knows which processes are whose"),
     ("hornero-cli", "hornero-sandbox", "git, which runs what a repository names, runs there"),
     ("hornero-cli", "hornero-sbom", "`image sbom`"),
     ("hornero-cli", "hornero-scaffold", "`init`"),
@@ -120,8 +143,9 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-sim", "hornero-driver", "it drives the production loop"),
     ("hornero-sim", "hornero-rollout", "it drives the production loop"),
     ("hornero-conformance", "hornero-model", "what an engine is asked for"),
-    ("hornero-conformance", "hornero-engine", "the `Engine` port"),
+    ("hornero-conformance", "hornero-engine-port", "the `Engine` port"),
     ("hornero-archive", "hornero-model", "files of an archive are named by digests"),
+    ("hornero-python", "hornero-model", "sets of libraries are named by digests"),
     ("hornero-bench", "hornero-archive", "Debian as it was before its security updates"),
     ("hornero-bench", "hornero-bake", "it moves images without the command around it"),
     ("hornero-bench", "hornero-export", "it gives peers the same base"),
@@ -129,13 +153,14 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-bench", "hornero-load", "it makes load"),
     ("hornero-bench", "hornero-model", "it measures the parts by themselves"),
     ("hornero-bench", "hornero-oci", "it counts what moves to a registry and back"),
+    ("hornero-bench", "hornero-judge", "it counts how often the judge is wrong"),
     ("hornero-bench", "hornero-sandbox", "it measures the start of an instance"),
     ("hornero-bench", "hornero-store", "it makes images of roots that were made by others"),
 ];
 
 /// Crates that tests of any crate outside core may use beside their own arrows.
 const FOR_TESTS: &[&str] =
-    &["hornero-load", "hornero-conformance", "hornero-archive", "hornero-model"];
+    &["hornero-load", "hornero-conformance", "hornero-archive", "hornero-python", "hornero-model"];
 
 /// Crates whose tests join many parts, and why.
 const JOINING_TESTS: &[(&str, &str)] = &[
@@ -155,8 +180,11 @@ const CORE: &[&str] = &[
     "hornero-spec",
     "hornero-plan",
     "hornero-rollout",
+    "hornero-judge",
+    "hornero-calendar",
     "hornero-conservation",
     "hornero-doctor",
+    "hornero-engine-port",
     "hornero-rebase",
     "hornero-sbom",
     "hornero-provenance",

@@ -1,10 +1,12 @@
-//! The checks of every commit: the static ones, then every test.
+//! The checks of every commit: the static ones, machines with kernels of their own, every test.
 
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{arrows, dependencies, keys, metadata, package, run, setup, tests, tree};
+use crate::{
+    advisories, arrows, dependencies, hosts, keys, metadata, package, run, setup, tests, tree,
+};
 
 type Check = fn() -> Result<()>;
 
@@ -16,26 +18,24 @@ pub fn test(arguments: &[String]) -> Result<()> {
     tests::run(arguments)
 }
 
-/// The static checks, then [`test()`], which runs also where a check failed.
+/// The static checks, two machines with kernels of their own, and every test; each also where one before it failed.
 pub fn ci() -> Result<()> {
-    let checks = check(&[]);
-    let tests = test(&[]);
-    match (checks, tests) {
-        (Ok(()), tests) => tests,
-        (Err(checks), Ok(())) => Err(checks),
-        (Err(checks), Err(tests)) => bail!("{checks:#}\n{tests:#}"),
-    }
+    let outcomes = [check(&[]), hosts::hosts(&["--quick".to_owned()]), test(&[])];
+    let failures: Vec<String> =
+        outcomes.into_iter().filter_map(|outcome| Some(format!("{:#}", outcome.err()?))).collect();
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
 }
 
 /// The static checks named in `only`, or every one; those after a failed one run as well.
 pub fn check(only: &[String]) -> Result<()> {
-    let checks: [(&str, Check); 8] = [
+    let checks: [(&str, Check); 9] = [
         ("format", || run::check(run::cargo().args(["fmt", "--all", "--check"]))),
         ("files", tree::check),
         ("keys", keys::check),
         ("arrows", || arrows::check(&metadata::load()?)),
         ("licences", || dependencies::check_licences(&metadata::load()?)),
         ("bans", || dependencies::check_bans(&metadata::load()?)),
+        ("advisories", advisories::check),
         ("clippy", clippy),
         ("docs", docs),
     ];

@@ -69,6 +69,10 @@ impl Demo {
 
     fn tell(&self) -> Result<()> {
         let address = self.address;
+        say("", "While this runs, its lines can be pasted into another shell after these two:");
+        let (home, bin) = (self.home.display().to_string(), self.bin.display());
+        println!("\n$ export HORNERO_HOME={} PATH={bin}:$PATH", in_shell(&home));
+        println!("$ cd {}", in_shell(&self.scratch.display().to_string()));
         say(
             "1",
             "Bake a Debian base with nginx and a page on it, test it, start three servers of it",
@@ -168,14 +172,14 @@ impl Demo {
     }
 
     fn hornero(&self, arguments: &[&str]) -> Result<()> {
-        println!("\n$ hornero {}", arguments.join(" "));
+        println!("\n$ {}", typed(arguments));
         run::check(self.command().args(arguments))?;
         interrupt::check()
     }
 
     fn hornero_json(&self, arguments: &[&str]) -> Result<Value> {
         let shown: Vec<&str> = arguments.iter().map(|argument| self.shorten(argument)).collect();
-        println!("\n$ hornero {}", shown.join(" "));
+        println!("\n$ {}", typed(&shown));
         let text = run::read(self.command().arg("--json").args(arguments))?;
         interrupt::check()?;
         serde_json::from_str(&text)
@@ -224,9 +228,10 @@ impl Demo {
     fn clean_up(&self) -> Result<()> {
         if self.home.exists() {
             say("7", "Take everything down");
-            println!("\n$ hornero down");
-            let by_hand = format!("HORNERO_HOME={} hornero down", self.home.display());
-            run::check(self.command().args(["down", "--reason", "the demo is over"]))
+            let words = ["down", "--all", "--reason", "the demo is over"];
+            println!("\n$ {}", typed(&words));
+            let by_hand = format!("HORNERO_HOME={} hornero down --all", self.home.display());
+            run::check(self.command().args(words))
                 .with_context(|| format!("not everything was taken down; by hand: {by_hand}"))?;
             // The control process answers `down` and then ends itself.
             let deadline = Instant::now() + END_TIMEOUT;
@@ -250,6 +255,21 @@ impl Demo {
 struct Up {
     release: String,
     receipt: Value,
+}
+
+/// A command of the demo as a shell takes it.
+fn typed(arguments: &[&str]) -> String {
+    let words: Vec<String> = arguments.iter().map(|word| in_shell(word)).collect();
+    format!("hornero {}", words.join(" "))
+}
+
+/// A word as a shell takes it.
+fn in_shell(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-=:@".contains(letter);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 fn say(step: &str, text: &str) {
@@ -309,4 +329,18 @@ fn processes_of(home: &Path) -> Vec<String> {
             named(process.join("cmdline")) || named(process.join("environ"))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_can_be_pasted() {
+        let shown = typed(&["up", "site", "--var", "listen=8080", "--reason", "it's the first"]);
+        assert_eq!(shown, r"hornero up site --var listen=8080 --reason 'it'\''s the first'");
+        let output = Command::new("sh").args(["-c", &format!("printf '%s|' {shown}")]).output();
+        let printed = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert_eq!(printed, "hornero|up|site|--var|listen=8080|--reason|it's the first|");
+    }
 }

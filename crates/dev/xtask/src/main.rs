@@ -1,5 +1,6 @@
-//! Developer tasks: `cargo xtask setup | test | ci | demo | fixture | hosts | package | bench`.
+//! Developer tasks: `cargo xtask setup | test | ci | demo | fixture | hosts | sim | package | bench`.
 
+mod advisories;
 mod arrows;
 mod backports;
 mod bench;
@@ -15,6 +16,7 @@ mod metadata;
 mod package;
 mod run;
 mod setup;
+mod sim;
 mod tests;
 mod tree;
 
@@ -35,6 +37,8 @@ usage: cargo xtask TASK
                 make the homes that this version writes, or that the given binary does, for the tests of
                 later versions
   hosts [NAME]  Hornero on Debian machines with their own kernels, under emulation; `hosts --help`
+  sim --seeds N [--from SEED] [--trace]
+                that many histories of the simulation; exits with 1 where one breaks an invariant, and shows it
   package [ARGS]
                 the Debian package and the tarball; `package --help` says what there is
   bench [ARGS]  measure beside other tools (installs those); `bench --help` says what there is
@@ -64,6 +68,7 @@ fn task(arguments: &[String]) -> Result<()> {
         ("check", rest) => ci::check(rest),
         ("demo", []) => demo::demo(),
         ("hosts", rest) => hosts::hosts(rest),
+        ("sim", rest) => sim::sim(rest),
         ("package", rest) => package::package(rest),
         ("bench", rest) => bench::bench(rest),
         ("fixture", []) => fixture::make(None),

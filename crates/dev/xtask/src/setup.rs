@@ -22,6 +22,7 @@ pub const PACKAGES: &[Package] = &[
     },
     Package { name: "ca-certificates", why: "a mirror may be reached by https" },
     Package { name: "busybox-static", why: "tests make small roots to start instances from" },
+    Package { name: "age", why: "tests let it read the secrets that Hornero encrypts" },
     Package { name: "ansible-core", why: "tests bake images with real playbooks" },
     Package {
         name: "docker-registry",
@@ -35,7 +36,12 @@ pub const PACKAGES: &[Package] = &[
         name: "erofs-utils",
         why: "tests check Hornero's EROFS images with fsck.erofs and make some with mkfs.erofs",
     },
+    Package { name: "curl", why: "tests ask the edge with it, by HTTP/1.1 and HTTP/2" },
     Package { name: "faketime", why: "tests bake under other clocks and compare" },
+    Package {
+        name: "haproxy",
+        why: "tests let it speak the PROXY protocol with the edge, in front of it and behind",
+    },
     Package {
         name: "incus-base",
         why: "tests import exported images into it and start them; Debian 12 has it in its backports",
@@ -46,6 +52,9 @@ pub const PACKAGES: &[Package] = &[
         name: "e2fsprogs",
         why: "makes the disks of the machines of `cargo xtask hosts` with mke2fs",
     },
+    Package { name: "nginx", why: "tests let it speak the PROXY protocol with the edge, too" },
+    Package { name: "libnginx-mod-stream", why: "nginx sends PROXY headers for TCP alone" },
+    Package { name: "nghttp2-client", why: "tests ask the edge with nghttp and h2load" },
     Package { name: "nftables", why: "tests set up firewalls that drop" },
     Package { name: "openssl", why: "tests make certificates for the edge's TLS" },
     Package { name: "ovmf", why: "the firmware that starts exported disks in tests" },
@@ -53,7 +62,7 @@ pub const PACKAGES: &[Package] = &[
     Package { name: "procps", why: "tests end processes with kill" },
     Package {
         name: "python3-pip",
-        why: "tests fetch the public readers of SBOMs and provenance with it, by pinned hashes",
+        why: "tests fetch public libraries that read SBOMs and speak gRPC and WebSockets with it, by pinned hashes",
     },
     Package { name: "qemu-system-x86", why: "tests boot exported disks in it" },
     Package { name: "qemu-utils", why: "tests check qcow2 files with qemu-img" },

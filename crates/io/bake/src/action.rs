@@ -7,12 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hornero_apt::sources_list::ArchiveRequest;
 use hornero_model::Digest;
 use hornero_spec::{CopyOwner, CopySource, SourceKind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    archive::sources_list::ArchiveRequest,
     image::copy::{Found, FoundKind},
     provision::ProvisionAction,
 };

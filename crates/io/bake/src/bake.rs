@@ -2,17 +2,16 @@
 
 use std::path::Path;
 
+use hornero_apt::{Lock, access::Access};
 use hornero_model::{Digest, ImageName};
 use hornero_spec::{ImageDefinition, Spec};
 use hornero_store::Store;
 
 use crate::{
     BakeContext, BakeError,
-    archive::access::Access,
     baker::{Baker, Below, Outcome, parent_of},
     image::{place, secret_files::SecretFiles, step::Steps},
     install::Surroundings,
-    lock::Lock,
     locking::{self, Bringing, LockMode},
     making::Maker,
     placed, stored,

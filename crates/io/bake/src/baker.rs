@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Instant};
 
+use hornero_apt::{Lock, LockedImage};
 use hornero_model::{Digest, ImageConfig, ImageName};
 use hornero_spec::{Base, ImageDefinition, Spec, StoredImage};
 use hornero_store::{ImageManifest, Store};
@@ -12,11 +13,10 @@ use crate::{
     bake::BakedImage,
     image::{
         copy,
+        room::WRITTEN_BYTES_MAX,
         secret_files::{Guard, SecretFiles},
     },
-    lineage,
-    lock::{Lock, LockedImage},
-    locking,
+    lineage, locking,
     making::{Maker, Making, Work},
     outcome, ownership,
     provision::Provisioning,
@@ -138,6 +138,7 @@ impl Baker<'_> {
             name: image.name.clone(),
             layers: parent.map(|parent| parent.layers.clone()).unwrap_or_default(),
             epoch: inherited.max(locked.map_or(0, LockedImage::date)),
+            max_bytes: image.max_size_bytes.unwrap_or(WRITTEN_BYTES_MAX),
             steps: Vec::new(),
             records: Vec::new(),
             secrets: Vec::new(),

@@ -2,13 +2,10 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
+use hornero_apt::{Lock, LockedImage, LockedPackage, repository::ArchiveState};
 use hornero_model::ImageName;
+use hornero_rebase::debian::version;
 use serde::Serialize;
-
-use crate::{
-    archive::{repository::ArchiveState, version},
-    lock::{Lock, LockedImage, LockedPackage},
-};
 
 /// A package that changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -132,6 +129,8 @@ mod tests {
             label: Some(label.to_owned()),
             date: 7,
             digest: Digest::of(b"x"),
+            name: None,
+            components: Vec::new(),
         };
         let package = |(name, version, suite, sum): &(&str, &str, &str, &str)| LockedPackage {
             name: (*name).to_owned(),
@@ -141,6 +140,7 @@ mod tests {
             path: "pool/x.deb".to_owned(),
             size: 1,
             sha256: sum.repeat(64),
+            archive: None,
         };
         let image = LockedImage {
             suite: "sid".to_owned(),

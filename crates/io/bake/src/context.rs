@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
+use hornero_apt::{access::Access, fetch::Patience};
 use hornero_store::Store;
 
 use crate::{
     BakeError,
-    archive::{access::Access, fetch::Patience},
-    progress::Progress,
+    progress::{Event, Progress},
     provision::Environment,
 };
 
@@ -46,6 +46,9 @@ impl<'a> BakeContext<'a> {
     }
 
     pub(crate) fn access(&self) -> Result<Access<'a>, BakeError> {
-        Access::open(&self.home.join("cache"), &self.apt_dir, self.patience, self.progress)
+        let progress = self.progress;
+        let heard = move |event| progress.event(Event::Archive(event));
+        let cache = self.home.join("cache");
+        Ok(Access::open(&cache, &self.apt_dir, self.patience, Box::new(heard))?)
     }
 }

@@ -5,13 +5,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hornero_apt::{AptError, resolve::Unsatisfiable};
+use hornero_dpkg::DpkgError;
 use hornero_model::{Digest, ImageName};
 use hornero_rebase::Refusal;
 
-use crate::{
-    archive::{fetch::FetchError, resolve::Unsatisfiable},
-    rebase::RebaseError,
-};
+use crate::rebase::RebaseError;
+
+impl From<AptError> for BakeError {
+    fn from(error: AptError) -> Self {
+        match error {
+            AptError::File { path, source } => Self::File { path, source },
+            AptError::DiskFull { path } => Self::DiskFull { path },
+            other => Self::Apt(Box::new(other)),
+        }
+    }
+}
+
+impl From<DpkgError> for BakeError {
+    fn from(error: DpkgError) -> Self {
+        match error {
+            DpkgError::Unpack { package, reason } => Self::Unpack { package, reason },
+            DpkgError::SamePath { first, second, path } => Self::SamePath { first, second, path },
+        }
+    }
+}
 
 impl From<RebaseError> for BakeError {
     fn from(error: RebaseError) -> Self {
@@ -42,82 +60,9 @@ pub enum BakeError {
         /// The file.
         path: PathBuf,
     },
-    /// The image's mirror is no address.
-    #[error("mirror `{0}` is not an http, https or file address, nor an absolute path")]
-    MirrorAddress(String),
-    /// The host has no apt source for the suite.
-    #[error("this host has no apt source for suite `{suite}`")]
-    NoSources {
-        /// The suite.
-        suite: String,
-    },
-    /// A file of the host's apt sources cannot be read.
-    #[error("apt source `{}`, line {line}: {reason}", file.display())]
-    SourcesFile {
-        /// The file.
-        file: PathBuf,
-        /// Line number from 1.
-        line: usize,
-        /// What is wrong.
-        reason: &'static str,
-    },
-    /// The machine's architecture has no name in Debian.
-    #[error("Debian has no packages for this machine's architecture `{0}`")]
-    Architecture(&'static str),
-    /// The archive could not be read.
-    #[error("archive `{archive}` could not be read")]
-    Archive {
-        /// Address and suite.
-        archive: String,
-        /// Why.
-        source: Box<FetchError>,
-    },
-    /// The archive's index is not what its owner signed.
-    #[error("archive `{archive}` is refused: {reason}")]
-    Unsigned {
-        /// Address and suite.
-        archive: String,
-        /// Why.
-        reason: String,
-    },
-    /// The archive's index is too old.
-    #[error("archive `{archive}` is refused: its index was valid until {until}")]
-    Expired {
-        /// Address and suite.
-        archive: String,
-        /// Date and time.
-        until: String,
-    },
-    /// The archive's index is older than one that the lock was made from.
-    #[error(
-        "archive `{archive}` is refused: its index is of {date}, but `hornero.lock` was made from one of {seen}"
-    )]
-    RolledBack {
-        /// Address and suite.
-        archive: String,
-        /// Date and time of the index that is there.
-        date: String,
-        /// Date and time of the newest one that the lock knows.
-        seen: String,
-    },
-    /// The archive no longer has a suite that the lock was made from.
-    #[error(
-        "archive `{archive}` is refused: it is not there, but `hornero.lock` was made from its index of {seen}"
-    )]
-    SuiteGone {
-        /// Address and suite.
-        archive: String,
-        /// Date and time of the newest index that the lock knows.
-        seen: String,
-    },
-    /// A list of packages has broken stanzas.
-    #[error("archive `{archive}` is refused: {reason}")]
-    Index {
-        /// Address and suite.
-        archive: String,
-        /// Why.
-        reason: String,
-    },
+    /// An archive, the package cache or the lock refused or failed.
+    #[error(transparent)]
+    Apt(Box<AptError>),
     /// The packages of an image cannot be installed together.
     #[error("the packages of image `{image}` cannot be resolved: {problem}")]
     Unsatisfiable {
@@ -125,32 +70,6 @@ pub enum BakeError {
         image: ImageName,
         /// Why.
         problem: Box<Unsatisfiable>,
-    },
-    /// A package could not be fetched.
-    #[error("package `{package}` could not be fetched")]
-    Package {
-        /// Name and version.
-        package: String,
-        /// Why.
-        source: FetchError,
-    },
-    /// There is nowhere to fetch a package from.
-    #[error("package `{package}` is not in the cache, and there is no mirror to fetch it from")]
-    NoMirror {
-        /// Name and version.
-        package: String,
-    },
-    /// A package is not the one that was signed for.
-    #[error("package `{package}` from `{address}` is refused: {reason}, expected SHA-256 {}", expected.hex())]
-    WrongPackage {
-        /// Name and version.
-        package: String,
-        /// Where it came from.
-        address: String,
-        /// Its SHA-256 by the lock.
-        expected: Digest,
-        /// What it is instead.
-        reason: String,
     },
     /// A package file cannot be unpacked.
     #[error("package `{package}` cannot be unpacked: {reason}")]
@@ -177,14 +96,6 @@ pub enum BakeError {
         second: String,
         /// The path.
         path: String,
-    },
-    /// `hornero.lock` cannot be read.
-    #[error("`{}` is not a lock that can be read: {reason}", path.display())]
-    Lock {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
     },
     /// The lock does not fit and may not be changed.
     #[error("`hornero.lock` does not fit image `{image}`: {reason}")]
@@ -271,6 +182,26 @@ pub enum BakeError {
         cause: String,
         /// The last lines it wrote.
         tail: String,
+    },
+    /// A step wrote more than its image allows.
+    #[error("{step} of image `{image}` wrote more than {} MiB", limit_bytes >> 20)]
+    StepTooLarge {
+        /// The image.
+        image: ImageName,
+        /// The step, for people.
+        step: String,
+        /// What is allowed.
+        limit_bytes: u64,
+    },
+    /// A step was ended, or its result was not taken, because its disk is full.
+    #[error("{step} of image `{image}` fills the disk: {} MiB are left", free_bytes >> 20)]
+    StepFillsDisk {
+        /// The image.
+        image: ImageName,
+        /// The step, for people.
+        step: String,
+        /// What was free when it was ended.
+        free_bytes: u64,
     },
     /// A step's sandbox could not be started.
     #[error("the sandbox for {step} of image `{image}` could not be started")]
@@ -377,26 +308,6 @@ impl BakeError {
     /// What to do about it, where something can be said.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoSources { suite } => Some(format!(
-                "add these two lines to the image:\n  mirror  = \"https://<a mirror of Debian>/debian\"\n  \
-                 keyring = \"/usr/share/keyrings/debian-archive-keyring.gpg\"\n\
-                 or an apt source for `{suite}` to this host"
-            )),
-            Self::MirrorAddress(_) => {
-                Some("write `https://…`, `http://…`, `file:///…` or `/…`".to_owned())
-            }
-            Self::Archive { .. } => Some(
-                "with a `hornero.lock` and every package in the cache no mirror is needed"
-                    .to_owned(),
-            ),
-            Self::Expired { .. } => {
-                Some("use a mirror that is up to date, or check this host's clock".to_owned())
-            }
-            Self::RolledBack { .. } | Self::SuiteGone { .. } => Some(
-                "a mirror that lags behind catches up: run it again later, or use another; where going back is what \
-                 you want, remove `hornero.lock` first"
-                    .to_owned(),
-            ),
             Self::Unsatisfiable { problem, .. } if !problem.suggestions.is_empty() => {
                 Some(format!("did you mean `{}`?", problem.suggestions.join("`, `")))
             }
@@ -413,6 +324,12 @@ impl BakeError {
                 "use it from `/run/secrets` without copying it, or remove the file in the same step"
                     .to_owned(),
             ),
+            Self::StepTooLarge { .. } => {
+                Some("set `max_size` of the image if it is meant to write that much".to_owned())
+            }
+            Self::StepFillsDisk { .. } => Some(
+                "free some space, such as with `hornero image gc`; nothing of the step was kept".to_owned(),
+            ),
             Self::NoAnsible { .. } => Some(
                 "install it on this host: `apt-get install ansible-core`; it needs no SSH".to_owned(),
             ),
@@ -422,10 +339,6 @@ impl BakeError {
             ),
             Self::LockOutdated { .. } => {
                 Some("run `hornero lock`, or build without `--locked`".to_owned())
-            }
-            Self::Lock { .. } => Some("remove it and run `hornero lock`".to_owned()),
-            Self::Package { source: FetchError::Missing(_), .. } => {
-                Some("the archive has dropped this version: run `hornero lock --update`".to_owned())
             }
             Self::Rebase(error) if !error.refusals().is_empty() => {
                 let lines = error.refusals().iter().map(ToString::to_string);
@@ -440,6 +353,7 @@ impl BakeError {
             Self::DiskFull { .. } => {
                 Some("free some space and run it again: it goes on".to_owned())
             }
+            Self::Apt(error) => error.hint(),
             _ => None,
         }
     }

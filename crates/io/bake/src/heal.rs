@@ -8,15 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hornero_apt::cache::PackageCache;
+use hornero_dpkg::deb::unpack::{self, UnpackError};
 use hornero_model::Digest;
 use hornero_store::{Finding, HealSource, Store, Stored};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    BakeError,
-    archive::cache::PackageCache,
-    deb::unpack::{self, UnpackError},
-    lineage,
+    BakeError, lineage,
     source::{LayerSource, PackageSource},
     workdir::WorkDir,
 };
@@ -77,7 +76,7 @@ impl<'s> PackageCacheSource<'s> {
             }
             Ok((wanted.digest, wanted.size))
         };
-        let unpacked = unpack::unpack(deb, &mut put);
+        let unpacked = unpack::unpack(deb, u64::MAX, &mut put);
         if found {
             kept.rewind()?;
             return Ok(Some(kept));

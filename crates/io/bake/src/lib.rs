@@ -2,26 +2,26 @@
 //!
 //! [`bake`] is the way in: it keeps `hornero.lock` true, fetches and verifies packages, unpacks each once into the
 //! store, configures them in the sandbox, copies files and runs steps, and takes from the cache whatever has the same
-//! inputs as before. [`lock()`] only makes the lock; [`forecast`] says what a bake would do; [`patch`] takes every
+//! inputs as before. [`lock()`] only makes the lock; [`forecast`] says what a bake would do, [`forecast_packages`] whether
+//! its packages are there; [`patch`] takes every
 //! package as it is now and moves images onto their patched bases. Of an image that is there, [`ownership`] says whose
 //! each file is, and [`reproduce`] bakes it again and compares.
 
 mod accounts;
 mod action;
-pub mod archive;
 mod bake;
 mod baker;
 mod changes;
+mod clean;
 mod context;
-pub mod deb;
 mod error;
 pub mod facts;
+mod foresight;
 mod heal;
 mod image;
 mod install;
 mod limits;
 mod lineage;
-pub mod lock;
 mod locking;
 mod making;
 mod outcome;
@@ -33,7 +33,7 @@ mod provision;
 mod rebase;
 mod record;
 mod reproduce;
-mod root;
+mod scan;
 mod source;
 pub mod sources;
 mod stored;
@@ -45,11 +45,12 @@ pub use bake::{BakeOptions, BakedImage, BakedStep, Forecast, bake, forecast};
 pub use changes::{PackageChange, PackageChangeKind, package_changes};
 pub use context::BakeContext;
 pub use error::BakeError;
+pub use foresight::{PackagesForecast, forecast_packages};
 pub use heal::PackageCacheSource;
+pub use hornero_apt::{LOCK_NAME, Lock, architecture, fetch::Patience, resolve::Unsatisfiable};
 pub use image::place::clean;
 pub use lineage::recorded_elsewhere;
-pub use lock::{LOCK_NAME, Lock};
-pub use locking::{LockMode, architecture, lock};
+pub use locking::{LockMode, lock};
 pub use ownership::{Owner, Ownership, ownership};
 pub use patch::{PatchOptions, PatchReport, PatchedHow, PatchedImage, patch};
 pub use provision::{Environment, PlaybookAction, ProvisionAction, ProvisionKind, SecretOrigin};

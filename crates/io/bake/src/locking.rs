@@ -5,22 +5,24 @@ use std::{
     path::Path,
 };
 
+use hornero_apt::{
+    Lock, LockedImage, LockedPackage,
+    access::Access,
+    architecture,
+    packages::{self, Stanza},
+    policy::Policy,
+    repository::{Seen, Suite},
+    resolve::{self, Request},
+    sources_list::{ArchiveRequest, DeclaredArchive},
+    universe::{self, Candidate, Universe},
+};
+use hornero_dpkg::deb;
 use hornero_model::{Digest, ImageName};
-use hornero_spec::{Base, ImageDefinition, Spec};
+use hornero_rebase::debian::control;
+use hornero_spec::{ArchiveDefinition, Base, ImageDefinition, Spec};
 
 use crate::{
     BakeContext, BakeError,
-    archive::{
-        access::Access,
-        control,
-        packages::{self, Stanza},
-        repository::{Seen, Suite},
-        resolve::{self, Request},
-        sources_list::ArchiveRequest,
-        universe::{Candidate, Universe},
-    },
-    deb,
-    lock::{Lock, LockedImage, LockedPackage},
     progress::{Event, Progress},
     stored,
 };
@@ -38,21 +40,6 @@ pub enum LockMode {
     Keep,
     /// Everything is resolved afresh.
     Update,
-}
-
-/// Debian's name for this machine's architecture.
-pub fn architecture() -> Result<&'static str, BakeError> {
-    match std::env::consts::ARCH {
-        "x86_64" => Ok("amd64"),
-        "aarch64" => Ok("arm64"),
-        "x86" => Ok("i386"),
-        "arm" => Ok("armhf"),
-        "riscv64" => Ok("riscv64"),
-        "powerpc64" if cfg!(target_endian = "little") => Ok("ppc64el"),
-        "s390x" => Ok("s390x"),
-        "loongarch64" => Ok("loong64"),
-        other => Err(BakeError::Architecture(other)),
-    }
 }
 
 /// Makes or refreshes the lock of a directory for every image, and fetches nothing but indexes.
@@ -104,7 +91,8 @@ pub(crate) fn with_ancestors<'s>(
     Ok(order)
 }
 
-/// The archive that an image's packages come from: that of the Debian base at its root; None where that is no Debian
+/// The archives that an image's packages come from: that of the Debian base at its root, and those declared from there
+/// on; None where that is no Debian
 /// base, and no package of its own is allowed.
 pub(crate) fn archive_request(
     spec: &Spec,
@@ -112,18 +100,35 @@ pub(crate) fn archive_request(
     dir: &Path,
 ) -> Option<ArchiveRequest> {
     let mut image = image;
+    let mut archives: Vec<DeclaredArchive> = Vec::new();
     loop {
+        // The nearest declaration of a name counts.
+        let new = image.archives.iter().filter(|new| archives.iter().all(|it| it.name != new.name));
+        let new: Vec<DeclaredArchive> = new.map(|archive| declared(archive, dir)).collect();
+        archives.extend(new);
         match &image.base {
             Base::Debian { suite, mirror, keyring } => {
+                archives.sort();
                 return Some(ArchiveRequest {
                     suite: suite.clone(),
                     mirror: mirror.clone(),
                     keyring: keyring.as_ref().map(|keyring| dir.join(keyring)),
+                    archives,
                 });
             }
             Base::Image(parent) => image = &spec.images[parent],
             Base::Stored(_) => return None,
         }
+    }
+}
+
+fn declared(archive: &ArchiveDefinition, dir: &Path) -> DeclaredArchive {
+    DeclaredArchive {
+        name: archive.name.clone(),
+        uri: archive.url.trim_end_matches('/').to_owned(),
+        suite: archive.suite.clone(),
+        components: archive.components.clone(),
+        keyring: dir.join(&archive.signed_by),
     }
 }
 
@@ -186,8 +191,10 @@ impl Bringing<'_> {
             }
         }
         let mut listed: BTreeMap<&ArchiveRequest, Vec<Candidate<'_>>> = BTreeMap::new();
+        let mut policies: BTreeMap<&ArchiveRequest, Policy> = BTreeMap::new();
         for (key, suites) in &loaded {
-            listed.insert(key, list(suites, architecture)?);
+            listed.insert(key, universe::listed(suites, architecture)?);
+            policies.insert(key, access.policy(key)?);
         }
         for image in images.iter().filter(|image| stale.contains_key(&image.name)) {
             let Some(request) = archive_request(spec, image, dir) else { continue };
@@ -201,6 +208,7 @@ impl Bringing<'_> {
                 image,
                 suites: &loaded[&request],
                 listed: &listed[&request],
+                policy: &policies[&request],
                 keep: if mode == LockMode::Update { None } else { known },
                 inherited,
                 architecture,
@@ -208,7 +216,8 @@ impl Bringing<'_> {
             };
             let packages = resolving.run()?;
             // The date of the archive is part of every image: where nothing else is new, it stays as well.
-            let same = known.filter(|known| known.packages == packages);
+            let same =
+                known.filter(|known| known.packages == packages && declares(known, &request));
             let fresh = || loaded[&request].iter().map(|suite| suite.state.clone()).collect();
             let locked = LockedImage {
                 suite: request.suite.clone(),
@@ -231,23 +240,6 @@ impl Bringing<'_> {
 /// Whether an image has packages of its own to be locked.
 pub(crate) fn has_entry(image: &ImageDefinition) -> bool {
     matches!(image.base, Base::Debian { .. }) || !image.packages.is_empty()
-}
-
-/// Every stanza of every suite.
-fn list<'s>(suites: &'s [Suite], architecture: &str) -> Result<Vec<Candidate<'s>>, BakeError> {
-    let mut listed = Vec::new();
-    for (number, suite) in suites.iter().enumerate() {
-        for index in &suite.indexes {
-            let stanzas = packages::parse_index(index, architecture).map_err(|error| {
-                let archive = format!("{} {}", suite.state.uri, suite.state.suite);
-                BakeError::Index { archive, reason: error.to_string() }
-            })?;
-            listed.extend(
-                stanzas.into_iter().map(|stanza| Candidate { stanza, suite: Some(number) }),
-            );
-        }
-    }
-    Ok(listed)
 }
 
 fn ancestors<'s>(spec: &'s Spec, image: &'s ImageDefinition) -> Vec<&'s ImageName> {
@@ -302,6 +294,9 @@ fn misfit(
     if known.from.as_ref() != image.base.image() {
         return Some("it is made from another image now".to_owned());
     }
+    if !declares(known, &request) {
+        return Some("the archives that are declared for it are others now".to_owned());
+    }
     let wanted = sorted(&image.packages);
     if known.requested != wanted {
         return Some(format!(
@@ -313,10 +308,30 @@ fn misfit(
     None
 }
 
+/// Whether a lock entry was made with the archives that a request declares.
+fn declares(known: &LockedImage, request: &ArchiveRequest) -> bool {
+    let mut locked: Vec<_> = known
+        .archives
+        .iter()
+        .filter_map(|state| {
+            Some((state.name.as_ref()?, &state.uri, &state.suite, &state.components))
+        })
+        .collect();
+    locked.sort();
+    let mut declared: Vec<_> = request
+        .archives
+        .iter()
+        .map(|archive| (&archive.name, &archive.uri, &archive.suite, &archive.components))
+        .collect();
+    declared.sort();
+    locked == declared
+}
+
 struct Resolving<'r> {
     image: &'r ImageDefinition,
     suites: &'r [Suite],
     listed: &'r [Candidate<'r>],
+    policy: &'r Policy,
     keep: Option<&'r LockedImage>,
     inherited: Vec<&'r LockedPackage>,
     architecture: &'r str,
@@ -367,11 +382,11 @@ impl Resolving<'_> {
                     sha256: &package.sha256,
                     ..stanza
                 };
-                extra.push(Candidate { stanza, suite: None });
+                extra.push(Candidate { stanza, suite: None, origin: None });
             }
         }
         let listed = self.listed.iter().copied().chain(extra);
-        let universe = Universe::new(listed, &pinned, &fixed);
+        let universe = Universe::new(listed, self.policy, &pinned, &fixed);
         let installed: BTreeSet<String> =
             self.inherited.iter().map(|package| package.name.clone()).collect();
         let is_base = matches!(self.image.base, Base::Debian { .. });
@@ -390,12 +405,16 @@ impl Resolving<'_> {
 
     fn locked(&self, candidate: &Candidate<'_>, kept: &[LockedPackage]) -> LockedPackage {
         let stanza = &candidate.stanza;
-        let suite = match candidate.suite {
-            Some(number) => self.suites[number].state.suite.clone(),
+        let (suite, archive) = match candidate.suite.map(|number| &self.suites[number].state) {
+            Some(state) => {
+                let same = self.suites.iter().filter(|other| other.state.suite == state.suite);
+                (state.suite.clone(), (same.count() > 1).then(|| state.uri.clone()))
+            }
             None => kept
                 .iter()
                 .find(|package| package.name == stanza.name)
-                .map_or_else(String::new, |package| package.suite.clone()),
+                .map(|package| (package.suite.clone(), package.archive.clone()))
+                .unwrap_or_default(),
         };
         LockedPackage {
             name: stanza.name.to_owned(),
@@ -405,6 +424,7 @@ impl Resolving<'_> {
             path: stanza.path.to_owned(),
             size: stanza.size,
             sha256: stanza.sha256.to_owned(),
+            archive,
         }
     }
 }

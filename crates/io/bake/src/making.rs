@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use hornero_apt::{LockedImage, sources_list::ArchiveRequest};
+use hornero_dpkg::scripts;
 use hornero_model::{Digest, ImageName};
 use hornero_spec::CopySource;
 use hornero_store::Stored;
@@ -10,7 +12,6 @@ use crate::{
     BakeError,
     accounts::Accounts,
     action::{Action, CopyAction},
-    archive::sources_list::ArchiveRequest,
     bake::BakedStep,
     facts,
     image::{
@@ -18,12 +19,11 @@ use crate::{
         step::{Extras, Step},
     },
     install::{Installation, Surroundings},
-    lock::LockedImage,
     outcome::{self, Outcome},
     progress::Event,
     provision::Provisioning,
     record::{LastBake, StepKind, StepRecord},
-    root::configure,
+    scan,
     source::LayerSource,
     workdir::WorkDir,
 };
@@ -48,11 +48,13 @@ pub(crate) struct Making {
     pub layers: Vec<Digest>,
     /// The newest time that its files may have, in seconds since the Unix epoch.
     pub epoch: u64,
+    /// Most bytes that one of its steps may write, and one of its packages unpack to.
+    pub max_bytes: u64,
     /// What was done.
     pub steps: Vec<BakedStep>,
     /// What is to be remembered of it.
     pub records: Vec<StepRecord>,
-    /// Private keys that maintainer scripts made.
+    /// Files with secrets in them that its steps made.
     pub secrets: Vec<String>,
     /// The bake before, for explaining this one.
     pub last: LastBake,
@@ -162,7 +164,8 @@ impl Maker<'_> {
                     return Ok(Some(format!("{title}: {why}")));
                 }
                 progress.event(Event::StepStarted { image: image.clone(), step: title.clone() });
-                let gave = self.run(making, work, &title)?;
+                let mut gave = self.run(making, work, &title)?;
+                gave.secrets = scan::secrets_of(store, &gave)?;
                 facts::record(store, &making.layers, &gave.layers)?;
                 gave.cache(store, &key)?;
                 (gave, Some(why))
@@ -200,6 +203,7 @@ impl Maker<'_> {
                 request,
                 below: &making.layers,
                 epoch: making.epoch,
+                max_bytes: making.max_bytes,
             }),
             Work::Copy { source, found } => self.copy(making, source, found),
             Work::Provision(provisioning) => provisioning.run(&self.surroundings, making, title),
@@ -255,7 +259,7 @@ impl Maker<'_> {
         let tree = surroundings.store.tree_of_layers(&making.layers).map_err(BakeError::store)?;
         let work = WorkDir::create(surroundings.tmp)
             .map_err(|error| BakeError::file(surroundings.tmp, error))?;
-        let mut env = configure::environment(making.epoch);
+        let mut env = scripts::environment(making.epoch);
         env.extend(own_env.clone());
         let step = Step {
             image: &making.name,
@@ -265,6 +269,7 @@ impl Maker<'_> {
             lower: Some(surroundings.composed(&making.layers)?),
             dir: work.path(),
             network,
+            max_bytes: making.max_bytes,
             extras: Extras::default(),
         };
         let layer = surroundings.run_and_capture(&step, &tree, making.epoch)?;

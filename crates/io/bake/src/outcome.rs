@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{BakeError, record::StepKind, source::LayerSource};
 
 /// Changes whenever a step with the same inputs gives another result.
-const STEP_EPOCH: u32 = 2;
+const STEP_EPOCH: u32 = 4;
 
 /// What a step gave.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub(crate) struct Outcome {
     pub layers: Vec<Digest>,
     /// Where each layer comes from.
     pub sources: Vec<LayerSource>,
-    /// Paths of private keys that maintainer scripts made, absolute.
+    /// Paths of files with secrets in them that the step made, absolute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     /// Whether it was moved here from another base, not made by the step itself: it stands for an image that was moved
@@ -75,12 +75,12 @@ mod tests {
             (StepKind::Run, "Run"),
             (StepKind::Provision, "Provision"),
         ] {
-            let text = format!("hornero step epoch 2\n{word}\n{below}\n{own}\n1700000000");
+            let text = format!("hornero step epoch 4\n{word}\n{below}\n{own}\n1700000000");
             assert_eq!(key(kind), Digest::of(text.as_bytes()));
         }
         assert_eq!(
             key(StepKind::Copy).hex(),
-            "5ab37a6576cde4da244538c871af95080cfcf43372bd24ed339b067488dd5d4a"
+            "494b42fc7cef66da49c9ebf0b19e93c9385105368e3cd3e2b48e3f960064eee2"
         );
         assert_eq!(
             chain(&[below, own]).hex(),

@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use hornero_dpkg::deb::{merged_usr, unpack::INFO_DIR};
 use hornero_model::{Digest, ImageName};
+use hornero_rebase::debian::control;
 use hornero_store::{Entry, Store, Tree, TreePath};
 
 use crate::{
     BakeError,
-    archive::control,
-    deb::{merged_usr, unpack::INFO_DIR},
     lineage::{self, Known},
     source::{LayerSource, PackageSource},
 };

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
+use hornero_apt::{Lock, LockedImage};
 use hornero_model::{Digest, ImageName};
 use hornero_rebase::Refusal;
 use hornero_spec::{ImageDefinition, Spec};
@@ -12,7 +13,6 @@ use crate::{
     BakeContext, BakeError,
     bake::{self, BakedImage, Line},
     changes::{self, PackageChange},
-    lock::{Lock, LockedImage},
     locking::{self, Bringing, LockMode},
     rebase::{RebaseError, RebaseOptions, Rebaser},
     stored,

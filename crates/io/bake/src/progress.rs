@@ -1,45 +1,19 @@
 //! What a bake tells while it works; rendering is the caller's.
 
+pub use hornero_apt::progress::ArchiveEvent;
 use hornero_model::ImageName;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// An archive's signed index is being read.
-    ReadingArchive {
-        /// Its address and suite, for people.
-        archive: String,
-    },
+    /// An archive was read, or something of it fetched.
+    Archive(ArchiveEvent),
     /// Packages were resolved.
     Resolved {
         /// The image.
         image: ImageName,
         /// How many packages it has of its own.
         packages: usize,
-    },
-    /// A fetch begins.
-    FetchStarted {
-        /// How many packages are missing from the cache.
-        packages: usize,
-        /// Their size in bytes.
-        bytes: u64,
-    },
-    /// Bytes of packages arrived since the last such event.
-    Fetched {
-        /// How many.
-        bytes: u64,
-    },
-    /// A package is complete and verified.
-    PackageFetched {
-        /// Its name.
-        package: String,
-    },
-    /// An attempt failed and will be repeated.
-    Retrying {
-        /// What was fetched.
-        what: String,
-        /// Why it failed.
-        reason: String,
     },
     /// Unpacking begins.
     UnpackStarted {
@@ -74,7 +48,8 @@ pub enum Event {
         /// How long it ran.
         milliseconds: u64,
     },
-    /// A maintainer script made a private key: whoever has the image has it, and no other bake has the same.
+    /// A step made a file with a secret in it: whoever has the image has it. Where a script made it up, no other bake has
+    /// the same.
     SecretInImage {
         /// The image.
         image: ImageName,

@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hornero_apt::{LockedImage, files};
 use hornero_model::{Digest, ImageName};
 use hornero_rebase::Refusal;
 use hornero_store::{FORMAT_EPOCH, Store};
 use serde::{Deserialize, Serialize};
 
-use crate::{BakeError, action::Action, limits, lineage, lock::LockedImage, source::LayerSource};
+use crate::{BakeError, action::Action, lineage, source::LayerSource};
 
 /// The version of the record's format.
 const VERSION: u32 = 2;
@@ -259,7 +260,7 @@ impl LastBake {
     pub(crate) fn why(&mut self, index: usize, step: &StepRecord) -> String {
         let path = self.path.clone();
         let steps = self.state.get_or_insert_with(|| {
-            let bytes = limits::read_file(&path, RECORD_BYTES).ok()?;
+            let bytes = files::read_file(&path, RECORD_BYTES).ok()?;
             let (_, json) = bytes.split_at_checked(65)?;
             serde_json::from_slice(json).ok()
         });
@@ -295,7 +296,7 @@ impl LastBake {
             let _ = fs::create_dir_all(parent);
         }
         // Losing it costs only an explanation.
-        let _ = crate::workdir::write_whole(&self.path, format!("{head}\n{json}").as_bytes());
+        let _ = files::write_whole(&self.path, format!("{head}\n{json}").as_bytes());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Instant};
 
+use hornero_apt::sources_list::ArchiveRequest;
 use hornero_model::{Digest, ImageConfig, ImageName};
 use hornero_store::{Aspects, ChangeKind, EntryKind, FORMAT_EPOCH, ImageManifest, Store, Tree};
 use serde::Serialize;
@@ -9,7 +10,6 @@ use serde::Serialize;
 use crate::{
     BakeContext, BakeError,
     action::Action,
-    archive::sources_list::ArchiveRequest,
     bake,
     image::{place, step::Steps},
     install::Surroundings,
@@ -269,6 +269,8 @@ impl Again<'_> {
             name: record.name.clone(),
             layers: below.map(|below| below.layers.clone()).unwrap_or_default(),
             epoch: record.epoch,
+            // As much as it had when it was baked.
+            max_bytes: u64::MAX,
             steps: Vec::new(),
             records: Vec::new(),
             secrets: Vec::new(),
@@ -303,6 +305,8 @@ impl Again<'_> {
                     suite: suite.clone(),
                     mirror: mirror.clone(),
                     keyring: keyring.clone(),
+                    // The lock entry of the record says where they are.
+                    archives: Vec::new(),
                 };
                 Ok(Work::Packages { locked, request })
             }

@@ -1,9 +1,10 @@
 //! Where a layer comes from: one word for each layer of an image, written down when the layer is made.
 
+use hornero_apt::LockedPackage;
+use hornero_dpkg::deb::PackageFacts;
 use hornero_model::Digest;
+use hornero_rebase::debian::control;
 use serde::{Deserialize, Serialize};
-
-use crate::{archive::control, deb::PackageFacts, lock::LockedPackage};
 
 /// Where one layer comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

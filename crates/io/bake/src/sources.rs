@@ -1,11 +1,13 @@
 //! What lies beside `hornero.hcl`, looked at on the real file system.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
 use hornero_spec::{AtPath, Sources};
+use rustix::fs::{Mode, OFlags};
 
 /// The directory of a `hornero.hcl`.
 #[derive(Debug, Clone)]
@@ -53,6 +55,20 @@ impl Sources for DirectorySources {
             AtPath::Other
         }
     }
+
+    fn read(&self, path: &str, most: usize) -> Result<Vec<u8>, String> {
+        let failed = |error: io::Error| error.to_string();
+        // What it is may have changed since: a pipe is not waited for, a link not followed.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = rustix::fs::open(self.dir.join(path), flags, Mode::empty());
+        let file = File::from(opened.map_err(|error| failed(error.into()))?);
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err("it is no file any more".to_owned());
+        }
+        let mut bytes = Vec::new();
+        file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +93,16 @@ mod tests {
             ("file/below", AtPath::Missing),
         ] {
             assert_eq!(sources.look(path), expected, "{path}");
+        }
+        fs::write(dir.path().join("long"), "0123456789").unwrap();
+        assert_eq!(sources.read("file", 4).unwrap(), b"x");
+        assert_eq!(
+            sources.read("long", 4).unwrap(),
+            b"01234",
+            "one more tells that it is too long"
+        );
+        for path in ["none", "sub", "link", "socket"] {
+            assert!(sources.read(path, 4).is_err(), "{path}");
         }
     }
 }

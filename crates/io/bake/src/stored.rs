@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use hornero_apt::Lock;
 use hornero_model::{Digest, ImageName};
 use hornero_spec::{Base, ImageDefinition, Spec, StoredImage};
 use hornero_store::Store;
 
-use crate::{BakeError, lock::Lock, locking::LockMode, record::BakeRecord};
+use crate::{BakeError, locking::LockMode, record::BakeRecord};
 
 /// What a name leads to in the store; None where it leads nowhere.
 pub(crate) fn find(store: &Store, name: &ImageName) -> Result<Option<Digest>, BakeError> {

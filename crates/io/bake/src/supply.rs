@@ -9,21 +9,21 @@ use std::{
     thread,
 };
 
+use hornero_apt::{
+    AptError, LockedImage, LockedPackage,
+    access::{Access, Needed},
+    sources_list::ArchiveRequest,
+};
+use hornero_dpkg::deb::{
+    PackageFacts,
+    unpack::{self, UnpackError},
+};
 use hornero_model::Digest;
 use hornero_store::{Ingest, Layer, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     BakeError,
-    archive::{
-        access::{Access, Needed},
-        sources_list::ArchiveRequest,
-    },
-    deb::{
-        PackageFacts,
-        unpack::{self, UnpackError},
-    },
-    lock::{LockedImage, LockedPackage},
     progress::{Event, Progress},
 };
 
@@ -40,6 +40,15 @@ pub(crate) struct Supplied {
     pub facts: PackageFacts,
 }
 
+/// Where packages come from, and how large they may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Supply<'s> {
+    /// Where they may be fetched from.
+    pub request: &'s ArchiveRequest,
+    /// Most bytes that one may unpack to.
+    pub max_bytes: u64,
+}
+
 /// What the store's cache knows of a package file.
 #[derive(Serialize, Deserialize)]
 struct Known {
@@ -53,7 +62,7 @@ pub(crate) fn supply(
     ingest: &Ingest<'_>,
     access: &Access<'_>,
     image: &LockedImage,
-    request: &ArchiveRequest,
+    from: &Supply<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<Supplied>, BakeError> {
     let store = ingest.store();
@@ -64,12 +73,14 @@ pub(crate) fn supply(
     let missing: Vec<(usize, &LockedPackage)> =
         image.packages.iter().enumerate().filter(|(index, _)| supplied[*index].is_none()).collect();
     if !missing.is_empty() {
-        let needed: Vec<Needed<'_>> =
-            missing.iter().map(|(_, package)| Needed { package, image, request }).collect();
+        let needed: Vec<Needed<'_>> = missing
+            .iter()
+            .map(|(_, package)| Needed { package, image, request: from.request })
+            .collect();
         access.fetch(&needed)?;
         progress.event(Event::UnpackStarted { packages: missing.len() });
-        for (index, one) in unpack_all(ingest, access, &needed, &missing, progress)? {
-            supplied[index] = Some(one);
+        for (at, one) in unpack_all(ingest, access, &needed, from.max_bytes, progress)? {
+            supplied[missing[at].0] = Some(one);
         }
     }
     Ok(supplied.into_iter().flatten().collect())
@@ -113,25 +124,25 @@ fn unpack_all(
     ingest: &Ingest<'_>,
     access: &Access<'_>,
     needed: &[Needed<'_>],
-    missing: &[(usize, &LockedPackage)],
+    max_bytes: u64,
     progress: &dyn Progress,
 ) -> Result<Vec<(usize, Supplied)>, BakeError> {
     // The largest first: the last one to end then keeps no core waiting for long.
-    let mut order: Vec<usize> = (0..missing.len()).collect();
-    order.sort_by_key(|at| std::cmp::Reverse(missing[*at].1.size));
+    let mut order: Vec<usize> = (0..needed.len()).collect();
+    order.sort_by_key(|at| std::cmp::Reverse(needed[*at].package.size));
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Supplied)>> = Mutex::new(Vec::with_capacity(missing.len()));
+    let done: Mutex<Vec<(usize, Supplied)>> = Mutex::new(Vec::with_capacity(needed.len()));
     let failure: Mutex<Option<BakeError>> = Mutex::new(None);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        for _ in 0..cores.min(missing.len()) {
+        for _ in 0..cores.min(needed.len()) {
             scope.spawn(|| {
                 while let Some(at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (index, package) = missing[*at];
-                    match unpack_one(ingest, access, &needed[*at]) {
+                    let package = needed[*at].package;
+                    match unpack_one(ingest, access, &needed[*at], max_bytes) {
                         Ok(one) => {
                             progress.event(Event::Unpacked { package: package.name.clone() });
-                            done.lock().unwrap_or_else(PoisonError::into_inner).push((index, one));
+                            done.lock().unwrap_or_else(PoisonError::into_inner).push((*at, one));
                         }
                         Err(error) => {
                             next.store(order.len(), Ordering::Relaxed);
@@ -153,6 +164,7 @@ fn unpack_one(
     ingest: &Ingest<'_>,
     access: &Access<'_>,
     needed: &Needed<'_>,
+    max_bytes: u64,
 ) -> Result<Supplied, BakeError> {
     let package = needed.package;
     let digest = package.digest();
@@ -164,7 +176,7 @@ fn unpack_one(
             access
                 .cache()
                 .verified(&digest)?
-                .ok_or_else(|| BakeError::NoMirror { package: package.title() })?
+                .ok_or_else(|| AptError::NoMirror { package: package.title() })?
         }
     };
     let title = package.title();
@@ -173,10 +185,11 @@ fn unpack_one(
         Ok((stored.digest, stored.size))
     };
     let refused = |reason: String| BakeError::Unpack { package: package.title(), reason };
-    let (layer, facts) = unpack::unpack(&bytes, &mut put).map_err(|error| match error {
-        UnpackError::Package(error) => refused(error.to_string()),
-        UnpackError::Store(error) => BakeError::store(error),
-    })?;
+    let (layer, facts) =
+        unpack::unpack(&bytes, max_bytes, &mut put).map_err(|error| match error {
+            UnpackError::Package(error) => refused(error.to_string()),
+            UnpackError::Store(error) => BakeError::store(error),
+        })?;
     if facts.name != package.name {
         return Err(refused(format!("it is package `{}`", facts.name)));
     }

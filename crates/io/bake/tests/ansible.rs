@@ -11,8 +11,8 @@ use std::{
 };
 
 use hornero_bake::{
-    Action, BakeContext, BakeError, BakeOptions, BakeRecord, BakedImage, StepKind,
-    archive::fetch::Patience, progress::Event,
+    Action, BakeContext, BakeError, BakeOptions, BakeRecord, BakedImage, Patience, StepKind,
+    progress::Event,
 };
 use hornero_spec::{AnsibleProvision, Base, Provision, ProvisionWork, SecretName, SecretSource};
 use hornero_store::TreePath;
@@ -36,7 +36,7 @@ const PLAYBOOK: &str = r#"
       command: cat /etc/hostname
       delegate_to: localhost
       register: delegated
-    - assert: { that: delegated.stdout == "hornero-build" }
+    - assert: { that: delegated.stdout == "localhost" }
     - name: Use the secret
       shell: wc -c < /run/secrets/token > /srv/app/length; cat /run/secrets/token
       register: token

@@ -1,10 +1,16 @@
 //! Reading archives: what is accepted, what is refused, and that nothing unverified is kept.
 
+#[path = "archive/kept.rs"]
+mod kept;
 mod support;
 
-use hornero_archive::{Archive, Manner, Package, Server, Signer};
-use hornero_bake::{LockMode, progress::Event};
-use support::home::{Home, chain, debian, image};
+use hornero_archive::{Archive, Manner, Package, SUITE, Server, Signer};
+use hornero_bake::{
+    LockMode,
+    progress::{ArchiveEvent, Event},
+};
+use hornero_spec::{ArchiveDefinition, Base};
+use support::home::{Home, chain, debian, image, name};
 
 fn essential() -> Package {
     Package::new("core", "1.0-1").field("Essential", "yes").field("Depends", "libcore (>= 1.0)")
@@ -244,8 +250,11 @@ fn repeats_what_failed_and_gives_up_on_what_hangs() {
     let (server, home) = served(&archive);
     server.set("InRelease", Manner::Status(503, 2));
     home.lock(LockMode::Keep).unwrap();
-    let retried =
-        home.heard().iter().filter(|event| matches!(event, Event::Retrying { .. })).count();
+    let retried = home
+        .heard()
+        .iter()
+        .filter(|event| matches!(event, Event::Archive(ArchiveEvent::Retrying { .. })))
+        .count();
     assert!(retried >= 2, "{retried}");
 
     server.set("core_1.0-1_all.deb", Manner::Hang);
@@ -345,6 +354,105 @@ fn keeps_versions_until_asked_to_update() {
     let names = locked_names(&home);
     assert!(names.contains(&"core 1.0-2".to_owned()), "{names:?}");
     assert!(names.contains(&"server 2:1.5".to_owned()), "{names:?}");
+}
+
+fn declared(archive: &Archive, name: &str) -> ArchiveDefinition {
+    ArchiveDefinition {
+        name: name.to_owned(),
+        url: format!("file://{}", archive.path().display()),
+        suite: SUITE.to_owned(),
+        components: vec!["main".to_owned()],
+        signed_by: archive.keyring().to_str().unwrap().to_owned(),
+    }
+}
+
+#[test]
+fn takes_packages_from_an_archive_that_the_image_declares() {
+    let archive = Archive::with(&packages());
+    let mut third = Archive::with(&[Package::new("engine", "7"), Package::new("node", "22")]);
+    let mut home = Home::with_base(&archive, &["server"]);
+    home.lock(LockMode::Keep).unwrap();
+    home.get("base").archives.push(declared(&third, "third"));
+    let error = home.lock(LockMode::Frozen).unwrap_err().to_string();
+    assert!(error.contains("the archives that are declared for it are others now"), "{error}");
+    // The image on it takes from what its base declares, and from what it declares itself.
+    let fourth = Archive::with(&[Package::new("four", "4")]);
+    home.add(image("site", Base::Image(name("base")), &["node", "four"]));
+    home.get("site").archives.push(declared(&fourth, "fourth"));
+    home.bake(&["site"]).unwrap();
+    let names = locked_names(&home);
+    assert!(names.contains(&"node 22".to_owned()) && names.contains(&"four 4".to_owned()));
+    // One that is newer there, and that conflicts with nothing, is what `server` takes first.
+    assert!(names.contains(&"engine 7".to_owned()), "{names:?}");
+    let lock = home.lock(LockMode::Frozen).unwrap();
+    let states = &lock.images[&name("base")].archives;
+    let state = states.iter().find(|state| state.name.is_some()).unwrap();
+    assert_eq!(state.name.as_deref(), Some("third"));
+    assert_eq!(state.uri, declared(&third, "third").url);
+    let text = std::fs::read_to_string(home.source.join("hornero.lock")).unwrap();
+    assert_eq!(hornero_bake::Lock::read(&home.source).unwrap().unwrap().text(), text);
+
+    // Several archives have the suite: each package is fetched from the one that listed it, and from no other.
+    let node = lock.images[&name("site")].packages.iter().find(|one| one.name == "node").unwrap();
+    assert_eq!(node.archive.as_deref(), Some(state.uri.as_str()));
+    std::fs::remove_dir_all(home.path.join("cache/packages")).unwrap();
+    std::fs::remove_dir_all(home.path.join("store")).unwrap();
+    std::fs::remove_file(third.pool(&Package::new("node", "22"))).unwrap();
+    let error = home.bake_error("site");
+    let expected = format!("{}/pool/node_22_all.deb", state.uri);
+    assert!(error.contains(&expected) && error.contains("`node 22`"), "{error}");
+
+    // An archive of an image is pinned as Debian's is: it may not go back.
+    third.publish_at(state.date - 1);
+    let error = home.lock(LockMode::Update).unwrap_err().to_string();
+    assert!(error.contains("is refused: its index is of"), "{error}");
+    home.get("base").archives.clear();
+    let error = home.lock(LockMode::Keep).unwrap_err().to_string();
+    assert!(error.contains("there is no package `node`"), "{error}");
+}
+
+#[test]
+fn an_archive_of_an_image_has_its_own_keys() {
+    let archive = Archive::with(&packages());
+    let third = Archive::with(&[Package::new("node", "22")]);
+    let mut home = Home::with_base(&archive, &["node"]);
+    let mut wrong = declared(&third, "third");
+    wrong.signed_by = archive.keyring().to_str().unwrap().to_owned();
+    home.get("base").archives.push(wrong);
+    let error = home.bake_error("base");
+    assert!(error.contains("not in the keyring"), "{error}");
+}
+
+#[test]
+fn takes_packages_from_a_flat_archive() {
+    let archive = Archive::with(&packages());
+    let node = Package::new("node", "1:22");
+    let flat = Archive::temporary();
+    let bytes = node.build();
+    // As `dpkg-name` and some stores call it.
+    let file = "debs/node_1%3a22_all.deb";
+    let list = node.stanza(&bytes).replace("pool/node_1.22_all.deb", &format!("./{file}"));
+    std::fs::create_dir_all(flat.path().join("debs")).unwrap();
+    std::fs::write(flat.path().join(file), &bytes).unwrap();
+    std::fs::write(flat.path().join("Packages"), &list).unwrap();
+    let release = format!(
+        "Origin: Flat\nDate: Mon, 14 Nov 2023 22:13:20 UTC\nSHA256:\n {} {} Packages\n",
+        hornero_model::Digest::of(list.as_bytes()).hex(),
+        list.len()
+    );
+    std::fs::write(flat.path().join("InRelease"), flat.signer().sign(&release)).unwrap();
+    let server = Server::start(flat.path());
+    for url in [server.url(), format!("file://{}", flat.path().display())] {
+        for suite in ["./", "/"] {
+            let mut home = Home::with_base(&archive, &["node"]);
+            let mut declared = declared(&flat, "flat");
+            (declared.url, declared.suite) = (url.clone(), suite.to_owned());
+            declared.components.clear();
+            home.get("base").archives.push(declared);
+            let baked = home.bake_one("base");
+            assert_eq!(home.read(&baked, "/usr/share/doc/node/README"), "node 1:22\n");
+        }
+    }
 }
 
 fn noise(length: u32) -> Vec<u8> {

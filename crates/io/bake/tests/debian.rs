@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use hornero_bake::{LockMode, archive::fetch::Patience};
+use hornero_bake::{LockMode, Patience};
 use hornero_spec::Base;
 use hornero_store::TreePath;
 use support::home::{Home, image, name};

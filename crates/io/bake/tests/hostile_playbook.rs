@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use hornero_bake::{BakeContext, BakeError, BakeOptions, BakedImage, archive::fetch::Patience};
+use hornero_bake::{BakeContext, BakeError, BakeOptions, BakedImage, Patience};
 use hornero_spec::{AnsibleProvision, Base, Provision, ProvisionWork};
 use serde_json::Value;
 use support::home::{Home, chain, image, name};

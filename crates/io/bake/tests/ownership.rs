@@ -68,7 +68,9 @@ fn archive() -> Archive {
             .file("usr/bin/scripted", 0o755, "#!/bin/sh\n")
             .postinst(
                 "echo configured > /etc/configured\nmkdir -p /etc/ssl; umask 077\n\
-                       echo '-----BEGIN PRIVATE KEY-----' > /etc/ssl/made.key",
+                       echo '-----BEGIN PRIVATE KEY-----' > /etc/ssl/made.key\n\
+                       mkdir -p /etc/bind /var/lib/rabbit; echo ABCDEFGH > /var/lib/rabbit/.erlang.cookie\n\
+                       echo 'key x { algorithm hmac-sha256; secret \"c2VjcmV0\"; };' > /etc/bind/rndc.key",
             ),
     ])
 }
@@ -104,15 +106,28 @@ fn every_file_belongs_to_what_brought_it_last() {
 }
 
 #[test]
-fn a_private_key_that_a_script_makes_is_told_of() {
+fn secrets_that_a_step_makes_are_told_of() {
     use hornero_bake::progress::Event;
     let archive = archive();
-    let home = home(&archive);
+    let mut home = home(&archive);
+    home.write("npmrc", "//registry.example/:_authToken=abc\n");
+    home.get("site").copies.push(copy("npmrc", "/srv/.npmrc"));
+    home.get("site").run.push("echo machine x login y password z > /opt/.netrc".to_owned());
     let site = home.bake_one("site");
     let record = hornero_bake::BakeRecord::of(&home.store(), &site.digest).unwrap().unwrap();
-    assert_eq!(record.secrets_in_image, ["/etc/ssl/made.key"]);
-    let told = Event::SecretInImage { image: name("site"), path: "/etc/ssl/made.key".to_owned() };
-    assert!(home.heard().contains(&told));
+    let expected = [
+        "/etc/bind/rndc.key",
+        "/etc/ssl/made.key",
+        "/var/lib/rabbit/.erlang.cookie",
+        "/srv/.npmrc",
+        "/opt/.netrc",
+    ];
+    assert_eq!(record.secrets_in_image, expected);
+    let heard = home.heard();
+    for path in expected {
+        let told = Event::SecretInImage { image: name("site"), path: path.to_owned() };
+        assert!(heard.contains(&told), "{path}");
+    }
 }
 
 #[test]

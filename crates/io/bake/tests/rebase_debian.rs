@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use hornero_archive::Relay;
 use hornero_bake::{
-    BakeContext, BakeOptions, BakedImage, LockMode, RebaseOptions, archive::fetch::Patience, rebase,
+    BakeContext, BakeOptions, BakedImage, LockMode, Patience, RebaseOptions, rebase,
 };
 use hornero_spec::Base;
 use support::{

@@ -12,7 +12,7 @@ use std::{
 };
 
 use hornero_archive::{Archive, Package, dpkg, shell};
-use hornero_bake::{BakeContext, BakeOptions, archive::fetch::Patience};
+use hornero_bake::{BakeContext, BakeOptions, Patience};
 use hornero_model::{Digest, ImageName};
 use hornero_spec::{Base, CopyOwner, CopySource, SourceKind};
 use hornero_store::{Store, Tree};
@@ -31,7 +31,8 @@ const WITHOUT_STEPS: &str = "HORNERO_TEST_SAME_WITHOUT_STEPS";
 const LOOKS_AROUND: &str = "for file in /usr/share/many/*; do echo \"$file\"; done > /etc/listing\n\
     echo \"$LANG $LC_ALL $TZ $HOME $PWD $PATH $SOURCE_DATE_EPOCH\" > /etc/environs\n\
     mkdir /etc/made; echo made > /etc/made/file; ln -s file /etc/made/link\n\
-    cp -p /usr/share/many/B /etc/copied; touch -d @1500000000 /etc/touched; cat /etc/hostname > /etc/host";
+    cp -p /usr/share/many/B /etc/copied; touch -d @1500000000 /etc/touched; cat /etc/hostname /etc/hosts \
+    /proc/sys/kernel/hostname /proc/sys/kernel/domainname > /etc/host";
 
 fn archive() -> Archive {
     let mut many = Package::new("many", "1").postinst(LOOKS_AROUND);
@@ -202,13 +203,16 @@ fn conditions_of_the_machine_change_no_byte() {
     let earlier = ["faketime", "-m", "--exclude-monotonic", "-f", "-9000d"];
     let masked = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
     let niced = ["nice", "-n", "5"];
-    let cases: [Condition<'_>; 8] = [
+    let names = "echo other > /proc/sys/kernel/hostname; echo example > /proc/sys/kernel/domainname; exec \"$@\"";
+    let renamed = ["unshare", "--uts", "sh", "-c", names, "sh"];
+    let cases: [Condition<'_>; 9] = [
         ("another directory", &[], &[]),
         ("one core", &one_core, &[]),
         ("a clock ahead", &later, &[("NO_FAKE_STAT", "1")]),
         ("a clock behind", &earlier, &[("NO_FAKE_STAT", "1")]),
         ("a mask", &masked, &[]),
         ("a priority", &niced, &[]),
+        ("another name and domain", &renamed, &[]),
         ("a time zone", &[], &[("TZ", "Pacific/Kiritimati")]),
         (
             "a locale and a user",

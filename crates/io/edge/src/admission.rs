@@ -5,274 +5,25 @@
 //! connection beyond a limit takes the place of the oldest one on which no request is under way; where there is none,
 //! it is refused.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, RandomState},
-    net::{IpAddr, SocketAddr},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
-};
+use std::sync::atomic::Ordering::Relaxed;
 
-use hornero_model::{ConnectionCounters, EdgeConnections};
+use hornero_model::ListenerLimits;
 
 use crate::{
-    limits::{LISTENER_RESERVE, Limits, SLACK, SOURCE_SHARE},
+    room::{Fit, Place, fit},
     slot::Slot,
+    slots::Slots,
+    source::Source,
     spare::Scope,
-    worker::Worker,
 };
 
-/// Parts of the table of sources, each with a lock of its own: threads that accept at the same time rarely meet.
-const SHARDS: usize = 64;
-
-/// What connections are counted by: an IPv4 address, or the /64 that one IPv6 host usually has for itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Source {
-    V4([u8; 4]),
-    V6([u8; 8]),
-}
-
-impl Source {
-    pub(crate) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.octets()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f, g, h])
-            }
-        }
+/// Whether one of `scope` has been given up for a connection more, or is now; none where that one is refused.
+fn make_room(slots: &Slots, fits: Fit, scope: Scope, is_made: bool) -> Option<bool> {
+    match fits {
+        Fit::Within => Some(is_made),
+        Fit::Beyond => (is_made || slots.give_up_oldest(scope)).then_some(true),
+        Fit::Refused => None,
     }
-}
-
-/// Whom a listener is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    Outside,
-    /// The home's own servers, which call services by name.
-    Internal,
-}
-
-/// What becomes of one connection more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Within,
-    /// In the place of another one.
-    Beyond,
-    Refused,
-}
-
-/// Judges one more than `before` by a limit. What was given up is still there for a moment, so some more may come
-/// before it has gone.
-fn judge(before: usize, limit: usize, slack: usize) -> Verdict {
-    match before {
-        _ if before < limit => Verdict::Within,
-        _ if before < limit + slack => Verdict::Beyond,
-        _ => Verdict::Refused,
-    }
-}
-
-/// The connections of all listeners of one kind.
-#[derive(Debug)]
-pub(crate) struct Room {
-    kind: Kind,
-    limit: usize,
-    source_limit: usize,
-    /// By how much both may be passed while what was given up closes.
-    slack: usize,
-    /// What each listener can always have.
-    reserve: usize,
-    /// What all listeners together can have beyond their reserves.
-    shared_limit: AtomicUsize,
-    shared: AtomicUsize,
-    open: AtomicUsize,
-    /// The most that were open since it was last asked.
-    peak: AtomicUsize,
-    sources: Box<[Mutex<HashMap<Source, usize>>]>,
-    hasher: RandomState,
-    given_up: AtomicU64,
-    refused: AtomicU64,
-    refused_by_source: AtomicU64,
-    slow_heads: AtomicU64,
-}
-
-impl Room {
-    fn new(kind: Kind, limit: usize, slack: usize) -> Arc<Self> {
-        Arc::new(Self {
-            kind,
-            limit,
-            source_limit: (limit / SOURCE_SHARE).max(1),
-            slack,
-            reserve: limit / LISTENER_RESERVE,
-            shared_limit: AtomicUsize::new(limit),
-            shared: AtomicUsize::new(0),
-            open: AtomicUsize::new(0),
-            peak: AtomicUsize::new(0),
-            sources: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-            given_up: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            refused_by_source: AtomicU64::new(0),
-            slow_heads: AtomicU64::new(0),
-        })
-    }
-
-    /// Half at least is shared, however many listeners have reserves.
-    fn share_among(&self, listeners: usize) {
-        let shared = self.limit.saturating_sub(self.reserve * listeners).max(self.limit / 2);
-        self.shared_limit.store(shared, Relaxed);
-    }
-
-    fn source(&self, source: Source) -> MutexGuard<'_, HashMap<Source, usize>> {
-        let shard = self.hasher.hash_one(source) % SHARDS as u64;
-        self.sources[shard as usize].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts a connection of `source` in; how many it had before.
-    fn enter_source(&self, source: Source) -> usize {
-        let mut sources = self.source(source);
-        let count = sources.entry(source).or_default();
-        *count += 1;
-        *count - 1
-    }
-
-    fn leave_source(&self, source: Source) {
-        let mut sources = self.source(source);
-        if let Some(count) = sources.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                sources.remove(&source);
-            }
-        }
-    }
-
-    fn read(&self) -> ConnectionCounters {
-        ConnectionCounters {
-            open: self.open.load(Relaxed) as u64,
-            limit: self.limit as u64,
-            source_limit: self.source_limit as u64,
-            given_up: self.given_up.load(Relaxed),
-            refused: self.refused.load(Relaxed),
-            refused_by_source: self.refused_by_source.load(Relaxed),
-            slow_heads: self.slow_heads.load(Relaxed),
-        }
-    }
-}
-
-/// The connections of one listener, over all threads.
-#[derive(Debug)]
-pub(crate) struct Gauge {
-    room: Arc<Room>,
-    open: AtomicUsize,
-}
-
-impl Gauge {
-    pub(crate) fn kind(&self) -> Kind {
-        self.room.kind
-    }
-
-    /// Whether it holds more than its reserve, so that giving one up makes room for others.
-    pub(crate) fn is_beyond_reserve(&self) -> bool {
-        self.open.load(Relaxed) > self.room.reserve
-    }
-
-    /// A client took too long for its head.
-    pub(crate) fn count_slow_head(&self) {
-        self.room.slow_heads.fetch_add(1, Relaxed);
-    }
-
-    /// A connection was closed to make room.
-    pub(crate) fn count_given_up(&self) {
-        self.room.given_up.fetch_add(1, Relaxed);
-    }
-
-    /// Counts a connection in; what would be beyond the reserve before it, if it is.
-    fn enter(&self) -> Option<usize> {
-        let open = self.room.open.fetch_add(1, Relaxed) + 1;
-        if open > self.room.peak.load(Relaxed) {
-            self.room.peak.store(open, Relaxed);
-        }
-        let before = self.open.fetch_add(1, Relaxed);
-        (before >= self.room.reserve).then(|| self.room.shared.fetch_add(1, Relaxed))
-    }
-
-    fn leave(&self) {
-        self.room.open.fetch_sub(1, Relaxed);
-        if self.open.fetch_sub(1, Relaxed) > self.room.reserve {
-            self.room.shared.fetch_sub(1, Relaxed);
-        }
-    }
-}
-
-/// Both rooms, and the listeners in them.
-#[derive(Debug)]
-pub(crate) struct Rooms {
-    outside: Arc<Room>,
-    internal: Arc<Room>,
-    /// First and last address of listeners for the home's own servers.
-    internal_addresses: Option<(IpAddr, IpAddr)>,
-    gauges: Mutex<BTreeMap<SocketAddr, Arc<Gauge>>>,
-}
-
-impl Rooms {
-    pub(crate) fn new(
-        limits: &Limits,
-        threads: usize,
-        internal_addresses: Option<(IpAddr, IpAddr)>,
-    ) -> Self {
-        let room = |kind, limit| Room::new(kind, limit, threads * SLACK);
-        Self {
-            outside: room(Kind::Outside, limits.max_connections),
-            internal: room(Kind::Internal, limits.max_internal_connections),
-            internal_addresses,
-            gauges: Mutex::default(),
-        }
-    }
-
-    /// The gauge of a listener, the same one by every table.
-    pub(crate) fn gauge(&self, listener: SocketAddr) -> Arc<Gauge> {
-        let address = listener.ip();
-        let internal =
-            self.internal_addresses.is_some_and(|(first, last)| (first..=last).contains(&address));
-        let room = if internal { &self.internal } else { &self.outside };
-        let fresh = || Arc::new(Gauge { room: room.clone(), open: AtomicUsize::new(0) });
-        self.gauges().entry(listener).or_insert_with(fresh).clone()
-    }
-
-    /// Shares the rooms among the listeners that are left.
-    pub(crate) fn keep(&self, is_kept: impl Fn(&SocketAddr) -> bool) {
-        let mut gauges = self.gauges();
-        gauges.retain(|listener, _| is_kept(listener));
-        for room in [&self.outside, &self.internal] {
-            room.share_among(gauges.values().filter(|gauge| gauge.kind() == room.kind).count());
-        }
-    }
-
-    fn gauges(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Arc<Gauge>>> {
-        self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many connections are open.
-    pub(crate) fn open(&self) -> u64 {
-        [&self.outside, &self.internal].map(|room| room.open.load(Relaxed) as u64).iter().sum()
-    }
-
-    /// About how many were open at most since this was last asked.
-    pub(crate) fn take_peak(&self) -> u64 {
-        [&self.outside, &self.internal].map(|room| room.peak.swap(0, Relaxed) as u64).iter().sum()
-    }
-
-    pub(crate) fn read(&self) -> EdgeConnections {
-        EdgeConnections { outside: self.outside.read(), internal: self.internal.read() }
-    }
-}
-
-/// Where a connection is counted.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    pub(crate) source: Source,
-    pub(crate) gauge: Arc<Gauge>,
 }
 
 /// Why a connection is refused.
@@ -286,96 +37,114 @@ pub(crate) enum Refused {
 
 /// A client connection among all; leaving counts it out.
 #[derive(Debug)]
-pub(crate) struct Admission(Place);
+pub(crate) struct Admission {
+    place: Place,
+    /// What its listener allowed when it came.
+    limits: ListenerLimits,
+}
+
+/// How many connections a source had before one more.
+struct OfSource {
+    room: usize,
+    /// Where the listener has a limit for it.
+    listener: Option<usize>,
+}
+
+/// For whom one was given up.
+struct Freed {
+    room: bool,
+    listener: bool,
+}
 
 impl Admission {
-    /// Counts a connection in. Where there are too many, an older one on which no request is under way is given up.
-    pub(crate) fn new(worker: &Worker, slot: &Slot, place: Place) -> Result<Self, Refused> {
-        let room = &place.gauge.room;
-        let of_source = room.enter_source(place.source);
-        let shared = place.gauge.enter();
-        let kind = room.kind;
-        let admission = Self(place);
-        let room = &admission.0.gauge.room;
-        let makes_room = |verdict, scope| match verdict {
-            Verdict::Within => Some(false),
-            Verdict::Beyond => worker.give_up_oldest(scope).then_some(true),
-            Verdict::Refused => None,
-        };
-        let source = Scope::Source(kind, admission.0.source);
-        let Some(made) = makes_room(judge(of_source, room.source_limit, room.slack), source) else {
-            room.refused_by_source.fetch_add(1, Relaxed);
-            return Err(Refused::Source);
-        };
-        let shared_limit = room.shared_limit.load(Relaxed);
-        let verdict =
-            shared.map_or(Verdict::Within, |before| judge(before, shared_limit, room.slack));
-        // One of the same source that goes makes room for this one as well.
-        let enough = made && verdict != Verdict::Refused;
-        if !enough && makes_room(verdict, Scope::Room(kind)).is_none() {
+    /// Counts a connection in. Where there are too many, an older one on which no request is under way is given up: of the
+    /// narrowest group that has too many, which makes room in the wider ones as well.
+    pub(crate) fn new(
+        slots: &Slots,
+        slot: &Slot,
+        place: Place,
+        limits: ListenerLimits,
+    ) -> Result<Self, Refused> {
+        let admission = Self { place, limits };
+        let of_source = admission.enter_source();
+        let (here, shared) = admission.place.gauge.enter();
+        let freed = admission.judge_source(slots, &of_source)?;
+        let gauge = &admission.place.gauge;
+        let room = &gauge.room;
+        let full = || {
             room.refused.fetch_add(1, Relaxed);
-            return Err(Refused::Full);
-        }
-        slot.set_place(admission.0.clone());
+            Refused::Full
+        };
+        let limit = limits.connections.map_or(usize::MAX, |limit| limit as usize);
+        let fits = fit(here, limit, room.slack);
+        let scope = Scope::Listener(gauge.address());
+        let freed_here = make_room(slots, fits, scope, freed.listener).ok_or_else(full)?;
+        let shared_limit = room.shared_limit.load(Relaxed);
+        let fits = shared.map_or(Fit::Within, |before| fit(before, shared_limit, room.slack));
+        let is_made = freed.room || freed_here;
+        make_room(slots, fits, Scope::Room(room.kind), is_made).ok_or_else(full)?;
+        slot.set_place(&admission.place);
         Ok(admission)
+    }
+
+    /// Counts the connection by another source from now on: that of the client whom a proxy speaks for.
+    pub(crate) fn attribute(
+        &self,
+        slots: &Slots,
+        slot: &Slot,
+        source: Source,
+    ) -> Result<(), Refused> {
+        self.leave_source();
+        self.place.source.set(source);
+        let of_source = self.enter_source();
+        self.judge_source(slots, &of_source)?;
+        slot.set_place(&self.place);
+        Ok(())
+    }
+
+    fn enter_source(&self) -> OfSource {
+        let Place { source, gauge } = &self.place;
+        let is_limited = self.limits.connections_per_source.is_some();
+        OfSource {
+            room: gauge.room.sources.enter(source.get()),
+            listener: is_limited.then(|| gauge.sources().enter(source.get())),
+        }
+    }
+
+    fn leave_source(&self) {
+        let Place { source, gauge } = &self.place;
+        gauge.room.sources.leave(source.get());
+        if self.limits.connections_per_source.is_some() {
+            gauge.sources().leave(source.get());
+        }
+    }
+
+    /// Whether an older connection of the source had to go.
+    fn judge_source(&self, slots: &Slots, before: &OfSource) -> Result<Freed, Refused> {
+        let Place { source, gauge } = &self.place;
+        let (source, room) = (source.get(), &gauge.room);
+        let full = || {
+            room.refused_by_source.fetch_add(1, Relaxed);
+            Refused::Source
+        };
+        let listener = match (before.listener, self.limits.connections_per_source) {
+            (Some(before), Some(limit)) => {
+                let fits = fit(before, limit as usize, room.slack);
+                let scope = Scope::SourceOf(gauge.address(), source);
+                make_room(slots, fits, scope, false).ok_or_else(full)?
+            }
+            (_, _) => false,
+        };
+        let fits = fit(before.room, room.source_limit, room.slack);
+        let scope = Scope::Source(room.kind, source);
+        let room = make_room(slots, fits, scope, listener).ok_or_else(full)?;
+        Ok(Freed { room, listener })
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.0.gauge.room.leave_source(self.0.source);
-        self.0.gauge.leave();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ipv6_host_is_counted_by_its_64() {
-        let of = |text: &str| Source::of(text.parse().unwrap());
-        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-    }
-
-    #[test]
-    fn a_listener_keeps_its_reserve_while_another_takes_all_that_is_shared() {
-        let limits = Limits { max_connections: 1280, ..Limits::default() };
-        let rooms = Rooms::new(&limits, 1, None);
-        let [flooded, other] =
-            ["127.0.0.1:1", "127.0.0.1:2"].map(|listener| rooms.gauge(listener.parse().unwrap()));
-        rooms.keep(|_| true);
-        let room = &rooms.outside;
-        let fits = |before: Option<usize>| {
-            before.is_none_or(|before| {
-                judge(before, room.shared_limit.load(Relaxed), 0) == Verdict::Within
-            })
-        };
-        let count = (0..2000).take_while(|_| fits(flooded.enter())).count();
-        assert_eq!(count, 1270, "all but the reserve of the other");
-        assert!(flooded.is_beyond_reserve());
-        assert_eq!((0..20).take_while(|_| fits(other.enter())).count(), 10);
-        for _ in 0..=count {
-            flooded.leave();
-        }
-        assert_eq!(room.open.load(Relaxed), 11);
-        assert_eq!(room.shared.load(Relaxed), 1, "that of the other beyond its reserve");
-    }
-
-    #[test]
-    fn rooms_are_apart() {
-        let limits = Limits::default();
-        let range = ("10.64.1.0".parse().unwrap(), "10.64.15.255".parse().unwrap());
-        let rooms = Rooms::new(&limits, 1, Some(range));
-        let kind = |listener: &str| rooms.gauge(listener.parse().unwrap()).kind();
-        assert_eq!(kind("10.64.1.0:80"), Kind::Internal);
-        assert_eq!(kind("10.64.15.255:80"), Kind::Internal);
-        assert_eq!(kind("10.64.0.1:80"), Kind::Outside);
-        assert_eq!(kind("10.64.16.0:80"), Kind::Outside);
-        assert_eq!(kind("0.0.0.0:80"), Kind::Outside);
-        assert_eq!(kind("[::]:80"), Kind::Outside);
+        self.leave_source();
+        self.place.gauge.leave();
     }
 }

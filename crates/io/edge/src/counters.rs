@@ -3,12 +3,13 @@
 use std::{
     rc::Rc,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
-use hornero_model::{PoolName, ReleaseCounters, ReleaseNumber};
+use hornero_model::{LatencyBucket, PoolName, ReleaseCounters, ReleaseNumber};
 use tokio::sync::Notify;
 
 /// One thread's counters, alone on its cache lines (128: pairs of lines are fetched together).
@@ -19,6 +20,10 @@ struct Lane {
     ended: AtomicU64,
     failed: AtomicU64,
     server_errors: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    /// 2 KiB, made with the first answer: many sets never get one on every thread.
+    latency: OnceLock<Box<[AtomicU64; LatencyBucket::COUNT]>>,
 }
 
 /// The counters of one release in one pool.
@@ -27,17 +32,22 @@ pub(crate) struct SetCounters {
     pool: PoolName,
     release: ReleaseNumber,
     lanes: Box<[Lane]>,
-    /// What a predecessor counted before it handed over: requests, failed, server errors, still in flight there.
-    inherited: Mutex<[u64; 4]>,
+    /// What a predecessor counted before it handed over, and what is still in flight there.
+    inherited: Mutex<ReleaseCounters>,
     /// Whether the set is out of traffic, so that its last request must be reported.
     retired: AtomicBool,
     /// Told whenever a request of a retired set ends.
     ended: Arc<Notify>,
 }
 
-/// Adds one to a counter that only the calling thread writes: a plain load and store, no locked instruction.
+/// Adds one to a counter that only the calling thread writes.
 fn bump(counter: &AtomicU64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    add(counter, 1);
+}
+
+/// Adds to a counter that only the calling thread writes: a plain load and store, no locked instruction.
+fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(count), Ordering::Release);
 }
 
 impl SetCounters {
@@ -47,11 +57,12 @@ impl SetCounters {
         threads: usize,
         ended: Arc<Notify>,
     ) -> Arc<Self> {
+        let inherited = ReleaseCounters::new(pool.clone(), release);
         Arc::new(Self {
             pool,
             release,
             lanes: (0..threads).map(|_| Lane::default()).collect(),
-            inherited: Mutex::new([0; 4]),
+            inherited: Mutex::new(inherited),
             retired: AtomicBool::new(false),
             ended,
         })
@@ -72,37 +83,60 @@ impl SetCounters {
 
     /// Replaces what the predecessor counted.
     pub(crate) fn inherit(&self, counters: &ReleaseCounters) {
-        *self.inherited.lock().unwrap_or_else(PoisonError::into_inner) =
-            [counters.requests, counters.failed, counters.server_errors, counters.in_flight];
+        *self.inherited() = counters.clone();
     }
 
     /// The predecessor is gone: what it still had in flight was cut off with it.
     pub(crate) fn settle_inherited(&self) {
-        let mut inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner);
-        inherited[1] += inherited[3];
-        inherited[3] = 0;
+        let mut inherited = self.inherited();
+        inherited.failed += inherited.in_flight;
+        inherited.in_flight = 0;
     }
 
-    pub(crate) fn read(&self) -> ReleaseCounters {
-        let [mut requests, mut failed, mut server_errors, mut in_flight] =
-            *self.inherited.lock().unwrap_or_else(PoisonError::into_inner);
+    fn inherited(&self) -> MutexGuard<'_, ReleaseCounters> {
+        self.inherited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Requests begun and in flight, without those of a predecessor.
+    fn begun(&self) -> (u64, u64) {
         // Ends before beginnings: the difference is never less than what is in flight.
         let ended: u64 = self.lanes.iter().map(|lane| lane.ended.load(Ordering::Acquire)).sum();
         let begun: u64 = self.lanes.iter().map(|lane| lane.requests.load(Ordering::Acquire)).sum();
-        for lane in &self.lanes {
-            failed += lane.failed.load(Ordering::Acquire);
-            server_errors += lane.server_errors.load(Ordering::Acquire);
-        }
-        requests += begun;
-        in_flight += begun.saturating_sub(ended);
+        (begun, begun.saturating_sub(ended))
+    }
+
+    /// Requests in flight, here and at a predecessor.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.begun().1 + self.inherited().in_flight
+    }
+
+    /// Everything but the latencies.
+    pub(crate) fn read_counts(&self) -> ReleaseCounters {
+        let inherited = self.inherited();
+        let (begun, in_flight) = self.begun();
+        let sum = |counter: fn(&Lane) -> &AtomicU64| -> u64 {
+            self.lanes.iter().map(|lane| counter(lane).load(Ordering::Acquire)).sum()
+        };
         ReleaseCounters {
-            pool: self.pool.clone(),
-            release: self.release,
-            requests,
-            in_flight,
-            failed,
-            server_errors,
+            requests: inherited.requests + begun,
+            in_flight: inherited.in_flight + in_flight,
+            failed: inherited.failed + sum(|lane| &lane.failed),
+            server_errors: inherited.server_errors + sum(|lane| &lane.server_errors),
+            bytes_in: Some(inherited.bytes_in.unwrap_or(0) + sum(|lane| &lane.bytes_in)),
+            bytes_out: Some(inherited.bytes_out.unwrap_or(0) + sum(|lane| &lane.bytes_out)),
+            ..ReleaseCounters::new(self.pool.clone(), self.release)
         }
+    }
+
+    /// Everything.
+    pub(crate) fn read(&self) -> ReleaseCounters {
+        let mut latency = self.inherited().latency.clone();
+        for counts in self.lanes.iter().filter_map(|lane| lane.latency.get()) {
+            for (bucket, count) in LatencyBucket::all().zip(counts.iter()) {
+                latency.add(bucket, count.load(Ordering::Acquire));
+            }
+        }
+        ReleaseCounters { latency, ..self.read_counts() }
     }
 }
 
@@ -125,6 +159,16 @@ impl LaneCounters {
     fn lane(&self) -> &Lane {
         &self.set.lanes[self.lane]
     }
+
+    /// Counts bytes that went to an instance.
+    pub(crate) fn sent(&self, count: usize) {
+        add(&self.lane().bytes_in, count as u64);
+    }
+
+    /// Counts bytes that came from an instance.
+    pub(crate) fn received(&self, count: usize) {
+        add(&self.lane().bytes_out, count as u64);
+    }
 }
 
 /// A request in flight; it ends when this is dropped.
@@ -132,12 +176,13 @@ impl LaneCounters {
 pub(crate) struct Ticket {
     counters: Rc<LaneCounters>,
     failed: bool,
+    begun: Instant,
 }
 
 impl Ticket {
     pub(crate) fn begin(counters: Rc<LaneCounters>) -> Self {
         bump(&counters.lane().requests);
-        Self { counters, failed: false }
+        Self { counters, failed: false, begun: Instant::now() }
     }
 
     /// Whether it counts for the set of `counters`, by whichever table that was named.
@@ -153,9 +198,17 @@ impl Ticket {
         }
     }
 
-    /// Counts an answer of 500 or more that the instance gave.
-    pub(crate) fn server_error(&self) {
-        bump(&self.counters.lane().server_errors);
+    /// Counts an answer that the instance gave, when its head is there: how long it took, and whether it is a server error.
+    pub(crate) fn answered(&self, status: u16) {
+        let lane = self.counters.lane();
+        if status >= 500 {
+            bump(&lane.server_errors);
+        }
+        let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let latency = lane
+            .latency
+            .get_or_init(|| Box::new([const { AtomicU64::new(0) }; LatencyBucket::COUNT]));
+        bump(&latency[LatencyBucket::of_micros(micros).index()]);
     }
 }
 

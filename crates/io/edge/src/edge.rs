@@ -1,22 +1,15 @@
 //! The edge as a whole: its start, by itself or as a successor, and its life until its end.
 
 use std::{
-    fs::{self, File},
-    io,
-    net::IpAddr,
-    path::{Path, PathBuf},
+    fs, io,
+    path::Path,
     rc::Rc,
     sync::{Arc, mpsc as std_mpsc},
     thread::JoinHandle,
     time::Instant,
 };
 
-use hornero_home::Opening;
-use hornero_model::BootId;
-use rustix::{
-    fs::{FlockOperation, flock},
-    process::{Resource, Rlimit, getrlimit, setrlimit},
-};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::UnixListener,
     sync::{Notify, mpsc},
@@ -29,50 +22,20 @@ use crate::{
         protocol::{TakeoverReport, admin_socket},
         server,
     },
-    admission::Rooms,
-    control::{Control, with_source},
-    error::EdgeError,
+    control::Control,
+    error::{EdgeError, with_source},
     fault::{HandoverStep, pass},
     leaving::{self, Beside, Drained, Ending},
-    limits::Limits,
-    memory, persist, table,
+    options::EdgeOptions,
+    persist,
+    room::Rooms,
+    start_lock::lock_start,
+    table,
     takeover::{self, Received},
-    worker::{self, Command, Common},
+    thread::{self, Command},
+    upkeep,
+    worker::Common,
 };
-
-/// How an edge runs.
-#[derive(Debug, Clone)]
-pub struct EdgeOptions {
-    /// Where its state lies: `HOME/edge`. Made with mode 0700 if it is not there.
-    pub state_dir: PathBuf,
-    /// Threads that serve, each with sockets of its own; 0 for one a core.
-    pub threads: usize,
-    /// What clients and backends may do.
-    pub limits: Limits,
-    /// The version that it tells others.
-    pub version: String,
-    /// This start of the host, where it is known: backends of another one in the table on disk are not used.
-    pub boot: Option<BootId>,
-    /// First and last address of listeners for the home's own servers: their connections are counted apart.
-    pub internal_addresses: Option<(IpAddr, IpAddr)>,
-    /// Fault hook: the step of a hand-over, as either side, at which the process kills itself.
-    pub die_at: Option<HandoverStep>,
-}
-
-impl EdgeOptions {
-    /// Defaults for the edge whose state lies in `state_dir`.
-    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            state_dir: state_dir.into(),
-            threads: 0,
-            limits: Limits::default(),
-            version: hornero_model::program_version().to_owned(),
-            boot: None,
-            internal_addresses: None,
-            die_at: None,
-        }
-    }
-}
 
 /// Runs the edge in this process until it is told to stop (admin socket, SIGTERM or SIGINT) or hands over.
 ///
@@ -185,31 +148,6 @@ fn raise_open_files(wanted: usize) -> usize {
     files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }
 
-/// Held while an edge starts, so that of two only one takes over from a third.
-fn lock_start(state_dir: &Path) -> Result<File, EdgeError> {
-    let lock = || {
-        let file = start_lock(state_dir)?;
-        flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
-    };
-    let path = state_dir.to_owned();
-    lock().map_err(|source| EdgeError::State { action: "lock", path, source })
-}
-
-/// The same, unless an edge starts at this moment.
-pub(crate) fn try_lock_start(state_dir: &Path) -> io::Result<Option<File>> {
-    let file = start_lock(state_dir)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn start_lock(state_dir: &Path) -> io::Result<File> {
-    hornero_home::open(&state_dir.join("start.lock"), Opening::Create)
-}
-
 async fn live(
     options: EdgeOptions,
     signals: bool,
@@ -247,7 +185,7 @@ async fn live(
     }
     place::sweep(&state_dir).await;
     drop(lock);
-    spawn_local(memory::give_back_for_ever(control.clone()));
+    upkeep::begin(&control);
     spawn_local(leaving::keep_name(control.clone(), place.clone()));
     ready(control.stop.clone());
     let mut ending = Ending::new(control.stop.clone(), signals)?;
@@ -321,7 +259,7 @@ fn start_workers(
         std::thread::Builder::new()
             .name(format!("edge-{lane}"))
             .spawn(move || {
-                let ran = worker::run(lane, limits, common, table::empty(), commands, &tell);
+                let ran = thread::run(lane, limits, common, table::empty(), commands, &tell);
                 if let Err(error) = ran {
                     tracing::warn!("thread {lane} could not start: {error}");
                     let _ = tell.send(lane);

@@ -44,6 +44,14 @@ pub enum EdgeError {
         /// The one in force.
         current: u64,
     },
+    /// Requests were to be cut off by another table than the one in force.
+    #[error("table {current} is in force, not table {given}, by which requests were to be cut off")]
+    OtherTable {
+        /// The one given.
+        given: u64,
+        /// The one in force.
+        current: u64,
+    },
     /// The running edge speaks another take-over protocol.
     #[error(
         "the running edge is hornero {version} and hands over by protocol {protocol}; this is hornero {own}, which takes \
@@ -95,6 +103,12 @@ pub enum TableFault {
     /// Two rules with the same host and path prefix.
     #[error("listener `{0}` has two rules for the same host and path prefix")]
     DuplicateRule(SocketAddr),
+    /// Certificates of hosts that contradict each other.
+    #[error("listener `{0}` has two certificates for one host, or none for the rest")]
+    Certificates(SocketAddr),
+    /// A network of trusted proxies that is none.
+    #[error("`{0}` is no network: expected an IP address, or one with `/` and a number of bits")]
+    BadNetwork(String),
     /// A TCP listener with other than one unconditional rule, or with TLS.
     #[error("TCP listener `{0}` needs exactly one rule, without host, path prefix or TLS")]
     TcpRules(SocketAddr),
@@ -130,6 +144,9 @@ pub enum TableFault {
         /// The instance.
         instance: String,
     },
+    /// Shares that are not the whole.
+    #[error("the shares of pool `{0}` are not the whole, or name a release twice")]
+    BadTraffic(PoolName),
     /// A health contract that can't be kept.
     #[error("pool `{pool}` has a health contract whose {field} is out of range")]
     BadContract {
@@ -138,4 +155,12 @@ pub enum TableFault {
         /// The field.
         field: &'static str,
     },
+}
+
+/// An error with what lies behind it, on one line.
+pub(crate) fn with_source(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
 }

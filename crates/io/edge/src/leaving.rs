@@ -1,9 +1,6 @@
 //! An edge that leaves: to its end, beside a successor, and back again should the successor die.
 
-use std::{
-    collections::BTreeSet, future::pending, net::SocketAddr, os::fd::OwnedFd, pin::pin, rc::Rc,
-    sync::Arc, time::Duration,
-};
+use std::{collections::BTreeSet, future::pending, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -14,10 +11,11 @@ use tokio::{
 use crate::{
     admin::place::Place,
     control::Control,
-    edge::try_lock_start,
     error::EdgeError,
+    listening::spread,
+    start_lock::try_lock_start,
     takeover::serving_pid,
-    worker::{Command, HANDOVER_IDLE_MS, STOP_IDLE_MS},
+    thread::{Command, HANDOVER_IDLE_MS, STOP_IDLE_MS},
 };
 
 /// After the last request a predecessor stays this long, so that its successor reads the final counters.
@@ -49,7 +47,7 @@ impl Control {
     pub(crate) async fn leave(&self, how: Leave) {
         self.leaving.send_replace(true);
         if how != Leave::HandedOver {
-            self.sockets.borrow_mut().clear();
+            self.listening.close();
         }
         let (take_queued, idle_ms) = match how {
             Leave::HandedOver | Leave::Superseded => (false, HANDOVER_IDLE_MS),
@@ -60,9 +58,8 @@ impl Control {
 
     /// Accepts again from the sockets that were kept.
     async fn resume(&self) {
-        let kept: Vec<(SocketAddr, Vec<OwnedFd>)> =
-            std::mem::take(&mut *self.sockets.borrow_mut()).into_iter().collect();
-        let mut shares = self.shares(self.keep_sockets(kept));
+        let sockets = self.listening.duplicates_for_threads();
+        let mut shares = spread(sockets, self.workers.len());
         self.tell_all(|lane, done| {
             let sockets = std::mem::take(&mut shares[lane]);
             Command::Resume { sockets, done }

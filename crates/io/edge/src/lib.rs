@@ -4,34 +4,61 @@
 //! which table is in force. Each serving thread has sockets, connections, backend connections and a view of the
 //! table of its own; for a request it shares nothing with any other.
 
+mod accept;
 mod admin;
 mod admission;
+mod backend;
 mod buffer;
+mod certificate;
+mod clock;
 mod control;
 mod counters;
 mod date;
 mod edge;
 mod error;
 mod fault;
+mod forwarding;
+mod gate;
 mod health;
 mod http1;
 mod http2;
 mod leaving;
 mod limits;
+mod link;
+mod listening;
+mod local_backend;
 mod memory;
 mod net;
+mod options;
+mod origin;
 mod path;
 mod persist;
+mod pool;
+mod predecessor;
+mod prepare;
+mod proxy_protocol;
+mod room;
+mod rules;
 mod serve;
 mod sets;
 mod slot;
+mod slots;
+mod source;
 mod spare;
+mod start_lock;
+mod status;
 mod stream;
 mod table;
 mod takeover;
+mod thread;
 mod tls;
+mod to_server;
 mod tunnel;
+mod upkeep;
 mod upstream;
+mod validity;
+mod view;
+mod websocket;
 mod worker;
 
 pub use admin::{
@@ -41,7 +68,10 @@ pub use admin::{
         TakeoverReport, admin_socket,
     },
 };
-pub use edge::{Edge, EdgeOptions, run};
+pub use certificate::{CertificateFacts, look_at_certificate};
+pub use edge::{Edge, run};
 pub use error::{EdgeError, TableFault};
 pub use fault::HandoverStep;
 pub use limits::Limits;
+pub use options::EdgeOptions;
+pub use tls::{CertificateFault, TlsFile};

@@ -28,6 +28,11 @@ pub(crate) const LINGER_BYTES: usize = 1 << 20;
 pub(crate) const LINGERING: usize = 64;
 /// Buffer for one direction of one connection: a head and a small body in one read, cheap enough for 10,000 of them.
 pub(crate) const BUFFER_BYTES: usize = 16 << 10;
+/// Bytes kept for a slow peer, per stream of HTTP/2: bounds memory, and is the back-pressure on the other side.
+pub(crate) const HTTP2_SEND_BUFFER_BYTES: usize = 64 << 10;
+/// Bytes that a peer may send ahead of the other side, for a stream of HTTP/2 and for all: enough for a long way at full
+/// speed.
+pub(crate) const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
 
 /// The share of a room that one source may hold, as a divisor: whoever takes all that it can leaves half to others.
 pub(crate) const SOURCE_SHARE: usize = 2;

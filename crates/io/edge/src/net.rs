@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, bind, connect,
-        listen, recv, send, shutdown, socket_with, sockopt,
+        getsockname, listen, recv, send, shutdown, socket_with, sockopt,
     },
 };
 use tokio::io::unix::AsyncFd;
@@ -50,6 +50,19 @@ pub(crate) fn lacks_family(error: &EdgeError) -> bool {
     [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::PROTONOSUPPORT]
         .iter()
         .any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Whether this process or host lacks something for a connection, which says nothing about the other side.
+pub(crate) fn is_own_want(error: &io::Error) -> bool {
+    is_want_of_files(error)
+        || [Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL]
+            .iter()
+            .any(|own| error.raw_os_error() == Some(own.raw_os_error()))
+}
+
+/// Whether it is files that it lacks.
+pub(crate) fn is_want_of_files(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|own| error.raw_os_error() == Some(own.raw_os_error()))
 }
 
 fn open_listener(address: SocketAddr) -> io::Result<OwnedFd> {
@@ -150,6 +163,50 @@ impl Sock {
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
+    }
+
+    /// Looks at what has come without taking it, once that is more than `seen` bytes or no more will come.
+    pub(crate) fn poll_peek(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+        seen: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.fd.poll_read_ready(context))?;
+            // Known before the look, so that it sees all that came before the end.
+            let is_last = guard.ready().is_read_closed();
+            match recv(self.fd.get_ref(), &mut *buffer, RecvFlags::PEEK) {
+                Ok((count, _)) if count > seen || count == 0 || is_last => {
+                    return Poll::Ready(Ok(count));
+                }
+                Ok(_) | Err(Errno::AGAIN) => guard.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Takes bytes that were looked at before.
+    pub(crate) fn skip(&self, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            let (count, _) = recv(self.fd.get_ref(), &mut *buffer, RecvFlags::empty())?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            buffer = &mut buffer[count..];
+        }
+        Ok(())
+    }
+
+    /// Sends what the socket takes at once.
+    pub(crate) fn send_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(self.fd.get_ref(), bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    /// The address of this side, where the kernel tells one.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        getsockname(self.fd.get_ref()).ok()?.try_into().ok()
     }
 
     /// Sends what the socket takes; tries before it asks whether it may.

@@ -9,7 +9,7 @@ use std::{
 use hornero_home::Opening;
 use hornero_model::{BootId, RouteTable};
 
-use crate::{admin::protocol::LINE_LIMIT, error::EdgeError, table::validate};
+use crate::{admin::protocol::LINE_LIMIT, error::EdgeError, validity::validate};
 
 /// Version of the file's format; another one is not read.
 const FORMAT: u32 = 1;
@@ -93,7 +93,9 @@ fn read(state_dir: &Path, boot: Option<&BootId>) -> Result<Option<RouteTable>, S
 
 #[cfg(test)]
 mod tests {
-    use hornero_model::{InstanceId, Pool, PoolBackend, PoolName, Protocol, ReleaseNumber};
+    use hornero_model::{
+        Admission, InstanceId, Pool, PoolBackend, PoolName, Protocol, ReleaseNumber, Share,
+    };
 
     use super::*;
 
@@ -103,11 +105,16 @@ mod tests {
             release: ReleaseNumber(1),
             address: "127.0.0.1:8080".parse().unwrap(),
             health: None,
+            proxy_protocol: None,
+            health_proxy_protocol: None,
         };
         let pool = Pool {
             name: PoolName { service: "site".parse().unwrap(), port: "http".parse().unwrap() },
             protocol: Protocol::Http,
-            active: Some(ReleaseNumber(1)),
+            http2: false,
+            idle_timeout: None,
+            traffic: vec![Share::whole(ReleaseNumber(1))],
+            admission: Admission::Open,
             backends: vec![backend],
             health: None,
         };
@@ -127,5 +134,19 @@ mod tests {
         // As the first versions wrote it: nobody knows when that was.
         save(dir.path(), None, &table()).unwrap();
         assert_eq!(load(dir.path(), Some(&this)), emptied);
+    }
+
+    #[test]
+    fn a_table_from_before_shares_serves_on() {
+        const OLD: &str = r#"{"format":1,"table":{"generation":7,"listeners":[],"pools":[{"name":{"service":"site","port":"http"},"protocol":"http","active":1,"backends":[{"instance":"site-1-abc","release":1,"address":"127.0.0.1:8080"}],"health":null}]}}"#;
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(file(dir.path()), OLD).unwrap();
+        assert_eq!(load(dir.path(), None), table());
+        save(dir.path(), None, &table()).unwrap();
+        assert_eq!(
+            fs::read_to_string(file(dir.path())).unwrap(),
+            OLD,
+            "and an older edge reads it"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! A new connection: admitted or not, then TLS, then whatever protocol its listener and its first bytes say.
 
 use std::{
+    cell::Cell,
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
@@ -10,21 +11,27 @@ use std::{
     task::Poll,
 };
 
-use hornero_model::Protocol;
+use hornero_model::{Millis, Protocol};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use crate::{
-    admission::{Admission, Place, Refused, Source},
+    admission::{Admission, Refused},
     buffer::Buffer,
     http1::{self, answer::own_answer},
     http2,
     limits::{LINGER, LINGER_BYTES},
+    local_backend::Reuse,
     net::Sock,
-    slot::{Phase, Signal, Slot, SlotGuard},
+    origin::Origin,
+    proxy_protocol::{self, Endpoints, Header, NoHeader},
+    room::Place,
+    slot::{Phase, Signal, Slot},
+    slots::SlotGuard,
+    source::Source,
     stream::{Stream, TlsSock, send_now},
-    tunnel::{TunnelEnd, tunnel},
-    upstream::{Attempts, Reuse, acquire},
+    tunnel::{Silence, TunnelEnd, tunnel},
+    upstream::{Attempts, acquire},
     worker::Worker,
 };
 
@@ -37,19 +44,12 @@ const HTTP2_METHOD: &[u8] = b"PRI ";
 const BAD_PREFACE: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
     \0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 
-/// Where a connection came from and where to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin {
-    pub(crate) peer: SocketAddr,
-    /// The listener's address in the table.
-    pub(crate) listener: SocketAddr,
-}
-
-/// Serves one accepted connection to its end.
+/// Serves one connection, which `peer` has made to the listener at `address`, to its end.
 pub(crate) async fn serve_connection(
     worker: Rc<Worker>,
     slot: SlotGuard,
-    origin: Origin,
+    peer: SocketAddr,
+    address: SocketAddr,
     connection: OwnedFd,
 ) {
     poll_fn(|context| {
@@ -58,25 +58,32 @@ pub(crate) async fn serve_connection(
     })
     .await;
     let table = worker.table();
-    let Some(listener) = table.listener(&origin.listener) else { return };
+    let Some(listener) = table.listener(&address) else { return };
     let (protocol, tls) = (listener.protocol, listener.tls.clone());
-    let place = Place { source: Source::of(origin.peer.ip()), gauge: listener.gauge.clone() };
+    let has_header = listener.expects_header(peer.ip());
+    let mut origin =
+        Origin { peer, destination: address, listener: address, limits: listener.limits };
+    let place = Place { source: Cell::new(Source::of(peer.ip())), gauge: listener.gauge.clone() };
     drop(table);
     let Ok(sock) = Sock::new(connection) else { return };
-    let _admission = match Admission::new(&worker, &slot, place) {
-        Ok(admission) => admission,
-        Err(refused) => {
-            if protocol == Protocol::Http && tls.is_none() {
-                let said = match refused {
-                    Refused::Source => (429, "too many connections from your address"),
-                    Refused::Full => (503, "too many connections"),
-                };
-                let mut answer = Vec::new();
-                own_answer(&mut answer, &worker.date(), said, false, true);
-                refuse(&worker, &slot, &sock, &answer).await;
-            }
-            return;
+    if address.ip().is_unspecified() {
+        origin.destination = sock.local_address().unwrap_or(address);
+    }
+    let admitted = match Admission::new(&worker.slots, &slot, place, origin.limits) {
+        Ok(admission) if has_header => {
+            let Some(client) = speaks_for(&worker, &slot, &origin, &sock).await else { return };
+            origin = client;
+            let source = Source::of(origin.peer.ip());
+            admission.attribute(&worker.slots, &slot, source).map(|()| admission)
         }
+        admitted => admitted,
+    };
+    let _admission = match admitted {
+        Ok(admission) => admission,
+        Err(refused) if protocol == Protocol::Http && tls.is_none() => {
+            return turn_away(&worker, &slot, &sock, refused).await;
+        }
+        Err(_) => return,
     };
     match (protocol, tls) {
         // Each in a box of its own: a connection holds the memory of what it speaks, not of what it could.
@@ -86,13 +93,47 @@ pub(crate) async fn serve_connection(
     }
 }
 
+/// Says to a client that speaks HTTP in the clear why it is refused.
+async fn turn_away(worker: &Worker, slot: &Slot, sock: &Sock, refused: Refused) {
+    let said = match refused {
+        Refused::Source => (429, "too many connections from your address"),
+        Refused::Full => (503, "too many connections"),
+    };
+    let mut answer = Vec::new();
+    own_answer(&mut answer, &worker.clock.date(), said, false, true);
+    refuse(worker, slot, sock, &answer).await;
+}
+
+/// Whose connection a trusted proxy says that it is; none where it does not say.
+async fn speaks_for(worker: &Worker, slot: &Slot, origin: &Origin, sock: &Sock) -> Option<Origin> {
+    slot.set_phase(Phase::Head { since_ms: worker.clock.now_ms() });
+    slot.set_deadline_ms(worker.clock.deadline_ms(origin.head_timeout(&worker.limits)));
+    let received = Box::pin(proxy_protocol::receive(slot, sock)).await;
+    slot.set_phase(Phase::Busy);
+    slot.set_deadline_ms(u64::MAX);
+    let fault = match received {
+        Ok(Header::Relayed(Endpoints { source, destination })) => {
+            return Some(Origin { peer: source, destination, ..*origin });
+        }
+        Ok(Header::Own) => return Some(*origin),
+        Err(NoHeader::Gone) => return None,
+        Err(NoHeader::Late) => "its PROXY header took too long".to_owned(),
+        Err(NoHeader::Bad(bad)) => bad.to_string(),
+    };
+    tracing::debug!("a connection of `{}` is refused: {fault}", origin.peer);
+    if let Some(place) = slot.place() {
+        place.gauge.count_bad_proxy_header();
+    }
+    None
+}
+
 /// Says why, and stays for a moment, so that the client's request does not turn the answer into a reset. Whoever floods
 /// gets no more than a few of these moments.
 async fn refuse(worker: &Worker, slot: &Slot, sock: &Sock, text: &[u8]) {
     send_now(sock, text);
     sock.shutdown_send();
     let Some(_lingering) = worker.linger() else { return };
-    slot.set_deadline_ms(worker.deadline_ms(LINGER));
+    slot.set_deadline_ms(worker.clock.deadline_ms(LINGER));
     let (mut input, mut read) = (Buffer::default(), 0);
     while read < LINGER_BYTES
         && let Ok(count) = fill(slot, &mut input, sock).await
@@ -105,9 +146,9 @@ async fn refuse(worker: &Worker, slot: &Slot, sock: &Sock, text: &[u8]) {
 
 async fn serve_plain(worker: Rc<Worker>, slot: SlotGuard, origin: Origin, sock: Sock) {
     let mut input = Buffer::default();
-    let since_ms = worker.now_ms();
+    let since_ms = worker.clock.now_ms();
     slot.set_phase(Phase::Idle { since_ms });
-    slot.set_deadline_ms(worker.deadline_ms(worker.limits.head_timeout));
+    slot.set_deadline_ms(worker.clock.deadline_ms(origin.head_timeout(&worker.limits)));
     // Only the preface itself is waited for: a byte that differs is HTTP/1.
     while HTTP2_PREFACE.starts_with(input.filled()) {
         if !matches!(fill(&slot, &mut input, &sock).await, Ok(count) if count > 0) {
@@ -157,8 +198,8 @@ async fn serve_tls(
     tls: Arc<ServerConfig>,
 ) {
     let Ok(stream) = into_tokio(sock) else { return };
-    slot.set_phase(Phase::Head { since_ms: worker.now_ms() });
-    slot.set_deadline_ms(worker.deadline_ms(worker.limits.head_timeout));
+    slot.set_phase(Phase::Head { since_ms: worker.clock.now_ms() });
+    slot.set_deadline_ms(worker.clock.deadline_ms(origin.head_timeout(&worker.limits)));
     let stream = {
         let mut handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
         let shaken = poll_fn(|context| {
@@ -185,20 +226,22 @@ fn into_tokio(sock: Sock) -> io::Result<TcpStream> {
 
 async fn serve_tcp(worker: &Worker, slot: &Slot, origin: Origin, sock: Sock) {
     let table = worker.table();
-    let pool = table.listener(&origin.listener).and_then(|listener| listener.route(b"", b""));
-    let Some(mut pool) = pool.map(|index| table.pools[index].clone()) else { return };
+    let Ok(mut pool) = table.route(&origin.listener, b"", b"") else { return };
     drop(table);
     let mut ticket = None;
-    let mut attempts = Attempts::default();
-    let acquired = acquire(worker, slot, &mut pool, &mut ticket, &mut attempts, Reuse::Never).await;
+    let mut attempts = Attempts::new(worker);
+    let acquired =
+        acquire(worker, slot, &origin, &mut pool, &mut ticket, &mut attempts, Reuse::Never).await;
     let Ok(mut upstream) = acquired else {
         sock.reset_on_close();
         return;
     };
     let mut input = Buffer::default();
-    let (backend, from_backend) = (&upstream.sock, &mut upstream.input);
-    let end = tunnel(worker, slot, &sock, &mut input, backend, from_backend).await;
-    if let (Some(ticket), TunnelEnd::BackendBroke | TunnelEnd::Cut) = (&mut ticket, end) {
+    let (backend, from_backend) = (&upstream.link, &mut upstream.input);
+    let limit = origin.limits.idle_timeout.map_or(worker.limits.tunnel_timeout, Millis::duration);
+    let silence = Silence { clock: &worker.clock, slot, limit };
+    let end = tunnel(&silence, &sock, &mut input, backend, from_backend, None).await;
+    if let (Some(ticket), TunnelEnd::BackendBroke | TunnelEnd::Cut { .. }) = (&mut ticket, end) {
         ticket.fail();
     }
     slot.end();

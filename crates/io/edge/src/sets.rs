@@ -45,26 +45,26 @@ impl Sets {
         self.sets.borrow_mut().entry((pool.clone(), release)).or_insert_with(new).clone()
     }
 
-    /// Done before the threads get the table that makes `active` active, so that no end of a request is missed.
-    pub(crate) fn retire_all_but(&self, active: &BTreeSet<SetKey>) {
+    /// Done before the threads get the table by which `receiving` get requests, so that no end of a request is missed.
+    pub(crate) fn retire_all_but(&self, receiving: &BTreeSet<SetKey>) {
         for (key, set) in &*self.sets.borrow() {
-            set.set_retired(!active.contains(key));
+            set.set_retired(!receiving.contains(key));
         }
     }
 
     /// Notes which retired sets still have something to end, and forgets sets without table and requests.
-    pub(crate) fn forget_unused(&self, table: &Table, active: &BTreeSet<SetKey>) {
+    pub(crate) fn forget_unused(&self, table: &Table, receiving: &BTreeSet<SetKey>) {
         let named: BTreeSet<SetKey> = table
             .backends
             .iter()
             .map(|backend| (backend.pool.clone(), backend.release))
-            .chain(active.iter().cloned())
+            .chain(receiving.iter().cloned())
             .collect();
         let mut busy = self.busy.borrow_mut();
         busy.clear();
         self.sets.borrow_mut().retain(|key, set| {
-            let in_flight = set.read().in_flight > 0;
-            if in_flight && !active.contains(key) {
+            let in_flight = set.in_flight() > 0;
+            if in_flight && !receiving.contains(key) {
                 busy.insert(key.clone());
             }
             in_flight || named.contains(key)
@@ -76,13 +76,18 @@ impl Sets {
         let sets = self.sets.borrow();
         let mut busy = self.busy.borrow_mut();
         let before = busy.len();
-        busy.retain(|key| sets.get(key).is_some_and(|set| set.read().in_flight > 0));
+        busy.retain(|key| sets.get(key).is_some_and(|set| set.in_flight() > 0));
         busy.len() < before
     }
 
     /// The counters of every set that the table names or that still has requests in flight.
     pub(crate) fn read(&self) -> Vec<ReleaseCounters> {
         self.sets.borrow().values().map(|set| set.read()).collect()
+    }
+
+    /// The same without the latencies, for who waits for a switch.
+    pub(crate) fn read_counts(&self) -> Vec<ReleaseCounters> {
+        self.sets.borrow().values().map(|set| set.read_counts()).collect()
     }
 
     /// Takes over the counters of a predecessor that still drains.

@@ -7,9 +7,8 @@ use std::{
 };
 
 use crate::{
-    admission::Place,
     counters::{LaneCounters, Ticket},
-    worker::Worker,
+    room::Place,
 };
 
 /// Why a connection is interrupted.
@@ -23,7 +22,7 @@ pub(crate) enum Signal {
     Cut,
 }
 
-/// What is under way on a connection; times in the worker's milliseconds.
+/// What is under way on a connection; times in milliseconds of the thread's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// A request, or bytes of a tunnel.
@@ -37,8 +36,9 @@ pub(crate) enum Phase {
 /// A connection, or one request of an HTTP/2 connection.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    index: Cell<usize>,
-    /// In the worker's milliseconds.
+    /// Where it is among those of its thread.
+    pub(crate) index: Cell<usize>,
+    /// In milliseconds of the thread's clock.
     deadline_ms: Cell<u64>,
     signal: Cell<Option<Signal>>,
     counters: RefCell<Option<Rc<LaneCounters>>>,
@@ -49,6 +49,19 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// A slot at a place of the thread's list.
+    pub(crate) fn new(index: usize) -> Self {
+        Self {
+            index: Cell::new(index),
+            deadline_ms: Cell::new(u64::MAX),
+            signal: Cell::new(None),
+            counters: RefCell::new(None),
+            phase: Cell::new(Phase::Busy),
+            place: OnceCell::new(),
+            waker: RefCell::new(None),
+        }
+    }
+
     /// Lets the slot wake the task; called when the task is first polled.
     pub(crate) fn register(&self, context: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
@@ -74,9 +87,9 @@ impl Slot {
         self.phase.set(phase);
     }
 
-    /// Says where the connection is counted, once.
-    pub(crate) fn set_place(&self, place: Place) {
-        self.place.get_or_init(|| place);
+    /// Says where the connection is counted; later, by which other source.
+    pub(crate) fn set_place(&self, place: &Place) {
+        self.place.get_or_init(|| place.clone()).source.set(place.source.get());
     }
 
     pub(crate) fn place(&self) -> Option<&Place> {
@@ -126,53 +139,6 @@ impl Slot {
         };
         if self.signal.get().is_none() && (now_ms >= self.deadline_ms.get() || left_idle) {
             self.interrupt(Signal::Expired);
-        }
-    }
-}
-
-/// A registered slot; leaving drops it from the worker's list.
-#[derive(Debug)]
-pub(crate) struct SlotGuard {
-    slot: Rc<Slot>,
-    worker: Rc<Worker>,
-}
-
-impl SlotGuard {
-    pub(crate) fn new(worker: &Rc<Worker>) -> Self {
-        let slot = Rc::new(Slot {
-            index: Cell::new(0),
-            deadline_ms: Cell::new(u64::MAX),
-            signal: Cell::new(None),
-            counters: RefCell::new(None),
-            phase: Cell::new(Phase::Busy),
-            place: OnceCell::new(),
-            waker: RefCell::new(None),
-        });
-        let mut slots = worker.slots.borrow_mut();
-        slot.index.set(slots.len());
-        slots.push(slot.clone());
-        Self { slot, worker: worker.clone() }
-    }
-}
-
-impl std::ops::Deref for SlotGuard {
-    type Target = Slot;
-
-    fn deref(&self) -> &Slot {
-        &self.slot
-    }
-}
-
-impl Drop for SlotGuard {
-    fn drop(&mut self) {
-        let mut slots = self.worker.slots.borrow_mut();
-        let index = self.slot.index.get();
-        slots.swap_remove(index);
-        if let Some(moved) = slots.get(index) {
-            moved.index.set(index);
-        }
-        if slots.is_empty() {
-            self.worker.emptied.notify_one();
         }
     }
 }

@@ -3,14 +3,11 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
+    net::SocketAddr,
     rc::{Rc, Weak},
 };
 
-use crate::{
-    admission::{Kind, Source},
-    slot::{Signal, Slot},
-    worker::Worker,
-};
+use crate::{room::Kind, slot::Slot, source::Source};
 
 /// Connections remembered by one look at all: the look costs as much as all these together.
 const BATCH: usize = 256;
@@ -22,6 +19,10 @@ const LOOKS_PER_TICK: usize = 1 << 20;
 pub(crate) enum Scope {
     /// Those of one source.
     Source(Kind, Source),
+    /// The same of one listener.
+    SourceOf(SocketAddr, Source),
+    /// Those of one listener.
+    Listener(SocketAddr),
     /// Those of listeners of one kind that hold more than their reserve.
     Room(Kind),
     /// All: the process has no files left.
@@ -32,7 +33,13 @@ impl Scope {
     fn has(self, slot: &Slot) -> bool {
         let Some(place) = slot.place() else { return false };
         match self {
-            Self::Source(kind, source) => place.source == source && place.gauge.kind() == kind,
+            Self::Source(kind, source) => {
+                place.source.get() == source && place.gauge.kind() == kind
+            }
+            Self::SourceOf(listener, source) => {
+                place.source.get() == source && place.gauge.address() == listener
+            }
+            Self::Listener(listener) => place.gauge.address() == listener,
             Self::Room(kind) => place.gauge.kind() == kind && place.gauge.is_beyond_reserve(),
             Self::All => true,
         }
@@ -57,7 +64,8 @@ impl Spare {
         self.looks.set(0);
     }
 
-    fn take(&self, slots: &[Rc<Slot>], scope: Scope) -> Option<Rc<Slot>> {
+    /// The oldest of `scope` that can be given up.
+    pub(crate) fn take(&self, slots: &[Rc<Slot>], scope: Scope) -> Option<Rc<Slot>> {
         let mut found = self.found.borrow_mut();
         let queue = found.entry(scope).or_default();
         loop {
@@ -94,16 +102,4 @@ fn oldest(slots: &[Rc<Slot>], scope: Scope) -> Found {
     }
     spare.sort_by_key(|(since_ms, _)| *since_ms);
     spare.into_iter().map(|(since_ms, slot)| (since_ms, Rc::downgrade(slot))).collect()
-}
-
-impl Worker {
-    /// Gives up the oldest connection of `scope` on which no request is under way; false where this thread has none.
-    pub(crate) fn give_up_oldest(&self, scope: Scope) -> bool {
-        let Some(slot) = self.spare.take(&self.slots.borrow(), scope) else { return false };
-        slot.interrupt(Signal::GivenUp);
-        if let Some(place) = slot.place() {
-            place.gauge.count_given_up();
-        }
-        true
-    }
 }

@@ -11,17 +11,14 @@ use std::{
     time::Duration,
 };
 
-use hornero_model::{
-    BackendStatus, EdgeStatus, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName,
-};
+use hornero_model::{BackendStatus, EdgeStatus, ReleaseCounters, RouteTable};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use tokio::{
-    io::{AsyncWriteExt, BufReader, Interest},
+    io::{AsyncWriteExt, Interest},
     net::UnixStream,
-    sync::Mutex,
 };
 
 use crate::{
@@ -31,18 +28,16 @@ use crate::{
             AdminReply, AdminRequest, EdgeIdentity, Greeting, RefusalCode, TAKEOVER_PROTOCOL,
             TakeoverReport, admin_socket,
         },
-        server::read_line,
     },
     control::Control,
-    edge::EdgeOptions,
     error::EdgeError,
     fault::{HandoverStep, pass},
+    options::EdgeOptions,
+    predecessor::{ANSWER_TIMEOUT, Predecessor},
 };
 
 /// Descriptors in one message: the kernel's limit is 253.
 const SOCKETS_PER_MESSAGE: usize = 128;
-/// How long the predecessor may take for one answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the edge by the well-known name may take to say that it is there.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a draining predecessor is asked for its counters.
@@ -266,82 +261,6 @@ async fn receive_sockets(stream: &UnixStream, count: usize) -> io::Result<Vec<Ow
         }
     }
     Ok(sockets)
-}
-
-/// The connection to a predecessor that drains.
-pub(crate) struct Predecessor {
-    stream: Mutex<Option<BufReader<UnixStream>>>,
-}
-
-impl Predecessor {
-    pub(crate) fn new(stream: UnixStream) -> Rc<Self> {
-        Rc::new(Self { stream: Mutex::new(Some(BufReader::new(stream))) })
-    }
-
-    /// The bare stream; none if something was read beyond the last answer.
-    fn into_stream(self: Rc<Self>) -> Option<UnixStream> {
-        let stream = Rc::into_inner(self)?.stream.into_inner()?;
-        stream.buffer().is_empty().then(|| stream.into_inner())
-    }
-
-    async fn ask(&self, request: &AdminRequest) -> io::Result<AdminReply> {
-        let mut guard = self.stream.lock().await;
-        // Taken out: an answer that comes too late must not be read as that to the next question.
-        let mut stream = guard.take().ok_or(io::ErrorKind::NotConnected)?;
-        let exchange = async {
-            let mut line = serde_json::to_vec(request)?;
-            line.push(b'\n');
-            stream.get_mut().write_all(&line).await?;
-            let answer = read_line(&mut stream).await?;
-            let answer = answer.ok_or(io::ErrorKind::UnexpectedEof)?;
-            Ok::<_, io::Error>(serde_json::from_slice(&answer)?)
-        };
-        let reply = tokio::time::timeout(ANSWER_TIMEOUT, exchange).await;
-        let reply = reply.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        *guard = Some(stream);
-        Ok(reply)
-    }
-
-    /// Tells it that the successor accepts connections; gives how many are open there, where it tells.
-    pub(crate) async fn release(&self) -> Result<Option<u64>, EdgeError> {
-        match self.ask(&AdminRequest::Release).await.map_err(fault)? {
-            AdminReply::Released { connections } => Ok(Some(connections)),
-            AdminReply::Done => Ok(None),
-            _ => Err(fault("it did not let go")),
-        }
-    }
-
-    /// Has it end as soon as what it has open has come to an end in good order.
-    pub(crate) async fn stop(&self) {
-        // One that is gone has stopped.
-        let _ = self.ask(&AdminRequest::Stop).await;
-    }
-
-    /// Has its kept-alive connections follow a new table. If it is gone, it has none.
-    pub(crate) async fn apply(&self, table: &RouteTable) {
-        let asked = self.ask(&AdminRequest::Apply { table: table.clone() }).await;
-        if let Ok(AdminReply::Refused { message, .. }) = asked {
-            tracing::warn!("the predecessor did not follow: {message}");
-        }
-    }
-
-    /// Cuts off what it has in flight on a release.
-    pub(crate) async fn cut(&self, service: &ServiceName, release: ReleaseNumber) -> u64 {
-        let request = AdminRequest::Cut { service: service.clone(), release };
-        match self.ask(&request).await {
-            Ok(AdminReply::Cut { count }) => count,
-            Ok(_) | Err(_) => 0,
-        }
-    }
-
-    /// How many client connections are open there.
-    async fn open(&self) -> Option<u64> {
-        let hello = AdminRequest::Hello(Greeting::of(""));
-        match self.ask(&hello).await {
-            Ok(AdminReply::Identity(identity)) => Some(identity.connections),
-            Ok(_) | Err(_) => None,
-        }
-    }
 }
 
 /// Takes over a predecessor's counters until it is gone.

@@ -5,13 +5,15 @@ use std::{
     future::poll_fn,
     io::IoSlice,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use crate::{
     buffer::Buffer,
+    clock::Clock,
     slot::{Signal, Slot},
     stream::Stream,
-    worker::Worker,
+    websocket::{Frames, WebSocket},
 };
 
 /// Largest buffer for one direction, once it carries that much at a time.
@@ -24,8 +26,8 @@ pub(crate) enum TunnelEnd {
     Done,
     /// The backend broke the connection.
     BackendBroke,
-    /// It was cut off.
-    Cut,
+    /// It was cut off; the client of a WebSocket was told so.
+    Cut { told: bool },
     /// Nothing was said for too long.
     Silent,
 }
@@ -36,6 +38,9 @@ struct Pump<'a> {
     ended: bool,
     closed: bool,
 }
+
+/// Tells whoever follows the frames of a direction what has passed.
+type Passed<'a> = Option<&'a mut Frames>;
 
 /// Which side an error came from.
 enum Side {
@@ -51,11 +56,15 @@ impl Pump<'_> {
         from: &A,
         to: &B,
         moved: &Cell<bool>,
+        mut passed: Passed<'_>,
     ) -> Poll<Result<(), Side>> {
         loop {
             while !self.buffer.is_empty() {
                 let slices = [IoSlice::new(self.buffer.filled())];
                 let sent = ready!(to.poll_send(context, &slices)).map_err(|_| Side::To)?;
+                if let Some(frames) = &mut passed {
+                    frames.pass(&self.buffer.filled()[..sent]);
+                }
                 self.buffer.consume(sent);
                 moved.set(true);
             }
@@ -87,29 +96,50 @@ impl Pump<'_> {
     }
 }
 
-/// Runs a tunnel; the buffers may hold bytes already received.
+/// How long a tunnel of a connection may be silent in both directions.
+pub(crate) struct Silence<'a> {
+    pub(crate) clock: &'a Clock,
+    pub(crate) slot: &'a Slot,
+    pub(crate) limit: Duration,
+}
+
+impl Silence<'_> {
+    fn heard(&self) {
+        self.slot.set_deadline_ms(self.clock.deadline_ms(self.limit));
+    }
+}
+
+/// Runs a tunnel; the buffers may hold bytes already received. The sides of a `websocket` are told when it is cut off.
 pub(crate) async fn tunnel<C: Stream, B: Stream>(
-    worker: &Worker,
-    slot: &Slot,
+    silence: &Silence<'_>,
     client: &C,
     from_client: &mut Buffer,
     backend: &B,
     from_backend: &mut Buffer,
+    mut websocket: Option<WebSocket>,
 ) -> TunnelEnd {
     let mut up = Pump { buffer: from_client, ended: false, closed: false };
     let mut down = Pump { buffer: from_backend, ended: false, closed: false };
     let moved = Cell::new(false);
-    slot.set_deadline_ms(worker.deadline_ms(worker.limits.tunnel_timeout));
+    silence.heard();
     poll_fn(|context| {
-        match slot.signal() {
-            Some(Signal::Cut) => return Poll::Ready(TunnelEnd::Cut),
+        match silence.slot.signal() {
+            Some(Signal::Cut) => {
+                let told =
+                    websocket.as_ref().is_some_and(|socket| socket.say_goodbye(client, backend));
+                return Poll::Ready(TunnelEnd::Cut { told });
+            }
             Some(Signal::Expired | Signal::GivenUp) => return Poll::Ready(TunnelEnd::Silent),
             None => {}
         }
-        let sent = up.poll(context, client, backend, &moved);
-        let received = down.poll(context, backend, client, &moved);
+        let (to_server, to_client) = match &mut websocket {
+            Some(socket) => (Some(&mut socket.to_server), Some(&mut socket.to_client)),
+            None => (None, None),
+        };
+        let sent = up.poll(context, client, backend, &moved, to_server);
+        let received = down.poll(context, backend, client, &moved, to_client);
         if moved.replace(false) {
-            slot.set_deadline_ms(worker.deadline_ms(worker.limits.tunnel_timeout));
+            silence.heard();
         }
         match (sent, received) {
             (_, Poll::Ready(Err(Side::From))) => {

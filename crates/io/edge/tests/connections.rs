@@ -15,11 +15,10 @@ use std::{
 
 use hornero_edge::EdgeClient;
 use hornero_model::{EdgeConnections, Listener, RouteTable};
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use support::{
     TestEdge, address,
     backend::Backend,
-    client::{Client, get},
+    client::{Client, connect_from, get},
     process::{EdgeProcess, HEAD_MS, INTERNAL},
     table, until,
 };
@@ -31,14 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[test]
 fn child_process() {
     support::process::become_edge();
-}
-
-/// A connection from an address of the caller's choice; none where it is not let in.
-fn connect_from(source: IpAddr, to: SocketAddr) -> Option<TcpStream> {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&socket, &SocketAddr::new(source, 0)).unwrap();
-    connect(&socket, &to).ok()?;
-    Some(TcpStream::from(socket))
 }
 
 /// Asks for `/` on a new connection all the time, until told to stop; the longest wait for an answer.

@@ -72,12 +72,13 @@ fn a_port_that_was_taken_at_boot_holds_up_no_other_change() {
     let told: Vec<SocketAddr> =
         admin.status().unwrap().faults.iter().map(|fault| fault.address).collect();
     assert_eq!(told, [at_start, later]);
+    // The edge is asked, not the port: while another test forks, its child holds a copy of the sockets in `taken`,
+    // which takes connections and resets them when the child's program starts.
     drop(taken);
+    until("the ports are had", || admin.status().unwrap().faults.is_empty());
     for port in [at_start, later] {
-        until("the port is had", || std::net::TcpStream::connect(port).is_ok());
         assert_eq!(get(port, "/").unwrap().status, 200);
     }
-    assert!(admin.status().unwrap().faults.is_empty());
     edge.stop().unwrap();
 }
 

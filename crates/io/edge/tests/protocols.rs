@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hornero_model::{Protocol, ReleaseNumber};
+use hornero_model::{Protocol, ReleaseNumber, RouteRule};
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
@@ -270,4 +270,97 @@ fn tls_carries_both_versions() {
         let seen = String::from_utf8(seen.to_vec()).unwrap();
         assert!(seen.contains("x-forwarded-proto: https\n"), "{alpn}: {seen}");
     }
+}
+
+#[test]
+fn the_word_of_a_trusted_proxy_is_taken() {
+    let backend = Backend::start("one");
+    let mut edge = TestEdge::before(&[backend.address]);
+    let mut table = edge.admin_table();
+    let ask = "GET /head HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 203.0.113.9\r\nX-Forwarded-For: 10.1.2.3\r\n\
+        x-forwarded-proto: https\r\nx-forwarded-host: shop.test\r\nx-forwarded-port: 443\r\nforwarded: for=x\r\n\
+        x-real-ip: 9.9.9.9\r\n\r\n";
+    let mut seen = |networks: &[&str]| {
+        table.listeners[0].trusted_proxies =
+            networks.iter().map(|text| (*text).to_owned()).collect();
+        edge.put(table.clone());
+        let mut client = Client::connect(edge.listener);
+        client.send(ask);
+        let by_http1 = client.answer().unwrap().text();
+        let curl = std::process::Command::new("curl")
+            .args(["-s", "--http2-prior-knowledge", "-H", "x-forwarded-for: 203.0.113.9"])
+            .args(["-H", "x-forwarded-proto: https"])
+            .arg(format!("http://{}/head", edge.listener))
+            .output()
+            .unwrap();
+        (by_http1, String::from_utf8(curl.stdout).unwrap())
+    };
+    for networks in [&[][..], &["192.0.2.0/24"], &["127.0.0.2", "::/0"]] {
+        let (http1, http2) = seen(networks);
+        for text in [&http1, &http2] {
+            assert!(text.contains("x-forwarded-for: 127.0.0.1\n"), "{text}");
+            assert!(text.contains("x-forwarded-proto: http\n"), "{text}");
+        }
+        assert!(!http1.contains("shop.test") && !http1.contains("443"), "{http1}");
+    }
+    for networks in [&["127.0.0.0/8"][..], &["10.0.0.0/8", "127.0.0.1"]] {
+        let (http1, http2) = seen(networks);
+        assert!(http1.contains("x-forwarded-for: 203.0.113.9, 10.1.2.3, 127.0.0.1\n"), "{http1}");
+        assert!(http2.contains("x-forwarded-for: 203.0.113.9, 127.0.0.1\n"), "{http2}");
+        for field in ["proto: https\n", "host: shop.test\n", "port: 443\n"] {
+            assert!(http1.contains(&format!("x-forwarded-{field}")), "{http1}");
+        }
+        assert!(http2.contains("x-forwarded-proto: https\n"), "{http2}");
+        for text in [&http1, &http2] {
+            assert!(!text.contains("for=x") && !text.contains("x-real-ip"), "{text}");
+            assert_eq!(text.matches("x-forwarded-for").count(), 1, "{text}");
+        }
+    }
+    table.listeners[0].trusted_proxies = vec!["127.0.0.0/33".to_owned()];
+    table.generation += 100;
+    let refused = edge.admin.apply(&table).unwrap_err().to_string();
+    assert!(refused.contains("is no network"), "{refused}");
+}
+
+#[test]
+fn cleartext_is_redirected_to_tls() {
+    let backend = Backend::start("one");
+    let mut edge = TestEdge::before(&[backend.address]);
+    let mut table = edge.admin_table();
+    let rules = &mut table.listeners[0].rules;
+    rules[0].redirect_to = Some(443);
+    let other = RouteRule {
+        path_prefix: Some("/other".to_owned()),
+        redirect_to: Some(8443),
+        ..rules[0].clone()
+    };
+    rules.push(other);
+    edge.put(table);
+    let mut client = Client::connect(edge.listener);
+    for (host, target, location) in [
+        ("a.test", "/x/%41?b=c&d", "https://a.test/x/%41?b=c&d"),
+        ("a.test:8080", "/", "https://a.test/"),
+        ("a.test", "//elsewhere.test/", "https://a.test//elsewhere.test/"),
+        ("a.test", "/other/x", "https://a.test:8443/other/x"),
+        ("a.test", "http://b.test?x", "https://b.test/?x"),
+        ("[::1]:80", "/x", "https://[::1]/x"),
+    ] {
+        client.send(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        let answer = client.answer().unwrap();
+        assert_eq!((answer.status, answer.header("location")), (308, Some(location)), "{target}");
+    }
+    client.send("POST /x HTTP/1.1\r\nhost: a.test\r\ncontent-length: 5\r\n\r\nhello");
+    assert_eq!(client.answer().unwrap().status, 308, "the body is not waited for");
+    let mut old = Client::connect(edge.listener);
+    old.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(old.answer().unwrap().status, 400, "there is no host to send anybody to");
+    let curl = std::process::Command::new("curl")
+        .args(["-s", "--http2-prior-knowledge", "-o", "/dev/null"])
+        .args(["-w", "%{http_version} %{http_code} %{redirect_url}"])
+        .arg(format!("http://{}/x?y", edge.listener))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&curl.stdout).into_owned();
+    assert_eq!(said, format!("2 308 https://{}/x?y", edge.listener.ip()));
+    assert_eq!(backend.requests(), 0);
 }

@@ -237,6 +237,27 @@ fn a_predecessor_with_something_open_comes_back_when_its_successor_dies() {
 }
 
 #[test]
+fn latencies_and_bytes_pass_on_to_a_successor() {
+    let (mut scene, mut first) = Scene::new(EdgeProcess::start);
+    let counted = |scene: &mut Scene| scene.admin.status().unwrap().counters.remove(0);
+    for _ in 0..3 {
+        get(scene.listener, "/").unwrap();
+    }
+    // A client has its answer before the request counts as ended.
+    until("the last request has ended", || counted(&mut scene).in_flight == 0);
+    let before = counted(&mut scene);
+    assert!(before.latency.count() >= 4 && before.bytes_out > Some(0), "{before:?}");
+    let second = EdgeProcess::start(scene.dir.path());
+    until("the first has ended", || first.has_ended());
+    until("its counters are settled", || counted(&mut scene) == before);
+    get(scene.listener, "/").unwrap();
+    let after = counted(&mut scene);
+    assert_eq!(after.latency.count(), before.latency.count() + 1);
+    assert!(after.latency.since(&before.latency).is_some() && after.bytes_in > before.bytes_in);
+    drop(second);
+}
+
+#[test]
 fn what_is_open_survives_several_hand_overs_and_a_death_between() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = EdgeProcess::start(dir.path());

@@ -3,6 +3,7 @@
 mod support;
 
 use std::{
+    io::{Read, Write},
     net::{SocketAddr, TcpListener},
     sync::{
         Arc,
@@ -224,6 +225,47 @@ fn health_follows_the_contract() {
 }
 
 #[test]
+fn a_server_that_passes_every_other_check_never_gets_traffic() {
+    let passes = Arc::new(AtomicU64::new(0));
+    let place = address();
+    odd_at(place, {
+        let passes = passes.clone();
+        move |_, mut stream| {
+            let mut bytes = [0; 4096];
+            while stream.read(&mut bytes).is_ok_and(|count| count > 0) {
+                let status = match passes.fetch_add(1, Ordering::SeqCst) % 2 {
+                    0 => "200 OK",
+                    _ => "503 Service Unavailable",
+                };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                if stream.write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let mut edge = TestEdge::with(|options| options.limits.hold = Duration::from_millis(10));
+    let mut table = table(0, edge.listener, Some(1), &[(1, &[place])]);
+    let with = |healthy_after, table: &mut hornero_model::RouteTable| {
+        let contract = table.pools[0].backends[0].health.as_mut().unwrap();
+        (contract.healthy_after, contract.interval) = (healthy_after, Millis(10));
+    };
+    with(2, &mut table);
+    edge.put(table.clone());
+    until("it was asked often", || passes.load(Ordering::SeqCst) > 40);
+    let status = edge.admin.status().unwrap();
+    assert_eq!(status.backends[0].health, Health::Unknown, "{status:?}");
+    assert_eq!(get(edge.listener, "/").unwrap().status, 503);
+    edge.until_status("a pass is told", |status| {
+        status.backends[0].last_error.as_deref() == Some("passed 1 of 2 in a row")
+    });
+    // With one pass it is taken, as it is where nothing is said.
+    with(1, &mut table);
+    edge.put(table);
+    edge.until_healthy(1);
+}
+
+#[test]
 fn a_server_that_died_costs_no_request() {
     let (stays, dies) = (Backend::start("stays"), Backend::start("dies"));
     let mut table = table(0, address(), Some(1), &[(1, &[stays.address, dies.address])]);
@@ -283,6 +325,59 @@ fn connections_to_servers_that_left_the_table_are_closed() {
 }
 
 #[test]
+fn connections_to_servers_are_kept_for_as_long_as_is_said() {
+    let backend = Backend::start("one");
+    let mut edge = TestEdge::before(&[backend.address]);
+    let mut table = edge.admin_table();
+    table.pools[0].idle_timeout = Some(Millis(3_600_000));
+    edge.put(table.clone());
+    let open = || backend.connections.load(Ordering::SeqCst);
+    get(edge.listener, "/").unwrap();
+    // One that is younger and has the default of 4 s tells when that time is over.
+    let usual = Backend::start("usual");
+    let beside = TestEdge::before(&[usual.address]);
+    get(beside.listener, "/").unwrap();
+    until("the default closes one", || usual.connections.load(Ordering::SeqCst) == 0);
+    assert!(open() > 0, "4 s are the default");
+    table.pools[0].idle_timeout = Some(Millis(300));
+    edge.put(table);
+    until("they are closed, without a request", || open() == 0);
+    assert_eq!(get(edge.listener, "/").unwrap().status, 200);
+}
+
+#[test]
+fn a_thousand_hosts_are_told_apart() {
+    let (one, two) = (Backend::start("one"), Backend::start("two"));
+    let mut edge = TestEdge::before(&[one.address]);
+    let mut all = table(0, edge.listener, Some(1), &[(1, &[one.address])]);
+    let mut other = table(0, edge.listener, Some(1), &[(1, &[two.address])]).pools.remove(0);
+    other.name.service = hornero_model::ServiceName::new("other").unwrap();
+    all.listeners[0].rules = (0..1000)
+        .map(|number| hornero_model::RouteRule {
+            host: Some(format!("h{number}.test")),
+            ..hornero_model::RouteRule::new(match number % 2 {
+                0 => all.pools[0].name.clone(),
+                _ => other.name.clone(),
+            })
+        })
+        .collect();
+    all.pools.push(other);
+    edge.put(all);
+    edge.until_healthy(2);
+    let mut client = Client::connect(edge.listener);
+    for (host, said) in
+        [("h0.test", "one"), ("h999.test", "two"), ("H500.Test", "one"), ("h501.test:80", "two")]
+    {
+        client.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        assert_eq!(client.answer().unwrap().text(), said, "{host}");
+    }
+    for host in ["h1000.test", "h.test", "zzz", "", "h5000.test"] {
+        client.send(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        assert_eq!(client.answer().unwrap().status, 404, "{host}");
+    }
+}
+
+#[test]
 fn cutting_off_ends_what_is_in_flight_and_counts_it() {
     let backend = Backend::start("one");
     let mut edge = TestEdge::before(&[backend.address]);
@@ -294,7 +389,13 @@ fn cutting_off_ends_what_is_in_flight_and_counts_it() {
     let mut idle = Client::connect(edge.listener);
     idle.get("/").unwrap();
     assert_eq!(edge.admin.cut(&service(), ReleaseNumber(2)).unwrap(), 0);
-    assert_eq!(edge.admin.cut(&service(), ReleaseNumber(1)).unwrap(), 3);
+    // An order from before another table came into force is refused, and cuts off nothing.
+    let current = edge.admin.status().unwrap().generation;
+    let late = edge.admin.cut_under(&service(), ReleaseNumber(1), current - 1).unwrap_err();
+    let EdgeClientError::Refused { code, .. } = late else { panic!("{late}") };
+    assert_eq!(code, RefusalCode::StaleGeneration);
+    assert_eq!(edge.counters(1).1, 3);
+    assert_eq!(edge.admin.cut_under(&service(), ReleaseNumber(1), current).unwrap(), 3);
     for client in &mut clients {
         assert!(client.read_until(b"0\r\n\r\n").is_err());
     }
@@ -377,7 +478,7 @@ fn rules_go_by_host_then_by_the_longest_path() {
         all.listeners[0].rules.push(hornero_model::RouteRule {
             host: host.map(str::to_owned),
             path_prefix: prefix.map(str::to_owned),
-            pool: pool.name.clone(),
+            ..hornero_model::RouteRule::new(pool.name.clone())
         });
         all.pools.push(pool);
     }
@@ -403,8 +504,24 @@ fn rules_go_by_host_then_by_the_longest_path() {
         ("a.test", "/", "host"),
         ("A.Test:8080", "/api/", "host-api"),
         ("a.test.", "/x", "host"),
+        ("b", "//api///x", "api"),
+        ("b", "/x;y=/api", "plain"),
+        ("b", "/api/a%2Fb;v=1", "api"),
     ] {
         client.send(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"));
         assert_eq!(client.answer().unwrap().text(), name, "{host}{path}");
+    }
+    // Each leads past a rule where one server or another stands behind it.
+    for path in [
+        "/api//../id",
+        "/a//../api",
+        "/api%2fx",
+        "/api/..%2Fid",
+        "/api/..;/id",
+        "/;/api/x",
+        "/api/..\\id",
+    ] {
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: b\r\n\r\n"));
+        assert_eq!(client.answer().unwrap().status, 400, "{path}");
     }
 }

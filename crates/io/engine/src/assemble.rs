@@ -5,13 +5,18 @@ use std::{fmt::Write as _, net::IpAddr, path::Path};
 use hornero_model::Digest;
 use hornero_sandbox::{CgroupSpec, IdMap, Profile, ProvidedFile, SandboxSpec};
 
-use crate::port::InstanceSpec;
+use hornero_engine_port::InstanceSpec;
+
+use crate::{configuration, recorded::RecordedSpec};
 
 /// `/tmp` and `/dev/shm` may each take this much of the instance's memory limit.
 const TMP_BYTES: u64 = 64 << 20;
 
 /// What programs expect when the image says nothing.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What is laid over the root of every instance.
+pub(crate) const PROVIDED_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 
 /// The control group that a home's instances share. Another home has another path and so another name.
 pub(crate) fn cgroup_parent(home: &Path) -> String {
@@ -20,23 +25,25 @@ pub(crate) fn cgroup_parent(home: &Path) -> String {
 }
 
 /// Where an instance is on the network: its own address and that of its name server.
-pub(crate) struct Place {
+pub(crate) struct NetworkPlace {
     pub address: IpAddr,
     pub name_server: IpAddr,
 }
 
 pub(crate) fn sandbox_spec(
     home: &Path,
-    spec: &InstanceSpec,
+    spec: &RecordedSpec,
     id_map: Option<IdMap>,
-    place: Option<&Place>,
-) -> SandboxSpec {
+    place: Option<&NetworkPlace>,
+) -> Result<SandboxSpec, String> {
     let mut env = spec.env.clone();
     let home_directory = if spec.user.uid == 0 { "/root" } else { "/" };
     for (name, value) in [("PATH", PATH), ("HOME", home_directory), ("HOSTNAME", &spec.hostname)] {
         env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
     }
-    SandboxSpec {
+    let mut files = made_files(spec, place);
+    files.extend(configuration::files(spec)?);
+    Ok(SandboxSpec {
         root: spec.root.clone(),
         command: spec.command.clone(),
         env,
@@ -45,7 +52,7 @@ pub(crate) fn sandbox_spec(
         id_map,
         scratch: spec.scratch.clone(),
         tmp_bytes: TMP_BYTES,
-        files: files(spec, place),
+        files,
         hostname: spec.hostname.clone(),
         cgroup: Some(CgroupSpec {
             parent: cgroup_parent(home),
@@ -53,11 +60,11 @@ pub(crate) fn sandbox_spec(
             resources: spec.resources.clone(),
         }),
         profile: Profile::Service,
-    }
+    })
 }
 
-fn files(spec: &InstanceSpec, place: Option<&Place>) -> Vec<ProvidedFile> {
-    let file = |path: &str, contents: String| ProvidedFile::new(path, contents);
+/// The files that every instance has.
+fn made_files(spec: &RecordedSpec, place: Option<&NetworkPlace>) -> Vec<ProvidedFile> {
     let mut hosts = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
     let own = place.map_or(IpAddr::from([127, 0, 1, 1]), |place| place.address);
     // Writing to a string can't fail.
@@ -67,11 +74,10 @@ fn files(spec: &InstanceSpec, place: Option<&Place>) -> Vec<ProvidedFile> {
     }
     let resolver =
         place.map(|place| format!("nameserver {}\n", place.name_server)).unwrap_or_default();
-    vec![
-        file("/etc/hostname", format!("{}\n", spec.hostname)),
-        file("/etc/hosts", hosts),
-        file("/etc/resolv.conf", resolver),
-    ]
+    let contents = [format!("{}\n", spec.hostname), hosts, resolver];
+    std::iter::zip(PROVIDED_FILES, contents)
+        .map(|(path, contents)| ProvidedFile::new(path, contents))
+        .collect()
 }
 
 /// Refuses what would break the files made for an instance; the sandbox checks the rest.

@@ -8,10 +8,11 @@ use std::{
     sync::Mutex,
 };
 
+use hornero_engine_port::EngineError;
 use hornero_model::InstanceId;
 use serde::{Deserialize, Serialize};
 
-use crate::{port::EngineError, shim, shim::Reply, wire};
+use crate::{shim, shim::Reply, wire};
 
 /// A request to the launcher; the descriptor with it is where the shim replies.
 #[derive(Debug, Serialize, Deserialize)]
@@ -107,7 +108,7 @@ impl Launcher {
 
     fn spawn(&self) -> Result<Process, EngineError> {
         let failed = |error: io::Error| {
-            EngineError::io(
+            EngineError::failed(
                 format!("start the launcher `{}`", self.command.program.display()),
                 error,
             )
@@ -124,7 +125,7 @@ impl Launcher {
 
     /// Has a shim forked for `id`; what it says, with its process where it started.
     pub fn start(&self, id: &InstanceId) -> Result<(Reply, Option<OwnedFd>), EngineError> {
-        let failed = |error: io::Error| EngineError::io("ask the launcher", error);
+        let failed = |error: io::Error| EngineError::failed("ask the launcher", error);
         let (ours, theirs) = wire::pair().map_err(failed)?;
         self.request(id, theirs.as_fd()).map_err(failed)?;
         drop(theirs);

@@ -1,17 +1,19 @@
-//! The engine port and the local engine: instances in sandboxes, each kept by a shim that outlives control.
+//! The local engine: instances in sandboxes of this host, each kept by a shim that outlives control.
 //!
-//! [`Engine`] is the port. [`LocalEngine`] starts a *launcher* (this program again, see [`launcher::serve`]), which
+//! [`LocalEngine`] stands behind the port. It starts a *launcher* (this program again, see [`launcher::serve`]), which
 //! forks a *shim* for each instance. What an instance is, how it runs and how it ended lie in files below
 //! `HOME/instances`, so that the next control process finds everything again.
 
+mod adopt;
 mod assemble;
+mod compare;
+mod configuration;
 mod ids;
 pub mod launcher;
 mod local;
-pub mod log;
 mod log_files;
-mod port;
 mod record;
+mod recorded;
 mod retention;
 mod run;
 mod shim;
@@ -19,12 +21,8 @@ mod state;
 mod watch;
 mod wire;
 
-pub use hornero_sandbox::{ComposedRoot, Root, Rung, Support, User, support};
+pub use hornero_sandbox::{Rung, Support, support};
 pub use launcher::LauncherCommand;
-pub use local::{LocalEngine, LocalOptions};
-pub use port::{
-    Engine, EngineError, Exit, HostEntry, Instance, InstanceSpec, InstanceStatus, Started,
-    StopSignal, Usage,
-};
+pub use local::{LocalEngine, LocalOptions, read_log};
 pub use retention::{LogLimits, TrimmedLogs, trim_logs};
 pub use run::Outcome;

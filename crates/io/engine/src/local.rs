@@ -8,33 +8,36 @@ use std::{
         Arc, Mutex,
         mpsc::{Receiver, channel},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use hornero_model::{ExitCause, HostFeature, InstanceId, Timestamp};
+use hornero_engine_port::{
+    Engine, EngineError, Exit, Instance, InstanceSpec, InstanceStatus, Started, Usage,
+    log::{LogPage, LogQuery},
+};
+use hornero_model::{
+    Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, Timestamp, VerifiedInstance,
+};
 use hornero_net::HomeNetwork;
-use hornero_sandbox::{Cgroup, groups_below, remove_parent};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use hornero_sandbox::{Cgroup, ComposedRoot, Root, groups_below, remove_parent};
+use hornero_store::{RootFiles, Store};
 
 use crate::{
     assemble::{self, cgroup_parent},
+    compare,
     launcher::{Launcher, LauncherCommand},
-    log::{LogPage, LogQuery},
     log_files,
-    port::{Engine, EngineError, Exit, Instance, InstanceSpec, InstanceStatus, Started, Usage},
     record::{FORMAT, InstanceDirectory, Record},
+    recorded::{RecordedSpec, RunningProcess, pid_of},
     retention::{LogKeeper, LogLimits, trim_logs},
     run,
-    shim::{self, Reply},
-    state::{Entry, Shared, State},
+    shim::{self, Reply, chain},
+    state::{Shared, State},
     watch::Watch,
 };
 
 /// A shim that was told to kill its instance needs a few milliseconds; this long means a broken host.
-const KILL_TIMEOUT: Duration = Duration::from_secs(20);
-/// A shim found by a new engine in the middle of its start has this long to say how it went.
-const ADOPT_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A shim forked for the engine before this one may take an instance just before ours and fail to start it: the next
 /// one tells what became of it.
@@ -50,6 +53,8 @@ pub struct LocalOptions {
     pub networked: bool,
     /// What logs of archived instances may take.
     pub log_limits: LogLimits,
+    /// Where images are; without it what runs can be ended, but nothing started or compared.
+    pub store: Option<Arc<Store>>,
 }
 
 /// The engine of one home on this host. There must be one at a time for a home.
@@ -57,13 +62,15 @@ pub struct LocalOptions {
 pub struct LocalEngine {
     home: PathBuf,
     options: LocalOptions,
-    directory: InstanceDirectory,
+    pub(crate) directory: InstanceDirectory,
     launcher: Launcher,
-    shared: Arc<Shared>,
-    watch: Watch,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) watch: Watch,
     log_keeper: LogKeeper,
     /// Starts and removals of one instance come one after the other.
     turns: Mutex<BTreeMap<InstanceId, Arc<Mutex<()>>>>,
+    /// One comparison at a time: it uses every processor, and servers need them too.
+    comparing: Mutex<()>,
 }
 
 impl LocalEngine {
@@ -81,102 +88,32 @@ impl LocalEngine {
     ) -> Result<Self, EngineError> {
         let home = home
             .canonicalize()
-            .map_err(|error| EngineError::io(format!("open `{}`", home.display()), error))?;
+            .map_err(|error| EngineError::failed(format!("open `{}`", home.display()), error))?;
         let directory = InstanceDirectory::of(&home);
         directory
             .create()
-            .map_err(|error| EngineError::io("make the instance directory", error))?;
+            .map_err(|error| EngineError::failed("make the instance directory", error))?;
         let shared = Arc::new(Shared::new(home.clone(), directory.clone()));
         let watch = Watch::start(Arc::clone(&shared))?;
         let launcher = Launcher::new(options.launcher.clone());
         let log_keeper = LogKeeper::start(&home, options.log_limits)
-            .map_err(|error| EngineError::io("start the keeper of logs", error))?;
-        let turns = Mutex::default();
-        let engine = Self { home, options, directory, launcher, shared, watch, log_keeper, turns };
+            .map_err(|error| EngineError::failed("start the keeper of logs", error))?;
+        let (turns, comparing) = (Mutex::default(), Mutex::default());
+        let engine = Self {
+            home,
+            options,
+            directory,
+            launcher,
+            shared,
+            watch,
+            log_keeper,
+            turns,
+            comparing,
+        };
         engine.adopt(&lost_by)?;
         engine.sweep();
         engine.launcher.ensure()?;
         Ok(engine)
-    }
-
-    fn adopt(&self, lost_by: &ExitCause) -> Result<(), EngineError> {
-        let ids = self.directory.ids();
-        for id in ids.map_err(|error| EngineError::io("list instances", error))? {
-            match self.adopt_instance(&id, lost_by) {
-                Err(error) if is_damage(&error) => self.set_aside(&id, &error)?,
-                adopted => adopted
-                    .map_err(|error| EngineError::io(format!("adopt instance `{id}`"), error))?,
-            }
-        }
-        Ok(())
-    }
-
-    fn adopt_instance(&self, id: &InstanceId, lost_by: &ExitCause) -> std::io::Result<()> {
-        let files = self.directory.live(id);
-        let Some(record) = files.record()? else {
-            // Its directory was made, and then control died: nothing of it ever ran, and its id is free.
-            return self.directory.discard(id);
-        };
-        // Read before the lock is looked at: a shim forked for the last engine may be just about to start.
-        let started = files.started()?.is_some();
-        let shim = files.shim()?;
-        let exit = files.exit()?;
-        match (shim, exit) {
-            (Some(shim), _) => {
-                self.shared.insert(Entry { record, state: State::Starting });
-                self.take_over(id, shim)?;
-            }
-            (None, Some(exit)) => {
-                let state = State::Exited { cause: exit.cause, at: exit.at };
-                self.shared.insert(Entry { record, state });
-            }
-            (None, None) if !started => {
-                self.shared.insert(Entry { record, state: State::Created });
-            }
-            (None, None) => {
-                self.shared.insert(Entry { record, state: State::Starting });
-                self.shared.lost(id, lost_by.clone());
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends an instance of which nobody can tell any more what it is, and keeps its files out of the way: one damaged
-    /// record must not keep all others from being taken over.
-    fn set_aside(&self, id: &InstanceId, error: &std::io::Error) -> Result<(), EngineError> {
-        tracing::warn!(
-            "the record of instance `{id}` is damaged ({error}); it is ended, and its files are kept in \
-             `instances/.archived/{id}`"
-        );
-        let failed = |error| EngineError::io(format!("set instance `{id}` aside"), error);
-        self.shared.forget(id);
-        if let Some(shim) = self.directory.live(id).shim().map_err(failed)? {
-            // One that has just ended needs no signal.
-            let _ = rustix::process::pidfd_send_signal(&shim, shim::KILL);
-            let mut ended = [PollFd::new(&shim, PollFlags::IN)];
-            let timeout = Timespec { tv_sec: KILL_TIMEOUT.as_secs() as i64, tv_nsec: 0 };
-            poll(&mut ended, Some(&timeout)).map_err(|error| failed(error.into()))?;
-        }
-        // Of an earlier instance with this id, which there should not be.
-        let _ = self.directory.archived(id).discard();
-        self.directory.archive_instance(id).map_err(failed)
-    }
-
-    /// Waits for a living shim to have started its command, and watches it from then on.
-    fn take_over(&self, id: &InstanceId, shim: OwnedFd) -> std::io::Result<()> {
-        let files = self.directory.live(id);
-        let deadline = Instant::now() + ADOPT_TIMEOUT;
-        loop {
-            if let Some(started) = files.started()? {
-                self.shared.set(id, State::Running { started, shim: Arc::new(shim.try_clone()?) });
-                break;
-            }
-            if files.exit()?.is_some() || Instant::now() > deadline {
-                break;
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        self.watch.add(id.clone(), shim)
     }
 
     /// Removes control groups and addresses of instances that do not run: what was left by shims killed while no
@@ -200,16 +137,6 @@ impl LocalEngine {
         }
     }
 
-    /// Removes what all instances share on the host, once none is left, and what is over the limits of their logs.
-    /// Returns whether it is gone.
-    pub fn clean_up(&self) -> bool {
-        if let Err(error) = trim_logs(&self.home, &self.options.log_limits) {
-            tracing::warn!("keeping the logs of archived instances within limits failed: {error}");
-        }
-        self.sweep();
-        remove_parent(&cgroup_parent(&self.home))
-    }
-
     /// Runs the command of `spec` once, without network, log and record, as a test of an image does; everything of it
     /// is gone when this returns. After `timeout` it is killed, and the cause is none.
     pub fn run_to_end(
@@ -219,7 +146,20 @@ impl LocalEngine {
     ) -> Result<run::Outcome, EngineError> {
         assemble::check(spec).map_err(|reason| invalid(spec, reason))?;
         let map = self.shared.free_ids(&spec.id);
-        run::to_end(&self.home, spec, map, timeout)
+        let files = self.files_of(spec)?;
+        run::to_end(&self.home, &RecordedSpec::new(spec, root_of(&files)), map, timeout)
+    }
+
+    fn store(&self) -> Result<&Store, EngineError> {
+        let missing = || EngineError::Unsupported("no store of images is open".to_owned());
+        self.options.store.as_deref().ok_or_else(missing)
+    }
+
+    /// The files of an instance's image; they stay as long as this value.
+    fn files_of(&self, spec: &InstanceSpec) -> Result<RootFiles, EngineError> {
+        self.store()?
+            .root(&spec.image)
+            .map_err(|error| EngineError::NotStarted { id: spec.id.clone(), reason: chain(&error) })
     }
 
     fn turn(&self, id: &InstanceId) -> Arc<Mutex<()>> {
@@ -228,56 +168,63 @@ impl LocalEngine {
         Arc::clone(turns.entry(id.clone()).or_default())
     }
 
-    /// Records a new instance, or finds out that it is none.
-    fn admit(&self, spec: &InstanceSpec) -> Result<Option<Started>, EngineError> {
+    /// Whether an instance is new, recorded already, or runs.
+    fn known(&self, spec: &InstanceSpec) -> Result<Known, EngineError> {
         let id = &spec.id;
-        let io = |error| EngineError::io(format!("record instance `{id}`"), error);
         match self.shared.get(id) {
-            Some((record, _)) if record.spec != *spec => {
+            Some((record, _)) if !record.spec.is_of(spec) => {
                 Err(invalid(spec, "it exists already, with another specification".to_owned()))
             }
-            Some((_, InstanceStatus::Running(started))) => Ok(Some(started)),
+            Some((_, InstanceStatus::Running(started))) => Ok(Known::Running(started)),
             Some((_, InstanceStatus::Exited { cause, .. })) => {
                 Err(EngineError::Ended { id: id.clone(), cause })
             }
-            Some((_, InstanceStatus::Starting)) => Ok(None),
+            Some((_, InstanceStatus::Starting)) => Ok(Known::Recorded),
             None => {
                 let archived = self.directory.archived(id);
-                if archived.exists() {
-                    let exit = archived.exit().map_err(io)?;
-                    let cause = exit.map_or(ExitCause::Unknown, |exit| exit.cause);
-                    return Err(EngineError::Ended { id: id.clone(), cause });
+                if !archived.exists() {
+                    return Ok(Known::New);
                 }
-                let record = Record {
-                    format: FORMAT,
-                    created: Timestamp::now(),
-                    id_map: None,
-                    networked: self.options.networked,
-                    spec: spec.clone(),
-                };
-                let record = self.shared.insert_with_ids(record);
-                if record.id_map.is_none() {
-                    self.shared.forget(id);
-                    // Without a range of its own, root inside would be root outside.
-                    let all = "every range of host ids is in use";
-                    return Err(io(std::io::Error::other(all)));
-                }
-                let files = self.directory.live(id);
-                let written = files.create().and_then(|()| files.write_record(&record));
-                if written.is_err() {
-                    self.shared.forget(id);
-                }
-                written.map(|()| None).map_err(io)
+                let exit = archived.exit();
+                let exit = exit.map_err(|error| not_recorded(id, error))?;
+                let cause = exit.map_or(ExitCause::Unknown, |exit| exit.cause);
+                Err(EngineError::Ended { id: id.clone(), cause })
             }
         }
+    }
+
+    /// Records a new instance.
+    fn record(&self, spec: RecordedSpec) -> Result<(), EngineError> {
+        let id = spec.id.clone();
+        let record = Record {
+            format: FORMAT,
+            created: Timestamp::now(),
+            id_map: None,
+            networked: self.options.networked,
+            spec,
+        };
+        let record = self.shared.insert_with_ids(record);
+        if record.id_map.is_none() {
+            self.shared.forget(&id);
+            // Without a range of its own, root inside would be root outside.
+            let all = "every range of host ids is in use";
+            return Err(not_recorded(&id, std::io::Error::other(all)));
+        }
+        let files = self.directory.live(&id);
+        let written = files.create().and_then(|()| files.write_record(&record));
+        if written.is_err() {
+            self.shared.forget(&id);
+        }
+        written.map_err(|error| not_recorded(&id, error))
     }
 
     fn launch(&self, id: &InstanceId) -> Result<Started, EngineError> {
         for _ in 0..LAUNCHES {
             let (reply, shim) = self.launcher.start(id)?;
             match (reply, shim) {
-                (Reply::Started(started), Some(shim)) => {
-                    self.watch_shim(id, started.clone(), shim)?;
+                (Reply::Started(process), Some(shim)) => {
+                    let started = process.started();
+                    self.watch_shim(id, process, shim)?;
                     return Ok(started);
                 }
                 (Reply::Kept, _) | (Reply::Started(_), None) => {
@@ -306,24 +253,13 @@ impl LocalEngine {
     fn watch_shim(
         &self,
         id: &InstanceId,
-        started: Started,
+        process: RunningProcess,
         shim: OwnedFd,
     ) -> Result<(), EngineError> {
-        let failed = |error| EngineError::io(format!("watch instance `{id}`"), error);
+        let failed = |error| EngineError::failed(format!("watch instance `{id}`"), error);
         let copy = shim.try_clone().map_err(failed)?;
-        self.shared.set(id, State::Running { started, shim: Arc::new(shim) });
+        self.shared.set(id, State::Running { process, shim: Arc::new(shim) });
         self.watch.add(id.clone(), copy).map_err(failed)
-    }
-
-    /// Takes over an instance whose shim was forked for an engine before this one; none when there is no such shim.
-    fn find_shim(&self, id: &InstanceId) -> Result<Option<Started>, EngineError> {
-        let failed = |error| EngineError::io(format!("adopt instance `{id}`"), error);
-        let Some(shim) = self.directory.live(id).shim().map_err(failed)? else { return Ok(None) };
-        self.take_over(id, shim).map_err(failed)?;
-        match self.shared.get(id) {
-            Some((_, InstanceStatus::Running(started))) => Ok(Some(started)),
-            Some((_, InstanceStatus::Starting | InstanceStatus::Exited { .. })) | None => Ok(None),
-        }
     }
 
     fn signal(&self, id: &InstanceId, signal: rustix::process::Signal) {
@@ -334,13 +270,43 @@ impl LocalEngine {
     }
 }
 
-/// Whether a file was read and held something else than what is written there.
-fn is_damage(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
+/// What is known of an instance that is to be started.
+enum Known {
+    New,
+    Recorded,
+    Running(Started),
+}
+
+/// A root of some files.
+fn root_of(files: &RootFiles) -> Root {
+    Root::Composed(ComposedRoot {
+        metadata: files.metadata.clone(),
+        objects: files.objects.clone(),
+    })
+}
+
+fn not_recorded(id: &InstanceId, error: std::io::Error) -> EngineError {
+    EngineError::failed(format!("record instance `{id}`"), error)
 }
 
 fn invalid(spec: &InstanceSpec, reason: String) -> EngineError {
     EngineError::Invalid { id: spec.id.to_string(), reason }
+}
+
+/// A page of an instance's log from the home's files alone, where no engine is open.
+///
+/// # Errors
+/// [`EngineError::NotFound`] where there is no such log, and where it can't be read.
+pub fn read_log(home: &Path, id: &InstanceId, query: &LogQuery) -> Result<LogPage, EngineError> {
+    let failed = |error| EngineError::failed(format!("read the log of instance `{id}`"), error);
+    let directory = InstanceDirectory::of(home);
+    let live = directory.live(id);
+    let ended = !live.exists() || live.exit().map_err(failed)?.is_some();
+    let files = if live.exists() { live } else { directory.archived(id) };
+    if !files.exists() {
+        return Err(EngineError::NotFound { id: id.clone() });
+    }
+    log_files::read(&files.logs(), query, ended).map_err(failed)
 }
 
 impl Engine for LocalEngine {
@@ -348,10 +314,16 @@ impl Engine for LocalEngine {
         assemble::check(spec).map_err(|reason| invalid(spec, reason))?;
         let turn = self.turn(&spec.id);
         let _mine = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match self.admit(spec)? {
-            Some(started) => Ok(started),
-            None => self.launch(&spec.id),
+        let known = self.known(spec)?;
+        if let Known::Running(started) = known {
+            return Ok(started);
         }
+        // Held until it runs: then its shim holds them.
+        let files = self.files_of(spec)?;
+        if let Known::New = known {
+            self.record(RecordedSpec::new(spec, root_of(&files)))?;
+        }
+        self.launch(&spec.id)
     }
 
     fn stop(&self, id: &InstanceId, grace: Duration) -> Result<ExitCause, EngineError> {
@@ -359,7 +331,7 @@ impl Engine for LocalEngine {
         if self.shared.get(id).is_none() {
             let exit = self.directory.archived(id).exit();
             let exit =
-                exit.map_err(|error| EngineError::io(format!("read instance `{id}`"), error))?;
+                exit.map_err(|error| EngineError::failed(format!("read instance `{id}`"), error))?;
             return exit.map(|exit| exit.cause).ok_or_else(not_found);
         }
         {
@@ -376,7 +348,7 @@ impl Engine for LocalEngine {
         }
         self.signal(id, shim::KILL);
         self.shared.wait_for_exit(id, KILL_TIMEOUT).ok_or_else(|| {
-            EngineError::io(
+            EngineError::failed(
                 format!("kill instance `{id}`"),
                 std::io::Error::from(std::io::ErrorKind::TimedOut),
             )
@@ -396,7 +368,7 @@ impl Engine for LocalEngine {
         }
         self.directory
             .archive_instance(id)
-            .map_err(|error| EngineError::io(format!("archive instance `{id}`"), error))?;
+            .map_err(|error| EngineError::failed(format!("archive instance `{id}`"), error))?;
         self.shared.forget(id);
         self.log_keeper.archived();
         Ok(())
@@ -423,7 +395,7 @@ impl Engine for LocalEngine {
             }
         }
         log_files::read(&files.logs(), query, ended)
-            .map_err(|error| EngineError::io(format!("read the log of instance `{id}`"), error))
+            .map_err(|error| EngineError::failed(format!("read the log of instance `{id}`"), error))
     }
 
     fn usage(&self, id: &InstanceId) -> Result<Usage, EngineError> {
@@ -434,7 +406,31 @@ impl Engine for LocalEngine {
         Ok(Usage { memory_bytes: used.memory_bytes, cpu_us: used.cpu_us, pids: used.pids })
     }
 
+    fn verify(
+        &self,
+        ids: &[InstanceId],
+        depth: Depth,
+    ) -> Result<Vec<VerifiedInstance>, EngineError> {
+        let _turn = self.comparing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        compare::instances(self.store()?, ids, &|id| self.shared.running(id), depth)
+    }
+
+    fn clean_up(&self) -> Result<(), EngineError> {
+        if let Err(error) = trim_logs(&self.home, &self.options.log_limits) {
+            tracing::warn!("keeping the logs of archived instances within limits failed: {error}");
+        }
+        self.sweep();
+        match remove_parent(&cgroup_parent(&self.home)) {
+            true => Ok(()),
+            false => Err(EngineError::Left("control groups of instances".to_owned())),
+        }
+    }
+
     fn support(&self) -> Vec<HostFeature> {
         hornero_sandbox::support().features.clone()
+    }
+
+    fn host_process(&self, handle: &InstanceHandle) -> Option<u32> {
+        pid_of(handle)
     }
 }

@@ -9,7 +9,9 @@ use std::{
 use hornero_home::Opening;
 use hornero_model::Timestamp;
 
-use crate::log::{LogCursor, LogFrom, LogLine, LogPage, LogQuery, LogStream, MAX_LINES};
+use hornero_engine_port::log::{
+    LogCursor, LogFrom, LogLine, LogPage, LogQuery, LogStream, MAX_LINES,
+};
 
 /// A segment is closed when it has grown past this.
 const SEGMENT_BYTES: u64 = 16 << 20;

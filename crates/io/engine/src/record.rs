@@ -14,7 +14,7 @@ use hornero_model::{ExitCause, InstanceId, Timestamp};
 use hornero_sandbox::IdMap;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::port::{InstanceSpec, Started};
+use crate::recorded::{RecordedSpec, RunningProcess};
 
 /// The version of these files; a reader refuses any other.
 pub(crate) const FORMAT: u32 = 1;
@@ -35,7 +35,7 @@ pub(crate) struct Record {
     pub id_map: Option<IdMap>,
     /// Whether it is on the home's network.
     pub networked: bool,
-    pub spec: InstanceSpec,
+    pub spec: RecordedSpec,
 }
 
 /// `exit.json`: how an instance ended. Written once.
@@ -171,11 +171,11 @@ impl InstanceFiles {
         write(&self.directory, "spec.json", record, false)
     }
 
-    pub fn started(&self) -> io::Result<Option<Started>> {
+    pub fn started(&self) -> io::Result<Option<RunningProcess>> {
         read(&self.directory.join("running.json"))
     }
 
-    pub fn write_started(&self, started: &Started) -> io::Result<()> {
+    pub fn write_started(&self, started: &RunningProcess) -> io::Result<()> {
         // Not synced: after a power cut nothing runs.
         write(&self.directory, "running.json", started, false)
     }
@@ -285,7 +285,7 @@ pub(crate) mod tests {
 
     /// A record of an instance that never ran.
     pub(crate) fn record(id: &InstanceId, service: &str) -> Record {
-        let spec = InstanceSpec {
+        let spec = RecordedSpec {
             id: id.clone(),
             service: hornero_model::ServiceName::new(service).unwrap(),
             release: hornero_model::ReleaseNumber(1),
@@ -293,7 +293,7 @@ pub(crate) mod tests {
             root: hornero_sandbox::Root::Directory { path: "/".into(), writable: false },
             command: vec!["/bin/true".to_owned()],
             env: Default::default(),
-            user: hornero_sandbox::User { uid: 1, gid: 1, groups: Vec::new() },
+            user: hornero_model::User { uid: 1, gid: 1, groups: Vec::new() },
             workdir: String::new(),
             scratch: Vec::new(),
             resources: hornero_model::Resources { memory_bytes: 1, cpu_millis: 1, pids: 1 },
@@ -301,6 +301,7 @@ pub(crate) mod tests {
             hostname: "a".to_owned(),
             hosts: Vec::new(),
             stop_signal: Default::default(),
+            files: Vec::new(),
         };
         Record { format: FORMAT, created: Timestamp(0), id_map: None, networked: false, spec }
     }

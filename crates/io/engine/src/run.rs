@@ -2,13 +2,11 @@
 
 use std::{fs::File, io::Read, os::fd::OwnedFd, path::Path, sync::mpsc, thread, time::Duration};
 
+use hornero_engine_port::EngineError;
 use hornero_model::ExitCause;
-use hornero_sandbox::{IdMap, Network, StartError, Stdio, start};
+use hornero_sandbox::{IdMap, Network, StartError, Stdio, start_with};
 
-use crate::{
-    assemble::sandbox_spec,
-    port::{EngineError, InstanceSpec},
-};
+use crate::{assemble::sandbox_spec, configuration, recorded::RecordedSpec};
 
 /// What a test writes is shown when it fails; the rest is read and dropped.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
@@ -24,19 +22,26 @@ pub struct Outcome {
 
 pub(crate) fn to_end(
     home: &Path,
-    spec: &InstanceSpec,
+    spec: &RecordedSpec,
     id_map: Option<IdMap>,
     timeout: Duration,
 ) -> Result<Outcome, EngineError> {
-    let io = |error: std::io::Error| EngineError::io(format!("run `{}`", spec.id), error);
+    let io = |error: std::io::Error| EngineError::failed(format!("run `{}`", spec.id), error);
     let (read, write) = std::io::pipe().map_err(io)?;
     let stdio = Stdio {
         stdin: None,
         stdout: OwnedFd::from(write.try_clone().map_err(io)?),
         stderr: OwnedFd::from(write),
     };
-    let sandbox = sandbox_spec(home, spec, id_map, None);
-    let started = start(&sandbox, stdio, Network::Isolated);
+    let sandbox = sandbox_spec(home, spec, id_map, None)
+        .map_err(|reason| EngineError::NotStarted { id: spec.id.clone(), reason })?;
+    let secrets = configuration::secrets(home, spec)
+        .map_err(|reason| EngineError::NotStarted { id: spec.id.clone(), reason })?;
+    if !secrets.is_empty() {
+        // They pass through the memory of this process, which is no shim.
+        hornero_sandbox::leave_no_core().map_err(io)?;
+    }
+    let started = start_with(&sandbox, secrets, stdio, Network::Isolated);
     let mut running = started.map_err(|error| match error {
         StartError::Invalid(reason) => EngineError::Invalid { id: spec.id.to_string(), reason },
         StartError::Unsupported { .. } => EngineError::Unsupported(error.to_string()),

@@ -12,18 +12,19 @@ use std::{
     time::Duration,
 };
 
+use hornero_engine_port::log::LogStream;
 use hornero_model::{ExitCause, FileIdentity, InstanceId, Timestamp};
 use hornero_net::{Attachment, HomeNetwork};
-use hornero_sandbox::{Cgroup, Network, Root, Running, Stdio, start};
+use hornero_sandbox::{Cgroup, Network, Root, Running, Stdio, start_with};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    assemble::{Place, cgroup_parent, sandbox_spec},
-    log::LogStream,
+    assemble::{NetworkPlace, cgroup_parent, sandbox_spec},
+    configuration,
     log_files::LogWriter,
-    port::{Started, StopSignal},
     record::{ExitRecord, InstanceDirectory, InstanceFiles, Record},
+    recorded::{RecordedSignal, RunningProcess},
 };
 
 /// Asks a shim to end its command in good order.
@@ -39,7 +40,7 @@ const READ_BYTES: usize = 64 << 10;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {
     /// The command runs. With the shim's own process as descriptor.
-    Started(Started),
+    Started(RunningProcess),
     /// It does not; `exit.json` says the same.
     NotStarted(String),
     /// Another shim keeps this instance already.
@@ -57,6 +58,9 @@ pub(crate) fn run(home: &Path, id: &InstanceId, reply: OwnedFd) {
         // An engine that is gone finds everything on disk.
         let _ = crate::wire::send(&reply, message, fd);
     };
+    if let Err(error) = hornero_sandbox::leave_no_core() {
+        return answer(&Reply::Failed(format!("forbid core dumps: {error}")), None);
+    }
     let (lock, record) = match prepare(&files) {
         Ok(prepared) => prepared,
         Err(message) => return answer(&message, None),
@@ -70,7 +74,7 @@ pub(crate) fn run(home: &Path, id: &InstanceId, reply: OwnedFd) {
         Err(error) => return answer(&Reply::Failed(format!("open the log: {error}")), None),
     };
     let begun = begin(home, &record);
-    let Begun { running, streams, address, metadata } = match begun {
+    let Begun { running, streams, address, metadata, held } = match begun {
         Ok(begun) => begun,
         Err(reason) => {
             release(home, &record);
@@ -78,7 +82,7 @@ pub(crate) fn run(home: &Path, id: &InstanceId, reply: OwnedFd) {
             return answer(&Reply::NotStarted(reason), None);
         }
     };
-    let started = Started { pid: running.pid(), address, metadata };
+    let started = RunningProcess { pid: running.pid(), address, metadata };
     // A shim that can't write this is not found by the next engine, which then ends the instance.
     let _ = files.write_started(&started);
     let myself = rustix::process::pidfd_open(
@@ -90,7 +94,7 @@ pub(crate) fn run(home: &Path, id: &InstanceId, reply: OwnedFd) {
     let cause = keep(running, streams, &signals, &mut log, record.spec.stop_signal);
     release(home, &record);
     end(&files, cause);
-    drop(lock);
+    drop((held, lock));
 }
 
 fn prepare(files: &InstanceFiles) -> Result<(crate::record::ShimLock, Record), Reply> {
@@ -121,6 +125,8 @@ struct Begun {
     streams: Streams,
     address: Option<IpAddr>,
     metadata: Option<FileIdentity>,
+    /// What keeps the store from dropping that file.
+    held: Option<File>,
 }
 
 fn begin(home: &Path, record: &Record) -> Result<Begun, String> {
@@ -133,14 +139,14 @@ fn begin(home: &Path, record: &Record) -> Result<Begun, String> {
     } else {
         None
     };
-    let place = network.as_ref().map(|(network, attachment)| Place {
+    let place = network.as_ref().map(|(network, attachment)| NetworkPlace {
         address: attachment.address.into(),
         name_server: network.gateway().into(),
     });
     let (out, out_write) = pipe()?;
     let (err, err_write) = pipe()?;
     let stdio = Stdio { stdin: None, stdout: out_write, stderr: err_write };
-    let sandbox = sandbox_spec(home, spec, record.id_map, place.as_ref());
+    let sandbox = sandbox_spec(home, spec, record.id_map, place.as_ref())?;
     let mut attach = |namespace: BorrowedFd<'_>| match &network {
         Some((network, attachment)) => {
             network.attach(namespace, attachment).map_err(|error| chain(&error))
@@ -148,21 +154,40 @@ fn begin(home: &Path, record: &Record) -> Result<Begun, String> {
         None => Ok(()),
     };
     let how = if record.networked { Network::Attach(&mut attach) } else { Network::Isolated };
-    let before = metadata_file(&spec.root);
-    let running = start(&sandbox, stdio, how).map_err(|error| error.one_line())?;
+    let held = hold_metadata(&spec.root);
+    let before = held.as_ref().and_then(|held| Some(identity(&held.metadata().ok()?)));
+    let secrets = configuration::secrets(home, spec)?;
+    let running = start_with(&sandbox, secrets, stdio, how).map_err(|error| error.one_line())?;
     // The same file before and after is the one that was mounted in between; otherwise nobody knows which one was.
     let metadata = before.filter(|before| metadata_file(&spec.root) == Some(*before));
     let address = place.map(|place| place.address);
-    Ok(Begun { running, streams: [out, err], address, metadata })
+    Ok(Begun { running, streams: [out, err], address, metadata, held })
+}
+
+/// Shares the lock (flock(2)) of the file that the metadata of a root is mounted from: what is held, the store does not
+/// drop. None where it can't be had: then mounting it fails, or whoever asked for the start still holds it.
+fn hold_metadata(root: &Root) -> Option<File> {
+    let file = File::open(metadata_path(root)?).ok()?;
+    let shared = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared);
+    shared.is_ok().then_some(file)
 }
 
 /// The file that the metadata of a root is mounted from.
 fn metadata_file(root: &Root) -> Option<FileIdentity> {
-    let (Root::Composed(composed) | Root::Build { lower: Some(composed), .. }) = root else {
-        return None;
-    };
-    let file = std::fs::metadata(&composed.metadata).ok()?;
-    Some(FileIdentity { device: file.dev(), inode: file.ino() })
+    Some(identity(&std::fs::metadata(metadata_path(root)?).ok()?))
+}
+
+fn metadata_path(root: &Root) -> Option<&Path> {
+    match root {
+        Root::Composed(composed) | Root::Build { lower: Some(composed), .. } => {
+            Some(&composed.metadata)
+        }
+        Root::Directory { .. } | Root::Build { lower: None, .. } | Root::Views(_) => None,
+    }
+}
+
+fn identity(file: &std::fs::Metadata) -> FileIdentity {
+    FileIdentity { device: file.dev(), inode: file.ino() }
 }
 
 fn pipe() -> Result<(File, OwnedFd), String> {
@@ -193,7 +218,7 @@ fn keep(
     mut streams: Streams,
     signals: &OwnedFd,
     log: &mut LogWriter,
-    stop_signal: StopSignal,
+    stop_signal: RecordedSignal,
 ) -> ExitCause {
     let kinds = [LogStream::Stdout, LogStream::Stderr];
     let mut open = [true, true];
@@ -258,14 +283,18 @@ fn pump(stream: &mut File, kind: LogStream, log: &mut LogWriter) -> bool {
     }
 }
 
-fn obey(signals: &OwnedFd, running: &Running, stop_signal: StopSignal) {
+fn obey(signals: &OwnedFd, running: &Running, stop_signal: RecordedSignal) {
     let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
     while rustix::io::read(signals, &mut info).is_ok_and(|read| read == info.len()) {
         let number = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
         let signal = match stop_signal {
-            StopSignal::Terminate => libc::SIGTERM,
-            StopSignal::Interrupt => libc::SIGINT,
-            StopSignal::Quit => libc::SIGQUIT,
+            RecordedSignal::Terminate => libc::SIGTERM,
+            RecordedSignal::Interrupt => libc::SIGINT,
+            RecordedSignal::Quit => libc::SIGQUIT,
+            RecordedSignal::Hangup => libc::SIGHUP,
+            RecordedSignal::User1 => libc::SIGUSR1,
+            RecordedSignal::User2 => libc::SIGUSR2,
+            RecordedSignal::WindowChange => libc::SIGWINCH,
         };
         if number == STOP.as_raw() as u32 {
             // Fails only when the command has just ended.

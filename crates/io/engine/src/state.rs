@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hornero_engine_port::{Exit, Instance, InstanceStatus};
 use hornero_model::{ExitCause, InstanceId, Timestamp};
 use hornero_sandbox::IdMap;
 
 use crate::{
     ids,
-    port::{Exit, Instance, InstanceStatus, Started},
     record::{ExitRecord, InstanceDirectory, Record},
+    recorded::{RecordedSpec, RunningProcess},
     shim,
 };
 
@@ -33,7 +34,7 @@ pub(crate) enum State {
     /// A shim is at work.
     Starting,
     Running {
-        started: Started,
+        process: RunningProcess,
         shim: Arc<OwnedFd>,
     },
     Exited {
@@ -80,8 +81,19 @@ impl Entry {
     fn status(&self) -> InstanceStatus {
         match &self.state {
             State::Created | State::Starting => InstanceStatus::Starting,
-            State::Running { started, .. } => InstanceStatus::Running(started.clone()),
+            State::Running { process, .. } => InstanceStatus::Running(process.started()),
             State::Exited { cause, at } => InstanceStatus::Exited { cause: cause.clone(), at: *at },
+        }
+    }
+
+    fn instance(&self) -> Instance {
+        Instance {
+            id: self.record.spec.id.clone(),
+            service: self.record.spec.service.clone(),
+            release: self.record.spec.release,
+            image: self.record.spec.image,
+            created: self.record.created,
+            status: self.status(),
         }
     }
 
@@ -158,15 +170,17 @@ impl Shared {
     }
 
     pub fn list(&self) -> Vec<Instance> {
-        let instance = |entry: &Entry| Instance {
-            id: entry.record.spec.id.clone(),
-            service: entry.record.spec.service.clone(),
-            release: entry.record.spec.release,
-            image: entry.record.spec.image,
-            created: entry.record.created,
-            status: entry.status(),
-        };
-        locked(&self.entries).values().map(instance).collect()
+        locked(&self.entries).values().map(Entry::instance).collect()
+    }
+
+    /// The process of an instance that runs, with the specification it was made from.
+    pub fn running(&self, id: &InstanceId) -> Option<(RecordedSpec, RunningProcess)> {
+        let entries = locked(&self.entries);
+        let entry = entries.get(id)?;
+        match &entry.state {
+            State::Running { process, .. } => Some((entry.record.spec.clone(), process.clone())),
+            State::Created | State::Starting | State::Exited { .. } => None,
+        }
     }
 
     /// Waits until an instance has ended, at most for `timeout`.

@@ -8,6 +8,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use hornero_engine_port::EngineError;
 use hornero_model::InstanceId;
 use rustix::{
     buffer::spare_capacity,
@@ -18,7 +19,7 @@ use rustix::{
     },
 };
 
-use crate::{port::EngineError, state::Shared};
+use crate::state::Shared;
 
 /// The event that ends the thread; instances count from 1.
 const STOP: u64 = 0;
@@ -45,7 +46,7 @@ struct Shims {
 
 impl Watch {
     pub fn start(shared: Arc<Shared>) -> Result<Self, EngineError> {
-        let failed = |error: io::Error| EngineError::io("watch instances", error);
+        let failed = |error: io::Error| EngineError::failed("watch instances", error);
         let made = || -> io::Result<_> {
             let epoll = epoll::create(CreateFlags::CLOEXEC)?;
             let stop = eventfd(0, EventfdFlags::CLOEXEC)?;

@@ -28,6 +28,7 @@ checks!(
     every_cause_of_exit_is_told,
     many_start_at_once,
     stop_is_idempotent,
+    stop_sends_the_declared_signal,
     stop_kills_what_ignores_its_signal,
     removal_is_idempotent,
     bad_input_is_refused,

@@ -11,7 +11,8 @@ use std::{
 };
 
 use hornero_conformance::{DEADLINE, Script, Subject};
-use hornero_engine::{Engine, InstanceStatus, LocalEngine};
+use hornero_engine::LocalEngine;
+use hornero_engine_port::{Engine, InstanceStatus};
 use hornero_model::ExitCause;
 use support::{TestHome, eventually, fresh_id, kill, processes_of, shim_pid};
 
@@ -122,7 +123,8 @@ fn control_may_be_killed_at_any_moment_of_a_start() {
         for spec in &specs {
             // Whatever had become of it, asking again gives a running instance.
             let started = engine.start(spec).expect("start");
-            assert!(fs::exists(format!("/proc/{}", started.pid)).expect("look"));
+            let pid = engine.host_process(&started.handle).expect("a process of this host");
+            assert!(fs::exists(format!("/proc/{pid}")).expect("look"));
         }
         // The command and its init.
         assert_eq!(processes_of(&home).len(), 2 * specs.len());

@@ -138,7 +138,7 @@ pub fn export(
     // Held until the end: nothing that is read is deleted meanwhile.
     let _lease = store.lease()?;
     let output = Output::create(out, options.overwrite)?;
-    store.verify_for_start(image)?;
+    store.verify_image(image)?;
     let config = store.image(image)?.config;
     let tree = store.tree(image)?;
     let work = Work { store, image, config: &config, tree: &tree, options, progress };

@@ -60,6 +60,10 @@ image "site" {
 struct Nothing;
 
 impl Sources for Nothing {
+    fn read(&self, _: &str, _: usize) -> Result<Vec<u8>, String> {
+        Err("there is nothing".to_owned())
+    }
+
     fn look(&self, _: &str) -> AtPath {
         AtPath::Missing
     }

@@ -148,8 +148,8 @@ mod tests {
             ("sys/fs/cgroup/system.slice/pids.max", "90000\n"),
         ];
         let version = String::new();
-        let answers =
-            ControlFacts::Answers { version: version.clone(), pid: 377, own_version: version };
+        let own_version = version.clone();
+        let answers = ControlFacts::Answers { version, pid: 377, own_version, witness: None };
         let limit = |starter: &str| read_for(&files, starter).control_groups.own_process_limit;
         assert_eq!(limit(&starter(&ControlFacts::Absent)), Some(2348));
         assert_eq!(limit(&starter(&answers)), Some(90_000));

@@ -9,19 +9,25 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use hornero_home::Opening;
 use hornero_model::Digest;
-
-use crate::{
-    Head, Keys, LedgerError, PublicKey,
-    chain::Domain,
-    keys::{from_hex, to_hex},
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
 };
+
+use crate::{Head, Keys, LedgerError, PublicKey, chain::Domain};
 
 /// `2 ` (`1 ` in format 1), 20 digits, 64 and 128 hex digits with a space before each, a newline.
 const LINE_BYTES: usize = 2 + 20 + 1 + 64 + 1 + 128 + 1;
+
+/// How long a lock is waited for. A process that the last writer forked just before it ended holds the lock with it, until
+/// it runs its own program.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The head file of `database`.
 pub(crate) fn head_path(database: &Path) -> PathBuf {
@@ -40,12 +46,18 @@ impl HeadFile {
         let path = head_path(database);
         let file = hornero_home::open(&path, Opening::Create)
             .map_err(|source| failed("open", &path, source))?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(LedgerError::InUse { path: database.to_owned() });
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(LedgerError::InUse { path: database.to_owned() });
+                }
+                Err(errno) => return Err(failed("lock", &path, errno.into())),
             }
-            Err(errno) => return Err(failed("lock", &path, errno.into())),
         }
         let empty = file.metadata().map_err(|source| failed("read", &path, source))?.len() == 0;
         Ok((Self { path, file }, empty))
@@ -53,8 +65,7 @@ impl HeadFile {
 
     /// Puts `head` into the file, signed.
     pub(crate) fn write(&self, head: Head, keys: &Keys) -> Result<(), LedgerError> {
-        let signature = keys.sign_event(Domain::Head, head.sequence, &head.hash);
-        let line = format!("2 {:020} {} {}\n", head.sequence, head.hash.hex(), to_hex(&signature));
+        let line = head_line(head, keys);
         debug_assert_eq!(line.len(), LINE_BYTES);
         self.file
             .write_all_at(line.as_bytes(), 0)
@@ -68,14 +79,19 @@ impl HeadFile {
 
     /// Writes the head of an empty ledger, durably.
     pub(crate) fn begin(&self, keys: &Keys) -> Result<(), LedgerError> {
-        let head = Head { sequence: 0, hash: crate::genesis() };
-        self.write(head, keys)?;
+        self.write(Head::genesis(), keys)?;
         self.sync()?;
         let parent = self.path.parent().unwrap_or(Path::new("/"));
         fs::File::open(parent)
             .and_then(|directory| directory.sync_all())
             .map_err(|source| failed("sync", parent, source))
     }
+}
+
+/// The line that says how far a ledger goes, signed by the home's key.
+pub fn head_line(head: Head, keys: &Keys) -> String {
+    let signature = keys.sign_event(Domain::Head, head.sequence, &head.hash);
+    format!("2 {:020} {} {}\n", head.sequence, head.hash.hex(), hex::encode(signature))
 }
 
 /// How far the ledger went by the head file, and in which domain that is signed.
@@ -101,37 +117,55 @@ pub(crate) fn read(
     database: &Path,
     key: &PublicKey,
 ) -> Result<Result<KnownHead, &'static str>, LedgerError> {
-    let path = head_path(database);
-    let mut text = String::new();
-    let opened = match hornero_home::open(&path, Opening::Read) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Err("should be there: the file with the last sealed head is missing"));
+    match good_line(database, key)? {
+        Looked::Good(_, known) => Ok(Ok(known)),
+        Looked::Missing => {
+            Ok(Err("should be there: the file with the last sealed head is missing"))
         }
-        opened => opened.map_err(|source| failed("open", &path, source))?,
-    };
-    match opened.take(LINE_BYTES as u64 + 1).read_to_string(&mut text) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Err(UNREADABLE)),
-        Err(error) => return Err(failed("read", &path, error)),
+        Looked::Bad => Ok(Err(UNREADABLE)),
     }
-    Ok(parse(&text, key).ok_or(UNREADABLE))
 }
 
-/// The bytes of a good head file; none where there is none. It is overwritten in place, so a reader may come in between.
+/// The bytes of a good head file; none where there is none.
 pub(crate) fn text(database: &Path, key: &PublicKey) -> Result<Option<String>, LedgerError> {
+    match good_line(database, key)? {
+        Looked::Good(text, _) => Ok(Some(text)),
+        Looked::Missing | Looked::Bad => Ok(None),
+    }
+}
+
+/// What is in a head file.
+enum Looked {
+    /// A line that the home's key signed, and what it says.
+    Good(String, KnownHead),
+    /// No file.
+    Missing,
+    /// Anything else.
+    Bad,
+}
+
+/// Reads the head file. It is overwritten in place, so a reader may come in between and looks again.
+fn good_line(database: &Path, key: &PublicKey) -> Result<Looked, LedgerError> {
     /// A line is written by one call: a second look finds it whole.
     const LOOKS: usize = 100;
     let path = head_path(database);
     for _ in 0..LOOKS {
-        let text = match hornero_home::open(&path, Opening::Read).and_then(io::read_to_string) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(|source| failed("read", &path, source))?,
+        let opened = match hornero_home::open(&path, Opening::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Looked::Missing),
+            opened => opened.map_err(|source| failed("open", &path, source))?,
         };
-        if parse(&text, key).is_some() {
-            return Ok(Some(text));
+        let mut bytes = Vec::with_capacity(LINE_BYTES + 1);
+        opened
+            .take(LINE_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|source| failed("read", &path, source))?;
+        if let Ok(text) = String::from_utf8(bytes)
+            && let Some(known) = parse(&text, key)
+        {
+            return Ok(Looked::Good(text, known));
         }
     }
-    Ok(None)
+    Ok(Looked::Bad)
 }
 
 /// Writes a head file beside the copy of a database.
@@ -160,7 +194,7 @@ fn parse(text: &str, key: &PublicKey) -> Option<KnownHead> {
     };
     let sequence = next()?.parse().ok()?;
     let hash = Digest::from_hex(next()?).ok()?;
-    let seal = from_hex(next()?)?;
+    let seal = hex::decode(next()?).ok()?;
     let good = parts.next().is_none() && key.signed_event(domain, sequence, &hash, &seal);
     good.then_some(KnownHead { head: Head { sequence, hash }, domain })
 }

@@ -106,7 +106,7 @@ impl Keys {
     /// Where a duration in it is no finite number.
     pub fn sign_receipt(&self, body: ReceiptBody) -> Result<Receipt, ReceiptError> {
         let message = receipt_message(&body)?;
-        let signature = to_hex(self.pair.sign(&message).as_ref());
+        let signature = hex::encode(self.pair.sign(&message));
         Ok(Receipt { body, signature, key: self.public.to_string() })
     }
 
@@ -177,7 +177,7 @@ impl PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&to_hex(&self.0))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -206,8 +206,8 @@ pub fn verify_receipt(receipt: &Receipt, key: &PublicKey) -> Result<(), ReceiptE
         return Err(ReceiptError::OtherKey { id, key: receipt.key.chars().take(80).collect() });
     }
     let message = receipt_message(&receipt.body)?;
-    match from_hex(&receipt.signature) {
-        Some(signature) if key.signed(&message, &signature) => Ok(()),
+    match hex::decode(&receipt.signature) {
+        Ok(signature) if key.signed(&message, &signature) => Ok(()),
         _ => Err(ReceiptError::BadSignature { id }),
     }
 }
@@ -284,15 +284,4 @@ fn read_limited(path: &Path) -> Result<Vec<u8>, KeyError> {
 
 fn file(action: &'static str, path: &Path, source: io::Error) -> KeyError {
     KeyError::File { action, path: path.to_owned(), source }
-}
-
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }

@@ -18,7 +18,7 @@ use hornero_model::{Digest, Event, NewEvent};
 
 pub use chain::{event_hash, genesis};
 pub use error::{KeyError, LedgerError, ReceiptError};
-pub use head::parse_head;
+pub use head::{head_line, parse_head};
 pub use keys::{Keys, PublicKey, verify_receipt};
 pub use schema::FORMAT;
 pub use sqlite::{ReadOnlyLedger, SqliteLedger, accept_head};
@@ -42,6 +42,13 @@ pub struct Head {
     pub sequence: u64,
     /// Its hash; 64 zeros before the first.
     pub hash: Digest,
+}
+
+impl Head {
+    /// The head of a ledger without events.
+    pub const fn genesis() -> Self {
+        Self { sequence: 0, hash: genesis() }
+    }
 }
 
 /// The record of everything that happened in one home.

@@ -88,6 +88,32 @@ fn one_writer_at_a_time() {
     home.open();
 }
 
+/// How often this process has a file open.
+fn open_count(path: &std::path::Path) -> usize {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == path)).count()
+}
+
+#[test]
+fn a_lock_that_a_forked_child_still_holds_for_a_moment_is_waited_for() {
+    let home = Home::new();
+    drop(home.open());
+    // The same open file in another hand, as in a child between its fork and its own program.
+    let held = std::fs::File::open(home.head_path()).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    thread::scope(|scope| {
+        let opening = scope.spawn(|| home.open());
+        // Held until the other has the file open, too, and so is about to find it locked.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while open_count(&home.head_path()) < 2 {
+            assert!(Instant::now() < deadline, "the other never opened it");
+            thread::yield_now();
+        }
+        drop(held);
+        drop(opening.join().unwrap());
+    });
+}
+
 #[test]
 fn concurrent_appends_and_readers_see_whole_batches_in_one_order() {
     let home = Home::new();

@@ -64,6 +64,31 @@ pub(crate) fn sweep(socket: &Socket, own: Identity) -> Result<()> {
     Ok(())
 }
 
+/// What homes that are gone have left in the kernel, a line each; nothing is changed. The next `up` of any home takes it
+/// away.
+pub fn left_behind() -> Result<Vec<String>> {
+    let socket = Socket::route()?;
+    let links = rtnetlink::links(&socket)?;
+    let mut left = Vec::new();
+    for link in &links {
+        if left_by(&socket, &links, link)?.is_some() {
+            let owner = Description::of(link).unwrap_or_default().owner;
+            left.push(format!("bridge `{}` of `{owner}`", link.name));
+        }
+    }
+    let netfilter = match Socket::netfilter() {
+        Ok(netfilter) => netfilter,
+        Err(Error::MissingKernelFeature { .. }) => return Ok(left),
+        Err(error) => return Err(error),
+    };
+    for identity in filter::homes(&netfilter)? {
+        if !links.iter().any(|link| link.name == identity.bridge()) {
+            left.push(format!("packet filter `{}`", identity.table()));
+        }
+    }
+    Ok(left)
+}
+
 /// Whose bridge this is, where that home is gone and nothing of it runs.
 ///
 /// Its directory alone does not say so: a process in another mount namespace may see it. So nothing

@@ -29,6 +29,7 @@ mod survey;
 pub use attach::Attachment;
 pub use error::{Error, Result};
 pub use home::HomeNetwork;
+pub use leftover::left_behind;
 pub use ruleset::packet_filter;
 pub use subnet::{Subnet, SubnetError};
 pub use survey::{NetworkSurvey, survey};

@@ -514,6 +514,8 @@ fn the_tables_of_a_home_that_is_gone_block_no_other() {
         lose_bridge(&gone);
         assert_eq!(support::tables().len(), 2, "they stay without it");
         drop(gone);
+        let left = hornero_net::left_behind().unwrap();
+        assert!(left.len() == 1 && left[0].starts_with("packet filter `hornero_"), "{left:?}");
         let parent = tempfile::tempdir().unwrap();
         let mut network = home_with_subnet(parent.path(), subnet);
         network.up().unwrap();
@@ -536,7 +538,11 @@ fn the_bridge_of_a_home_that_is_gone_goes_with_what_it_turned_on() {
         let a = live.instance("a-1-x", true);
         let with_live = links();
         let bridge = gone.network.bridge();
+        assert_eq!(hornero_net::left_behind().unwrap(), Vec::<String>::new(), "both are there");
+        let owner = gone.directory.path().display().to_string();
         drop(gone);
+        let left = format!("bridge `{bridge}` of `{owner}`");
+        assert_eq!(hornero_net::left_behind().unwrap(), [left]);
         let mut next = Home::up();
         assert!(!links().contains(&bridge));
         assert_eq!(support::tables().len(), 4, "those of the two that live");

@@ -10,7 +10,7 @@ use hornero_model::Digest;
 use hornero_store::{Ingest, Store};
 
 use crate::{
-    Compression, Event, OciError, Progress, Result,
+    Compression, Event, ImportOptions, OciError, Progress, Result,
     carried::Carried,
     document::Descriptor,
     pack::{
@@ -42,6 +42,7 @@ pub(crate) fn pull(
     store: &Store,
     source: &dyn Source,
     opened: &Opened,
+    options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Moved> {
     let tails = tails::missing(store, source, opened)?;
@@ -64,6 +65,10 @@ pub(crate) fn pull(
         moved.contents_moved += lacking.len() as u64;
         wanted.extend(Blob::new(*blob, opened, tail).fetches(&lacking)?);
     }
+    let sizes = wanted.iter().flat_map(|fetch| &fetch.wanted).map(|content| content.size);
+    let lacking_bytes = sizes.fold(0, u64::saturating_add);
+    options.check_size(source.name(), lacking_bytes)?;
+    store.ingest()?.expect_bytes(lacking_bytes)?;
     progress
         .event(Event::TransferStarted { bytes: wanted.iter().map(|fetch| fetch.packed()).sum() });
     fetch(store, source, &wanted, progress)?;

@@ -75,6 +75,9 @@ impl Descriptor {
 pub(crate) struct Platform {
     pub(crate) architecture: String,
     pub(crate) os: String,
+    /// Which processors of the architecture it is for, such as `v3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) variant: Option<String>,
     /// What a machine has to be able to do for it.
     #[serde(default, rename = "os.features", skip_serializing_if = "Option::is_none")]
     pub(crate) os_features: Option<Vec<String>>,
@@ -83,11 +86,23 @@ pub(crate) struct Platform {
 impl Platform {
     /// This machine.
     pub(crate) fn here() -> Self {
-        Self { architecture: architecture().into(), os: "linux".into(), os_features: None }
+        Self {
+            architecture: architecture().into(),
+            os: "linux".into(),
+            variant: None,
+            os_features: None,
+        }
     }
 
     pub(crate) fn is_ours(&self) -> bool {
         self.is_of_machine() && self.os_features.as_deref().is_none_or(<[_]>::is_empty)
+    }
+
+    /// How much it wants of a processor: more for newer ones, nothing where it says so or says nothing.
+    pub(crate) fn wants(&self) -> u32 {
+        let variant = self.variant.as_deref().unwrap_or_default();
+        let level = variant.strip_prefix('v').unwrap_or(variant).split('.').next();
+        level.and_then(|level| level.parse().ok()).unwrap_or(0)
     }
 
     /// Whether it is for such a machine, if that has what the image wants.

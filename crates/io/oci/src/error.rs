@@ -42,6 +42,22 @@ pub enum OciError {
         /// Which rule it breaks, and where.
         reason: String,
     },
+    /// It unpacks to far more than what it is.
+    #[error("`{}` unpacks to more than {ratio} times its size", Line(what))]
+    Bomb {
+        /// The file or blob.
+        what: String,
+        /// How many times.
+        ratio: u64,
+    },
+    /// Its contents are larger than what was allowed.
+    #[error("the contents of `{}` are larger than {}", Line(what), bytes(*limit_bytes))]
+    TooLarge {
+        /// The archive or image.
+        what: String,
+        /// What was allowed.
+        limit_bytes: u64,
+    },
     /// One of several images has to be chosen.
     #[error("`{}` has several images: {}", Line(what), Line(names))]
     Several {
@@ -135,6 +151,17 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
+/// For people: in the largest unit that gives a whole number.
+fn bytes(count: u64) -> String {
+    let unit = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let unit =
+        unit.into_iter().find(|(shift, _)| count >= 1 << shift && count.is_multiple_of(1 << shift));
+    unit.map_or_else(
+        || format!("{count} bytes"),
+        |(shift, word)| format!("{} {word}", count >> shift),
+    )
+}
+
 impl OciError {
     /// What a person can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
@@ -145,6 +172,9 @@ impl OciError {
                  registry's `host:port`, and HORNERO_REGISTRY_USER and HORNERO_REGISTRY_PASSWORD",
             ),
             Self::Unbound => Some("set HORNERO_REGISTRY to that registry's `host` or `host:port`"),
+            Self::Bomb { .. } | Self::TooLarge { .. } => {
+                Some("give `--max-size SIZE`, such as `100GiB`, if it is meant to be that large")
+            }
             Self::Several { .. } => Some("choose one with `--image NAME`"),
             Self::Layers { .. } => Some(
                 "take the same image with tar layers; `hornero image export --format oci` makes \

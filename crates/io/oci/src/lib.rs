@@ -41,6 +41,6 @@ pub use heal::RegistrySource;
 pub use import::{IMPORT_ATTACHMENT, ImportOptions, ImportRecord, Imported, import};
 pub use layout::{ExportOptions, Exported, export_layout};
 pub use progress::{Event, Progress, Quiet};
-pub use pull::{Pulled, pull, pull_layout};
+pub use pull::{Pulled, pull, pull_layout, pull_with};
 pub use reference::{Reference, ReferenceError};
 pub use registry::{Access, Credentials, Patience, Pushed, push};

@@ -53,7 +53,11 @@ pub fn pull(
     pull_with(store, reference, access, &ImportOptions::default(), progress)
 }
 
-pub(crate) fn pull_with(
+/// As [`pull`], within other limits.
+///
+/// # Errors
+/// As there.
+pub fn pull_with(
     store: &Store,
     reference: &Reference,
     access: &Access,
@@ -86,7 +90,7 @@ pub(crate) fn pull_from(
     let found = source::find(source)?;
     match open(source, &found)? {
         Some(opened) => {
-            let moved = delta::pull(store, source, &opened, progress)?;
+            let moved = delta::pull(store, source, &opened, options, progress)?;
             Ok(Pulled {
                 image: opened.image,
                 manifest: Some(found.digest),
@@ -125,9 +129,11 @@ pub(crate) fn open(source: &dyn Source, found: &Found) -> Result<Option<Opened>>
         Err(OciError::Digest { .. }) if !source.checks_blobs() => return Ok(None),
         read => read?,
     };
-    let hidden = codec.after_first(&bytes, pack::passport_archive_length(&image));
-    let Some(hidden) = hidden.and_then(|hidden| codec.unhide(hidden)) else { return Ok(None) };
-    let Ok((passport, manifest)) = Passport::decode(&hidden) else { return Ok(None) };
+    let decoded = pack::passport_archive_lengths(&image).into_iter().find_map(|length| {
+        let hidden = codec.unhide(codec.after_first(&bytes, length)?)?;
+        Passport::decode(&hidden).ok()
+    });
+    let Some((passport, manifest)) = decoded else { return Ok(None) };
     let codecs = blobs.iter().map(|blob| Compression::of_media_type(&blob.media_type));
     let Some(codecs) = codecs.collect::<Option<Vec<_>>>() else { return Ok(None) };
     let same = passport.blobs.len() == blobs.len()

@@ -64,7 +64,7 @@ pub(crate) fn find(source: &dyn Source) -> Result<Found> {
             return found(&what, &bytes);
         }
         let index: Index = document::parse(&what, &bytes)?;
-        let chosen = choose(&what, &index)?;
+        let chosen = choose(&what, &index.manifests.iter().collect::<Vec<_>>())?;
         bytes = source.manifest(&chosen.digest)?;
         check(&what, &chosen.digest, &bytes)?;
     }
@@ -82,47 +82,53 @@ fn found(what: &str, bytes: &[u8]) -> Result<Found> {
     Ok(Found { manifest, digest: Digest::of(bytes) })
 }
 
-/// The one for this machine; where there is none, one without a platform is for any. Last comes one that wants something
-/// of the machine: what that is, its layers tell.
-pub(crate) fn choose<'a>(what: &str, index: &'a Index) -> Result<&'a Descriptor> {
-    if index.manifests.len() > INDEX_MANIFESTS_MAX {
+/// The one for this machine, of several that which runs on most of its kind; where there is none, one without a platform
+/// is for any. Last comes one that wants something of the machine: what that is, its layers tell.
+pub(crate) fn choose<'a>(what: &str, images: &[&'a Descriptor]) -> Result<&'a Descriptor> {
+    if images.len() > INDEX_MANIFESTS_MAX {
         let reason = format!("it names more than {INDEX_MANIFESTS_MAX} images");
         return Err(OciError::refused(what, reason));
     }
     let ours = |one: &&Descriptor| one.platform.as_ref().is_some_and(Platform::is_ours);
     let any = |one: &&Descriptor| one.platform.is_none();
     let wanting = |one: &&Descriptor| one.platform.as_ref().is_some_and(Platform::is_of_machine);
-    let mut all = index.manifests.iter();
-    let found = all.clone().find(ours).or_else(|| all.clone().find(any));
-    found.or_else(|| all.find(wanting)).ok_or_else(|| {
+    let least = |one: &&Descriptor| one.platform.as_ref().map_or(0, Platform::wants);
+    let all = images.iter().copied();
+    let found = all.clone().filter(ours).min_by_key(least).or_else(|| all.clone().find(any));
+    found.or_else(|| all.filter(wanting).min_by_key(least)).ok_or_else(|| {
         let reason = format!("it has no image for linux/{}", document::architecture());
         OciError::refused(what, reason)
     })
 }
 
-/// The one of an index that is called `name`; without one the only image it has, which may be there for several
-/// platforms or under several names.
+/// The one of an index that is called `name`; without one the only image it has. Either may be there for several
+/// platforms, and the image without a name under several names.
 pub(crate) fn named<'a>(
     what: &str,
     index: &'a Index,
     name: Option<&str>,
 ) -> Result<&'a Descriptor> {
-    if let Some(name) = name {
-        let called = |one: &&Descriptor| one.names().any(|found| found == name);
-        let found = index.manifests.iter().find(called);
-        return found.ok_or_else(|| OciError::Missing(format!("{what}:{name}")));
+    let called = |one: &&Descriptor| name.is_none_or(|name| one.names().any(|found| found == name));
+    let all: Vec<&Descriptor> = index.manifests.iter().filter(called).collect();
+    match name {
+        Some(name) if all.is_empty() => return Err(OciError::Missing(format!("{what}:{name}"))),
+        // The name says which is meant; whether it is for this machine is seen later.
+        Some(_) if all.len() == 1 => return Ok(all[0]),
+        None if all.is_empty() => return Err(OciError::refused(what, "it has no image")),
+        _ => {}
     }
-    if index.manifests.is_empty() {
-        return Err(OciError::refused(what, "it has no image"));
+    let fits = |one: &&&Descriptor| one.platform.as_ref().is_none_or(Platform::is_ours);
+    let fitting: Vec<&Descriptor> = all.iter().filter(fits).copied().collect();
+    let shown = |one: &&'a Descriptor| one.names().next();
+    if let [one, more @ ..] = fitting.as_slice()
+        && more.iter().all(|other| other.digest == one.digest)
+    {
+        return Ok(one);
     }
-    let fits = |one: &&Descriptor| one.platform.as_ref().is_none_or(Platform::is_ours);
-    let fitting: Vec<&Descriptor> = index.manifests.iter().filter(fits).collect();
-    let names: Vec<&str> = fitting.iter().filter_map(|one| one.names().next()).collect();
-    match fitting.as_slice() {
-        [one, more @ ..] if more.iter().all(|other| other.digest == one.digest) => Ok(one),
-        [_, ..] if !names.is_empty() => Err(OciError::several(what, names)),
-        // One image for several platforms, or none for this machine.
-        _ => choose(what, index),
+    // One image for several platforms has one name, or none; or there is none for this machine.
+    match fitting.iter().all(|one| name.is_some() || shown(one) == shown(&fitting[0])) {
+        true => choose(what, &all),
+        false => Err(OciError::several(what, fitting.iter().filter_map(shown))),
     }
 }
 
@@ -237,4 +243,75 @@ pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// A manifest or index of a file.
 pub(crate) fn read_manifest_file(path: &Path) -> Result<Vec<u8>> {
     read_file(path, MANIFEST_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(number: usize) -> Digest {
+        Digest::of(&number.to_le_bytes())
+    }
+
+    /// Images for this machine, each with a variant or none, and a name or none.
+    fn index(images: &[(Option<&str>, Option<&str>)]) -> Index {
+        let manifests: Vec<serde_json::Value> = images
+            .iter()
+            .enumerate()
+            .map(|(number, (variant, name))| {
+                let mut platform =
+                    serde_json::json!({"architecture": document::architecture(), "os": "linux"});
+                if let Some(variant) = variant {
+                    platform["variant"] = (*variant).into();
+                }
+                let mut image = serde_json::json!({
+                    "mediaType": document::MANIFEST, "digest": digest(number), "size": 2,
+                    "platform": platform,
+                });
+                if let Some(name) = name {
+                    image["annotations"] = serde_json::json!({document::REFERENCE_NAME: name});
+                }
+                image
+            })
+            .collect();
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": manifests});
+        serde_json::from_value(index).unwrap()
+    }
+
+    /// Which of an index's images is taken, by its number, whether or not they have a name.
+    fn check(variants: &[Option<&str>], expected: usize) {
+        for name in [None, Some("app:1")] {
+            let images: Vec<_> = variants.iter().map(|variant| (*variant, name)).collect();
+            let index = index(&images);
+            let all: Vec<&Descriptor> = index.manifests.iter().collect();
+            assert_eq!(choose("x", &all).unwrap().digest, digest(expected), "{variants:?}");
+            for asked in [None, name] {
+                let found = named("x", &index, asked).unwrap();
+                assert_eq!(found.digest, digest(expected), "{variants:?} {asked:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_for_this_machine_the_one_is_taken_that_runs_on_most() {
+        check(&[Some("v4"), Some("v3"), None], 2);
+        check(&[Some("v4"), Some("v1"), Some("v2")], 1);
+        check(&[Some("v4"), Some("v10"), Some("v3")], 2);
+        check(&[None, Some("v1")], 0);
+        check(&[Some("v4")], 0);
+        check(&[Some("v9.2"), Some("v8")], 1);
+    }
+
+    #[test]
+    fn a_name_is_needed_only_where_several_images_have_one() {
+        let named = |images, name| {
+            named("x", &index(images), name).map(|found| found.digest).map_err(|e| e.to_string())
+        };
+        let two = [(None, Some("a")), (Some("v2"), Some("b")), (Some("v3"), Some("b"))];
+        assert_eq!(named(&two, Some("b")), Ok(digest(1)));
+        assert!(named(&two, None).unwrap_err().contains("`a`, `b`"));
+        assert!(named(&two, Some("c")).is_err());
+        assert!(named(&[(None, Some("a")), (None, None)], None).is_err());
+        assert!(named(&[], None).is_err());
+    }
 }

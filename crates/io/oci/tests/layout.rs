@@ -106,6 +106,34 @@ fn another_program_unpacks_the_same_root() {
     assert_eq!(record.from, from);
 }
 
+/// Python's reader refuses an archive of nothing but a header about the whole archive, as others refuse any such header.
+#[test]
+fn every_layer_is_an_archive_to_naive_readers() {
+    const PROGRAM: &str = "import sys, tarfile\n\
+        for path in sys.argv[1:]:\n  with tarfile.open(path) as archive:\n    \
+        print(len(archive.getmembers()), archive.pax_headers)";
+    let home = Home::new();
+    let image = small_image(&home.store);
+    for compression in [Compression::None, Compression::Gzip] {
+        let out = home.path(&format!("{compression:?}"));
+        export_layout(&home.store, &image, &out, "app", &options(compression), &Quiet).unwrap();
+        let manifest = fs::read(out.join("index.json")).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        let blob = |value: &Value| {
+            out.join("blobs/sha256").join(&value["digest"].as_str().unwrap()["sha256:".len()..])
+        };
+        let manifest = fs::read(blob(&manifest["manifests"][0])).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        let layers: Vec<_> = manifest["layers"].as_array().unwrap().iter().map(blob).collect();
+        let read = run(Command::new("python3").args(["-c", PROGRAM]).args(&layers));
+        let lines: Vec<&str> = read.lines().collect();
+        assert_eq!(lines.len(), layers.len());
+        assert!(lines.iter().all(|line| line.ends_with(" {}")), "{read}");
+        // What carries the image's identity adds nothing to a root but the root itself.
+        assert_eq!(lines.last(), Some(&"1 {}"));
+    }
+}
+
 #[test]
 fn a_layout_keeps_its_other_images_and_shares_blobs() {
     let home = Home::new();

@@ -3,7 +3,7 @@
 use crate::{
     MAX_GROUPS,
     error::StartError,
-    spec::{Root, SandboxSpec},
+    spec::{Root, SandboxSpec, SecretMount},
 };
 
 /// Arguments and environment together; the kernel takes a quarter of the stack limit, 2 MiB.
@@ -14,9 +14,9 @@ const MAX_PATH: usize = 4_096;
 const MAX_SCRATCH: usize = 64;
 /// As above.
 const MAX_VIEWS: usize = 64;
-/// Provided files are configuration of a few lines.
-const MAX_FILES: usize = 32;
-/// All of them lie in one tmpfs of 4 MiB.
+/// Each is a mount; a service has 16 files of configuration and as many secrets besides what every instance has.
+const MAX_FILES: usize = 48;
+/// Provided files are configuration of a few lines, and lie in memory.
 const MAX_FILE_BYTES: usize = 64 << 10;
 /// The kernel's limit for host names (`__NEW_UTS_LEN`).
 const MAX_HOSTNAME: usize = 64;
@@ -26,23 +26,38 @@ const MAX_PIDS: u32 = 1 << 20;
 const MIN_MEMORY_BYTES: u64 = 1 << 20;
 
 pub(crate) fn check(spec: &SandboxSpec) -> Result<(), StartError> {
-    let refuse = |reason: String| Err(StartError::Invalid(reason));
+    command(spec)?;
+    files(spec)?;
+    if spec.hostname.len() > MAX_HOSTNAME || spec.hostname.contains('\0') {
+        return refuse(format!("the host name is over {MAX_HOSTNAME} bytes"));
+    }
+    ids(spec)?;
+    limits(spec)?;
+    root(&spec.root)
+}
+
+fn refuse(reason: impl Into<String>) -> Result<(), StartError> {
+    Err(StartError::Invalid(reason.into()))
+}
+
+fn command(spec: &SandboxSpec) -> Result<(), StartError> {
     if spec.command.first().is_none_or(String::is_empty) {
-        return refuse("the command is empty".to_owned());
+        return refuse("the command is empty");
     }
     let words = spec.command.iter().chain(spec.env.keys()).chain(spec.env.values());
     if words.clone().map(String::len).sum::<usize>() > MAX_ARGUMENT_BYTES {
         return refuse(format!("command and environment are over {MAX_ARGUMENT_BYTES} bytes"));
     }
     if words.clone().any(|word| word.contains('\0')) {
-        return refuse("command or environment contain a null byte".to_owned());
+        return refuse("command or environment contain a null byte");
     }
     if let Some(name) = spec.env.keys().find(|name| name.is_empty() || name.contains('=')) {
         return refuse(format!("`{name}` is no name of an environment variable"));
     }
-    if !spec.workdir.is_empty() {
-        absolute("workdir", &spec.workdir)?;
-    }
+    if spec.workdir.is_empty() { Ok(()) } else { absolute("workdir", &spec.workdir) }
+}
+
+fn files(spec: &SandboxSpec) -> Result<(), StartError> {
     if spec.scratch.len() > MAX_SCRATCH {
         return refuse(format!("more than {MAX_SCRATCH} scratch directories"));
     }
@@ -61,44 +76,69 @@ pub(crate) fn check(spec: &SandboxSpec) -> Result<(), StartError> {
             return refuse(format!("`{}` is over {MAX_FILE_BYTES} bytes", file.path));
         }
     }
-    if spec.hostname.len() > MAX_HOSTNAME || spec.hostname.contains('\0') {
-        return refuse(format!("the host name is over {MAX_HOSTNAME} bytes"));
+    Ok(())
+}
+
+/// Refuses secrets that can't be right.
+pub(crate) fn secrets(spec: &SandboxSpec, secrets: &[SecretMount]) -> Result<(), StartError> {
+    if spec.files.len() + secrets.len() > MAX_FILES {
+        return refuse(format!("more than {MAX_FILES} provided files"));
     }
+    for secret in secrets {
+        absolute("secret", &secret.path)?;
+        let outside = |id: u32| spec.id_map.is_some_and(|map| id >= map.count);
+        if outside(secret.uid) || outside(secret.gid) {
+            return refuse(format!(
+                "the owner of `{}` lies outside the sandbox's ids",
+                secret.path
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn ids(spec: &SandboxSpec) -> Result<(), StartError> {
     if spec.user.groups.len() > MAX_GROUPS {
         return refuse(format!("more than {MAX_GROUPS} groups"));
     }
-    if let Some(map) = spec.id_map {
-        let ids = std::iter::once(spec.user.uid).chain([spec.user.gid]);
-        if map.first == 0 || map.count == 0 || map.first.checked_add(map.count).is_none() {
-            return refuse(
-                "the id range begins at the host's root, is empty or too large".to_owned(),
-            );
-        }
-        if let Some(id) = ids.chain(spec.user.groups.iter().copied()).find(|id| *id >= map.count) {
-            return refuse(format!("id {id} lies outside the sandbox's {} ids", map.count));
-        }
+    let Some(map) = spec.id_map else { return Ok(()) };
+    if map.first == 0 || map.count == 0 || map.first.checked_add(map.count).is_none() {
+        return refuse("the id range begins at the host's root, is empty or too large");
     }
-    if let Some(cgroup) = &spec.cgroup {
-        let limits = &cgroup.resources;
-        if limits.memory_bytes < MIN_MEMORY_BYTES {
-            return refuse(format!("a memory limit below {MIN_MEMORY_BYTES} bytes"));
-        }
-        if limits.pids == 0 || limits.pids > MAX_PIDS || limits.cpu_millis == 0 {
-            return refuse("a limit of no processes, too many, or no processor time".to_owned());
-        }
+    let of_files = spec.files.iter().flat_map(|file| [file.uid, file.gid]);
+    let groups = spec.user.groups.iter().copied();
+    let mut ids = [spec.user.uid, spec.user.gid].into_iter().chain(groups).chain(of_files);
+    match ids.find(|id| *id >= map.count) {
+        Some(id) => refuse(format!("id {id} lies outside the sandbox's {} ids", map.count)),
+        None => Ok(()),
     }
-    if let Root::Views(views) = &spec.root {
+}
+
+fn limits(spec: &SandboxSpec) -> Result<(), StartError> {
+    let Some(cgroup) = &spec.cgroup else { return Ok(()) };
+    let limits = &cgroup.resources;
+    if limits.memory_bytes < MIN_MEMORY_BYTES {
+        return refuse(format!("a memory limit below {MIN_MEMORY_BYTES} bytes"));
+    }
+    if limits.pids == 0 || limits.pids > MAX_PIDS || limits.cpu_millis == 0 {
+        return refuse("a limit of no processes, too many, or no processor time");
+    }
+    Ok(())
+}
+
+fn root(root: &Root) -> Result<(), StartError> {
+    if let Root::Views(views) = root {
         if views.len() > MAX_VIEWS {
             return refuse(format!("more than {MAX_VIEWS} views"));
         }
         for view in views {
             absolute("view", view.at())?;
             if view.at().trim_matches('/').is_empty() {
-                return refuse("a view is the root".to_owned());
+                return refuse("a view is the root");
             }
         }
     }
-    if let Root::Build { dir, .. } = &spec.root {
+    if let Root::Build { dir, .. } = root {
         for name in ["upper", "work"] {
             if !dir.join(name).is_dir() {
                 return refuse(format!("`{}` lacks the directory `{name}`", dir.display()));
@@ -123,7 +163,7 @@ fn absolute(what: &str, path: &str) -> Result<(), StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{IdMap, Profile, User};
+    use crate::{IdMap, Profile, ProvidedFile, User};
     use hornero_model::Scratch;
 
     fn plain() -> SandboxSpec {
@@ -145,7 +185,9 @@ mod tests {
 
     #[test]
     fn what_can_not_be_right_is_refused() {
-        let spoil: [fn(&mut SandboxSpec); 10] = [
+        let spoil: [fn(&mut SandboxSpec); 12] = [
+            |spec| spec.files = vec![ProvidedFile { gid: 65_536, ..ProvidedFile::new("/a", "") }],
+            |spec| spec.files = vec![ProvidedFile::new("/a/../b", "")],
             |spec| spec.command.clear(),
             |spec| spec.command = vec![String::new()],
             |spec| spec.command.push("a\0b".to_owned()),

@@ -1,7 +1,7 @@
 //! What runs between clone and exec: system calls only, nothing allocated, every failure told to the caller.
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     io::Write,
     ops::Range,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
@@ -95,6 +95,8 @@ fn prctl(option: i32, value: u64) -> sys::Result<()> {
     check(libc::c_long::from(unsafe { libc::prctl(option, value, 0_u64, 0_u64, 0_u64) })).map(drop)
 }
 
+const NO_DOMAIN: &[u8] = b"(none)";
+
 fn perform(operation: &Operation, ends: &Ends, held: &mut Held) -> sys::Result<()> {
     match operation {
         Operation::EnterCgroup(tasks) => {
@@ -122,6 +124,11 @@ fn perform(operation: &Operation, ends: &Ends, held: &mut Held) -> sys::Result<(
             // SAFETY: the name lives across the call and has the length given.
             check(libc::c_long::from(unsafe {
                 libc::sethostname(bytes.as_ptr().cast(), bytes.len())
+            }))?;
+            // The other name that a new namespace has from the host; this is the kernel's own for none.
+            // SAFETY: as above.
+            check(libc::c_long::from(unsafe {
+                libc::setdomainname(NO_DOMAIN.as_ptr().cast(), NO_DOMAIN.len())
             }))
             .map(drop)
         }
@@ -137,6 +144,7 @@ fn perform(operation: &Operation, ends: &Ends, held: &mut Held) -> sys::Result<(
             sys::mount(kind, target, kind, *flags, options)
         }
         Operation::Scratch(scratch) => mount_scratch(scratch),
+        Operation::Place { ancestors, target } => make_place(ancestors, target),
         Operation::Set { path, value } => optional(write_file(path, value), libc::ENOENT),
         Operation::HideFile(path) => {
             optional(sys::mount(c"/dev/null", path, c"", libc::MS_BIND, c""), libc::ENOENT)
@@ -208,6 +216,22 @@ fn write_file(path: &CStr, value: &[u8]) -> sys::Result<()> {
         let written = check(libc::write(fd, value.as_ptr().cast(), value.len()) as _);
         libc::close(fd);
         written.map(drop)
+    }
+}
+
+fn make_place(ancestors: &[CString], target: &CStr) -> sys::Result<()> {
+    for directory in ancestors {
+        // SAFETY: the path lives across the call. What can't be made shows when the file is made.
+        unsafe { libc::mkdir(directory.as_ptr(), 0o755) };
+    }
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
+    // SAFETY: the path lives across the calls; the descriptor is this function's own.
+    unsafe {
+        match check(libc::open(target.as_ptr(), flags, 0o644).into()) {
+            Ok(fd) => check(libc::close(fd as RawFd).into()).map(drop),
+            Err(Errno(libc::EEXIST)) => Ok(()),
+            Err(errno) => Err(errno),
+        }
     }
 }
 
@@ -318,8 +342,7 @@ fn reset_signals() -> sys::Result<()> {
         if [libc::SIGKILL, libc::SIGSTOP, 32, 33].contains(&signal) {
             continue;
         }
-        // SAFETY: setting a default action installs no handler.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        sys::default_action(signal)?;
     }
     crate::init::set_signal_mask(0)
 }

@@ -27,8 +27,9 @@ const DEVICE_LINKS: [(&str, &str); 4] = [
     ("stderr", "/proc/self/fd/2"),
 ];
 
-/// Makes `/dev`, detached, owned by host id `first`.
-pub(crate) fn devices(first: u32) -> Result<OwnedFd, StartError> {
+/// Makes `/dev`, detached, owned by host id `first`; `with_terminals`, `/dev/ptmx` leads to
+/// the terminals that are mounted there later.
+pub(crate) fn devices(first: u32, with_terminals: bool) -> Result<OwnedFd, StartError> {
     let made = || -> rustix::io::Result<OwnedFd> {
         let dev = tmpfs("64k", first, MountAttrFlags::empty())?;
         let _owner = FileIds::assume(first).map_err(errno)?;
@@ -41,6 +42,9 @@ pub(crate) fn devices(first: u32) -> Result<OwnedFd, StartError> {
         }
         for (name, target) in DEVICE_LINKS {
             rustix::fs::symlinkat(target, &dev, name)?;
+        }
+        if with_terminals {
+            rustix::fs::symlinkat("pts/ptmx", &dev, "ptmx")?;
         }
         for name in ["shm", "pts", "mqueue"] {
             rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))?;

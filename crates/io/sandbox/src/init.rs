@@ -16,9 +16,9 @@ pub(crate) fn run(plan: &Plan, ends: &Ends) -> ! {
         Failure { step: step as u32, errno: errno.0 }.send(ends.failure_pipe);
         sys::exit(125)
     };
-    // SAFETY: a caller that ignores SIGCHLD would otherwise lose the command's status.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    let signals = match set_signal_mask(u64::MAX).and_then(|()| signal_descriptor()) {
+    // A caller that ignores SIGCHLD would otherwise lose the command's status.
+    let prepared = sys::default_action(libc::SIGCHLD).and_then(|()| set_signal_mask(u64::MAX));
+    let signals = match prepared.and_then(|()| signal_descriptor()) {
         Ok(signals) => signals,
         Err(errno) => fail(CommandStep::Init, errno),
     };

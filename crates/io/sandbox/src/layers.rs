@@ -19,10 +19,10 @@ use crate::{
     error::StartError,
     identity::FileIds,
     owners,
-    provided::provided_files,
+    provided::{MountedFile, provided_files},
     root::{self, RootWay, Stack},
     skeleton::skeleton,
-    spec::{ComposedRoot, IdMap, Root, SandboxSpec},
+    spec::{ComposedRoot, IdMap, Root, SandboxSpec, SecretMount},
     stage::Hold,
     sys,
     views::{self, Opened},
@@ -47,8 +47,8 @@ pub(crate) struct Layers<'a> {
     pub views: Vec<Opened<'a>>,
     /// `/dev`.
     pub dev: OwnedFd,
-    /// The provided files, in the order of the specification.
-    pub files: Vec<OwnedFd>,
+    /// The provided files and secrets.
+    pub files: Vec<MountedFile>,
 }
 
 impl<'a> Layers<'a> {
@@ -56,6 +56,7 @@ impl<'a> Layers<'a> {
     /// use detached ones as layers (see [`crate::stage`]).
     pub fn prepare(
         spec: &'a SandboxSpec,
+        secrets: Vec<SecretMount>,
         way: &'a dyn RootWay,
         hold: Hold<'a>,
     ) -> Result<Self, StartError> {
@@ -75,10 +76,13 @@ impl<'a> Layers<'a> {
             Root::Build { dir, .. } => Some(upper_directory(way, dir, spec.id_map)?),
             Root::Composed(_) | Root::Directory { .. } | Root::Views(_) => None,
         };
-        let skeleton = skeleton(spec, first)?;
+        let files = spec.files.iter().map(|file| file.path.as_str());
+        let paths: Vec<&str> =
+            files.chain(secrets.iter().map(|secret| secret.path.as_str())).collect();
+        let skeleton = skeleton(spec, &paths, first)?;
         views::make_places(&skeleton, first, &spec.root, &views)?;
-        let files = provided_files(&spec.files, first, hold)?;
-        let dev = devices(first)?;
+        let files = provided_files(&spec.files, secrets, first, hold)?;
+        let dev = devices(first, spec.profile.has_terminals())?;
         let root = &spec.root;
         Ok(Self { root, way, first, hold, lower, objects, skeleton, upper, views, dev, files })
     }
@@ -199,13 +203,39 @@ fn clone_directory(path: &Path) -> Result<OwnedFd, StartError> {
         .map_err(|error| StartError::failed("open the directory", path.display(), error))
 }
 
+/// Whether what lies in a tmpfs may be written to the host's swap space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Swap {
+    Allowed,
+    /// It stays in memory where the kernel knows how (Linux 6.4).
+    Refused,
+}
+
 /// A tmpfs, detached, whose root belongs to host id `owner`.
 pub(crate) fn tmpfs(
     size: &str,
     owner: u32,
     attributes: MountAttrFlags,
 ) -> rustix::io::Result<OwnedFd> {
+    tmpfs_by(size, owner, attributes, Swap::Allowed)
+}
+
+/// The same, and whether it may be swapped out.
+pub(crate) fn tmpfs_by(
+    size: &str,
+    owner: u32,
+    attributes: MountAttrFlags,
+    swap: Swap,
+) -> rustix::io::Result<OwnedFd> {
     let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    match swap {
+        Swap::Allowed => {}
+        // An older kernel does not know the word; there the host's swap space is as its owner made it.
+        Swap::Refused => match rustix::mount::fsconfig_set_flag(context.as_fd(), c"noswap") {
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(error),
+        },
+    }
     fsconfig_set_string(context.as_fd(), c"size", size)?;
     fsconfig_set_string(context.as_fd(), c"mode", c"0755")?;
     if owner != 0 {

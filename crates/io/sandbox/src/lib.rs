@@ -37,13 +37,15 @@ mod views;
 pub use cgroup::{Cgroup, Usage, groups_below, remove_parent};
 pub use error::{StartError, Step};
 pub use hierarchies::Hierarchies;
+pub use hornero_model::User;
 pub use owners::settle_owners;
 pub use root::Rung;
 pub use running::Running;
 pub use spec::{
-    CgroupSpec, ComposedRoot, IdMap, Profile, ProvidedFile, Root, SandboxSpec, User, View,
+    CgroupSpec, ComposedRoot, Fill, IdMap, Profile, ProvidedFile, Root, SandboxSpec, SecretMount,
+    View,
 };
-pub use start::{Network, Stdio, start};
+pub use start::{Network, Stdio, start, start_with};
 pub use support::{ROOT_VARIABLE, Support, support};
 
 /// The kernel's own limit is 65536; more than this in one image is a mistake.
@@ -54,4 +56,15 @@ pub const MAX_GROUPS: usize = 64;
 pub fn warm_up() {
     seccomp::program();
     support();
+}
+
+/// Keeps this process's memory out of core dumps, and from being read by whoever is not root.
+pub fn leave_no_core() -> std::io::Result<()> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure lives across the call; prctl takes integers only.
+    let done = unsafe {
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const none) == 0
+            && libc::prctl(libc::PR_SET_DUMPABLE, 0_u64, 0_u64, 0_u64, 0_u64) == 0
+    };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

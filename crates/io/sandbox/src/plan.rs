@@ -43,6 +43,8 @@ pub(crate) enum Operation {
     Mount { kind: &'static CStr, target: CString, flags: libc::c_ulong, options: CString },
     /// Mounts a tmpfs with mode and owner of the directory below it.
     Scratch(ScratchMount),
+    /// Makes an empty file to mount on, and the directories above it, topmost first, where they are missing.
+    Place { ancestors: Vec<CString>, target: CString },
     /// Writes a kernel setting; a kernel without it is fine.
     Set { path: &'static CStr, value: &'static [u8] },
     /// Hides a file behind `/dev/null`; one that is not there is fine.
@@ -121,7 +123,7 @@ pub(crate) struct Descriptors<'a> {
     pub tasks: &'a [RawFd],
     pub views: &'a [(RawFd, &'a str)],
     pub dev: RawFd,
-    pub files: &'a [RawFd],
+    pub files: &'a [(RawFd, &'a str)],
 }
 
 impl Plan {
@@ -150,10 +152,12 @@ impl Plan {
             Operation::Attach { mount: descriptors.dev, target: c"/dev".to_owned() },
             Operation::AttachProc,
         ]);
+        operations.extend(spec.profile.has_terminals().then(terminals));
         operations.extend(proc_operations());
         operations.extend(scratch_operations(spec)?);
-        for (fd, file) in descriptors.files.iter().zip(&spec.files) {
-            operations.push(Operation::Attach { mount: *fd, target: string(&file.path)? });
+        for (fd, path) in descriptors.files {
+            operations.extend(place_in_scratch(spec, path)?);
+            operations.push(Operation::Attach { mount: *fd, target: string(path)? });
         }
         operations.push(Operation::AwaitRun);
         Ok(Self { operations, command })
@@ -177,6 +181,7 @@ impl Plan {
             Some(Operation::Attach { target, .. }) => ("attach", text(target)),
             Some(Operation::Mount { target, .. }) => ("mount", text(target)),
             Some(Operation::Scratch(scratch)) => ("mount scratch", text(&scratch.target)),
+            Some(Operation::Place { target, .. }) => ("make a place for", text(target)),
             Some(Operation::Set { path, .. }) => ("set", text(path)),
             Some(Operation::HideFile(path) | Operation::HideDirectory(path)) => {
                 ("hide", text(path))
@@ -186,6 +191,16 @@ impl Plan {
             None => ("start", String::new()),
         };
         Step { name, object }
+    }
+}
+
+/// Terminals of the sandbox's own; group 5 is `tty` in Debian, as it is to glibc.
+fn terminals() -> Operation {
+    Operation::Mount {
+        kind: c"devpts",
+        target: c"/dev/pts".to_owned(),
+        flags: libc::MS_NOSUID | libc::MS_NOEXEC,
+        options: c"newinstance,ptmxmode=0666,mode=0620,gid=5".to_owned(),
     }
 }
 
@@ -222,14 +237,9 @@ fn scratch_operations(spec: &SandboxSpec) -> Result<Vec<Operation>, StartError> 
     // A directory comes before what is below it.
     scratch.sort_by(|left, right| left.path.cmp(&right.path));
     for scratch in scratch {
-        let mut ancestors = Vec::new();
-        let mut path = String::new();
-        for part in scratch.path.split('/').filter(|part| !part.is_empty()) {
-            path = format!("{path}/{part}");
-            ancestors.push(string(&path)?);
-        }
+        let ancestors = way_to(&scratch.path)?;
         operations.push(Operation::Scratch(ScratchMount {
-            target: string(&path)?,
+            target: ancestors.last().cloned().unwrap_or_default(),
             ancestors,
             size_bytes: scratch.size_bytes,
             uid: spec.user.uid,
@@ -238,6 +248,30 @@ fn scratch_operations(spec: &SandboxSpec) -> Result<Vec<Operation>, StartError> 
         }));
     }
     Ok(operations)
+}
+
+/// What is mounted in a scratch directory needs a place there: it hides that of the lowest layer.
+fn place_in_scratch(spec: &SandboxSpec, path: &str) -> Result<Option<Operation>, StartError> {
+    let scratch = spec.scratch.iter().map(|scratch| scratch.path.trim_end_matches('/'));
+    let is_inside =
+        |directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+    if !scratch.chain(["/tmp", "/dev/shm"]).any(is_inside) {
+        return Ok(None);
+    }
+    let mut ancestors = way_to(path)?;
+    Ok(ancestors.pop().map(|target| Operation::Place { ancestors, target }))
+}
+
+/// A path and the directories above it, topmost first.
+fn way_to(path: &str) -> Result<Vec<CString>, StartError> {
+    let mut at = String::new();
+    let parts = path.split('/').filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            at = format!("{at}/{part}");
+            string(&at)
+        })
+        .collect()
 }
 
 /// How many inodes a tmpfs of `size_bytes` may have.

@@ -19,8 +19,12 @@ const STANDARD_DIRECTORIES: [&str; 5] = ["/dev", "/proc", "/sys", "/tmp", "/etc"
 
 /// What the sandbox mounts on, in case the image lacks it. In a writable directory it is made in place instead.
 ///
-/// Its owners are the host ids of the sandbox's: a tmpfs has its ids mapped only since Linux 6.3.
-pub(crate) fn skeleton(spec: &SandboxSpec, first: u32) -> Result<OwnedFd, StartError> {
+/// `files` are the paths of the files that are laid over the root. Its owners are the host ids of the sandbox's: a tmpfs has its ids mapped only since Linux 6.3.
+pub(crate) fn skeleton(
+    spec: &SandboxSpec,
+    files: &[&str],
+    first: u32,
+) -> Result<OwnedFd, StartError> {
     let made = layers::tmpfs("1m", first, MountAttrFlags::empty());
     let skeleton =
         made.map_err(|error| StartError::failed("make the skeleton layer", "", error))?;
@@ -64,11 +68,11 @@ pub(crate) fn skeleton(spec: &SandboxSpec, first: u32) -> Result<OwnedFd, StartE
                 .map_err(|error| StartError::failed("own scratch", &scratch.path, error))?;
         }
     }
-    for file in &spec.files {
-        let path = Path::new(&file.path);
+    for file in files {
+        let path = Path::new(file);
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
         let parent = ensure_directory_open(place, &parent.to_string_lossy())?;
-        ensure_file(&parent, name, &file.path)?;
+        ensure_file(&parent, name, file)?;
     }
     Ok(skeleton)
 }

@@ -2,10 +2,11 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write,
     path::{Path, PathBuf},
 };
 
-use hornero_model::{Resources, Scratch};
+use hornero_model::{Resources, Scratch, User};
 use serde::{Deserialize, Serialize};
 
 /// Everything one sandbox needs; plain data, so that it can be sent to the process that starts it.
@@ -141,17 +142,6 @@ pub struct ComposedRoot {
     pub objects: PathBuf,
 }
 
-/// A user inside the image.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct User {
-    /// User id.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
-    /// Supplementary group ids; at most [`crate::MAX_GROUPS`].
-    pub groups: Vec<u32>,
-}
-
 /// A contiguous range of host user and group ids: id `n` inside is `first + n` outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdMap {
@@ -168,20 +158,45 @@ pub struct ProvidedFile {
     pub path: String,
     /// Contents.
     pub contents: Vec<u8>,
-    /// Permission bits; it belongs to the sandbox's root.
+    /// Permission bits.
     #[serde(default = "ProvidedFile::everyone")]
     pub mode: u32,
+    /// Owner, in ids of the image.
+    #[serde(default)]
+    pub uid: u32,
+    /// Group, in ids of the image.
+    #[serde(default)]
+    pub gid: u32,
 }
 
 impl ProvidedFile {
-    /// A file that everyone inside may read.
+    /// A file of the sandbox's root that everyone inside may read.
     pub fn new(path: impl Into<String>, contents: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.into(), contents: contents.into(), mode: Self::everyone() }
+        let (path, contents) = (path.into(), contents.into());
+        Self { path, contents, mode: Self::everyone(), uid: 0, gid: 0 }
     }
 
     const fn everyone() -> u32 {
         0o644
     }
+}
+
+/// Writes what a file holds; an error says why it can't.
+pub type Fill = Box<dyn FnOnce(&mut dyn Write) -> Result<(), String> + Send>;
+
+/// A file whose content stands in no specification: written where it is to be, in memory, and nowhere else. It is no
+/// plain data, so that it can't be sent, printed or compared.
+pub struct SecretMount {
+    /// Absolute path inside.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner, in ids of the image.
+    pub uid: u32,
+    /// Group, in ids of the image.
+    pub gid: u32,
+    /// Called once, before the sandbox's first process is cloned from the caller.
+    pub fill: Fill,
 }
 
 /// The control group of a sandbox: `PARENT/NAME` below every controller's root.
@@ -203,4 +218,14 @@ pub enum Profile {
     Service,
     /// A build step: what maintainer scripts of packages need, as root; scratch can hold programs.
     Build,
+}
+
+impl Profile {
+    /// Whether it can make terminals: tools that build software talk to programs through them.
+    pub(crate) fn has_terminals(self) -> bool {
+        match self {
+            Self::Service => false,
+            Self::Build => true,
+        }
+    }
 }

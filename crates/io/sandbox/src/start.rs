@@ -18,7 +18,7 @@ use crate::{
     plan::{Descriptors, Plan},
     root::RootWay,
     running::{Process, Running},
-    spec::SandboxSpec,
+    spec::{SandboxSpec, SecretMount},
     stage::{self, Hold},
     support,
     sys::{self, Cloned, Errno},
@@ -66,19 +66,32 @@ pub fn start(
     stdio: Stdio,
     network: Network<'_>,
 ) -> Result<Running, StartError> {
+    start_with(spec, Vec::new(), stdio, network)
+}
+
+/// The same, with secrets laid over the root. They are filled first: the sandbox's init, which is cloned from the caller and
+/// lives as long as the command, has no copy of them.
+pub fn start_with(
+    spec: &SandboxSpec,
+    secrets: Vec<SecretMount>,
+    stdio: Stdio,
+    network: Network<'_>,
+) -> Result<Running, StartError> {
     let way = support::require()?.way();
     check::check(spec)?;
-    stage::with(!way.attaches_layers(), |hold| start_held(spec, way, stdio, network, hold))
+    check::secrets(spec, &secrets)?;
+    stage::with(!way.attaches_layers(), |hold| start_held(spec, secrets, way, stdio, network, hold))
 }
 
 fn start_held(
     spec: &SandboxSpec,
+    secrets: Vec<SecretMount>,
     way: &dyn RootWay,
     stdio: Stdio,
     network: Network<'_>,
     hold: Hold<'_>,
 ) -> Result<Running, StartError> {
-    let layers = Layers::prepare(spec, way, hold)?;
+    let layers = Layers::prepare(spec, secrets, way, hold)?;
     let cgroup = spec.cgroup.as_ref().map(Cgroup::create).transpose()?;
     let mut cgroup = CgroupGuard(cgroup);
     let entrance = match &cgroup.0 {
@@ -86,7 +99,8 @@ fn start_held(
         None => Entrance { tasks: Vec::new(), directory: None },
     };
     let tasks: Vec<RawFd> = entrance.task_fds().collect();
-    let files: Vec<RawFd> = layers.files.iter().map(AsRawFd::as_raw_fd).collect();
+    let files: Vec<(RawFd, &str)> =
+        layers.files.iter().map(|file| (file.mount.as_raw_fd(), file.path.as_str())).collect();
     let views: Vec<(RawFd, &str)> =
         layers.views.iter().map(|view| (view.mount.as_raw_fd(), view.at)).collect();
     let dev = layers.dev.as_raw_fd();
@@ -98,7 +112,8 @@ fn start_held(
     let (failure, child_failure) = pipe()?;
     let mut keep: Vec<RawFd> = vec![child_socket.as_raw_fd(), child_failure.as_raw_fd()];
     keep.extend(streams.iter().map(AsRawFd::as_raw_fd));
-    keep.extend(tasks.iter().chain(&files).copied().chain([dev]));
+    keep.extend(tasks.iter().copied().chain([dev]));
+    keep.extend(files.iter().map(|(mount, _)| mount));
     keep.extend(views.iter().map(|(mount, _)| mount));
     let ends = ends(&plan, &child_socket, &child_failure, &streams, keep);
 
@@ -354,7 +369,7 @@ mod tests {
         let stdio =
             Stdio { stdin: None, stdout: write.try_clone().unwrap().into(), stderr: write.into() };
         let mut running = stage::with(false, |hold| {
-            start_held(&spec, Rung::File.way(), stdio, Network::Isolated, hold)
+            start_held(&spec, Vec::new(), Rung::File.way(), stdio, Network::Isolated, hold)
         })
         .unwrap();
         assert_eq!(running.wait(None).unwrap(), Some(ExitCause::Code(0)));

@@ -184,6 +184,25 @@ pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
     call(libc::SYS_setresuid, [uid.into(), uid.into(), uid.into(), 0]).map(drop)
 }
 
+/// Gives a signal its default action. By a raw call: since 2.41 glibc's takes a lock for SIGABRT (`abort` reads the action
+/// under it), which another thread of the caller may have held when this process was cloned and nobody would ever release.
+pub(crate) fn default_action(signal: i32) -> Result<()> {
+    // `struct sigaction` of the kernel, SIG_DFL without flags and mask: all of it is zero on every architecture.
+    let action = [0_u64; 4];
+    const SIGNAL_SET_BYTES: u64 = 8;
+    // SAFETY: the structure lives across the call and is as long as the kernel's longest; nothing is written back.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            &raw const action,
+            std::ptr::null_mut::<u64>(),
+            SIGNAL_SET_BYTES,
+        )
+    })
+    .map(drop)
+}
+
 /// Closes every descriptor from `first` to `last`, both included.
 pub(crate) fn close_range(first: u32, last: u32) -> Result<()> {
     call(libc::SYS_close_range, [first.into(), last.into(), 0, 0]).map(drop)

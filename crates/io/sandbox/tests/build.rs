@@ -58,6 +58,18 @@ fn steps_follow_each_other_in_one_directory() {
     assert_eq!(run(&spec), (ExitCause::Code(0), "one\n".to_owned()));
 }
 
+/// A terminal's first number shows that no other's terminals are in sight.
+#[test]
+fn a_step_makes_terminals_of_its_own_and_a_server_none() {
+    let script = "exec 3<>/dev/ptmx || exit 9; busybox ls /dev/pts; busybox stat -c %a /dev/pts/0";
+    let root = TestRoot::new();
+    let dir = tempfile::tempdir().expect("make a directory");
+    let (cause, output) = run(&step(&root, dir.path(), script));
+    assert_eq!((cause, &*output), (ExitCause::Code(0), "0\nptmx\n620\n"));
+    let (cause, output) = run(&shell(root.root(false), "busybox ls /dev/ptmx /dev/pts"));
+    assert_eq!(cause, ExitCause::Code(1), "{output}");
+}
+
 #[test]
 fn all_of_it_holds_on_every_rung() {
     on_every_rung();

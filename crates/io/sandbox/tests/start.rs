@@ -149,6 +149,29 @@ fn provided_files_replace_the_images_read_only() {
 }
 
 #[test]
+fn provided_files_lie_in_scratch_too_and_belong_to_whom_they_are_given() {
+    let root = TestRoot::new();
+    let script = "busybox cat /run/deep/er/file /tmp/file
+        busybox stat -c '%a %u %g' /run/deep/er/file /run/deep/er /tmp/file
+        (echo x > /run/deep/er/file) || echo refused; busybox rm -f /tmp/file; busybox cat /tmp/file
+        echo free > /run/own && busybox cat /run/own";
+    let mut spec = shell(root.root(false), script);
+    spec.user = User { uid: 33, gid: 33, groups: vec![] };
+    spec.scratch = vec![Scratch { path: "/run".to_owned(), size_bytes: 1 << 20 }];
+    let given = |path: &str| ProvidedFile {
+        mode: 0o640,
+        uid: 33,
+        gid: 34,
+        ..ProvidedFile::new(path, format!("{path}\n"))
+    };
+    spec.files = vec![given("/run/deep/er/file"), given("/tmp/file")];
+    let (_, output) = run(&spec);
+    let expected = "/run/deep/er/file\n/tmp/file\n640 33 34\n755 0 0\n640 33 34\n";
+    assert!(output.starts_with(expected), "{output}");
+    assert!(output.contains("refused\n") && output.ends_with("/tmp/file\nfree\n"), "{output}");
+}
+
+#[test]
 fn a_private_file_is_for_root_alone() {
     let root = TestRoot::new();
     let script = "busybox stat -c '%a %u' /run/secrets/token; busybox cat /run/secrets/token || echo refused";

@@ -159,6 +159,19 @@ pub enum StoreError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// More would be written than the disk has room for.
+    #[error(
+        "the disk of `{}` has {} free, and {} or more are needed",
+        path.display(), mebibytes(*free_bytes), mebibytes(*needed_bytes)
+    )]
+    NoRoom {
+        /// What is on the disk.
+        path: PathBuf,
+        /// What is needed, a reserve included.
+        needed_bytes: u64,
+        /// What is free.
+        free_bytes: u64,
+    },
     /// A content that was to have a digest has another one.
     #[error("`{name}` should be `{expected}` but its bytes are `{found}`")]
     OtherContent {
@@ -220,6 +233,14 @@ impl std::fmt::Display for Damage {
     }
 }
 
+const FREE_SPACE: &str = "free some disk space, such as with `hornero image gc`, then run the same command again; \
+     what is stored is kept";
+
+/// For people: whole ones, rounded down.
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
 impl StoreError {
     /// What a person can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
@@ -244,10 +265,19 @@ impl StoreError {
             Self::NoUser { .. } => Some(
                 "name a user that the image's packages create, or give a number such as `1000`",
             ),
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some(
-                "free some disk space, then run the same command again; what is stored is kept",
-            ),
+            Self::NoRoom { .. } => Some(FREE_SPACE),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some(FREE_SPACE)
+            }
             _ => None,
+        }
+    }
+
+    /// A stream could not be read; what stopped it where that was the store itself.
+    pub(crate) fn source(name: &str, source: io::Error) -> Self {
+        match source.downcast::<Self>() {
+            Ok(error) => error,
+            Err(source) => Self::Source { name: name.to_owned(), source },
         }
     }
 

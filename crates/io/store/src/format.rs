@@ -122,8 +122,16 @@ fn create(dir: &Path, path: &Path) -> Result<()> {
     bytes.push(b'\n');
     let temporary: PathBuf = dir.join(STAGING).join("format");
     fs::write(&temporary, bytes).map_err(|error| StoreError::io("write", &temporary, error))?;
-    // Everything above has to be on disk before the file that says it is.
-    staging::sync_filesystem(dir)?;
+    // Everything above has to be on disk before the file that says it is. One by one: flushing the whole file system
+    // would wait for what everybody else has written as well.
+    staging::sync_file(&temporary)?;
+    for made in DIRECTORIES {
+        staging::sync_directory(&dir.join(made))?;
+    }
+    staging::sync_directory(dir)?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        staging::sync_directory(parent)?;
+    }
     fs::rename(&temporary, path).map_err(|error| StoreError::io("rename", path, error))?;
     staging::sync_directory(dir)
 }

@@ -1,4 +1,4 @@
-//! Putting many images at once, synced together, their metadata images left until they are first used.
+//! Putting many images at once, synced together.
 
 use std::{collections::HashSet, fs, path::PathBuf};
 
@@ -10,8 +10,7 @@ use crate::{ImageManifest, Result, Store, StoreError, staging};
 const SYNC_EACH_MAX: usize = 8;
 
 impl Store {
-    /// Stores images durably; all their layers have to be stored. Unlike [`Store::put_image`] it makes no metadata
-    /// image: that of an image comes when it is first used.
+    /// Stores images durably; all their layers have to be stored.
     pub fn put_images(&self, images: &[ImageManifest]) -> Result<Vec<Digest>> {
         let _lease = self.lease()?;
         let mut known = HashSet::new();

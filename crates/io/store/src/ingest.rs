@@ -14,8 +14,14 @@ use std::{
 use hornero_model::Digest;
 
 use crate::{
-    EntryKind, LAYER_BYTES_MAX, Layer, Result, Store, StoreError, files::read_limited,
-    import::other_content, lock::Lease, objects::hash_reader, parallel, records::FileState,
+    EntryKind, LAYER_BYTES_MAX, Layer, Result, Store, StoreError,
+    files::read_limited,
+    import::other_content,
+    lock::Lease,
+    objects::hash_reader,
+    parallel,
+    records::FileState,
+    room::{STRIDE_BYTES, Watched, check_room},
     staging,
 };
 
@@ -63,6 +69,8 @@ pub struct Ingest<'store> {
     layers: Mutex<Vec<(Digest, PathBuf)>>,
     contents: AtomicU64,
     written_bytes: AtomicU64,
+    /// What was written since the disk's room was looked at.
+    unlooked_bytes: AtomicU64,
     /// A claim could not be kept, so another thread may have relied on what does not exist.
     failed: AtomicBool,
 }
@@ -94,6 +102,7 @@ impl<'store> Ingest<'store> {
             layers: Mutex::default(),
             contents: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
+            unlooked_bytes: AtomicU64::new(0),
             failed: AtomicBool::new(false),
         })
     }
@@ -115,7 +124,7 @@ impl<'store> Ingest<'store> {
         mut reader: impl Read,
         expected: Option<Stored>,
     ) -> Result<Stored> {
-        let failed = |source| StoreError::Source { name: name.to_owned(), source };
+        let failed = |source| StoreError::source(name, source);
         let check = |found: Stored| match expected.filter(|expected| *expected != found) {
             Some(expected) => Err(other_content(name, expected, found)),
             None => Ok(()),
@@ -127,8 +136,10 @@ impl<'store> Ingest<'store> {
             check(found)?;
             return self.put_known(found, &head);
         }
+        self.look_at_room(SMALL_LEN as u64)?;
         let (mut file, path) = self.store.staging().create()?;
-        let staged = hash_reader(head.as_slice().chain(reader), Some(&mut file));
+        let content = Watched::new(head.as_slice().chain(reader), &path);
+        let staged = hash_reader(content, Some(&mut file));
         let (digest, size) = match staged {
             Ok(hashed) => hashed,
             Err(source) => {
@@ -161,7 +172,9 @@ impl<'store> Ingest<'store> {
     /// Takes bytes whose digest and size these are.
     fn put_known(&self, stored: Stored, bytes: &[u8]) -> Result<Stored> {
         let Some(repair) = self.claim(stored)? else { return Ok(stored) };
-        match self.store.staging().write(bytes) {
+        let written =
+            self.look_at_room(stored.size).and_then(|()| self.store.staging().write(bytes));
+        match written {
             Ok(path) => {
                 self.stage(stored, path, repair);
                 Ok(stored)
@@ -171,6 +184,24 @@ impl<'store> Ingest<'store> {
                 Err(error)
             }
         }
+    }
+
+    /// Fails when `bytes` more would leave the disk without room.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRoom`] with what is needed and what is free.
+    pub fn expect_bytes(&self, bytes: u64) -> Result<()> {
+        check_room(self.store.objects().dir(), bytes)
+    }
+
+    /// Counts what is about to be written, and looks at the disk once in a while.
+    fn look_at_room(&self, bytes: u64) -> Result<()> {
+        let before = self.unlooked_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes < STRIDE_BYTES {
+            return Ok(());
+        }
+        self.unlooked_bytes.store(0, Ordering::Relaxed);
+        self.expect_bytes(STRIDE_BYTES)
     }
 
     /// Takes the content of an open file; large ones are hashed before they are copied.

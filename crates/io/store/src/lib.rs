@@ -1,8 +1,8 @@
 //! The content-addressed image store: objects, layers, images and their EROFS metadata.
 //!
 //! Under its directory: `format` (version and features), `objects/ab/cdef…` (file contents by SHA-256),
-//! `layers/HEX`, `images/HEX` (manifests), `metadata/HEX.erofs` and `.index` (derived, rebuilt when
-//! missing or damaged), `attachments/HEX/KIND` (what is known about an image or a layer), `refs/…` (pins are
+//! `layers/HEX`, `images/HEX` (manifests), `metadata/HEX.erofs` and `.index` (derived when servers first start
+//! from a tree, dropped when none does any more), `attachments/HEX/KIND` (what is known about an image or a layer), `refs/…` (pins are
 //! `refs/pin/HEX`), `cache/HEX`, `verified` (what objects looked like when last hashed), `staging/` (files in
 //! the making) and `locks/`.
 //!
@@ -10,6 +10,7 @@
 //! is on disk before what leads to it. So whatever can be seen is whole, after `kill -9` and power loss.
 //! Collecting deletes in the opposite order, under the exclusive lock (see [`Store::collect`]).
 
+mod acl;
 mod archive;
 mod attachments;
 mod attribute;
@@ -39,8 +40,11 @@ mod path;
 mod pins;
 mod records;
 mod refs;
+mod room;
+mod root;
 mod staging;
 mod store;
+pub mod tarball;
 mod tarstream;
 mod tree;
 mod turn;
@@ -68,9 +72,12 @@ pub use layer::{
 };
 pub use lock::Lease;
 pub use manifest::{FORMAT_EPOCH, ImageManifest, LAYER_COUNT_MAX, MANIFEST_BYTES_MAX};
+pub use objects::object_path;
 pub use path::{NAME_LEN_MAX, PATH_LEN_MAX, TreePath};
 pub use refs::{RefListing, RefNameError};
-pub use store::{RootFiles, Store};
+pub use room::check_room;
+pub use root::RootFiles;
+pub use store::Store;
 pub use tarstream::{TarEntry, TarReader};
 pub use tree::Tree;
 pub use usage::{ImageUse, StoreUse};

@@ -24,8 +24,15 @@ use crate::{
 #[derive(Debug)]
 #[must_use = "the lock is free again as soon as this is dropped"]
 pub struct Lease {
-    _file: File,
+    file: File,
     _holding: Option<Holding>,
+}
+
+impl Lease {
+    /// The file that is locked.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 /// How a lock is taken.
@@ -40,7 +47,7 @@ pub(crate) fn share(path: &Path, turn: &Path, patience: Duration) -> Result<Leas
     let file = open(path)?;
     turn::give_way(turn, &file, path, patience)?;
     let lease = wait_for(file, path, Mode::Shared)?;
-    let holding = Holding::new(&lease._file, path)?;
+    let holding = Holding::new(&lease.file, path)?;
     Ok(Lease { _holding: Some(holding), ..lease })
 }
 
@@ -49,14 +56,15 @@ pub(crate) fn wait(path: &Path, mode: Mode) -> Result<Lease> {
     wait_for(open(path)?, path, mode)
 }
 
-fn wait_for(file: File, path: &Path, mode: Mode) -> Result<Lease> {
+/// As [`wait`] for a file that is open.
+pub(crate) fn wait_for(file: File, path: &Path, mode: Mode) -> Result<Lease> {
     let operation = match mode {
         Mode::Shared => FlockOperation::LockShared,
         Mode::Exclusive => FlockOperation::LockExclusive,
     };
     loop {
         match flock(&file, operation) {
-            Ok(()) => return Ok(Lease { _file: file, _holding: None }),
+            Ok(()) => return Ok(Lease { file, _holding: None }),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(StoreError::io("lock", path, errno)),
         }
@@ -65,13 +73,17 @@ fn wait_for(file: File, path: &Path, mode: Mode) -> Result<Lease> {
 
 /// Takes the lock at `path` if that needs no waiting.
 pub(crate) fn attempt(path: &Path, mode: Mode) -> Result<Option<Lease>> {
+    attempt_on(open(path)?, path, mode)
+}
+
+/// As [`attempt`] for a file that is open.
+pub(crate) fn attempt_on(file: File, path: &Path, mode: Mode) -> Result<Option<Lease>> {
     let operation = match mode {
         Mode::Shared => FlockOperation::NonBlockingLockShared,
         Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
     };
-    let file = open(path)?;
     match flock(&file, operation) {
-        Ok(()) => Ok(Some(Lease { _file: file, _holding: None })),
+        Ok(()) => Ok(Some(Lease { file, _holding: None })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(StoreError::io("lock", path, errno)),
     }

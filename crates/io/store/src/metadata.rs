@@ -7,7 +7,6 @@
 use std::{collections::HashSet, fs, io, path::PathBuf};
 
 use hornero_model::Digest;
-use rustix::fs::CWD;
 
 use crate::{
     LAYER_BYTES_MAX, Result, Store, StoreError, Stored, Tree,
@@ -15,7 +14,6 @@ use crate::{
     files::{is_not_plain, is_unreadable, read_limited},
     format::METADATA,
     manifest,
-    records::FileState,
 };
 
 const MAGIC: &[u8; 16] = b"hornero-index 1\n";
@@ -53,25 +51,10 @@ pub(crate) struct MetadataFile {
 }
 
 impl Store {
-    /// Sees to it that the tree of `layers` has a metadata image; whether it is the right one is for those to ask who
-    /// use it.
-    pub(crate) fn have_metadata(&self, layers: &[Digest]) -> Result<()> {
-        let key = manifest::tree_key(layers);
-        let path = self.metadata_path(&key);
-        let state =
-            FileState::at(CWD, &path).map_err(|errno| StoreError::io("stat", &path, errno))?;
-        let size = state.filter(|state| state.plain).map(|state| state.size);
-        if size.is_some() && self.read_index(&key)?.map(|index| index.metadata_size) == size {
-            return Ok(());
-        }
-        self.verify_metadata(layers, &mut 0).map(drop)
-    }
-
     /// Makes metadata image and index in memory.
     pub(crate) fn make_metadata(&self, layers: &[Digest]) -> Result<Made> {
         let tree = self.tree_of_layers(layers)?;
-        let mut image = Vec::new();
-        write_image(&tree, &Content::Redirected, &mut image)?;
+        let image = metadata_image(&tree)?;
         let metadata = Stored { digest: Digest::of(&image), size: image.len() as u64 };
         let contents = distinct_contents(&tree);
         let (index, encoded) = MetadataIndex::new(&manifest::tree_key(layers), metadata, contents);
@@ -117,7 +100,15 @@ impl Store {
     }
 }
 
-fn distinct_contents(tree: &Tree) -> Vec<Stored> {
+/// The bytes of a tree's metadata image.
+pub(crate) fn metadata_image(tree: &Tree) -> Result<Vec<u8>> {
+    let mut image = Vec::new();
+    write_image(tree, &Content::Redirected, &mut image)?;
+    Ok(image)
+}
+
+/// Every distinct content of a tree, sorted by digest.
+pub(crate) fn distinct_contents(tree: &Tree) -> Vec<Stored> {
     let mut seen = HashSet::new();
     // Overlayfs never opens the data of an empty file, but other readers of the store do.
     let mut contents: Vec<Stored> = tree

@@ -156,6 +156,12 @@ impl Objects {
     }
 }
 
+/// Where the content with this digest lies below a store's directory of objects. Its bytes are what they were when they
+/// came in, unless somebody changed them: whoever relies on that compares the digest.
+pub fn object_path(objects: &Path, digest: &Digest) -> PathBuf {
+    objects.join(relative(digest))
+}
+
 /// `ab/cdef…`, below the `objects` directory and in the redirect attribute of metadata images.
 pub(crate) fn relative(digest: &Digest) -> String {
     let hex = digest.hex();

@@ -40,15 +40,6 @@ pub struct Store {
     derived: DerivedTrees,
 }
 
-/// What an instance's root is composed of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RootFiles {
-    /// The EROFS metadata image: the lower layer.
-    pub metadata: PathBuf,
-    /// The directory its redirects point into: the data-only layer.
-    pub objects: PathBuf,
-}
-
 impl Store {
     /// Opens the store in `dir`, making it when `dir` is missing or empty, and removes what dead
     /// processes left unfinished.
@@ -120,7 +111,7 @@ impl Store {
         Ok(digest)
     }
 
-    /// Stores an image durably, and the metadata image of its tree; all its layers have to be stored.
+    /// Stores an image durably; all its layers have to be stored.
     pub fn put_image(&self, image: &ImageManifest) -> Result<Digest> {
         let bytes = image.encode();
         let digest = Digest::of(&bytes);
@@ -133,7 +124,6 @@ impl Store {
                 return Err(StoreError::Missing { kind: "layer", digest: *layer });
             }
         }
-        self.have_metadata(&image.layers)?;
         let path = self.image_path(&digest);
         // Compared, not only looked for: putting an image again mends a damaged manifest.
         if !matches!(read_limited(&path, MANIFEST_BYTES_MAX), Ok(Some(stored)) if stored == bytes) {
@@ -179,19 +169,6 @@ impl Store {
     /// The digests of all layers, sorted.
     pub fn layers(&self) -> Result<Vec<Digest>> {
         list_digests(&self.layers_dir())
-    }
-
-    /// The files an instance's root is composed of; makes the metadata image if it is missing or not what the layers
-    /// say.
-    pub fn root(&self, image: &Digest) -> Result<RootFiles> {
-        self.root_of_layers(&self.image(image)?.layers)
-    }
-
-    /// As [`Store::root`] for layers that are no image yet, such as the state before a build step.
-    pub fn root_of_layers(&self, layers: &[Digest]) -> Result<RootFiles> {
-        self.verify_metadata(layers, &mut 0)?;
-        let metadata = self.metadata_path(&manifest::tree_key(layers));
-        Ok(RootFiles { metadata, objects: self.objects.dir().to_owned() })
     }
 
     /// The merged tree of an image.

@@ -80,11 +80,15 @@ fn resolve(passwd: &str, group: &str, text: &str) -> Option<User> {
 }
 
 fn group_id(group: &str, wanted: &str) -> Option<u32> {
-    let named = group.lines().find_map(|line| {
+    number(group, wanted).or_else(|| wanted.parse().ok())
+}
+
+/// The number that a name has in a text such as `/etc/passwd` or `/etc/group`.
+pub(crate) fn number(database: &str, name: &str) -> Option<u32> {
+    database.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
-        (fields.first() == Some(&wanted)).then(|| fields.get(2)?.parse().ok())?
-    });
-    named.or_else(|| wanted.parse().ok())
+        (fields.first() == Some(&name)).then(|| fields.get(2)?.parse().ok())?
+    })
 }
 
 #[cfg(test)]

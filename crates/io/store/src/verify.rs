@@ -4,7 +4,10 @@ use std::sync::{Mutex, PoisonError};
 
 use hornero_model::Digest;
 
-use crate::{Damage, EntryKind, Result, Store, StoreError, Stored, parallel, records::FileState};
+use crate::{
+    Damage, EntryKind, Result, Store, StoreError, Stored, metadata::distinct_contents, parallel,
+    records::FileState,
+};
 
 /// stat(2) costs about a microsecond: fewer are not worth a thread.
 const SWEEP_GRAIN: usize = 1024;
@@ -64,6 +67,17 @@ impl Store {
             .verify_contents(&wanted, went_on)
             .map_err(|error| self.name_user(error, images))?;
         Ok(VerifyReport { metadata_rebuilt: rebuilt, ..report })
+    }
+
+    /// Makes sure that every content of `image` is what the image says; for reading it, where nothing is started.
+    ///
+    /// # Errors
+    /// As [`Store::verify_for_start`].
+    pub fn verify_image(&self, image: &Digest) -> Result<VerifyReport> {
+        self.records().refresh()?;
+        let wanted = distinct_contents(&*self.tree(image)?);
+        let checked = self.verify_contents(&wanted, &|| ());
+        checked.map_err(|error| self.name_user(error, &[*image]))
     }
 
     /// Whether a layer and all its contents are there and undamaged; as fast as a verification.

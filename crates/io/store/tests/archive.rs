@@ -97,7 +97,7 @@ fn pax_attributes_are_kept_if_they_belong_into_an_image() {
 
 #[test]
 fn hostile_paths_are_refused() {
-    for name in ["/etc/passwd", "../x", "a/../../x", "a/.."] {
+    for name in ["../x", "a/../../x", "a/..", "/../x", "/a/../../x"] {
         let error = read(&named(EntryType::Regular, name, b"x"), &limits()).unwrap_err();
         assert!(
             matches!(&error, StoreError::Archive { reason, .. } if reason.contains(name)),
@@ -131,7 +131,23 @@ fn links_to_nothing_devices_and_unknown_kinds_are_refused() {
 fn limits_hold() {
     let archive = named(EntryType::Regular, "x", &[1; 5000]);
     let small = ArchiveLimits { content_bytes: 4999, ..limits() };
-    assert!(matches!(read(&archive, &small), Err(StoreError::Archive { .. })));
+    let error = read(&archive, &small).unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge { limit_bytes: 4999, .. }), "{error}");
+    // A file that is one large hole: no disk has room for it, and nothing of it is written.
+    let mut builder = Builder::new(Vec::new());
+    let size = (1_u64 << 60).to_string();
+    builder
+        .append_pax_extensions([
+            ("GNU.sparse.map", b"0,0".as_slice()),
+            ("GNU.sparse.size", size.as_bytes()),
+        ])
+        .unwrap();
+    let mut huge = builder.into_inner().unwrap();
+    huge.truncate(1024);
+    huge.extend(named(EntryType::Regular, "x", b""));
+    let all = ArchiveLimits { content_bytes: u64::MAX / 4, ..limits() };
+    let error = read(&huge, &all).unwrap_err();
+    assert!(matches!(error, StoreError::NoRoom { needed_bytes, .. } if needed_bytes > 1 << 60));
     let none = ArchiveLimits { entries: 0, ..limits() };
     assert!(matches!(read(&archive, &none), Err(StoreError::Archive { .. })));
 }
@@ -284,36 +300,5 @@ proptest::proptest! {
             first.copy_from_slice(header.as_bytes());
         }
         let _ = read(&bytes, &limits());
-    }
-}
-
-/// As GNU tar writes it, with more parts than one header has room for.
-#[test]
-fn a_sparse_file_has_its_holes_as_zeros() {
-    use std::os::unix::fs::FileExt;
-    let dir = tempfile::tempdir().unwrap();
-    let file = std::fs::File::create(dir.path().join("holes")).unwrap();
-    file.set_len(20 << 20).unwrap();
-    for at in (1..60_u64).step_by(2) {
-        file.write_all_at(&[at as u8; 5000], at * 300_000).unwrap();
-    }
-    let expected = std::fs::read(dir.path().join("holes")).unwrap();
-    for format in ["gnu", "pax"] {
-        let output = std::process::Command::new("tar")
-            .args(["--sparse", &format!("--format={format}"), "-C"])
-            .arg(dir.path())
-            .args(["-c", "holes"])
-            .output()
-            .unwrap();
-        assert!(output.status.success());
-        assert!(output.stdout.len() < 2 << 20, "it has holes");
-        match (format, read(&output.stdout, &limits())) {
-            ("gnu", Ok(layer)) => {
-                let digest = hornero_model::Digest::of(&expected);
-                assert_eq!(layer.entries()[0].kind, EntryKind::File { digest, size: 20 << 20 });
-            }
-            ("pax", Err(error)) => assert!(error.to_string().contains("sparse"), "{error}"),
-            (_, found) => panic!("{format}: {found:?}"),
-        }
     }
 }

@@ -124,7 +124,7 @@ fn fill(store: &Store, model: &Model) -> (ContentsOfLayers, Vec<(Digest, Vec<Dig
         store.attach(subject, "facts", b"known").unwrap();
         store.cache_put(subject, format!("[\"{subject}\"]").as_bytes()).unwrap();
     }
-    store.root_of_layers(&digests).unwrap();
+    drop(store.root_of_layers(&digests).unwrap());
     (layers, images)
 }
 

@@ -68,6 +68,9 @@ fn fill(store: &Store) -> Digest {
         image(store, layers);
         store.cache_put(&Digest::of(own.as_bytes()), b"value").unwrap();
     }
+    for image in store.images().unwrap() {
+        drop(store.root(&image).unwrap());
+    }
     for subject in store.images().unwrap().iter().chain(&store.layers().unwrap()) {
         store.attach(subject, "facts", b"known").unwrap();
     }

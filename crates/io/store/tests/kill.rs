@@ -1,8 +1,9 @@
-//! `kill -9` in the middle of an ingest leaves no half object, layer or image.
+//! `kill -9` in the middle of an ingest or of deriving metadata leaves no half object, layer, image or metadata.
 
 mod support;
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     io::Read,
     path::Path,
@@ -30,6 +31,11 @@ fn put_image(store: &Store, round: usize) -> Digest {
     ingest.finish().unwrap();
     let image = store.put_image(&ImageManifest::new(vec![layer], ImageConfig::default())).unwrap();
     store.set_ref("image/latest", &image).unwrap();
+    // A build step, a start, and the end of what runs.
+    drop((store.temporary_root(&[layer]).unwrap(), store.root(&image).unwrap()));
+    if round % 2 == 1 {
+        store.drop_metadata_but(&BTreeSet::from([image])).unwrap();
+    }
     image
 }
 
@@ -93,7 +99,8 @@ fn check(dir: &Path) {
     let store = Store::open(dir).unwrap();
     assert_eq!(store.fsck().unwrap(), []);
     for image in store.images().unwrap() {
-        store.verify_for_start(&image).unwrap();
+        let verified = store.verify_for_start(&image).unwrap();
+        assert_eq!(verified.metadata_rebuilt, 0, "what is there is whole");
         assert_eq!(store.tree(&image).unwrap().entries().len(), 62);
     }
     for (_, digest) in store.refs().unwrap() {

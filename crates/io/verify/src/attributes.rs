@@ -92,9 +92,7 @@ fn canonical_value(name: &[u8], mut value: Vec<u8>) -> Vec<u8> {
 pub(crate) fn shown(attributes: &Attributes) -> String {
     // Enough to tell two values apart at a glance; an access list has 44 bytes.
     const SHOWN_BYTES: usize = 48;
-    let value = |bytes: &[u8]| -> String {
-        bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect()
-    };
+    let value = |bytes: &[u8]| hex::encode(&bytes[..bytes.len().min(SHOWN_BYTES)]);
     let all = attributes
         .iter()
         .map(|(name, bytes)| format!("{}={}", String::from_utf8_lossy(name), value(bytes)));

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, os::fd::BorrowedFd};
 
+use hornero_model::Depth;
 use hornero_store::{Entry, EntryKind, MODE_MASK};
 use rustix::{fs::Statx, io::Errno};
 
 use crate::{
     attributes::{self, Attributes},
-    report::{Depth, FindingKind, Findings},
+    report::{FindingKind, Findings},
 };
 
 /// How a tree is compared.

@@ -4,13 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     os::{fd::AsFd, unix::fs::MetadataExt},
-    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
 
 use hornero_model::{Digest, FileIdentity};
-use hornero_store::{Entry, EntryKind, Store, StoreError, Stored, Tree};
+use hornero_store::{Entry, EntryKind, RootFiles, Store, StoreError, Stored, Tree};
 
 use crate::{
     Depth, Finding, FindingKind, Report, Result, VerifyError,
@@ -55,8 +54,8 @@ pub struct Verifier<'s> {
 /// An image, and what of it is damaged in the store.
 struct Image {
     tree: Arc<Tree>,
-    /// Its metadata in the store.
-    metadata: PathBuf,
+    /// Its metadata in the store, which stays there while it is looked at.
+    root: RootFiles,
     damage: Vec<Finding>,
     objects: u64,
 }
@@ -151,8 +150,8 @@ impl<'s> Verifier<'s> {
         findings: &mut Findings,
     ) -> Result<()> {
         let Some(mounted) = instance.metadata else { return Ok(()) };
-        let file = fs::metadata(&image.metadata)
-            .map_err(|error| VerifyError::io("look at", &image.metadata, error))?;
+        let path = &image.root.metadata;
+        let file = fs::metadata(path).map_err(|error| VerifyError::io("look at", path, error))?;
         let stored = FileIdentity { device: file.dev(), inode: file.ino() };
         if mounted != stored {
             let expected = "the image's metadata as the store has it";
@@ -211,8 +210,8 @@ impl<'s> Verifier<'s> {
         let tree = self.store.tree(digest)?;
         let checked = self.store.verify_for_start(digest);
         // Only now: a check replaces metadata that is damaged.
-        let metadata = self.store.root(digest)?.metadata;
-        let mut image = Image { tree, metadata, damage: Vec::new(), objects: 0 };
+        let root = self.store.root(digest)?;
+        let mut image = Image { tree, root, damage: Vec::new(), objects: 0 };
         match checked {
             Ok(report) => {
                 image.objects = report.objects as u64;

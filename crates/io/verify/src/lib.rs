@@ -19,6 +19,7 @@ mod tree;
 mod walk;
 
 pub use error::{Result, VerifyError};
+pub use hornero_model::Depth;
 pub use instance::{InstanceUnderTest, Verifier};
-pub use report::{Checked, Depth, FINDINGS_MAX, Finding, FindingKind, Report};
+pub use report::{Checked, FINDINGS_MAX, Finding, FindingKind, Report};
 pub use tree::verify_tree;

@@ -1,24 +1,10 @@
 //! What a comparison found, and how much it looked at.
 
+use hornero_model::DriftFinding;
 use serde::{Deserialize, Serialize};
 
 /// Findings kept in a report: more would only repeat that this is another tree.
 pub const FINDINGS_MAX: usize = 10_000;
-
-/// How closely is looked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Depth {
-    /// Metadata first; contents are read only where metadata does not tell.
-    ///
-    /// In a plain directory a file that was changed without changing its size, and whose modification
-    /// time was put back, is seen by [`Depth::Full`] only: nothing but the content could tell. In the
-    /// store such a file is seen, by its change time.
-    #[default]
-    Fast,
-    /// Every content is read and hashed.
-    Full,
-}
 
 /// In what something differs from the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,6 +85,18 @@ pub struct Finding {
     /// The process it was found at, in ids of the host.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pid: Option<u32>,
+}
+
+impl From<Finding> for DriftFinding {
+    fn from(finding: Finding) -> Self {
+        Self {
+            kind: finding.kind.word().to_owned(),
+            path: finding.path,
+            expected: finding.expected,
+            found: finding.found,
+            pid: finding.pid,
+        }
+    }
 }
 
 /// How much was looked at.

@@ -13,6 +13,7 @@ use std::{
     thread,
 };
 
+use hornero_model::Depth;
 use hornero_store::{ENTRY_COUNT_MAX, Entry, EntryKind};
 use rustix::fs::{AtFlags, FileType, OFlags, RawDir, Statx, StatxAttributes, StatxFlags, statx};
 
@@ -21,7 +22,7 @@ use crate::{
     compare::{Walk, changed_meanwhile, unreadable},
     content::{self, Candidate, open_below},
     outline::Outline,
-    report::{Checked, Depth, FindingKind, Findings},
+    report::{Checked, FindingKind, Findings},
 };
 
 /// Twice what an image can have: a tree with more is another one, or endless.

@@ -25,6 +25,9 @@ without Hornero.")]
         /// Leave the private signing key out: a restored home then serves only once the key is put back
         #[arg(long)]
         without_keys: bool,
+        /// Take the key of the secrets with it, too: then the backup is as secret as they are
+        #[arg(long)]
+        with_secrets_key: bool,
     },
     /// Make a new home from a backup
     #[command(

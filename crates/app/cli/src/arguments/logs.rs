@@ -1,9 +1,33 @@
-//! How much of the logs of servers that are gone stays.
+//! Which lines of logs are shown, and how much of those of servers that are gone stays.
 
 use std::time::Duration;
 
 use clap::Args;
-use hornero_control::LogLimits;
+use hornero_control::{LAST_LINES_MAX, LogLimits};
+
+/// Which lines are shown.
+#[derive(Debug, Args)]
+pub struct LogsArguments {
+    /// Service or instance
+    pub object: String,
+    /// Only lines after this time (RFC 3339) or this long ago (such as `10m`)
+    #[arg(long)]
+    pub since: Option<String>,
+    /// Only the last N lines of all, by their time
+    #[arg(short = 'n', long, value_name = "N", value_parser = last_lines)]
+    pub lines: Option<usize>,
+    /// Go on as lines are written
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+fn last_lines(text: &str) -> Result<usize, String> {
+    let lines: usize = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    match lines <= LAST_LINES_MAX {
+        true => Ok(lines),
+        false => Err(format!("at most {LAST_LINES_MAX}; without it, all are shown")),
+    }
+}
 
 /// What logs of archived instances may take; those of running ones are bounded each by itself.
 #[derive(Debug, Clone, Args)]

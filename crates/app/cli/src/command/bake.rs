@@ -1,10 +1,14 @@
 //! `build` and `lock`, and the baking half of `up` and `plan`.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use hornero_bake::{
     BakeContext, BakeError, BakeOptions, BakedImage, Forecast, LOCK_NAME, LockMode,
-    progress::Silent,
+    PackagesForecast, progress::Silent,
 };
 use hornero_doctor::Need;
 use hornero_model::{Digest, ImageName};
@@ -13,11 +17,12 @@ use serde_json::json;
 
 use crate::{
     arguments::Source,
-    command::{doctor, names, patching, sign},
+    command::{doctor, names, patching, reproducing, sign},
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
     progress::Teller,
     project::{self, Project},
+    reports::{BuildReport, BuiltImage, BuiltStep},
 };
 
 impl From<BakeError> for Failure {
@@ -86,6 +91,8 @@ pub struct How {
     pub explain: bool,
     /// Look at what is cached file by file, and bake anew what is damaged.
     pub verify: bool,
+    /// Bake a second time and compare.
+    pub twice: bool,
     /// Put images on this base instead of the one that `hornero.hcl` leads to.
     pub base: Option<Digest>,
 }
@@ -94,7 +101,7 @@ pub struct How {
 pub fn are_whole(home: &Path, images: &[BakedImage]) -> Result<bool, Failure> {
     let store = store(home)?;
     for image in images {
-        if let Err(error) = store.verify_for_start(&image.digest) {
+        if let Err(error) = store.verify_image(&image.digest) {
             eprintln!("damaged  image.{}: {error}; baking it anew", image.name);
             return Ok(false);
         }
@@ -122,11 +129,12 @@ pub fn bake(
     sign::check_bases(home, &store, project, bases)?;
     // Nothing of it is collected before a name leads to it.
     let _lease = store.lease()?;
-    let teller = Teller::new(how.explain);
+    let teller = Teller::new(home, how.explain);
     let context = BakeContext::new(home, &teller);
     let options = BakeOptions { locked: source.locked, verify: how.verify, base: how.base };
     let mut baked =
-        hornero_bake::bake(&context, &store, &project.spec, &project.dir, &names, options)?;
+        hornero_bake::bake(&context, &store, &project.spec, &project.dir, &names, options)
+            .map_err(|error| teller.failure(error))?;
     // What an image is made on is signed before it, or it would not be.
     sign::baked(home, &store, project, &baked)?;
     baked.retain(|image| wanted.contains(&image.name));
@@ -136,12 +144,28 @@ pub fn bake(
     Ok(baked)
 }
 
+/// Refuses where the lock would have to change, as a bake with `--locked` does.
+pub fn check_lock(home: &Path, project: &Project) -> Result<(), Failure> {
+    let context = BakeContext::new(home, &Silent);
+    hornero_bake::lock(&context, &project.spec, &project.dir, LockMode::Frozen)?;
+    Ok(())
+}
+
 /// What a bake would do.
 pub fn foresee(home: &Path, project: &Project) -> Result<Vec<Forecast>, Failure> {
     let names = wanted(project, None)?;
     let store = store(home)?;
     let context = BakeContext::new(home, &Silent);
     Ok(hornero_bake::forecast(&context, &store, &project.spec, &project.dir, &names)?)
+}
+
+/// Whether the packages of every image are there, as far as this host knows.
+pub fn foresee_packages(
+    home: &Path,
+    project: &Project,
+) -> Result<BTreeMap<ImageName, PackagesForecast>, Failure> {
+    let context = BakeContext::new(home, &Silent);
+    Ok(hornero_bake::forecast_packages(&context, &project.spec, &project.dir)?)
 }
 
 /// `hornero build`.
@@ -156,9 +180,13 @@ pub fn build(
     let project = project::read(source, json_wanted)?;
     doctor::before(home, Need::Bake, true)?;
     let baked = bake(home, source, &project, only, how)?;
+    if how.twice {
+        let digests: Vec<Digest> = baked.iter().map(|image| image.digest).collect();
+        reproducing::twice(home, &digests)?;
+    }
     if json_wanted {
-        let images: Vec<_> = baked.iter().map(|image| image_json(image, explain)).collect();
-        return print_json(&json!({ "images": images }));
+        let images = baked.iter().map(|image| built(image, explain)).collect();
+        return print_json(&BuildReport { images });
     }
     let mut table = Table::with_head(&["IMAGE", "DIGEST", "BAKED", "SECONDS"]);
     for image in &baked {
@@ -191,17 +219,20 @@ pub fn build(
     Ok(())
 }
 
-fn image_json(image: &BakedImage, explain: bool) -> serde_json::Value {
-    let mut value = json!({
-        "name": image.name, "digest": image.digest, "cached": image.cached, "seconds": image.seconds,
+fn built(image: &BakedImage, explain: bool) -> BuiltImage {
+    let steps = image.steps.iter().map(|step| BuiltStep {
+        title: step.title.clone(),
+        cached: step.cached,
+        why: step.why.clone(),
+        seconds: step.seconds,
     });
-    if explain {
-        let steps = image.steps.iter().map(|step| {
-            json!({ "title": step.title, "cached": step.cached, "why": step.why, "seconds": step.seconds })
-        });
-        value["steps"] = steps.collect();
+    BuiltImage {
+        name: image.name.clone(),
+        digest: image.digest,
+        cached: image.cached,
+        seconds: image.seconds,
+        steps: explain.then(|| steps.collect()),
     }
-    value
 }
 
 /// `hornero lock`.
@@ -215,9 +246,10 @@ pub fn lock(home: &Path, json_wanted: bool, source: &Source, update: bool) -> Re
             return Err(Failure::new(exit::USAGE, "`--locked` and `--update` exclude each other"));
         }
     };
-    let teller = Teller::new(false);
+    let teller = Teller::new(home, false);
     let context = BakeContext::new(home, &teller);
-    let before = hornero_bake::Lock::read(&project.dir)?.unwrap_or_default();
+    let before =
+        hornero_bake::Lock::read(&project.dir).map_err(BakeError::from)?.unwrap_or_default();
     let lock = hornero_bake::lock(&context, &project.spec, &project.dir, mode)?;
     let changes = hornero_bake::package_changes(&before, &lock);
     let images = lock.images.iter().map(|(name, image)| (name, image.packages.len()));

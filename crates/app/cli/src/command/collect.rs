@@ -121,19 +121,6 @@ pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> R
         patience: Some(rules.patience),
         ..CollectOptions::default()
     };
-    let show = |progress: CollectProgress| match progress {
-        CollectProgress::Waiting { waited } => {
-            // Told about once a second: a log need not have them all.
-            if waited.as_secs() % 10 == 0 {
-                eprintln!(
-                    "waiting  something is at work on the store, {} s by now",
-                    waited.as_secs()
-                );
-            }
-        }
-        CollectProgress::Marking { images } => eprintln!("looking  at {images} images"),
-        CollectProgress::Deleting { .. } => {}
-    };
     let report = store
         .collect(&options, || roots(home, &store, rules.keep(), !dry_run), &show)
         .map_err(busy)?;
@@ -144,25 +131,7 @@ pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> R
     let logs = if dry_run { None } else { Some(trim_logs(home, &rules.logs)?) };
     let mut data = json(&report, &known, dry_run);
     data["freed_log_bytes"] = json!(logs.map_or(0, |logs| logs.bytes));
-    let unmet = report.ceiling.filter(|ceiling| !ceiling.met);
-    let failure = if let Some(ceiling) = unmet {
-        let text = format!(
-            "what must be kept takes {} alone, more than the ceiling of {}",
-            size(ceiling.always_bytes),
-            size(ceiling.limit_bytes)
-        );
-        Some(
-            Failure::new(exit::FAILED, text).hint("`hornero image du` says which images are large"),
-        )
-    } else if !report.damaged.is_empty() {
-        let text = format!(
-            "{} damaged images or layers: nothing that they may need was deleted",
-            report.damaged.len()
-        );
-        Some(Failure::new(exit::FAILED, text).hint("`hornero image fsck` names and heals them"))
-    } else {
-        None
-    };
+    let failure = shortcoming(&report);
     if !json_wanted {
         tell(&report, &known, dry_run)?;
         if let Some(logs) = logs.filter(|logs| logs.bytes > 0) {
@@ -178,6 +147,40 @@ pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> R
         (None, true) => print_json(&data),
         (None, false) => Ok(()),
     }
+}
+
+fn show(progress: CollectProgress) {
+    match progress {
+        CollectProgress::Waiting { waited } => {
+            // Told about once a second: a log need not have them all.
+            if waited.as_secs() % 10 == 0 {
+                eprintln!(
+                    "waiting  something is at work on the store, {} s by now",
+                    waited.as_secs()
+                );
+            }
+        }
+        CollectProgress::Marking { images } => eprintln!("looking  at {images} images"),
+        CollectProgress::Deleting { .. } => {}
+    }
+}
+
+/// Why a run that went through did not do all that was asked.
+fn shortcoming(report: &CollectReport) -> Option<Failure> {
+    if let Some(ceiling) = report.ceiling.as_ref().filter(|ceiling| !ceiling.met) {
+        let text = format!(
+            "what must be kept takes {} alone, more than the ceiling of {}",
+            size(ceiling.always_bytes),
+            size(ceiling.limit_bytes)
+        );
+        let hint = "`hornero image du` says which images are large";
+        return Some(Failure::new(exit::FAILED, text).hint(hint));
+    }
+    let damaged = report.damaged.len();
+    let text =
+        format!("{damaged} damaged images or layers: nothing that they may need was deleted");
+    let hint = "`hornero image fsck` names and heals them";
+    (damaged > 0).then(|| Failure::new(exit::FAILED, text).hint(hint))
 }
 
 /// What went, or would go, for people.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use hornero_model::{Digest, ImageConfig};
 use hornero_store::{Aspects, Change, ChangeKind, Entry, EntryKind, Store, StoreError, Tree};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -14,8 +15,8 @@ use crate::{
 };
 
 /// What two images have differently.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-struct Difference {
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Difference {
     old: Digest,
     new: Digest,
     packages: Vec<PackageChange>,
@@ -24,7 +25,7 @@ struct Difference {
 }
 
 /// A package that only one image has, or both in different versions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 struct PackageChange {
     name: String,
     old: Option<String>,
@@ -32,7 +33,7 @@ struct PackageChange {
 }
 
 /// A path that two images have differently.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 struct FileChange {
     path: String,
     change: &'static str,
@@ -44,7 +45,7 @@ struct FileChange {
 }
 
 /// What one image has at a path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 struct FileState {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,7 +63,7 @@ struct FileState {
 }
 
 /// A field of the configuration that two images have differently.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 struct FieldChange {
     field: String,
     old: Value,

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use hornero_api::{Client, ClientError, message::StatusReport};
-use hornero_doctor::{ControlFacts, HostFacts, HostFinding, Need};
+use hornero_doctor::{ControlFacts, HostFacts, HostFinding, Need, WitnessFacts};
 use hornero_host::Asked;
 
 use crate::{
@@ -76,6 +76,10 @@ async fn control(home: &Path) -> ControlFacts {
             version: report.control.version,
             pid: report.control.pid,
             own_version: VERSION.to_owned(),
+            witness: report
+                .control
+                .witness
+                .map(|witness| WitnessFacts { place: witness.place, fault: witness.fault }),
         },
         Ok(Err(ClientError::Unreachable { source, .. }))
             if source.kind() == std::io::ErrorKind::ConnectionRefused =>

@@ -27,7 +27,7 @@ fn schema() -> Value {
     let mut definitions = Map::new();
     let mut properties = Map::new();
     for block in TOP {
-        properties.insert(block.name.to_owned(), labelled(block, &mut definitions));
+        properties.insert(block.name.to_owned(), labelled(block, "", &mut definitions));
     }
     definitions.insert(
         "expression".to_owned(),
@@ -47,8 +47,8 @@ fn schema() -> Value {
     })
 }
 
-fn labelled(block: &BlockWords, definitions: &mut Map<String, Value>) -> Value {
-    let body = json!({ "$ref": format!("#/$defs/{}", define(block, definitions)) });
+fn labelled(block: &BlockWords, parent: &str, definitions: &mut Map<String, Value>) -> Value {
+    let body = json!({ "$ref": format!("#/$defs/{}", define(block, parent, definitions)) });
     match (block.label, block.part) {
         (Some(label), _) => json!({
             "type": "object",
@@ -60,14 +60,14 @@ fn labelled(block: &BlockWords, definitions: &mut Map<String, Value>) -> Value {
     }
 }
 
-/// Adds the definition of a block; gives its name.
-fn define(block: &BlockWords, definitions: &mut Map<String, Value>) -> String {
+/// Adds the definition of a block; gives its name, which tells by its parent two kinds of blocks apart that are called alike.
+fn define(block: &BlockWords, parent: &str, definitions: &mut Map<String, Value>) -> String {
     let mut properties = Map::new();
     for key in block.keys {
         properties.insert(key.name.to_owned(), value(key));
     }
     for inner in block.blocks {
-        properties.insert(inner.name.to_owned(), labelled(inner, definitions));
+        properties.insert(inner.name.to_owned(), labelled(inner, block.name, definitions));
     }
     let required: Vec<&str> =
         block.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
@@ -78,8 +78,13 @@ fn define(block: &BlockWords, definitions: &mut Map<String, Value>) -> String {
         "required": required,
         "additionalProperties": false,
     });
-    definitions.insert(block.name.to_owned(), definition);
-    block.name.to_owned()
+    let is_taken = definitions.get(block.name).is_some_and(|other| *other != definition);
+    let name = match is_taken {
+        true => format!("{parent}_{}", block.name),
+        false => block.name.to_owned(),
+    };
+    definitions.insert(name.clone(), definition);
+    name
 }
 
 fn value(key: &KeyWords) -> Value {
@@ -153,37 +158,7 @@ fn grammar() -> Value {
                 { "name": "comment.line.hornero", "match": "(#|//).*$" },
                 { "name": "comment.block.hornero", "begin": "/\\*", "end": "\\*/" },
             ] },
-            "expression": { "patterns": [
-                { "include": "#comments" },
-                { "include": "#string" },
-                {
-                    "name": "string.unquoted.heredoc.hornero",
-                    "begin": "<<-?\\s*([A-Za-z_][A-Za-z0-9_-]*)",
-                    "end": "^\\s*\\1\\s*$",
-                    "patterns": [{ "include": "#interpolation" }],
-                },
-                {
-                    "name": "constant.numeric.hornero",
-                    "match": "\\b[0-9]+(\\.[0-9]+)?([eE][+-]?[0-9]+)?\\b",
-                },
-                { "name": "constant.language.hornero", "match": "\\b(true|false|null)\\b" },
-                { "name": "keyword.control.hornero", "match": "\\b(for|in|if)\\b" },
-                {
-                    "match": format!("\\b({})(?=\\()", either(&functions)),
-                    "name": "support.function.hornero",
-                },
-                {
-                    "match": "\\b(image|service|volume|var)(\\.)([A-Za-z_][A-Za-z0-9_-]*)",
-                    "captures": {
-                        "1": { "name": "support.constant.hornero" },
-                        "3": { "name": "variable.other.member.hornero" },
-                    },
-                },
-                {
-                    "name": "keyword.operator.hornero",
-                    "match": "=>|==|!=|<=|>=|&&|\\|\\||\\.\\.\\.|[+*/%<>!?:-]",
-                },
-            ] },
+            "expression": { "patterns": expressions(&either(&functions)) },
             "string": {
                 "name": "string.quoted.double.hornero",
                 "begin": "\"",
@@ -201,6 +176,41 @@ fn grammar() -> Value {
             },
         },
     })
+}
+
+/// What stands where a value does; `functions` are the names of all, with `|` between them.
+fn expressions(functions: &str) -> Value {
+    json!([
+        { "include": "#comments" },
+        { "include": "#string" },
+        {
+            "name": "string.unquoted.heredoc.hornero",
+            "begin": "<<-?\\s*([A-Za-z_][A-Za-z0-9_-]*)",
+            "end": "^\\s*\\1\\s*$",
+            "patterns": [{ "include": "#interpolation" }],
+        },
+        {
+            "name": "constant.numeric.hornero",
+            "match": "\\b[0-9]+(\\.[0-9]+)?([eE][+-]?[0-9]+)?\\b",
+        },
+        { "name": "constant.language.hornero", "match": "\\b(true|false|null)\\b" },
+        { "name": "keyword.control.hornero", "match": "\\b(for|in|if)\\b" },
+        {
+            "match": format!("\\b({functions})(?=\\()"),
+            "name": "support.function.hornero",
+        },
+        {
+            "match": "\\b(image|service|volume|var)(\\.)([A-Za-z_][A-Za-z0-9_-]*)",
+            "captures": {
+                "1": { "name": "support.constant.hornero" },
+                "3": { "name": "variable.other.member.hornero" },
+            },
+        },
+        {
+            "name": "keyword.operator.hornero",
+            "match": "=>|==|!=|<=|>=|&&|\\|\\||\\.\\.\\.|[+*/%<>!?:-]",
+        },
+    ])
 }
 
 fn collect(

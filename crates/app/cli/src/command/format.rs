@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, File},
-    io::{Read as _, Write as _, stdin},
-    path::{Path, PathBuf},
+    io::{Read as _, stdin},
+    path::Path,
 };
 
 use hornero_spec::{FILE_NAME, canonical, limits};
@@ -123,25 +123,15 @@ fn limited(reader: impl std::io::Read) -> std::io::Result<Vec<u8>> {
 
 /// Replaces a file in one step, with its mode and owner; a symbolic link stays one.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let path: PathBuf = fs::canonicalize(path)?;
+    use std::os::unix::fs::MetadataExt as _;
+    let path = fs::canonicalize(path)?;
     let before = fs::metadata(&path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = (|| {
-        let mut file = File::options().write(true).create_new(true).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
+    crate::replace::replace(&path, text.as_bytes(), |file| {
         file.set_permissions(before.permissions())?;
-        use std::os::unix::fs::MetadataExt as _;
         let ours = file.metadata()?;
         if (ours.uid(), ours.gid()) != (before.uid(), before.gid()) {
-            std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()))?;
+            std::os::unix::fs::fchown(file, Some(before.uid()), Some(before.gid()))?;
         }
-        file.sync_all()?;
-        fs::rename(&temporary, &path)
-    })();
-    if written.is_err() {
-        // Best effort: the first error counts.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+        Ok(())
+    })
 }

@@ -6,14 +6,16 @@ use hornero_care::{BackupPlan, CareError, CareStep, CheckOptions, Severity};
 use hornero_control::KeepOverride;
 use hornero_ledger::Keys;
 use hornero_model::Digest;
+use hornero_secret::Vault;
 use hornero_store::Store;
 use serde_json::{Value, json};
 
 use crate::{
     arguments::{BackupImages, HomeCommand},
-    command::{collect, storage::size},
+    command::{collect, host_leftovers, storage::size},
     failure::{Failure, exit},
     output::{harmless, print_json, print_text},
+    reports::HomeCheckReport,
 };
 
 impl From<CareError> for Failure {
@@ -44,8 +46,8 @@ pub fn run(home: &Path, json: bool, command: HomeCommand) -> Result<(), Failure>
         hornero_control::format::check(home)?;
     }
     match command {
-        HomeCommand::Backup { out, images, without_keys } => {
-            backup(home, json, &out, images, !without_keys)
+        HomeCommand::Backup { out, images, without_keys, with_secrets_key } => {
+            backup(home, json, &out, images, (!without_keys, with_secrets_key))
         }
         HomeCommand::Restore { backup, to } => {
             restore(json, &backup, to.as_deref().unwrap_or(home))
@@ -70,7 +72,7 @@ fn backup(
     json_wanted: bool,
     out: &Path,
     images: BackupImages,
-    keys: bool,
+    (keys, secrets_key): (bool, bool),
 ) -> Result<(), Failure> {
     let (choice, images) = match images {
         BackupImages::None => ("none", Vec::new()),
@@ -78,14 +80,14 @@ fn backup(
         BackupImages::All => ("all", Store::open(home.join("store"))?.images()?),
         BackupImages::Used => ("used", used(home)?),
     };
-    let plan = BackupPlan { images: images.into_iter().collect(), choice, keys };
+    let plan = BackupPlan { images: images.into_iter().collect(), choice, keys, secrets_key };
     let report = hornero_care::backup(home, out, &plan, &show)?;
     let manifest = &report.manifest;
     let data = json!({
         "backup": out, "number": manifest.number, "head": manifest.head, "images": manifest.images,
         "image_count": manifest.image_count, "files": manifest.files, "bytes": manifest.bytes,
         "copied_files": report.copied_files, "copied_bytes": report.copied_bytes,
-        "holds_signing_key": manifest.keys, "damaged": report.damaged,
+        "holds_signing_key": manifest.keys, "holds_secrets_key": manifest.secrets_key, "damaged": report.damaged,
     });
     if !report.damaged.is_empty() {
         let text = format!(
@@ -116,7 +118,16 @@ fn backup(
         (false, false) => {
             "it holds no signing key: a home restored from it serves once `keys/signing.pk8` is put back\n"
         }
-    })
+    })?;
+    match (Vault::of(home).list()?.is_empty(), manifest.secrets_key) {
+        (true, _) => Ok(()),
+        (false, true) => {
+            print_text("it holds the secrets and their key: whoever reads it has their values\n")
+        }
+        (false, false) => print_text(
+            "it holds the secrets encrypted, without `keys/secrets.key`: keep that elsewhere, or nothing opens them\n",
+        ),
+    }
 }
 
 /// The images that a collection would keep, and that are there.
@@ -187,9 +198,10 @@ fn end_everything(home: &Path) -> Result<Vec<String>, Failure> {
 }
 
 fn check(home: &Path, json_wanted: bool, full: bool) -> Result<(), Failure> {
-    let problems = hornero_care::check(home, CheckOptions { full });
+    let mut problems = hornero_care::check(home, CheckOptions { full });
+    problems.extend(host_leftovers::found());
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    let data = json!({ "home": home, "sound": errors == 0, "problems": problems });
+    let report = HomeCheckReport { home, sound: errors == 0, problems: &problems };
     if !json_wanted {
         for problem in &problems {
             let word = match problem.severity {
@@ -208,10 +220,10 @@ fn check(home: &Path, json_wanted: bool, full: bool) -> Result<(), Failure> {
         let text = format!("{errors} things are wrong with `{}`", home.display());
         return Err(Failure::new(exit::FAILED, text)
             .hint("docs/operations/recovery.md says what to do for each")
-            .with_data(data));
+            .with_data(serde_json::to_value(&report).map_err(|error| Failure::of(&error))?));
     }
     match json_wanted {
-        true => print_json(&data),
+        true => print_json(&report),
         false => print_text(&format!("{} is sound\n", home.display())),
     }
 }

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use hornero_bake::BakeRecord;
+use hornero_control::ImageHistory;
+use hornero_model::ImageConfig;
 use serde_json::json;
 
 use crate::{
@@ -87,12 +89,20 @@ pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failur
     if let Some(moved) = record.as_ref().and_then(|record| record.moved.as_ref()) {
         row("moved from", moved.image.to_string());
     }
-    let config = &manifest.config;
-    row("command", config.command.join(" "));
-    row("user", config.user.clone());
+    row("command", manifest.config.command.join(" "));
+    row("user", manifest.config.user.clone());
     for step in record.iter().flat_map(|record| &record.steps) {
         row("input", format!("{} ({} layers)", step.title, step.layers.len()));
     }
+    tell_history(&manifest.config, &history, &mut row);
+    for kind in store.attachments(&digest)? {
+        row("attached", kind);
+    }
+    table.print()
+}
+
+/// How an image was tested and where it runs, in rows.
+fn tell_history(config: &ImageConfig, history: &ImageHistory, row: &mut dyn FnMut(&str, String)) {
     for test in &config.tests {
         let last = history.tests.iter().find(|(name, _)| *name == test.name);
         let word = match last {
@@ -108,10 +118,6 @@ pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failur
     for instance in &history.instances {
         row("instance", instance.to_string());
     }
-    for kind in store.attachments(&digest)? {
-        row("attached", kind);
-    }
-    table.print()
 }
 
 /// `hornero image verify`: hashes everything anew, whatever was recorded before.

@@ -120,7 +120,7 @@ mod tests {
         }
         assert!(page("hornero-help.1").is_none());
         let up = page("hornero-up.1").unwrap();
-        assert!(up.contains(".SH \"EXAMPLE\"\n.nf\n  hornero up examples/site"), "{up}");
+        assert!(up.contains(".SH \"EXAMPLES\"\n.nf\n  hornero up examples/site"), "{up}");
         assert!(up.contains(".SH \"SEE ALSO\"\nhornero(1)"), "{up}");
         assert!(!page("hornero-serve.1").unwrap().contains("crash"));
     }

@@ -40,23 +40,9 @@ pub struct Named {
 }
 
 impl Named {
-    /// Whether the directory may declare images still. One that is there without a `hornero.hcl`, or that is gone from
-    /// below a directory that is there, does not: what can't be looked at, or is not mounted, is no evidence.
+    /// Whether the directory may declare images still.
     pub fn is_live(&self) -> bool {
-        let is_missing = |path: &Path| {
-            fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        };
-        // An empty directory may be where something is mounted at other times.
-        let is_there =
-            |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        if is_missing(&self.directory) {
-            let above = self.directory.ancestors().skip(1).find(|above| !is_missing(above));
-            return !above.is_some_and(is_there);
-        }
-        let is_other = fs::symlink_metadata(&self.directory).is_ok_and(|found| !found.is_dir());
-        let declares_nothing =
-            is_there(&self.directory) && is_missing(&self.directory.join(FILE_NAME));
-        !is_other && !declares_nothing
+        is_live(&self.directory)
     }
 
     /// Forgets it; one that was forgotten meanwhile is fine.
@@ -71,6 +57,24 @@ impl Named {
         let _ = self.file.parent().map(fs::remove_dir);
         Ok(())
     }
+}
+
+/// Whether a directory may declare anything still. One that is there without a `hornero.hcl`, or that is gone from below a
+/// directory that is there, does not: what can't be looked at, or is not mounted, is no evidence.
+pub fn is_live(directory: &Path) -> bool {
+    let is_missing = |path: &Path| {
+        fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    // An empty directory may be where something is mounted at other times.
+    let is_there =
+        |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    if is_missing(directory) {
+        let above = directory.ancestors().skip(1).find(|above| !is_missing(above));
+        return !above.is_some_and(is_there);
+    }
+    let is_other = fs::symlink_metadata(directory).is_ok_and(|found| !found.is_dir());
+    let declares_nothing = is_there(directory) && is_missing(&directory.join(FILE_NAME));
+    !is_other && !declares_nothing
 }
 
 /// The names of directories that a home remembers.

@@ -9,20 +9,23 @@ use std::{
 use hornero_api::{
     Client,
     message::{
-        DownRequest, Intent, OperationLine, Outcome, OutcomeKind, RollbackRequest, ServiceOutcome,
-        StatusReport,
+        CancelRequest, DownRequest, Intent, OperationLine, Outcome, OutcomeKind, RollbackRequest,
+        ServiceOutcome, StatusReport, SteerRequest,
     },
 };
-use hornero_model::{Receipt, ReleaseNumber, ServiceName};
+use hornero_model::{Directory, Receipt, ReleaseNumber, ServiceName, Steer};
 use hornero_net::HomeNetwork;
 use hyper::Method;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
+    arguments::{RolloutCommand, Steered},
+    command::whole,
     daemon,
     failure::Failure,
     output::{harmless, print_json, print_text},
+    reports::OperationReport,
 };
 
 /// After so long without a word a user wonders.
@@ -43,7 +46,12 @@ pub async fn follow(
     loop {
         let mut line = pin!(lines.next());
         let line = loop {
-            match tokio::time::timeout(SILENCE, &mut line).await {
+            let waited = tokio::select! {
+                waited = tokio::time::timeout(SILENCE, &mut line) => waited,
+                // Where it can't be caught, it ends the command as it always did.
+                Ok(()) = tokio::signal::ctrl_c() => return Err(interrupted(accepted.is_none())),
+            };
+            match waited {
                 Ok(line) => break line?,
                 Err(_) => {
                     let seconds = asked.elapsed().as_secs();
@@ -63,13 +71,29 @@ pub async fn follow(
             OperationLine::Progress { service, phase, message, .. } => {
                 let service = service.map_or_else(String::new, |service| service.to_string());
                 eprintln!("{service:>12}  {phase:<9} {}", harmless(&message));
-                (last, asked) = (format!("{phase} {service}"), Instant::now());
+                let news = format!("{phase} {service}: {}", harmless(&message));
+                (last, asked) = (news, Instant::now());
             }
             OperationLine::Finished { outcome } => return Ok(outcome),
         }
     }
     let broken = hornero_api::ClientError::Broken("it ended before the outcome".to_owned());
     Err(broken.into())
+}
+
+/// What a shell says of a command that Ctrl-C ended: 128 and the signal's number.
+const INTERRUPTED: u8 = 130;
+
+/// Ctrl-C ends this command and nothing else.
+fn interrupted(is_accepted: bool) -> Failure {
+    let text = match is_accepted {
+        true => "interrupted; the operation goes on without this command",
+        false => "interrupted before control answered; it may go on without this command",
+    };
+    Failure::new(INTERRUPTED, text).hint(
+        "`hornero status` shows how far it is, `hornero logs SERVICE` what its servers write; `hornero cancel SERVICE` \
+         ends it",
+    )
 }
 
 /// Tells why an operation did not end as asked; nothing to tell where it did.
@@ -103,6 +127,7 @@ pub fn tell(service: &ServiceOutcome) -> Result<(), Failure> {
     let mut text = format!("{}@{release} serves", service.name);
     match &service.receipt {
         Some(receipt) => text.push_str(&format!("\n  {}\n", summary(receipt))),
+        None if service.adjusted => text.push_str("; the servers that ran serve on\n"),
         None => text.push_str("; nothing to change\n"),
     }
     print_text(&text)
@@ -135,11 +160,7 @@ pub async fn rollback(
     to: Option<ReleaseNumber>,
     why: String,
 ) -> Result<(), Failure> {
-    // A control process that died is started again; where none ever was there is nothing to go back to.
-    let client = match home.join("ledger.db").exists() {
-        true => daemon::ensure(home).await?,
-        false => Client::new(daemon::socket(home)),
-    };
+    let client = client_of(home).await?;
     let request = RollbackRequest { service, to, intent: Intent { why, commit: None } };
     let outcome = follow(&client, "/v1/rollback", &request, || ()).await?;
     checked(&outcome)?;
@@ -153,11 +174,76 @@ pub async fn rollback(
     Ok(())
 }
 
+/// `hornero cancel`: ends what is under way.
+pub async fn cancel(
+    home: &Path,
+    json: bool,
+    service: Option<ServiceName>,
+    why: String,
+) -> Result<(), Failure> {
+    let client = client_of(home).await?;
+    let request = CancelRequest { service, intent: Intent { why, commit: None } };
+    let outcome = follow(&client, "/v1/cancel", &request, || ()).await?;
+    checked(&outcome).map_err(|failure| {
+        let failure = failure.with_data(json!({ "services": outcome.services }));
+        failure.further_hint(
+            "`hornero status` shows what is under way; `hornero rollback SERVICE` goes back from what serves",
+        )
+    })?;
+    if json {
+        return print_json(&report(outcome.services));
+    }
+    outcome.services.iter().try_for_each(|service| {
+        let now = match service.release {
+            Some(release) => format!("{}@{release} serves", service.name),
+            None => format!("nothing of {} serves, as before", service.name),
+        };
+        print_text(&format!("cancelled; {now}\n"))
+    })
+}
+
+/// `hornero rollout`: keeps, sends on or ends what is under way.
+pub async fn steer(home: &Path, json: bool, command: RolloutCommand) -> Result<(), Failure> {
+    let (steer, Steered { service, reason: why }) = match command {
+        RolloutCommand::Pause(steered) => (Steer::Pause, steered),
+        RolloutCommand::Resume(steered) => (Steer::Resume, steered),
+        RolloutCommand::Promote { steered, full: false } => (Steer::Promote, steered),
+        RolloutCommand::Promote { steered, full: true } => (Steer::PromoteFully, steered),
+        RolloutCommand::Abort(steered) => (Steer::Abort, steered),
+    };
+    let client = client_of(home).await?;
+    let request = SteerRequest { service, steer, intent: Intent { why, commit: None } };
+    let outcome = follow(&client, "/v1/steer", &request, || ()).await?;
+    checked(&outcome).map_err(|failure| {
+        let failure = failure.with_data(json!({ "services": outcome.services }));
+        failure.further_hint("`hornero status` shows which rollouts are under way, and how far")
+    })?;
+    if json {
+        return print_json(&report(outcome.services));
+    }
+    outcome.services.iter().try_for_each(|service| {
+        let now = match service.release {
+            Some(release) => format!("{}@{release} serves", service.name),
+            None => format!("nothing of {} serves yet", service.name),
+        };
+        let rollout = service.rollout.map_or_else(String::new, |id| format!("rollout {id} "));
+        print_text(&format!("{rollout}{steer}; {now}\n"))
+    })
+}
+
+/// A client of the home's control process: one that died is started again, since what it had begun goes on with the next.
+async fn client_of(home: &Path) -> Result<Client, Failure> {
+    match home.join("ledger.db").exists() {
+        true => daemon::ensure(home).await,
+        false => Ok(Client::new(daemon::socket(home))),
+    }
+}
+
 /// `hornero down`: takes services down and, when none is left, ends control and edge.
 pub async fn down(
     home: &Path,
     json: bool,
-    services: Option<Vec<ServiceName>>,
+    declared: Option<(Directory, Vec<ServiceName>)>,
     why: String,
 ) -> Result<(), Failure> {
     if home.exists() {
@@ -170,11 +256,7 @@ pub async fn down(
                 .and_then(|network| network.down())
                 .map_err(|error| Failure::of(&error))?;
         }
-        return if json {
-            print_json(&json!({ "services": [] }))
-        } else {
-            print_text("nothing runs\n")
-        };
+        return if json { print_json(&report(Vec::new())) } else { print_text("nothing runs\n") };
     }
     // A control process that died left servers behind: only one that knows the ledger can end them well.
     let client = daemon::ensure(home).await.map_err(|failure| {
@@ -182,12 +264,19 @@ pub async fn down(
             "where the ledger can't be read, `hornero down --force` ends what runs without it",
         )
     })?;
+    let services = match declared {
+        None => None,
+        Some((directory, declared)) => {
+            let status: StatusReport = client.get("/v1/status").await?;
+            Some(whole::own(&status, &directory, declared))
+        }
+    };
     let request = DownRequest { services, force: false, intent: Intent { why, commit: None } };
     let outcome = follow(&client, "/v1/down", &request, || ()).await?;
     checked(&outcome)?;
     let left = end_idle(&client).await?;
     if json {
-        return print_json(&json!({ "services": outcome.services }));
+        return print_json(&report(outcome.services));
     }
     if outcome.services.is_empty() {
         // Services of other directories are not what was asked about.
@@ -213,9 +302,13 @@ pub async fn end(home: &Path, json: bool, service: &str, why: String) -> Result<
     checked(&outcome)?;
     end_idle(&client).await?;
     if json {
-        return print_json(&json!({ "services": outcome.services }));
+        return print_json(&report(outcome.services));
     }
     outcome.services.iter().try_for_each(tell)
+}
+
+const fn report(services: Vec<ServiceOutcome>) -> OperationReport {
+    OperationReport { services, ended: None }
 }
 
 /// Ends the control process where it has nothing to run; gives what it runs.
@@ -236,7 +329,8 @@ pub fn abandon(home: &Path, json: bool) -> Result<(), Failure> {
         )
     })?;
     if json {
-        return print_json(&json!({ "services": [], "ended": ended }));
+        let (services, ended) = (Vec::new(), Some(ended));
+        return print_json(&OperationReport { services, ended });
     }
     print_text(&format!(
         "{} instances ended; `hornero audit verify` says what is wrong with the ledger\n",

@@ -1,4 +1,4 @@
-//! `patch`, `image rebase` and `reproduce`: the commands that make images of images.
+//! `patch` and `image rebase`: the commands that make images of images.
 
 use std::{fmt::Display, path::Path, sync::Arc};
 
@@ -13,11 +13,16 @@ use hornero_model::{
 };
 use hornero_spec::Spec;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     arguments::Source,
-    command::{bake, doctor, named, names, sign, up},
+    command::{
+        bake,
+        configuration::{self, Kept},
+        doctor, named, names, sign, up,
+        whole::Consent,
+    },
     daemon,
     failure::{Failure, exit},
     output::{Table, Tone, harmless, print_json, print_text},
@@ -47,6 +52,7 @@ pub async fn patch(
     }
     let project = project::read(source, json_wanted)?;
     if !how.dry_run {
+        configuration::check_secrets(home, &project.spec)?;
         // Images that were made are tested by running them.
         doctor::before(home, Need::Run, true)?;
     }
@@ -54,14 +60,15 @@ pub async fn patch(
     // Nothing of it is collected before a name or the ledger leads to it.
     let lease = store.lease()?;
     let names = project.spec.order().images;
-    let teller = Teller::new(false);
+    let teller = Teller::new(home, false);
     let context = BakeContext::new(home, &teller);
     // A patch pins anew what names lead to.
     let bases = sign::stored_bases(&store, &project, &names, true)?;
     sign::check_bases(home, &store, &project, bases)?;
     let options = PatchOptions { dry_run: how.dry_run };
     let report =
-        hornero_bake::patch(&context, &store, &project.spec, &project.dir, &names, options)?;
+        hornero_bake::patch(&context, &store, &project.spec, &project.dir, &names, options)
+            .map_err(|error| teller.failure(error))?;
     sign::baked(home, &store, &project, &report.images.iter().map(baked).collect::<Vec<_>>())?;
     for image in &report.images {
         names::lead(home, &store, &project.dir, &image.name, &image.new)?;
@@ -89,6 +96,25 @@ pub async fn patch(
         .map(|(image, run)| json!({ "image": image, "tests": run.tests, "log_tail": run.log_tail }))
         .collect();
     let data = json!({ "changes": report.changes, "images": report.images, "tests": runs });
+    if let Some(failure) = failed_tests(&tests) {
+        return Err(failure.with_data(data));
+    }
+    // Names lead to the images by now.
+    drop(lease);
+    if how.deploy {
+        let reason = if reason.is_empty() { "patch".to_owned() } else { reason };
+        let how = (source, bake::How::default());
+        // What is no longer declared is no part of a patch.
+        return up::roll_out(home, json_wanted, how, Consent::default(), reason, data).await;
+    }
+    match json_wanted {
+        true => print_json(&data),
+        false => print_text("\n`hornero up`, or `hornero patch --deploy`, rolls them out\n"),
+    }
+}
+
+/// The failure that names every test that failed; none where all passed.
+fn failed_tests(tests: &[(String, TestReport)]) -> Option<Failure> {
     let failed: Vec<String> = tests
         .iter()
         .flat_map(|(image, run)| {
@@ -96,27 +122,10 @@ pub async fn patch(
             failed.map(move |test| format!("image.{image}: test `{}`: {}", test.name, test.detail))
         })
         .collect();
-    if !failed.is_empty() {
-        return Err(Failure::new(
-            exit::FAILED,
-            format!("tests failed:\n  {}", failed.join("\n  ")),
-        )
-        .hint(
-            "nothing was rolled out; to go on without the patch, bring the `hornero.lock` of before back, or \
-             `hornero up --base` with the base of before",
-        )
-        .with_data(data));
-    }
-    // Names lead to the images by now.
-    drop(lease);
-    if how.deploy {
-        let reason = if reason.is_empty() { "patch".to_owned() } else { reason };
-        return up::roll_out(home, json_wanted, source, reason, bake::How::default(), data).await;
-    }
-    match json_wanted {
-        true => print_json(&data),
-        false => print_text("\n`hornero up`, or `hornero patch --deploy`, rolls them out\n"),
-    }
+    let text = format!("tests failed:\n  {}", failed.join("\n  "));
+    let hint = "nothing was rolled out; to go on without the patch, bring the `hornero.lock` of before back, or \
+         `hornero up --base` with the base of before";
+    (!failed.is_empty()).then(|| Failure::new(exit::FAILED, text).hint(hint))
 }
 
 /// A patched image as one that was baked, for its statement.
@@ -209,7 +218,8 @@ async fn test(
             None => control.insert(daemon::ensure(home).await?),
         };
         eprintln!("testing  image.{}", image.name);
-        let request = TestRequest { service: service_for(spec, image)? };
+        let request =
+            TestRequest { service: service_for(Kept { home, store: &store }, spec, image)? };
         let run: TestReport = client.post("/v1/test", &request).await?;
         tested.push((image.name.to_string(), run));
     }
@@ -220,9 +230,10 @@ async fn test(
 }
 
 /// The service that an image is tested as: one that runs it, else a plain one.
-fn service_for(spec: &Spec, image: &PatchedImage) -> Result<ServiceSpec, Failure> {
+fn service_for(kept: Kept<'_>, spec: &Spec, image: &PatchedImage) -> Result<ServiceSpec, Failure> {
     if let Some(service) = spec.services.values().find(|service| service.image == image.name) {
-        return Ok(service.clone().into_service_spec(image.new));
+        let runs = service.clone().into_service_spec(image.new);
+        return configuration::complete(Some(kept), service, runs);
     }
     let name: ServiceName = image.name.as_str().parse().map_err(|_| {
         Failure::new(exit::FAILED, format!("image `{}` has no service to be tested as", image.name))
@@ -249,6 +260,13 @@ fn service_for(spec: &Spec, image: &PatchedImage) -> Result<ServiceSpec, Failure
         max_age: None,
         trust: sign::trusted(spec),
         keep: hornero_model::Keep::default(),
+        stop_signal: None,
+        stop_grace: None,
+        env: Default::default(),
+        config: Vec::new(),
+        configuration: None,
+        secrets: Vec::new(),
+        budget: None,
     })
 }
 
@@ -316,60 +334,4 @@ pub fn does_not_hold(text: &str, refusals: &[impl Display + Serialize]) -> Failu
     Failure::new(exit::REFUSED, format!("{text}:\n  {}", lines.join("\n  ")))
         .word("rebase_refused")
         .with_data(json!({ "refusals": refusals }))
-}
-
-/// `hornero reproduce`.
-pub fn reproduce(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
-    let store = Arc::new(bake::known_store(home)?);
-    doctor::before(home, Need::Bake, false)?;
-    let digest = named::image(home, &store, image)?;
-    let _lease = store.lease()?;
-    // What is recorded is executed: nobody's word counts for it but that of this home.
-    let vouched = |image: &Digest| {
-        sign::vouched(home, &store, image).map_err(|refusal| {
-            refusal.hint(format!(
-                "what is recorded of `{}` would be executed, and this home does not vouch for it: bake it here, or \
-                 bring it in by `hornero image import`, which vouches for it",
-                image.short()
-            ))
-        })
-    };
-    vouched(&digest)?;
-    hornero_bake::recorded_elsewhere(&store, &digest)?.iter().try_for_each(vouched)?;
-    let teller = Teller::new(false);
-    let context = BakeContext::new(home, &teller);
-    let again = hornero_bake::reproduce(&context, &store, &digest)?;
-    let mut data: Value = serde_json::to_value(&again).map_err(|error| Failure::of(&error))?;
-    data["same"] = json!(again.is_same());
-    if !again.is_same() {
-        let files: Vec<String> = again
-            .differences
-            .iter()
-            .map(|file| {
-                let what = serde_json::to_value(&file.what).unwrap_or_default();
-                let words: Vec<&str> =
-                    what.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-                format!("{}: {}", file.path, words.join(", "))
-            })
-            .collect();
-        let text = format!(
-            "the recorded inputs gave {} instead of {}:\n  {}",
-            again.made.short(),
-            digest.short(),
-            files.join("\n  ")
-        );
-        let failure = Failure::new(exit::FAILED, text).with_data(data);
-        return Err(match again.networked.is_empty() {
-            true => failure,
-            false => failure.hint("steps with a network may give something else at any time"),
-        });
-    }
-    if json_wanted {
-        return print_json(&data);
-    }
-    print_text(&format!(
-        "{} was made again, byte for byte, in {:.1} s\n",
-        digest.short(),
-        again.seconds
-    ))
 }

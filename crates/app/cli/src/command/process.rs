@@ -10,6 +10,9 @@ use crate::{failure::Failure, process_log::LogWords, stderr::Unfailing};
 /// control again, which it does not after 0.
 const ENDED_SERVING: i32 = 128 + libc::SIGTERM;
 
+/// Nothing was left to take over: EX_TEMPFAIL of sysexits.h.
+pub const MOOT: i32 = 75;
+
 /// `hornero serve`: the control process.
 pub fn serve(options: &hornero_control::Options, log: LogWords) -> Result<(), Failure> {
     let unfailing = Unfailing::take_over()?;
@@ -19,6 +22,7 @@ pub fn serve(options: &hornero_control::Options, log: LogWords) -> Result<(), Fa
     match ended {
         hornero_control::Ended::Empty => Ok(()),
         hornero_control::Ended::Serving => std::process::exit(ENDED_SERVING),
+        hornero_control::Ended::Moot => std::process::exit(MOOT),
     }
 }
 

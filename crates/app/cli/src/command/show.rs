@@ -1,34 +1,49 @@
-//! The commands that only show: `status`, `history`, `receipt`, `logs`, `audit`.
+//! The commands that only show: `status`, `history`, `receipt`.
 
-use std::{io::Read as _, path::Path};
+use std::path::Path;
 
 use hornero_api::{
-    Client, ClientError,
-    message::{AuditReport, HistoryEntry, InstanceStatus, LogLine, Nothing, StatusReport},
+    ClientError,
+    message::{
+        HistoryEntry, InstanceStatus, ListenerFaultEntry, PausedStatus, RolloutStatus, RouteStatus,
+        StatusReport, WitnessStatus,
+    },
 };
 use hornero_model::{
-    ConnectionCounters, Event, Health, InstanceState, Receipt, RolloutId, ServiceName, Timestamp,
+    ConnectionCounters, Health, InstanceState, Receipt, RolloutId, ServiceName, Share, Timestamp,
 };
-use hyper::Method;
 
 use crate::{
-    command::operation::summary,
-    daemon,
+    command::{
+        absent::{self, asked_or_read, client},
+        canary, churn,
+        operation::summary,
+    },
     failure::{Failure, exit},
     output::{Table, Tone, age, harmless, print_json, print_text, short},
 };
 
-fn client(home: &Path) -> Client {
-    Client::new(daemon::socket(home))
-}
-
-/// `hornero status`.
+/// `hornero status`. Where no control process runs it tells what is known all the same, and ends with that failure.
 pub async fn status(home: &Path, json: bool) -> Result<(), Failure> {
-    let report: StatusReport = client(home).get("/v1/status").await?;
-    if json {
-        return print_json(&report);
+    let (report, failure) = match client(home).get::<StatusReport>("/v1/status").await {
+        Ok(report) => (report, None),
+        Err(error @ ClientError::Unreachable { .. }) if absent::is_readable(home) => {
+            let report = hornero_control::status_offline(home);
+            (report.map_err(|error| Failure::of(&*error))?, Some(Failure::from(error)))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if !json {
+        print_text(&status_text(&report, Timestamp::now(), crate::output::coloured()))?;
     }
-    print_text(&status_text(&report, Timestamp::now(), crate::output::coloured()))
+    match failure {
+        None if json => print_json(&report),
+        None => Ok(()),
+        Some(failure) => {
+            let data = serde_json::to_value(&report).map_err(|error| Failure::of(&error))?;
+            Err(failure.with_data(data))
+        }
+    }
 }
 
 const fn tone(state: InstanceState) -> Tone {
@@ -68,13 +83,54 @@ fn state(instance: &InstanceStatus) -> (String, Tone) {
     }
 }
 
+/// When an instance is replaced by a new one, where it is.
+fn replaced(instance: &InstanceStatus, now: Timestamp) -> String {
+    match (&instance.recycling, instance.recycle_due) {
+        (Some(_), _) => "under way".to_owned(),
+        (None, Some(due)) => format!("in {}", age(due, now)),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+/// A rollout under way, in a few words.
+fn rollout(one: &RolloutStatus) -> String {
+    let canary = one.canary.as_ref().map(|canary| canary.weight);
+    let weight = canary.or_else(|| one.rolling.as_ref().map(|rolling| rolling.weight));
+    let share = weight.map(Share::percent);
+    let paused = if one.paused.is_some() { "paused" } else { "" };
+    let parts = [one.id.to_string(), one.phase.clone(), share.unwrap_or_default(), paused.into()];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// That a rollout waits for somebody, and what becomes of it.
+fn paused_text(service: &ServiceName, paused: &PausedStatus) -> String {
+    let PausedStatus { who, why, since, until } = paused;
+    format!(
+        "\npaused: the rollout of `{service}` by `{who}` at {since}: {why}; at {until} it is taken back, \
+         `hornero rollout resume {service}` goes on\n"
+    )
+}
+
+/// The release that answers on a route, or how much each of several does.
+fn answering(route: &RouteStatus) -> String {
+    let percent = |share: &Share| format!("{} {}", share.release, Share::percent(share.weight));
+    match &route.shares[..] {
+        [] => route.release.map_or_else(|| "-".into(), |number| number.to_string()),
+        shares => shares.iter().map(percent).collect::<Vec<_>>().join(", "),
+    }
+}
+
 fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     if report.services.is_empty() {
-        return "no services; `hornero up DIR` brings some\n".to_owned();
+        let text = "no services; `hornero up DIR` brings some\n";
+        return format!("{text}{}", witness_text(report.control.witness.as_ref()));
     }
     let mut services =
         Table::with_head(&["SERVICE", "RELEASE", "IMAGE", "SERVING", "INTERNAL NAME", "ROLLOUT"]);
-    let mut instances = Table::with_head(&["INSTANCE", "STATE", "ADDRESS", "PID", "AGE"]);
+    let all = report.services.iter().flat_map(|service| &service.instances);
+    let ages = all.clone().any(|one| one.recycle_due.is_some() || one.recycling.is_some());
+    let heads = ["INSTANCE", "STATE", "ADDRESS", "PID", "AGE", "REPLACED"];
+    let mut instances = Table::with_head(&heads[..heads.len() - usize::from(!ages)]);
     for service in &report.services {
         let serving = service.instances.iter().filter(|instance| serves(instance)).count();
         let whole = usize::try_from(service.wanted).is_ok_and(|wanted| serving >= wanted);
@@ -90,16 +146,10 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
                     .map_or_else(|| "-".into(), |internal| internal.name.clone()),
                 Tone::Plain,
             ),
-            (
-                service
-                    .rollout
-                    .as_ref()
-                    .map_or_else(|| "-".into(), |one| format!("{} {}", one.id, one.phase)),
-                Tone::Passing,
-            ),
+            (service.rollout.as_ref().map_or_else(|| "-".into(), rollout), Tone::Passing),
         ]);
         for instance in &service.instances {
-            instances.row(vec![
+            let mut cells = vec![
                 (instance.id.to_string(), Tone::Plain),
                 state(instance),
                 (
@@ -108,7 +158,9 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
                 ),
                 (instance.pid.map_or_else(|| "-".into(), |pid| pid.to_string()), Tone::Quiet),
                 (age(now, instance.created), Tone::Quiet),
-            ]);
+            ];
+            cells.extend(ages.then(|| (replaced(instance, now), Tone::Quiet)));
+            instances.row(cells);
         }
     }
     let mut routes = Table::with_head(&["ROUTE", "TO", "RELEASE"]);
@@ -118,12 +170,24 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
         let path = route.path_prefix.as_deref().unwrap_or("");
         routes.row(vec![
             (format!("{} {host}{path}", route.listen).trim_end().to_owned(), listening),
-            (route.pool.clone(), Tone::Plain),
-            (route.release.map_or_else(|| "-".into(), |number| number.to_string()), Tone::Plain),
+            (
+                match route.redirect_to {
+                    Some(port) => format!("redirect to {port}"),
+                    None => route.pool.clone(),
+                },
+                Tone::Plain,
+            ),
+            (answering(route), Tone::Plain),
         ]);
     }
     let mut text = [services, instances, routes].map(|table| table.render(colour)).join("\n");
     for service in &report.services {
+        if let Some(paused) = service.rollout.as_ref().and_then(|one| one.paused.as_ref()) {
+            text.push_str(&harmless(&paused_text(&service.name, paused)));
+        }
+        if let Some(canary) = service.rollout.as_ref().and_then(|one| one.canary.as_ref()) {
+            text.push_str(&harmless(&canary::under_way(&service.name, canary)));
+        }
         if let Some(failures) = service.gave_up_after {
             text.push_str(&format!(
                 "\nwarning: `{}` failed {failures} times in a row and is replaced no more; `hornero up` tries again\n",
@@ -131,6 +195,7 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
             ));
         }
     }
+    text.push_str(&churn::stopped(&report.services));
     for (route, fault) in
         report.routes.iter().filter_map(|route| Some((route, route.fault.as_ref()?)))
     {
@@ -139,8 +204,18 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
         text.push_str(&format!("\n{state}: `{}` on {listen}: {reason}\n", route.pool));
     }
     if report.edge.is_none() {
-        text.push_str("\nthe edge is down; it is being started again\n");
+        text.push_str(match report.control.absent {
+            false => "\nthe edge is down; it is being started again\n",
+            true => "\nthe edge is down, and no control process is there to start it again\n",
+        });
     }
+    if report.control.absent {
+        text.push_str(
+            "\nwarning: no control process runs: this is what the ledger said last, and what the edge says; nothing that \
+             ends is replaced\n",
+        );
+    }
+    text.push_str(&witness_text(report.control.witness.as_ref()));
     if let Some(connections) = report.edge.as_ref().and_then(|edge| edge.connections.as_ref()) {
         text.push_str(&limited(&connections.outside, "from outside"));
         text.push_str(&limited(&connections.internal, "from the services themselves"));
@@ -165,25 +240,56 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     text
 }
 
+/// What is wrong with the witness; nothing where it has the newest head.
+fn witness_text(witness: Option<&WitnessStatus>) -> String {
+    let Some(WitnessStatus { place, event, fault: Some(fault), fault_since, .. }) = witness else {
+        return String::new();
+    };
+    let since = fault_since.map(|since| format!(" since {since}")).unwrap_or_default();
+    let has = match event {
+        0 => "none of this control process's heads".to_owned(),
+        event => format!("the head of event {event}"),
+    };
+    format!(
+        "\nwarning: the witness `{place}` can't be reached{since} ({}); it has {has} and gets the newest when it is back\n",
+        harmless(fault)
+    )
+}
+
 /// What the edge had to do about connections beyond its limits; nothing in the ordinary course.
 fn limited(counted: &ConnectionCounters, whence: &str) -> String {
     let ConnectionCounters {
         open, limit, source_limit, given_up, refused, refused_by_source, ..
     } = counted;
+    let mut notes = String::new();
+    if counted.bad_proxy_headers > 0 {
+        notes = format!(
+            "\nnote: {} connections of trusted proxies refused {whence}: their PROXY header was missing, malformed or \
+             late\n",
+            counted.bad_proxy_headers
+        );
+    }
     if given_up + refused + refused_by_source == 0 {
-        return String::new();
+        return notes;
     }
     let refused = refused + refused_by_source;
     format!(
-        "\nnote: too many connections {whence}: {given_up} idle ones closed for newer ones, {refused} refused; {open} are \
+        "{notes}\nnote: too many connections {whence}: {given_up} idle ones closed for newer ones, {refused} refused; {open} are \
          open, {limit} may be, {source_limit} of one source\n"
     )
 }
 
 /// `hornero history`.
 pub async fn history(home: &Path, json: bool, service: &ServiceName) -> Result<(), Failure> {
-    let entries: Vec<HistoryEntry> =
-        client(home).get(&format!("/v1/services/{service}/history")).await?;
+    let client = client(home);
+    let path = format!("/v1/services/{service}/history");
+    let read = || hornero_control::history_offline(home, service);
+    let asked = async { client.get::<Vec<HistoryEntry>>(&path).await.map(Some) };
+    let entries = asked_or_read(home, asked, read).await?;
+    let entries = entries.ok_or_else(|| {
+        Failure::new(exit::NO_SUCH_OBJECT, format!("no service `{service}`"))
+            .word("no_such_service")
+    })?;
     if json {
         return print_json(&entries);
     }
@@ -198,11 +304,29 @@ pub async fn history(home: &Path, json: bool, service: &ServiceName) -> Result<(
                 entry.release
             ));
         }
+        for fault in entry.listener_faults.iter().rev() {
+            host_starts.push_str(&listener_fault(fault, &format!("{service}@{}", entry.release)));
+        }
+        for step in &entry.canary {
+            let line = harmless(&canary::judged(step)).into_owned();
+            host_starts.push_str(&format!("canary {service}@{}: {line}\n", entry.release));
+        }
+        for deed in &entry.interventions {
+            let line = harmless(&deed.to_string()).into_owned();
+            host_starts.push_str(&format!("rollout of {service}@{} {line}\n", entry.release));
+        }
         let marked = if entry.serving { " *" } else { "" };
-        let proven = if entry.proven {
-            ("yes".to_owned(), Tone::Good)
-        } else {
-            ("no".to_owned(), Tone::Quiet)
+        if let Some(failed) = &entry.failed {
+            let reason = harmless(&failed.reason);
+            host_starts.push_str(&format!(
+                "{service}@{} failed at {} ({}: {}): {reason}\n",
+                entry.release, failed.at, failed.who, failed.why
+            ));
+        }
+        let proven = match (entry.proven, &entry.failed) {
+            (_, Some(_)) => ("failed".to_owned(), Tone::Bad),
+            (true, None) => ("yes".to_owned(), Tone::Good),
+            (false, None) => ("no".to_owned(), Tone::Quiet),
         };
         table.row(vec![
             (format!("{service}@{}{marked}", entry.release), Tone::Plain),
@@ -218,6 +342,17 @@ pub async fn history(home: &Path, json: bool, service: &ServiceName) -> Result<(
     print_text(&format!("\n* serves now\n{host_starts}"))
 }
 
+/// When a way in was down, and for how long, in a line.
+fn listener_fault(fault: &ListenerFaultEntry, release: &str) -> String {
+    let ListenerFaultEntry { listen, reason, serves, from, until } = fault;
+    let state = if *serves { "was not as it should be" } else { "was down" };
+    let until = match until {
+        Some(until) => format!("until {until}, for {}", age(*until, *from)),
+        None => "and is so still".to_owned(),
+    };
+    format!("`{listen}` of {release} {state} from {from} {until}: {}\n", harmless(reason))
+}
+
 /// `hornero receipt`.
 pub async fn receipt(
     home: &Path,
@@ -225,16 +360,23 @@ pub async fn receipt(
     id: Option<RolloutId>,
     service: Option<ServiceName>,
 ) -> Result<(), Failure> {
-    let client = client(home);
+    let (client, read) = (client(home), || hornero_control::receipts_offline(home));
     if let Some(id) = id {
-        let receipt: Receipt = client.get(&format!("/v1/receipts/{id}")).await?;
+        let path = format!("/v1/receipts/{id}");
+        let asked = async { client.get::<Receipt>(&path).await.map(|receipt| vec![receipt]) };
+        let receipts = asked_or_read(home, asked, read).await?;
+        let receipt = receipts.iter().find(|receipt| receipt.body.id == id).ok_or_else(|| {
+            Failure::new(exit::NO_SUCH_OBJECT, format!("no receipt `{id}`")).word("no_such_receipt")
+        })?;
         return match json {
-            true => print_json(&receipt),
-            false => print_text(&harmless(&receipt_text(&receipt))),
+            true => print_json(receipt),
+            false => print_text(&harmless(&receipt_text(receipt))),
         };
     }
-    let query = service.map_or_else(String::new, |service| format!("?service={service}"));
-    let receipts: Vec<Receipt> = client.get(&format!("/v1/receipts{query}")).await?;
+    let query = service.as_ref().map_or_else(String::new, |name| format!("?service={name}"));
+    let path = format!("/v1/receipts{query}");
+    let mut receipts: Vec<Receipt> = asked_or_read(home, client.get(&path), read).await?;
+    receipts.retain(|receipt| service.as_ref().is_none_or(|name| receipt.body.service == *name));
     if json {
         return print_json(&receipts);
     }
@@ -265,126 +407,12 @@ fn receipt_text(receipt: &Receipt) -> String {
         if body.warm { "yes" } else { "no" },
         receipt.signature,
         receipt.key
-    )
-}
-
-/// `hornero logs`.
-pub async fn logs(
-    home: &Path,
-    json: bool,
-    object: &str,
-    since: Option<String>,
-    follow: bool,
-) -> Result<(), Failure> {
-    if !object.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return Err(Failure::new(
-            exit::USAGE,
-            format!("`{object}` is neither a service nor an instance"),
-        ));
-    }
-    let mut path = format!("/v1/logs/{object}?follow={follow}");
-    if let Some(since) = since {
-        path.push_str(&format!("&since={}", since_time(&since)?));
-    }
-    let mut lines = client(home).stream::<LogLine>(Method::GET, &path, None::<&Nothing>).await?;
-    while let Some(line) = lines.next().await? {
-        if json {
-            print_json(&line)?;
-        } else {
-            let text = harmless(&line.text);
-            print_text(&format!("{} {} {text}\n", line.time, line.instance))?;
-        }
-    }
-    Ok(())
-}
-
-/// An RFC 3339 time, or a span before now.
-fn since_time(text: &str) -> Result<Timestamp, Failure> {
-    if let Ok(span) = humantime::parse_duration(text) {
-        let now = Timestamp::now();
-        return Ok(Timestamp(
-            now.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
-        ));
-    }
-    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|_| {
-        Failure::new(exit::USAGE, format!("`{text}` is neither a time nor a span"))
-            .hint("write `2026-05-01T12:00:00Z` or `10m`")
-    })
-}
-
-/// `hornero audit`.
-pub async fn audit(home: &Path, json: bool, from: u64) -> Result<(), Failure> {
-    let path = format!("/v1/audit?from={from}");
-    let mut events = client(home).stream::<Event>(Method::GET, &path, None::<&Nothing>).await?;
-    while let Some(event) = events.next().await? {
-        if json {
-            print_json(&event)?;
-            continue;
-        }
-        let body = serde_json::to_value(&event.body).map_err(|error| Failure::of(&error))?;
-        let kind = body["kind"].as_str().unwrap_or("event").to_owned();
-        let detail: String = body.to_string().chars().take(160).collect();
-        let line = format!(
-            "{:>6} {} {:<16} {:<10} {detail}\n",
-            event.sequence, event.time, kind, event.by.who
-        );
-        print_text(&harmless(&line))?;
-    }
-    Ok(())
-}
-
-/// `hornero audit verify`; reads the ledger through the control process where one runs, else from disk.
-pub async fn audit_verify(home: &Path, json: bool, against: Option<&Path>) -> Result<(), Failure> {
-    // Read first: what can't be read is a mistake of whoever asks, and no word on the ledger.
-    let witness = against.map(witness).transpose()?;
-    let asked: Result<AuditReport, ClientError> =
-        client(home).post("/v1/audit/verify", &serde_json::json!({})).await;
-    let mut report = match asked {
-        Ok(report) => report,
-        // A home where nothing ever ran has no ledger; one that lost only a part of it has been touched.
-        Err(error @ ClientError::Unreachable { .. }) if is_absent(home) => return Err(error.into()),
-        Err(ClientError::Unreachable { .. }) => {
-            hornero_control::verify_ledger(home).map_err(|error| Failure::of(&*error))?
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if let (true, Some(witness)) = (report.intact, &witness) {
-        let held = hornero_control::ledger_holds(home, witness);
-        if let Err(why) = held.map_err(|error| Failure::of(&*error))? {
-            report = AuditReport { intact: false, why: Some(why), ..report };
-        }
-    }
-    if report.intact {
-        return match json {
-            true => print_json(&report),
-            false => print_text(&format!("intact: {} events\n", report.events)),
-        };
-    }
-    let event = report.touched.map_or_else(String::new, |event| format!(" from event {event} on"));
-    let why = report.why.as_deref().unwrap_or_default();
-    let failure = Failure::new(exit::FAILED, format!("the ledger was touched{event}: {why}"));
-    let data = serde_json::to_value(&report).map_err(|error| Failure::of(&error))?;
-    Err(failure.with_data(data))
-}
-
-/// What the ledger is compared with.
-fn witness(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let limit = hornero_control::WITNESS_BYTES_MAX;
-    let read =
-        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text));
-    read.map_err(|error| {
-        Failure::new(exit::USAGE, format!("`{}` can't be read: {error}", path.display()))
-            .hint("name a file with a receipt as JSON, or a copy of a home's `ledger.head`")
-    })?;
-    Ok(text)
-}
-
-/// Whether a home surely has nothing of a ledger; one that may not be looked into might.
-fn is_absent(home: &Path) -> bool {
-    ["ledger.db", "ledger.head"]
+    ) + &body
+        .canary
         .iter()
-        .all(|part| matches!(home.join(part).try_exists(), Ok(false)))
+        .map(|step| format!("canary     {}\n", canary::judged(step)))
+        .collect::<String>()
+        + &body.interventions.iter().map(|deed| format!("by hand    {deed}\n")).collect::<String>()
 }
 
 #[cfg(test)]
@@ -401,6 +429,7 @@ mod tests {
                 name: ServiceName::new("site").unwrap(),
                 release: Some(ReleaseNumber(1)),
                 image: None,
+                directory: None,
                 wanted: 1,
                 internal: None,
                 rollout: None,
@@ -411,12 +440,16 @@ mod tests {
                     state: InstanceState::Serving,
                     address: None,
                     pid: None,
+                    place: None,
                     created: Timestamp::default(),
+                    recycle_due: None,
+                    recycling: None,
                     cause: None,
                     health,
                     health_error: error.map(str::to_owned),
                 }],
                 gave_up_after,
+                stopped: None,
             }],
             routes: Vec::new(),
             control: ControlStatus {
@@ -424,6 +457,8 @@ mod tests {
                 version: "1".to_owned(),
                 started: Timestamp::default(),
                 journal_fault: None,
+                witness: None,
+                absent: false,
             },
             edge: Some(Default::default()),
             limits: Vec::new(),
@@ -437,6 +472,7 @@ mod tests {
         assert!(healthy.contains(" 1/1 ") && healthy.contains("site-1-a  serving "), "{healthy}");
         let old = shown(None, None, None);
         assert!(old.contains(" 1/1 "), "{old}");
+        assert!(!healthy.contains("REPLACED"), "{healthy}");
         let sick = shown(Some(Health::Unhealthy), Some("answered 503, expected 200"), Some(9));
         assert!(sick.contains(" 0/1 ") && !sick.contains("serving "), "{sick}");
         assert!(sick.contains("site-1-a  unhealthy: answered 503, expected 200"), "{sick}");

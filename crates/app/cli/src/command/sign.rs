@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use hornero_bake::{BakeRecord, BakedImage, Lock, StepKind};
+use hornero_bake::{BakeError, BakeRecord, BakedImage, Lock, StepKind};
 use hornero_control::{Denied, Provenance};
 use hornero_ledger::Keys;
 use hornero_model::{Digest, ImageName, PublicKey, Timestamp, TrustedKey};
@@ -148,7 +148,7 @@ pub fn stored_bases(
     names: &[ImageName],
     renewed: bool,
 ) -> Result<BTreeSet<Digest>, Failure> {
-    let lock = if renewed { None } else { Lock::read(&project.dir)? };
+    let lock = if renewed { None } else { Lock::read(&project.dir).map_err(BakeError::from)? };
     let mut bases = BTreeSet::new();
     for image in names.iter().filter_map(|name| project.spec.images.get(name)) {
         let digest = match &image.base {

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use hornero_store::{Healing, StoreError, StoreUse};
+use hornero_store::{Finding, Healing, StoreError, StoreUse};
 use serde_json::{Value, json};
 
 use crate::{
     command::{bake, named, names},
     failure::{Failure, exit},
     output::{Table, Tone, harmless, print_json, print_text},
+    reports::{PinReport, UntagReport},
 };
 
 /// `hornero image du`.
@@ -84,7 +85,7 @@ pub fn pin(home: &Path, json_wanted: bool, image: &str, pinned: bool) -> Result<
     };
     let changed = if pinned { store.pin(&digest)? } else { store.unpin(&digest)? };
     if json_wanted {
-        return print_json(&json!({ "image": digest, "pinned": pinned, "changed": changed }));
+        return print_json(&PinReport { image: digest, pinned, changed });
     }
     let text = match (pinned, changed) {
         (true, true) => "is pinned: no collection takes it",
@@ -122,7 +123,7 @@ pub fn untag(home: &Path, json_wanted: bool, name: &str) -> Result<(), Failure> 
         return Err(missing());
     }
     if json_wanted {
-        return print_json(&json!({ "name": name, "image": was }));
+        return print_json(&UntagReport { name, image: was });
     }
     let Some(was) = was else {
         return print_text(&format!("{name} was damaged and is gone\n"));
@@ -148,34 +149,8 @@ pub fn fsck(
         sources.push(registry);
     }
     let found = store.heal_all(&mut sources)?;
-    let mut told: Vec<(Value, bool, String)> = found
-        .iter()
-        .map(|(finding, healing)| {
-            let (word, detail) = match healing {
-                Healing::Mended => ("mended", String::new()),
-                Healing::NoSource => ("damaged", "no source has it".to_owned()),
-                Healing::Failed(why) => ("damaged", why.join("; ")),
-                Healing::Unused => ("unused", "`hornero image gc` deletes it".to_owned()),
-            };
-            let uses: Vec<Value> = finding
-                .uses
-                .iter()
-                .map(|(image, path)| json!({ "image": image, "path": path }))
-                .collect();
-            let value = json!({
-                "kind": finding.kind, "digest": finding.digest, "damage": finding.damage.to_string(),
-                "uses": uses, "result": word, "detail": detail,
-            });
-            let place = finding.uses.first().and_then(|(_, path)| path.clone()).unwrap_or_default();
-            let what = match finding.kind {
-                "reference" => format!("name {place}"),
-                kind => format!("{kind} {} {place}", finding.digest.short()),
-            };
-            let colon = if detail.is_empty() { "" } else { ": " };
-            let text = format!("{what}: {}; {word}{colon}{detail}", finding.damage);
-            (value, word == "damaged", text)
-        })
-        .collect();
+    let mut told: Vec<(Value, bool, String)> =
+        found.iter().map(|(finding, healing)| outcome(finding, healing)).collect();
     told.extend(names::all(home)?.damaged.iter().map(|file| {
         let text = format!("name {}: holds no name; damaged", file.display());
         (json!({ "kind": "name", "file": file, "result": "damaged" }), true, text)
@@ -200,6 +175,30 @@ pub fn fsck(
         (false, true) => print_text("everything is as it was stored\n"),
         (false, false) => print_text("what was damaged and is used is mended\n"),
     }
+}
+
+/// A finding as JSON, whether the damage is still there, and for people.
+fn outcome(finding: &Finding, healing: &Healing) -> (Value, bool, String) {
+    let (word, detail) = match healing {
+        Healing::Mended => ("mended", String::new()),
+        Healing::NoSource => ("damaged", "no source has it".to_owned()),
+        Healing::Failed(why) => ("damaged", why.join("; ")),
+        Healing::Unused => ("unused", "`hornero image gc` deletes it".to_owned()),
+    };
+    let uses: Vec<Value> =
+        finding.uses.iter().map(|(image, path)| json!({ "image": image, "path": path })).collect();
+    let value = json!({
+        "kind": finding.kind, "digest": finding.digest, "damage": finding.damage.to_string(),
+        "uses": uses, "result": word, "detail": detail,
+    });
+    let place = finding.uses.first().and_then(|(_, path)| path.clone()).unwrap_or_default();
+    let what = match finding.kind {
+        "reference" => format!("name {place}"),
+        kind => format!("{kind} {} {place}", finding.digest.short()),
+    };
+    let colon = if detail.is_empty() { "" } else { ": " };
+    let text = format!("{what}: {}; {word}{colon}{detail}", finding.damage);
+    (value, word == "damaged", text)
 }
 
 /// A size for people.

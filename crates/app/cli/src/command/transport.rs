@@ -52,6 +52,9 @@ pub struct ImportWords {
     /// Which image of a layout or archive that has several, by its name there
     #[arg(long, value_name = "NAME")]
     pub image: Option<String>,
+    /// Most that its contents may take, such as `100GiB`, instead of 64GiB; then of repeated bytes as well
+    #[arg(long, value_name = "SIZE", value_parser = crate::arguments::size)]
+    pub max_size: Option<u64>,
     /// Reach a registry without encryption
     #[arg(long)]
     pub plain_http: bool,
@@ -83,7 +86,7 @@ pub fn import(home: &Path, json_wanted: bool, words: &ImportWords) -> Result<(),
     let _lease = store.lease()?;
     let bar = Bar::new("importing");
     let told = |event| bar.transfer(event);
-    let options = ImportOptions { name: words.image.clone(), ..ImportOptions::default() };
+    let options = ImportOptions { name: words.image.clone(), ..allowing(words.max_size) };
     let access = access(words.plain_http);
     let found = hornero_oci::import(&store, from, &access, &options, &told)?;
     bar.end();
@@ -143,6 +146,7 @@ pub fn pull(
     json_wanted: bool,
     reference: &Reference,
     name: Option<ImageName>,
+    max_size: Option<u64>,
     plain_http: bool,
 ) -> Result<(), Failure> {
     let name = match name {
@@ -154,7 +158,8 @@ pub fn pull(
     let _lease = store.lease()?;
     let bar = Bar::new("pulling");
     let told = |event| bar.transfer(event);
-    let pulled = hornero_oci::pull(&store, reference, &access(plain_http), &told)?;
+    let (access, options) = (access(plain_http), allowing(max_size));
+    let pulled = hornero_oci::pull_with(&store, reference, &access, &options, &told)?;
     bar.end();
     sign::disown(home, &store, &pulled.image)?;
     lead(&store, &name, &pulled.image)?;
@@ -178,6 +183,15 @@ pub fn pull(
         );
     }
     Ok(())
+}
+
+/// What may come in. Whoever says how large it may be knows what it is: no proportion makes it suspect then.
+fn allowing(max_size: Option<u64>) -> ImportOptions {
+    let default = ImportOptions::default();
+    match max_size {
+        Some(content_bytes_max) => ImportOptions { content_bytes_max, any_ratio: true, ..default },
+        None => default,
+    }
 }
 
 /// Lets a name lead to an image; says where it led before.

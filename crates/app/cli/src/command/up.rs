@@ -1,104 +1,142 @@
-//! `up`, `plan` and `down`: the commands that join a directory with what runs.
+//! `up` and `down`: the commands that join a directory with what runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hornero_api::{
-    Client, ClientError,
-    message::{ApplyRequest, Intent, PlanImage, PlanReport, PlanRequest},
+    Client,
+    message::{ApplyRequest, Intent, PlanChange, PlanReport, PlanRequest, StatusReport},
 };
 use hornero_bake::BakedImage;
 use hornero_doctor::Need;
-use hornero_model::{Digest, ImageName, ServiceKind, ServiceSpec};
-use hornero_spec::Spec;
-use hornero_store::Store;
+use hornero_model::{Digest, Directory, ImageName, Protocol, Route, ServiceKind, ServiceSpec};
+use hornero_spec::{FILE_NAME, Spec};
 use serde_json::json;
 
 use crate::{
-    arguments::Source,
-    command::{bake, doctor, named, operation},
+    arguments::{Source, UpArguments},
+    command::{
+        bake,
+        configuration::{self, Kept},
+        doctor, named, names, operation, plan_file, problems,
+        whole::{self, Agreed, Consent},
+    },
     commit, daemon,
     failure::{Failure, exit},
-    output::{Table, Tone, print_json, print_text},
+    output::{print_json, print_text},
     project,
 };
 
 /// `hornero up`: bake, test, release, roll out, wait, read back.
-pub async fn up(
-    home: &Path,
-    json_wanted: bool,
-    source: &Source,
-    reason: String,
-    base: Option<&str>,
-) -> Result<(), Failure> {
+pub async fn up(home: &Path, json_wanted: bool, arguments: UpArguments) -> Result<(), Failure> {
     doctor::before(home, Need::Run, true)?;
+    if arguments.source.dir.is_file() {
+        return plan_file::apply(home, json_wanted, &arguments).await;
+    }
+    let consent = Consent::of(&arguments, json_wanted);
+    let UpArguments { source, reason, base, .. } = arguments;
     let store = bake::store(home)?;
-    let base = base.map(|base| named::image_in(home, &store, &source.dir, base)).transpose()?;
+    let base = base.map(|base| named::image_in(home, &store, &source.dir, &base)).transpose()?;
     let how = bake::How { base, ..bake::How::default() };
-    roll_out(home, json_wanted, source, reason, how, json!({})).await
+    roll_out(home, json_wanted, (&source, how), consent, reason, json!({})).await
 }
 
 /// Bakes and rolls out; `data` is what else a script is told.
 pub async fn roll_out(
     home: &Path,
     json_wanted: bool,
-    source: &Source,
+    (source, how): (&Source, bake::How),
+    consent: Consent,
     reason: String,
-    how: bake::How,
-    mut data: serde_json::Value,
+    data: serde_json::Value,
 ) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
     refuse_stateful(&project.spec)?;
-    for service in project.spec.services.values().filter(|service| service.max_age.is_some()) {
-        // Said rather than silently left undone.
-        eprintln!(
-            "note     service.{}: `max_age` is recorded, but this version recycles nothing",
-            service.name
-        );
-    }
+    configuration::check_secrets(home, &project.spec)?;
+    let agreed = whole::agree(home, &project, consent).await?;
     // Nothing of it is collected before control holds it: a long drain keeps no collection waiting.
     let store = bake::store(home)?;
     let lease = store.lease()?;
+    let known = names::all(home).unwrap_or_default();
     let mut baked = bake::bake(home, source, &project, None, how)?;
     let client = daemon::ensure(home).await?;
-    let mut services = specs(&store, &project.spec, digests(&baked))?;
-    let mut plan = changes(&client, &services).await?;
+    let mut services = specs(Some(Kept { home, store: &store }), &project.spec, digests(&baked))?;
+    let serving = client.get::<StatusReport>("/v1/status").await?.services;
+    for taken in problems::taken_over(&known, &project.dir, &services, &serving) {
+        eprintln!("warning: {taken}");
+    }
+    let directory = &agreed.directory;
+    let mut plan = changes(&client, directory, &services).await?;
     if !plan.changes.is_empty() && !bake::are_whole(home, &baked)? {
         let how = bake::How { verify: true, ..how };
         baked = bake::bake(home, source, &project, None, how)?;
-        services = specs(&store, &project.spec, digests(&baked))?;
-        plan = changes(&client, &services).await?;
+        services = specs(Some(Kept { home, store: &store }), &project.spec, digests(&baked))?;
+        plan = changes(&client, directory, &services).await?;
     }
-    for change in &plan.changes {
+    let is_left = |change: &PlanChange| {
+        change.action == "remove"
+            && !agreed.remove.iter().any(|name| name.as_str() == change.object)
+    };
+    for change in plan.changes.iter().filter(|change| !is_left(change)) {
         eprintln!(
             "plan     {}.{}: {}: {}",
             change.kind, change.object, change.action, change.reason
         );
     }
+    let Agreed { directory, adopt, remove, retry_failed } = agreed;
     let intent = Intent { why: reason, commit: commit::commit(&project.dir) };
-    let request = ApplyRequest { services, intent };
-    let outcome = operation::follow(&client, "/v1/apply", &request, move || drop(lease)).await?;
+    let directory = Some(directory);
+    let planned = Vec::new();
+    let request =
+        ApplyRequest { services, directory, adopt, remove, planned, retry_failed, intent };
+    carry_out(&client, json_wanted, request, data, move || drop(lease)).await
+}
+
+/// Has control do what is asked, and tells what came of it; `data` is what else a script is told.
+pub async fn carry_out(
+    client: &Client,
+    json_wanted: bool,
+    request: ApplyRequest,
+    mut data: serde_json::Value,
+    accepted: impl FnOnce(),
+) -> Result<(), Failure> {
+    let outcome = operation::follow(client, "/v1/apply", &request, accepted).await?;
     data["services"] = json!(outcome.services);
     operation::checked(&outcome).map_err(|failure| failure.with_data(data.clone()))?;
     if json_wanted {
         return print_json(&data);
     }
     outcome.services.iter().try_for_each(operation::tell)?;
-    for service in project.spec.services.values() {
-        for route in &service.routes {
-            let address = route.address.map_or_else(|| "localhost".to_owned(), in_url);
-            let scheme = match (route.protocol, &route.tls) {
-                (hornero_model::Protocol::Tcp, _) => "tcp",
-                (hornero_model::Protocol::Http, None) => "http",
-                (hornero_model::Protocol::Http, Some(_)) => "https",
-            };
-            let path = route.path_prefix.as_deref().unwrap_or("/");
-            print_text(&format!(
-                "{} answers at {scheme}://{address}:{}{path}\n",
-                service.name, route.listen
-            ))?;
-        }
-    }
-    Ok(())
+    let routes = request
+        .services
+        .iter()
+        .flat_map(|service| service.routes.iter().map(move |route| (&service.name, route)));
+    routes.into_iter().try_for_each(|(service, route)| {
+        let url = url(route);
+        print_text(&match route.redirect_to {
+            Some(port) => format!("{service} redirects {url} to port {port}\n"),
+            None => format!("{service} answers at {url}\n"),
+        })
+    })
+}
+
+/// Where a route answers: by its own host name where it has one, since it answers to no other.
+fn url(route: &Route) -> String {
+    let address = match (&route.host, route.address) {
+        // Any name fits; `NAME` is none that anybody takes for one.
+        (Some(host), _) => host.replacen('*', "NAME", 1),
+        (None, Some(address)) if !address.is_unspecified() => in_url(address),
+        (None, Some(_) | None) => "localhost".to_owned(),
+    };
+    let scheme = match (route.protocol, &route.tls) {
+        (Protocol::Tcp, _) => "tcp",
+        (Protocol::Http, None) => "http",
+        (Protocol::Http, Some(_)) => "https",
+    };
+    let path = match route.protocol {
+        Protocol::Tcp => "",
+        Protocol::Http => route.path_prefix.as_deref().unwrap_or("/"),
+    };
+    format!("{scheme}://{address}:{}{path}", route.listen)
 }
 
 /// An address as URLs have it (RFC 3986, 3.2.2).
@@ -110,8 +148,13 @@ fn in_url(address: std::net::IpAddr) -> String {
 }
 
 /// What rolling out `services` would change.
-async fn changes(client: &Client, services: &[ServiceSpec]) -> Result<PlanReport, Failure> {
-    let request = PlanRequest { images: Vec::new(), services: services.to_vec() };
+async fn changes(
+    client: &Client,
+    directory: &Directory,
+    services: &[ServiceSpec],
+) -> Result<PlanReport, Failure> {
+    let directory = Some(directory.clone());
+    let request = PlanRequest { images: Vec::new(), services: services.to_vec(), directory };
     Ok(client.post("/v1/plan", &request).await?)
 }
 
@@ -121,7 +164,7 @@ fn digests(baked: &[BakedImage]) -> impl Fn(&ImageName) -> Option<Digest> {
 }
 
 /// Volumes can be declared, but nothing here can move one to a new server yet: better said before than half done.
-fn refuse_stateful(spec: &Spec) -> Result<(), Failure> {
+pub fn refuse_stateful(spec: &Spec) -> Result<(), Failure> {
     let stateful = spec
         .services
         .values()
@@ -136,9 +179,10 @@ fn refuse_stateful(spec: &Spec) -> Result<(), Failure> {
     }
 }
 
-/// The services in the order they go, those without a digest left out.
-fn specs(
-    store: &Store,
+/// The services in the order they go, those without a digest left out; without the store, what their images are made on is
+/// left out too.
+pub fn specs(
+    kept: Option<Kept<'_>>,
     spec: &Spec,
     digest_of: impl Fn(&ImageName) -> Option<Digest>,
 ) -> Result<Vec<ServiceSpec>, Failure> {
@@ -147,77 +191,82 @@ fn specs(
     services
         .filter_map(|service| Some((service, digest_of(&service.image)?)))
         .map(|(service, image)| {
-            let base = named::base_of(store, &image)?;
-            Ok(ServiceSpec { base, ..service.clone().into_service_spec(image) })
+            let base = kept.map(|kept| named::base_of(kept.store, &image)).transpose()?.flatten();
+            configuration::complete(
+                kept,
+                service,
+                ServiceSpec { base, ..service.clone().into_service_spec(image) },
+            )
         })
         .collect()
 }
 
-/// `hornero plan`: what `up` would do, and why; changes nothing.
-pub async fn plan(home: &Path, json_wanted: bool, source: &Source) -> Result<(), Failure> {
-    let project = project::read(source, json_wanted)?;
-    refuse_stateful(&project.spec)?;
-    for remark in doctor::remarks(home) {
-        eprintln!("note: {remark}");
-    }
-    let images = bake::foresee(home, &project)?;
-    // What is still to be baked has no digest yet; zeros differ from every image there is.
-    let digest_of = |name: &ImageName| {
-        let image = images.iter().find(|image| image.name == *name);
-        Some(image.and_then(|image| image.digest).unwrap_or_else(|| Digest::from_bytes([0; 32])))
-    };
-    let request = PlanRequest {
-        images: images
-            .iter()
-            .map(|image| PlanImage { name: image.name.clone(), bake: image.why.clone() })
-            .collect(),
-        services: specs(&bake::store(home)?, &project.spec, digest_of)?,
-    };
-    let client = Client::new(daemon::socket(home));
-    let report = match client.post("/v1/plan", &request).await {
-        Ok(report) => report,
-        // Nothing runs, so everything is new; the ledger is read where there is one.
-        Err(ClientError::Unreachable { .. }) => {
-            if home.join("ledger.db").exists() {
-                eprintln!(
-                    "note: the control process does not run, so what serves healthy is not known"
-                );
-            }
-            hornero_control::plan_offline(home, &request).map_err(|error| Failure::of(&*error))?
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if json_wanted {
-        return print_json(&report);
-    }
-    if report.changes.is_empty() {
-        return print_text("nothing to change\n");
-    }
-    let mut table = Table::with_head(&["OBJECT", "ACTION", "WHY"]);
-    for change in report.changes {
-        table.row(vec![
-            (format!("{}.{}", change.kind, change.object), Tone::Plain),
-            (change.action, Tone::Passing),
-            (change.reason, Tone::Plain),
-        ]);
-    }
-    table.print()
+/// What to take down.
+pub enum Which {
+    /// What this directory declares; everything, where it declares nothing.
+    Here,
+    /// What a directory declares.
+    Declared(PathBuf),
+    /// Everything in the home.
+    Everything,
 }
 
-/// `hornero down`: what a directory declares, or everything.
+/// `hornero down`.
 pub async fn down(
     home: &Path,
     json_wanted: bool,
-    dir: Option<&Path>,
-    variables: Vec<(String, String)>,
+    which: Which,
     reason: String,
 ) -> Result<(), Failure> {
+    // Where nothing ever ran there is nothing to find out.
+    let here = Path::new(FILE_NAME).is_file() && home.join("ledger.db").exists();
+    let (dir, is_named) = match which {
+        Which::Declared(dir) => (Some(dir), true),
+        Which::Here => (here.then(|| PathBuf::from(".")), false),
+        Which::Everything => (None, true),
+    };
     let services = match dir {
         None => None,
         Some(dir) => {
-            let source = Source { dir: dir.to_owned(), variables, locked: false };
-            Some(project::read(&source, json_wanted)?.spec.services.into_keys().collect())
+            let services = project::services(&dir, json_wanted).inspect_err(|_| {
+                if !is_named {
+                    eprintln!("hint: `hornero down --all` takes down everything in this home");
+                }
+            })?;
+            Some((whole::directory(&dir)?, services))
         }
     };
     operation::down(home, json_wanted, services, reason).await
+}
+
+#[cfg(test)]
+mod tests {
+    use hornero_model::PortName;
+
+    use super::*;
+
+    #[test]
+    fn a_url_is_one_that_the_route_answers_to() {
+        let url = |address: Option<&str>, host: Option<&str>, path: Option<&str>| {
+            url(&Route {
+                listen: 8080,
+                address: address.map(|address| address.parse().unwrap()),
+                port: PortName::new("http").unwrap(),
+                host: host.map(str::to_owned),
+                path_prefix: path.map(str::to_owned),
+                protocol: Protocol::Http,
+                tls: None,
+                redirect_to: None,
+                trusted_proxies: Vec::new(),
+                proxy_protocol: false,
+                limits: hornero_model::ListenerLimits::default(),
+            })
+        };
+        assert_eq!(url(None, None, None), "http://localhost:8080/");
+        assert_eq!(url(Some("::"), None, None), "http://localhost:8080/");
+        assert_eq!(url(Some("2001:db8::1"), None, Some("/api")), "http://[2001:db8::1]:8080/api");
+        assert_eq!(url(None, Some("shop.example.org"), None), "http://shop.example.org:8080/");
+        let wild = url(Some("127.0.0.1"), Some("*.example.org"), None);
+        assert_eq!(wild, "http://NAME.example.org:8080/");
+    }
 }

@@ -16,10 +16,12 @@ use hornero_api::{
     message::{ControlStatus, EdgeReport, StatusReport},
 };
 use hornero_control::Program;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     arguments::UpgradeArguments,
+    command::process::MOOT,
     daemon,
     failure::{Failure, exit},
     output::{print_json, print_text},
@@ -28,6 +30,8 @@ use probe::Probe;
 
 /// Between two looks at control.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How long another upgrade is waited for without a word.
+const QUIET: Duration = Duration::from_secs(2);
 /// How long is waited for connections without a request to leave the old edge, which ends them after 5 s, so that what
 /// is told of them is what stays.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(6);
@@ -35,8 +39,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(6);
 const BACK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What was done.
-#[derive(Debug, Serialize)]
-struct UpgradeReport {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct UpgradeReport {
     /// `upgraded`, `same` or `started`.
     result: &'static str,
     /// The version that runs now.
@@ -62,7 +66,7 @@ struct UpgradeReport {
 }
 
 /// A process and its version.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 struct ProcessReport {
     pid: u32,
     version: Option<String>,
@@ -91,7 +95,7 @@ pub fn run(home: &Path, json: bool, arguments: &UpgradeArguments) -> Result<(), 
 async fn upgrade(home: &Path, timeout: Duration) -> Result<UpgradeReport, Failure> {
     let begun = Instant::now();
     let own = Program::own()?;
-    let _one_at_a_time = lock(home)?;
+    let lock = lock(home, timeout).await?;
     hornero_control::readable(home).map_err(|error| {
         Failure::of(&*error).hint("nothing was changed: what runs goes on as it is")
     })?;
@@ -114,7 +118,7 @@ async fn upgrade(home: &Path, timeout: Duration) -> Result<UpgradeReport, Failur
     if !runs(before.control.pid) {
         // Held from here on: it is what to go back to, whatever lies at its path by now.
         let old = Old::of(&before.control)?;
-        replace(home, &client, &old, timeout).await?;
+        replace(home, &client, &old, &lock, timeout).await?;
     }
     match settled(&client, own, timeout).await {
         Ok(after) => Ok(report(outcome, begun, Some(&before), &after, probe)),
@@ -126,14 +130,29 @@ async fn upgrade(home: &Path, timeout: Duration) -> Result<UpgradeReport, Failur
     }
 }
 
-/// Only one upgrade of a home at a time.
-fn lock(home: &Path) -> Result<File, Failure> {
+/// Only one upgrade of a home at a time. One that was killed may have left a control process that is taking over: it holds
+/// the lock until it answers.
+async fn lock(home: &Path, timeout: Duration) -> Result<File, Failure> {
     hornero_home::prepare(home)?;
     let lock = hornero_home::open(&home.join("upgrade.lock"), hornero_home::Opening::Append)?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
-        |_| Failure::new(exit::REFUSED, "another `hornero upgrade` of this home is under way"),
-    )?;
-    Ok(lock)
+    let begun = Instant::now();
+    let mut told = false;
+    loop {
+        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(lock),
+            Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < timeout => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let text = "another `hornero upgrade` of this home is under way";
+                return Err(Failure::new(exit::REFUSED, text));
+            }
+            Err(error) => return Err(std::io::Error::from(error).into()),
+        }
+        if !told && begun.elapsed() >= QUIET {
+            eprintln!("waiting  for another `hornero upgrade` of this home");
+            told = true;
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// What control says; nothing where none answers.
@@ -177,6 +196,7 @@ async fn replace(
     home: &Path,
     client: &Client,
     old: &Old,
+    lock: &File,
     timeout: Duration,
 ) -> Result<(), Failure> {
     let why = match &old.unit {
@@ -187,8 +207,7 @@ async fn replace(
         None => {
             // It ends the one that runs by itself, once it can read what that one leaves: whatever becomes of this
             // command, one of both goes on.
-            let own = Path::new(hornero_control::OWN_PROGRAM);
-            let mut child = daemon::spawn(home, own, &["--succeed"])?;
+            let mut child = daemon::spawn_successor(home, lock)?;
             match answers(client, old, &mut child, timeout).await {
                 Ok(()) => return Ok(()),
                 Err(why) => {
@@ -225,6 +244,9 @@ async fn answers(
             return Ok(());
         }
         if let Ok(Some(status)) = child.try_wait() {
+            if status.code() == Some(MOOT) {
+                return Err("everything was taken down meanwhile".to_owned());
+            }
             return Err(format!("the new control process ended at its start ({status})"));
         }
         if Instant::now() >= deadline {
@@ -239,7 +261,7 @@ async fn back(home: &Path, client: &Client, old: &Old) -> Result<(), Failure> {
     if let Some(unit) = &old.unit {
         unit.stop();
     }
-    let mut child = daemon::spawn(home, &old.path(), &[])?;
+    let mut child = daemon::spawn(home, &old.path())?;
     answers(client, old, &mut child, BACK_TIMEOUT).await.map_err(|why| {
         Failure::new(
             exit::FAILED,

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use hornero_api::{
     Client,
-    message::{DriftFinding, VerifyReport, VerifyRequest},
+    message::{VerifyReport, VerifyRequest},
 };
-use hornero_model::ServiceName;
+use hornero_model::{DriftFinding, ServiceName};
 use hornero_store::TreePath;
 use hornero_verify::{Depth, verify_tree};
 use serde_json::json;
@@ -143,17 +143,7 @@ pub fn tree(home: &Path, json_wanted: bool, arguments: &TreeArguments) -> Result
             }
         };
     }
-    let findings: Vec<DriftFinding> = report
-        .findings
-        .into_iter()
-        .map(|finding| DriftFinding {
-            kind: finding.kind.word().to_owned(),
-            path: finding.path,
-            expected: finding.expected,
-            found: finding.found,
-            pid: finding.pid,
-        })
-        .collect();
+    let findings: Vec<DriftFinding> = report.findings.into_iter().map(Into::into).collect();
     let text = listed(&findings, findings.len() as u64 + report.left_off);
     let shown = arguments.tree.display();
     let message = format!("`{shown}` differs from image `{}`:{text}", image.short());

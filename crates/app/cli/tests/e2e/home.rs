@@ -63,15 +63,25 @@ fn shared() -> PathBuf {
 }
 
 impl Home {
-    /// A fresh home whose store and package cache are those of all tests.
+    /// A fresh home whose store and package cache are those of all tests. It collects no garbage: what other tests run
+    /// and go back to would go.
     pub fn new() -> Self {
-        let home = Self::with_own_store();
-        for part in ["store", "cache"] {
-            let target = shared().join(part);
-            fs::create_dir_all(&target).unwrap();
-            std::os::unix::fs::symlink(target, home.path().join(part)).unwrap();
-        }
+        let home = Self::with_shared_packages();
+        home.share("store");
         home
+    }
+
+    /// A fresh home with a store of its own, whose package cache is that of all tests.
+    pub fn with_shared_packages() -> Self {
+        let home = Self::with_own_store();
+        home.share("cache");
+        home
+    }
+
+    fn share(&self, part: &str) {
+        let target = shared().join(part);
+        fs::create_dir_all(&target).unwrap();
+        std::os::unix::fs::symlink(target, self.path().join(part)).unwrap();
     }
 
     /// A fresh home with nothing in it.
@@ -108,6 +118,8 @@ impl Home {
 
     /// A command of the binary under test, for this home.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        let collects = arguments.starts_with(&["image", "gc"]) && !arguments.contains(&"--dry-run");
+        assert!(!collects || !self.path().join("store").is_symlink(), "all tests share this store");
         let mut command = Command::new(env!("CARGO_BIN_EXE_hornero"));
         command.arg("--home").arg(self.path()).args(arguments).current_dir(self.project());
         command.env_remove("HORNERO_CRASH_AT_APPEND").stdin(Stdio::null());
@@ -254,7 +266,7 @@ impl Drop for Home {
             }
         }
         self.take_signatures();
-        let answer = self.run(&["down"]);
+        let answer = self.run(&["down", "--all"]);
         if answer.code == 0 {
             return;
         }
@@ -305,6 +317,7 @@ pub fn signal(pid: i32, name: &str) {
     let signal = match name {
         "KILL" => libc::SIGKILL,
         "TERM" => libc::SIGTERM,
+        "INT" => libc::SIGINT,
         "STOP" => libc::SIGSTOP,
         "CONT" => libc::SIGCONT,
         other => panic!("unknown signal {other}"),

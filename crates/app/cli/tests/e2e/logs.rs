@@ -22,7 +22,7 @@ const MIB: u64 = 1 << 20;
 
 #[test]
 fn a_service_that_prints_much_and_crashes_in_a_loop_stays_within_its_bound() {
-    let home = Home::new();
+    let home = Home::with_shared_packages();
     // 5 MB of numbered lines, then a crash a moment after it was healthy.
     let script = r#"["/bin/sh", "-c", "seq -f 'line %.0f of a server that prints much before it goes' 100000; echo last words; /usr/sbin/nginx -g 'daemon off;' & sleep 1; kill $!; exit 3"]"#;
     let site = Site { instances: 1, command: script, image: "", ..Site::default() };

@@ -67,14 +67,17 @@ impl OldHome {
         self.home.run(&arguments).expect(0).json()
     }
 
-    /// Bakes the project as that version did last: every step is found by the key that it had then.
+    /// Bakes the project as that version did last. Maintainer scripts run in another order since then (decision 0027), so
+    /// every step is baked anew, from the packages that the home has, and found from then on.
     #[track_caller]
-    fn bakes_nothing_anew(&self) {
-        let arguments = [&["build", "--json"], Self::variables().as_slice()].concat();
-        let report = self.home.run(&arguments).expect(0).json();
-        let images = report["images"].as_array().unwrap();
-        assert_eq!(images.len(), 2, "{report}");
-        assert!(images.iter().all(|image| image["cached"] == true), "{report}");
+    fn bakes_anew_once(&self) {
+        for cached in [false, true] {
+            let arguments = [&["build", "--json"], Self::variables().as_slice()].concat();
+            let report = self.home.run(&arguments).expect(0).json();
+            let images = report["images"].as_array().unwrap();
+            assert_eq!(images.len(), 2, "{report}");
+            assert!(images.iter().all(|image| image["cached"] == cached), "{report}");
+        }
     }
 
     #[track_caller]
@@ -158,7 +161,7 @@ fn an_old_home_is_read_rolled_out_on_and_rolled_back() {
         let format = home.path().join("format");
         assert!(!format.exists(), "nothing was written yet that its own version does not know");
 
-        old.bakes_nothing_anew();
+        old.bakes_anew_once();
         old.page("four");
         let report = old.up();
         assert_eq!(report["services"][0]["release"], 5, "{report}");

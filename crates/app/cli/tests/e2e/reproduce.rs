@@ -7,6 +7,22 @@ use serde_json::{Value, json};
 use crate::{home::Home, site::Site};
 
 #[test]
+fn a_bake_that_differs_the_second_time_names_its_files() {
+    let home = Home::new();
+    let odd = "run = [\"cat /proc/sys/kernel/random/uuid > /etc/odd\"]";
+    Site { image: odd, ..Site::default() }.write(&home, "made twice");
+    let differs = home.run(&["build", ".", "site", "--twice", "--json"]).expect(1).json();
+    let file = &differs["twice"][0]["differences"][0];
+    assert_eq!(
+        (&file["path"], &file["what"]),
+        (&json!("/etc/odd"), &json!(["content"])),
+        "{differs}"
+    );
+    let text = differs["error"]["message"].as_str().unwrap_or_default();
+    assert!(text.contains("/etc/odd: content (run `cat /proc"), "{differs}");
+}
+
+#[test]
 fn a_record_that_this_home_did_not_write_is_not_reproduced() {
     let home = Home::new();
     // An image of its own: the store is everybody's.
@@ -27,7 +43,7 @@ fn a_record_that_this_home_did_not_write_is_not_reproduced() {
     let refused = reproduce(3);
     assert_eq!(refused["error"]["code"], "provenance_unsigned", "{refused}");
     let hint = refused["error"]["hint"].as_str().unwrap();
-    assert!(hint.contains("hornero image import"), "{refused}");
+    assert!(hint.contains("image import"), "{refused}");
     store.attach(&digest, signed, &envelope).unwrap();
 
     // A record that is not the one this home wrote asks for a file of this host.

@@ -1,11 +1,16 @@
 //! Constant traffic in the background, every request counted: half over kept connections, half over new ones.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use hornero_load::{Load, LoadPlan, LoadReport, Marker, Mode, Workers};
 
 /// Workers of each kind: two of each keep two cores busy enough to meet every switch.
 const WORKERS: u32 = 2;
+/// How long patient clients wait: as long as any test.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Traffic that goes on until it is stopped or dropped.
 pub struct Traffic(Load);
@@ -23,10 +28,22 @@ impl Traffic {
         Self::of(port, workers.into())
     }
 
+    /// Starts asking for `/` at the port, as clients do who wait for an answer as long as it takes.
+    pub fn start_patient(port: u16) -> Self {
+        let kinds = [Mode::KeepAlive, Mode::NewConnection];
+        let workers = kinds.map(|mode| Workers::new(mode, WORKERS, "/").back_to_back());
+        Self::with(port, workers.into(), Some(PATIENCE))
+    }
+
     /// Starts the given workers on the port; pages are told apart by what stands in `<i>…</i>`.
     pub fn of(port: u16, workers: Vec<Workers>) -> Self {
+        Self::with(port, workers, None)
+    }
+
+    fn with(port: u16, workers: Vec<Workers>, timeout: Option<Duration>) -> Self {
         let mut plan = LoadPlan::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), workers);
         plan.marker = Some(Marker { before: "<i>".to_owned(), after: "</i>".to_owned() });
+        plan.timeout = timeout.unwrap_or(plan.timeout);
         Self(Load::start(plan).unwrap())
     }
 

@@ -128,6 +128,64 @@ fn a_program_that_does_not_start_leaves_the_one_that_runs() {
     home.assert_clean();
 }
 
+/// What a successor ends with that has nothing to take over.
+const MOOT: i32 = 75;
+
+#[test]
+fn a_successor_that_comes_after_a_down_does_not_begin() {
+    let home = Home::new();
+    let programs = Programs::new();
+    Site::default().write(&home, "page");
+    programs.run(0, &home, &["up"]).expect(0);
+    let lock = || fs::File::open(home.path().join("upgrade.lock")).unwrap();
+    programs.run(1, &home, &["upgrade"]).expect(0);
+    // With the lock as its standard input, as if the command that handed it on had died.
+    let successor = || {
+        let mut command = Command::new(&programs.paths[0]);
+        command.arg("--home").arg(home.path()).args(["serve", "--succeed", "0"]).stdin(lock());
+        command
+    };
+    // A predecessor that died and left its servers is followed.
+    signal(pid(&home.status()["control"]["pid"]), "KILL");
+    let mut follower = successor().spawn().unwrap();
+    until("the follower to be control", || {
+        let status = home.run(&["status", "--json"]);
+        status.code == 0 && status.json()["control"]["pid"] == follower.id()
+    });
+    home.run(&["down"]).expect(0);
+    assert!(follower.wait().unwrap().success(), "nothing is left to serve");
+    // It has nothing to take over now.
+    Answer::of(&successor().output().unwrap()).expect(MOOT);
+    home.assert_clean();
+}
+
+#[test]
+fn an_upgrade_may_be_killed_at_any_time() {
+    let home = Home::new();
+    let programs = Programs::new();
+    Site::default().write(&home, "page");
+    programs.run(0, &home, &["up"]).expect(0);
+    let traffic = Traffic::start(home.port);
+    for round in 1..=8_u64 {
+        let which = usize::try_from(round % 2).unwrap();
+        let mut command = Command::new(&programs.paths[which]);
+        command.arg("--home").arg(home.path()).arg("upgrade").current_dir(home.project());
+        let mut upgrade = command.spawn().unwrap();
+        // Rounds end the command at different points of its work.
+        std::thread::sleep(std::time::Duration::from_millis(30 * round));
+        let _ = upgrade.kill();
+        let _ = upgrade.wait();
+        // One of both goes on without anybody's help, and the next upgrade finds its way, whichever that is.
+        until("a control process", || home.run(&["status"]).code == 0);
+        let next = usize::try_from(round / 2 % 2).unwrap();
+        programs.run(next, &home, &["upgrade"]).expect(0);
+        assert_both_run(&home, &programs.paths[next]);
+    }
+    traffic.stop_whole();
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}
+
 #[test]
 fn a_home_that_can_not_be_read_is_refused_before_anything_ends() {
     let home = Home::new();

@@ -23,14 +23,30 @@ pub(crate) fn process(facts: &HostFacts) -> CheckAnswer {
             "what it does is not known",
             "run this as root",
         ),
-        ControlFacts::Answers { version, pid, own_version } if version != own_version => degraded(
-            format!("process {pid} of version {version}; this command is {own_version}"),
-            "it does what its own version does",
-            "where this command is the newer one: hornero upgrade (as a service: systemctl restart hornero)",
-        ),
+        ControlFacts::Answers { version, pid, own_version, .. } if version != own_version => {
+            degraded(
+                format!("process {pid} of version {version}; this command is {own_version}"),
+                "it does what its own version does",
+                "where this command is the newer one: hornero upgrade (as a service: systemctl restart hornero)",
+            )
+        }
         ControlFacts::Answers { version, pid, .. } => {
             pass(format!("process {pid} of version {version} answers"))
         }
+    }
+}
+
+pub(crate) fn witness(facts: &HostFacts) -> CheckAnswer {
+    let ControlFacts::Answers { witness: Some(witness), .. } = &facts.control else {
+        return pass("none is declared, or no control process answers");
+    };
+    match &witness.fault {
+        None => pass(format!("`{}` has the ledger's head", witness.place)),
+        Some(fault) => degraded(
+            format!("`{}` can't be reached: {fault}", witness.place),
+            "what happens from now on can be cut off the ledger's end unnoticed until it is back",
+            "bring the witness back; it gets the newest head by itself",
+        ),
     }
 }
 

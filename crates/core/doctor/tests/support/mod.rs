@@ -84,6 +84,7 @@ pub fn debian_12() -> HostFacts {
             version: "0.1.0".into(),
             pid: 812,
             own_version: "0.1.0".into(),
+            witness: None,
         },
         network: NetworkFacts {
             bridge: "hrn5b3c7a10".into(),

@@ -4,8 +4,9 @@ use std::{cmp::Ordering, fmt};
 
 use super::version;
 
-/// No real field comes near; a hostile index must not make the resolver work for ever.
-const MAX_GROUPS: usize = 4_096;
+/// Packages that only bring others may name some thousand. A field that goes far beyond is refused, so that a hostile index
+/// does not make the resolver work for ever.
+const MAX_GROUPS: usize = 100_000;
 
 /// How a version must stand to the one named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +106,8 @@ pub fn parse(field: &str) -> Result<Vec<Vec<Relation<'_>>>, RelationError> {
             continue;
         }
         if groups.len() == MAX_GROUPS {
-            return Err(RelationError(format!("{}…", field.chars().take(60).collect::<String>())));
+            let beginning: String = field.chars().take(60).collect();
+            return Err(RelationError(format!("{beginning}… with more than {MAX_GROUPS} parts")));
         }
         groups.push(group.split('|').map(parse_one).collect::<Result<Vec<_>, _>>()?);
     }
@@ -190,6 +192,21 @@ mod tests {
         assert!(!relation.accepts_provided(None));
         assert!(!relation.accepts_provided(Some("1")));
         assert!(relation.accepts_provided(Some("2")));
+    }
+
+    #[test]
+    fn long_fields_are_read_whole_or_refused_with_the_reason() {
+        let field = |count: usize| {
+            (0..count).map(|number| format!("p{number}")).collect::<Vec<_>>().join(", ")
+        };
+        for count in [4_097, 5_000, MAX_GROUPS] {
+            assert_eq!(parse(&field(count)).unwrap().len(), count);
+        }
+        let error = parse(&field(MAX_GROUPS + 1)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("`p0, p1") && error.contains("more than 100000 parts"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Every wait has a bound: what a rollout says when an edge or an engine never answers.
 
-use hornero_model::{Millis, ReleaseNumber};
+use hornero_model::{Millis, ReleaseNumber, Share};
 
 use super::{Bench, root, site, spec};
 use crate::{Phase, start_down};
@@ -29,7 +29,7 @@ fn a_removal_that_the_edge_never_confirms_ends_and_leaves_the_service() {
         silent(&mut bench, 5),
         ["rollout 2 failed: the edge did not close the ways into `site` within 2m"]
     );
-    assert_eq!(bench.world.active(&site()), Some(ReleaseNumber(1)));
+    assert_eq!(bench.world.traffic(&site()), [Share::whole(ReleaseNumber(1))]);
     assert_eq!(bench.phase(), None);
     // Nothing is in the way of the next.
     let begun = start_down(&bench.world, &bench.facts, &site(), &root()).unwrap();

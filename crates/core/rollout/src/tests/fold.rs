@@ -91,6 +91,8 @@ fn only_known_releases_are_proven_and_switched_to() {
         cut_off: 0,
         requests_failed: 0,
         warm: false,
+        canary: Vec::new(),
+        interventions: Vec::new(),
         by: root(),
     };
     let receipt = Receipt { body, signature: String::new(), key: String::new() };
@@ -187,7 +189,7 @@ fn rollouts_go_one_by_one_and_in_order() {
         bench,
         EventBody::RolloutStep { entry },
         expect![
-            "the state of rollout 2 can't be read: unknown variant `unheard-of`, expected one of `preparing`, `switching`, `watching`, `draining`, `finished`, `undoing`, `failed`, `returning`, `clearing`, `rolled_back`, `closing`, `emptying`, `removed`"
+            "the state of rollout 2 can't be read: unknown variant `unheard-of`, expected one of `preparing`, `canary`, `rolling`, `replacing`, `switching`, `watching`, `draining`, `finished`, `undoing`, `failed`, `returning`, `clearing`, `rolled_back`, `closing`, `emptying`, `removed`"
         ],
     );
     // A rollout that is over stays over.

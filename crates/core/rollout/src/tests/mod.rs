@@ -1,12 +1,21 @@
 //! A small world to test in: one service `site`, its ledger in memory, facts set by hand.
 
+mod adjustments;
 mod bounds;
+mod canary;
+mod deciding;
+mod failed;
 mod fold;
 mod journal;
 mod orders;
+mod recycling;
+mod replacing;
 mod retention;
+mod rolling;
 mod routes;
+mod steering;
 mod transitions;
+mod unsettled;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,13 +24,13 @@ use std::{
 
 use hornero_model::{
     Actor, BackendStatus, Check, Digest, EdgeStatus, Event, EventBody, ExitCause, Health,
-    HealthContract, ImageName, InstanceId, Keep, Millis, Port, PortName, Protocol, ReleaseCounters,
-    ReleaseNumber, Resources, RolloutPolicy, Route, ServiceKind, ServiceName, ServiceSpec,
-    Strategy, TcpCheck, Timestamp,
+    HealthContract, ImageName, InstanceHandle, InstanceId, Keep, Location, Millis, Place, Port,
+    PortName, Protocol, ReleaseCounters, ReleaseNumber, Resources, RolloutPolicy, Route,
+    ServiceKind, ServiceName, ServiceSpec, Strategy, TcpCheck, Timestamp,
 };
 
 use crate::{
-    Effect, Exit, Facts, InForce, Phase, Record, Running, TestOutcome, TestRun, World, WorldError,
+    Effect, Exit, Facts, Phase, Record, Running, TestOutcome, TestRun, World, WorldError,
     start_forward, step, wanted,
 };
 
@@ -38,23 +47,16 @@ pub(crate) fn spec(image: &str, instances: u32) -> ServiceSpec {
         base: None,
         kind: ServiceKind::Stateless,
         instances,
-        ports: vec![Port { name: http.clone(), container: 80, protocol: Protocol::Http }],
+        ports: vec![Port::new(http.clone(), 80, Protocol::Http)],
         health: Some(HealthContract {
             check: Check::Tcp(TcpCheck { port: 80 }),
             interval: Millis(100),
             timeout: Millis(100),
             unhealthy_after: 2,
+            healthy_after: 1,
             start_timeout: Millis(5_000),
         }),
-        routes: vec![Route {
-            listen: 8000,
-            address: None,
-            port: http,
-            host: None,
-            path_prefix: None,
-            protocol: Protocol::Http,
-            tls: None,
-        }],
+        routes: vec![Route::new(8000, http, Protocol::Http)],
         rollout: RolloutPolicy {
             strategy: Strategy::BlueGreen,
             drain_timeout: Millis(2_000),
@@ -67,6 +69,13 @@ pub(crate) fn spec(image: &str, instances: u32) -> ServiceSpec {
         max_age: None,
         trust: Vec::new(),
         keep: Keep::default(),
+        stop_signal: None,
+        stop_grace: None,
+        env: Default::default(),
+        config: Vec::new(),
+        configuration: None,
+        secrets: Vec::new(),
+        budget: None,
     }
 }
 
@@ -225,7 +234,9 @@ impl Bench {
             Effect::StartInstance { instance, .. } => {
                 let last = u8::try_from(self.facts.running.len() + 1).unwrap();
                 let address = Ipv4Addr::new(10, 9, 0, last).into();
-                let running = Running { address, pid: 1, since: self.facts.now };
+                let handle = InstanceHandle::new("1");
+                let location = Location { address, place: Place::local(), handle };
+                let running = Running { location, since: self.facts.now };
                 self.facts.running.insert(instance, running);
             }
             Effect::StopInstance { instance, .. } => {
@@ -253,8 +264,7 @@ impl Bench {
                 edge.backends = backends.collect();
                 assert!(before.len() <= 20);
                 let counters = edge.counters.clone();
-                let at = self.facts.now;
-                self.facts.in_force = Some(InForce { table: *table, switch_ms: 1.0, at, counters });
+                self.facts.confirmed(*table, 1.0, counters);
             }
             Effect::CutInFlight { release, .. } => self.in_flight(release.0, 0),
         }
@@ -263,7 +273,7 @@ impl Bench {
     pub fn tested(&mut self, image: Digest, passed: bool) {
         let detail = if passed { "" } else { "status 500" }.to_owned();
         let results = vec![TestOutcome { test: "serves".to_owned(), passed, detail }];
-        self.facts.tests.insert(image, TestRun { results, log_tail: Vec::new() });
+        self.facts.tests.insert(image, TestRun { results, not_run: None, log_tail: Vec::new() });
     }
 
     pub fn in_flight(&mut self, release: u32, in_flight: u64) {
@@ -272,12 +282,9 @@ impl Bench {
         let counters = |edge: &mut Vec<ReleaseCounters>| {
             edge.retain(|of| of.release.0 != release);
             edge.push(ReleaseCounters {
-                pool: pool.clone(),
-                release: ReleaseNumber(release),
                 requests: 100,
                 in_flight,
-                failed: 0,
-                server_errors: 0,
+                ..ReleaseCounters::new(pool.clone(), ReleaseNumber(release))
             });
         };
         counters(&mut self.facts.edge.as_mut().unwrap().counters);
@@ -346,5 +353,20 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::EffectRefused { effect, .. } => format!("refused {effect}"),
         EventBody::ControlStarted { .. } => "control started".to_owned(),
         EventBody::HostStarted { .. } => "host started".to_owned(),
+        EventBody::ListenerChanged { address, fault, .. } => match fault {
+            Some(fault) => format!("listener {address}: {fault}"),
+            None => format!("listener {address} is well again"),
+        },
+        EventBody::ServiceOwned { service, directory } => format!("{service} of {directory}"),
+        EventBody::ChurnStopped { breach } => format!("churn stopped: {breach}"),
+        EventBody::FailureShared { service, release, failed, failure } => {
+            format!("{service}@{release} fails as {failed}: {failure}")
+        }
+        EventBody::ChurnResumed { service } => format!("churn of {service:?} goes on"),
+        EventBody::ServiceAdjusted { service, release } => format!("adjusted {service}@{release}"),
+        EventBody::RecycleSet { instances, .. } => {
+            let names: Vec<&str> = instances.iter().map(InstanceId::as_str).collect();
+            format!("recycle {}", names.join(", "))
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Facts in any order: whatever happens when, the invariants hold and it ends whole.
 
-use hornero_model::{Health, Millis, ReleaseNumber};
+use hornero_model::{EventBody, Health, Millis, ReleaseNumber, Share};
 use proptest::prelude::*;
 
 use super::{Bench, root, site, spec};
@@ -113,13 +113,18 @@ fn apply(bench: &mut Bench, input: &Input) {
 /// What must be true of every effect that is asked for.
 fn check(bench: &Bench, effect: &Effect) {
     let (world, facts) = (&bench.world, &bench.facts);
+    let only = |traffic: &[Share]| match traffic {
+        [] => None,
+        [share] => Some(share.release),
+        _ => panic!("a blue/green rollout shares no traffic: {traffic:?}"),
+    };
     let active = |facts: &crate::Facts| {
         let in_force = facts.in_force.as_ref()?;
-        in_force.table.pools.first()?.active
+        only(&in_force.table.pools.first()?.traffic)
     };
     match effect {
         Effect::ApplyRoutes { table } => {
-            let next = table.pools.first().and_then(|pool| pool.active);
+            let next = table.pools.first().and_then(|pool| only(&pool.traffic));
             if next.is_none() || next == active(facts) {
                 return;
             }
@@ -160,6 +165,11 @@ proptest! {
         }
         // Left alone, with everything that is asked for done, it ends whole: in the new or in the old.
         for _ in 0..400 {
+            if bench.world.services[&site()].shared.is_some() {
+                // Nothing is replaced before somebody looked.
+                let resumed = EventBody::ChurnResumed { service: Some(site()) };
+                bench.append(root(), resumed).unwrap();
+            }
             bench.comply_once();
             for id in bench.world.instances.clone().keys() {
                 bench.health(id, Health::Healthy);
@@ -179,8 +189,8 @@ proptest! {
                 // One that was well again when its replacement came stays beside it.
                 let range = wanted..=2 * wanted;
                 prop_assert!(range.contains(&set.instances.len()), "{:?}", bench.log);
-                let active = bench.facts.in_force.as_ref().unwrap().table.pools[0].active;
-                prop_assert_eq!(active, Some(set.release));
+                let pool = &bench.facts.in_force.as_ref().unwrap().table.pools[0];
+                prop_assert_eq!(&pool.traffic[..], [Share::whole(set.release)]);
             }
             None => prop_assert!(bench.world.instances.is_empty()),
         }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use expect_test::{Expect, expect};
-use hornero_model::{Millis, Port, PortName, Protocol, ServiceName, ServiceSpec};
+use hornero_model::{
+    Check, Millis, Port, PortName, Protocol, ProxyProtocol, RouteTls, ServiceName, ServiceSpec,
+    Share, TcpCheck,
+};
 
 use super::{Bench, root, site, spec};
 use crate::{Phase, clash, start_down, start_forward, table};
@@ -21,15 +24,20 @@ fn check(bench: &Bench, expected: Expect) {
         }
     }
     for pool in &table.pools {
-        let active = pool.active.map_or_else(|| "nothing".to_owned(), |of| of.to_string());
+        let share = |of: &Share| match of.weight {
+            Share::WHOLE => of.release.to_string(),
+            weight => format!("{}*{weight}", of.release),
+        };
+        let shares: Vec<String> = pool.traffic.iter().map(share).collect();
+        let traffic = if shares.is_empty() { "nothing".to_owned() } else { shares.join("+") };
         let backends = pool.backends.iter().map(|of| format!(" {}={}", of.instance, of.address));
-        lines.push(format!("{}: {active} of{}", pool.name, backends.collect::<String>()));
+        lines.push(format!("{}: {traffic} of{}", pool.name, backends.collect::<String>()));
     }
     expected.assert_eq(&lines.join("\n"));
 }
 
 #[test]
-fn every_running_set_is_in_the_pool_and_one_is_active() {
+fn every_running_set_is_in_the_pool_and_one_gets_its_requests() {
     check(&Bench::new(), expect![""]);
     let mut bench = Bench::new();
     bench.forward(&spec("one", 1));
@@ -94,7 +102,7 @@ fn a_new_release_opens_its_ports_before_the_switch() {
     let mut bench = Bench::serving(1);
     let mut next = spec("two", 1);
     let admin = PortName::new("admin").unwrap();
-    next.ports.push(Port { name: admin.clone(), container: 81, protocol: Protocol::Tcp });
+    next.ports.push(Port::new(admin.clone(), 81, Protocol::Tcp));
     next.routes.push(hornero_model::Route { listen: 8001, port: admin, ..next.routes[0].clone() });
     bench.forward(&next);
     bench.comply_once();
@@ -158,8 +166,104 @@ fn what_cannot_be_shared_clashes() {
     let tcp = said(&|of| of.routes[0].protocol = Protocol::Tcp);
     assert_eq!(tcp, refused("and a TCP port has one service"));
     let tls = said(&|of| {
-        of.routes[0].tls =
-            Some(hornero_model::RouteTls { certificate: "/c".to_owned(), key: "/k".to_owned() });
+        of.routes[0].tls = Some(RouteTls { certificate: "/c".to_owned(), key: "/k".to_owned() });
     });
-    assert_eq!(tls, refused("with another certificate"));
+    assert_eq!(tls, refused("and either all of a port is TLS or nothing"));
+}
+
+fn tls(name: &str) -> Option<RouteTls> {
+    Some(RouteTls { certificate: format!("/{name}.pem"), key: format!("/{name}.key") })
+}
+
+#[test]
+fn hosts_of_a_port_have_certificates_of_their_own() {
+    let with_tls = |mut spec: ServiceSpec, host: Option<&str>, name: &str| {
+        spec.routes[0].tls = tls(name);
+        spec.routes[0].host = host.map(str::to_owned);
+        spec
+    };
+    let shown = |specs: &[ServiceSpec]| {
+        let mut bench = Bench::new();
+        for spec in specs {
+            bench.forward(spec);
+        }
+        let table = table(&bench.world, &bench.facts, &BTreeMap::new(), 9);
+        let listener = &table.listeners[0];
+        assert_eq!(listener.rules.len(), specs.len());
+        let name = |tls: &RouteTls| tls.certificate.clone();
+        let own = listener.certificates.iter();
+        let own: Vec<String> = own.map(|own| format!("{} {}", own.host, name(&own.tls))).collect();
+        (listener.tls.as_ref().map(name), own.join(", "))
+    };
+    let site = with_tls(spec("one", 1), Some("a.example"), "a");
+    assert_eq!(shown(std::slice::from_ref(&site)), (Some("/a.pem".to_owned()), String::new()));
+    let same = with_tls(other(8000), Some("b.example"), "a");
+    assert_eq!(shown(&[site.clone(), same]), (Some("/a.pem".to_owned()), String::new()));
+    let differs = with_tls(other(8000), Some("b.example"), "b");
+    let mut bench = Bench::new();
+    bench.forward(&site);
+    let mut clashes = with_tls(other(8000), Some("a.example"), "b");
+    clashes.routes[0].path_prefix = Some("/api".to_owned());
+    let why = clash(&bench.world, &clashes).unwrap_err().why;
+    assert_eq!(why, "for the same host with another certificate");
+    assert_eq!(clash(&bench.world, &differs), Ok(()));
+    let own = "a.example /a.pem, b.example /b.pem".to_owned();
+    assert_eq!(shown(&[site.clone(), differs.clone()]), (Some("/b.pem".to_owned()), own));
+    let rest = with_tls(other(8000), None, "rest");
+    let own = "a.example /a.pem".to_owned();
+    assert_eq!(shown(&[site, rest]), (Some("/rest.pem".to_owned()), own));
+}
+
+#[test]
+fn a_server_is_told_by_headers_as_its_own_release_says() {
+    let mut first = spec("one", 1);
+    first.ports[0].proxy_protocol = Some(ProxyProtocol::V1);
+    let mut bench = Bench::new();
+    bench.forward(&first);
+    bench.comply();
+    bench.pass(Millis(1_000));
+    bench.comply();
+    let mut second = spec("two", 1);
+    second.ports[0].proxy_protocol = Some(ProxyProtocol::V2);
+    // Its checks ask a port that takes none.
+    second.ports.push(Port::new(PortName::new("status").unwrap(), 81, Protocol::Http));
+    let health = second.health.as_mut().unwrap();
+    health.check = Check::Tcp(TcpCheck { port: 81 });
+    bench.forward(&second);
+    bench.comply_once();
+    let table = table(&bench.world, &bench.facts, &BTreeMap::new(), 9);
+    let pool = table.pools.iter().find(|pool| pool.name.port.as_str() == "http").unwrap();
+    let told = |release: u32| {
+        let backend = pool.backends.iter().find(|of| of.release.0 == release).unwrap();
+        (backend.proxy_protocol, backend.health_proxy_protocol)
+    };
+    assert_eq!(told(1), (Some(ProxyProtocol::V1), Some(ProxyProtocol::V1)));
+    assert_eq!(told(2), (Some(ProxyProtocol::V2), None));
+}
+
+#[test]
+fn services_that_share_a_port_get_the_tighter_of_their_limits() {
+    let mut bench = Bench::new();
+    let mut first = spec("one", 1);
+    first.routes[0].host = Some("a.example.org".to_owned());
+    first.routes[0].limits.connections = Some(10);
+    first.routes[0].limits.idle_timeout = Some(Millis(5_000));
+    bench.forward(&first);
+    let mut second = other(8000);
+    second.routes[0].host = Some("b.example.org".to_owned());
+    second.routes[0].limits.connections = Some(20);
+    second.routes[0].limits.head_timeout = Some(Millis(2_000));
+    assert_eq!(clash(&bench.world, &second), Ok(()), "it may change before or after the other");
+    bench.forward(&second);
+    let table = table(&bench.world, &bench.facts, &BTreeMap::new(), 9);
+    for listener in &table.listeners {
+        assert_eq!(listener.rules.len(), 2);
+        let tighter = hornero_model::ListenerLimits {
+            connections: Some(10),
+            connections_per_source: None,
+            head_timeout: Some(Millis(2_000)),
+            idle_timeout: Some(Millis(5_000)),
+        };
+        assert_eq!(listener.limits, tighter);
+    }
 }

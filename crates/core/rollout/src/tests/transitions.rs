@@ -168,7 +168,7 @@ fn switching_goes_back_when_the_set_fails_or_the_edge_is_silent() {
             rollout 2 failed: instance `site-2-t3` became unhealthy: connection refused"#]],
     );
     let with_a_table_under_way = |bench: &mut Bench| {
-        bench.facts.applying = Some(hornero_model::RouteTable::default());
+        bench.facts.sent(&hornero_model::RouteTable::default());
         bench.pass(Millis(30_000));
     };
     check(

@@ -11,6 +11,10 @@ const UNKNOWN: &str = "a_key_that_no_block_has_and_that_is_like_none_of_the_name
 struct Nothing;
 
 impl Sources for Nothing {
+    fn read(&self, _: &str, _: usize) -> Result<Vec<u8>, String> {
+        Err("there is nothing".to_owned())
+    }
+
     fn look(&self, _: &str) -> AtPath {
         AtPath::Missing
     }

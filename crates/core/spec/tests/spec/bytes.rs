@@ -52,13 +52,41 @@ fn what_is_no_hcl() {
     check(
         "image \"a\" {\n  debian = \"bookworm\n}\n",
         expect![[r#"
-            error[syntax]: this is not HCL: invalid block body; expected `}`, newline or identifier
-             --> hornero.hcl:2:3
+            error[syntax]: this string has no closing quote on its line
+             --> hornero.hcl:2:12
               |
             2 |   debian = "bookworm
-              |   ^
+              |            ^^^^^^^^^
               |
-              = hint: is a quote missing on this line?
+              = hint: a string ends where it began: write longer texts as `<<EOT`, lines, `EOT`
+
+            there is 1 error in `hornero.hcl`
+        "#]],
+    );
+    check(
+        "image \"a\" {\n  debian = \"bookworm\n  packages = [\"nginx\"]\n}\n",
+        expect![[r#"
+        error[syntax]: this string has no closing quote on its line
+         --> hornero.hcl:2:12
+          |
+        2 |   debian = "bookworm
+          |            ^^^^^^^^^
+          |
+          = hint: a string ends where it began: write longer texts as `<<EOT`, lines, `EOT`
+
+        there is 1 error in `hornero.hcl`
+    "#]],
+    );
+    check(
+        "image \"a\" {\n  packages = [\"nginx, \"curl\"]\n  debian = \"bookworm\"\n}\n",
+        expect![[r#"
+            error[syntax]: this string has no closing quote on its line
+             --> hornero.hcl:2:28
+              |
+            2 |   packages = ["nginx, "curl"]
+              |                            ^^
+              |
+              = hint: a string ends where it began: write longer texts as `<<EOT`, lines, `EOT`
 
             there is 1 error in `hornero.hcl`
         "#]],

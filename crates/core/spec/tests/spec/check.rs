@@ -7,7 +7,7 @@ use hornero_spec::{AtPath, Errors, Sources, Spec, Variables, parse};
 
 /// What lies beside the file, in memory.
 #[derive(Default)]
-pub struct Beside(BTreeMap<String, AtPath>);
+pub struct Beside(BTreeMap<String, AtPath>, BTreeMap<String, Vec<u8>>);
 
 impl Beside {
     /// The directory that most tests use.
@@ -16,6 +16,11 @@ impl Beside {
             .with("public", AtPath::Directory)
             .with("public/index.html", AtPath::File)
             .with("nginx.conf", AtPath::File)
+            .holding("app.tmpl", b"name = ${var.name}\n%{ for n in [1, 2] ~}\nn${n}\n%{ endfor ~}\n$${kept} $x \\n\n")
+            .holding("bad.tmpl", b"first\nvalue = ${var.nam}\n")
+            .holding("broken.tmpl", b"one\ntwo ${ \n")
+            .holding("binary", &[0xff, 0])
+            .holding("large", &[b'x'; 70_000])
             .with("current", AtPath::Symlink("public/./index.html".to_owned()))
             .with("public/up", AtPath::Symlink("../nginx.conf".to_owned()))
             .with("outside", AtPath::Symlink("/etc/passwd".to_owned()))
@@ -29,9 +34,20 @@ impl Beside {
         self.0.insert(path.to_owned(), at);
         self
     }
+
+    /// A file with something in it.
+    pub fn holding(mut self, path: &str, bytes: &[u8]) -> Self {
+        self.1.insert(path.to_owned(), bytes.to_vec());
+        self.with(path, AtPath::File)
+    }
 }
 
 impl Sources for Beside {
+    fn read(&self, path: &str, most: usize) -> Result<Vec<u8>, String> {
+        let bytes = self.1.get(path).ok_or("permission denied")?;
+        Ok(bytes.iter().take(most + 1).copied().collect())
+    }
+
     fn look(&self, path: &str) -> AtPath {
         assert!(!path.split('/').any(|part| matches!(part, "" | "." | "..")), "{path}");
         self.0.get(path).cloned().unwrap_or(AtPath::Missing)

@@ -1,13 +1,18 @@
 //! `hornero.hcl` goes in; what was read, or what is said of it, comes out.
 
 mod any_input;
+mod budget;
 mod building;
 mod bytes;
 mod check;
+mod configuration;
 mod documents;
+mod listeners;
 mod network;
 mod paths;
+mod places;
 mod reads;
 mod references;
+mod rollouts;
 mod structure;
 mod values;

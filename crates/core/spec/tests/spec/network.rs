@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::check::check;
+use crate::check::{check, good};
 
 #[test]
 fn ports_that_clash() {
@@ -131,7 +131,7 @@ service "c" {
                |
                = hint: give one of them another `listen`, or HTTP routes a different `host` or `path_prefix`
 
-            error[port-clash]: the routes of `a` and `c` on port 8000 clash: they differ in `tls`
+            error[port-clash]: the routes of `a` and `c` on port 8000 clash: one has `tls`, the other has not
               --> hornero.hcl:45:3
                |
             12 |   route {
@@ -216,7 +216,7 @@ service "c" {
             12 |     protocol  = "udp"
                |                 ^^^^^
                |
-               = hint: `protocol` is `http` or `tcp`
+               = hint: `protocol` is `http`, `h2c` or `tcp`
 
             error[missing-key]: port `z` needs `container`
               --> hornero.hcl:14:3
@@ -306,7 +306,7 @@ image "a" {
 service "a" {
   image = image.a
   health { interval = "1s" }
-  rollout { strategy = "rolling" }
+  rollout { strategy = "in_turn" }
 }
 service "b" {
   image = image.base
@@ -366,13 +366,13 @@ service "b" {
                |
                = hint: write `http = { port = 8080, path = "/" }`
 
-            error[invalid-value]: `strategy` of `rollout` of service `a` can't be `rolling`
+            error[invalid-value]: `strategy` of `rollout` of service `a` can't be `in_turn`
               --> hornero.hcl:17:24
                |
-            17 |   rollout { strategy = "rolling" }
+            17 |   rollout { strategy = "in_turn" }
                |                        ^^^^^^^^^
                |
-               = hint: `strategy` is only `blue_green`
+               = hint: `strategy` is `blue_green`, `canary`, `rolling` or `replace`
 
             error[missing-key]: service `b` can't run image `base`, which has no command
               --> hornero.hcl:20:11
@@ -410,4 +410,235 @@ service "b" {
             there are 11 errors in `hornero.hcl`
         "#]],
     );
+}
+
+#[test]
+fn hosts_of_one_port_have_their_own_certificates() {
+    check(
+        r#"
+image "a" {
+  debian  = "bookworm"
+  command = ["/a"]
+}
+service "a" {
+  image = image.a
+  port "http" { container = 80 }
+  route {
+    listen = 443
+    host   = "a.example.org"
+    tls    = { certificate = "/etc/a.pem", key = "/etc/a.key" }
+  }
+  route {
+    listen = 443
+    host   = "*.example.org"
+    tls    = { certificate = "/etc/all.pem", key = "/etc/all.key" }
+  }
+  route {
+    listen      = 443
+    host        = "a.example.org"
+    path_prefix = "/api"
+    tls         = { certificate = "/etc/all.pem", key = "/etc/all.key" }
+  }
+}
+"#,
+        expect![[r#"
+            error[port-clash]: the routes of `a` and `a` on port 443 clash: they have the same `host` and differ in `tls`
+              --> hornero.hcl:19:3
+               |
+             9 |   route {
+               |   ----- the other route
+            ...
+            19 |   route {
+               |   ^^^^^
+               |
+               = hint: give one of them another `listen`, or HTTP routes a different `host` or `path_prefix`
+
+            there is 1 error in `hornero.hcl`
+        "#]],
+    );
+}
+
+#[test]
+fn redirects_lead_from_cleartext_to_another_port() {
+    check(
+        r#"
+image "a" {
+  debian  = "bookworm"
+  command = ["/a"]
+}
+service "a" {
+  image = image.a
+  port "sql"   { container = 5432 }
+  port "admin" { container = 81 }
+  route {
+    listen      = 80
+    redirect_to = 443
+  }
+  route {
+    listen      = 81
+    redirect_to = 81
+  }
+  route {
+    listen      = 82
+    redirect_to = 443
+    protocol    = "tcp"
+  }
+  route {
+    listen      = 83
+    redirect_to = 443
+    tls         = { certificate = "/etc/all.pem", key = "/etc/all.key" }
+  }
+  route {
+    listen      = 84
+    redirect_to = 0
+  }
+}
+"#,
+        expect![[r#"
+            error[conflict]: a route of service `a` redirects to itself
+              --> hornero.hcl:14:3
+               |
+            14 |   route {
+               |   ^^^^^
+               |
+               = hint: name the port of a route with `tls`, such as 443
+
+            error[conflict]: a route of service `a` speaks TCP, which knows no redirects
+              --> hornero.hcl:18:3
+               |
+            18 |   route {
+               |   ^^^^^
+               |
+               = hint: leave out `protocol`
+
+            error[conflict]: a route of service `a` has both `tls` and `redirect_to`
+              --> hornero.hcl:23:3
+               |
+            23 |   route {
+               |   ^^^^^
+               |
+               = hint: give the route on the other port the `tls`
+
+            error[out-of-range]: `redirect_to` of a route of service `a` must be from 1 to 65535, not 0
+              --> hornero.hcl:30:19
+               |
+            30 |     redirect_to = 0
+               |                   ^
+               |
+               = hint: ports go from 1 to 65535
+
+            there are 4 errors in `hornero.hcl`
+        "#]],
+    );
+}
+
+#[test]
+fn how_instances_end_and_when_they_count() {
+    check(
+        r#"
+image "a" {
+  debian  = "bookworm"
+  command = ["/a"]
+}
+service "a" {
+  image       = image.a
+  stop_signal = "SIGKILL"
+  stop_grace  = "11m"
+  port "http" { container = 80 }
+  health {
+    healthy_after = 0
+  }
+}
+"#,
+        expect![[r#"
+            error[invalid-value]: `stop_signal` of service `a` can't be `SIGKILL`
+             --> hornero.hcl:8:17
+              |
+            8 |   stop_signal = "SIGKILL"
+              |                 ^^^^^^^^^
+              |
+              = hint: `stop_signal` is `SIGTERM`, `SIGINT`, `SIGQUIT`, `SIGHUP`, `SIGUSR1`, `SIGUSR2` or `SIGWINCH`
+
+            error[out-of-range]: `stop_grace` of service `a` must be at most 10m, not 11m
+             --> hornero.hcl:9:17
+              |
+            9 |   stop_grace  = "11m"
+              |                 ^^^^^
+              |
+              = hint: `down` and replacing wait for it: let the server end sooner
+
+            error[out-of-range]: `healthy_after` of `health` of service `a` must be from 1 to 1000, not 0
+              --> hornero.hcl:12:21
+               |
+            12 |     healthy_after = 0
+               |                     ^
+               |
+               = hint: one pass is the least that can count
+
+            there are 3 errors in `hornero.hcl`
+        "#]],
+    );
+    let spec = good(
+        r#"
+image "a" {
+  debian  = "bookworm"
+  command = ["/a"]
+}
+service "a" {
+  image       = image.a
+  stop_signal = "SIGQUIT"
+  stop_grace  = "10m"
+  port "http" { container = 80 }
+  health {
+    healthy_after = 2
+  }
+}
+"#,
+    );
+    let service = spec.services.values().next().unwrap();
+    assert_eq!(service.stop_signal, Some(hornero_model::StopSignal::Quit));
+    assert_eq!(service.stop_grace, Some(hornero_model::Millis(600_000)));
+    assert_eq!(service.health.as_ref().unwrap().healthy_after, 2);
+}
+
+#[test]
+fn a_port_of_http2_is_not_asked_by_http1() {
+    let file = |health: &str| {
+        format!(
+            r#"
+image "a" {{
+  debian  = "bookworm"
+  command = ["/a"]
+}}
+service "a" {{
+  image  = image.a
+  health = {{ {health} }}
+  port "grpc" {{
+    container = 50051
+    protocol  = "h2c"
+  }}
+  route {{ listen = 8000 }}
+}}
+"#
+        )
+    };
+    check(
+        &file("http = { port = 50051 }"),
+        expect![[r#"
+        error[conflict]: port `grpc` speaks HTTP/2, but the health check asks by HTTP/1.1
+          --> hornero.hcl:11:17
+           |
+        11 |     protocol  = "h2c"
+           |                 ^^^^^
+           |
+           = hint: write `tcp = { port = … }` in `health`, or ask another port
+
+        there is 1 error in `hornero.hcl`
+    "#]],
+    );
+    let spec = good(&file("tcp = { port = 50051 }"));
+    let service = spec.services.values().next().unwrap();
+    assert!(service.ports[0].http2);
+    assert_eq!(service.ports[0].protocol, hornero_model::Protocol::Http);
+    assert_eq!(service.routes[0].protocol, hornero_model::Protocol::Http);
 }

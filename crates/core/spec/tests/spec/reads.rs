@@ -126,6 +126,7 @@ fn the_example_of_the_design() {
                     "base",
                 ),
             ),
+            archives: [],
             packages: [
                 "nginx-light",
             ],
@@ -157,6 +158,7 @@ fn the_example_of_the_design() {
                 "nginx -t",
             ],
             network: false,
+            max_size_bytes: None,
             config: ImageConfig {
                 user: "www-data",
                 command: [

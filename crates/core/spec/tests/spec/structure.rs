@@ -35,7 +35,7 @@ image = "x"
             5 |   zzz     = 1
               |   ^^^
               |
-              = hint: it has `command`, `copy`, `debian`, `env`, `from`, `keyring`, `mirror`, `network`, `packages`, `provision`, `run`, `scratch`, `secret`, `test`, `user`, `workdir`
+              = hint: it has `archive`, `command`, `copy`, `debian`, `env`, `from`, `keyring`, `max_size`, `mirror`, `network`, `packages`, `provision`, `run`, `scratch`, `secret`, `test`, `user`, `workdir`
 
             error[unknown-block]: image `base` has no block `coppy`
              --> hornero.hcl:6:3

@@ -20,6 +20,8 @@ use crate::run;
 
 /// From power to the agent: 20 to 50 s on two free cores, many times as long where builds and tests run beside it.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(900);
+/// How often it is switched on before a kernel that dies in its first second is given up.
+const BOOT_TRIES: u32 = 3;
 /// Where the example site listens in the machine.
 pub const SITE_PORT: u16 = 8000;
 /// Where a machine reaches the mirror, where it may.
@@ -85,7 +87,26 @@ impl Machine {
     }
 
     /// Switches it on and waits for the agent.
+    ///
+    /// Once in a while a kernel dies under emulation in its first second, with none of its disks mounted. That says nothing
+    /// of Hornero: it is switched on again, and said.
     pub fn boot(&mut self) -> Result<()> {
+        for _ in 1..BOOT_TRIES {
+            match self.boot_once() {
+                Err(_) if died_before_init(&self.console()) => {
+                    let console = self.console();
+                    eprintln!(
+                        "hosts: a kernel died before its first program, so again; {}",
+                        console.display()
+                    );
+                }
+                booted => return booted,
+            }
+        }
+        self.boot_once()
+    }
+
+    fn boot_once(&mut self) -> Result<()> {
         self.boots += 1;
         // A short path: the target directory's may be longer than a socket's can be.
         let sockets = tempfile::tempdir()?;
@@ -209,6 +230,13 @@ impl Drop for KillOnDrop {
     }
 }
 
+/// Whether a console tells of a kernel that panicked before it ran any program.
+fn died_before_init(console: &Path) -> bool {
+    let text = fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.contains("Kernel panic") && !text.contains("as init process")
+}
+
 fn still_runs(qemu: &mut Child) -> Result<()> {
     match qemu.try_wait()? {
         None => Ok(()),
@@ -232,4 +260,27 @@ fn tail(path: &Path) -> String {
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_panic_before_the_first_program_is_the_emulations() {
+        let dir = tempfile::tempdir().unwrap();
+        let console = dir.path().join("console");
+        let says = |text: &str| {
+            fs::write(&console, text).unwrap();
+            died_before_init(&console)
+        };
+        assert!(says(
+            "[    1.0] RIP: 0010:enqueue_timer\n[    1.1] Kernel panic - not syncing: x\n"
+        ));
+        assert!(!says(
+            "[    2.7] Run /init as init process\n[    9.1] Kernel panic - not syncing: x\n"
+        ));
+        assert!(!says("[    1.0] still booting\n"));
+        assert!(!died_before_init(&dir.path().join("none")));
+    }
 }

@@ -50,7 +50,7 @@ pub fn make(work: &Path, trial: TrialKind) -> Result<PathBuf> {
             carry_package(&own, &payload, "previous", PROFILE, Some(PREVIOUS))?;
             carry_package(&own, &payload, "current", PROFILE, None)?;
             // As tests build it: it makes ten requests a second.
-            run::check(run::cargo().args(["build", "--package", "hornero-load"]))?;
+            run::check(run::cargo().args(["build", "--workspace", "--bin", "hornero-load"]))?;
             strip(&debug.join("hornero-load"), &payload.join("bin/hornero-load"))?;
             run::target_directory().join(PROFILE).join("hornero")
         }

@@ -14,6 +14,8 @@ use crate::run;
 
 /// The release whose smallest system packages are tried in.
 pub const SUITE: &str = "bookworm";
+/// The releases before and after it: what the program is linked with is there in all of them.
+const OTHER_SUITES: [&str; 2] = ["bullseye", "trixie"];
 
 /// Checks what was made.
 pub fn check(made: &Made) -> Result<()> {
@@ -23,7 +25,13 @@ pub fn check(made: &Made) -> Result<()> {
     comes_and_goes(&root, &made.package)?;
     script_comes_and_goes(&root, &made.tarball)?;
     stays_while_servers_run(&root, &made.package)?;
-    eprintln!("package: installed, removed and purged in Debian 12; nothing stayed behind");
+    for suite in OTHER_SUITES {
+        let root = Root::unpack(&system(suite, &cache)?)?;
+        comes_and_goes(&root, &made.package).with_context(|| format!("in `{suite}`"))?;
+    }
+    eprintln!(
+        "package: installed, removed and purged in Debian 11, 12 and 13; nothing stayed behind"
+    );
     Ok(())
 }
 
@@ -184,8 +192,10 @@ pub fn script_comes_and_goes(root: &Root, tarball: &Path) -> Result<()> {
         if !said.starts_with("hornero ") {
             bail!("the installed program says `{said}`");
         }
+        // What homes leave that ran here.
+        root.run("mkdir -p /run && touch /run/hornero-network.lock")?;
         root.run(&format!("{shell} /usr/local/share/hornero/install.sh --uninstall"))?;
-        root.run("! test -e /usr/local/bin/hornero")?;
+        root.run("! test -e /usr/local/bin/hornero && ! test -e /run/hornero-network.lock")?;
     }
     for (how, refusal) in [
         ("setpriv --reuid=65534 --clear-groups sh", "only root can install"),
@@ -206,7 +216,7 @@ pub fn stays_while_servers_run(root: &Root, package: &Path) -> Result<()> {
     fs::copy(package, root.path().join("hornero.deb"))?;
     root.run("dpkg --install /hornero.deb")?;
     for (home, hint) in [
-        ("/srv/other", "hornero down --home /srv/other"),
+        ("/srv/other", "hornero down --all --home /srv/other"),
         ("/var/lib/hornero", "hornero down --force"),
     ] {
         // Stands for a control process: it has the program's path and the words of one, and never takes anything down.

@@ -35,7 +35,8 @@ Makes a Debian package, one with its debug symbols, and a tarball with an instal
                    profile such as `dev` is built quickly and runs on distributions as new as this one
   --version X      say that it is version X, as tests of upgrades do
   --sysroot DIR    link `dist` with the C library of this root instead of fetching that of Debian 11
-  --check          afterwards check the packages with lintian, and install, remove and purge in a root of Debian 12
+  --check          afterwards check the packages with lintian, and install, remove and purge in roots of Debian 11, 12
+                   and 13
 ";
 
 /// What making and checking packages needs beside what tests need.

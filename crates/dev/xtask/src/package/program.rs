@@ -33,7 +33,12 @@ pub struct Program {
 /// Builds `hornero` as `wanted`, and leaves it below `directory`.
 pub fn build(wanted: &Wanted, source: &Source, directory: &Path) -> Result<Program> {
     let mut cargo = run::cargo();
-    cargo.args(["build", "--locked", "--package", "hornero-cli", "--profile", &wanted.profile]);
+    cargo.args(["build", "--locked", "--profile", &wanted.profile]);
+    match wanted.profile.as_str() {
+        // With the features that the tests' own build has: nothing is compiled twice.
+        "dev" => cargo.args(["--workspace", "--bin", "hornero"]),
+        _ => cargo.args(["--package", "hornero-cli"]),
+    };
     let portable = wanted.profile == PORTABLE;
     if let Some(version) = &wanted.version {
         cargo.env("HORNERO_BUILD_VERSION", version);

@@ -104,8 +104,12 @@ fn documentation(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The failed tests by name, the slowest programs, and the total: what one looks for at the end of a long log.
+/// Why tests failed, their names, the slowest programs, and the total: what one looks for at the end of a long log, of
+/// which somebody may have kept the end alone.
 fn report(outcomes: &[shares::Outcome], build_time: Duration, run_time: Duration) {
+    for outcome in outcomes.iter().filter(|outcome| !outcome.passed) {
+        println!("\nWhat failed in {}:{}", outcome.name, outcome.failures);
+    }
     for outcome in outcomes.iter().filter(|outcome| !outcome.passed) {
         println!("FAILED {} ({})", outcome.name, outcome.ending);
         for test in &outcome.failed_tests {

@@ -30,7 +30,12 @@ pub struct Outcome {
     pub tests_passed: usize,
     /// The names of those that failed.
     pub failed_tests: Vec<String>,
+    /// What the harness says of them at its end; where a program failed otherwise, the end of what it printed.
+    pub failures: String,
 }
+
+/// How much of a failed program's output is repeated at the end of a run, in bytes.
+const FAILURES_MAX: usize = 16 << 10;
 
 /// Runs every program, `shares` of them at once, and writes each one's output to `out` when it has ended.
 pub fn run(
@@ -82,9 +87,21 @@ fn run_one(program: &Program, arguments: &[String]) -> (Outcome, Vec<u8>) {
         Ok((status, output)) => (status.success(), status.to_string(), output),
         Err(error) => (false, format!("{error:#}"), Vec::new()),
     };
-    let (tests_passed, failed_tests) = counted(&String::from_utf8_lossy(&output));
+    let text = String::from_utf8_lossy(&output);
+    let (tests_passed, failed_tests) = counted(&text);
+    let failures = if passed { String::new() } else { failures(&text) };
     let name = program.name.clone();
-    (Outcome { name, passed, ending, took, tests_passed, failed_tests }, output)
+    (Outcome { name, passed, ending, took, tests_passed, failed_tests, failures }, output)
+}
+
+/// The beginning of the harness's own account of what failed; where there is none, the end of the output.
+fn failures(output: &str) -> String {
+    let bytes = output.as_bytes();
+    let range = match output.find("\nfailures:\n") {
+        Some(at) => at..bytes.len().min(at + FAILURES_MAX),
+        None => bytes.len().saturating_sub(FAILURES_MAX)..bytes.len(),
+    };
+    String::from_utf8_lossy(&bytes[range]).into_owned()
 }
 
 /// Runs one program where `cargo test` would run it. Its output goes to a file: what a test leaves behind may hold a pipe
@@ -134,6 +151,20 @@ mod tests {
         assert!(!outcome.passed);
         assert_eq!((outcome.tests_passed, outcome.failed_tests), (1, vec!["b".to_owned()]));
         assert_eq!(output, b"/\ntest a ... ok\ntest b ... FAILED\n");
+    }
+
+    #[test]
+    fn what_failed_is_kept_for_the_end_within_a_bound() {
+        let long = "x".repeat(2 * FAILURES_MAX);
+        let account = format!("test b ... FAILED\n\nfailures:\n\n---- b stdout ----\nwhy\n{long}");
+        let kept = failures(&account);
+        assert!(kept.starts_with("\nfailures:\n\n---- b stdout ----\nwhy\n"));
+        assert_eq!(kept.len(), FAILURES_MAX);
+        let kept = failures("é killed in its midst");
+        assert_eq!(kept, "é killed in its midst");
+        assert_eq!(failures(&"e".repeat(2 * FAILURES_MAX)).len(), FAILURES_MAX);
+        let script = "echo 'test a ... ok'";
+        assert_eq!(run_one(&shell(), &["-c".to_owned(), script.to_owned()]).0.failures, "");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod copy;
 pub(crate) mod copy_key;
 pub(crate) mod place;
+pub(crate) mod room;
 pub(crate) mod secret_files;
 pub(crate) mod stat_cache;
 pub(crate) mod step;

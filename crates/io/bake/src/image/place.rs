@@ -1,4 +1,4 @@
-//! What the processes of a step have of the home: limits, and a way out where it is declared.
+//! What the processes of a step have of the home: and a way out where it is declared.
 
 use std::{
     net::IpAddr,
@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 
+use hornero_apt::files;
 use hornero_model::{Digest, InstanceId, Resources};
 use hornero_net::{Attachment, HomeNetwork};
 use hornero_sandbox::{CgroupSpec, Network, Running, SandboxSpec, StartError, Stdio};
@@ -15,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{BakeError, image::step::Step, limits, workdir::WorkDir};
+use crate::{BakeError, image::step::Step, workdir::WorkDir};
 
 /// Enough for compilers; one runaway step must not take the host down.
 pub(crate) const MEMORY_BYTES: u64 = 8 << 30;
@@ -155,7 +156,7 @@ fn host_resolvers() -> Result<String, String> {
     const RESOLV_CONF_BYTES: u64 = 64 << 10;
     let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
     for file in files {
-        let Ok(text) = limits::read_text(file.as_ref(), RESOLV_CONF_BYTES) else { continue };
+        let Ok(text) = files::read_text(file.as_ref(), RESOLV_CONF_BYTES) else { continue };
         let kept: Vec<&str> = text
             .lines()
             .filter(|line| {

@@ -9,9 +9,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use hornero_apt::files;
 use hornero_model::Digest;
-
-use crate::limits;
 
 /// A file that was changed so shortly before it was read could be changed again within one tick of the file system's
 /// clock (at most 10 ms on Linux, 2 s on FAT), with the same time stamps; it is not remembered.
@@ -61,7 +60,7 @@ impl StatCache {
     pub(crate) fn open(dir: &Path, source: &Path) -> Self {
         let name = Digest::of(source.as_os_str().as_encoded_bytes()).hex();
         let path = dir.join(name);
-        let text = limits::read_text(&path, CACHE_BYTES).unwrap_or_default();
+        let text = files::read_text(&path, CACHE_BYTES).unwrap_or_default();
         let known = text.lines().filter_map(parse_line).collect();
         Self { path, known, used: HashMap::new() }
     }
@@ -93,7 +92,7 @@ impl StatCache {
         if let Some(dir) = self.path.parent() {
             let _ = fs::create_dir_all(dir);
         }
-        let _ = crate::workdir::write_whole(&self.path, text.as_bytes());
+        let _ = files::write_whole(&self.path, text.as_bytes());
     }
 }
 

@@ -13,8 +13,12 @@ use hornero_model::{ExitCause, ImageName};
 use hornero_sandbox::{
     ComposedRoot, IdMap, Profile, ProvidedFile, Root, Running, SandboxSpec, Stdio, User,
 };
+use hornero_store::RootFiles;
 
-use super::place::{MEMORY_BYTES, Place};
+use super::{
+    place::{MEMORY_BYTES, Place},
+    room::{Ended, Overfull, Room},
+};
 use crate::{
     BakeError,
     progress::{Event, Progress},
@@ -23,6 +27,8 @@ use crate::{
 
 /// Lines of output that an error repeats.
 const TAIL_LINES: usize = 40;
+/// As above, where all of them are about what failed.
+const SECTION_LINES: usize = 400;
 /// Longest line that is shown; the rest of it is dropped.
 const LINE_BYTES: usize = 2_000;
 /// A step that takes longer than this hangs.
@@ -32,9 +38,11 @@ pub(crate) const TMP_BYTES: u64 = 4 << 30;
 /// Host ids of build steps: 65,536 above 1,610,612,736, which no distribution gives to people or services.
 const ID_MAP: IdMap = IdMap { first: 0x6000_0000, count: 0x1_0000 };
 
-/// Scripts ask for the machine's own name.
-pub(crate) const HOSTS: &str =
-    "127.0.0.1 localhost\n127.0.1.1 hornero-build\n::1 localhost ip6-localhost ip6-loopback\n";
+/// Scripts write the machine's own name into configuration files, as postfix's do: one that is true on every machine, and
+/// the same wherever an image is baked.
+pub(crate) const HOST_NAME: &str = "localhost";
+/// Scripts ask for addresses.
+pub(crate) const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
 
 /// A step to run.
 pub(crate) struct Step<'s> {
@@ -47,11 +55,13 @@ pub(crate) struct Step<'s> {
     /// Its environment.
     pub env: BTreeMap<String, String>,
     /// What lies below.
-    pub lower: Option<ComposedRoot>,
+    pub lower: Option<RootFiles>,
     /// A directory with `upper` and `work`.
     pub dir: &'s Path,
     /// Whether it has a network.
     pub network: bool,
+    /// Most bytes that it may write.
+    pub max_bytes: u64,
     /// What a provision adds.
     pub extras: Extras,
 }
@@ -65,7 +75,12 @@ pub(crate) struct Extras {
     pub stdin: Option<OwnedFd>,
     /// What must be neither shown nor kept.
     pub secrets: Secrets,
+    /// Whose lines begin with this line, where several packages write: an error then has all of the last one's.
+    pub section: Option<Section>,
 }
+
+/// Tells the name of what begins with a line.
+pub(crate) type Section = fn(&str) -> Option<&str>;
 
 /// Starts steps for one home.
 pub(crate) struct Steps<'s> {
@@ -95,15 +110,25 @@ impl Steps<'_> {
             step: step.title.clone(),
             source: Box::new(error),
         })?;
-        let (cause, tail) = self.follow(step, running, reader);
+        let upper = step.dir.join("upper");
+        let room = Room::new(&upper, step.max_bytes);
+        let room = room.map_err(|error| BakeError::file(&upper, error))?;
+        let (cause, tail) = self.follow(step, running, reader, room);
         drop(place);
         hornero_sandbox::settle_owners(step.dir, ID_MAP)
             .map_err(|error| BakeError::file(step.dir, error))?;
+        let (image, title) = (step.image.clone(), step.title.clone());
         match cause {
-            Ok(()) => Ok(()),
+            Ok(None) => Ok(()),
+            Ok(Some(Overfull::Limit)) => {
+                Err(BakeError::StepTooLarge { image, step: title, limit_bytes: step.max_bytes })
+            }
+            Ok(Some(Overfull::Disk { free_bytes })) => {
+                Err(BakeError::StepFillsDisk { image, step: title, free_bytes })
+            }
             Err(cause) => Err(BakeError::Step {
-                image: step.image.clone(),
-                step: step.title.clone(),
+                image,
+                step: title,
                 cause,
                 tail: tail.into_iter().collect::<Vec<_>>().join("\n"),
             }),
@@ -115,14 +140,20 @@ impl Steps<'_> {
             let path = step.dir.join(name);
             std::fs::create_dir_all(&path).map_err(|error| BakeError::file(&path, error))?;
         }
-        let mut files =
-            vec![provided("/etc/hosts", HOSTS), provided("/etc/hostname", "hornero-build\n")];
+        let mut files = vec![
+            provided("/etc/hosts", HOSTS),
+            provided("/etc/hostname", &format!("{HOST_NAME}\n")),
+        ];
         if let Some(resolvers) = place.resolvers() {
             files.push(provided("/etc/resolv.conf", resolvers));
         }
         files.extend(step.extras.files.iter().cloned());
+        let lower = step.lower.as_ref().map(|files| ComposedRoot {
+            metadata: files.metadata.clone(),
+            objects: files.objects.clone(),
+        });
         Ok(SandboxSpec {
-            root: Root::Build { lower: step.lower.clone(), dir: step.dir.to_owned() },
+            root: Root::Build { lower, dir: step.dir.to_owned() },
             command: vec!["/bin/sh".to_owned(), "-c".to_owned(), step.script.clone()],
             env: step.env.clone(),
             workdir: "/".to_owned(),
@@ -131,7 +162,7 @@ impl Steps<'_> {
             scratch: Vec::new(),
             tmp_bytes: TMP_BYTES,
             files,
-            hostname: "hornero-build".to_owned(),
+            hostname: HOST_NAME.to_owned(),
             cgroup: Some(place.cgroup.clone()),
             profile: Profile::Build,
         })
@@ -143,30 +174,36 @@ impl Steps<'_> {
         step: &Step<'_>,
         mut running: Running,
         reader: io::PipeReader,
-    ) -> (Result<(), String>, VecDeque<String>) {
+        mut room: Room<'_>,
+    ) -> (Result<Option<Overfull>, String>, VecDeque<String>) {
         thread::scope(|scope| {
             let cover = Cover::new(step.extras.secrets.needles());
-            let reading = scope.spawn(|| self.read_lines(step.image, reader, cover));
-            let ended = running.wait(Some(STEP_TIMEOUT));
+            let reading =
+                scope.spawn(|| self.read_lines(step.image, reader, cover, step.extras.section));
+            let ended = room.wait(&mut running, STEP_TIMEOUT);
             // Whatever it left running holds the pipe open.
             drop(running);
             let tail = reading.join().unwrap_or_default();
             let cause = match ended {
-                Ok(Some(ExitCause::Code(0))) => Ok(()),
-                Ok(Some(cause)) => Err(describe(&cause)),
-                Ok(None) => Err(format!("it ran for more than {} s", STEP_TIMEOUT.as_secs())),
+                Ok(Ended::Itself(ExitCause::Code(0))) => Ok(None),
+                Ok(Ended::Itself(cause)) => Err(describe(&cause)),
+                Ok(Ended::Overfull(overfull)) => Ok(Some(overfull)),
+                Ok(Ended::TimedOut) => {
+                    Err(format!("it ran for more than {} s", STEP_TIMEOUT.as_secs()))
+                }
                 Err(error) => Err(format!("its end could not be waited for: {error}")),
             };
             (cause, tail)
         })
     }
 
-    /// Passes lines on as they come, secrets covered; gives the last ones.
+    /// Passes lines on as they come, secrets covered; gives the last ones, from where the last section begins.
     pub(crate) fn read_lines(
         &self,
         image: &ImageName,
         mut reader: io::PipeReader,
         mut cover: Cover,
+        section: Option<Section>,
     ) -> VecDeque<String> {
         let mut tail = VecDeque::new();
         let mut line = Vec::new();
@@ -174,7 +211,10 @@ impl Steps<'_> {
         let mut finish = |line: &mut Vec<u8>| {
             let text = clean_line(line);
             line.clear();
-            if tail.len() == TAIL_LINES {
+            if section.is_some_and(|begins| begins(&text).is_some()) {
+                tail.clear();
+            }
+            if tail.len() == if section.is_some() { SECTION_LINES } else { TAIL_LINES } {
                 tail.pop_front();
             }
             tail.push_back(text.clone());

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use hornero_apt::files;
 use hornero_model::Digest;
 use hornero_spec::{SecretName, SecretSource};
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,6 @@ use super::{Environment, Playbook, Provisioning, Wanted, Work, files::Files};
 use crate::{
     action::{CopiedKind, CopyAction, PathBytes},
     image::copy::FoundKind,
-    limits,
 };
 
 /// Contents of playbooks and roles that a record keeps, in all; a record with more could not be read quickly.
@@ -133,7 +133,7 @@ fn contents(playbook: &Playbook) -> Option<BTreeMap<Digest, PathBytes>> {
     for one in playbook.files.parts().iter().flat_map(|(_, found)| found) {
         let FoundKind::File { host, digest, size, .. } = &one.kind else { continue };
         left = left.checked_sub(*size)?;
-        let bytes = limits::read_file(host, *size).ok()?;
+        let bytes = files::read_file(host, *size).ok()?;
         if Digest::of(&bytes) != *digest {
             return None;
         }

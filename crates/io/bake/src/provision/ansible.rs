@@ -222,7 +222,8 @@ fn follow(
     let mut running = started?;
     let (cause, tail) = thread::scope(|scope| {
         let cover = Cover::new(step.extras.secrets.needles());
-        let reading = scope.spawn(|| surroundings.steps.read_lines(step.image, reader, cover));
+        let reading =
+            scope.spawn(|| surroundings.steps.read_lines(step.image, reader, cover, None));
         let cause = loop {
             match running.wait(Some(PATROL)) {
                 Ok(None) if sandbox_ended.load(Ordering::Relaxed) => break Ok(None),

@@ -15,7 +15,7 @@ use hornero_sandbox::{IdMap, Profile, ProvidedFile, Root, SandboxSpec, User, Vie
 use super::{agent, tool::Tool};
 use crate::image::{
     place::Place,
-    step::{HOSTS, TMP_BYTES},
+    step::{HOST_NAME, HOSTS, TMP_BYTES},
 };
 
 /// The playbook and what belongs to it.
@@ -94,7 +94,7 @@ pub(super) fn sandbox(run: Run<'_>, place: &Place) -> io::Result<SandboxSpec> {
         scratch: Vec::new(),
         tmp_bytes: TMP_BYTES,
         files,
-        hostname: "hornero-build".to_owned(),
+        hostname: HOST_NAME.to_owned(),
         cgroup: Some(place.cgroup.clone()),
         profile: Profile::Service,
     })

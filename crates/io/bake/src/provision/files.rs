@@ -9,6 +9,7 @@ use std::{
     path::Path,
 };
 
+use hornero_apt::files;
 use hornero_model::{Digest, ImageName};
 use hornero_spec::{CopyOwner, CopySource, SourceKind};
 use sha2::{Digest as _, Sha256};
@@ -20,7 +21,6 @@ use crate::{
         copy_key,
         secret_files::{Guard, SecretFiles},
     },
-    limits,
 };
 
 /// What Ansible looks for beside a playbook; of a directory that holds other things too, only these are read.
@@ -231,7 +231,7 @@ pub(crate) fn script(
         Ok(false) => return Err(refuse("it leads out of the directory".to_owned())),
         Err(error) => return Err(refuse(error.to_string())),
     }
-    let contents = limits::read_file(&path, most).map_err(|error| refuse(error.to_string()))?;
+    let contents = files::read_file(&path, most).map_err(|error| refuse(error.to_string()))?;
     if contents.starts_with(b"\x7fELF") {
         let reason = "it is a program, not a script: `copy` it in, and call it with `inline`";
         return Err(refuse(reason.to_owned()));

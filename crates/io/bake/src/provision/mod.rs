@@ -12,6 +12,7 @@ mod tool;
 
 use std::{collections::BTreeMap, path::Path};
 
+use hornero_dpkg::scripts;
 use hornero_model::Digest;
 use hornero_sandbox::ProvidedFile;
 use hornero_spec::{ImageDefinition, Provision, ProvisionWork, SecretSource};
@@ -32,7 +33,6 @@ use crate::{
     install::Surroundings,
     making::Making,
     outcome::Outcome,
-    root::configure,
     source::LayerSource,
     workdir::WorkDir,
 };
@@ -196,7 +196,7 @@ impl Provisioning {
         let secrets = Secrets::read(image, &self.secrets, &self.environment)?;
         let work = WorkDir::create(surroundings.tmp)
             .map_err(|error| BakeError::file(surroundings.tmp, error))?;
-        let mut env = configure::environment(making.epoch);
+        let mut env = scripts::environment(making.epoch);
         env.extend(self.env.clone());
         let mut step = Step {
             image,
@@ -206,7 +206,8 @@ impl Provisioning {
             lower: Some(surroundings.composed(&making.layers)?),
             dir: work.path(),
             network: self.network,
-            extras: Extras { files: secrets.files().collect(), stdin: None, secrets },
+            max_bytes: making.max_bytes,
+            extras: Extras { files: secrets.files().collect(), secrets, ..Extras::default() },
         };
         let layer = match &self.work {
             Work::Inline(commands) => {

@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use hornero_apt::files;
 use hornero_model::{Digest, ImageName};
 use hornero_sandbox::ProvidedFile;
 use hornero_spec::{SecretName, SecretSource};
@@ -24,8 +25,8 @@ use super::{
     search::Search,
 };
 use crate::{
-    BakeError, limits,
-    root::clean::{self, Verdict},
+    BakeError,
+    clean::{self, Verdict},
 };
 
 /// A shorter one could not be told from ordinary words in output and files.
@@ -233,7 +234,7 @@ fn value(source: &SecretSource, environment: &Environment) -> Result<Vec<u8>, St
         },
         SecretSource::File(path) => {
             let path = PathBuf::from(path);
-            limits::read_file(&path, MOST_BYTES as u64)
+            files::read_file(&path, MOST_BYTES as u64)
                 .map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
         }
     }

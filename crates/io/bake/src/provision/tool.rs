@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{limits, workdir};
+use hornero_apt::files;
 
 /// The program.
 pub(crate) const PROGRAM: &str = "ansible-playbook";
@@ -118,7 +118,7 @@ pub(crate) fn version(cache: &Path) -> String {
         found.ctime_nsec()
     );
     let kept = cache.join("ansible-version");
-    if let Ok(text) = limits::read_text(&kept, VERSION_BYTES)
+    if let Ok(text) = files::read_text(&kept, VERSION_BYTES)
         && let Some((known, version)) = text.split_once('\n')
         && known == identity
     {
@@ -127,7 +127,7 @@ pub(crate) fn version(cache: &Path) -> String {
     let version = ask(&tool.program);
     if !version.is_empty() && fs::create_dir_all(cache).is_ok() {
         // Losing it costs half a second.
-        let _ = workdir::write_whole(&kept, format!("{identity}\n{version}").as_bytes());
+        let _ = files::write_whole(&kept, format!("{identity}\n{version}").as_bytes());
     }
     version
 }

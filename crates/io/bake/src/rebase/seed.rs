@@ -1,11 +1,11 @@
 //! Tells the cache of steps of a moved image, so that the next bake on its new base finds it.
 
+use hornero_apt::LockedImage;
 use hornero_model::Digest;
 use hornero_store::Store;
 
 use super::RebaseError;
 use crate::{
-    lock::LockedImage,
     outcome::{self, Outcome},
     record::{BakeRecord, StepKind, StepRecord},
 };

@@ -8,8 +8,7 @@ use std::{
 
 use hornero_archive::{Archive, SUITE};
 use hornero_bake::{
-    BakeContext, BakeError, BakeOptions, BakedImage, Lock, LockMode,
-    archive::fetch::Patience,
+    BakeContext, BakeError, BakeOptions, BakedImage, Lock, LockMode, Patience,
     progress::{Event, Progress},
 };
 use hornero_model::ImageName;
@@ -51,11 +50,13 @@ pub fn image(text: &str, base: Base, packages: &[&str]) -> ImageDefinition {
         name: name(text),
         base,
         packages: packages.iter().map(|package| (*package).to_owned()).collect(),
+        archives: Vec::new(),
         copies: Vec::new(),
         provisions: Vec::new(),
         secrets: Default::default(),
         run: Vec::new(),
         network: false,
+        max_size_bytes: None,
         config: hornero_model::ImageConfig::default(),
     }
 }

@@ -109,8 +109,23 @@ impl EdgeClient {
         service: &ServiceName,
         release: ReleaseNumber,
     ) -> Result<u64, EdgeClientError> {
-        let request = AdminRequest::Cut { service: service.clone(), release };
-        match self.ask(&request, Duration::ZERO)? {
+        self.cut_by(&AdminRequest::Cut { service: service.clone(), release, generation: None })
+    }
+
+    /// The same while the table of `generation` is in force; with another one it is refused, so that an order that comes
+    /// late cuts off nothing that was given to the release since.
+    pub fn cut_under(
+        &mut self,
+        service: &ServiceName,
+        release: ReleaseNumber,
+        generation: u64,
+    ) -> Result<u64, EdgeClientError> {
+        let generation = Some(generation);
+        self.cut_by(&AdminRequest::Cut { service: service.clone(), release, generation })
+    }
+
+    fn cut_by(&mut self, request: &AdminRequest) -> Result<u64, EdgeClientError> {
+        match self.ask(request, Duration::ZERO)? {
             AdminReply::Cut { count } => Ok(count),
             other => Err(self.unexpected(&other)),
         }

@@ -1,12 +1,16 @@
 //! What is said on the admin socket: one JSON object a line, a question and its answer in turn.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use hornero_model::{
     BackendStatus, EdgeStatus, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName,
 };
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
 /// Longest line in bytes: a table at all its limits written out is well below.
 pub const LINE_LIMIT: usize = 32 << 20;
@@ -48,6 +52,10 @@ pub enum AdminRequest {
         service: ServiceName,
         /// Its release.
         release: ReleaseNumber,
+        /// The table by which that release gets no requests: with another one in force nothing is cut off. Absent where
+        /// it shall be cut off whatever is in force.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        generation: Option<u64>,
     },
     /// Asks for the listening sockets, table and counters; sent by a successor only.
     Takeover,
@@ -133,7 +141,7 @@ pub struct Applied {
     /// From the first thread's to the last thread's use of the table, in milliseconds; 0 where the same table was
     /// in force already.
     pub switch_ms: f64,
-    /// The counters of every release in the table, read just after the last thread had switched.
+    /// The counters of every release in the table, read just after the last thread had switched; without latencies.
     pub counters: Vec<ReleaseCounters>,
 }
 
@@ -209,4 +217,17 @@ pub fn admin_socket(state_dir: &Path) -> PathBuf {
 /// Makes `path` accessible to its owner alone.
 pub(crate) fn restrict(path: &Path, mode: u32) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+/// A line without its end; none at the end of the stream.
+pub(crate) async fn read_line<R: AsyncBufRead + Unpin>(
+    stream: &mut R,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    stream.take(LINE_LIMIT as u64).read_until(b'\n', &mut line).await?;
+    match line.pop() {
+        Some(b'\n') => Ok(Some(line)),
+        Some(_) => Err(io::ErrorKind::InvalidData.into()),
+        None => Ok(None),
+    }
 }

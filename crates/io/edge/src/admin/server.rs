@@ -8,17 +8,17 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
     task::spawn_local,
 };
 
 use super::protocol::{
-    AdminReply, AdminRequest, Greeting, Handover, LINE_LIMIT, RefusalCode, WAIT_LIMIT_MS,
+    AdminReply, AdminRequest, Greeting, Handover, RefusalCode, WAIT_LIMIT_MS, read_line,
 };
 use crate::{
-    control::{Control, with_source},
-    error::EdgeError,
+    control::Control,
+    error::{EdgeError, with_source},
     fault::{HandoverStep, pass},
     leaving::{Leave, Successor},
     takeover::send_sockets,
@@ -159,19 +159,6 @@ impl AdminClient {
     }
 }
 
-/// A line without its end; none at the end of the stream.
-pub(crate) async fn read_line<R: AsyncBufRead + Unpin>(
-    stream: &mut R,
-) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    stream.take(LINE_LIMIT as u64).read_until(b'\n', &mut line).await?;
-    match line.pop() {
-        Some(b'\n') => Ok(Some(line)),
-        Some(_) => Err(io::ErrorKind::InvalidData.into()),
-        None => Ok(None),
-    }
-}
-
 async fn send(stream: &mut UnixStream, reply: &AdminReply) -> io::Result<()> {
     let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
@@ -197,8 +184,11 @@ async fn answer(control: &Rc<Control>, request: AdminRequest) -> AdminReply {
             let _ = tokio::time::timeout(timeout, grown).await;
             AdminReply::Status(control.status())
         }
-        AdminRequest::Cut { service, release } => {
-            AdminReply::Cut { count: control.cut(service, release).await }
+        AdminRequest::Cut { service, release, generation } => {
+            match control.cut_under(service, release, generation).await {
+                Ok(count) => AdminReply::Cut { count },
+                Err(error) => refused(code_of(&error), with_source(&error)),
+            }
         }
         AdminRequest::Stop => {
             control.request_stop();
@@ -216,7 +206,9 @@ async fn answer(control: &Rc<Control>, request: AdminRequest) -> AdminReply {
 fn code_of(error: &EdgeError) -> RefusalCode {
     match error {
         EdgeError::InvalidTable { .. } => RefusalCode::InvalidTable,
-        EdgeError::StaleGeneration { .. } => RefusalCode::StaleGeneration,
+        EdgeError::StaleGeneration { .. } | EdgeError::OtherTable { .. } => {
+            RefusalCode::StaleGeneration
+        }
         EdgeError::Listen { .. } => RefusalCode::Listen,
         EdgeError::State { .. } | EdgeError::Runtime(_) => RefusalCode::NotPersisted,
         EdgeError::Takeover(_) | EdgeError::OtherProtocol { .. } => RefusalCode::HandedOver,
@@ -226,14 +218,7 @@ fn code_of(error: &EdgeError) -> RefusalCode {
 /// Table and health, and duplicates of the sockets.
 fn hand_over(control: &Control) -> (Handover, Vec<OwnedFd>) {
     let status = control.status();
-    let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
-    for (address, of_address) in &*control.sockets.borrow() {
-        // One that can't be duplicated is opened anew by the successor.
-        for socket in of_address.iter().filter_map(|socket| socket.try_clone().ok()) {
-            addresses.push(*address);
-            sockets.push(socket);
-        }
-    }
+    let (addresses, sockets) = control.listening.duplicates().into_iter().unzip();
     let handover = Handover {
         table: control.table().source.clone(),
         version: status.version,

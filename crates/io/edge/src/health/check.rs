@@ -6,7 +6,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use hornero_model::{Check, HttpCheck};
+use hornero_model::{Check, HttpCheck, ProxyProtocol};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -14,7 +14,10 @@ use tokio::{
 };
 
 use super::verdict::{Verdict, judge};
-use crate::upstream::is_own_want;
+use crate::{
+    net::is_own_want,
+    proxy_protocol::{Endpoints, write_own},
+};
 
 /// Checks on one connection before a new one takes its place, which shows that the server still accepts any.
 const CHECKS_A_CONNECTION: u32 = 10;
@@ -42,6 +45,8 @@ pub(super) struct Checker {
     /// None where a connection says enough.
     check: Option<HttpCheck>,
     timeout: Duration,
+    /// The header that each of its connections begins with.
+    proxy_protocol: Option<ProxyProtocol>,
     kept: Option<Kept>,
     /// The server answered no second connection while the first one was open.
     one_at_a_time: bool,
@@ -56,7 +61,12 @@ struct Kept {
 
 impl Checker {
     /// A checker of the server at `address`, or at the port that its `check` names.
-    pub(super) fn new(mut address: SocketAddr, check: Option<Check>, timeout: Duration) -> Self {
+    pub(super) fn new(
+        mut address: SocketAddr,
+        check: Option<Check>,
+        timeout: Duration,
+        proxy_protocol: Option<ProxyProtocol>,
+    ) -> Self {
         let check = match check {
             Some(Check::Http(check)) => {
                 address.set_port(check.port);
@@ -68,7 +78,7 @@ impl Checker {
             }
             None => None,
         };
-        Self { address, check, timeout, kept: None, one_at_a_time: false }
+        Self { address, check, timeout, proxy_protocol, kept: None, one_at_a_time: false }
     }
 
     /// Checks once. A server that is `doubted` is asked on a new connection, with none beside it.
@@ -99,7 +109,7 @@ impl Checker {
     /// Checks on a new connection while `kept` is open, which is then closed.
     async fn check_beside(&mut self, kept: Kept, check: &HttpCheck) -> Result<(), Failed> {
         // Half the time is lost at most, once, where the server answers one connection at a time.
-        let answer = timeout(self.timeout / 2, open(self.address, check, false)).await;
+        let answer = timeout(self.timeout / 2, self.open(check, false)).await;
         drop(kept);
         match answer {
             Ok(Ok((verdict, stream))) => self.take(verdict, stream, CHECKS_A_CONNECTION),
@@ -115,7 +125,7 @@ impl Checker {
 
     /// Checks on a new connection with none beside it.
     async fn check_alone(&mut self, check: &HttpCheck) -> Result<(), Failed> {
-        let opening = open(self.address, check, self.one_at_a_time);
+        let opening = self.open(check, self.one_at_a_time);
         let (verdict, stream) = timeout(self.timeout, opening).await.map_err(|_| self.late())??;
         self.take(verdict, stream, 0)
     }
@@ -133,7 +143,28 @@ impl Checker {
     }
 
     async fn connects(&self) -> Result<(), Failed> {
-        timeout(self.timeout, connect(self.address)).await.map_err(|_| self.late())?.map(drop)
+        timeout(self.timeout, self.connect()).await.map_err(|_| self.late())?.map(drop)
+    }
+
+    async fn connect(&self) -> Result<TcpStream, Failed> {
+        let mut stream = connect(self.address).await?;
+        if let Some(version) = self.proxy_protocol {
+            let tell = async {
+                let (source, destination) = (stream.local_addr()?, stream.peer_addr()?);
+                let header = write_own(version, &Endpoints { source, destination });
+                stream.write_all(&header).await
+            };
+            let broken = |error| format!("connection to {} broke: {error}", self.address);
+            tell.await.map_err(broken)?;
+        }
+        Ok(stream)
+    }
+
+    /// Connects and asks.
+    async fn open(&self, check: &HttpCheck, last: bool) -> Result<(Verdict, TcpStream), Failed> {
+        let mut stream = self.connect().await?;
+        let verdict = ask(&mut stream, check, last).await?;
+        Ok((verdict, stream))
     }
 
     fn late(&self) -> String {
@@ -146,17 +177,6 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, Failed> {
         true => Failed::Own(error),
         false => Failed::Backend(format!("can't connect to {address}: {error}")),
     })
-}
-
-/// Connects and asks.
-async fn open(
-    address: SocketAddr,
-    check: &HttpCheck,
-    last: bool,
-) -> Result<(Verdict, TcpStream), Failed> {
-    let mut stream = connect(address).await?;
-    let verdict = ask(&mut stream, check, last).await?;
-    Ok((verdict, stream))
 }
 
 /// Asks on a connection, for the `last` time or not, and reads until the verdict is clear.

@@ -11,7 +11,7 @@ use std::{
 use hornero_model::{Health, HealthContract};
 
 use self::check::{Checker, Failed};
-use crate::table::Backend;
+use crate::backend::Backend;
 
 /// Shortest pause between two checks of a backend that is not up yet.
 const QUICKEST: Duration = Duration::from_millis(1);
@@ -36,6 +36,7 @@ struct Pace {
     interval: Duration,
     timeout: Duration,
     failures: u32,
+    passes: u32,
 }
 
 impl Pace {
@@ -45,10 +46,87 @@ impl Pace {
                 interval: contract.interval.duration(),
                 timeout: contract.timeout.duration(),
                 failures: contract.unhealthy_after,
+                passes: contract.healthy_after,
             },
-            None => {
-                Self { interval: DEFAULT_SPAN, timeout: DEFAULT_SPAN, failures: DEFAULT_FAILURES }
+            None => Self {
+                interval: DEFAULT_SPAN,
+                timeout: DEFAULT_SPAN,
+                failures: DEFAULT_FAILURES,
+                passes: 1,
+            },
+        }
+    }
+}
+
+/// What checks of a backend have come to.
+struct Record<N> {
+    backend: Arc<Backend>,
+    pace: Pace,
+    news: N,
+    /// In a row.
+    failures: u32,
+    passes: u32,
+    /// Since when it has not been as it should be; the pause grows from there.
+    waiting_since: Instant,
+}
+
+impl<N: News> Record<N> {
+    /// Takes the result of a check.
+    fn take(&mut self, result: Result<(), String>) {
+        let passed = result.is_ok();
+        self.passes = if passed { (self.passes + 1).min(self.pace.passes) } else { 0 };
+        let was_healthy = self.backend.health() == Health::Healthy;
+        let awaited = passed && !was_healthy && self.passes < self.pace.passes;
+        let reason = match result {
+            Ok(()) if awaited => {
+                Some(format!("passed {} of {} in a row", self.passes, self.pace.passes))
             }
+            result => result.err(),
+        };
+        *self.backend.last_error.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        match (passed, awaited) {
+            (true, true) => self.failures = 0,
+            (true, false) => self.passed(was_healthy),
+            (false, _) => self.failed(was_healthy),
+        }
+    }
+
+    /// Enough checks in a row have passed.
+    fn passed(&mut self, was_healthy: bool) {
+        self.failures = 0;
+        let suspect = self.backend.is_suspect();
+        self.backend.clear_suspicion();
+        if !was_healthy {
+            self.backend.set_health(Health::Healthy);
+            self.news.health_changed();
+        }
+        if suspect || !was_healthy {
+            self.news.usable();
+        }
+    }
+
+    fn failed(&mut self, was_healthy: bool) {
+        self.failures += 1;
+        if self.failures == 1 && was_healthy {
+            self.waiting_since = Instant::now();
+        }
+        if was_healthy && self.failures >= self.pace.failures {
+            self.backend.set_health(Health::Unhealthy);
+            self.news.health_changed();
+        }
+    }
+
+    /// Whether the backend is in doubt, so that the next check can't wait for its turn.
+    fn is_doubted(&self) -> bool {
+        self.backend.is_suspect() || self.backend.health() != Health::Healthy
+    }
+
+    /// How long to wait for the next check.
+    fn pause(&self, passed: bool) -> Duration {
+        let interval = self.pace.interval;
+        match !passed && self.is_doubted() {
+            true => (self.waiting_since.elapsed() / GROWTH).clamp(QUICKEST.min(interval), interval),
+            false => interval,
         }
     }
 }
@@ -56,57 +134,27 @@ impl Pace {
 /// Checks `backend` until the task is aborted.
 pub(crate) async fn probe_for_ever(backend: Arc<Backend>, news: impl News) {
     let pace = Pace::of(backend.contract.as_ref());
-    let mut failures = 0;
-    // Since when it has not been as it should be; the pause grows from there.
-    let mut waiting_since = Instant::now();
     let check = backend.contract.as_ref().map(|contract| contract.check.clone());
-    let mut checker = Checker::new(backend.address, check, pace.timeout);
+    let mut checker =
+        Checker::new(backend.address, check, pace.timeout, backend.health_proxy_protocol);
+    let waiting_since = Instant::now();
+    let mut record = Record { backend, pace, news, failures: 0, passes: 0, waiting_since };
     loop {
-        let doubted = backend.is_suspect() || backend.health() != Health::Healthy;
-        let result = match checker.check(doubted).await {
+        let result = match checker.check(record.is_doubted()).await {
             Ok(()) => Ok(()),
             Err(Failed::Backend(reason)) => Err(reason),
             // Not asked, so not judged.
             Err(Failed::Own(reason)) => {
-                tracing::warn!("can't check {}: {reason}", backend.address);
-                tokio::time::sleep(pace.interval.min(OWN_WANT_PAUSE)).await;
+                tracing::warn!("can't check {}: {reason}", record.backend.address);
+                tokio::time::sleep(record.pace.interval.min(OWN_WANT_PAUSE)).await;
                 continue;
             }
         };
-        let healthy = result.is_ok();
-        *backend.last_error.lock().unwrap_or_else(PoisonError::into_inner) = result.err();
-        let before = backend.health();
-        if healthy {
-            failures = 0;
-            let suspect = backend.is_suspect();
-            backend.clear_suspicion();
-            if before != Health::Healthy {
-                backend.set_health(Health::Healthy);
-                news.health_changed();
-            }
-            if suspect || before != Health::Healthy {
-                news.usable();
-            }
-        } else {
-            failures += 1;
-            if failures == 1 && before == Health::Healthy {
-                waiting_since = Instant::now();
-            }
-            if before == Health::Healthy && failures >= pace.failures {
-                backend.set_health(Health::Unhealthy);
-                news.health_changed();
-            }
-        }
-        let quick = !healthy && (backend.is_suspect() || backend.health() != Health::Healthy);
-        let pause = match quick {
-            true => {
-                (waiting_since.elapsed() / GROWTH).clamp(QUICKEST.min(pace.interval), pace.interval)
-            }
-            false => pace.interval,
-        };
+        let passed = result.is_ok();
+        record.take(result);
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = backend.check_now.notified() => waiting_since = Instant::now(),
+            () = tokio::time::sleep(record.pause(passed)) => {}
+            () = record.backend.check_now.notified() => record.waiting_since = Instant::now(),
         }
     }
 }

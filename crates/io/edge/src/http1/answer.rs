@@ -6,7 +6,7 @@ use httparse::{Header, Status};
 
 use super::{
     body::Framing,
-    head::{lines_end_in_crlf, named_by, parse_length, tokens, write_field},
+    field::{lines_end_in_crlf, named_by, parse_length, tokens, write_field},
 };
 use crate::{date::DATE_BYTES, limits::HEADER_COUNT};
 
@@ -69,58 +69,75 @@ pub(crate) fn parse_answer<'i, 's>(
         return Err(BadAnswer);
     }
     let headers: &'s [Header<'i>] = answer.headers;
-    let (mut length, mut codings, mut close, mut keep_alive) = (None, 0, false, false);
-    let (mut names_fields, mut has_date) = (false, false);
-    for header in headers {
-        match classify(header.name) {
-            Field::Pass | Field::Drop => {}
-            Field::Date => has_date = true,
-            Field::ContentLength => {
-                let value = parse_length(header.value).ok_or(BadAnswer)?;
-                if length.replace(value).is_some_and(|before| before != value) {
-                    return Err(BadAnswer);
-                }
-            }
-            Field::TransferEncoding => {
-                codings += 1;
-                if codings > 1 || minor == 0 || !header.value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(BadAnswer);
-                }
-            }
-            Field::Connection => {
-                for token in tokens(header.value) {
-                    if token.eq_ignore_ascii_case(b"close") {
-                        close = true;
-                    } else if token.eq_ignore_ascii_case(b"keep-alive") {
-                        keep_alive = true;
-                    } else {
-                        names_fields = true;
-                    }
-                }
-            }
-        }
-    }
-    if codings > 0 && length.is_some() {
-        return Err(BadAnswer);
-    }
-    let body = match (codings > 0, length) {
+    let summary = summarise(headers, minor)?;
+    let body = match (summary.chunked, summary.length) {
         _ if to_head || status < 200 || status == 204 || status == 304 => Framing::Empty,
         (true, _) => Framing::Chunked,
         (false, Some(0)) => Framing::Empty,
         (false, Some(length)) => Framing::Length(length),
         (false, None) => Framing::UntilClose,
     };
-    let keep_alive = !close && (minor == 1 || keep_alive) && body != Framing::UntilClose;
     let head = AnswerHead {
         used,
         status,
         body,
-        declared_length: length,
-        keep_alive,
-        names_fields,
-        has_date,
+        declared_length: summary.length,
+        keep_alive: !summary.close
+            && (minor == 1 || summary.keep_alive)
+            && body != Framing::UntilClose,
+        names_fields: summary.names_fields,
+        has_date: summary.has_date,
     };
     Ok(Some((head, answer.reason.unwrap_or_default(), headers)))
+}
+
+/// What the fields of an answer say together.
+#[derive(Default)]
+struct Summary {
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    /// Whether `Connection` names fields of its own.
+    names_fields: bool,
+    has_date: bool,
+}
+
+fn summarise(headers: &[Header<'_>], minor: u8) -> Result<Summary, BadAnswer> {
+    let mut summary = Summary::default();
+    for header in headers {
+        match classify(header.name) {
+            Field::Pass | Field::Drop => {}
+            Field::Date => summary.has_date = true,
+            Field::ContentLength => {
+                let value = parse_length(header.value).ok_or(BadAnswer)?;
+                if summary.length.replace(value).is_some_and(|before| before != value) {
+                    return Err(BadAnswer);
+                }
+            }
+            Field::TransferEncoding => {
+                if summary.chunked || minor == 0 || !header.value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(BadAnswer);
+                }
+                summary.chunked = true;
+            }
+            Field::Connection => {
+                for token in tokens(header.value) {
+                    if token.eq_ignore_ascii_case(b"close") {
+                        summary.close = true;
+                    } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                        summary.keep_alive = true;
+                    } else {
+                        summary.names_fields = true;
+                    }
+                }
+            }
+        }
+    }
+    if summary.chunked && summary.length.is_some() {
+        return Err(BadAnswer);
+    }
+    Ok(summary)
 }
 
 /// What a field of an answer means to a proxy.
@@ -274,6 +291,7 @@ pub(crate) fn own_answer(
     out.extend_from_slice(b"content-type: text/plain\r\nserver: hornero\r\n");
     write_field(out, "date", date);
     match status {
+        308 => write_field(out, "location", text.as_bytes()),
         405 => write_field(out, "allow", METHODS.as_bytes()),
         429 | 503 => out.extend_from_slice(b"retry-after: 1\r\n"),
         _ => {}

@@ -225,7 +225,7 @@ pub(crate) fn trailer_fields(block: &[u8]) -> Result<Vec<(&str, &[u8])>, BadBody
     if block.is_empty() {
         return Ok(Vec::new());
     }
-    if !super::head::lines_end_in_crlf(block) {
+    if !super::field::lines_end_in_crlf(block) {
         return Err(BadBody);
     }
     let mut fields = [httparse::EMPTY_HEADER; 32];

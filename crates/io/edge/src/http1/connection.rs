@@ -1,23 +1,29 @@
 //! A client's HTTP/1.1 connection: requests one after the other, each answered before the next is begun.
 
-use std::{future::poll_fn, rc::Rc, task::Poll};
+use std::{borrow::Cow, future::poll_fn, io, rc::Rc, task::Poll, time::Duration};
 
 use super::{
     answer::own_answer,
     body::Framing,
-    exchange::{Exchange, Outcome},
-    head::{BadRequest, RequestHead, forwarding_fields, translate_request},
+    exchange::{Exchange, ExchangeEnd},
+    head::{BadRequest, RequestHead, translate_request},
 };
 use crate::{
     buffer::Buffer,
     counters::Ticket,
+    forwarding::Forwarding,
     limits::{LINGER, LINGER_IN_ALL, LINGER_READS},
-    serve::Origin,
-    slot::{Phase, Signal, SlotGuard},
+    local_backend::Reuse,
+    origin::Origin,
+    pool::LocalPool,
+    slot::{Phase, Signal},
+    slots::SlotGuard,
     stream::{Stream, send_all, send_now},
-    tunnel::{TunnelEnd, tunnel},
-    upstream::{Attempts, LocalPool, Refusal, Reuse, Upstream, acquire},
-    worker::Worker,
+    tunnel::{Silence, TunnelEnd, tunnel},
+    upstream::{Attempts, HELD_BACK, Unserved, Upstream, acquire},
+    view::OwnAnswer,
+    websocket::WebSocket,
+    worker::{Counted, Worker},
 };
 
 /// Most that a connection keeps of each buffer for heads between requests: nearly all heads fit.
@@ -41,15 +47,30 @@ enum HeadEnd {
     Bad(BadRequest),
 }
 
-/// A request and where it goes, if anywhere.
-type Routed = (RequestHead, Option<Rc<LocalPool>>);
+/// How far the reading of a head has come.
+#[derive(Default)]
+struct HeadReading {
+    /// Whether it is the first of its connection.
+    first: bool,
+    /// Bytes of it that were searched for its end.
+    searched: usize,
+    /// Whether a byte of it has come.
+    begun: bool,
+    /// Whether the connection was given up, and looked at once more since.
+    last_look: bool,
+    /// Leave to be beyond the usual buffer.
+    large: Option<Counted>,
+}
+
+/// A request and where it goes, or the edge's own answer to it.
+type Routed = (RequestHead, Result<Rc<LocalPool>, OwnAnswer>);
 
 struct Connection<S> {
     worker: Rc<Worker>,
     slot: SlotGuard,
     client: S,
     origin: Origin,
-    forwarding: Vec<u8>,
+    forwarding: Forwarding,
     input: Buffer,
     /// The head for the backend.
     request: Vec<u8>,
@@ -65,7 +86,7 @@ pub(crate) async fn serve<S: Stream>(
     https: bool,
     input: Buffer,
 ) {
-    let forwarding = forwarding_fields(origin.peer, https);
+    let forwarding = worker.table().forwarding(&origin, https);
     let (request, out) = (Vec::new(), Vec::new());
     let mut connection =
         Connection { worker, slot, client, origin, forwarding, input, request, out };
@@ -76,7 +97,7 @@ pub(crate) async fn serve<S: Stream>(
             Ok((head, pool)) => connection.request(&head, pool).await,
             Err(HeadEnd::Closed) => Next::Close,
             Err(HeadEnd::GivenUp) => {
-                let (date, said) = (connection.worker.date(), (408, "too many connections"));
+                let (date, said) = (connection.worker.clock.date(), (408, "too many connections"));
                 own_answer(&mut connection.out, &date, said, false, true);
                 send_now(&connection.client, &connection.out);
                 Next::Close
@@ -103,73 +124,85 @@ impl<S: Stream> Connection<S> {
     /// Reads a head, writes the backend's into `self.request` and finds the pool. The `first` one of a connection has
     /// its deadline already.
     async fn read_head(&mut self, first: bool) -> Result<Routed, HeadEnd> {
-        let limits = self.worker.limits.clone();
-        let since_ms = self.worker.now_ms();
-        self.slot.set_phase(Phase::Idle { since_ms });
+        self.slot.set_phase(Phase::Idle { since_ms: self.worker.clock.now_ms() });
         if !first {
-            self.slot.set_deadline_ms(self.worker.deadline_ms(limits.idle_timeout));
+            self.set_deadline(self.origin.idle_timeout(&self.worker.limits));
         }
-        let (mut searched, mut begun, mut last_look) = (0, false, false);
-        let mut large = None;
+        let mut reading = HeadReading { first, ..HeadReading::default() };
         loop {
-            if !self.input.is_empty() {
-                if !begun {
-                    begun = true;
-                    self.slot.set_phase(Phase::Head { since_ms: self.worker.now_ms() });
-                    if !first {
-                        self.slot.set_deadline_ms(self.worker.deadline_ms(limits.head_timeout));
-                    }
-                }
-                // A head that trickles in is parsed when it may be complete, not for each byte.
-                let may_be_complete = searched == 0 || ends_a_line(self.input.filled(), searched);
-                let found = if may_be_complete { self.translate()? } else { None };
-                if let Some((mut head, pool)) = found {
-                    self.slot.set_phase(Phase::Busy);
-                    if self.slot.signal() == Some(Signal::GivenUp) {
-                        self.slot.clear_signal();
-                        head.keep_alive = false;
-                    }
-                    return Ok((head, pool));
-                }
-                searched = self.input.filled().len();
-                if self.input.is_full() {
-                    if large.is_none() {
-                        large = self.worker.large_head();
-                    }
-                    if large.is_none() {
-                        return Err(HeadEnd::Bad(BadRequest::Crowded));
-                    }
-                    if !self.input.grow(limits.head_bytes) {
-                        return Err(HeadEnd::Bad(BadRequest::TooLarge));
-                    }
-                }
-            } else {
+            if self.input.is_empty() {
                 self.give_back();
+            } else if let Some(found) = self.look_for_head(&mut reading)? {
+                return Ok(found);
             }
-            let (slot, input, client) = (&self.slot, &mut self.input, &self.client);
-            let received = poll_fn(|context| {
-                match slot.signal() {
-                    None => {}
-                    // A request that has come by now is still served.
-                    Some(Signal::GivenUp) if !last_look => last_look = true,
-                    Some(signal) => return Poll::Ready(Err(signal)),
-                }
-                let received = input.poll_fill(context, client).map(Ok);
-                if received.is_pending() {
-                    if let Some(signal) = slot.signal() {
-                        return Poll::Ready(Err(signal));
-                    }
-                    input.park();
-                }
-                received
-            });
-            match received.await {
+            match self.receive(&mut reading.last_look).await {
                 Ok(Ok(count)) if count > 0 => {}
-                Err(Signal::GivenUp) if begun => return Err(HeadEnd::GivenUp),
-                Err(Signal::Expired) if begun => return Err(HeadEnd::TimedOut),
+                Err(Signal::GivenUp) if reading.begun => return Err(HeadEnd::GivenUp),
+                Err(Signal::Expired) if reading.begun => return Err(HeadEnd::TimedOut),
                 Ok(_) | Err(_) => return Err(HeadEnd::Closed),
             }
         }
+    }
+
+    /// Takes a head that is complete, or makes room for the rest of it.
+    fn look_for_head(&mut self, reading: &mut HeadReading) -> Result<Option<Routed>, HeadEnd> {
+        if !reading.begun {
+            reading.begun = true;
+            self.slot.set_phase(Phase::Head { since_ms: self.worker.clock.now_ms() });
+            if !reading.first {
+                self.set_deadline(self.origin.head_timeout(&self.worker.limits));
+            }
+        }
+        // A head that trickles in is parsed when it may be complete, not for each byte.
+        let may_be_complete =
+            reading.searched == 0 || ends_a_line(self.input.filled(), reading.searched);
+        let found = if may_be_complete { self.translate()? } else { None };
+        if let Some((mut head, pool)) = found {
+            self.slot.set_phase(Phase::Busy);
+            if self.slot.signal() == Some(Signal::GivenUp) {
+                self.slot.clear_signal();
+                head.keep_alive = false;
+            }
+            return Ok(Some((head, pool)));
+        }
+        reading.searched = self.input.filled().len();
+        if self.input.is_full() {
+            if reading.large.is_none() {
+                reading.large = self.worker.large_head();
+            }
+            if reading.large.is_none() {
+                return Err(HeadEnd::Bad(BadRequest::Crowded));
+            }
+            if !self.input.grow(self.worker.limits.head_bytes) {
+                return Err(HeadEnd::Bad(BadRequest::TooLarge));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Receives more, unless the connection is interrupted; a request that has come by then is still served.
+    async fn receive(&mut self, last_look: &mut bool) -> Result<io::Result<usize>, Signal> {
+        let (slot, input, client) = (&self.slot, &mut self.input, &self.client);
+        poll_fn(|context| {
+            match slot.signal() {
+                None => {}
+                Some(Signal::GivenUp) if !*last_look => *last_look = true,
+                Some(signal) => return Poll::Ready(Err(signal)),
+            }
+            let received = input.poll_fill(context, client).map(Ok);
+            if received.is_pending() {
+                if let Some(signal) = slot.signal() {
+                    return Poll::Ready(Err(signal));
+                }
+                input.park();
+            }
+            received
+        })
+        .await
+    }
+
+    fn set_deadline(&self, span: Duration) {
+        self.slot.set_deadline_ms(self.worker.clock.deadline_ms(span));
     }
 
     /// Gives back the memory that a connection between requests does not need.
@@ -185,38 +218,41 @@ impl<S: Stream> Connection<S> {
             translate_request(filled, &self.forwarding, &mut self.request).map_err(HeadEnd::Bad)?;
         let Some(head) = head else { return Ok(None) };
         let table = self.worker.table();
-        let pool = table.listener(&self.origin.listener).and_then(|listener| {
-            listener.route(&filled[head.host.clone()], &filled[head.path.clone()])
-        });
-        let pool = pool.map(|index| table.pools[index].clone());
+        let (host, path) = (&filled[head.host.clone()], &filled[head.path.clone()]);
+        let pool = match &head.last_hop {
+            Some((status, text)) => Err((*status, Cow::Borrowed(*text))),
+            None => table.route(&self.origin.listener, host, path),
+        };
         self.input.consume(head.used);
         Ok(Some((head, pool)))
     }
 
-    async fn request(&mut self, head: &RequestHead, pool: Option<Rc<LocalPool>>) -> Next {
-        if let Some((status, text)) = head.last_hop {
-            return self.refuse_request(head, status, text).await;
-        }
-        let Some(mut pool) = pool else {
-            return self
-                .refuse_request(head, 404, "no service answers to this host and path")
-                .await;
+    async fn request(
+        &mut self,
+        head: &RequestHead,
+        pool: Result<Rc<LocalPool>, OwnAnswer>,
+    ) -> Next {
+        let mut pool = match pool {
+            Ok(pool) => pool,
+            Err((status, text)) => return self.refuse_request(head, status, &text).await,
         };
-        self.slot.set_deadline_ms(self.worker.deadline_ms(self.worker.limits.answer_timeout));
-        let mut attempts = Attempts::default();
+        self.slot.set_deadline_ms(self.worker.clock.deadline_ms(self.worker.limits.answer_timeout));
+        let mut attempts = Attempts::new(&self.worker);
         let mut ticket = None;
         let next = loop {
             let reuse = if head.idempotent { Reuse::Likely } else { Reuse::Certain };
+            let (slot, origin) = (&self.slot, &self.origin);
             let acquired =
-                acquire(&self.worker, &self.slot, &mut pool, &mut ticket, &mut attempts, reuse);
+                acquire(&self.worker, slot, origin, &mut pool, &mut ticket, &mut attempts, reuse);
             let upstream = match acquired.await {
                 Ok(upstream) => upstream,
-                Err(Refusal::NoBackend) => {
+                Err(Unserved::NoBackend) => {
                     break self.refuse_request(head, 503, "no healthy server").await;
                 }
-                Err(Refusal::Unreachable) => {
+                Err(Unserved::Unreachable) => {
                     break self.refuse_request(head, 502, "no server could be reached").await;
                 }
+                Err(Unserved::Held) => break self.refuse_request(head, 503, HELD_BACK).await,
             };
             let Some(ticket) = &mut ticket else { break Next::Close };
             if let Some(next) = self.attempt(head, upstream, ticket, &pool, &mut attempts).await {
@@ -236,6 +272,10 @@ impl<S: Stream> Connection<S> {
         pool: &LocalPool,
         attempts: &mut Attempts,
     ) -> Option<Next> {
+        if head.websocket && pool.http2 {
+            // Where it can't, the request is one like any other.
+            Box::pin(upstream.link.allow_websocket(self.worker.limits.connect_timeout)).await;
+        }
         let exchange = Exchange {
             worker: &self.worker,
             slot: &self.slot,
@@ -245,9 +285,9 @@ impl<S: Stream> Connection<S> {
         };
         let outcome = exchange.run(&mut self.input, &mut self.out, &mut upstream, ticket).await;
         Some(match outcome {
-            Outcome::Answered { keep_client, keep_backend } => {
+            ExchangeEnd::Answered { keep_client, keep_backend } => {
                 if keep_backend {
-                    upstream.finish(self.worker.now_ms());
+                    upstream.finish(self.worker.clock.now_ms());
                 }
                 match keep_client {
                     true => Next::Request,
@@ -256,33 +296,30 @@ impl<S: Stream> Connection<S> {
                     false => Next::Linger,
                 }
             }
-            Outcome::Upgraded => {
-                self.tunnel(upstream, ticket).await;
-                Next::Close
-            }
-            Outcome::Repeatable
+            ExchangeEnd::Upgraded => self.serve_upgraded(head, upstream, ticket).await,
+            ExchangeEnd::Repeatable
                 if attempts.after_silence(pool, &upstream.backend, upstream.reused) =>
             {
                 return None;
             }
-            Outcome::Repeatable | Outcome::Failed(502) => {
+            ExchangeEnd::Repeatable | ExchangeEnd::Failed(502) => {
                 ticket.fail();
                 self.refuse_request(head, 502, "the server closed the connection or answered badly")
                     .await
             }
-            Outcome::Failed(status) => {
+            ExchangeEnd::Failed(status) => {
                 ticket.fail();
                 self.slot.clear_signal();
                 self.refuse_request(head, status, "the server took too long").await
             }
-            Outcome::Truncated => {
+            ExchangeEnd::Truncated => {
                 ticket.fail();
                 self.client.reset_on_close();
                 Next::Close
             }
-            Outcome::ClientGone => Next::Close,
-            Outcome::BadBody => self.refuse(400, "malformed body", head.is_head, true).await,
-            Outcome::Cut => {
+            ExchangeEnd::ClientGone => Next::Close,
+            ExchangeEnd::BadBody => self.refuse(400, "malformed body", head.is_head, true).await,
+            ExchangeEnd::Cut => {
                 ticket.fail();
                 self.client.reset_on_close();
                 Next::Close
@@ -290,18 +327,37 @@ impl<S: Stream> Connection<S> {
         })
     }
 
-    async fn tunnel(&mut self, mut upstream: Upstream, ticket: &mut Ticket) {
+    /// Passes the bytes of another protocol both ways, to the end of the connection.
+    async fn serve_upgraded(
+        &mut self,
+        head: &RequestHead,
+        mut upstream: Upstream,
+        ticket: &mut Ticket,
+    ) -> Next {
+        let (clock, limit) = (&self.worker.clock, self.worker.limits.tunnel_timeout);
         let end = tunnel(
-            &self.worker,
-            &self.slot,
+            &Silence { clock, slot: &self.slot, limit },
             &self.client,
             &mut self.input,
-            &upstream.sock,
+            &upstream.link,
             &mut upstream.input,
+            head.websocket.then(WebSocket::default),
         )
         .await;
-        if matches!(end, TunnelEnd::BackendBroke | TunnelEnd::Cut) {
+        if matches!(end, TunnelEnd::BackendBroke | TunnelEnd::Cut { .. }) {
             ticket.fail();
+        }
+        match end {
+            // It answers with a close frame of its own.
+            TunnelEnd::Cut { told: true } => Next::Linger,
+            TunnelEnd::Cut { told: false } if head.websocket => {
+                self.client.reset_on_close();
+                Next::Close
+            }
+            TunnelEnd::Cut { told: false }
+            | TunnelEnd::Done
+            | TunnelEnd::BackendBroke
+            | TunnelEnd::Silent => Next::Close,
         }
     }
 
@@ -313,8 +369,8 @@ impl<S: Stream> Connection<S> {
 
     async fn refuse(&mut self, status: u16, text: &str, to_head: bool, close: bool) -> Next {
         self.slot.clear_signal();
-        self.slot.set_deadline_ms(self.worker.deadline_ms(LINGER));
-        own_answer(&mut self.out, &self.worker.date(), (status, text), to_head, close);
+        self.slot.set_deadline_ms(self.worker.clock.deadline_ms(LINGER));
+        own_answer(&mut self.out, &self.worker.clock.date(), (status, text), to_head, close);
         let (slot, client, out) = (&self.slot, &self.client, &self.out);
         let mut sending = std::pin::pin!(send_all(client, out, &[]));
         let sent = poll_fn(|context| {
@@ -334,10 +390,10 @@ impl<S: Stream> Connection<S> {
     /// followed by a reset may be lost (RFC 9112, 9.6).
     async fn linger(&mut self) {
         self.slot.clear_signal();
-        let ends_ms = self.worker.deadline_ms(LINGER_IN_ALL);
-        self.slot.set_deadline_ms(self.worker.deadline_ms(LINGER));
+        let ends_ms = self.worker.clock.deadline_ms(LINGER_IN_ALL);
+        self.slot.set_deadline_ms(self.worker.clock.deadline_ms(LINGER));
         // The answer is out: nothing is lost by making room.
-        self.slot.set_phase(Phase::Head { since_ms: self.worker.now_ms() });
+        self.slot.set_phase(Phase::Head { since_ms: self.worker.clock.now_ms() });
         let (worker, slot) = (&self.worker, &self.slot);
         let (input, client) = (&mut self.input, &self.client);
         let mut closed = false;
@@ -352,7 +408,7 @@ impl<S: Stream> Connection<S> {
                 input.consume(input.filled().len());
                 match input.poll_fill(context, client) {
                     Poll::Ready(Ok(count)) if count > 0 => {
-                        slot.set_deadline_ms(worker.deadline_ms(LINGER).min(ends_ms));
+                        slot.set_deadline_ms(worker.clock.deadline_ms(LINGER).min(ends_ms));
                     }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,

@@ -9,8 +9,9 @@ use std::{
 
 use super::{
     answer::{AnswerHead, Delivery, deliver, field_storage, parse_answer, write_answer},
-    body::{Decoder, Framing, Piece, write_chunk, write_last_chunk},
+    body::{Decoder, Framing, write_last_chunk},
     head::RequestHead,
+    reframe::{Taken, take_answer_body, take_request_body},
 };
 use crate::{
     buffer::Buffer,
@@ -22,12 +23,9 @@ use crate::{
     worker::Worker,
 };
 
-/// Bodies up to this size are copied behind the head, which is cheaper than a second slice for the kernel.
-const COPY_BYTES: usize = 4 << 10;
-
 /// How an attempt at one backend ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum ExchangeEnd {
     /// The answer is with the client.
     Answered {
         /// Whether the client's connection can carry the next request.
@@ -59,7 +57,7 @@ enum Side {
 }
 
 /// What the two directions of an exchange know of each other.
-struct Progress {
+struct ExchangeState {
     /// Bytes of the request have been given to the kernel.
     sent: Cell<bool>,
     /// Bytes of the body have been taken from the client's buffer.
@@ -104,8 +102,8 @@ impl<S: Stream> Exchange<'_, S> {
         out: &mut Vec<u8>,
         upstream: &mut Upstream,
         ticket: &mut Ticket,
-    ) -> Outcome {
-        let progress = Progress {
+    ) -> ExchangeEnd {
+        let state = ExchangeState {
             sent: Cell::new(false),
             body_touched: Cell::new(false),
             body_complete: Cell::new(self.head.body == Framing::Empty),
@@ -114,24 +112,25 @@ impl<S: Stream> Exchange<'_, S> {
             sender_waits_for: Cell::new(Side::Backend),
             answer_waits_for: Cell::new(Side::Backend),
         };
-        self.slot.set_deadline_ms(self.worker.deadline_ms(self.worker.limits.answer_timeout));
-        let sock = &upstream.sock;
+        self.slot.set_deadline_ms(self.worker.clock.deadline_ms(self.worker.limits.answer_timeout));
+        let link = &upstream.link;
         let ended = {
-            let mut sending = pin!(self.send(input, sock, &progress));
-            let mut answering =
-                pin!(self.answer(sock, &mut upstream.input, out, ticket, &progress));
+            let mut sending = pin!(self.send(input, link, &state));
+            let mut answering = pin!(self.answer(link, &mut upstream.input, out, ticket, &state));
             let mut sender_over = false;
             poll_fn(|context| {
                 if let Some(signal) = self.slot.signal() {
-                    return Poll::Ready(Err(self.interrupted(signal, &progress)));
+                    return Poll::Ready(Err(self.interrupted(signal, &state)));
                 }
                 if !sender_over {
                     match sending.as_mut().poll(context) {
                         Poll::Pending => {}
                         Poll::Ready(SendEnd::ClientGone) => {
-                            return Poll::Ready(Err(Outcome::ClientGone));
+                            return Poll::Ready(Err(ExchangeEnd::ClientGone));
                         }
-                        Poll::Ready(SendEnd::BadBody) => return Poll::Ready(Err(Outcome::BadBody)),
+                        Poll::Ready(SendEnd::BadBody) => {
+                            return Poll::Ready(Err(ExchangeEnd::BadBody));
+                        }
                         // It may have answered before it closed.
                         Poll::Ready(SendEnd::BackendBroke) => sender_over = true,
                     }
@@ -143,30 +142,30 @@ impl<S: Stream> Exchange<'_, S> {
         match ended {
             Err(outcome) => outcome,
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(AnswerEnd::ClientGone)) => Outcome::ClientGone,
-            Ok(Err(_)) if progress.answer_begun.get() => Outcome::Truncated,
-            Ok(Err(AnswerEnd::BadAnswer)) => Outcome::Failed(502),
+            Ok(Err(AnswerEnd::ClientGone)) => ExchangeEnd::ClientGone,
+            Ok(Err(_)) if state.answer_begun.get() => ExchangeEnd::Truncated,
+            Ok(Err(AnswerEnd::BadAnswer)) => ExchangeEnd::Failed(502),
             Ok(Err(AnswerEnd::BackendClosed)) => {
-                let unheard = !progress.backend_spoke.get() && !progress.body_touched.get();
-                let harmless = self.head.idempotent || !progress.sent.get();
-                if unheard && harmless { Outcome::Repeatable } else { Outcome::Failed(502) }
+                let unheard = !state.backend_spoke.get() && !state.body_touched.get();
+                let harmless = self.head.idempotent || !state.sent.get();
+                if unheard && harmless { ExchangeEnd::Repeatable } else { ExchangeEnd::Failed(502) }
             }
         }
     }
 
-    fn interrupted(&self, signal: Signal, progress: &Progress) -> Outcome {
+    fn interrupted(&self, signal: Signal, state: &ExchangeState) -> ExchangeEnd {
         if signal == Signal::Cut {
-            return Outcome::Cut;
+            return ExchangeEnd::Cut;
         }
-        let side = if progress.body_complete.get() {
-            progress.answer_waits_for.get()
+        let side = if state.body_complete.get() {
+            state.answer_waits_for.get()
         } else {
-            progress.sender_waits_for.get()
+            state.sender_waits_for.get()
         };
-        match (side, progress.answer_begun.get()) {
-            (Side::Client, _) => Outcome::ClientGone,
-            (Side::Backend, true) => Outcome::Truncated,
-            (Side::Backend, false) => Outcome::Failed(504),
+        match (side, state.answer_begun.get()) {
+            (Side::Client, _) => ExchangeEnd::ClientGone,
+            (Side::Backend, true) => ExchangeEnd::Truncated,
+            (Side::Backend, false) => ExchangeEnd::Failed(504),
         }
     }
 
@@ -175,64 +174,39 @@ impl<S: Stream> Exchange<'_, S> {
         &self,
         input: &mut Buffer,
         backend: &B,
-        progress: &Progress,
+        state: &ExchangeState,
     ) -> SendEnd {
-        let mut decoder = Decoder::new(self.head.body);
+        let framing = self.head.body;
+        let mut decoder = Decoder::new(framing);
         // The head goes out together with what is there of a sized body.
         let (mut first, mut chunked): (&[u8], Vec<u8>) = (self.request, Vec::new());
         loop {
             chunked.clear();
-            let (mut used, mut direct) = (0, 0..0);
-            loop {
-                match decoder.next(&input.filled()[used..]) {
-                    Ok(Piece::NeedMore) => break,
-                    Ok(Piece::Data(range)) if self.head.body == Framing::Chunked => {
-                        write_chunk(
-                            &mut chunked,
-                            &input.filled()[used + range.start..used + range.end],
-                        );
-                        used += range.end;
-                    }
-                    Ok(Piece::Data(range)) => {
-                        direct = used + range.start..used + range.end;
-                        used += range.end;
-                    }
-                    Ok(Piece::End { used: last, trailers }) => {
-                        if self.head.body == Framing::Chunked {
-                            let block = &input.filled()[used + trailers.start..used + trailers.end];
-                            if write_last_chunk(&mut chunked, block).is_err() {
-                                return SendEnd::BadBody;
-                            }
-                        }
-                        used += last;
-                        break;
-                    }
-                    Err(_) => return SendEnd::BadBody,
-                }
-            }
+            let taken = take_request_body(&mut decoder, framing, input.filled(), &mut chunked);
+            let Ok(Taken { used, direct }) = taken else { return SendEnd::BadBody };
             let data = if chunked.is_empty() { &input.filled()[direct] } else { &chunked[..] };
             if !first.is_empty() || !data.is_empty() {
-                progress.sender_waits_for.set(Side::Backend);
+                state.sender_waits_for.set(Side::Backend);
                 if !data.is_empty() {
-                    progress.body_touched.set(true);
+                    state.body_touched.set(true);
                 }
                 if send_all(backend, first, data).await.is_err() {
                     return SendEnd::BackendBroke;
                 }
-                progress.sent.set(true);
+                state.sent.set(true);
                 first = &[];
-                if self.head.body != Framing::Empty {
+                if framing != Framing::Empty {
                     self.progressed(decoder.is_over());
                 }
             }
             if used > 0 {
-                progress.body_touched.set(true);
+                state.body_touched.set(true);
             }
             input.consume(used);
             if decoder.is_over() {
                 break;
             }
-            progress.sender_waits_for.set(Side::Client);
+            state.sender_waits_for.set(Side::Client);
             if input.is_full() {
                 return SendEnd::BadBody;
             }
@@ -241,7 +215,7 @@ impl<S: Stream> Exchange<'_, S> {
                 Ok(_) | Err(_) => return SendEnd::ClientGone,
             }
         }
-        progress.body_complete.set(true);
+        state.body_complete.set(true);
         self.watch(input).await
     }
 
@@ -271,20 +245,20 @@ impl<S: Stream> Exchange<'_, S> {
     fn progressed(&self, body_over: bool) {
         let limits = &self.worker.limits;
         let span = if body_over { limits.answer_timeout } else { limits.stream_timeout };
-        self.slot.set_deadline_ms(self.worker.deadline_ms(span));
+        self.slot.set_deadline_ms(self.worker.clock.deadline_ms(span));
     }
 
     async fn fill<B: Stream>(
         &self,
         input: &mut Buffer,
         backend: &B,
-        progress: &Progress,
+        state: &ExchangeState,
     ) -> Result<usize, AnswerEnd> {
-        progress.answer_waits_for.set(Side::Backend);
+        state.answer_waits_for.set(Side::Backend);
         match poll_fn(|context| input.poll_fill(context, backend)).await {
             Ok(count) => {
                 if count > 0 {
-                    progress.backend_spoke.set(true);
+                    state.backend_spoke.set(true);
                 }
                 Ok(count)
             }
@@ -294,11 +268,11 @@ impl<S: Stream> Exchange<'_, S> {
 
     async fn deliver(
         &self,
-        progress: &Progress,
+        state: &ExchangeState,
         first: &[u8],
         second: &[u8],
     ) -> Result<(), AnswerEnd> {
-        progress.answer_waits_for.set(Side::Client);
+        state.answer_waits_for.set(Side::Client);
         send_all(self.client, first, second).await.map_err(|_| AnswerEnd::ClientGone)
     }
 
@@ -309,12 +283,12 @@ impl<S: Stream> Exchange<'_, S> {
         input: &mut Buffer,
         out: &mut Vec<u8>,
         ticket: &mut Ticket,
-        progress: &Progress,
-    ) -> Result<Outcome, AnswerEnd> {
+        state: &ExchangeState,
+    ) -> Result<ExchangeEnd, AnswerEnd> {
         let keep_client = self.head.keep_alive && !self.worker.is_draining();
         let mut interim = 0;
         let (head, delivery) = loop {
-            let parsed = self.translate(input, out, keep_client, progress)?;
+            let parsed = self.translate(input, out, keep_client, state)?;
             match parsed {
                 Some((head, delivery)) if !head.is_interim() => break (head, delivery),
                 Some(_) => {
@@ -322,29 +296,27 @@ impl<S: Stream> Exchange<'_, S> {
                     if interim > INTERIM_ANSWERS {
                         return Err(AnswerEnd::BadAnswer);
                     }
-                    self.deliver(progress, out, &[]).await?;
+                    self.deliver(state, out, &[]).await?;
                 }
                 None => {
                     if input.is_full() && !input.grow(self.worker.limits.head_bytes) {
                         return Err(AnswerEnd::BadAnswer);
                     }
-                    if self.fill(input, backend, progress).await? == 0 {
+                    if self.fill(input, backend, state).await? == 0 {
                         return Err(AnswerEnd::BackendClosed);
                     }
                 }
             }
         };
-        if head.status >= 500 {
-            ticket.server_error();
-        }
+        ticket.answered(head.status);
         if head.status == 101 {
-            progress.answer_begun.set(true);
-            self.deliver(progress, out, &[]).await?;
-            return Ok(Outcome::Upgraded);
+            state.answer_begun.set(true);
+            self.deliver(state, out, &[]).await?;
+            return Ok(ExchangeEnd::Upgraded);
         }
-        self.body(backend, input, out, head.body, delivery, progress).await?;
-        let body_complete = progress.body_complete.get();
-        Ok(Outcome::Answered {
+        self.body(backend, input, out, head.body, delivery, state).await?;
+        let body_complete = state.body_complete.get();
+        Ok(ExchangeEnd::Answered {
             keep_client: !delivery.close && body_complete,
             keep_backend: head.keep_alive && body_complete && input.is_empty(),
         })
@@ -356,7 +328,7 @@ impl<S: Stream> Exchange<'_, S> {
         input: &mut Buffer,
         out: &mut Vec<u8>,
         keep_client: bool,
-        progress: &Progress,
+        state: &ExchangeState,
     ) -> Result<Option<(AnswerHead, Delivery)>, AnswerEnd> {
         if input.is_empty() {
             return Ok(None);
@@ -370,8 +342,8 @@ impl<S: Stream> Exchange<'_, S> {
             return Err(AnswerEnd::BadAnswer);
         }
         // A server that closes does not want the rest of the body; the client must not send another request behind it.
-        let keep_client = keep_client && (head.keep_alive || progress.body_complete.get());
-        let delivery = deliver(&head, self.head.modern, keep_client, self.worker.date());
+        let keep_client = keep_client && (head.keep_alive || state.body_complete.get());
+        let delivery = deliver(&head, self.head.modern, keep_client, self.worker.clock.date());
         out.clear();
         // A client of HTTP/1.0 knows no interim answers.
         if self.head.modern || !head.is_interim() {
@@ -389,43 +361,23 @@ impl<S: Stream> Exchange<'_, S> {
         out: &mut Vec<u8>,
         framing: Framing,
         delivery: Delivery,
-        progress: &Progress,
+        state: &ExchangeState,
     ) -> Result<(), AnswerEnd> {
         let mut decoder = Decoder::new(framing);
         let mut ended = false;
         loop {
-            let (mut used, mut direct) = (0, 0..0);
-            while !decoder.is_over() {
-                match decoder.next(&input.filled()[used..]).map_err(|_| AnswerEnd::BadAnswer)? {
-                    Piece::NeedMore => break,
-                    Piece::Data(range) => {
-                        let place = used + range.start..used + range.end;
-                        used += range.end;
-                        if delivery.body == Framing::Chunked {
-                            write_chunk(out, &input.filled()[place]);
-                        } else if framing == Framing::Chunked || place.len() <= COPY_BYTES {
-                            out.extend_from_slice(&input.filled()[place]);
-                        } else {
-                            direct = place;
-                        }
-                    }
-                    Piece::End { used: last, trailers } => {
-                        let block = &input.filled()[used + trailers.start..used + trailers.end];
-                        if delivery.body == Framing::Chunked {
-                            write_last_chunk(out, block).map_err(|_| AnswerEnd::BadAnswer)?;
-                        }
-                        used += last;
-                    }
-                }
-            }
+            let taken =
+                take_answer_body(&mut decoder, (framing, delivery.body), input.filled(), out);
+            let Taken { used, direct } = taken.map_err(|_| AnswerEnd::BadAnswer)?;
             if ended && framing == Framing::UntilClose && delivery.body == Framing::Chunked {
                 write_last_chunk(out, &[]).map_err(|_| AnswerEnd::BadAnswer)?;
             }
             if !out.is_empty() || !direct.is_empty() {
-                progress.answer_begun.set(true);
-                self.deliver(progress, out, &input.filled()[direct]).await?;
-                self.slot
-                    .set_deadline_ms(self.worker.deadline_ms(self.worker.limits.stream_timeout));
+                state.answer_begun.set(true);
+                self.deliver(state, out, &input.filled()[direct]).await?;
+                self.slot.set_deadline_ms(
+                    self.worker.clock.deadline_ms(self.worker.limits.stream_timeout),
+                );
             }
             out.clear();
             input.consume(used);
@@ -435,7 +387,7 @@ impl<S: Stream> Exchange<'_, S> {
             if input.is_full() {
                 return Err(AnswerEnd::BadAnswer);
             }
-            if self.fill(input, backend, progress).await? == 0 {
+            if self.fill(input, backend, state).await? == 0 {
                 if !decoder.may_end() {
                     return Err(AnswerEnd::BackendClosed);
                 }

@@ -4,4 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod exchange;
+pub(crate) mod field;
 pub(crate) mod head;
+mod reframe;
+pub(crate) mod target;

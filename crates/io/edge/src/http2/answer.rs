@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use httparse::Header;
 
-use super::{Active, request::Sending};
+use super::shared::Active;
 use crate::{
     buffer::Buffer,
     counters::Ticket,
@@ -20,17 +20,24 @@ use crate::{
         answer::{AnswerHead, passed_fields},
         body::{Decoder, Framing, Piece, trailer_fields},
     },
-    net::Sock,
-    slot::{Signal, SlotGuard},
-    upstream::LocalBackend,
+    link::Link,
+    local_backend::LocalBackend,
+    proxy_protocol::Endpoints,
+    slot::Signal,
+    slots::SlotGuard,
     worker::Worker,
 };
 
+/// Sends a request to its end.
+pub(super) type Sending = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+
 /// A backend's connection while its answer is read and the request may still be sent.
 pub(super) struct Reading {
-    pub(super) sock: Rc<Sock>,
+    pub(super) link: Rc<Link>,
     pub(super) input: Buffer,
     pub(super) backend: Rc<LocalBackend>,
+    /// The only client that the connection may be used for, if it is for one.
+    pub(super) client: Option<Box<Endpoints>>,
     /// None once all is sent.
     pub(super) sending: Option<Sending>,
 }
@@ -80,6 +87,15 @@ impl AnswerBody {
         match &self.0 {
             Source::Own(_) => false,
             Source::Backend(streaming) => streaming.slot.signal().is_some(),
+        }
+    }
+
+    /// Goes on with sending the request, which the server may wait for before it answers on.
+    pub(super) fn poll_send(&mut self, context: &mut Context<'_>) {
+        if let Source::Backend(streaming) = &mut self.0
+            && let Some(reading) = &mut streaming.reading
+        {
+            reading.poll_send(context);
         }
     }
 
@@ -142,7 +158,7 @@ impl Body for AnswerBody {
 impl Streaming {
     fn progressed(&self) {
         let limit = self.worker.limits.stream_timeout;
-        self.slot.set_deadline_ms(self.worker.deadline_ms(limit));
+        self.slot.set_deadline_ms(self.worker.clock.deadline_ms(limit));
     }
 
     /// The answer is complete.
@@ -150,11 +166,11 @@ impl Streaming {
         self.ticket = None;
         self.slot.end();
         let Some(reading) = self.reading.take() else { return };
-        let Reading { sock, input, backend, sending } = reading;
+        let Reading { link, input, backend, client, sending } = reading;
         let reusable = self.keep_alive && sending.is_none() && input.is_empty();
-        match Rc::try_unwrap(sock) {
-            Ok(sock) if reusable => backend.put_idle(sock, self.worker.now_ms()),
-            Ok(_) | Err(_) => {}
+        let own = Rc::try_unwrap(link).ok().and_then(Link::into_own);
+        if let Some(sock) = own.filter(|_| reusable) {
+            backend.put_idle(sock, client, self.worker.clock.now_ms());
         }
     }
 
@@ -187,7 +203,7 @@ impl Streaming {
                     if reading.input.is_full() {
                         return self.fail("malformed body");
                     }
-                    let received = ready!(reading.input.poll_fill(context, &*reading.sock));
+                    let received = ready!(reading.input.poll_fill(context, &*reading.link));
                     match received {
                         Ok(count) if count > 0 => self.progressed(),
                         Ok(_) if self.decoder.may_end() => {

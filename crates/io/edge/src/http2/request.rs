@@ -1,9 +1,9 @@
-//! One HTTP/2 request: its head written as HTTP/1.1, its body sent while the answer is awaited.
+//! One HTTP/2 request from its head to the end of its answer.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     future::{Future, poll_fn},
-    io,
     pin::{Pin, pin},
     rc::Rc,
     task::{Poll, ready},
@@ -11,41 +11,33 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::{Body as _, Frame};
 
 use super::{
-    Active, Shared,
-    answer::{AnswerBody, Reading, response},
+    answer::{AnswerBody, Reading},
+    forward::{Expected, Responder, Unanswered, read_head, send},
+    head::{check_fields, host, write_head},
+    opened::{Opened, as_connected},
+    own::own,
+    shared::{Active, Shared},
 };
 use crate::{
     counters::Ticket,
     http1::{
-        answer::{AnswerHead, METHODS, field_storage, parse_answer},
-        body::{Decoder, Framing, write_chunk},
-        head::{Field, classify, host_name, last_hop, max_forwards, parse_length, write_field},
+        answer::AnswerHead,
+        body::Framing,
+        field::{parse_length, write_field},
+        target::{host_name, last_hop, max_forwards},
     },
-    limits::{HEADER_COUNT, INTERIM_ANSWERS, TARGET_BYTES},
-    net::Sock,
-    slot::{Signal, SlotGuard},
-    stream::send_all,
-    upstream::{Attempts, Refusal, Reuse, Upstream, acquire},
+    limits::TARGET_BYTES,
+    local_backend::Reuse,
+    pool::LocalPool,
+    slots::SlotGuard,
+    upstream::{Attempts, HELD_BACK, Unserved, Upstream, acquire},
+    view::OwnAnswer,
+    websocket,
 };
-
-/// Sends a request to its end.
-pub(super) type Sending = Pin<Box<dyn Future<Output = io::Result<()>>>>;
-
-/// Why there is no answer to pass on.
-enum Failure {
-    /// The connection ended before a byte of an answer.
-    Unheard,
-    Bad,
-    Slow,
-    Cut,
-}
-
-/// How a client gets its answers.
-type Responder = RefCell<SendResponse<Bytes>>;
 
 /// Serves one request to its end, or to the client's.
 pub(super) async fn serve(
@@ -55,19 +47,23 @@ pub(super) async fn serve(
     respond: SendResponse<Bytes>,
 ) {
     let respond = RefCell::new(respond);
-    let date = HeaderValue::from_bytes(&shared.worker.date());
-    let response = {
+    let date = HeaderValue::from_bytes(&shared.worker.clock.date());
+    let outcome = {
         let mut handling = pin!(handle(shared, active, request, &respond));
         let handled = poll_fn(|context| {
-            if let Poll::Ready(response) = handling.as_mut().poll(context) {
-                return Poll::Ready(Some(response));
+            if let Poll::Ready(outcome) = handling.as_mut().poll(context) {
+                return Poll::Ready(Some(outcome));
             }
             // A client that wants no answer any more gets none.
             respond.borrow_mut().poll_reset(context).map(|_| None)
         });
         handled.await
     };
-    let Some(response) = response else { return };
+    let response = match outcome {
+        None => return,
+        Some(Ok(response)) => response,
+        Some(Err(opened)) => return opened.serve(respond.into_inner()).await,
+    };
     let (mut parts, body) = response.into_parts();
     if let (false, Ok(date)) = (parts.headers.contains_key(header::DATE), date) {
         parts.headers.insert(header::DATE, date);
@@ -90,6 +86,7 @@ async fn send_answer(mut body: AnswerBody, mut stream: SendStream<Bytes>) {
             if stream.poll_reset(context).is_ready() {
                 return Poll::Ready(false);
             }
+            body.poll_send(context);
             while stream.capacity() == 0 && !body.is_interrupted() {
                 match ready!(stream.poll_capacity(context)) {
                     Some(Ok(_)) => {}
@@ -129,304 +126,208 @@ async fn send_answer(mut body: AnswerBody, mut stream: SendStream<Bytes>) {
     }
 }
 
-/// Answers one request.
+/// What becomes of a request.
+type Handled = Result<Response<AnswerBody>, Box<Opened>>;
+
+/// An answer of the edge's own in the place of a server's.
+fn refuse(status: u16, text: &'static str) -> Handled {
+    Ok(own((status, text)))
+}
+
+/// A request as it was understood.
+struct Asked {
+    pool: Rc<LocalPool>,
+    /// As HTTP/1.1.
+    head: Vec<u8>,
+    framing: Framing,
+    is_websocket: bool,
+    to_head: bool,
+    /// Whether it can be sent again where a server closed without an answer.
+    repeatable: bool,
+}
+
+impl Asked {
+    /// Understands a request, or says what the edge answers itself; `is_over` says that no body follows.
+    fn read(
+        shared: &Shared,
+        mut parts: http::request::Parts,
+        is_over: bool,
+    ) -> Result<Self, OwnAnswer> {
+        let refused = |status, text| (status, Cow::Borrowed(text));
+        let protocol = parts.extensions.get::<h2::ext::Protocol>();
+        let is_websocket = protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
+        if parts.method == Method::CONNECT && !is_websocket {
+            return Err(refused(405, "tunnels are not offered"));
+        }
+        if is_websocket {
+            // What it is towards the server (RFC 8441, 5).
+            parts.method = Method::GET;
+        }
+        check_fields(&parts.headers).map_err(|(status, text)| refused(status, text))?;
+        let host = host(&parts).ok_or(refused(400, "no host, or more than one"))?;
+        let name = host_name(&host).ok_or(refused(400, "malformed host"))?;
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        if path.len() > TARGET_BYTES {
+            return Err(refused(414, "request target is too long"));
+        }
+        let hops = hops(&parts).map_err(|(status, text)| refused(status, text))?;
+        let table = shared.worker.table();
+        let pool = table.route(&shared.origin.listener, name, path.as_bytes())?;
+        let length = parts.headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| parse_length(length.as_bytes()));
+        let framing = match (is_over || is_websocket, length) {
+            (true, _) => Framing::Empty,
+            (false, Some(length)) => Framing::Length(length),
+            (false, None) => Framing::Chunked,
+        };
+        let mut head = write_head(&parts, path, &host, framing, hops, &shared.forwarding);
+        if is_websocket {
+            ask_for_websocket(&mut head);
+        }
+        let to_head = parts.method == Method::HEAD;
+        let repeatable = framing == Framing::Empty && parts.method.is_idempotent();
+        Ok(Self { pool, head, framing, is_websocket, to_head, repeatable })
+    }
+}
+
+/// How often a request may still be forwarded, where that is limited; an answer where it is no more.
+fn hops(parts: &http::request::Parts) -> Result<Option<u64>, (u16, &'static str)> {
+    let limited = matches!(parts.method, Method::TRACE | Method::OPTIONS);
+    let hops = parts.headers.get("max-forwards").filter(|_| limited);
+    match hops.map(|value| max_forwards(value.as_bytes())).transpose() {
+        Ok(Some(0)) => Err(last_hop(parts.method.as_str())),
+        Ok(hops) => Ok(hops),
+        Err(()) => Err((400, "malformed request")),
+    }
+}
+
+/// Adds what HTTP/1.1 asks for a WebSocket with.
+fn ask_for_websocket(head: &mut Vec<u8>) {
+    head.truncate(head.len() - 2);
+    head.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+    write_field(head, "sec-websocket-key", websocket::key().as_bytes());
+    head.extend_from_slice(b"\r\n");
+}
+
+/// Answers one request, or has a WebSocket opened for it.
 async fn handle(
     shared: Rc<Shared>,
     active: Active,
     request: Request<RecvStream>,
     respond: &Responder,
-) -> Response<AnswerBody> {
-    let worker = shared.worker.clone();
+) -> Handled {
     let (parts, body) = request.into_parts();
-    if parts.method == Method::CONNECT {
-        return own(405, "tunnels are not offered");
-    }
-    if let Err((status, text)) = check_fields(&parts.headers) {
-        return own(status, text);
-    }
-    let Some(host) = host(&parts) else { return own(400, "no host, or more than one") };
-    let Some(name) = host_name(&host) else { return own(400, "malformed host") };
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    if path.len() > TARGET_BYTES {
-        return own(414, "request target is too long");
-    }
-    let limited = matches!(parts.method, Method::TRACE | Method::OPTIONS);
-    let hops = parts.headers.get("max-forwards").filter(|_| limited);
-    let hops = match hops.map(|value| max_forwards(value.as_bytes())).transpose() {
-        Ok(Some(0)) => {
-            let (status, text) = last_hop(parts.method.as_str());
-            return own(status, text);
-        }
-        Ok(hops) => hops,
-        Err(()) => return own(400, "malformed request"),
+    let mut asked = match Asked::read(&shared, parts, body.is_end_stream()) {
+        Ok(asked) => asked,
+        Err(answer) => return Ok(own(answer)),
     };
-    let table = worker.table();
-    let pool = table
-        .listener(&shared.origin.listener)
-        .and_then(|listener| listener.route(name, path.as_bytes()));
-    let Some(mut pool) = pool.map(|index| table.pools[index].clone()) else {
-        return own(404, "no service answers to this host and path");
-    };
-    drop(table);
-    let length = parts.headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| parse_length(length.as_bytes()));
-    let framing = match (body.is_end_stream(), length) {
-        (true, _) => Framing::Empty,
-        (false, Some(length)) => Framing::Length(length),
-        (false, None) => Framing::Chunked,
-    };
-    let head = write_head(&parts, path, &host, framing, hops, &shared.forwarding);
-    let to_head = parts.method == Method::HEAD;
-    let repeatable = framing == Framing::Empty && parts.method.is_idempotent();
-    let reuse = if repeatable { Reuse::Likely } else { Reuse::Certain };
-
-    let slot = SlotGuard::new(&worker);
+    let worker = &shared.worker;
+    let reuse = if asked.repeatable { Reuse::Likely } else { Reuse::Certain };
+    let slot = SlotGuard::new(&worker.slots);
     poll_fn(|context| {
         slot.register(context);
         Poll::Ready(())
     })
     .await;
-    let (mut ticket, mut attempts, mut body) = (None, Attempts::default(), Some(body));
+    let (mut ticket, mut attempts, mut body) = (None, Attempts::new(worker), Some(body));
+    let expected = Expected {
+        head_bytes: worker.limits.head_bytes,
+        to_head: asked.to_head,
+        upgrades: asked.is_websocket,
+    };
     loop {
-        let acquired = acquire(&worker, &slot, &mut pool, &mut ticket, &mut attempts, reuse).await;
-        let upstream = match acquired {
+        let origin = &shared.origin;
+        let acquired =
+            acquire(worker, &slot, origin, &mut asked.pool, &mut ticket, &mut attempts, reuse);
+        let upstream = match acquired.await {
             Ok(upstream) => upstream,
-            Err(Refusal::NoBackend) => return own(503, "no healthy server"),
-            Err(Refusal::Unreachable) => return own(502, "no server could be reached"),
+            Err(unserved) => return unserved_answer(unserved),
         };
-        let Upstream { sock, input, backend, reused } = upstream;
-        let sock = Rc::new(sock);
-        let sent_body = if repeatable { None } else { body.take() };
-        let sending = send(sock.clone(), head.clone(), framing, sent_body);
-        let mut reading = Reading { sock, input, backend, sending: Some(Box::pin(sending)) };
-        slot.set_deadline_ms(worker.deadline_ms(worker.limits.answer_timeout));
-        match read_head(&mut reading, &slot, worker.limits.head_bytes, to_head, respond).await {
-            Ok((head, response)) => {
-                let Some(ticket) = ticket.take() else { return own(500, "internal error") };
-                if head.status >= 500 {
-                    ticket.server_error();
-                }
-                let body = AnswerBody::new(head, reading, ticket, slot, worker, active);
-                return response.map(|()| body);
+        let Upstream { link, input, backend, client, reused } = upstream;
+        let link = Rc::new(link);
+        let timeout = worker.limits.connect_timeout;
+        if asked.is_websocket && !Box::pin(link.allow_websocket(timeout)).await {
+            return refuse(501, "this service takes no WebSockets");
+        }
+        let sent_body = if asked.repeatable { None } else { body.take() };
+        let sending = send(link.clone(), asked.head.clone(), asked.framing, sent_body);
+        let mut reading =
+            Reading { link, input, backend, client, sending: Some(Box::pin(sending)) };
+        slot.set_deadline_ms(worker.clock.deadline_ms(worker.limits.answer_timeout));
+        let unanswered = match read_head(&mut reading, &slot, expected, respond).await {
+            Ok(answer) => {
+                let answered = Answered { answer, reading, ticket, slot, active };
+                return answered.pass_on(&shared, &asked, body);
             }
-            Err(Failure::Unheard)
-                if repeatable && attempts.after_silence(&pool, &reading.backend, reused) => {}
-            Err(failure) => return failed(ticket.as_mut(), failure),
+            Err(unanswered) => unanswered,
+        };
+        let again = matches!(unanswered, Unanswered::Unheard)
+            && asked.repeatable
+            && attempts.after_silence(&asked.pool, &reading.backend, reused);
+        if !again {
+            return failed(ticket.as_mut(), unanswered);
         }
     }
 }
 
-fn failed(ticket: Option<&mut Ticket>, failure: Failure) -> Response<AnswerBody> {
+/// The head of a server's answer, with all that its body needs.
+struct Answered {
+    answer: (AnswerHead, Response<()>),
+    reading: Reading,
+    ticket: Option<Ticket>,
+    slot: SlotGuard,
+    active: Active,
+}
+
+impl Answered {
+    fn pass_on(self, shared: &Shared, asked: &Asked, body: Option<RecvStream>) -> Handled {
+        let Self { answer: (head, response), reading, ticket, slot, active } = self;
+        let worker = shared.worker.clone();
+        if head.status == 101 {
+            let (Some(ticket), Some(received)) = (ticket, body) else {
+                return refuse(500, "internal error");
+            };
+            ticket.answered(head.status);
+            let answer = as_connected(response);
+            let _active = active;
+            return Err(Box::new(Opened {
+                reading,
+                answer,
+                received,
+                ticket,
+                slot,
+                worker,
+                _active,
+            }));
+        }
+        if asked.is_websocket && (200..300).contains(&head.status) {
+            // To the client a success would be an open WebSocket.
+            return refuse(502, "the server opened no WebSocket");
+        }
+        let Some(ticket) = ticket else { return refuse(500, "internal error") };
+        ticket.answered(head.status);
+        let body = AnswerBody::new(head, reading, ticket, slot, worker, active);
+        Ok(response.map(|()| body))
+    }
+}
+
+fn unserved_answer(unserved: Unserved) -> Handled {
+    match unserved {
+        Unserved::NoBackend => refuse(503, "no healthy server"),
+        Unserved::Unreachable => refuse(502, "no server could be reached"),
+        Unserved::Held => refuse(503, HELD_BACK),
+    }
+}
+
+fn failed(ticket: Option<&mut Ticket>, unanswered: Unanswered) -> Handled {
     if let Some(ticket) = ticket {
         ticket.fail();
     }
-    match failure {
-        Failure::Unheard | Failure::Bad => {
-            own(502, "the server closed the connection or answered badly")
+    match unanswered {
+        Unanswered::Unheard | Unanswered::Bad => {
+            refuse(502, "the server closed the connection or answered badly")
         }
-        Failure::Slow => own(504, "the server took too long"),
-        Failure::Cut => own(503, "cut off"),
+        Unanswered::Slow => refuse(504, "the server took too long"),
+        Unanswered::Cut => refuse(503, "cut off"),
     }
-}
-
-/// An answer of the edge's own.
-fn own(status: u16, text: &'static str) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::own(Bytes::from_static(text.as_bytes())));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
-    if status == 405 {
-        let offered = http::HeaderValue::from_static(METHODS);
-        response.headers_mut().insert(header::ALLOW, offered);
-    }
-    response
-}
-
-/// Refuses what HTTP/1 would: a field that a server behind could read differently (RFC 9113, 8.2.1), or too many.
-fn check_fields(fields: &HeaderMap) -> Result<(), (u16, &'static str)> {
-    if fields.len() > HEADER_COUNT {
-        return Err((431, "request head is too large"));
-    }
-    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    let padded = |value: &[u8]| blank(value.first()) || blank(value.last());
-    if fields.values().any(|value| padded(value.as_bytes())) {
-        return Err((400, "a field begins or ends with a blank"));
-    }
-    match fields.get(header::EXPECT) {
-        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
-            Err((417, "only `100-continue` can be expected"))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// The host that a request names: by `:authority`, by `host`, or by both if they agree (RFC 9113, 8.3.1).
-fn host(parts: &http::request::Parts) -> Option<Vec<u8>> {
-    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
-    let mut fields = parts.headers.get_all(header::HOST).iter();
-    let (field, more) = (fields.next().map(|host| host.as_bytes()), fields.next());
-    match (authority, field, more) {
-        (_, _, Some(_)) | (None, None, _) => None,
-        (Some(authority), Some(host), None) if !authority.eq_ignore_ascii_case(host) => None,
-        (Some(host), _, None) | (None, Some(host), None) => Some(host.to_vec()),
-    }
-}
-
-fn write_head(
-    parts: &http::request::Parts,
-    path: &str,
-    host: &[u8],
-    framing: Framing,
-    hops: Option<u64>,
-    forwarding: &[u8],
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
-    out.extend_from_slice(parts.method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(path.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    write_field(&mut out, "host", host);
-    for (name, value) in &parts.headers {
-        let passes = match classify(name.as_str()) {
-            Field::Pass => name != header::COOKIE,
-            Field::MaxForwards => hops.is_none(),
-            Field::Expect => framing != Framing::Empty,
-            Field::Drop
-            | Field::Host
-            | Field::ContentLength
-            | Field::TransferEncoding
-            | Field::Connection
-            | Field::Upgrade
-            | Field::Te => false,
-        };
-        if passes {
-            write_field(&mut out, name.as_str(), value.as_bytes());
-        }
-    }
-    write_cookies(&mut out, &parts.headers);
-    match framing {
-        Framing::Length(length) => {
-            write_field(&mut out, "content-length", length.to_string().as_bytes());
-        }
-        Framing::Chunked => write_field(&mut out, "transfer-encoding", b"chunked"),
-        Framing::Empty | Framing::UntilClose => {}
-    }
-    if parts.headers.get(header::TE).is_some_and(|value| value == "trailers") {
-        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
-    }
-    if let Some(hops) = hops {
-        write_field(&mut out, "max-forwards", (hops - 1).to_string().as_bytes());
-    }
-    out.extend_from_slice(b"via: 2 hornero\r\n");
-    out.extend_from_slice(forwarding);
-    write_field(&mut out, "x-forwarded-host", host);
-    out.extend_from_slice(b"\r\n");
-    out
-}
-
-/// HTTP/2 splits cookies into fields of their own; HTTP/1.1 has one (RFC 9113, 8.2.3).
-fn write_cookies(out: &mut Vec<u8>, headers: &HeaderMap) {
-    let cookies: Vec<&[u8]> =
-        headers.get_all(header::COOKIE).iter().map(|value| value.as_bytes()).collect();
-    if !cookies.is_empty() {
-        write_field(out, "cookie", &cookies.join(&b"; "[..]));
-    }
-}
-
-async fn send(
-    sock: Rc<Sock>,
-    head: Vec<u8>,
-    framing: Framing,
-    body: Option<RecvStream>,
-) -> io::Result<()> {
-    send_all(&*sock, &head, &[]).await?;
-    let Some(mut body) = body else { return Ok(()) };
-    let mut chunk = Vec::new();
-    let mut trailers = HeaderMap::new();
-    while let Some(data) = body.data().await {
-        let data = data.map_err(io::Error::other)?;
-        if framing == Framing::Chunked {
-            chunk.clear();
-            write_chunk(&mut chunk, &data);
-            send_all(&*sock, &chunk, &[]).await?;
-        } else {
-            send_all(&*sock, &data, &[]).await?;
-        }
-        // The client may send as much again.
-        body.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
-    }
-    if let Some(fields) = body.trailers().await.map_err(io::Error::other)? {
-        trailers = fields;
-    }
-    if framing == Framing::Chunked {
-        chunk.clear();
-        chunk.extend_from_slice(b"0\r\n");
-        for (name, value) in &trailers {
-            if crate::http1::body::may_trail(name.as_str()) {
-                write_field(&mut chunk, name.as_str(), value.as_bytes());
-            }
-        }
-        chunk.extend_from_slice(b"\r\n");
-        send_all(&*sock, &chunk, &[]).await?;
-    }
-    Ok(())
-}
-
-/// Sends and waits for a head that is no interim one; those are passed on (RFC 9110, 15.2).
-async fn read_head(
-    reading: &mut Reading,
-    slot: &SlotGuard,
-    head_bytes: usize,
-    to_head: bool,
-    respond: &Responder,
-) -> Result<(AnswerHead, Response<()>), Failure> {
-    let mut heard = false;
-    for _ in 0..=INTERIM_ANSWERS {
-        let (head, response) = loop {
-            if !reading.input.is_empty() {
-                let mut storage = field_storage();
-                let parsed = parse_answer(reading.input.filled(), to_head, &mut storage);
-                if let Some((head, _, fields)) = parsed.map_err(|_| Failure::Bad)? {
-                    let response = response(&head, fields).ok_or(Failure::Bad)?;
-                    break (head, response);
-                }
-                if reading.input.is_full() && !reading.input.grow(head_bytes) {
-                    return Err(Failure::Bad);
-                }
-            }
-            let received = poll_fn(|context| {
-                slot.register(context);
-                match slot.signal() {
-                    Some(Signal::Cut) => return Poll::Ready(Err(Failure::Cut)),
-                    Some(Signal::Expired | Signal::GivenUp) => {
-                        return Poll::Ready(Err(Failure::Slow));
-                    }
-                    None => {}
-                }
-                reading.poll_send(context);
-                reading.input.poll_fill(context, &*reading.sock).map(|count| match count {
-                    Ok(count) if count > 0 => Ok(()),
-                    Ok(_) | Err(_) if heard => Err(Failure::Bad),
-                    Ok(_) | Err(_) => Err(Failure::Unheard),
-                })
-            });
-            received.await?;
-            heard = true;
-        };
-        reading.input.consume(head.used);
-        if head.status == 101 {
-            return Err(Failure::Bad);
-        }
-        if !head.is_interim() {
-            // A body that is wrong from its first byte is known before the head goes out.
-            let mut decoder = Decoder::new(head.body);
-            decoder.next(reading.input.filled()).map_err(|_| Failure::Bad)?;
-            return Ok((head, response));
-        }
-        // A client that has gone is found gone where it is waited for.
-        let _ = respond.borrow_mut().send_informational(response);
-    }
-    Err(Failure::Bad)
 }

@@ -2,9 +2,11 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
+
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 /// A connection to an edge or a backend.
 pub struct Client {
@@ -151,6 +153,14 @@ impl Client {
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         }
     }
+}
+
+/// A connection from an address of the caller's choice; none where it is not let in.
+pub fn connect_from(source: IpAddr, to: SocketAddr) -> Option<TcpStream> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddr::new(source, 0)).unwrap();
+    connect(&socket, &to).ok()?;
+    Some(TcpStream::from(socket))
 }
 
 /// One request on a connection of its own.

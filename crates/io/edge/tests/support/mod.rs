@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod h2c;
 pub mod process;
 pub mod tls;
 
@@ -15,8 +16,9 @@ use std::{
 
 use hornero_edge::{Applied, Edge, EdgeClient, EdgeOptions};
 use hornero_model::{
-    Check, EdgeStatus, HealthContract, HttpCheck, InstanceId, Listener, Millis, Pool, PoolBackend,
-    PoolName, PortName, Protocol, ReleaseNumber, RouteRule, RouteTable, ServiceName, TcpCheck,
+    Admission, Check, EdgeStatus, HealthContract, HttpCheck, InstanceId, Listener, Millis, Pool,
+    PoolBackend, PoolName, PortName, Protocol, ReleaseNumber, RouteRule, RouteTable, ServiceName,
+    Share, TcpCheck,
 };
 
 /// An address that no other test listens on: 127/8 is all loopback, so the process and a count make it unique.
@@ -30,8 +32,13 @@ pub fn address() -> SocketAddr {
 }
 
 /// Polls until `condition` holds; panics with `what` after ten seconds.
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+pub fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_within(Duration::from_secs(10), what, condition);
+}
+
+/// Polls until `condition` holds; panics with `what` when it takes longer than `patience`.
+pub fn until_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !condition() {
         assert!(Instant::now() < deadline, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(2));
@@ -58,6 +65,7 @@ pub fn contract(port: u16) -> HealthContract {
         interval: Millis(20),
         timeout: Millis(1000),
         unhealthy_after: 2,
+        healthy_after: 1,
         start_timeout: Millis(10_000),
     }
 }
@@ -95,6 +103,8 @@ pub fn table_of(
                     release: ReleaseNumber(*release),
                     address: *address,
                     health: Some(contract(address.port())),
+                    proxy_protocol: None,
+                    health_proxy_protocol: None,
                 }
             })
         })
@@ -105,12 +115,22 @@ pub fn table_of(
             address: listener,
             protocol,
             tls: None,
-            rules: vec![RouteRule { host: None, path_prefix: None, pool: pool_name() }],
+            certificates: Vec::new(),
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            limits: hornero_model::ListenerLimits::default(),
+            rules: vec![RouteRule::new(pool_name())],
         }],
         pools: vec![Pool {
             name: pool_name(),
             protocol,
-            active: active.map(ReleaseNumber),
+            http2: false,
+            idle_timeout: None,
+            traffic: active
+                .map(|release| Share::whole(ReleaseNumber(release)))
+                .into_iter()
+                .collect(),
+            admission: Admission::Open,
             backends,
             health: None,
         }],
@@ -162,6 +182,13 @@ impl TestEdge {
         self.generation += 1;
         table.generation = self.generation;
         self.admin.apply(&table).unwrap()
+    }
+
+    /// The table on its disk.
+    pub fn admin_table(&self) -> RouteTable {
+        let text = std::fs::read(self.dir.path().join("routes.json")).unwrap();
+        let stored: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        serde_json::from_value(stored["table"].clone()).unwrap()
     }
 
     pub fn until_healthy(&mut self, count: usize) {

@@ -33,6 +33,11 @@ pub fn in_file(tls: &RouteTls) -> Vec<u8> {
 
 /// The certificate that a listener shows; none where the handshake fails.
 pub fn shown(listener: SocketAddr) -> Option<Vec<u8>> {
+    shown_to(listener, "localhost")
+}
+
+/// The same to a client that asks for a host by name, or by an IP address, which is not said.
+pub fn shown_to(listener: SocketAddr, host: &str) -> Option<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -42,7 +47,7 @@ pub fn shown(listener: SocketAddr) -> Option<Vec<u8>> {
             .with_custom_certificate_verifier(Arc::new(AnyCertificate))
             .with_no_client_auth();
         let stream = tokio::net::TcpStream::connect(listener).await.ok()?;
-        let name = ServerName::try_from("localhost").unwrap();
+        let name = ServerName::try_from(host.to_owned()).unwrap();
         let stream =
             tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
         Some(stream.get_ref().1.peer_certificates()?.first()?.to_vec())

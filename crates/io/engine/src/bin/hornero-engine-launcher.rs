@@ -3,9 +3,11 @@
 //! `hornero-engine-launcher HOME` is the launcher. `hornero-engine-launcher HOME control` starts every instance whose
 //! specification it reads as a line of standard input, and says each id on standard output.
 
-use std::{error::Error, io, path::Path, path::PathBuf, process::ExitCode};
+use std::{error::Error, io, path::Path, path::PathBuf, process::ExitCode, sync::Arc};
 
-use hornero_engine::{Engine, LauncherCommand, LocalEngine, LocalOptions};
+use hornero_engine::{LauncherCommand, LocalEngine, LocalOptions};
+use hornero_engine_port::Engine as _;
+use hornero_store::Store;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -29,10 +31,10 @@ fn main() -> ExitCode {
 fn control_process(home: &Path) -> Result<(), Box<dyn Error>> {
     let program = PathBuf::from("/proc/self/exe");
     let launcher = LauncherCommand { program, arguments: vec![home.into()] };
-    let engine = LocalEngine::open(
-        home,
-        LocalOptions { launcher, networked: false, log_limits: Default::default() },
-    )?;
+    let store = Some(Arc::new(Store::open(home.join("store"))?));
+    let options =
+        LocalOptions { launcher, networked: false, log_limits: Default::default(), store };
+    let engine = LocalEngine::open(home, options)?;
     for line in io::stdin().lines() {
         let spec = serde_json::from_str(&line?)?;
         engine.start(&spec)?;

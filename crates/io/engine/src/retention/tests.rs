@@ -1,10 +1,10 @@
 //! What stays of the logs of archived instances.
 
+use hornero_engine_port::log::{LogFrom, LogPage, LogQuery, LogStream};
 use hornero_model::ExitCause;
 
 use super::*;
 use crate::{
-    log::{LogFrom, LogPage, LogQuery, LogStream},
     log_files::{self, LogWriter},
     record::ExitRecord,
 };

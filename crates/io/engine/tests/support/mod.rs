@@ -9,24 +9,33 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use hornero_conformance::{Script, Subject};
-use hornero_engine::{
-    ComposedRoot, Engine, InstanceSpec, LauncherCommand, LocalEngine, LocalOptions, Root,
-    StopSignal, Support, User,
+use hornero_engine::{LauncherCommand, LocalEngine, LocalOptions, Support};
+use hornero_engine_port::{Engine, InstanceSpec};
+use hornero_model::{
+    Digest, ImageConfig, InstanceHandle, InstanceId, ReleaseNumber, Resources, Scratch,
+    ServiceName, StopSignal, User,
 };
-use hornero_model::{Digest, InstanceId, ReleaseNumber, Resources, Scratch, ServiceName};
 use hornero_sandbox::Cgroup;
-use hornero_store::{CaptureOptions, DevicePolicy, Store};
+use hornero_store::{CaptureOptions, DevicePolicy, ImageManifest, Store};
 
 /// A home; what is left in it is removed when dropped.
 pub struct TestHome {
     directory: tempfile::TempDir,
-    /// The root, once it is in a store.
-    composed: OnceLock<ComposedRoot>,
+    /// The root as an image in a store.
+    image: OnceLock<TestImage>,
+}
+
+/// An image in the store of a home.
+struct TestImage {
+    store: Arc<Store>,
+    digest: Digest,
+    /// The file that roots of it are mounted from.
+    metadata: PathBuf,
 }
 
 impl TestHome {
@@ -34,7 +43,7 @@ impl TestHome {
         let directory = tempfile::tempdir().expect("make a temporary directory");
         // Instances are nobody outside, and have to get at the root below.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
-        let home = Self { directory, composed: OnceLock::new() };
+        let home = Self { directory, image: OnceLock::new() };
         fs::create_dir_all(home.root().join("bin")).expect("make bin");
         fs::create_dir(home.home()).expect("make the home");
         fs::copy("/bin/busybox", home.root().join("bin/busybox"))
@@ -52,17 +61,29 @@ impl TestHome {
         self.directory.path().join("root")
     }
 
-    /// The root as a store has it, as a real instance's is.
-    pub fn composed(&self) -> &ComposedRoot {
-        self.composed.get_or_init(|| {
-            let store = Store::open(self.directory.path().join("store")).expect("open the store");
+    /// Its store.
+    pub fn store(&self) -> Store {
+        Store::open(self.home().join("store")).expect("open the store")
+    }
+
+    /// The file that the roots of its instances are mounted from.
+    pub fn metadata(&self) -> &Path {
+        &self.image().metadata
+    }
+
+    /// The root as an image in the home's store, as a real instance's is.
+    fn image(&self) -> &TestImage {
+        self.image.get_or_init(|| {
+            let store = self.store();
             let ingest = store.ingest().expect("begin");
             let options = CaptureOptions { max_mtime: u64::MAX, devices: DevicePolicy::Refuse };
             let layer = ingest.capture_directory(&self.root(), &options).expect("capture");
             let layer = ingest.put_layer(&layer).expect("put the layer");
             let _ = ingest.finish().expect("finish");
-            let root = store.root_of_layers(&[layer]).expect("make metadata");
-            ComposedRoot { metadata: root.metadata, objects: root.objects }
+            let image = ImageManifest::new(vec![layer], ImageConfig::default());
+            let image = store.put_image(&image).expect("put the image");
+            let metadata = store.root(&image).expect("make metadata").metadata.clone();
+            TestImage { store: Arc::new(store), digest: image, metadata }
         })
     }
 
@@ -75,9 +96,10 @@ impl TestHome {
         let arguments = vec![OsString::from(&home)];
         let program = PathBuf::from(env!("CARGO_BIN_EXE_hornero-engine-launcher"));
         let launcher = LauncherCommand { program, arguments };
+        let store = Some(Arc::clone(&self.image().store));
         LocalEngine::open(
             &home,
-            LocalOptions { launcher, networked, log_limits: Default::default() },
+            LocalOptions { launcher, networked, log_limits: Default::default(), store },
         )
         .expect("open")
     }
@@ -88,8 +110,7 @@ impl TestHome {
             id,
             service: ServiceName::new("kit").expect("a label"),
             release: ReleaseNumber(1),
-            image: Digest::of(b"test"),
-            root: Root::Composed(self.composed().clone()),
+            image: self.image().digest,
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             env: [("PATH".to_owned(), "/bin".to_owned())].into(),
             user: User { uid: 33, gid: 33, groups: vec![] },
@@ -99,7 +120,8 @@ impl TestHome {
             egress: false,
             hostname: "kit".to_owned(),
             hosts: vec![],
-            stop_signal: StopSignal::Terminate,
+            stop_signal: Some(StopSignal::Terminate),
+            files: vec![],
         }
     }
 
@@ -121,7 +143,7 @@ impl Drop for TestHome {
             // The kernel clears them when the last mount of them is gone, a moment after the last process.
             let own = self.directory.path().display().to_string();
             eventually("the end of loop devices", || loop_devices_of(&own).is_empty());
-            assert!(clean, "control groups of `{}` are left", self.cgroup_parent());
+            clean.expect("nothing that instances shared is left");
         }
     }
 }
@@ -147,6 +169,11 @@ impl Subject for TestHome {
             }
         };
         self.shell(id, &text)
+    }
+
+    fn kill(&self, handle: &InstanceHandle) {
+        // As the local engine means it, without an engine that could take note of it.
+        kill(handle.as_str().parse().expect("a process id"));
     }
 
     fn assert_nothing_left(&self, id: &InstanceId) {

@@ -9,46 +9,69 @@ const PAGE_LEN: u32 = 4096;
 /// Real stubs have about ten.
 const SECTIONS_MAX: usize = 64;
 
+/// Where a program's headers have what more sections change.
+struct Headers {
+    /// Of the signature.
+    start: usize,
+    /// Of the optional header.
+    optional: usize,
+    /// Of the table of sections.
+    table: usize,
+    /// Sections that are there.
+    count: usize,
+    file_alignment: u32,
+    /// The first address after the last section.
+    end: u32,
+}
+
+impl Headers {
+    /// Reads them, and sees that `more` sections have room.
+    fn read(program: &[u8], more: usize) -> Result<Self, &'static str> {
+        let cut = "it is cut short";
+        let word = |at: usize| -> Result<u32, &'static str> {
+            let bytes = program.get(at..at + 4).ok_or(cut)?;
+            Ok(u32::from_le_bytes(bytes.try_into().expect("the slice has four bytes")))
+        };
+        let half = |at: usize| -> Result<usize, &'static str> {
+            let bytes = program.get(at..at + 2).ok_or(cut)?;
+            Ok(usize::from(u16::from_le_bytes(bytes.try_into().expect("the slice has two bytes"))))
+        };
+        let start = word(0x3c)? as usize;
+        if !program.starts_with(b"MZ")
+            || program.get(start..start.saturating_add(4)) != Some(b"PE\0\0")
+        {
+            return Err("it is no program for UEFI");
+        }
+        let count = half(start + 6)?;
+        let optional = start + 24;
+        let table = optional + half(start + 20)?;
+        if half(optional)? != 0x20b || count > SECTIONS_MAX {
+            return Err("it is no 64-bit program for UEFI");
+        }
+        let file_alignment = word(optional + 36)?;
+        let headers_len = word(optional + 60)? as usize;
+        if !file_alignment.is_power_of_two() || file_alignment > 1 << 16 {
+            return Err("its alignment is out of range");
+        }
+        if table + (count + more) * SECTION_LEN > headers_len || headers_len > program.len() {
+            return Err("its headers have no room for more sections");
+        }
+        let mut end = 0;
+        for index in 0..count {
+            let at = table + index * SECTION_LEN;
+            end = end.max(word(at + 12)?.checked_add(word(at + 8)?).ok_or(cut)?);
+        }
+        Ok(Self { start, optional, table, count, file_alignment, end })
+    }
+}
+
 /// `program` with one more section for each name and contents.
 pub(super) fn with_sections(
     program: &[u8],
     sections: &[(&str, &[u8])],
 ) -> Result<Vec<u8>, &'static str> {
-    let cut = "it is cut short";
-    let word = |at: usize| -> Result<u32, &'static str> {
-        let bytes = program.get(at..at + 4).ok_or(cut)?;
-        Ok(u32::from_le_bytes(bytes.try_into().expect("the slice has four bytes")))
-    };
-    let half = |at: usize| -> Result<usize, &'static str> {
-        let bytes = program.get(at..at + 2).ok_or(cut)?;
-        Ok(usize::from(u16::from_le_bytes(bytes.try_into().expect("the slice has two bytes"))))
-    };
-    let header = word(0x3c)? as usize;
-    if !program.starts_with(b"MZ")
-        || program.get(header..header.saturating_add(4)) != Some(b"PE\0\0")
-    {
-        return Err("it is no program for UEFI");
-    }
-    let count = half(header + 6)?;
-    let optional = header + 24;
-    let table = optional + half(header + 20)?;
-    if half(optional)? != 0x20b || count > SECTIONS_MAX {
-        return Err("it is no 64-bit program for UEFI");
-    }
-    let file_alignment = word(optional + 36)?;
-    let headers_len = word(optional + 60)? as usize;
-    if !file_alignment.is_power_of_two() || file_alignment > 1 << 16 {
-        return Err("its alignment is out of range");
-    }
-    if table + (count + sections.len()) * SECTION_LEN > headers_len || headers_len > program.len() {
-        return Err("its headers have no room for more sections");
-    }
-    // The first address after the last section.
-    let mut address = 0;
-    for index in 0..count {
-        let at = table + index * SECTION_LEN;
-        address = address.max(word(at + 12)?.checked_add(word(at + 8)?).ok_or(cut)?);
-    }
+    let Headers { start: header, optional, table, count, file_alignment, end: mut address } =
+        Headers::read(program, sections.len())?;
     let too_large = "with its sections it is larger than 4 GiB";
     let mut bytes = program.to_vec();
     for (index, (name, contents)) in sections.iter().enumerate() {

@@ -93,6 +93,8 @@ pub fn receipt_body(id: u64) -> ReceiptBody {
         cut_off: 0,
         requests_failed: 0,
         warm: false,
+        canary: Vec::new(),
+        interventions: Vec::new(),
         by: Actor { who: "root".into(), why: "a new page".into(), commit: None },
     }
 }

@@ -45,10 +45,13 @@ pub(super) fn open(path: &Path, options: &ImportOptions) -> Result<Option<Archiv
         true => file,
         false => {
             // Compressed: its layers are read in another order than they are in.
-            let mut plain =
-                stream::decompress(&what, buffered(path)?)?.take(options.content_bytes_max);
+            let most = options.content_bytes_max;
+            let plain = stream::decompress(&what, buffered(path)?, options.any_ratio)?;
             let mut file = temporary()?;
-            io::copy(&mut plain, &mut file).map_err(|error| unreadable(&what, error))?;
+            let copied = io::copy(&mut plain.take(most.saturating_add(1)), &mut file);
+            if copied.map_err(|error| unreadable(&what, error))? > most {
+                return Err(OciError::TooLarge { what, limit_bytes: most });
+            }
             file
         }
     };
@@ -56,7 +59,7 @@ pub(super) fn open(path: &Path, options: &ImportOptions) -> Result<Option<Archiv
 }
 
 fn begins_like_an_image(what: &str, path: &Path) -> Result<bool> {
-    let mut archive = TarReader::new(stream::decompress(what, buffered(path)?)?);
+    let mut archive = TarReader::new(stream::decompress(what, buffered(path)?, false)?);
     let Some(first) = archive.next_entry().map_err(|error| unreadable(what, error))? else {
         return Err(OciError::refused(what, "it is an empty archive, or none at all"));
     };
@@ -215,19 +218,23 @@ fn places(what: &str, file: &File) -> Result<HashMap<String, Place>> {
     let mut archive = TarReader::seekable(reader);
     while let Some(entry) = archive.next_entry().map_err(refused)? {
         let name = file_name(what, &entry.path)?;
-        let name = name.trim_start_matches("./").to_owned();
+        let name = name.trim_start_matches("./").trim_start_matches('/').to_owned();
         if places.len() >= FILES_MAX {
             let reason = format!("it has more than {FILES_MAX} files, too many for an image");
             return Err(OciError::refused(what, reason));
         }
         match entry.entry_type() {
-            tar::EntryType::Regular | tar::EntryType::Continuous => {
+            tar::EntryType::Regular | tar::EntryType::Continuous if !entry.is_sparse => {
                 places.insert(name, Place::At { start: entry.position, size: entry.size });
             }
             tar::EntryType::Symlink | tar::EntryType::Link => {
                 let target = file_name(what, &entry.link)?;
                 let symlink = entry.entry_type() == tar::EntryType::Symlink;
                 places.insert(name.clone(), Place::Link(resolve(&name, &target, symlink)));
+            }
+            _ if entry.is_sparse => {
+                let reason = format!("its file `{name}` is sparse; archive it without `--sparse`");
+                return Err(OciError::refused(what, reason));
             }
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! Foreign images, archives and directories become images of the store, each with an identity of its own.
 
 mod archive;
+mod directories;
 mod stream;
 mod whiteout;
 
@@ -28,7 +29,7 @@ use crate::{
 
 /// The attachment that says where an image came from.
 pub const IMPORT_ATTACHMENT: &str = "import";
-/// Contents of all layers together: no image that a machine runs comes near, an archive without end does.
+/// Contents of all layers together: images with a whole toolchain for machine learning have some 30 GiB.
 const CONTENT_BYTES_MAX: u64 = 64 << 30;
 
 /// How something foreign comes in.
@@ -42,6 +43,8 @@ pub struct ImportOptions {
     pub config: Option<ImageConfig>,
     /// Most bytes of all contents together.
     pub content_bytes_max: u64,
+    /// Whether it may unpack to any number of times its size: repeated bytes are meant.
+    pub any_ratio: bool,
 }
 
 impl Default for ImportOptions {
@@ -51,6 +54,17 @@ impl Default for ImportOptions {
             devices: DevicePolicy::Skip,
             config: None,
             content_bytes_max: CONTENT_BYTES_MAX,
+            any_ratio: false,
+        }
+    }
+}
+
+impl ImportOptions {
+    /// Fails when contents of so many bytes are more than may come in.
+    pub(crate) fn check_size(&self, what: String, bytes: u64) -> Result<()> {
+        match self.content_bytes_max {
+            limit_bytes if bytes > limit_bytes => Err(OciError::TooLarge { what, limit_bytes }),
+            _ => Ok(()),
         }
     }
 }
@@ -143,26 +157,31 @@ fn directory(store: &Store, path: &Path, options: &ImportOptions) -> Result<Impo
     ingest.finish()?;
     let config = options.config.clone().unwrap_or_default();
     let from = path.display().to_string();
-    finish(store, vec![digest], config, record(&from, digest, None))
+    finish(store, vec![digest], Tree::merge([layer]), config, record(&from, digest, None))
 }
 
 /// An archive of a root.
 fn root_archive(store: &Store, path: &Path, options: &ImportOptions) -> Result<Imported> {
     let from = path.display().to_string();
-    let mut file = Hashing::new(source::open_file(path)?);
+    let file = source::open_file(path)?;
     let ingest = store.ingest()?;
+    // Unpacked it is no smaller.
+    ingest
+        .expect_bytes(file.metadata().map_err(|error| OciError::io("read", path, error))?.len())?;
+    let mut file = Hashing::new(file);
     let layer = {
-        let mut plain = stream::decompress(&from, &mut file)?;
-        let layer = ingest.layer_from_tar(&from, &mut plain, &limits(options, 0))?;
+        let mut plain = stream::decompress(&from, &mut file, options.any_ratio)?;
+        let layer = ingest.layer_from_tar(&from, &mut plain, &limits(options, 0));
+        let layer = layer.map_err(|error| named(error, options))?;
         drain(&mut plain, &from)?;
         layer
     };
     drain(&mut file, &from)?;
-    whiteout::refuse_sparse(&from, &layer)?;
     let digest = ingest.put_layer(&layer)?;
     ingest.finish()?;
     let config = options.config.clone().unwrap_or_default();
-    finish(store, vec![digest], config, record(&from, file.finish().0, None))
+    let record = record(&from, file.finish().0, None);
+    finish(store, vec![digest], Tree::merge([layer]), config, record)
 }
 
 fn limits(options: &ImportOptions, taken: u64) -> ArchiveLimits {
@@ -189,10 +208,17 @@ fn record(from: &str, digest: Digest, runtime: Option<&Runtime>) -> ImportRecord
 
 fn finish(
     store: &Store,
-    layers: Vec<Digest>,
+    mut layers: Vec<Digest>,
+    tree: Tree,
     config: ImageConfig,
     record: ImportRecord,
 ) -> Result<Imported> {
+    let directories = std::iter::once(&config.workdir).chain(&record.volumes);
+    if let Some(layer) = directories::missing(&tree, directories) {
+        let ingest = store.ingest()?;
+        layers.push(ingest.put_layer(&layer)?);
+        ingest.finish()?;
+    }
     let count = layers.len();
     let user = config.user.clone();
     let image = store.put_image(&ImageManifest::new(layers, config))?;
@@ -260,7 +286,7 @@ pub(crate) fn oci(
     }
     let layers_moved = taking.new;
     let record = record(from, found.digest, Some(&runtime));
-    let imported = finish(store, layers, config, record)?;
+    let imported = finish(store, layers, taking.below, config, record)?;
     Ok(Pulled {
         image: imported.image,
         manifest: Some(found.digest),
@@ -314,11 +340,15 @@ impl Taking<'_> {
     ) -> Result<(Digest, Layer)> {
         let what = format!("layer {} of {}", blob.digest, self.source.name());
         let ingest = self.store.ingest()?;
+        // Unpacked it is no smaller.
+        ingest.expect_bytes(blob.size)?;
         let mut packed = BlobReader::new(self.source, blob);
         let raw = {
-            let mut plain = Hashing::new(stream::decompress(&what, &mut packed)?);
+            let any_ratio = self.options.any_ratio;
+            let mut plain = Hashing::new(stream::decompress(&what, &mut packed, any_ratio)?);
             let limits = limits(self.options, self.bytes);
-            let raw = ingest.layer_from_tar(&what, &mut plain, &limits).map_err(named)?;
+            let raw = ingest.entries_from_tar(&what, &mut plain, &limits, &self.below);
+            let raw = raw.map_err(|error| named(error, self.options))?;
             drain(&mut plain, &what)?;
             if plain.finish().0 != *diff_id {
                 return Err(OciError::Digest { what, expected: *diff_id });
@@ -329,7 +359,6 @@ impl Taking<'_> {
         if self.source.checks_blobs() && packed.finish().0 != blob.digest {
             return Err(OciError::Digest { what, expected: blob.digest });
         }
-        whiteout::refuse_sparse(&what, &raw)?;
         let layer = whiteout::apply(&what, raw, &self.below)?;
         let digest = ingest.put_layer(&layer)?;
         ingest.finish()?;
@@ -340,8 +369,12 @@ impl Taking<'_> {
 }
 
 /// What the source said when reading for the store failed, rather than that the store could not read.
-fn named(error: hornero_store::StoreError) -> OciError {
+fn named(error: hornero_store::StoreError, options: &ImportOptions) -> OciError {
     match error {
+        // Of all contents together, of which some came before.
+        hornero_store::StoreError::TooLarge { name, .. } => {
+            OciError::TooLarge { what: name, limit_bytes: options.content_bytes_max }
+        }
         hornero_store::StoreError::Source { name, source } => unreadable(&name, source),
         error => error.into(),
     }
@@ -355,7 +388,9 @@ pub(crate) fn config(runtime: &Runtime) -> Result<ImageConfig> {
         return Err(OciError::refused("configuration of the image", reason));
     }
     let parts = [&runtime.entrypoint, &runtime.cmd].into_iter().flatten();
-    let env = runtime.env.iter().flatten().filter_map(|line| line.split_once('='));
+    // Podman's and Docker's images have such without a value, which is then empty; one without a name is none.
+    let env = runtime.env.iter().flatten().map(|line| line.split_once('=').unwrap_or((line, "")));
+    let env = env.filter(|(name, _)| !name.is_empty());
     Ok(ImageConfig {
         user: runtime.user.clone(),
         command: parts.flatten().cloned().collect(),

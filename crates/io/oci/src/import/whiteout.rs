@@ -1,7 +1,7 @@
 //! Names that mean something in a tar of a layer (layer.md of the OCI image specification): `.wh.NAME` removes what
 //! lower layers have, `.wh..wh..opq` hides all that they have in a directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_store::{Entry, EntryKind, Layer, Metadata, StoreError, Tree, TreePath};
 
@@ -11,14 +11,14 @@ const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Notes of AUFS, from which the names come; they mean nothing.
 const NOTES: &[u8] = b".wh..wh.";
-/// What GNU tar calls sparse files whose map is part of the content.
-const SPARSE: &[u8] = b"GNUSparseFile.";
 
 /// The layer that entries of a tar stand for, over the tree below.
-pub(super) fn apply(what: &str, raw: Layer, below: &Tree) -> Result<Layer> {
+///
+/// Names that hide say something of the layers below alone: what the same layer brings stays, whichever comes first.
+pub(super) fn apply(what: &str, raw: Vec<Entry>, below: &Tree) -> Result<Layer> {
     let mut entries: BTreeMap<TreePath, Entry> = BTreeMap::new();
     let (mut removed, mut opaque) = (Vec::new(), Vec::new());
-    for entry in raw.into_entries() {
+    for entry in raw {
         let parent = entry.path.parent().unwrap_or_default();
         match entry.path.name() {
             OPAQUE => opaque.push(parent),
@@ -41,12 +41,27 @@ pub(super) fn apply(what: &str, raw: Layer, below: &Tree) -> Result<Layer> {
             _ => drop(entries.insert(entry.path.clone(), entry)),
         }
     }
+    // Something else than a directory has nothing in it that could be hidden, and nothing below its path stays.
+    let is_replaced = |entries: &BTreeMap<TreePath, Entry>, path: &TreePath| {
+        let up = std::iter::successors(Some(path.clone()), TreePath::parent);
+        up.into_iter().any(|at| entries.get(&at).is_some_and(|entry| !entry.kind.is_directory()))
+    };
+    opaque.retain(|path| !is_replaced(&entries, path));
+    removed.retain(|path| !is_replaced(&entries, path));
+    // Removed, and then a directory that hides what was there: the second says both.
+    let hiding: BTreeSet<TreePath> = opaque.iter().cloned().collect();
+    removed.retain(|path| !hiding.contains(path));
+    // What is removed has nothing left that could be removed from it.
+    let gone: BTreeSet<TreePath> = removed.iter().cloned().collect();
+    removed.retain(|path| {
+        let mut above = std::iter::successors(path.parent(), TreePath::parent);
+        !above.any(|above| gone.contains(&above))
+    });
     for path in removed {
         let next = entries.range(&path..).next();
         match next.map(|(found, entry)| (found.clone(), entry.kind.is_directory())) {
-            // Removed and made anew: a directory hides what was there, anything else replaces it.
+            // Removed and made anew: a directory hides what was there.
             Some((found, true)) if found == path => opaque.push(path),
-            Some((found, false)) if found == path => {}
             Some((found, _)) if found.is_below(&path) => opaque.push(path),
             _ => {
                 let kind = EntryKind::Whiteout;
@@ -63,29 +78,10 @@ pub(super) fn apply(what: &str, raw: Layer, below: &Tree) -> Result<Layer> {
             let metadata = metadata.unwrap_or_else(|| Metadata::root_owned(0o755, 0));
             Entry { path: path.clone(), kind, metadata }
         });
-        match &mut entry.kind {
-            EntryKind::Directory { opaque } => *opaque = true,
-            _ => {
-                let reason = format!("`{path}` is marked as a directory that hides, and is none");
-                return Err(OciError::refused(what, reason));
-            }
-        }
+        entry.kind = EntryKind::Directory { opaque: true };
     }
     Layer::from_sorted(entries.into_values().collect())
         .map_err(|source| StoreError::Layer { name: what.to_owned(), source }.into())
-}
-
-/// A sparse file whose map is part of its content would come in as other bytes than were meant.
-pub(super) fn refuse_sparse(what: &str, layer: &Layer) -> Result<()> {
-    let is_sparse = |entry: &&Entry| entry.path.components().any(|name| name.starts_with(SPARSE));
-    match layer.entries().iter().find(is_sparse) {
-        None => Ok(()),
-        Some(entry) => {
-            let path = &entry.path;
-            let reason = format!("entry `{path}` is a sparse file; archive it without `--sparse`");
-            Err(OciError::refused(what, reason))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -111,9 +107,12 @@ mod tests {
     /// What a root has after a layer's tar was unpacked over it.
     fn check(below: &[&str], layer: &[&str], expected: Option<&[&str]>) {
         let below = tree(below);
-        let raw = Layer::from_entries(layer.iter().map(|path| entry(path)).collect()).unwrap();
-        let found = apply("layer", raw, &below).ok().map(|layer| {
-            let merged = below.with(layer);
+        let forth: Vec<Entry> = layer.iter().map(|path| entry(path)).collect();
+        let back = forth.iter().rev().cloned().collect();
+        let made = |raw| apply("layer", raw, &below).ok();
+        assert_eq!(made(forth.clone()), made(back), "{layer:?}");
+        let found = made(forth).map(|layer| {
+            let merged = below.clone().with(layer);
             let paths = merged.entries().iter().filter(|entry| !entry.kind.is_directory());
             paths.map(|entry| entry.path.to_string()).collect::<Vec<_>>()
         });
@@ -134,6 +133,19 @@ mod tests {
         check(&below, &[".wh.none"], Some(&["/a/x", "/a/y", "/b"]));
         check(&below, &[".wh..wh.plnk"], Some(&["/a/x", "/a/y", "/b"]));
         check(&below, &[".wh."], None);
+        // Over and under what the same layer brings.
+        check(&below, &["a/.wh.x", "a/x"], Some(&["/a/x", "/a/y", "/b"]));
+        check(&below, &["a/.wh..wh..opq", "a/x"], Some(&["/a/x", "/b"]));
+        check(&below, &[".wh.a", "a"], Some(&["/a", "/b"]));
+        check(&below, &["a/.wh..wh..opq", "a"], Some(&["/a", "/b"]));
+        check(&below, &["a/.wh.x", "a"], Some(&["/a", "/b"]));
+        check(&below, &["a/z/.wh..wh..opq", "a"], Some(&["/a", "/b"]));
+        check(&below, &["b/.wh..wh..opq"], Some(&["/a/x", "/a/y"]));
+        check(&below, &[".wh.b", "b/.wh..wh..opq"], Some(&["/a/x", "/a/y"]));
+        check(&below, &[".wh.a", "a/.wh..wh..opq"], Some(&["/b"]));
+        check(&below, &[".wh.a", "a/.wh..wh..opq", "a/z"], Some(&["/a/z", "/b"]));
+        check(&below, &[".wh.a", "a/.wh.x"], Some(&["/b"]));
+        check(&below, &[".wh..wh..opq", "b"], Some(&["/b"]));
         check(&below, &[".wh.a/", ".wh.a/x"], None);
     }
 
@@ -147,10 +159,8 @@ mod tests {
             let made = |path: &String| {
                 Some(Entry { path: TreePath::new(path.as_str()).ok()?, ..entry("a") })
             };
-            let entries = paths.iter().filter_map(made);
-            if let Ok(raw) = Layer::from_entries(entries.collect()) {
-                let _ = apply("layer", raw, &tree(&["a/", "a/a", "b"]));
-            }
+            let entries = paths.iter().filter_map(made).collect();
+            let _ = apply("layer", entries, &tree(&["a/", "a/a", "b"]));
         }
     }
 }

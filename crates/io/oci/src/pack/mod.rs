@@ -18,7 +18,7 @@ use std::{
 };
 
 use hornero_model::{Digest, ImageConfig};
-use hornero_store::{ImageManifest, Layer, Store};
+use hornero_store::{ImageManifest, Layer, Metadata, Store};
 use tempfile::TempDir;
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
         self, CONFIG, Configuration, Descriptor, HORNERO_IMAGE, LAYER, MANIFEST, Manifest, RootFs,
         Runtime,
     },
-    parallel,
+    parallel, tarball,
 };
 use budget::Budget;
 use passport::{Attachment, MadeWith, Passport, PassportBlob};
@@ -104,7 +104,7 @@ pub(crate) fn pack(
         .collect::<Result<_>>()?;
     let keep = temporary.is_none();
     let mut blobs = pack_layers(store, image, &layers, compression, &dir, keep, progress)?;
-    let plan = plan::empty(&passport_text(image));
+    let plan = plan::empty(&root_metadata(&layers), &passport_text(image));
     let made_with = (compression != Compression::None).then(|| {
         let last = Digest::of(&plan.headers());
         MadeWith {
@@ -129,9 +129,18 @@ fn passport_text(image: &Digest) -> String {
     format!("Hornero image {image}")
 }
 
-/// Bytes of the archive that hides an image's passport.
-pub(crate) fn passport_archive_length(image: &Digest) -> u64 {
-    plan::empty(&passport_text(image)).length()
+/// The root directory's, as the topmost layer that has it says.
+fn root_metadata(layers: &[(Digest, Layer)]) -> Metadata {
+    let root = layers.iter().rev().filter_map(|(_, layer)| layer.entries().first());
+    let root = root.into_iter().find(|entry| entry.path.is_root());
+    root.map_or_else(|| Metadata::root_owned(0o755, 0), |root| root.metadata.clone())
+}
+
+/// Bytes that the archive that hides an image's passport may have: at first it had a header about the whole
+/// archive and no entry.
+pub(crate) fn passport_archive_lengths(image: &Digest) -> [u64; 2] {
+    let length = plan::empty(&Metadata::default(), &passport_text(image)).length();
+    [length, length - tarball::BLOCK]
 }
 
 fn pack_layers(

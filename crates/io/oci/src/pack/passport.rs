@@ -1,6 +1,6 @@
 //! What the last blob of an image hides: which Hornero image it is, exactly, and what is known about it.
 //!
-//! That blob is an archive without entries, so it adds nothing to a root. Being listed like any layer, it goes
+//! That blob is an archive of the root directory as it is, so it adds nothing to a root. Being listed like any layer, it goes
 //! wherever the image is copied.
 
 use std::collections::BTreeMap;

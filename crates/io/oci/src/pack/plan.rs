@@ -159,10 +159,10 @@ pub(super) fn plan(layers: &[Vec<Entry>]) -> Result<Plan, TreePath> {
     Ok(plan)
 }
 
-/// A tar without entries, which differs by what `text` says.
-pub(super) fn empty(text: &str) -> Plan {
+/// A tar that adds nothing to a root of this metadata, and differs by what `text` says.
+pub(super) fn empty(root: &Metadata, text: &str) -> Plan {
     let mut plan = Plan::default();
-    plan.header(tarball::comment(text));
+    plan.header(tarball::commented_root(root, text));
     plan.header(vec![0; tarball::END]);
     plan.close();
     plan

@@ -4,17 +4,21 @@ use std::{
     collections::BTreeMap,
     io::Read,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use ureq::http::{Method, Request, Response, Uri, header};
+use ureq::{
+    http::{Method, Request, Response, Uri, header},
+    unversioned::resolver::DefaultResolver,
+};
 
 use super::{
     credentials::{self, Credentials},
-    redirect::{self, REDIRECTS_MAX},
+    redirect::{self, Destinations, REDIRECTS_MAX},
     trust::agent,
 };
 use crate::{Event, OciError, Progress, Reference, Result, reference};
@@ -33,6 +37,8 @@ const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Answers that say why something was refused.
 const TEXT_BYTES_MAX: u64 = 64 << 10;
+/// All but what never has a meaning in an address (RFC 3986 section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// A token answer has some KiB.
 const TOKEN_BYTES_MAX: u64 = 1 << 20;
 
@@ -122,6 +128,9 @@ impl From<OciError> for Failure {
 /// A client of one repository.
 pub(super) struct Client {
     agent: ureq::Agent,
+    /// Reaches nothing on this host or its link.
+    away: ureq::Agent,
+    destinations: Destinations,
     patience: Patience,
     credentials: Option<Credentials>,
     pub(super) registry: String,
@@ -157,8 +166,12 @@ impl Client {
                 credentials::from_files(files, reference.registry(), reference.repository())
             }
         };
+        let destinations = Destinations::new(Arc::new(DefaultResolver::default()));
+        let reaching = |destinations| agent(access.patience, secure, may_be_plain, destinations);
         Ok(Self {
-            agent: agent(access.patience, secure, may_be_plain)?,
+            agent: reaching(destinations.clone())?,
+            away: reaching(destinations.away())?,
+            destinations,
             patience: access.patience,
             credentials,
             registry: reference.registry().to_owned(),
@@ -276,6 +289,7 @@ impl Client {
         mut authorization: Option<&str>,
     ) -> Result<Answer, Failure> {
         let mut at = address.to_owned();
+        let mut agent = &self.agent;
         for hop in 0..=REDIRECTS_MAX {
             let mut request = Request::builder().method(method).uri(&at);
             for (name, value) in headers {
@@ -288,11 +302,12 @@ impl Client {
                 Failure::Final(OciError::refused(without_query(&at), error))
             };
             let answer = match body {
-                Some(body) => self.agent.run(request.body(body).map_err(bad)?),
-                None => self.agent.run(request.body(()).map_err(bad)?),
+                Some(body) => agent.run(request.body(body).map_err(bad)?),
+                None => agent.run(request.body(()).map_err(bad)?),
             };
             let answer = answer.map_err(|error| match error {
                 ureq::Error::RequireHttpsOnly(_) => OciError::PlainHttp(without_query(&at)).into(),
+                error if redirect::was_near(&error) => leads_here(address, &at),
                 error => Failure::Again(error.to_string()),
             })?;
             match redirect::target(method, &at, &answer) {
@@ -303,13 +318,13 @@ impl Client {
                 None => return Ok(answer),
                 Some(next) => {
                     self.check_plain(&next)?;
-                    if !redirect::may_lead(address, &next) {
-                        let reason = format!(
-                            "it sends whoever asks to this host, `{}`",
-                            without_query(&next)
-                        );
-                        let address = without_query(address);
-                        return Err(Failure::Final(OciError::Http { address, reason }));
+                    // Only a registry that is on this host itself may name what is there.
+                    let is_near = self.destinations.were_near(address);
+                    if !is_near.unwrap_or_else(|| redirect::leads_near(address)) {
+                        if redirect::leads_near(&next) {
+                            return Err(leads_here(address, &next));
+                        }
+                        agent = &self.away;
                     }
                     at = next;
                 }
@@ -466,18 +481,14 @@ fn parameters(text: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// Percent-encodes what has a meaning in a query (RFC 3986 section 2.1).
+fn leads_here(from: &str, to: &str) -> Failure {
+    let reason = format!("it sends whoever asks to this host, `{}`", without_query(to));
+    Failure::Final(OciError::Http { address: without_query(from), reason })
+}
+
+/// Percent-encodes what has a meaning in a query.
 pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(byte as char);
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use std::{fs::File, io::Read, sync::Arc};
 
-use super::Patience;
+use ureq::unversioned::transport::DefaultConnector;
+
+use super::{Patience, redirect::Destinations};
 use crate::{OciError, Result};
 
 /// Where distributions keep the certificates that the host trusts.
@@ -12,7 +14,12 @@ const CERTIFICATE_FILES: [&str; 3] =
 const CERTIFICATE_BYTES_MAX: u64 = 16 << 20;
 
 /// An agent that reaches nobody without encryption but where that was asked for.
-pub(super) fn agent(patience: Patience, secure: bool, may_be_plain: bool) -> Result<ureq::Agent> {
+pub(super) fn agent(
+    patience: Patience,
+    secure: bool,
+    may_be_plain: bool,
+    destinations: Destinations,
+) -> Result<ureq::Agent> {
     let mut config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .https_only(!may_be_plain)
@@ -30,7 +37,7 @@ pub(super) fn agent(patience: Patience, secure: bool, may_be_plain: bool) -> Res
         Err(reason) if secure => return Err(OciError::Certificates(reason)),
         Err(_) => {}
     }
-    Ok(config.build().new_agent())
+    Ok(ureq::Agent::with_parts(config.build(), DefaultConnector::default(), destinations))
 }
 
 fn certificates() -> Result<ureq::tls::TlsConfig, String> {

@@ -101,8 +101,8 @@ fn files() {
         tell(&format!("follow {path}"), tried);
     }
     let known = [
-        "fd", "full", "mqueue", "null", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty",
-        "urandom", "zero",
+        "fd", "full", "mqueue", "null", "pts", "ptmx", "random", "shm", "stderr", "stdin",
+        "stdout", "tty", "urandom", "zero",
     ];
     for entry in fs::read_dir("/dev").expect("read /dev") {
         let name = entry.expect("entry").file_name().into_string().expect("text");

@@ -152,14 +152,16 @@ impl<'a> Sweep<'a> {
         self.store.records().retain(is_live).map(drop)
     }
 
-    /// Deletes metadata images and indexes of trees that no kept image has.
+    /// Deletes metadata images and indexes of trees that no kept image has, but for those that somebody holds.
     fn metadata(&self) -> Result<Tally> {
-        let listed = self.store.metadata_files()?.into_iter();
-        let unneeded: Vec<PathBuf> = listed
-            .filter(|MetadataFile { tree, .. }| !self.live.trees.contains(tree))
-            .map(|file| file.path)
-            .collect();
-        self.files("metadata", &unneeded)
+        let mut tally = Tally::default();
+        for MetadataFile { tree, path } in self.store.metadata_files()? {
+            if !self.live.trees.contains(&tree) {
+                let deleted = self.store.unless_held(&tree, || self.files("metadata", &[path]))?;
+                tally = tally + deleted.unwrap_or_default();
+            }
+        }
+        Ok(tally)
     }
 
     /// Deletes what is attached to anything but kept images and `layers`.

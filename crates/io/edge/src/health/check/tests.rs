@@ -52,7 +52,7 @@ impl Server {
             status: None,
             contains: contains.map(str::to_owned),
         };
-        Checker::new(self.address, Some(Check::Http(check)), TIMEOUT)
+        Checker::new(self.address, Some(Check::Http(check)), TIMEOUT, None)
     }
 }
 

@@ -1,0 +1,107 @@
+//! Simulated requests to two releases, from a seed.
+
+use hornero_judge::Tally;
+use hornero_model::LatencyHistogram;
+
+/// Random numbers that are the same everywhere: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+pub struct Random(pub u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// At least 0, less than 1.
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Normally distributed about 0 with a deviation of 1 (Box and Muller).
+    fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
+}
+
+/// How a release answers.
+#[derive(Clone, Copy)]
+pub struct Behaviour {
+    /// Of all requests, those that fail.
+    pub errors: f64,
+    /// What every latency is multiplied with.
+    pub slower: f64,
+    /// What the slowest twentieth is multiplied with besides.
+    pub tail_slower: f64,
+}
+
+/// What the release that serves does.
+pub const USUAL: Behaviour = Behaviour { errors: 0.001, slower: 1.0, tail_slower: 1.0 };
+
+/// Latencies are log-normal: a median of 50 ms, and a 99th percentile of 255 ms.
+const MEDIAN_MICROS: f64 = 50_000.0;
+const DEVIATION: f64 = 0.7;
+/// The normal deviate that a twentieth is above.
+const TAIL: f64 = 1.645;
+
+impl Behaviour {
+    fn answer(&self, tally: &mut Tally, random: &mut Random) {
+        tally.requests += 1;
+        if random.unit() < self.errors {
+            tally.server_errors += 1;
+        }
+        let deviate = random.normal();
+        let tail = if deviate > TAIL { self.tail_slower } else { 1.0 };
+        let micros = MEDIAN_MICROS * (DEVIATION * deviate).exp() * self.slower * tail;
+        tally.latency.record(micros as u64);
+    }
+}
+
+/// Requests, and who answers them.
+#[derive(Clone, Copy)]
+pub struct Traffic {
+    pub requests_a_second: u32,
+    /// The candidate's part of them; each request goes to it or not by itself.
+    pub share: f64,
+    pub baseline: Behaviour,
+    pub candidate: Behaviour,
+    /// For ten seconds in each minute a tenth of both releases' requests fails, and takes twice as long.
+    pub bursts: bool,
+}
+
+/// What both releases did.
+#[derive(Default)]
+pub struct Window {
+    pub baseline: Tally,
+    pub candidate: Tally,
+}
+
+impl Traffic {
+    /// One second more, the `second`th.
+    pub fn go_on(&self, second: u32, window: &mut Window, random: &mut Random) {
+        let burst = self.bursts && (20..30).contains(&(second % 60));
+        let now = |usual: Behaviour| match burst {
+            true => Behaviour { errors: 0.1, slower: usual.slower * 2.0, ..usual },
+            false => usual,
+        };
+        let (baseline, candidate) = (now(self.baseline), now(self.candidate));
+        for _ in 0..self.requests_a_second {
+            if random.unit() < self.share {
+                candidate.answer(&mut window.candidate, random);
+            } else {
+                baseline.answer(&mut window.baseline, random);
+            }
+        }
+    }
+
+    /// Latencies of the baseline from before there was a candidate.
+    pub fn before(&self, requests: u32, random: &mut Random) -> LatencyHistogram {
+        let mut tally = Tally::default();
+        for _ in 0..requests {
+            self.baseline.answer(&mut tally, random);
+        }
+        tally.latency
+    }
+}

@@ -1,0 +1,48 @@
+//! What `up` and `plan` take.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use hornero_model::ServiceName;
+
+use super::Source;
+
+/// What `up` takes.
+#[derive(Debug, Args)]
+pub struct UpArguments {
+    /// What to work on; instead of a directory, a plan that `plan --out` wrote
+    #[command(flatten)]
+    pub source: Source,
+    /// Why, for the record
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub reason: String,
+    /// Put images on this base, such as the one before a patch: name, digest, or the beginning of a digest
+    #[arg(long, value_name = "IMAGE")]
+    pub base: Option<String>,
+    /// Take down services that the directory declared before and no longer declares, without asking
+    #[arg(long, conflicts_with = "no_prune")]
+    pub prune: bool,
+    /// Leave services that the directory no longer declares as they are
+    #[arg(long)]
+    pub no_prune: bool,
+    /// Take this service over from the directory that it belongs to
+    #[arg(long, value_name = "SERVICE")]
+    pub adopt: Vec<ServiceName>,
+    /// Try releases again that failed: their servers would be the same
+    #[arg(long)]
+    pub retry_failed: bool,
+}
+
+/// What `plan` takes.
+#[derive(Debug, Args)]
+pub struct PlanArguments {
+    /// What to work on
+    #[command(flatten)]
+    pub source: Source,
+    /// Keep the plan in this file: `hornero up FILE` does exactly that, or refuses
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Exit with 10 where there is something to change, and with 0 only where there is nothing
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}

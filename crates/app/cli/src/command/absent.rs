@@ -1,0 +1,43 @@
+//! Reading without a control process: the ledger and the log files of a home tell what happened in it.
+
+use std::path::Path;
+
+use hornero_api::{Client, ClientError};
+
+use crate::{daemon, failure::Failure};
+
+/// A client of the home's control process.
+pub fn client(home: &Path) -> Client {
+    Client::new(daemon::socket(home))
+}
+
+/// Whether a home has a ledger that whoever asks may read.
+pub fn is_readable(home: &Path) -> bool {
+    std::fs::File::open(home.join("ledger.db")).is_ok()
+}
+
+/// Says that no control process runs and that the home itself is read; the error where there is nothing to read, or
+/// whoever asks may not.
+pub fn note(home: &Path, error: ClientError) -> Result<(), Failure> {
+    if !is_readable(home) {
+        return Err(error.into());
+    }
+    eprintln!("note: no control process runs; this is what the home's own files say");
+    Ok(())
+}
+
+/// What control answers; where none runs, what `read` finds in the home.
+pub async fn asked_or_read<T>(
+    home: &Path,
+    asked: impl Future<Output = Result<T, ClientError>>,
+    read: impl FnOnce() -> anyhow::Result<T>,
+) -> Result<T, Failure> {
+    match asked.await {
+        Ok(answer) => Ok(answer),
+        Err(error @ ClientError::Unreachable { .. }) => {
+            note(home, error)?;
+            read().map_err(|error| Failure::of(&*error))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,35 @@
+//! `recycle`: servers are replaced by new ones of the same release.
+
+use std::path::Path;
+
+use hornero_api::{
+    Client,
+    message::{Intent, RecycleRequest},
+};
+
+use crate::{
+    command::operation::{checked, follow},
+    daemon,
+    failure::Failure,
+    output::{print_json, print_text},
+    reports::OperationReport,
+};
+
+/// Asks for it, and follows it to its end.
+pub async fn run(home: &Path, json: bool, object: String, why: String) -> Result<(), Failure> {
+    // A control process that died is started again; where none ever was, nothing serves.
+    let client = match home.join("ledger.db").exists() {
+        true => daemon::ensure(home).await?,
+        false => Client::new(daemon::socket(home)),
+    };
+    let request = RecycleRequest { object, intent: Intent { why, commit: None } };
+    let outcome = follow(&client, "/v1/recycle", &request, || ()).await?;
+    checked(&outcome)?;
+    if json {
+        return print_json(&OperationReport { services: outcome.services, ended: None });
+    }
+    outcome.services.iter().try_for_each(|service| {
+        let instances = service.recycled.len();
+        print_text(&format!("{}: {instances} instances replaced\n", service.name))
+    })
+}

@@ -1,0 +1,169 @@
+//! Recycling that somebody asked for: marked in the ledger, then waited for until the last of it is gone.
+
+use hornero_model::{Actor, EventBody, InstanceId, InstanceState, Millis, ServiceName, Timestamp};
+use hornero_rollout::{Failure, Record};
+
+use crate::{
+    Driver, DriverError, OutcomeKind, Ports, Progress, ServiceOutcome,
+    jobs::{Current, Verdict},
+};
+
+/// How long one instance's turn may take: as an adjustment, whose start, watch and drain are the same.
+const TURN_ALLOWANCE: Millis = Millis(300_000);
+
+impl Driver {
+    /// Marks what is asked for; gives the verdict where there is nothing to wait for.
+    pub(crate) fn begin_recycling(
+        &mut self,
+        index: usize,
+        service: &ServiceName,
+        instance: Option<&InstanceId>,
+        ports: &mut dyn Ports,
+    ) -> Result<Option<Verdict>, DriverError> {
+        let set = self.world.services.get(service).and_then(|of| of.serving.as_ref());
+        let serving = set.into_iter().flat_map(|set| &set.instances);
+        let instances: Vec<InstanceId> =
+            serving.filter(|id| instance.is_none_or(|named| named == *id)).cloned().collect();
+        if instances.is_empty() {
+            let reason = match instance {
+                Some(instance) => format!("`{instance}` serves nothing"),
+                None => format!("`{service}` does not serve"),
+            };
+            let outcome = self.outcome(service, None, None);
+            let verdict = Verdict::Failed(OutcomeKind::NotFound, outcome, Failure::of(reason));
+            return Ok(Some(verdict));
+        }
+        let turns = u64::try_from(instances.len()).unwrap_or(u64::MAX);
+        let until = self.now().after(Millis(TURN_ALLOWANCE.0.saturating_mul(turns)));
+        let by = self.jobs[index].by.clone();
+        let (service, named) = (service.clone(), instances.clone());
+        let body = EventBody::RecycleSet { service: service.clone(), instances: named };
+        self.jobs[index].current = Some(Current::Recycling { service, instances, until });
+        let persisted = self.persist(vec![Record::Event(by, body)], ports);
+        if persisted.is_err() {
+            self.jobs[index].current = None;
+        }
+        persisted.map(|()| None)
+    }
+
+    /// How recycling went; none while it goes on.
+    pub(crate) fn recycled(
+        &self,
+        service: &ServiceName,
+        instances: &[InstanceId],
+        until: Timestamp,
+        ports: &mut dyn Ports,
+    ) -> Option<Verdict> {
+        let gone = |id: &&InstanceId| !self.world.instances.contains_key(*id);
+        let recycled: Vec<InstanceId> = instances.iter().filter(gone).cloned().collect();
+        let (done, all) = (recycled.len(), instances.len());
+        let outcome = ServiceOutcome { recycled, ..self.outcome(service, None, None) };
+        let of = &self.world.services[service];
+        let failed =
+            |failure: Failure| Some(Verdict::Failed(OutcomeKind::Failed, outcome.clone(), failure));
+        if of.serving.is_none() {
+            return failed(Failure::of(format!("`{service}` no longer serves")));
+        }
+        if of.recycle_failures > 0 {
+            return failed(self.failed_replacement(service, (done, all), ports));
+        }
+        if done == all {
+            return Some(Verdict::Done(outcome));
+        }
+        if self.now() < until {
+            return None;
+        }
+        let reason = format!(
+            "{done} of {all} instances of `{service}` were replaced in the time that there was; the others serve on"
+        );
+        failed(Failure::of(reason))
+    }
+
+    /// Why the instance that was to take another's place did not.
+    fn failed_replacement(
+        &self,
+        service: &ServiceName,
+        (done, all): (usize, usize),
+        ports: &mut dyn Ports,
+    ) -> Failure {
+        let failed = self.world.instances.values().filter(|instance| {
+            instance.service == *service && instance.state == InstanceState::Failed
+        });
+        let last = failed.max_by_key(|instance| instance.since);
+        let what = match last {
+            Some(last) => format!("instance `{}` did not become healthy", last.id),
+            None => "a new instance did not become healthy".to_owned(),
+        };
+        let reason = format!("{what}; {done} of {all} were replaced, the others serve on");
+        Failure {
+            instance: last.map(|last| last.id.clone()),
+            cause: last.and_then(|last| last.cause.clone()),
+            log_tail: last.map_or_else(Vec::new, |last| ports.log_tail(&last.id)),
+            ..Failure::of(reason)
+        }
+    }
+
+    /// Lets what is not replaced yet serve on.
+    pub(crate) fn end_recycling(
+        &mut self,
+        service: &ServiceName,
+        by: Actor,
+        ports: &mut dyn Ports,
+    ) -> Result<(), DriverError> {
+        let mut instances = self.world.instances.values().filter(|of| of.service == *service);
+        if !instances.any(|instance| instance.recycle.is_some()) {
+            return Ok(());
+        }
+        let body = EventBody::RecycleSet { service: service.clone(), instances: Vec::new() };
+        self.persist(vec![Record::Event(by, body)], ports)
+    }
+
+    /// Tells that instances are to be replaced, or no longer are.
+    pub(crate) fn tell_recycling(
+        &self,
+        service: &ServiceName,
+        instances: &[InstanceId],
+        by: &Actor,
+        ports: &mut dyn Ports,
+    ) {
+        let message = match instances.len() {
+            0 => format!("nothing more is replaced: {}", by.why),
+            1 => format!("`{}` is replaced: {}", instances[0], by.why),
+            many => format!("{many} instances are replaced one after the other: {}", by.why),
+        };
+        self.tell(service, message, None, ports);
+    }
+
+    /// Tells how the replacement of an instance goes on. False where it is about none.
+    pub(crate) fn tell_recycled(
+        &self,
+        id: &InstanceId,
+        state: InstanceState,
+        ports: &mut dyn Ports,
+    ) -> bool {
+        let Some(instance) = self.world.instances.get(id) else { return false };
+        if instance.recycle.is_none() || state != InstanceState::Stopped {
+            return false;
+        }
+        let message = format!("a new instance took the place of `{id}`");
+        self.tell(&instance.service, message, Some(id.clone()), ports);
+        true
+    }
+
+    fn tell(
+        &self,
+        service: &ServiceName,
+        message: String,
+        instance: Option<InstanceId>,
+        ports: &mut dyn Ports,
+    ) {
+        ports.progress(Progress::Step {
+            request: self.request_for(service),
+            service: service.clone(),
+            rollout: None,
+            phase: "recycling",
+            message,
+            instance,
+        });
+    }
+}

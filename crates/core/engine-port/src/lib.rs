@@ -1,0 +1,70 @@
+//! The `Engine` port: what makes, stops, lists, compares and removes instances, and the words it uses.
+//!
+//! It says nothing of how an engine does it: images are named by digest, what runs by an opaque handle, and where it runs
+//! by a place. Whatever passes the conformance kit may stand behind it.
+
+mod error;
+mod instance;
+pub mod log;
+
+use std::{sync::mpsc::Receiver, time::Duration};
+
+use hornero_model::{Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, VerifiedInstance};
+
+pub use error::EngineError;
+pub use instance::{
+    Exit, FileContent, HostEntry, Instance, InstanceFile, InstanceSpec, InstanceStatus, Started,
+    Usage,
+};
+
+use crate::log::{LogPage, LogQuery};
+
+/// Makes instances. Every call may be repeated, and blocks until it is done or has failed.
+pub trait Engine: Send + Sync {
+    /// Starts an instance and returns once its command runs. One that runs already is returned as it is.
+    fn start(&self, spec: &InstanceSpec) -> Result<Started, EngineError>;
+
+    /// Ends an instance: its stop signal, then, after `grace`, SIGKILL for everything in it. One that has ended
+    /// already just says why.
+    fn stop(&self, id: &InstanceId, grace: Duration) -> Result<ExitCause, EngineError>;
+
+    /// Ends an instance at once where it runs, and removes everything but its logs and its record. One that is
+    /// removed already, or was never there, is no error.
+    fn remove(&self, id: &InstanceId) -> Result<(), EngineError>;
+
+    /// Every instance that was not removed, sorted by id, those started by an earlier control process included.
+    fn list(&self) -> Result<Vec<Instance>, EngineError>;
+
+    /// A channel of exits. Over all channels of one engine value every exit is told once, also of instances that
+    /// ended while no control process ran. A newer channel replaces the older.
+    fn exits(&self) -> Receiver<Exit>;
+
+    /// Lines that an instance wrote, also of one long removed.
+    fn logs(&self, id: &InstanceId, query: &LogQuery) -> Result<LogPage, EngineError>;
+
+    /// What an instance uses now.
+    fn usage(&self, id: &InstanceId) -> Result<Usage, EngineError>;
+
+    /// Compares instances with their images, those of `ids` that run. One that ends meanwhile is left out; one that
+    /// can't be compared is told of like one that differs, and keeps no other from being compared.
+    fn verify(
+        &self,
+        ids: &[InstanceId],
+        depth: Depth,
+    ) -> Result<Vec<VerifiedInstance>, EngineError>;
+
+    /// Removes what instances share, once none is left.
+    ///
+    /// # Errors
+    /// [`EngineError::Left`] where something of it stays.
+    fn clean_up(&self) -> Result<(), EngineError>;
+
+    /// What the hosts of this engine can and can't do for instances.
+    fn support(&self) -> Vec<HostFeature>;
+
+    /// The process id of the first process of what runs under a handle, where that is a process of this host.
+    fn host_process(&self, handle: &InstanceHandle) -> Option<u32> {
+        let _ = handle;
+        None
+    }
+}

@@ -1,0 +1,87 @@
+//! Whether a new release does worse than the one that serves, from what the edge counted of both over the same time.
+//!
+//! [`judge`] can be asked after every request; its error bound ([`Settings::alpha`]) holds all the same, see `evidence`. It
+//! looks at three measures: errors, the median and the 99th percentile of the latencies. One that is worse makes the whole
+//! worse; all have to be within what is tolerated for the same or better.
+
+mod evidence;
+mod finding;
+mod settings;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use finding::Finding;
+pub use settings::{Settings, Tolerance};
+pub use tally::{Comparison, Tally};
+
+/// How a candidate does beside the release that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// At least one measure is better, and none beyond what is tolerated.
+    Better,
+    /// At least one measure is worse.
+    Worse,
+    /// No measure is beyond what is tolerated.
+    Same,
+    /// More requests are needed.
+    Inconclusive,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Requests that failed, and answers with a status of 500 or more.
+    Errors,
+    /// The median of the latencies.
+    MedianLatency,
+    /// The 99th percentile of the latencies.
+    TailLatency,
+}
+
+/// A verdict, and what it follows from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// One for each measure that is known.
+    pub findings: Vec<Finding>,
+}
+
+impl Judgement {
+    /// Why the verdict is what it is, for people: of the findings those that decide.
+    pub fn reasons(&self) -> impl Iterator<Item = &str> {
+        let decides = |finding: &&Finding| finding.verdict == self.verdict;
+        self.findings.iter().filter(decides).map(|finding| finding.reason.as_str())
+    }
+}
+
+/// Compares a candidate with the release that serves. Pure: the same counts give the same verdict.
+pub fn judge(comparison: &Comparison<'_>, settings: &Settings) -> Judgement {
+    let settings = &settings.sane();
+    let findings: Vec<Finding> = [
+        Some(finding::errors(comparison, settings)),
+        finding::latency(Measure::TailLatency, 0.99, comparison, settings),
+        finding::latency(Measure::MedianLatency, 0.5, comparison, settings),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let any = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
+    let verdict = if any(Verdict::Worse) {
+        Verdict::Worse
+    } else if any(Verdict::Inconclusive) {
+        Verdict::Inconclusive
+    } else if any(Verdict::Better) {
+        Verdict::Better
+    } else {
+        Verdict::Same
+    };
+    Judgement { verdict, findings }
+}

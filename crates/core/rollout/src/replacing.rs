@@ -1,0 +1,275 @@
+//! The replacement of servers that can't run twice: requests wait while the old ones end and the new ones begin.
+
+use std::collections::BTreeSet;
+
+use hornero_model::{
+    Admission, EventBody, InstanceId, InstanceState, Millis, ReplacePolicy, Strategy, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Facts, Failure, Phase, Rollout, Switch, World,
+    failing::{start_deadline, start_failure},
+    step::{Record, changed, new_id},
+    transition::{SWITCH_ALLOWANCE, with_old},
+    view::{CUT_ALLOWANCE, Confirmed, View},
+};
+
+/// How long the servers that go may take beyond their grace before the others are started all the same.
+const END_ALLOWANCE: Millis = Millis(120_000);
+/// How long the old release may take to serve again before requests are let in to whatever of it is there.
+const AGAIN_ALLOWANCE: Millis = Millis(180_000);
+
+/// How far the replacement of servers that can't run twice is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replacing {
+    /// Until when requests wait.
+    pub until: Timestamp,
+    /// How many may wait.
+    pub at_most: u32,
+    /// Whether it goes back: the servers of the new release go, and those of the old one come again.
+    pub back: bool,
+    /// What it waits for.
+    pub stage: ReplacingStage,
+}
+
+/// What the replacement of servers waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplacingStage {
+    /// For the edge to hold new requests, and for those in flight.
+    Holding,
+    /// For the servers that go to be gone.
+    Stopping,
+    /// For the servers that come to be healthy.
+    Starting,
+}
+
+/// How the servers of a rollout take the place of those that can't run beside them.
+pub(crate) fn policy<'a>(world: &'a World, rollout: &Rollout) -> Option<&'a ReplacePolicy> {
+    match &world.release(&rollout.service, rollout.to_terms())?.spec.rollout.strategy {
+        Strategy::Replace(policy) => Some(policy),
+        Strategy::BlueGreen | Strategy::Canary(_) | Strategy::Rolling(_) => None,
+    }
+}
+
+/// When time alone moves it on.
+pub(crate) fn times(world: &World, facts: &Facts, rollout: &Rollout) -> Vec<Timestamp> {
+    let since = rollout.since;
+    let drain = world.release(&rollout.service, rollout.to_terms());
+    let drain = drain.map(|release| release.spec.rollout.drain_timeout).unwrap_or_default();
+    let deadlines = rollout.set.iter().map(|id| start_deadline(world, facts, id, since));
+    let spans =
+        [SWITCH_ALLOWANCE, drain, CUT_ALLOWANCE, end_allowance(world, rollout), AGAIN_ALLOWANCE];
+    let held = rollout.switch.map(|switch| switch.at.after(drain));
+    deadlines.chain(spans.map(|span| since.after(span))).chain(held).collect()
+}
+
+fn end_allowance(world: &World, rollout: &Rollout) -> Millis {
+    let graces = [Some(rollout.to), rollout.from]
+        .into_iter()
+        .flatten()
+        .filter_map(|number| Some(world.release(&rollout.service, number)?.spec.stop_grace().0));
+    Millis(END_ALLOWANCE.0.saturating_add(graces.max().unwrap_or_default()))
+}
+
+impl Rollout {
+    /// Whether requests of the service are let in.
+    pub(crate) fn admission(&self) -> Admission {
+        match &self.replacing {
+            Some(Replacing { until, at_most, .. }) if self.phase == Phase::Replacing => {
+                Admission::Held { until: *until, at_most: *at_most }
+            }
+            Some(_) | None => Admission::Open,
+        }
+    }
+
+    /// Whether it goes to the new release by replacing servers in their place.
+    pub(crate) fn replaces_forward(&self) -> bool {
+        self.replacing.as_ref().is_some_and(|replacing| !replacing.back)
+    }
+
+    /// Servers of the old release that shall run while it is replaced: none but on the way back.
+    pub(crate) fn restored(&self, wanted: u32) -> u32 {
+        let comes_back = |of: &Replacing| of.back && of.stage == ReplacingStage::Starting;
+        if self.replacing.as_ref().is_some_and(comes_back) { wanted } else { 0 }
+    }
+}
+
+impl View<'_> {
+    /// Whether its servers are only started when those that serve are gone.
+    pub(crate) fn replaces(&self) -> bool {
+        let serving = self.world.services.get(&self.rollout.service);
+        let serving = serving.is_some_and(|service| service.serving.is_some());
+        serving && policy(self.world, self.rollout).is_some()
+    }
+
+    /// The rollout as requests begin to be held; none where nothing serves that would be in the way.
+    pub(crate) fn begin_replacing(&self) -> Option<Rollout> {
+        let policy = policy(self.world, self.rollout).filter(|_| self.replaces())?;
+        let mut next = with_old(self.rollout, Phase::Replacing, self.world, self.facts);
+        let until = self.facts.now.after(policy.hold);
+        let (at_most, stage) = (policy.hold_requests, ReplacingStage::Holding);
+        next.replacing = Some(Replacing { until, at_most, back: false, stage });
+        Some(next)
+    }
+
+    pub(crate) fn replacing(&self, tail: &mut dyn FnMut() -> String) -> Option<Vec<Record>> {
+        let replacing = self.rollout.replacing.as_ref()?;
+        let halt = self.halt().filter(|_| !replacing.back);
+        match (replacing.stage, halt) {
+            // Nothing was taken away yet.
+            (ReplacingStage::Holding, Some(failure)) => Some(self.reopen(Some(failure))),
+            (_, Some(failure)) => Some(self.replace_back(failure)),
+            (ReplacingStage::Holding, None) => self.hold(replacing),
+            (ReplacingStage::Stopping, None) => self.stop(replacing, tail),
+            (ReplacingStage::Starting, None) if replacing.back => self.come_again(),
+            (ReplacingStage::Starting, None) => self.come(),
+        }
+    }
+
+    /// Once requests wait and none is in flight on the servers that go, these are stopped.
+    fn hold(&self, replacing: &Replacing) -> Option<Vec<Record>> {
+        let confirmed = self.confirmed().map(|confirmed| confirmed.switch);
+        let Some(held) = confirmed.filter(|_| self.caught_up(confirmed)) else {
+            let late = self.facts.now >= self.rollout.since.after(SWITCH_ALLOWANCE);
+            return (late && self.rollout.cut_off.is_none()).then(|| self.unheld(replacing));
+        };
+        let left =
+            self.left(if replacing.back { Some(self.rollout.to) } else { self.rollout.from });
+        if left > 0 && !self.cut_is_over() {
+            return self.cut(held.at, left);
+        }
+        let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
+        if !replacing.back {
+            next.switch = Some(held);
+        }
+        next.replacing = Some(Replacing { stage: ReplacingStage::Stopping, ..replacing.clone() });
+        let gone = if replacing.back { &self.rollout.set } else { &self.rollout.old };
+        let mut records = self.end_all(gone);
+        records.push(self.enter(next));
+        Some(records)
+    }
+
+    /// The edge does not hold requests: forward nothing was done yet, and on the way back it must go on.
+    fn unheld(&self, replacing: &Replacing) -> Vec<Record> {
+        if !replacing.back {
+            let why = format!("the edge did not hold its requests within {SWITCH_ALLOWANCE}");
+            return self.reopen(Some(Failure::of(why)));
+        }
+        let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
+        next.replacing = Some(Replacing { stage: ReplacingStage::Stopping, ..replacing.clone() });
+        let mut records = self.end_all(&self.rollout.set);
+        records.push(self.enter(next));
+        records
+    }
+
+    fn end_all(&self, gone: &BTreeSet<InstanceId>) -> Vec<Record> {
+        let running = gone
+            .iter()
+            .filter_map(|id| self.world.instances.get(id))
+            .filter(|of| !matches!(of.state, InstanceState::Stopped | InstanceState::Failed));
+        let by = &self.rollout.by;
+        running.map(|of| changed(by, of, InstanceState::Stopped, None)).collect()
+    }
+
+    /// Once the servers that go are gone, those that come are started.
+    fn stop(&self, replacing: &Replacing, tail: &mut dyn FnMut() -> String) -> Option<Vec<Record>> {
+        let gone = |id: &InstanceId| {
+            !self.facts.running.contains_key(id)
+                && (!self.world.instances.contains_key(id)
+                    || self.facts.stopped.contains(id)
+                    || self.facts.exited.contains_key(id)
+                    || self.facts.removed.contains(id))
+        };
+        let all_gone = self.rollout.old.iter().chain(&self.rollout.set).all(gone);
+        if !all_gone {
+            let late = self.lasted(end_allowance(self.world, self.rollout));
+            let why = || Failure::of("the servers before it did not end");
+            return match replacing.back {
+                false => late.then(|| self.replace_back(why())),
+                true => late.then(|| self.reopen(None)),
+            };
+        }
+        let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
+        next.replacing = Some(Replacing { stage: ReplacingStage::Starting, ..replacing.clone() });
+        let count = if replacing.back { 0 } else { self.spec()?.instances };
+        let mut fresh = BTreeSet::new();
+        for _ in 0..count {
+            let (service, to) = (&self.rollout.service, self.rollout.to);
+            fresh.insert(new_id(self.world, service, to, &fresh, tail));
+        }
+        next.set.extend(fresh.iter().cloned());
+        let mut records = vec![self.enter(next)];
+        records.extend(fresh.into_iter().map(|instance| {
+            self.event(EventBody::InstanceChanged {
+                instance,
+                service: self.rollout.service.clone(),
+                release: self.rollout.to,
+                state: InstanceState::Created,
+                cause: None,
+            })
+        }));
+        Some(records)
+    }
+
+    /// Once the new servers are healthy, requests are let in to them.
+    fn come(&self) -> Option<Vec<Record>> {
+        let unfit = |view: &Self, id: &InstanceId| {
+            start_failure(view.world, view.facts, id, view.rollout.since)
+        };
+        if let Some(failure) = self.first(unfit) {
+            return Some(self.replace_back(failure));
+        }
+        let ready = self.rollout.set.iter().all(|id| self.facts.healthy(self.world, id));
+        ready.then(|| {
+            let mut records = self.set_states(&self.rollout.set, InstanceState::Ready);
+            records.push(self.enter(self.rollout.enter(Phase::Switching, self.facts.now)));
+            records
+        })
+    }
+
+    /// Once the old release is there again as a whole, requests are let in to it.
+    fn come_again(&self) -> Option<Vec<Record>> {
+        let serving = self.world.services[&self.rollout.service].serving.as_ref()?;
+        let wanted = self.world.wanted_instances(&self.rollout.service) as usize;
+        let healthy = serving.instances.iter().filter(|id| self.facts.healthy(self.world, id));
+        let late = self.lasted(AGAIN_ALLOWANCE);
+        (healthy.count() >= wanted || late).then(|| self.reopen(None))
+    }
+
+    /// Requests are let in to the old release, as it is.
+    fn reopen(&self, failure: Option<Failure>) -> Vec<Record> {
+        let mut next = with_old(self.rollout, Phase::Returning, self.world, self.facts);
+        next.baseline = self.rollout.baseline;
+        next.failure = failure.or(next.failure);
+        next.cut_off = None;
+        vec![self.enter(next)]
+    }
+
+    /// It failed when the old servers were on their way out or gone: they come again once the new ones are gone.
+    pub(crate) fn replace_back(&self, failure: Failure) -> Vec<Record> {
+        let Some(replacing) = &self.rollout.replacing else { return Vec::new() };
+        let hold = policy(self.world, self.rollout).map(|policy| policy.hold).unwrap_or_default();
+        let until = self.facts.now.after(hold);
+        // Servers that are on their way out are waited for first.
+        let is_stopping =
+            self.rollout.phase == Phase::Replacing && replacing.stage == ReplacingStage::Stopping;
+        let stage = if is_stopping { ReplacingStage::Stopping } else { ReplacingStage::Holding };
+        let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
+        next.replacing = Some(Replacing { until, back: true, stage, ..replacing.clone() });
+        next.failure = Some(failure);
+        next.cut_off = None;
+        vec![self.enter(next)]
+    }
+
+    /// The switch of servers that were replaced in their place: from the hold on nobody was served.
+    pub(crate) fn replaced(&self, confirmed: &Confirmed) -> Option<Switch> {
+        let held = self.rollout.switch.filter(|_| self.rollout.replaces_forward())?;
+        let at = confirmed.switch.at;
+        #[allow(clippy::cast_precision_loss)] // No hold lasts 2^53 milliseconds.
+        let switch_ms = at.since(held.at).0 as f64;
+        Some(Switch { at, switch_ms, ..held })
+    }
+}

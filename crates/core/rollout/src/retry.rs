@@ -1,0 +1,88 @@
+//! When an effect that failed, was refused or got no answer is asked for again, and when it is given up.
+
+use hornero_model::{ExitCause, InstanceId, Millis};
+
+use crate::{EffectKey, Facts, Failure, Service, World};
+
+/// The first delay before a failed effect is tried again; doubled by every further failure.
+const FIRST_MS: u64 = 100;
+/// The longest delay before a failed effect is tried again.
+const LAST_MS: u64 = 10_000;
+/// How long a refused effect waits before the facts are looked at again.
+pub const REFUSED_RETRY: Millis = Millis(1_000);
+/// After this an answer counts as lost and the effect is asked for again; it is longer than any effect but a test
+/// run takes, and doing it twice is as doing it once.
+const ANSWER_ALLOWANCE: Millis = Millis(180_000);
+/// The same for a run of tests, whose own time limits come first.
+const TESTS_ALLOWANCE: Millis = Millis(7_200_000);
+/// Tries of a route table before the rollouts that wait for it are undone: one may meet an edge that restarts.
+const ROUTE_TRIES: u32 = 3;
+
+/// How long an effect that failed `tries` times waits for its next try.
+pub fn retry_delay(tries: u32) -> Millis {
+    Millis((FIRST_MS << tries.saturating_sub(1).min(16)).min(LAST_MS))
+}
+
+/// How long an effect has to be answered.
+pub fn answer_allowance(key: &EffectKey) -> Millis {
+    match key {
+        EffectKey::Tests(_) => TESTS_ALLOWANCE,
+        EffectKey::Start(_)
+        | EffectKey::Stop(_)
+        | EffectKey::Remove(_)
+        | EffectKey::Routes
+        | EffectKey::Cut(..) => ANSWER_ALLOWANCE,
+    }
+}
+
+/// What follows from an effect that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// It is tried again.
+    Again,
+    /// It is given up: what waits for it was halted.
+    GivenUp,
+    /// Its instance did not start; ids are not used twice.
+    NotStarted(InstanceId, ExitCause),
+}
+
+/// Decides what follows from an effect that has now failed `tries` times, and halts the rollouts that can't go on without
+/// it. One that removes something is tried for ever: nothing else would take it away.
+pub fn failed(
+    world: &World,
+    facts: &mut Facts,
+    key: &EffectKey,
+    tries: u32,
+    reason: String,
+) -> AfterFailure {
+    match key {
+        EffectKey::Start(instance) => {
+            AfterFailure::NotStarted(instance.clone(), ExitCause::NotStarted(reason))
+        }
+        EffectKey::Tests(image) => {
+            let failure = Failure::of(format!(
+                "the tests of image `{}` could not be run: {reason}",
+                image.short()
+            ));
+            facts.halt(world, &failure, |rollout| {
+                let release = world.release(&rollout.service, rollout.to);
+                release.is_some_and(|release| release.spec.image == *image)
+            });
+            AfterFailure::GivenUp
+        }
+        EffectKey::Routes => {
+            if tries >= ROUTE_TRIES {
+                let failure = Failure::of(format!("the edge refused the route table: {reason}"));
+                facts.halt(world, &failure, |_| true);
+                let is_adjusted = |service: &&Service| {
+                    service.serving.as_ref().is_some_and(|set| set.leaving.is_some())
+                };
+                let adjusted = world.services.values().filter(is_adjusted);
+                let why = adjusted.map(|service| (service.name.clone(), failure.reason.clone()));
+                facts.unadjusted.extend(why);
+            }
+            AfterFailure::Again
+        }
+        EffectKey::Stop(_) | EffectKey::Remove(_) | EffectKey::Cut(..) => AfterFailure::Again,
+    }
+}

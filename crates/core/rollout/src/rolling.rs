@@ -1,0 +1,215 @@
+//! The rolling rollout: new servers take the place of old ones batch by batch, and both releases get requests meanwhile.
+
+use std::collections::BTreeSet;
+
+use hornero_model::{
+    EventBody, ExitCause, InstanceId, InstanceState, Millis, RollingPolicy, Share, Strategy,
+    Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Facts, Failure, Phase, Rollout, World,
+    failing::{start_deadline, start_failure},
+    step::{Record, changed, new_id},
+    transition::{SWITCH_ALLOWANCE, begin_switch, with_old},
+    view::View,
+};
+
+/// How long the way back waits for the old set to be whole while the new servers answer beside it.
+pub(crate) const RESTORE_ALLOWANCE: Millis = Millis(60_000);
+
+/// How far a rolling rollout is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rolling {
+    /// Which batch it is at, from 0.
+    pub batch: u32,
+    /// The share of the new servers that were healthy when the batch before was done, in the unit of [`Share::weight`].
+    pub weight: u32,
+    /// Old servers that stay beside them.
+    pub keep: u32,
+    /// What it waits for.
+    pub stage: RollingStage,
+}
+
+/// What a rolling rollout waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RollingStage {
+    /// For the edge to give its servers their share; then old ones go.
+    Sharing,
+    /// For the servers of its next batch.
+    Starting,
+}
+
+/// How the servers of the new release of a rollout take the place of the old ones, where that is batch by batch.
+pub(crate) fn policy<'a>(world: &'a World, rollout: &Rollout) -> Option<&'a RollingPolicy> {
+    match &world.release(&rollout.service, rollout.to_terms())?.spec.rollout.strategy {
+        Strategy::Rolling(policy) => Some(policy),
+        Strategy::BlueGreen | Strategy::Canary(_) | Strategy::Replace(_) => None,
+    }
+}
+
+/// When time alone moves it on.
+pub(crate) fn times(world: &World, facts: &Facts, rollout: &Rollout) -> Vec<Timestamp> {
+    let since = rollout.since;
+    let deadlines = rollout.set.iter().map(|id| start_deadline(world, facts, id, since));
+    deadlines.chain([since.after(SWITCH_ALLOWANCE)]).collect()
+}
+
+/// Whether the new servers of a rolling rollout on its way back are needed until the old set is whole again.
+pub(crate) fn restores(world: &World, facts: &Facts, rollout: &Rollout) -> bool {
+    let serving = world.services.get(&rollout.service).and_then(|of| of.serving.as_ref());
+    let wanted = rollout.from_terms().and_then(|from| world.release(&rollout.service, from));
+    let (Some(set), Some(wanted)) = (serving, wanted) else { return false };
+    let healthy = set.instances.iter().filter(|id| facts.healthy(world, id)).count();
+    let in_time = facts.now < rollout.since.max(facts.begun).after(RESTORE_ALLOWANCE);
+    rollout.rolling.is_some() && in_time && healthy < wanted.spec.instances as usize
+}
+
+/// The shares of two releases by their servers: `new` of the one that comes beside `old` of the one that goes.
+fn weight(new: usize, old: u32) -> u32 {
+    let (new, all) = (new as u64, new as u64 + u64::from(old));
+    let weight = u64::from(Share::WHOLE) * new / all.max(1);
+    u32::try_from(weight).unwrap_or(Share::WHOLE).clamp(1, Share::WHOLE)
+}
+
+impl Rollout {
+    /// The shares at the batch it is at; none where it goes by none.
+    pub(crate) fn rolling_traffic(&self) -> Option<Vec<Share>> {
+        let weight = self.rolling.as_ref()?.weight;
+        let rest = Share::WHOLE.saturating_sub(weight);
+        let from = self.from.filter(|_| rest > 0).map(|release| Share { release, weight: rest });
+        Some(from.into_iter().chain([Share { release: self.to, weight }]).collect())
+    }
+}
+
+impl View<'_> {
+    /// The rollout as it enters its first batch, whose servers are ready; none where all of them are, or nothing serves.
+    pub(crate) fn begin_rolling(&self) -> Option<Rollout> {
+        policy(self.world, self.rollout)?;
+        let next = with_old(self.rollout, Phase::Rolling, self.world, self.facts);
+        let from = next.from_terms()?;
+        let old = self.world.release(&next.service, from)?.spec.instances;
+        self.share_out(next, 0, old)
+    }
+
+    /// The rollout as all that is ready of the new set gets its share, with `old` servers beside it by now; none where
+    /// nothing is missing any more.
+    fn share_out(&self, mut next: Rollout, batch: u32, old: u32) -> Option<Rollout> {
+        let missing = self.missing();
+        let keep = old.min(u32::try_from(missing).unwrap_or(u32::MAX));
+        let weight = weight(next.set.len(), keep);
+        next.rolling = Some(Rolling { batch, weight, keep, stage: RollingStage::Sharing });
+        (missing > 0).then_some(next)
+    }
+
+    /// Servers that the new set lacks.
+    fn missing(&self) -> usize {
+        let wanted = self.spec().map_or(0, |spec| spec.instances as usize);
+        wanted.saturating_sub(self.rollout.set.len())
+    }
+
+    pub(crate) fn rolling(&self, tail: &mut dyn FnMut() -> String) -> Option<Vec<Record>> {
+        let rolling = self.rollout.rolling.as_ref()?;
+        let failure = self.halt().or_else(|| self.first(Self::server_failure));
+        if let Some(failure) = failure.or_else(|| self.paused_for_too_long()) {
+            return Some(self.roll_back(failure));
+        }
+        match rolling.stage {
+            RollingStage::Sharing => self.sharing(rolling, tail),
+            RollingStage::Starting => self.starting(rolling),
+        }
+    }
+
+    /// Why a server of the new set is not fit, where it is on its way up or serves already.
+    fn server_failure(&self, id: &InstanceId) -> Option<Failure> {
+        let serves = |id| self.world.instances.get(id).map(|of| of.state);
+        match serves(id) == Some(InstanceState::Serving) {
+            true => self.unfit_to_serve(id),
+            false => start_failure(self.world, self.facts, id, self.rollout.since),
+        }
+    }
+
+    /// Once the edge shares requests out, the old servers that are too many go, and the next ones are started.
+    fn sharing(&self, rolling: &Rolling, tail: &mut dyn FnMut() -> String) -> Option<Vec<Record>> {
+        let confirmed = self.confirmed().map(|confirmed| confirmed.switch);
+        let Some(switch) = confirmed.filter(|_| self.caught_up(confirmed)) else {
+            let late = self.facts.now >= self.rollout.since.after(SWITCH_ALLOWANCE);
+            let failure = || {
+                let share = Share::percent(rolling.weight);
+                Failure::of(format!("the edge did not give it {share} within {SWITCH_ALLOWANCE}"))
+            };
+            return late.then(|| self.roll_back(failure()));
+        };
+        let serving = self.set_states(&self.rollout.set, InstanceState::Serving);
+        if self.rollout.paused.is_some() {
+            return (!serving.is_empty()).then_some(serving);
+        }
+        let mut records = serving;
+        records.extend(self.retire(rolling.keep as usize));
+        let surge = policy(self.world, self.rollout)?.surge(self.spec()?.instances) as usize;
+        let mut fresh = BTreeSet::new();
+        for _ in 0..self.missing().min(surge) {
+            let (service, to) = (&self.rollout.service, self.rollout.to);
+            fresh.insert(new_id(self.world, service, to, &fresh, tail));
+        }
+        let mut next = self.rollout.enter(Phase::Rolling, self.facts.now);
+        next.switch = next.switch.or(Some(switch));
+        next.set.extend(fresh.iter().cloned());
+        let (batch, stage) = (rolling.batch.saturating_add(1), RollingStage::Starting);
+        next.rolling = Some(Rolling { batch, stage, ..rolling.clone() });
+        records.push(self.enter(next));
+        records.extend(fresh.into_iter().map(|instance| {
+            self.event(EventBody::InstanceChanged {
+                instance,
+                service: self.rollout.service.clone(),
+                release: self.rollout.to,
+                state: InstanceState::Created,
+                cause: None,
+            })
+        }));
+        Some(records)
+    }
+
+    /// The old servers beyond those that are kept get no new requests any more, the unhealthy ones first.
+    fn retire(&self, keep: usize) -> Vec<Record> {
+        let serving = self.world.services[&self.rollout.service].serving.as_ref();
+        let old = serving.into_iter().flat_map(|set| &set.instances);
+        let mut old: Vec<_> = old.filter_map(|id| self.world.instances.get(id)).collect();
+        old.sort_by_key(|of| (self.facts.healthy(self.world, &of.id), of.since, &of.id));
+        let gone = old.len().saturating_sub(keep);
+        let stopped =
+            |of: &&crate::Instance| changed(&self.rollout.by, of, InstanceState::Stopped, None);
+        old.iter().take(gone).map(stopped).collect()
+    }
+
+    /// Once all servers of a batch are healthy, they get their share; with the last one the switch begins.
+    fn starting(&self, rolling: &Rolling) -> Option<Vec<Record>> {
+        let ready = self.rollout.set.iter().all(|id| self.facts.healthy(self.world, id));
+        if !ready || self.rollout.paused.is_some() {
+            return None;
+        }
+        let mut records = self.set_states(&self.rollout.set, InstanceState::Ready);
+        let next = self.rollout.enter(Phase::Rolling, self.facts.now);
+        let next = self.share_out(next, rolling.batch, rolling.keep);
+        let switch = || begin_switch(self.rollout, self.world, self.facts);
+        records.push(self.enter(next.unwrap_or_else(switch)));
+        Some(records)
+    }
+
+    /// The old release takes everything back, once its set is whole again.
+    fn roll_back(&self, failure: Failure) -> Vec<Record> {
+        let mut rollout = with_old(self.rollout, Phase::Rolling, self.world, self.facts);
+        rollout.baseline = self.rollout.baseline;
+        rollout.switch = rollout.switch.or_else(|| self.confirmed().map(|of| of.switch));
+        let view = View { rollout: &rollout, ..*self };
+        // With nothing healthy to go back to all requests reach the new set anyway.
+        let stays = !view.any_healthy(&rollout.old) && view.any_healthy(&rollout.set);
+        if !stays || failure.cause == Some(ExitCause::HostRestarted) {
+            return view.go_back(failure);
+        }
+        view.stay(failure)
+    }
+}

@@ -1,0 +1,222 @@
+//! Reads how releases replace each other: `rollout` of a service.
+
+use hornero_model::{
+    CanaryPolicy, Millis, OnInconclusive, ReplacePolicy, RollingPolicy, RolloutPolicy, Share,
+    Strategy,
+};
+
+use crate::{
+    ErrorCode, defaults,
+    error::Mistake,
+    evaluate::Evaluator,
+    limits,
+    read_service::word,
+    read_value::shown,
+    section::{Section, Text},
+};
+
+/// The words of strategies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StrategyWord {
+    BlueGreen,
+    Canary,
+    Rolling,
+    Replace,
+}
+
+const STRATEGIES: [(&str, StrategyWord); 4] = [
+    ("blue_green", StrategyWord::BlueGreen),
+    ("canary", StrategyWord::Canary),
+    ("rolling", StrategyWord::Rolling),
+    ("replace", StrategyWord::Replace),
+];
+
+const ON_INCONCLUSIVE: [(&str, OnInconclusive); 3] = [
+    ("abort", OnInconclusive::Abort),
+    ("promote", OnInconclusive::Promote),
+    ("wait", OnInconclusive::Wait),
+];
+
+/// The keys that only one strategy has, and how it is called.
+const OF_ONE: [(&str, StrategyWord, &str, &str); 6] = [
+    ("steps", StrategyWord::Canary, "a canary", "canary"),
+    ("step_timeout", StrategyWord::Canary, "a canary", "canary"),
+    ("on_inconclusive", StrategyWord::Canary, "a canary", "canary"),
+    ("max_surge", StrategyWord::Rolling, "a rolling rollout", "rolling"),
+    ("hold", StrategyWord::Replace, "a replacement", "replace"),
+    ("hold_requests", StrategyWord::Replace, "a replacement", "replace"),
+];
+
+pub(crate) fn read(cx: &mut Evaluator, section: &mut Section<'_>) -> RolloutPolicy {
+    let mut policy = RolloutPolicy {
+        strategy: Strategy::BlueGreen,
+        drain_timeout: defaults::DRAIN_TIMEOUT,
+        keep_warm: defaults::KEEP_WARM,
+        watch: defaults::WATCH,
+    };
+    let Some(mut part) = section.part(cx, "rollout") else { return policy };
+    let strategy = word(cx, &mut part, "strategy", &STRATEGIES);
+    let strategy = strategy.map_or(StrategyWord::BlueGreen, |word| word.value);
+    strays(cx, &part, strategy);
+    let canary = canary(cx, &mut part);
+    let rolling = RollingPolicy {
+        max_surge: part.whole(
+            cx,
+            "max_surge",
+            1,
+            limits::INSTANCES,
+            "a batch has at least one server, and a new one is there before an old one goes",
+        ),
+    };
+    let replace = replace(cx, &mut part);
+    match strategy {
+        StrategyWord::BlueGreen => {}
+        StrategyWord::Canary => policy.strategy = Strategy::Canary(canary),
+        StrategyWord::Rolling => {
+            policy.strategy = Strategy::Rolling(rolling);
+            policy.keep_warm = Millis(0);
+        }
+        StrategyWord::Replace => {
+            policy.strategy = Strategy::Replace(replace);
+            policy.keep_warm = Millis(0);
+        }
+    }
+    let none = Millis(0);
+    policy.drain_timeout = part.duration(cx, "drain_timeout", none).unwrap_or(policy.drain_timeout);
+    policy.keep_warm = part.duration(cx, "keep_warm", none).unwrap_or(policy.keep_warm);
+    policy.watch = part.duration(cx, "watch", none).unwrap_or(policy.watch);
+    part.finish(cx);
+    policy
+}
+
+/// Reports a key that the strategy does not have.
+fn strays(cx: &mut Evaluator, part: &Section<'_>, strategy: StrategyWord) {
+    let stray = OF_ONE.into_iter().find(|(key, of, ..)| part.has(key) && strategy != *of);
+    if let Some((key, _, of, word)) = stray {
+        let message = format!("{} has `{key}`, which only {of} has", part.what);
+        cx.report(
+            Mistake::new(ErrorCode::Conflict, part.place(key), message)
+                .hint(format!("set `strategy = \"{word}\"`")),
+        );
+    }
+    let is_partial = matches!(strategy, StrategyWord::Rolling | StrategyWord::Replace);
+    if is_partial && part.has("keep_warm") {
+        let message =
+            format!("{} has `keep_warm`, and by then no whole old set is left to keep", part.what);
+        cx.report(
+            Mistake::new(ErrorCode::Conflict, part.place("keep_warm"), message)
+                .hint("leave it out, or use another strategy"),
+        );
+    }
+}
+
+fn replace(cx: &mut Evaluator, part: &mut Section<'_>) -> ReplacePolicy {
+    let hold = part.place("hold");
+    let policy = ReplacePolicy {
+        hold: part.duration(cx, "hold", Millis(0)).unwrap_or(defaults::HOLD),
+        hold_requests: part
+            .whole(cx, "hold_requests", 1, limits::HOLD_REQUESTS, "each that waits is a connection")
+            .unwrap_or(defaults::HOLD_REQUESTS),
+    };
+    if policy.hold > limits::HOLD {
+        let message = format!("`hold` of {} must be at most {}", part.what, limits::HOLD);
+        cx.report(Mistake::new(ErrorCode::OutOfRange, hold, message));
+    }
+    policy
+}
+
+fn canary(cx: &mut Evaluator, part: &mut Section<'_>) -> CanaryPolicy {
+    let place = part.place("steps");
+    let written = part.texts(cx, "steps");
+    let steps = match &written {
+        None => defaults::CANARY_STEPS.to_vec(),
+        Some(texts) => steps(cx, texts),
+    };
+    if steps.is_empty() && written.is_some_and(|texts| texts.is_empty()) {
+        let message = format!("`steps` of {} is empty", part.what);
+        cx.report(
+            Mistake::new(ErrorCode::InvalidValue, place.clone(), message)
+                .hint("write such as `steps = [\"10%\", \"50%\"]`, or leave it out"),
+        );
+    }
+    if steps.len() > limits::CANARY_STEPS {
+        let message = format!(
+            "`steps` of {} has {} elements, the limit is {}",
+            part.what,
+            steps.len(),
+            limits::CANARY_STEPS
+        );
+        cx.report(Mistake::new(ErrorCode::OutOfRange, place, message));
+    }
+    let second = Millis(1_000);
+    CanaryPolicy {
+        steps,
+        step_timeout: part
+            .duration(cx, "step_timeout", second)
+            .unwrap_or(defaults::CANARY_STEP_TIMEOUT),
+        on_inconclusive: word(cx, part, "on_inconclusive", &ON_INCONCLUSIVE)
+            .map_or(defaults::ON_INCONCLUSIVE, |word| word.value),
+    }
+}
+
+/// The shares as weights; what is none, or no more than the one before, is reported.
+fn steps(cx: &mut Evaluator, texts: &[Text]) -> Vec<u32> {
+    let mut steps: Vec<u32> = Vec::new();
+    for text in texts {
+        let Some(weight) = percent(&text.value) else {
+            let message = format!("`{}` is no share of the requests", shown(&text.value));
+            cx.report(
+                Mistake::new(ErrorCode::InvalidValue, text.span.clone(), message)
+                    .hint("a step is from `0.01%` to `99.99%`; all requests follow the last one"),
+            );
+            continue;
+        };
+        if steps.last().is_some_and(|before| weight <= *before) {
+            let message = format!("`{}` is no more than the step before", shown(&text.value));
+            cx.report(
+                Mistake::new(ErrorCode::InvalidValue, text.span.clone(), message)
+                    .hint("each step gives the new release more than the one before"),
+            );
+        }
+        steps.push(weight);
+    }
+    steps
+}
+
+/// A weight from such as `12.5%`: more than nothing and less than all, to a hundredth of a percent.
+fn percent(text: &str) -> Option<u32> {
+    let number = text.strip_suffix('%')?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || whole.len() > 2 || part.len() > 2 || !digits(whole) || !digits(part) {
+        return None;
+    }
+    let weight = format!("{whole}{part:0<2}").parse().ok()?;
+    (1..Share::WHOLE).contains(&weight).then_some(weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent;
+
+    #[test]
+    fn percents_are_weights() {
+        for (text, expected) in [
+            ("10%", Some(1_000)),
+            ("0.01%", Some(1)),
+            ("99.99%", Some(9_999)),
+            ("12.5%", Some(1_250)),
+            ("0%", None),
+            ("100%", None),
+            ("10", None),
+            ("%", None),
+            (".5%", None),
+            ("1.234%", None),
+            ("-1%", None),
+            ("+1%", None),
+            ("1e1%", None),
+        ] {
+            assert_eq!(percent(text), expected, "{text}");
+        }
+    }
+}

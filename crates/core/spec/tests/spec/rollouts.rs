@@ -1,0 +1,210 @@
+//! How releases replace each other, as it is written.
+
+use expect_test::expect;
+use hornero_model::{CanaryPolicy, Millis, OnInconclusive, ReplacePolicy, RollingPolicy, Strategy};
+
+use crate::check::{check, read};
+
+fn file(rollout: &str) -> String {
+    format!(
+        "image \"a\" {{\n  debian = \"bookworm\"\n  command = [\"/a\"]\n}}\n\
+         service \"a\" {{\n  image = image.a\n  port \"http\" {{ container = 80 }}\n  rollout {{\n{rollout}  }}\n}}\n"
+    )
+}
+
+fn strategy(rollout: &str) -> Strategy {
+    let spec = read(&file(rollout)).unwrap();
+    let service = spec.services.values().next().unwrap();
+    service.rollout.strategy.clone()
+}
+
+#[test]
+fn canaries() {
+    let default = CanaryPolicy {
+        steps: vec![1_000, 5_000],
+        step_timeout: Millis(300_000),
+        on_inconclusive: OnInconclusive::Abort,
+    };
+    assert_eq!(strategy("    strategy = \"canary\"\n"), Strategy::Canary(default));
+    let given = CanaryPolicy {
+        steps: vec![1, 250, 9_999],
+        step_timeout: Millis(20_000),
+        on_inconclusive: OnInconclusive::Wait,
+    };
+    let text = "    strategy = \"canary\"\n    steps = [\"0.01%\", \"2.5%\", \"99.99%\"]\n    \
+                step_timeout = \"20s\"\n    on_inconclusive = \"wait\"\n";
+    assert_eq!(strategy(text), Strategy::Canary(given));
+    assert_eq!(strategy("    watch = \"1s\"\n"), Strategy::BlueGreen);
+}
+
+#[test]
+fn what_is_no_canary() {
+    check(
+        &file("    steps = [\"10%\"]\n"),
+        expect![[r#"
+        error[conflict]: `rollout` of service `a` has `steps`, which only a canary has
+         --> hornero.hcl:9:13
+          |
+        9 |     steps = ["10%"]
+          |             ^^^^^^^
+          |
+          = hint: set `strategy = "canary"`
+
+        there is 1 error in `hornero.hcl`
+    "#]],
+    );
+    check(
+        &file(
+            "    strategy = \"canary\"\n    steps = [\"10\", \"20%\", \"20%\", \"100%\"]\n    \
+             on_inconclusive = \"hope\"\n    step_timeout = \"10ms\"\n",
+        ),
+        expect![[r#"
+            error[invalid-value]: `10` is no share of the requests
+              --> hornero.hcl:10:14
+               |
+            10 |     steps = ["10", "20%", "20%", "100%"]
+               |              ^^^^
+               |
+               = hint: a step is from `0.01%` to `99.99%`; all requests follow the last one
+
+            error[invalid-value]: `20%` is no more than the step before
+              --> hornero.hcl:10:27
+               |
+            10 |     steps = ["10", "20%", "20%", "100%"]
+               |                           ^^^^^
+               |
+               = hint: each step gives the new release more than the one before
+
+            error[invalid-value]: `100%` is no share of the requests
+              --> hornero.hcl:10:34
+               |
+            10 |     steps = ["10", "20%", "20%", "100%"]
+               |                                  ^^^^^^
+               |
+               = hint: a step is from `0.01%` to `99.99%`; all requests follow the last one
+
+            error[invalid-value]: `on_inconclusive` of `rollout` of service `a` can't be `hope`
+              --> hornero.hcl:11:23
+               |
+            11 |     on_inconclusive = "hope"
+               |                       ^^^^^^
+               |
+               = hint: `on_inconclusive` is `abort`, `promote` or `wait`
+
+            error[out-of-range]: `step_timeout` of `rollout` of service `a` must be at least 1s, not `10ms`
+              --> hornero.hcl:12:20
+               |
+            12 |     step_timeout = "10ms"
+               |                    ^^^^^^
+
+            there are 5 errors in `hornero.hcl`
+        "#]],
+    );
+    check(
+        &file("    strategy = \"canary\"\n    steps = []\n"),
+        expect![[r#"
+        error[invalid-value]: `steps` of `rollout` of service `a` is empty
+          --> hornero.hcl:10:13
+           |
+        10 |     steps = []
+           |             ^^
+           |
+           = hint: write such as `steps = ["10%", "50%"]`, or leave it out
+
+        there is 1 error in `hornero.hcl`
+    "#]],
+    );
+}
+
+#[test]
+fn rolling() {
+    let rolling = |max_surge| Strategy::Rolling(RollingPolicy { max_surge });
+    assert_eq!(strategy("    strategy = \"rolling\"\n"), rolling(None));
+    let three = "    strategy = \"rolling\"\n    max_surge = 3\n";
+    assert_eq!(strategy(three), rolling(Some(3)));
+    let spec = read(&file(three)).unwrap();
+    assert_eq!(spec.services.values().next().unwrap().rollout.keep_warm, Millis(0));
+}
+
+#[test]
+fn what_is_not_rolling() {
+    check(
+        &file("    max_surge = 1\n"),
+        expect![[r#"
+        error[conflict]: `rollout` of service `a` has `max_surge`, which only a rolling rollout has
+         --> hornero.hcl:9:17
+          |
+        9 |     max_surge = 1
+          |                 ^
+          |
+          = hint: set `strategy = "rolling"`
+
+        there is 1 error in `hornero.hcl`
+    "#]],
+    );
+    check(
+        &file("    strategy = \"rolling\"\n    max_surge = 0\n    keep_warm = \"1m\"\n"),
+        expect![[r#"
+            error[out-of-range]: `max_surge` of `rollout` of service `a` must be from 1 to 1000, not 0
+              --> hornero.hcl:10:17
+               |
+            10 |     max_surge = 0
+               |                 ^
+               |
+               = hint: a batch has at least one server, and a new one is there before an old one goes
+
+            error[conflict]: `rollout` of service `a` has `keep_warm`, and by then no whole old set is left to keep
+              --> hornero.hcl:11:17
+               |
+            11 |     keep_warm = "1m"
+               |                 ^^^^
+               |
+               = hint: leave it out, or use another strategy
+
+            there are 2 errors in `hornero.hcl`
+        "#]],
+    );
+}
+
+#[test]
+fn replace() {
+    let default = ReplacePolicy { hold: Millis(30_000), hold_requests: 1_000 };
+    assert_eq!(strategy("    strategy = \"replace\"\n"), Strategy::Replace(default));
+    let given = "    strategy = \"replace\"\n    hold = \"5s\"\n    hold_requests = 10\n";
+    let five = ReplacePolicy { hold: Millis(5_000), hold_requests: 10 };
+    assert_eq!(strategy(given), Strategy::Replace(five));
+    check(
+        &file("    hold = \"5s\"\n"),
+        expect![[r#"
+        error[conflict]: `rollout` of service `a` has `hold`, which only a replacement has
+         --> hornero.hcl:9:12
+          |
+        9 |     hold = "5s"
+          |            ^^^^
+          |
+          = hint: set `strategy = "replace"`
+
+        there is 1 error in `hornero.hcl`
+    "#]],
+    );
+    check(
+        &file("    strategy = \"replace\"\n    hold = \"11m\"\n    hold_requests = 0\n"),
+        expect![[r#"
+            error[out-of-range]: `hold` of `rollout` of service `a` must be at most 10m
+              --> hornero.hcl:10:12
+               |
+            10 |     hold = "11m"
+               |            ^^^^^
+
+            error[out-of-range]: `hold_requests` of `rollout` of service `a` must be from 1 to 100000, not 0
+              --> hornero.hcl:11:21
+               |
+            11 |     hold_requests = 0
+               |                     ^
+               |
+               = hint: each that waits is a connection
+
+            there are 2 errors in `hornero.hcl`
+        "#]],
+    );
+}

@@ -1,0 +1,247 @@
+//! What must hold whatever happens, looked at beside what decides: from what was asked, what is recorded, and what is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use hornero_driver::{Outcome, OutcomeKind, RequestId, RequestKind};
+use hornero_model::{
+    Digest, EventBody, InstanceId, InstanceState, Listener, NewEvent, ReleaseNumber, ServiceName,
+    Share,
+};
+use hornero_rollout::{Kind, Phase, Rollout, Service, World};
+
+use crate::{Scenario, SimEdge, SimEngine, Trouble};
+
+/// Instances an hour that Hornero may make of one service by itself: what the documents promise.
+const UNREQUESTED_AN_HOUR: usize = 60;
+/// How long a service may have a server that answers and no request that reaches it, while control and edge are there:
+/// longer than any delay between two tries.
+const UNSERVED_MS: u64 = 30_000;
+/// How old what is decided by may be: news come late, and effects take their time.
+const LATE_MS: u64 = 1_000;
+
+/// What is remembered in order to judge.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    asked: BTreeMap<RequestId, RequestKind>,
+    tested: BTreeSet<Digest>,
+    made: BTreeMap<ServiceName, Vec<u64>>,
+    restored: BTreeMap<ServiceName, usize>,
+    /// Since when control and one edge were there without a break.
+    clear_since: u64,
+    edge: u32,
+    unserved_since: BTreeMap<ServiceName, u64>,
+}
+
+impl Checks {
+    /// Somebody asks for something.
+    pub fn asks(&mut self, id: RequestId, kind: RequestKind) {
+        self.asked.insert(id, kind);
+    }
+
+    /// The tests of an image ran.
+    pub fn tested(&mut self, image: Digest, passed: bool) {
+        if passed {
+            self.tested.insert(image);
+        }
+    }
+
+    /// Whether the image of a release may serve: it declares no tests, or they ran and passed.
+    pub fn may_serve(&self, scenario: &Scenario, image: &Digest) -> bool {
+        let behaviour = scenario.behaviour(image);
+        behaviour.trouble != Trouble::TestFails
+            && (!behaviour.has_tests || self.tested.contains(image))
+    }
+
+    /// What is wrong with an event that is recorded now, after `before`.
+    pub fn recorded(
+        &mut self,
+        event: &NewEvent,
+        before: &World,
+        seen: (&Scenario, &SimEngine),
+        now: u64,
+    ) -> Option<String> {
+        if let EventBody::HostStarted { .. } = &event.body {
+            // What ended with the host is made anew, and counts for nothing.
+            self.made.clear();
+            let wanted = |service: &Service| {
+                service.serving_release().map_or(0, |release| release.spec.instances as usize)
+            };
+            let wanted = before.services.iter().map(|(name, of)| (name.clone(), wanted(of)));
+            self.restored = wanted.collect();
+        }
+        if let EventBody::InstanceChanged { service, state: InstanceState::Created, .. } =
+            &event.body
+            && event.by.who == "hornero"
+        {
+            return self.made_by_itself(service, now);
+        }
+        if let EventBody::RolloutStep { entry } = &event.body {
+            return self.entered(&Rollout::from_journal(&entry.state)?, seen.1, now);
+        }
+        if let EventBody::ReleaseProven { service, release } = &event.body {
+            return self.proven(service, *release, before, seen, now);
+        }
+        None
+    }
+
+    fn made_by_itself(&mut self, service: &ServiceName, now: u64) -> Option<String> {
+        let restored = self.restored.get(service).copied().unwrap_or(0);
+        let made = self.made.entry(service.clone()).or_default();
+        made.retain(|at| now - at < 3_600_000);
+        made.push(now);
+        (made.len() > UNREQUESTED_AN_HOUR + restored)
+            .then(|| format!("bounded-churn: {} instances of `{service}` in an hour", made.len()))
+    }
+
+    /// What is wrong with a rollout that enters its next phase.
+    fn entered(&self, rollout: &Rollout, engine: &SimEngine, now: u64) -> Option<String> {
+        let is_clear = now >= self.clear_since + LATE_MS + LATE_MS / 2;
+        let answers =
+            |id: &&InstanceId| (0..=LATE_MS / 100).all(|ago| engine.answers(id, now - ago * 100));
+        if rollout.stays
+            && is_clear
+            && let Some(old) = rollout.old.iter().find(answers)
+        {
+            return Some(format!("last-healthy: `{old}` would have served on"));
+        }
+        let last = rollout.canary.as_ref()?.judged.last()?;
+        let goes_on = matches!(rollout.phase, Phase::Canary | Phase::Switching);
+        (goes_on && last.verdict == "worse" && rollout.failure.is_none())
+            .then(|| format!("rollout {} does worse and goes on", rollout.id))
+    }
+
+    fn proven(
+        &self,
+        service: &ServiceName,
+        release: ReleaseNumber,
+        before: &World,
+        (scenario, engine): (&Scenario, &SimEngine),
+        now: u64,
+    ) -> Option<String> {
+        let spec = &before.release(service, release)?.spec;
+        if !self.may_serve(scenario, &spec.image) {
+            return Some(format!("never-unproven: `{service}@{release}` is proven untested"));
+        }
+        let rollout = before.rollout_of(service).filter(|of| of.kind == Kind::Forward)?;
+        if now < rollout.since.0 + spec.rollout.watch.0 {
+            return Some(format!("never-unproven: `{service}@{release}` was not watched"));
+        }
+        let answers = |id| (0..=LATE_MS / 100).any(|ago| engine.answers(id, now - ago * 100));
+        let silent = rollout.set.iter().find(|id| !answers(id))?;
+        Some(format!("never-unproven: `{service}@{release}` is proven, and `{silent}` is silent"))
+    }
+
+    /// What is wrong with an answer: done is what is so.
+    pub fn answered(
+        &self,
+        id: RequestId,
+        outcome: &Outcome,
+        world: &World,
+        (edge, engine): (&SimEdge, &SimEngine),
+        now: u64,
+    ) -> Option<String> {
+        if outcome.result != OutcomeKind::Done {
+            return None;
+        }
+        let wrong = |what: String| Some(format!("request {} is answered `done`, and {what}", id.0));
+        match self.asked.get(&id)? {
+            RequestKind::Apply { services } => {
+                // Those before the last one may have been changed by others since.
+                let spec = services.last()?;
+                let service = world.services.get(&spec.name);
+                if service.and_then(|of| of.serving_release()).map(|of| &of.spec) != Some(spec) {
+                    return wrong(format!("`{}` does not serve as asked", spec.name));
+                }
+                let set = service.and_then(|service| service.serving.as_ref())?;
+                // One that died this moment is not noticed yet; one that fails once it is proven is repaired.
+                let seen = |id: &&InstanceId| {
+                    edge.healthy(id) || engine.answers(id, now.saturating_sub(LATE_MS))
+                };
+                let servers = set.instances.iter().filter(seen).count();
+                let repaired = outcome.services.last().is_some_and(|of| of.rollout.is_none());
+                if repaired && servers < spec.instances as usize && !spec.ports.is_empty() {
+                    return wrong(format!("`{}` has {servers} servers", spec.name));
+                }
+                let whole = [Share::whole(set.release)];
+                let mut pools = edge.table().pools.iter().filter(|of| of.name.service == spec.name);
+                if pools.any(|pool| pool.traffic != whole) {
+                    return wrong(format!("`{}` does not get all requests", spec.name));
+                }
+                let declared = |port| spec.routes.iter().any(|route| route.listen == port);
+                let leads = |of: &&Listener| {
+                    let inside = matches!(of.address.ip(), IpAddr::V4(ip) if ip.octets()[0] == 10);
+                    !inside && of.rules.iter().any(|rule| rule.pool.service == spec.name)
+                };
+                let mut listeners = edge.table().listeners.iter().filter(leads);
+                if let Some(old) = listeners.find(|of| !declared(of.address.port())) {
+                    return wrong(format!("`{}` is still reached at {}", spec.name, old.address));
+                }
+                None
+            }
+            RequestKind::Rollback { service, to: Some(to) } => {
+                let serving = world.services.get(service).and_then(|of| of.serving.as_ref());
+                if serving.map(|set| set.terms) == Some(*to) {
+                    return None;
+                }
+                wrong(format!("`{service}@{to}` does not serve"))
+            }
+            RequestKind::Down { services } => {
+                // By force it ends though the edge may not know yet.
+                let there = services.last().filter(|name| !edge.forced.contains(*name));
+                let there = there.filter(|name| {
+                    edge.table().pools.iter().any(|pool| pool.name.service == **name)
+                        || world.instances.values().any(|of| of.service == **name)
+                });
+                there.and_then(|name| wrong(format!("`{name}` is there")))
+            }
+            RequestKind::Bring { .. }
+            | RequestKind::Rollback { to: None, .. }
+            | RequestKind::End { .. }
+            | RequestKind::Recycle { .. }
+            | RequestKind::Cancel { .. }
+            | RequestKind::Steer { .. } => None,
+        }
+    }
+
+    /// A service whose requests nobody answers for long, though one of its servers would. `looks_on` is false while
+    /// control or edge can't do anything about it.
+    pub fn unserved(
+        &mut self,
+        world: &World,
+        edge: &SimEdge,
+        engine: &SimEngine,
+        now: u64,
+        looks_on: bool,
+    ) -> Option<String> {
+        if !looks_on || self.edge != edge.pid() {
+            (self.clear_since, self.edge) = (now, edge.pid());
+        }
+        if !looks_on {
+            self.unserved_since.clear();
+            return None;
+        }
+        for (name, service) in &world.services {
+            let able =
+                |id: &&InstanceId| engine.answers(id, now) && engine.answers(id, now - LATE_MS);
+            let serving = service.serving.as_ref().filter(|_| world.rollout_of(name).is_none());
+            let able = serving.and_then(|set| set.instances.iter().find(able));
+            match able.filter(|_| !edge.serves(name)) {
+                None => {
+                    self.unserved_since.remove(name);
+                }
+                Some(able) => {
+                    let since = *self.unserved_since.entry(name.clone()).or_insert(now);
+                    if now > since + UNSERVED_MS {
+                        return Some(format!(
+                            "no-lost-request: `{able}` answers, and no request reaches it"
+                        ));
+                    }
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,175 @@
+//! Histories by chance: requests, bad images, crashes of everything, late and doubled news, failing effects.
+
+use hornero_driver::{OutcomeKind, RequestKind};
+use hornero_model::{
+    CanaryPolicy, ExitCause, Millis, OnInconclusive, Protocol, ReleaseNumber, Route, ServiceName,
+    ServiceSpec, Strategy,
+};
+
+use crate::{Behaviour, Faults, Random, Simulation, Trouble, service};
+
+/// The services of a history.
+const NAMES: [&str; 2] = ["api", "site"];
+
+/// A history that one seed decides.
+#[derive(Debug)]
+struct History {
+    simulation: Simulation,
+    random: Random,
+    images: Vec<hornero_model::Digest>,
+}
+
+/// Runs the history of a seed to its end, where everything is whole; `traced` keeps every line of it.
+///
+/// # Panics
+/// Where an invariant is broken, or it does not come to rest; the message says what and the last that happened.
+pub fn history(seed: u64, traced: bool) -> Simulation {
+    let mut random = Random::new(seed ^ 0x5EED);
+    let mut simulation = Simulation::new(seed);
+    simulation.host.trace.whole = traced;
+    if random.chance(70) {
+        simulation.host.faults = Faults {
+            doubled: random.between(0, 20),
+            late: random.between(0, 30),
+            failed: random.between(0, 8),
+            // Drawn apart, so that what a seed is otherwise stays.
+            belated: Random::new(seed ^ 0xB31A7ED).between(0, 8),
+            unanswered: Random::new(seed ^ 0xA45E4).between(0, 8).saturating_sub(6),
+        };
+    }
+    let images = vec![simulation.host.scenario.image(Behaviour::GOOD)];
+    let mut history = History { simulation, random, images };
+    for _ in 0..history.random.between(4, 14) {
+        history.act();
+        let pause = history.random.between(0, 3_000);
+        history.simulation.run(pause);
+    }
+    history.end()
+}
+
+impl History {
+    /// Without any more faults everything comes to rest, whole, and one good release of each service comes up.
+    fn end(mut self) -> Simulation {
+        self.simulation.run(3_000);
+        self.simulation.host.faults = Faults::default();
+        self.simulation.come_to_rest();
+        self.simulation.check_whole();
+        for name in NAMES {
+            let image = self.simulation.host.scenario.image(Behaviour::GOOD);
+            let mut spec = service(name, image, 2);
+            self.comes_up(&spec);
+            // And goes on by other terms, with the servers that it has.
+            spec.instances = 3;
+            let (listen, port) = (spec.routes[0].listen + 100, spec.ports[0].name.clone());
+            spec.routes.push(Route::new(listen, port, Protocol::Http));
+            self.comes_up(&spec);
+        }
+        // Until what was kept warm has had its time.
+        self.simulation.run(12_000);
+        self.simulation.come_to_rest();
+        self.simulation.check_whole();
+        self.simulation
+    }
+
+    fn comes_up(&mut self, spec: &ServiceSpec) {
+        let services = vec![spec.clone()];
+        let outcome = self.simulation.ask(RequestKind::Apply { services });
+        if outcome.result != OutcomeKind::Done {
+            let why = outcome.failure.map(|(_, failure)| failure.reason).unwrap_or_default();
+            self.simulation.fail(&format!("good servers of `{}` don't come up: {why}", spec.name));
+        }
+    }
+
+    /// One thing that somebody asks for, or that goes wrong.
+    fn act(&mut self) {
+        match self.random.between(0, 14) {
+            0..=5 => self.apply(),
+            6 | 7 => {
+                let service = self.name();
+                let to = self
+                    .random
+                    .chance(30)
+                    .then(|| ReleaseNumber(u32::try_from(self.random.between(1, 4)).unwrap_or(1)));
+                self.simulation.request(RequestKind::Rollback { service, to });
+            }
+            8 => {
+                let services = if self.random.chance(50) { Vec::new() } else { vec![self.name()] };
+                self.simulation.request(RequestKind::Down { services });
+            }
+            9 => self.trouble_an_instance(),
+            10 => {
+                let after = self.random.between(0, 2_000);
+                self.simulation.kill_control(after);
+            }
+            11 => {
+                let after = self.random.between(0, 2_000);
+                self.simulation.restart_host(after);
+            }
+            13 | 14 => {
+                let service = self.name();
+                self.simulation.request(RequestKind::Cancel { service });
+            }
+            _ => {
+                let restart = self.random.chance(50);
+                let after = self.random.between(0, 1_000);
+                let lasts = self.random.between(50, 1_500);
+                self.simulation.disturb_edge(after, lasts, restart);
+            }
+        }
+    }
+
+    fn name(&mut self) -> ServiceName {
+        ServiceName::new(*self.random.choose(&NAMES)).expect("a valid name")
+    }
+
+    fn apply(&mut self) {
+        let mut services: Vec<ServiceSpec> = Vec::new();
+        for name in NAMES {
+            if self.random.chance(60) {
+                services.push(self.spec(name));
+            }
+        }
+        self.simulation.request(RequestKind::Apply { services });
+    }
+
+    fn spec(&mut self, name: &str) -> ServiceSpec {
+        let random = &mut self.random;
+        if random.chance(70) {
+            let errs = random.chance(10);
+            let any = Behaviour::any(random);
+            let behaviour = if errs { Behaviour::with(Trouble::Errs) } else { any };
+            self.images.push(self.simulation.host.scenario.image(behaviour));
+        }
+        let image = *random.choose(&self.images);
+        let instances = u32::try_from(random.between(1, 3)).unwrap_or(1);
+        let mut spec = service(name, image, instances);
+        if random.chance(40) {
+            spec.rollout.strategy = Strategy::Canary(canary(random));
+        }
+        spec
+    }
+
+    fn trouble_an_instance(&mut self) {
+        let ids = self.simulation.host.engine.ids();
+        if ids.is_empty() {
+            return;
+        }
+        let victim = self.random.choose(&ids).clone();
+        if self.random.chance(50) {
+            self.simulation.crash_instance(&victim, ExitCause::Signal(9));
+        } else {
+            let now = self.simulation.host.now;
+            self.simulation.host.engine.sicken(&victim, now);
+        }
+    }
+}
+
+/// A canary that is over soon, whatever becomes of it.
+fn canary(random: &mut Random) -> CanaryPolicy {
+    let on_inconclusive = [OnInconclusive::Abort, OnInconclusive::Promote];
+    CanaryPolicy {
+        steps: vec![2_000, 6_000],
+        step_timeout: Millis(random.between(500, 4_000)),
+        on_inconclusive: *random.choose(&on_inconclusive),
+    }
+}

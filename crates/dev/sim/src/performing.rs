@@ -1,0 +1,176 @@
+//! What becomes of effects on the simulated host: done, failed, done late, or done without a word.
+
+use hornero_driver::{EffectId, Observation};
+use hornero_model::{ExitCause, RouteTable, ServiceName};
+use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
+
+use crate::{Host, Trouble, host::Happening, trace};
+
+impl Host {
+    pub(crate) fn perform(&mut self, id: EffectId, effect: Effect) {
+        if self.random.chance(self.faults.failed) {
+            self.trace.note(self.now, "fails", || trace::effect(id, &effect));
+            let reason = "a fault of the simulation".to_owned();
+            self.observe(Observation::EffectFailed { effect: id, reason });
+            return;
+        }
+        let is_edge = matches!(&effect, Effect::ApplyRoutes { .. } | Effect::CutInFlight { .. });
+        if is_edge && !self.edge.reachable {
+            let reason = "the edge can't be reached".to_owned();
+            self.observe(Observation::EffectFailed { effect: id, reason });
+            return;
+        }
+        if is_edge && self.faults.belated > 0 && self.random.chance(self.faults.belated) {
+            self.trace.note(self.now, "is late", || trace::effect(id, &effect));
+            let after = self.random.between(1, 2_000);
+            self.schedule(after, Happening::Belated { edge: self.edge.pid(), effect });
+            let reason = "no answer in time".to_owned();
+            self.observe(Observation::EffectFailed { effect: id, reason });
+            return;
+        }
+        self.trace.note(self.now, "performed", || trace::effect(id, &effect));
+        self.mute = self.faults.unanswered > 0
+            && !matches!(effect, Effect::RunTests { .. })
+            && self.random.chance(self.faults.unanswered);
+        self.done(id, effect);
+        self.mute = false;
+    }
+
+    fn done(&mut self, id: EffectId, effect: Effect) {
+        match effect {
+            Effect::StartInstance { instance, spec, .. } => {
+                let behaviour = self.scenario.behaviour(&spec.image);
+                let seen = self.engine.start(&instance, spec.image, behaviour, self.now);
+                self.observe(seen);
+                if let Some((at, cause)) = self.engine.fate(&instance) {
+                    let after = at.saturating_sub(self.now);
+                    self.schedule(after, Happening::Crash { instance, cause });
+                }
+            }
+            Effect::StopInstance { instance, .. } => {
+                if self
+                    .edge
+                    .table()
+                    .pools
+                    .iter()
+                    .filter(|pool| !self.edge.forced.contains(&pool.name.service))
+                    .any(|pool| pool.backends.iter().any(|backend| backend.instance == instance))
+                {
+                    let text = format!("no-lost-request: `{instance}` is stopped while routed");
+                    self.edge.violations.push(text);
+                }
+                let seen = self.engine.stop(&instance);
+                // Its exit is seen as well, in any order.
+                if self.random.chance(30) {
+                    self.observe(Observation::InstanceExited {
+                        instance,
+                        cause: ExitCause::Signal(15),
+                        log_tail: Vec::new(),
+                    });
+                }
+                self.observe(seen);
+            }
+            Effect::RemoveInstance { instance } => {
+                let seen = self.engine.remove(&instance);
+                self.observe(seen);
+            }
+            Effect::RunTests { image, .. } => {
+                self.tests_run += 1;
+                let behaviour = self.scenario.behaviour(&image);
+                let passed = behaviour.trouble != Trouble::TestFails;
+                let detail = if passed { String::new() } else { "status 500, not 200".to_owned() };
+                self.checks.tested(image, passed);
+                let test = "serves".to_owned();
+                let results = behaviour
+                    .has_tests
+                    .then_some(TestOutcome { test, passed, detail })
+                    .into_iter()
+                    .collect();
+                let run = TestRun { results, not_run: None, log_tail: Vec::new() };
+                self.observe(Observation::TestsFinished { effect: id, image, run });
+            }
+            Effect::ApplyRoutes { table } => self.apply(id, *table),
+            Effect::CutInFlight { service, release, generation } => {
+                if let Err(reason) = self.edge.cut(&service, release, generation, self.now) {
+                    self.observe(Observation::EffectFailed { effect: id, reason });
+                    return;
+                }
+                self.observe(Observation::InFlightCut { effect: id, service, release });
+                let status = self.edge.status();
+                self.observe(Observation::EdgeStatus(status));
+            }
+        }
+    }
+
+    /// The edge does what it was given a while ago, if it is the same process still.
+    pub(crate) fn perform_late(&mut self, edge: u32, effect: Effect) {
+        if edge != self.edge.pid() {
+            return;
+        }
+        self.trace.note(self.now, "late", || effect.to_string());
+        match effect {
+            Effect::ApplyRoutes { table } => {
+                self.check_table(&table);
+                let going_down = self.going_down();
+                // It may have a newer one.
+                let _ = self.edge.apply(*table, &self.engine, self.now, &going_down);
+            }
+            Effect::CutInFlight { service, release, generation } => {
+                // It may have another table.
+                let _ = self.edge.cut(&service, release, generation, self.now);
+            }
+            Effect::StartInstance { .. }
+            | Effect::StopInstance { .. }
+            | Effect::RemoveInstance { .. }
+            | Effect::RunTests { .. } => {}
+        }
+    }
+
+    /// What is wrong with a table that the edge would put in force.
+    fn check_table(&mut self, table: &RouteTable) {
+        if table.generation <= self.edge.table().generation {
+            return;
+        }
+        let mut wrong = Vec::new();
+        for pool in &table.pools {
+            for backend in &pool.backends {
+                let (instance, receives) = (&backend.instance, pool.receives(backend.release));
+                let forced = self.edge.forced.contains(&pool.name.service);
+                if self.engine.was_stopped(instance) && !forced {
+                    wrong.push(format!("no-lost-request: `{instance}` is routed to and stopped"));
+                }
+                let image = self.engine.image(instance);
+                if receives
+                    && image.is_some_and(|image| !self.checks.may_serve(&self.scenario, &image))
+                {
+                    wrong.push(format!("never-unproven: `{instance}` gets traffic"));
+                }
+            }
+        }
+        self.edge.violations.extend(wrong);
+    }
+
+    fn apply(&mut self, id: EffectId, table: RouteTable) {
+        self.check_table(&table);
+        let generation = table.generation;
+        let going_down = self.going_down();
+        match self.edge.apply(table, &self.engine, self.now, &going_down) {
+            Err(reason) => self.observe(Observation::EffectFailed { effect: id, reason }),
+            Ok(()) => {
+                let counters = self.edge.counters();
+                self.observe(Observation::RoutesApplied { generation, switch_ms: 1.5, counters });
+                let status = self.edge.status();
+                self.observe(Observation::EdgeStatus(status));
+            }
+        }
+    }
+
+    /// Services that a removal is recorded for, and those of which the ledger does not say that they serve.
+    fn going_down(&self) -> Vec<ServiceName> {
+        let world = self.ledger.current();
+        let removal =
+            |name: &ServiceName| world.rollout_of(name).is_some_and(|of| of.kind == Kind::Removal);
+        let free = world.services.values().filter(|of| of.serving.is_none() || removal(&of.name));
+        free.map(|service| service.name.clone()).collect()
+    }
+}

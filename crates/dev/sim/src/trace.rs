@@ -1,0 +1,111 @@
+//! What happened in a history, a line each: readable by somebody who asks why a seed failed.
+
+use hornero_driver::{EffectId, Observation};
+use hornero_model::{Event, EventBody};
+use hornero_rollout::{Effect, Rollout};
+
+/// Lines of a history; only the last ones, unless somebody wants all.
+#[derive(Debug, Default)]
+pub struct Trace {
+    lines: Vec<String>,
+    /// Whether everything is kept: what was observed, asked for, done and recorded. Else only what clients are told.
+    pub whole: bool,
+}
+
+impl Trace {
+    /// All lines so far.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// The last lines.
+    pub(crate) fn last(&self, count: usize) -> &[String] {
+        &self.lines[self.lines.len().saturating_sub(count)..]
+    }
+
+    /// What clients are told.
+    pub(crate) fn told(&mut self, now: u64, line: &str) {
+        self.lines.push(format!("{now} told      {line}"));
+    }
+
+    /// Something of `kind` that only whoever looks closely wants to know.
+    pub(crate) fn note(&mut self, now: u64, kind: &str, line: impl FnOnce() -> String) {
+        if self.whole {
+            self.lines.push(format!("{now} {kind:<9} {}", line()));
+        }
+    }
+}
+
+/// An observation in a short line.
+pub(crate) fn observed(observation: &Observation) -> String {
+    match observation {
+        Observation::Tick => "time has passed".to_owned(),
+        Observation::Request(request) => {
+            let kind = format!("{:?}", request.kind);
+            let name = kind.split([' ', '{']).next().unwrap_or_default();
+            format!("request {}: {name}", request.id.0)
+        }
+        Observation::InstanceStarted { instance, .. } => format!("`{instance}` runs"),
+        Observation::StartsGoOn { image } => format!("starts of `{}` go on", image.short()),
+        Observation::InstanceExited { instance, cause, .. } => format!("`{instance}` {cause}"),
+        Observation::InstanceStopped { instance } => format!("`{instance}` was stopped"),
+        Observation::InstanceRemoved { instance } => format!("`{instance}` was removed"),
+        Observation::TestsFinished { image, .. } => format!("tests of `{}` ran", image.short()),
+        Observation::RoutesApplied { generation, .. } => format!("table {generation} is in force"),
+        Observation::InFlightCut { service, release, .. } => {
+            format!("`{service}@{release}` was cut off")
+        }
+        Observation::EdgeStatus(status) => {
+            let backend = |of: &hornero_model::BackendStatus| {
+                format!("{} {:?}", of.instance, of.health).to_lowercase()
+            };
+            let backends: Vec<String> = status.backends.iter().map(backend).collect();
+            let (pid, table, version) = (status.pid, status.generation, status.version);
+            format!("edge {pid}, table {table}, version {version}: {}", backends.join(", "))
+        }
+        Observation::EdgeLost => "the edge is lost".to_owned(),
+        Observation::EffectFailed { effect, reason } => format!("{} failed: {reason}", id(*effect)),
+    }
+}
+
+/// An effect in a short line.
+pub(crate) fn effect(number: EffectId, effect: &Effect) -> String {
+    let mut line = format!("{} {effect}", id(number));
+    if let Effect::ApplyRoutes { table } = effect {
+        for pool in &table.pools {
+            let shares: Vec<String> =
+                pool.traffic.iter().map(|of| format!("{}:{}", of.release, of.weight)).collect();
+            let backends: Vec<&str> = pool.backends.iter().map(|of| of.instance.as_str()).collect();
+            line.push_str(&format!(
+                "; {} to {} of {}",
+                pool.name,
+                shares.join(" "),
+                backends.join(" ")
+            ));
+        }
+    }
+    line
+}
+
+fn id(number: EffectId) -> String {
+    format!("effect {}.{}", number.generation, number.number)
+}
+
+/// An event in a short line.
+pub(crate) fn recorded(event: &Event) -> String {
+    match &event.body {
+        EventBody::RolloutStep { entry } => {
+            let rollout = Rollout::from_journal(&entry.state);
+            let failure = rollout.and_then(|rollout| rollout.failure);
+            let why = failure.map(|failure| format!(": {}", failure.reason)).unwrap_or_default();
+            format!("rollout {} of `{}` {}{why}", entry.rollout, entry.service, entry.phase)
+        }
+        EventBody::InstanceChanged { instance, state, .. } => {
+            format!("`{instance}` {state}: {}", event.by.why)
+        }
+        body => {
+            let text = format!("{body:?}");
+            text.chars().take(160).collect()
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What the edge was given and does late: nobody counts on it, and nothing is broken by it.
+
+use hornero_driver::{OutcomeKind, RequestKind};
+use hornero_model::{ExitCause, InstanceId, ServiceSpec};
+use hornero_sim::{Behaviour, Faults, Simulation, service};
+
+fn apply(spec: &ServiceSpec) -> RequestKind {
+    RequestKind::Apply { services: vec![spec.clone()] }
+}
+
+/// A simulation with one good release of `site` serving; gives its instances.
+fn serving() -> (Simulation, ServiceSpec, Vec<InstanceId>) {
+    let mut simulation = Simulation::new(7);
+    let image = simulation.host.scenario.image(Behaviour::GOOD);
+    let spec = service("site", image, 3);
+    assert_eq!(simulation.ask(apply(&spec)).result, OutcomeKind::Done);
+    simulation.come_to_rest();
+    let ids = simulation.host.engine.ids();
+    (simulation, spec, ids)
+}
+
+/// Found by seed 2745: the edge was lost for a moment while a table was on its way to it, and what that table lists was
+/// stopped because the one from before was in force when it came back.
+#[test]
+fn a_table_given_to_an_edge_before_it_was_lost_may_still_come() {
+    for wait in (20..320).step_by(10) {
+        let (mut simulation, mut spec, old) = serving();
+        spec.image = simulation.host.scenario.image(Behaviour::GOOD);
+        simulation.host.edge_delay_ms = 300;
+        let request = simulation.request(apply(&spec));
+        simulation.disturb_edge(wait, 1, false);
+        simulation.run(wait + 10);
+        // One of the new set ends, so that the others are stopped.
+        let ids = simulation.host.engine.ids();
+        if let Some(victim) = ids.iter().find(|id| !old.contains(id)) {
+            simulation.crash_instance(victim, ExitCause::Signal(9));
+        }
+        simulation.run(2_000);
+        simulation.host.edge_delay_ms = 0;
+        let outcome = simulation.answer(request, 60_000).expect("an answer");
+        assert_eq!(outcome.result, OutcomeKind::Failed, "after {wait} ms");
+        simulation.come_to_rest();
+        simulation.check_whole();
+        assert_eq!(simulation.host.engine.ids(), old, "after {wait} ms");
+    }
+}
+
+/// An edge that hangs is said to have failed, and does what it was given when it goes on.
+#[test]
+fn a_table_that_failed_may_still_come() {
+    for seed in 0..30 {
+        let mut simulation = Simulation::new(seed);
+        let image = simulation.host.scenario.image(Behaviour::GOOD);
+        let mut spec = service("site", image, 2);
+        assert_eq!(simulation.ask(apply(&spec)).result, OutcomeKind::Done);
+        simulation.host.faults = Faults { belated: 40, ..Faults::default() };
+        for _ in 0..4 {
+            spec.image = simulation.host.scenario.image(Behaviour::GOOD);
+            let request = simulation.request(apply(&spec));
+            simulation.run(700);
+            simulation.request(RequestKind::Cancel { service: spec.name.clone() });
+            simulation.answer(request, 300_000).expect("an answer");
+        }
+        simulation.host.faults = Faults::default();
+        simulation.come_to_rest();
+        simulation.check_whole();
+    }
+}

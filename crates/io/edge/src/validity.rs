@@ -1,0 +1,160 @@
+//! Whether a route table can be used: checked whole, before anything of it takes effect.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use hornero_model::{
+    Check, HealthContract, Listener, Pool, Protocol, RouteRule, RouteTable, Share,
+};
+
+use crate::{error::TableFault, forwarding::Network};
+
+/// Listeners of one table: each costs a socket a thread.
+const LISTENERS: usize = 1024;
+/// Rules of one listener: they are tried one after the other.
+const RULES: usize = 4096;
+/// Networks of trusted proxies of one listener: they are tried one after the other for each connection.
+const PROXIES: usize = 256;
+/// Pools of one table.
+const POOLS: usize = 4096;
+/// Backends over all pools: each is probed all the time.
+const BACKENDS: usize = 16_384;
+/// Releases of one service that get requests at the same time: they are tried one after the other.
+const SHARES: usize = 64;
+
+/// Checks a table whole, before anything of it takes effect.
+pub(crate) fn validate(table: &RouteTable) -> Result<(), TableFault> {
+    limit("listeners", table.listeners.len(), LISTENERS)?;
+    limit("pools", table.pools.len(), POOLS)?;
+    limit("backends", table.pools.iter().map(|pool| pool.backends.len()).sum(), BACKENDS)?;
+    let mut names = BTreeSet::new();
+    for pool in &table.pools {
+        if !names.insert(&pool.name) {
+            return Err(TableFault::DuplicatePool(pool.name.clone()));
+        }
+        validate_pool(pool)?;
+    }
+    let mut addresses = BTreeSet::new();
+    for listener in &table.listeners {
+        if !addresses.insert(listener.address) {
+            return Err(TableFault::DuplicateListener(listener.address));
+        }
+        validate_listener(listener, &table.pools)?;
+    }
+    Ok(())
+}
+
+fn limit(what: &'static str, count: usize, limit: usize) -> Result<(), TableFault> {
+    if count > limit {
+        return Err(TableFault::TooMany { what, count, limit });
+    }
+    Ok(())
+}
+
+fn validate_pool(pool: &Pool) -> Result<(), TableFault> {
+    limit("shares of one pool", pool.traffic.len(), SHARES)?;
+    if !Share::are_valid(&pool.traffic) {
+        return Err(TableFault::BadTraffic(pool.name.clone()));
+    }
+    let mut instances = BTreeSet::new();
+    for backend in &pool.backends {
+        if !instances.insert(&backend.instance) {
+            return Err(TableFault::DuplicateBackend {
+                pool: pool.name.clone(),
+                instance: backend.instance.to_string(),
+            });
+        }
+        validate_contract(pool, backend.health.as_ref())?;
+    }
+    validate_contract(pool, pool.health.as_ref())
+}
+
+fn validate_contract(pool: &Pool, contract: Option<&HealthContract>) -> Result<(), TableFault> {
+    let Some(contract) = contract else { return Ok(()) };
+    let bad = |field| Err(TableFault::BadContract { pool: pool.name.clone(), field });
+    if contract.interval.0 == 0 {
+        return bad("interval");
+    }
+    if contract.timeout.0 == 0 {
+        return bad("timeout");
+    }
+    if contract.unhealthy_after == 0 {
+        return bad("unhealthy_after");
+    }
+    if contract.healthy_after == 0 {
+        return bad("healthy_after");
+    }
+    match &contract.check {
+        Check::Tcp(_) => Ok(()),
+        Check::Http(check) => valid_path(&check.path),
+    }
+}
+
+fn valid_path(path: &str) -> Result<(), TableFault> {
+    if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(TableFault::BadPath(path.chars().take(80).collect()))
+}
+
+fn validate_listener(listener: &Listener, pools: &[Pool]) -> Result<(), TableFault> {
+    let address = listener.address;
+    if address.port() == 0 {
+        return Err(TableFault::NoPort(address));
+    }
+    limit("rules of one listener", listener.rules.len(), RULES)?;
+    validate_certificates(listener)?;
+    limit("trusted proxies of one listener", listener.trusted_proxies.len(), PROXIES)?;
+    if let Some(bad) = listener.trusted_proxies.iter().find(|text| Network::parse(text).is_none()) {
+        return Err(TableFault::BadNetwork(bad.chars().take(80).collect()));
+    }
+    let mut seen = BTreeSet::new();
+    for rule in &listener.rules {
+        let Some(pool) = pools.iter().find(|pool| pool.name == rule.pool) else {
+            return Err(TableFault::UnknownPool { listener: address, pool: rule.pool.clone() });
+        };
+        let redirects = rule.redirect_to.is_some();
+        if listener.protocol == Protocol::Http && pool.protocol == Protocol::Tcp && !redirects {
+            return Err(TableFault::ProtocolMismatch {
+                listener: address,
+                pool: rule.pool.clone(),
+            });
+        }
+        if !seen.insert((&rule.host, &rule.path_prefix)) {
+            return Err(TableFault::DuplicateRule(address));
+        }
+        if let Some(host) = &rule.host {
+            valid_host(address, host)?;
+        }
+        if let Some(prefix) = &rule.path_prefix {
+            valid_path(prefix)?;
+        }
+    }
+    let plain = listener.tls.is_none()
+        && matches!(&listener.rules[..], [rule] if *rule == RouteRule::new(rule.pool.clone()));
+    if listener.protocol == Protocol::Tcp && !plain {
+        return Err(TableFault::TcpRules(address));
+    }
+    Ok(())
+}
+
+fn valid_host(listener: SocketAddr, host: &str) -> Result<(), TableFault> {
+    let valid = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    if name.is_empty() || !name.bytes().all(valid) {
+        let host = host.chars().take(80).collect();
+        return Err(TableFault::BadHost { listener, host });
+    }
+    Ok(())
+}
+
+fn validate_certificates(listener: &Listener) -> Result<(), TableFault> {
+    limit("certificates of one listener", listener.certificates.len(), RULES)?;
+    let mut seen = BTreeSet::new();
+    for own in &listener.certificates {
+        valid_host(listener.address, &own.host)?;
+        if listener.tls.is_none() || !seen.insert(&own.host) {
+            return Err(TableFault::Certificates(listener.address));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! Several releases behind one pool, each with its part of what is new; and a pool that holds what is new back.
+
+mod support;
+
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hornero_model::{
+    Admission, LatencyBucket, Millis, Protocol, ReleaseCounters, ReleaseNumber, RouteTable, Share,
+    Timestamp,
+};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use support::{
+    TestEdge,
+    backend::{Backend, odd},
+    client::{Client, get},
+    counters, table, table_of, tcp_contract, until,
+};
+
+fn share(release: u32, weight: u32) -> Share {
+    Share { release: ReleaseNumber(release), weight }
+}
+
+fn shared(mut table: RouteTable, traffic: &[Share]) -> RouteTable {
+    table.pools[0].traffic = traffic.to_vec();
+    table
+}
+
+fn held(mut table: RouteTable, span: Millis, at_most: u32) -> RouteTable {
+    table.pools[0].admission = Admission::Held { until: Timestamp::now().after(span), at_most };
+    table
+}
+
+/// An edge in front of release 1 and of release 2, which gets `weight` ten-thousandths.
+fn split(one: &Backend, two: &Backend, weight: u32) -> TestEdge {
+    let mut edge = TestEdge::start();
+    let sets: [(u32, &[SocketAddr]); 2] = [(1, &[one.address]), (2, &[two.address])];
+    let traffic = [share(1, Share::WHOLE - weight), share(2, weight)];
+    edge.put(shared(table(0, edge.listener, None, &sets), &traffic));
+    edge.until_healthy(2);
+    edge
+}
+
+#[test]
+fn requests_fall_on_releases_by_their_weights() {
+    let (one, two) = (Backend::start("one"), Backend::start("two"));
+    let mut edge = split(&one, &two, 1_000);
+    // Every second request is of another kind: each kind is shared out as all are.
+    let mut client = Client::connect(edge.listener);
+    let mut odd = 0;
+    for number in 0..2_000 {
+        let answer = client.get("/").unwrap();
+        odd += usize::from(number % 2 == 1 && answer.text() == "two");
+    }
+    assert!((95..=105).contains(&odd), "{odd} of every second, a thousand in all");
+    let status = edge.admin.status().unwrap();
+    let (first, second) = (counters(&status, 1), counters(&status, 2));
+    assert_eq!((first.0 + second.0, first.2 + second.2), (2_000, 0));
+    assert!((195..=205).contains(&second.0), "{second:?}");
+    // On a connection each, over all threads.
+    let before = two.requests();
+    for _ in 0..300 {
+        assert_eq!(get(edge.listener, "/").unwrap().status, 200);
+    }
+    let fresh = two.requests() - before;
+    assert!((20..=40).contains(&fresh), "{fresh} of 300");
+}
+
+#[test]
+fn a_release_without_a_healthy_server_leaves_its_part_to_the_others() {
+    let (one, two) = (Backend::start("one"), Backend::start("two"));
+    let mut edge = split(&one, &two, 5_000);
+    drop(two);
+    // Its connections are refused before a check has failed, and after.
+    for _ in 0..100 {
+        assert_eq!(get(edge.listener, "/").unwrap().text(), "one");
+    }
+    until("a check has failed", || {
+        let status = edge.admin.status().unwrap();
+        status.backends.iter().any(|of| of.health == hornero_model::Health::Unhealthy)
+    });
+    for _ in 0..100 {
+        assert_eq!(get(edge.listener, "/").unwrap().text(), "one");
+    }
+    let status = edge.admin.status().unwrap();
+    assert_eq!((counters(&status, 1).2, counters(&status, 2).2), (0, 0), "{status:?}");
+    one.set_healthy(false);
+    until("none is healthy", || get(edge.listener, "/").unwrap().status == 503);
+}
+
+#[test]
+fn connections_of_a_tcp_pool_fall_on_releases_by_their_weights() {
+    let saying = |name: &'static [u8]| {
+        odd(move |_, mut stream| {
+            let mut byte = [0];
+            if stream.read_exact(&mut byte).is_ok() {
+                let _ = stream.write_all(name);
+            }
+        })
+    };
+    let (one, two) = (saying(b"1"), saying(b"2"));
+    let mut edge = TestEdge::start();
+    let sets: [(u32, &[SocketAddr]); 2] = [(1, &[one]), (2, &[two])];
+    let table = table_of(0, edge.listener, Protocol::Tcp, None, &sets, tcp_contract);
+    edge.put(shared(table, &[share(1, 7_500), share(2, 2_500)]));
+    edge.until_healthy(2);
+    let mut second = 0;
+    for _ in 0..200 {
+        let mut client = Client::connect(edge.listener);
+        client.send("?");
+        second += usize::from(client.read_exact(1).unwrap() == b"2");
+    }
+    assert!((40..=60).contains(&second), "{second} of 200");
+}
+
+#[test]
+fn shares_that_are_not_the_whole_are_refused() {
+    let backend = Backend::start("one");
+    let mut edge = TestEdge::before(&[backend.address]);
+    let sets: [(u32, &[SocketAddr]); 1] = [(1, &[backend.address])];
+    for traffic in [vec![share(1, 9_999)], vec![share(1, 5_000), share(1, 5_000)]] {
+        let mut bad = shared(table(9, edge.listener, None, &sets), &traffic);
+        bad.generation = 9;
+        let error = edge.admin.apply(&bad).unwrap_err().to_string();
+        assert!(error.contains("the shares of pool `site/http` are not the whole"), "{error}");
+    }
+    assert_eq!(get(edge.listener, "/").unwrap().status, 200);
+}
+
+/// Has `count` clients send a request each.
+fn waiting(edge: &TestEdge, count: usize) -> Vec<Client> {
+    let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(edge.listener)).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+    }
+    clients
+}
+
+#[test]
+fn a_held_pool_answers_what_waited_once_it_is_let_in() {
+    let (one, two) = (Backend::start("one"), Backend::start("two"));
+    let mut edge = TestEdge::start();
+    let sets: [(u32, &[SocketAddr]); 2] = [(1, &[one.address]), (2, &[two.address])];
+    let plain = table(0, edge.listener, Some(1), &sets);
+    edge.put(plain.clone());
+    edge.until_healthy(2);
+    edge.put(held(plain.clone(), Millis(60_000), 3));
+    let mut clients = waiting(&edge, 4);
+    let mut http2 = Http2::connect(edge.listener);
+    let mut found = None;
+    until("one of four finds no room", || {
+        found = clients.iter_mut().position(Client::has_answer);
+        found.is_some()
+    });
+    let refused = clients.swap_remove(found.unwrap()).answer().unwrap();
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("retry-after"), Some("1"), "{}", refused.head);
+    assert_eq!(http2.get().0, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(clients.iter_mut().all(|client| !client.has_answer()));
+    assert_eq!(edge.counters(1).1, 0, "what waits is in flight on no release");
+    // Held on by the next table, with the places that are taken, and let in to another release by the one after.
+    edge.put(held(plain.clone(), Millis(60_000), 3));
+    assert_eq!(get(edge.listener, "/").unwrap().status, 503);
+    edge.put(shared(plain, &[Share::whole(ReleaseNumber(2))]));
+    for client in &mut clients {
+        assert_eq!(client.answer().unwrap().text(), "two");
+    }
+    assert_eq!(http2.get(), (StatusCode::OK, "two".to_owned()));
+    assert_eq!(one.requests(), 0);
+}
+
+#[test]
+fn what_waits_at_a_held_pool_is_refused_when_its_time_is_up() {
+    let backend = Backend::start("one");
+    let mut edge = TestEdge::before(&[backend.address]);
+    let sets: [(u32, &[SocketAddr]); 1] = [(1, &[backend.address])];
+    let begun = Instant::now();
+    edge.put(held(table(0, edge.listener, Some(1), &sets), Millis(500), 10));
+    let mut clients = waiting(&edge, 2);
+    let mut http2 = Http2::connect(edge.listener);
+    assert_eq!(http2.get().0, StatusCode::SERVICE_UNAVAILABLE);
+    for client in &mut clients {
+        assert_eq!(client.answer().unwrap().status, 503);
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(500));
+    assert_eq!(backend.requests(), 0);
+    // Its time being up, it refuses at once; a table later it serves.
+    assert_eq!(get(edge.listener, "/").unwrap().status, 503);
+    edge.put(table(0, edge.listener, Some(1), &sets));
+    assert_eq!(clients[0].get("/").unwrap().status, 200);
+}
+
+#[test]
+fn connections_wait_at_a_held_tcp_pool() {
+    let seen = std::sync::Arc::new(Mutex::new(0));
+    let count = seen.clone();
+    let address = odd(move |_, mut stream| {
+        let mut byte = [0];
+        if stream.read_exact(&mut byte).is_ok() {
+            *count.lock().unwrap() += 1;
+            let _ = stream.write_all(&byte);
+        }
+    });
+    let mut edge = TestEdge::start();
+    let sets: [(u32, &[SocketAddr]); 1] = [(1, &[address])];
+    let plain = table_of(0, edge.listener, Protocol::Tcp, Some(1), &sets, tcp_contract);
+    edge.put(plain.clone());
+    edge.until_healthy(1);
+    edge.put(held(plain.clone(), Millis(60_000), 1));
+    let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(edge.listener)).collect();
+    for client in &mut clients {
+        client.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    }
+    let mut found = None;
+    until("one of two finds no room", || {
+        found = clients.iter_mut().position(Client::is_closed);
+        found.is_some()
+    });
+    clients.swap_remove(found.unwrap());
+    let mut first = Client::of(clients.remove(0).stream);
+    first.send("a");
+    assert_eq!(*seen.lock().unwrap(), 0);
+    edge.put(plain);
+    assert_eq!(first.read_exact(1).unwrap(), b"a");
+}
+
+/// A client that speaks HTTP/2 without TLS.
+struct Http2 {
+    runtime: tokio::runtime::Runtime,
+    sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+}
+
+impl Http2 {
+    fn connect(address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let sender = runtime.block_on(async {
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let (sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                    .await
+                    .unwrap();
+            tokio::spawn(connection);
+            sender
+        });
+        Self { runtime, sender }
+    }
+
+    fn get(&mut self) -> (StatusCode, String) {
+        let request = Request::get("http://site.test/").body(Full::default()).unwrap();
+        self.runtime.block_on(async {
+            let answer = self.sender.send_request(request).await.unwrap();
+            let status = answer.status();
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            (status, String::from_utf8_lossy(&body).into_owned())
+        })
+    }
+}
+
+/// What the edge counted of a release.
+fn counted(edge: &mut TestEdge, release: u32) -> ReleaseCounters {
+    let status = edge.admin.status().unwrap();
+    status.counters.into_iter().find(|counters| counters.release.0 == release).unwrap()
+}
+
+#[test]
+fn latencies_and_bytes_count_for_the_release_that_answered() {
+    let (one, two) = (Backend::start("one"), Backend::start("two"));
+    let mut edge = split(&one, &two, 1);
+    let mut client = Client::connect(edge.listener);
+    for path in ["/", "/status?500", "/wait?300"] {
+        client.get(path).unwrap();
+    }
+    assert_eq!(Http2::connect(edge.listener).get().0, StatusCode::OK);
+    let counters = counted(&mut edge, 1);
+    let slow = counters.latency.count_over(LatencyBucket::ended_by(300_000));
+    assert_eq!((counters.latency.count(), slow, counters.server_errors), (4, 1, 1));
+    // A large body, either way, over both versions; heads are small beside it.
+    let begin = counters;
+    client.get("/big?1000000").unwrap();
+    let end = counted(&mut edge, 1);
+    let grown = |end: Option<u64>, begin: Option<u64>| end.unwrap() - begin.unwrap();
+    assert!((1_000_000..1_001_000).contains(&grown(end.bytes_out, begin.bytes_out)));
+    assert!((40..1_000).contains(&grown(end.bytes_in, begin.bytes_in)));
+    client.send(format!(
+        "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 200000\r\n\r\n{}",
+        "x".repeat(200_000)
+    ));
+    assert_eq!(client.answer().unwrap().body.len(), 200_000);
+    let last = counted(&mut edge, 1);
+    assert!((200_000..201_000).contains(&grown(last.bytes_in, end.bytes_in)));
+    let idle = counted(&mut edge, 2);
+    assert_eq!((idle.latency.is_empty(), idle.bytes_in, idle.bytes_out), (true, Some(0), Some(0)));
+    // A switch is not kept waiting by what only a status tells.
+    let applied = edge.put(shared(
+        table(0, edge.listener, None, &[(1, &[one.address])]),
+        &[share(1, Share::WHOLE)],
+    ));
+    assert!(applied.counters.iter().all(|counters| counters.latency.is_empty()));
+}
+
+#[test]
+fn what_no_server_answered_has_no_latency() {
+    let silent = odd(|_, stream| drop(stream));
+    let mut edge = TestEdge::start();
+    let sets: [(u32, &[SocketAddr]); 1] = [(1, &[silent])];
+    edge.put(table_of(0, edge.listener, Protocol::Http, Some(1), &sets, tcp_contract));
+    edge.until_healthy(1);
+    assert_eq!(get(edge.listener, "/").unwrap().status, 502);
+    let counters = counted(&mut edge, 1);
+    assert_eq!((counters.failed, counters.latency.count()), (1, 0));
+}
+
+#[test]
+fn bytes_of_tcp_connections_are_counted_while_they_are_open() {
+    let echo = odd(|_, mut stream| {
+        let mut bytes = [0; 16];
+        while let Ok(count) = stream.read(&mut bytes) {
+            if count == 0 || stream.write_all(&bytes[..count]).is_err() {
+                return;
+            }
+        }
+    });
+    let mut edge = TestEdge::start();
+    let sets: [(u32, &[SocketAddr]); 1] = [(1, &[echo])];
+    edge.put(table_of(0, edge.listener, Protocol::Tcp, Some(1), &sets, tcp_contract));
+    edge.until_healthy(1);
+    let mut client = Client::connect(edge.listener);
+    client.send("hello");
+    assert_eq!(client.read_exact(5).unwrap(), b"hello");
+    let counters = counted(&mut edge, 1);
+    assert_eq!(
+        (counters.bytes_in, counters.bytes_out, counters.latency.count()),
+        (Some(5), Some(5), 0)
+    );
+}
