@@ -6,10 +6,13 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::Once,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
+
+use crate::site::BASE;
 
 /// How long anything a test waits for may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -65,7 +68,21 @@ fn shared() -> PathBuf {
 impl Home {
     /// A fresh home whose store and package cache are those of all tests. It collects no garbage: what other tests run
     /// and go back to would go.
+    ///
+    /// The base of all sites is in the store before the first test goes on: to bake it takes as long as the mirror likes,
+    /// and no test that waits for what comes after a bake is about that.
     pub fn new() -> Self {
+        static BASE_BAKED: Once = Once::new();
+        BASE_BAKED.call_once(|| {
+            let home = Self::with_shared_store();
+            home.write("hornero.hcl", BASE);
+            // Where it can't be baked, the test that needs it says why.
+            home.run(&["build"]);
+        });
+        Self::with_shared_store()
+    }
+
+    fn with_shared_store() -> Self {
         let home = Self::with_shared_packages();
         home.share("store");
         home
