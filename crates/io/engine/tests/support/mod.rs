@@ -155,7 +155,12 @@ impl Subject for TestHome {
 
     fn spec(&self, id: InstanceId, script: &Script) -> InstanceSpec {
         let text = match script {
-            Script::Sleep => "exec busybox sleep 1000".to_owned(),
+            Script::Sleep => {
+                // Without the shell: it catches SIGINT, and loses one that comes while it is about to execute.
+                let mut spec = self.shell(id, "");
+                spec.command = ["/bin/busybox", "sleep", "1000"].map(str::to_owned).to_vec();
+                return spec;
+            }
             Script::IgnoreStop => {
                 "trap '' TERM; echo ready; while :; do busybox sleep 1000; done".to_owned()
             }
