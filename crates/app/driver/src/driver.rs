@@ -165,6 +165,9 @@ impl Driver {
                         self.entered(rollout, receipt, ports);
                     }
                 }
+                EventBody::InstanceChanged {
+                    instance, state: InstanceState::Archived, ..
+                } => self.facts.archived(instance),
                 EventBody::ReleaseCreated { .. }
                 | EventBody::ReleaseProven { .. }
                 | EventBody::ImageTested { .. }
@@ -223,6 +226,7 @@ impl Driver {
             .collect();
         for id in gone {
             self.facts.removed.remove(&id);
+            self.facts.abandoned.remove(&id);
             self.facts.running.remove(&id);
             self.facts.starting.remove(&id);
             self.facts.exited.remove(&id);

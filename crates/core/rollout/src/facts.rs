@@ -30,6 +30,8 @@ pub struct Facts {
     pub stopped: BTreeSet<InstanceId>,
     /// Instances of which the engine has nothing left.
     pub removed: BTreeSet<InstanceId>,
+    /// Instances that the ledger no longer knows of, and of which the engine was not seen to have nothing left.
+    pub abandoned: BTreeSet<InstanceId>,
     /// Test runs that ended since this process started, by image.
     pub tests: BTreeMap<Digest, TestRun>,
     /// The edge's last status; none while it can't be reached.
@@ -136,6 +138,13 @@ impl Facts {
             || planted(Bug::TakesUnknownForHealthy)
                 && health == Health::Unknown
                 && self.running.contains_key(instance)
+    }
+
+    /// An instance was archived. One whose start was never answered may run, though nobody saw it run.
+    pub fn archived(&mut self, instance: &InstanceId) {
+        if !self.removed.contains(instance) {
+            self.abandoned.insert(instance.clone());
+        }
     }
 
     /// Whether the edge, as last seen, might still route to an instance; unknown counts as yes.

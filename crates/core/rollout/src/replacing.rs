@@ -139,12 +139,13 @@ impl View<'_> {
         let left =
             self.left(if replacing.back { Some(self.rollout.to) } else { self.rollout.from });
         if left > 0 && !self.cut_is_over() {
-            return self.cut(held.at, left);
+            // What is cut off was in flight at this hold; by the next table it may have ended.
+            let mut rollout = self.rollout.clone();
+            rollout.switch = rollout.switch.or((!replacing.back).then_some(held));
+            return View { rollout: &rollout, ..*self }.cut(held.at, left);
         }
         let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
-        if !replacing.back {
-            next.switch = Some(held);
-        }
+        next.switch = next.switch.or((!replacing.back).then_some(held));
         next.replacing = Some(Replacing { stage: ReplacingStage::Stopping, ..replacing.clone() });
         let gone = if replacing.back { &self.rollout.set } else { &self.rollout.old };
         let mut records = self.end_all(gone);
@@ -245,6 +246,10 @@ impl View<'_> {
         next.baseline = self.rollout.baseline;
         next.failure = failure.or(next.failure);
         next.cut_off = None;
+        // Forward nothing was done yet but to hold requests.
+        if self.rollout.replaces_forward() {
+            next.switch = None;
+        }
         vec![self.enter(next)]
     }
 

@@ -13,6 +13,9 @@ pub const REFUSED_RETRY: Millis = Millis(1_000);
 /// After this an answer counts as lost and the effect is asked for again; it is longer than any effect but a test
 /// run takes, and doing it twice is as doing it once.
 const ANSWER_ALLOWANCE: Millis = Millis(180_000);
+/// The same for what the edge is asked for, which has thirty seconds to answer: until this is over no other table goes to
+/// it, and a way back waits for that.
+const EDGE_ALLOWANCE: Millis = Millis(40_000);
 /// The same for a run of tests, whose own time limits come first.
 const TESTS_ALLOWANCE: Millis = Millis(7_200_000);
 /// Tries of a route table before the rollouts that wait for it are undone: one may meet an edge that restarts.
@@ -27,11 +30,8 @@ pub fn retry_delay(tries: u32) -> Millis {
 pub fn answer_allowance(key: &EffectKey) -> Millis {
     match key {
         EffectKey::Tests(_) => TESTS_ALLOWANCE,
-        EffectKey::Start(_)
-        | EffectKey::Stop(_)
-        | EffectKey::Remove(_)
-        | EffectKey::Routes
-        | EffectKey::Cut(..) => ANSWER_ALLOWANCE,
+        EffectKey::Routes | EffectKey::Cut(..) => EDGE_ALLOWANCE,
+        EffectKey::Start(_) | EffectKey::Stop(_) | EffectKey::Remove(_) => ANSWER_ALLOWANCE,
     }
 }
 

@@ -212,7 +212,8 @@ impl View<'_> {
         // healthy of the new set serves on, as after a failed watch.
         let whole = [Share::whole(self.rollout.to)];
         let switched = self.rollout.switch.is_some() || self.confirmed_as(&whole).is_some();
-        let stays = switched && self.any_healthy(&self.rollout.set);
+        let (set, old) = (&self.rollout.set, &self.rollout.old);
+        let stays = switched && self.any_healthy(set) && !self.any_healthy(old);
         let late = self.forced() || self.facts.now >= self.rollout.since.after(RETURN_ALLOWANCE);
         let nowhere = self.rollout.from.is_none() && stays;
         (nowhere || late).then(|| {

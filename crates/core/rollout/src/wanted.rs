@@ -1,6 +1,9 @@
 //! The effects that the recorded world asks for. Nothing is asked for that is not in the ledger before.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use hornero_model::{
     EdgeStatus, Health, InstanceId, InstanceState, RouteTable, STOP_GRACE, ServiceName,
@@ -33,7 +36,8 @@ pub fn wanted(
         }
     }
     // What the engine has and the ledger does not know of is nobody's.
-    for id in facts.running.keys().chain(&facts.stopped).chain(facts.exited.keys()) {
+    let had = facts.running.keys().chain(&facts.stopped).chain(facts.exited.keys());
+    for id in had.chain(&facts.abandoned).collect::<BTreeSet<_>>() {
         if !world.instances.contains_key(id) && !planted(Bug::LeavesStrangers) {
             effects.extend(end(world, facts, id, false));
         }

@@ -66,3 +66,24 @@ fn a_table_that_failed_may_still_come() {
         simulation.check_whole();
     }
 }
+
+/// Found by seed 46 of the ways to replace: the answer to a start was lost, so its service was removed without anybody
+/// knowing that the server runs, and it ran for ever.
+#[test]
+fn a_server_whose_start_was_never_answered_goes_with_its_service() {
+    let (mut simulation, spec, ids) = serving();
+    simulation.crash_instance(&ids[0], ExitCause::Signal(9));
+    // Only the answer to its replacement's start is lost: what the edge is given meanwhile comes to it before or after.
+    simulation.host.edge_delay_ms = 300;
+    simulation.host.faults = Faults { unanswered: 100, ..Faults::default() };
+    simulation.run(200);
+    assert_eq!(simulation.host.engine.ids().len(), 4, "its replacement, and what is left of it");
+    simulation.host.edge_delay_ms = 0;
+    simulation.host.faults = Faults::default();
+    let request = simulation.request(RequestKind::Down { services: vec![spec.name.clone()] });
+    let outcome = simulation.answer(request, 300_000).expect("an answer");
+    assert_eq!(outcome.result, OutcomeKind::Done);
+    simulation.come_to_rest();
+    simulation.check_whole();
+    assert!(simulation.host.engine.ids().is_empty());
+}

@@ -102,12 +102,14 @@ fn send_on(simulation: &mut Simulation) {
 fn history(seed: u64) {
     let mut random = Random::new(seed ^ 0x3A15);
     let mut simulation = Simulation::new(seed);
+    simulation.host.trace.whole = std::env::var_os("HORNERO_SIM_TRACE").is_some();
     if random.chance(70) {
         simulation.host.faults = Faults {
             doubled: random.between(0, 20),
             late: random.between(0, 30),
             failed: random.between(0, 8),
-            ..Faults::default()
+            belated: random.between(0, 8),
+            unanswered: random.between(0, 8).saturating_sub(6),
         };
     }
     for _ in 0..random.between(6, 18) {
