@@ -27,6 +27,12 @@ pub enum EndpointId {
     Resume,
     /// Pause, resume, promote or abort a rollout.
     Steer,
+    /// Begin one-off work.
+    Run,
+    /// What one-off work writes, and its end.
+    RunOutput,
+    /// End one-off work.
+    RunCancel,
     /// The lines of an operation, from its first.
     Operation,
     /// A service's releases.
@@ -63,6 +69,9 @@ impl EndpointId {
             Self::Cancel => "Cancel",
             Self::Resume => "Resume",
             Self::Steer => "Steer",
+            Self::Run => "Run",
+            Self::RunOutput => "RunOutput",
+            Self::RunCancel => "RunCancel",
             Self::Operation => "Operation",
             Self::History => "History",
             Self::Receipts => "Receipts",
@@ -144,6 +153,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Some(schema::<message::ResumeRequest>), schema::<message::ResumeReport>, false),
     endpoint!(Steer, "POST", "/v1/steer", "Pause, resume, promote or abort the rollout of a service; streams progress", [],
         Some(schema::<message::SteerRequest>), schema::<message::OperationLine>, true),
+    endpoint!(Run, "POST", "/v1/runs", "Run a command once, in a server of its own; it goes on without the client", [],
+        Some(schema::<message::RunRequest>), schema::<message::RunStatus>, false),
+    endpoint!(RunOutput, "GET", "/v1/runs/{run}", "What one-off work writes, and its end", [("from", "only what was not told before")],
+        None, schema::<message::RunLine>, true),
+    endpoint!(RunCancel, "POST", "/v1/runs/{run}/cancel", "End one-off work: its stop signal, then SIGKILL", [],
+        Some(schema::<message::CancelRunRequest>), schema::<message::Nothing>, false),
     endpoint!(Operation, "GET", "/v1/operations/{operation}", "The lines of an operation from its first, and those to come", [],
         None, schema::<message::OperationLine>, true),
     endpoint!(History, "GET", "/v1/services/{service}/history", "A service's releases, newest first", [],

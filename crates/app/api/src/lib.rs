@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod message;
 mod openapi;
 mod resume;
+mod run;
 
 pub use client::{Client, ClientError, on_other_version};
 pub use endpoint::{Endpoint, EndpointId, matched};

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use rollout::{CanaryStatus, Judgement, PausedStatus, RollingStatus, RolloutStatus};
 
 pub use crate::resume::{ResumeReport, ResumeRequest, ServiceStop};
+pub use crate::run::{CancelRunRequest, RunLine, RunRequest, RunSource, RunStatus};
 
 /// Why a request is made, and from which state of the source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -378,6 +379,9 @@ pub struct StatusReport {
     pub edge: Option<EdgeReport>,
     /// What of the isolation this host can't do, and why.
     pub limits: Vec<SupportReport>,
+    /// One-off work that has not ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunStatus>,
 }
 
 /// The control process.

@@ -7,6 +7,7 @@ mod logs;
 #[cfg(test)]
 mod page;
 mod rollout;
+mod run;
 mod secret;
 mod upgrade;
 mod witness;
@@ -29,6 +30,7 @@ pub use bring::{PlanArguments, UpArguments};
 pub use home::{BackupImages, HomeCommand};
 pub use logs::{LogBounds, LogsArguments};
 pub use rollout::{RolloutCommand, Steered};
+pub use run::RunArguments;
 pub use secret::SecretCommand;
 pub use upgrade::{Succeeding, UpgradeArguments};
 pub use witness::{WITNESS_VARIABLE, WitnessWords};
@@ -152,17 +154,31 @@ Each new server serves before the old one leaves. `max_age` of a service does th
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Run a command once, in a server of its own
+    #[command(after_help = "\
+Examples:
+  hornero run site -- /srv/app migrate         what serves of `site`: its image, configuration and secrets
+  hornero run site@17 -- /srv/app check        an earlier release
+  hornero run base --timeout 5m -- sh -c 'cat /etc/os-release'
+
+The server gets no requests and is gone when the command has ended. What it writes is shown line by
+line; with `--json` all of it goes to stderr. The exit code is the command's, 128 and the signal that
+ended it, 124 where it took too long, 130 where it was cancelled, 125 where it did not start. Ctrl-C
+ends it. The command stands in the ledger: a secret is no argument.")]
+    Run(RunArguments),
     /// End a rollout under way: back to what served before, and the new servers taken down
     #[command(after_help = "\
 Examples:
   hornero cancel               what is under way, where that is one service
   hornero cancel site --reason 'wrong branch'
+  hornero cancel run-site-k3f9q2ab             one-off work
 
 An operation that waits ends before it begins. Once the new release is proven, `hornero rollback` is
 the way back.")]
     Cancel {
-        /// The service
-        service: Option<ServiceName>,
+        /// The service, or the run of a command
+        #[arg(value_name = "SERVICE|RUN")]
+        object: Option<String>,
         /// Why, for the record
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,

@@ -23,7 +23,7 @@ use clap::{CommandFactory as _, Parser as _};
 use arguments::{Arguments, AuditCommand, Command, ImageCommand};
 use command::{
     audit, bake, churn, collect, diff, doctor, export, image, logs, manual, operation, patching,
-    plan, recycle, reproducing, sbom, show, storage, transport, up, verify,
+    plan, recycle, reproducing, run as one_off, sbom, show, storage, transport, up, verify,
 };
 use failure::Failure;
 
@@ -208,7 +208,10 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
             operation::rollback(home, json, service, to, reason).await
         }
         Command::Recycle { object, reason } => recycle::run(home, json, object, reason).await,
-        Command::Cancel { service, reason } => operation::cancel(home, json, service, reason).await,
+        Command::Run(arguments) => one_off::run(home, json, arguments).await,
+        Command::Cancel { object, reason } => {
+            one_off::cancel_named(home, json, object, reason).await
+        }
         Command::Churn { service, since } => {
             churn::churn(home, json, service, since.as_deref()).await
         }
@@ -258,6 +261,7 @@ const fn needs_root(command: &Command) -> bool {
     match command {
         Command::Up(_)
         | Command::Patch { .. }
+        | Command::Run(_)
         | Command::Reproduce { .. }
         | Command::Build { .. }
         | Command::Down { .. }

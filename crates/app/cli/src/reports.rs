@@ -3,8 +3,8 @@
 use hornero_api::message::ServiceOutcome;
 use hornero_care::HomeProblem;
 use hornero_model::{
-    ChurnScope, ChurnWindow, Digest, ImageName, InstanceId, ReleaseRef, SecretLabel, SecretVersion,
-    ServiceName, Timestamp,
+    ChurnScope, ChurnWindow, CutOff, Digest, ImageName, InstanceId, Millis, ReleaseNumber,
+    ReleaseRef, SecretLabel, SecretVersion, ServiceName, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -159,6 +159,38 @@ pub struct HomeCheckReport<'a> {
     pub problems: &'a [HomeProblem],
 }
 
+/// What a run of a command came to: `run`, `cancel RUN`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RunReport {
+    /// The run, which is its server too.
+    pub run: InstanceId,
+    /// The service that it was made from; absent where it was an image alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
+    /// The release of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseNumber>,
+    /// The image.
+    pub image: Digest,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// When it was begun.
+    pub started: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: Millis,
+    /// The exit code that `run` ends with.
+    pub exit: u8,
+    /// The signal that ended the command, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Why Hornero ended it, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<CutOff>,
+    /// Why there is no exit code of the command, where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
 /// A secret that `secret set` or `secret rotate` set.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SecretReport {
@@ -224,6 +256,7 @@ mod tests {
         ("audit verify", false, schema::<AuditReport>),
         ("build", false, schema::<BuildReport>),
         ("cancel", false, schema::<OperationReport>),
+        ("cancel RUN", false, schema::<RunReport>),
         ("churn", false, schema::<ChurnReport>),
         ("doctor", false, schema::<DoctorReport>),
         ("down", false, schema::<OperationReport>),
@@ -245,6 +278,7 @@ mod tests {
         ("rollout pause", false, schema::<OperationReport>),
         ("rollout promote", false, schema::<OperationReport>),
         ("rollout resume", false, schema::<OperationReport>),
+        ("run", false, schema::<RunReport>),
         ("secret ls", false, schema::<Vec<ListedSecret>>),
         ("secret rm", false, schema::<RemovedSecret>),
         ("secret rotate", false, schema::<SecretReport>),

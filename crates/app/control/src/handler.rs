@@ -8,9 +8,10 @@ use std::{
 use hornero_api::{
     EndpointId,
     message::{
-        ApplyRequest, CancelRequest, ControlStatus, DownRequest, Intent, Nothing, OperationLine,
-        PlanRequest, RecycleRequest, ResumeReport, ResumeRequest, RollbackRequest, StatusReport,
-        SteerRequest, SupportReport, TestReport, TestRequest, TestResult, VerifyRequest,
+        ApplyRequest, CancelRequest, CancelRunRequest, ControlStatus, DownRequest, Intent, Nothing,
+        OperationLine, PlanRequest, RecycleRequest, ResumeReport, ResumeRequest, RollbackRequest,
+        RunRequest, RunSource, RunStatus, StatusReport, SteerRequest, SupportReport, TestReport,
+        TestRequest, TestResult, VerifyRequest,
     },
 };
 use hornero_driver::{Driver, Observation, Request as Job, RequestId, RequestKind};
@@ -21,7 +22,9 @@ use hornero_model::{
     ServiceSpec, Steer, Timestamp,
 };
 use hornero_net::HomeNetwork;
-use hornero_rollout::{Declared, TestOutcome, TestRun, World, check_belonging, last_proven};
+use hornero_rollout::{
+    Declared, OpenRun, TestOutcome, TestRun, World, check_belonging, last_proven,
+};
 use hornero_store::{Lease, Store};
 use hyper::{Request, StatusCode, body::Incoming};
 use tokio::sync::oneshot;
@@ -36,6 +39,7 @@ use crate::{
     ports::{Adapters, chain, new_tail},
     provenance::Denied,
     report,
+    runs::{self, Begun, Runs, Source},
     server::{Answer, Caller, Handler, Refusal, body, json, stream, whole},
     start::Starter,
     succession::EdgeNews,
@@ -57,6 +61,8 @@ pub struct Api {
     pub engine: Arc<dyn Engine>,
     /// What starts servers, for tests of images.
     pub adapters: Arc<Adapters>,
+    /// One-off work.
+    pub runs: Arc<Runs>,
     /// The network, for the services' addresses.
     pub network: HomeNetwork,
     /// What is known of the edge beyond what it counts.
@@ -140,6 +146,24 @@ impl Handler for Api {
                 let command = format!("rollout {}", word(steer));
                 let service = cancel::chosen(service, &under_way, &command)?;
                 self.begin(caller, intent, RequestKind::Steer { service, steer }, None)
+            }
+            EndpointId::Run => self.run(caller, body(request).await?).await,
+            EndpointId::RunOutput => {
+                let from = parameter(&query, "from").unwrap_or("0").parse().map_err(|_| {
+                    let text = "`from` is no number";
+                    Refusal::new(StatusCode::BAD_REQUEST, "bad_request", text)
+                })?;
+                let watched = self.runs.watched(values[0]);
+                let watched = watched.ok_or_else(|| not_found("run", values[0]))?;
+                let id = InstanceId::new(values[0]).map_err(|_| not_found("run", values[0]))?;
+                runs::output(Arc::clone(&self.engine), id, watched, from)
+            }
+            EndpointId::RunCancel => {
+                let CancelRunRequest { intent } = body(request).await?;
+                let watched = self.runs.watched(values[0]);
+                let watched = watched.ok_or_else(|| not_found("run", values[0]))?;
+                watched.cancel(asked(caller, intent, "cancel"));
+                json(&Nothing {})
             }
             EndpointId::Operation => {
                 let number = values[0]
@@ -227,6 +251,12 @@ const fn word(steer: Steer) -> &'static str {
     }
 }
 
+/// Who asks, and why; `word` where no reason is given.
+fn asked(caller: Caller, intent: Intent, word: &str) -> Actor {
+    let why = if intent.why.is_empty() { word.to_owned() } else { intent.why };
+    Actor { who: caller.user, why, commit: intent.commit }
+}
+
 fn not_found(kind: &str, name: &str) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, &format!("no_such_{kind}"), format!("no {kind} `{name}`"))
 }
@@ -304,6 +334,7 @@ impl Api {
                 },
                 edge: report::edge(driver).map(|report| edge.complete(report)),
                 limits,
+                runs: driver.world().runs.values().map(runs::status).collect(),
             })
             .await?;
         json(&report)
@@ -396,6 +427,64 @@ impl Api {
         self.begin_again(caller, intent, kind, Some(held), retry_failed)
     }
 
+    /// Begins one-off work.
+    async fn run(&self, caller: Caller, wanted: RunRequest) -> Answer {
+        let RunRequest { source, command, timeout, intent } = wanted;
+        if command.is_empty() {
+            let text = "a run has a command";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_request", text));
+        }
+        // Held until the ledger says that it needs its image.
+        let lease = self.lease().await?;
+        let source = match source {
+            RunSource::Server(server) => {
+                self.accept(vec![(*server).clone()], Starter::accept).await?;
+                Source { release: None, server: *server }
+            }
+            RunSource::Release { service, number } => {
+                let name = service.clone();
+                let look = move |driver: &Driver| runs::source(driver.world(), &name, number);
+                let source = self.ask(look).await?.ok_or_else(|| match number {
+                    Some(number) => not_found("release", &format!("{service}@{number}")),
+                    None => not_found("service", service.as_str()),
+                })?;
+                self.accept(vec![source.server.clone()], Starter::accept_again).await?;
+                source
+            }
+        };
+        let by = asked(caller, intent, "run");
+        let run = source.run(command, timeout, &new_tail()).map_err(Refusal::internal)?;
+        let (runs, server) = (Arc::clone(&self.runs), source.server);
+        let (open, actor) = (run.clone(), by.clone());
+        let begun = tokio::task::spawn_blocking(move || {
+            let _lease = lease;
+            runs.begin(actor, open, server)
+        });
+        match begun.await.map_err(Refusal::internal)? {
+            Begun::Yes { since } => {
+                let status: RunStatus = runs::status(&OpenRun { run, by, since });
+                json(&status)
+            }
+            Begun::TooMany(open) => {
+                let text = format!("{open} runs are under way, as many as may be at once");
+                let refusal = Refusal::new(StatusCode::CONFLICT, "too_many_runs", text);
+                Err(refusal.hint("`hornero status` lists them, `hornero cancel RUN` ends one"))
+            }
+            Begun::Not(error) => Err(Refusal::internal(chain(&error))),
+        }
+    }
+
+    /// Ends one-off work of these services, or all of it, before they go down.
+    async fn end_runs(&self, by: Actor, services: Option<Vec<ServiceName>>) -> Result<(), Refusal> {
+        let runs = Arc::clone(&self.runs);
+        let which = move |run: &hornero_model::Run| match &services {
+            Some(services) => runs::by_name(run, services),
+            None => true,
+        };
+        let ended = tokio::task::spawn_blocking(move || runs.end(&by, which));
+        ended.await.map_err(Refusal::internal)
+    }
+
     async fn history(&self, name: &str) -> Answer {
         let service: ServiceName = name.parse().map_err(|_| not_found("service", name))?;
         let found = self
@@ -419,6 +508,8 @@ impl Api {
                 there.map(|service| service.name.clone()).collect()
             })
             .await?;
+        let by = Actor { who: caller.user.clone(), why: "down".to_owned(), commit: None };
+        self.end_runs(by, services.clone()).await?;
         let asked = services.unwrap_or_else(|| up.clone());
         let services: Vec<ServiceName> =
             asked.into_iter().filter(|name| up.contains(name)).collect();
@@ -478,6 +569,8 @@ impl Api {
         if !known {
             return Err(not_found("service", service.as_str()));
         }
+        let by = Actor { who: caller.user.clone(), why: "down by force".to_owned(), commit: None };
+        self.end_runs(by, Some(vec![service.clone()])).await?;
         self.begin(caller, intent, RequestKind::End { service }, None)
     }
 

@@ -17,7 +17,8 @@ use crate::{
     start::{Starter, log_tail},
 };
 
-/// The release that instances of tests carry; real ones count from 1.
+/// The release that instances carry which are none of a release's servers, those of tests and of one-off work; real ones
+/// count from 1.
 pub const TEST_RELEASE: ReleaseNumber = ReleaseNumber(0);
 /// Between two questions to a server that is still starting: short at first, so that a fast server is no slower.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);

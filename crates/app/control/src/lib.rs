@@ -27,6 +27,7 @@ mod predecessor;
 mod provenance;
 mod report;
 mod restoration;
+mod runs;
 mod server;
 mod signals;
 mod socket;
@@ -78,7 +79,7 @@ pub use local::{LogLimits, abandon, trim_logs};
 pub use logs::{LAST_LINES_MAX, LogWish, logs_offline};
 pub use notify::status_file;
 pub use offline::{
-    ImageHistory, history_of, image_of, newest_event, plan_offline, retained_images,
+    ImageHistory, KeptImages, history_of, image_of, newest_event, plan_offline, retained_images,
     secrets_in_use, verify_ledger,
 };
 use predecessor::Succession;
@@ -96,6 +97,7 @@ use crate::{
     operations::Operations,
     ports::{Adapters, ControlPorts, CrashHook, STARTS_AT_ONCE, chain},
     restoration::Restoration,
+    runs::{Recorder, Runs, ToRecord},
     start::Starter,
     turnstile::Turnstile,
     witness::Witness,
@@ -146,6 +148,8 @@ pub enum Input {
     Tested(Tested),
     /// Somebody lets go on what a limit of churn stopped.
     Resume(Resume),
+    /// Something that is no rollout's is to be recorded.
+    Record(ToRecord),
     /// The process shall end; servers and edge go on where services are up.
     Shutdown,
 }
@@ -285,7 +289,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     };
     notifier.starting("looking at the instances");
     let version = hornero_model::program_version();
-    let found = find(&*engine)?;
+    let found = find(&*engine, &world)?;
     let status = EdgeClient::new(&edge::state_dir(home)).status().ok();
     // Everything was read, and nothing was written yet that an older version would not know.
     format::claim(home)?;
@@ -295,6 +299,10 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let ended = Arc::new(AtomicBool::new(false));
     let network_keeper = keep_network(network.clone(), Arc::clone(&ended))?;
 
+    let (recorder, adapters) = (inputs.clone(), Arc::clone(&ports.adapters));
+    let recorder = Recorder::new(move |record| recorder.send(Input::Record(record)).is_ok());
+    let runs = Arc::new(Runs::new(adapters, recorder));
+    runs.adopt(driver.world().runs.values().cloned());
     signals::end_on_signals(&runtime, inputs.clone());
     let api = Api {
         inputs,
@@ -303,6 +311,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         ledger: Arc::clone(&ledger),
         engine: Arc::clone(&engine),
         adapters: Arc::clone(&ports.adapters),
+        runs,
         network: network.clone(),
         edge: keeper.news(),
         started: Timestamp::now(),
@@ -464,8 +473,9 @@ fn service_addresses(network: &HomeNetwork, world: &World) -> BTreeMap<ServiceNa
     .collect()
 }
 
-/// What the engine has; servers of tests that an earlier process left are removed.
-fn find(engine: &dyn Engine) -> anyhow::Result<Vec<Found>> {
+/// What the engine has of the driver's; servers of tests that an earlier process left are removed, and so are those of
+/// one-off work that has ended.
+fn find(engine: &dyn Engine, world: &World) -> anyhow::Result<Vec<Found>> {
     let deadline = Instant::now() + STARTING_TIMEOUT;
     let instances = loop {
         let instances = engine.list()?;
@@ -477,6 +487,9 @@ fn find(engine: &dyn Engine) -> anyhow::Result<Vec<Found>> {
     };
     let mut found = Vec::new();
     for instance in instances {
+        if world.runs.contains_key(&instance.id) {
+            continue;
+        }
         if instance.release == image_tests::TEST_RELEASE {
             engine.remove(&instance.id)?;
             continue;
@@ -541,9 +554,9 @@ fn is_settled(driver: &Driver) -> bool {
     driver.is_idle() && driver.world().services.values().all(|service| service.warm.is_none())
 }
 
-/// Whether any service is up.
+/// Whether any service is up, or one-off work under way.
 fn serves(world: &World) -> bool {
-    world.services.values().any(|service| world.is_there(service))
+    !world.runs.is_empty() || world.services.values().any(|service| world.is_there(service))
 }
 
 /// Whether a process that was told to end may do so. With nothing left to serve it takes everything away with it, so
@@ -609,6 +622,14 @@ fn run(
                     return Err(error.into());
                 }
                 let _ = resumed.send(outcome);
+                continue;
+            }
+            Ok(Input::Record(ToRecord { by, body, recorded })) => {
+                let outcome = driver.record(&by, body, ports);
+                if let Err(error @ (DriverError::World(_) | DriverError::Restless)) = outcome {
+                    return Err(error.into());
+                }
+                let _ = recorded.send(outcome);
                 continue;
             }
             Ok(Input::Shutdown) => {

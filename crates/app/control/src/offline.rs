@@ -6,7 +6,7 @@ use hornero_api::message::{AuditReport, PlanReport, PlanRequest};
 use hornero_driver::Churn;
 use hornero_ledger::{MAX_READ_EVENTS, PublicKey, ReadOnlyLedger, Verdict};
 use hornero_model::{Digest, InstanceId, ReleaseRef, SecretFile, Timestamp};
-use hornero_rollout::{Facts, KeepOverride, Retained, World, retained};
+use hornero_rollout::{Facts, KeepOverride, Retained, World, needed_by_runs, retained};
 
 use crate::{fold, report};
 
@@ -71,8 +71,19 @@ pub fn history_of(home: &Path, image: &Digest) -> anyhow::Result<ImageHistory> {
 }
 
 /// Every reason that the ledger knows to keep an image.
-pub fn retained_images(home: &Path, rules: KeepOverride) -> anyhow::Result<Vec<Retained>> {
-    Ok(retained(&world(home)?, Timestamp::now(), rules))
+#[derive(Debug, Clone)]
+pub struct KeptImages {
+    /// Those of releases.
+    pub releases: Vec<Retained>,
+    /// Those of one-off work, each with its reason: nothing takes them.
+    pub runs: Vec<(Digest, String)>,
+}
+
+/// Every reason that the ledger knows to keep an image.
+pub fn retained_images(home: &Path, rules: KeepOverride) -> anyhow::Result<KeptImages> {
+    let world = world(home)?;
+    let runs = needed_by_runs(&world).collect();
+    Ok(KeptImages { releases: retained(&world, Timestamp::now(), rules), runs })
 }
 
 /// Secrets that releases name which are kept: those that serve, those that may be gone back to, and what keep-rules hold.

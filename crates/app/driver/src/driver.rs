@@ -102,6 +102,21 @@ impl Driver {
         Ok(())
     }
 
+    /// Records what happened outside of any rollout and follows from nothing that this driver decides, such as one-off
+    /// work. What can't follow from the world is not for it to find out.
+    ///
+    /// # Errors
+    /// As [`Driver::handle`]; then nothing was recorded.
+    pub fn record(
+        &mut self,
+        by: &Actor,
+        body: EventBody,
+        ports: &mut dyn Ports,
+    ) -> Result<(), DriverError> {
+        self.facts.now = self.facts.now.max(ports.now());
+        self.persist(vec![Record::Event(by.clone(), body)], ports)
+    }
+
     /// The longest time to wait for the next observation before handing in a [`Observation::Tick`].
     pub fn next_tick(&self) -> Millis {
         /// With nothing due: a look now and then, should the host's clock have jumped.
@@ -165,9 +180,9 @@ impl Driver {
                         self.entered(rollout, receipt, ports);
                     }
                 }
-                EventBody::InstanceChanged {
-                    instance, state: InstanceState::Archived, ..
-                } => self.facts.archived(instance),
+                EventBody::InstanceChanged { instance, state: InstanceState::Archived, .. } => {
+                    self.facts.archived(instance)
+                }
                 EventBody::ReleaseCreated { .. }
                 | EventBody::ReleaseProven { .. }
                 | EventBody::ImageTested { .. }
@@ -183,7 +198,9 @@ impl Driver {
                 }
                 EventBody::ChurnStopped { .. }
                 | EventBody::ChurnResumed { .. }
-                | EventBody::FailureShared { .. } => {}
+                | EventBody::FailureShared { .. }
+                | EventBody::RunStarted { .. }
+                | EventBody::RunEnded { .. } => {}
                 EventBody::ServiceAdjusted { service, .. } => {
                     self.facts.unadjusted.remove(service);
                     self.tell_adjusted(service, &event.by, ports);

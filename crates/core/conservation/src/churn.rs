@@ -125,6 +125,9 @@ impl Churn {
             | EventBody::ListenerChanged { .. }
             | EventBody::FailureShared { .. }
             | EventBody::RecycleSet { .. }
+            // Who asks for one-off work has it made once, and its end is no server's.
+            | EventBody::RunStarted { .. }
+            | EventBody::RunEnded { .. }
             | EventBody::ServiceOwned { .. } => {}
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BootId, ChurnBreach, Digest, Directory, ExitCause, InstanceId, InstanceState, Receipt, Release,
-    ReleaseNumber, RolloutId, ServiceName, Timestamp,
+    ReleaseNumber, RolloutId, Run, RunEnd, ServiceName, Timestamp,
 };
 
 /// Who did something, why, and from which state of the source.
@@ -195,6 +195,16 @@ pub enum EventBody {
         failed: ReleaseNumber,
         /// How both failed.
         failure: String,
+    },
+    /// One-off work was begun; its server starts after this.
+    RunStarted {
+        /// What runs.
+        run: Box<Run>,
+    },
+    /// One-off work ended.
+    RunEnded {
+        /// How.
+        end: RunEnd,
     },
 }
 

@@ -22,6 +22,7 @@ mod purl;
 mod receipt;
 mod release;
 mod route;
+mod run;
 mod secret;
 mod service;
 mod strategy;
@@ -55,6 +56,7 @@ pub use route::{
     Listener, ListenerFault, ListenerLimits, PoolBackend, PoolName, Protocol, ProxyProtocol,
     ReleaseCounters, RouteRule, RouteTable,
 };
+pub use run::{CutOff, Run, RunEnd};
 pub use secret::{SecretFile, SecretVersion};
 pub use service::{
     ConfigFile, Keep, Port, Resources, RolloutPolicy, Route, RouteTls, STOP_GRACE, ServiceKind,

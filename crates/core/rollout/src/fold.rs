@@ -9,7 +9,7 @@ use hornero_model::{
 
 use crate::{
     Instance, Kind, Leaving, ListenerTrouble, Phase, Rollout, Service, ServingSet, SharedFailure,
-    TestRecord, WarmSet, World, failed, listeners, makes_same_servers, recycle,
+    TestRecord, WarmSet, World, failed, listeners, makes_same_servers, recycle, runs,
 };
 
 /// An instance that served this long was no early failure: the count of failures begins anew after it.
@@ -128,6 +128,8 @@ impl World {
             EventBody::RecycleSet { service, instances } => {
                 recycle::set(self, service, instances, &event.by)
             }
+            EventBody::RunStarted { run } => runs::started(self, run, &event.by, event.time),
+            EventBody::RunEnded { end } => runs::ended(self, end),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hornero_model::{Digest, Keep, Millis, Release, ReleaseNumber, ReleaseRef, Timestamp};
 
-use crate::{Service, World, last_proven};
+use crate::{OpenRun, Service, World, last_proven};
 
 /// Why the image of a release is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,13 @@ pub fn in_use(world: &World) -> BTreeSet<Digest> {
     for service in world.services.values() {
         needed(world, service, &mut found);
     }
-    found.into_iter().map(|retained| retained.image).collect()
+    let of_runs = needed_by_runs(world).map(|(image, _)| image);
+    found.into_iter().map(|retained| retained.image).chain(of_runs).collect()
+}
+
+/// The images that one-off work needs, and why each is kept: nothing takes them.
+pub fn needed_by_runs(world: &World) -> impl Iterator<Item = (Digest, String)> + '_ {
+    world.runs.values().flat_map(OpenRun::images)
 }
 
 fn needed(world: &World, service: &Service, found: &mut Vec<Retained>) {

@@ -11,7 +11,7 @@ use hornero_model::{
     Share, Timestamp,
 };
 
-use crate::{FailedRelease, Leaving, Phase, Rollout, SharedFailure};
+use crate::{FailedRelease, Leaving, OpenRun, Phase, Rollout, SharedFailure};
 
 /// Everything that follows from the events appended so far. Build it with [`World::default`] and [`World::apply`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,6 +32,8 @@ pub struct World {
     pub listener_faults: BTreeMap<SocketAddr, ListenerTrouble>,
     /// The start of the host on which control last ran; none before that was recorded.
     pub boot: Option<BootId>,
+    /// One-off work that has not ended, by the id of its server.
+    pub runs: BTreeMap<InstanceId, OpenRun>,
 }
 
 /// A service and its releases.

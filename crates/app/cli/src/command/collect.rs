@@ -45,7 +45,9 @@ pub fn roots(
     keep: KeepOverride,
     forget: bool,
 ) -> Result<Vec<Root>, Box<dyn std::error::Error + Send + Sync>> {
-    let mut roots: Vec<Root> = retained_images(home, keep)?
+    let kept = retained_images(home, keep)?;
+    let mut roots: Vec<Root> = kept
+        .releases
         .into_iter()
         // A rollback's target that an earlier collection took is no damage.
         .filter(|kept| kept.hold != Hold::Wanted || store.has_image(&kept.image))
@@ -58,6 +60,12 @@ pub fn roots(
             },
         })
         .collect();
+    let of_runs = kept.runs.into_iter();
+    roots.extend(of_runs.map(|(image, reason)| Root {
+        image,
+        reason,
+        protection: Protection::Always,
+    }));
     let known = names::all(home)?;
     if let Some(file) = known.damaged.first() {
         let text = format!(

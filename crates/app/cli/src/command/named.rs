@@ -82,7 +82,7 @@ pub fn image_in(
 }
 
 /// A release's name, such as `site@17`.
-fn release(text: &str) -> Option<ReleaseRef> {
+pub fn release(text: &str) -> Option<ReleaseRef> {
     let (service, number) = text.split_once('@')?;
     let number = hornero_model::ReleaseNumber(number.parse().ok()?);
     Some(ReleaseRef { service: service.parse().ok()?, number })

@@ -232,7 +232,7 @@ pub async fn steer(home: &Path, json: bool, command: RolloutCommand) -> Result<(
 }
 
 /// A client of the home's control process: one that died is started again, since what it had begun goes on with the next.
-async fn client_of(home: &Path) -> Result<Client, Failure> {
+pub async fn client_of(home: &Path) -> Result<Client, Failure> {
     match home.join("ledger.db").exists() {
         true => daemon::ensure(home).await,
         false => Ok(Client::new(daemon::socket(home))),
@@ -314,7 +314,7 @@ const fn report(services: Vec<ServiceOutcome>) -> OperationReport {
 /// Ends the control process where it has nothing to run; gives what it runs.
 pub async fn end_idle(client: &Client) -> Result<StatusReport, Failure> {
     let left: StatusReport = client.get("/v1/status").await?;
-    if left.services.is_empty() {
+    if left.services.is_empty() && left.runs.is_empty() {
         let _: hornero_api::message::Nothing = client.post("/v1/shutdown", &json!({})).await?;
         gone(client).await;
     }

@@ -8,9 +8,7 @@ use hornero_bake::{
     RebaseError, RebaseOptions,
 };
 use hornero_doctor::Need;
-use hornero_model::{
-    Digest, Millis, Resources, RolloutPolicy, ServiceKind, ServiceName, ServiceSpec, Strategy,
-};
+use hornero_model::{Digest, ServiceSpec};
 use hornero_spec::Spec;
 use serde::Serialize;
 use serde_json::json;
@@ -20,7 +18,7 @@ use crate::{
     command::{
         bake,
         configuration::{self, Kept},
-        doctor, named, names, sign, up,
+        doctor, named, names, plain_server, sign, up,
         whole::Consent,
     },
     daemon,
@@ -235,39 +233,8 @@ fn service_for(kept: Kept<'_>, spec: &Spec, image: &PatchedImage) -> Result<Serv
         let runs = service.clone().into_service_spec(image.new);
         return configuration::complete(Some(kept), service, runs);
     }
-    let name: ServiceName = image.name.as_str().parse().map_err(|_| {
-        Failure::new(exit::FAILED, format!("image `{}` has no service to be tested as", image.name))
-    })?;
-    Ok(ServiceSpec {
-        name,
-        image_name: image.name.clone(),
-        image: image.new,
-        base: None,
-        kind: ServiceKind::Stateless,
-        instances: 1,
-        ports: Vec::new(),
-        health: None,
-        routes: Vec::new(),
-        rollout: RolloutPolicy {
-            strategy: Strategy::BlueGreen,
-            drain_timeout: Millis(0),
-            keep_warm: Millis(0),
-            watch: Millis(0),
-        },
-        resources: Resources { memory_bytes: 1 << 30, cpu_millis: 2_000, pids: 1_024 },
-        egress: false,
-        depends_on: Vec::new(),
-        max_age: None,
-        trust: sign::trusted(spec),
-        keep: hornero_model::Keep::default(),
-        stop_signal: None,
-        stop_grace: None,
-        env: Default::default(),
-        config: Vec::new(),
-        configuration: None,
-        secrets: Vec::new(),
-        budget: None,
-    })
+    let server = plain_server::of_image(&image.name, image.new)?;
+    Ok(ServiceSpec { trust: sign::trusted(spec), ..server })
 }
 
 /// `hornero image rebase`.

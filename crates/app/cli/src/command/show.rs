@@ -6,7 +6,7 @@ use hornero_api::{
     ClientError,
     message::{
         HistoryEntry, InstanceStatus, ListenerFaultEntry, PausedStatus, RolloutStatus, RouteStatus,
-        StatusReport, WitnessStatus,
+        RunStatus, StatusReport, WitnessStatus,
     },
 };
 use hornero_model::{
@@ -120,9 +120,29 @@ fn answering(route: &RouteStatus) -> String {
     }
 }
 
+/// One-off work that has not ended.
+fn runs_text(runs: &[RunStatus], now: Timestamp, colour: bool) -> String {
+    if runs.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::with_head(&["RUN", "OF", "AGE", "BY", "COMMAND"]);
+    for run in runs {
+        let of = run.release.as_ref().map_or_else(|| run.image.short(), ToString::to_string);
+        table.row(vec![
+            (run.id.to_string(), Tone::Plain),
+            (of, Tone::Plain),
+            (age(now, run.started), Tone::Quiet),
+            (run.by.who.clone(), Tone::Plain),
+            (run.command.join(" "), Tone::Plain),
+        ]);
+    }
+    format!("\n{}", table.render(colour))
+}
+
 fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     if report.services.is_empty() {
         let text = "no services; `hornero up DIR` brings some\n";
+        let text = format!("{text}{}", runs_text(&report.runs, now, colour));
         return format!("{text}{}", witness_text(report.control.witness.as_ref()));
     }
     let mut services =
@@ -195,6 +215,7 @@ fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
             ));
         }
     }
+    text.push_str(&runs_text(&report.runs, now, colour));
     text.push_str(&churn::stopped(&report.services));
     for (route, fault) in
         report.routes.iter().filter_map(|route| Some((route, route.fault.as_ref()?)))
@@ -462,6 +483,7 @@ mod tests {
             },
             edge: Some(Default::default()),
             limits: Vec::new(),
+            runs: Vec::new(),
         };
         status_text(&report, Timestamp::default(), false)
     }

@@ -25,6 +25,7 @@ mod home;
 mod isolation;
 mod logs;
 mod old_homes;
+mod one_off;
 mod operations;
 mod owned;
 mod patching;

@@ -2,12 +2,12 @@
 
 use expect_test::{Expect, expect};
 use hornero_model::{
-    Digest, Event, EventBody, InstanceId, InstanceState, Receipt, ReceiptBody, Release,
-    ReleaseNumber, RolloutId, Timestamp,
+    Digest, Event, EventBody, ExitCause, ImageName, InstanceId, InstanceState, Millis, Receipt,
+    ReceiptBody, Release, ReleaseNumber, RolloutId, Run, RunEnd, Timestamp,
 };
 
 use super::{Bench, root, site, spec};
-use crate::{Phase, World};
+use crate::{Phase, World, in_use, needed_by_runs};
 
 fn check(mut bench: Bench, body: EventBody, expected: Expect) {
     let before = bench.world.clone();
@@ -50,6 +50,46 @@ fn sequence_numbers_have_no_gaps() {
     );
     world.apply(&event(1)).unwrap();
     world.apply(&event(2)).unwrap();
+}
+
+fn run(id: &str) -> Run {
+    Run {
+        id: InstanceId::new(id).unwrap(),
+        release: None,
+        image_name: ImageName::new("site").unwrap(),
+        image: Digest::of(b"one-off"),
+        configuration: Some(Digest::of(b"files")),
+        command: vec!["/bin/true".to_owned()],
+        timeout: Millis(1),
+        stop_grace: Millis(1),
+    }
+}
+
+#[test]
+fn one_off_work_is_open_until_its_end_and_keeps_its_images() {
+    let mut bench = Bench::serving(1);
+    let begun = EventBody::RunStarted { run: Box::new(run("run-site-a")) };
+    bench.append(root(), begun.clone()).unwrap();
+    let needed: Vec<Digest> = needed_by_runs(&bench.world).map(|(image, _)| image).collect();
+    assert_eq!(needed, [Digest::of(b"one-off"), Digest::of(b"files")]);
+    assert!(in_use(&bench.world).contains(&Digest::of(b"one-off")));
+    check(bench, begun, expect!["`run-site-a` was begun before"]);
+
+    let mut bench = Bench::serving(1);
+    let end = |id: &str| EventBody::RunEnded {
+        end: RunEnd {
+            id: InstanceId::new(id).unwrap(),
+            cause: ExitCause::Code(0),
+            cut_off: None,
+            duration: Millis(1),
+        },
+    };
+    let begun = EventBody::RunStarted { run: Box::new(run("run-site-a")) };
+    bench.append(root(), begun).unwrap();
+    bench.append(root(), end("run-site-a")).unwrap();
+    assert!(bench.world.runs.is_empty());
+    assert!(!in_use(&bench.world).contains(&Digest::of(b"one-off")));
+    check(bench, end("run-site-a"), expect!["there is no run `run-site-a`"]);
 }
 
 #[test]

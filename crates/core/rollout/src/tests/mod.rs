@@ -362,6 +362,8 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::FailureShared { service, release, failed, failure } => {
             format!("{service}@{release} fails as {failed}: {failure}")
         }
+        EventBody::RunStarted { run } => format!("run {} begun", run.id),
+        EventBody::RunEnded { end } => format!("run {} {}", end.id, end.cause),
         EventBody::ChurnResumed { service } => format!("churn of {service:?} goes on"),
         EventBody::ServiceAdjusted { service, release } => format!("adjusted {service}@{release}"),
         EventBody::RecycleSet { instances, .. } => {

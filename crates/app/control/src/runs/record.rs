@@ -1,0 +1,52 @@
+//! What one-off work has written into the ledger, by the thread that owns the driver.
+
+use std::sync::mpsc::{self, Sender};
+
+use hornero_driver::DriverError;
+use hornero_model::{Actor, EventBody};
+
+/// An event to be recorded.
+pub struct ToRecord {
+    /// Who, and why.
+    pub by: Actor,
+    /// What happened.
+    pub body: EventBody,
+    /// Told whether it was recorded.
+    pub recorded: Sender<Result<(), DriverError>>,
+}
+
+/// Hands an event to the thread that owns the driver; false where that has ended.
+type Send = Box<dyn Fn(ToRecord) -> bool + std::marker::Send + Sync>;
+
+/// The way into the ledger.
+pub struct Recorder(Send);
+
+/// Why an event was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRecorded {
+    /// The ledger took nothing; the same may be tried again.
+    #[error("the ledger took nothing")]
+    Ledger(#[source] DriverError),
+    /// The control process is ending: the next one sees to it.
+    #[error("the control process is ending")]
+    Ending,
+}
+
+impl Recorder {
+    /// A way into the ledger.
+    pub fn new(send: impl Fn(ToRecord) -> bool + std::marker::Send + Sync + 'static) -> Self {
+        Self(Box::new(send))
+    }
+
+    /// Records an event, and waits until it is.
+    pub fn record(&self, by: Actor, body: EventBody) -> Result<(), NotRecorded> {
+        let (recorded, answer) = mpsc::channel();
+        if !(self.0)(ToRecord { by, body, recorded }) {
+            return Err(NotRecorded::Ending);
+        }
+        match answer.recv() {
+            Ok(outcome) => outcome.map_err(NotRecorded::Ledger),
+            Err(_) => Err(NotRecorded::Ending),
+        }
+    }
+}
