@@ -8,25 +8,11 @@ pub mod client;
 pub mod endpoint;
 pub mod message;
 mod openapi;
-mod resume;
-mod run;
+mod protocol;
 
 pub use client::{Client, ClientError, on_other_version};
 pub use endpoint::{Endpoint, EndpointId, matched};
 pub use openapi::document;
-
-/// The protocol of this API. Grows when a message changes its meaning; within one number new endpoints and new optional
-/// fields may come. Fields of an answer that are not known are ignored. Those of a request are refused: what was asked
-/// for is done in full or not at all.
-pub const PROTOCOL: u32 = 1;
-/// The header in which both sides say their version.
-pub const VERSION_HEADER: &str = "hornero-version";
-/// The header in which both sides say the protocol that they speak; the first versions, which speak 1, don't say it.
-pub const PROTOCOL_HEADER: &str = "hornero-protocol";
-
-/// Largest request body the server reads: an `apply` of 1,000 services stays well below.
-pub const REQUEST_MAX_BYTES: usize = 8 << 20;
-/// Largest answer the client reads whole; streams are bounded a line.
-pub const ANSWER_MAX_BYTES: usize = 64 << 20;
-/// Largest line of a streamed answer; a failure carries the tail of a log, which is cut far below this.
-pub const LINE_MAX_BYTES: usize = 1 << 20;
+pub use protocol::{
+    ANSWER_MAX_BYTES, LINE_MAX_BYTES, PROTOCOL, PROTOCOL_HEADER, REQUEST_MAX_BYTES, VERSION_HEADER,
+};

@@ -1,37 +1,46 @@
 //! The command line: what can be typed, its help texts and examples.
 
+mod audit;
 mod authoring;
 mod bring;
+mod editor;
+mod export;
 mod home;
+mod image;
 mod logs;
+mod manual;
+mod packing;
 #[cfg(test)]
 mod page;
 mod rollout;
 mod run;
 mod secret;
+mod source;
 mod upgrade;
+mod values;
 mod witness;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use hornero_control::WitnessPlace;
-use hornero_model::{ImageName, ReleaseNumber, RolloutId, ServiceName};
+use clap::{Parser, Subcommand};
+use hornero_model::{ReleaseNumber, RolloutId, ServiceName};
 
-use hornero_oci::Reference;
+use crate::process_log::LogWords;
 
-use crate::{
-    command::{editor, export, manual, sbom, transport},
-    process_log::LogWords,
-};
-
+pub use audit::AuditCommand;
 pub use authoring::{FormatArguments, InitArguments};
 pub use bring::{PlanArguments, UpArguments};
+pub use editor::EditorFile;
+pub use export::{ExportFormat, ExportLayers, ExportWords};
 pub use home::{BackupImages, HomeCommand};
+pub use image::{BillFormat, ImageCommand, ImportWords};
 pub use logs::{LogBounds, LogsArguments};
+pub use manual::ManualArguments;
+pub use packing::Packing;
 pub use rollout::{RolloutCommand, Steered};
 pub use run::RunArguments;
 pub use secret::SecretCommand;
+pub use source::Source;
 pub use upgrade::{Succeeding, UpgradeArguments};
 pub use witness::{WITNESS_VARIABLE, WitnessWords};
 
@@ -133,7 +142,7 @@ Examples:
         /// The service
         service: ServiceName,
         /// The release to go back to; the last proven one before the present by default
-        #[arg(long, value_parser = release_number, value_name = "N")]
+        #[arg(long, value_parser = values::release_number, value_name = "N")]
         to: Option<ReleaseNumber>,
         /// Why, for the record
         #[arg(long, default_value = "", hide_default_value = true)]
@@ -230,7 +239,7 @@ What fails is taken back all the same, and so is one that stays paused for 3 day
     #[command(visible_alias = "receipts")]
     Receipt {
         /// One receipt, by number
-        #[arg(value_parser = rollout_id)]
+        #[arg(value_parser = values::rollout_id)]
         id: Option<RolloutId>,
         /// Only those of this service
         #[arg(long)]
@@ -328,7 +337,7 @@ Examples:
         #[arg(long, conflicts_with_all = ["dir", "force"])]
         all: bool,
         /// Taken, and not needed: services have their names whatever variables say
-        #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable, hide = true)]
+        #[arg(long = "var", value_name = "NAME=VALUE", value_parser = values::variable, hide = true)]
         variables: Vec<(String, String)>,
         /// End a service at once, whatever it waits for; without a name, end everything in this home without its ledger,
         /// for when that can't be read, and record nothing
@@ -360,7 +369,7 @@ Examples:
     /// Print what editors need to know `hornero.hcl`
     Editor {
         /// Which file
-        file: editor::EditorFile,
+        file: EditorFile,
     },
     /// Say what this host can and can't do for Hornero, what that costs, and the line to run
     #[command(
@@ -379,7 +388,7 @@ Examples:
         shell: clap_complete::Shell,
     },
     /// Write the manual pages
-    Manual(manual::ManualArguments),
+    Manual(ManualArguments),
     /// Have control and edge run this program, while servers and traffic go on
     #[command(after_help = "\
 Examples:
@@ -420,215 +429,6 @@ Exit code 4: this program did not start, and the one from before serves again.")
     },
     /// Run the launcher of instances (started by the control process)
     Shim,
-}
-
-/// A directory with `hornero.hcl` and how to read it.
-#[derive(Debug, Args)]
-pub struct Source {
-    /// The directory with `hornero.hcl`
-    #[arg(default_value = ".")]
-    pub dir: PathBuf,
-    /// Set a variable of `hornero.hcl`
-    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
-    pub variables: Vec<(String, String)>,
-    /// Fail where `hornero.lock` would have to change
-    #[arg(long)]
-    pub locked: bool,
-}
-
-/// What to look at in the store.
-#[derive(Debug, Subcommand)]
-pub enum ImageCommand {
-    /// List images
-    Ls,
-    /// Show one image
-    Inspect {
-        /// Name, release, digest, or the beginning of a digest
-        image: String,
-    },
-    /// Hash every byte of an image and compare
-    Verify {
-        /// Name, release, digest, or the beginning of a digest
-        image: String,
-    },
-    /// Move an image onto another base without baking it, where it is proven to hold there
-    #[command(after_help = "Example:\n  hornero image rebase site --base 4f1c9a02")]
-    Rebase {
-        /// Name, release, digest, or the beginning of a digest
-        image: String,
-        /// The new base
-        #[arg(long, value_name = "IMAGE")]
-        base: String,
-        /// Also where the proof refuses; the reasons are recorded
-        #[arg(long)]
-        force: bool,
-    },
-    /// Write an image as a file, a disk or an OCI layout
-    #[command(after_help = "\
-Examples:
-  hornero image export site --format oci ./site-oci
-  hornero image export site --format oci --layers erofs --name site-erofs ./site-oci
-  hornero image export appliance --format qcow2 appliance.qcow2")]
-    Export(export::ExportWords),
-    /// Take in what Docker, Podman, debootstrap or tar made, and vouch for it
-    #[command(after_help = "\
-Examples:
-  hornero image import ./rootfs.tar.xz --name legacy
-  hornero image import saved.tar --image app:1
-  hornero image import ./oci-layout")]
-    Import(transport::ImportWords),
-    /// Push an image to a registry; Docker and Podman run it from there
-    Push {
-        /// Name, release, digest, or the beginning of a digest
-        image: String,
-        /// Where to, such as `registry.example:5000/team/site:17`
-        reference: Reference,
-        /// How layers are compressed
-        #[arg(long, value_enum, default_value = "gzip")]
-        compression: transport::Packing,
-        /// Reach the registry without encryption
-        #[arg(long)]
-        plain_http: bool,
-    },
-    /// Pull an image that Hornero pushed; only contents that are missing move
-    Pull {
-        /// Where from, such as `registry.example:5000/team/site:17`
-        reference: Reference,
-        /// Its name here; made of the repository's by default
-        #[arg(long)]
-        name: Option<ImageName>,
-        /// Most that its contents may take, such as `100GiB`, instead of 64GiB; then of repeated bytes as well
-        #[arg(long, value_name = "SIZE", value_parser = size)]
-        max_size: Option<u64>,
-        /// Reach the registry without encryption
-        #[arg(long)]
-        plain_http: bool,
-    },
-    /// Show what images take on disk: in all, shared, and each alone
-    Du,
-    /// Delete images that nothing keeps
-    #[command(after_help = "\
-Examples:
-  hornero image gc --dry-run
-  hornero image gc --keep-releases 3 --ceiling 20GiB
-
-Nothing goes that runs, serves, is kept warm, is in flight, that a rollback needs, that is pinned, or
-that a name leads to. Of the other releases, each service's `keep_releases` newest proven ones and
-those made within `keep_days` stay.")]
-    Gc {
-        /// Only say what would go
-        #[arg(long)]
-        dry_run: bool,
-        /// Proven releases to keep of every service, instead of its `keep_releases`
-        #[arg(long, value_name = "N")]
-        keep_releases: Option<u32>,
-        /// Days for which releases are kept, instead of `keep_days`
-        #[arg(long, value_name = "N")]
-        keep_days: Option<u32>,
-        /// What kept images may take together, such as `20GiB`; those kept by rule go for it, the oldest first
-        #[arg(long, value_name = "SIZE", value_parser = size)]
-        ceiling: Option<u64>,
-        /// How long to wait for bakes, rollouts and commands that read to end
-        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
-        wait: std::time::Duration,
-        /// What stays of the logs of servers that are gone
-        #[command(flatten)]
-        logs: LogBounds,
-    },
-    /// Say why an image is kept
-    #[command(after_help = "Example:\n  hornero image why-kept site@12")]
-    WhyKept {
-        /// Name, release, digest, or the beginning of a digest
-        image: String,
-    },
-    /// Keep an image until it is unpinned
-    Pin {
-        /// Name, release, digest, or the beginning of a digest
-        image: String,
-    },
-    /// Take a pin away
-    Unpin {
-        /// Name, release, digest, or the beginning of a digest
-        image: String,
-    },
-    /// Take an image's name away, here and in the home, so that the name keeps it no longer
-    Untag {
-        /// The name
-        name: String,
-    },
-    /// Hash everything in the store, name what is damaged, and mend what can be mended
-    Fsck {
-        /// Also mend from this image in a registry
-        #[arg(long, value_name = "REF")]
-        from: Option<String>,
-        /// Reach the registry without encryption
-        #[arg(long, requires = "from")]
-        plain_http: bool,
-    },
-    /// Write the bill of materials: which package or source every file belongs to
-    #[command(after_help = "Example:\n  hornero image sbom site --format spdx >site.spdx.json")]
-    Sbom {
-        /// Name, release, digest, or the beginning of a digest
-        image: String,
-        /// The format
-        #[arg(long, value_enum)]
-        format: sbom::Format,
-    },
-    /// Show what two images have differently: packages, files, configuration
-    #[command(after_help = "Example:\n  hornero image diff site@16 site@17")]
-    Diff {
-        /// The older one: name, release, digest, or the beginning of a digest
-        old: String,
-        /// The newer one
-        new: String,
-    },
-}
-
-/// What to do with the ledger.
-#[derive(Debug, Subcommand)]
-pub enum AuditCommand {
-    /// Check that no event was touched; names the first that was
-    Verify {
-        /// A receipt (`hornero receipt ID --json`) or a copy of `ledger.head` that was kept elsewhere: the ledger must
-        /// hold it still
-        #[arg(long, value_name = "FILE")]
-        against: Option<PathBuf>,
-        /// Compare it with every head that the witness has (`hornero serve --witness`), which is at PLACE, else where
-        /// control or HORNERO_WITNESS says
-        #[arg(long, value_name = "PLACE", num_args = 0..=1)]
-        witness: Option<Option<WitnessPlace>>,
-    },
-}
-
-/// Bytes of a size such as `20GiB`.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let decimal = ["B", "KB", "MB", "GB", "TB"];
-    let factor = units.iter().position(|one| *one == unit).map(|power| 1024_u64.pow(power as u32));
-    let factor = factor.or_else(|| {
-        decimal.iter().position(|one| *one == unit).map(|power| 1000_u64.pow(power as u32))
-    });
-    let bytes = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
-    bytes.ok_or_else(|| "expected a whole number with a unit, such as `20GiB`".to_owned())
-}
-
-fn release_number(text: &str) -> Result<ReleaseNumber, String> {
-    let digits = text.rsplit_once('@').map_or(text, |(_, number)| number);
-    digits
-        .parse()
-        .map(ReleaseNumber)
-        .map_err(|_| "expected a release number such as `16`".to_owned())
-}
-
-fn rollout_id(text: &str) -> Result<RolloutId, String> {
-    text.parse().map(RolloutId).map_err(|_| "expected a receipt number such as `3`".to_owned())
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected `NAME=VALUE`")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]

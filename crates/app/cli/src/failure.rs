@@ -1,7 +1,12 @@
 //! How a command fails: an exit code of the contract, a message, and a hint apart from it.
 
 use std::{
-    ffi::OsString, fmt::Display, io::ErrorKind, path::Path, process::ExitCode, sync::OnceLock,
+    ffi::OsString,
+    fmt::Display,
+    io::{ErrorKind, Write as _, stdout},
+    path::Path,
+    process::ExitCode,
+    sync::OnceLock,
 };
 
 use hornero_api::ClientError;
@@ -11,10 +16,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{
-    output::{harmless, print_json},
-    process_log::LogFormat,
-};
+use crate::{harmless::harmless, process_log::LogFormat};
 
 /// Exit codes of the command line's contract.
 pub mod exit {
@@ -165,7 +167,7 @@ impl Failure {
                 let mut value = self.data.unwrap_or_else(|| json!({}));
                 value["error"] = json!(error);
                 // Nobody is left to tell that stdout can't be written.
-                let _ = print_json(&value);
+                let _ = writeln!(stdout(), "{value}");
             }
         }
         ExitCode::from(self.code)

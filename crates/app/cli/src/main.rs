@@ -1,11 +1,13 @@
 //! The `hornero` command: reads the command line, does one thing, answers with an exit code of the contract.
 
 mod arguments;
+mod bar;
 mod build_log;
 mod command;
 mod commit;
 mod daemon;
 mod failure;
+mod harmless;
 mod output;
 mod process_log;
 mod progress;
@@ -22,8 +24,9 @@ use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, AuditCommand, Command, ImageCommand};
 use command::{
-    audit, bake, churn, collect, diff, doctor, export, image, logs, manual, operation, patching,
-    plan, recycle, reproducing, run as one_off, sbom, show, storage, transport, up, verify,
+    audit, bake, churn, collect, diff, doctor, export, history, image, logs, manual, operation,
+    patching, plan, rebasing, receipt, recycle, reproducing, run as one_off, sbom, status, storage,
+    transport, up, verify,
 };
 use failure::Failure;
 
@@ -161,7 +164,7 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
         ImageCommand::Sbom { image, format } => sbom::run(home, &image, format),
         ImageCommand::Diff { old, new } => diff::run(home, json, &old, &new),
         ImageCommand::Rebase { image, base, force } => {
-            patching::rebase(home, json, &image, &base, force)
+            rebasing::rebase(home, json, &image, &base, force)
         }
         ImageCommand::Export(words) => export::export(home, json, &words),
         ImageCommand::Import(words) => transport::import(home, json, &words),
@@ -202,8 +205,8 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         }
         Command::Plan(arguments) => plan::plan(home, json, &arguments).await,
         Command::Doctor => doctor::doctor(home, json).await,
-        Command::Status => show::status(home, json).await,
-        Command::History { service } => show::history(home, json, &service).await,
+        Command::Status => status::status(home, json).await,
+        Command::History { service } => history::history(home, json, &service).await,
         Command::Rollback { service, to, reason } => {
             operation::rollback(home, json, service, to, reason).await
         }
@@ -217,7 +220,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         }
         Command::Resume { service, reason } => churn::resume(home, json, service, reason).await,
         Command::Rollout(command) => operation::steer(home, json, command).await,
-        Command::Receipt { id, service } => show::receipt(home, json, id, service).await,
+        Command::Receipt { id, service } => receipt::receipt(home, json, id, service).await,
         Command::Verify { service, full, .. } => verify::services(home, json, service, full).await,
         Command::Logs(arguments) => logs::logs(home, json, &arguments).await,
         Command::Audit { command: None, from } => audit::audit(home, json, from).await,

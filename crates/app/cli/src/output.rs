@@ -1,14 +1,11 @@
 //! What people see: colours on a terminal only, tables that fit 80 columns, times and digests in short.
 
-use std::{
-    borrow::Cow,
-    io::{IsTerminal as _, Write as _, stderr, stdout},
-};
+use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 
 use hornero_model::{Digest, Timestamp};
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, harmless::harmless};
 
 /// A colour with a meaning; the words beside it say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,20 +104,6 @@ pub fn print_text(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Text from outside made harmless for a terminal: what moves the cursor, sets colours or talks to the terminal is shown
-/// as `\\u{1b}` and the like. Line ends and tabs stay.
-pub fn harmless(text: &str) -> Cow<'_, str> {
-    let harms = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
-    if !text.contains(harms) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for letter in text.chars() {
-        if harms(letter) { out.extend(letter.escape_unicode()) } else { out.push(letter) }
-    }
-    Cow::Owned(out)
-}
-
 /// Prints one JSON value on a line.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let mut text = serde_json::to_string(value).map_err(|error| Failure::of(&error))?;
@@ -144,6 +127,21 @@ pub fn age(now: Timestamp, then: Timestamp) -> String {
     }
 }
 
+/// A size for people.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let (mut value, mut unit) = (bytes as f64 / 1024.0, 0);
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,11 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_wrote_does_nothing_to_the_terminal() {
-        let check = |text, expected| assert_eq!(harmless(text), expected);
-        check("plain: höhe\tok\nnext", "plain: höhe\tok\nnext");
-        check("\u{1b}[31mred", "\\u{1b}[31mred");
-        check("a\rb\u{7}\u{9b}c\u{7f}", "a\\u{d}b\\u{7}\\u{9b}c\\u{7f}");
+    fn a_cell_is_one_line_that_does_nothing_to_the_terminal() {
         let mut table = Table::with_head(&["WHY"]);
         table.row(vec![("two\nlines \u{1b}]0;x".into(), Tone::Plain)]);
         assert_eq!(table.render(false), "WHY\ntwo lines \\u{1b}]0;x\n");

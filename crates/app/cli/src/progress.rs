@@ -9,7 +9,7 @@ use std::{
 
 use hornero_bake::progress::{ArchiveEvent, Event, Progress};
 
-use crate::{build_log::BuildLog, failure::Failure, output::harmless};
+use crate::{build_log::BuildLog, failure::Failure, harmless::harmless};
 
 /// Between two repaints of the changing line: more often is only flicker.
 const REPAINT: Duration = Duration::from_millis(80);

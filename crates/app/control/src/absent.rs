@@ -11,7 +11,7 @@ use hornero_ledger::MAX_READ_EVENTS;
 use hornero_model::{EdgeStatus, Event, EventBody, Health, InstanceId, Receipt, ServiceName};
 use hornero_rollout::{Facts, Instance, Service, World};
 
-use crate::{edge, fold, offline::ledger_of, report, runs};
+use crate::{edge, offline::ledger_of, replay::fold, report, runs};
 
 /// What ran by the ledger's last word; what the edge finds healthy where it answers.
 pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {

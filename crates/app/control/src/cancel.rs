@@ -3,25 +3,25 @@
 use hornero_model::ServiceName;
 use hyper::StatusCode;
 
-use crate::server::Refusal;
+use crate::answer::ApiRefusal;
 
 /// The service that is named, or the one that something is under way for; which of several is not for us to say.
 pub fn chosen(
     named: Option<ServiceName>,
     under_way: &[ServiceName],
     command: &str,
-) -> Result<ServiceName, Refusal> {
+) -> Result<ServiceName, ApiRefusal> {
     match (named, under_way) {
         (Some(service), _) => Ok(service),
         (None, [service]) => Ok(service.clone()),
         (None, []) => {
             let text = "nothing is under way in this home";
-            Err(Refusal::new(StatusCode::NOT_FOUND, "nothing_under_way", text))
+            Err(ApiRefusal::new(StatusCode::NOT_FOUND, "nothing_under_way", text))
         }
         (None, [first, ..]) => {
             let names: Vec<String> = under_way.iter().map(|name| format!("`{name}`")).collect();
             let text = format!("something is under way for {}", names.join(", "));
-            let refusal = Refusal::new(StatusCode::CONFLICT, "several_under_way", text);
+            let refusal = ApiRefusal::new(StatusCode::CONFLICT, "several_under_way", text);
             Err(refusal.hint(format!("name one, as in `hornero {command} {first}`")))
         }
     }

@@ -15,13 +15,19 @@ use std::{
 
 use hornero_driver::Observation;
 use hornero_edge::EdgeClient;
-use hornero_model::EdgeStatus;
+use hornero_model::{EdgeStatus, Millis};
 
 use crate::{
-    Input, OWN_PROGRAM,
-    ports::{EDGE_RETRY, EDGE_WAIT, chain},
+    chain::chain,
+    input::Input,
+    program::OWN_PROGRAM,
     succession::{EdgeNews, Succession},
 };
+
+/// How long the supervisor waits for a change before it looks again.
+const EDGE_WAIT: Millis = Millis(1_000);
+/// Pause before another try to reach or start the edge.
+const EDGE_RETRY: Duration = Duration::from_millis(50);
 
 /// How long an edge that lives may take to answer after its start: a slow machine under load has it read its table from
 /// a slow disk, and one that died is noticed at once.

@@ -6,20 +6,15 @@ use std::{
 };
 
 use hornero_engine_port::{Engine, InstanceSpec, InstanceStatus};
-use hornero_model::{
-    Check, Digest, ExitCause, ImageTest, InstanceId, ReleaseNumber, ServiceSpec, TestCheck,
-};
+use hornero_model::{Check, Digest, ExitCause, ImageTest, InstanceId, ServiceSpec, TestCheck};
 use hornero_rollout::{TestOutcome, TestRun};
 use tokio::runtime::Handle;
 
 use crate::{
     check,
-    start::{Starter, log_tail},
+    start::{Starter, TEST_RELEASE, log_tail},
 };
 
-/// The release that instances carry which are none of a release's servers, those of tests and of one-off work; real ones
-/// count from 1.
-pub const TEST_RELEASE: ReleaseNumber = ReleaseNumber(0);
 /// Between two questions to a server that is still starting: short at first, so that a fast server is no slower.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// The longest pause between two questions.

@@ -10,7 +10,7 @@ use hornero_store::Store;
 
 pub use hornero_engine::{LogLimits, read_log, trim_logs};
 
-use crate::{OWN_PROGRAM, edge::EdgeKeeper, own};
+use crate::{edge::EdgeKeeper, lock::own, program::OWN_PROGRAM};
 
 /// Opens the engine of a home. Instances that were lost since, how is not recorded, are said to have ended by `lost_by`.
 pub fn open(

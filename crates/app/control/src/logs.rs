@@ -12,9 +12,9 @@ use hornero_model::{Event, EventBody, InstanceId, Timestamp};
 use hyper::StatusCode;
 
 use crate::{
+    answer::{Answer, ApiRefusal, stream},
     local,
     offline::ledger_of,
-    server::{Answer, Refusal, stream},
 };
 
 /// Between two looks for new lines; what a person who watches takes for at once.
@@ -53,9 +53,9 @@ pub async fn answer(
     let found = tokio::task::spawn_blocking(move || {
         instances(&|next| reader.read(next, MAX_READ_EVENTS), &name, 1)
     });
-    let found = found.await.map_err(Refusal::internal)?.map_err(Refusal::internal)?;
+    let found = found.await.map_err(ApiRefusal::internal)?.map_err(ApiRefusal::internal)?;
     if found.0.is_empty() {
-        return Err(Refusal::new(
+        return Err(ApiRefusal::new(
             StatusCode::NOT_FOUND,
             "no_such_object",
             format!("neither a service nor an instance `{object}`"),

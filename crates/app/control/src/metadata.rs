@@ -9,7 +9,7 @@ use hornero_model::Digest;
 use hornero_rollout::{World, in_use};
 use hornero_store::Store;
 
-use crate::ports::chain;
+use crate::chain::chain;
 
 /// How long what somebody holds is left alone, such as what another home's servers run from.
 const HELD_RETRY: Duration = Duration::from_secs(5);

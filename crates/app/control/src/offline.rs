@@ -8,7 +8,7 @@ use hornero_ledger::{MAX_READ_EVENTS, PublicKey, ReadOnlyLedger, Verdict};
 use hornero_model::{Digest, InstanceId, ReleaseRef, SecretFile, Timestamp};
 use hornero_rollout::{Facts, KeepOverride, Retained, World, needed_by_runs, retained};
 
-use crate::{fold, report};
+use crate::{replay::fold, report};
 
 /// Checks the ledger of a home.
 pub fn verify_ledger(home: &Path) -> anyhow::Result<AuditReport> {

@@ -127,12 +127,13 @@ impl Operations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hornero_api::message::{Outcome, OutcomeKind};
+    use hornero_api::message::{OperationOutcome, OutcomeKind};
     use hornero_model::RolloutId;
     use hornero_store::{Store, StoreError};
 
     fn finish(operations: &Operations, number: u64) {
-        let outcome = Outcome { result: OutcomeKind::Done, services: Vec::new(), failure: None };
+        let outcome =
+            OperationOutcome { result: OutcomeKind::Done, services: Vec::new(), failure: None };
         operations.push(number, OperationLine::Finished { outcome });
     }
 

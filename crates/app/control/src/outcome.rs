@@ -1,6 +1,6 @@
 //! The driver's outcomes in the API's words.
 
-use hornero_api::message::{Failure, Outcome, OutcomeKind, ServiceOutcome};
+use hornero_api::message::{OperationFailure, OperationOutcome, OutcomeKind, ServiceOutcome};
 
 use crate::churn;
 
@@ -16,7 +16,7 @@ fn read_only(log_tail: &[String]) -> Option<String> {
 }
 
 /// An outcome as clients read it.
-pub fn told(outcome: hornero_driver::Outcome) -> Outcome {
+pub fn told(outcome: hornero_driver::Outcome) -> OperationOutcome {
     let services = outcome.services.into_iter().map(|service| ServiceOutcome {
         name: service.service,
         release: service.release,
@@ -26,7 +26,7 @@ pub fn told(outcome: hornero_driver::Outcome) -> Outcome {
         adjusted: service.adjusted,
         recycled: service.recycled,
     });
-    Outcome {
+    OperationOutcome {
         result: match outcome.result {
             hornero_driver::OutcomeKind::Done => OutcomeKind::Done,
             hornero_driver::OutcomeKind::Failed => OutcomeKind::Failed,
@@ -58,7 +58,7 @@ pub fn told(outcome: hornero_driver::Outcome) -> Outcome {
                 Some(id) if !reason.contains(id.as_str()) => format!("instance `{id}`: {reason}"),
                 Some(_) | None => reason,
             };
-            Failure {
+            OperationFailure {
                 service: Some(service),
                 reason,
                 instance: failure.instance,

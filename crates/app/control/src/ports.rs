@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc::Sender},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use hornero_api::message::OperationLine;
@@ -14,8 +14,8 @@ use hornero_edge::EdgeClient;
 use hornero_engine_port::{EngineError, Started};
 use hornero_ledger::{Head, Keys, Ledger};
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, Location, Millis, NewEvent, Receipt, ReceiptBody,
-    ServiceName, ServiceSpec, Timestamp,
+    Event, EventBody, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody, ServiceName,
+    ServiceSpec, Timestamp,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
@@ -23,9 +23,10 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
 
 use crate::{
-    Input,
+    chain::chain,
     clock::SteadyClock,
     image_tests,
+    input::Input,
     operations::Operations,
     outcome,
     start::{Starter, log_tail},
@@ -33,6 +34,9 @@ use crate::{
     witness::Witness,
 };
 
+/// Instances that start at once: each takes a thread here and a shim's memory while it does, and more than that keep the
+/// cores of large hosts no busier.
+pub const STARTS_AT_ONCE: usize = 64;
 /// Letters and digits of an instance id's tail; 8 of them make a repeat within a home's life unlikely enough.
 const TAIL_LETTERS: usize = 8;
 
@@ -304,24 +308,3 @@ impl Adapters {
         }
     }
 }
-
-/// An error with its sources in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
-}
-
-/// Instances that start at once: each takes a thread here and a shim's memory while it does, and more than that keep the
-/// cores of large hosts no busier.
-pub const STARTS_AT_ONCE: usize = 64;
-
-/// How long the edge's supervisor waits for a change before it looks again.
-pub const EDGE_WAIT: Millis = Millis(1_000);
-/// Pause before another try to reach or start the edge.
-pub const EDGE_RETRY: Duration = Duration::from_millis(50);

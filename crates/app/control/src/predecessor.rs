@@ -14,7 +14,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{format, offline, serves};
+use crate::{format, offline, up::serves};
 
 /// How long the control process before this one may take to end: what it does with nothing left to serve takes longest.
 const END_TIMEOUT: Duration = Duration::from_secs(60);

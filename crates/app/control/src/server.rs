@@ -1,82 +1,25 @@
 //! The API's server: one task a connection on the Unix socket, the caller known by socket credentials.
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    path::Path,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{collections::VecDeque, convert::Infallible, path::Path, sync::Arc, time::Duration};
 
-use hornero_api::{PROTOCOL, PROTOCOL_HEADER, REQUEST_MAX_BYTES, VERSION_HEADER, message::Problem};
-use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
+use hornero_api::{PROTOCOL, PROTOCOL_HEADER, VERSION_HEADER};
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
-    body::{Body as _, Bytes, Frame, Incoming},
+    body::{Body as _, Incoming},
     header::HeaderValue,
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::{Serialize, de::DeserializeOwned};
-use tokio::{
-    net::{UnixListener, UnixStream},
-    sync::{Semaphore, mpsc},
-    task::AbortHandle,
-};
+use tokio::{net::UnixListener, sync::Semaphore, task::AbortHandle};
 
-/// An answer's body: whole or streamed.
-pub type Body = UnsyncBoxBody<Bytes, Infallible>;
-/// An answer, or the problem to answer with and its status.
-pub type Answer = Result<Response<Body>, Refusal>;
+use crate::{
+    answer::{Answer, ApiRefusal, Body, told},
+    request::{Caller, ClientProgress, ClientStage, READ_TIMEOUT, caller_of},
+};
 
 /// Connections served at once; a person and a few scripts need a handful, followers of logs some more.
 const CONNECTIONS: usize = 256;
-/// Lines in flight to a reader that is slower than the writer.
-const STREAM_DEPTH: usize = 64;
-/// How long a client may take over a request's head, and then over its body: a local one needs milliseconds, and one
-/// that never ends must not keep its connection from others.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A request that is not answered well.
-#[derive(Debug)]
-pub struct Refusal {
-    status: StatusCode,
-    problem: Problem,
-}
-
-impl Refusal {
-    /// A refusal with a stable code word and a message.
-    pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            problem: Problem { code: code.to_owned(), message: message.into(), hint: None },
-        }
-    }
-
-    /// The same with what to do about it.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.problem.hint = Some(hint.into());
-        self
-    }
-
-    /// Something on this side failed.
-    pub fn internal(error: impl std::fmt::Display) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
-    }
-}
-
-/// Who calls.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// The Unix user's name, or its number where it has none.
-    pub user: String,
-}
 
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -128,22 +71,24 @@ async fn serve_within<H: Handler>(listener: UnixListener, handler: Arc<H>, head:
         }
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let handler = Arc::clone(&handler);
-        let progress = Arc::new(AtomicU8::new(SILENT));
-        let seen = Arc::clone(&progress);
+        let progress = ClientProgress::silent();
+        let seen = progress.clone();
         let task = tokio::spawn(async move {
             let caller = caller_of(&stream);
             let service = service_fn(move |mut request: Request<Incoming>| {
                 let (handler, caller) = (Arc::clone(&handler), caller.clone());
-                let progress = Arc::clone(&progress);
+                let progress = progress.clone();
                 async move {
-                    let is_whole = request.body().is_end_stream();
-                    progress.store(if is_whole { WORKING } else { ASKING }, Ordering::Relaxed);
-                    request.extensions_mut().insert(ClientProgress(Arc::clone(&progress)));
+                    progress.set(match request.body().is_end_stream() {
+                        true => ClientStage::Working,
+                        false => ClientStage::Asking,
+                    });
+                    request.extensions_mut().insert(progress.clone());
                     let answer = match same_protocol(request.headers()) {
                         Ok(()) => handler.handle(caller, request).await,
                         Err(refusal) => Err(refusal),
                     };
-                    progress.store(ANSWERED, Ordering::Relaxed);
+                    progress.set(ClientStage::Answered);
                     Ok::<_, Infallible>(answered(answer))
                 }
             });
@@ -162,28 +107,15 @@ async fn serve_within<H: Handler>(listener: UnixListener, handler: Arc<H>, head:
 /// A connection, and how far its client has come.
 struct Client {
     task: AbortHandle,
-    progress: Arc<AtomicU8>,
+    progress: ClientProgress,
 }
-
-/// It has not sent the head of a request.
-const SILENT: u8 = 0;
-/// It has, and some of the body is missing.
-const ASKING: u8 = 1;
-/// Its request is whole, and it waits for the answer: that is ours to give, however long it takes.
-const WORKING: u8 = 2;
-/// It is answered, or is being told what happens.
-const ANSWERED: u8 = 3;
-
-/// How far the client of a request has come.
-#[derive(Debug, Clone)]
-struct ClientProgress(Arc<AtomicU8>);
 
 /// Ends the oldest connection that has asked for nothing yet, or else the oldest whose request is not whole: clients that
 /// begin requests and never end them must not keep others waiting.
 fn give_up_one(clients: &mut VecDeque<Client>) {
     clients.retain(|client| !client.task.is_finished());
-    for wanted in [SILENT, ASKING] {
-        let is = |client: &Client| client.progress.load(Ordering::Relaxed) == wanted;
+    for wanted in [ClientStage::Silent, ClientStage::Asking] {
+        let is = |client: &Client| client.progress.is(wanted);
         if let Some(at) = clients.iter().position(is) {
             if let Some(client) = clients.remove(at) {
                 client.task.abort();
@@ -194,11 +126,7 @@ fn give_up_one(clients: &mut VecDeque<Client>) {
 }
 
 fn answered(answer: Answer) -> Response<Body> {
-    let mut response = answer.unwrap_or_else(|refusal| {
-        let mut response = json_response(&refusal.problem);
-        *response.status_mut() = refusal.status;
-        response
-    });
+    let mut response = told(answer);
     let version = HeaderValue::from_static(hornero_model::program_version());
     response.headers_mut().insert(VERSION_HEADER, version);
     response.headers_mut().insert(PROTOCOL_HEADER, PROTOCOL.into());
@@ -206,7 +134,7 @@ fn answered(answer: Answer) -> Response<Body> {
 }
 
 /// Refuses a client that says that it speaks another protocol; the first versions don't say it, and speak 1.
-fn same_protocol(headers: &HeaderMap) -> Result<(), Refusal> {
+fn same_protocol(headers: &HeaderMap) -> Result<(), ApiRefusal> {
     let said = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     match said(PROTOCOL_HEADER) {
         Some(protocol) if protocol != PROTOCOL.to_string() => {
@@ -217,159 +145,20 @@ fn same_protocol(headers: &HeaderMap) -> Result<(), Refusal> {
                 hornero_model::program_version()
             );
             let hint = "nothing was done; `hornero upgrade` of the newer version moves control and edge to it";
-            Err(Refusal::new(StatusCode::CONFLICT, "other_protocol", text).hint(hint))
+            Err(ApiRefusal::new(StatusCode::CONFLICT, "other_protocol", text).hint(hint))
         }
         Some(_) | None => Ok(()),
-    }
-}
-
-fn caller_of(stream: &UnixStream) -> Caller {
-    let user = match stream.peer_cred() {
-        Ok(credentials) => user_name(credentials.uid()),
-        Err(error) => format!("unknown ({error})"),
-    };
-    Caller { user }
-}
-
-/// The name of a Unix user by `/etc/passwd`, or its number.
-fn user_name(uid: u32) -> String {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    passwd
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.get(2).is_some_and(|field| field.parse() == Ok(uid)))
-        .map_or_else(|| uid.to_string(), |fields| fields[0].to_owned())
-}
-
-fn json_response(value: &impl Serialize) -> Response<Body> {
-    let bytes = serde_json::to_vec(value).unwrap_or_else(|error| {
-        serde_json::json!({ "message": error.to_string() }).to_string().into()
-    });
-    let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed_unsync());
-    response
-        .headers_mut()
-        .insert("content-type", http::HeaderValue::from_static("application/json"));
-    response
-}
-
-/// A whole JSON answer.
-pub fn json(value: &impl Serialize) -> Answer {
-    Ok(json_response(value))
-}
-
-/// The request's JSON body, within limits.
-pub async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
-    let bytes = whole(request).await?;
-    parsed(&bytes).map_err(|error| bad(format!("the body is not of this request: {error}")))
-}
-
-fn bad(message: String) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "bad_request", message)
-}
-
-/// The bytes of a request's body, within limits; its client has nothing more to send then.
-pub async fn whole(request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    let progress = request.extensions().get::<ClientProgress>().cloned();
-    let limited = Limited::new(request.into_body(), REQUEST_MAX_BYTES);
-    let bytes = tokio::time::timeout(READ_TIMEOUT, limited.collect())
-        .await
-        .map_err(|_| bad("the body did not come in time".to_owned()))?
-        .map_err(|error| bad(format!("the body can't be read: {error}")))?
-        .to_bytes();
-    if let Some(ClientProgress(progress)) = progress {
-        progress.store(WORKING, Ordering::Relaxed);
-    }
-    Ok(bytes)
-}
-
-/// A request's body. Every one is an object: serde would take a list for the fields in their order as well, and an
-/// empty one for a request with nothing but defaults, such as to take everything down.
-fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'[') => Err(serde::de::Error::custom("expected an object, not a list")),
-        Some(_) | None => serde_json::from_slice(bytes),
-    }
-}
-
-/// Sends lines to a streamed answer; fails once the reader has gone.
-pub struct LineSender(mpsc::Sender<Bytes>);
-
-impl LineSender {
-    /// Sends one value as a line; false once the reader has gone.
-    pub async fn send(&self, value: &impl Serialize) -> bool {
-        self.0.send(line(value)).await.is_ok()
-    }
-
-    /// The same from a thread that may block.
-    pub fn send_blocking(&self, value: &impl Serialize) -> bool {
-        self.0.blocking_send(line(value)).is_ok()
-    }
-
-    /// Ends a stream that can't go on: its last line is the problem, so that nobody takes the part for the whole.
-    pub fn fail_blocking(&self, code: &str, message: impl Into<String>) {
-        let problem = Problem { code: code.to_owned(), message: message.into(), hint: None };
-        // A reader that has gone misses nothing.
-        let _ = self.send_blocking(&problem);
-    }
-
-    /// Returns once the reader has gone.
-    pub async fn closed(&self) {
-        self.0.closed().await;
-    }
-
-    /// Whether the reader has gone.
-    pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
-}
-
-fn line(value: &impl Serialize) -> Bytes {
-    let mut bytes = serde_json::to_vec(value).unwrap_or_else(|error| {
-        serde_json::json!({ "error": error.to_string() }).to_string().into()
-    });
-    bytes.push(b'\n');
-    bytes.into()
-}
-
-/// A streamed answer and what fills it.
-pub fn stream() -> (LineSender, Answer) {
-    let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
-    let mut response = Response::new(LineBody(receiver).boxed_unsync());
-    response
-        .headers_mut()
-        .insert("content-type", http::HeaderValue::from_static("application/x-ndjson"));
-    (LineSender(sender), Ok(response))
-}
-
-/// The lines as a body.
-struct LineBody(mpsc::Receiver<Bytes>);
-
-impl hyper::body::Body for LineBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hornero_api::message::DownRequest;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    #[test]
-    fn a_list_is_no_request() {
-        for body in ["[]", " []", "\n[null, {}]"] {
-            let error = parsed::<DownRequest>(body.as_bytes()).unwrap_err();
-            assert!(error.to_string().contains("not a list"), "{body}: {error}");
-        }
-        assert_eq!(parsed::<DownRequest>(b"{\"services\": null}").unwrap().services, None);
-    }
+    use crate::{answer::json, request::body};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixStream,
+    };
 
     struct Echo;
 
@@ -399,7 +188,7 @@ mod tests {
     impl Handler for Slow {
         async fn handle(self: Arc<Self>, _: Caller, request: Request<Incoming>) -> Answer {
             let value = body::<serde_json::Value>(request).await?;
-            let _place = self.0.acquire().await.map_err(Refusal::internal)?;
+            let _place = self.0.acquire().await.map_err(ApiRefusal::internal)?;
             json(&value)
         }
     }

@@ -7,7 +7,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use crate::Input;
+use crate::input::Input;
 
 /// Has the thread that owns the driver end when the process is told to by a signal, from the moment that this returns.
 pub fn end_on_signals(runtime: &Runtime, inputs: Sender<Input>) {

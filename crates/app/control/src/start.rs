@@ -19,10 +19,13 @@ use hornero_secret::{SecretError, Vault};
 use hornero_store::Store;
 
 use crate::{
-    image_tests::TEST_RELEASE,
-    ports::chain,
+    chain::chain,
     provenance::{Denied, Provenance},
 };
+
+/// The release that instances carry which are none of a release's servers, those of tests and of one-off work; real ones
+/// count from 1.
+pub const TEST_RELEASE: ReleaseNumber = ReleaseNumber(0);
 
 /// Lines of a failed instance's log that travel with the failure: enough for a stack trace's head.
 const LOG_TAIL_LINES: usize = 20;

@@ -1,8 +1,7 @@
 //! Has the edge of another program succeeded by one of this program, and tries until it is done.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
+    fs,
     path::{Path, PathBuf},
     process::Child,
     sync::{Mutex, PoisonError},
@@ -13,7 +12,7 @@ use hornero_api::message::{EdgePredecessor, EdgeReport};
 use hornero_edge::{EdgeClient, EdgeIdentity, TakeoverReport};
 use hornero_model::EdgeStatus;
 
-use crate::OWN_PROGRAM;
+use crate::program::Program;
 
 /// How long a successor may take until it answers in the place of its predecessor.
 const SUCCESSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,31 +24,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const HELLO_INTERVAL: Duration = Duration::from_millis(200);
 /// Between two looks whether the successor answers.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
-
-/// The file that a process runs, whatever lies at its path by now: while it runs, no other file has its inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Program {
-    device: u64,
-    inode: u64,
-}
-
-impl Program {
-    /// The program of this process.
-    pub fn own() -> io::Result<Self> {
-        Self::at(Path::new(OWN_PROGRAM))
-    }
-
-    /// The program of a process.
-    pub fn of(pid: u32) -> io::Result<Self> {
-        Self::at(Path::new(&format!("/proc/{pid}/exe")))
-    }
-
-    /// The program in a file.
-    pub fn at(path: &Path) -> io::Result<Self> {
-        let file = fs::metadata(path)?;
-        Ok(Self { device: file.dev(), inode: file.ino() })
-    }
-}
 
 /// What is known of the edge beyond what it counts.
 #[derive(Debug, Clone, Default)]
@@ -252,6 +226,7 @@ mod tests {
     use hornero_edge::{Edge, EdgeOptions};
 
     use super::*;
+    use crate::program::OWN_PROGRAM;
 
     fn ending_at_once() -> anyhow::Result<Child> {
         Ok(Command::new("false").spawn()?)
@@ -297,7 +272,7 @@ mod tests {
         let news = EdgeNews::default();
         let mut succession = Succession::new(directory.path().to_owned(), &news);
         // The edge runs in this process: to the succession, this program is now another.
-        succession.own = Some(Program { device: 0, inode: 0 });
+        succession.own = Some(Program::at(Path::new("/")).unwrap());
         let status = EdgeClient::new(directory.path()).status().unwrap();
         assert!(succession.look(&status, ending_at_once, |_| {}).is_none());
         let report = news.complete(EdgeReport { pid: status.pid, ..EdgeReport::default() });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use hornero_model::ServiceName;
 
-use super::Source;
+use super::source::Source;
 
 /// What `up` takes.
 #[derive(Debug, Args)]

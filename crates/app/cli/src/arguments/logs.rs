@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use hornero_control::{LAST_LINES_MAX, LogLimits};
 
+use super::values::size;
+
 /// Which lines are shown.
 #[derive(Debug, Args)]
 pub struct LogsArguments {
@@ -38,7 +40,7 @@ pub struct LogBounds {
         env = "HORNERO_LOG_SERVICE_SIZE",
         value_name = "SIZE",
         default_value = "64MiB",
-        value_parser = super::size
+        value_parser = size
     )]
     log_service_size: u64,
     /// What they may take in all
@@ -47,7 +49,7 @@ pub struct LogBounds {
         env = "HORNERO_LOG_SIZE",
         value_name = "SIZE",
         default_value = "1GiB",
-        value_parser = super::size
+        value_parser = size
     )]
     log_size: u64,
     /// How many days older than the newest they may be; those of each service's last three stay

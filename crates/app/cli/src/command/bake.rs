@@ -12,12 +12,11 @@ use hornero_bake::{
 };
 use hornero_doctor::Need;
 use hornero_model::{Digest, ImageName};
-use hornero_store::Store;
 use serde_json::json;
 
 use crate::{
     arguments::Source,
-    command::{doctor, names, patching, reproducing, sign},
+    command::{doctor, names, package_changes, rebasing, reproducing, sign, stores},
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
     progress::Teller,
@@ -28,7 +27,7 @@ use crate::{
 impl From<BakeError> for Failure {
     fn from(error: BakeError) -> Self {
         if !error.refusals().is_empty() {
-            return patching::does_not_hold(&error.to_string(), error.refusals())
+            return rebasing::does_not_hold(&error.to_string(), error.refusals())
                 .hint("bake it on that base instead: `hornero up` without `--base`");
         }
         let failure = Self::of(&error);
@@ -37,25 +36,6 @@ impl From<BakeError> for Failure {
             None => failure,
         }
     }
-}
-
-/// The store of a home, made where it is missing.
-pub fn store(home: &Path) -> Result<Store, Failure> {
-    hornero_home::prepare(home).map_err(|error| match error.code() {
-        Some(_) => error.into(),
-        None => Failure::of(&error).hint("`--home` or HORNERO_HOME says where it is"),
-    })?;
-    Ok(Store::open(home.join("store"))?)
-}
-
-/// The store of a home that is there already: a mistyped home is no empty one.
-pub fn known_store(home: &Path) -> Result<Store, Failure> {
-    if !home.join("store").is_dir() {
-        let text = format!("no images at `{}`", home.display());
-        return Err(Failure::new(exit::NO_SUCH_OBJECT, text)
-            .hint("`--home` or HORNERO_HOME says where they are; `hornero build` makes some"));
-    }
-    store(home)
 }
 
 /// The images to bake: one, or else all.
@@ -99,7 +79,7 @@ pub struct How {
 
 /// Whether every image is as it was baked; one that is not is told on stderr.
 pub fn are_whole(home: &Path, images: &[BakedImage]) -> Result<bool, Failure> {
-    let store = store(home)?;
+    let store = stores::store(home)?;
     for image in images {
         if let Err(error) = store.verify_image(&image.digest) {
             eprintln!("damaged  image.{}: {error}; baking it anew", image.name);
@@ -123,7 +103,7 @@ pub fn bake(
         wanted.retain(|name| project.spec.services.values().any(|service| service.image == *name));
     }
     let names = with_ancestors(project, &wanted);
-    let store = Arc::new(store(home)?);
+    let store = Arc::new(stores::store(home)?);
     let mut bases = sign::stored_bases(&store, project, &names, false)?;
     bases.extend(how.base);
     sign::check_bases(home, &store, project, bases)?;
@@ -154,7 +134,7 @@ pub fn check_lock(home: &Path, project: &Project) -> Result<(), Failure> {
 /// What a bake would do.
 pub fn foresee(home: &Path, project: &Project) -> Result<Vec<Forecast>, Failure> {
     let names = wanted(project, None)?;
-    let store = store(home)?;
+    let store = stores::store(home)?;
     let context = BakeContext::new(home, &Silent);
     Ok(hornero_bake::forecast(&context, &store, &project.spec, &project.dir, &names)?)
 }
@@ -259,7 +239,7 @@ pub fn lock(home: &Path, json_wanted: bool, source: &Source, update: bool) -> Re
         return print_json(&json!({ "images": images, "changes": changes }));
     }
     if update && !changes.is_empty() {
-        super::patching::changes(&changes)?;
+        package_changes::tell(&changes)?;
     }
     for (name, packages) in images {
         print_text(&format!("image.{name}: {packages} packages locked\n"))?;

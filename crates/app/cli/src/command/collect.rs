@@ -11,9 +11,9 @@ use hornero_store::{
 use serde_json::{Value, json};
 
 use crate::{
-    command::{bake, named, names, storage::size},
+    command::{named, names, stores},
     failure::{Failure, exit},
-    output::{Table, Tone, print_json, print_text},
+    output::{Table, Tone, print_json, print_text, size},
 };
 
 /// The rules of one collection, as the command line gives them.
@@ -121,7 +121,7 @@ pub fn roots(
 
 /// `hornero image gc`.
 pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let known = known_names(home, &store)?;
     let options = CollectOptions {
         dry_run,
@@ -273,7 +273,7 @@ fn json(report: &CollectReport, known: &BTreeMap<Digest, Vec<String>>, dry_run: 
 
 /// `hornero image why-kept`.
 pub fn why_kept(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let digest = named::image(home, &store, image)?;
     let roots = roots(home, &store, KeepOverride::default(), false)
         .map_err(|error| Failure::of(&*error))?;

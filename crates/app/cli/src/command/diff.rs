@@ -9,9 +9,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    command::{bake, named},
+    command::{named, stores},
     failure::Failure,
-    output::{harmless, print_json, print_text},
+    harmless::harmless,
+    output::{print_json, print_text},
 };
 
 /// What two images have differently.
@@ -72,7 +73,7 @@ struct FieldChange {
 
 /// `hornero image diff`.
 pub fn run(home: &Path, json_wanted: bool, old: &str, new: &str) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let (old, new) = (named::image(home, &store, old)?, named::image(home, &store, new)?);
     let found = difference(&store, &old, &new)?;
     match json_wanted {

@@ -9,7 +9,8 @@ use hornero_host::Asked;
 use crate::{
     daemon,
     failure::{Failure, exit},
-    output::{harmless, print_json, print_text},
+    harmless::harmless,
+    output::{print_json, print_text},
     version::VERSION,
 };
 

@@ -5,14 +5,7 @@ use std::collections::BTreeSet;
 use hornero_spec::vocabulary::{BlockWords, KeyWords, TOP, ValueKind, functions};
 use serde_json::{Map, Value, json};
 
-/// Which file for editors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum EditorFile {
-    /// The JSON schema of `hornero.hcl`, in HCL's JSON form: blocks are objects by kind and label
-    Schema,
-    /// The TextMate grammar, which colours the file
-    Grammar,
-}
+use crate::arguments::EditorFile;
 
 /// The file's contents.
 pub fn contents(file: EditorFile) -> Value {

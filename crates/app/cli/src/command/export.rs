@@ -1,6 +1,6 @@
 //! `image export`: an image as a file, a disk or an OCI layout.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::ValueEnum;
 use hornero_export::{ExportError, ExportOptions, Format as FileFormat};
@@ -9,83 +9,24 @@ use hornero_store::Store;
 use serde_json::json;
 
 use crate::{
-    command::{
-        bake, named,
-        storage::size,
-        transport::{Bar, Packing, own_name},
-    },
+    arguments::{ExportFormat, ExportLayers, ExportWords, Packing},
+    bar::Bar,
+    command::{named, stores, transport::own_name},
     failure::{Failure, exit},
-    output::{print_json, print_text},
+    output::{print_json, print_text, size},
 };
 
-/// What an image can be written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// An OCI layout directory, for Docker, Podman and skopeo
-    Oci,
-    /// A tar archive of the root
-    Tar,
-    /// A plain EROFS file system
-    Erofs,
-    /// A squashfs file system
-    Squashfs,
-    /// An Incus image
-    Incus,
-    /// A bootable disk
-    Raw,
-    /// A bootable disk as qcow2
-    Qcow2,
-}
-
-impl Format {
-    /// What the file is; none for a directory with a layout.
-    fn of_file(self) -> Option<FileFormat> {
-        Some(match self {
-            Self::Oci => return None,
-            Self::Tar => FileFormat::Tar,
-            Self::Erofs => FileFormat::Erofs,
-            Self::Squashfs => FileFormat::Squashfs,
-            Self::Incus => FileFormat::Incus,
-            Self::Raw => FileFormat::Raw,
-            Self::Qcow2 => FileFormat::Qcow2,
-        })
-    }
-}
-
-/// What the layers of an OCI layout are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Layers {
-    /// Many, that every runtime and Hornero itself read
-    Tar,
-    /// One, a plain EROFS file system, for containerd from 2.3 with its erofs snapshotter
-    Erofs,
-}
-
-/// How an export is written.
-#[derive(Debug, clap::Args)]
-pub struct ExportWords {
-    /// Name, release, digest, or the beginning of a digest
-    pub image: String,
-    /// What to write
-    #[arg(long, value_enum)]
-    pub format: Format,
-    /// The file, or for `oci` the directory
-    pub out: PathBuf,
-    /// The name in an OCI layout's index; the image's own by default
-    #[arg(long)]
-    pub name: Option<String>,
-    /// What the layers of an OCI layout are
-    #[arg(long, value_enum, default_value = "tar")]
-    pub layers: Layers,
-    /// How tar layers of an OCI layout are compressed; gzip by default
-    #[arg(long, value_enum)]
-    pub compression: Option<Packing>,
-    /// Replace a file that is there already
-    #[arg(long)]
-    pub force: bool,
-    /// A word more on a disk's kernel command line
-    #[arg(long, value_name = "WORD")]
-    pub kernel_argument: Vec<String>,
+/// What the file is; none for a directory with a layout.
+const fn file_format(format: ExportFormat) -> Option<FileFormat> {
+    Some(match format {
+        ExportFormat::Oci => return None,
+        ExportFormat::Tar => FileFormat::Tar,
+        ExportFormat::Erofs => FileFormat::Erofs,
+        ExportFormat::Squashfs => FileFormat::Squashfs,
+        ExportFormat::Incus => FileFormat::Incus,
+        ExportFormat::Raw => FileFormat::Raw,
+        ExportFormat::Qcow2 => FileFormat::Qcow2,
+    })
 }
 
 impl From<ExportError> for Failure {
@@ -103,23 +44,23 @@ impl From<ExportError> for Failure {
 
 /// `hornero image export`.
 pub fn export(home: &Path, json_wanted: bool, words: &ExportWords) -> Result<(), Failure> {
-    if words.name.is_some() && words.format != Format::Oci {
+    if words.name.is_some() && words.format != ExportFormat::Oci {
         return Err(Failure::new(exit::USAGE, "`--name` is for `--format oci` only"));
     }
-    if words.layers == Layers::Erofs && words.format != Format::Oci {
+    if words.layers == ExportLayers::Erofs && words.format != ExportFormat::Oci {
         let failure = Failure::new(exit::USAGE, "`--layers erofs` is for `--format oci` only");
         return Err(failure.hint("for the file system by itself give `--format erofs`"));
     }
-    if words.layers == Layers::Erofs && words.compression.is_some() {
+    if words.layers == ExportLayers::Erofs && words.compression.is_some() {
         let failure = Failure::new(exit::USAGE, "`--compression` is for `--layers tar` only");
         return Err(failure.hint("leave it out: an EROFS layer is mounted as it is"));
     }
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let _lease = store.lease_to_read()?;
     let digest = named::image(home, &store, &words.image)?;
     let own = own_name(&store, &digest)?;
     let bar = Bar::new("exporting");
-    let (bytes, notes) = match words.format.of_file() {
+    let (bytes, notes) = match file_format(words.format) {
         None => into_layout(home, &store, &digest, own, words, &bar),
         Some(format) => into_file(&store, &digest, format, &own, words, &bar),
     }?;
@@ -128,7 +69,7 @@ pub fn export(home: &Path, json_wanted: bool, words: &ExportWords) -> Result<(),
         let mut told = json!({
             "image": digest, "format": word(words.format), "out": words.out, "bytes": bytes, "notes": notes,
         });
-        if words.format == Format::Oci {
+        if words.format == ExportFormat::Oci {
             told["layers"] = json!(word(words.layers));
         }
         return print_json(&told);
@@ -149,7 +90,7 @@ fn into_layout(
     let name = words.name.clone().unwrap_or(own);
     let mut notes = vec![format!("its name in the layout is `{name}`")];
     let written = match words.layers {
-        Layers::Tar => {
+        ExportLayers::Tar => {
             let options = hornero_oci::ExportOptions {
                 compression: words.compression.unwrap_or(Packing::Gzip).into(),
                 cache: Some(home.join("cache/oci")),
@@ -157,7 +98,7 @@ fn into_layout(
             let told = |event| bar.transfer(event);
             hornero_oci::export_layout(store, image, &words.out, &name, &options, &told)?
         }
-        Layers::Erofs => {
+        ExportLayers::Erofs => {
             notes.push("its layer is a file system, which Hornero does not import".into());
             hornero_oci::export_layout_with_erofs(store, image, &words.out, &name, |file| {
                 let options = ExportOptions::default();

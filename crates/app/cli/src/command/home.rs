@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::{BackupImages, HomeCommand},
-    command::{collect, host_leftovers, storage::size},
+    command::{collect, host_leftovers},
     failure::{Failure, exit},
-    output::{harmless, print_json, print_text},
+    harmless::harmless,
+    output::{print_json, print_text, size},
     reports::HomeCheckReport,
 };
 

@@ -8,7 +8,7 @@ use hornero_model::ImageConfig;
 use serde_json::json;
 
 use crate::{
-    command::{bake, named, names, storage},
+    command::{named, names, storage, stores},
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
 };
@@ -17,7 +17,7 @@ const MEBIBYTE: u64 = 1 << 20;
 
 /// `hornero image ls`.
 pub fn list(home: &Path, json_wanted: bool) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let known = names::by_image(home, &store)?;
     let used = store.disk_use()?;
     if json_wanted {
@@ -50,7 +50,7 @@ pub fn list(home: &Path, json_wanted: bool) -> Result<(), Failure> {
 
 /// `hornero image inspect`: what went into an image, what it is made on, how it was tested and where it runs.
 pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let digest = named::image(home, &store, image)?;
     let manifest = store.image(&digest)?;
     let record = BakeRecord::of(&store, &digest)?;
@@ -122,7 +122,7 @@ fn tell_history(config: &ImageConfig, history: &ImageHistory, row: &mut dyn FnMu
 
 /// `hornero image verify`: hashes everything anew, whatever was recorded before.
 pub fn verify(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let digest = named::image(home, &store, image)?;
     let findings = store.fsck()?;
     let damaged: Vec<String> = findings

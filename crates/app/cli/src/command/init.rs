@@ -15,7 +15,8 @@ use serde::Serialize;
 use crate::{
     arguments::InitArguments,
     failure::{Failure, exit},
-    output::{harmless, print_json, print_text},
+    harmless::harmless,
+    output::{print_json, print_text},
 };
 
 /// What `init --json` prints.

@@ -14,7 +14,8 @@ use crate::{
     arguments::LogsArguments,
     command::absent,
     failure::{Failure, exit},
-    output::{harmless, print_json, print_text},
+    harmless::harmless,
+    output::{print_json, print_text},
 };
 
 /// `hornero logs`.

@@ -1,22 +1,15 @@
 //! `hornero manual`: the manual pages, made from the definitions of the command line.
 
-use std::{fmt::Write as _, fs, io, path::PathBuf};
+use std::{fmt::Write as _, fs, io};
 
-use clap::{Args, CommandFactory as _};
+use clap::CommandFactory as _;
 use clap_mangen::Man;
 
 use crate::{
-    arguments::Arguments,
+    arguments::{Arguments, ManualArguments},
     failure::{Failure, exit},
     version,
 };
-
-/// Where the pages go.
-#[derive(Debug, Args)]
-pub struct ManualArguments {
-    /// The directory; it is made where it is missing
-    pub dir: PathBuf,
-}
 
 /// Writes `hornero.1`, and a page for each command such as `hornero-up.1`.
 pub fn write(arguments: &ManualArguments) -> Result<(), Failure> {

@@ -9,8 +9,8 @@ use std::{
 use hornero_api::{
     Client,
     message::{
-        CancelRequest, DownRequest, Intent, OperationLine, Outcome, OutcomeKind, RollbackRequest,
-        ServiceOutcome, StatusReport, SteerRequest,
+        CancelRequest, DownRequest, Intent, OperationLine, OperationOutcome, OutcomeKind,
+        RollbackRequest, ServiceOutcome, StatusReport, SteerRequest,
     },
 };
 use hornero_model::{Directory, Receipt, ReleaseNumber, ServiceName, Steer};
@@ -24,7 +24,8 @@ use crate::{
     command::whole,
     daemon,
     failure::Failure,
-    output::{harmless, print_json, print_text},
+    harmless::harmless,
+    output::{print_json, print_text},
     reports::OperationReport,
 };
 
@@ -38,7 +39,7 @@ pub async fn follow(
     path: &str,
     request: &impl Serialize,
     accepted: impl FnOnce(),
-) -> Result<Outcome, Failure> {
+) -> Result<OperationOutcome, Failure> {
     let mut accepted = Some(accepted);
     let mut lines = client.stream::<OperationLine>(Method::POST, path, Some(request)).await?;
     let mut last = "waiting for what is under way in this home".to_owned();
@@ -97,7 +98,7 @@ fn interrupted(is_accepted: bool) -> Failure {
 }
 
 /// Tells why an operation did not end as asked; nothing to tell where it did.
-pub fn checked(outcome: &Outcome) -> Result<(), Failure> {
+pub fn checked(outcome: &OperationOutcome) -> Result<(), Failure> {
     if outcome.result == OutcomeKind::Done {
         return Ok(());
     }
@@ -181,25 +182,14 @@ pub async fn cancel(
     service: Option<ServiceName>,
     why: String,
 ) -> Result<(), Failure> {
-    let client = client_of(home).await?;
     let request = CancelRequest { service, intent: Intent { why, commit: None } };
-    let outcome = follow(&client, "/v1/cancel", &request, || ()).await?;
-    checked(&outcome).map_err(|failure| {
-        let failure = failure.with_data(json!({ "services": outcome.services }));
-        failure.further_hint(
-            "`hornero status` shows what is under way; `hornero rollback SERVICE` goes back from what serves",
-        )
-    })?;
-    if json {
-        return print_json(&report(outcome.services));
-    }
-    outcome.services.iter().try_for_each(|service| {
-        let now = match service.release {
-            Some(release) => format!("{}@{release} serves", service.name),
-            None => format!("nothing of {} serves, as before", service.name),
-        };
-        print_text(&format!("cancelled; {now}\n"))
+    let hint = "`hornero status` shows what is under way; `hornero rollback SERVICE` goes back from what serves";
+    act_on_rollouts(home, json, ("/v1/cancel", &request), hint, |service| {
+        let now = serving(service)
+            .unwrap_or_else(|| format!("nothing of {} serves, as before", service.name));
+        format!("cancelled; {now}\n")
     })
+    .await
 }
 
 /// `hornero rollout`: keeps, sends on or ends what is under way.
@@ -211,24 +201,39 @@ pub async fn steer(home: &Path, json: bool, command: RolloutCommand) -> Result<(
         RolloutCommand::Promote { steered, full: true } => (Steer::PromoteFully, steered),
         RolloutCommand::Abort(steered) => (Steer::Abort, steered),
     };
-    let client = client_of(home).await?;
     let request = SteerRequest { service, steer, intent: Intent { why, commit: None } };
-    let outcome = follow(&client, "/v1/steer", &request, || ()).await?;
+    let hint = "`hornero status` shows which rollouts are under way, and how far";
+    act_on_rollouts(home, json, ("/v1/steer", &request), hint, |service| {
+        let now =
+            serving(service).unwrap_or_else(|| format!("nothing of {} serves yet", service.name));
+        let rollout = service.rollout.map_or_else(String::new, |id| format!("rollout {id} "));
+        format!("{rollout}{steer}; {now}\n")
+    })
+    .await
+}
+
+/// Has control act on what is under way, and tells of each service what came of it.
+async fn act_on_rollouts(
+    home: &Path,
+    json: bool,
+    (path, request): (&str, &impl Serialize),
+    hint: &'static str,
+    told: impl Fn(&ServiceOutcome) -> String,
+) -> Result<(), Failure> {
+    let client = client_of(home).await?;
+    let outcome = follow(&client, path, request, || ()).await?;
     checked(&outcome).map_err(|failure| {
-        let failure = failure.with_data(json!({ "services": outcome.services }));
-        failure.further_hint("`hornero status` shows which rollouts are under way, and how far")
+        failure.with_data(json!({ "services": outcome.services })).further_hint(hint)
     })?;
     if json {
         return print_json(&report(outcome.services));
     }
-    outcome.services.iter().try_for_each(|service| {
-        let now = match service.release {
-            Some(release) => format!("{}@{release} serves", service.name),
-            None => format!("nothing of {} serves yet", service.name),
-        };
-        let rollout = service.rollout.map_or_else(String::new, |id| format!("rollout {id} "));
-        print_text(&format!("{rollout}{steer}; {now}\n"))
-    })
+    outcome.services.iter().try_for_each(|service| print_text(&told(service)))
+}
+
+/// Which release of a service serves.
+fn serving(service: &ServiceOutcome) -> Option<String> {
+    service.release.map(|release| format!("{}@{release} serves", service.name))
 }
 
 /// A client of the home's control process: one that died is started again, since what it had begun goes on with the next.

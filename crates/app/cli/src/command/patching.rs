@@ -1,16 +1,12 @@
 //! `patch` and `image rebase`: the commands that make images of images.
 
-use std::{fmt::Display, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use hornero_api::message::{TestReport, TestRequest};
-use hornero_bake::{
-    BakeContext, BakedImage, PackageChange, PatchOptions, PatchReport, PatchedHow, PatchedImage,
-    RebaseError, RebaseOptions,
-};
+use hornero_bake::{BakeContext, BakedImage, PatchOptions, PatchReport, PatchedHow, PatchedImage};
 use hornero_doctor::Need;
-use hornero_model::{Digest, ServiceSpec};
+use hornero_model::ServiceSpec;
 use hornero_spec::Spec;
-use serde::Serialize;
 use serde_json::json;
 
 use crate::{
@@ -18,12 +14,13 @@ use crate::{
     command::{
         bake,
         configuration::{self, Kept},
-        doctor, named, names, plain_server, sign, up,
+        doctor, names, package_changes, plain_server, sign, stores, up,
         whole::Consent,
     },
     daemon,
     failure::{Failure, exit},
-    output::{Table, Tone, harmless, print_json, print_text},
+    harmless::harmless,
+    output::{Table, Tone, print_json, print_text},
     progress::Teller,
     project,
 };
@@ -54,7 +51,7 @@ pub async fn patch(
         // Images that were made are tested by running them.
         doctor::before(home, Need::Run, true)?;
     }
-    let store = Arc::new(bake::store(home)?);
+    let store = Arc::new(stores::store(home)?);
     // Nothing of it is collected before a name or the ledger leads to it.
     let lease = store.lease()?;
     let names = project.spec.order().images;
@@ -142,7 +139,7 @@ fn tell(report: &PatchReport, dry_run: bool) -> Result<(), Failure> {
     if report.changes.is_empty() {
         print_text("every package is the newest there is\n")?;
     } else {
-        changes(&report.changes)?;
+        package_changes::tell(&report.changes)?;
     }
     if dry_run || report.images.iter().all(|image| image.how == PatchedHow::Unchanged) {
         return Ok(());
@@ -170,23 +167,6 @@ fn tell(report: &PatchReport, dry_run: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Which packages changed, as a table.
-pub fn changes(changes: &[PackageChange]) -> Result<(), Failure> {
-    let mut table = Table::with_head(&["IMAGE", "PACKAGE", "OLD", "NEW", "FROM"]);
-    for change in changes {
-        let dash = || "-".to_owned();
-        let from = if change.security { ("security", Tone::Passing) } else { ("", Tone::Plain) };
-        table.row(vec![
-            (change.image.to_string(), Tone::Plain),
-            (change.package.clone(), Tone::Plain),
-            (change.old.clone().unwrap_or_else(dash), Tone::Quiet),
-            (change.new.clone().unwrap_or_else(dash), Tone::Plain),
-            (from.0.to_owned(), from.1),
-        ]);
-    }
-    table.print()
-}
-
 fn why_baked(image: &PatchedImage) -> Result<(), Failure> {
     if let Some(why) = &image.unmovable {
         print_text(&harmless(&format!("image.{} was baked: {why}\n", image.name)))?;
@@ -203,7 +183,7 @@ async fn test(
     spec: &Spec,
     report: &PatchReport,
 ) -> Result<Vec<(String, TestReport)>, Failure> {
-    let store = bake::store(home)?;
+    let store = stores::store(home)?;
     let changed = report.images.iter().filter(|image| image.how != PatchedHow::Unchanged);
     let mut tested = Vec::new();
     let mut control = None;
@@ -235,70 +215,4 @@ fn service_for(kept: Kept<'_>, spec: &Spec, image: &PatchedImage) -> Result<Serv
     }
     let server = plain_server::of_image(&image.name, image.new)?;
     Ok(ServiceSpec { trust: sign::trusted(spec), ..server })
-}
-
-/// `hornero image rebase`.
-pub fn rebase(
-    home: &Path,
-    json_wanted: bool,
-    image: &str,
-    base: &str,
-    force: bool,
-) -> Result<(), Failure> {
-    let store = Arc::new(bake::known_store(home)?);
-    let _lease = store.lease()?;
-    let app = named::image(home, &store, image)?;
-    let base = named::image(home, &store, base)?;
-    let moved = hornero_bake::rebase(&store, &app, &base, RebaseOptions { force })
-        .map_err(|error| refused(error, &app, &base))?;
-    sign::moved(home, &store, &[app, base], &moved.image)?;
-    // The name goes with the image, as in a patch.
-    let record = hornero_bake::BakeRecord::of(&store, &moved.image).map_err(Failure::from)?;
-    if let Some(record) = record {
-        let name = format!("image/{}", record.name);
-        let here = std::env::current_dir()?;
-        if names::of(home, &here, record.name.as_str()).is_some_and(|named| named.image == app) {
-            names::lead(home, &store, &here, &record.name, &moved.image)?;
-        } else if names::leads(&store, &name)? == Some(app) {
-            store.set_ref(&name, &moved.image)?;
-        } else {
-            store.set_ref(&format!("{}{}", names::REBASED, record.name), &moved.image)?;
-        }
-    }
-    if json_wanted {
-        return print_json(&moved);
-    }
-    print_text(&format!(
-        "{} is {} on base {}\n",
-        app.short(),
-        moved.image.short(),
-        moved.new_base.short()
-    ))?;
-    moved
-        .refusals
-        .iter()
-        .try_for_each(|refusal| print_text(&harmless(&format!("  forced: {refusal}\n"))))
-}
-
-/// A refusal with every reason.
-fn refused(error: RebaseError, app: &Digest, base: &Digest) -> Failure {
-    let refusals = error.refusals();
-    if refusals.is_empty() {
-        return Failure::of(&error);
-    }
-    let text = format!("image {} does not hold on base {}", app.short(), base.short());
-    let data = json!({ "image": app, "base": base, "refusals": refusals });
-    does_not_hold(&text, refusals)
-        .hint(
-            "bake it on that base instead (`hornero build`), or give `--force`, which is recorded",
-        )
-        .with_data(data)
-}
-
-/// A base that the proof refuses, with every reason.
-pub fn does_not_hold(text: &str, refusals: &[impl Display + Serialize]) -> Failure {
-    let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-    Failure::new(exit::REFUSED, format!("{text}:\n  {}", lines.join("\n  ")))
-        .word("rebase_refused")
-        .with_data(json!({ "refusals": refusals }))
 }

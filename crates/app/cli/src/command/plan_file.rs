@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::{
     arguments::{Source, UpArguments},
-    command::{bake, plan, up},
+    command::{carrying_out, foreseen, stores},
     commit, daemon,
     failure::{Failure, exit},
     project,
@@ -103,7 +103,7 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
         return Err(Failure::new(exit::USAGE, text));
     }
     let kept = read(file)?;
-    let store = bake::store(home)?;
+    let store = stores::store(home)?;
     let lease = store.lease()?;
     check_source(home, json_wanted, &kept)?;
     let client = daemon::ensure(home).await?;
@@ -125,7 +125,7 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
         retry_failed: arguments.retry_failed,
         intent: Intent { why: arguments.reason.clone(), commit },
     };
-    up::carry_out(&client, json_wanted, request, json!({}), move || drop(lease)).await
+    carrying_out::carry_out(&client, json_wanted, request, json!({}), move || drop(lease)).await
 }
 
 fn read(file: &Path) -> Result<PlanFile, Failure> {
@@ -160,7 +160,7 @@ fn check_source(home: &Path, json_wanted: bool, kept: &PlanFile) -> Result<(), F
     }
     let source = Source { dir, variables: kept.variables.clone(), locked: false };
     let project = project::read(&source, json_wanted)?;
-    let now = plan::foreseen(home, &project, kept.directory.clone())?.services;
+    let now = foreseen::request(home, &project, kept.directory.clone())?.services;
     let changed = changed(&kept.services, &now);
     if changed.is_empty() {
         return Ok(());

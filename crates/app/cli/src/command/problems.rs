@@ -16,7 +16,7 @@ use hornero_plan::{
     of_certificate, of_port,
 };
 
-use crate::{command::names::Known, output::harmless, project::DeclaredPlaces};
+use crate::{command::names::Known, harmless::harmless, project::DeclaredPlaces};
 
 /// What is wrong with the ways into these services; `routes` are those that the home's own edge serves.
 pub fn of_routes(

@@ -8,7 +8,7 @@ use hornero_model::Digest;
 use serde_json::{Value, json};
 
 use crate::{
-    command::{bake, doctor, named, sign},
+    command::{doctor, named, sign, stores},
     failure::{Failure, exit},
     output::{print_json, print_text},
     progress::Teller,
@@ -16,7 +16,7 @@ use crate::{
 
 /// `hornero reproduce`.
 pub fn reproduce(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure> {
-    let store = Arc::new(bake::known_store(home)?);
+    let store = Arc::new(stores::known_store(home)?);
     doctor::before(home, Need::Bake, false)?;
     let digest = named::image(home, &store, image)?;
     let _lease = store.lease()?;
@@ -51,7 +51,7 @@ pub fn reproduce(home: &Path, json_wanted: bool, image: &str) -> Result<(), Fail
 
 /// Bakes images that were just baked here a second time, without the cache; all that differ are told at once.
 pub fn twice(home: &Path, images: &[Digest]) -> Result<(), Failure> {
-    let store = Arc::new(bake::known_store(home)?);
+    let store = Arc::new(stores::known_store(home)?);
     let _lease = store.lease()?;
     let teller = Teller::new(home, false);
     let context = BakeContext::new(home, &teller);

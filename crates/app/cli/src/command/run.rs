@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     arguments::RunArguments,
-    command::{bake, doctor, named, operation, plain_server},
+    command::{doctor, named, operation, plain_server, stores},
     daemon,
     failure::{Failure, exit},
     output::{print_json, print_text},
@@ -89,7 +89,7 @@ async fn source(home: &Path, client: &Client, object: &str) -> Result<RunSource,
             return Ok(RunSource::Release { service, number: None });
         }
     }
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let image = named::image(home, &store, object).map_err(|failure| {
         failure.further_hint("`hornero status` names the services that a command can be run for")
     })?;

@@ -18,19 +18,11 @@ use hornero_store::{EntryKind, Store, StoreError, Tree};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 use crate::{
-    command::{bake, named},
+    arguments::BillFormat,
+    command::{named, stores},
     failure::{Failure, exit},
     output::print_text,
 };
-
-/// The formats that a bill of materials can be written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// SPDX 2.3 as JSON.
-    Spdx,
-    /// `CycloneDX` 1.6 as JSON.
-    Cyclonedx,
-}
 
 /// An `os-release` has a dozen lines.
 const OS_RELEASE_BYTES_MAX: usize = 64 << 10;
@@ -38,13 +30,13 @@ const OS_RELEASE_BYTES_MAX: usize = 64 << 10;
 const READ_BYTES: usize = 128 << 10;
 
 /// `hornero image sbom`.
-pub fn run(home: &Path, image: &str, format: Format) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+pub fn run(home: &Path, image: &str, format: BillFormat) -> Result<(), Failure> {
+    let store = stores::known_store(home)?;
     let digest = named::image(home, &store, image)?;
     let bill = bill(&store, image, &digest)?;
     let text = match format {
-        Format::Spdx => hornero_sbom::spdx(&bill),
-        Format::Cyclonedx => hornero_sbom::cyclonedx(&bill),
+        BillFormat::Spdx => hornero_sbom::spdx(&bill),
+        BillFormat::Cyclonedx => hornero_sbom::cyclonedx(&bill),
     };
     print_text(&format!("{}\n", text?))
 }

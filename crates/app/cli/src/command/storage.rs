@@ -6,15 +6,16 @@ use hornero_store::{Finding, Healing, StoreError, StoreUse};
 use serde_json::{Value, json};
 
 use crate::{
-    command::{bake, named, names},
+    command::{named, names, stores},
     failure::{Failure, exit},
-    output::{Table, Tone, harmless, print_json, print_text},
+    harmless::harmless,
+    output::{Table, Tone, print_json, print_text, size},
     reports::{PinReport, UntagReport},
 };
 
 /// `hornero image du`.
 pub fn disk_use(home: &Path, json_wanted: bool) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let known = names::by_image(home, &store)?;
     let used = store.disk_use()?;
     if json_wanted {
@@ -77,7 +78,7 @@ pub fn tell_damage(used: &StoreUse) -> Result<(), Failure> {
 
 /// `hornero image pin` and `unpin`.
 pub fn pin(home: &Path, json_wanted: bool, image: &str, pinned: bool) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     // A pin is taken away from an image that is lost as well, else nothing could.
     let digest = match image.parse() {
         Ok(digest) if !pinned => digest,
@@ -98,7 +99,7 @@ pub fn pin(home: &Path, json_wanted: bool, image: &str, pinned: bool) -> Result<
 
 /// `hornero image untag`: takes a name away, so that nothing but rules keeps what it led to.
 pub fn untag(home: &Path, json_wanted: bool, name: &str) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let missing = || {
         Failure::new(exit::NO_SUCH_OBJECT, format!("no image has the name `{name}`"))
             .hint("`hornero image ls` lists names")
@@ -140,7 +141,7 @@ pub fn fsck(
     from: Option<&str>,
     plain_http: bool,
 ) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let mut packages = hornero_bake::PackageCacheSource::new(home, &store);
     let registry = from.map(|from| super::transport::heal_source(from, plain_http));
     let mut registry = registry.transpose()?;
@@ -199,19 +200,4 @@ fn outcome(finding: &Finding, healing: &Healing) -> (Value, bool, String) {
     let colon = if detail.is_empty() { "" } else { ": " };
     let text = format!("{what}: {}; {word}{colon}{detail}", finding.damage);
     (value, word == "damaged", text)
-}
-
-/// A size for people.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let (mut value, mut unit) = (bytes as f64 / 1024.0, 0);
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
 }

@@ -1,64 +1,20 @@
 //! `image import, push, pull`: images in and out.
 
-use std::{
-    io::{IsTerminal as _, Write as _, stderr},
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc};
 
-use clap::ValueEnum;
 use hornero_bake::BakeRecord;
 use hornero_model::{Digest, ImageName};
-use hornero_oci::{Access, Compression, Event, ImportOptions, OciError, Reference, RegistrySource};
+use hornero_oci::{Access, ImportOptions, OciError, Reference, RegistrySource};
 use hornero_store::Store;
 use serde_json::json;
 
 use crate::{
-    command::{bake, named, names, sign, storage::size},
+    arguments::{ImportWords, Packing},
+    bar::Bar,
+    command::{named, names, sign, stores},
     failure::{Failure, exit},
-    output::{harmless, print_json, print_text},
+    output::{print_json, print_text, size},
 };
-
-/// How layers are compressed on their way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Packing {
-    /// Not at all
-    None,
-    /// Read by every program
-    Gzip,
-    /// Smaller and faster; Docker from 23
-    Zstd,
-}
-
-impl From<Packing> for Compression {
-    fn from(packing: Packing) -> Self {
-        match packing {
-            Packing::None => Self::None,
-            Packing::Gzip => Self::Gzip,
-            Packing::Zstd => Self::Zstd,
-        }
-    }
-}
-
-/// What is taken in.
-#[derive(Debug, clap::Args)]
-pub struct ImportWords {
-    /// An OCI layout, an archive of `docker save`, a tar archive or directory of a root, or a registry reference
-    pub from: String,
-    /// Its name here; made of the source's by default
-    #[arg(long)]
-    pub name: Option<ImageName>,
-    /// Which image of a layout or archive that has several, by its name there
-    #[arg(long, value_name = "NAME")]
-    pub image: Option<String>,
-    /// Most that its contents may take, such as `100GiB`, instead of 64GiB; then of repeated bytes as well
-    #[arg(long, value_name = "SIZE", value_parser = crate::arguments::size)]
-    pub max_size: Option<u64>,
-    /// Reach a registry without encryption
-    #[arg(long)]
-    pub plain_http: bool,
-}
 
 impl From<OciError> for Failure {
     fn from(error: OciError) -> Self {
@@ -82,7 +38,7 @@ pub fn import(home: &Path, json_wanted: bool, words: &ImportWords) -> Result<(),
         (None, Some(image)) => name_of_source(image)?,
         (None, None) => name_of_source(from)?,
     };
-    let store = Arc::new(bake::store(home)?);
+    let store = Arc::new(stores::store(home)?);
     let _lease = store.lease()?;
     let bar = Bar::new("importing");
     let told = |event| bar.transfer(event);
@@ -112,7 +68,7 @@ pub fn push(
     packing: Packing,
     plain_http: bool,
 ) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let _lease = store.lease()?;
     let digest = named::image(home, &store, image)?;
     let options = hornero_oci::ExportOptions {
@@ -154,7 +110,7 @@ pub fn pull(
         // What the operator typed, and not what the other side calls it.
         None => name_of_source(reference.repository())?,
     };
-    let store = Arc::new(bake::store(home)?);
+    let store = Arc::new(stores::store(home)?);
     let _lease = store.lease()?;
     let bar = Bar::new("pulling");
     let told = |event| bar.transfer(event);
@@ -235,72 +191,6 @@ fn name_of_source(from: &str) -> Result<ImageName, Failure> {
         Failure::new(exit::USAGE, format!("no name can be made of `{from}`"))
             .hint("give one with `--name NAME`")
     })
-}
-
-/// Between two lines about a long transfer.
-const REMIND: Duration = Duration::from_secs(5);
-/// Between two repaints on a terminal.
-const REPAINT: Duration = Duration::from_millis(80);
-
-/// How far something is: a line that changes on a terminal, a line now and then elsewhere.
-pub(super) struct Bar {
-    word: &'static str,
-    terminal: bool,
-    state: Mutex<(u64, u64, Instant, bool)>,
-}
-
-impl Bar {
-    pub(super) fn new(word: &'static str) -> Self {
-        let terminal = stderr().is_terminal();
-        Self { word, terminal, state: Mutex::new((0, 0, Instant::now(), false)) }
-    }
-
-    pub(super) fn begin(&self, bytes: u64) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (state.0, state.1) = (0, bytes);
-    }
-
-    pub(super) fn advance(&self, bytes: u64) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 += bytes;
-        let pause = if self.terminal { REPAINT } else { REMIND };
-        if state.2.elapsed() < pause {
-            return;
-        }
-        state.2 = Instant::now();
-        state.3 = true;
-        let text = format!("{:<9} {} of {}", self.word, size(state.0), size(state.1));
-        // Progress that can't be shown is no reason to fail.
-        let _ = match self.terminal {
-            true => write!(stderr(), "\r\u{1b}[K{text}"),
-            false => writeln!(stderr(), "{text}"),
-        };
-    }
-
-    fn say(&self, text: &str) {
-        let start = if self.terminal { "\r\u{1b}[K" } else { "" };
-        let _ = writeln!(stderr(), "{start}{}", harmless(text));
-    }
-
-    pub(super) fn end(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.terminal && state.3 {
-            let _ = write!(stderr(), "\r\u{1b}[K");
-        }
-    }
-
-    pub(super) fn transfer(&self, event: Event) {
-        match event {
-            Event::PackStarted { bytes, .. } | Event::TransferStarted { bytes } => {
-                self.begin(bytes)
-            }
-            Event::Packed { bytes } | Event::Transferred { bytes } => self.advance(bytes),
-            Event::Retrying { what, reason } => {
-                self.say(&format!("again    {what}: {reason}"));
-            }
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]

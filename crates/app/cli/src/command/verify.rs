@@ -12,10 +12,11 @@ use hornero_verify::{Depth, verify_tree};
 use serde_json::json;
 
 use crate::{
-    command::{bake, named},
+    command::{named, stores},
     daemon,
     failure::{Failure, exit},
-    output::{Table, Tone, harmless, print_json, print_text, short},
+    harmless::harmless,
+    output::{Table, Tone, print_json, print_text, short},
 };
 
 /// Findings shown to people: who has more is better served by `--json`.
@@ -102,7 +103,7 @@ pub struct TreeArguments {
 
 /// `hornero verify --tree PATH --image IMAGE`.
 pub fn tree(home: &Path, json_wanted: bool, arguments: &TreeArguments) -> Result<(), Failure> {
-    let store = bake::known_store(home)?;
+    let store = stores::known_store(home)?;
     let _lease = store.lease_to_read()?;
     let image = named::image(home, &store, &arguments.image)?;
     if !arguments.tree.is_dir() {

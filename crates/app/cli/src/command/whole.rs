@@ -11,9 +11,9 @@ use hornero_model::{Digest, Directory, ServiceName};
 
 use crate::{
     arguments::UpArguments,
-    command::{names, plan, up},
+    command::{desired, foreseen, names},
     failure::{Failure, exit},
-    output::harmless,
+    harmless::harmless,
     project::Project,
 };
 
@@ -80,9 +80,9 @@ pub fn directory(dir: &Path) -> Result<Directory, Failure> {
 pub async fn agree(home: &Path, project: &Project, consent: Consent) -> Result<Agreed, Failure> {
     let directory = directory(&project.dir)?;
     let nothing = |_: &_| Some(Digest::from_bytes([0; 32]));
-    let services = up::specs(None, &project.spec, nothing)?;
+    let services = desired::specs(None, &project.spec, nothing)?;
     let request = PlanRequest { images: Vec::new(), services, directory: Some(directory.clone()) };
-    let mut report = plan::ask(home, &request).await?;
+    let mut report = foreseen::ask(home, &request).await?;
     let adopt = adopted(&mut report, &directory, consent.adopt)?;
     let gone: Vec<&PlanChange> =
         report.changes.iter().filter(|change| change.action == "remove").collect();

@@ -11,12 +11,13 @@ use hornero_model::{
 };
 
 use crate::{
-    image_tests::TEST_RELEASE,
-    ports::{Adapters, chain},
+    chain::chain,
+    ports::Adapters,
     runs::{
         record::{NotRecorded, Recorder},
         watched::Watched,
     },
+    start::TEST_RELEASE,
 };
 
 /// Between two looks whether it has ended: short at first, so that a quick command is no slower.

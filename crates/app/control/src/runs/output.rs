@@ -10,9 +10,9 @@ use hornero_engine_port::{
 use hornero_model::InstanceId;
 
 use crate::{
-    ports::chain,
+    answer::{Answer, LineSender, stream},
+    chain::chain,
     runs::watched::Watched,
-    server::{Answer, LineSender, stream},
 };
 
 /// Between two looks for new lines; what a person who watches takes for at once.

@@ -3,6 +3,7 @@
 //! A thread of its own sends the newest head. Heads that come while it sends are joined: the newest covers every event
 //! before it. One that can't be sent is tried again, ever more slowly, and whoever asks is told.
 
+mod limits;
 mod place;
 mod web;
 

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     fs::{File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -11,12 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::web;
+use super::{
+    limits::{PATIENCE, within_limits},
+    web,
+};
 
-/// How long a witness may take for one head: one that hangs is as good as down.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// What a witness may hold: a head has 218 bytes, so 64 MiB are 300,000 commits.
-pub const BYTES_MAX: u64 = 64 << 20;
 /// Between two looks whether a command has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -113,15 +112,6 @@ impl WitnessPlace {
 fn libc_flags() -> i32 {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     flags.bits().cast_signed()
-}
-
-pub(super) fn within_limits(from: impl io::Read) -> io::Result<String> {
-    let mut text = String::new();
-    let read = from.take(BYTES_MAX + 1).read_to_string(&mut text)?;
-    if read as u64 > BYTES_MAX {
-        return Err(io::Error::other(format!("it holds more than {BYTES_MAX} bytes")));
-    }
-    Ok(text)
 }
 
 /// Runs a program with one word and an input; gives what it prints.

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
 
-use super::place::{PATIENCE, within_limits};
+use super::limits::{PATIENCE, within_limits};
 
 /// Where distributions keep the certificates that the host trusts.
 const TRUSTED: [&str; 3] =

@@ -4,7 +4,7 @@ use hornero_model::{ChurnBreach, ReleaseNumber, ServiceName, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::message::Intent;
+use super::request::Intent;
 
 /// Lets go on what a limit of churn stopped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

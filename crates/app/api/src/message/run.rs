@@ -7,7 +7,7 @@ use hornero_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::message::Intent;
+use super::request::Intent;
 
 /// Asks for a command to run once, in a server of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,0 +1,242 @@
+//! What runs.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hornero_model::{
+    Digest, Directory, EdgeConnections, Health, InstanceId, InstanceState, Place, Protocol,
+    ReleaseNumber, ServiceName, Share, Timestamp,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::resume::ServiceStop;
+use super::rollout::RolloutStatus;
+use super::run::RunStatus;
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StatusReport {
+    /// The services.
+    pub services: Vec<ServiceStatus>,
+    /// The ways in.
+    pub routes: Vec<RouteStatus>,
+    /// The control process.
+    pub control: ControlStatus,
+    /// The edge; absent while it is down.
+    pub edge: Option<EdgeReport>,
+    /// What of the isolation this host can't do, and why.
+    pub limits: Vec<SupportReport>,
+    /// One-off work that has not ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunStatus>,
+}
+
+/// The control process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ControlStatus {
+    /// Its process id.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// Why nothing can be written to the ledger now, as on a full disk: control decides nothing until it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal_fault: Option<String>,
+    /// The witness of the ledger; absent where none is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<WitnessStatus>,
+    /// Whether no control process runs, so that this is what the ledger and the logs alone tell: the last one's version
+    /// and start, and no process id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
+}
+
+/// How it stands with the witness of the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WitnessStatus {
+    /// Where it is.
+    pub place: String,
+    /// The event whose head it has by what this control process sent it; 0 before the first.
+    pub event: u64,
+    /// When it took that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Timestamp>,
+    /// Why it does not take the newest; absent where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault_since: Option<Timestamp>,
+}
+
+/// The edge.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EdgeReport {
+    /// Its process id.
+    pub pid: u32,
+    /// The route table in force.
+    pub generation: u64,
+    /// Its version; absent where it is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether it runs another program than the control process, and is to be succeeded.
+    #[serde(default)]
+    pub other_program: bool,
+    /// Why its last successor did not take over; it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succession_failure: Option<String>,
+    /// From whom it took over; absent where it took over from nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<EdgePredecessor>,
+    /// Its clients' connections; absent where it is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<EdgeConnections>,
+}
+
+/// The edge before the one that serves.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EdgePredecessor {
+    /// Its process id; 0 where it was too old to tell.
+    pub pid: u32,
+    /// Its version; absent where it was too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// From the first question to its word that it accepts nothing more, in milliseconds.
+    pub took_ms: f64,
+    /// Client connections that were open there when it had handed over; absent where it was too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    /// Those that are open still; absent once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<u64>,
+    /// Whether it has ended.
+    pub ended: bool,
+}
+
+/// A feature of the host that the engine wants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SupportReport {
+    /// The feature.
+    pub feature: String,
+    /// What was tried, and the kernel's answer.
+    pub reason: String,
+    /// What is lost by it; empty where nothing is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cost: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: ServiceName,
+    /// The release that serves; none before the first.
+    pub release: Option<ReleaseNumber>,
+    /// Its image.
+    pub image: Option<Digest>,
+    /// The directory that it belongs to; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<Directory>,
+    /// How many instances its release wants.
+    pub wanted: u32,
+    /// Its name and address inside Hornero's network.
+    pub internal: Option<InternalAddress>,
+    /// The rollout under way.
+    pub rollout: Option<RolloutStatus>,
+    /// Its instances, those of the serving release first.
+    pub instances: Vec<InstanceStatus>,
+    /// Failures in a row after which nothing more is replaced until somebody asks for it; absent where it is whole or
+    /// is being made whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gave_up_after: Option<u32>,
+    /// Why nothing of it is made or removed by itself; absent where that is not so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<ServiceStop>,
+}
+
+/// Where other services find a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InternalAddress {
+    /// `SERVICE.internal`.
+    pub name: String,
+    /// What it resolves to.
+    pub address: IpAddr,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceStatus {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its release.
+    pub release: ReleaseNumber,
+    /// Its image.
+    pub image: Option<Digest>,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// The process id of its first process, where that is a process of control's host.
+    pub pid: Option<u32>,
+    /// The host that it runs on: `local` is control's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it is due to be replaced for its age; absent where its service has no `max_age`, or it does not serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recycle_due: Option<Timestamp>,
+    /// Why it is to be replaced by a new one of the same release, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recycling: Option<String>,
+    /// Why it ended, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What the edge last found it to be; absent where control is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Why its last check failed, where it is not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_error: Option<String>,
+}
+
+/// A way in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RouteStatus {
+    /// Where the edge listens.
+    pub listen: SocketAddr,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Only for this host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Only below this path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    /// The service and its port.
+    pub pool: String,
+    /// The port that requests are sent to by TLS instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_to: Option<u16>,
+    /// The release that answers; where several do, the one whose ways in are open.
+    pub release: Option<ReleaseNumber>,
+    /// How its requests are shared out, where several releases answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<Share>,
+    /// What is wrong with the way in, where something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<RouteFault>,
+}
+
+/// What is wrong with a way in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RouteFault {
+    /// Why.
+    pub reason: String,
+    /// Whether it serves all the same, as with the certificate from before.
+    pub serves: bool,
+}

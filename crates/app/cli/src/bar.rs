@@ -1,0 +1,82 @@
+//! How far a transfer is, on stderr.
+
+use std::{
+    io::{IsTerminal as _, Write as _, stderr},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hornero_oci::Event;
+
+use crate::{harmless::harmless, output::size};
+
+/// Between two lines about a long transfer.
+const REMIND: Duration = Duration::from_secs(5);
+/// Between two repaints on a terminal.
+const REPAINT: Duration = Duration::from_millis(80);
+
+/// How far something is: a line that changes on a terminal, a line now and then elsewhere.
+pub struct Bar {
+    word: &'static str,
+    terminal: bool,
+    state: Mutex<(u64, u64, Instant, bool)>,
+}
+
+impl Bar {
+    /// One that says `word` before its numbers.
+    pub fn new(word: &'static str) -> Self {
+        let terminal = stderr().is_terminal();
+        Self { word, terminal, state: Mutex::new((0, 0, Instant::now(), false)) }
+    }
+
+    /// So many bytes are to come.
+    pub fn begin(&self, bytes: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.0, state.1) = (0, bytes);
+    }
+
+    /// So many more have come.
+    pub fn advance(&self, bytes: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += bytes;
+        let pause = if self.terminal { REPAINT } else { REMIND };
+        if state.2.elapsed() < pause {
+            return;
+        }
+        state.2 = Instant::now();
+        state.3 = true;
+        let text = format!("{:<9} {} of {}", self.word, size(state.0), size(state.1));
+        // Progress that can't be shown is no reason to fail.
+        let _ = match self.terminal {
+            true => write!(stderr(), "\r\u{1b}[K{text}"),
+            false => writeln!(stderr(), "{text}"),
+        };
+    }
+
+    fn say(&self, text: &str) {
+        let start = if self.terminal { "\r\u{1b}[K" } else { "" };
+        let _ = writeln!(stderr(), "{start}{}", harmless(text));
+    }
+
+    /// Nothing more comes.
+    pub fn end(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.terminal && state.3 {
+            let _ = write!(stderr(), "\r\u{1b}[K");
+        }
+    }
+
+    /// Shows an event of a transfer.
+    pub fn transfer(&self, event: Event) {
+        match event {
+            Event::PackStarted { bytes, .. } | Event::TransferStarted { bytes } => {
+                self.begin(bytes)
+            }
+            Event::Packed { bytes } | Event::Transferred { bytes } => self.advance(bytes),
+            Event::Retrying { what, reason } => {
+                self.say(&format!("again    {what}: {reason}"));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The end of `up`: control does what is asked, and where services answer is told.
+
+use std::net::IpAddr;
+
+use hornero_api::{Client, message::ApplyRequest};
+use hornero_model::{Protocol, Route};
+use serde_json::json;
+
+use crate::{
+    command::operation,
+    failure::Failure,
+    output::{print_json, print_text},
+};
+
+/// Has control do what is asked, and tells what came of it; `data` is what else a script is told.
+pub async fn carry_out(
+    client: &Client,
+    json_wanted: bool,
+    request: ApplyRequest,
+    mut data: serde_json::Value,
+    accepted: impl FnOnce(),
+) -> Result<(), Failure> {
+    let outcome = operation::follow(client, "/v1/apply", &request, accepted).await?;
+    data["services"] = json!(outcome.services);
+    operation::checked(&outcome).map_err(|failure| failure.with_data(data.clone()))?;
+    if json_wanted {
+        return print_json(&data);
+    }
+    outcome.services.iter().try_for_each(operation::tell)?;
+    let routes = request
+        .services
+        .iter()
+        .flat_map(|service| service.routes.iter().map(move |route| (&service.name, route)));
+    routes.into_iter().try_for_each(|(service, route)| {
+        let url = url(route);
+        print_text(&match route.redirect_to {
+            Some(port) => format!("{service} redirects {url} to port {port}\n"),
+            None => format!("{service} answers at {url}\n"),
+        })
+    })
+}
+
+/// Where a route answers: by its own host name where it has one, since it answers to no other.
+fn url(route: &Route) -> String {
+    let address = match (&route.host, route.address) {
+        // Any name fits; `NAME` is none that anybody takes for one.
+        (Some(host), _) => host.replacen('*', "NAME", 1),
+        (None, Some(address)) if !address.is_unspecified() => in_url(address),
+        (None, Some(_) | None) => "localhost".to_owned(),
+    };
+    let scheme = match (route.protocol, &route.tls) {
+        (Protocol::Tcp, _) => "tcp",
+        (Protocol::Http, None) => "http",
+        (Protocol::Http, Some(_)) => "https",
+    };
+    let path = match route.protocol {
+        Protocol::Tcp => "",
+        Protocol::Http => route.path_prefix.as_deref().unwrap_or("/"),
+    };
+    format!("{scheme}://{address}:{}{path}", route.listen)
+}
+
+/// An address as URLs have it (RFC 3986, 3.2.2).
+fn in_url(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hornero_model::PortName;
+
+    use super::*;
+
+    #[test]
+    fn a_url_is_one_that_the_route_answers_to() {
+        let url = |address: Option<&str>, host: Option<&str>, path: Option<&str>| {
+            url(&Route {
+                listen: 8080,
+                address: address.map(|address| address.parse().unwrap()),
+                port: PortName::new("http").unwrap(),
+                host: host.map(str::to_owned),
+                path_prefix: path.map(str::to_owned),
+                protocol: Protocol::Http,
+                tls: None,
+                redirect_to: None,
+                trusted_proxies: Vec::new(),
+                proxy_protocol: false,
+                limits: hornero_model::ListenerLimits::default(),
+            })
+        };
+        assert_eq!(url(None, None, None), "http://localhost:8080/");
+        assert_eq!(url(Some("::"), None, None), "http://localhost:8080/");
+        assert_eq!(url(Some("2001:db8::1"), None, Some("/api")), "http://[2001:db8::1]:8080/api");
+        assert_eq!(url(None, Some("shop.example.org"), None), "http://shop.example.org:8080/");
+        let wild = url(Some("127.0.0.1"), Some("*.example.org"), None);
+        assert_eq!(wild, "http://NAME.example.org:8080/");
+    }
+}

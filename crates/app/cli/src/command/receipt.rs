@@ -1,0 +1,78 @@
+//! `receipt`: the signed records of switches.
+
+use std::path::Path;
+
+use hornero_model::{Receipt, RolloutId, ServiceName};
+
+use crate::{
+    command::{
+        absent::{asked_or_read, client},
+        canary,
+        operation::summary,
+    },
+    failure::{Failure, exit},
+    harmless::harmless,
+    output::{print_json, print_text},
+};
+
+/// `hornero receipt`.
+pub async fn receipt(
+    home: &Path,
+    json: bool,
+    id: Option<RolloutId>,
+    service: Option<ServiceName>,
+) -> Result<(), Failure> {
+    let (client, read) = (client(home), || hornero_control::receipts_offline(home));
+    if let Some(id) = id {
+        let path = format!("/v1/receipts/{id}");
+        let asked = async { client.get::<Receipt>(&path).await.map(|receipt| vec![receipt]) };
+        let receipts = asked_or_read(home, asked, read).await?;
+        let receipt = receipts.iter().find(|receipt| receipt.body.id == id).ok_or_else(|| {
+            Failure::new(exit::NO_SUCH_OBJECT, format!("no receipt `{id}`")).word("no_such_receipt")
+        })?;
+        return match json {
+            true => print_json(receipt),
+            false => print_text(&harmless(&receipt_text(receipt))),
+        };
+    }
+    let query = service.as_ref().map_or_else(String::new, |name| format!("?service={name}"));
+    let path = format!("/v1/receipts{query}");
+    let mut receipts: Vec<Receipt> = asked_or_read(home, client.get(&path), read).await?;
+    receipts.retain(|receipt| service.as_ref().is_none_or(|name| receipt.body.service == *name));
+    if json {
+        return print_json(&receipts);
+    }
+    receipts.iter().try_for_each(|receipt| print_text(&format!("{}\n", summary(receipt))))
+}
+
+fn receipt_text(receipt: &Receipt) -> String {
+    let body = &receipt.body;
+    let from = match (body.from, body.from_image) {
+        (Some(number), Some(image)) => format!("{}@{number}  {image}", body.service),
+        _ => "nothing".to_owned(),
+    };
+    format!(
+        "receipt    {}\nfrom       {from}\nto         {}@{}  {}\nwho        {}\nwhy        {}\nswitched   {} in {:.3} ms\n\
+         in all     {:.0} ms\ndrained    {}\ncut off    {}\nfailed     {}\nwarm       {}\nsignature  {}\nkey        {}\n",
+        body.id,
+        body.service,
+        body.to,
+        body.to_image,
+        body.by.who,
+        body.by.why,
+        body.switched,
+        body.switch_ms,
+        body.total_ms,
+        body.drained,
+        body.cut_off,
+        body.requests_failed,
+        if body.warm { "yes" } else { "no" },
+        receipt.signature,
+        receipt.key
+    ) + &body
+        .canary
+        .iter()
+        .map(|step| format!("canary     {}\n", canary::judged(step)))
+        .collect::<String>()
+        + &body.interventions.iter().map(|deed| format!("by hand    {deed}\n")).collect::<String>()
+}

@@ -1,0 +1,140 @@
+//! What `status` says below its tables: what waits for somebody, what is wrong, and what this host can't do.
+
+use hornero_api::message::{
+    ControlStatus, EdgeReport, PausedStatus, RouteStatus, ServiceStatus, StatusReport,
+    SupportReport, WitnessStatus,
+};
+use hornero_model::{ConnectionCounters, ServiceName};
+
+use crate::{
+    command::{canary, churn},
+    harmless::harmless,
+};
+
+/// All that is to be said of a report; `runs` is what is told of one-off work.
+pub fn notes(report: &StatusReport, runs: &str) -> String {
+    let mut text: String = report.services.iter().map(of_service).collect();
+    text.push_str(runs);
+    text.push_str(&churn::stopped(&report.services));
+    text.extend(report.routes.iter().map(of_route));
+    text.push_str(of_processes(&report.control, report.edge.as_ref()));
+    if report.control.absent {
+        text.push_str(
+            "\nwarning: no control process runs: this is what the ledger said last, and what the edge says; nothing that \
+             ends is replaced\n",
+        );
+    }
+    text.push_str(&of_witness(report.control.witness.as_ref()));
+    if let Some(connections) = report.edge.as_ref().and_then(|edge| edge.connections.as_ref()) {
+        text.push_str(&limited(&connections.outside, "from outside"));
+        text.push_str(&limited(&connections.internal, "from the services themselves"));
+    }
+    if let Some(fault) = &report.control.journal_fault {
+        text.push_str(&format!(
+            "\nwarning: the ledger can't be written to ({}); nothing is decided until it can, what serves goes on\n",
+            harmless(fault)
+        ));
+    }
+    text + &of_host(&report.limits)
+}
+
+/// What of a service waits for somebody.
+fn of_service(service: &ServiceStatus) -> String {
+    let mut text = String::new();
+    let rollout = service.rollout.as_ref();
+    if let Some(paused) = rollout.and_then(|one| one.paused.as_ref()) {
+        text.push_str(&harmless(&paused_text(&service.name, paused)));
+    }
+    if let Some(canary) = rollout.and_then(|one| one.canary.as_ref()) {
+        text.push_str(&harmless(&canary::under_way(&service.name, canary)));
+    }
+    if let Some(failures) = service.gave_up_after {
+        text.push_str(&format!(
+            "\nwarning: `{}` failed {failures} times in a row and is replaced no more; `hornero up` tries again\n",
+            service.name
+        ));
+    }
+    text
+}
+
+/// That a rollout waits for somebody, and what becomes of it.
+fn paused_text(service: &ServiceName, paused: &PausedStatus) -> String {
+    let PausedStatus { who, why, since, until } = paused;
+    format!(
+        "\npaused: the rollout of `{service}` by `{who}` at {since}: {why}; at {until} it is taken back, \
+         `hornero rollout resume {service}` goes on\n"
+    )
+}
+
+/// That a way in is down, or not as it should be.
+fn of_route(route: &RouteStatus) -> String {
+    let Some(fault) = &route.fault else { return String::new() };
+    let state = if fault.serves { "warning" } else { "down" };
+    let (listen, reason) = (route.listen, harmless(&fault.reason));
+    format!("\n{state}: `{}` on {listen}: {reason}\n", route.pool)
+}
+
+/// That the edge does not run.
+fn of_processes(control: &ControlStatus, edge: Option<&EdgeReport>) -> &'static str {
+    match (edge, control.absent) {
+        (Some(_), _) => "",
+        (None, false) => "\nthe edge is down; it is being started again\n",
+        (None, true) => "\nthe edge is down, and no control process is there to start it again\n",
+    }
+}
+
+/// What this host can't do.
+fn of_host(limits: &[SupportReport]) -> String {
+    let mut text = String::new();
+    for limit in limits {
+        text.push_str(&format!("\nnote: {}: {}", limit.feature, limit.reason));
+        for (word, what) in [("cost", &limit.cost), ("hint", &limit.remedy)] {
+            if !what.is_empty() {
+                text.push_str(&format!("\n      {word}: {what}"));
+            }
+        }
+    }
+    if !limits.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// What is wrong with the witness; nothing where it has the newest head.
+pub fn of_witness(witness: Option<&WitnessStatus>) -> String {
+    let Some(WitnessStatus { place, event, fault: Some(fault), fault_since, .. }) = witness else {
+        return String::new();
+    };
+    let since = fault_since.map(|since| format!(" since {since}")).unwrap_or_default();
+    let has = match event {
+        0 => "none of this control process's heads".to_owned(),
+        event => format!("the head of event {event}"),
+    };
+    format!(
+        "\nwarning: the witness `{place}` can't be reached{since} ({}); it has {has} and gets the newest when it is back\n",
+        harmless(fault)
+    )
+}
+
+/// What the edge had to do about connections beyond its limits; nothing in the ordinary course.
+fn limited(counted: &ConnectionCounters, whence: &str) -> String {
+    let ConnectionCounters {
+        open, limit, source_limit, given_up, refused, refused_by_source, ..
+    } = counted;
+    let mut notes = String::new();
+    if counted.bad_proxy_headers > 0 {
+        notes = format!(
+            "\nnote: {} connections of trusted proxies refused {whence}: their PROXY header was missing, malformed or \
+             late\n",
+            counted.bad_proxy_headers
+        );
+    }
+    if given_up + refused + refused_by_source == 0 {
+        return notes;
+    }
+    let refused = refused + refused_by_source;
+    format!(
+        "{notes}\nnote: too many connections {whence}: {given_up} idle ones closed for newer ones, {refused} refused; {open} are \
+         open, {limit} may be, {source_limit} of one source\n"
+    )
+}

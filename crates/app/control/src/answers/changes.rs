@@ -1,0 +1,168 @@
+//! What changes what runs: from plan to take-down.
+
+use hornero_api::message::{
+    ApplyRequest, CancelRequest, DownRequest, Intent, PlanRequest, RecycleRequest, RollbackRequest,
+    SteerRequest,
+};
+use hornero_driver::{Driver, RequestKind};
+use hornero_model::{Actor, InstanceId, ServiceName, ServiceSpec};
+use hornero_rollout::{Declared, World, check_belonging};
+use hyper::StatusCode;
+
+use super::operation::word;
+use crate::{
+    answer::{Answer, ApiRefusal, json},
+    api::{Api, not_found},
+    belonging, cancel,
+    operations::Held,
+    report,
+    request::Caller,
+    start::Starter,
+};
+
+/// What is recycled where `object` is a service or an instance that serves, and what it is made from.
+fn recycled(world: &World, object: &str) -> Option<(RequestKind, ServiceSpec)> {
+    let instance = InstanceId::new(object).ok().filter(|id| world.instances.contains_key(id));
+    let service = match &instance {
+        Some(id) => world.instances[id].service.clone(),
+        None => ServiceName::new(object).ok()?,
+    };
+    let set = world.services.get(&service)?.serving.as_ref()?;
+    if instance.as_ref().is_some_and(|id| !set.instances.contains(id)) {
+        return None;
+    }
+    let spec = world.release(&service, set.release)?.spec.clone();
+    Some((RequestKind::Recycle { service, instance }, spec))
+}
+
+impl Api {
+    /// What an apply would change.
+    pub async fn plan(&self, wanted: PlanRequest) -> Answer {
+        let look = move |driver: &Driver| {
+            report::plan(&wanted, driver.world(), driver.facts(), driver.churn())
+        };
+        json(&self.ask(look).await?)
+    }
+
+    /// Brings what is declared.
+    pub async fn apply(&self, caller: Caller, wanted: ApplyRequest) -> Answer {
+        let ApplyRequest { services, directory, adopt, remove, planned, retry_failed, intent } =
+            wanted;
+        let lease = self.lease().await?;
+        let declared = directory.map(|directory| Declared {
+            directory,
+            adopt: adopt.into_iter().collect(),
+            remove: remove.into_iter().collect(),
+            planned,
+        });
+        // Said before anything is begun; the driver looks again when its turn comes.
+        if let Some(declared) = declared.clone() {
+            let services = services.clone();
+            let checked =
+                self.ask(move |driver| check_belonging(driver.world(), &declared, &services));
+            checked.await?.map_err(|error| belonging::refusal(&error))?;
+        }
+        self.accept(services.clone(), Starter::accept).await?;
+        let held = Held::new(lease, services.iter().map(|service| &service.name));
+        let kind = match declared {
+            Some(declared) => RequestKind::Bring { declared: Box::new(declared), services },
+            None => RequestKind::Apply { services },
+        };
+        self.begin_again(caller, intent, kind, Some(held), retry_failed)
+    }
+
+    /// Goes back to a release that was proven.
+    pub async fn rollback(&self, caller: Caller, wanted: RollbackRequest) -> Answer {
+        let RollbackRequest { service, to, intent } = wanted;
+        let lease = self.lease().await?;
+        let target = self.target(service.clone(), to).await?;
+        self.accept(target, Starter::accept_again).await?;
+        let held = Held::new(lease, std::iter::once(&service));
+        self.begin(caller, intent, RequestKind::Rollback { service, to }, Some(held))
+    }
+
+    /// Takes services down; one of them by force where that is asked for.
+    pub async fn take_down(&self, caller: Caller, wanted: DownRequest) -> Answer {
+        let DownRequest { services, force, intent } = wanted;
+        match (force, services.as_deref()) {
+            (false, _) => self.down(caller, intent, services).await,
+            (true, Some([service])) => self.end(caller, intent, service.clone()).await,
+            (true, _) => Err(ApiRefusal::new(
+                StatusCode::BAD_REQUEST,
+                "not_one_service",
+                "only one service at a time is taken down by force".to_owned(),
+            )),
+        }
+    }
+
+    /// Replaces servers by new ones of the same release.
+    pub async fn recycle(&self, caller: Caller, wanted: RecycleRequest) -> Answer {
+        let RecycleRequest { object, intent } = wanted;
+        let named = object.clone();
+        let found = self.ask(move |driver| recycled(driver.world(), &named)).await?;
+        let Some((kind, spec)) = found else { return Err(not_found("server", &object)) };
+        self.accept(vec![spec], Starter::accept_again).await?;
+        // What runs is all that it touches.
+        self.begin(caller, intent, kind, None)
+    }
+
+    /// Cancels what is under way for a service.
+    pub async fn cancel(&self, caller: Caller, wanted: CancelRequest) -> Answer {
+        let CancelRequest { service, intent } = wanted;
+        let under_way = self.ask(Driver::cancellable).await?;
+        let service = cancel::chosen(service, &under_way, "cancel")?;
+        self.begin(caller, intent, RequestKind::Cancel { service }, None)
+    }
+
+    /// Pauses a rollout, lets it go on, brings it to its end, or has it undone.
+    pub async fn steer(&self, caller: Caller, wanted: SteerRequest) -> Answer {
+        let SteerRequest { service, steer, intent } = wanted;
+        let under_way = self.ask(Driver::steerable).await?;
+        let command = format!("rollout {}", word(steer));
+        let service = cancel::chosen(service, &under_way, &command)?;
+        self.begin(caller, intent, RequestKind::Steer { service, steer }, None)
+    }
+
+    async fn down(
+        &self,
+        caller: Caller,
+        intent: Intent,
+        services: Option<Vec<ServiceName>>,
+    ) -> Answer {
+        let up: Vec<ServiceName> = self
+            .ask(|driver| {
+                let services = driver.world().services.values();
+                let there = services.filter(|service| {
+                    !service.removed || driver.world().rollout_of(&service.name).is_some()
+                });
+                there.map(|service| service.name.clone()).collect()
+            })
+            .await?;
+        let by = Actor { who: caller.user.clone(), why: "down".to_owned(), commit: None };
+        self.end_runs(by, services.clone()).await?;
+        let asked = services.unwrap_or_else(|| up.clone());
+        let services: Vec<ServiceName> =
+            asked.into_iter().filter(|name| up.contains(name)).collect();
+        // An empty list means every service to the driver; nothing to do is answered by an empty apply.
+        let kind = match services.is_empty() {
+            true => RequestKind::Apply { services: Vec::new() },
+            false => RequestKind::Down { services },
+        };
+        // What runs is all that it touches, and that no collection takes.
+        self.begin(caller, intent, kind, None)
+    }
+
+    /// Takes one service down before everything else that waits.
+    async fn end(&self, caller: Caller, intent: Intent, service: ServiceName) -> Answer {
+        let name = service.clone();
+        let known = self
+            .ask(move |driver| driver.world().services.get(&name).is_some_and(|of| !of.removed))
+            .await?;
+        if !known {
+            return Err(not_found("service", service.as_str()));
+        }
+        let by = Actor { who: caller.user.clone(), why: "down by force".to_owned(), commit: None };
+        self.end_runs(by, Some(vec![service.clone()])).await?;
+        self.begin(caller, intent, RequestKind::End { service }, None)
+    }
+}

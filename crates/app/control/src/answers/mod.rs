@@ -1,0 +1,11 @@
+//! The answers to the API's requests, by what they are about.
+
+mod accepting;
+mod changes;
+mod churn;
+mod image_test;
+mod operation;
+mod records;
+mod runs;
+mod status;
+mod verification;

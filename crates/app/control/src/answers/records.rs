@@ -1,0 +1,106 @@
+//! What was: releases, receipts, events and logs.
+
+use std::sync::{Arc, PoisonError};
+
+use hornero_model::{Receipt, RolloutId, ServiceName};
+use hyper::StatusCode;
+
+use crate::{
+    answer::{Answer, ApiRefusal, json, stream},
+    api::{Api, not_found},
+    chain::chain,
+    logs::{self, LAST_LINES_MAX, LogWish},
+    offline::audit_report,
+    report,
+};
+
+impl Api {
+    /// The releases of a service, newest first.
+    pub async fn history(&self, name: &str) -> Answer {
+        let service: ServiceName = name.parse().map_err(|_| not_found("service", name))?;
+        let found = self
+            .ask(move |driver| driver.world().services.get(&service).map(report::history))
+            .await?;
+        json(&found.ok_or_else(|| not_found("service", name))?)
+    }
+
+    /// Receipts, newest first; those of one service where the query names it.
+    pub fn receipts(&self, query: &str) -> Answer {
+        let service = parameter(query, "service");
+        let receipts = self.receipts.read().unwrap_or_else(PoisonError::into_inner);
+        let found: Vec<&Receipt> =
+            receipts.iter().rev().filter(|receipt| report::concerns(receipt, service)).collect();
+        json(&found)
+    }
+
+    /// The receipt of one rollout.
+    pub fn receipt(&self, number: &str) -> Answer {
+        let id = number.parse().map(RolloutId).map_err(|_| not_found("receipt", number))?;
+        let receipts = self.receipts.read().unwrap_or_else(PoisonError::into_inner);
+        let receipt = receipts.iter().rev().find(|receipt| receipt.body.id == id);
+        json(receipt.ok_or_else(|| not_found("receipt", number))?)
+    }
+
+    /// The lines of a service or an instance.
+    pub async fn logs(&self, object: &str, query: &str) -> Answer {
+        let wish = log_wish(query)?;
+        logs::answer(Arc::clone(&self.ledger), Arc::clone(&self.engine), object, wish).await
+    }
+
+    /// Whether the ledger is as it was written.
+    pub async fn audit_verify(&self) -> Answer {
+        let ledger = Arc::clone(&self.ledger);
+        let verdict = tokio::task::spawn_blocking(move || ledger.verify())
+            .await
+            .map_err(ApiRefusal::internal)?;
+        json(&audit_report(verdict.map_err(ApiRefusal::internal)?))
+    }
+
+    /// Every event, from the number on that the query names.
+    pub fn audit(&self, query: &str) -> Answer {
+        let from: u64 = parameter(query, "from").unwrap_or("1").parse().map_err(|_| {
+            ApiRefusal::new(StatusCode::BAD_REQUEST, "bad_request", "`from` is no sequence number")
+        })?;
+        let ledger = Arc::clone(&self.ledger);
+        let (lines, answer) = stream();
+        tokio::task::spawn_blocking(move || {
+            /// Events a read: few enough that a reader who goes away costs little.
+            const PAGE: usize = 500;
+            let mut next = from;
+            loop {
+                let events = match ledger.read(next, PAGE) {
+                    Ok(events) => events,
+                    Err(error) => {
+                        return lines.fail_blocking("ledger", chain(&error));
+                    }
+                };
+                let Some(last) = events.last() else { return };
+                next = last.sequence + 1;
+                if !events.iter().all(|event| lines.send_blocking(event)) {
+                    return;
+                }
+            }
+        });
+        answer
+    }
+}
+
+/// The value of a query parameter; what Hornero's own values need of percent-decoding is nothing but `:` and `+`.
+pub fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Which lines of a log are asked for.
+fn log_wish(query: &str) -> Result<LogWish, ApiRefusal> {
+    let bad = |text| ApiRefusal::new(StatusCode::BAD_REQUEST, "bad_request", text);
+    let since = parameter(query, "since").map(|text| {
+        let time = serde_json::from_value(text.into());
+        time.map_err(|_| bad(format!("`{text}` is no RFC 3339 time")))
+    });
+    let last = parameter(query, "last").map(|text| {
+        let number = text.parse().ok().filter(|number| *number <= LAST_LINES_MAX);
+        number.ok_or_else(|| bad(format!("`{text}` is no number up to {LAST_LINES_MAX}")))
+    });
+    let follow = parameter(query, "follow") == Some("true");
+    Ok(LogWish { since: since.transpose()?, last: last.transpose()?, follow })
+}

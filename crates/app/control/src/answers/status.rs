@@ -1,0 +1,57 @@
+//! What runs.
+
+use std::{net::IpAddr, sync::Arc};
+
+use hornero_api::message::{ControlStatus, StatusReport, SupportReport};
+use hornero_model::HostState;
+
+use crate::{
+    answer::{Answer, ApiRefusal, json},
+    api::Api,
+    report, runs,
+};
+
+impl Api {
+    /// All that runs, and what this host can't do.
+    pub async fn status(&self) -> Answer {
+        let network = self.network.clone();
+        let internal = tokio::task::spawn_blocking(move || network.service_addresses()).await;
+        let internal = internal.map_err(ApiRefusal::internal)?.unwrap_or_default();
+        let internal =
+            internal.into_iter().map(|(name, address)| (name, IpAddr::from(address))).collect();
+        let (engine, of_instances) = (Arc::clone(&self.engine), Arc::clone(&self.engine));
+        let support = tokio::task::spawn_blocking(move || engine.support()).await;
+        let support = support.map_err(ApiRefusal::internal)?.into_iter();
+        let limits = support
+            .filter(|feature| feature.state != HostState::Pass)
+            .map(|feature| SupportReport {
+                feature: feature.name,
+                reason: feature.reason,
+                cost: feature.cost,
+                remedy: feature.remedy,
+            })
+            .collect();
+        let started = self.started;
+        let journal_fault = self.operations.journal_fault();
+        let witness = self.witness.as_ref().map(|witness| witness.status());
+        let edge = Arc::clone(&self.edge);
+        let report = self
+            .ask(move |driver| StatusReport {
+                services: report::services(driver, &internal, &*of_instances),
+                routes: report::routes(driver, &internal),
+                control: ControlStatus {
+                    pid: std::process::id(),
+                    version: hornero_model::program_version().to_owned(),
+                    started,
+                    journal_fault,
+                    witness,
+                    absent: false,
+                },
+                edge: report::edge(driver).map(|report| edge.complete(report)),
+                limits,
+                runs: driver.world().runs.values().map(runs::status).collect(),
+            })
+            .await?;
+        json(&report)
+    }
+}

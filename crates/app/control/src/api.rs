@@ -1,0 +1,67 @@
+//! What the API's requests are answered from, and how answers ask the thread that owns the driver.
+
+use std::sync::{Arc, RwLock, mpsc::Sender};
+
+use hornero_driver::Driver;
+use hornero_engine_port::Engine;
+use hornero_ledger::Ledger;
+use hornero_model::{Receipt, Timestamp};
+use hornero_net::HomeNetwork;
+use hyper::StatusCode;
+use tokio::sync::oneshot;
+
+use crate::{
+    answer::ApiRefusal, input::Input, operations::Operations, ports::Adapters, runs::Runs,
+    succession::EdgeNews, witness::Witness,
+};
+
+/// Everything that requests are answered from.
+pub struct Api {
+    /// To the thread that owns the driver.
+    pub inputs: Sender<Input>,
+    /// What clients follow.
+    pub operations: Arc<Operations>,
+    /// Every receipt, oldest first.
+    pub receipts: Arc<RwLock<Vec<Receipt>>>,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// The engine, for logs and for what this host can't do.
+    pub engine: Arc<dyn Engine>,
+    /// What starts servers, for tests of images.
+    pub adapters: Arc<Adapters>,
+    /// One-off work.
+    pub runs: Arc<Runs>,
+    /// The network, for the services' addresses.
+    pub network: HomeNetwork,
+    /// What is known of the edge beyond what it counts.
+    pub edge: Arc<EdgeNews>,
+    /// When this process started.
+    pub started: Timestamp,
+    /// What gets the ledger's heads.
+    pub witness: Option<Arc<Witness>>,
+}
+
+impl Api {
+    /// Asks the thread that owns the driver.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Driver) -> T + Send + 'static,
+    ) -> Result<T, ApiRefusal> {
+        let (sender, receiver) = oneshot::channel();
+        let question = Box::new(move |driver: &Driver| {
+            // A client that went away needs no answer.
+            let _ = sender.send(look(driver));
+        });
+        self.inputs.send(Input::Ask(question)).map_err(ApiRefusal::internal)?;
+        receiver.await.map_err(|_| ApiRefusal::internal("the control process is ending"))
+    }
+}
+
+/// That nothing of this kind has this name.
+pub fn not_found(kind: &str, name: &str) -> ApiRefusal {
+    ApiRefusal::new(
+        StatusCode::NOT_FOUND,
+        &format!("no_such_{kind}"),
+        format!("no {kind} `{name}`"),
+    )
+}

@@ -1,0 +1,67 @@
+//! The home's network while control runs.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use hornero_model::ServiceName;
+use hornero_net::HomeNetwork;
+use hornero_rollout::World;
+
+use crate::chain::chain;
+
+/// Between two looks after the network; how long a flushed packet filter may go unnoticed.
+const NETWORK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The addresses of the services that are up, put on the bridge before the edge listens on them.
+pub fn service_addresses(network: &HomeNetwork, world: &World) -> BTreeMap<ServiceName, IpAddr> {
+    let up = world.services.values().filter(|service| !service.removed);
+    up.filter_map(|service| match network.service_address(&service.name) {
+        Ok(address) => Some((service.name.clone(), address.into())),
+        Err(error) => {
+            tracing::warn!("`{}` gets no address of its own: {}", service.name, chain(&error));
+            None
+        }
+    })
+    .collect()
+}
+
+/// Looks after the network until it is told to stop.
+pub struct NetworkKeeper {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl NetworkKeeper {
+    /// Looks after the network now and then: somebody may have flushed the host's packet filter.
+    pub fn start(mut network: HomeNetwork) -> std::io::Result<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ended);
+        let keeper = std::thread::Builder::new().name("network-keeper".to_owned());
+        let thread = keeper.spawn(move || {
+            while !told.load(Ordering::Acquire) {
+                std::thread::park_timeout(NETWORK_INTERVAL);
+                if !told.load(Ordering::Acquire)
+                    && let Err(error) = network.up()
+                {
+                    tracing::warn!("looking after the network failed: {}", chain(&error));
+                }
+            }
+        })?;
+        Ok(Self { ended, thread })
+    }
+
+    /// Ends it, and waits until it has.
+    pub fn end(self) {
+        self.ended.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        let _ = self.thread.join();
+    }
+}

@@ -1,0 +1,134 @@
+//! Requests of clients: who calls, and what came with it, within limits.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use hornero_api::REQUEST_MAX_BYTES;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{
+    Request, StatusCode,
+    body::{Bytes, Incoming},
+};
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::answer::ApiRefusal;
+
+/// How long a client may take over a request's head, and then over its body: a local one needs milliseconds, and one
+/// that never ends must not keep its connection from others.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The Unix user's name, or its number where it has none.
+    pub user: String,
+}
+
+/// How far the client of a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientStage {
+    /// It has not sent the head of a request.
+    Silent,
+    /// It has, and some of the body is missing.
+    Asking,
+    /// Its request is whole, and it waits for the answer: that is ours to give, however long it takes.
+    Working,
+    /// It is answered, or is being told what happens.
+    Answered,
+}
+
+/// The stage of a client, as its connection and whoever looks for idle ones share it.
+#[derive(Debug, Clone)]
+pub struct ClientProgress(Arc<AtomicU8>);
+
+impl ClientProgress {
+    /// Of a client that has just connected.
+    pub fn silent() -> Self {
+        Self(Arc::new(AtomicU8::new(ClientStage::Silent as u8)))
+    }
+
+    /// The client has come so far.
+    pub fn set(&self, stage: ClientStage) {
+        self.0.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the client has come just so far.
+    pub fn is(&self, stage: ClientStage) -> bool {
+        self.0.load(Ordering::Relaxed) == stage as u8
+    }
+}
+
+/// Who is at the other end of a connection, by what the kernel says of it.
+pub fn caller_of(stream: &UnixStream) -> Caller {
+    let user = match stream.peer_cred() {
+        Ok(credentials) => user_name(credentials.uid()),
+        Err(error) => format!("unknown ({error})"),
+    };
+    Caller { user }
+}
+
+/// The name of a Unix user by `/etc/passwd`, or its number.
+fn user_name(uid: u32) -> String {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.get(2).is_some_and(|field| field.parse() == Ok(uid)))
+        .map_or_else(|| uid.to_string(), |fields| fields[0].to_owned())
+}
+
+/// The request's JSON body, within limits.
+pub async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiRefusal> {
+    let bytes = whole(request).await?;
+    parsed(&bytes).map_err(|error| bad(format!("the body is not of this request: {error}")))
+}
+
+fn bad(message: String) -> ApiRefusal {
+    ApiRefusal::new(StatusCode::BAD_REQUEST, "bad_request", message)
+}
+
+/// The bytes of a request's body, within limits; its client has nothing more to send then.
+pub async fn whole(request: Request<Incoming>) -> Result<Bytes, ApiRefusal> {
+    let progress = request.extensions().get::<ClientProgress>().cloned();
+    let limited = Limited::new(request.into_body(), REQUEST_MAX_BYTES);
+    let bytes = tokio::time::timeout(READ_TIMEOUT, limited.collect())
+        .await
+        .map_err(|_| bad("the body did not come in time".to_owned()))?
+        .map_err(|error| bad(format!("the body can't be read: {error}")))?
+        .to_bytes();
+    if let Some(progress) = progress {
+        progress.set(ClientStage::Working);
+    }
+    Ok(bytes)
+}
+
+/// A request's body. Every one is an object: serde would take a list for the fields in their order as well, and an
+/// empty one for a request with nothing but defaults, such as to take everything down.
+fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => Err(serde::de::Error::custom("expected an object, not a list")),
+        Some(_) | None => serde_json::from_slice(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hornero_api::message::DownRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_no_request() {
+        for body in ["[]", " []", "\n[null, {}]"] {
+            let error = parsed::<DownRequest>(body.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("not a list"), "{body}: {error}");
+        }
+        assert_eq!(parsed::<DownRequest>(b"{\"services\": null}").unwrap().services, None);
+    }
+}

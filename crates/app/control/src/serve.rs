@@ -1,0 +1,354 @@
+//! Runs the control process from its start to its end.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::{self, File},
+    net::IpAddr,
+    os::fd::{FromRawFd as _, RawFd},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, RwLock,
+        mpsc::{self, Sender},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use hornero_driver::{Driver, Observation, Starting};
+use hornero_edge::EdgeClient;
+use hornero_engine_port::Engine;
+use hornero_ledger::{Keys, Ledger, SqliteLedger};
+use hornero_model::{BootId, ExitCause, PublicKey, ServiceName, Timestamp};
+use hornero_net::HomeNetwork;
+use hornero_rollout::World;
+use hornero_secret::Vault;
+use hornero_store::Store;
+use tokio::runtime::{Handle, Runtime};
+
+use crate::{
+    api::Api,
+    boot::{self, boot_id},
+    chain::chain,
+    clock::SteadyClock,
+    edge::{self, EdgeKeeper},
+    format,
+    input::Input,
+    instances::{find, follow_exits},
+    local::{self, LogLimits},
+    lock,
+    network::{NetworkKeeper, service_addresses},
+    notify::Notifier,
+    ports::{Adapters, ControlPorts, CrashHook, STARTS_AT_ONCE},
+    predecessor::Succession,
+    provenance::Provenance,
+    replay::{self, Told},
+    restoration::Restoration,
+    runs::{Recorder, Runs},
+    server, signals, socket,
+    start::Starter,
+    turns,
+    turnstile::Turnstile,
+    up::{serves, summary},
+    witness::{Witness, WitnessPlace},
+};
+
+/// How the control process is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The home it owns.
+    pub home: PathBuf,
+    /// What logs of servers that are gone may take.
+    pub log_limits: LogLimits,
+    /// Fault hook: the journal write at which the process kills itself.
+    pub crash_at_append: Option<u64>,
+    /// What the edge gets as its environment: how it logs.
+    pub edge_environment: Vec<(&'static str, OsString)>,
+    /// How long an edge may serve what it has open once its successor has taken over; an hour where absent.
+    pub handover_timeout: Option<Duration>,
+    /// Where it takes the place of the control process that runs: the descriptor of the lock of upgrades, which is its own
+    /// from now on.
+    pub succeed: Option<RawFd>,
+    /// Where each head of the ledger is kept beside the home.
+    pub witness: Option<WitnessPlace>,
+}
+
+/// How a control process ended that was told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Nothing was left to serve, and nothing of it is left on the host.
+    Empty,
+    /// Servers and edge go on; a control process should be started again.
+    Serving,
+    /// It never began: everything was taken down before it could take the place of the one from before.
+    Moot,
+}
+
+/// The home's ledger, and the key that signs it.
+struct Journal {
+    keys: Arc<Keys>,
+    ledger: Arc<dyn Ledger>,
+}
+
+impl Journal {
+    fn open(home: &Path) -> anyhow::Result<Self> {
+        let keys = Arc::new(Keys::of_home(home)?);
+        let ledger = SqliteLedger::open(&home.join("ledger.db"), Arc::clone(&keys))?;
+        Ok(Self { keys, ledger: Arc::new(ledger) })
+    }
+}
+
+/// What the control process runs servers with.
+struct Parts {
+    store: Arc<Store>,
+    network: HomeNetwork,
+    /// The addresses of services that are up.
+    addresses: BTreeMap<ServiceName, IpAddr>,
+    boot: BootId,
+    engine: Arc<dyn Engine>,
+    keeper: EdgeKeeper,
+    runtime: Runtime,
+}
+
+/// Runs the control process until it is told to end: by its API, SIGTERM or SIGINT.
+pub fn serve(options: &Options) -> anyhow::Result<Ended> {
+    let begun = Instant::now();
+    let home = &options.home;
+    let notifier = begin(options)?;
+    let succession = succeed(options, &notifier)?;
+    let _lock = lock::own(home)?;
+    notifier.starting("opening the ledger");
+    let journal = Journal::open(home)?;
+    let Told { world, churn, receipts } = replay::load(&*journal.ledger, &notifier)?;
+    if succession.as_ref().is_some_and(|succession| succession.is_moot(&world)) {
+        notifier.stopping("everything was taken down before this version began");
+        return Ok(Ended::Moot);
+    }
+    let (inputs, taken) = mpsc::channel();
+    let parts = Parts::take_over(options, &world, &inputs, &notifier)?;
+    let witness = witness(options, &journal)?;
+    let mut ports = ControlPorts {
+        ledger: Arc::clone(&journal.ledger),
+        keys: Arc::clone(&journal.keys),
+        network: parts.network.clone(),
+        addresses: parts.addresses.clone(),
+        adapters: Arc::new(parts.adapters(home, &journal.keys, &world, &inputs)),
+        operations: Arc::default(),
+        witness: witness.clone(),
+        receipts: Arc::new(RwLock::new(receipts)),
+        clock: Mutex::new((clock(&*journal.ledger, &world)?, false)),
+        crash: CrashHook { at: options.crash_at_append, passed: 0 },
+    };
+    notifier.starting("looking at the instances");
+    let found = find(&*parts.engine, &world)?;
+    let status = EdgeClient::new(&edge::state_dir(home)).status().ok();
+    // Everything was read, and nothing was written yet that an older version would not know.
+    format::claim(home)?;
+    let starting = Starting { version: hornero_model::program_version(), boot: &parts.boot };
+    let driver = Driver::resume(world, churn, found, status, starting, &mut ports)?;
+    follow_exits(Arc::clone(&parts.engine), inputs.clone())?;
+    let network_keeper = NetworkKeeper::start(parts.network.clone())?;
+    let runs = runs(&ports, driver.world(), &inputs);
+    signals::end_on_signals(&parts.runtime, inputs.clone());
+    let socket = home.join("control.sock");
+    parts.answer(&socket, api(&parts, &ports, runs, inputs))?;
+    tracing::info!("ready: {}", summary(driver.world()));
+    notifier.ready(&summary(driver.world()));
+    // The next upgrade may begin.
+    drop(succession);
+    let restoration = Restoration::new(begun, &driver);
+    let driver = turns::run(driver, &mut ports, &taken, &notifier, restoration)?;
+    network_keeper.end();
+    let left = match !serves(driver.world()) && driver.is_idle() {
+        true => Ended::Empty,
+        false => Ended::Serving,
+    };
+    parts.end(left, witness.as_deref(), &notifier)?;
+    match fs::remove_file(&socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(left),
+    }
+}
+
+/// What comes before anything of the home is touched.
+fn begin(options: &Options) -> anyhow::Result<Notifier> {
+    let home = &options.home;
+    tracing::info!(
+        version = hornero_model::program_version(),
+        process = std::process::id(),
+        home = %home.display(),
+        "control starts"
+    );
+    boot::hand_on(&options.edge_environment);
+    raise_file_limit();
+    let notifier = Notifier::from_environment(home);
+    match options.witness.as_ref().and_then(|witness| witness.refused_by(home)) {
+        Some(refused) => anyhow::bail!(refused),
+        None => Ok(notifier),
+    }
+}
+
+/// Ends the control process that runs, where this one takes its place.
+fn succeed(options: &Options, notifier: &Notifier) -> anyhow::Result<Option<Succession>> {
+    let Some(lock) = options.succeed else { return Ok(None) };
+    notifier.starting("ending the control process that runs");
+    Succession::begin(&options.home, inherited(lock)?).map(Some)
+}
+
+/// The clock that goes on where the ledger's last event left off.
+fn clock(ledger: &dyn Ledger, world: &World) -> anyhow::Result<SteadyClock> {
+    let newest = ledger.read(world.last_sequence, 1)?;
+    let last = newest.last().map_or(Timestamp(0), |event| event.time);
+    Ok(SteadyClock::new(Timestamp::now(), last, Instant::now()))
+}
+
+/// What gets the ledger's heads, where one is declared.
+fn witness(options: &Options, journal: &Journal) -> anyhow::Result<Option<Arc<Witness>>> {
+    let head = journal.ledger.head()?;
+    let Some(place) = options.witness.clone() else { return Ok(None) };
+    Ok(Some(Arc::new(Witness::start(place, Arc::clone(&journal.keys), head)?)))
+}
+
+/// One-off work; that of the control process before this one goes on.
+fn runs(ports: &ControlPorts, world: &World, inputs: &Sender<Input>) -> Arc<Runs> {
+    let (recorder, adapters) = (inputs.clone(), Arc::clone(&ports.adapters));
+    let recorder = Recorder::new(move |record| recorder.send(Input::Record(record)).is_ok());
+    let runs = Arc::new(Runs::new(adapters, recorder));
+    runs.adopt(world.runs.values().cloned());
+    runs
+}
+
+/// What requests are answered from.
+fn api(parts: &Parts, ports: &ControlPorts, runs: Arc<Runs>, inputs: Sender<Input>) -> Api {
+    Api {
+        inputs,
+        operations: Arc::clone(&ports.operations),
+        receipts: Arc::clone(&ports.receipts),
+        ledger: Arc::clone(&ports.ledger),
+        engine: Arc::clone(&parts.engine),
+        adapters: Arc::clone(&ports.adapters),
+        runs,
+        network: parts.network.clone(),
+        edge: parts.keeper.news(),
+        started: Timestamp::now(),
+        witness: ports.witness.clone(),
+    }
+}
+
+impl Parts {
+    /// Opens what runs servers, and starts an edge where none answers.
+    fn take_over(
+        options: &Options,
+        world: &World,
+        inputs: &Sender<Input>,
+        notifier: &Notifier,
+    ) -> anyhow::Result<Self> {
+        let home = &options.home;
+        notifier.starting("taking over what runs");
+        let store = Arc::new(Store::open(home.join("store"))?);
+        let mut network = HomeNetwork::open(home)?;
+        network.up()?;
+        // Where nothing tells it, nothing is of another start of the host.
+        let boot =
+            boot_id().or_else(|| world.boot.clone()).unwrap_or_else(|| BootId::new("unknown"));
+        let lost_by = match &world.boot {
+            Some(last) if *last != boot => ExitCause::HostRestarted,
+            _ => ExitCause::Unknown,
+        };
+        let engine = local::open(home, options.log_limits, Arc::clone(&store), lost_by)?;
+        let addresses = service_addresses(&network, world);
+        notifier.starting("starting the edge");
+        let keeper = EdgeKeeper::start(home, options.handover_timeout, inputs.clone());
+        let keeper = keeper.inspect_err(|_| {
+            // Nothing serves, and a `down` would fail here as well: nobody else takes the bridge away.
+            if !serves(world)
+                && let Err(left) = network.down()
+            {
+                tracing::warn!("{}", chain(&left));
+            }
+        })?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        Ok(Self { store, network, addresses, boot, engine, keeper, runtime })
+    }
+
+    /// What effects need.
+    fn adapters(
+        &self,
+        home: &Path,
+        keys: &Keys,
+        world: &World,
+        inputs: &Sender<Input>,
+    ) -> Adapters {
+        let own = PublicKey::from_bytes(*keys.public().as_bytes());
+        let provenance = Provenance::new(Arc::clone(&self.store), own);
+        let news = inputs.clone();
+        // Control is ending when nobody takes it.
+        let went_on =
+            move |image| drop(news.send(Input::Observe(Observation::StartsGoOn { image })));
+        let (store, engine) = (Arc::clone(&self.store), Arc::clone(&self.engine));
+        let starter = Starter::new(store, engine, provenance, Vault::of(home), Box::new(went_on));
+        let newest = world.services.values().filter_map(|service| service.newest());
+        newest.for_each(|release| starter.learn(release));
+        Adapters {
+            starter,
+            edge_dir: edge::state_dir(home),
+            runtime: Handle::clone(self.runtime.handle()),
+            inputs: inputs.clone(),
+            starts: Turnstile::new(STARTS_AT_ONCE),
+        }
+    }
+
+    /// Answers requests from now on.
+    fn answer(&self, socket: &Path, api: Api) -> anyhow::Result<()> {
+        let listener = server::bind(socket).with_context(|| format!("`{}`", socket.display()))?;
+        self.runtime.spawn(socket::serve(socket.to_owned(), listener, Arc::new(api)));
+        Ok(())
+    }
+
+    /// Ends, and takes everything away where nothing is left to serve.
+    fn end(
+        self,
+        left: Ended,
+        witness: Option<&Witness>,
+        notifier: &Notifier,
+    ) -> anyhow::Result<()> {
+        self.runtime.shutdown_timeout(Duration::from_millis(200));
+        if let Some(witness) = witness {
+            witness.end();
+        }
+        let last_words = match left {
+            Ended::Empty => "nothing is left to serve",
+            Ended::Serving | Ended::Moot => "servers and edge go on",
+        };
+        tracing::info!("control ends: {last_words}");
+        notifier.stopping(last_words);
+        if left != Ended::Empty {
+            self.keeper.leave();
+            return Ok(());
+        }
+        self.keeper.stop();
+        if let Err(error) = self.engine.clean_up() {
+            tracing::warn!("{}", chain(&error));
+        }
+        Ok(self.network.down()?)
+    }
+}
+
+/// Every instance takes two descriptors here; the limit that programs are given is often 1024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Where it can't be raised the lower one holds.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// A descriptor that the command left open for this process alone.
+fn inherited(descriptor: RawFd) -> anyhow::Result<File> {
+    // SAFETY: nothing else in this process knows of it; that it is open is seen by the next call.
+    let file = unsafe { File::from_raw_fd(descriptor) };
+    // What this process starts does not get it.
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::CLOEXEC)
+        .with_context(|| format!("descriptor {descriptor} of the command"))?;
+    Ok(file)
+}
