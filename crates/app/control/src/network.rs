@@ -13,24 +13,19 @@ use std::{
 
 use hornero_model::ServiceName;
 use hornero_net::HomeNetwork;
-use hornero_rollout::World;
 
 use crate::chain::chain;
 
 /// Between two looks after the network; how long a flushed packet filter may go unnoticed.
 const NETWORK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The addresses of the services that are up, put on the bridge before the edge listens on them.
-pub fn service_addresses(network: &HomeNetwork, world: &World) -> BTreeMap<ServiceName, IpAddr> {
-    let up = world.services.values().filter(|service| !service.removed);
-    up.filter_map(|service| match network.service_address(&service.name) {
-        Ok(address) => Some((service.name.clone(), address.into())),
-        Err(error) => {
-            tracing::warn!("`{}` gets no address of its own: {}", service.name, chain(&error));
-            None
-        }
-    })
-    .collect()
+/// The addresses that services have, as they are recorded: they are on the bridge of a network that is up, before the edge
+/// listens on them.
+pub fn service_addresses(
+    network: &HomeNetwork,
+) -> hornero_net::Result<BTreeMap<ServiceName, IpAddr>> {
+    let addresses = network.service_addresses()?;
+    Ok(addresses.into_iter().map(|(service, address)| (service, address.into())).collect())
 }
 
 /// Looks after the network until it is told to stop.

@@ -1,8 +1,6 @@
 //! The driver's real ports: ledger, keys, engine, edge, network and clock.
 
 use std::{
-    collections::BTreeMap,
-    net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc::Sender},
     time::Instant,
@@ -14,8 +12,8 @@ use hornero_edge::EdgeClient;
 use hornero_engine_port::{EngineError, Started};
 use hornero_ledger::{Head, Keys, Ledger};
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody, ServiceName,
-    ServiceSpec, Timestamp,
+    Event, EventBody, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody, ServiceSpec,
+    Timestamp,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
@@ -52,6 +50,8 @@ pub fn new_tail() -> String {
 pub struct Adapters {
     /// Prepares and starts instances.
     pub starter: Starter,
+    /// The network of the home.
+    pub network: HomeNetwork,
     /// The edge's state directory.
     pub edge_dir: PathBuf,
     /// Runs the questions of image tests.
@@ -68,10 +68,6 @@ pub struct ControlPorts {
     pub ledger: Arc<dyn Ledger>,
     /// The signing key.
     pub keys: Arc<Keys>,
-    /// The network of the home.
-    pub network: HomeNetwork,
-    /// Addresses already asked of it.
-    pub addresses: BTreeMap<ServiceName, IpAddr>,
     /// What effects need.
     pub adapters: Arc<Adapters>,
     /// What clients follow.
@@ -175,19 +171,6 @@ impl Ports for ControlPorts {
         }
     }
 
-    fn service_address(&self, service: &ServiceName) -> Option<IpAddr> {
-        if let Some(address) = self.addresses.get(service) {
-            return Some(*address);
-        }
-        match self.network.service_address(service) {
-            Ok(address) => Some(address.into()),
-            Err(error) => {
-                tracing::warn!("`{service}` gets no address of its own: {}", chain(&error));
-                None
-            }
-        }
-    }
-
     fn log_tail(&mut self, instance: &InstanceId) -> Vec<String> {
         log_tail(&**self.adapters.starter.engine(), instance)
     }
@@ -253,6 +236,22 @@ impl Adapters {
             Effect::CutInFlight { service, release, generation } => {
                 match EdgeClient::new(&self.edge_dir).cut_under(&service, release, generation) {
                     Ok(_) => Observation::InFlightCut { effect: id, service, release },
+                    Err(error) => failed(chain(&error)),
+                }
+            }
+            Effect::GiveAddress { service } => match self.network.give_service_address(&service) {
+                Ok(address) => {
+                    let address = Some(address.into());
+                    Observation::ServiceAddressed { effect: id, service, address }
+                }
+                Err(error) => {
+                    tracing::warn!("`{service}` gets no address of its own: {}", chain(&error));
+                    failed(chain(&error))
+                }
+            },
+            Effect::TakeAddress { service } => {
+                match self.network.release_service_address(&service) {
+                    Ok(()) => Observation::ServiceAddressed { effect: id, service, address: None },
                     Err(error) => failed(chain(&error)),
                 }
             }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hornero_driver::{Driver, Observation, Starting};
+use hornero_driver::{Driver, Observation, Outside, Starting};
 use hornero_edge::EdgeClient;
 use hornero_engine_port::Engine;
 use hornero_ledger::{Keys, Ledger, SqliteLedger};
@@ -102,7 +102,7 @@ impl Journal {
 struct Parts {
     store: Arc<Store>,
     network: HomeNetwork,
-    /// The addresses of services that are up.
+    /// The addresses that services have.
     addresses: BTreeMap<ServiceName, IpAddr>,
     boot: BootId,
     engine: Arc<dyn Engine>,
@@ -130,8 +130,6 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let mut ports = ControlPorts {
         ledger: Arc::clone(&journal.ledger),
         keys: Arc::clone(&journal.keys),
-        network: parts.network.clone(),
-        addresses: parts.addresses.clone(),
         adapters: Arc::new(parts.adapters(home, &journal.keys, &world, &inputs)),
         operations: Arc::default(),
         witness: witness.clone(),
@@ -140,12 +138,15 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         crash: CrashHook { at: options.crash_at_append, passed: 0 },
     };
     notifier.starting("looking at the instances");
-    let found = find(&*parts.engine, &world)?;
-    let status = EdgeClient::new(&edge::state_dir(home)).status().ok();
+    let outside = Outside {
+        instances: find(&*parts.engine, &world)?,
+        addresses: parts.addresses.clone(),
+        edge: EdgeClient::new(&edge::state_dir(home)).status().ok(),
+    };
     // Everything was read, and nothing was written yet that an older version would not know.
     format::claim(home)?;
     let starting = Starting { version: hornero_model::program_version(), boot: &parts.boot };
-    let driver = Driver::resume(world, churn, found, status, starting, &mut ports)?;
+    let driver = Driver::resume(world, churn, outside, starting, &mut ports)?;
     follow_exits(Arc::clone(&parts.engine), inputs.clone())?;
     let network_keeper = NetworkKeeper::start(parts.network.clone())?;
     let runs = runs(&ports, driver.world(), &inputs);
@@ -256,7 +257,7 @@ impl Parts {
             _ => ExitCause::Unknown,
         };
         let engine = local::open(home, options.log_limits, Arc::clone(&store), lost_by)?;
-        let addresses = service_addresses(&network, world);
+        let addresses = service_addresses(&network)?;
         notifier.starting("starting the edge");
         let keeper = EdgeKeeper::start(home, options.handover_timeout, inputs.clone());
         let keeper = keeper.inspect_err(|_| {
@@ -292,6 +293,7 @@ impl Parts {
         newest.for_each(|release| starter.learn(release));
         Adapters {
             starter,
+            network: self.network.clone(),
             edge_dir: edge::state_dir(home),
             runtime: Handle::clone(self.runtime.handle()),
             inputs: inputs.clone(),

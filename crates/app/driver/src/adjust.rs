@@ -32,7 +32,6 @@ impl Driver {
         release: ReleaseNumber,
         until: Timestamp,
         taken_back: Option<&str>,
-        ports: &dyn Ports,
     ) -> Option<Verdict> {
         let outcome = self.outcome(service, None, None);
         let failed = |reason: String| {
@@ -49,7 +48,7 @@ impl Driver {
         let gone = !of_set.into_iter().any(|of| of.release == set.release && leaves(&of.id));
         let whole = self.repair_state(service) == Some(RepairState::Whole);
         // The ways in from before are closed by a table of its own, once those that come are seen to be open.
-        let closed = || routes_settled(&self.world, &self.facts, &self.internal(ports));
+        let closed = || routes_settled(&self.world, &self.facts);
         if set.leaving.is_none() && whole && gone && closed() {
             let outcome = ServiceOutcome { adjusted: true, ..outcome };
             return Some(Verdict::Done(outcome));

@@ -1,7 +1,5 @@
 //! Performing effects: each checked by the watchdog, numbered, and asked for once until it is answered.
 
-use std::{collections::BTreeMap, net::IpAddr};
-
 use hornero_conservation::{EffectFacts, Facts as Observed, Fitness, Refusal, Seen};
 use hornero_model::{
     Actor, EventBody, InstanceId, InstanceState, ReleaseNumber, ServiceName, Timestamp,
@@ -54,15 +52,9 @@ impl Pending {
 }
 
 impl Driver {
-    /// Where servers reach each service inside the home.
-    pub(crate) fn internal(&self, ports: &dyn Ports) -> BTreeMap<ServiceName, IpAddr> {
-        let names = self.world.services.keys();
-        names.filter_map(|name| Some((name.clone(), ports.service_address(name)?))).collect()
-    }
-
     /// Asks for every effect that is wanted and not asked for. True when a refusal changed what is to be decided.
     pub(crate) fn perform(&mut self, ports: &mut dyn Ports) -> Result<bool, DriverError> {
-        let effects = wanted(&self.world, &self.facts, &self.internal(&*ports));
+        let effects = wanted(&self.world, &self.facts);
         let now = self.now();
         self.pending.retain(|key, pending| {
             pending.in_flight(now) || effects.iter().any(|effect| effect.key() == *key)
@@ -101,6 +93,9 @@ impl Driver {
             if let Effect::ApplyRoutes { table } = &effect {
                 self.facts.sent(table);
             }
+            if let Effect::TakeAddress { service } = &effect {
+                self.facts.leaving_addresses.insert(service.clone());
+            }
             ports.dispatch(id, effect);
         }
         Ok(false)
@@ -131,7 +126,7 @@ impl Driver {
                 self.pending.keys().any(|of| matches!(of, EffectKey::Cut(..)) && in_flight(of))
             }
             EffectKey::Cut(..) => in_flight(&EffectKey::Routes),
-            EffectKey::Tests(_) => false,
+            EffectKey::Tests(_) | EffectKey::Address(_) => false,
         }
     }
 
@@ -147,8 +142,10 @@ impl Driver {
             Effect::CutInFlight { service, release, .. } => {
                 EffectFacts::Cut { service, release: *release }
             }
-            // A test runs apart from everything that serves.
-            Effect::RunTests { .. } => return Ok(()),
+            // A test runs apart from everything that serves, and an address is listened on by a table alone.
+            Effect::RunTests { .. } | Effect::GiveAddress { .. } | Effect::TakeAddress { .. } => {
+                return Ok(());
+            }
         };
         hornero_conservation::check(&facts, effect)
     }
@@ -265,7 +262,9 @@ impl Driver {
                 let instance = self.world.instances.get(instance)?;
                 (instance.state != InstanceState::Archived).then(|| instance.service.clone())
             }
-            Effect::CutInFlight { service, .. } => Some(service.clone()),
+            Effect::CutInFlight { service, .. }
+            | Effect::GiveAddress { service }
+            | Effect::TakeAddress { service } => Some(service.clone()),
             Effect::ApplyRoutes { .. } => None,
         }
     }

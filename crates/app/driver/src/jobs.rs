@@ -409,7 +409,7 @@ impl Driver {
                 Some(self.judged(&rollout, receipt))
             }
             Current::Adjustment { service, release, until, taken_back } => {
-                self.adjusted(service, *release, *until, taken_back.as_deref(), &*ports)
+                self.adjusted(service, *release, *until, taken_back.as_deref())
             }
             Current::Recycling { service, instances, until } => {
                 self.recycled(service, instances, *until, ports)

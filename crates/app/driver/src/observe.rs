@@ -1,6 +1,8 @@
 //! Taking in observations: late, doubled and reordered ones must not make anything untrue.
 
-use hornero_model::{Digest, EdgeStatus, ExitCause, InstanceId, ReleaseCounters};
+use std::net::IpAddr;
+
+use hornero_model::{Digest, EdgeStatus, ExitCause, InstanceId, ReleaseCounters, ServiceName};
 use hornero_rollout::{
     AfterFailure, Bug, Effect, EffectKey, Exit, Running, failed, planted, saw_health,
 };
@@ -57,6 +59,9 @@ impl Driver {
                     self.pending.remove(&key);
                 }
             }
+            Observation::ServiceAddressed { effect, service, address } => {
+                self.addressed(effect, service, address);
+            }
             Observation::EdgeStatus(status) => self.edge_status(status, ports),
             Observation::EdgeLost => {
                 // What the edge was asked for before may still come to it, or to the one after it.
@@ -65,6 +70,20 @@ impl Driver {
             }
             Observation::EffectFailed { effect, reason } => self.effect_failed(effect, reason),
         }
+    }
+
+    /// Only the last effect's answer tells what is so: one that comes twice may tell of an address taken back since.
+    fn addressed(&mut self, effect: EffectId, service: ServiceName, address: Option<IpAddr>) {
+        let key = EffectKey::Address(service.clone());
+        if self.pending.get(&key).is_none_or(|pending| pending.id != effect) {
+            return;
+        }
+        self.pending.remove(&key);
+        self.facts.leaving_addresses.remove(&service);
+        match address {
+            Some(address) => self.facts.addresses.insert(service, address),
+            None => self.facts.addresses.remove(&service),
+        };
     }
 
     /// An instance that ended never runs again, whatever still arrives of its life.

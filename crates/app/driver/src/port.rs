@@ -37,9 +37,6 @@ pub trait Ports {
     /// where it could not be done. The same deed may be asked for again; doing it twice must be as doing it once.
     fn dispatch(&mut self, id: EffectId, effect: Effect);
 
-    /// The address on which a service's ports answer inside Hornero's network; none where it has none.
-    fn service_address(&self, service: &ServiceName) -> Option<IpAddr>;
-
     /// The last lines of an instance's log, also of one that was removed; asked for when a rollout failed by an
     /// instance that did not end by itself. Nothing where there are none.
     fn log_tail(&mut self, instance: &InstanceId) -> Vec<String> {
@@ -121,6 +118,15 @@ pub enum Observation {
         service: ServiceName,
         /// The release.
         release: ReleaseNumber,
+    },
+    /// What address a service has: the answer to `GiveAddress` and `TakeAddress`.
+    ServiceAddressed {
+        /// The effect that asked for it.
+        effect: EffectId,
+        /// The service.
+        service: ServiceName,
+        /// The address that is recorded for it; none where it has none any more.
+        address: Option<IpAddr>,
     },
     /// The edge's status. Send one after every change of its `version`, after every applied table, and while a set
     /// drains as often as may be.

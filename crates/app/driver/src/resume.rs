@@ -1,8 +1,11 @@
 //! Resuming: from the ledger's world and what engine and edge have, whatever happened in between.
 
+use std::{collections::BTreeMap, net::IpAddr};
+
 use hornero_conservation::Churn;
 use hornero_model::{
     Actor, BootId, EdgeStatus, EventBody, ExitCause, InstanceId, InstanceState, Location,
+    ServiceName,
 };
 use hornero_rollout::{Bug, Exit, Facts, Record, Running, World, planted};
 
@@ -22,6 +25,17 @@ pub struct Found {
     pub log_tail: Vec<String>,
 }
 
+/// Everything outside of the ledger that a control process finds at its start.
+#[derive(Debug, Clone, Default)]
+pub struct Outside {
+    /// Every instance that the engine has.
+    pub instances: Vec<Found>,
+    /// Every service that has an address of its own.
+    pub addresses: BTreeMap<ServiceName, IpAddr>,
+    /// The edge's status, where it can be reached.
+    pub edge: Option<EdgeStatus>,
+}
+
 /// The control process that starts.
 #[derive(Debug, Clone, Copy)]
 pub struct Starting<'a> {
@@ -32,8 +46,7 @@ pub struct Starting<'a> {
 }
 
 impl Driver {
-    /// Takes over a home: `world` and `churn` folded from its whole ledger, every instance the engine has, and the edge's status
-    /// where it can be reached. What was under way goes on or is undone; instances nobody knows are removed;
+    /// Takes over a home: `world` and `churn` folded from its whole ledger, and what is outside of it. What was under way goes on or is undone; instances nobody knows are removed;
     /// instances that should run and don't have failed. Where the host was started again since the ledger's last entry,
     /// that is recorded, and what does not run ended with it.
     ///
@@ -42,19 +55,19 @@ impl Driver {
     pub fn resume(
         world: World,
         churn: Churn,
-        found: Vec<Found>,
-        edge: Option<EdgeStatus>,
+        outside: Outside,
         starting: Starting<'_>,
         ports: &mut dyn Ports,
     ) -> Result<Self, DriverError> {
         let now = ports.now();
-        let mut facts = Facts { now, begun: now, ..Facts::default() };
+        let Outside { instances, addresses, edge } = outside;
+        let mut facts = Facts { now, begun: now, addresses, ..Facts::default() };
         let restarted = world.boot.as_ref().is_some_and(|last| last != starting.boot);
         let lost_by = match restarted {
             true => ExitCause::HostRestarted,
             false => ExitCause::Unknown,
         };
-        for instance in found {
+        for instance in instances {
             let id = instance.instance;
             if let Some(location) = instance.running {
                 facts.running.insert(id, Running { location, since: now });

@@ -40,6 +40,16 @@ pub enum Effect {
         /// The table.
         table: Box<RouteTable>,
     },
+    /// Records an address of its own for a service, on which its ports answer inside; one that has one keeps it.
+    GiveAddress {
+        /// The service.
+        service: ServiceName,
+    },
+    /// Takes the address of a service back; one that has none is reported so.
+    TakeAddress {
+        /// The service.
+        service: ServiceName,
+    },
     /// Cuts off the requests in flight on a release that gets no new ones.
     CutInFlight {
         /// The service.
@@ -66,6 +76,8 @@ pub enum EffectKey {
     Routes,
     /// Cutting off a release.
     Cut(ServiceName, ReleaseNumber),
+    /// A service's own address: it is given or taken back.
+    Address(ServiceName),
 }
 
 impl Effect {
@@ -78,6 +90,9 @@ impl Effect {
             Self::RunTests { image, .. } => EffectKey::Tests(*image),
             Self::ApplyRoutes { .. } => EffectKey::Routes,
             Self::CutInFlight { service, release, .. } => EffectKey::Cut(service.clone(), *release),
+            Self::GiveAddress { service } | Self::TakeAddress { service } => {
+                EffectKey::Address(service.clone())
+            }
         }
     }
 }
@@ -93,6 +108,8 @@ impl std::fmt::Display for Effect {
             Self::CutInFlight { service, release, .. } => {
                 write!(f, "cut off requests on `{service}@{release}`")
             }
+            Self::GiveAddress { service } => write!(f, "give `{service}` an address"),
+            Self::TakeAddress { service } => write!(f, "take the address of `{service}` back"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use hornero_model::{
@@ -24,6 +24,10 @@ pub struct Facts {
     pub running: BTreeMap<InstanceId, Running>,
     /// When the start of an instance was last seen to go on, where that takes a while.
     pub starting: BTreeMap<InstanceId, Timestamp>,
+    /// Addresses of services, as the network has recorded them.
+    pub addresses: BTreeMap<ServiceName, IpAddr>,
+    /// Services whose address is being taken back: no table names it any more, whatever becomes of that.
+    pub leaving_addresses: BTreeSet<ServiceName>,
     /// Instances that ended without being asked, or could not be started.
     pub exited: BTreeMap<InstanceId, Exit>,
     /// Instances that ended because they were asked, or of which the engine has nothing.
@@ -165,6 +169,21 @@ impl Facts {
                     || self.in_force.as_ref().map_or(edge.generation != 0, names)
             }
         }
+    }
+
+    /// The address of a service, while it is its own.
+    pub fn address(&self, service: &ServiceName) -> Option<IpAddr> {
+        let leaves = self.leaving_addresses.contains(service);
+        self.addresses.get(service).copied().filter(|_| !leaves)
+    }
+
+    /// Whether the edge, as last seen, might listen on an address; unknown counts as yes.
+    pub fn listened_on(&self, address: IpAddr) -> bool {
+        let Some(edge) = &self.edge else { return true };
+        let listens =
+            |table: &RouteTable| table.listeners.iter().any(|of| of.address.ip() == address);
+        let in_force = self.in_force.as_ref().map(|in_force| listens(&in_force.table));
+        self.unsettled.iter().any(listens) || in_force.unwrap_or(edge.generation != 0)
     }
 
     /// The generation that the edge was last seen to have in force; 0 while it can't be reached.

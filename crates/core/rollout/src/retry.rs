@@ -31,7 +31,9 @@ pub fn answer_allowance(key: &EffectKey) -> Millis {
     match key {
         EffectKey::Tests(_) => TESTS_ALLOWANCE,
         EffectKey::Routes | EffectKey::Cut(..) => EDGE_ALLOWANCE,
-        EffectKey::Start(_) | EffectKey::Stop(_) | EffectKey::Remove(_) => ANSWER_ALLOWANCE,
+        EffectKey::Start(_) | EffectKey::Stop(_) | EffectKey::Remove(_) | EffectKey::Address(_) => {
+            ANSWER_ALLOWANCE
+        }
     }
 }
 
@@ -47,7 +49,7 @@ pub enum AfterFailure {
 }
 
 /// Decides what follows from an effect that has now failed `tries` times, and halts the rollouts that can't go on without
-/// it. One that removes something is tried for ever: nothing else would take it away.
+/// it. One that removes something is tried for ever: nothing else would take it away; so is an address.
 pub fn failed(
     world: &World,
     facts: &mut Facts,
@@ -83,6 +85,9 @@ pub fn failed(
             }
             AfterFailure::Again
         }
-        EffectKey::Stop(_) | EffectKey::Remove(_) | EffectKey::Cut(..) => AfterFailure::Again,
+        // A service does without an address of its own until it has one: only calls by its name need it.
+        EffectKey::Stop(_) | EffectKey::Remove(_) | EffectKey::Cut(..) | EffectKey::Address(_) => {
+            AfterFailure::Again
+        }
     }
 }

@@ -33,18 +33,13 @@ pub struct RouteClash {
 /// The table that the recorded world asks for, numbered `generation`.
 ///
 /// Every set that runs is in its pools, so that all are probed; [`World::traffic`] says which of them get requests. A
-/// service without an address of its own in `internal` gets no internal listener.
-pub fn table(
-    world: &World,
-    facts: &Facts,
-    internal: &BTreeMap<ServiceName, IpAddr>,
-    generation: u64,
-) -> RouteTable {
+/// service without an address of its own gets no internal listener.
+pub fn table(world: &World, facts: &Facts, generation: u64) -> RouteTable {
     let mut listeners: BTreeMap<SocketAddr, Listener> = BTreeMap::new();
     let mut pools = Vec::new();
     for name in world.services.keys() {
         let specs = open_specs(world, name);
-        let address = internal.get(name).copied();
+        let address = facts.address(name);
         for spec in &specs {
             for route in &spec.routes {
                 add_route(&mut listeners, name, route);

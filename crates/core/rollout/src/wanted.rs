@@ -1,9 +1,6 @@
 //! The effects that the recorded world asks for. Nothing is asked for that is not in the ledger before.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::BTreeSet;
 
 use hornero_model::{
     EdgeStatus, Health, InstanceId, InstanceState, RouteTable, STOP_GRACE, ServiceName,
@@ -18,14 +15,11 @@ use crate::{
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
 /// done disappears from the answer, what failed or was lost with the process stays in it.
-pub fn wanted(
-    world: &World,
-    facts: &Facts,
-    internal: &BTreeMap<ServiceName, IpAddr>,
-) -> Vec<Effect> {
+pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
     let mut effects = Vec::new();
-    effects.extend(routes(world, facts, internal));
+    effects.extend(routes(world, facts));
     for name in world.services.keys() {
+        effects.extend(address(world, facts, name));
         let kept = world.kept(name);
         for instance in world.instances.values().filter(|of| of.service == *name) {
             if kept.contains(&instance.id) && !facts.exited.contains_key(&instance.id) {
@@ -47,6 +41,21 @@ pub fn wanted(
         effects.extend(cuts(facts, rollout));
     }
     effects
+}
+
+/// A service has an address of its own from when it is known until nothing of it is left. Taking one back is brought to its
+/// end also where the service came back meanwhile, which then gets one anew.
+fn address(world: &World, facts: &Facts, name: &ServiceName) -> Option<Effect> {
+    let service = name.clone();
+    let is_gone = world.services[name].removed && world.rollout_of(name).is_none();
+    match facts.addresses.get(name) {
+        None if !is_gone => Some(Effect::GiveAddress { service }),
+        Some(_) if facts.leaving_addresses.contains(name) => Some(Effect::TakeAddress { service }),
+        Some(address) if is_gone && !facts.listened_on(*address) => {
+            Some(Effect::TakeAddress { service })
+        }
+        None | Some(_) => None,
+    }
 }
 
 fn start(world: &World, facts: &Facts, id: &InstanceId) -> Option<Effect> {
@@ -145,13 +154,9 @@ fn cuts(facts: &Facts, rollout: &crate::Rollout) -> Vec<Effect> {
 
 /// A route table where the one in force is not what the world asks for, or where another one may come to be: a newer one
 /// in force is all that keeps that out.
-fn routes(
-    world: &World,
-    facts: &Facts,
-    internal: &BTreeMap<ServiceName, IpAddr>,
-) -> Option<Effect> {
+fn routes(world: &World, facts: &Facts) -> Option<Effect> {
     let edge = facts.edge.as_ref()?;
-    let table = table(world, facts, internal, facts.next_generation());
+    let table = table(world, facts, facts.next_generation());
     if is_settled(facts, edge, &table)
         || world.rollouts.values().any(|rollout| waits_for_health(world, facts, rollout))
     {
@@ -172,12 +177,8 @@ fn is_settled(facts: &Facts, edge: &EdgeStatus, table: &RouteTable) -> bool {
 }
 
 /// Whether the edge was seen to have in force what the world asks for, and no other table can come.
-pub fn routes_settled(
-    world: &World,
-    facts: &Facts,
-    internal: &BTreeMap<ServiceName, IpAddr>,
-) -> bool {
-    let table = || table(world, facts, internal, facts.next_generation());
+pub fn routes_settled(world: &World, facts: &Facts) -> bool {
+    let table = || table(world, facts, facts.next_generation());
     facts.edge.as_ref().is_some_and(|edge| is_settled(facts, edge, &table()))
 }
 

@@ -1,9 +1,6 @@
 //! The simulated host: everything outside the driver, behind its ports, in virtual time.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_driver::{EffectId, LedgerFailed, Observation, Outcome, Ports, Progress, RequestId};
 use hornero_model::{
@@ -90,6 +87,8 @@ pub struct Host {
     pub engine: SimEngine,
     /// The edge.
     pub edge: SimEdge,
+    /// The addresses that services have, as they are recorded.
+    pub addresses: BTreeMap<ServiceName, IpAddr>,
     /// The images.
     pub scenario: Scenario,
     /// What goes wrong.
@@ -126,6 +125,7 @@ impl Host {
             ledger: SimLedger::default(),
             engine: SimEngine::default(),
             edge: SimEdge::new(),
+            addresses: BTreeMap::new(),
             scenario: Scenario::default(),
             faults: Faults::default(),
             edge_delay_ms: 0,
@@ -285,13 +285,10 @@ impl Ports for Host {
                 self.random.between(1, 200)
             }
             Effect::RunTests { .. } => self.random.between(10, 600),
+            Effect::GiveAddress { .. } | Effect::TakeAddress { .. } => self.random.between(1, 20),
         };
         let run = self.run;
         self.schedule(takes, Happening::Perform { run, id, effect });
-    }
-
-    fn service_address(&self, service: &ServiceName) -> Option<IpAddr> {
-        Some(Ipv4Addr::new(10, 8, 0, service.as_str().as_bytes()[0]).into())
     }
 
     fn log_tail(&mut self, instance: &InstanceId) -> Vec<String> {

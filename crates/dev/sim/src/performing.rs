@@ -1,7 +1,9 @@
 //! What becomes of effects on the simulated host: done, failed, done late, or done without a word.
 
+use std::net::IpAddr;
+
 use hornero_driver::{EffectId, Observation};
-use hornero_model::{ExitCause, RouteTable, ServiceName};
+use hornero_model::{ExitCause, Listener, RouteTable, ServiceName};
 use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
 
 use crate::{Host, Trouble, host::Happening, trace};
@@ -89,6 +91,14 @@ impl Host {
                 let run = TestRun { results, not_run: None, log_tail: Vec::new() };
                 self.observe(Observation::TestsFinished { effect: id, image, run });
             }
+            Effect::GiveAddress { service } => {
+                let address = Some(self.give_address(&service));
+                self.observe(Observation::ServiceAddressed { effect: id, service, address });
+            }
+            Effect::TakeAddress { service } => {
+                self.take_address(&service);
+                self.observe(Observation::ServiceAddressed { effect: id, service, address: None });
+            }
             Effect::ApplyRoutes { table } => self.apply(id, *table),
             Effect::CutInFlight { service, release, generation } => {
                 if let Err(reason) = self.edge.cut(&service, release, generation, self.now) {
@@ -99,6 +109,27 @@ impl Host {
                 let status = self.edge.status();
                 self.observe(Observation::EdgeStatus(status));
             }
+        }
+    }
+
+    /// The address of a service: the one that is recorded, or the first that nobody has.
+    fn give_address(&mut self, service: &ServiceName) -> IpAddr {
+        if let Some(address) = self.addresses.get(service) {
+            return *address;
+        }
+        let mut free = (1..=u8::MAX).map(|last| IpAddr::from([10, 8, 0, last]));
+        let free = free.find(|address| !self.addresses.values().any(|taken| taken == address));
+        let free = free.expect("a history has few services");
+        self.addresses.insert(service.clone(), free);
+        free
+    }
+
+    fn take_address(&mut self, service: &ServiceName) {
+        let Some(address) = self.addresses.remove(service) else { return };
+        let listens = |of: &Listener| of.address.ip() == address;
+        if self.edge.table().listeners.iter().any(listens) {
+            let text = format!("the address of `{service}` is taken back while it is listened on");
+            self.edge.violations.push(text);
         }
     }
 
@@ -122,6 +153,8 @@ impl Host {
             Effect::StartInstance { .. }
             | Effect::StopInstance { .. }
             | Effect::RemoveInstance { .. }
+            | Effect::GiveAddress { .. }
+            | Effect::TakeAddress { .. }
             | Effect::RunTests { .. } => {}
         }
     }

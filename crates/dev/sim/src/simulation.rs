@@ -1,7 +1,9 @@
 //! One history: the production driver on a simulated host, step by step, with its invariants checked.
 
+use std::collections::BTreeSet;
+
 use hornero_driver::{
-    Driver, DriverError, Observation, Outcome, Request, RequestId, RequestKind, Starting,
+    Driver, DriverError, Observation, Outcome, Outside, Request, RequestId, RequestKind, Starting,
 };
 use hornero_model::{Actor, InstanceId, InstanceState, ServiceName, Share};
 use hornero_rollout::{RepairState, Service};
@@ -261,6 +263,7 @@ impl Simulation {
         if let Some(rollout) = world.rollouts.values().next() {
             self.fail(&format!("rollout {} is {}", rollout.id, rollout.phase.name()));
         }
+        self.check_addresses(driver);
         let table = self.host.edge.table();
         let mut expected: Vec<&InstanceId> = Vec::new();
         for (name, service) in &world.services {
@@ -319,6 +322,22 @@ impl Simulation {
             if !expected.contains(&&id) {
                 self.fail(&format!("instance `{id}` is left over"));
             }
+        }
+    }
+
+    /// Every service that is there has an address of its own, none has another's, and nothing that is gone has one.
+    fn check_addresses(&self, driver: &Driver) {
+        let addresses = &self.host.addresses;
+        if driver.facts().addresses != *addresses {
+            self.fail("control knows other addresses of services than those that are recorded");
+        }
+        let there = driver.world().services.values().filter(|service| !service.removed);
+        if !there.map(|service| &service.name).eq(addresses.keys()) {
+            self.fail(&format!("addresses are those of {:?}", addresses.keys()));
+        }
+        let distinct: BTreeSet<_> = addresses.values().collect();
+        if distinct.len() != addresses.len() {
+            self.fail("two services have one address");
         }
     }
 
@@ -408,12 +427,15 @@ impl Simulation {
         if self.driver.is_some() {
             return;
         }
-        let found = self.host.engine.list();
-        let edge = self.host.edge.reachable.then(|| self.host.edge.status());
+        let outside = Outside {
+            instances: self.host.engine.list(),
+            addresses: self.host.addresses.clone(),
+            edge: self.host.edge.reachable.then(|| self.host.edge.status()),
+        };
         let (world, churn) = (self.host.ledger.world(), self.host.ledger.churn());
         let boot = self.host.boot();
         let starting = Starting { version: "sim", boot: &boot };
-        match Driver::resume(world, churn, found, edge, starting, &mut self.host) {
+        match Driver::resume(world, churn, outside, starting, &mut self.host) {
             Ok(driver) => {
                 self.driver = Some(driver);
                 self.after(Ok(()));

@@ -55,6 +55,10 @@ pub(crate) fn observed(observation: &Observation) -> String {
         Observation::InFlightCut { service, release, .. } => {
             format!("`{service}@{release}` was cut off")
         }
+        Observation::ServiceAddressed { service, address, .. } => match address {
+            Some(address) => format!("`{service}` has the address {address}"),
+            None => format!("`{service}` has no address"),
+        },
         Observation::EdgeStatus(status) => {
             let backend = |of: &hornero_model::BackendStatus| {
                 format!("{} {:?}", of.instance, of.health).to_lowercase()

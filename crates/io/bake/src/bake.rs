@@ -108,7 +108,7 @@ pub fn bake(
 pub(crate) fn clean(context: &BakeContext<'_>) -> Result<(), BakeError> {
     let tmp = context.home.join("tmp");
     WorkDir::clean(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
-    place::clean_cgroups(&context.home);
+    place::clean_leftovers(&context.home);
     Ok(())
 }
 

@@ -129,7 +129,8 @@ impl LocalEngine {
             && let Ok(network) = HomeNetwork::open(&self.home)
         {
             for (id, _) in network.held_addresses().unwrap_or_default() {
-                if !alive(id.as_str()) {
+                // An address of somebody else's, as of a build step, is theirs to give back.
+                if self.directory.knows(&id) && !alive(id.as_str()) {
                     let _ = network.detach(&id);
                     let _ = network.release_address(&id);
                 }

@@ -96,6 +96,11 @@ impl InstanceDirectory {
         InstanceFiles { directory: self.archive().join(id.as_str()) }
     }
 
+    /// Whether there is, or was, an instance with this id.
+    pub fn knows(&self, id: &InstanceId) -> bool {
+        self.live(id).exists() || self.archived(id).exists()
+    }
+
     /// Every instance that was removed and whose record and logs are there.
     pub fn archived_ids(&self) -> io::Result<Vec<InstanceId>> {
         let entries = match fs::read_dir(self.archive()) {

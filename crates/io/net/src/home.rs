@@ -70,6 +70,12 @@ impl HomeNetwork {
         Ok(network)
     }
 
+    /// Loads the network of the home where one was chosen; changes nothing where none was, or it can't be read.
+    pub fn existing(home: &Path) -> Option<Self> {
+        state::load(home).ok()??;
+        Self::open(home).ok()
+    }
+
     /// The name of the home's bridge.
     pub fn bridge(&self) -> String {
         self.identity.bridge()
@@ -135,10 +141,10 @@ impl HomeNetwork {
         leftover::remove(&socket, &links, self.identity)
     }
 
-    /// The address that `SERVICE.internal` stands for: the same one for ever, until released.
-    /// Where the home is up the address is on its bridge when this returns, so that the edge can
+    /// Records an address that `SERVICE.internal` stands for: the one that it has, or a free one. It
+    /// keeps it until released. Where the home is up the address is on its bridge when this returns, so that the edge can
     /// listen on it.
-    pub fn service_address(&self, service: &ServiceName) -> Result<Ipv4Addr> {
+    pub fn give_service_address(&self, service: &ServiceName) -> Result<Ipv4Addr> {
         let address = state::update(&self.home, |state| {
             let mut state = state.unwrap_or_else(|| State::new(self.bridge(), self.subnet));
             if let Some(address) = state.services.get(service) {

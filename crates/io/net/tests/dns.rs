@@ -196,7 +196,7 @@ fn server(upstreams: Vec<SocketAddr>) -> (Server, SocketAddr, Table) {
 fn instances_resolve_services_and_what_the_host_resolves() {
     Namespace::host().run(|| {
         let home = Home::up();
-        let site = home.network.service_address(&service("site")).unwrap();
+        let site = home.network.give_service_address(&service("site")).unwrap();
         let resolver = resolver("127.0.0.1:53");
         let resolv_conf = home.directory.path().join("resolv.conf");
         std::fs::write(&resolv_conf, "nameserver 127.0.0.1\n").unwrap();
@@ -213,7 +213,7 @@ fn instances_resolve_services_and_what_the_host_resolves() {
             assert_eq!(ask_tcp(gateway, "example.org"), found(FAR));
         });
         // A service that comes later is known at once.
-        let other = home.network.service_address(&service("other")).unwrap();
+        let other = home.network.give_service_address(&service("other")).unwrap();
         assert_eq!(a.namespace.run(|| ask(gateway, "other.internal", A)), found(other));
         home.network.release_service_address(&service("other")).unwrap();
         assert_eq!(a.namespace.run(|| ask(gateway, "other.internal", A)), nothing(NAME_ERROR));
@@ -224,7 +224,7 @@ fn instances_resolve_services_and_what_the_host_resolves() {
 fn without_egress_no_name_goes_outside() {
     Namespace::host().run(|| {
         let home = Home::up();
-        let site = home.network.service_address(&service("site")).unwrap();
+        let site = home.network.give_service_address(&service("site")).unwrap();
         let resolver = resolver("127.0.0.1:0");
         let gateway = SocketAddr::from((home.network.gateway(), PORT));
         let names = HomeNames::new(home.directory.path());

@@ -26,7 +26,7 @@ fn at(address: Ipv4Addr, port: u16) -> SocketAddr {
 fn instances_reach_services_at_once_and_the_host_reaches_instances() {
     Namespace::host().run(|| {
         let home = Home::up();
-        let address = home.network.service_address(&service("site")).unwrap();
+        let address = home.network.give_service_address(&service("site")).unwrap();
         serve_peer_address(TcpListener::bind(at(address, 80)).unwrap());
         let a = home.instance("a-1-x", true);
         let began = Instant::now();
@@ -72,7 +72,7 @@ fn instances_do_not_reach_the_host() {
         ip(&["address", "add", "192.0.2.7/24", "dev", "other"]);
         ip(&["link", "set", "other", "up"]);
         let home = Home::up();
-        let address = home.network.service_address(&service("site")).unwrap();
+        let address = home.network.give_service_address(&service("site")).unwrap();
         let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = everywhere.local_addr().unwrap().port();
         serve_peer_address(everywhere);
@@ -126,7 +126,7 @@ fn homes_do_not_see_each_other() {
     Namespace::host().run(|| {
         let (one, two) = (Home::up(), Home::up());
         assert_ne!(one.network.subnet(), two.network.subnet());
-        let address = two.network.service_address(&service("site")).unwrap();
+        let address = two.network.give_service_address(&service("site")).unwrap();
         serve_peer_address(TcpListener::bind(at(address, 80)).unwrap());
         let (a, b) = (one.instance("a-1-x", true), two.instance("a-1-x", true));
         let listener = b.namespace.run(|| TcpListener::bind("0.0.0.0:80").unwrap());
@@ -188,7 +188,7 @@ fn egress_is_masqueraded_and_can_be_refused() {
         assert!(began.elapsed() < support::PATIENCE, "refused at once, not dropped");
 
         // Outside reaches no instance and no service by routing to this host.
-        let address = home.network.service_address(&service("site")).unwrap();
+        let address = home.network.give_service_address(&service("site")).unwrap();
         serve_peer_address(TcpListener::bind(at(address, 80)).unwrap());
         let listener = free.namespace.run(|| TcpListener::bind("0.0.0.0:80").unwrap());
         free.namespace.run(|| serve_peer_address(listener));
@@ -230,7 +230,7 @@ fn the_last_home_restores_forwarding() {
 fn a_spoofed_source_goes_nowhere() {
     Namespace::host().run(|| {
         let home = Home::up();
-        let address = home.network.service_address(&service("site")).unwrap();
+        let address = home.network.give_service_address(&service("site")).unwrap();
         let listener = TcpListener::bind(at(address, 80)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let (a, b) = (home.instance("a-1-x", true), home.instance("b-1-x", true));
@@ -286,7 +286,7 @@ fn down_leaves_nothing_and_up_comes_back_the_same() {
     Namespace::host().run(|| {
         let before = (links(), ip_shows(&["address"]), ip_shows(&["rule"]));
         let mut home = Home::up();
-        let address = home.network.service_address(&service("site")).unwrap();
+        let address = home.network.give_service_address(&service("site")).unwrap();
         let a = home.instance("a-1-x", true);
         assert_eq!(links().len(), before.0.len() + 2);
         home.network.down().unwrap();
@@ -301,7 +301,7 @@ fn down_leaves_nothing_and_up_comes_back_the_same() {
         let mut again = HomeNetwork::open(home.directory.path()).unwrap();
         again.up().unwrap();
         assert_eq!(again.subnet(), subnet);
-        assert_eq!(again.service_address(&service("site")).unwrap(), address);
+        assert_eq!(again.give_service_address(&service("site")).unwrap(), address);
         TcpListener::bind(at(address, 80)).unwrap();
         assert_eq!(again.allocate_address(&a.id).unwrap(), a.address);
     });
@@ -311,7 +311,7 @@ fn down_leaves_nothing_and_up_comes_back_the_same() {
 fn up_while_instances_run_keeps_them_connected_and_protected() {
     Namespace::host().run(|| {
         let mut home = Home::up();
-        let address = home.network.service_address(&service("site")).unwrap();
+        let address = home.network.give_service_address(&service("site")).unwrap();
         serve_peer_address(TcpListener::bind(at(address, 80)).unwrap());
         let a = home.instance("a-1-x", true);
         home.network.up().unwrap();
@@ -335,7 +335,7 @@ fn instances_attach_and_detach_at_the_same_time() {
     let host = Namespace::host();
     host.run(|| {
         let home = Home::up();
-        let address = home.network.service_address(&service("site")).unwrap();
+        let address = home.network.give_service_address(&service("site")).unwrap();
         serve_peer_address(TcpListener::bind(at(address, 80)).unwrap());
         std::thread::scope(|scope| {
             for thread in 0..4 {
@@ -413,13 +413,13 @@ fn a_subnet_taken_meanwhile_is_given_up() {
         let directory = tempfile::tempdir().unwrap();
         let mut network = HomeNetwork::open(directory.path()).unwrap();
         let first = network.subnet();
-        let address = network.service_address(&service("site")).unwrap();
+        let address = network.give_service_address(&service("site")).unwrap();
         ip(&["link", "add", "vpn", "type", "bridge"]);
         ip(&["link", "set", "vpn", "up"]);
         ip(&["route", "add", &first.to_string(), "dev", "vpn"]);
         network.up().unwrap();
         assert_ne!(network.subnet(), first);
-        let moved = network.service_address(&service("site")).unwrap();
+        let moved = network.give_service_address(&service("site")).unwrap();
         assert_eq!(moved.octets()[2..], address.octets()[2..]);
         assert!(network.subnet().contains(moved));
         // With everything taken there is an error, and nothing half made.
@@ -436,8 +436,8 @@ fn a_released_service_address_leaves_the_bridge() {
     Namespace::host().run(|| {
         let home = Home::up();
         let (a, b) = (service("a"), service("b"));
-        let address = home.network.service_address(&a).unwrap();
-        let other = home.network.service_address(&b).unwrap();
+        let address = home.network.give_service_address(&a).unwrap();
+        let other = home.network.give_service_address(&b).unwrap();
         assert_ne!(address, other);
         home.network.release_service_address(&a).unwrap();
         home.network.release_service_address(&a).unwrap();
@@ -521,7 +521,7 @@ fn the_tables_of_a_home_that_is_gone_block_no_other() {
         network.up().unwrap();
         assert_eq!(network.subnet(), subnet);
         assert_eq!(support::tables().len(), 2, "its own");
-        let address = network.service_address(&service("site")).unwrap();
+        let address = network.give_service_address(&service("site")).unwrap();
         serve_peer_address(TcpListener::bind(at(address, 80)).unwrap());
         let home = Home { directory: parent, network };
         let a = home.instance("a-1-x", true);

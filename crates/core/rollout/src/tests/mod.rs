@@ -96,7 +96,8 @@ impl Bench {
     /// An empty world with a blank edge.
     pub fn new() -> Self {
         let edge = Some(EdgeStatus { pid: 1, ..EdgeStatus::default() });
-        let facts = Facts { now: Timestamp(1_000_000), edge, ..Facts::default() };
+        let addresses = BTreeMap::from([(site(), IpAddr::from([10, 8, 0, 1]))]);
+        let facts = Facts { now: Timestamp(1_000_000), edge, addresses, ..Facts::default() };
         Self { world: World::default(), facts, log: Vec::new(), tails: 0 }
     }
 
@@ -204,8 +205,7 @@ impl Bench {
     }
 
     pub fn wanted(&self) -> Vec<Effect> {
-        let internal = BTreeMap::from([(site(), IpAddr::from([10, 8, 0, 1]))]);
-        wanted(&self.world, &self.facts, &internal)
+        wanted(&self.world, &self.facts)
     }
 
     /// Does every effect that is wanted, each as well as can be.
@@ -267,6 +267,13 @@ impl Bench {
                 self.facts.confirmed(*table, 1.0, counters);
             }
             Effect::CutInFlight { release, .. } => self.in_flight(release.0, 0),
+            Effect::GiveAddress { service } => {
+                let last = u8::try_from(self.facts.addresses.len() + 1).unwrap();
+                self.facts.addresses.insert(service, IpAddr::from([10, 8, 0, last]));
+            }
+            Effect::TakeAddress { service } => {
+                self.facts.addresses.remove(&service);
+            }
         }
     }
 

@@ -99,10 +99,13 @@ fn apply(bench: &mut Bench, input: &Input) {
             let status = bench.facts.edge.take();
             bench.settle();
             for effect in bench.wanted() {
-                assert!(
-                    matches!(effect, Effect::StartInstance { .. } | Effect::RunTests { .. }),
-                    "{effect} without an edge"
+                let needs_none = matches!(
+                    effect,
+                    Effect::StartInstance { .. }
+                        | Effect::RunTests { .. }
+                        | Effect::GiveAddress { .. }
                 );
+                assert!(needs_none, "{effect} without an edge");
             }
             bench.facts.edge = status;
         }
@@ -146,6 +149,13 @@ fn check(bench: &Bench, effect: &Effect) {
         }
         Effect::CutInFlight { release, .. } => {
             assert_ne!(active(facts), Some(*release), "what gets the traffic is cut off");
+        }
+        Effect::GiveAddress { service } => {
+            assert!(!facts.addresses.contains_key(service), "`{service}` has an address");
+        }
+        Effect::TakeAddress { service } => {
+            let address = facts.addresses[service];
+            assert!(world.services[service].removed && !facts.listened_on(address), "in use");
         }
         Effect::StartInstance { instance, .. } => {
             assert!(world.instances.contains_key(instance), "recorded before it is started");

@@ -1,20 +1,49 @@
 //! Route tables of a few worlds.
 
-use std::{collections::BTreeMap, net::IpAddr};
-
 use expect_test::{Expect, expect};
 use hornero_model::{
-    Check, Millis, Port, PortName, Protocol, ProxyProtocol, RouteTls, ServiceName, ServiceSpec,
-    Share, TcpCheck,
+    Check, Millis, Port, PortName, Protocol, ProxyProtocol, RouteTable, RouteTls, ServiceName,
+    ServiceSpec, Share, TcpCheck,
 };
 
 use super::{Bench, root, site, spec};
-use crate::{Phase, clash, start_down, start_forward, table};
+use crate::{Effect, Facts, Phase, clash, start_down, start_forward, table};
+
+/// The table without addresses of services' own.
+fn outside(bench: &Bench) -> RouteTable {
+    let facts = Facts { addresses: Default::default(), ..bench.facts.clone() };
+    table(&bench.world, &facts, 9)
+}
+
+#[test]
+fn a_service_has_an_address_until_nothing_of_it_is_left_and_nobody_listens_there() {
+    let mut bench = Bench::new();
+    bench.facts.addresses.clear();
+    bench.forward(&spec("one", 1));
+    let gives = |effect: &Effect| matches!(effect, Effect::GiveAddress { .. });
+    let takes = |effect: &Effect| matches!(effect, Effect::TakeAddress { .. });
+    assert_eq!(bench.wanted().iter().filter(|of| gives(of)).count(), 1);
+    bench.comply();
+    bench.pass(Millis(1_000));
+    bench.comply();
+    let address = bench.facts.addresses[&site()];
+    assert!(bench.facts.listened_on(address), "its port answers there");
+
+    let down = start_down(&bench.world, &bench.facts, &site(), &root()).unwrap();
+    bench.record(down.records);
+    for _ in 0..20 {
+        bench.settle();
+        for effect in bench.wanted() {
+            assert!(!takes(&effect) || !bench.facts.listened_on(address), "in use");
+            bench.done(effect);
+        }
+    }
+    assert!(bench.world.services[&site()].removed);
+    assert!(bench.facts.addresses.is_empty());
+}
 
 fn check(bench: &Bench, expected: Expect) {
-    let internal: BTreeMap<ServiceName, IpAddr> =
-        BTreeMap::from([(site(), IpAddr::from([10, 8, 0, 1]))]);
-    let table = table(&bench.world, &bench.facts, &internal, 9);
+    let table = table(&bench.world, &bench.facts, 9);
     let mut lines = Vec::new();
     for listener in &table.listeners {
         for rule in &listener.rules {
@@ -187,7 +216,7 @@ fn hosts_of_a_port_have_certificates_of_their_own() {
         for spec in specs {
             bench.forward(spec);
         }
-        let table = table(&bench.world, &bench.facts, &BTreeMap::new(), 9);
+        let table = outside(&bench);
         let listener = &table.listeners[0];
         assert_eq!(listener.rules.len(), specs.len());
         let name = |tls: &RouteTls| tls.certificate.clone();
@@ -231,7 +260,7 @@ fn a_server_is_told_by_headers_as_its_own_release_says() {
     health.check = Check::Tcp(TcpCheck { port: 81 });
     bench.forward(&second);
     bench.comply_once();
-    let table = table(&bench.world, &bench.facts, &BTreeMap::new(), 9);
+    let table = outside(&bench);
     let pool = table.pools.iter().find(|pool| pool.name.port.as_str() == "http").unwrap();
     let told = |release: u32| {
         let backend = pool.backends.iter().find(|of| of.release.0 == release).unwrap();
@@ -255,7 +284,7 @@ fn services_that_share_a_port_get_the_tighter_of_their_limits() {
     second.routes[0].limits.head_timeout = Some(Millis(2_000));
     assert_eq!(clash(&bench.world, &second), Ok(()), "it may change before or after the other");
     bench.forward(&second);
-    let table = table(&bench.world, &bench.facts, &BTreeMap::new(), 9);
+    let table = outside(&bench);
     for listener in &table.listeners {
         assert_eq!(listener.rules.len(), 2);
         let tighter = hornero_model::ListenerLimits {

@@ -78,21 +78,36 @@ pub(crate) fn cgroup_parent(home: &Path) -> String {
 pub fn clean(home: &Path) -> Result<(), BakeError> {
     let tmp = home.join("tmp");
     WorkDir::clean(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
-    clean_cgroups(home);
+    clean_leftovers(home);
     Ok(())
 }
 
-/// Removes the groups that steps of dead bakes left, and the parent where nothing is left in it.
-pub(crate) fn clean_cgroups(home: &Path) {
+/// Removes the groups that steps of dead bakes left, and the parent where nothing is left in it; gives their addresses
+/// back.
+pub(crate) fn clean_leftovers(home: &Path) {
     let parent = cgroup_parent(home);
     for name in hornero_sandbox::groups_below(&parent) {
-        let owner = name.strip_prefix("bake-").and_then(|rest| rest.split('-').next());
-        if !owner.is_some_and(|owner| is_at_work(home, owner)) {
+        if !owner_of(&name).is_some_and(|owner| is_at_work(home, owner)) {
             // What cannot be removed now is tried again by the next bake.
             let _ = hornero_sandbox::Cgroup::at(&parent, &name).remove();
         }
     }
     hornero_sandbox::remove_parent(&parent);
+    // A home whose steps never had a way out needs no network because of this.
+    let Some(network) = HomeNetwork::existing(home) else { return };
+    for (id, _) in network.held_addresses().unwrap_or_default() {
+        if owner_of(id.as_str()).is_some_and(|owner| !is_at_work(home, owner)) {
+            let _ = network.detach(&id);
+            let _ = network.release_address(&id);
+        }
+    }
+}
+
+/// The process of whose bake a name is; none where it is no build step's.
+fn owner_of(name: &str) -> Option<&str> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|of| of.is_ascii_digit());
+    let (owner, number) = name.strip_prefix("bake-")?.split_once('-')?;
+    (is_number(owner) && is_number(number)).then_some(owner)
 }
 
 /// Whether the process that had this id when it made a group still bakes: each step runs in a work directory, which

@@ -83,7 +83,8 @@ fn published_ports_take_over_no_service_and_open_no_way_to_the_host() {
         let directory = tempfile::tempdir().unwrap();
         let mut network = HomeNetwork::open(directory.path()).unwrap();
         network.up().unwrap();
-        let service = |name| network.service_address(&ServiceName::new(name).unwrap()).unwrap();
+        let service =
+            |name| network.give_service_address(&ServiceName::new(name).unwrap()).unwrap();
         let (site, other) = (service("site"), service("other"));
         // An address of the host that is none of the home's.
         let foreign = Ipv4Addr::new(192, 0, 2, 7);
