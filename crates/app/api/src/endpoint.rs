@@ -33,6 +33,10 @@ pub enum EndpointId {
     RunOutput,
     /// End one-off work.
     RunCancel,
+    /// Say which jobs a directory declares.
+    DeclareJobs,
+    /// Run a job now.
+    RunJob,
     /// The lines of an operation, from its first.
     Operation,
     /// A service's releases.
@@ -72,6 +76,8 @@ impl EndpointId {
             Self::Run => "Run",
             Self::RunOutput => "RunOutput",
             Self::RunCancel => "RunCancel",
+            Self::DeclareJobs => "DeclareJobs",
+            Self::RunJob => "RunJob",
             Self::Operation => "Operation",
             Self::History => "History",
             Self::Receipts => "Receipts",
@@ -159,6 +165,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
         None, schema::<message::RunLine>, true),
     endpoint!(RunCancel, "POST", "/v1/runs/{run}/cancel", "End one-off work: its stop signal, then SIGKILL", [],
         Some(schema::<message::CancelRunRequest>), schema::<message::Nothing>, false),
+    endpoint!(DeclareJobs, "POST", "/v1/jobs", "Say which jobs a directory declares, and that it declares no others", [],
+        Some(schema::<message::DeclareJobsRequest>), schema::<message::DeclaredJobsReport>, false),
+    endpoint!(RunJob, "POST", "/v1/jobs/{job}/runs", "Run a job now; it goes on without the client", [],
+        Some(schema::<message::RunJobRequest>), schema::<message::RunStatus>, false),
     endpoint!(Operation, "GET", "/v1/operations/{operation}", "The lines of an operation from its first, and those to come", [],
         None, schema::<message::OperationLine>, true),
     endpoint!(History, "GET", "/v1/services/{service}/history", "A service's releases, newest first", [],

@@ -2,6 +2,7 @@
 
 mod audit;
 mod history;
+mod job;
 mod log;
 mod operation;
 mod plan;
@@ -18,6 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub use audit::AuditReport;
 pub use history::{HistoryEntry, ListenerFaultEntry, ReleaseFailure};
+pub use job::{
+    DeclareJobsRequest, DeclaredJobsReport, JobRunStatus, JobStatus, RunJobRequest, SkippedStatus,
+};
 pub use log::LogLine;
 pub use operation::{
     OperationFailure, OperationLine, OperationOutcome, OutcomeKind, ServiceOutcome,

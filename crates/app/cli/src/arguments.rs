@@ -7,6 +7,7 @@ mod editor;
 mod export;
 mod home;
 mod image;
+mod job;
 mod logs;
 mod manual;
 mod packing;
@@ -34,6 +35,7 @@ pub use editor::EditorFile;
 pub use export::{ExportFormat, ExportLayers, ExportWords};
 pub use home::{BackupImages, HomeCommand};
 pub use image::{BillFormat, ImageCommand, ImportWords};
+pub use job::JobCommand;
 pub use logs::{LogBounds, LogsArguments};
 pub use manual::ManualArguments;
 pub use packing::Packing;
@@ -175,6 +177,9 @@ line; with `--json` all of it goes to stderr. The exit code is the command's, 12
 ended it, 124 where it took too long, 130 where it was cancelled, 125 where it did not start. Ctrl-C
 ends it. The command stands in the ledger: a secret is no argument.")]
     Run(RunArguments),
+    /// List jobs, and run one now
+    #[command(subcommand)]
+    Job(JobCommand),
     /// End a rollout under way: back to what served before, and the new servers taken down
     #[command(after_help = "\
 Examples:

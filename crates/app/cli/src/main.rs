@@ -24,9 +24,9 @@ use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, AuditCommand, Command, ImageCommand};
 use command::{
-    audit, bake, churn, collect, diff, doctor, export, history, image, logs, manual, operation,
-    patching, plan, rebasing, receipt, recycle, reproducing, run as one_off, sbom, status, storage,
-    transport, up, verify,
+    audit, bake, churn, collect, diff, doctor, export, history, image, job, logs, manual,
+    operation, patching, plan, rebasing, receipt, recycle, reproducing, run as one_off, sbom,
+    status, storage, transport, up, verify,
 };
 use failure::Failure;
 
@@ -211,6 +211,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
             operation::rollback(home, json, service, to, reason).await
         }
         Command::Recycle { object, reason } => recycle::run(home, json, object, reason).await,
+        Command::Job(command) => job::run(home, json, command).await,
         Command::Run(arguments) => one_off::run(home, json, arguments).await,
         Command::Cancel { object, reason } => {
             one_off::cancel_named(home, json, object, reason).await
@@ -279,6 +280,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::History { .. }
         | Command::Rollback { .. }
         | Command::Recycle { .. }
+        | Command::Job(_)
         | Command::Cancel { .. }
         | Command::Resume { .. }
         | Command::Churn { .. }

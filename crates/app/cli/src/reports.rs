@@ -3,7 +3,7 @@
 use hornero_api::message::ServiceOutcome;
 use hornero_care::HomeProblem;
 use hornero_model::{
-    ChurnScope, ChurnWindow, CutOff, Digest, ImageName, InstanceId, Millis, ReleaseNumber,
+    ChurnScope, ChurnWindow, CutOff, Digest, ImageName, InstanceId, JobName, Millis, ReleaseNumber,
     ReleaseRef, SecretLabel, SecretVersion, ServiceName, Timestamp,
 };
 use schemars::JsonSchema;
@@ -159,7 +159,7 @@ pub struct HomeCheckReport<'a> {
     pub problems: &'a [HomeProblem],
 }
 
-/// What a run of a command came to: `run`, `cancel RUN`.
+/// What a run of a command came to: `run`, `job run`, `cancel RUN`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct RunReport {
     /// The run, which is its server too.
@@ -167,6 +167,9 @@ pub struct RunReport {
     /// The service that it was made from; absent where it was an image alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
+    /// The job that it was a run of; absent where it was of none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobName>,
     /// The release of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseNumber>,
@@ -231,7 +234,8 @@ pub struct RemovedSecret {
 #[cfg(test)]
 mod tests {
     use hornero_api::message::{
-        AuditReport, HistoryEntry, LogLine, PlanReport, ResumeReport, StatusReport, VerifyReport,
+        AuditReport, HistoryEntry, JobStatus, LogLine, PlanReport, ResumeReport, StatusReport,
+        VerifyReport,
     };
     use hornero_doctor::DoctorReport;
     use hornero_model::{Event, Receipt};
@@ -268,6 +272,8 @@ mod tests {
         ("image unpin", false, schema::<PinReport>),
         ("image untag", false, schema::<UntagReport<'_>>),
         ("init", false, schema::<init::InitReport>),
+        ("job ls", false, schema::<Vec<JobStatus>>),
+        ("job run", false, schema::<RunReport>),
         ("logs", true, schema::<LogLine>),
         ("plan", false, schema::<PlanReport>),
         ("recycle", false, schema::<OperationReport>),

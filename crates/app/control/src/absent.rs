@@ -8,10 +8,12 @@ use hornero_api::message::{
 use hornero_driver::Churn;
 use hornero_edge::EdgeClient;
 use hornero_ledger::MAX_READ_EVENTS;
-use hornero_model::{EdgeStatus, Event, EventBody, Health, InstanceId, Receipt, ServiceName};
+use hornero_model::{
+    EdgeStatus, Event, EventBody, Health, InstanceId, Receipt, ServiceName, Timestamp,
+};
 use hornero_rollout::{Facts, Instance, Service, World};
 
-use crate::{edge, offline::ledger_of, replay::fold, report, runs};
+use crate::{edge, jobs, offline::ledger_of, replay::fold, report, runs};
 
 /// What ran by the ledger's last word; what the edge finds healthy where it answers.
 pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
@@ -48,6 +50,7 @@ pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
         }),
         limits: Vec::new(),
         runs: world.runs.values().map(runs::status).collect(),
+        jobs: jobs::shown(&world, Timestamp::now()),
     })
 }
 

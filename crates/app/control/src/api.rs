@@ -11,8 +11,8 @@ use hyper::StatusCode;
 use tokio::sync::oneshot;
 
 use crate::{
-    answer::ApiRefusal, input::Input, operations::Operations, ports::Adapters, runs::Runs,
-    succession::EdgeNews, witness::Witness,
+    answer::ApiRefusal, input::Input, jobs::Jobs, operations::Operations, ports::Adapters,
+    runs::Runs, succession::EdgeNews, witness::Witness,
 };
 
 /// Everything that requests are answered from.
@@ -31,6 +31,8 @@ pub struct Api {
     pub adapters: Arc<Adapters>,
     /// One-off work.
     pub runs: Arc<Runs>,
+    /// Jobs.
+    pub jobs: Arc<Jobs>,
     /// The network, for the services' addresses.
     pub network: HomeNetwork,
     /// What is known of the edge beyond what it counts.

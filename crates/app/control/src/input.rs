@@ -9,7 +9,7 @@ use hornero_rollout::TestOutcome;
 use crate::{churn::Resume, runs::ToRecord};
 
 /// A question to the thread that owns the driver.
-type Question = Box<dyn FnOnce(&Driver) + Send>;
+pub type Question = Box<dyn FnOnce(&Driver) + Send>;
 
 /// A run of an image's tests outside of any rollout.
 pub struct Tested {

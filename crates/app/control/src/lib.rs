@@ -21,6 +21,7 @@ mod handler;
 mod image_tests;
 mod input;
 mod instances;
+mod jobs;
 mod local;
 mod lock;
 mod logs;
@@ -61,7 +62,7 @@ pub use logs::{LAST_LINES_MAX, LogWish, logs_offline};
 pub use notify::status_file;
 pub use offline::{
     ImageHistory, KeptImages, history_of, image_of, newest_event, plan_offline, retained_images,
-    secrets_in_use, verify_ledger,
+    secrets_in_use, secrets_of_jobs, verify_ledger,
 };
 pub use predecessor::readable;
 pub use program::{OWN_PROGRAM, Program};

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use hornero_api::message::{AuditReport, PlanReport, PlanRequest};
 use hornero_driver::Churn;
 use hornero_ledger::{MAX_READ_EVENTS, PublicKey, ReadOnlyLedger, Verdict};
-use hornero_model::{Digest, InstanceId, ReleaseRef, SecretFile, Timestamp};
+use hornero_model::{Digest, InstanceId, Job, JobName, ReleaseRef, SecretFile, Timestamp};
 use hornero_rollout::{Facts, KeepOverride, Retained, World, needed_by_runs, retained};
 
 use crate::{replay::fold, report};
@@ -100,6 +100,17 @@ pub fn secrets_in_use(home: &Path) -> anyhow::Result<Vec<(ReleaseRef, SecretFile
             secrets.into_iter().map(move |secret| (reference.clone(), secret))
         })
         .collect())
+}
+
+/// Secrets that jobs name.
+pub fn secrets_of_jobs(home: &Path) -> anyhow::Result<Vec<(JobName, SecretFile)>> {
+    let world = world(home)?;
+    let jobs = world.jobs.into_values().map(|declared| declared.job);
+    let of_job = |job: Job| {
+        let name = job.name;
+        job.server.secrets.into_iter().map(move |secret| (name.clone(), secret))
+    };
+    Ok(jobs.flat_map(of_job).collect())
 }
 
 /// The ledger of a home, read beside whoever writes it.

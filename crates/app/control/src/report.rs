@@ -15,7 +15,7 @@ use hornero_engine_port::Engine;
 use hornero_model::{
     Listener, ListenerFault, Receipt, ReleaseNumber, RouteRule, ServiceName, Strategy,
 };
-use hornero_plan::{About, DesiredImage};
+use hornero_plan::{About, Change, DesiredImage};
 use hornero_rollout::{Facts, ListenerSpell, Phase, RepairState, Rollout, Service, World};
 
 use crate::churn;
@@ -256,6 +256,17 @@ pub fn concerns(receipt: &Receipt, service: Option<&str>) -> bool {
     service.is_none_or(|name| receipt.body.service.as_str() == name)
 }
 
+/// A change, as it is told.
+pub fn changed(change: Change) -> PlanChange {
+    PlanChange {
+        kind: change.kind.as_str().to_owned(),
+        object: change.object,
+        action: change.action.as_str().to_owned(),
+        reason: change.reason,
+        renamed: change.renamed,
+    }
+}
+
 /// What an apply would change in the world as it is known.
 pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) -> PlanReport {
     let images: Vec<DesiredImage> = request
@@ -266,13 +277,7 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
     let directory = request.directory.as_ref();
     let plan = hornero_plan::plan(directory, &images, &request.services, world, facts);
     let budgets = churn::problems(&plan.changes, &request.services, world, churn, facts.now);
-    let changes = plan.changes.into_iter().map(|change| PlanChange {
-        kind: change.kind.as_str().to_owned(),
-        object: change.object,
-        action: change.action.as_str().to_owned(),
-        reason: change.reason,
-        renamed: change.renamed,
-    });
+    let changes = plan.changes.into_iter().map(changed);
     let gone = directory.map(|directory| world.undeclared(directory, &request.services));
     let gone = gone.unwrap_or_default();
     let clashes = hornero_plan::clashes(&request.services, &gone, world).into_iter().map(|clash| {
@@ -297,10 +302,22 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
         directory: Some(foreign.directory),
         ..PlanProblem::default()
     });
+    let (job_changes, foreign_jobs) = match directory {
+        Some(directory) => hornero_plan::job_changes(directory, &request.jobs, world),
+        None => (Vec::new(), Vec::new()),
+    };
+    let foreign_jobs = foreign_jobs.into_iter().map(|foreign| PlanProblem {
+        kind: "job".to_owned(),
+        object: foreign.service,
+        reason: foreign.reason,
+        guard: Some("belonging".to_owned()),
+        directory: Some(foreign.directory),
+        ..PlanProblem::default()
+    });
     let standings = directory.map(|directory| world.standings(directory, &request.services));
     PlanReport {
-        changes: changes.collect(),
-        problems: foreign.chain(budgets).chain(clashes).collect(),
+        changes: changes.chain(job_changes.into_iter().map(changed)).collect(),
+        problems: foreign.chain(foreign_jobs).chain(budgets).chain(clashes).collect(),
         not_checked: Vec::new(),
         standings: standings.unwrap_or_default(),
     }

@@ -33,8 +33,9 @@ use crate::{
     clock::SteadyClock,
     edge::{self, EdgeKeeper},
     format,
-    input::Input,
+    input::{Input, Question},
     instances::{find, follow_exits},
+    jobs::{self, Jobs},
     local::{self, LogLimits},
     lock,
     network::{NetworkKeeper, service_addresses},
@@ -149,10 +150,11 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let driver = Driver::resume(world, churn, outside, starting, &mut ports)?;
     follow_exits(Arc::clone(&parts.engine), inputs.clone())?;
     let network_keeper = NetworkKeeper::start(parts.network.clone())?;
-    let runs = runs(&ports, driver.world(), &inputs);
+    let (runs, jobs) = work(&ports, driver.world(), &inputs);
+    let job_keeper = jobs::keep(Arc::clone(&jobs))?;
     signals::end_on_signals(&parts.runtime, inputs.clone());
     let socket = home.join("control.sock");
-    parts.answer(&socket, api(&parts, &ports, runs, inputs))?;
+    parts.answer(&socket, api(&parts, &ports, (runs, jobs), inputs))?;
     tracing::info!("ready: {}", summary(driver.world()));
     notifier.ready(&summary(driver.world()));
     // The next upgrade may begin.
@@ -160,6 +162,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let restoration = Restoration::new(begun, &driver);
     let driver = turns::run(driver, &mut ports, &taken, &notifier, restoration)?;
     network_keeper.end();
+    job_keeper.end();
     let left = match !serves(driver.world()) && driver.is_idle() {
         true => Ended::Empty,
         false => Ended::Serving,
@@ -210,17 +213,33 @@ fn witness(options: &Options, journal: &Journal) -> anyhow::Result<Option<Arc<Wi
     Ok(Some(Arc::new(Witness::start(place, Arc::clone(&journal.keys), head)?)))
 }
 
-/// One-off work; that of the control process before this one goes on.
-fn runs(ports: &ControlPorts, world: &World, inputs: &Sender<Input>) -> Arc<Runs> {
+/// One-off work, that of the control process before this one goes on, and jobs.
+fn work(ports: &ControlPorts, world: &World, inputs: &Sender<Input>) -> (Arc<Runs>, Arc<Jobs>) {
     let (recorder, adapters) = (inputs.clone(), Arc::clone(&ports.adapters));
     let recorder = Recorder::new(move |record| recorder.send(Input::Record(record)).is_ok());
-    let runs = Arc::new(Runs::new(adapters, recorder));
+    let recorder = Arc::new(recorder);
+    let runs = Arc::new(Runs::new(Arc::clone(&adapters), Arc::clone(&recorder)));
     runs.adopt(world.runs.values().cloned());
-    runs
+    let asked = inputs.clone();
+    let look = move || {
+        let (sender, declared) = mpsc::channel();
+        // Whoever asked is gone only when the control process is.
+        let question: Question =
+            Box::new(move |driver: &Driver| drop(sender.send(driver.world().jobs.clone())));
+        asked.send(Input::Ask(question)).ok()?;
+        declared.recv().ok()
+    };
+    let jobs = Arc::new(Jobs::new(Arc::clone(&runs), adapters, recorder, look));
+    (runs, jobs)
 }
 
 /// What requests are answered from.
-fn api(parts: &Parts, ports: &ControlPorts, runs: Arc<Runs>, inputs: Sender<Input>) -> Api {
+fn api(
+    parts: &Parts,
+    ports: &ControlPorts,
+    (runs, jobs): (Arc<Runs>, Arc<Jobs>),
+    inputs: Sender<Input>,
+) -> Api {
     Api {
         inputs,
         operations: Arc::clone(&ports.operations),
@@ -229,6 +248,7 @@ fn api(parts: &Parts, ports: &ControlPorts, runs: Arc<Runs>, inputs: Sender<Inpu
         engine: Arc::clone(&parts.engine),
         adapters: Arc::clone(&ports.adapters),
         runs,
+        jobs,
         network: parts.network.clone(),
         edge: parts.keeper.news(),
         started: Timestamp::now(),

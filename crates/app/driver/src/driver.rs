@@ -200,7 +200,10 @@ impl Driver {
                 | EventBody::ChurnResumed { .. }
                 | EventBody::FailureShared { .. }
                 | EventBody::RunStarted { .. }
-                | EventBody::RunEnded { .. } => {}
+                | EventBody::RunEnded { .. }
+                | EventBody::JobDeclared { .. }
+                | EventBody::JobRemoved { .. }
+                | EventBody::JobSkipped { .. } => {}
                 EventBody::ServiceAdjusted { service, .. } => {
                     self.facts.unadjusted.remove(service);
                     self.tell_adjusted(service, &event.by, ports);

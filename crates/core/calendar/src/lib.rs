@@ -9,10 +9,12 @@
 //!
 //! The ends of a freeze are read so that it is never shorter than it reads.
 
+mod job;
 mod moment;
 mod schedule;
 mod turn;
 
+pub use job::{FailedTry, JobState, JobStep, job_step};
 pub use moment::{End, MomentError, moment};
 pub use schedule::{Schedule, ScheduleError, zone};
 pub use turn::{MISSED_COUNTED, ON_TIME, Turn, turn};

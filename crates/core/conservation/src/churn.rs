@@ -128,6 +128,9 @@ impl Churn {
             // Who asks for one-off work has it made once, and its end is no server's.
             | EventBody::RunStarted { .. }
             | EventBody::RunEnded { .. }
+            | EventBody::JobDeclared { .. }
+            | EventBody::JobRemoved { .. }
+            | EventBody::JobSkipped { .. }
             | EventBody::ServiceOwned { .. } => {}
         }
     }

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootId, ChurnBreach, Digest, Directory, ExitCause, InstanceId, InstanceState, Receipt, Release,
-    ReleaseNumber, RolloutId, Run, RunEnd, ServiceName, Timestamp,
+    BootId, ChurnBreach, Digest, Directory, ExitCause, InstanceId, InstanceState, Job, JobName,
+    Receipt, Release, ReleaseNumber, RolloutId, Run, RunEnd, ServiceName, Timestamp,
 };
 
 /// Who did something, why, and from which state of the source.
@@ -205,6 +205,27 @@ pub enum EventBody {
     RunEnded {
         /// How.
         end: RunEnd,
+    },
+    /// A job is as it says from now on.
+    JobDeclared {
+        /// The job.
+        job: Box<Job>,
+        /// The directory that declares it.
+        directory: Directory,
+    },
+    /// A job is no longer declared.
+    JobRemoved {
+        /// The job.
+        job: JobName,
+    },
+    /// Times of a job came round and nothing was begun for them.
+    JobSkipped {
+        /// The job.
+        job: JobName,
+        /// The last of those times.
+        planned: Timestamp,
+        /// How many times before that one were left out as well.
+        missed: u32,
     },
 }
 

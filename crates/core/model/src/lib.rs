@@ -13,6 +13,7 @@ mod host;
 mod image;
 mod instance;
 mod intervention;
+mod job;
 mod key;
 mod latency;
 mod mount_field;
@@ -40,11 +41,12 @@ pub use host::{HostFeature, HostState, install_line};
 pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
 pub use instance::{ExitCause, FileIdentity, InstanceHandle, InstanceState, Location, User};
 pub use intervention::{Intervention, Steer};
+pub use job::{CronLine, Job, JobTurn};
 pub use key::{PublicKey, PublicKeyError};
 pub use latency::{LatencyBucket, LatencyHistogram};
 pub use mount_field::mount_field;
 pub use name::{
-    ImageName, InstanceId, KeyName, NameError, Place, PortName, RegionName, ReleaseNumber,
+    ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName, RegionName, ReleaseNumber,
     RolloutId, SecretLabel, ServiceName, VolumeName,
 };
 pub use pool::{Admission, Pool, Share};

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, ExitCause, ImageName, InstanceId, Millis, ReleaseRef};
+use crate::{Digest, ExitCause, ImageName, InstanceId, JobTurn, Millis, ReleaseRef};
 
 /// A run as it was begun. Its command is not started a second time, whatever happens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -14,6 +14,9 @@ pub struct Run {
     /// The release that it has its image, configuration and secrets of; absent where it is of an image alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseRef>,
+    /// The job that it is a run of; absent where it is of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobTurn>,
     /// The image's name, for people.
     pub image_name: ImageName,
     /// The image.

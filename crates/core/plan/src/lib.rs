@@ -6,11 +6,13 @@
 //! the files it has and the archives it knows, which others gather.
 
 mod difference;
+mod job;
 mod plan;
 mod problem;
 mod whole;
 
 pub use difference::differences;
+pub use job::job_changes;
 pub use plan::{Action, Change, DesiredImage, Foreign, ObjectKind, Plan, plan};
 pub use problem::{
     About, CertificateFact, MissingPackage, NotChecked, PackagesFact, PortFact, Problem, RouteKey,

@@ -55,6 +55,8 @@ pub enum ObjectKind {
     Image,
     /// A service.
     Service,
+    /// A job.
+    Job,
 }
 
 /// What is done to an object.
@@ -92,6 +94,7 @@ impl ObjectKind {
         match self {
             Self::Image => "image",
             Self::Service => "service",
+            Self::Job => "job",
         }
     }
 }

@@ -9,7 +9,7 @@ use hornero_model::{
 
 use crate::{
     Instance, Kind, Leaving, ListenerTrouble, Phase, Rollout, Service, ServingSet, SharedFailure,
-    TestRecord, WarmSet, World, failed, listeners, makes_same_servers, recycle, runs,
+    TestRecord, WarmSet, World, failed, jobs, listeners, makes_same_servers, recycle, runs,
 };
 
 /// An instance that served this long was no early failure: the count of failures begins anew after it.
@@ -128,8 +128,28 @@ impl World {
             EventBody::RecycleSet { service, instances } => {
                 recycle::set(self, service, instances, &event.by)
             }
-            EventBody::RunStarted { run } => runs::started(self, run, &event.by, event.time),
-            EventBody::RunEnded { end } => runs::ended(self, end),
+            EventBody::RunStarted { run } => {
+                runs::started(self, run, &event.by, event.time)?;
+                jobs::begun(self, run, event.time);
+                Ok(())
+            }
+            EventBody::RunEnded { end } => {
+                runs::ended(self, end)?;
+                jobs::ended(self, end, event.time);
+                Ok(())
+            }
+            EventBody::JobDeclared { job, directory } => {
+                jobs::declared(self, job, directory, event.time);
+                Ok(())
+            }
+            EventBody::JobRemoved { job } => {
+                jobs::removed(self, job);
+                Ok(())
+            }
+            EventBody::JobSkipped { job, planned, missed } => {
+                jobs::skipped(self, job, *planned, *missed, event.time);
+                Ok(())
+            }
         }
     }
 

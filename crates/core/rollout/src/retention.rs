@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hornero_model::{Digest, Keep, Millis, Release, ReleaseNumber, ReleaseRef, Timestamp};
 
-use crate::{OpenRun, Service, World, last_proven};
+use crate::{DeclaredJob, OpenRun, Service, World, last_proven};
 
 /// Why the image of a release is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,13 +70,15 @@ pub fn in_use(world: &World) -> BTreeSet<Digest> {
     for service in world.services.values() {
         needed(world, service, &mut found);
     }
-    let of_runs = needed_by_runs(world).map(|(image, _)| image);
+    // What a job needs is made ready when it comes round.
+    let of_runs = world.runs.values().flat_map(OpenRun::images).map(|(image, _)| image);
     found.into_iter().map(|retained| retained.image).chain(of_runs).collect()
 }
 
 /// The images that one-off work needs, and why each is kept: nothing takes them.
 pub fn needed_by_runs(world: &World) -> impl Iterator<Item = (Digest, String)> + '_ {
-    world.runs.values().flat_map(OpenRun::images)
+    let jobs = world.jobs.values().flat_map(DeclaredJob::images);
+    world.runs.values().flat_map(OpenRun::images).chain(jobs)
 }
 
 fn needed(world: &World, service: &Service, found: &mut Vec<Retained>) {

@@ -7,11 +7,11 @@ use std::{
 
 use hornero_model::{
     Actor, BootId, CanaryStep, Digest, Directory, ExitCause, InstanceId, InstanceState,
-    Intervention, Millis, Receipt, Release, ReleaseNumber, RolloutId, ServiceName, ServiceSpec,
-    Share, Timestamp,
+    Intervention, JobName, Millis, Receipt, Release, ReleaseNumber, RolloutId, ServiceName,
+    ServiceSpec, Share, Timestamp,
 };
 
-use crate::{FailedRelease, Leaving, OpenRun, Phase, Rollout, SharedFailure};
+use crate::{DeclaredJob, FailedRelease, Leaving, OpenRun, Phase, Rollout, SharedFailure};
 
 /// Everything that follows from the events appended so far. Build it with [`World::default`] and [`World::apply`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,6 +34,8 @@ pub struct World {
     pub boot: Option<BootId>,
     /// One-off work that has not ended, by the id of its server.
     pub runs: BTreeMap<InstanceId, OpenRun>,
+    /// Jobs that are declared.
+    pub jobs: BTreeMap<JobName, DeclaredJob>,
 }
 
 /// A service and its releases.

@@ -43,5 +43,7 @@ pub const PIDS: u32 = 256;
 pub const EGRESS: bool = true;
 /// Size of a scratch directory, in bytes.
 pub const SCRATCH_BYTES: u64 = 64 << 20;
+/// How long one try of a job may take.
+pub const DEADLINE: Millis = Millis(3_600_000);
 /// How long an image's test may take, start of the server included.
 pub const TEST_TIMEOUT: Millis = Millis(30_000);

@@ -11,6 +11,7 @@ mod for_each;
 mod format;
 mod function;
 mod image;
+mod job;
 mod library;
 pub mod limits;
 mod order;
@@ -24,6 +25,7 @@ mod read_check;
 mod read_configuration;
 mod read_copy;
 mod read_image;
+mod read_job;
 mod read_listener;
 mod read_provision;
 mod read_rollout;
@@ -46,13 +48,14 @@ pub mod vocabulary;
 
 use std::collections::BTreeMap;
 
-use hornero_model::{ImageName, KeyName, PublicKey, ServiceName, VolumeName};
+use hornero_model::{ImageName, JobName, KeyName, PublicKey, ServiceName, VolumeName};
 
 pub use canonical::canonical;
 pub use error::{ErrorCode, Errors, Place, SpecError};
 pub use image::{
     ArchiveDefinition, Base, CopyOwner, CopySource, ImageDefinition, SourceKind, StoredImage,
 };
+pub use job::JobDefinition;
 pub use order::Order;
 pub use parse::{declared_services, parse};
 pub use places::Places;
@@ -74,6 +77,8 @@ pub struct Spec {
     pub images: BTreeMap<ImageName, ImageDefinition>,
     /// Services, by name; no service depends on itself.
     pub services: BTreeMap<ServiceName, ServiceDefinition>,
+    /// Jobs, by name.
+    pub jobs: BTreeMap<JobName, JobDefinition>,
     /// Volumes, by name.
     pub volumes: BTreeMap<VolumeName, VolumeDefinition>,
     /// Keys that are trusted besides the home's own, by name; each service carries them too.

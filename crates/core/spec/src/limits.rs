@@ -60,6 +60,8 @@ pub const CONFIG_FILES: usize = 16;
 pub const CONFIG_BYTES: usize = 64 << 10;
 /// Secrets of one service: each is a mount.
 pub const SERVICE_SECRETS: usize = 16;
+/// Tries of a job after the first.
+pub const RETRIES: u32 = 100;
 /// Symlinks followed on the way to a copy source, as the kernel does.
 pub const SYMLINKS: usize = 40;
 /// How long a server may take to end: whoever takes it down waits for it.

@@ -12,7 +12,7 @@ use crate::{
     ErrorCode, Errors, Sources, Spec, Variables,
     error::{Mistake, errors, floor},
     evaluate::Evaluator,
-    limits, read_image, read_service, read_trust,
+    limits, read_image, read_job, read_service, read_trust,
     read_value::shown,
     resolve, scan,
     section::{At, header, label},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Kinds of blocks at the top of the file.
-pub(crate) const KINDS: [&str; 5] = ["image", "service", "volume", "variable", "trust"];
+pub(crate) const KINDS: [&str; 6] = ["image", "service", "job", "volume", "variable", "trust"];
 
 /// Reads a `hornero.hcl`.
 ///
@@ -165,6 +165,7 @@ fn redefined(text: &str, at: usize) -> Mistake {
 struct Blocks<'b> {
     images: Vec<(ImageName, &'b Block)>,
     services: Vec<(ServiceName, &'b Block)>,
+    jobs: Vec<&'b Block>,
     volumes: Vec<(VolumeName, &'b Block)>,
     variables: Vec<&'b Block>,
     trust: Vec<&'b Block>,
@@ -188,10 +189,12 @@ fn read(cx: &mut Evaluator, body: &Body, given: &Variables, sources: &dyn Source
         .into_iter()
         .filter_map(|(name, block)| read_service::read(cx, block, name, sources))
         .collect();
+    let jobs = blocks.jobs.iter().filter_map(|block| read_job::read(cx, block, sources)).collect();
     let trust = trust(cx, &blocks.trust);
     let images = resolve::images(cx, images);
     let services = resolve::services(cx, services, &images, &trust);
-    Spec { images, services, volumes, trust }
+    let jobs = resolve::jobs(cx, jobs, &images, &trust);
+    Spec { images, services, jobs, volumes, trust }
 }
 
 fn trust(cx: &mut Evaluator, blocks: &[&Block]) -> BTreeMap<KeyName, PublicKey> {
@@ -242,6 +245,7 @@ fn collect<'b>(cx: &mut Evaluator, body: &'b Body) -> Blocks<'b> {
         match kind {
             "variable" => blocks.variables.push(block),
             "trust" => blocks.trust.push(block),
+            "job" => blocks.jobs.push(block),
             "image" => {
                 let declared = declare(cx, block, BlockKind::Image, |text| ImageName::new(text));
                 blocks.images.extend(declared);

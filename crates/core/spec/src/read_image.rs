@@ -263,7 +263,7 @@ fn run(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<String> {
     steps
 }
 
-fn command(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Vec<String>> {
+pub(crate) fn command(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Vec<String>> {
     let items = section.list(cx, "command", "a list of strings such as `[\"/usr/bin/app\"]`")?;
     words(cx, &format!("`command` of {}", section.what), &items)
 }

@@ -105,7 +105,7 @@ pub(crate) fn read(
         // Those of the whole file: see `resolve`.
         trust: Vec::new(),
         keep: keep(cx, &mut section),
-        stop_signal: word(cx, &mut section, "stop_signal", &STOP_SIGNALS).map(|word| word.value),
+        stop_signal: stop_signal(cx, &mut section),
         stop_grace: stop_grace(cx, &mut section),
         env: read_configuration::env(cx, &mut section),
         config,
@@ -172,7 +172,12 @@ const STOP_SIGNALS: [(&str, StopSignal); 7] = [
     ("SIGWINCH", StopSignal::WindowChange),
 ];
 
-fn stop_grace(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Millis> {
+/// The signal that asks a server to end.
+pub(crate) fn stop_signal(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<StopSignal> {
+    word(cx, section, "stop_signal", &STOP_SIGNALS).map(|word| word.value)
+}
+
+pub(crate) fn stop_grace(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Millis> {
     let span = section.place("stop_grace");
     let grace = section.duration(cx, "stop_grace", Millis(0))?;
     if grace <= limits::STOP_GRACE {
@@ -395,7 +400,7 @@ fn keep(cx: &mut Evaluator, section: &mut Section<'_>) -> Keep {
     Keep { releases: releases.unwrap_or(default.releases), days: days.unwrap_or(default.days) }
 }
 
-fn resources(cx: &mut Evaluator, section: &mut Section<'_>) -> Resources {
+pub(crate) fn resources(cx: &mut Evaluator, section: &mut Section<'_>) -> Resources {
     let mut resources = Resources {
         memory_bytes: defaults::MEMORY_BYTES,
         cpu_millis: defaults::CPU_MILLIS,

@@ -3,13 +3,19 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_model::{
-    ImageConfig, ImageName, KeyName, Protocol, PublicKey, Route, ServiceName, TrustedKey,
+    ImageConfig, ImageName, JobName, KeyName, Protocol, PublicKey, Route, ServiceName, TrustedKey,
     VolumeName,
 };
 
 use crate::{
-    Base, ErrorCode, ImageDefinition, ServiceDefinition, error::Mistake, evaluate::Evaluator,
-    order, path, read_image::ImageDraft, read_service::ServiceDraft, value::Span,
+    Base, ErrorCode, ImageDefinition, JobDefinition, ServiceDefinition,
+    error::Mistake,
+    evaluate::Evaluator,
+    order, path,
+    read_image::ImageDraft,
+    read_job::{self, JobDraft},
+    read_service::ServiceDraft,
+    value::Span,
 };
 
 /// Reports cycles among images, and gives every image what it inherits.
@@ -127,6 +133,28 @@ fn is_on_stored<'a>(
     matches!(image.base, Base::Stored(_))
 }
 
+/// Checks jobs against each other and their images.
+pub(crate) fn jobs(
+    cx: &mut Evaluator,
+    mut drafts: Vec<JobDraft>,
+    images: &BTreeMap<ImageName, ImageDefinition>,
+    trust: &BTreeMap<KeyName, PublicKey>,
+) -> BTreeMap<JobName, JobDefinition> {
+    for draft in &mut drafts {
+        draft.definition.server.trust = trusted(trust);
+    }
+    let has_command =
+        |image: &ImageDefinition| !image.config.command.is_empty() || is_on_stored(image, images);
+    read_job::settle(cx, drafts, images, has_command)
+}
+
+/// The keys of the file, as each service carries them.
+fn trusted(trust: &BTreeMap<KeyName, PublicKey>) -> Vec<TrustedKey> {
+    let one =
+        |(name, key): (&KeyName, &PublicKey)| TrustedKey { name: name.clone(), public_key: *key };
+    trust.iter().map(one).collect()
+}
+
 /// Checks services against each other and their images.
 pub(crate) fn services(
     cx: &mut Evaluator,
@@ -134,10 +162,8 @@ pub(crate) fn services(
     images: &BTreeMap<ImageName, ImageDefinition>,
     trust: &BTreeMap<KeyName, PublicKey>,
 ) -> BTreeMap<ServiceName, ServiceDefinition> {
-    let trusted =
-        |(name, key): (&KeyName, &PublicKey)| TrustedKey { name: name.clone(), public_key: *key };
     for draft in &mut drafts {
-        draft.definition.trust = trust.iter().map(trusted).collect();
+        draft.definition.trust = trusted(trust);
     }
     for draft in &drafts {
         let Some(image) = images.get(&draft.definition.image) else { continue };

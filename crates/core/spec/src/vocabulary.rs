@@ -386,6 +386,29 @@ const SERVICE: BlockWords = block(
     &[&PORT, &HEALTH, &ROUTE, &ROLLOUT, &RESOURCES, &BUDGET, &MOUNT, &CONFIG, &SERVICE_SECRET],
 );
 
+const JOB: BlockWords = block(
+    "job",
+    "NAME",
+    "work that comes round on a schedule and is no server",
+    &[
+        required("image", Reference, "the image that its server is made from"),
+        key("command", Texts, "the program and its arguments; the image's own by default"),
+        key(
+            "schedule",
+            Text,
+            "line of cron: minute, hour, day of the month, month, day of the week",
+        ),
+        key("timezone", Text, "time zone of `schedule`, such as `Europe/Berlin`; `UTC` by default"),
+        key("deadline", Duration, "how long one try may take; `1h` by default"),
+        key("retries", Whole, "how often it is tried again after it failed; 0 by default"),
+        key("env", Map, "environment of the command, over the image's own"),
+        key("egress", Flag, "whether it may open connections to outside"),
+        key("stop_signal", Word(STOP_SIGNALS), "signal that asks it to end"),
+        key("stop_grace", Duration, "how long it may take to end; `5s` by default"),
+    ],
+    &[&RESOURCES, &CONFIG, &SERVICE_SECRET],
+);
+
 const VOLUME: BlockWords = block(
     "volume",
     "NAME",
@@ -418,7 +441,7 @@ const VARIABLE: BlockWords = block(
 );
 
 /// Every kind of block that stands at the top of the file.
-pub const TOP: [&BlockWords; 5] = [&IMAGE, &SERVICE, &VOLUME, &VARIABLE, &TRUST];
+pub const TOP: [&BlockWords; 6] = [&IMAGE, &SERVICE, &JOB, &VOLUME, &VARIABLE, &TRUST];
 
 /// The names of all functions of expressions, sorted.
 pub fn functions() -> impl Iterator<Item = &'static str> {

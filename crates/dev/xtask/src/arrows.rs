@@ -7,6 +7,11 @@ use crate::metadata::{Metadata, Package};
 /// Allowed arrows: from, to, why.
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-spec", "hornero-model", "a spec is made of the shared words"),
+    (
+        "hornero-spec",
+        "hornero-calendar",
+        "what is declared for no day is refused where it is declared (decision 0054)",
+    ),
     ("hornero-plan", "hornero-model", "what is compared are releases and specs"),
     ("hornero-plan", "hornero-rollout", "what is known of the world is folded in one place"),
     ("hornero-rollout", "hornero-judge", "a canary goes on by its verdicts (decision 0032)"),
@@ -103,6 +108,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-driver", "hornero-model", "it carries effects and observations"),
     ("hornero-driver", "hornero-rollout", "it steps the machine"),
     ("hornero-driver", "hornero-conservation", "it lets the watchdog look before it acts"),
+    ("hornero-control", "hornero-calendar", "it asks when jobs come round"),
     ("hornero-control", "hornero-model", "it joins the parts"),
     ("hornero-control", "hornero-api", "it answers it"),
     ("hornero-control", "hornero-plan", "it answers `plan`"),

@@ -1,6 +1,6 @@
 //! What an apply would change.
 
-use hornero_model::{Directory, ImageName, ServiceSpec, Standing};
+use hornero_model::{Directory, ImageName, Job, ServiceSpec, Standing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,9 @@ pub struct PlanRequest {
     /// The directory that declares them and nothing else; absent where no directory does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<Directory>,
+    /// Its jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<Job>,
 }
 
 /// An image in a plan.
@@ -96,7 +99,7 @@ pub struct NotChecked {
 /// One change of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanChange {
-    /// `image` or `service`.
+    /// `image`, `service` or `job`.
     pub kind: String,
     /// The object's name.
     pub object: String,

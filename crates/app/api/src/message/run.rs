@@ -1,8 +1,8 @@
 //! One-off work: asking for it, and following it.
 
 use hornero_model::{
-    Actor, Digest, ImageName, InstanceId, Millis, ReleaseNumber, ReleaseRef, RunEnd, ServiceName,
-    ServiceSpec, Timestamp,
+    Actor, Digest, ImageName, InstanceId, JobName, Millis, ReleaseNumber, ReleaseRef, RunEnd,
+    ServiceName, ServiceSpec, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,9 @@ pub struct RunStatus {
     /// The release that it is made from; absent where it is made from an image alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseRef>,
+    /// The job that it is a run of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobName>,
     /// The name of its image.
     pub image_name: ImageName,
     /// Its image.

@@ -9,6 +9,7 @@ use hornero_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::job::JobStatus;
 use super::resume::ServiceStop;
 use super::rollout::RolloutStatus;
 use super::run::RunStatus;
@@ -29,6 +30,9 @@ pub struct StatusReport {
     /// One-off work that has not ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<RunStatus>,
+    /// Jobs that are declared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<JobStatus>,
 }
 
 /// The control process.

@@ -100,7 +100,9 @@ pub fn bake(
     let mut wanted = wanted(project, only)?;
     if how.base.is_some() {
         // What nobody runs need not hold on an older base.
-        wanted.retain(|name| project.spec.services.values().any(|service| service.image == *name));
+        let servers = project.spec.jobs.values().map(|job| &job.server);
+        let servers: Vec<_> = project.spec.services.values().chain(servers).collect();
+        wanted.retain(|name| servers.iter().any(|server| server.image == *name));
     }
     let names = with_ancestors(project, &wanted);
     let store = Arc::new(stores::store(home)?);

@@ -7,22 +7,26 @@ use hornero_model::{Protocol, Route};
 use serde_json::json;
 
 use crate::{
-    command::operation,
+    command::{
+        declared_jobs::{self, DirectoryJobs},
+        operation,
+    },
     failure::Failure,
     output::{print_json, print_text},
 };
 
-/// Has control do what is asked, and tells what came of it; `data` is what else a script is told.
+/// Has control do what is asked, and tells what came of it; jobs change once services are as they are declared; `data` is what else a script is told.
 pub async fn carry_out(
     client: &Client,
     json_wanted: bool,
-    request: ApplyRequest,
+    (request, jobs): (ApplyRequest, DirectoryJobs),
     mut data: serde_json::Value,
     accepted: impl FnOnce(),
 ) -> Result<(), Failure> {
     let outcome = operation::follow(client, "/v1/apply", &request, accepted).await?;
     data["services"] = json!(outcome.services);
     operation::checked(&outcome).map_err(|failure| failure.with_data(data.clone()))?;
+    declared_jobs::declare(client, jobs).await?;
     if json_wanted {
         return print_json(&data);
     }

@@ -43,7 +43,8 @@ pub fn complete(
 /// Refuses services whose secrets can't be given to their servers, before anything is done for them.
 pub fn check_secrets(home: &Path, spec: &Spec) -> Result<(), Failure> {
     let vault = Vault::of(home);
-    for service in spec.services.values() {
+    let of_jobs = spec.jobs.values().map(|job| &job.server);
+    for service in spec.services.values().chain(of_jobs) {
         for secret in &service.secrets {
             let newest = vault.newest(&secret.name)?;
             let version = newest.ok_or_else(|| missing(service, &secret.name))?;

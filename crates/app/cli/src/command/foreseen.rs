@@ -9,7 +9,7 @@ use hornero_api::{
 use hornero_model::{Digest, Directory, ImageName};
 
 use crate::{
-    command::{bake, configuration::Kept, desired, stores},
+    command::{bake, configuration::Kept, declared_jobs, desired, stores},
     daemon,
     failure::Failure,
     project::Project,
@@ -28,12 +28,14 @@ pub fn request(
         Some(image.and_then(|image| image.digest).unwrap_or_else(|| Digest::from_bytes([0; 32])))
     };
     let store = stores::store(home)?;
+    let kept = Some(Kept { home, store: &store });
     Ok(PlanRequest {
         images: images
             .iter()
             .map(|image| PlanImage { name: image.name.clone(), bake: image.why.clone() })
             .collect(),
-        services: desired::specs(Some(Kept { home, store: &store }), &project.spec, digest_of)?,
+        services: desired::specs(kept, &project.spec, digest_of)?,
+        jobs: declared_jobs::jobs(kept, &project.spec, digest_of)?,
         directory: Some(directory),
     })
 }

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::{
     arguments::{RolloutCommand, Steered},
-    command::whole,
+    command::{declared_jobs, whole},
     daemon,
     failure::Failure,
     harmless::harmless,
@@ -269,6 +269,7 @@ pub async fn down(
             "where the ledger can't be read, `hornero down --force` ends what runs without it",
         )
     })?;
+    let directory = declared.as_ref().map(|(directory, _)| directory.clone());
     let services = match declared {
         None => None,
         Some((directory, declared)) => {
@@ -276,6 +277,7 @@ pub async fn down(
             Some(whole::own(&status, &directory, declared))
         }
     };
+    declared_jobs::remove(&client, directory.as_ref(), &why).await?;
     let request = DownRequest { services, force: false, intent: Intent { why, commit: None } };
     let outcome = follow(&client, "/v1/down", &request, || ()).await?;
     checked(&outcome)?;
@@ -319,7 +321,7 @@ const fn report(services: Vec<ServiceOutcome>) -> OperationReport {
 /// Ends the control process where it has nothing to run; gives what it runs.
 pub async fn end_idle(client: &Client) -> Result<StatusReport, Failure> {
     let left: StatusReport = client.get("/v1/status").await?;
-    if left.services.is_empty() && left.runs.is_empty() {
+    if left.services.is_empty() && left.runs.is_empty() && left.jobs.is_empty() {
         let _: hornero_api::message::Nothing = client.post("/v1/shutdown", &json!({})).await?;
         gone(client).await;
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hornero_api::message::{ApplyRequest, Intent, PlanChange, PlanReport, PlanRequest};
-use hornero_model::{Digest, Directory, ServiceName, ServiceSpec, Standing};
+use hornero_model::{Digest, Directory, Job, ServiceName, ServiceSpec, Standing};
 use hornero_plan::differences;
 use hornero_spec::FILE_NAME;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::{
     arguments::{Source, UpArguments},
-    command::{carrying_out, foreseen, stores},
+    command::{carrying_out, declared_jobs::DirectoryJobs, foreseen, stores, whole},
     commit, daemon,
     failure::{Failure, exit},
     project,
@@ -43,6 +43,9 @@ struct PlanFile {
     variables: Vec<(String, String)>,
     /// The services, with the images that they are to run.
     services: Vec<ServiceSpec>,
+    /// The jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    jobs: Vec<Job>,
     /// Services of directories that are gone.
     adopt: Vec<ServiceName>,
     /// How services stood.
@@ -79,6 +82,7 @@ pub fn write(
         directory: request.directory.ok_or_else(|| Failure::new(exit::FAILED, "no directory"))?,
         variables: source.variables.clone(),
         services: request.services,
+        jobs: request.jobs,
         adopt,
         standings: report.standings.clone(),
         changes: report.changes.clone(),
@@ -113,18 +117,24 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
             change.kind, change.object, change.action, change.reason
         );
     }
-    let removed = kept.changes.iter().filter(|change| change.action == "remove");
+    let removed = kept.changes.iter().filter(|change| whole::is_removed_service(change));
     let remove = removed.filter_map(|change| change.object.parse().ok()).collect();
     let commit = commit::commit(Path::new(kept.directory.as_str()));
+    let adopt: Vec<ServiceName> =
+        kept.adopt.into_iter().chain(arguments.adopt.iter().cloned()).collect();
+    let intent = Intent { why: arguments.reason.clone(), commit };
+    let (directory, jobs) = (kept.directory.clone(), kept.jobs);
     let request = ApplyRequest {
         services: kept.services,
         directory: Some(kept.directory),
-        adopt: kept.adopt.into_iter().chain(arguments.adopt.iter().cloned()).collect(),
+        adopt: adopt.clone(),
         remove,
         planned: kept.standings,
         retry_failed: arguments.retry_failed,
-        intent: Intent { why: arguments.reason.clone(), commit },
+        intent: intent.clone(),
     };
+    let jobs = DirectoryJobs { directory, jobs, adopt, intent };
+    let request = (request, jobs);
     carrying_out::carry_out(&client, json_wanted, request, json!({}), move || drop(lease)).await
 }
 
@@ -160,8 +170,11 @@ fn check_source(home: &Path, json_wanted: bool, kept: &PlanFile) -> Result<(), F
     }
     let source = Source { dir, variables: kept.variables.clone(), locked: false };
     let project = project::read(&source, json_wanted)?;
-    let now = foreseen::request(home, &project, kept.directory.clone())?.services;
-    let changed = changed(&kept.services, &now);
+    let now = foreseen::request(home, &project, kept.directory.clone())?;
+    let mut changed = changed(&kept.services, &now.services);
+    if now.jobs != kept.jobs {
+        changed.push("its jobs are declared otherwise".to_owned());
+    }
     if changed.is_empty() {
         return Ok(());
     }

@@ -266,6 +266,7 @@ pub fn report(status: &RunStatus, end: &RunEnd) -> RunReport {
     };
     RunReport {
         run: status.id.clone(),
+        job: status.job.clone(),
         service: release.map(|release| release.service.clone()),
         release: release.map(|release| release.number),
         image: status.image,
@@ -280,7 +281,7 @@ pub fn report(status: &RunStatus, end: &RunEnd) -> RunReport {
 }
 
 /// Tells what a run came to, and ends as it did.
-fn tell(json: bool, status: &RunStatus, end: &RunEnd) -> Result<(), Failure> {
+pub fn tell(json: bool, status: &RunStatus, end: &RunEnd) -> Result<(), Failure> {
     let report = report(status, end);
     let code = end.exit_code();
     let id = &status.id;

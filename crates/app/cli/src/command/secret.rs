@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use hornero_model::{ReleaseRef, SecretFile, SecretLabel, SecretVersion};
+use hornero_model::{JobName, ReleaseRef, SecretFile, SecretLabel, SecretVersion};
 use hornero_secret::{KeptSecret, KeptVersion, VALUE_BYTES_MAX, Vault};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use zeroize::Zeroizing;
@@ -92,14 +92,22 @@ fn in_use(home: &Path) -> Result<Vec<(ReleaseRef, SecretFile)>, Failure> {
     hornero_control::secrets_in_use(home).map_err(|error| Failure::of(&*error))
 }
 
+/// Which jobs have which values of a secret.
+fn of_jobs(home: &Path, name: &SecretLabel) -> Result<Vec<(JobName, SecretFile)>, Failure> {
+    let all = hornero_control::secrets_of_jobs(home).map_err(|error| Failure::of(&*error))?;
+    Ok(all.into_iter().filter(|(_, secret)| secret.name == *name).collect())
+}
+
 fn keep(home: &Path, json_wanted: bool, name: &SecretLabel, value: &[u8]) -> Result<(), Failure> {
     let home = hornero_home::prepare(home)?;
     let vault = Vault::of(&home);
     let version = vault.set(name, value)?;
     let uses = in_use(&home)?;
     let uses: Vec<_> = uses.into_iter().filter(|(_, secret)| secret.name == *name).collect();
-    let is_needed =
-        |version: &SecretVersion| uses.iter().any(|(_, secret)| secret.version == *version);
+    let of_jobs = of_jobs(&home, name)?;
+    let used =
+        || uses.iter().map(|(_, secret)| secret).chain(of_jobs.iter().map(|(_, secret)| secret));
+    let is_needed = |version: &SecretVersion| used().any(|secret| secret.version == *version);
     let dropped = vault.prune(name, &is_needed)?;
     let services: BTreeSet<_> = uses.into_iter().map(|(release, _)| release.service).collect();
     if json_wanted {
@@ -163,6 +171,7 @@ fn remove(home: &Path, json_wanted: bool, name: &SecretLabel, force: bool) -> Re
             .into_iter()
             .filter(|(_, secret)| secret.name == *name)
             .map(|(release, _)| format!("`{release}`"))
+            .chain(of_jobs(home, name)?.into_iter().map(|(job, _)| format!("job `{job}`")))
             .collect();
         if !releases.is_empty() {
             let text = format!("secret `{name}` is one of {}", releases.join(", "));

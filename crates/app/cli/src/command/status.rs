@@ -11,6 +11,7 @@ use hornero_model::{Health, InstanceState, Share, Timestamp};
 use crate::{
     command::{
         absent::{self, client},
+        job,
         status_notes::{notes, of_witness},
     },
     failure::Failure,
@@ -106,6 +107,15 @@ fn answering(route: &RouteStatus) -> String {
     }
 }
 
+/// One-off work that has not ended, and jobs.
+fn work_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
+    let runs = runs_text(&report.runs, now, colour);
+    match report.jobs.is_empty() {
+        true => runs,
+        false => format!("{runs}\n{}", job::table(&report.jobs, now, colour)),
+    }
+}
+
 /// One-off work that has not ended.
 fn runs_text(runs: &[RunStatus], now: Timestamp, colour: bool) -> String {
     if runs.is_empty() {
@@ -128,12 +138,12 @@ fn runs_text(runs: &[RunStatus], now: Timestamp, colour: bool) -> String {
 fn status_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     if report.services.is_empty() {
         let text = "no services; `hornero up DIR` brings some\n";
-        let text = format!("{text}{}", runs_text(&report.runs, now, colour));
+        let text = format!("{text}{}", work_text(report, now, colour));
         return format!("{text}{}", of_witness(report.control.witness.as_ref()));
     }
     let tables = [services(&report.services), instances(&report.services, now), routes(report)];
     let text = tables.map(|table| table.render(colour)).join("\n");
-    text + &notes(report, &runs_text(&report.runs, now, colour))
+    text + &notes(report, &work_text(report, now, colour))
 }
 
 fn services(services: &[ServiceStatus]) -> Table {
@@ -250,6 +260,7 @@ mod tests {
             edge: Some(Default::default()),
             limits: Vec::new(),
             runs: Vec::new(),
+            jobs: Vec::new(),
         };
         status_text(&report, Timestamp::default(), false)
     }

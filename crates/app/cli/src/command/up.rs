@@ -8,7 +8,7 @@ use hornero_api::{
 };
 use hornero_bake::BakedImage;
 use hornero_doctor::Need;
-use hornero_model::{Digest, Directory, ImageName, ServiceSpec};
+use hornero_model::{Digest, Directory, ImageName, Job, ServiceSpec};
 use hornero_spec::FILE_NAME;
 use serde_json::json;
 
@@ -17,6 +17,7 @@ use crate::{
     command::{
         bake, carrying_out,
         configuration::{self, Kept},
+        declared_jobs::{self, DirectoryJobs},
         desired, doctor, named, names, operation, plan_file, problems, stores,
         whole::{self, Agreed, Consent},
     },
@@ -65,16 +66,19 @@ pub async fn roll_out(
         eprintln!("warning: {taken}");
     }
     let directory = &agreed.directory;
-    let mut plan = changes(&client, directory, &services).await?;
+    let kept = Some(Kept { home, store: &store });
+    let mut jobs = declared_jobs::jobs(kept, &project.spec, digests(&baked))?;
+    let mut plan = changes(&client, directory, &services, &jobs).await?;
     if !plan.changes.is_empty() && !bake::are_whole(home, &baked)? {
         let how = bake::How { verify: true, ..how };
         baked = bake::bake(home, source, &project, None, how)?;
         services =
             desired::specs(Some(Kept { home, store: &store }), &project.spec, digests(&baked))?;
-        plan = changes(&client, directory, &services).await?;
+        jobs = declared_jobs::jobs(kept, &project.spec, digests(&baked))?;
+        plan = changes(&client, directory, &services, &jobs).await?;
     }
     let is_left = |change: &PlanChange| {
-        change.action == "remove"
+        whole::is_removed_service(change)
             && !agreed.remove.iter().any(|name| name.as_str() == change.object)
     };
     for change in plan.changes.iter().filter(|change| !is_left(change)) {
@@ -85,21 +89,29 @@ pub async fn roll_out(
     }
     let Agreed { directory, adopt, remove, retry_failed } = agreed;
     let intent = Intent { why: reason, commit: commit::commit(&project.dir) };
+    let jobs = DirectoryJobs {
+        directory: directory.clone(),
+        jobs,
+        adopt: adopt.clone(),
+        intent: intent.clone(),
+    };
     let directory = Some(directory);
     let planned = Vec::new();
     let request =
         ApplyRequest { services, directory, adopt, remove, planned, retry_failed, intent };
-    carrying_out::carry_out(&client, json_wanted, request, data, move || drop(lease)).await
+    carrying_out::carry_out(&client, json_wanted, (request, jobs), data, move || drop(lease)).await
 }
 
-/// What rolling out `services` would change.
+/// What rolling out `services` and declaring `jobs` would change.
 async fn changes(
     client: &Client,
     directory: &Directory,
     services: &[ServiceSpec],
+    jobs: &[Job],
 ) -> Result<PlanReport, Failure> {
     let directory = Some(directory.clone());
-    let request = PlanRequest { images: Vec::new(), services: services.to_vec(), directory };
+    let (services, jobs) = (services.to_vec(), jobs.to_vec());
+    let request = PlanRequest { images: Vec::new(), services, directory, jobs };
     Ok(client.post("/v1/plan", &request).await?)
 }
 

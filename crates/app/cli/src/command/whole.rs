@@ -11,7 +11,7 @@ use hornero_model::{Digest, Directory, ServiceName};
 
 use crate::{
     arguments::UpArguments,
-    command::{desired, foreseen, names},
+    command::{declared_jobs, desired, foreseen, names},
     failure::{Failure, exit},
     harmless::harmless,
     project::Project,
@@ -81,16 +81,23 @@ pub async fn agree(home: &Path, project: &Project, consent: Consent) -> Result<A
     let directory = directory(&project.dir)?;
     let nothing = |_: &_| Some(Digest::from_bytes([0; 32]));
     let services = desired::specs(None, &project.spec, nothing)?;
-    let request = PlanRequest { images: Vec::new(), services, directory: Some(directory.clone()) };
+    let jobs = declared_jobs::jobs(None, &project.spec, nothing)?;
+    let request =
+        PlanRequest { images: Vec::new(), services, directory: Some(directory.clone()), jobs };
     let mut report = foreseen::ask(home, &request).await?;
     let adopt = adopted(&mut report, &directory, consent.adopt)?;
     let gone: Vec<&PlanChange> =
-        report.changes.iter().filter(|change| change.action == "remove").collect();
+        report.changes.iter().filter(|change| is_removed_service(change)).collect();
     let remove = match gone.is_empty() {
         true => Vec::new(),
         false => removed(&gone, &directory, consent.prune)?,
     };
     Ok(Agreed { directory, adopt, remove, retry_failed: consent.retry_failed })
+}
+
+/// Whether a change takes a service down.
+pub fn is_removed_service(change: &PlanChange) -> bool {
+    change.kind == "service" && change.action == "remove"
 }
 
 /// The services that are taken over: those that were named, and those whose directory declares nothing any more. What is

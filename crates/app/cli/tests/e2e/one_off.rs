@@ -147,6 +147,93 @@ fn a_run_goes_on_without_control_and_ends_when_somebody_wants_it() {
 fn the_guide_runs_as_printed() {
     let home = home();
     home.up();
+    // The job that the guide shows, as it is printed.
+    let page = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../../docs/guides/jobs.md"
+    ));
+    let page = page.unwrap();
+    let job = page.split("```hcl\n").nth(1).unwrap().split("```").next().unwrap();
+    let hcl = std::fs::read_to_string(home.project().join("hornero.hcl")).unwrap();
+    home.write("hornero.hcl", &format!("{hcl}\n{job}"));
     document::run(&home, "guides/jobs.md", &[]);
     until("control to be the one that serves", || home.run(&["status"]).code == 0);
+}
+
+/// A job beside the service, whose command is `script`.
+fn with_job(home: &Home, keys: &str) {
+    let hcl = std::fs::read_to_string(home.project().join("hornero.hcl")).unwrap();
+    let services = hcl.split("\njob ").next().unwrap();
+    let job = format!(
+        r#"
+job "report" {{
+  image = image.base
+  env   = {{ GREETING = "of the job" }}
+  config "/etc/report.conf" {{ content = "rows=3\n" }}
+  secret "db-password" {{ path = "/run/secrets/db" }}
+{keys}
+}}
+"#
+    );
+    home.write("hornero.hcl", &format!("{services}{job}"));
+}
+
+fn jobs(home: &Home) -> Value {
+    home.run(&["job", "ls", "--json"]).expect(0).json()
+}
+
+#[test]
+fn a_job_is_declared_run_changed_and_removed() {
+    let home = home();
+    let command = |script: &str| format!("  command = [\"sh\", \"-c\", \"{script}\"]\n");
+    let greets = command("echo $GREETING; cat /etc/report.conf; wc -c </run/secrets/db; exit 4");
+    with_job(
+        &home,
+        &format!("{greets}  schedule = \"0 3 29 2 *\"\n  timezone = \"Europe/Berlin\""),
+    );
+    let plan = home.run(&["plan", "--json"]).expect(0).json();
+    let of_job = |plan: &Value| {
+        let changes = plan["changes"].as_array().unwrap().iter();
+        changes
+            .filter(|change| change["kind"] == "job")
+            .map(|change| change["action"].clone())
+            .next()
+    };
+    assert_eq!(of_job(&plan), Some("create".into()), "{plan}");
+    home.up();
+    let listed = jobs(&home);
+    let (next, last) = (&listed[0]["next"], &listed[0]["last"]);
+    assert!(next.as_str().unwrap().ends_with("-02-29T02:00:00.000Z"), "{listed}");
+    assert_eq!(last, &Value::Null, "{listed}");
+
+    let ran = home.run(&["job", "run", "report", "--reason", "now"]).expect(4);
+    assert_eq!(ran.stdout, "of the job\nrows=3\n7\n", "{}", ran.stderr);
+    let last = &jobs(&home)[0]["last"];
+    assert_eq!((&last["exit"], &last["attempt"]), (&4.into(), &1.into()), "{last}");
+    assert_eq!(home.status()["jobs"][0]["last"]["exit"], 4);
+    let begun = events(&home, "run_started").pop().unwrap();
+    assert_eq!(
+        (&begun["body"]["run"]["job"]["job"], &begun["why"]),
+        (&"report".into(), &"now".into())
+    );
+    home.run(&["job", "run", "nobody"]).expect(5);
+
+    // What runs is not begun a second time; a job that is no longer declared is ended.
+    with_job(&home, &command("echo begun; sleep 600"));
+    let plan = home.run(&["plan", "--json"]).expect(0).json();
+    assert_eq!(of_job(&plan), Some("adjust".into()), "{plan}");
+    home.up();
+    assert_eq!(jobs(&home)[0]["next"], Value::Null);
+    let long = home.command(&["job", "run", "report"]).stdout(Stdio::piped()).spawn().unwrap();
+    until("the run to begin", || jobs(&home)[0]["running"].is_string());
+    let refused = home.run(&["job", "run", "report"]).expect(3);
+    assert!(refused.stderr.contains("goes on"), "{}", refused.stderr);
+    let hcl = std::fs::read_to_string(home.project().join("hornero.hcl")).unwrap();
+    home.write("hornero.hcl", hcl.split("\njob ").next().unwrap());
+    assert_eq!(of_job(&home.run(&["plan", "--json"]).expect(0).json()), Some("remove".into()));
+    home.up();
+    assert_eq!(Answer::of(&long.wait_with_output().unwrap()).code, 130);
+    assert_eq!(jobs(&home), Value::Array(Vec::new()));
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
 }

@@ -20,9 +20,16 @@ use crate::{
 };
 
 /// Who asks, and why; `word` where no reason is given.
-fn asked(caller: Caller, intent: Intent, word: &str) -> Actor {
+pub fn asked(caller: Caller, intent: Intent, word: &str) -> Actor {
     let why = if intent.why.is_empty() { word.to_owned() } else { intent.why };
     Actor { who: caller.user, why, commit: intent.commit }
+}
+
+/// As much one-off work as may be is under way.
+pub fn too_many(open: usize) -> ApiRefusal {
+    let text = format!("{open} runs are under way, as many as may be at once");
+    let refusal = ApiRefusal::new(StatusCode::CONFLICT, "too_many_runs", text);
+    refusal.hint("`hornero status` lists them, `hornero cancel RUN` ends one")
 }
 
 impl Api {
@@ -38,7 +45,7 @@ impl Api {
         let source = match source {
             RunSource::Server(server) => {
                 self.accept(vec![(*server).clone()], Starter::accept).await?;
-                Source { release: None, server: *server }
+                Source { release: None, job: None, server: *server }
             }
             RunSource::Release { service, number } => {
                 let name = service.clone();
@@ -64,11 +71,7 @@ impl Api {
                 let status: RunStatus = runs::status(&OpenRun { run, by, since });
                 json(&status)
             }
-            Begun::TooMany(open) => {
-                let text = format!("{open} runs are under way, as many as may be at once");
-                let refusal = ApiRefusal::new(StatusCode::CONFLICT, "too_many_runs", text);
-                Err(refusal.hint("`hornero status` lists them, `hornero cancel RUN` ends one"))
-            }
+            Begun::TooMany(open) => Err(too_many(open)),
             Begun::Not(error) => Err(ApiRefusal::internal(chain(&error))),
         }
     }

@@ -3,12 +3,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use hornero_api::message::{ControlStatus, StatusReport, SupportReport};
-use hornero_model::HostState;
+use hornero_model::{HostState, Timestamp};
 
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::Api,
-    report, runs,
+    jobs, report, runs,
 };
 
 impl Api {
@@ -50,6 +50,7 @@ impl Api {
                 edge: report::edge(driver).map(|report| edge.complete(report)),
                 limits,
                 runs: driver.world().runs.values().map(runs::status).collect(),
+                jobs: jobs::shown(driver.world(), Timestamp::now()),
             })
             .await?;
         json(&report)

@@ -8,6 +8,6 @@ mod source;
 mod watched;
 
 pub use output::output;
-pub use record::{Recorder, ToRecord};
+pub use record::{NotRecorded, Recorder, ToRecord};
 pub use register::{Begun, Runs};
 pub use source::{Source, by_name, source, status};

@@ -52,8 +52,8 @@ struct Known {
 
 impl Runs {
     /// With none under way.
-    pub fn new(adapters: Arc<Adapters>, recorder: Recorder) -> Self {
-        let carrier = Arc::new(Carrier { adapters, recorder: Arc::new(recorder) });
+    pub fn new(adapters: Arc<Adapters>, recorder: Arc<Recorder>) -> Self {
+        let carrier = Arc::new(Carrier { adapters, recorder });
         Self { carrier, known: Mutex::default() }
     }
 

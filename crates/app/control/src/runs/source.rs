@@ -2,7 +2,8 @@
 
 use hornero_api::message::RunStatus;
 use hornero_model::{
-    InstanceId, Millis, NameError, ReleaseNumber, ReleaseRef, Run, ServiceName, ServiceSpec,
+    InstanceId, JobTurn, Millis, NameError, ReleaseNumber, ReleaseRef, Run, ServiceName,
+    ServiceSpec,
 };
 use hornero_rollout::{OpenRun, World};
 
@@ -11,6 +12,8 @@ use hornero_rollout::{OpenRun, World};
 pub struct Source {
     /// The release, where it is one.
     pub release: Option<ReleaseRef>,
+    /// The job, where it is one's turn.
+    pub job: Option<JobTurn>,
     /// The server, as that of a service is described.
     pub server: ServiceSpec,
 }
@@ -18,10 +21,12 @@ pub struct Source {
 impl Source {
     /// The run of a command; `tail` makes its id unique.
     pub fn run(&self, command: Vec<String>, timeout: Millis, tail: &str) -> Result<Run, NameError> {
-        let Self { release, server } = self;
+        let Self { release, job, server } = self;
+        let kind = if job.is_some() { "job" } else { "run" };
         Ok(Run {
-            id: InstanceId::new(format!("run-{}-{tail}", server.name))?,
+            id: InstanceId::new(format!("{kind}-{}-{tail}", server.name))?,
             release: release.clone(),
+            job: job.clone(),
             image_name: server.image_name.clone(),
             image: server.image,
             configuration: server.configuration,
@@ -43,7 +48,7 @@ pub fn source(
         Some(number) => of.releases.get(&number)?,
         None => of.serving_release().or_else(|| of.newest())?,
     };
-    Some(Source { release: Some(release.reference()), server: release.spec.clone() })
+    Some(Source { release: Some(release.reference()), job: None, server: release.spec.clone() })
 }
 
 /// A run under way, as it is shown.
@@ -52,6 +57,7 @@ pub fn status(open: &OpenRun) -> RunStatus {
     RunStatus {
         id: run.id.clone(),
         release: run.release.clone(),
+        job: run.job.as_ref().map(|turn| turn.job.clone()),
         image_name: run.image_name.clone(),
         image: run.image,
         command: run.command.clone(),

@@ -2,8 +2,9 @@
 
 use expect_test::{Expect, expect};
 use hornero_model::{
-    Digest, Event, EventBody, ExitCause, ImageName, InstanceId, InstanceState, Millis, Receipt,
-    ReceiptBody, Release, ReleaseNumber, RolloutId, Run, RunEnd, Timestamp,
+    CronLine, Digest, Directory, Event, EventBody, ExitCause, ImageName, InstanceId, InstanceState,
+    Job, JobName, JobTurn, Millis, Receipt, ReceiptBody, Release, ReleaseNumber, RolloutId, Run,
+    RunEnd, Timestamp,
 };
 
 use super::{Bench, root, site, spec};
@@ -56,6 +57,7 @@ fn run(id: &str) -> Run {
     Run {
         id: InstanceId::new(id).unwrap(),
         release: None,
+        job: None,
         image_name: ImageName::new("site").unwrap(),
         image: Digest::of(b"one-off"),
         configuration: Some(Digest::of(b"files")),
@@ -90,6 +92,53 @@ fn one_off_work_is_open_until_its_end_and_keeps_its_images() {
     assert!(bench.world.runs.is_empty());
     assert!(!in_use(&bench.world).contains(&Digest::of(b"one-off")));
     check(bench, end("run-site-a"), expect!["there is no run `run-site-a`"]);
+}
+
+#[test]
+fn a_job_is_what_was_declared_last_and_knows_what_came_of_it() {
+    let mut bench = Bench::serving(1);
+    let name = JobName::new("report").unwrap();
+    let directory = Directory::new("/srv/shop").unwrap();
+    let job = |line: &str| {
+        let (line, timezone) = (line.to_owned(), "UTC".to_owned());
+        let schedule = Some(CronLine { line, timezone });
+        let (server, deadline) = (spec("report", 1), Millis(1_000));
+        let job =
+            Job { name: name.clone(), server, command: Vec::new(), schedule, deadline, retries: 0 };
+        EventBody::JobDeclared { job: Box::new(job), directory: directory.clone() }
+    };
+    bench.append(root(), job("0 3 * * *")).unwrap();
+    let declared = bench.world.jobs[&name].since;
+    let planned = declared.after(Millis(60_000));
+    let turn = JobTurn { job: name.clone(), planned: Some(planned), attempt: 2, missed: 1 };
+    let begun = Run { job: Some(turn), ..run("job-report-a") };
+    bench.append(root(), EventBody::RunStarted { run: Box::new(begun) }).unwrap();
+    let known = &bench.world.jobs[&name];
+    assert_eq!((known.since, known.running().map(|run| run.attempt)), (planned, Some(2)));
+    let id = InstanceId::new("job-report-a").unwrap();
+    let end = RunEnd { id, cause: ExitCause::Code(1), cut_off: None, duration: Millis(1) };
+    bench.append(root(), EventBody::RunEnded { end }).unwrap();
+    let known = &bench.world.jobs[&name];
+    assert!(known.running().is_none() && known.last.as_ref().is_some_and(|run| run.end.is_some()));
+    // Its image is kept for the next time; what it was begun for is not looked at again.
+    let image = spec("report", 1).image;
+    assert!(needed_by_runs(&bench.world).any(|(needed, _)| needed == image));
+    bench.append(root(), job("0 3 * * *")).unwrap();
+    assert_eq!(bench.world.jobs[&name].since, planned);
+    // With another schedule it waits for the next time of that.
+    bench.pass(Millis(600_000));
+    bench.append(root(), job("0 4 * * *")).unwrap();
+    assert_eq!(bench.world.jobs[&name].since, bench.facts.now);
+    let later = bench.facts.now.after(Millis(1));
+    let skipped = EventBody::JobSkipped { job: name.clone(), planned: later, missed: 3 };
+    bench.append(root(), skipped.clone()).unwrap();
+    assert_eq!(bench.world.jobs[&name].since, later);
+    // Whoever removes it and whoever leaves a time of it out do not wait for each other.
+    let removed = EventBody::JobRemoved { job: name.clone() };
+    bench.append(root(), removed.clone()).unwrap();
+    bench.append(root(), skipped).unwrap();
+    bench.append(root(), removed).unwrap();
+    assert!(bench.world.jobs.is_empty());
 }
 
 #[test]

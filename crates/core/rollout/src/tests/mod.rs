@@ -371,6 +371,9 @@ pub(crate) fn describe(body: &EventBody) -> String {
         }
         EventBody::RunStarted { run } => format!("run {} begun", run.id),
         EventBody::RunEnded { end } => format!("run {} {}", end.id, end.cause),
+        EventBody::JobDeclared { job, .. } => format!("job {} declared", job.name),
+        EventBody::JobRemoved { job } => format!("job {job} removed"),
+        EventBody::JobSkipped { job, .. } => format!("job {job} skipped"),
         EventBody::ChurnResumed { service } => format!("churn of {service:?} goes on"),
         EventBody::ServiceAdjusted { service, release } => format!("adjusted {service}@{release}"),
         EventBody::RecycleSet { instances, .. } => {

@@ -7,6 +7,7 @@ mod bytes;
 mod check;
 mod configuration;
 mod documents;
+mod jobs;
 mod listeners;
 mod network;
 mod paths;

@@ -87,6 +87,7 @@ impl Home {
             spec: Spec {
                 images: Default::default(),
                 services: Default::default(),
+                jobs: Default::default(),
                 volumes: Default::default(),
                 trust: Default::default(),
             },

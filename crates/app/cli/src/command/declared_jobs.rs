@@ -1,0 +1,79 @@
+//! The jobs of a directory: as control is told of them, and taken away again.
+
+use hornero_api::{
+    Client,
+    message::{DeclareJobsRequest, DeclaredJobsReport, Intent, StatusReport},
+};
+use hornero_model::{Digest, Directory, ImageName, Job, ServiceName};
+use hornero_spec::{JobDefinition, Spec};
+
+use crate::{
+    command::configuration::{self, Kept},
+    failure::Failure,
+};
+
+/// The jobs of a directory, and who declares them.
+pub struct DirectoryJobs {
+    /// The directory.
+    pub directory: Directory,
+    /// What it declares.
+    pub jobs: Vec<Job>,
+    /// What it takes over, by name.
+    pub adopt: Vec<ServiceName>,
+    /// Why.
+    pub intent: Intent,
+}
+
+/// The jobs of a directory, those without a digest of their image left out; `kept` as for services.
+pub fn jobs(
+    kept: Option<Kept<'_>>,
+    spec: &Spec,
+    digest_of: impl Fn(&ImageName) -> Option<Digest>,
+) -> Result<Vec<Job>, Failure> {
+    let known = spec.jobs.values();
+    let known = known.filter_map(|job| Some((job, digest_of(&job.server.image)?)));
+    known.map(|(job, image)| complete(kept, job, image)).collect()
+}
+
+fn complete(kept: Option<Kept<'_>>, job: &JobDefinition, image: Digest) -> Result<Job, Failure> {
+    let made = job.clone().into_job(image);
+    let server = configuration::complete(kept, &job.server, made.server.clone())?;
+    Ok(Job { server, ..made })
+}
+
+/// Has control know the jobs of a directory as they are declared, and tells what that changed.
+pub async fn declare(client: &Client, declared: DirectoryJobs) -> Result<(), Failure> {
+    let DirectoryJobs { directory, jobs, adopt, intent } = declared;
+    let status: StatusReport = client.get("/v1/status").await?;
+    let has_some = status.jobs.iter().any(|job| job.directory == directory);
+    if jobs.is_empty() && !has_some {
+        return Ok(());
+    }
+    let adopt = adopt.iter().filter_map(|name| name.as_str().parse().ok()).collect();
+    let request = DeclareJobsRequest { directory, jobs, adopt, intent };
+    let report: DeclaredJobsReport = client.post("/v1/jobs", &request).await?;
+    for change in report.changes {
+        eprintln!("{:>12}  {:<9} {}", change.object, change.action, change.reason);
+    }
+    Ok(())
+}
+
+/// Has control know no jobs of a directory any more, or of any.
+pub async fn remove(
+    client: &Client,
+    directory: Option<&Directory>,
+    why: &str,
+) -> Result<(), Failure> {
+    let status: StatusReport = client.get("/v1/status").await?;
+    let mut directories: Vec<Directory> =
+        status.jobs.into_iter().map(|job| job.directory).collect();
+    directories.sort();
+    directories.dedup();
+    directories.retain(|known| directory.is_none_or(|only| only == known));
+    for directory in directories {
+        let intent = Intent { why: why.to_owned(), commit: None };
+        let (jobs, adopt) = (Vec::new(), Vec::new());
+        declare(client, DirectoryJobs { directory, jobs, adopt, intent }).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! `job`: jobs as they stand, and a run of one now.
+
+use std::path::Path;
+
+use hornero_api::message::{
+    Intent, JobRunStatus, JobStatus, RunJobRequest, RunStatus, StatusReport,
+};
+use hornero_doctor::Need;
+use hornero_model::{JobName, Timestamp};
+
+use crate::{
+    arguments::JobCommand,
+    command::{
+        absent::{asked_or_read, client},
+        doctor, operation, run,
+    },
+    failure::Failure,
+    output::{Table, Tone, age, print_json, print_text},
+};
+
+/// `hornero job`.
+pub async fn run(home: &Path, json: bool, command: JobCommand) -> Result<(), Failure> {
+    match command {
+        JobCommand::Ls => list(home, json).await,
+        JobCommand::Run { name, reason } => now(home, json, name, reason).await,
+    }
+}
+
+async fn list(home: &Path, json: bool) -> Result<(), Failure> {
+    let control = client(home);
+    let asked = control.get::<StatusReport>("/v1/status");
+    let read = || hornero_control::status_offline(home);
+    let status = asked_or_read(home, asked, read).await?;
+    if json {
+        return print_json(&status.jobs);
+    }
+    if status.jobs.is_empty() {
+        return print_text("no jobs; a `job` block of `hornero.hcl` declares one\n");
+    }
+    print_text(&table(&status.jobs, Timestamp::now(), crate::output::coloured()))
+}
+
+/// Jobs for people.
+pub fn table(jobs: &[JobStatus], now: Timestamp, colour: bool) -> String {
+    let mut table = Table::with_head(&["JOB", "SCHEDULE", "NEXT", "LAST", "ENDED"]);
+    for job in jobs {
+        let next = match (&job.running, job.next) {
+            (Some(_), _) => "runs now".to_owned(),
+            (None, Some(next)) => format!("in {}", age(next, now)),
+            (None, None) => "-".to_owned(),
+        };
+        let schedule = job.schedule.as_ref().map_or_else(
+            || "-".to_owned(),
+            |line| format!("{line} {}", job.timezone.as_deref().unwrap_or("UTC")),
+        );
+        let last = job.last.as_ref();
+        let started =
+            last.map_or_else(|| "-".to_owned(), |run| format!("{} ago", age(now, run.started)));
+        table.row(vec![
+            (job.name.to_string(), Tone::Plain),
+            (schedule, Tone::Plain),
+            (next, Tone::Plain),
+            (started, Tone::Quiet),
+            last.map_or_else(|| ("-".to_owned(), Tone::Quiet), ended),
+        ]);
+    }
+    let mut text = table.render(colour);
+    for job in jobs {
+        if let Some(skipped) = &job.skipped {
+            let (name, planned, at) = (&job.name, skipped.planned, skipped.at);
+            text.push_str(&format!("note: `{name}` was left out for {planned}, seen at {at}\n"));
+        }
+    }
+    text
+}
+
+/// How a run of a job ended.
+fn ended(run: &JobRunStatus) -> (String, Tone) {
+    let Some(exit) = run.exit else { return ("-".to_owned(), Tone::Passing) };
+    let mut text = format!("exit {exit}");
+    if run.attempt > 1 {
+        text.push_str(&format!(", try {}", run.attempt));
+    }
+    if run.missed > 0 {
+        text.push_str(&format!(", {} missed before", run.missed));
+    }
+    (text, if exit == 0 { Tone::Good } else { Tone::Bad })
+}
+
+async fn now(home: &Path, json: bool, name: JobName, why: String) -> Result<(), Failure> {
+    doctor::before(home, Need::Run, true)?;
+    let client = operation::client_of(home).await?;
+    let request = RunJobRequest { intent: Intent { why, commit: None } };
+    let status: RunStatus = client.post(&format!("/v1/jobs/{name}/runs"), &request).await?;
+    let shown = if json { run::Shown::OnStderr } else { run::Shown::Streams };
+    let end = run::follow(home, client, &status, shown).await?;
+    run::tell(json, &status, &end)
+}

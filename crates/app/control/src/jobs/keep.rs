@@ -1,0 +1,162 @@
+//! Keeps the time for jobs: looks when each comes round, and begins what is due.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use hornero_calendar::{FailedTry, JobState, JobStep, Schedule, job_step};
+use hornero_model::{Actor, CronLine, CutOff, EventBody, JobName, JobTurn, Timestamp};
+use hornero_rollout::DeclaredJob;
+
+use crate::{
+    chain::chain,
+    jobs::begin::{JobBegun, Jobs},
+};
+
+/// Between two looks at most: the host's clock may jump.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Between two looks while a run goes on or is to be tried again: its end is seen by looking.
+const WATCHING: Duration = Duration::from_secs(1);
+/// Between two looks at least, also where the ledger takes nothing.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+/// Keeps the time until it is told to stop.
+pub struct JobKeeper {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// Keeps the time from now on.
+pub fn keep(jobs: Arc<Jobs>) -> std::io::Result<JobKeeper> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&ended);
+    let keeper = std::thread::Builder::new().name("jobs".to_owned());
+    let kept = Arc::clone(&jobs);
+    let thread = keeper.spawn(move || {
+        let mut schedules = Schedules::default();
+        while !told.load(Ordering::Acquire) {
+            let Some(declared) = jobs.declared() else { return };
+            let pause = look(&jobs, &declared, &mut schedules);
+            std::thread::park_timeout(pause);
+        }
+    })?;
+    kept.kept_by(thread.thread().clone());
+    Ok(JobKeeper { ended, thread })
+}
+
+impl JobKeeper {
+    /// Begins no more; what has begun goes on.
+    pub fn end(self) {
+        self.ended.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+    }
+}
+
+/// Lines of cron that were read.
+#[derive(Default)]
+struct Schedules(BTreeMap<(String, String), Option<Schedule>>);
+
+impl Schedules {
+    fn of(&mut self, line: &CronLine) -> Option<&Schedule> {
+        let key = (line.line.clone(), line.timezone.clone());
+        let read = self.0.entry(key).or_insert_with(|| {
+            // It was read when it was declared; a later version may know a zone no more.
+            Schedule::new(&line.line, &line.timezone)
+                .inspect_err(|error| tracing::warn!("a job's schedule can't be read: {error}"))
+                .ok()
+        });
+        read.as_ref()
+    }
+}
+
+/// Does what is to be done now, and says how long to wait.
+fn look(
+    jobs: &Jobs,
+    declared: &BTreeMap<JobName, DeclaredJob>,
+    schedules: &mut Schedules,
+) -> Duration {
+    let now = Timestamp::now();
+    let mut pause = LONGEST;
+    for (name, job) in declared {
+        let schedule = job.job.schedule.as_ref().and_then(|line| schedules.of(line));
+        let state = state(job);
+        if state.running || state.failed.is_some_and(|failed| failed.attempt <= state.retries) {
+            pause = pause.min(WATCHING);
+        }
+        match job_step(schedule, state, now) {
+            JobStep::Wait { until } => {
+                let left = until.map(|until| until.since(now).duration());
+                pause = left.map_or(pause, |left| pause.min(left));
+            }
+            JobStep::Begin { planned, attempt, missed, late } => {
+                let turn = JobTurn { job: name.clone(), planned: Some(planned), attempt, missed };
+                begin(jobs, turn, late);
+                pause = SHORTEST;
+            }
+            JobStep::Skip { planned, missed } => {
+                skip(jobs, name, planned, missed, "the run before it still goes on");
+                pause = SHORTEST;
+            }
+        }
+    }
+    pause.max(SHORTEST)
+}
+
+/// What decides about a job, as the ledger has it.
+fn state(declared: &DeclaredJob) -> JobState {
+    let failed = declared.last.as_ref().and_then(|run| {
+        let (end, ended) = run.end.as_ref()?;
+        let is_cancelled = end.cut_off == Some(CutOff::Cancelled);
+        let is_over = end.is_success() || is_cancelled;
+        let planned = run.planned.filter(|_| !is_over)?;
+        Some(FailedTry { planned, attempt: run.attempt, ended: *ended })
+    });
+    JobState {
+        since: declared.since,
+        running: declared.running().is_some(),
+        failed,
+        retries: declared.job.retries,
+    }
+}
+
+fn begin(jobs: &Jobs, turn: JobTurn, late: bool) {
+    let JobTurn { job, planned, attempt, missed } = turn.clone();
+    let planned = planned.unwrap_or_default();
+    let mut why = match (attempt, late) {
+        (1, false) => format!("job `{job}` came round at {planned}"),
+        (1, true) => {
+            format!("job `{job}` came round at {planned}, which was missed and is made up")
+        }
+        (again, _) => format!("job `{job}` failed and is tried again: try {again} for {planned}"),
+    };
+    if missed > 0 {
+        why.push_str(&format!("; {missed} times before that were missed, and are not made up"));
+    }
+    match jobs.begin(Actor::hornero(why), turn) {
+        JobBegun::Yes { run, .. } => tracing::info!("job `{job}` is begun as `{}`", run.id),
+        JobBegun::TooMany(open) => {
+            let why = format!("{open} runs are under way, as many as may be at once");
+            skip(jobs, &job, planned, missed, &why);
+        }
+        // Seen by the next look.
+        JobBegun::Unknown | JobBegun::Running(_) => {}
+        JobBegun::Not(why) => {
+            tracing::warn!("job `{job}` is not begun: {why}");
+            std::thread::sleep(WATCHING);
+        }
+    }
+}
+
+fn skip(jobs: &Jobs, job: &JobName, planned: Timestamp, missed: u32, why: &str) {
+    tracing::warn!("job `{job}` is left out for {planned}: {why}");
+    let body = EventBody::JobSkipped { job: job.clone(), planned, missed };
+    if let Err(error) = jobs.record(Actor::hornero(why), body) {
+        tracing::warn!("that job `{job}` was left out is not recorded: {}", chain(&error));
+    }
+}

@@ -1,0 +1,9 @@
+//! Jobs: declared by directories, begun when they come round or when somebody asks.
+
+mod begin;
+mod keep;
+mod shown;
+
+pub use begin::{JobBegun, Jobs};
+pub use keep::keep;
+pub use shown::shown;
