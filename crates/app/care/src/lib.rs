@@ -12,7 +12,7 @@ mod restore;
 pub use backup::{BackupPlan, BackupReport, backup};
 pub use check::{CheckOptions, HomeProblem, Severity, check};
 pub use error::CareError;
-pub use manifest::BackupManifest;
+pub use manifest::{BackupHead, BackupManifest};
 pub use parts::CareStep;
 pub use relocate::{Living, living, relocate};
 pub use restore::{RestoreReport, restore};

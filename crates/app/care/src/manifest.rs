@@ -8,6 +8,7 @@ use std::{
 };
 
 use hornero_model::{Digest, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{CareError, error::failed};
@@ -58,7 +59,7 @@ pub struct BackupManifest {
 }
 
 /// Where the chain of the ledger ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackupHead {
     /// The number of the last event.
     pub sequence: u64,

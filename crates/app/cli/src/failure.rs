@@ -50,6 +50,13 @@ pub struct ErrorReport<'a> {
     pub code: Option<&'a str>,
 }
 
+/// A failure without anything beside it.
+#[derive(Debug, Serialize)]
+pub struct BareFailure<'a> {
+    /// What failed.
+    pub error: ErrorReport<'a>,
+}
+
 /// A command's failure.
 #[derive(Debug)]
 pub struct Failure {
@@ -133,8 +140,15 @@ impl Failure {
     }
 
     /// The same failure with the data that the command gives all the same: scripts read both as one JSON object.
-    pub fn with_data(mut self, data: serde_json::Value) -> Self {
-        self.data = Some(data);
+    pub fn with_data(mut self, data: impl Serialize) -> Self {
+        match serde_json::to_value(data) {
+            Ok(data) => self.data = Some(data),
+            // Such as a path that is not UTF-8.
+            Err(error) => {
+                let text = format!("\nwhat else there is to say can't be said as JSON: {error}");
+                self.message.push_str(&text);
+            }
+        }
         self
     }
 

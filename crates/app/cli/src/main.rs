@@ -63,9 +63,9 @@ fn misused(error: &clap::Error) -> ExitCode {
         let message = lines.collect::<Vec<_>>().join(" ");
         let message = message.trim_start_matches("error: ");
         let exit = failure::exit::USAGE;
-        let error = serde_json::json!({ "message": message, "hint": null, "exit": exit });
+        let error = failure::ErrorReport { message, hint: None, exit, code: None };
         // Nobody is left to tell that stdout can't be written.
-        let _ = output::print_json(&serde_json::json!({ "error": error }));
+        let _ = output::print_json(&failure::BareFailure { error });
     }
     ExitCode::from(failure::exit::USAGE)
 }

@@ -9,12 +9,12 @@ use std::{
 use hornero_bake::sources::DirectorySources;
 use hornero_model::ServiceName;
 use hornero_spec::{Errors, FILE_NAME, Places, Spec, Variables, limits};
-use serde_json::json;
 
 use crate::{
     arguments::Source,
-    failure::{Failure, exit},
+    failure::{ErrorReport, Failure, exit},
     output::print_json,
+    reports::MistakesReport,
 };
 
 /// A directory whose `hornero.hcl` was read.
@@ -77,10 +77,9 @@ fn contents(dir: &Path) -> Result<(String, Vec<u8>), Failure> {
 
 fn mistaken<T>(errors: &Errors, json_wanted: bool) -> Result<T, Failure> {
     if json_wanted {
-        let error = json!({
-            "message": format!("`{FILE_NAME}` has mistakes"), "hint": null, "exit": exit::USAGE,
-        });
-        print_json(&json!({ "error": error, "errors": errors.errors() }))?;
+        let message = format!("`{FILE_NAME}` has mistakes");
+        let error = ErrorReport { message: &message, hint: None, exit: exit::USAGE, code: None };
+        print_json(&MistakesReport { error, errors: errors.errors() })?;
     }
     eprint!("{}", errors.render(crate::output::coloured_stderr()));
     Err(Failure::reported(exit::USAGE))

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use hornero_model::Digest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One reason why layers do not hold on a new base.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// What kind of reason it is.
     pub kind: RefusalKind,
@@ -29,7 +30,9 @@ pub struct Refusal {
 }
 
 /// Kinds of reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalKind {
     /// A shared library is not found any more.

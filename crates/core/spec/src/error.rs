@@ -3,12 +3,13 @@
 use std::{fmt, ops::Range};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::limits;
 
 /// What kind of mistake an error is; each has a section in `docs/errors/hornero-hcl.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorCode {
     /// The file can't be read as HCL at all: empty, too large, not UTF-8, or against the grammar.
@@ -102,7 +103,8 @@ impl ErrorCode {
 }
 
 /// A place in the file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "MistakePlace")]
 pub struct Place {
     /// Line, from 1.
     pub line: usize,
@@ -116,7 +118,7 @@ pub struct Place {
 }
 
 /// One mistake in the file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SpecError {
     /// What kind of mistake.
     pub code: ErrorCode,

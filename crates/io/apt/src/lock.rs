@@ -10,6 +10,7 @@ use std::{
 
 use hornero_model::{Digest, ImageName};
 use hornero_rebase::debian::relation::is_package_name;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{AptError, files, limits, packages::is_pool_path, repository::ArchiveState};
@@ -39,7 +40,7 @@ impl Default for Lock {
 }
 
 /// The packages of one image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LockedImage {
     /// The suite of the Debian base it is or is made from.
@@ -58,7 +59,7 @@ pub struct LockedImage {
 }
 
 /// One package.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LockedPackage {
     /// Its name.

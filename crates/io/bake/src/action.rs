@@ -10,6 +10,7 @@ use std::{
 use hornero_apt::sources_list::ArchiveRequest;
 use hornero_model::Digest;
 use hornero_spec::{CopyOwner, CopySource, SourceKind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// What a step does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Action {
     /// Installs the packages of the record's `locked`.
@@ -46,7 +47,7 @@ pub enum Action {
 }
 
 /// A copy with everything that was copied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CopyAction {
     /// The path copied from, below the directory.
     pub from: String,
@@ -65,7 +66,7 @@ pub struct CopyAction {
 }
 
 /// One thing that was copied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Copied {
     /// Its path below the source, empty for the source itself.
     pub path: PathBytes,
@@ -75,7 +76,7 @@ pub struct Copied {
 }
 
 /// What was copied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum CopiedKind {
     /// A directory.
@@ -97,7 +98,7 @@ pub enum CopiedKind {
 }
 
 /// A path, as text where it is valid UTF-8.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PathBytes {
     /// Valid UTF-8.

@@ -5,10 +5,11 @@ use std::{cmp::Ordering, collections::BTreeMap};
 use hornero_apt::{Lock, LockedImage, LockedPackage, repository::ArchiveState};
 use hornero_model::ImageName;
 use hornero_rebase::debian::version;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A package that changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PackageChange {
     /// The image whose own package it is.
     pub image: ImageName,
@@ -29,7 +30,7 @@ pub struct PackageChange {
 }
 
 /// What happens to a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PackageChangeKind {
     /// It gets a newer version.

@@ -7,6 +7,7 @@ use hornero_model::{Digest, ImageName};
 use hornero_rebase::Refusal;
 use hornero_spec::{ImageDefinition, Spec};
 use hornero_store::Store;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -35,7 +36,7 @@ pub struct PatchReport {
 }
 
 /// What became of an image.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct PatchedImage {
     /// Its name.
     pub name: ImageName,
@@ -62,7 +63,7 @@ pub struct PatchedImage {
 }
 
 /// How an image was patched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PatchedHow {
     /// Its own layers were moved onto the new base.

@@ -10,6 +10,7 @@ use hornero_apt::{LockedImage, files};
 use hornero_model::{Digest, ImageName};
 use hornero_rebase::Refusal;
 use hornero_store::{FORMAT_EPOCH, Store};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{BakeError, action::Action, lineage, source::LayerSource};
@@ -25,7 +26,7 @@ const FOREIGN_BYTES_MAX: usize = 16 << 20;
 const PROGRAM_LEN_MAX: usize = 256;
 
 /// How an image came to be; stored beside it and no part of its digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BakeRecord {
     /// The version of this format.
     pub version: u32,
@@ -55,7 +56,7 @@ pub struct BakeRecord {
 }
 
 /// A move of an image's own layers onto another base.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Moved {
     /// The image whose own layers were moved.
     pub image: Digest,
@@ -70,7 +71,7 @@ pub struct Moved {
 }
 
 /// One step of a bake.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepRecord {
     /// What it was, for people.
     pub title: String,
@@ -96,7 +97,9 @@ pub struct StepRecord {
 }
 
 /// The kinds of steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum StepKind {
     /// Packages are installed.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, time::Instant};
 use hornero_apt::sources_list::ArchiveRequest;
 use hornero_model::{Digest, ImageConfig, ImageName};
 use hornero_store::{Aspects, ChangeKind, EntryKind, FORMAT_EPOCH, ImageManifest, Store, Tree};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// What came of baking an image again.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Reproduction {
     /// The image.
     pub image: Digest,
@@ -50,7 +51,7 @@ impl Reproduction {
 }
 
 /// A file that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FileDifference {
     /// The file, absolute.
     pub path: String,
@@ -61,7 +62,7 @@ pub struct FileDifference {
 }
 
 /// In what a file differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Differs {
     /// It is in the image, but was not made again.
@@ -87,7 +88,7 @@ pub enum Differs {
 }
 
 /// A layer that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LayerDifference {
     /// Where it comes from, where that is known.
     pub source: Option<LayerSource>,

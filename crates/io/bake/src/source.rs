@@ -4,10 +4,11 @@ use hornero_apt::LockedPackage;
 use hornero_dpkg::deb::PackageFacts;
 use hornero_model::Digest;
 use hornero_rebase::debian::control;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where one layer comes from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LayerSource {
     /// A package, as unpacked.
@@ -39,7 +40,7 @@ pub enum LayerSource {
 }
 
 /// A package in an image.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct PackageSource {
     /// Its name.
     pub name: String,

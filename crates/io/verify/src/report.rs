@@ -1,6 +1,7 @@
 //! What a comparison found, and how much it looked at.
 
 use hornero_model::DriftFinding;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Findings kept in a report: more would only repeat that this is another tree.
@@ -100,7 +101,7 @@ impl From<Finding> for DriftFinding {
 }
 
 /// How much was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Checked {
     /// Files, directories and links compared.
     pub entries: u64,

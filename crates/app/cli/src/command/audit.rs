@@ -108,8 +108,7 @@ pub async fn audit_verify(
     let event = report.touched.map_or_else(String::new, |event| format!(" from event {event} on"));
     let why = report.why.as_deref().unwrap_or_default();
     let failure = Failure::new(exit::FAILED, format!("the ledger was touched{event}: {why}"));
-    let data = serde_json::to_value(&report).map_err(|error| Failure::of(&error))?;
-    Err(failure.with_data(data))
+    Err(failure.with_data(&report))
 }
 
 /// Where the witness is: where that is said, as control was told, or as control says.

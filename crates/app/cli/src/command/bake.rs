@@ -12,7 +12,6 @@ use hornero_bake::{
 };
 use hornero_doctor::Need;
 use hornero_model::{Digest, ImageName};
-use serde_json::json;
 
 use crate::{
     arguments::Source,
@@ -21,7 +20,7 @@ use crate::{
     output::{Table, Tone, print_json, print_text},
     progress::Teller,
     project::{self, Project},
-    reports::{BuildReport, BuiltImage, BuiltStep},
+    reports::{BuildReport, BuiltImage, BuiltStep, LockReport, LockedCount},
 };
 
 impl From<BakeError> for Failure {
@@ -236,9 +235,8 @@ pub fn lock(home: &Path, json_wanted: bool, source: &Source, update: bool) -> Re
     let changes = hornero_bake::package_changes(&before, &lock);
     let images = lock.images.iter().map(|(name, image)| (name, image.packages.len()));
     if json_wanted {
-        let images: Vec<_> =
-            images.map(|(name, packages)| json!({ "name": name, "packages": packages })).collect();
-        return print_json(&json!({ "images": images, "changes": changes }));
+        let images = images.map(|(name, packages)| LockedCount { name, packages }).collect();
+        return print_json(&LockReport { images, changes: &changes });
     }
     if update && !changes.is_empty() {
         package_changes::tell(&changes)?;

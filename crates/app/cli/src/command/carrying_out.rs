@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
-use hornero_api::{Client, message::ApplyRequest};
+use hornero_api::{
+    Client,
+    message::{ApplyRequest, ServiceOutcome},
+};
 use hornero_model::{Protocol, Route};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::{
     command::{
@@ -15,20 +18,21 @@ use crate::{
     output::{print_json, print_text},
 };
 
-/// Has control do what is asked, and tells what came of it; jobs change once services are as they are declared; `data` is what else a script is told.
-pub async fn carry_out(
+/// Has control do what is asked, and tells what came of it; jobs change once services are as they are declared; `report` is
+/// what a script is told of the services.
+pub async fn carry_out<R: Serialize>(
     client: &Client,
     json_wanted: bool,
     (request, jobs): (ApplyRequest, DirectoryJobs),
-    mut data: serde_json::Value,
+    report: impl FnOnce(Vec<ServiceOutcome>) -> R,
     accepted: impl FnOnce(),
 ) -> Result<(), Failure> {
     let outcome = operation::follow(client, "/v1/apply", &request, accepted).await?;
-    data["services"] = json!(outcome.services);
-    operation::checked(&outcome).map_err(|failure| failure.with_data(data.clone()))?;
+    let report = report(outcome.services.clone());
+    operation::checked(&outcome).map_err(|failure| failure.with_data(&report))?;
     declared_jobs::declare(client, jobs).await?;
     if json_wanted {
-        return print_json(&data);
+        return print_json(&report);
     }
     outcome.services.iter().try_for_each(operation::tell)?;
     let routes = request

@@ -6,14 +6,18 @@ use hornero_bake::{BakeError, BakeRecord};
 use hornero_control::{Hold, KeepOverride, LogLimits, retained_images, trim_logs};
 use hornero_model::Digest;
 use hornero_store::{
-    CollectOptions, CollectProgress, CollectReport, Protection, Root, Store, StoreError, Unneeded,
+    CollectOptions, CollectProgress, CollectReport, DeletedImage, KeptImage, Protection, Reason,
+    Root, Store, StoreError, Unneeded,
 };
-use serde_json::{Value, json};
 
 use crate::{
     command::{named, names, stores},
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text, size},
+    reports::{
+        CeilingOutcome, CollectedImage, CollectionReport, Firmness, KeepReason, KeptImageReport,
+        MissingImage, WhyCollected, WhyKeptReport,
+    },
 };
 
 /// The rules of one collection, as the command line gives them.
@@ -137,8 +141,8 @@ pub fn collect(home: &Path, json_wanted: bool, dry_run: bool, rules: Rules) -> R
         hornero_bake::clean(home)?;
     }
     let logs = if dry_run { None } else { Some(trim_logs(home, &rules.logs)?) };
-    let mut data = json(&report, &known, dry_run);
-    data["freed_log_bytes"] = json!(logs.map_or(0, |logs| logs.bytes));
+    let freed_log_bytes = logs.as_ref().map_or(0, |logs| logs.bytes);
+    let data = collection(&report, &known, dry_run, freed_log_bytes);
     let failure = shortcoming(&report);
     if !json_wanted {
         tell(&report, &known, dry_run)?;
@@ -235,40 +239,45 @@ fn busy(error: StoreError) -> Failure {
     }
 }
 
-fn json(report: &CollectReport, known: &BTreeMap<Digest, Vec<String>>, dry_run: bool) -> Value {
-    let deleted: Vec<Value> = report
-        .deleted_images
-        .iter()
-        .map(|image| {
-            let (why, reasons) = match &image.why {
-                Unneeded::NothingKeepsIt => ("unneeded", Vec::new()),
-                Unneeded::Ceiling { reasons } => ("ceiling", reasons.clone()),
-            };
-            json!({ "digest": image.digest, "names": names::listed(known, &image.digest), "why": why, "reasons": reasons })
-        })
-        .collect();
-    let kept: Vec<Value> = report
-        .kept_images
-        .iter()
-        .map(|image| {
-            let reasons: Vec<&str> = image.reasons.iter().map(|one| one.text.as_str()).collect();
-            json!({ "digest": image.digest, "names": names::listed(known, &image.digest), "reasons": reasons })
-        })
-        .collect();
+/// What went, or would go, for scripts.
+fn collection<'a>(
+    report: &'a CollectReport,
+    known: &'a BTreeMap<Digest, Vec<String>>,
+    dry_run: bool,
+    freed_log_bytes: u64,
+) -> CollectionReport<'a> {
+    let deleted = |image: &'a DeletedImage| {
+        let (why, reasons): (_, &[String]) = match &image.why {
+            Unneeded::NothingKeepsIt => (WhyCollected::Unneeded, &[]),
+            Unneeded::Ceiling { reasons } => (WhyCollected::Ceiling, reasons),
+        };
+        let (digest, names) = (image.digest, names::listed(known, &image.digest));
+        CollectedImage { digest, names, why, reasons }
+    };
+    let kept = |image: &'a KeptImage| KeptImageReport {
+        digest: image.digest,
+        names: names::listed(known, &image.digest),
+        reasons: image.reasons.iter().map(|one| one.text.as_str()).collect(),
+    };
+    let missing = |root: &'a Root| MissingImage { digest: root.image, reason: &root.reason };
     let total = report.deleted.total();
-    let mut value = json!({
-        "dry_run": dry_run, "deleted": deleted, "kept": kept, "freed_bytes": total.bytes,
-        "deleted_files": total.files, "deleted_objects": report.deleted.objects.files,
-        "kept_bytes": report.kept_objects.bytes,
-        "missing": report.missing.iter().map(|root| json!({ "digest": root.image, "reason": root.reason })).collect::<Vec<_>>(),
-        "damaged": report.damaged,
-    });
-    if let Some(ceiling) = report.ceiling {
-        value["ceiling"] = json!({
-            "limit_bytes": ceiling.limit_bytes, "always_bytes": ceiling.always_bytes, "met": ceiling.met,
-        });
+    CollectionReport {
+        dry_run,
+        deleted: report.deleted_images.iter().map(deleted).collect(),
+        kept: report.kept_images.iter().map(kept).collect(),
+        freed_bytes: total.bytes,
+        deleted_files: total.files,
+        deleted_objects: report.deleted.objects.files,
+        kept_bytes: report.kept_objects.bytes,
+        missing: report.missing.iter().map(missing).collect(),
+        damaged: &report.damaged,
+        ceiling: report.ceiling.map(|ceiling| CeilingOutcome {
+            limit_bytes: ceiling.limit_bytes,
+            always_bytes: ceiling.always_bytes,
+            met: ceiling.met,
+        }),
+        freed_log_bytes,
     }
-    value
 }
 
 /// `hornero image why-kept`.
@@ -278,18 +287,13 @@ pub fn why_kept(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failu
     let roots = roots(home, &store, KeepOverride::default(), false)
         .map_err(|error| Failure::of(&*error))?;
     let reasons = store.why_kept(&digest, roots)?;
-    let firmness = |protection| match protection {
-        Protection::Always => "always",
-        Protection::ByRule { .. } => "rule",
-    };
     if json_wanted {
-        let reasons: Vec<Value> = reasons
-            .iter()
-            .map(|one| json!({ "reason": one.text, "kept": firmness(one.protection) }))
-            .collect();
-        return print_json(
-            &json!({ "image": digest, "kept": !reasons.is_empty(), "reasons": reasons }),
-        );
+        let told = reasons.iter().map(|one| KeepReason { reason: &one.text, kept: firmness(one) });
+        return print_json(&WhyKeptReport {
+            image: digest,
+            kept: !reasons.is_empty(),
+            reasons: told.collect(),
+        });
     }
     if reasons.is_empty() {
         return print_text(&format!(
@@ -300,11 +304,18 @@ pub fn why_kept(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failu
     let mut table = Table::with_head(&["KEPT", "WHY"]);
     for reason in reasons {
         table.row(vec![
-            (firmness(reason.protection).to_owned(), Tone::Quiet),
+            (firmness(&reason).word().to_owned(), Tone::Quiet),
             (reason.text, Tone::Plain),
         ]);
     }
     table.print()
+}
+
+const fn firmness(reason: &Reason) -> Firmness {
+    match reason.protection {
+        Protection::Always => Firmness::Always,
+        Protection::ByRule { .. } => Firmness::Rule,
+    }
 }
 
 /// The names of images, by digest; one that no name leads to any more is known by the one it was baked under.

@@ -18,29 +18,42 @@ use crate::{
 /// What two images have differently.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Difference {
+    /// The older image.
     old: Digest,
+    /// The newer one.
     new: Digest,
-    packages: Vec<PackageChange>,
+    /// Packages, by name.
+    packages: Vec<PackageDifference>,
+    /// Files, directories and links, by path.
     files: Vec<FileChange>,
+    /// Fields of the run configuration.
     config: Vec<FieldChange>,
 }
 
 /// A package that only one image has, or both in different versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-struct PackageChange {
+struct PackageDifference {
+    /// Its name.
     name: String,
+    /// The version in the older image; null where it has none.
     old: Option<String>,
+    /// The version in the newer image; null where it has none.
     new: Option<String>,
 }
 
 /// A path that two images have differently.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 struct FileChange {
+    /// The path, absolute.
     path: String,
+    /// `added`, `removed` or `changed`.
     change: &'static str,
+    /// In what a changed one differs.
     what: Vec<&'static str>,
+    /// What the older image has; absent where it has nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     old: Option<FileState>,
+    /// What the newer image has; absent where it has nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     new: Option<FileState>,
 }
@@ -48,26 +61,38 @@ struct FileChange {
 /// What one image has at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 struct FileState {
+    /// What it is, such as `file` or `directory`.
     kind: &'static str,
+    /// The digest of a file's content.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<Digest>,
+    /// A file's size in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     size_bytes: Option<u64>,
+    /// Where a symlink leads.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
+    /// A device's numbers, as `MAJOR:MINOR`.
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<String>,
+    /// Permission bits in octal digits.
     mode: String,
+    /// The number of its user.
     uid: u32,
+    /// The number of its group.
     gid: u32,
+    /// When it was changed, in seconds since the Unix epoch.
     mtime: u64,
 }
 
 /// A field of the configuration that two images have differently.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 struct FieldChange {
+    /// Its name.
     field: String,
+    /// What the older image has.
     old: Value,
+    /// What the newer image has.
     new: Value,
 }
 
@@ -121,14 +146,14 @@ fn installed(status: &str) -> BTreeMap<String, String> {
 fn package_changes(
     old: &BTreeMap<String, String>,
     new: &BTreeMap<String, String>,
-) -> Vec<PackageChange> {
+) -> Vec<PackageDifference> {
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort_unstable();
     names.dedup();
     names
         .into_iter()
         .filter(|name| old.get(*name) != new.get(*name))
-        .map(|name| PackageChange {
+        .map(|name| PackageDifference {
             name: name.clone(),
             old: old.get(name).cloned(),
             new: new.get(name).cloned(),

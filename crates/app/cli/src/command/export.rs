@@ -6,7 +6,6 @@ use clap::ValueEnum;
 use hornero_export::{ExportError, ExportOptions, Format as FileFormat};
 use hornero_model::Digest;
 use hornero_store::Store;
-use serde_json::json;
 
 use crate::{
     arguments::{ExportFormat, ExportLayers, ExportWords, Packing},
@@ -14,6 +13,7 @@ use crate::{
     command::{named, stores, transport::own_name},
     failure::{Failure, exit},
     output::{print_json, print_text, size},
+    reports::ExportReport,
 };
 
 /// What the file is; none for a directory with a layout.
@@ -66,13 +66,14 @@ pub fn export(home: &Path, json_wanted: bool, words: &ExportWords) -> Result<(),
     }?;
     bar.end();
     if json_wanted {
-        let mut told = json!({
-            "image": digest, "format": word(words.format), "out": words.out, "bytes": bytes, "notes": notes,
+        return print_json(&ExportReport {
+            image: digest,
+            format: word(words.format),
+            out: &words.out,
+            bytes,
+            notes: &notes,
+            layers: (words.format == ExportFormat::Oci).then(|| word(words.layers)),
         });
-        if words.format == ExportFormat::Oci {
-            told["layers"] = json!(word(words.layers));
-        }
-        return print_json(&told);
     }
     print_text(&format!("{} is in `{}` ({})\n", digest.short(), words.out.display(), size(bytes)))?;
     notes.iter().try_for_each(|note| print_text(&format!("  {note}\n")))

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use hornero_api::message::Nothing;
 use hornero_care::{BackupPlan, CareError, CareStep, CheckOptions, Severity};
 use hornero_control::KeepOverride;
 use hornero_ledger::Keys;
 use hornero_model::Digest;
 use hornero_secret::Vault;
 use hornero_store::Store;
-use serde_json::{Value, json};
 
 use crate::{
     arguments::{BackupImages, HomeCommand},
@@ -16,7 +16,9 @@ use crate::{
     failure::{Failure, exit},
     harmless::harmless,
     output::{print_json, print_text, size},
-    reports::HomeCheckReport,
+    reports::{
+        AcceptedLedger, HomeBackupReport, HomeCheckReport, HomeMoveReport, HomeRestoreReport,
+    },
 };
 
 impl From<CareError> for Failure {
@@ -84,12 +86,20 @@ fn backup(
     let plan = BackupPlan { images: images.into_iter().collect(), choice, keys, secrets_key };
     let report = hornero_care::backup(home, out, &plan, &show)?;
     let manifest = &report.manifest;
-    let data = json!({
-        "backup": out, "number": manifest.number, "head": manifest.head, "images": manifest.images,
-        "image_count": manifest.image_count, "files": manifest.files, "bytes": manifest.bytes,
-        "copied_files": report.copied_files, "copied_bytes": report.copied_bytes,
-        "holds_signing_key": manifest.keys, "holds_secrets_key": manifest.secrets_key, "damaged": report.damaged,
-    });
+    let data = HomeBackupReport {
+        backup: out,
+        number: manifest.number,
+        head: manifest.head,
+        images: &manifest.images,
+        image_count: manifest.image_count,
+        files: manifest.files,
+        bytes: manifest.bytes,
+        copied_files: report.copied_files,
+        copied_bytes: report.copied_bytes,
+        holds_signing_key: manifest.keys,
+        holds_secrets_key: manifest.secrets_key,
+        damaged: &report.damaged,
+    };
     if !report.damaged.is_empty() {
         let text = format!(
             "the backup is whole but for what is damaged in the home:\n  {}",
@@ -146,10 +156,15 @@ fn restore(json_wanted: bool, backup: &Path, to: &Path) -> Result<(), Failure> {
     let report = hornero_care::restore(backup, to, &show)?;
     let manifest = &report.manifest;
     if json_wanted {
-        return print_json(&json!({
-            "home": report.home, "from": backup, "number": manifest.number, "created": manifest.created,
-            "head": manifest.head, "holds_signing_key": manifest.keys, "files": manifest.files,
-        }));
+        return print_json(&HomeRestoreReport {
+            home: &report.home,
+            from: backup,
+            number: manifest.number,
+            created: manifest.created,
+            head: manifest.head,
+            holds_signing_key: manifest.keys,
+            files: manifest.files,
+        });
     }
     let home = report.home.display();
     print_text(&format!(
@@ -170,7 +185,7 @@ fn relocate(home: &Path, json_wanted: bool, to: &Path, stop: bool) -> Result<(),
     let ended = if stop { end_everything(home)? } else { Vec::new() };
     let moved = hornero_care::relocate(home, to)?;
     if json_wanted {
-        return print_json(&json!({ "from": home, "home": moved, "ended": ended }));
+        return print_json(&HomeMoveReport { from: home, home: &moved, ended: &ended });
     }
     print_text(&format!(
         "moved {} to {}; `hornero --home {1} serve` starts what was up\n",
@@ -190,7 +205,7 @@ fn end_everything(home: &Path) -> Result<Vec<String>, Failure> {
         let asked = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
-            .block_on(client.post::<hornero_api::message::Nothing>("/v1/shutdown", &json!({})));
+            .block_on(client.post::<Nothing>("/v1/shutdown", &Nothing {}));
         asked?;
     }
     // Waits for control's lock.
@@ -221,7 +236,7 @@ fn check(home: &Path, json_wanted: bool, full: bool) -> Result<(), Failure> {
         let text = format!("{errors} things are wrong with `{}`", home.display());
         return Err(Failure::new(exit::FAILED, text)
             .hint("docs/operations/recovery.md says what to do for each")
-            .with_data(serde_json::to_value(&report).map_err(|error| Failure::of(&error))?));
+            .with_data(&report));
     }
     match json_wanted {
         true => print_json(&report),
@@ -233,9 +248,8 @@ fn accept(home: &Path, json_wanted: bool) -> Result<(), Failure> {
     let keys = Keys::of_home(home).map_err(|error| Failure::from(CareError::from(error)))?;
     let head = hornero_ledger::accept_head(&home.join("ledger.db"), &keys)
         .map_err(|error| Failure::from(CareError::from(error)))?;
-    let data: Value = json!({ "sequence": head.sequence, "hash": head.hash });
     if json_wanted {
-        return print_json(&data);
+        return print_json(&AcceptedLedger { sequence: head.sequence, hash: head.hash });
     }
     print_text(&format!(
         "the ledger is intact up to event {}; what came after it, if anything, is given up\n",

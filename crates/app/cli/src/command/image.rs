@@ -5,12 +5,14 @@ use std::path::Path;
 use hornero_bake::BakeRecord;
 use hornero_control::ImageHistory;
 use hornero_model::ImageConfig;
-use serde_json::json;
 
 use crate::{
     command::{named, names, storage, stores},
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
+    reports::{
+        ImageList, ImageVerifyReport, InspectedImage, LastTest, ListedImage, ReleaseOfImage,
+    },
 };
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -23,15 +25,16 @@ pub fn list(home: &Path, json_wanted: bool) -> Result<(), Failure> {
     if json_wanted {
         let mut images = Vec::new();
         for image in &used.images {
-            images.push(json!({
-                "digest": image.digest, "names": names::listed(&known, &image.digest),
-                "layers": store.image(&image.digest)?.layers.len(),
-                "total_bytes": image.total.bytes, "shared_bytes": image.shared.bytes,
-            }));
+            images.push(ListedImage {
+                digest: image.digest,
+                names: names::listed(&known, &image.digest),
+                layers: store.image(&image.digest)?.layers.len(),
+                total_bytes: image.total.bytes,
+                shared_bytes: image.shared.bytes,
+            });
         }
-        return print_json(
-            &json!({ "images": images, "damaged": used.damaged, "damaged_names": used.damaged_refs }),
-        );
+        let (damaged, damaged_names) = (&used.damaged, &used.damaged_refs);
+        return print_json(&ImageList { images, damaged, damaged_names });
     }
     let mut table = Table::with_head(&["IMAGE", "NAMES", "LAYERS", "FILES", "MiB", "SHARED MiB"]);
     for image in &used.images {
@@ -60,22 +63,26 @@ pub fn inspect(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failur
     let known = names::by_image(home, &store)?;
     let names = names::listed(&known, &digest);
     if json_wanted {
-        let releases: Vec<_> = history
-            .releases
-            .iter()
-            .map(|(release, serves)| json!({ "release": release.to_string(), "serves": serves }))
-            .collect();
-        let tests: Vec<_> = history
-            .tests
-            .iter()
-            .map(|(name, passed)| json!({ "name": name, "passed": passed }))
-            .collect();
-        return print_json(&json!({
-            "digest": digest, "names": names, "format_epoch": manifest.format_epoch,
-            "layers": manifest.layers, "config": manifest.config, "parents": parents, "bake": record,
-            "tests": tests, "releases": releases, "instances": history.instances,
-            "attachments": store.attachments(&digest)?,
-        }));
+        let releases = history.releases.iter();
+        let tests = history.tests.iter();
+        return print_json(&InspectedImage {
+            digest,
+            names,
+            format_epoch: manifest.format_epoch,
+            layers: &manifest.layers,
+            config: &manifest.config,
+            parents,
+            bake: record.as_ref(),
+            tests: tests.map(|(name, passed)| LastTest { name, passed: *passed }).collect(),
+            releases: releases
+                .map(|(release, serves)| ReleaseOfImage {
+                    release: release.to_string(),
+                    serves: *serves,
+                })
+                .collect(),
+            instances: &history.instances,
+            attachments: store.attachments(&digest)?,
+        });
     }
     let mut table = Table::default();
     let mut row = |name: &str, value: String| {
@@ -133,12 +140,12 @@ pub fn verify(home: &Path, json_wanted: bool, image: &str) -> Result<(), Failure
             Some(format!("{} `{}`{place}: {}", finding.kind, finding.digest, finding.damage))
         })
         .collect();
-    let data = json!({ "image": digest, "intact": damaged.is_empty(), "damaged": damaged });
-    if !damaged.is_empty() {
+    let data = ImageVerifyReport { image: digest, intact: damaged.is_empty(), damaged };
+    if !data.intact {
         let text = format!(
             "image `{}` is not as it was baked:\n  {}",
             digest.short(),
-            damaged.join("\n  ")
+            data.damaged.join("\n  ")
         );
         let hint = "`hornero build DIR --verify` bakes anew what is damaged";
         return Err(Failure::new(exit::FAILED, text).hint(hint).with_data(data));

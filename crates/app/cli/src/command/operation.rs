@@ -9,7 +9,7 @@ use std::{
 use hornero_api::{
     Client,
     message::{
-        CancelRequest, DownRequest, Intent, OperationLine, OperationOutcome, OutcomeKind,
+        CancelRequest, DownRequest, Intent, Nothing, OperationLine, OperationOutcome, OutcomeKind,
         RollbackRequest, ServiceOutcome, StatusReport, SteerRequest,
     },
 };
@@ -17,7 +17,6 @@ use hornero_model::{Directory, Receipt, ReleaseNumber, ServiceName, Steer};
 use hornero_net::HomeNetwork;
 use hyper::Method;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::{
     arguments::{RolloutCommand, Steered},
@@ -26,7 +25,7 @@ use crate::{
     failure::Failure,
     harmless::harmless,
     output::{print_json, print_text},
-    reports::OperationReport,
+    reports::{OperationReport, RollbackReport},
 };
 
 /// After so long without a word a user wonders.
@@ -167,8 +166,11 @@ pub async fn rollback(
     checked(&outcome)?;
     for service in &outcome.services {
         match (&service.receipt, json) {
-            (Some(receipt), true) => print_json(receipt)?,
-            (None, true) => print_json(&json!({ "service": service.name, "to": service.release }))?,
+            (Some(receipt), true) => print_json(&RollbackReport::Switched(receipt))?,
+            (None, true) => print_json(&RollbackReport::Unchanged {
+                service: &service.name,
+                to: service.release,
+            })?,
             (_, false) => tell(service)?,
         }
     }
@@ -223,10 +225,11 @@ async fn act_on_rollouts(
     let client = client_of(home).await?;
     let outcome = follow(&client, path, request, || ()).await?;
     checked(&outcome).map_err(|failure| {
-        failure.with_data(json!({ "services": outcome.services })).further_hint(hint)
+        let services = outcome.services.clone();
+        failure.with_data(OperationReport::of(services)).further_hint(hint)
     })?;
     if json {
-        return print_json(&report(outcome.services));
+        return print_json(&OperationReport::of(outcome.services));
     }
     outcome.services.iter().try_for_each(|service| print_text(&told(service)))
 }
@@ -261,7 +264,11 @@ pub async fn down(
                 .and_then(|network| network.down())
                 .map_err(|error| Failure::of(&error))?;
         }
-        return if json { print_json(&report(Vec::new())) } else { print_text("nothing runs\n") };
+        return if json {
+            print_json(&OperationReport::of(Vec::new()))
+        } else {
+            print_text("nothing runs\n")
+        };
     }
     // A control process that died left servers behind: only one that knows the ledger can end them well.
     let client = daemon::ensure(home).await.map_err(|failure| {
@@ -283,7 +290,7 @@ pub async fn down(
     checked(&outcome)?;
     let left = end_idle(&client).await?;
     if json {
-        return print_json(&report(outcome.services));
+        return print_json(&OperationReport::of(outcome.services));
     }
     if outcome.services.is_empty() {
         // Services of other directories are not what was asked about.
@@ -309,20 +316,16 @@ pub async fn end(home: &Path, json: bool, service: &str, why: String) -> Result<
     checked(&outcome)?;
     end_idle(&client).await?;
     if json {
-        return print_json(&report(outcome.services));
+        return print_json(&OperationReport::of(outcome.services));
     }
     outcome.services.iter().try_for_each(tell)
-}
-
-const fn report(services: Vec<ServiceOutcome>) -> OperationReport {
-    OperationReport { services, ended: None }
 }
 
 /// Ends the control process where it has nothing to run; gives what it runs.
 pub async fn end_idle(client: &Client) -> Result<StatusReport, Failure> {
     let left: StatusReport = client.get("/v1/status").await?;
     if left.services.is_empty() && left.runs.is_empty() && left.jobs.is_empty() {
-        let _: hornero_api::message::Nothing = client.post("/v1/shutdown", &json!({})).await?;
+        let _: Nothing = client.post("/v1/shutdown", &Nothing {}).await?;
         gone(client).await;
     }
     Ok(left)

@@ -2,12 +2,11 @@
 
 use std::{path::Path, sync::Arc};
 
-use hornero_api::message::{TestReport, TestRequest};
+use hornero_api::message::{ServiceOutcome, TestReport, TestRequest};
 use hornero_bake::{BakeContext, BakedImage, PatchOptions, PatchReport, PatchedHow, PatchedImage};
 use hornero_doctor::Need;
 use hornero_model::ServiceSpec;
 use hornero_spec::Spec;
-use serde_json::json;
 
 use crate::{
     arguments::Source,
@@ -23,6 +22,7 @@ use crate::{
     output::{Table, Tone, print_json, print_text},
     progress::Teller,
     project,
+    reports::{PatchOutcome, TestedImage},
 };
 
 /// How a patch goes on after the images are made.
@@ -75,9 +75,7 @@ pub async fn patch(
     // What was patched before, but not rolled out yet, is rolled out by `--deploy` all the same.
     if how.dry_run || (unchanged && !how.deploy) {
         return match json_wanted {
-            true => print_json(
-                &json!({ "changes": report.changes, "images": report.images, "tests": [] }),
-            ),
+            true => print_json(&outcome(&report, &[], None)),
             false => Ok(()),
         };
     }
@@ -86,13 +84,8 @@ pub async fn patch(
         true => Vec::new(),
         false => test(home, &project.spec, &report).await?,
     };
-    let runs: Vec<_> = tests
-        .iter()
-        .map(|(image, run)| json!({ "image": image, "tests": run.tests, "log_tail": run.log_tail }))
-        .collect();
-    let data = json!({ "changes": report.changes, "images": report.images, "tests": runs });
     if let Some(failure) = failed_tests(&tests) {
-        return Err(failure.with_data(data));
+        return Err(failure.with_data(outcome(&report, &tests, None)));
     }
     // Names lead to the images by now.
     drop(lease);
@@ -100,11 +93,31 @@ pub async fn patch(
         let reason = if reason.is_empty() { "patch".to_owned() } else { reason };
         let how = (source, bake::How::default());
         // What is no longer declared is no part of a patch.
-        return up::roll_out(home, json_wanted, how, Consent::default(), reason, data).await;
+        let told = |services| outcome(&report, &tests, Some(services));
+        return up::roll_out(home, json_wanted, how, Consent::default(), reason, told).await;
     }
     match json_wanted {
-        true => print_json(&data),
+        true => print_json(&outcome(&report, &tests, None)),
         false => print_text("\n`hornero up`, or `hornero patch --deploy`, rolls them out\n"),
+    }
+}
+
+/// What a script is told of a patch.
+fn outcome<'a>(
+    report: &'a PatchReport,
+    tests: &'a [(String, TestReport)],
+    services: Option<Vec<ServiceOutcome>>,
+) -> PatchOutcome<'a> {
+    let tested = |(image, run): &'a (String, TestReport)| TestedImage {
+        image,
+        tests: &run.tests,
+        log_tail: &run.log_tail,
+    };
+    PatchOutcome {
+        changes: &report.changes,
+        images: &report.images,
+        tests: tests.iter().map(tested).collect(),
+        services,
     }
 }
 

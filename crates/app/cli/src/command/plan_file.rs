@@ -11,7 +11,6 @@ use hornero_model::{Digest, Directory, Job, ServiceName, ServiceSpec, Standing};
 use hornero_plan::differences;
 use hornero_spec::FILE_NAME;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::{
     arguments::{Source, UpArguments},
@@ -20,6 +19,7 @@ use crate::{
     failure::{Failure, exit},
     project,
     replace::replace,
+    reports::OperationReport,
 };
 
 const KIND: &str = "hornero-plan";
@@ -134,8 +134,8 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
         intent: intent.clone(),
     };
     let jobs = DirectoryJobs { directory, jobs, adopt, intent };
-    let request = (request, jobs);
-    carrying_out::carry_out(&client, json_wanted, request, json!({}), move || drop(lease)).await
+    let (request, report) = ((request, jobs), OperationReport::of);
+    carrying_out::carry_out(&client, json_wanted, request, report, move || drop(lease)).await
 }
 
 fn read(file: &Path) -> Result<PlanFile, Failure> {

@@ -1,17 +1,16 @@
 //! `image rebase`: an image moved onto another base without baking it, where it is proven to hold there.
 
-use std::{fmt::Display, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
-use hornero_bake::{BakeRecord, RebaseError, RebaseOptions};
+use hornero_bake::{BakeRecord, RebaseError, RebaseOptions, Refusal};
 use hornero_model::Digest;
-use serde::Serialize;
-use serde_json::json;
 
 use crate::{
     command::{named, names, sign, stores},
     failure::{Failure, exit},
     harmless::harmless,
     output::{print_json, print_text},
+    reports::RefusedBase,
 };
 
 /// `hornero image rebase`.
@@ -64,7 +63,7 @@ fn refused(error: RebaseError, app: &Digest, base: &Digest) -> Failure {
         return Failure::of(&error);
     }
     let text = format!("image {} does not hold on base {}", app.short(), base.short());
-    let data = json!({ "image": app, "base": base, "refusals": refusals });
+    let data = RefusedBase { image: Some(app), base: Some(base), refusals };
     does_not_hold(&text, refusals)
         .hint(
             "bake it on that base instead (`hornero build`), or give `--force`, which is recorded",
@@ -73,9 +72,9 @@ fn refused(error: RebaseError, app: &Digest, base: &Digest) -> Failure {
 }
 
 /// A base that the proof refuses, with every reason.
-pub fn does_not_hold(text: &str, refusals: &[impl Display + Serialize]) -> Failure {
+pub fn does_not_hold(text: &str, refusals: &[Refusal]) -> Failure {
     let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     Failure::new(exit::REFUSED, format!("{text}:\n  {}", lines.join("\n  ")))
         .word("rebase_refused")
-        .with_data(json!({ "refusals": refusals }))
+        .with_data(RefusedBase { image: None, base: None, refusals })
 }

@@ -5,13 +5,14 @@ use std::{path::Path, sync::Arc};
 use hornero_bake::{BakeContext, FileDifference, LayerSource, Reproduction};
 use hornero_doctor::Need;
 use hornero_model::Digest;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     command::{doctor, named, sign, stores},
     failure::{Failure, exit},
     output::{print_json, print_text},
     progress::Teller,
+    reports::{ReproductionReport, TwiceReport},
 };
 
 /// `hornero reproduce`.
@@ -35,7 +36,7 @@ pub fn reproduce(home: &Path, json_wanted: bool, image: &str) -> Result<(), Fail
     let teller = Teller::new(home, false);
     let context = BakeContext::new(home, &teller);
     let again = hornero_bake::reproduce(&context, &store, &digest)?;
-    let data = data(&again)?;
+    let data = report(&again);
     if !again.is_same() {
         return Err(differs(std::slice::from_ref(&again)).with_data(data));
     }
@@ -65,14 +66,12 @@ pub fn twice(home: &Path, images: &[Digest]) -> Result<(), Failure> {
     if differing.is_empty() {
         return Ok(());
     }
-    let images = differing.iter().map(data).collect::<Result<Vec<Value>, Failure>>()?;
-    Err(differs(&differing).with_data(json!({ "twice": images })))
+    let twice = differing.iter().map(report).collect();
+    Err(differs(&differing).with_data(TwiceReport { twice }))
 }
 
-fn data(again: &Reproduction) -> Result<Value, Failure> {
-    let mut data = serde_json::to_value(again).map_err(|error| Failure::of(&error))?;
-    data["same"] = json!(again.is_same());
-    Ok(data)
+fn report(again: &Reproduction) -> ReproductionReport<'_> {
+    ReproductionReport { again, same: again.is_same() }
 }
 
 /// Every file that differs, in what, and whose it is.

@@ -295,8 +295,7 @@ pub fn tell(json: bool, status: &RunStatus, end: &RunEnd) -> Result<(), Failure>
         (None, None) => None,
     };
     if let Some(text) = text {
-        let data = serde_json::to_value(&report).map_err(|error| Failure::of(&error))?;
-        return Err(Failure::new(code, text).with_data(data));
+        return Err(Failure::new(code, text).with_data(&report));
     }
     if json {
         print_json(&report)?;

@@ -35,10 +35,7 @@ pub async fn status(home: &Path, json: bool) -> Result<(), Failure> {
     match failure {
         None if json => print_json(&report),
         None => Ok(()),
-        Some(failure) => {
-            let data = serde_json::to_value(&report).map_err(|error| Failure::of(&error))?;
-            Err(failure.with_data(data))
-        }
+        Some(failure) => Err(failure.with_data(&report)),
     }
 }
 

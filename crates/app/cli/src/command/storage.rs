@@ -1,16 +1,19 @@
 //! `image du, pin, unpin, untag, fsck`: what the store holds, and whether it is whole.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use hornero_store::{Finding, Healing, StoreError, StoreUse};
-use serde_json::{Value, json};
+use hornero_model::Digest;
+use hornero_store::{Finding, Healing, ImageUse, StoreError, StoreUse};
 
 use crate::{
     command::{named, names, stores},
     failure::{Failure, exit},
     harmless::harmless,
     output::{Table, Tone, print_json, print_text, size},
-    reports::{PinReport, UntagReport},
+    reports::{
+        DamagedUse, FsckFinding, FsckReport, FsckResult, ImageUseReport, PinReport, StoreUseReport,
+        UntagReport,
+    },
 };
 
 /// `hornero image du`.
@@ -19,26 +22,7 @@ pub fn disk_use(home: &Path, json_wanted: bool) -> Result<(), Failure> {
     let known = names::by_image(home, &store)?;
     let used = store.disk_use()?;
     if json_wanted {
-        let images: Vec<Value> = used
-            .images
-            .iter()
-            .map(|image| {
-                json!({
-                    "digest": image.digest, "names": names::listed(&known, &image.digest), "pinned": image.pinned,
-                    "total_bytes": image.total.bytes, "shared_bytes": image.shared.bytes,
-                    "unique_bytes": image.unique.bytes, "files": image.total.files,
-                })
-            })
-            .collect();
-        return print_json(&json!({
-            "images": images, "objects": used.total.files, "total_bytes": used.total.bytes,
-            "shared_bytes": used.shared.bytes, "unique_bytes": used.total.bytes - used.shared.bytes,
-            "separate_bytes": used.separate_bytes, "saved_bytes": used.saved_bytes(),
-            "unused_bytes": used.unused.bytes, "layer_bytes": used.layers.bytes,
-            "metadata_bytes": used.metadata.bytes, "attachment_bytes": used.attachments.bytes,
-            "cache_bytes": used.cache.bytes, "disk_bytes": used.disk_bytes(), "damaged": used.damaged,
-            "damaged_names": used.damaged_refs,
-        }));
+        return print_json(&use_report(&used, &known));
     }
     let mut table = Table::with_head(&["IMAGE", "NAMES", "TOTAL", "SHARED", "UNIQUE", ""]);
     for image in &used.images {
@@ -64,6 +48,38 @@ pub fn disk_use(home: &Path, json_wanted: bool) -> Result<(), Failure> {
         print_text(&format!("{free} belong to no image; `hornero image gc` frees them\n"))?;
     }
     tell_damage(&used)
+}
+
+fn use_report<'a>(
+    used: &'a StoreUse,
+    known: &'a BTreeMap<Digest, Vec<String>>,
+) -> StoreUseReport<'a> {
+    let of_image = |image: &'a ImageUse| ImageUseReport {
+        digest: image.digest,
+        names: names::listed(known, &image.digest),
+        pinned: image.pinned,
+        total_bytes: image.total.bytes,
+        shared_bytes: image.shared.bytes,
+        unique_bytes: image.unique.bytes,
+        files: image.total.files,
+    };
+    StoreUseReport {
+        images: used.images.iter().map(of_image).collect(),
+        objects: used.total.files,
+        total_bytes: used.total.bytes,
+        shared_bytes: used.shared.bytes,
+        unique_bytes: used.total.bytes - used.shared.bytes,
+        separate_bytes: used.separate_bytes,
+        saved_bytes: used.saved_bytes(),
+        unused_bytes: used.unused.bytes,
+        layer_bytes: used.layers.bytes,
+        metadata_bytes: used.metadata.bytes,
+        attachment_bytes: used.attachments.bytes,
+        cache_bytes: used.cache.bytes,
+        disk_bytes: used.disk_bytes(),
+        damaged: &used.damaged,
+        damaged_names: &used.damaged_refs,
+    }
 }
 
 /// Says how much of the store can't be read, if anything.
@@ -150,14 +166,15 @@ pub fn fsck(
         sources.push(registry);
     }
     let found = store.heal_all(&mut sources)?;
-    let mut told: Vec<(Value, bool, String)> =
+    let mut told: Vec<(FsckFinding, bool, String)> =
         found.iter().map(|(finding, healing)| outcome(finding, healing)).collect();
-    told.extend(names::all(home)?.damaged.iter().map(|file| {
+    told.extend(names::all(home)?.damaged.into_iter().map(|file| {
         let text = format!("name {}: holds no name; damaged", file.display());
-        (json!({ "kind": "name", "file": file, "result": "damaged" }), true, text)
+        (FsckFinding::Name { kind: "name", file, result: FsckResult::Damaged }, true, text)
     }));
     let left = told.iter().filter(|(_, damaged, _)| *damaged).count();
-    let data = json!({ "intact": told.is_empty(), "findings": told.iter().map(|(value, ..)| value).collect::<Vec<_>>() });
+    let findings = told.iter().map(|(finding, ..)| finding).collect();
+    let data = FsckReport { intact: told.is_empty(), findings };
     if !json_wanted {
         for (_, _, text) in &told {
             print_text(&harmless(&format!("{text}\n")))?;
@@ -178,20 +195,16 @@ pub fn fsck(
     }
 }
 
-/// A finding as JSON, whether the damage is still there, and for people.
-fn outcome(finding: &Finding, healing: &Healing) -> (Value, bool, String) {
-    let (word, detail) = match healing {
-        Healing::Mended => ("mended", String::new()),
-        Healing::NoSource => ("damaged", "no source has it".to_owned()),
-        Healing::Failed(why) => ("damaged", why.join("; ")),
-        Healing::Unused => ("unused", "`hornero image gc` deletes it".to_owned()),
+/// A finding for scripts, whether the damage is still there, and for people.
+fn outcome(finding: &Finding, healing: &Healing) -> (FsckFinding, bool, String) {
+    let (result, word, detail) = match healing {
+        Healing::Mended => (FsckResult::Mended, "mended", String::new()),
+        Healing::NoSource => (FsckResult::Damaged, "damaged", "no source has it".to_owned()),
+        Healing::Failed(why) => (FsckResult::Damaged, "damaged", why.join("; ")),
+        Healing::Unused => {
+            (FsckResult::Unused, "unused", "`hornero image gc` deletes it".to_owned())
+        }
     };
-    let uses: Vec<Value> =
-        finding.uses.iter().map(|(image, path)| json!({ "image": image, "path": path })).collect();
-    let value = json!({
-        "kind": finding.kind, "digest": finding.digest, "damage": finding.damage.to_string(),
-        "uses": uses, "result": word, "detail": detail,
-    });
     let place = finding.uses.first().and_then(|(_, path)| path.clone()).unwrap_or_default();
     let what = match finding.kind {
         "reference" => format!("name {place}"),
@@ -199,5 +212,15 @@ fn outcome(finding: &Finding, healing: &Healing) -> (Value, bool, String) {
     };
     let colon = if detail.is_empty() { "" } else { ": " };
     let text = format!("{what}: {}; {word}{colon}{detail}", finding.damage);
-    (value, word == "damaged", text)
+    let of_use =
+        |(image, path): &(Digest, Option<String>)| DamagedUse { image: *image, path: path.clone() };
+    let told = FsckFinding::Stored {
+        kind: finding.kind,
+        digest: finding.digest,
+        damage: finding.damage.to_string(),
+        uses: finding.uses.iter().map(of_use).collect(),
+        result,
+        detail,
+    };
+    (told, result == FsckResult::Damaged, text)
 }

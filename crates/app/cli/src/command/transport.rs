@@ -6,7 +6,6 @@ use hornero_bake::BakeRecord;
 use hornero_model::{Digest, ImageName};
 use hornero_oci::{Access, ImportOptions, OciError, Reference, RegistrySource};
 use hornero_store::Store;
-use serde_json::json;
 
 use crate::{
     arguments::{ImportWords, Packing},
@@ -14,6 +13,7 @@ use crate::{
     command::{named, names, sign, stores},
     failure::{Failure, exit},
     output::{print_json, print_text, size},
+    reports::{ImportReport, PullReport, PushReport},
 };
 
 impl From<OciError> for Failure {
@@ -49,9 +49,12 @@ pub fn import(home: &Path, json_wanted: bool, words: &ImportWords) -> Result<(),
     sign::imported(home, &store, name.as_str(), &found.image, from)?;
     lead(&store, &name, &found.image)?;
     if json_wanted {
-        return print_json(&json!({
-            "image": found.image, "name": name, "layers": found.layers, "foreign": found.foreign,
-        }));
+        return print_json(&ImportReport {
+            image: found.image,
+            name: &name,
+            layers: found.layers,
+            foreign: found.foreign,
+        });
     }
     print_text(&format!(
         "{name} is {}; make images on it with `from = \"{name}\"`\n",
@@ -81,11 +84,15 @@ pub fn push(
     let pushed = hornero_oci::push(&store, &digest, reference, &access, &options, None, &told)?;
     bar.end();
     if json_wanted {
-        return print_json(&json!({
-            "image": digest, "reference": reference.to_string(), "manifest": pushed.manifest,
-            "bytes_moved": pushed.bytes_moved, "bytes_total": pushed.bytes_total,
-            "blobs_moved": pushed.blobs_moved, "blobs_present": pushed.blobs_present,
-        }));
+        return print_json(&PushReport {
+            image: digest,
+            reference: reference.to_string(),
+            manifest: pushed.manifest,
+            bytes_moved: pushed.bytes_moved,
+            bytes_total: pushed.bytes_total,
+            blobs_moved: pushed.blobs_moved,
+            blobs_present: pushed.blobs_present,
+        });
     }
     print_text(&format!(
         "{} is at {reference}; {} of {} moved\n",
@@ -120,11 +127,16 @@ pub fn pull(
     sign::disown(home, &store, &pulled.image)?;
     lead(&store, &name, &pulled.image)?;
     if json_wanted {
-        return print_json(&json!({
-            "image": pulled.image, "name": name, "manifest": pulled.manifest, "bytes_moved": pulled.bytes_moved,
-            "contents_moved": pulled.contents_moved, "contents_present": pulled.contents_present,
-            "layers_moved": pulled.layers_moved, "foreign": pulled.foreign,
-        }));
+        return print_json(&PullReport {
+            image: pulled.image,
+            name: &name,
+            manifest: pulled.manifest,
+            bytes_moved: pulled.bytes_moved,
+            contents_moved: pulled.contents_moved,
+            contents_present: pulled.contents_present,
+            layers_moved: pulled.layers_moved,
+            foreign: pulled.foreign,
+        });
     }
     print_text(&format!(
         "{name} is {}; {} moved, {} contents came and {} were here\n",

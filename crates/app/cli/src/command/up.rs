@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use hornero_api::{
     Client,
-    message::{ApplyRequest, Intent, PlanChange, PlanReport, PlanRequest, StatusReport},
+    message::{
+        ApplyRequest, Intent, PlanChange, PlanReport, PlanRequest, ServiceOutcome, StatusReport,
+    },
 };
 use hornero_bake::BakedImage;
 use hornero_doctor::Need;
 use hornero_model::{Digest, Directory, ImageName, Job, ServiceSpec};
 use hornero_spec::FILE_NAME;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::{
     arguments::{Source, UpArguments},
@@ -24,6 +26,7 @@ use crate::{
     commit, daemon,
     failure::Failure,
     project,
+    reports::OperationReport,
 };
 
 /// `hornero up`: bake, test, release, roll out, wait, read back.
@@ -37,17 +40,17 @@ pub async fn up(home: &Path, json_wanted: bool, arguments: UpArguments) -> Resul
     let store = stores::store(home)?;
     let base = base.map(|base| named::image_in(home, &store, &source.dir, &base)).transpose()?;
     let how = bake::How { base, ..bake::How::default() };
-    roll_out(home, json_wanted, (&source, how), consent, reason, json!({})).await
+    roll_out(home, json_wanted, (&source, how), consent, reason, OperationReport::of).await
 }
 
-/// Bakes and rolls out; `data` is what else a script is told.
-pub async fn roll_out(
+/// Bakes and rolls out; `report` is what a script is told of the services.
+pub async fn roll_out<R: Serialize>(
     home: &Path,
     json_wanted: bool,
     (source, how): (&Source, bake::How),
     consent: Consent,
     reason: String,
-    data: serde_json::Value,
+    report: impl FnOnce(Vec<ServiceOutcome>) -> R,
 ) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
     desired::refuse_stateful(&project.spec)?;
@@ -99,7 +102,8 @@ pub async fn roll_out(
     let planned = Vec::new();
     let request =
         ApplyRequest { services, directory, adopt, remove, planned, retry_failed, intent };
-    carrying_out::carry_out(&client, json_wanted, (request, jobs), data, move || drop(lease)).await
+    let request = (request, jobs);
+    carrying_out::carry_out(&client, json_wanted, request, report, move || drop(lease)).await
 }
 
 /// What rolling out `services` and declaring `jobs` would change.

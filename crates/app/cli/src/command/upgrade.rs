@@ -68,7 +68,9 @@ pub struct UpgradeReport {
 /// A process and its version.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 struct ProcessReport {
+    /// Its id.
     pid: u32,
+    /// The version that it says it is; null where it says none.
     version: Option<String>,
 }
 

@@ -9,7 +9,6 @@ use hornero_api::{
 use hornero_model::{DriftFinding, ServiceName};
 use hornero_store::TreePath;
 use hornero_verify::{Depth, verify_tree};
-use serde_json::json;
 
 use crate::{
     command::{named, stores},
@@ -17,6 +16,7 @@ use crate::{
     failure::{Failure, exit},
     harmless::harmless,
     output::{Table, Tone, print_json, print_text, short},
+    reports::TreeReport,
 };
 
 /// Findings shown to people: who has more is better served by `--json`.
@@ -61,14 +61,13 @@ pub async fn services(
         }
         table.print()?;
     }
-    let data = || serde_json::to_value(&report).map_err(|error| Failure::of(&error));
     // What was not compared is not known to be equal.
     let nothing_runs = format!("nothing of {} runs", idle.join(", "));
     if drifted == 0 {
         return match idle.is_empty() {
             true => Ok(()),
             false => Err(Failure::new(exit::FAILED, nothing_runs)
-                .with_data(data()?)
+                .with_data(&report)
                 .hint("`hornero status` says what became of it")),
         };
     }
@@ -84,7 +83,7 @@ pub async fn services(
     if !idle.is_empty() {
         message.push_str(&format!("\n{nothing_runs}"));
     }
-    Err(Failure::new(exit::FAILED, message).with_data(data()?).hint(
+    Err(Failure::new(exit::FAILED, message).with_data(&report).hint(
         "`hornero up` replaces servers by new ones made from their image; look at these first",
     ))
 }
@@ -119,16 +118,18 @@ pub fn tree(home: &Path, json_wanted: bool, arguments: &TreeArguments) -> Result
         .map_err(|error| Failure::new(exit::USAGE, error))?;
     let report = verify_tree(&store, &image, &arguments.tree, depth, &ignore)
         .map_err(|error| Failure::of(&error))?;
-    let data = json!({
-        "tree": arguments.tree,
-        "image": image,
-        "ok": report.is_clean(),
-        "millis": report.millis,
-        "checked": report.checked,
-        "findings": report.findings,
-        "left_off": report.left_off,
-    });
-    if report.is_clean() {
+    let ok = report.is_clean();
+    let findings: Vec<DriftFinding> = report.findings.into_iter().map(Into::into).collect();
+    let data = TreeReport {
+        tree: &arguments.tree,
+        image,
+        ok,
+        millis: report.millis,
+        checked: report.checked,
+        findings: &findings,
+        left_off: report.left_off,
+    };
+    if ok {
         return match json_wanted {
             true => print_json(&data),
             false => {
@@ -144,7 +145,6 @@ pub fn tree(home: &Path, json_wanted: bool, arguments: &TreeArguments) -> Result
             }
         };
     }
-    let findings: Vec<DriftFinding> = report.findings.into_iter().map(Into::into).collect();
     let text = listed(&findings, findings.len() as u64 + report.left_off);
     let shown = arguments.tree.display();
     let message = format!("`{shown}` differs from image `{}`:{text}", image.short());

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use hornero_apt::files;
 use hornero_model::Digest;
 use hornero_spec::{SecretName, SecretSource};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Environment, Playbook, Provisioning, Wanted, Work, files::Files};
@@ -17,7 +18,7 @@ use crate::{
 const KEPT_BYTES: u64 = 2 << 20;
 
 /// A provision as it ran. Of secrets it tells where their values came from, not what they were.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProvisionAction {
     /// What ran.
     pub work: ProvisionKind,
@@ -31,7 +32,7 @@ pub struct ProvisionAction {
 }
 
 /// Where the value of a secret came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretOrigin {
     /// An environment variable.
@@ -41,7 +42,7 @@ pub enum SecretOrigin {
 }
 
 /// What a provision ran.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "provision", rename_all = "snake_case")]
 pub enum ProvisionKind {
     /// Commands.
@@ -61,7 +62,7 @@ pub enum ProvisionKind {
 }
 
 /// A playbook with what it may read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlaybookAction {
     /// Its path below its files.
     pub playbook: String,

@@ -12,6 +12,7 @@ mod seed;
 use hornero_model::Digest;
 use hornero_rebase::Refusal;
 use hornero_store::Store;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use error::RebaseError;
@@ -33,7 +34,7 @@ pub struct RebaseOptions {
 }
 
 /// An image on its new base.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Rebased {
     /// The image as it was.
     pub from: Digest,
