@@ -196,6 +196,7 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
 }
 
 /// The commands that talk to the control process.
+#[allow(clippy::too_many_lines, reason = "one arm for each command")]
 async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(), Failure> {
     match command {
         Command::Up(arguments) => up::up(home, json, arguments).await,

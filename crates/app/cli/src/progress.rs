@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_bake::progress::{ArchiveEvent, Event, Progress};
+use hornero_bake::progress::{ArchiveEvent, BakeProgress, Event};
 
 use crate::{build_log::BuildLog, failure::Failure, harmless::harmless};
 
@@ -119,7 +119,7 @@ impl Teller {
     }
 }
 
-impl Progress for Teller {
+impl BakeProgress for Teller {
     fn event(&self, event: Event) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {

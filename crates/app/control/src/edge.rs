@@ -15,10 +15,9 @@ use std::{
 
 use hornero_driver::Observation;
 use hornero_edge::EdgeClient;
-use hornero_model::{EdgeStatus, Millis};
+use hornero_model::{EdgeStatus, Millis, error_chain};
 
 use crate::{
-    chain::chain,
     input::Input,
     program::OWN_PROGRAM,
     succession::{EdgeNews, Succession},
@@ -122,7 +121,7 @@ impl EdgeKeeper {
                     if self.stopping.load(Ordering::Acquire) {
                         return;
                     }
-                    tracing::warn!("{}; starting it again", chain(&error));
+                    tracing::warn!("{}; starting it again", error_chain(&error));
                     known = 0;
                     let _ = inputs.send(Input::Observe(Observation::EdgeLost));
                     if let Some(mut dead) = child.take() {
@@ -151,7 +150,7 @@ impl EdgeKeeper {
         // One that can't be asked is not there: it answers until its last request has ended.
         let Ok(EdgeStatus { pid, .. }) = client.status() else { return };
         if let Err(error) = client.stop() {
-            tracing::warn!("{}", chain(&error));
+            tracing::warn!("{}", error_chain(&error));
         }
         let deadline = Instant::now() + STOP_TIMEOUT;
         while alive(pid) && Instant::now() < deadline {

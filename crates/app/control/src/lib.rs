@@ -11,7 +11,6 @@ mod api;
 mod belonging;
 mod boot;
 mod cancel;
-mod chain;
 mod check;
 mod churn;
 mod clock;

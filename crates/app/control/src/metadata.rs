@@ -5,11 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_model::Digest;
+use hornero_model::{Digest, error_chain};
 use hornero_rollout::{World, in_use};
 use hornero_store::Store;
-
-use crate::chain::chain;
 
 /// How long what somebody holds is left alone, such as what another home's servers run from.
 const HELD_RETRY: Duration = Duration::from_secs(5);
@@ -54,7 +52,7 @@ impl MetadataKeeper {
             Ok(_) => Some(now + HELD_RETRY),
             // It only takes room; tried again after the next change.
             Err(error) => {
-                tracing::warn!("letting go of metadata images failed: {}", chain(&error));
+                tracing::warn!("letting go of metadata images failed: {}", error_chain(&error));
                 None
             }
         };

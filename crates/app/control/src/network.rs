@@ -11,10 +11,8 @@ use std::{
     time::Duration,
 };
 
-use hornero_model::ServiceName;
+use hornero_model::{ServiceName, error_chain};
 use hornero_net::HomeNetwork;
-
-use crate::chain::chain;
 
 /// Between two looks after the network; how long a flushed packet filter may go unnoticed.
 const NETWORK_INTERVAL: Duration = Duration::from_secs(30);
@@ -46,7 +44,7 @@ impl NetworkKeeper {
                 if !told.load(Ordering::Acquire)
                     && let Err(error) = network.up()
                 {
-                    tracing::warn!("looking after the network failed: {}", chain(&error));
+                    tracing::warn!("looking after the network failed: {}", error_chain(&error));
                 }
             }
         })?;

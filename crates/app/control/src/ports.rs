@@ -13,7 +13,7 @@ use hornero_engine_port::{EngineError, Started};
 use hornero_ledger::{Head, Keys, Ledger};
 use hornero_model::{
     Event, EventBody, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody, ServiceSpec,
-    Timestamp,
+    Timestamp, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
@@ -21,7 +21,6 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
 
 use crate::{
-    chain::chain,
     clock::SteadyClock,
     image_tests,
     input::Input,
@@ -125,7 +124,7 @@ impl Ports for ControlPorts {
     fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Event>, LedgerFailed> {
         self.crash.pass();
         let appended = self.ledger.append(events).map_err(|error| {
-            let fault = chain(&error);
+            let fault = error_chain(&error);
             self.operations.set_journal_fault(Some(fault.clone()));
             LedgerFailed(fault)
         })?;
@@ -210,12 +209,12 @@ impl Adapters {
                     Ok(_) | Err(EngineError::NotFound { .. }) => {
                         Observation::InstanceStopped { instance }
                     }
-                    Err(error) => failed(chain(&error)),
+                    Err(error) => failed(error_chain(&error)),
                 }
             }
             Effect::RemoveInstance { instance } => match engine.remove(&instance) {
                 Ok(()) => Observation::InstanceRemoved { instance },
-                Err(error) => failed(chain(&error)),
+                Err(error) => failed(error_chain(&error)),
             },
             Effect::RunTests { image, spec } => {
                 let run = image_tests::run(&self.starter, &self.runtime, image, &spec, tail);
@@ -231,12 +230,12 @@ impl Adapters {
                         counters: applied.counters,
                     }
                 }
-                Err(error) => failed(chain(&error)),
+                Err(error) => failed(error_chain(&error)),
             },
             Effect::CutInFlight { service, release, generation } => {
                 match EdgeClient::new(&self.edge_dir).cut_under(&service, release, generation) {
                     Ok(_) => Observation::InFlightCut { effect: id, service, release },
-                    Err(error) => failed(chain(&error)),
+                    Err(error) => failed(error_chain(&error)),
                 }
             }
             Effect::GiveAddress { service } => match self.network.give_service_address(&service) {
@@ -245,14 +244,17 @@ impl Adapters {
                     Observation::ServiceAddressed { effect: id, service, address }
                 }
                 Err(error) => {
-                    tracing::warn!("`{service}` gets no address of its own: {}", chain(&error));
-                    failed(chain(&error))
+                    tracing::warn!(
+                        "`{service}` gets no address of its own: {}",
+                        error_chain(&error)
+                    );
+                    failed(error_chain(&error))
                 }
             },
             Effect::TakeAddress { service } => {
                 match self.network.release_service_address(&service) {
                     Ok(()) => Observation::ServiceAddressed { effect: id, service, address: None },
-                    Err(error) => failed(chain(&error)),
+                    Err(error) => failed(error_chain(&error)),
                 }
             }
         }
@@ -297,13 +299,13 @@ impl Adapters {
             Err(EngineError::Ended { cause, .. }) => exited(cause),
             Err(EngineError::NotStarted { reason, .. }) => exited(ExitCause::NotStarted(reason)),
             Err(error @ (EngineError::Invalid { .. } | EngineError::Unsupported(_))) => {
-                exited(ExitCause::NotStarted(chain(&error)))
+                exited(ExitCause::NotStarted(error_chain(&error)))
             }
             Err(
                 error @ (EngineError::Failed { .. }
                 | EngineError::Left(_)
                 | EngineError::NotFound { .. }),
-            ) => Observation::EffectFailed { effect: id, reason: chain(&error) },
+            ) => Observation::EffectFailed { effect: id, reason: error_chain(&error) },
         }
     }
 }

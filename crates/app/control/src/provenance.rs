@@ -6,14 +6,12 @@ use std::{
 };
 
 use hornero_model::{
-    Digest, PublicKey, Release, ReleaseNumber, ServiceName, ServiceSpec, TrustedKey,
+    Digest, PublicKey, Release, ReleaseNumber, ServiceName, ServiceSpec, TrustedKey, error_chain,
 };
 use hornero_provenance::{
-    ENVELOPE_BYTES_MAX, ENVELOPE_COUNT_MAX, KeyId, Policy, Refusal, verify_any,
+    ENVELOPE_BYTES_MAX, ENVELOPE_COUNT_MAX, KeyId, Policy, ProvenanceRefusal, verify_any,
 };
 use hornero_store::{Store, StoreError};
-
-use crate::chain::chain;
 
 /// What the home's own key is called in a policy.
 const OWN: &str = "this home";
@@ -119,7 +117,7 @@ impl Provenance {
         trust: &[TrustedKey],
     ) -> Result<(), Denied> {
         let policy = self.policy(trust);
-        let mut refusal = Refusal::Unsigned { image: *image };
+        let mut refusal = ProvenanceRefusal::Unsigned { image: *image };
         // Those of the policy's own keys first, each with all that it may have: an image may carry statements of many
         // that do not matter here, and forged ones in a good one's place.
         for (_, key) in &policy.keys {
@@ -146,7 +144,7 @@ impl Provenance {
         record: Option<&Digest>,
         kinds: impl Iterator<Item = String>,
         policy: &Policy,
-    ) -> Result<Result<(), Refusal>, Denied> {
+    ) -> Result<Result<(), ProvenanceRefusal>, Denied> {
         let mut envelopes = Vec::new();
         for kind in kinds.take(ENVELOPE_COUNT_MAX) {
             match self.store.attachment(image, &kind) {
@@ -195,8 +193,8 @@ fn combination(
     Digest::of(&bytes)
 }
 
-impl From<Refusal> for Denied {
-    fn from(refusal: Refusal) -> Self {
+impl From<ProvenanceRefusal> for Denied {
+    fn from(refusal: ProvenanceRefusal) -> Self {
         Self { code: refusal.code(), message: refusal.to_string(), hint: refusal.hint() }
     }
 }
@@ -222,7 +220,7 @@ impl Denied {
     fn unreadable(error: &StoreError) -> Self {
         Self {
             code: "provenance_unreadable",
-            message: chain(error),
+            message: error_chain(error),
             hint: "`hornero image fsck` says what is wrong with the store",
         }
     }

@@ -19,7 +19,7 @@ use hornero_driver::{Driver, Observation, Outside, Starting};
 use hornero_edge::EdgeClient;
 use hornero_engine_port::Engine;
 use hornero_ledger::{Keys, Ledger, SqliteLedger};
-use hornero_model::{BootId, ExitCause, PublicKey, ServiceName, Timestamp};
+use hornero_model::{BootId, ExitCause, PublicKey, ServiceName, Timestamp, error_chain};
 use hornero_net::HomeNetwork;
 use hornero_rollout::World;
 use hornero_secret::Vault;
@@ -29,7 +29,6 @@ use tokio::runtime::{Handle, Runtime};
 use crate::{
     api::Api,
     boot::{self, boot_id},
-    chain::chain,
     clock::SteadyClock,
     edge::{self, EdgeKeeper},
     format,
@@ -285,7 +284,7 @@ impl Parts {
             if !serves(world)
                 && let Err(left) = network.down()
             {
-                tracing::warn!("{}", chain(&left));
+                tracing::warn!("{}", error_chain(&left));
             }
         })?;
         let runtime =
@@ -351,7 +350,7 @@ impl Parts {
         }
         self.keeper.stop();
         if let Err(error) = self.engine.clean_up() {
-            tracing::warn!("{}", chain(&error));
+            tracing::warn!("{}", error_chain(&error));
         }
         Ok(self.network.down()?)
     }

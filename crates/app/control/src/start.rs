@@ -13,15 +13,12 @@ use hornero_engine_port::{
 };
 use hornero_model::{
     ConfigFile, Digest, ImageTest, InstanceId, Release, ReleaseNumber, SecretFile, ServiceSpec,
-    User,
+    User, error_chain,
 };
 use hornero_secret::{SecretError, Vault};
 use hornero_store::Store;
 
-use crate::{
-    chain::chain,
-    provenance::{Denied, Provenance},
-};
+use crate::provenance::{Denied, Provenance};
 
 /// The release that instances carry which are none of a release's servers, those of tests and of one-off work; real ones
 /// count from 1.
@@ -209,7 +206,7 @@ impl Starter {
             None => {
                 let began = Instant::now();
                 let checked = self.store.verify_watched(&[*image], &|| self.went_on(image));
-                let result = checked.map(drop).map_err(|error| chain(&error));
+                let result = checked.map(drop).map_err(|error| error_chain(&error));
                 *last = Some((began, result.clone()));
                 result
             }

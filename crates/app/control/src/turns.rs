@@ -6,9 +6,9 @@ use std::{
 };
 
 use hornero_driver::{Driver, DriverError, Observation};
+use hornero_model::error_chain;
 
 use crate::{
-    chain::chain,
     churn::Resume,
     input::{Input, Tested},
     metadata::MetadataKeeper,
@@ -136,7 +136,7 @@ impl Turns<'_> {
         match self.driver.handle(observation, self.ports) {
             Ok(()) => Ok(None),
             Err(error @ DriverError::Ledger(_)) => {
-                tracing::warn!("{}; trying again", chain(&error));
+                tracing::warn!("{}; trying again", error_chain(&error));
                 Ok(Some(LEDGER_RETRY))
             }
             // A broken invariant: stop before anything follows from it. Edge and servers go on as they are.

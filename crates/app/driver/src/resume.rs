@@ -52,6 +52,7 @@ impl Driver {
     ///
     /// # Errors
     /// As [`Driver::handle`].
+    #[allow(clippy::too_many_lines, reason = "the order of its steps is what it does")]
     pub fn resume(
         world: World,
         churn: Churn,

@@ -1,11 +1,10 @@
 //! The table of checks: each with a stable name, what it is about, what needs it, and what it costs to fail it.
 
-use hornero_model::HostState;
-
 use crate::{
+    answer::CheckAnswer,
     checks::{control, firewall, home, kernel, limits, network, rights},
     facts::HostFacts,
-    report::{Area, HostFinding},
+    finding::{Area, HostFinding},
 };
 
 /// What needs a check to be passed.
@@ -40,49 +39,6 @@ impl HostCheck {
         let CheckAnswer { state, observed, cost, hint } = (self.decide)(facts);
         HostFinding { id: self.id.to_owned(), area: self.area, state, observed, cost, hint }
     }
-}
-
-/// What a check says.
-pub(crate) struct CheckAnswer {
-    state: HostState,
-    observed: String,
-    cost: Option<String>,
-    hint: Option<String>,
-}
-
-impl CheckAnswer {
-    /// Whether it is as it should be.
-    pub(crate) fn passes(&self) -> bool {
-        self.state == HostState::Pass
-    }
-}
-
-/// As it should be.
-pub(crate) fn pass(observed: impl Into<String>) -> CheckAnswer {
-    CheckAnswer { state: HostState::Pass, observed: observed.into(), cost: None, hint: None }
-}
-
-/// Servers run, and `cost` is lost; `hint` mends it.
-pub(crate) fn degraded(
-    observed: impl Into<String>,
-    cost: impl Into<String>,
-    hint: impl Into<String>,
-) -> CheckAnswer {
-    CheckAnswer {
-        state: HostState::Degraded,
-        observed: observed.into(),
-        cost: Some(cost.into()),
-        hint: Some(hint.into()),
-    }
-}
-
-/// Servers can't run, for `cost`; `hint` mends it.
-pub(crate) fn missing(
-    observed: impl Into<String>,
-    cost: impl Into<String>,
-    hint: impl Into<String>,
-) -> CheckAnswer {
-    CheckAnswer { state: HostState::Missing, ..degraded(observed, cost, hint) }
 }
 
 macro_rules! check {

@@ -4,9 +4,11 @@
 //! so that every kind of host can be tried in a test. [`examine`] runs them all, and [`first_missing`] answers what
 //! commands ask before they begin.
 
+mod answer;
 mod check;
 mod checks;
 mod facts;
+mod finding;
 pub mod firewall;
 mod reference;
 mod report;
@@ -17,5 +19,6 @@ pub use facts::{
     HomeFacts, HostFacts, LimitFacts, ModuleState, NamespaceFacts, NetworkFacts, PathFault,
     RightsFacts, SecurityFacts, SystemFacts, SystemdFacts, WitnessFacts,
 };
+pub use finding::{Area, HostFinding};
 pub use reference::reference;
-pub use report::{Area, DoctorReport, HostFinding, examine, first_missing, told_before};
+pub use report::{DoctorReport, examine, first_missing, told_before};

@@ -132,3 +132,10 @@ fn project(margin: f64, in_baseline: f64, baseline: f64, candidate: f64) -> f64 
     // Never 0 or 1, for logarithms.
     f64::midpoint(least, most).clamp(f64::MIN_POSITIVE, 1.0 - margin - f64::EPSILON)
 }
+
+/// How often each release did badly.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair {
+    pub baseline: Share,
+    pub candidate: Share,
+}

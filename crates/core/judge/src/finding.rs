@@ -4,7 +4,7 @@ use hornero_model::{LatencyBucket, LatencyHistogram};
 
 use crate::{
     Comparison, Measure, Settings, Verdict,
-    evidence::{self, Share},
+    evidence::{self, Pair, Share},
     settings::{SEEN_PART, Tolerance},
     words::{self, Words},
 };
@@ -32,13 +32,6 @@ struct Counted {
     /// Whether the difference, as far as it was seen, counts for worse and for better.
     seen_worse: bool,
     seen_better: bool,
-}
-
-/// How often each release did badly.
-#[derive(Clone, Copy)]
-pub(crate) struct Pair {
-    pub baseline: Share,
-    pub candidate: Share,
 }
 
 /// The verdict on errors: requests that failed and answers with a server error.

@@ -10,6 +10,7 @@ mod settings;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod words;
 
 use schemars::JsonSchema;
@@ -18,32 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use finding::Finding;
 pub use settings::{Settings, Tolerance};
 pub use tally::{Comparison, Tally};
-
-/// How a candidate does beside the release that serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// At least one measure is better, and none beyond what is tolerated.
-    Better,
-    /// At least one measure is worse.
-    Worse,
-    /// No measure is beyond what is tolerated.
-    Same,
-    /// More requests are needed.
-    Inconclusive,
-}
-
-/// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Measure {
-    /// Requests that failed, and answers with a status of 500 or more.
-    Errors,
-    /// The median of the latencies.
-    MedianLatency,
-    /// The 99th percentile of the latencies.
-    TailLatency,
-}
+pub use verdict::{Measure, Verdict};
 
 /// A verdict, and what it follows from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{Comparison, Measure, finding::Pair};
+use crate::{Comparison, Measure, evidence::Pair};
 
 /// What is said of one measure; of all but the last two the odds are said after them.
 pub(crate) struct Words {

@@ -5,15 +5,17 @@
 //! with what is wanted, field by field. What would keep the change from being made is said from facts about the host,
 //! the files it has and the archives it knows, which others gather.
 
+mod change;
 mod difference;
 mod job;
 mod plan;
 mod problem;
 mod whole;
 
+pub use change::{Action, Change, Foreign, ObjectKind};
 pub use difference::differences;
 pub use job::job_changes;
-pub use plan::{Action, Change, DesiredImage, Foreign, ObjectKind, Plan, plan};
+pub use plan::{DesiredImage, Plan, plan};
 pub use problem::{
     About, CertificateFact, MissingPackage, NotChecked, PackagesFact, PortFact, Problem, RouteKey,
     clashes, of_certificate, of_packages, of_port,

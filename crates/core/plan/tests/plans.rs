@@ -1,5 +1,7 @@
 //! A world and a wish go in; the plan comes out.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},

@@ -16,7 +16,7 @@ pub use attest::{Archive, Attested, Origin, Package, Parent, Source, attest};
 pub use claim::is_claimed;
 pub use envelope::{ENVELOPE_BYTES_MAX, PAYLOAD_TYPE, SIGNATURE_COUNT_MAX, pae, sign};
 pub use key::{BESIDE_MAX, KeyId, Signer, places};
-pub use policy::{ENVELOPE_COUNT_MAX, Policy, Refusal, Verified, verify, verify_any};
+pub use policy::{ENVELOPE_COUNT_MAX, Policy, ProvenanceRefusal, Verified, verify, verify_any};
 pub use statement::{
     BuildDefinition, BuildMetadata, Builder, PREDICATE_TYPE, Provenance, ResourceDescriptor,
     RunDetails, STATEMENT_TYPE, Statement, Subject,

@@ -35,7 +35,7 @@ pub struct Verified {
 
 /// Why no statement is accepted, the least telling first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum Refusal {
+pub enum ProvenanceRefusal {
     /// Nobody signed it.
     #[error("image `{}` has no signed statement of where it came from", .image.short())]
     Unsigned {
@@ -82,7 +82,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl ProvenanceRefusal {
     /// Its stable code, for scripts.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -155,14 +155,21 @@ impl Verified {
 /// Whether the policy accepts this envelope for this image.
 ///
 /// # Errors
-/// A [`Refusal`] otherwise.
-pub fn verify(envelope: &[u8], image: &Digest, policy: &Policy) -> Result<Verified, Refusal> {
-    let changed = |reason| Refusal::Changed { image: *image, reason };
+/// A [`ProvenanceRefusal`] otherwise.
+pub fn verify(
+    envelope: &[u8],
+    image: &Digest,
+    policy: &Policy,
+) -> Result<Verified, ProvenanceRefusal> {
+    let changed = |reason| ProvenanceRefusal::Changed { image: *image, reason };
     let envelope = Envelope::decode(envelope).ok_or(changed("it is no envelope of a statement"))?;
-    let mut refusal = Refusal::Unsigned { image: *image };
+    let mut refusal = ProvenanceRefusal::Unsigned { image: *image };
     for signature in &envelope.signatures {
         let seen = match key_of(policy, signature) {
-            None => Refusal::UnknownKey { image: *image, key_id: shortened(&signature.key_id) },
+            None => ProvenanceRefusal::UnknownKey {
+                image: *image,
+                key_id: shortened(&signature.key_id),
+            },
             Some((_, key)) if !envelope.signed_by(key, signature) => {
                 changed("its signature does not fit")
             }
@@ -182,18 +189,18 @@ pub fn verify(envelope: &[u8], image: &Digest, policy: &Policy) -> Result<Verifi
 /// has none, or where the record does not matter.
 ///
 /// # Errors
-/// The most telling [`Refusal`] otherwise.
+/// The most telling [`ProvenanceRefusal`] otherwise.
 pub fn verify_any<B: AsRef<[u8]>>(
     envelopes: impl IntoIterator<Item = B>,
     image: &Digest,
     record: Option<&Digest>,
     policy: &Policy,
-) -> Result<Verified, Refusal> {
-    let mut refusal = Refusal::Unsigned { image: *image };
+) -> Result<Verified, ProvenanceRefusal> {
+    let mut refusal = ProvenanceRefusal::Unsigned { image: *image };
     for envelope in envelopes.into_iter().take(ENVELOPE_COUNT_MAX) {
         match verify(envelope.as_ref(), image, policy) {
             Ok(verified) if verified.is_beside(record) => return Ok(verified),
-            Ok(_) => refusal = refusal.max(Refusal::OtherRecord { image: *image }),
+            Ok(_) => refusal = refusal.max(ProvenanceRefusal::OtherRecord { image: *image }),
             Err(seen) => refusal = refusal.max(seen),
         }
     }
@@ -213,8 +220,8 @@ fn record(payload: &[u8]) -> Option<String> {
 }
 
 /// Whether what was signed is a statement of this image.
-fn check(payload: &[u8], image: &Digest) -> Result<(), Refusal> {
-    let unsupported = |reason| Refusal::Unsupported { image: *image, reason };
+fn check(payload: &[u8], image: &Digest) -> Result<(), ProvenanceRefusal> {
+    let unsupported = |reason| ProvenanceRefusal::Unsupported { image: *image, reason };
     let head: Head =
         serde_json::from_slice(payload).map_err(|_| unsupported("it is no in-toto statement"))?;
     if head.kind != STATEMENT_TYPE {
@@ -230,7 +237,7 @@ fn check(payload: &[u8], image: &Digest) -> Result<(), Refusal> {
         return Ok(());
     }
     let other = head.subject.first().and_then(digest_of).unwrap_or_default();
-    Err(Refusal::Replayed { image: *image, subject: shortened(&other) })
+    Err(ProvenanceRefusal::Replayed { image: *image, subject: shortened(&other) })
 }
 
 /// Text from an envelope for a message: a key's id or a digest has 64 letters.

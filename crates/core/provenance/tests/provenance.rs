@@ -1,13 +1,15 @@
 //! Statements are made, signed, accepted and refused as the policy says, and others verify them too.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 use std::{collections::BTreeMap, fs, process::Command};
 
 use expect_test::expect;
 use hornero_model::{Digest, PublicKey, Timestamp};
 use hornero_provenance::{
     Archive, Attested, ENVELOPE_BYTES_MAX, ENVELOPE_COUNT_MAX, KeyId, Origin, PAYLOAD_TYPE,
-    Package, Parent, Policy, Refusal, Signer, Source, Statement, attest, pae, sign, verify,
-    verify_any,
+    Package, Parent, Policy, ProvenanceRefusal, Signer, Source, Statement, attest, pae, sign,
+    verify, verify_any,
 };
 use proptest::prelude::*;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -281,7 +283,11 @@ fn statements_of_other_programs_are_read() {
 #[test]
 fn a_statement_counts_beside_the_record_that_it_names() {
     #[track_caller]
-    fn check(statements: &[Statement], record: Option<&str>, expected: Result<(), Refusal>) {
+    fn check(
+        statements: &[Statement],
+        record: Option<&str>,
+        expected: Result<(), ProvenanceRefusal>,
+    ) {
         let own = TestKey::new(1);
         let envelopes = statements.iter().map(|statement| sign(statement, &own));
         let record = record.map(image);
@@ -293,7 +299,7 @@ fn a_statement_counts_beside_the_record_that_it_names() {
     let replayed = attest(&about("other")).beside(&image("altered"));
     let mut foreign = old.clone().beside(&image("a word of another program"));
     foreign.predicate.build_definition.build_type = "https://example.com/build".to_owned();
-    let refused = Err(Refusal::OtherRecord { image: image("site") });
+    let refused = Err(ProvenanceRefusal::OtherRecord { image: image("site") });
     check(std::slice::from_ref(&named), Some("record"), Ok(()));
     check(std::slice::from_ref(&named), None, Ok(()));
     check(std::slice::from_ref(&old), Some("record"), Ok(()));
@@ -301,7 +307,7 @@ fn a_statement_counts_beside_the_record_that_it_names() {
     check(std::slice::from_ref(&named), Some("altered"), refused.clone());
     check(&[replayed, named.clone()], Some("altered"), refused);
     check(&[old.beside(&image("altered")), named], Some("altered"), Ok(()));
-    let refusal = Refusal::OtherRecord { image: image("site") };
+    let refusal = ProvenanceRefusal::OtherRecord { image: image("site") };
     assert_eq!(refusal.code(), "provenance_changed");
     let text = format!("{refusal}; {}", refusal.hint());
     assert!(text.contains("is not the one that was signed") && text.contains("pull"), "{text}");
@@ -371,6 +377,7 @@ proptest! {
 
 /// Somebody with nothing but OpenSSL and the specification can verify an envelope.
 #[test]
+#[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "OpenSSL itself is asked")]
 fn openssl_verifies_an_envelope() {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     // SubjectPublicKeyInfo of ed25519 (RFC 8410, section 4).

@@ -7,7 +7,7 @@ use hornero_model::Digest;
 use crate::{
     facts::User,
     layer::Layer,
-    refusal::{Refusal, RefusalKind},
+    refusal::{RebaseRefusal, RefusalKind},
     view::{Found, View},
 };
 
@@ -88,11 +88,11 @@ impl Both<'_> {
         &self,
         owners: impl Iterator<Item = (&'l Layer, &'l Owners)>,
         user: &str,
-    ) -> Vec<Refusal> {
-        let mut refusals: BTreeMap<String, Refusal> = BTreeMap::new();
+    ) -> Vec<RebaseRefusal> {
+        let mut refusals: BTreeMap<String, RebaseRefusal> = BTreeMap::new();
         let mut refuse = |need: String, found: String, path: &[u8], layer: Option<Digest>| {
             let kind = RefusalKind::AccountChanged;
-            let refusal = Refusal::of_file(kind, path, layer, need.clone(), found);
+            let refusal = RebaseRefusal::of_file(kind, path, layer, need.clone(), found);
             refusals.entry(need).or_insert(refusal);
         };
         for (layer, owners) in owners {

@@ -5,12 +5,12 @@ use hornero_model::{ImageConfig, TestCheck};
 use crate::{
     entry,
     programs::{self, Programs, Script, Side},
-    refusal::{Refusal, RefusalKind},
+    refusal::{RebaseRefusal, RefusalKind},
     view::At,
 };
 
 /// What the new base lacks of what the image's configuration names.
-pub(crate) fn refusals(programs: &Programs<'_>, config: &ImageConfig) -> Vec<Refusal> {
+pub(crate) fn refusals(programs: &Programs<'_>, config: &ImageConfig) -> Vec<RebaseRefusal> {
     let mut refusals = workdir(programs, config);
     let mut check = |words: &[String], by: &str| {
         for name in names(words) {
@@ -35,7 +35,7 @@ fn names(words: &[String]) -> Vec<&str> {
 }
 
 /// A program that is not there any more, or another one than before.
-fn program(programs: &Programs<'_>, workdir: &str, name: &str, by: &str) -> Vec<Refusal> {
+fn program(programs: &Programs<'_>, workdir: &str, name: &str, by: &str) -> Vec<RebaseRefusal> {
     let (old, new) = (&programs.old, &programs.new);
     let name = match name.contains('/') && !name.starts_with('/') {
         true => format!("{workdir}/{name}"),
@@ -44,7 +44,7 @@ fn program(programs: &Programs<'_>, workdir: &str, name: &str, by: &str) -> Vec<
     let Some((path, was)) = old.program(&name) else { return Vec::new() };
     let path = path.trim_start_matches('/').as_bytes();
     let refuse = |kind, need: String, found: String| {
-        vec![Refusal::of_file(kind, path, programs.own_layer(path), need, found)]
+        vec![RebaseRefusal::of_file(kind, path, programs.own_layer(path), need, found)]
     };
     let Some((_, is)) = new.program(&name) else {
         let need = format!("to be there, as {by} runs it");
@@ -65,7 +65,7 @@ fn script<'v>(side: &Side<'v>, path: &[u8]) -> Script<'v> {
 }
 
 /// The directory that the command starts in, unless it is one of the instance's own.
-fn workdir(programs: &Programs<'_>, config: &ImageConfig) -> Vec<Refusal> {
+fn workdir(programs: &Programs<'_>, config: &ImageConfig) -> Vec<RebaseRefusal> {
     let path = config.workdir.trim_matches('/');
     let is_scratch = config.scratch.iter().any(|scratch| scratch.path.trim_matches('/') == path);
     if path.is_empty() || is_scratch {
@@ -82,7 +82,7 @@ fn workdir(programs: &Programs<'_>, config: &ImageConfig) -> Vec<Refusal> {
         (Some((true, _)), new) if new.as_ref().is_none_or(|(directory, _)| !directory) => {
             let need = "to be a directory, as the image's command starts there";
             let found = new.map_or_else(|| "nothing there".to_owned(), |(_, what)| what);
-            vec![Refusal::of_file(RefusalKind::WorkdirMissing, path, None, need, found)]
+            vec![RebaseRefusal::of_file(RefusalKind::WorkdirMissing, path, None, need, found)]
         }
         _ => Vec::new(),
     }

@@ -25,8 +25,8 @@ pub use facts::{
     read_users, without_days,
 };
 pub use layer::Layer;
-pub use pair::{App, Base, NewStatus, Outcome, OwnLayer, Pair, StaleFacts};
-pub use refusal::{Refusal, RefusalKind};
+pub use pair::{App, Base, NewStatus, OwnLayer, Pair, PairOutcome, StaleFacts};
+pub use refusal::{RebaseRefusal, RefusalKind};
 
 #[cfg(test)]
 mod tests;

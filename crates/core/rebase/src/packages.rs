@@ -8,7 +8,7 @@ use crate::{
         relation::{self, Relation},
         version,
     },
-    refusal::{Refusal, RefusalKind},
+    refusal::{RebaseRefusal, RefusalKind},
     stanzas::{self, StanzaConflict, Stanzas},
 };
 
@@ -78,12 +78,12 @@ impl Index {
     }
 
     /// Every package of `old` that is older in `new`.
-    pub fn downgraded(old: &Self, new: &Self) -> Vec<Refusal> {
+    pub fn downgraded(old: &Self, new: &Self) -> Vec<RebaseRefusal> {
         let older = |(name, was): (&String, &String)| {
             let is = new.versions.get(name)?;
             (version::compare(is, was) == Ordering::Less).then(|| {
                 let kind = RefusalKind::PackageDowngraded;
-                Refusal::of_package(
+                RebaseRefusal::of_package(
                     kind,
                     name,
                     format!("version {was} or later"),
@@ -176,7 +176,11 @@ impl<'i> Installed<'i> {
 }
 
 /// What of an image's own packages does not hold any more.
-pub(crate) fn refusals(old: &Installed<'_>, new: &Installed<'_>, all: &Stanzas) -> Vec<Refusal> {
+pub(crate) fn refusals(
+    old: &Installed<'_>,
+    new: &Installed<'_>,
+    all: &Stanzas,
+) -> Vec<RebaseRefusal> {
     let mut refusals = Vec::new();
     let own = all.values().filter(|stanza| {
         stanzas::field(stanza, "Package").is_some_and(|name| new.own.versions.contains_key(name))
@@ -191,7 +195,7 @@ pub(crate) fn refusals(old: &Installed<'_>, new: &Installed<'_>, all: &Stanzas) 
                 let need = format!("`{}`", alternatives.join(" | "));
                 let found = new.instead_of(group);
                 let kind = RefusalKind::PackageMissing;
-                refusals.push(Refusal::of_package(kind, package.name, need, found));
+                refusals.push(RebaseRefusal::of_package(kind, package.name, need, found));
             }
         }
         for relation in &package.excludes {
@@ -200,7 +204,7 @@ pub(crate) fn refusals(old: &Installed<'_>, new: &Installed<'_>, all: &Stanzas) 
             {
                 let need = format!("to be without `{relation}`");
                 let kind = RefusalKind::PackageConflict;
-                refusals.push(Refusal::of_package(kind, package.name, need, found));
+                refusals.push(RebaseRefusal::of_package(kind, package.name, need, found));
             }
         }
         if let Some(found) = new.excludes(&package)
@@ -208,14 +212,14 @@ pub(crate) fn refusals(old: &Installed<'_>, new: &Installed<'_>, all: &Stanzas) 
         {
             let kind = RefusalKind::PackageConflict;
             let need = format!("to be accepted in version {}", package.version);
-            refusals.push(Refusal::of_package(kind, package.name, need, found));
+            refusals.push(RebaseRefusal::of_package(kind, package.name, need, found));
         }
     }
     refusals
 }
 
 /// Stanzas that could not be carried over, as refusals.
-pub(crate) fn of_conflicts(conflicts: &[StanzaConflict]) -> Vec<Refusal> {
+pub(crate) fn of_conflicts(conflicts: &[StanzaConflict]) -> Vec<RebaseRefusal> {
     let refusal = |conflict: &StanzaConflict| {
         let kind = match conflict.was_there {
             true => RefusalKind::PackageChanged,
@@ -226,7 +230,7 @@ pub(crate) fn of_conflicts(conflicts: &[StanzaConflict]) -> Vec<Refusal> {
             Some(version) => format!("version {version}"),
             None => "no such package".to_owned(),
         };
-        Refusal::of_package(kind, &conflict.package, need, found)
+        RebaseRefusal::of_package(kind, &conflict.package, need, found)
     };
     conflicts.iter().map(refusal).collect()
 }

@@ -12,7 +12,7 @@ use crate::{
     packages::{self, Index, Installed},
     paths::{self, Changes, Touched},
     programs::{Programs, Wanted},
-    refusal::{Refusal, RefusalKind},
+    refusal::{RebaseRefusal, RefusalKind},
     stanzas::{self, Stanzas},
     view::{At, Tree, View},
 };
@@ -86,9 +86,9 @@ pub struct App<'a> {
 
 /// The outcome for one image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Outcome {
+pub struct PairOutcome {
     /// Why the image does not hold on the new base; empty where it does.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RebaseRefusal>,
     /// The new text of dpkg's status for each own layer whose status changes, by the layer's number, with the change
     /// it is against the status below.
     pub statuses: Vec<NewStatus>,
@@ -113,8 +113,8 @@ pub struct Pair {
     changes: Changes,
     wanted: Wanted,
     /// What the new base itself lacks, whatever lies above.
-    broken: Vec<Refusal>,
-    downgraded: Vec<Refusal>,
+    broken: Vec<RebaseRefusal>,
+    downgraded: Vec<RebaseRefusal>,
     library_paths_changed: bool,
 }
 
@@ -144,7 +144,7 @@ impl Pair {
     }
 
     /// Whether an image holds on the new base, and what becomes of its status.
-    pub fn prove(&self, app: &App<'_>) -> Result<Outcome, StaleFacts> {
+    pub fn prove(&self, app: &App<'_>) -> Result<PairOutcome, StaleFacts> {
         let layers: Vec<Arc<Layer>> = app.layers.iter().map(|own| own.layer.clone()).collect();
         let old = View::new(&self.old.tree, &layers);
         let new = View::new(&self.new.tree, &layers);
@@ -174,7 +174,7 @@ impl Pair {
             && let Some(At::Entry(found)) = new.get(b"etc/ld.so.cache")
             && found.own
         {
-            refusals.push(Refusal::of_file(
+            refusals.push(RebaseRefusal::of_file(
                 RefusalKind::LibraryCache,
                 b"etc/ld.so.cache",
                 Some(found.layer.digest),
@@ -184,14 +184,14 @@ impl Pair {
         }
         refusals.sort();
         refusals.dedup();
-        Ok(Outcome { refusals, statuses })
+        Ok(PairOutcome { refusals, statuses })
     }
 
     /// The status of every own layer on the new base, and what of the packages does not hold.
     fn packages(
         &self,
         layers: &[Arc<Layer>],
-    ) -> Result<(Vec<NewStatus>, Vec<Refusal>), StaleFacts> {
+    ) -> Result<(Vec<NewStatus>, Vec<RebaseRefusal>), StaleFacts> {
         let mut refusals = self.downgraded.clone();
         let mut old = (self.old.status, self.old.stanzas.clone());
         let mut new = (self.new.status, self.new.stanzas.clone());

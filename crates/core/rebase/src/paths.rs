@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     entry::{self, Entry, Kind},
     layer::Layer,
-    refusal::{Refusal, RefusalKind},
+    refusal::{RebaseRefusal, RefusalKind},
     view::{self, At, Tree, View},
 };
 
@@ -133,8 +133,8 @@ impl Changes {
         &self,
         view: &View<'_>,
         touched: impl Iterator<Item = (&'t Layer, &'t Touched)>,
-    ) -> Vec<Refusal> {
-        let mut refusals: BTreeMap<Vec<u8>, Refusal> = BTreeMap::new();
+    ) -> Vec<RebaseRefusal> {
+        let mut refusals: BTreeMap<Vec<u8>, RebaseRefusal> = BTreeMap::new();
         for (layer, touched) in touched {
             for number in &touched.entries {
                 let entry = layer.entry(*number);
@@ -165,7 +165,7 @@ impl Changes {
 }
 
 /// Symlinks of an image that led somewhere on the old base and do not on the new one; documentation is nobody's need.
-pub(crate) fn broken_links(old: &View<'_>, new: &View<'_>) -> Vec<Refusal> {
+pub(crate) fn broken_links(old: &View<'_>, new: &View<'_>) -> Vec<RebaseRefusal> {
     let mut refusals = Vec::new();
     for layer in new.own() {
         for entry in layer.entries() {
@@ -180,7 +180,13 @@ pub(crate) fn broken_links(old: &View<'_>, new: &View<'_>) -> Vec<Refusal> {
                 let target = String::from_utf8_lossy(target);
                 let need = format!("`{target}`, where it leads");
                 let (kind, digest) = (RefusalKind::LinkBroken, Some(layer.digest));
-                refusals.push(Refusal::of_file(kind, &entry.path, digest, need, "nothing there"));
+                refusals.push(RebaseRefusal::of_file(
+                    kind,
+                    &entry.path,
+                    digest,
+                    need,
+                    "nothing there",
+                ));
             }
         }
     }
@@ -206,7 +212,12 @@ fn is_same(one: At<'_>, other: At<'_>) -> bool {
 }
 
 /// An image's own entry at a path that changed.
-fn at_path(view: &View<'_>, layer: &Layer, entry: &Entry, change: &Change) -> Option<Refusal> {
+fn at_path(
+    view: &View<'_>,
+    layer: &Layer,
+    entry: &Entry,
+    change: &Change,
+) -> Option<RebaseRefusal> {
     let digest = Some(layer.digest);
     let verb = if entry.kind == Kind::Whiteout { "deletes" } else { "replaces" };
     // Where the image shows exactly what the new base has there is nothing to lose.
@@ -224,14 +235,20 @@ fn at_path(view: &View<'_>, layer: &Layer, entry: &Entry, change: &Change) -> Op
             // Directories merge; only what the image's own directory says of itself can matter.
             let (was, is) = entry::differ(was, is);
             let need = format!("{was}, which it {verb}");
-            Some(Refusal::of_file(RefusalKind::PathChanged, &entry.path, digest, need, is))
+            Some(RebaseRefusal::of_file(RefusalKind::PathChanged, &entry.path, digest, need, is))
         }
         (Some(was), None) => {
             if entry.kind == Kind::Whiteout || (was.is_directory() && entry.is_directory()) {
                 return None;
             }
             let need = format!("{}, which it {verb}", was.kind);
-            Some(Refusal::of_file(RefusalKind::PathChanged, &entry.path, digest, need, "nothing"))
+            Some(RebaseRefusal::of_file(
+                RefusalKind::PathChanged,
+                &entry.path,
+                digest,
+                need,
+                "nothing",
+            ))
         }
         (None, Some(is)) => {
             let need = match entry.kind {
@@ -245,14 +262,14 @@ fn at_path(view: &View<'_>, layer: &Layer, entry: &Entry, change: &Change) -> Op
                 }
                 _ => format!("now {}", is.kind),
             };
-            Some(Refusal::of_file(RefusalKind::PathBrought, &entry.path, digest, need, found))
+            Some(RebaseRefusal::of_file(RefusalKind::PathBrought, &entry.path, digest, need, found))
         }
         (None, None) => None,
     }
 }
 
 /// A path that changed, hidden by an image's entry above it.
-fn hidden(layer: &Layer, above: &Entry, path: &[u8], change: &Change) -> Option<Refusal> {
+fn hidden(layer: &Layer, above: &Entry, path: &[u8], change: &Change) -> Option<RebaseRefusal> {
     let is = change.is.as_ref()?;
     let by = entry::shown(&above.path);
     let (kind, need, found) = match &change.was {
@@ -265,11 +282,16 @@ fn hidden(layer: &Layer, above: &Entry, path: &[u8], change: &Change) -> Option<
             (RefusalKind::PathBrought, need, format!("now {}", is.kind))
         }
     };
-    Some(Refusal::of_file(kind, path, Some(layer.digest), need, found))
+    Some(RebaseRefusal::of_file(kind, path, Some(layer.digest), need, found))
 }
 
 /// A directory of the base that the image has files in without having the directory itself.
-fn above_files(view: &View<'_>, layer: &Layer, path: &[u8], change: &Change) -> Option<Refusal> {
+fn above_files(
+    view: &View<'_>,
+    layer: &Layer,
+    path: &[u8],
+    change: &Change,
+) -> Option<RebaseRefusal> {
     let digest = Some(layer.digest);
     // Another own layer may have the directory.
     if matches!(view.get(path), Some(At::Entry(found)) if found.own) {
@@ -289,5 +311,5 @@ fn above_files(view: &View<'_>, layer: &Layer, path: &[u8], change: &Change) -> 
         (_, None) => return None,
     };
     let need = "a directory, in which it has files";
-    Some(Refusal::of_file(kind, path, digest, need, found))
+    Some(RebaseRefusal::of_file(kind, path, digest, need, found))
 }

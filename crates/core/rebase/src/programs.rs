@@ -12,7 +12,7 @@ use crate::{
     entry::{self, Kind},
     layer::Layer,
     loader::{Lack, Loader, Need},
-    refusal::{Refusal, RefusalKind},
+    refusal::{RebaseRefusal, RefusalKind},
     view::{At, Found, Tree, View},
 };
 
@@ -202,7 +202,7 @@ impl<'v> Programs<'v> {
     }
 
     /// What the files of an image's own layers lack now and did not before.
-    pub fn of_image(&self) -> Vec<Refusal> {
+    pub fn of_image(&self) -> Vec<RebaseRefusal> {
         let mut fresh = Lacks::new();
         let mut refusals = Vec::new();
         for layer in self.new.view.own() {
@@ -225,7 +225,7 @@ impl<'v> Programs<'v> {
                 let path = &layer.entry(number).path;
                 let need = "libraries that could not be read from its headers";
                 let (kind, found) = (RefusalKind::ProgramUnread, "perhaps not all of them");
-                Refusal::of_file(kind, path, Some(layer.digest), need, found)
+                RebaseRefusal::of_file(kind, path, Some(layer.digest), need, found)
             }));
         }
         refusals.extend(self.refusals(fresh));
@@ -251,7 +251,7 @@ impl<'v> Programs<'v> {
         path: &[u8],
         was: Script<'_>,
         is: Script<'_>,
-    ) -> Vec<Refusal> {
+    ) -> Vec<RebaseRefusal> {
         let (Some(was), Some(is)) = (was, is) else { return Vec::new() };
         let mut refusals = Vec::new();
         let mut compare = |name: &str, was: Option<Rc<[u8]>>, is: Option<Rc<[u8]>>| {
@@ -260,7 +260,7 @@ impl<'v> Programs<'v> {
                 let need = format!("the interpreter `{name}` to be `{}`", entry::shown(&was));
                 let found = format!("`{}`", entry::shown(&is));
                 let (kind, layer) = (RefusalKind::ProgramChanged, self.own_layer(path));
-                refusals.push(Refusal::of_file(kind, path, layer, need, found));
+                refusals.push(RebaseRefusal::of_file(kind, path, layer, need, found));
             }
         };
         compare(was.0, self.old.end(was.0), self.new.end(is.0));
@@ -280,7 +280,7 @@ impl<'v> Programs<'v> {
     }
 
     /// What the new base's own files lack now, in the image, and those of the old base did not.
-    pub fn of_base(&self) -> Vec<Refusal> {
+    pub fn of_base(&self) -> Vec<RebaseRefusal> {
         let mut fresh = Lacks::new();
         let nodes = || self.new.view.base().nodes().map(|(_, at)| at);
         let scripts: BTreeMap<(Digest, u32), (&str, Option<&str>)> = scripts(nodes())
@@ -317,7 +317,7 @@ impl<'v> Programs<'v> {
         fresh.extend(lacks);
     }
 
-    fn refusals(&self, fresh: Lacks) -> Vec<Refusal> {
+    fn refusals(&self, fresh: Lacks) -> Vec<RebaseRefusal> {
         fresh
             .into_iter()
             .map(|(missing, instead)| {
@@ -338,7 +338,7 @@ impl<'v> Programs<'v> {
                         }
                     },
                 };
-                Refusal::of_file(kind, path, self.own_layer(path), need, instead)
+                RebaseRefusal::of_file(kind, path, self.own_layer(path), need, instead)
             })
             .collect()
     }

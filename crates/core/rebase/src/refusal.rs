@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// One reason why layers do not hold on a new base.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub struct Refusal {
+#[schemars(rename = "Refusal")]
+pub struct RebaseRefusal {
     /// What kind of reason it is.
     pub kind: RefusalKind,
     /// The file that needs something, absolute inside the image.
@@ -96,7 +97,7 @@ impl RefusalKind {
     }
 }
 
-impl Refusal {
+impl RebaseRefusal {
     pub(crate) fn of_file(
         kind: RefusalKind,
         path: &[u8],
@@ -133,7 +134,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for RebaseRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.file, &self.package) {
             (Some(file), _) => write!(f, "`{file}`")?,

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use hornero_model::{Digest, ImageConfig};
 
 use crate::{
-    App, Base, Entry, Kind, Layer, LayerFacts, Outcome, Pair, RefusalKind, Script, elf::ElfFacts,
-    read_groups, read_users, stanzas::StatusChange, view,
+    App, Base, Entry, Kind, Layer, LayerFacts, Pair, PairOutcome, RefusalKind, Script,
+    elf::ElfFacts, read_groups, read_users, stanzas::StatusChange, view,
 };
 
 mod starting;
@@ -139,7 +139,7 @@ fn base() -> Draft {
         .text("etc/motd", "hello")
 }
 
-fn prove_all(old: Draft, new: Draft, own: Vec<Draft>, config: &ImageConfig) -> Outcome {
+fn prove_all(old: Draft, new: Draft, own: Vec<Draft>, config: &ImageConfig) -> PairOutcome {
     let (mut below, new) = (vec![old.layer(&[])], new.layer(&[]));
     let pair = Pair::new(Base::new(below.clone()).unwrap(), Base::new(vec![new]).unwrap());
     let mut layers = Vec::new();
@@ -151,7 +151,7 @@ fn prove_all(old: Draft, new: Draft, own: Vec<Draft>, config: &ImageConfig) -> O
     pair.prove(&App { layers: &layers, config }).unwrap()
 }
 
-fn prove(old: Draft, new: Draft, own: Draft) -> Outcome {
+fn prove(old: Draft, new: Draft, own: Draft) -> PairOutcome {
     let config = ImageConfig { user: "www-data".to_owned(), ..ImageConfig::default() };
     prove_all(old, new, vec![own], &config)
 }
@@ -485,7 +485,7 @@ fn status(packages: &[&str]) -> String {
     packages.iter().map(stanza).collect()
 }
 
-fn packages(old: &[&str], new: &[&str], own: &[&str]) -> Outcome {
+fn packages(old: &[&str], new: &[&str], own: &[&str]) -> PairOutcome {
     let with = |packages: &[&str]| Draft::default().text("var/lib/dpkg/status", &status(packages));
     let mut all = [old, own].concat();
     all.sort_unstable();

@@ -41,6 +41,7 @@ impl World {
         Ok(())
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm for each event")]
     fn apply_body(&mut self, event: &Event) -> Result<(), String> {
         match &event.body {
             EventBody::ReleaseCreated { release } => self.release_created(release),

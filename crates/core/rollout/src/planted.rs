@@ -66,6 +66,7 @@ thread_local! {
 
 /// The bug that the environment names, so that any test can be run with it.
 #[cfg(feature = "planted")]
+#[allow(clippy::disallowed_methods, reason = "only in builds that have bugs planted")]
 fn named() -> Option<Bug> {
     let name = std::env::var("HORNERO_PLANTED").ok()?;
     Bug::ALL.iter().copied().find(|bug| bug.name() == name)

@@ -79,6 +79,7 @@ pub fn repair_state(world: &World, facts: &Facts, service: &ServiceName) -> Opti
 }
 
 /// What repair records next for one service.
+#[allow(clippy::too_many_lines, reason = "the order of its questions is what it decides")]
 pub(crate) fn repair(
     world: &World,
     facts: &Facts,

@@ -1,5 +1,7 @@
 //! Documents hold what is known of an image, keep the rules of their formats, and are equal for equal images.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 use std::collections::BTreeSet;
 
 use expect_test::expect;

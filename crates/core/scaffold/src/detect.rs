@@ -4,32 +4,11 @@ use crate::{
     Entry, Found, ScaffoldError, compose, docker,
     draft::{Base, Check, Copy, Draft, Image, PORT, Service, name},
     nginx, node, python,
+    sources::{COMPOSE_FILES, copies},
 };
-
-/// Names that compose looks for, the preferred first (compose specification, "Compose file").
-pub(crate) const COMPOSE_FILES: [&str; 4] =
-    ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 
 /// Directories that hold a built site, the likeliest first.
 const SITE_DIRECTORIES: [&str; 6] = ["public", "dist", "build", "_site", "html", "www"];
-
-/// What is never part of an application: caches, other tools' files, and what may hold secrets.
-const LEFT_OUT: [&str; 14] = [
-    ".git",
-    ".env",
-    "node_modules",
-    "__pycache__",
-    "venv",
-    ".venv",
-    "target",
-    "hornero.hcl",
-    "hornero.lock",
-    "Dockerfile",
-    "Containerfile",
-    ".dockerignore",
-    ".gitignore",
-    ".github",
-];
 
 pub(crate) fn draft(found: &Found) -> Result<Draft, ScaffoldError> {
     let there = |path: &str| found.entries.contains_key(path);
@@ -62,33 +41,6 @@ pub(crate) fn draft(found: &Found) -> Result<Draft, ScaffoldError> {
         return Ok(program(found, path));
     }
     Ok(starter(found))
-}
-
-/// Top-level entries that belong to an application.
-pub(crate) fn sources(found: &Found) -> Vec<String> {
-    let belongs = |path: &str| {
-        let compose = COMPOSE_FILES.contains(&path);
-        !compose && !path.contains('/') && !LEFT_OUT.contains(&path) && !path.starts_with(".env")
-    };
-    let entries = found.entries.iter().filter(|(path, _)| belongs(path));
-    entries
-        .map(|(path, entry)| match entry {
-            Entry::Directory => format!("{path}/"),
-            Entry::File | Entry::Program => path.clone(),
-        })
-        .collect()
-}
-
-/// Copies of top-level entries to a directory of the image.
-pub(crate) fn copies(found: &Found, to: &str) -> Vec<Copy> {
-    let to = to.trim_end_matches('/');
-    let copy = |source: String| Copy {
-        to: format!("{to}/{}", if source.ends_with('/') { source.as_str() } else { "" }),
-        source,
-        owner: None,
-        mode: None,
-    };
-    sources(found).into_iter().map(copy).collect()
 }
 
 /// A site whose pages lie beside `hornero.hcl`: each is named, so that the file itself is not served.

@@ -2,7 +2,18 @@
 
 use std::fmt::Write as _;
 
-use crate::Scaffold;
+/// A first `hornero.hcl`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scaffold {
+    /// What it was made from, in a few words.
+    pub from: String,
+    /// The text of `hornero.hcl`.
+    pub text: String,
+    /// Files that it needs and that are not there: path and contents.
+    pub files: Vec<(String, String)>,
+    /// What could not be mapped, or has to be looked at, one sentence each.
+    pub notes: Vec<String>,
+}
 
 /// The port that a site or program listens on where nothing says another: servers that are no root can have it.
 pub(crate) const PORT: u16 = 8080;

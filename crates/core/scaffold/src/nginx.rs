@@ -77,3 +77,29 @@ pub(crate) fn site(directory_name: &str, suite: &str, directory: &str, from: Str
         notes: Vec::new(),
     }
 }
+
+/// Makes the official nginx image's pages be served by Debian's nginx, where no configuration came along.
+pub(crate) fn serve_pages(image: &mut Image, ports: &mut Vec<u16>, draft: &mut Draft) {
+    /// Where that image has its pages.
+    const PAGES: &str = "/usr/share/nginx/html";
+    image.command = COMMAND.map(str::to_owned).to_vec();
+    if image.copies.iter().any(|copy| copy.to.starts_with("/etc/nginx")) {
+        draft.note(
+            "its own nginx configuration is used: let it listen on a port above 1023, write only below `scratch`, and set \
+             `user = \"www-data\"`",
+        );
+        image.scratch = SCRATCH.map(str::to_owned).to_vec();
+        return;
+    }
+    draft.files.push(("nginx.conf".to_owned(), configuration(PAGES)));
+    let configuration = Copy {
+        source: "nginx.conf".to_owned(),
+        to: "/etc/nginx/nginx.conf".to_owned(),
+        owner: None,
+        mode: None,
+    };
+    image.copies.push(configuration);
+    serve(image);
+    *ports = vec![PORT];
+    draft.note(format!("nginx listens on port {PORT} instead of 80, so that it needs no root"));
+}

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::{
     Found,
-    detect::copies,
     draft::{Base, Check, Draft, Image, Service, name},
+    sources::copies,
 };
 
 /// What most of them listen on where nothing says another.

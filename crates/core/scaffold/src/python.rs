@@ -2,8 +2,8 @@
 
 use crate::{
     Found,
-    detect::copies,
     draft::{Base, Check, Draft, Image, Service, name},
+    sources::copies,
 };
 
 /// Files that start an application, the likeliest first.

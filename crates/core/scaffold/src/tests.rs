@@ -1,5 +1,7 @@
 //! What `init` writes for each kind of directory.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 

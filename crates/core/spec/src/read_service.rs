@@ -48,6 +48,7 @@ pub(crate) struct PortDraft {
 }
 
 /// Reads a block whose name was found to be valid; none where it has no image to run, which is reported.
+#[allow(clippy::too_many_lines, reason = "one line for each key")]
 pub(crate) fn read(
     cx: &mut Evaluator,
     block: &Block,

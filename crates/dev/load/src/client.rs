@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     LoadPlan, Mode, Workers,
-    recorder::{Outcome, Recorder},
+    recorder::{Recorder, RequestOutcome},
 };
 
 /// Markers are looked for in this much of a body: they stand near its beginning.
@@ -47,7 +47,7 @@ impl<'a> Client<'a> {
     }
 
     /// Makes one request and reads its answer to the end.
-    pub(crate) async fn request(&mut self) -> Result<Outcome, String> {
+    pub(crate) async fn request(&mut self) -> Result<RequestOutcome, String> {
         let limit = self.plan.timeout;
         let slow = self.workers.mode == Mode::Slow;
         let answer = timed(limit, "for an answer", self.send()).await?;
@@ -60,7 +60,7 @@ impl<'a> Client<'a> {
         }
         let body = body?;
         let marker = self.plan.marker.as_ref().and_then(|marker| marker.find(&body));
-        Ok(Outcome { status, marker: marker.map(str::to_owned) })
+        Ok(RequestOutcome { status, marker: marker.map(str::to_owned) })
     }
 
     async fn send(&mut self) -> Result<Response<Incoming>, String> {

@@ -12,6 +12,6 @@ mod upstream;
 mod websocket;
 
 pub use plan::{LoadPlan, Marker, Mode, Workers};
-pub use report::{Failure, Latency, LoadReport, MarkerReport, ModeReport};
+pub use report::{Latency, LoadFailure, LoadReport, MarkerReport, ModeReport};
 pub use run::{Load, LoadError};
 pub use upstream::{Upstream, UpstreamOptions};

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 
 use crate::{
     Mode,
-    report::{Failure, Latency, LoadReport, MarkerReport, ModeReport},
+    report::{Latency, LoadFailure, LoadReport, MarkerReport, ModeReport},
 };
 
 /// Failures kept with their reasons: enough to see a pattern, bounded when everything fails.
@@ -19,7 +19,7 @@ const FAILURES_KEPT: usize = 20;
 const MARKERS_KEPT: usize = 1024;
 
 /// A completed request.
-pub(crate) struct Outcome {
+pub(crate) struct RequestOutcome {
     pub(crate) status: u16,
     pub(crate) marker: Option<String>,
 }
@@ -45,7 +45,7 @@ impl Default for ModeCounts {
 #[derive(Default)]
 struct Counts {
     modes: BTreeMap<Mode, ModeCounts>,
-    failures: Vec<Failure>,
+    failures: Vec<LoadFailure>,
     markers: Vec<MarkerReport>,
 }
 
@@ -78,7 +78,7 @@ impl Recorder {
         mode: Mode,
         due: Instant,
         begun: Instant,
-        result: Result<Outcome, String>,
+        result: Result<RequestOutcome, String>,
     ) {
         let now_ms = self.since_start(Instant::now());
         let begun_ms = self.since_start(begun);
@@ -103,7 +103,7 @@ impl Recorder {
         };
         of_mode.report.failed += 1;
         if failures.len() < FAILURES_KEPT {
-            failures.push(Failure { at_ms: now_ms, mode, reason });
+            failures.push(LoadFailure { at_ms: now_ms, mode, reason });
         }
     }
 

@@ -23,7 +23,7 @@ pub struct LoadReport {
     /// By the way they were made.
     pub modes: BTreeMap<Mode, ModeReport>,
     /// The first failures.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<LoadFailure>,
     /// The markers seen, in the order in which they were first seen.
     pub markers: Vec<MarkerReport>,
 }
@@ -76,7 +76,7 @@ impl Latency {
 
 /// A request that failed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Failure {
+pub struct LoadFailure {
     /// When it failed.
     pub at_ms: f64,
     /// How it was made.

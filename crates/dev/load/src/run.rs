@@ -14,7 +14,7 @@ use tokio::{sync::Notify, time::sleep_until};
 use crate::{
     LoadPlan, LoadReport, Mode, Workers,
     client::Client,
-    recorder::{Outcome, Recorder},
+    recorder::{Recorder, RequestOutcome},
     websocket,
 };
 
@@ -159,7 +159,7 @@ impl Worker<'_> {
             let begun = Instant::now();
             let due_now = self.workers.interval.map_or(begun, |_| due);
             let result = client.request().await;
-            let failed = !matches!(&result, Ok(Outcome { status: 200..400, .. }));
+            let failed = !matches!(&result, Ok(RequestOutcome { status: 200..400, .. }));
             recorder.ended(self.workers.mode, due_now, begun, result);
             due = self.next(due, failed);
         }
@@ -192,11 +192,12 @@ impl Worker<'_> {
                 } else {
                     socket = Some(open);
                 }
-                Ok(Outcome { status: 101, marker: None })
+                Ok(RequestOutcome { status: 101, marker: None })
             }
             .await;
             // 101 says that the upgrade stands; a message that came back counts as answered.
-            let result = result.map(|outcome: Outcome| Outcome { status: 200, ..outcome });
+            let result =
+                result.map(|outcome: RequestOutcome| RequestOutcome { status: 200, ..outcome });
             let failed = result.is_err();
             recorder.ended(Mode::WebSocket, due, begun, result);
             due = self.next(due, failed);

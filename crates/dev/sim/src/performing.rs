@@ -38,6 +38,7 @@ impl Host {
         self.mute = false;
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm for each effect")]
     fn done(&mut self, id: EffectId, effect: Effect) {
         match effect {
             Effect::StartInstance { instance, spec, .. } => {

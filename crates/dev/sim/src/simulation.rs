@@ -254,6 +254,7 @@ impl Simulation {
     }
 
     /// Checks that everything is whole and nothing is left over. Call it at rest.
+    #[allow(clippy::too_many_lines, reason = "one check after the other")]
     pub fn check_whole(&self) {
         let driver = self.driver();
         let world = driver.world();

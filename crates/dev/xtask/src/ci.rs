@@ -5,7 +5,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::{
-    advisories, arrows, dependencies, hosts, keys, metadata, package, run, setup, tests, tree,
+    advisories, arrows, circles, dependencies, hosts, keys, metadata, package, run, setup, tests,
+    tree,
 };
 
 type Check = fn() -> Result<()>;
@@ -32,7 +33,7 @@ pub fn check(only: &[String]) -> Result<()> {
         ("format", || run::check(run::cargo().args(["fmt", "--all", "--check"]))),
         ("files", tree::check),
         ("keys", keys::check),
-        ("arrows", || arrows::check(&metadata::load()?)),
+        ("arrows", || arrows::check(&metadata::load()?).and_then(|()| circles::check())),
         ("licences", || dependencies::check_licences(&metadata::load()?)),
         ("bans", || dependencies::check_bans(&metadata::load()?)),
         ("advisories", advisories::check),

@@ -126,8 +126,8 @@ impl Fetcher {
             let before = have;
             let failure = match self.attempt(address, limit, target, &mut have, arrived) {
                 Ok(()) => return Ok(()),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Again(reason)) => reason,
+                Err(FetchFailure::Final(error)) => return Err(error),
+                Err(FetchFailure::Again(reason)) => reason,
             };
             if have > before {
                 empty_attempts = 0;
@@ -164,9 +164,9 @@ impl Fetcher {
         target: &mut T,
         have: &mut u64,
         arrived: &mut dyn FnMut(u64),
-    ) -> Result<(), Failure> {
-        let again = |error: ureq::Error| Failure::Again(error.to_string());
-        let mut request = self.agent(address).map_err(Failure::Final)?.get(address);
+    ) -> Result<(), FetchFailure> {
+        let again = |error: ureq::Error| FetchFailure::Again(error.to_string());
+        let mut request = self.agent(address).map_err(FetchFailure::Final)?.get(address);
         if *have > 0 {
             request = request.header("Range", format!("bytes={have}-"));
         }
@@ -175,23 +175,27 @@ impl Fetcher {
         match status {
             200 if *have > 0 => {
                 // The server does not resume: begin anew.
-                target.truncate_to(0).map_err(|error| Failure::Final(FetchError::Write(error)))?;
+                target
+                    .truncate_to(0)
+                    .map_err(|error| FetchFailure::Final(FetchError::Write(error)))?;
                 *have = 0;
             }
             200 | 206 => {}
-            404 | 410 => return Err(Failure::Final(FetchError::Missing(address.to_owned()))),
+            404 | 410 => return Err(FetchFailure::Final(FetchError::Missing(address.to_owned()))),
             416 => {
-                target.truncate_to(0).map_err(|error| Failure::Final(FetchError::Write(error)))?;
+                target
+                    .truncate_to(0)
+                    .map_err(|error| FetchFailure::Final(FetchError::Write(error)))?;
                 *have = 0;
-                return Err(Failure::Again("it cannot be resumed".to_owned()));
+                return Err(FetchFailure::Again("it cannot be resumed".to_owned()));
             }
             408 | 429 | 500..=599 => {
-                return Err(Failure::Again(format!("the server answered {status}")));
+                return Err(FetchFailure::Again(format!("the server answered {status}")));
             }
             _ => {
                 let reason = format!("the server answered {status}");
                 let address = address.to_owned();
-                return Err(Failure::Final(FetchError::Failed { address, reason }));
+                return Err(FetchFailure::Final(FetchError::Failed { address, reason }));
             }
         }
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
@@ -200,22 +204,22 @@ impl Fetcher {
             let count = match body.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(count) => count,
-                Err(error) => return Err(Failure::Again(error.to_string())),
+                Err(error) => return Err(FetchFailure::Again(error.to_string())),
             };
             *have += count as u64;
             if *have > limit {
                 let address = address.to_owned();
-                return Err(Failure::Final(FetchError::TooLarge { address, limit }));
+                return Err(FetchFailure::Final(FetchError::TooLarge { address, limit }));
             }
             target
                 .write_all(&buffer[..count])
-                .map_err(|error| Failure::Final(FetchError::Write(error)))?;
+                .map_err(|error| FetchFailure::Final(FetchError::Write(error)))?;
             arrived(count as u64);
         }
     }
 }
 
-enum Failure {
+enum FetchFailure {
     Final(FetchError),
     Again(String),
 }

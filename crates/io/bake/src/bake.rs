@@ -9,7 +9,7 @@ use hornero_store::Store;
 
 use crate::{
     BakeContext, BakeError,
-    baker::{Baker, Below, Outcome, parent_of},
+    baker::{Baker, Below, ImageOutcome, parent_of},
     image::{place, secret_files::SecretFiles, step::Steps},
     install::Surroundings,
     locking::{self, Bringing, LockMode},
@@ -164,8 +164,8 @@ impl Line<'_> {
         let mut failure = None;
         for image in self.images {
             match one(image, &done, before) {
-                Ok(Outcome::Baked(baked)) => done.push(*baked),
-                Ok(Outcome::Needed(_)) => unreachable!("only a forecast stops before a step"),
+                Ok(ImageOutcome::Baked(baked)) => done.push(*baked),
+                Ok(ImageOutcome::Needed(_)) => unreachable!("only a forecast stops before a step"),
                 Err(error) => {
                     failure = Some(error);
                     break;
@@ -194,7 +194,7 @@ impl Line<'_> {
             if waits || locking::misfit_of(misfit, self.spec, image, self.dir)?.is_some() {
                 continue;
             }
-            if let Outcome::Baked(baked) = baker.image(image, parent.as_ref())? {
+            if let ImageOutcome::Baked(baked) = baker.image(image, parent.as_ref())? {
                 done.push(*baked);
             }
         }
@@ -232,12 +232,12 @@ pub fn forecast(
             Forecast { name, digest: None, why: Some(reason) }
         } else {
             match baker.image(image, parent_of(store, lock, image, &done)?.as_ref())? {
-                Outcome::Baked(baked) => {
+                ImageOutcome::Baked(baked) => {
                     let digest = Some(baked.0.digest);
                     done.push(*baked);
                     Forecast { name, digest, why: None }
                 }
-                Outcome::Needed(why) => Forecast { name, digest: None, why: Some(why) },
+                ImageOutcome::Needed(why) => Forecast { name, digest: None, why: Some(why) },
             }
         };
         forecasts.push(forecast);

@@ -80,7 +80,7 @@ fn is_in_line(store: &Store, other: &Below, image: &Digest) -> Result<bool, Bake
 }
 
 /// What came of an image.
-pub(crate) enum Outcome {
+pub(crate) enum ImageOutcome {
     /// It is there.
     Baked(Box<(BakedImage, Below)>),
     /// It would be baked, for this reason.
@@ -115,7 +115,7 @@ impl Baker<'_> {
         let (chain, epoch) = (outcome::chain(&below.layers), below.epoch.max(locked.date()));
         let key = outcome::step_key(StepKind::Packages, &chain, &locked.key(), epoch);
         let store = self.maker.surroundings.store;
-        let known = outcome::Outcome::cached(store, &key)?;
+        let known = outcome::StepOutcome::cached(store, &key)?;
         let known = known.filter(|known| !known.moved);
         Ok(known.is_some_and(|known| known.layers.iter().all(|layer| store.has_layer(layer))))
     }
@@ -125,31 +125,19 @@ impl Baker<'_> {
         &self,
         image: &ImageDefinition,
         parent: Option<&Below>,
-    ) -> Result<Outcome, BakeError> {
+    ) -> Result<ImageOutcome, BakeError> {
         let started = Instant::now();
         let inherits = parent.and_then(|parent| parent.inherits.as_ref());
         let completed = inherits
             .map(|base| ImageDefinition { config: image.config.clone().on(base), ..image.clone() });
         let image = completed.as_ref().unwrap_or(image);
         let locked = self.lock.images.get(&image.name).filter(|_| locking::has_entry(image));
-        let cache_dir = self.context.home.join("cache");
-        let inherited = parent.map_or(0, |parent| parent.epoch);
-        let mut making = Making {
-            name: image.name.clone(),
-            layers: parent.map(|parent| parent.layers.clone()).unwrap_or_default(),
-            epoch: inherited.max(locked.map_or(0, LockedImage::date)),
-            max_bytes: image.max_size_bytes.unwrap_or(WRITTEN_BYTES_MAX),
-            steps: Vec::new(),
-            records: Vec::new(),
-            secrets: Vec::new(),
-            last: LastBake::of(&cache_dir, self.dir, &image.name),
-            moved: None,
-        };
+        let mut making = self.begin(image, parent, locked);
         let works = self.works(image, locked)?;
         for (number, work) in works.iter().enumerate() {
             let is_moved = |making: &Making| self.is_moved(image, making, &works[number..]);
             if let Some(why) = self.maker.step(&mut making, work, &is_moved)? {
-                return Ok(Outcome::Needed(why));
+                return Ok(ImageOutcome::Needed(why));
             }
         }
         let manifest = ImageManifest::new(making.layers.clone(), image.config.clone());
@@ -158,7 +146,7 @@ impl Baker<'_> {
         // One that can't be read any more is put again, which mends it.
         let known = store.image(&digest).is_ok();
         if !known && self.maker.forecast {
-            return Ok(Outcome::Needed("its configuration changed".to_owned()));
+            return Ok(ImageOutcome::Needed("its configuration changed".to_owned()));
         }
         if !known {
             if let Some(parent) = parent {
@@ -170,21 +158,7 @@ impl Baker<'_> {
         }
         let cached = known && making.steps.iter().all(|step| step.cached);
         if !self.maker.forecast {
-            // One that was moved keeps the record that says so. What was baked before keeps this home's own; another
-            // may have come with the very same image and say anything.
-            let is_recorded = || is_recorded_here(store, &digest);
-            // One with the very content of an image below it is that image: a record of this making would have it made from
-            // itself.
-            let is_below = parent.map(|parent| is_in_line(store, parent, &digest)).transpose()?;
-            let writes = making.moved != Some(true) && is_below != Some(true);
-            if writes && !(cached && is_recorded()?) {
-                let parent = parent.map(|parent| parent.image);
-                let steps = making.records.clone();
-                let mut record =
-                    BakeRecord::new(&image.name, digest, parent, making.epoch, locked, steps);
-                record.secrets_in_image = std::mem::take(&mut making.secrets);
-                record.save(store)?;
-            }
+            self.record(&mut making, digest, parent, locked, cached)?;
             making.last.save(&making.records);
         }
         let baked = BakedImage {
@@ -201,7 +175,54 @@ impl Baker<'_> {
             epoch: making.epoch,
             inherits: inherits.cloned(),
         };
-        Ok(Outcome::Baked(Box::new((baked, below))))
+        Ok(ImageOutcome::Baked(Box::new((baked, below))))
+    }
+
+    /// An image of which nothing is made yet.
+    fn begin(
+        &self,
+        image: &ImageDefinition,
+        parent: Option<&Below>,
+        locked: Option<&LockedImage>,
+    ) -> Making {
+        let cache_dir = self.context.home.join("cache");
+        let inherited = parent.map_or(0, |parent| parent.epoch);
+        Making {
+            name: image.name.clone(),
+            layers: parent.map(|parent| parent.layers.clone()).unwrap_or_default(),
+            epoch: inherited.max(locked.map_or(0, LockedImage::date)),
+            max_bytes: image.max_size_bytes.unwrap_or(WRITTEN_BYTES_MAX),
+            steps: Vec::new(),
+            records: Vec::new(),
+            secrets: Vec::new(),
+            last: LastBake::of(&cache_dir, self.dir, &image.name),
+            moved: None,
+        }
+    }
+
+    /// Records how an image was made. One that was moved keeps the record that says so. What was baked before keeps this
+    /// home's own; another may have come with the very same image and say anything.
+    fn record(
+        &self,
+        making: &mut Making,
+        digest: Digest,
+        parent: Option<&Below>,
+        locked: Option<&LockedImage>,
+        cached: bool,
+    ) -> Result<(), BakeError> {
+        let store = self.maker.surroundings.store;
+        // One with the very content of an image below it is that image: a record of this making would have it made from
+        // itself.
+        let is_below = parent.map(|parent| is_in_line(store, parent, &digest)).transpose()?;
+        let writes = making.moved != Some(true) && is_below != Some(true);
+        if !writes || (cached && is_recorded_here(store, &digest)?) {
+            return Ok(());
+        }
+        let parent = parent.map(|parent| parent.image);
+        let steps = making.records.clone();
+        let mut record = BakeRecord::new(&making.name, digest, parent, making.epoch, locked, steps);
+        record.secrets_in_image = std::mem::take(&mut making.secrets);
+        record.save(store)
     }
 
     /// Whether an image, made so far, comes out as one that is there and has a record of this home, without anything

@@ -4,7 +4,7 @@ use hornero_store::{Entry, EntryKind, TreePath};
 
 /// What becomes of an entry that a step wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum EntryFate {
     /// It stays.
     Keep,
     /// It is left out, so that what lies below shows.
@@ -47,29 +47,29 @@ const DROPPED: [&str; 16] = [
 ];
 
 /// Judges an entry of a captured layer.
-pub(crate) fn judge(entry: &Entry) -> Verdict {
+pub(crate) fn judge(entry: &Entry) -> EntryFate {
     let path = entry.path.as_bytes();
     let below =
         |dir: &str| path.strip_prefix(dir.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"));
     let named = |name: &str| path == name.as_bytes();
     if TRANSIENT.iter().any(|dir| below(dir)) || DROPPED.iter().any(|name| named(name)) {
-        return Verdict::Drop;
+        return EntryFate::Drop;
     }
     if !matches!(entry.kind, EntryKind::File { .. }) {
-        return Verdict::Keep;
+        return EntryFate::Keep;
     }
     if named("etc/machine-id") {
-        return Verdict::Empty;
+        return EntryFate::Empty;
     }
     if below("var/log") {
         // Some servers need their log file to be there, with its owner.
-        return Verdict::Empty;
+        return EntryFate::Empty;
     }
     let backups = below("var/lib/dpkg") || below("var/cache/debconf");
     if backups && path.ends_with(b"-old") {
-        return Verdict::Drop;
+        return EntryFate::Drop;
     }
-    Verdict::Keep
+    EntryFate::Keep
 }
 
 /// `/etc/shadow` with every recorded day of a password change set to one day.
@@ -108,14 +108,14 @@ mod tests {
     #[test]
     fn judges_what_a_step_wrote() {
         for (path, verdict) in [
-            ("etc/nginx/nginx.conf", Verdict::Keep),
-            ("tmp/x", Verdict::Drop),
-            ("tmpfiles/x", Verdict::Keep),
-            ("etc/passwd-", Verdict::Drop),
-            ("etc/machine-id", Verdict::Empty),
-            ("var/log/nginx/error.log", Verdict::Empty),
-            ("var/lib/dpkg/status-old", Verdict::Drop),
-            ("var/lib/dpkg/status", Verdict::Keep),
+            ("etc/nginx/nginx.conf", EntryFate::Keep),
+            ("tmp/x", EntryFate::Drop),
+            ("tmpfiles/x", EntryFate::Keep),
+            ("etc/passwd-", EntryFate::Drop),
+            ("etc/machine-id", EntryFate::Empty),
+            ("var/log/nginx/error.log", EntryFate::Empty),
+            ("var/lib/dpkg/status-old", EntryFate::Drop),
+            ("var/lib/dpkg/status", EntryFate::Keep),
         ] {
             let entry = Entry {
                 path: TreePath::new(path).unwrap(),

@@ -10,7 +10,7 @@ use hornero_store::Store;
 
 use crate::{
     BakeError,
-    progress::{Event, Progress},
+    progress::{BakeProgress, Event},
     provision::Environment,
 };
 
@@ -19,7 +19,7 @@ pub struct BakeContext<'a> {
     /// The home directory; a bake uses `cache` and `tmp` below it.
     pub home: PathBuf,
     /// Is told what happens.
-    pub progress: &'a dyn Progress,
+    pub progress: &'a dyn BakeProgress,
     /// Where the host's apt configuration is.
     pub apt_dir: PathBuf,
     /// Where the values of build secrets come from: the environment of this process.
@@ -30,7 +30,7 @@ pub struct BakeContext<'a> {
 
 impl<'a> BakeContext<'a> {
     /// A context with the host's own apt configuration.
-    pub fn new(home: &Path, progress: &'a dyn Progress) -> Self {
+    pub fn new(home: &Path, progress: &'a dyn BakeProgress) -> Self {
         Self {
             home: home.to_owned(),
             progress,

@@ -8,7 +8,7 @@ use std::{
 use hornero_apt::{AptError, resolve::Unsatisfiable};
 use hornero_dpkg::DpkgError;
 use hornero_model::{Digest, ImageName};
-use hornero_rebase::Refusal;
+use hornero_rebase::RebaseRefusal;
 
 use crate::rebase::RebaseError;
 
@@ -298,7 +298,7 @@ impl BakeError {
     }
 
     /// Why an image does not hold on another base; none for other errors.
-    pub fn refusals(&self) -> &[Refusal] {
+    pub fn refusals(&self) -> &[RebaseRefusal] {
         match self {
             Self::Rebase(error) => error.refusals(),
             _ => &[],

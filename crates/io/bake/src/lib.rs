@@ -48,7 +48,7 @@ pub use error::BakeError;
 pub use foresight::{PackagesForecast, forecast_packages};
 pub use heal::PackageCacheSource;
 pub use hornero_apt::{LOCK_NAME, Lock, architecture, fetch::Patience, resolve::Unsatisfiable};
-pub use hornero_rebase::Refusal;
+pub use hornero_rebase::RebaseRefusal;
 pub use image::place::clean;
 pub use lineage::recorded_elsewhere;
 pub use locking::{LockMode, lock};

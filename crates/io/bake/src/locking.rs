@@ -23,7 +23,7 @@ use hornero_spec::{ArchiveDefinition, Base, ImageDefinition, Spec};
 
 use crate::{
     BakeContext, BakeError,
-    progress::{Event, Progress},
+    progress::{BakeProgress, Event},
     stored,
 };
 
@@ -145,7 +145,7 @@ pub(crate) struct Bringing<'b> {
     /// What a name leads to in the store.
     pub find: &'b dyn Fn(&ImageName) -> Result<Option<Digest>, BakeError>,
     /// Is told what happens.
-    pub progress: &'b dyn Progress,
+    pub progress: &'b dyn BakeProgress,
 }
 
 impl Bringing<'_> {
@@ -160,21 +160,7 @@ impl Bringing<'_> {
         let mut lock = old.cloned().unwrap_or_default();
         lock.images.retain(|name, _| spec.images.get(name).is_some_and(has_entry));
         stored::pin(spec, images, &mut lock, mode, self.find)?;
-        let mut stale: BTreeMap<&ImageName, String> = BTreeMap::new();
-        for image in images.iter().filter(|image| has_entry(image)) {
-            let reason = misfit(lock.images.get(&image.name), spec, image, dir, architecture);
-            let reason = reason
-                .or_else(|| (mode == LockMode::Update).then(|| "it is resolved afresh".to_owned()));
-            let on_stale = || ancestors(spec, image).iter().any(|name| stale.contains_key(name));
-            if let Some(reason) = reason {
-                stale.insert(&image.name, reason);
-            } else if on_stale() {
-                stale.insert(
-                    &image.name,
-                    "the image it is made from has other packages now".to_owned(),
-                );
-            }
-        }
+        let mut stale = self.stale(images, &lock, architecture);
         if mode == LockMode::Frozen
             && let Some((image, reason)) = stale.pop_first()
         {
@@ -204,9 +190,10 @@ impl Bringing<'_> {
                 .filter_map(|name| lock.images.get(name))
                 .flat_map(|locked| &locked.packages)
                 .collect();
+            let suites = &loaded[&request];
             let resolving = Resolving {
                 image,
-                suites: &loaded[&request],
+                suites,
                 listed: &listed[&request],
                 policy: &policies[&request],
                 keep: if mode == LockMode::Update { None } else { known },
@@ -214,19 +201,7 @@ impl Bringing<'_> {
                 architecture,
                 access,
             };
-            let packages = resolving.run()?;
-            // The date of the archive is part of every image: where nothing else is new, it stays as well.
-            let same =
-                known.filter(|known| known.packages == packages && declares(known, &request));
-            let fresh = || loaded[&request].iter().map(|suite| suite.state.clone()).collect();
-            let locked = LockedImage {
-                suite: request.suite.clone(),
-                architecture: architecture.to_owned(),
-                from: image.base.image().cloned(),
-                requested: sorted(&image.packages),
-                archives: same.map_or_else(fresh, |known| known.archives.clone()),
-                packages,
-            };
+            let locked = locked(&resolving, &request, known)?;
             progress.event(Event::Resolved {
                 image: image.name.clone(),
                 packages: locked.packages.len(),
@@ -235,6 +210,51 @@ impl Bringing<'_> {
         }
         Ok(lock)
     }
+
+    /// The images whose locks do not fit any more, and why; those on one of them as well.
+    fn stale<'i>(
+        &self,
+        images: &[&'i ImageDefinition],
+        lock: &Lock,
+        architecture: &str,
+    ) -> BTreeMap<&'i ImageName, String> {
+        let mut stale: BTreeMap<&ImageName, String> = BTreeMap::new();
+        for image in images.iter().filter(|image| has_entry(image)) {
+            let known = lock.images.get(&image.name);
+            let reason = misfit(known, self.spec, image, self.dir, architecture);
+            let afresh =
+                || (self.mode == LockMode::Update).then(|| "it is resolved afresh".to_owned());
+            let on_stale =
+                || ancestors(self.spec, image).iter().any(|name| stale.contains_key(name));
+            if let Some(reason) = reason.or_else(afresh) {
+                stale.insert(&image.name, reason);
+            } else if on_stale() {
+                let reason = "the image it is made from has other packages now";
+                stale.insert(&image.name, reason.to_owned());
+            }
+        }
+        stale
+    }
+}
+
+/// An image with its packages resolved. The date of the archive is part of every image: where nothing else is new, it stays
+/// as well.
+fn locked(
+    resolving: &Resolving<'_>,
+    request: &ArchiveRequest,
+    known: Option<&LockedImage>,
+) -> Result<LockedImage, BakeError> {
+    let packages = resolving.run()?;
+    let same = known.filter(|known| known.packages == packages && declares(known, request));
+    let fresh = || resolving.suites.iter().map(|suite| suite.state.clone()).collect();
+    Ok(LockedImage {
+        suite: request.suite.clone(),
+        architecture: resolving.architecture.to_owned(),
+        from: resolving.image.base.image().cloned(),
+        requested: sorted(&resolving.image.packages),
+        archives: same.map_or_else(fresh, |known| known.archives.clone()),
+        packages,
+    })
 }
 
 /// Whether an image has packages of its own to be locked.

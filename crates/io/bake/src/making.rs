@@ -19,7 +19,7 @@ use crate::{
         step::{Extras, Step},
     },
     install::{Installation, Surroundings},
-    outcome::{self, Outcome},
+    outcome::{self, StepOutcome},
     progress::Event,
     provision::Provisioning,
     record::{LastBake, StepKind, StepRecord},
@@ -84,6 +84,16 @@ struct Described {
     action: Action,
 }
 
+/// What the cache knows of a step.
+enum Known {
+    /// All that it gave.
+    Whole(StepOutcome),
+    /// Only what was moved with another image.
+    OfAnother,
+    /// Nothing, or not all of it.
+    Nothing,
+}
+
 impl Maker<'_> {
     /// Whether layers of the cache are there; where asked for, also whether all they hold is whole.
     fn are_there(&self, layers: &[Digest]) -> Result<bool, BakeError> {
@@ -111,7 +121,7 @@ impl Maker<'_> {
         for work in works {
             let Described { kind, own, .. } = describe(work);
             let key = outcome::step_key(kind, &outcome::chain(&layers), &own, making.epoch);
-            match Outcome::cached(self.surroundings.store, &key)? {
+            match StepOutcome::cached(self.surroundings.store, &key)? {
                 Some(known) if self.are_there(&known.layers)? => layers.extend(known.layers),
                 Some(_) | None => return Ok(None),
             }
@@ -139,26 +149,16 @@ impl Maker<'_> {
         let title = record.title.clone();
         let image = making.name.clone();
         let progress = self.surroundings.progress;
-        let known = match Outcome::cached(store, &key)? {
-            Some(known) if self.are_there(&known.layers)? => Some(known),
-            Some(_) | None => None,
-        };
-        let mut is_foreign = false;
-        if known.as_ref().is_some_and(|known| known.moved) {
-            let taken = match making.moved {
-                Some(taken) => taken,
-                None => is_moved(making)?,
-            };
-            making.moved = Some(taken);
-            is_foreign = !taken;
-        }
-        let known = known.filter(|_| !is_foreign);
-        let (gave, why) = match known {
-            Some(gave) => (gave, None),
-            None => {
-                let why = match is_foreign {
-                    true => "the cache has it only as it was moved with another image".to_owned(),
-                    false => making.last.why(making.records.len(), &record),
+        let (gave, why) = match self.known(making, &key, is_moved)? {
+            Known::Whole(gave) => (gave, None),
+            missing @ (Known::OfAnother | Known::Nothing) => {
+                let why = match missing {
+                    Known::OfAnother => {
+                        "the cache has it only as it was moved with another image".to_owned()
+                    }
+                    Known::Whole(_) | Known::Nothing => {
+                        making.last.why(making.records.len(), &record)
+                    }
                 };
                 if self.forecast {
                     return Ok(Some(format!("{title}: {why}")));
@@ -195,7 +195,29 @@ impl Maker<'_> {
         Ok(None)
     }
 
-    fn run(&self, making: &Making, work: &Work<'_>, title: &str) -> Result<Outcome, BakeError> {
+    /// What the cache knows of a step, all of it there.
+    fn known(
+        &self,
+        making: &mut Making,
+        key: &Digest,
+        is_moved: &IsMoved<'_>,
+    ) -> Result<Known, BakeError> {
+        let known = match StepOutcome::cached(self.surroundings.store, key)? {
+            Some(known) if self.are_there(&known.layers)? => known,
+            Some(_) | None => return Ok(Known::Nothing),
+        };
+        if !known.moved {
+            return Ok(Known::Whole(known));
+        }
+        let taken = match making.moved {
+            Some(taken) => taken,
+            None => is_moved(making)?,
+        };
+        making.moved = Some(taken);
+        Ok(if taken { Known::Whole(known) } else { Known::OfAnother })
+    }
+
+    fn run(&self, making: &Making, work: &Work<'_>, title: &str) -> Result<StepOutcome, BakeError> {
         match work {
             Work::Packages { locked, request } => self.surroundings.install(&Installation {
                 image: &making.name,
@@ -218,7 +240,7 @@ impl Maker<'_> {
         making: &Making,
         source: &CopySource,
         found: &[copy::Found],
-    ) -> Result<Outcome, BakeError> {
+    ) -> Result<StepOutcome, BakeError> {
         let store = self.surroundings.store;
         let tree = store.tree_of_layers(&making.layers).map_err(BakeError::store)?;
         let image = &making.name;
@@ -244,7 +266,7 @@ impl Maker<'_> {
         let layer = copy::layer(image, source, found, (uid, gid), &tree, &has, &mut put)?;
         let digest = ingest.put_layer(&layer).map_err(BakeError::store)?;
         let _ = ingest.finish().map_err(BakeError::store)?;
-        Ok(Outcome::of(Some(digest), LayerSource::Copy { from: source.from.clone() }))
+        Ok(StepOutcome::of(Some(digest), LayerSource::Copy { from: source.from.clone() }))
     }
 
     fn command(
@@ -254,7 +276,7 @@ impl Maker<'_> {
         own_env: &BTreeMap<String, String>,
         network: bool,
         title: &str,
-    ) -> Result<Outcome, BakeError> {
+    ) -> Result<StepOutcome, BakeError> {
         let surroundings = &self.surroundings;
         let tree = surroundings.store.tree_of_layers(&making.layers).map_err(BakeError::store)?;
         let work = WorkDir::create(surroundings.tmp)
@@ -273,7 +295,7 @@ impl Maker<'_> {
             extras: Extras::default(),
         };
         let layer = surroundings.run_and_capture(&step, &tree, making.epoch)?;
-        Ok(Outcome::of(layer, LayerSource::Run { command: command.to_owned() }))
+        Ok(StepOutcome::of(layer, LayerSource::Run { command: command.to_owned() }))
     }
 }
 

@@ -11,7 +11,7 @@ const STEP_EPOCH: u32 = 4;
 
 /// What a step gave.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Outcome {
+pub(crate) struct StepOutcome {
     /// Its layers, from the bottom up.
     pub layers: Vec<Digest>,
     /// Where each layer comes from.
@@ -25,7 +25,7 @@ pub(crate) struct Outcome {
     pub moved: bool,
 }
 
-impl Outcome {
+impl StepOutcome {
     /// One layer at most, of one source.
     pub(crate) fn of(layer: Option<Digest>, source: LayerSource) -> Self {
         let sources = layer.iter().map(|_| source.clone()).collect();

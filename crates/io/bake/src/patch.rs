@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use hornero_apt::{Lock, LockedImage};
 use hornero_model::{Digest, ImageName};
-use hornero_rebase::Refusal;
+use hornero_rebase::RebaseRefusal;
 use hornero_spec::{ImageDefinition, Spec};
 use hornero_store::Store;
 use schemars::JsonSchema;
@@ -54,7 +54,7 @@ pub struct PatchedImage {
     /// How it came to be.
     pub how: PatchedHow,
     /// Why it could not be moved onto its new base and was baked on it instead; none where it was not tried.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RebaseRefusal>,
     /// As the refusals, where the move failed before anything could be proved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unmovable: Option<String>,
@@ -124,7 +124,7 @@ pub fn patch(
 #[derive(Default)]
 struct Attempt {
     moved: Option<Digest>,
-    refusals: Vec<Refusal>,
+    refusals: Vec<RebaseRefusal>,
     unmovable: Option<String>,
     milliseconds: u64,
 }

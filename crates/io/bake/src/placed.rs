@@ -10,7 +10,7 @@ use hornero_store::Store;
 use crate::{
     BakeError,
     bake::{BakedImage, Line},
-    baker::{Baker, Below, Outcome},
+    baker::{Baker, Below, ImageOutcome},
     image::place,
     rebase::{RebaseError, RebaseOptions, Rebased, Rebaser},
     record::BakeRecord,
@@ -116,8 +116,10 @@ impl Placing<'_> {
                     self.is_now(baked, digest, Some(below.image))?
                 } else if self.baker.has_packages(image, &below)? {
                     match self.baker.image(image, Some(&below))? {
-                        Outcome::Baked(baked) => *baked,
-                        Outcome::Needed(_) => unreachable!("only a forecast stops before a step"),
+                        ImageOutcome::Baked(baked) => *baked,
+                        ImageOutcome::Needed(_) => {
+                            unreachable!("only a forecast stops before a step")
+                        }
                     }
                 } else {
                     let from = baked.base.unwrap_or(*self.base);

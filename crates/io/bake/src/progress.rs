@@ -72,7 +72,7 @@ pub enum Event {
 }
 
 /// Takes events from any thread; must return at once.
-pub trait Progress: Send + Sync {
+pub trait BakeProgress: Send + Sync {
     /// Takes one event.
     fn event(&self, event: Event);
 }
@@ -81,6 +81,6 @@ pub trait Progress: Send + Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
-impl Progress for Silent {
+impl BakeProgress for Silent {
     fn event(&self, _: Event) {}
 }

@@ -8,7 +8,7 @@ use std::{
 
 use hornero_apt::{LockedImage, files};
 use hornero_model::{Digest, ImageName};
-use hornero_rebase::Refusal;
+use hornero_rebase::RebaseRefusal;
 use hornero_store::{FORMAT_EPOCH, Store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ pub struct Moved {
     pub forced: bool,
     /// Why the proof refused, now or in an earlier move.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RebaseRefusal>,
 }
 
 /// One step of a bake.

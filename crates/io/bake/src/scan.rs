@@ -2,7 +2,7 @@
 
 use hornero_store::{Entry, EntryKind, Store};
 
-use crate::{BakeError, outcome::Outcome, source::LayerSource};
+use crate::{BakeError, outcome::StepOutcome, source::LayerSource};
 
 /// Larger files are data; the longest RSA key in use has 13 kB.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -40,7 +40,7 @@ const TOKENS: [(&str, usize); 9] = [
 ];
 
 /// Absolute paths of files with secrets in what a step made; packages of an archive are everybody's.
-pub(crate) fn secrets_of(store: &Store, gave: &Outcome) -> Result<Vec<String>, BakeError> {
+pub(crate) fn secrets_of(store: &Store, gave: &StepOutcome) -> Result<Vec<String>, BakeError> {
     let mut found = Vec::new();
     for (layer, source) in gave.layers.iter().zip(&gave.sources) {
         match source {

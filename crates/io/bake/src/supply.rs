@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BakeError,
-    progress::{Event, Progress},
+    progress::{BakeProgress, Event},
 };
 
 /// Changes whenever unpacking gives other layers or facts for the same package.
@@ -63,7 +63,7 @@ pub(crate) fn supply(
     access: &Access<'_>,
     image: &LockedImage,
     from: &Supply<'_>,
-    progress: &dyn Progress,
+    progress: &dyn BakeProgress,
 ) -> Result<Vec<Supplied>, BakeError> {
     let store = ingest.store();
     let mut supplied: Vec<Option<Supplied>> = Vec::with_capacity(image.packages.len());
@@ -125,7 +125,7 @@ fn unpack_all(
     access: &Access<'_>,
     needed: &[Needed<'_>],
     max_bytes: u64,
-    progress: &dyn Progress,
+    progress: &dyn BakeProgress,
 ) -> Result<Vec<(usize, Supplied)>, BakeError> {
     // The largest first: the last one to end then keeps no core waiting for long.
     let mut order: Vec<usize> = (0..needed.len()).collect();

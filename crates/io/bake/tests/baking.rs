@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use hornero_archive::{Archive, Package, dpkg, shell};
 use hornero_bake::{
     BakeContext, BakeOptions, BakeRecord, StepKind,
-    progress::{Event, Progress},
+    progress::{BakeProgress, Event},
 };
 use hornero_spec::{Base, CopyOwner, CopySource, SourceKind};
 use hornero_store::{EntryKind, TreePath};
@@ -124,7 +124,7 @@ fn equal_inputs_give_equal_digests() {
 /// Changes a file as soon as the step begins that copies it: after all of it was looked at.
 struct Editing(std::path::PathBuf);
 
-impl Progress for Editing {
+impl BakeProgress for Editing {
     fn event(&self, event: Event) {
         if matches!(&event, Event::StepStarted { step, .. } if step.starts_with("copy `public`")) {
             std::fs::write(&self.0, "six\n").unwrap();

@@ -1,5 +1,7 @@
 //! HTTP/1.1 through the edge: framing, streaming, upgrades, limits.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 mod support;
 
 use std::{

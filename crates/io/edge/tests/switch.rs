@@ -1,5 +1,7 @@
 //! Switches between releases, health, holding and cutting off.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 mod support;
 
 use std::{

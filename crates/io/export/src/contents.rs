@@ -15,7 +15,7 @@ use hornero_model::Digest;
 use hornero_store::{Damage, Store, StoreError, erofs::PlacedContent};
 use rustix::{fs::copy_file_range, io::Errno};
 
-use crate::{Event, ExportError, Progress, output::Output};
+use crate::{Event, ExportError, ExportProgress, output::Output};
 
 /// Small contents are gathered to runs of about this size, each written at once.
 const RUN_LEN: u64 = 1 << 20;
@@ -34,7 +34,7 @@ pub(crate) fn write(
     contents: &[PlacedContent],
     base: u64,
     output: &Output,
-    progress: &dyn Progress,
+    progress: &dyn ExportProgress,
 ) -> Result<(), ExportError> {
     let runs = runs(contents);
     let (next, stop, failure) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));

@@ -41,7 +41,7 @@ use hornero_model::{Digest, ImageConfig};
 use hornero_store::{Store, Tree};
 
 pub use error::ExportError;
-pub use progress::{Event, Progress, Silent};
+pub use progress::{Event, ExportProgress, Silent};
 
 use output::Output;
 
@@ -115,7 +115,7 @@ struct Work<'a> {
     config: &'a ImageConfig,
     tree: &'a Tree,
     options: &'a ExportOptions,
-    progress: &'a dyn Progress,
+    progress: &'a dyn ExportProgress,
 }
 
 /// Writes `image` to the file `out`; checks before that every content is what its digest says.
@@ -132,7 +132,7 @@ pub fn export(
     format: Format,
     out: &Path,
     options: &ExportOptions,
-    progress: &dyn Progress,
+    progress: &dyn ExportProgress,
 ) -> Result<Exported, ExportError> {
     launch::check_host_name(&options.host_name)?;
     // Held until the end: nothing that is read is deleted meanwhile.

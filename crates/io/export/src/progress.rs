@@ -16,7 +16,7 @@ pub enum Event {
 }
 
 /// Takes events from any thread; must return at once.
-pub trait Progress: Send + Sync {
+pub trait ExportProgress: Send + Sync {
     /// Takes one event.
     fn event(&self, event: Event);
 }
@@ -25,6 +25,6 @@ pub trait Progress: Send + Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
-impl Progress for Silent {
+impl ExportProgress for Silent {
     fn event(&self, _: Event) {}
 }

@@ -7,7 +7,7 @@ use hornero_store::{
     tarball::{self, BLOCK, END},
 };
 
-use crate::{Event, ExportError, Progress, Work, Written, contents, output::Output};
+use crate::{Event, ExportError, ExportProgress, Work, Written, contents, output::Output};
 
 /// Readers of tapes want whole records of 20 blocks.
 const RECORD_LEN: u64 = 20 * BLOCK;
@@ -53,7 +53,7 @@ impl<'a> Archive<'a> {
         store: &Store,
         tree: &Tree,
         prefix: &[u8],
-        progress: &dyn Progress,
+        progress: &dyn ExportProgress,
     ) -> Result<(), ExportError> {
         for entry in tree.entries() {
             let path = [prefix, entry.path.as_bytes()].concat();

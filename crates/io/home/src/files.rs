@@ -14,7 +14,7 @@ use rustix::{
 
 use crate::{
     HomeError,
-    way::{failed, is_trusted, owner},
+    trust::{failed, is_trusted, owner},
 };
 
 /// What a file is opened for. Files that are made have mode 600.

@@ -7,6 +7,7 @@
 
 mod error;
 mod files;
+mod trust;
 mod way;
 
 pub use error::{HomeError, Remedy};

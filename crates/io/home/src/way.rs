@@ -9,9 +9,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use rustix::process::geteuid;
-
-use crate::{HomeError, files};
+use crate::{
+    HomeError, files,
+    trust::{failed, is_trusted, owner},
+};
 
 /// Links on one way; as many as the kernel follows (path_resolution(7)).
 const LINKS_MAX: usize = 40;
@@ -21,22 +22,6 @@ const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 /// What may lie on another disk: the two parts of a home that grow with images.
 const LARGE: [&str; 2] = ["store", "cache"];
-
-/// Whether a user's things can be trusted: root's, and one's own.
-pub(crate) fn is_trusted(user: u32) -> bool {
-    user == 0 || user == geteuid().as_raw()
-}
-
-/// A user's name, or number, for people.
-pub(crate) fn owner(user: u32) -> String {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
-    });
-    name.map_or_else(|| format!("user {user}"), |name| format!("`{name}` ({user})"))
-}
 
 /// Follows the way to `path` and gives it without links; what is missing of it is left as it is.
 ///
@@ -181,12 +166,4 @@ pub fn prepare(home: &Path) -> Result<PathBuf, HomeError> {
 
 fn look(path: &Path) -> Result<Metadata, HomeError> {
     fs::symlink_metadata(path).map_err(failed("look at", path))
-}
-
-pub(crate) fn failed(
-    action: &'static str,
-    path: &Path,
-) -> impl FnOnce(io::Error) -> HomeError + use<> {
-    let path = path.to_owned();
-    move |source| HomeError::Failed { action, path, source }
 }

@@ -18,7 +18,8 @@ const WRITABLE_BY_GROUP: u32 = 0o020;
 const ENTRIES_LOOKED_AT: usize = 8;
 
 pub(crate) fn read(home: &Path, mounts: &[Mount]) -> HomeFacts {
-    let home = crate::absolute(home);
+    // Whatever of it exists.
+    let home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
     let mut facts = HomeFacts { path: home.display().to_string(), ..HomeFacts::default() };
     match std::fs::metadata(&home) {
         Ok(metadata) if metadata.is_dir() => {

@@ -13,7 +13,7 @@ mod system;
 use std::path::{Path, PathBuf};
 
 use hornero_doctor::{ControlFacts, FirewallFacts, HostFacts, NetworkFacts};
-use hornero_model::Timestamp;
+use hornero_model::{Timestamp, error_chain};
 
 use files::Files;
 
@@ -91,25 +91,8 @@ fn survey_network(network: &mut NetworkFacts, home: &Path) {
             network.links_fault = survey.links_fault;
             network.filter_fault = survey.filter_fault;
         }
-        Err(error) => network.links_fault = Some(chain(&error)),
+        Err(error) => network.links_fault = Some(error_chain(&error)),
     }
-}
-
-/// An error with what is behind it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
-}
-
-/// The home as an absolute path, whatever of it exists.
-pub(crate) fn absolute(home: &Path) -> PathBuf {
-    std::path::absolute(home).unwrap_or_else(|_| home.to_owned())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use hornero_model::Digest;
 use hornero_store::Store;
 
 use crate::{
-    Event, OciError, Progress, Pulled, Result,
+    Event, OciError, Pulled, Result, TransferProgress,
     carried::Carried,
     pack::{travels, travels_with_layer},
     parallel,
@@ -23,7 +23,7 @@ pub fn pull_from_store(
     store: &Store,
     other: &Store,
     image: &Digest,
-    progress: &dyn Progress,
+    progress: &dyn TransferProgress,
 ) -> Result<Pulled> {
     let (_lease, _other) = (store.lease()?, other.lease()?);
     let manifest = other.image(image)?;

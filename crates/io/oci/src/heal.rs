@@ -6,9 +6,9 @@ use hornero_model::Digest;
 use hornero_store::{Finding, HealSource, Stored};
 
 use crate::{
-    Access, OciError, Quiet, Reference, Result, delta,
+    Access, OciError, Quiet, Reference, Result, members,
+    opened::{self, Opened},
     pack::tail::Tail,
-    pull::{self, Opened},
     registry::Registry,
     source, tails,
 };
@@ -66,7 +66,7 @@ impl RegistrySource {
 impl Open {
     fn new(reference: &Reference, access: &Access) -> Result<Self> {
         let registry = Registry::new(reference, access, &Quiet)?;
-        let opened = pull::open(&registry, &source::find(&registry)?)?;
+        let opened = opened::open(&registry, &source::find(&registry)?)?;
         let opened = opened.ok_or_else(|| {
             OciError::refused(reference.to_string(), "it is no image that Hornero pushed")
         })?;
@@ -100,7 +100,7 @@ impl HealSource for RegistrySource {
         let Some(at) = tails.contents.get(&wanted.digest) else { return Ok(None) };
         let (blob, tail) = &tails.tails[*at];
         let (source, Stored { digest, size }) = (&open.registry, wanted);
-        Ok(Some(Box::new(delta::content(source, &open.opened, *blob, tail, digest, size)?)))
+        Ok(Some(Box::new(members::content(source, &open.opened, *blob, tail, digest, size)?)))
     }
 
     fn layer(&mut self, digest: &Digest) -> Answer<Vec<u8>> {

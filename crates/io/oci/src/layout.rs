@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::{
-    Compression, OciError, Progress, Result,
+    Compression, OciError, Result, TransferProgress,
     digest::Hashing,
     document::{self, Descriptor, INDEX, Index, MANIFEST, Platform, REFERENCE_NAME},
     pack, parallel,
@@ -72,7 +72,7 @@ pub fn export_layout(
     dir: &Path,
     name: &str,
     options: &ExportOptions,
-    progress: &dyn Progress,
+    progress: &dyn TransferProgress,
 ) -> Result<Exported> {
     check_name(name)?;
     check_directory(dir)?;

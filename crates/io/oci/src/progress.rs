@@ -50,12 +50,12 @@ pub enum Event {
 }
 
 /// Where events go; called from several threads.
-pub trait Progress: Sync {
+pub trait TransferProgress: Sync {
     /// Something happened.
     fn event(&self, event: Event);
 }
 
-impl<F: Fn(Event) + Sync> Progress for F {
+impl<F: Fn(Event) + Sync> TransferProgress for F {
     fn event(&self, event: Event) {
         self(event);
     }
@@ -65,6 +65,6 @@ impl<F: Fn(Event) + Sync> Progress for F {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Quiet;
 
-impl Progress for Quiet {
+impl TransferProgress for Quiet {
     fn event(&self, _: Event) {}
 }

@@ -10,12 +10,12 @@ use hornero_store::Store;
 
 use crate::{
     OciError, Result,
+    opened::Opened,
     pack::{
         budget::{Budget, Fault},
         tail::{PACKED_BYTES_MAX, Tail},
     },
     parallel,
-    pull::Opened,
     source::Source,
 };
 

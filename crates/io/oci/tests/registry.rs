@@ -1,5 +1,7 @@
 //! Debian's registry as the other side: push, copy, pull, what moves, and what a broken connection costs.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 mod support;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Docker and Podman run what Hornero pushed, and Hornero runs what Docker built.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 mod support;
 
 use std::{

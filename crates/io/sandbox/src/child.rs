@@ -11,7 +11,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 
 use crate::{
     capability,
-    message::{self, CommandStep, Failure, Kind},
+    message::{self, CommandStep, Kind, StepFailure},
     plan::{Command, Operation, Plan, ScratchMount, inodes},
     seccomp,
     sys::{self, Errno, check},
@@ -59,7 +59,7 @@ pub(crate) fn run(plan: &Plan, ends: &Ends) -> ! {
 }
 
 fn give_up(ends: &Ends, step: u32, errno: Errno) -> ! {
-    Failure { step, errno: errno.0 }.send(ends.failure_pipe);
+    StepFailure { step, errno: errno.0 }.send(ends.failure_pipe);
     sys::exit(125)
 }
 

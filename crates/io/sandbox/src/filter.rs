@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// What becomes of a system call. Values are compared with the lower half of an argument, which is all that the kernel
 /// takes of those used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum CallVerdict {
     /// It is carried out.
     Allow,
     /// It is carried out when the argument is one of the values.
@@ -52,7 +52,10 @@ const fn plain(code: u16, operand: u32) -> Instruction {
 
 /// Calls without a verdict answer ENOSYS, as if the kernel did not have them; calls of another architecture than the one
 /// that has these numbers (`AUDIT_ARCH_*`), such as the 32-bit ABI, end the process.
-pub(crate) fn compile(architecture: u32, verdicts: &BTreeMap<u32, Verdict>) -> Vec<Instruction> {
+pub(crate) fn compile(
+    architecture: u32,
+    verdicts: &BTreeMap<u32, CallVerdict>,
+) -> Vec<Instruction> {
     let mut program = vec![
         plain(LOAD, ARCHITECTURE_AT),
         Instruction { if_true: 1, ..plain(JUMP_IF_EQUAL, architecture) },
@@ -64,9 +67,9 @@ pub(crate) fn compile(architecture: u32, verdicts: &BTreeMap<u32, Verdict>) -> V
 }
 
 /// Neighbouring numbers of one verdict together: the first number of each interval, beginning with 0.
-fn intervals(verdicts: &BTreeMap<u32, Verdict>) -> Vec<(u32, Option<Verdict>)> {
-    let mut found: Vec<(u32, Option<Verdict>)> = vec![(0, None)];
-    let mut add = |number: u32, verdict: Option<Verdict>| match found.last_mut() {
+fn intervals(verdicts: &BTreeMap<u32, CallVerdict>) -> Vec<(u32, Option<CallVerdict>)> {
+    let mut found: Vec<(u32, Option<CallVerdict>)> = vec![(0, None)];
+    let mut add = |number: u32, verdict: Option<CallVerdict>| match found.last_mut() {
         Some((first, last)) if *first == number => *last = verdict,
         Some((_, last)) if *last == verdict => {}
         Some(_) | None => found.push((number, verdict)),
@@ -80,7 +83,7 @@ fn intervals(verdicts: &BTreeMap<u32, Verdict>) -> Vec<(u32, Option<Verdict>)> {
     found
 }
 
-fn tree(intervals: &[(u32, Option<Verdict>)]) -> Vec<Instruction> {
+fn tree(intervals: &[(u32, Option<CallVerdict>)]) -> Vec<Instruction> {
     if let [(_, verdict)] = intervals {
         return leaf(*verdict);
     }
@@ -96,7 +99,7 @@ fn tree(intervals: &[(u32, Option<Verdict>)]) -> Vec<Instruction> {
     program
 }
 
-fn leaf(verdict: Option<Verdict>) -> Vec<Instruction> {
+fn leaf(verdict: Option<CallVerdict>) -> Vec<Instruction> {
     let argument_at = |argument: u8| ARGUMENTS_AT + u32::from(argument) * 8;
     let one_of = |argument: u8, values: &[u32], found: u32, otherwise: u32| {
         let mut program = vec![plain(LOAD, argument_at(argument))];
@@ -110,10 +113,10 @@ fn leaf(verdict: Option<Verdict>) -> Vec<Instruction> {
     };
     match verdict {
         None => vec![plain(RETURN, MISSING)],
-        Some(Verdict::Allow) => vec![plain(RETURN, ALLOW)],
-        Some(Verdict::OneOf { argument, values }) => one_of(argument, values, ALLOW, MISSING),
-        Some(Verdict::NoneOf { argument, values }) => one_of(argument, values, MISSING, ALLOW),
-        Some(Verdict::NoneOfBits { argument, bits }) => vec![
+        Some(CallVerdict::Allow) => vec![plain(RETURN, ALLOW)],
+        Some(CallVerdict::OneOf { argument, values }) => one_of(argument, values, ALLOW, MISSING),
+        Some(CallVerdict::NoneOf { argument, values }) => one_of(argument, values, MISSING, ALLOW),
+        Some(CallVerdict::NoneOfBits { argument, bits }) => vec![
             plain(LOAD, argument_at(argument)),
             Instruction { if_true: 1, ..plain(JUMP_IF_ANY_BIT, bits) },
             plain(RETURN, ALLOW),

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use crate::{
     capability, child,
     child::Ends,
-    message::{self, CommandStep, Failure, Kind},
+    message::{self, CommandStep, Kind, StepFailure},
     plan::Plan,
     sys::{self, Cloned, Errno, check},
 };
@@ -13,7 +13,7 @@ use crate::{
 /// Starts the command and stays until it has ended, then ends itself and with it every process of the sandbox.
 pub(crate) fn run(plan: &Plan, ends: &Ends) -> ! {
     let fail = |step: CommandStep, errno: Errno| -> ! {
-        Failure { step: step as u32, errno: errno.0 }.send(ends.failure_pipe);
+        StepFailure { step: step as u32, errno: errno.0 }.send(ends.failure_pipe);
         sys::exit(125)
     };
     // A caller that ignores SIGCHLD would otherwise lose the command's status.

@@ -42,12 +42,12 @@ impl CommandStep {
 
 /// Why the child gave up: the number of an operation or of a [`CommandStep`], and the kernel's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct StepFailure {
     pub step: u32,
     pub errno: i32,
 }
 
-impl Failure {
+impl StepFailure {
     pub fn send(self, pipe: RawFd) {
         let words = [self.step.to_ne_bytes(), self.errno.to_ne_bytes()];
         // SAFETY: the buffer lives across the call. Eight bytes are written to a pipe whole or not at all.

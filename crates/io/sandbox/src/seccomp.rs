@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 use crate::{
     calls::{self, Architecture},
-    filter::{self, Instruction, Verdict},
+    filter::{self, CallVerdict, Instruction},
     sys::{self, check},
 };
 
@@ -39,17 +39,17 @@ fn compile(architecture: Architecture) -> Vec<Instruction> {
 }
 
 /// What becomes of each system call that does not answer ENOSYS.
-fn rules(architecture: Architecture) -> BTreeMap<u32, Verdict> {
-    let mut rules: BTreeMap<u32, Verdict> =
-        architecture.allowed().map(|number| (number, Verdict::Allow)).collect();
-    let families = Verdict::OneOf { argument: 0, values: FAMILIES };
+fn rules(architecture: Architecture) -> BTreeMap<u32, CallVerdict> {
+    let mut rules: BTreeMap<u32, CallVerdict> =
+        architecture.allowed().map(|number| (number, CallVerdict::Allow)).collect();
+    let families = CallVerdict::OneOf { argument: 0, values: FAMILIES };
     for (call, verdict) in [
         (calls::SOCKET, families),
         (calls::SOCKETPAIR, families),
-        (calls::PERSONALITY, Verdict::OneOf { argument: 0, values: PERSONALITIES }),
+        (calls::PERSONALITY, CallVerdict::OneOf { argument: 0, values: PERSONALITIES }),
         // The flags are the first argument on both architectures.
-        (calls::CLONE, Verdict::NoneOfBits { argument: 0, bits: NAMESPACE_FLAGS }),
-        (calls::IOCTL, Verdict::NoneOf { argument: 1, values: TERMINAL_INPUT }),
+        (calls::CLONE, CallVerdict::NoneOfBits { argument: 0, bits: NAMESPACE_FLAGS }),
+        (calls::IOCTL, CallVerdict::NoneOf { argument: 1, values: TERMINAL_INPUT }),
     ] {
         rules.insert(architecture.number(&call), verdict);
     }
@@ -90,7 +90,7 @@ mod tests {
                 (compile(architecture), rules(architecture), architecture.audit());
             for number in (0..2_000).chain([0x4000_0000, 0x4000_0001, u32::MAX]) {
                 let expected = match rules.get(&number) {
-                    Some(Verdict::OneOf { .. }) => continue,
+                    Some(CallVerdict::OneOf { .. }) => continue,
                     Some(_) => Answer::Allow,
                     None => Answer::Missing,
                 };

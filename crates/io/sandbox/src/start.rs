@@ -14,7 +14,7 @@ use crate::{
     child::{self, Ends},
     error::StartError,
     layers::Layers,
-    message::{self, CommandStep, Failure, Kind},
+    message::{self, CommandStep, Kind, StepFailure},
     plan::{Descriptors, Plan},
     root::RootWay,
     running::{Process, Running},
@@ -135,13 +135,13 @@ fn start_held(
         Err(GuideError::ChildGone) => None,
         Err(GuideError::Start(error)) => {
             // A child that failed first is the cause of what the caller then saw.
-            return Err(match Failure::receive_now(&failure) {
+            return Err(match StepFailure::receive_now(&failure) {
                 Some(failed) => describe(&plan, spec, failed),
                 None => error,
             });
         }
     };
-    if let Some(failed) = Failure::receive(&failure) {
+    if let Some(failed) = StepFailure::receive(&failure) {
         init.reap();
         return Err(describe(&plan, spec, failed));
     }
@@ -214,7 +214,7 @@ fn ready(socket: &OwnedFd) -> Option<u32> {
     (message.kind == Kind::Ready).then(|| u32::try_from(message.pid).ok()).flatten()
 }
 
-fn describe(plan: &Plan, spec: &SandboxSpec, failure: Failure) -> StartError {
+fn describe(plan: &Plan, spec: &SandboxSpec, failure: StepFailure) -> StartError {
     let source = io::Error::from_raw_os_error(failure.errno);
     let Some((step, name)) = CommandStep::name(failure.step) else {
         let step = plan.describe(failure.step as usize);

@@ -6,8 +6,10 @@ mod age;
 mod bech32;
 mod error;
 mod key;
+mod limits;
 mod vault;
 
 pub use error::SecretError;
 pub use key::{KEY_FILE, KEY_VARIABLE};
-pub use vault::{KeptSecret, KeptVersion, Sealed, VALUE_BYTES_MAX, Vault};
+pub use limits::VALUE_BYTES_MAX;
+pub use vault::{KeptSecret, KeptVersion, Sealed, Vault};

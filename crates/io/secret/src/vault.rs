@@ -14,13 +14,11 @@ use rustix::fs::{FlockOperation, flock};
 use zeroize::Zeroizing;
 
 use crate::{
-    SecretError,
+    SecretError, VALUE_BYTES_MAX,
     age::{self, Identity},
     key,
 };
 
-/// Bytes of a value: more than a private key or a bundle of certificates has, and each lies in memory for each instance.
-pub const VALUE_BYTES_MAX: usize = 64 << 10;
 /// What a value grows by when it is encrypted: a header of one recipient, and tags.
 const SEALED_BYTES_MAX: u64 = VALUE_BYTES_MAX as u64 + 4_096;
 /// Values that stay although no release needs them: one may be on its way into a release.

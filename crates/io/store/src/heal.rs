@@ -2,7 +2,7 @@
 
 use std::{error::Error, io::Read, path::PathBuf};
 
-use hornero_model::Digest;
+use hornero_model::{Digest, error_chain};
 
 use crate::{
     Finding, Result, Store, StoreError, Stored,
@@ -64,13 +64,13 @@ impl Store {
         match self.heal_alone(finding) {
             Ok(true) => return Ok(Healing::Mended),
             Ok(false) => {}
-            Err(error) => failures.push(chain(&error)),
+            Err(error) => failures.push(error_chain(&error)),
         }
         for source in sources {
             match self.heal_from(finding, *source) {
                 Ok(true) => return Ok(Healing::Mended),
                 Ok(false) => {}
-                Err(error) if is_of_source(&error) => failures.push(chain(&error)),
+                Err(error) if is_of_source(&error) => failures.push(error_chain(&error)),
                 Err(error) => return Err(error),
             }
         }
@@ -175,16 +175,4 @@ fn is_of_source(error: &StoreError) -> bool {
             // A full disk may have room for the next; and what else is damaged is to be named, too.
             | StoreError::Io { .. }
     )
-}
-
-/// An error and its sources in a line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

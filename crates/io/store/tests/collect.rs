@@ -1,5 +1,7 @@
 //! Collecting deletes what nothing keeps, all of it, and nothing else.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 mod support;
 
 use std::{

@@ -12,7 +12,7 @@ use hornero_model::{Digest, FileIdentity};
 use hornero_store::{Entry, EntryKind, RootFiles, Store, StoreError, Stored, Tree};
 
 use crate::{
-    Depth, Finding, FindingKind, Report, Result, VerifyError,
+    Depth, Finding, FindingKind, InstanceUnderTest, Report, Result, VerifyError,
     content::hash,
     look::{Look, Seen},
     mapped::{self, Code},
@@ -26,20 +26,6 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Looks at what runs until one brings nothing new. A second one is the rule; a server that makes many short processes
 /// has a quiet moment among this many, and what only hides by being born again and again is met in one of them.
 const PASSES_MAX: usize = 64;
-
-/// An instance as whoever started it knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstanceUnderTest {
-    /// The host's process id of its command.
-    pub pid: u32,
-    /// Its scratch directories, absolute; `/tmp` and `/dev/shm` need not be among them.
-    pub scratch: Vec<String>,
-    /// The files laid over its root, absolute, such as `/etc/resolv.conf`.
-    pub files: Vec<String>,
-    /// The file that its root's metadata was mounted from; none where that is not known. The kernel does not tell it
-    /// of a mount that is only a layer of another.
-    pub metadata: Option<FileIdentity>,
-}
 
 /// Compares instances with their images. What several of them share is looked at once: use a new one
 /// for every round.

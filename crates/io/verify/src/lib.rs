@@ -15,11 +15,13 @@ mod mounts;
 mod outline;
 mod processes;
 mod report;
+mod subject;
 mod tree;
 mod walk;
 
 pub use error::{Result, VerifyError};
 pub use hornero_model::Depth;
-pub use instance::{InstanceUnderTest, Verifier};
+pub use instance::Verifier;
 pub use report::{Checked, FINDINGS_MAX, Finding, FindingKind, Report};
+pub use subject::InstanceUnderTest;
 pub use tree::verify_tree;

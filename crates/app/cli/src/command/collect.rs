@@ -96,7 +96,16 @@ pub fn roots(
     // Pins are references, too.
     let named = store.refs()?.into_iter().map(|(_, digest)| digest);
     pending.extend(named.map(|digest| (digest, Protection::Always)));
-    // What an image was made on is what it can be moved away from: its layers are kept anyway.
+    roots.extend(made_on(store, pending)?);
+    Ok(roots)
+}
+
+/// What images were made on is what they can be moved away from: its layers are kept anyway.
+fn made_on(
+    store: &Store,
+    mut pending: Vec<(Digest, Protection)>,
+) -> Result<Vec<Root>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut made_on = Vec::new();
     let mut seen: BTreeMap<Digest, Protection> = BTreeMap::new();
     while let Some((image, protection)) = pending.pop() {
         if seen.get(&image).is_some_and(|before| *before >= protection) {
@@ -116,11 +125,11 @@ pub fn roots(
             record.and_then(|record| record.parent).filter(|one| store.has_image(one))
         {
             let reason = format!("image {} is made on it", image.short());
-            roots.push(Root { image: parent, reason, protection });
+            made_on.push(Root { image: parent, reason, protection });
             pending.push((parent, protection));
         }
     }
-    Ok(roots)
+    Ok(made_on)
 }
 
 /// `hornero image gc`.

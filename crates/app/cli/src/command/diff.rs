@@ -310,6 +310,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "one of every kind")]
     fn every_kind_of_change_is_told() {
         let symlink = |to: &str| EntryKind::Symlink { target: to.as_bytes().into() };
         let mut owned = file("owned", "same", 0o644);

@@ -139,7 +139,7 @@ fn word(value: impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-impl hornero_export::Progress for Bar {
+impl hornero_export::ExportProgress for Bar {
     fn event(&self, event: hornero_export::Event) {
         match event {
             hornero_export::Event::Started { bytes } => self.begin(bytes),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hornero_api::message::Nothing;
-use hornero_care::{BackupPlan, CareError, CareStep, CheckOptions, Severity};
+use hornero_care::{BackupManifest, BackupPlan, CareError, CareStep, CheckOptions, Severity};
 use hornero_control::KeepOverride;
 use hornero_ledger::Keys;
 use hornero_model::Digest;
@@ -123,6 +123,11 @@ fn backup(
         manifest.files,
         size(report.copied_bytes)
     ))?;
+    tell_keys(home, manifest, keys)
+}
+
+/// Which keys a backup holds, and what that means; `keys` is whether the signing key was wanted.
+fn tell_keys(home: &Path, manifest: &BackupManifest, keys: bool) -> Result<(), Failure> {
     print_text(match (manifest.keys, keys) {
         (true, _) => "it holds the private signing key: whoever reads it can sign as this home\n",
         (false, true) => "there is no signing key yet\n",

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use hornero_bake::{BakeRecord, RebaseError, RebaseOptions, Refusal};
+use hornero_bake::{BakeRecord, RebaseError, RebaseOptions, RebaseRefusal};
 use hornero_model::Digest;
 
 use crate::{
@@ -72,7 +72,7 @@ fn refused(error: RebaseError, app: &Digest, base: &Digest) -> Failure {
 }
 
 /// A base that the proof refuses, with every reason.
-pub fn does_not_hold(text: &str, refusals: &[Refusal]) -> Failure {
+pub fn does_not_hold(text: &str, refusals: &[RebaseRefusal]) -> Failure {
     let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     Failure::new(exit::REFUSED, format!("{text}:\n  {}", lines.join("\n  ")))
         .word("rebase_refused")

@@ -1,7 +1,7 @@
 //! What making images came to: `build`, `lock`, `patch`, `reproduce`, `image rebase`.
 
 use hornero_api::message::{ServiceOutcome, TestResult};
-use hornero_bake::{PackageChange, PatchedImage, Refusal, Reproduction};
+use hornero_bake::{PackageChange, PatchedImage, RebaseRefusal, Reproduction};
 use hornero_model::{Digest, ImageName};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -95,7 +95,7 @@ pub struct RefusedBase<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<&'a Digest>,
     /// Every reason.
-    pub refusals: &'a [Refusal],
+    pub refusals: &'a [RebaseRefusal],
 }
 
 /// What `reproduce` found.

@@ -1,5 +1,7 @@
 //! The whole of Hornero, tried from the command line on real packages: each test has a home of its own.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 mod absent;
 mod adjusting;
 mod authoring;

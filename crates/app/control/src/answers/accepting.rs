@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use hornero_model::{ReleaseNumber, ServiceName, ServiceSpec};
+use hornero_model::{ReleaseNumber, ServiceName, ServiceSpec, error_chain};
 use hornero_rollout::last_proven;
 use hornero_store::{Lease, Store};
 use hyper::StatusCode;
 
-use crate::{answer::ApiRefusal, api::Api, chain::chain, provenance::Denied, start::Starter};
+use crate::{answer::ApiRefusal, api::Api, provenance::Denied, start::Starter};
 
 /// Whether what a service's servers are made from is not in the store.
 fn is_gone(store: &Store, spec: &ServiceSpec) -> bool {
@@ -25,7 +25,7 @@ impl Api {
         lease
             .await
             .map_err(ApiRefusal::internal)?
-            .map_err(|error| ApiRefusal::internal(chain(&error)))
+            .map_err(|error| ApiRefusal::internal(error_chain(&error)))
     }
 
     /// Refuses images that nobody who is trusted vouches for, before anything is done with them.

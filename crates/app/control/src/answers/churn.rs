@@ -1,13 +1,12 @@
 //! Going on where a limit of churn stopped.
 
 use hornero_api::message::{ResumeReport, ResumeRequest};
-use hornero_model::{Actor, ServiceName};
+use hornero_model::{Actor, ServiceName, error_chain};
 use hyper::StatusCode;
 
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::{Api, not_found},
-    chain::chain,
     churn::{self, Resume},
     input::Input,
     request::Caller,
@@ -27,7 +26,7 @@ impl Api {
             .map_err(ApiRefusal::internal)?;
         let answer = tokio::task::spawn_blocking(move || answer.recv()).await;
         let stopped = match answer.map_err(ApiRefusal::internal)? {
-            Ok(outcome) => outcome.map_err(|error| ApiRefusal::internal(chain(&error)))?,
+            Ok(outcome) => outcome.map_err(|error| ApiRefusal::internal(error_chain(&error)))?,
             Err(_) => return Err(ApiRefusal::internal("the control process is ending")),
         };
         json(&ResumeReport { resumed: stopped.iter().map(churn::resumed).collect() })

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use hornero_api::message::{TestReport, TestRequest, TestResult};
-use hornero_model::{Actor, Digest};
+use hornero_model::{Actor, Digest, error_chain};
 use hornero_rollout::{TestOutcome, TestRun};
 
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::Api,
-    chain::chain,
     image_tests,
     input::{Input, Tested},
     ports::new_tail,
@@ -41,7 +40,7 @@ impl Api {
             inputs.send(Input::Tested(tested)).map_err(ApiRefusal::internal)?;
             match answer.recv() {
                 Ok(Ok(())) => Ok(run),
-                Ok(Err(error)) => Err(ApiRefusal::internal(chain(&error))),
+                Ok(Err(error)) => Err(ApiRefusal::internal(error_chain(&error))),
                 Err(_) => Err(ApiRefusal::internal("the control process is ending")),
             }
         });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hornero_api::message::{DeclareJobsRequest, DeclaredJobsReport, RunJobRequest, RunStatus};
 use hornero_driver::Driver;
-use hornero_model::{EventBody, JobName, JobTurn};
+use hornero_model::{EventBody, JobName, JobTurn, error_chain};
 use hornero_plan::Action;
 use hornero_rollout::OpenRun;
 use hyper::StatusCode;
@@ -13,7 +13,6 @@ use super::runs::{asked, too_many};
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::{Api, not_found},
-    chain::chain,
     jobs::JobBegun,
     report,
     request::Caller,
@@ -68,7 +67,7 @@ impl Api {
         recorded
             .await
             .map_err(ApiRefusal::internal)?
-            .map_err(|error| ApiRefusal::internal(chain(&error)))?;
+            .map_err(|error| ApiRefusal::internal(error_chain(&error)))?;
         let changes = changes.into_iter().map(report::changed).collect();
         json(&DeclaredJobsReport { changes })
     }

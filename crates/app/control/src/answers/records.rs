@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, PoisonError};
 
-use hornero_model::{Receipt, RolloutId, ServiceName};
+use hornero_model::{Receipt, RolloutId, ServiceName, error_chain};
 use hyper::StatusCode;
 
 use crate::{
     answer::{Answer, ApiRefusal, json, stream},
     api::{Api, not_found},
-    chain::chain,
     logs::{self, LAST_LINES_MAX, LogWish},
     offline::audit_report,
     report,
@@ -71,7 +70,7 @@ impl Api {
                 let events = match ledger.read(next, PAGE) {
                     Ok(events) => events,
                     Err(error) => {
-                        return lines.fail_blocking("ledger", chain(&error));
+                        return lines.fail_blocking("ledger", error_chain(&error));
                     }
                 };
                 let Some(last) = events.last() else { return };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hornero_api::message::{CancelRunRequest, Intent, Nothing, RunRequest, RunSource, RunStatus};
 use hornero_driver::Driver;
-use hornero_model::{Actor, InstanceId, ServiceName};
+use hornero_model::{Actor, InstanceId, ServiceName, error_chain};
 use hornero_rollout::OpenRun;
 use hyper::StatusCode;
 
@@ -12,7 +12,6 @@ use super::records::parameter;
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::{Api, not_found},
-    chain::chain,
     ports::new_tail,
     request::Caller,
     runs::{self, Begun, Source},
@@ -72,7 +71,7 @@ impl Api {
                 json(&status)
             }
             Begun::TooMany(open) => Err(too_many(open)),
-            Begun::Not(error) => Err(ApiRefusal::internal(chain(&error))),
+            Begun::Not(error) => Err(ApiRefusal::internal(error_chain(&error))),
         }
     }
 

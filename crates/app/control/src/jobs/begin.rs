@@ -6,11 +6,12 @@ use std::{
     thread::Thread,
 };
 
-use hornero_model::{Actor, EventBody, InstanceId, Job, JobName, JobTurn, Run, Timestamp};
+use hornero_model::{
+    Actor, EventBody, InstanceId, Job, JobName, JobTurn, Run, Timestamp, error_chain,
+};
 use hornero_rollout::DeclaredJob;
 
 use crate::{
-    chain::chain,
     ports::{Adapters, new_tail},
     runs::{Begun, NotRecorded, Recorder, Runs, Source},
 };
@@ -92,7 +93,7 @@ impl Jobs {
             false => command,
             true => match self.adapters.starter.store().image(&server.image) {
                 Ok(image) => image.config.command,
-                Err(error) => return JobBegun::Not(chain(&error)),
+                Err(error) => return JobBegun::Not(error_chain(&error)),
             },
         };
         let source = Source { release: None, job: Some(turn), server };
@@ -106,7 +107,7 @@ impl Jobs {
                 JobBegun::Yes { run: Box::new(run), since }
             }
             Begun::TooMany(open) => JobBegun::TooMany(open),
-            Begun::Not(error) => JobBegun::Not(chain(&error)),
+            Begun::Not(error) => JobBegun::Not(error_chain(&error)),
         }
     }
 

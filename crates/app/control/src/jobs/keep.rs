@@ -11,13 +11,10 @@ use std::{
 };
 
 use hornero_calendar::{FailedTry, JobState, JobStep, Schedule, job_step};
-use hornero_model::{Actor, CronLine, CutOff, EventBody, JobName, JobTurn, Timestamp};
+use hornero_model::{Actor, CronLine, CutOff, EventBody, JobName, JobTurn, Timestamp, error_chain};
 use hornero_rollout::DeclaredJob;
 
-use crate::{
-    chain::chain,
-    jobs::begin::{JobBegun, Jobs},
-};
+use crate::jobs::begin::{JobBegun, Jobs};
 
 /// Between two looks at most: the host's clock may jump.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -157,6 +154,6 @@ fn skip(jobs: &Jobs, job: &JobName, planned: Timestamp, missed: u32, why: &str) 
     tracing::warn!("job `{job}` is left out for {planned}: {why}");
     let body = EventBody::JobSkipped { job: job.clone(), planned, missed };
     if let Err(error) = jobs.record(Actor::hornero(why), body) {
-        tracing::warn!("that job `{job}` was left out is not recorded: {}", chain(&error));
+        tracing::warn!("that job `{job}` was left out is not recorded: {}", error_chain(&error));
     }
 }

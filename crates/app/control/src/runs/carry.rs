@@ -7,11 +7,10 @@ use std::{
 
 use hornero_engine_port::{EngineError, InstanceSpec, InstanceStatus};
 use hornero_model::{
-    Actor, CutOff, EventBody, ExitCause, Millis, Run, RunEnd, ServiceSpec, Timestamp,
+    Actor, CutOff, EventBody, ExitCause, Millis, Run, RunEnd, ServiceSpec, Timestamp, error_chain,
 };
 
 use crate::{
-    chain::chain,
     ports::Adapters,
     runs::{
         record::{NotRecorded, Recorder},
@@ -84,7 +83,7 @@ impl Carrier {
             Ok(_) => Ok(()),
             Err(EngineError::Ended { cause, .. }) => Err(cause),
             Err(EngineError::NotStarted { reason, .. }) => Err(ExitCause::NotStarted(reason)),
-            Err(error) => Err(ExitCause::NotStarted(chain(&error))),
+            Err(error) => Err(ExitCause::NotStarted(error_chain(&error))),
         }
     }
 
@@ -109,7 +108,7 @@ impl Carrier {
                 match self.adapters.starter.engine().stop(&run.id, run.stop_grace.duration()) {
                     Ok(cause) => return (cause, cut_off),
                     Err(error) => {
-                        tracing::warn!("ending run `{}` failed: {}", run.id, chain(&error));
+                        tracing::warn!("ending run `{}` failed: {}", run.id, error_chain(&error));
                         std::thread::sleep(RETRY);
                     }
                 }
@@ -150,7 +149,7 @@ impl Carrier {
                     tracing::warn!(
                         "the end of run `{}` is not recorded: {}",
                         end.id,
-                        chain(&error)
+                        error_chain(&error)
                     );
                     std::thread::sleep(RETRY);
                 }
@@ -161,7 +160,11 @@ impl Carrier {
     /// Removes its server; its log stays as those of other servers do.
     fn remove(&self, run: &Run) {
         if let Err(error) = self.adapters.starter.engine().remove(&run.id) {
-            tracing::warn!("removing the server of run `{}` failed: {}", run.id, chain(&error));
+            tracing::warn!(
+                "removing the server of run `{}` failed: {}",
+                run.id,
+                error_chain(&error)
+            );
         }
     }
 }

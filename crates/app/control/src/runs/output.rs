@@ -7,11 +7,10 @@ use hornero_engine_port::{
     Engine,
     log::{LogCursor, LogFrom, LogPage, LogQuery, LogStream, MAX_LINES},
 };
-use hornero_model::InstanceId;
+use hornero_model::{InstanceId, error_chain};
 
 use crate::{
     answer::{Answer, LineSender, stream},
-    chain::chain,
     runs::watched::Watched,
 };
 
@@ -26,7 +25,7 @@ pub fn output(engine: Arc<dyn Engine>, id: InstanceId, watched: Arc<Watched>, fr
             let query = LogQuery { from: LogFrom::Cursor(LogCursor(from)), lines: MAX_LINES };
             engine.logs(&id, &query).map_err(|error| {
                 // Before its server was made there is no log.
-                tracing::debug!("the log of run `{id}`: {}", chain(&error));
+                tracing::debug!("the log of run `{id}`: {}", error_chain(&error));
             })
         };
         tell(&lines, &watched, from, page);

@@ -1,7 +1,7 @@
 //! The home's control process, its start at boot, and what bases are baked from.
 
 use crate::{
-    check::{CheckAnswer, degraded, pass},
+    answer::{CheckAnswer, degraded, pass},
     facts::{ControlFacts, HostFacts},
 };
 

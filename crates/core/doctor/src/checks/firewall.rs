@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::{
-    check::{CheckAnswer, degraded, pass},
+    answer::{CheckAnswer, degraded, pass},
     facts::HostFacts,
     firewall::{Fate, FilterChain, FilterHook, Packet, PacketFilter, fate},
 };

@@ -1,7 +1,7 @@
 //! The home's directory: what it is, whose, and on which file system.
 
 use crate::{
-    check::{CheckAnswer, degraded, missing, pass},
+    answer::{CheckAnswer, degraded, missing, pass},
     facts::{HomeFacts, HostFacts, PathFault},
 };
 

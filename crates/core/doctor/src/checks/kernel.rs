@@ -3,7 +3,7 @@
 use hornero_model::HostState;
 
 use crate::{
-    check::{CheckAnswer, degraded, missing, pass},
+    answer::{CheckAnswer, degraded, missing, pass},
     facts::{HostFacts, ModuleState},
 };
 

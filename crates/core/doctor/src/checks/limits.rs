@@ -4,7 +4,7 @@ use hornero_model::Timestamp;
 
 use super::home::size;
 use crate::{
-    check::{CheckAnswer, degraded, missing, pass},
+    answer::{CheckAnswer, degraded, missing, pass},
     facts::HostFacts,
 };
 

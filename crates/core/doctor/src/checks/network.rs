@@ -2,7 +2,7 @@
 
 use super::kernel::module_hint;
 use crate::{
-    check::{CheckAnswer, degraded, missing, pass},
+    answer::{CheckAnswer, degraded, missing, pass},
     facts::HostFacts,
 };
 

@@ -1,7 +1,7 @@
 //! Who runs the command, and what confines it.
 
 use crate::{
-    check::{CheckAnswer, degraded, missing, pass},
+    answer::{CheckAnswer, degraded, missing, pass},
     facts::HostFacts,
 };
 

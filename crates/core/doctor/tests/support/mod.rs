@@ -1,5 +1,7 @@
 //! Hosts as their facts look, collected from the kinds of machines that people have.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 use hornero_doctor::firewall::PacketFilter;
 use hornero_doctor::{
     ArchiveFacts, ClockFacts, ControlFacts, ControlGroupFacts, Distribution, FirewallFacts,

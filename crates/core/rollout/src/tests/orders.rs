@@ -1,5 +1,7 @@
 //! Facts in any order: whatever happens when, the invariants hold and it ends whole.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 use hornero_model::{EventBody, Health, Millis, ReleaseNumber, Share};
 use proptest::prelude::*;
 

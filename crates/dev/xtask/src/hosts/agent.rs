@@ -21,7 +21,7 @@ const ANSWER_BYTES: usize = 16 << 20;
 
 /// What came of a command.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct CommandOutcome {
     /// Its exit code; 124 when its time was over.
     pub code: i32,
     /// What it wrote to stdout.
@@ -73,7 +73,7 @@ impl Agent {
         seconds: u64,
         command: &str,
         alive: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Outcome> {
+    ) -> Result<CommandOutcome> {
         self.commands += 1;
         let number = self.commands;
         let asked = format!("{number} {seconds} {}\n", STANDARD.encode(command));
@@ -108,7 +108,7 @@ impl Agent {
     }
 }
 
-fn parse(line: &str, number: u64) -> Result<Outcome> {
+fn parse(line: &str, number: u64) -> Result<CommandOutcome> {
     let words: Vec<&str> = line.split(' ').collect();
     let ["done", answered, code, stdout, stderr] = words.as_slice() else {
         bail!("the agent answers `{}`", line.chars().take(200).collect::<String>());
@@ -121,7 +121,7 @@ fn parse(line: &str, number: u64) -> Result<Outcome> {
         let bytes = STANDARD.decode(text).context("the agent's answer is no base64")?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    Ok(Outcome {
+    Ok(CommandOutcome {
         code: code.parse().context("the agent's exit code is no number")?,
         stdout: decoded(stdout)?,
         stderr: decoded(stderr)?,

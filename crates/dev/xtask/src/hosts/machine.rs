@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{
-    agent::{Agent, Outcome},
+    agent::{Agent, CommandOutcome},
     archive::Mirror,
     image::Image,
 };
@@ -127,7 +127,7 @@ impl Machine {
     }
 
     /// Runs a shell command in it for at most `seconds`, whatever comes of it.
-    pub fn run(&mut self, seconds: u64, command: &str) -> Result<Outcome> {
+    pub fn run(&mut self, seconds: u64, command: &str) -> Result<CommandOutcome> {
         let console = self.console();
         let running = self.running.as_mut().context("the machine is off")?;
         let Running { qemu, agent } = running;

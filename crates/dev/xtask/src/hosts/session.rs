@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{agent::Outcome, machine::Machine, traces::Traces};
+use super::{agent::CommandOutcome, machine::Machine, traces::Traces};
 use crate::interrupt;
 
 /// How long one answer of the site may take: emulated machines are ten to twenty times slower.
@@ -39,7 +39,12 @@ impl Session {
     }
 
     /// Runs a command that must end with `code`, and returns all that came of it.
-    pub fn expect_code(&mut self, code: i32, seconds: u64, command: &str) -> Result<Outcome> {
+    pub fn expect_code(
+        &mut self,
+        code: i32,
+        seconds: u64,
+        command: &str,
+    ) -> Result<CommandOutcome> {
         let outcome = self.machine.run(seconds, command)?;
         if outcome.code == code { Ok(outcome) } else { Err(unexpected(command, &outcome)) }
     }
@@ -113,7 +118,7 @@ impl Session {
     }
 }
 
-fn unexpected(command: &str, outcome: &Outcome) -> anyhow::Error {
+fn unexpected(command: &str, outcome: &CommandOutcome) -> anyhow::Error {
     let mut text = match outcome.code {
         124 => format!("`{command}` did not end in time"),
         code => format!("`{command}` ended with {code}"),

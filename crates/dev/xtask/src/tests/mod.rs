@@ -106,7 +106,7 @@ fn documentation(arguments: &[String]) -> Result<()> {
 
 /// Why tests failed, their names, the slowest programs, and the total: what one looks for at the end of a long log, of
 /// which somebody may have kept the end alone.
-fn report(outcomes: &[shares::Outcome], build_time: Duration, run_time: Duration) {
+fn report(outcomes: &[shares::ShareOutcome], build_time: Duration, run_time: Duration) {
     for outcome in outcomes.iter().filter(|outcome| !outcome.passed) {
         println!("\nWhat failed in {}:{}", outcome.name, outcome.failures);
     }
@@ -116,7 +116,7 @@ fn report(outcomes: &[shares::Outcome], build_time: Duration, run_time: Duration
             println!("    {test}");
         }
     }
-    let mut by_time: Vec<&shares::Outcome> = outcomes.iter().collect();
+    let mut by_time: Vec<&shares::ShareOutcome> = outcomes.iter().collect();
     by_time.sort_by_key(|outcome| std::cmp::Reverse(outcome.took));
     for outcome in by_time.iter().take(5) {
         println!("slowest  {:7.1} s  {}", outcome.took.as_secs_f64(), outcome.name);

@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use super::built::Program;
 
 /// What became of one program.
-pub struct Outcome {
+pub struct ShareOutcome {
     /// The program's name.
     pub name: String,
     /// Whether it ended with success.
@@ -43,7 +43,7 @@ pub fn run(
     arguments: &[String],
     shares: usize,
     out: &mut (impl Write + Send),
-) -> Vec<Outcome> {
+) -> Vec<ShareOutcome> {
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new((Vec::with_capacity(programs.len()), out));
     thread::scope(|scope| {
@@ -63,7 +63,7 @@ pub fn run(
 }
 
 /// The newest outcome: its output, then a line of what it came to.
-fn show(outcomes: &[Outcome], of: usize, output: &[u8], out: &mut impl Write) {
+fn show(outcomes: &[ShareOutcome], of: usize, output: &[u8], out: &mut impl Write) {
     let Some(outcome) = outcomes.last() else { return };
     let verdict = if outcome.passed { "ok" } else { "FAILED" };
     // A reader that has gone away is no reason to leave tests half run.
@@ -79,7 +79,7 @@ fn show(outcomes: &[Outcome], of: usize, output: &[u8], out: &mut impl Write) {
     let _ = out.flush();
 }
 
-fn run_one(program: &Program, arguments: &[String]) -> (Outcome, Vec<u8>) {
+fn run_one(program: &Program, arguments: &[String]) -> (ShareOutcome, Vec<u8>) {
     let begun = Instant::now();
     let ended = execute(program, arguments);
     let took = begun.elapsed();
@@ -91,7 +91,7 @@ fn run_one(program: &Program, arguments: &[String]) -> (Outcome, Vec<u8>) {
     let (tests_passed, failed_tests) = counted(&text);
     let failures = if passed { String::new() } else { failures(&text) };
     let name = program.name.clone();
-    (Outcome { name, passed, ending, took, tests_passed, failed_tests, failures }, output)
+    (ShareOutcome { name, passed, ending, took, tests_passed, failed_tests, failures }, output)
 }
 
 /// The beginning of the harness's own account of what failed; where there is none, the end of the output.

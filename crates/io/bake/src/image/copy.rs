@@ -265,7 +265,7 @@ pub(crate) fn layer(
         reason,
     };
     let mut entries: BTreeMap<TreePath, Entry> = BTreeMap::new();
-    // Where each directory of the source ends up.
+    // Where each directory of the source ends up; one sorts before what is in it.
     let mut places: BTreeMap<Vec<u8>, TreePath> = BTreeMap::new();
     let refused =
         |path: &[u8], failure: hornero_store::LayerError| error(path, failure.to_string());
@@ -274,13 +274,7 @@ pub(crate) fn layer(
     let directory = |path: TreePath| Entry {
         path,
         kind: EntryKind::Directory { opaque: false },
-        metadata: Metadata {
-            mode: 0o755,
-            uid: owner.0,
-            gid: owner.1,
-            mtime: FIRST_TIME,
-            ..Metadata::default()
-        },
+        metadata: owned(owner, 0o755, FIRST_TIME),
     };
     if source.kind == SourceKind::Directory {
         let place = place_of(tree, &top);
@@ -290,18 +284,12 @@ pub(crate) fn layer(
         places.insert(Vec::new(), place);
     }
     for one in found {
-        let path = if one.path.is_empty() {
-            let parent = place_of(tree, &top.parent().unwrap_or_default());
-            parent.join(top.name()).map_err(|failure| refused(&one.path, failure))?
-        } else {
-            let split = one.path.iter().rposition(|byte| *byte == b'/');
-            let (parent, name) = match split {
-                None => (&[][..], &one.path[..]),
-                Some(at) => (&one.path[..at], &one.path[at + 1..]),
-            };
-            let parent = places.get(parent).expect("a directory sorts before what is in it");
-            parent.join(name).map_err(|failure| refused(&one.path, failure))?
+        let (parent, name) = split(&one.path);
+        let path = match one.path.is_empty() {
+            true => place_of(tree, &top.parent().unwrap_or_default()).join(top.name()),
+            false => places[parent].join(name),
         };
+        let path = path.map_err(|failure| refused(&one.path, failure))?;
         match &one.kind {
             FoundKind::Directory => {
                 let place = place_of(tree, &path);
@@ -312,42 +300,38 @@ pub(crate) fn layer(
             }
             FoundKind::Symlink(target) => {
                 let kind = EntryKind::Symlink { target: target.clone().into() };
-                let metadata = Metadata {
-                    mode: 0o777,
-                    uid: owner.0,
-                    gid: owner.1,
-                    mtime: FIRST_TIME,
-                    ..Metadata::default()
-                };
+                let metadata = owned(owner, 0o777, FIRST_TIME);
                 entries.insert(path.clone(), Entry { path, kind, metadata });
             }
             FoundKind::File { host, executable, digest, size } => {
-                let (digest, size) = if has(*digest, *size) {
-                    (*digest, *size)
-                } else {
+                if !has(*digest, *size) {
                     let (mut file, _) = open(host).map_err(|failure| error(&one.path, failure))?;
-                    let (stored, read) = put(&mut file)?;
                     // The layer is remembered by what the file was when it was looked at.
-                    if (stored, read) != (*digest, *size) {
+                    if put(&mut file)? != (*digest, *size) {
                         let reason = "it changed while it was copied: run it again";
                         return Err(error(&one.path, reason.to_owned()));
                     }
-                    (stored, read)
-                };
+                }
                 let mode = source.mode.unwrap_or(if *executable { 0o755 } else { 0o644 });
-                let metadata = Metadata {
-                    mode,
-                    uid: owner.0,
-                    gid: owner.1,
-                    mtime: content_time(&digest),
-                    ..Metadata::default()
-                };
-                let kind = EntryKind::File { digest, size };
+                let metadata = owned(owner, mode, content_time(digest));
+                let kind = EntryKind::File { digest: *digest, size: *size };
                 entries.insert(path.clone(), Entry { path, kind, metadata });
             }
         }
     }
     Layer::from_sorted(entries.into_values().collect()).map_err(|failure| refused(b"", failure))
+}
+
+/// The directory of a path in the source, and the name in it.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        None => (&[], path),
+        Some(at) => (&path[..at], &path[at + 1..]),
+    }
+}
+
+fn owned((uid, gid): (u32, u32), mode: u32, mtime: u64) -> Metadata {
+    Metadata { mode, uid, gid, mtime, ..Metadata::default() }
 }
 
 /// 2001-09-09, the beginning of the times that copied files have.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     BakeError,
-    progress::{Event, Progress},
+    progress::{BakeProgress, Event},
     provision::{Cover, Secrets},
 };
 
@@ -87,7 +87,7 @@ pub(crate) struct Steps<'s> {
     /// The home, for its network.
     pub home: &'s Path,
     /// Is told what a step writes.
-    pub progress: &'s dyn Progress,
+    pub progress: &'s dyn BakeProgress,
 }
 
 impl Steps<'_> {

@@ -25,8 +25,8 @@ use self::rounds::Rounds;
 use crate::{
     BakeError,
     image::step::Steps,
-    outcome::Outcome,
-    progress::Progress,
+    outcome::StepOutcome,
+    progress::BakeProgress,
     source::{LayerSource, PackageSource},
     supply::{self, Supplied, Supply},
 };
@@ -42,7 +42,7 @@ pub(crate) struct Surroundings<'s> {
     /// Where work directories are made.
     pub tmp: &'s Path,
     /// Is told what happens.
-    pub progress: &'s dyn Progress,
+    pub progress: &'s dyn BakeProgress,
 }
 
 /// Packages to be installed on layers.
@@ -63,7 +63,7 @@ pub(crate) struct Installation<'i> {
 
 impl Surroundings<'_> {
     /// Installs packages; gives the layers to put on top.
-    pub(crate) fn install(&self, wanted: &Installation<'_>) -> Result<Outcome, BakeError> {
+    pub(crate) fn install(&self, wanted: &Installation<'_>) -> Result<StepOutcome, BakeError> {
         let store = self.store;
         let ingest = store.ingest().map_err(BakeError::store)?;
         let from = Supply { request: wanted.request, max_bytes: wanted.max_bytes };
@@ -116,7 +116,7 @@ impl Surroundings<'_> {
         order: &[usize],
         base: &Base<'_>,
         state: State,
-    ) -> Result<Outcome, BakeError> {
+    ) -> Result<StepOutcome, BakeError> {
         let ingest = self.store.ingest().map_err(BakeError::store)?;
         let parts: Vec<Part<'_>> = order
             .iter()
@@ -128,7 +128,7 @@ impl Surroundings<'_> {
             State::Unpacked => Clash::LaterWins,
         };
         let composition = self.compose(&parts, base, clash)?;
-        let mut gave = Outcome::default();
+        let mut gave = StepOutcome::default();
         for (place, moved) in composition.layers {
             let number = order[place];
             gave.layers.push(match moved {

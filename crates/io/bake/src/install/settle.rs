@@ -19,7 +19,7 @@ use hornero_store::{
 use super::Surroundings;
 use crate::{
     BakeError,
-    clean::{self, Verdict},
+    clean::{self, EntryFate},
     image::step::Step,
     progress::Event,
     provision::Scanned,
@@ -112,9 +112,9 @@ fn settle(
             continue;
         }
         match clean::judge(&entry) {
-            Verdict::Keep => {}
-            Verdict::Drop => continue,
-            Verdict::Empty => {
+            EntryFate::Keep => {}
+            EntryFate::Drop => continue,
+            EntryFate::Empty => {
                 entry.kind = ingest.put_bytes(b"").map_err(BakeError::store)?.into();
             }
         }

@@ -32,7 +32,7 @@ use crate::{
     },
     install::Surroundings,
     making::Making,
-    outcome::Outcome,
+    outcome::StepOutcome,
     source::LayerSource,
     workdir::WorkDir,
 };
@@ -190,7 +190,7 @@ impl Provisioning {
         surroundings: &Surroundings<'_>,
         making: &Making,
         title: &str,
-    ) -> Result<Outcome, BakeError> {
+    ) -> Result<StepOutcome, BakeError> {
         let image = &making.name;
         let tree = surroundings.store.tree_of_layers(&making.layers).map_err(BakeError::store)?;
         let secrets = Secrets::read(image, &self.secrets, &self.environment)?;
@@ -225,6 +225,6 @@ impl Provisioning {
                 ansible::run(surroundings, playbook, step, &tree, making.epoch)?
             }
         };
-        Ok(Outcome::of(layer, LayerSource::Provision { title: title.to_owned() }))
+        Ok(StepOutcome::of(layer, LayerSource::Provision { title: title.to_owned() }))
     }
 }

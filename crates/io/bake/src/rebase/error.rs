@@ -1,7 +1,7 @@
 //! Why an image was not moved.
 
 use hornero_model::Digest;
-use hornero_rebase::{Refusal, StaleFacts};
+use hornero_rebase::{RebaseRefusal, StaleFacts};
 
 use crate::BakeError;
 
@@ -37,11 +37,11 @@ pub enum RebaseError {
         /// The new base.
         base: Digest,
         /// Every reason.
-        refusals: Vec<Refusal>,
+        refusals: Vec<RebaseRefusal>,
     },
 }
 
-fn summary(refusals: &[Refusal]) -> String {
+fn summary(refusals: &[RebaseRefusal]) -> String {
     match refusals {
         [] => "nothing is wrong".to_owned(),
         [one] => one.to_string(),
@@ -51,7 +51,7 @@ fn summary(refusals: &[Refusal]) -> String {
 
 impl RebaseError {
     /// Every reason of a refusal; none for other errors.
-    pub fn refusals(&self) -> &[Refusal] {
+    pub fn refusals(&self) -> &[RebaseRefusal] {
         match self {
             Self::Refused { refusals, .. } => refusals,
             _ => &[],

@@ -10,7 +10,7 @@ mod rebaser;
 mod seed;
 
 use hornero_model::Digest;
-use hornero_rebase::Refusal;
+use hornero_rebase::RebaseRefusal;
 use hornero_store::Store;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -45,7 +45,7 @@ pub struct Rebased {
     /// The base it is on now.
     pub new_base: Digest,
     /// Why it would have been refused, now or in an earlier move; empty unless it was forced.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RebaseRefusal>,
     /// Whether it was moved although the proof refused, or comes from an image that was.
     pub forced: bool,
 }

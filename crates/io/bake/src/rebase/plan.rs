@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use hornero_model::Digest;
-use hornero_rebase::{LayerFacts, NewStatus, OwnLayer, Refusal};
+use hornero_rebase::{LayerFacts, NewStatus, OwnLayer, RebaseRefusal};
 use hornero_store::{EntryKind, ImageManifest, Ingest, Layer, Store, StoreError, Stored, TreePath};
 
 use super::{RebaseError, seed};
 use crate::{
     BakeError,
-    outcome::Outcome,
+    outcome::StepOutcome,
     record::{BakeRecord, Moved},
     source::LayerSource,
 };
@@ -29,9 +29,9 @@ pub(super) struct Plan {
     /// What its own layers' statuses become.
     pub statuses: Vec<NewStatus>,
     /// Why it would be refused.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RebaseRefusal>,
     /// What this home's cache says of its steps as they are.
-    pub vouched: Vec<Outcome>,
+    pub vouched: Vec<StepOutcome>,
 }
 
 /// An image that was moved, its layers on their way into the store.
@@ -43,7 +43,7 @@ pub(super) struct Made {
     /// Facts of layers that were written.
     pub facts: Vec<(Digest, LayerFacts)>,
     /// What the cache is to say of its steps on the new base; nothing where the proof refused.
-    pub vouched: Vec<Outcome>,
+    pub vouched: Vec<StepOutcome>,
 }
 
 impl Plan {
@@ -122,7 +122,7 @@ fn with_status(
 }
 
 /// Says of each refusal which of the image's layers it is about, for people.
-pub(super) fn name_sources(refusals: &mut [Refusal], record: &BakeRecord) {
+pub(super) fn name_sources(refusals: &mut [RebaseRefusal], record: &BakeRecord) {
     for refusal in refusals {
         let source = refusal.layer.and_then(|layer| {
             record.sources().find(|(digest, _)| **digest == layer).map(|(_, source)| source)

@@ -6,7 +6,7 @@ use hornero_store::Store;
 
 use super::RebaseError;
 use crate::{
-    outcome::{self, Outcome},
+    outcome::{self, StepOutcome},
     record::{BakeRecord, StepKind, StepRecord},
 };
 
@@ -19,7 +19,7 @@ pub(super) fn vouched(
     record: &BakeRecord,
     below: &[Digest],
     own: &[Digest],
-) -> Result<Vec<Outcome>, RebaseError> {
+) -> Result<Vec<StepOutcome>, RebaseError> {
     let mut layers = below.to_vec();
     let mut rest = own;
     let mut known = Vec::with_capacity(record.steps.len());
@@ -28,7 +28,7 @@ pub(super) fn vouched(
         let Some((gave, above)) = rest.split_at_checked(step.layers.len()) else { break };
         let below = outcome::chain(&layers);
         let key = outcome::step_key(step.kind, &below, &inputs, record.epoch);
-        match Outcome::cached(store, &key)? {
+        match StepOutcome::cached(store, &key)? {
             Some(outcome) if outcome.layers == gave => known.push(outcome),
             Some(_) | None => break,
         }
@@ -78,10 +78,10 @@ pub(super) fn key_steps(
 pub(super) fn remember(
     store: &Store,
     steps: &[StepRecord],
-    vouched: Vec<Outcome>,
+    vouched: Vec<StepOutcome>,
 ) -> Result<(), RebaseError> {
     for (step, known) in steps.iter().zip(vouched) {
-        let gave = Outcome { layers: step.layers.clone(), moved: true, ..known };
+        let gave = StepOutcome { layers: step.layers.clone(), moved: true, ..known };
         gave.cache(store, &step.key)?;
     }
     Ok(())

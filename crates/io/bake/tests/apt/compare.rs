@@ -1,5 +1,7 @@
 //! Compares a baked tree with a directory: names, kinds, modes, owners, extended attributes and contents.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

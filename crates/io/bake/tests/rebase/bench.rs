@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use hornero_archive::{Archive, Package, dpkg, shell};
 use hornero_bake::{LockMode, RebaseError, RebaseOptions, rebase};
 use hornero_model::Digest;
-use hornero_rebase::{Refusal, RefusalKind};
+use hornero_rebase::{RebaseRefusal, RefusalKind};
 use hornero_spec::{Base, CopyOwner, CopySource, SourceKind};
 use hornero_store::Store;
 
@@ -171,13 +171,13 @@ impl Bench {
     }
 
     /// Why the app is refused on a base of these packages.
-    pub fn refused(&mut self, packages: &[Package]) -> Vec<Refusal> {
+    pub fn refused(&mut self, packages: &[Package]) -> Vec<RebaseRefusal> {
         let app = self.app;
         self.refused_of(&app, packages)
     }
 
     /// Why an image is refused on a base of these packages.
-    pub fn refused_of(&mut self, image: &Digest, packages: &[Package]) -> Vec<Refusal> {
+    pub fn refused_of(&mut self, image: &Digest, packages: &[Package]) -> Vec<RebaseRefusal> {
         let base = self.base_of(packages);
         match rebase(&self.store(), image, &base, PLAIN) {
             Err(RebaseError::Refused { refusals, .. }) => refusals,
@@ -187,7 +187,7 @@ impl Bench {
     }
 }
 
-pub fn file<'r>(refusals: &'r [Refusal], kind: RefusalKind, path: &str) -> &'r Refusal {
+pub fn file<'r>(refusals: &'r [RebaseRefusal], kind: RefusalKind, path: &str) -> &'r RebaseRefusal {
     let found = refusals.iter().find(|one| one.kind == kind && one.file.as_deref() == Some(path));
     found.unwrap_or_else(|| panic!("no {} of {path}: {refusals:#?}", kind.code()))
 }

@@ -9,7 +9,7 @@ use std::{
 use hornero_archive::{Archive, SUITE};
 use hornero_bake::{
     BakeContext, BakeError, BakeOptions, BakedImage, Lock, LockMode, Patience,
-    progress::{Event, Progress},
+    progress::{BakeProgress, Event},
 };
 use hornero_model::ImageName;
 use hornero_spec::{Base, ImageDefinition, Spec};
@@ -18,7 +18,7 @@ use hornero_store::Store;
 #[derive(Default)]
 pub struct Heard(pub Mutex<Vec<Event>>);
 
-impl Progress for Heard {
+impl BakeProgress for Heard {
     fn event(&self, event: Event) {
         self.0.lock().unwrap().push(event);
     }

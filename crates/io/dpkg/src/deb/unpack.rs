@@ -12,7 +12,11 @@ use md5::Md5;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::{ar::DebError, merged_usr, read_control_files, read_members};
+use super::{
+    ar::{DebError, read_members},
+    control::read_control_files,
+    merged_usr,
+};
 use crate::limits;
 
 /// Where dpkg keeps what it knows of packages.
@@ -106,6 +110,21 @@ pub fn unpack(
     Ok((layer, facts))
 }
 
+/// What the header of a file says of it.
+fn metadata(path: &TreePath, header: &tar::Header) -> Result<Metadata, UnpackError> {
+    let number = |value: io::Result<u64>| {
+        let value = value.map_err(broken)?;
+        u32::try_from(value).map_err(|_| DebError(format!("`{path}` has an owner out of range")))
+    };
+    Ok(Metadata {
+        mode: header.mode().map_err(broken)? & 0o7777,
+        uid: number(header.uid())?,
+        gid: number(header.gid())?,
+        mtime: header.mtime().map_err(broken)?,
+        xattrs: BTreeMap::new(),
+    })
+}
+
 #[derive(Default)]
 struct Tree {
     entries: BTreeMap<TreePath, Entry>,
@@ -120,19 +139,7 @@ impl Tree {
         conffile: Option<&mut String>,
         put: &mut PutContent<'_>,
     ) -> Result<(), UnpackError> {
-        let header = entry.header();
-        let number = |value: io::Result<u64>| {
-            let value = value.map_err(broken)?;
-            u32::try_from(value)
-                .map_err(|_| DebError(format!("`{path}` has an owner out of range")))
-        };
-        let metadata = Metadata {
-            mode: header.mode().map_err(broken)? & 0o7777,
-            uid: number(header.uid())?,
-            gid: number(header.gid())?,
-            mtime: header.mtime().map_err(broken)?,
-            xattrs: BTreeMap::new(),
-        };
+        let metadata = metadata(path, entry.header())?;
         self.newest = self.newest.max(metadata.mtime);
         let target = merged(path.as_bytes())?;
         let kind = match header.entry_type() {

@@ -1,4 +1,6 @@
 //! What the tests of exports share: stores with images, what a mounted tree holds, programs that have to succeed.
+
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
 #![allow(dead_code, reason = "each test file is a program of its own and uses a part of this")]
 
 use std::{
@@ -10,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_export::{Event, Progress};
+use hornero_export::{Event, ExportProgress};
 use hornero_model::{Digest, ImageConfig};
 use hornero_store::{
     CaptureOptions, DevicePolicy, Entry, EntryKind, ImageManifest, Ingest, Layer, Metadata, Store,
@@ -208,7 +210,7 @@ impl Drop for Running {
 #[derive(Default)]
 pub struct Heard(pub Mutex<(u64, u64)>);
 
-impl Progress for Heard {
+impl ExportProgress for Heard {
     fn event(&self, event: Event) {
         let mut heard = self.0.lock().unwrap();
         match event {

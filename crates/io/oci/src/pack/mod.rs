@@ -22,7 +22,7 @@ use hornero_store::{ImageManifest, Layer, Metadata, Store};
 use tempfile::TempDir;
 
 use crate::{
-    Compression, Event, OciError, Progress, Result,
+    Compression, Event, OciError, Result, TransferProgress,
     document::{
         self, CONFIG, Configuration, Descriptor, HORNERO_IMAGE, LAYER, MANIFEST, Manifest, RootFs,
         Runtime,
@@ -84,7 +84,7 @@ pub(crate) fn pack(
     image: &Digest,
     compression: Compression,
     cache: Option<&Path>,
-    progress: &dyn Progress,
+    progress: &dyn TransferProgress,
 ) -> Result<Packed> {
     let _lease = store.lease()?;
     let (dir, temporary) = match cache {
@@ -150,7 +150,7 @@ fn pack_layers(
     compression: Compression,
     dir: &Path,
     keep: bool,
-    progress: &dyn Progress,
+    progress: &dyn TransferProgress,
 ) -> Result<Vec<Written>> {
     let not_carried = |reason: String| OciError::NotCarried { image: *image, reason };
     let groups = group::group(layers).ok_or_else(|| {
@@ -181,26 +181,39 @@ fn pack_layers(
             not_carried(format!("it has more {what} than whoever pulls it takes"))
         })?;
     }
+    let all = write_missing(store, jobs, &keys, compression, (dir, keep), progress)?;
+    if all.iter().flat_map(|blob| &blob.parts).sum::<u64>() > tail::PACKED_BYTES_MAX {
+        return Err(not_carried(
+            "its lists of files are larger than whoever pulls it takes".into(),
+        ));
+    }
+    Ok(all)
+}
+
+/// Writes the blobs that were not kept from before, in order; where they are to be kept, a note of each lies beside it.
+fn write_missing(
+    store: &Store,
+    jobs: Vec<Job>,
+    keys: &[Digest],
+    compression: Compression,
+    (dir, keep): (&Path, bool),
+    progress: &dyn TransferProgress,
+) -> Result<Vec<Written>> {
     let kept: Mutex<BTreeMap<usize, Written>> = Mutex::default();
     if keep {
-        parallel::each(parallel::processors(), &keys, |index, key| {
+        parallel::each(parallel::processors(), keys, |index, key| {
             if let Some(written) = kept_blob(dir, key) {
                 kept.lock().expect("no thread panics with it").insert(index, written);
             }
             Ok::<(), OciError>(())
         })?;
     }
-    let kept = kept.into_inner().expect("no thread panics with it");
-    let missing: Vec<usize> = (0..jobs.len()).filter(|index| !kept.contains_key(index)).collect();
-    let wanted: Vec<Job> = jobs
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| !kept.contains_key(index))
-        .map(|(_, job)| job)
-        .collect();
+    let mut all = kept.into_inner().expect("no thread panics with it");
+    let jobs = jobs.into_iter().enumerate();
+    let (missing, wanted): (Vec<usize>, Vec<Job>) =
+        jobs.filter(|(index, _)| !all.contains_key(index)).unzip();
     let bytes = wanted.iter().map(|job| job.plan.length()).sum();
     progress.event(Event::PackStarted { blobs: wanted.len(), bytes });
-    let mut all = kept;
     let written = write::write(store, wanted, compression, dir, progress)?;
     for (index, written) in missing.into_iter().zip(written) {
         if keep {
@@ -210,13 +223,7 @@ fn pack_layers(
         }
         all.insert(index, written);
     }
-    let all: Vec<Written> = all.into_values().collect();
-    if all.iter().flat_map(|blob| &blob.parts).sum::<u64>() > tail::PACKED_BYTES_MAX {
-        return Err(not_carried(
-            "its lists of files are larger than whoever pulls it takes".into(),
-        ));
-    }
-    Ok(all)
+    Ok(all.into_values().collect())
 }
 
 /// What a blob of layers is made from.

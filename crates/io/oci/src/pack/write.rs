@@ -19,7 +19,7 @@ use super::{
     plan::{Member, Piece, Plan, Section},
     tail::{Tail, TailLayer},
 };
-use crate::{Compression, Event, OciError, Progress, Result, parallel};
+use crate::{Compression, Event, OciError, Result, TransferProgress, parallel};
 
 /// A blob to be made.
 pub(super) struct Job {
@@ -53,7 +53,7 @@ pub(super) fn write(
     jobs: Vec<Job>,
     compression: Compression,
     dir: &Path,
-    progress: &dyn Progress,
+    progress: &dyn TransferProgress,
 ) -> Result<Vec<Written>> {
     let pieces: Vec<(usize, usize)> = jobs
         .iter()

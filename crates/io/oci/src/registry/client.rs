@@ -2,128 +2,28 @@
 
 use std::{
     collections::BTreeMap,
-    io::Read,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Duration,
 };
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use ureq::{
-    http::{Method, Request, Response, Uri, header},
+    http::{Method, Request, Uri, header},
     unversioned::resolver::DefaultResolver,
 };
 
 use super::{
+    access::{Access, Patience},
+    answer::{Answer, AttemptFailure, body, explanation},
+    challenge::{escape, parameters, without_query},
     credentials::{self, Credentials},
     redirect::{self, Destinations, REDIRECTS_MAX},
     trust::agent,
 };
-use crate::{Event, OciError, Progress, Reference, Result, reference};
+use crate::{Event, OciError, Reference, Result, TransferProgress, reference};
 
-/// A registry that does not take a connection by then is down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Eight MiB, the largest body, in two minutes are 70 KiB a second.
-const SEND_TIMEOUT: Duration = Duration::from_secs(120);
-/// A registry may hash a whole upload before it answers.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
-/// One answer's whole body; a slow one is taken up again where it broke off.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Attempts in a row that brought nothing.
-const ATTEMPTS: u32 = 5;
-/// Doubled after each of them.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// Answers that say why something was refused.
-const TEXT_BYTES_MAX: u64 = 64 << 10;
-/// All but what never has a meaning in an address (RFC 3986 section 2.3).
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// A token answer has some KiB.
 const TOKEN_BYTES_MAX: u64 = 1 << 20;
-
-/// How a registry is reached.
-#[derive(Debug, Clone)]
-pub struct Access {
-    /// Whether other hosts may be reached without encryption; this machine always may.
-    pub plain_http: bool,
-    /// Who asks one registry; for any other, and without it, the files are looked through.
-    pub credentials: Option<Credentials>,
-    /// Files of credentials as Docker and Podman write them, the first that knows the registry counts.
-    pub credential_files: Vec<PathBuf>,
-    /// How long and how often to try.
-    pub patience: Patience,
-}
-
-/// How long and how often a client tries; tests shorten it.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// Until a connection stands.
-    pub connect: Duration,
-    /// Until a request's body is sent.
-    pub send: Duration,
-    /// Until an answer begins.
-    pub answer: Duration,
-    /// Until an answer's body is complete.
-    pub body: Duration,
-    /// Attempts in a row that brought nothing.
-    pub attempts: u32,
-    /// First pause between attempts.
-    pub pause: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            connect: CONNECT_TIMEOUT,
-            send: SEND_TIMEOUT,
-            answer: ANSWER_TIMEOUT,
-            body: BODY_TIMEOUT,
-            attempts: ATTEMPTS,
-            pause: FIRST_PAUSE,
-        }
-    }
-}
-
-impl Access {
-    /// Credentials from `HORNERO_REGISTRY_USER` and `HORNERO_REGISTRY_PASSWORD` for the registry `HORNERO_REGISTRY`,
-    /// or from where Podman and Docker keep them.
-    pub fn from_environment() -> Self {
-        Self {
-            plain_http: false,
-            credentials: credentials::from_environment(),
-            credential_files: credentials::files(),
-            patience: Patience::default(),
-        }
-    }
-
-    /// Nobody in particular asks.
-    pub fn anonymous() -> Self {
-        Self {
-            plain_http: false,
-            credentials: None,
-            credential_files: Vec::new(),
-            patience: Patience::default(),
-        }
-    }
-}
-
-/// What came back.
-pub(super) type Answer = Response<ureq::Body>;
-
-/// Why one attempt gave no answer that counts.
-pub(super) enum Failure {
-    /// It will not get better.
-    Final(OciError),
-    /// It may.
-    Again(String),
-}
-
-impl From<OciError> for Failure {
-    fn from(error: OciError) -> Self {
-        Self::Final(error)
-    }
-}
 
 /// A client of one repository.
 pub(super) struct Client {
@@ -189,7 +89,7 @@ impl Client {
     }
 
     /// An address that the registry answered with, which may be only a path.
-    pub(super) fn absolute(&self, location: &str) -> Result<String, Failure> {
+    pub(super) fn absolute(&self, location: &str) -> Result<String, AttemptFailure> {
         let address = match location.starts_with('/') {
             true => format!("{}{location}", self.base),
             false => location.to_owned(),
@@ -202,16 +102,16 @@ impl Client {
     pub(super) fn insist<T>(
         &self,
         address: &str,
-        progress: &dyn Progress,
-        mut attempt: impl FnMut(&mut bool) -> Result<T, Failure>,
+        progress: &dyn TransferProgress,
+        mut attempt: impl FnMut(&mut bool) -> Result<T, AttemptFailure>,
     ) -> Result<T> {
         let (mut failures, mut pause) = (0, self.patience.pause);
         loop {
             let mut advanced = false;
             let reason = match attempt(&mut advanced) {
                 Ok(done) => return Ok(done),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Again(reason)) => reason,
+                Err(AttemptFailure::Final(error)) => return Err(error),
+                Err(AttemptFailure::Again(reason)) => reason,
             };
             if advanced {
                 (failures, pause) = (0, self.patience.pause);
@@ -234,7 +134,7 @@ impl Client {
         address: &str,
         headers: &[(header::HeaderName, String)],
         body: Option<&[u8]>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, AttemptFailure> {
         let actions =
             if *method == Method::GET || *method == Method::HEAD { "pull" } else { "pull,push" };
         let scope = format!("repository:{}:{actions}", self.repository);
@@ -266,14 +166,14 @@ impl Client {
         headers: &[(header::HeaderName, String)],
         body: Option<&[u8]>,
         authorization: Option<&str>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, AttemptFailure> {
         // An upload's address may lead to a storage elsewhere, which is not the one that knows us.
         let ours = address.strip_prefix(&self.base).is_some_and(|rest| rest.starts_with('/'));
         let authorization = authorization.filter(|_| ours);
         let answer = self.follow(method, address, headers, body, authorization)?;
         match answer.status().as_u16() {
             408 | 429 | 500..=599 => {
-                Err(Failure::Again(format!("the server answered {}", answer.status())))
+                Err(AttemptFailure::Again(format!("the server answered {}", answer.status())))
             }
             _ => Ok(answer),
         }
@@ -287,7 +187,7 @@ impl Client {
         headers: &[(header::HeaderName, String)],
         body: Option<&[u8]>,
         mut authorization: Option<&str>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, AttemptFailure> {
         let mut at = address.to_owned();
         let mut agent = &self.agent;
         for hop in 0..=REDIRECTS_MAX {
@@ -299,7 +199,7 @@ impl Client {
                 request = request.header(header::AUTHORIZATION, authorization);
             }
             let bad = |error: ureq::http::Error| {
-                Failure::Final(OciError::refused(without_query(&at), error))
+                AttemptFailure::Final(OciError::refused(without_query(&at), error))
             };
             let answer = match body {
                 Some(body) => agent.run(request.body(body).map_err(bad)?),
@@ -308,7 +208,7 @@ impl Client {
             let answer = answer.map_err(|error| match error {
                 ureq::Error::RequireHttpsOnly(_) => OciError::PlainHttp(without_query(&at)).into(),
                 error if redirect::was_near(&error) => leads_here(address, &at),
-                error => Failure::Again(error.to_string()),
+                error => AttemptFailure::Again(error.to_string()),
             })?;
             match redirect::target(method, &at, &answer) {
                 // What others ask for is not for the registry's password.
@@ -336,9 +236,9 @@ impl Client {
     }
 
     /// Answers a challenge: the value of the `Authorization` header to send.
-    fn grant(&self, challenge: &str, scope: &str) -> Result<String, Failure> {
+    fn grant(&self, challenge: &str, scope: &str) -> Result<String, AttemptFailure> {
         let refused = |reason: &str| {
-            Failure::Final(OciError::Denied {
+            AttemptFailure::Final(OciError::Denied {
                 registry: self.registry.clone(),
                 repository: self.repository.clone(),
                 reason: reason.to_owned(),
@@ -369,7 +269,7 @@ impl Client {
             200 => {}
             408 | 429 | 500..=599 => {
                 let status = answer.status();
-                return Err(Failure::Again(format!("the token server answered {status}")));
+                return Err(AttemptFailure::Again(format!("the token server answered {status}")));
             }
             _ => return Err(refused("its token server does not know this user and password")),
         }
@@ -387,7 +287,7 @@ impl Client {
 
     /// Refuses unencrypted addresses but where they were asked for; says whether a password may go there. Without
     /// encryption only the registry itself may have it, and another server of this machine where the registry is on it.
-    fn check_plain(&self, address: &str) -> Result<bool, Failure> {
+    fn check_plain(&self, address: &str) -> Result<bool, AttemptFailure> {
         let bad = || OciError::refused(without_query(address), "it is no address of a server");
         let uri: Uri = address.parse().map_err(|_| bad())?;
         let host = uri.host().ok_or_else(bad)?;
@@ -427,68 +327,9 @@ impl Client {
     }
 }
 
-/// The whole body, which may have at most `limit` bytes.
-pub(super) fn body(answer: Answer, limit: u64) -> Result<Vec<u8>, Failure> {
-    let mut out = Vec::new();
-    let mut reader = answer.into_body().into_with_config().limit(u64::MAX).reader().take(limit + 1);
-    reader.read_to_end(&mut out).map_err(|error| Failure::Again(error.to_string()))?;
-    if out.len() as u64 > limit {
-        let reason = format!("it is larger than {limit} bytes");
-        return Err(OciError::refused("answer of the registry", reason).into());
-    }
-    Ok(out)
-}
-
-/// What a registry's error document says, for people.
-fn explanation(answer: Answer) -> String {
-    #[derive(Deserialize)]
-    struct Errors {
-        errors: Vec<One>,
-    }
-    #[derive(Deserialize)]
-    struct One {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let Ok(bytes) = body(answer, TEXT_BYTES_MAX) else { return String::new() };
-    let Ok(Errors { errors }) = serde_json::from_slice(&bytes) else { return String::new() };
-    let clean =
-        |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(200).collect() };
-    errors
-        .first()
-        .map_or_else(String::new, |one| format!(" ({}: {})", clean(&one.code), clean(&one.message)))
-}
-
-/// Addresses of uploads carry secrets in their query.
-fn without_query(address: &str) -> String {
-    address.split('?').next().unwrap_or_default().to_owned()
-}
-
-/// `name="value",name=value` of a challenge (RFC 9110 section 11.2).
-fn parameters(text: &str) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    let mut rest = text.trim_start();
-    while let Some((name, after)) = rest.split_once('=') {
-        let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
-            None => after.split_once(',').map_or((after, ""), |(value, rest)| (value, rest)),
-        };
-        found.insert(name.trim().to_ascii_lowercase(), value.to_owned());
-        rest = after.trim_start_matches([',', ' ']);
-    }
-    found
-}
-
-fn leads_here(from: &str, to: &str) -> Failure {
+fn leads_here(from: &str, to: &str) -> AttemptFailure {
     let reason = format!("it sends whoever asks to this host, `{}`", without_query(to));
-    Failure::Final(OciError::Http { address: without_query(from), reason })
-}
-
-/// Percent-encodes what has a meaning in a query.
-pub(super) fn escape(text: &str) -> String {
-    utf8_percent_encode(text, RESERVED).to_string()
+    AttemptFailure::Final(OciError::Http { address: without_query(from), reason })
 }
 
 #[cfg(test)]
@@ -534,18 +375,5 @@ mod tests {
         assert!(of(Some("reg.example:5000")).unwrap() && of(Some("REG.example:5000")).unwrap());
         assert!(!of(Some("reg.example")).unwrap() && !of(Some("reg.example:50")).unwrap());
         assert!(matches!(of(None), Err(OciError::Unbound)));
-    }
-
-    #[test]
-    fn challenges_are_read() {
-        let found = parameters(
-            r#"realm="https://auth.example/token",service="reg.example",scope="repository:a/b:pull,push""#,
-        );
-        assert_eq!(found["realm"], "https://auth.example/token");
-        assert_eq!(found["service"], "reg.example");
-        assert_eq!(found["scope"], "repository:a/b:pull,push");
-        assert_eq!(parameters("realm=x, error=\"y\"").len(), 2);
-        assert!(parameters("").is_empty());
-        assert_eq!(escape("repository:a/b:pull,push"), "repository%3Aa%2Fb%3Apull%2Cpush");
     }
 }

@@ -1,5 +1,8 @@
 //! Registries by the OCI distribution specification 1.1, as `docker-registry` and every public one speak it.
 
+mod access;
+mod answer;
+mod challenge;
 mod client;
 mod credentials;
 mod push;
@@ -15,22 +18,23 @@ use std::{
 use hornero_model::Digest;
 use ureq::http::{Method, header};
 
-pub use client::{Access, Patience};
+pub use access::{Access, Patience};
 pub use credentials::Credentials;
 pub use push::{Pushed, push};
 
 use crate::{
-    OciError, Progress, Reference, Result,
+    OciError, Reference, Result, TransferProgress,
     document::{DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, MANIFEST_BYTES_MAX},
     source::{self, Source},
 };
-use client::{Answer, Client, Failure};
+use answer::{Answer, AttemptFailure};
+use client::Client;
 
 /// An image of a registry.
 pub(crate) struct Registry<'a> {
     client: Client,
     reference: Reference,
-    progress: &'a dyn Progress,
+    progress: &'a dyn TransferProgress,
     moved: AtomicU64,
 }
 
@@ -38,7 +42,7 @@ impl<'a> Registry<'a> {
     pub(crate) fn new(
         reference: &Reference,
         access: &Access,
-        progress: &'a dyn Progress,
+        progress: &'a dyn TransferProgress,
     ) -> Result<Self> {
         let client = Client::new(reference, access)?;
         Ok(Self { client, reference: reference.clone(), progress, moved: AtomicU64::new(0) })
@@ -53,7 +57,7 @@ impl<'a> Registry<'a> {
             if answer.status() != 200 {
                 return Err(self.missing(&address, answer).into());
             }
-            let bytes = client::body(answer, MANIFEST_BYTES_MAX)?;
+            let bytes = answer::body(answer, MANIFEST_BYTES_MAX)?;
             self.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             Ok(bytes)
         })
@@ -74,7 +78,7 @@ impl<'a> Registry<'a> {
         start: u64,
         length: u64,
         out: &mut Vec<u8>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AttemptFailure> {
         let from = start + out.len() as u64;
         let range = format!("bytes={from}-{}", start + length - 1);
         let headers = [(header::RANGE, range)];
@@ -84,7 +88,7 @@ impl<'a> Registry<'a> {
                 let said = answer.headers().get(header::CONTENT_RANGE);
                 let said = said.and_then(|value| value.to_str().ok()).unwrap_or_default();
                 if !said.starts_with(&format!("bytes {from}-")) {
-                    return Err(Failure::Again("it answered with another range".into()));
+                    return Err(AttemptFailure::Again("it answered with another range".into()));
                 }
                 0
             }
@@ -96,7 +100,7 @@ impl<'a> Registry<'a> {
             }
             _ => return Err(self.client.unexpected(address, answer).into()),
         };
-        let again = |error: std::io::Error| Failure::Again(error.to_string());
+        let again = |error: std::io::Error| AttemptFailure::Again(error.to_string());
         let mut reader = answer.into_body().into_with_config().limit(u64::MAX).reader();
         let passed = std::io::copy(&mut reader.by_ref().take(skipped), &mut std::io::sink());
         self.moved.fetch_add(passed.map_err(again)?, Ordering::Relaxed);
@@ -105,7 +109,7 @@ impl<'a> Registry<'a> {
             let most = buffer.len().min((length - out.len() as u64) as usize);
             let count = reader.read(&mut buffer[..most]).map_err(again)?;
             if count == 0 {
-                return Err(Failure::Again("the connection broke off".into()));
+                return Err(AttemptFailure::Again("the connection broke off".into()));
             }
             out.extend_from_slice(&buffer[..count]);
             self.moved.fetch_add(count as u64, Ordering::Relaxed);

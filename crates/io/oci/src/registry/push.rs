@@ -8,10 +8,11 @@ use ureq::http::{Method, header};
 
 use super::{
     Access, Client,
-    upload::{Outcome, Payload, Uploads},
+    upload::{BlobOutcome, Payload, Uploads},
 };
 use crate::{
-    Event, ExportOptions, OciError, Progress, Reference, Result, document::MANIFEST, pack, parallel,
+    Event, ExportOptions, OciError, Reference, Result, TransferProgress, document::MANIFEST, pack,
+    parallel,
 };
 
 /// Uploads at the same time: more than one hides round trips, many would hide nothing more.
@@ -44,7 +45,7 @@ pub fn push(
     access: &Access,
     options: &ExportOptions,
     mount_from: Option<&str>,
-    progress: &dyn Progress,
+    progress: &dyn TransferProgress,
 ) -> Result<Pushed> {
     let client = Client::new(reference, access)?;
     let packed = pack::pack(store, image, options.compression, options.cache.as_deref(), progress)?;
@@ -59,7 +60,7 @@ pub fn push(
     progress.event(Event::TransferStarted { bytes: total });
     let blobs_moved = AtomicUsize::new(0);
     let count = |outcome| {
-        if outcome == Outcome::Moved {
+        if outcome == BlobOutcome::Moved {
             blobs_moved.fetch_add(1, Ordering::Relaxed);
         }
     };

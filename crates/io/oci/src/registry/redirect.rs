@@ -15,7 +15,7 @@ use ureq::{
     },
 };
 
-use super::client::Answer;
+use super::answer::Answer;
 
 /// Registries send blobs' readers to a storage of their own, once.
 pub(super) const REDIRECTS_MAX: usize = 5;

@@ -4,7 +4,7 @@ use std::{fs::File, io::Read, sync::Arc};
 
 use ureq::unversioned::transport::DefaultConnector;
 
-use super::{Patience, redirect::Destinations};
+use super::{access::Patience, redirect::Destinations};
 use crate::{OciError, Result};
 
 /// Where distributions keep the certificates that the host trusts.

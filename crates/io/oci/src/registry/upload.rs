@@ -10,8 +10,12 @@ use std::{
 use hornero_model::Digest;
 use ureq::http::{Method, header};
 
-use super::client::{Answer, Client, Failure, escape};
-use crate::{Event, OciError, Progress, Result};
+use super::{
+    answer::{Answer, AttemptFailure},
+    challenge::escape,
+    client::Client,
+};
+use crate::{Event, OciError, Result, TransferProgress};
 
 /// Larger chunks would be lost to a broken connection, smaller ones cost round trips.
 const CHUNK_BYTES: u64 = 8 << 20;
@@ -25,7 +29,7 @@ pub(super) enum Payload<'a> {
 /// Where uploads go.
 pub(super) struct Uploads<'a> {
     pub(super) client: &'a Client,
-    pub(super) progress: &'a dyn Progress,
+    pub(super) progress: &'a dyn TransferProgress,
     /// A repository of the same registry that may have the blobs.
     pub(super) mount_from: Option<&'a str>,
     pub(super) moved: AtomicU64,
@@ -33,7 +37,7 @@ pub(super) struct Uploads<'a> {
 
 /// How a blob came to be in the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum BlobOutcome {
     Present,
     Mounted,
     Moved,
@@ -53,10 +57,10 @@ impl Uploads<'_> {
         digest: &Digest,
         size: u64,
         payload: &Payload<'_>,
-    ) -> Result<Outcome> {
+    ) -> Result<BlobOutcome> {
         if self.is_there(digest)? {
             self.progress.event(Event::BlobPresent { digest: *digest });
-            return Ok(Outcome::Present);
+            return Ok(BlobOutcome::Present);
         }
         let address = self.client.address("blobs/uploads/");
         let mut session: Option<Session> = None;
@@ -69,19 +73,19 @@ impl Uploads<'_> {
                     Some(resumed) => resumed,
                     None => match self.begin(&address, None)? {
                         Some(begun) => begun,
-                        None => return Ok(Outcome::Mounted),
+                        None => return Ok(BlobOutcome::Mounted),
                     },
                 },
                 None => match self.begin(&address, Some(digest))? {
                     Some(begun) => begun,
-                    None => return Ok(Outcome::Mounted),
+                    None => return Ok(BlobOutcome::Mounted),
                 },
             };
             let done = self.send_all(&mut open, digest, size, payload);
             *advanced = open.offset > furthest;
             furthest = furthest.max(open.offset);
             session = Some(open);
-            done.map(|()| Outcome::Moved)
+            done.map(|()| BlobOutcome::Moved)
         })
     }
 
@@ -98,7 +102,11 @@ impl Uploads<'_> {
     }
 
     /// Begins an upload; none when the registry took the blob from the other repository.
-    fn begin(&self, address: &str, mount: Option<&Digest>) -> Result<Option<Session>, Failure> {
+    fn begin(
+        &self,
+        address: &str,
+        mount: Option<&Digest>,
+    ) -> Result<Option<Session>, AttemptFailure> {
         let address = match (mount, self.mount_from) {
             (Some(digest), Some(from)) => {
                 format!("{address}?mount={}&from={}", escape(&digest.to_string()), escape(from))
@@ -114,7 +122,7 @@ impl Uploads<'_> {
     }
 
     /// Asks how much of an upload has arrived; none when the registry has given it up.
-    fn resume(&self, lost: &Session) -> Result<Option<Session>, Failure> {
+    fn resume(&self, lost: &Session) -> Result<Option<Session>, AttemptFailure> {
         let answer = self.client.send(&Method::GET, &lost.location, &[], None)?;
         match answer.status().as_u16() {
             204 => {
@@ -133,9 +141,9 @@ impl Uploads<'_> {
         digest: &Digest,
         size: u64,
         payload: &Payload<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AttemptFailure> {
         if session.offset > size {
-            return Err(Failure::Again("the registry has more than was sent".into()));
+            return Err(AttemptFailure::Again("the registry has more than was sent".into()));
         }
         while size - session.offset > CHUNK_BYTES {
             let end = session.offset + CHUNK_BYTES;
@@ -153,7 +161,9 @@ impl Uploads<'_> {
             session.location = self.location(&session.location, &answer)?;
             session.offset = arrived(&answer).unwrap_or(end);
             if session.offset != end {
-                return Err(Failure::Again("the registry took only a part of a chunk".into()));
+                return Err(AttemptFailure::Again(
+                    "the registry took only a part of a chunk".into(),
+                ));
             }
         }
         let rest = payload.read(session.offset, size - session.offset)?;
@@ -176,14 +186,16 @@ impl Uploads<'_> {
     }
 
     /// Refusals of one chunk may come from an upload that broke before: worth another try.
-    fn broken(&self, address: &str, answer: Answer) -> Failure {
+    fn broken(&self, address: &str, answer: Answer) -> AttemptFailure {
         match answer.status().as_u16() {
-            400 | 404 | 416 => Failure::Again(self.client.unexpected(address, answer).to_string()),
+            400 | 404 | 416 => {
+                AttemptFailure::Again(self.client.unexpected(address, answer).to_string())
+            }
             _ => self.client.unexpected(address, answer).into(),
         }
     }
 
-    fn location(&self, address: &str, answer: &Answer) -> Result<String, Failure> {
+    fn location(&self, address: &str, answer: &Answer) -> Result<String, AttemptFailure> {
         let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
         let refused = || OciError::refused(address, "its answer names no place for the upload");
         self.client.absolute(location.ok_or_else(refused)?)

@@ -1,5 +1,6 @@
 //! Stores of their own, and images assembled from what every Debian machine has.
 
+#![allow(clippy::too_many_lines, reason = "cases stand in tables")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod peers;

@@ -16,47 +16,9 @@ const NOTES: &[u8] = b".wh..wh.";
 ///
 /// Names that hide say something of the layers below alone: what the same layer brings stays, whichever comes first.
 pub(super) fn apply(what: &str, raw: Vec<Entry>, below: &Tree) -> Result<Layer> {
-    let mut entries: BTreeMap<TreePath, Entry> = BTreeMap::new();
-    let (mut removed, mut opaque) = (Vec::new(), Vec::new());
-    for entry in raw {
-        let parent = entry.path.parent().unwrap_or_default();
-        match entry.path.name() {
-            OPAQUE => opaque.push(parent),
-            name if name.starts_with(NOTES) => {}
-            name if name.starts_with(PREFIX) => {
-                let path = parent.join(&name[PREFIX.len()..]);
-                let path = path.map_err(|error| OciError::refused(what, error))?;
-                if path == parent || name.len() == PREFIX.len() {
-                    return Err(OciError::refused(
-                        what,
-                        format!("whiteout `{}` names nothing", entry.path),
-                    ));
-                }
-                removed.push(path);
-            }
-            _ if entry.path.components().any(|name| name.starts_with(PREFIX)) => {
-                let reason = format!("entry `{}` lies in a whiteout", entry.path);
-                return Err(OciError::refused(what, reason));
-            }
-            _ => drop(entries.insert(entry.path.clone(), entry)),
-        }
-    }
-    // Something else than a directory has nothing in it that could be hidden, and nothing below its path stays.
-    let is_replaced = |entries: &BTreeMap<TreePath, Entry>, path: &TreePath| {
-        let up = std::iter::successors(Some(path.clone()), TreePath::parent);
-        up.into_iter().any(|at| entries.get(&at).is_some_and(|entry| !entry.kind.is_directory()))
-    };
-    opaque.retain(|path| !is_replaced(&entries, path));
-    removed.retain(|path| !is_replaced(&entries, path));
-    // Removed, and then a directory that hides what was there: the second says both.
-    let hiding: BTreeSet<TreePath> = opaque.iter().cloned().collect();
-    removed.retain(|path| !hiding.contains(path));
-    // What is removed has nothing left that could be removed from it.
-    let gone: BTreeSet<TreePath> = removed.iter().cloned().collect();
-    removed.retain(|path| {
-        let mut above = std::iter::successors(path.parent(), TreePath::parent);
-        !above.any(|above| gone.contains(&above))
-    });
+    let mut said = Said::read(what, raw)?;
+    said.settle();
+    let Said { mut entries, removed, mut opaque } = said;
     for path in removed {
         let next = entries.range(&path..).next();
         match next.map(|(found, entry)| (found.clone(), entry.kind.is_directory())) {
@@ -82,6 +44,65 @@ pub(super) fn apply(what: &str, raw: Vec<Entry>, below: &Tree) -> Result<Layer> 
     }
     Layer::from_sorted(entries.into_values().collect())
         .map_err(|source| StoreError::Layer { name: what.to_owned(), source }.into())
+}
+
+/// What a tar says.
+#[derive(Default)]
+struct Said {
+    entries: BTreeMap<TreePath, Entry>,
+    /// Paths that are removed.
+    removed: Vec<TreePath>,
+    /// Directories of which nothing from below shows.
+    opaque: Vec<TreePath>,
+}
+
+impl Said {
+    fn read(what: &str, raw: Vec<Entry>) -> Result<Self> {
+        let mut said = Self::default();
+        for entry in raw {
+            let parent = entry.path.parent().unwrap_or_default();
+            match entry.path.name() {
+                OPAQUE => said.opaque.push(parent),
+                name if name.starts_with(NOTES) => {}
+                name if name.starts_with(PREFIX) => {
+                    let path = parent.join(&name[PREFIX.len()..]);
+                    let path = path.map_err(|error| OciError::refused(what, error))?;
+                    if path == parent || name.len() == PREFIX.len() {
+                        let reason = format!("whiteout `{}` names nothing", entry.path);
+                        return Err(OciError::refused(what, reason));
+                    }
+                    said.removed.push(path);
+                }
+                _ if entry.path.components().any(|name| name.starts_with(PREFIX)) => {
+                    let reason = format!("entry `{}` lies in a whiteout", entry.path);
+                    return Err(OciError::refused(what, reason));
+                }
+                _ => drop(said.entries.insert(entry.path.clone(), entry)),
+            }
+        }
+        Ok(said)
+    }
+
+    /// Leaves out what says nothing beside the rest.
+    fn settle(&mut self) {
+        let Self { entries, removed, opaque } = self;
+        // Something else than a directory has nothing in it that could be hidden, and nothing below its path stays.
+        let is_replaced = |path: &TreePath| {
+            let mut up = std::iter::successors(Some(path.clone()), TreePath::parent);
+            up.any(|at| entries.get(&at).is_some_and(|entry| !entry.kind.is_directory()))
+        };
+        opaque.retain(|path| !is_replaced(path));
+        removed.retain(|path| !is_replaced(path));
+        // Removed, and then a directory that hides what was there: the second says both.
+        let hiding: BTreeSet<TreePath> = opaque.iter().cloned().collect();
+        removed.retain(|path| !hiding.contains(path));
+        // What is removed has nothing left that could be removed from it.
+        let gone: BTreeSet<TreePath> = removed.iter().cloned().collect();
+        removed.retain(|path| {
+            let mut above = std::iter::successors(path.parent(), TreePath::parent);
+            !above.any(|above| gone.contains(&above))
+        });
+    }
 }
 
 #[cfg(test)]

@@ -13,12 +13,15 @@ use hornero_model::Digest;
 use hornero_store::{PATH_LEN_MAX, TarReader};
 use serde::Deserialize;
 
-use super::{ImportOptions, buffered, parse_configuration, stream, temporary, unreadable};
+use super::{
+    reading::{buffered, temporary, unreadable},
+    stream,
+};
 use crate::{
-    OciError, Result,
+    ImportOptions, OciError, Result,
     document::{
-        self, CONFIG, CONFIG_BYTES_MAX, Descriptor, Index, LAYER, LAYERS_MAX, MANIFEST,
-        MANIFEST_BYTES_MAX, Manifest,
+        self, CONFIG, CONFIG_BYTES_MAX, Configuration, Descriptor, Index, LAYER, LAYERS_MAX,
+        MANIFEST, MANIFEST_BYTES_MAX, Manifest,
     },
     layout::LAYOUT_FILE,
     source::{self, Source},
@@ -33,7 +36,7 @@ const FIRST_NAMES: [&str; 5] =
     ["blobs", "oci-layout", "index.json", "manifest.json", "repositories"];
 
 /// An archive that holds an image; none when it holds a root.
-pub(super) fn open(path: &Path, options: &ImportOptions) -> Result<Option<Archive>> {
+pub(crate) fn open(path: &Path, options: &ImportOptions) -> Result<Option<Archive>> {
     let what = path.display().to_string();
     if !begins_like_an_image(&what, path)? {
         return Ok(None);
@@ -145,7 +148,7 @@ impl Archive {
         };
         let config = self.document(&image.config, CONFIG_BYTES_MAX)?;
         let configuration =
-            parse_configuration(&format!("configuration of {}", self.what), &config)?;
+            document::parse::<Configuration>(&format!("configuration of {}", self.what), &config)?;
         let diff_ids = configuration.rootfs.diff_ids;
         if diff_ids.len() != image.layers.len() || diff_ids.len() > LAYERS_MAX {
             let reason = "`manifest.json` and the configuration have different numbers of layers";

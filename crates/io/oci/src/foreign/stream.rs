@@ -6,6 +6,7 @@ use std::{
     rc::Rc,
 };
 
+use super::reading::unreadable;
 use crate::{OciError, Result};
 
 /// Programs and documents shrink to a third or a tenth, logs to a thirtieth: whatever unpacks to more is made of repeated
@@ -17,7 +18,7 @@ const FREE_BYTES: u64 = 256 << 20;
 const XZ_MEMORY_BYTES_MAX: u64 = 512 << 20;
 
 /// Reads the uncompressed bytes of `packed`; `what` names it in errors. With `any_ratio` they may be as many as they are.
-pub(super) fn decompress<'a>(
+pub(crate) fn decompress<'a>(
     what: &str,
     packed: impl Read + 'a,
     any_ratio: bool,
@@ -25,7 +26,7 @@ pub(super) fn decompress<'a>(
     let consumed = Rc::new(Cell::new(0));
     let counted = Counted { inner: packed, consumed: consumed.clone() };
     let mut buffered = BufReader::with_capacity(256 << 10, counted);
-    let head = head(&mut buffered).map_err(|error| super::unreadable(what, error))?;
+    let head = head(&mut buffered).map_err(|error| unreadable(what, error))?;
     let plain: Box<dyn Read + 'a> = match head {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(buffered)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
