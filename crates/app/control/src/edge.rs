@@ -14,13 +14,14 @@ use std::{
 };
 
 use hornero_driver::Observation;
-use hornero_edge::EdgeClient;
+use hornero_edge::{EdgeClient, EdgeClientError, RefusalCode};
 use hornero_model::{EdgeStatus, Millis, error_chain};
 
 use crate::{
     input::Input,
     program::OWN_PROGRAM,
     succession::{EdgeNews, Succession},
+    tenure::Tenure,
 };
 
 /// How long the supervisor waits for a change before it looks again.
@@ -42,6 +43,7 @@ pub struct EdgeKeeper {
     /// How long an edge may serve what it has open once its successor has taken over; the edge's default where absent.
     handover_timeout: Option<Duration>,
     news: Arc<EdgeNews>,
+    tenure: Arc<Tenure>,
 }
 
 impl EdgeKeeper {
@@ -50,9 +52,10 @@ impl EdgeKeeper {
     pub fn start(
         home: &Path,
         handover_timeout: Option<Duration>,
+        tenure: Arc<Tenure>,
         inputs: Sender<Input>,
     ) -> anyhow::Result<Self> {
-        let keeper = Self { handover_timeout, ..Self::of(home) };
+        let keeper = Self { handover_timeout, tenure, ..Self::of(home) };
         let mut child = keeper.ensure()?;
         let watcher = keeper.clone();
         std::thread::Builder::new()
@@ -105,6 +108,17 @@ impl EdgeKeeper {
             match client.wait(known, EDGE_WAIT) {
                 Ok(status) => {
                     known = status.version;
+                    if let Some(why) = self.tenure.over_by(status.term) {
+                        let _ = inputs.send(Input::TakenOver(why));
+                        return;
+                    }
+                    if status.term < self.tenure.term() {
+                        // It could not be reached when this control began.
+                        let mut edge = EdgeClient::of_term(&self.state_dir(), self.tenure.term());
+                        if let Err(error) = edge.obey() {
+                            tracing::warn!("{}", error_chain(&error));
+                        }
+                    }
                     let observe = |status| Input::Observe(Observation::EdgeStatus(status));
                     if inputs.send(observe(status.clone())).is_err() {
                         return;
@@ -148,9 +162,14 @@ impl EdgeKeeper {
         self.stopping.store(true, Ordering::Release);
         let mut client = EdgeClient::new(&self.state_dir());
         // One that can't be asked is not there: it answers until its last request has ended.
-        let Ok(EdgeStatus { pid, .. }) = client.status() else { return };
+        let Ok(EdgeStatus { pid, term, .. }) = client.status() else { return };
+        let mut client = EdgeClient::of_term(&self.state_dir(), self.tenure.or(term));
         if let Err(error) = client.stop() {
             tracing::warn!("{}", error_chain(&error));
+            if let EdgeClientError::Refused { code: RefusalCode::TermOver, .. } = error {
+                // It serves for another control.
+                return;
+            }
         }
         let deadline = Instant::now() + STOP_TIMEOUT;
         while alive(pid) && Instant::now() < deadline {
@@ -189,6 +208,7 @@ impl EdgeKeeper {
             stopping: Arc::default(),
             handover_timeout: None,
             news: Arc::default(),
+            tenure: Arc::default(),
         }
     }
 

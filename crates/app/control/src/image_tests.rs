@@ -6,7 +6,9 @@ use std::{
 };
 
 use hornero_engine_port::{Engine, InstanceSpec, InstanceStatus};
-use hornero_model::{Check, Digest, ExitCause, ImageTest, InstanceId, ServiceSpec, TestCheck};
+use hornero_model::{
+    Check, Digest, ExitCause, ImageTest, InstanceId, ServiceSpec, Term, TestCheck,
+};
 use hornero_rollout::{TestOutcome, TestRun};
 use tokio::runtime::Handle;
 
@@ -24,13 +26,14 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a tested server may take to end by itself before it is killed.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
-/// Runs every test of `image`; results in the image's order.
+/// Runs every test of `image`, by the term of this control and with a tail for the ids of its servers; results in the image's
+/// order.
 pub fn run(
     starter: &Starter,
     runtime: &Handle,
     image: Digest,
     spec: &ServiceSpec,
-    tail: &str,
+    (term, tail): (Term, &str),
 ) -> TestRun {
     let tests = match starter.tests_of(&image) {
         Ok(tests) => tests,
@@ -40,10 +43,11 @@ pub fn run(
         tests.into_iter().partition(|test| matches!(test.check, TestCheck::Server(_)));
     let mut run = TestRun { results: Vec::new(), not_run: None, log_tail: Vec::new() };
     if !server.is_empty() {
-        ask_server(starter, runtime, image, spec, tail, &server, &mut run);
+        ask_server(starter, runtime, image, spec, (term, tail), &server, &mut run);
     }
     for (index, test) in commands.iter().enumerate() {
-        run_command(starter, image, spec, &format!("{tail}{index}"), test, &mut run);
+        let name = format!("{tail}{index}");
+        run_command(starter, image, spec, (term, &name), test, &mut run);
     }
     run
 }
@@ -69,13 +73,14 @@ fn run_none(tests: &[ImageTest], why: &str, run: &mut TestRun) {
 /// A started test instance that is removed again whatever happens.
 struct TestInstance<'s> {
     engine: &'s Arc<dyn Engine>,
+    term: Term,
     id: InstanceId,
 }
 
 impl Drop for TestInstance<'_> {
     fn drop(&mut self) {
-        let _ = self.engine.stop(&self.id, STOP_GRACE);
-        if let Err(error) = self.engine.remove(&self.id) {
+        let _ = self.engine.stop(self.term, &self.id, STOP_GRACE);
+        if let Err(error) = self.engine.remove(self.term, &self.id) {
             tracing::warn!("removing test instance `{}` failed: {error}", self.id);
         }
     }
@@ -111,7 +116,7 @@ fn ask_server(
     runtime: &Handle,
     image: Digest,
     spec: &ServiceSpec,
-    tail: &str,
+    (term, tail): (Term, &str),
     tests: &[ImageTest],
     run: &mut TestRun,
 ) {
@@ -120,9 +125,9 @@ fn ask_server(
         Ok(instance_spec) => instance_spec,
         Err(error) => return run_none(tests, &format!("{error:#}"), run),
     };
-    let instance = TestInstance { engine: starter.engine(), id: instance_spec.id.clone() };
+    let instance = TestInstance { engine: starter.engine(), term, id: instance_spec.id.clone() };
     let begun = Instant::now();
-    let started = match starter.engine().start(&instance_spec) {
+    let started = match starter.engine().start(term, &instance_spec) {
         Ok(started) => started,
         Err(error) => {
             run_none(tests, &error.to_string(), run);
@@ -173,7 +178,7 @@ fn run_command(
     starter: &Starter,
     image: Digest,
     spec: &ServiceSpec,
-    tail: &str,
+    (term, tail): (Term, &str),
     test: &ImageTest,
     run: &mut TestRun,
 ) {
@@ -183,8 +188,8 @@ fn run_command(
         Ok(instance_spec) => InstanceSpec { command: command.clone(), ..instance_spec },
         Err(error) => return run.results.push(outcome(false, format!("{error:#}"))),
     };
-    let instance = TestInstance { engine: starter.engine(), id: instance_spec.id.clone() };
-    if let Err(error) = starter.engine().start(&instance_spec) {
+    let instance = TestInstance { engine: starter.engine(), term, id: instance_spec.id.clone() };
+    if let Err(error) = starter.engine().start(term, &instance_spec) {
         return run.results.push(outcome(false, error.to_string()));
     }
     let deadline = Instant::now() + test.timeout.duration();

@@ -35,6 +35,8 @@ pub enum Input {
     Resume(Resume),
     /// Something that is no rollout's is to be recorded.
     Record(ToRecord),
+    /// Another control process has taken over, and how that is known: this one must change nothing any more, and ends.
+    TakenOver(String),
     /// The process shall end; servers and edge go on where services are up.
     Shutdown,
 }

@@ -7,7 +7,7 @@ use std::{
 
 use hornero_driver::{Found, Observation};
 use hornero_engine_port::{Engine, InstanceStatus, Started};
-use hornero_model::Location;
+use hornero_model::{InstanceId, Location};
 use hornero_rollout::World;
 
 use crate::{
@@ -18,9 +18,9 @@ use crate::{
 /// How long a shim may be starting its command when control comes back.
 const STARTING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the engine has of the driver's; servers of tests that an earlier process left are removed, and so are those of
-/// one-off work that has ended.
-pub fn find(engine: &dyn Engine, world: &World) -> anyhow::Result<Vec<Found>> {
+/// What the engine has of the driver's; apart from it the servers of tests that an earlier process left, and those of one-off
+/// work that has ended, which nobody needs.
+pub fn find(engine: &dyn Engine, world: &World) -> anyhow::Result<(Vec<Found>, Vec<InstanceId>)> {
     let deadline = Instant::now() + STARTING_TIMEOUT;
     let instances = loop {
         let instances = engine.list()?;
@@ -30,13 +30,13 @@ pub fn find(engine: &dyn Engine, world: &World) -> anyhow::Result<Vec<Found>> {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    let mut found = Vec::new();
+    let (mut found, mut over) = (Vec::new(), Vec::new());
     for instance in instances {
         if world.runs.contains_key(&instance.id) {
             continue;
         }
         if instance.release == TEST_RELEASE {
-            engine.remove(&instance.id)?;
+            over.push(instance.id);
             continue;
         }
         let (running, cause) = match instance.status {
@@ -52,7 +52,7 @@ pub fn find(engine: &dyn Engine, world: &World) -> anyhow::Result<Vec<Found>> {
         };
         found.push(Found { instance: instance.id, running, cause, log_tail });
     }
-    Ok(found)
+    Ok((found, over))
 }
 
 /// Tells the driver of every instance that ends.

@@ -45,6 +45,7 @@ mod signals;
 mod socket;
 mod start;
 mod succession;
+mod tenure;
 mod turns;
 mod turnstile;
 mod up;

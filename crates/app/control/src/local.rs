@@ -38,12 +38,12 @@ pub fn abandon(home: &Path) -> anyhow::Result<Vec<InstanceId>> {
     network.up()?;
     EdgeKeeper::of(home).stop();
     let engine = LocalEngine::open(home, options(home, LogLimits::default(), None))?;
-    let mut ended = Vec::new();
+    let (term, mut ended) = (engine.term()?, Vec::new());
     for instance in engine.list()? {
-        engine.remove(&instance.id)?;
+        engine.remove(term, &instance.id)?;
         ended.push(instance.id);
     }
-    engine.clean_up()?;
+    engine.clean_up(term)?;
     drop(engine);
     network.down()?;
     Ok(ended)

@@ -33,17 +33,22 @@ pub struct NetworkKeeper {
 }
 
 impl NetworkKeeper {
-    /// Looks after the network now and then: somebody may have flushed the host's packet filter.
-    pub fn start(mut network: HomeNetwork) -> std::io::Result<Self> {
+    /// Looks after the network now and then: somebody may have flushed the host's packet filter. Once another control process
+    /// has taken over it is that one's to look after.
+    pub fn start(
+        mut network: HomeNetwork,
+        is_over: impl Fn() -> bool + Send + 'static,
+    ) -> std::io::Result<Self> {
         let ended = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ended);
         let keeper = std::thread::Builder::new().name("network-keeper".to_owned());
         let thread = keeper.spawn(move || {
             while !told.load(Ordering::Acquire) {
                 std::thread::park_timeout(NETWORK_INTERVAL);
-                if !told.load(Ordering::Acquire)
-                    && let Err(error) = network.up()
-                {
+                if told.load(Ordering::Acquire) || is_over() {
+                    return;
+                }
+                if let Err(error) = network.up() {
                     tracing::warn!("looking after the network failed: {}", error_chain(&error));
                 }
             }

@@ -1,6 +1,7 @@
 //! The driver's real ports: ledger, keys, engine, edge, network and clock.
 
 use std::{
+    net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc::Sender},
     time::Instant,
@@ -8,12 +9,12 @@ use std::{
 
 use hornero_api::message::OperationLine;
 use hornero_driver::{EffectId, LedgerFailed, Observation, Ports, Progress};
-use hornero_edge::EdgeClient;
+use hornero_edge::{EdgeClient, EdgeClientError, RefusalCode};
 use hornero_engine_port::{EngineError, Started};
-use hornero_ledger::{Head, Keys, Ledger};
+use hornero_ledger::{Head, Keys, Ledger, LedgerError};
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody, ServiceSpec,
-    Timestamp, error_chain,
+    Event, EventBody, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody, ServiceName,
+    ServiceSpec, Term, Timestamp, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
@@ -27,6 +28,7 @@ use crate::{
     operations::Operations,
     outcome,
     start::{Starter, log_tail},
+    tenure::Tenure,
     turnstile::Turnstile,
     witness::Witness,
 };
@@ -51,6 +53,8 @@ pub struct Adapters {
     pub starter: Starter,
     /// The network of the home.
     pub network: HomeNetwork,
+    /// The term of this control.
+    pub tenure: Arc<Tenure>,
     /// The edge's state directory.
     pub edge_dir: PathBuf,
     /// Runs the questions of image tests.
@@ -125,6 +129,9 @@ impl Ports for ControlPorts {
         self.crash.pass();
         let appended = self.ledger.append(events).map_err(|error| {
             let fault = error_chain(&error);
+            if let LedgerError::TakenOver { .. } = error {
+                self.adapters.over(fault.clone());
+            }
             self.operations.set_journal_fault(Some(fault.clone()));
             LedgerFailed(fault)
         })?;
@@ -144,6 +151,18 @@ impl Ports for ControlPorts {
         });
         self.receipts.write().unwrap_or_else(PoisonError::into_inner).extend(new);
         Ok(appended)
+    }
+
+    fn begins(&mut self, term: Term) {
+        let adapters = &self.adapters;
+        adapters.tenure.begin(term);
+        if let Err(error) = adapters.starter.engine().obey(term) {
+            tracing::warn!("{}", adapters.engine_fault(&error));
+        }
+        // An edge that can't be reached hears of it when it is seen again.
+        if let Err(error) = adapters.edge(term).obey() {
+            tracing::warn!("{}", adapters.edge_fault(&error));
+        }
     }
 
     fn sign(&self, body: ReceiptBody) -> Receipt {
@@ -199,28 +218,33 @@ impl Ports for ControlPorts {
 impl Adapters {
     fn perform(&self, id: EffectId, effect: Effect, tail: &str) -> Observation {
         let failed = |reason: String| Observation::EffectFailed { effect: id, reason };
+        let engine_failed = |error: EngineError| failed(self.engine_fault(&error));
         let engine = self.starter.engine();
         match effect {
             Effect::StartInstance { instance, release, spec } => {
                 self.start(id, instance, release, &spec)
             }
             Effect::StopInstance { instance, grace } => {
-                match engine.stop(&instance, grace.duration()) {
+                match engine.stop(id.term, &instance, grace.duration()) {
                     Ok(_) | Err(EngineError::NotFound { .. }) => {
                         Observation::InstanceStopped { instance }
                     }
-                    Err(error) => failed(error_chain(&error)),
+                    Err(error) => engine_failed(error),
                 }
             }
-            Effect::RemoveInstance { instance } => match engine.remove(&instance) {
+            Effect::RemoveInstance { instance } => match engine.remove(id.term, &instance) {
                 Ok(()) => Observation::InstanceRemoved { instance },
-                Err(error) => failed(error_chain(&error)),
+                Err(error) => engine_failed(error),
             },
-            Effect::RunTests { image, spec } => {
-                let run = image_tests::run(&self.starter, &self.runtime, image, &spec, tail);
-                Observation::TestsFinished { effect: id, image, run }
-            }
-            Effect::ApplyRoutes { table } => match EdgeClient::new(&self.edge_dir).apply(&table) {
+            Effect::RunTests { image, spec } => match engine.obey(id.term) {
+                Ok(()) => {
+                    let name = (id.term, tail);
+                    let run = image_tests::run(&self.starter, &self.runtime, image, &spec, name);
+                    Observation::TestsFinished { effect: id, image, run }
+                }
+                Err(error) => engine_failed(error),
+            },
+            Effect::ApplyRoutes { table } => match self.edge(id.term).apply(&table) {
                 Ok(applied) => {
                     // The status that reads it back follows at once instead of with the supervisor's next look.
                     self.read_back();
@@ -230,34 +254,77 @@ impl Adapters {
                         counters: applied.counters,
                     }
                 }
-                Err(error) => failed(error_chain(&error)),
+                Err(error) => failed(self.edge_fault(&error)),
             },
             Effect::CutInFlight { service, release, generation } => {
-                match EdgeClient::new(&self.edge_dir).cut_under(&service, release, generation) {
+                match self.edge(id.term).cut_under(&service, release, generation) {
                     Ok(_) => Observation::InFlightCut { effect: id, service, release },
-                    Err(error) => failed(error_chain(&error)),
+                    Err(error) => failed(self.edge_fault(&error)),
                 }
             }
-            Effect::GiveAddress { service } => match self.network.give_service_address(&service) {
-                Ok(address) => {
-                    let address = Some(address.into());
-                    Observation::ServiceAddressed { effect: id, service, address }
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        "`{service}` gets no address of its own: {}",
-                        error_chain(&error)
-                    );
-                    failed(error_chain(&error))
-                }
-            },
-            Effect::TakeAddress { service } => {
-                match self.network.release_service_address(&service) {
-                    Ok(()) => Observation::ServiceAddressed { effect: id, service, address: None },
-                    Err(error) => failed(error_chain(&error)),
-                }
+            Effect::GiveAddress { service } => self.address(id, service, |network, service| {
+                network.give_service_address(service).map(|address| Some(address.into()))
+            }),
+            Effect::TakeAddress { service } => self.address(id, service, |network, service| {
+                network.release_service_address(service).map(|()| None)
+            }),
+        }
+    }
+
+    /// Gives a service an address or takes it back. The network belongs to the engine's instances, and with them to
+    /// whoever the engine obeys.
+    fn address(
+        &self,
+        id: EffectId,
+        service: ServiceName,
+        change: impl FnOnce(&HomeNetwork, &ServiceName) -> hornero_net::Result<Option<IpAddr>>,
+    ) -> Observation {
+        if let Err(error) = self.starter.engine().obey(id.term) {
+            return Observation::EffectFailed { effect: id, reason: self.engine_fault(&error) };
+        }
+        match change(&self.network, &service) {
+            Ok(address) => Observation::ServiceAddressed { effect: id, service, address },
+            Err(error) => {
+                tracing::warn!("the address of `{service}`: {}", error_chain(&error));
+                Observation::EffectFailed { effect: id, reason: error_chain(&error) }
             }
         }
+    }
+
+    /// The edge, asked by a control of this term.
+    fn edge(&self, term: Term) -> EdgeClient {
+        EdgeClient::of_term(&self.edge_dir, term)
+    }
+
+    /// Another control process has taken over: this one ends, and changes nothing before.
+    pub fn over(&self, why: String) {
+        // One that has ended already needs no word of it.
+        let _ = self.inputs.send(Input::TakenOver(why));
+    }
+
+    /// Whether another control process has taken over, by what the engine has heard of; then this one ends.
+    pub fn is_over(&self) -> bool {
+        let newest = self.starter.engine().term().unwrap_or_default();
+        let over = self.tenure.over_by(newest);
+        over.map(|why| self.over(why)).is_some()
+    }
+
+    /// What the engine's error says; where it obeys another control, this one ends.
+    pub fn engine_fault(&self, error: &EngineError) -> String {
+        let fault = error_chain(error);
+        if let EngineError::TermOver { .. } = error {
+            self.over(fault.clone());
+        }
+        fault
+    }
+
+    /// The same of the edge.
+    fn edge_fault(&self, error: &EdgeClientError) -> String {
+        let fault = error_chain(error);
+        if let EdgeClientError::Refused { code: RefusalCode::TermOver, .. } = error {
+            self.over(fault.clone());
+        }
+        fault
     }
 
     fn read_back(&self) {
@@ -287,7 +354,7 @@ impl Adapters {
             Ok(instance_spec) => instance_spec,
             Err(error) => return exited(ExitCause::NotStarted(format!("{error:#}"))),
         };
-        match engine.start(&instance_spec) {
+        match engine.start(id.term, &instance_spec) {
             Ok(started) => match started.address {
                 Some(address) => {
                     let Started { place, handle, .. } = started;
@@ -304,8 +371,9 @@ impl Adapters {
             Err(
                 error @ (EngineError::Failed { .. }
                 | EngineError::Left(_)
+                | EngineError::TermOver { .. }
                 | EngineError::NotFound { .. }),
-            ) => Observation::EffectFailed { effect: id, reason: error_chain(&error) },
+            ) => Observation::EffectFailed { effect: id, reason: self.engine_fault(&error) },
         }
     }
 }

@@ -19,7 +19,7 @@ use hornero_driver::{Driver, Observation, Outside, Starting};
 use hornero_edge::EdgeClient;
 use hornero_engine_port::Engine;
 use hornero_ledger::{Keys, Ledger, SqliteLedger};
-use hornero_model::{BootId, ExitCause, PublicKey, ServiceName, Timestamp, error_chain};
+use hornero_model::{BootId, ExitCause, PublicKey, ServiceName, Term, Timestamp, error_chain};
 use hornero_net::HomeNetwork;
 use hornero_rollout::World;
 use hornero_secret::Vault;
@@ -47,6 +47,7 @@ use crate::{
     runs::{Recorder, Runs},
     server, signals, socket,
     start::Starter,
+    tenure::Tenure,
     turns,
     turnstile::Turnstile,
     up::{serves, summary},
@@ -106,6 +107,8 @@ struct Parts {
     addresses: BTreeMap<ServiceName, IpAddr>,
     boot: BootId,
     engine: Arc<dyn Engine>,
+    /// The term of this control.
+    tenure: Arc<Tenure>,
     keeper: EdgeKeeper,
     runtime: Runtime,
 }
@@ -138,17 +141,23 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         crash: CrashHook { at: options.crash_at_append, passed: 0 },
     };
     notifier.starting("looking at the instances");
+    let (instances, over) = find(&*parts.engine, &world)?;
     let outside = Outside {
-        instances: find(&*parts.engine, &world)?,
+        instances,
         addresses: parts.addresses.clone(),
         edge: EdgeClient::new(&edge::state_dir(home)).status().ok(),
+        term: parts.engine.term()?,
     };
     // Everything was read, and nothing was written yet that an older version would not know.
     format::claim(home)?;
     let starting = Starting { version: hornero_model::program_version(), boot: &parts.boot };
     let driver = Driver::resume(world, churn, outside, starting, &mut ports)?;
+    for id in over {
+        parts.engine.remove(driver.term(), &id)?;
+    }
     follow_exits(Arc::clone(&parts.engine), inputs.clone())?;
-    let network_keeper = NetworkKeeper::start(parts.network.clone())?;
+    let adapters = Arc::clone(&ports.adapters);
+    let network_keeper = NetworkKeeper::start(parts.network.clone(), move || adapters.is_over())?;
     let (runs, jobs) = work(&ports, driver.world(), &inputs);
     let job_keeper = jobs::keep(Arc::clone(&jobs))?;
     signals::end_on_signals(&parts.runtime, inputs.clone());
@@ -166,7 +175,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         true => Ended::Empty,
         false => Ended::Serving,
     };
-    parts.end(left, witness.as_deref(), &notifier)?;
+    parts.end(left, driver.term(), witness.as_deref(), &notifier)?;
     match fs::remove_file(&socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(left),
@@ -278,7 +287,9 @@ impl Parts {
         let engine = local::open(home, options.log_limits, Arc::clone(&store), lost_by)?;
         let addresses = service_addresses(&network)?;
         notifier.starting("starting the edge");
-        let keeper = EdgeKeeper::start(home, options.handover_timeout, inputs.clone());
+        let tenure = Arc::new(Tenure::default());
+        let (timeout, own) = (options.handover_timeout, Arc::clone(&tenure));
+        let keeper = EdgeKeeper::start(home, timeout, own, inputs.clone());
         let keeper = keeper.inspect_err(|_| {
             // Nothing serves, and a `down` would fail here as well: nobody else takes the bridge away.
             if !serves(world)
@@ -289,7 +300,7 @@ impl Parts {
         })?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        Ok(Self { store, network, addresses, boot, engine, keeper, runtime })
+        Ok(Self { store, network, addresses, boot, engine, tenure, keeper, runtime })
     }
 
     /// What effects need.
@@ -313,6 +324,7 @@ impl Parts {
         Adapters {
             starter,
             network: self.network.clone(),
+            tenure: Arc::clone(&self.tenure),
             edge_dir: edge::state_dir(home),
             runtime: Handle::clone(self.runtime.handle()),
             inputs: inputs.clone(),
@@ -331,6 +343,7 @@ impl Parts {
     fn end(
         self,
         left: Ended,
+        term: Term,
         witness: Option<&Witness>,
         notifier: &Notifier,
     ) -> anyhow::Result<()> {
@@ -348,8 +361,10 @@ impl Parts {
             self.keeper.leave();
             return Ok(());
         }
+        // What another control has begun to use by now stays.
+        self.engine.obey(term)?;
         self.keeper.stop();
-        if let Err(error) = self.engine.clean_up() {
+        if let Err(error) = self.engine.clean_up(term) {
             tracing::warn!("{}", error_chain(&error));
         }
         Ok(self.network.down()?)

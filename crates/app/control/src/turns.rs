@@ -106,7 +106,7 @@ impl Turns<'_> {
     }
 
     /// Takes an input; gives what the driver is to observe, where that is what it was.
-    fn take(&mut self, input: Input) -> Result<Option<Observation>, DriverError> {
+    fn take(&mut self, input: Input) -> anyhow::Result<Option<Observation>> {
         match input {
             Input::Observe(observation) => return Ok(Some(observation)),
             Input::Ask(question) => question(&self.driver),
@@ -123,6 +123,10 @@ impl Turns<'_> {
             Input::Record(ToRecord { by, body, recorded }) => {
                 let outcome = self.driver.record(&by, body, self.ports);
                 let _ = recorded.send(unbroken(outcome)?);
+            }
+            Input::TakenOver(why) => {
+                tracing::error!("{why}");
+                anyhow::bail!("{why}; this one changes nothing more and ends");
             }
             Input::Shutdown => {
                 self.ending.get_or_insert_with(Instant::now);

@@ -42,11 +42,11 @@ mod tests {
     use std::{sync::mpsc::Receiver, time::Duration};
 
     use hornero_engine_port::{
-        EngineError, Exit, Instance, InstanceSpec, Started, Usage,
+        EngineError, Exit, Instance, InstanceSpec, Started,
         log::{LogPage, LogQuery},
     };
     use hornero_model::{
-        Digest, ExitCause, HostFeature, InstanceHandle, Place, ReleaseNumber, Timestamp,
+        Digest, ExitCause, HostFeature, InstanceHandle, Place, ReleaseNumber, Term, Timestamp,
     };
 
     use super::*;
@@ -79,15 +79,15 @@ mod tests {
             Ok(ids.iter().filter(|id| **id == self.lost).map(differs).collect())
         }
 
-        fn start(&self, _: &InstanceSpec) -> Result<Started, EngineError> {
+        fn start(&self, _: Term, _: &InstanceSpec) -> Result<Started, EngineError> {
             unreachable!("nothing is started")
         }
 
-        fn stop(&self, _: &InstanceId, _: Duration) -> Result<ExitCause, EngineError> {
+        fn stop(&self, _: Term, _: &InstanceId, _: Duration) -> Result<ExitCause, EngineError> {
             unreachable!("nothing is stopped")
         }
 
-        fn remove(&self, _: &InstanceId) -> Result<(), EngineError> {
+        fn remove(&self, _: Term, _: &InstanceId) -> Result<(), EngineError> {
             unreachable!("nothing is removed")
         }
 
@@ -99,11 +99,15 @@ mod tests {
             unreachable!("nobody reads logs")
         }
 
-        fn usage(&self, _: &InstanceId) -> Result<Usage, EngineError> {
+        fn obey(&self, _: Term) -> Result<(), EngineError> {
+            unreachable!("no control begins")
+        }
+
+        fn term(&self) -> Result<Term, EngineError> {
             unreachable!("nobody asks")
         }
 
-        fn clean_up(&self) -> Result<(), EngineError> {
+        fn clean_up(&self, _: Term) -> Result<(), EngineError> {
             unreachable!("nothing is cleaned up")
         }
 

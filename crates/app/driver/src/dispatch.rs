@@ -80,7 +80,7 @@ impl Driver {
                 continue;
             }
             self.last_effect += 1;
-            let id = EffectId { generation: self.generation, number: self.last_effect };
+            let id = EffectId { term: self.term, number: self.last_effect };
             let tries = self.pending.get(&key).map_or(0, |pending| pending.tries);
             let pending = Pending {
                 id,
@@ -217,7 +217,7 @@ impl Driver {
         ports: &mut dyn Ports,
     ) -> Result<bool, DriverError> {
         let key = effect.key();
-        let id = EffectId { generation: self.generation, number: self.last_effect };
+        let id = EffectId { term: self.term, number: self.last_effect };
         let text = effect.to_string();
         let service = self.service_of(&effect);
         let unstarted = self.unstarted(&effect, &refusal);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hornero_conservation::Churn;
 use hornero_model::{
     Actor, Digest, Event, EventBody, InstanceId, InstanceState, Millis, NewEvent, Receipt,
-    RolloutId, Timestamp,
+    RolloutId, Term, Timestamp,
 };
 use hornero_rollout::{
     EffectKey, Facts, Kind, Phase, Record, Rollout, TestOutcome, World, WorldError, step, wake,
@@ -28,7 +28,7 @@ pub struct Driver {
     /// What the watchdog counts, from the same events.
     pub(crate) churn: Churn,
     pub(crate) facts: Facts,
-    pub(crate) generation: u64,
+    pub(crate) term: Term,
     pub(crate) last_effect: u64,
     pub(crate) pending: BTreeMap<EffectKey, Pending>,
     pub(crate) refused: BTreeSet<Refused>,
@@ -256,6 +256,11 @@ impl Driver {
             self.told_healthy.remove(&id);
             self.told_probes.remove(&id);
         }
+    }
+
+    /// The term of this control.
+    pub fn term(&self) -> Term {
+        self.term
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -4,17 +4,18 @@ use std::net::IpAddr;
 
 use hornero_model::{
     Digest, EdgeStatus, Event, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody,
-    ReleaseCounters, ReleaseNumber, ServiceName, Timestamp,
+    ReleaseCounters, ReleaseNumber, ServiceName, Term, Timestamp,
 };
 use hornero_rollout::{Effect, TestRun};
 
 use crate::{Progress, Request};
 
-/// The number of an effect: which run of the control process asked for it, and its count within that run.
+/// The number of an effect: which control asked for it, and its count within its life. Whoever performs it names the term,
+/// so that what an older control asks for is refused once a newer one has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EffectId {
-    /// The ledger's last event when the driver was resumed; grows with every run.
-    pub generation: u64,
+    /// The term of the control.
+    pub term: Term,
     /// Counted from 1.
     pub number: u64,
 }
@@ -29,6 +30,10 @@ pub trait Ports {
 
     /// Appends events, all or none; durable when it returns. An error means that none was appended.
     fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Event>, LedgerFailed>;
+
+    /// A control of this term has begun, as the ledger says by now: from here on engine and edge shall refuse what an older
+    /// one asks. Where one of them can't be reached it learns it with the first effect that comes to it.
+    fn begins(&mut self, term: Term);
 
     /// Signs a receipt.
     fn sign(&self, body: ReceiptBody) -> Receipt;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use hornero_conservation::Churn;
 use hornero_model::{
     Actor, BootId, EdgeStatus, EventBody, ExitCause, InstanceId, InstanceState, Location,
-    ServiceName,
+    ServiceName, Term,
 };
 use hornero_rollout::{Bug, Exit, Facts, Record, Running, World, planted};
 
@@ -34,6 +34,8 @@ pub struct Outside {
     pub addresses: BTreeMap<ServiceName, IpAddr>,
     /// The edge's status, where it can be reached.
     pub edge: Option<EdgeStatus>,
+    /// The newest term of control that the engine has heard of.
+    pub term: Term,
 }
 
 /// The control process that starts.
@@ -61,7 +63,8 @@ impl Driver {
         ports: &mut dyn Ports,
     ) -> Result<Self, DriverError> {
         let now = ports.now();
-        let Outside { instances, addresses, edge } = outside;
+        let Outside { instances, addresses, edge, term: heard } = outside;
+        let term = next_term(&world, edge.as_ref(), heard);
         let mut facts = Facts { now, begun: now, addresses, ..Facts::default() };
         let restarted = world.boot.as_ref().is_some_and(|last| last != starting.boot);
         let lost_by = match restarted {
@@ -95,7 +98,7 @@ impl Driver {
         }
         let detail = describe(&world, &facts);
         let mut driver = Self {
-            generation: world.last_sequence,
+            term,
             world,
             churn,
             facts,
@@ -119,14 +122,26 @@ impl Driver {
             version: starting.version.to_owned(),
             detail: detail.clone(),
             boot: Some(starting.boot.clone()),
+            term: Some(term),
         };
         records.push(Record::Event(Actor::hornero(detail), body));
         driver.persist(records, ports)?;
+        ports.begins(term);
         if let Some(edge) = edge {
             driver.observe(crate::Observation::EdgeStatus(edge), ports);
         }
         driver.settle(ports)?;
         Ok(driver)
+    }
+}
+
+/// The term of a control that starts: the next one by the ledger; where a ledger from before was put back, beyond what
+/// engine and edge have heard of.
+fn next_term(world: &World, edge: Option<&EdgeStatus>, heard: Term) -> Term {
+    let known = world.term.max(heard).max(edge.map_or(Term::default(), |edge| edge.term));
+    match planted(Bug::KeepsTheTerm) {
+        true => known.max(Term(1)),
+        false => known.next(),
     }
 }
 

@@ -266,6 +266,7 @@ fn what_runs_is_kept_once_a_limit_was_reached() {
         counters: Vec::new(),
         connections: None,
         faults: Vec::new(),
+        term: Default::default(),
     };
     let facts = |running| Facts {
         edge: Some(&edge),

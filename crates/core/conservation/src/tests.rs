@@ -72,6 +72,7 @@ fn edge(backends: &[(&str, Health)]) -> EdgeStatus {
         counters: Vec::<ReleaseCounters>::new(),
         connections: None,
         faults: Vec::new(),
+        term: Default::default(),
     }
 }
 

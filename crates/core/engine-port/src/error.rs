@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use hornero_model::{ExitCause, InstanceId};
+use hornero_model::{ExitCause, InstanceId, Term};
 
 /// Why an engine could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,16 @@ pub enum EngineError {
     /// What instances share could not be removed; the text names it.
     #[error("{0} are left")]
     Left(String),
+    /// Another control process has taken over: whoever asked must change nothing any more.
+    #[error(
+        "term {given} of control is over: another control process has taken over with term {newest}"
+    )]
+    TermOver {
+        /// The term of whoever asked.
+        given: Term,
+        /// The newest.
+        newest: Term,
+    },
     /// Something of the engine itself failed; asking again may help.
     #[error("{what}")]
     Failed {

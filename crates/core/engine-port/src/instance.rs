@@ -145,14 +145,3 @@ pub struct Exit {
     /// When it was noticed.
     pub at: Timestamp,
 }
-
-/// What an instance uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Usage {
-    /// Memory in bytes, page cache included.
-    pub memory_bytes: u64,
-    /// Processor time so far, in microseconds.
-    pub cpu_us: u64,
-    /// Processes and threads.
-    pub pids: u64,
-}

@@ -9,28 +9,38 @@ pub mod log;
 
 use std::{sync::mpsc::Receiver, time::Duration};
 
-use hornero_model::{Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, VerifiedInstance};
+use hornero_model::{
+    Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, Term, VerifiedInstance,
+};
 
 pub use error::EngineError;
 pub use instance::{
     Exit, FileContent, HostEntry, Instance, InstanceFile, InstanceSpec, InstanceStatus, Started,
-    Usage,
 };
 
 use crate::log::{LogPage, LogQuery};
 
 /// Makes instances. Every call may be repeated, and blocks until it is done or has failed.
+///
+/// A call that changes anything names the term of the control that asks. The engine remembers the highest one, also beyond
+/// its own end, and answers an older one with [`EngineError::TermOver`], having changed nothing.
 pub trait Engine: Send + Sync {
+    /// Takes in that a control of this term has begun: what an older one asks is refused from now on.
+    fn obey(&self, term: Term) -> Result<(), EngineError>;
+
+    /// The highest term that it has heard of.
+    fn term(&self) -> Result<Term, EngineError>;
+
     /// Starts an instance and returns once its command runs. One that runs already is returned as it is.
-    fn start(&self, spec: &InstanceSpec) -> Result<Started, EngineError>;
+    fn start(&self, term: Term, spec: &InstanceSpec) -> Result<Started, EngineError>;
 
     /// Ends an instance: its stop signal, then, after `grace`, SIGKILL for everything in it. One that has ended
     /// already just says why.
-    fn stop(&self, id: &InstanceId, grace: Duration) -> Result<ExitCause, EngineError>;
+    fn stop(&self, term: Term, id: &InstanceId, grace: Duration) -> Result<ExitCause, EngineError>;
 
     /// Ends an instance at once where it runs, and removes everything but its logs and its record. One that is
     /// removed already, or was never there, is no error.
-    fn remove(&self, id: &InstanceId) -> Result<(), EngineError>;
+    fn remove(&self, term: Term, id: &InstanceId) -> Result<(), EngineError>;
 
     /// Every instance that was not removed, sorted by id, those started by an earlier control process included.
     fn list(&self) -> Result<Vec<Instance>, EngineError>;
@@ -41,9 +51,6 @@ pub trait Engine: Send + Sync {
 
     /// Lines that an instance wrote, also of one long removed.
     fn logs(&self, id: &InstanceId, query: &LogQuery) -> Result<LogPage, EngineError>;
-
-    /// What an instance uses now.
-    fn usage(&self, id: &InstanceId) -> Result<Usage, EngineError>;
 
     /// Compares instances with their images, those of `ids` that run. One that ends meanwhile is left out; one that
     /// can't be compared is told of like one that differs, and keeps no other from being compared.
@@ -57,7 +64,7 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// [`EngineError::Left`] where something of it stays.
-    fn clean_up(&self) -> Result<(), EngineError>;
+    fn clean_up(&self, term: Term) -> Result<(), EngineError>;
 
     /// What the hosts of this engine can and can't do for instances.
     fn support(&self) -> Vec<HostFeature>;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BootId, ChurnBreach, Digest, Directory, ExitCause, InstanceId, InstanceState, Job, JobName,
-    Receipt, Release, ReleaseNumber, RolloutId, Run, RunEnd, ServiceName, Timestamp,
+    Receipt, Release, ReleaseNumber, RolloutId, Run, RunEnd, ServiceName, Term, Timestamp,
 };
 
 /// Who did something, why, and from which state of the source.
@@ -134,6 +134,9 @@ pub enum EventBody {
         /// The start of the host on which it did; absent before hosts were told apart.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         boot: Option<BootId>,
+        /// Its term, which is in force from this event on; absent before there were terms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        term: Option<Term>,
     },
     /// The host was started again: nothing that ran before runs any more.
     HostStarted {

@@ -28,6 +28,7 @@ mod run;
 mod secret;
 mod service;
 mod strategy;
+mod term;
 mod time;
 mod version;
 
@@ -48,8 +49,8 @@ pub use key::{PublicKey, PublicKeyError};
 pub use latency::{LatencyBucket, LatencyHistogram};
 pub use mount_field::mount_field;
 pub use name::{
-    ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName, RegionName, ReleaseNumber,
-    RolloutId, SecretLabel, ServiceName, VolumeName,
+    ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName, ReleaseNumber, RolloutId,
+    SecretLabel, ServiceName, VolumeName,
 };
 pub use pool::{Admission, Pool, Share};
 pub use purl::DebianPurl;
@@ -69,5 +70,6 @@ pub use service::{
 pub use strategy::{
     CanaryPolicy, CanaryStep, OnInconclusive, ReplacePolicy, RollingPolicy, Strategy,
 };
+pub use term::Term;
 pub use time::{Millis, Timestamp};
 pub use version::{program_version, set_program_version};

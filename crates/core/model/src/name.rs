@@ -99,10 +99,6 @@ label!(
     PortName, "port name", LABEL_MAX
 );
 label!(
-    /// The name of a region.
-    RegionName, "region name", LABEL_MAX
-);
-label!(
     /// The name of a host on which an engine runs instances.
     Place, "place", LABEL_MAX
 );

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     HealthContract, InstanceId, LatencyHistogram, Millis, Pool, PortName, ReleaseNumber, RouteTls,
-    ServiceName, service::is_false,
+    ServiceName, Term, service::is_false,
 };
 
 /// What is spoken on a port.
@@ -287,6 +287,9 @@ pub struct EdgeStatus {
     /// Listeners of the table in force that can't serve, or not as they should.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<ListenerFault>,
+    /// The newest term of control that it has heard of.
+    #[serde(default, skip_serializing_if = "Term::is_first")]
+    pub term: Term,
 }
 
 /// The edge's client connections.

@@ -103,8 +103,9 @@ impl World {
                     Some(SharedFailure { since: event.time, release, failed, failure });
                 Ok(())
             }
-            EventBody::ControlStarted { boot, .. } => {
+            EventBody::ControlStarted { boot, term, .. } => {
                 self.boot = boot.clone().or_else(|| self.boot.take());
+                self.term = self.term.max(term.unwrap_or_default());
                 Ok(())
             }
             EventBody::HostStarted { boot } => {

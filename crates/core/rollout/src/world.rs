@@ -8,7 +8,7 @@ use std::{
 use hornero_model::{
     Actor, BootId, CanaryStep, Digest, Directory, ExitCause, InstanceId, InstanceState,
     Intervention, JobName, Millis, Receipt, Release, ReleaseNumber, RolloutId, ServiceName,
-    ServiceSpec, Share, Timestamp,
+    ServiceSpec, Share, Term, Timestamp,
 };
 
 use crate::{DeclaredJob, FailedRelease, Leaving, OpenRun, Phase, Rollout, SharedFailure};
@@ -36,6 +36,8 @@ pub struct World {
     pub runs: BTreeMap<InstanceId, OpenRun>,
     /// Jobs that are declared.
     pub jobs: BTreeMap<JobName, DeclaredJob>,
+    /// The term of the control that started last.
+    pub term: Term,
 }
 
 /// A service and its releases.

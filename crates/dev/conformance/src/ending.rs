@@ -6,19 +6,19 @@ use hornero_engine_port::EngineError;
 use hornero_model::{ExitCause, StopSignal};
 
 use crate::subject::{
-    DEADLINE, Script, Subject, fresh_id, is_listed, refusal, wait_for_exit, wait_for_line,
+    DEADLINE, Script, Subject, TERM, fresh_id, is_listed, refusal, wait_for_exit, wait_for_line,
 };
 
 /// Stopping ends by the stop signal, and stopping again tells the same cause, also after removal.
 pub fn stop_is_idempotent(subject: &dyn Subject) {
     let engine = subject.open();
     let id = fresh_id();
-    assert!(matches!(engine.stop(&id, DEADLINE), Err(EngineError::NotFound { .. })));
-    engine.start(&subject.spec(id.clone(), &Script::Sleep)).expect("start");
-    assert_eq!(engine.stop(&id, DEADLINE).expect("stop"), ExitCause::Signal(15));
-    assert_eq!(engine.stop(&id, DEADLINE).expect("stop again"), ExitCause::Signal(15));
-    engine.remove(&id).expect("remove");
-    assert_eq!(engine.stop(&id, DEADLINE).expect("stop once more"), ExitCause::Signal(15));
+    assert!(matches!(engine.stop(TERM, &id, DEADLINE), Err(EngineError::NotFound { .. })));
+    engine.start(TERM, &subject.spec(id.clone(), &Script::Sleep)).expect("start");
+    assert_eq!(engine.stop(TERM, &id, DEADLINE).expect("stop"), ExitCause::Signal(15));
+    assert_eq!(engine.stop(TERM, &id, DEADLINE).expect("stop again"), ExitCause::Signal(15));
+    engine.remove(TERM, &id).expect("remove");
+    assert_eq!(engine.stop(TERM, &id, DEADLINE).expect("stop once more"), ExitCause::Signal(15));
 }
 
 /// Stopping sends the signal that the specification names.
@@ -34,10 +34,10 @@ pub fn stop_sends_the_declared_signal(subject: &dyn Subject) {
         let id = fresh_id();
         let mut spec = subject.spec(id.clone(), &Script::Sleep);
         spec.stop_signal = Some(signal);
-        engine.start(&spec).expect("start");
-        let cause = engine.stop(&id, DEADLINE).expect("stop");
+        engine.start(TERM, &spec).expect("start");
+        let cause = engine.stop(TERM, &id, DEADLINE).expect("stop");
         assert_eq!(cause, ExitCause::Signal(number), "{signal:?}");
-        engine.remove(&id).expect("remove");
+        engine.remove(TERM, &id).expect("remove");
     }
 }
 
@@ -45,13 +45,13 @@ pub fn stop_sends_the_declared_signal(subject: &dyn Subject) {
 pub fn stop_kills_what_ignores_its_signal(subject: &dyn Subject) {
     let engine = subject.open();
     let id = fresh_id();
-    engine.start(&subject.spec(id.clone(), &Script::IgnoreStop)).expect("start");
+    engine.start(TERM, &subject.spec(id.clone(), &Script::IgnoreStop)).expect("start");
     wait_for_line(&*engine, &id, "ready");
     let grace = Duration::from_millis(200);
     let begun = Instant::now();
-    assert_eq!(engine.stop(&id, grace).expect("stop"), ExitCause::Signal(9));
+    assert_eq!(engine.stop(TERM, &id, grace).expect("stop"), ExitCause::Signal(9));
     assert!(begun.elapsed() >= grace, "killed before its time");
-    engine.remove(&id).expect("remove");
+    engine.remove(TERM, &id).expect("remove");
     subject.assert_nothing_left(&id);
 }
 
@@ -59,11 +59,11 @@ pub fn stop_kills_what_ignores_its_signal(subject: &dyn Subject) {
 pub fn removal_is_idempotent(subject: &dyn Subject) {
     let engine = subject.open();
     let id = fresh_id();
-    engine.remove(&id).expect("what never was is removed");
-    engine.start(&subject.spec(id.clone(), &Script::IgnoreStop)).expect("start");
+    engine.remove(TERM, &id).expect("what never was is removed");
+    engine.start(TERM, &subject.spec(id.clone(), &Script::IgnoreStop)).expect("start");
     wait_for_line(&*engine, &id, "ready");
-    engine.remove(&id).expect("remove");
-    engine.remove(&id).expect("remove again");
+    engine.remove(TERM, &id).expect("remove");
+    engine.remove(TERM, &id).expect("remove again");
     assert!(!is_listed(&*engine, &id));
     subject.assert_nothing_left(&id);
     wait_for_line(&*engine, &id, "ready");
@@ -91,7 +91,7 @@ pub fn bad_input_is_refused(subject: &dyn Subject) {
             matches!(error, EngineError::Invalid { .. } | EngineError::NotStarted { .. }),
             "case {index}: {error}"
         );
-        engine.remove(&id).expect("remove");
+        engine.remove(TERM, &id).expect("remove");
         subject.assert_nothing_left(&id);
     }
 }
@@ -112,6 +112,6 @@ pub fn failed_start_names_its_step(subject: &dyn Subject) {
         ExitCause::NotStarted(reason) => assert!(reason.contains(&name), "{reason}"),
         cause => panic!("{cause}"),
     }
-    engine.remove(&id).expect("remove");
+    engine.remove(TERM, &id).expect("remove");
     subject.assert_nothing_left(&id);
 }

@@ -11,13 +11,13 @@ use hornero_engine_port::{
 };
 use hornero_model::{ExitCause, InstanceId};
 
-use crate::subject::{DEADLINE, Script, Subject, fresh_id, wait_for_exit};
+use crate::subject::{DEADLINE, Script, Subject, TERM, fresh_id, wait_for_exit};
 
 /// Everything a command writes is in its log, from the first byte, by stream, and can be followed by cursor.
 pub fn logs_begin_with_the_first_byte(subject: &dyn Subject) {
     let engine = subject.open();
     let id = fresh_id();
-    engine.start(&subject.spec(id.clone(), &Script::WriteAndExit(0))).expect("start");
+    engine.start(TERM, &subject.spec(id.clone(), &Script::WriteAndExit(0))).expect("start");
     wait_for_exit(&*engine, &id);
     let page = |from, lines| engine.logs(&id, &LogQuery { from, lines }).expect("logs");
     let all = page(LogFrom::Start, 100);
@@ -32,7 +32,7 @@ pub fn logs_begin_with_the_first_byte(subject: &dyn Subject) {
     assert_eq!(page(LogFrom::Tail, 1).lines, all.lines[1..]);
     let since = LogFrom::Since(hornero_model::Timestamp(all.lines[1].time.0 + 1));
     assert_eq!(page(since, 100).lines, []);
-    engine.remove(&id).expect("remove");
+    engine.remove(TERM, &id).expect("remove");
     assert_eq!(page(LogFrom::Start, 100).lines, all.lines, "logs outlive their instance");
 }
 
@@ -59,14 +59,14 @@ pub fn exits_are_told_once(subject: &dyn Subject) {
     let engine = subject.open();
     let exits = engine.exits();
     let id = fresh_id();
-    engine.start(&subject.spec(id.clone(), &Script::WriteAndExit(3))).expect("start");
+    engine.start(TERM, &subject.spec(id.clone(), &Script::WriteAndExit(3))).expect("start");
     assert_eq!(next(&exits, &id), ExitCause::Code(3));
     no_more(&exits, &id);
     drop(exits);
     no_more(&engine.exits(), &id);
 
     let late = fresh_id();
-    let started = engine.start(&subject.spec(late.clone(), &Script::Sleep)).expect("start");
+    let started = engine.start(TERM, &subject.spec(late.clone(), &Script::Sleep)).expect("start");
     drop(engine);
     subject.kill(&started.handle);
     let engine = subject.open();
@@ -74,7 +74,7 @@ pub fn exits_are_told_once(subject: &dyn Subject) {
     assert_eq!(next(&exits, &late), ExitCause::Signal(9));
     no_more(&exits, &late);
     for id in [id, late] {
-        engine.remove(&id).expect("remove");
+        engine.remove(TERM, &id).expect("remove");
         subject.assert_nothing_left(&id);
     }
 }
@@ -84,15 +84,15 @@ pub fn instances_outlive_their_engine(subject: &dyn Subject) {
     let engine = subject.open();
     let id = fresh_id();
     let spec = subject.spec(id.clone(), &Script::Sleep);
-    let started = engine.start(&spec).expect("start");
+    let started = engine.start(TERM, &spec).expect("start");
     drop(engine);
     let engine = subject.open();
     let listed = engine.list().expect("list");
     let instance = listed.iter().find(|instance| instance.id == id).expect("listed");
     assert_eq!(instance.status, InstanceStatus::Running(started.clone()));
-    assert_eq!(engine.start(&spec).expect("start again"), started);
-    assert_eq!(engine.stop(&id, DEADLINE).expect("stop"), ExitCause::Signal(15));
-    engine.remove(&id).expect("remove");
+    assert_eq!(engine.start(TERM, &spec).expect("start again"), started);
+    assert_eq!(engine.stop(TERM, &id, DEADLINE).expect("stop"), ExitCause::Signal(15));
+    engine.remove(TERM, &id).expect("remove");
     subject.assert_nothing_left(&id);
     drop(engine);
     let engine = subject.open();

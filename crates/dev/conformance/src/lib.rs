@@ -4,6 +4,7 @@
 
 mod ending;
 mod lasting;
+mod obeying;
 mod starting;
 mod subject;
 
@@ -14,8 +15,9 @@ pub use ending::{
 pub use lasting::{
     exits_are_told_once, instances_outlive_their_engine, logs_begin_with_the_first_byte,
 };
+pub use obeying::an_older_control_changes_nothing;
 pub use starting::{every_cause_of_exit_is_told, many_start_at_once, start_is_idempotent};
-pub use subject::{DEADLINE, Script, Subject};
+pub use subject::{DEADLINE, Script, Subject, TERM};
 
 /// A check of the kit.
 pub type CheckFunction = fn(&dyn Subject);
@@ -34,6 +36,7 @@ pub const CHECKS: &[(&str, CheckFunction)] = &[
     ("logs_begin_with_the_first_byte", logs_begin_with_the_first_byte),
     ("exits_are_told_once", exits_are_told_once),
     ("instances_outlive_their_engine", instances_outlive_their_engine),
+    ("an_older_control_changes_nothing", an_older_control_changes_nothing),
 ];
 
 /// Runs every check, each against a fresh subject.

@@ -5,15 +5,15 @@ use std::{collections::BTreeSet, thread};
 use hornero_engine_port::{EngineError, InstanceStatus};
 use hornero_model::{ExitCause, InstanceId};
 
-use crate::subject::{DEADLINE, Script, Subject, fresh_id, refusal, wait_for_exit};
+use crate::subject::{DEADLINE, Script, Subject, TERM, fresh_id, refusal, wait_for_exit};
 
 /// Starting what runs returns it as it is; another specification under the same id, and an id used up, are refused.
 pub fn start_is_idempotent(subject: &dyn Subject) {
     let engine = subject.open();
     let id = fresh_id();
     let spec = subject.spec(id.clone(), &Script::Sleep);
-    let first = engine.start(&spec).expect("start");
-    assert_eq!(engine.start(&spec).expect("start again"), first);
+    let first = engine.start(TERM, &spec).expect("start");
+    assert_eq!(engine.start(TERM, &spec).expect("start again"), first);
     let listed = engine.list().expect("list");
     let instance = listed.iter().find(|instance| instance.id == id).expect("listed");
     assert_eq!(instance.status, InstanceStatus::Running(first));
@@ -23,12 +23,12 @@ pub fn start_is_idempotent(subject: &dyn Subject) {
     other.command.push("more".to_owned());
     assert!(matches!(refusal(&*engine, &other), EngineError::Invalid { .. }));
 
-    let cause = engine.stop(&id, DEADLINE).expect("stop");
+    let cause = engine.stop(TERM, &id, DEADLINE).expect("stop");
     match refusal(&*engine, &spec) {
         EngineError::Ended { cause: told, .. } => assert_eq!(told, cause),
         error => panic!("{error}"),
     }
-    engine.remove(&id).expect("remove");
+    engine.remove(TERM, &id).expect("remove");
     assert!(matches!(refusal(&*engine, &spec), EngineError::Ended { .. }));
 }
 
@@ -44,9 +44,9 @@ pub fn every_cause_of_exit_is_told(subject: &dyn Subject) {
     ];
     for (script, expected) in cases {
         let id = fresh_id();
-        engine.start(&subject.spec(id.clone(), &script)).expect("start");
+        engine.start(TERM, &subject.spec(id.clone(), &script)).expect("start");
         assert_eq!(wait_for_exit(&*engine, &id), expected, "{script:?}");
-        engine.remove(&id).expect("remove");
+        engine.remove(TERM, &id).expect("remove");
         subject.assert_nothing_left(&id);
     }
 }
@@ -58,7 +58,8 @@ pub fn many_start_at_once(subject: &dyn Subject) {
     let ids: Vec<InstanceId> = (0..20).map(|_| fresh_id()).collect();
     let specs: Vec<_> = ids.iter().map(|id| subject.spec(id.clone(), &Script::Sleep)).collect();
     let started: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = specs.iter().map(|spec| scope.spawn(|| engine.start(spec))).collect();
+        let threads: Vec<_> =
+            specs.iter().map(|spec| scope.spawn(|| engine.start(TERM, spec))).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic").expect("start")).collect()
     });
     let handles: BTreeSet<_> = started.iter().map(|started| &started.handle).collect();
@@ -67,7 +68,7 @@ pub fn many_start_at_once(subject: &dyn Subject) {
     assert!(addresses.is_empty() || addresses.len() == ids.len(), "{addresses:?}");
     thread::scope(|scope| {
         for id in &ids {
-            scope.spawn(|| engine.remove(id).expect("remove"));
+            scope.spawn(|| engine.remove(TERM, id).expect("remove"));
         }
     });
     for id in &ids {

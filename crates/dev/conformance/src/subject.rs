@@ -9,10 +9,13 @@ use hornero_engine_port::{
     Engine, EngineError, InstanceSpec, InstanceStatus,
     log::{LogFrom, LogQuery},
 };
-use hornero_model::{ExitCause, InstanceHandle, InstanceId, ReleaseNumber, ServiceName};
+use hornero_model::{ExitCause, InstanceHandle, InstanceId, ReleaseNumber, ServiceName, Term};
 
 /// Long enough for a loaded machine: what takes longer has failed.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The term that the kit asks by.
+pub const TERM: Term = Term(1);
 
 /// What an instance of the kit does. A subject turns each into a command of its own images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +95,7 @@ pub(crate) fn is_listed(engine: &dyn Engine, id: &InstanceId) -> bool {
 
 /// The error of a start that must fail.
 pub(crate) fn refusal(engine: &dyn Engine, spec: &InstanceSpec) -> EngineError {
-    match engine.start(spec) {
+    match engine.start(TERM, spec) {
         Err(error) => error,
         Ok(started) => panic!("`{}` should not have started: {started:?}", spec.id),
     }

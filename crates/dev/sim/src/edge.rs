@@ -7,7 +7,7 @@ use std::{
 
 use hornero_model::{
     Admission, BackendStatus, EdgeStatus, Health, InstanceId, Listener, ListenerFault, Pool,
-    PoolName, ReceiptBody, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Share,
+    PoolName, ReceiptBody, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Share, Term,
 };
 
 use crate::{Random, SimEngine, scenario::DRAIN_TIMEOUT};
@@ -23,6 +23,7 @@ pub struct SimEdge {
     table: RouteTable,
     pid: u32,
     version: u64,
+    term: Term,
     health: BTreeMap<InstanceId, (Health, u32)>,
     /// When each instance last got no new requests any more.
     left_at: BTreeMap<InstanceId, u64>,
@@ -68,6 +69,12 @@ impl SimEdge {
     /// An edge without a table.
     pub fn new() -> Self {
         Self { pid: 1, reachable: true, ..Self::default() }
+    }
+
+    /// Whether it does what a control of this term asks; the newest that it has heard of is remembered.
+    pub fn obey(&mut self, term: Term) -> bool {
+        self.term = self.term.max(term);
+        term == self.term
     }
 
     /// Puts a table in force, or says why not.
@@ -353,6 +360,7 @@ impl SimEdge {
             counters: self.counters(),
             connections: None,
             faults: self.faults(),
+            term: self.term,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use hornero_driver::{Found, Observation};
-use hornero_model::{Digest, ExitCause, InstanceHandle, InstanceId, Location, Place};
+use hornero_model::{Digest, ExitCause, InstanceHandle, InstanceId, Location, Place, Term};
 
 use crate::{Behaviour, Random, Trouble};
 
@@ -12,6 +12,7 @@ use crate::{Behaviour, Random, Trouble};
 pub struct SimEngine {
     instances: BTreeMap<InstanceId, SimInstance>,
     made: u32,
+    term: Term,
 }
 
 #[derive(Debug, Clone)]
@@ -31,6 +32,17 @@ struct SimInstance {
 }
 
 impl SimEngine {
+    /// Whether it does what a control of this term asks; the newest that it has heard of is remembered.
+    pub fn obey(&mut self, term: Term) -> bool {
+        self.term = self.term.max(term);
+        term == self.term
+    }
+
+    /// The newest term of control that it has heard of.
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
     /// Starts an instance, or reports what became of it.
     pub fn start(
         &mut self,

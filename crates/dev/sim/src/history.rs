@@ -37,10 +37,16 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
             unanswered: Random::new(seed ^ 0xA45E4).between(0, 8).saturating_sub(6),
         };
     }
+    // Drawn apart, as above.
+    let mut pauses = Random::new(seed ^ 0x5709);
     let images = vec![simulation.host.scenario.image(Behaviour::GOOD)];
     let mut history = History { simulation, random, images };
     for _ in 0..history.random.between(4, 14) {
         history.act();
+        if pauses.chance(4) {
+            let (after, lasts) = (pauses.between(0, 2_000), pauses.between(500, 4_000));
+            history.simulation.pause_control(after, lasts);
+        }
         let pause = history.random.between(0, 3_000);
         history.simulation.run(pause);
     }

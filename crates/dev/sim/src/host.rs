@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use hornero_driver::{EffectId, LedgerFailed, Observation, Outcome, Ports, Progress, RequestId};
 use hornero_model::{
     BootId, Digest, Event, EventBody, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody,
-    ServiceName, Timestamp,
+    ServiceName, Term, Timestamp,
 };
 use hornero_rollout::Effect;
 
@@ -57,8 +57,16 @@ pub(crate) enum Happening {
     /// The edge does what it was given when it hung; nobody waits for the answer any more.
     Belated {
         edge: u32,
+        id: EffectId,
         effect: Effect,
     },
+    /// What a control asked for that stopped and went on.
+    Older {
+        id: EffectId,
+        effect: Effect,
+    },
+    PauseControl,
+    WakeControl,
     Crash {
         instance: InstanceId,
         cause: ExitCause,
@@ -74,6 +82,21 @@ pub(crate) enum Happening {
     KillControl,
     StartControl,
     RestartHost,
+}
+
+/// What is known of the control that stopped.
+#[derive(Debug, Default)]
+pub(crate) struct Older {
+    /// What its threads were about to do when it stopped.
+    pub(crate) asleep: Vec<(EffectId, Effect)>,
+    /// Whether a newer control has begun since it stopped.
+    pub(crate) is_over: bool,
+    /// Whether it is the one that asks at this moment.
+    pub(crate) speaks: bool,
+    /// Whether it was refused anything.
+    pub(crate) refused: bool,
+    /// How often it was let to go on.
+    pub(crate) steps: u32,
 }
 
 /// Everything outside the driver.
@@ -111,6 +134,8 @@ pub struct Host {
     pub(crate) random: Random,
     pub(crate) queue: BTreeMap<(u64, u64), Happening>,
     pub(crate) run: u64,
+    /// The control that stopped, and whether a newer one has begun since.
+    pub(crate) older: Older,
     /// Whether what is done at this moment is told to nobody.
     pub(crate) mute: bool,
     /// Starts of the host.
@@ -139,6 +164,7 @@ impl Host {
             random: Random::new(seed),
             queue: BTreeMap::new(),
             run: 0,
+            older: Older::default(),
             mute: false,
             boots: 1,
             counter: 0,
@@ -204,7 +230,10 @@ impl Host {
                     }
                 }
                 Happening::Deliver { .. } | Happening::Tick { .. } | Happening::Belated { .. } => {}
-                Happening::Crash { .. }
+                Happening::Older { .. }
+                | Happening::PauseControl
+                | Happening::WakeControl
+                | Happening::Crash { .. }
                 | Happening::EdgeTick
                 | Happening::EdgeDown { .. }
                 | Happening::EdgeUp
@@ -236,6 +265,10 @@ impl Ports for Host {
         if self.crashed {
             return Err(LedgerFailed("control is dead".to_owned()));
         }
+        if self.older.speaks {
+            self.older.refused = true;
+            return Err(LedgerFailed("another control has appended".to_owned()));
+        }
         let number = self.ledger.appends + 1;
         if self.crash == Some(CrashPoint::Before(number)) {
             self.crashed = true;
@@ -265,6 +298,14 @@ impl Ports for Host {
         Ok(appended)
     }
 
+    fn begins(&mut self, term: Term) {
+        self.older.is_over = true;
+        self.engine.obey(term);
+        if self.edge.reachable {
+            self.edge.obey(term);
+        }
+    }
+
     fn sign(&self, body: ReceiptBody) -> Receipt {
         Receipt { body, signature: "00".to_owned(), key: "00".to_owned() }
     }
@@ -274,6 +315,10 @@ impl Ports for Host {
             return;
         }
         self.trace.note(self.now, "asked for", || trace::effect(id, &effect));
+        if self.older.speaks {
+            self.schedule(1, Happening::Older { id, effect });
+            return;
+        }
         let takes = match &effect {
             Effect::ApplyRoutes { .. } | Effect::CutInFlight { .. } => {
                 self.random.between(1, 5) + self.edge_delay_ms
@@ -296,6 +341,10 @@ impl Ports for Host {
     }
 
     fn progress(&mut self, progress: Progress) {
+        // The clients of the older control are not those of this history.
+        if self.older.speaks {
+            return;
+        }
         match progress {
             Progress::Step { service, rollout, phase, message, .. } => {
                 let rollout = rollout.map_or_else(|| "-".to_owned(), |id| id.to_string());

@@ -9,6 +9,7 @@ mod engine;
 mod history;
 mod host;
 mod ledger;
+mod older;
 mod performing;
 mod random;
 mod scenario;

@@ -25,10 +25,14 @@ impl Host {
         if is_edge && self.faults.belated > 0 && self.random.chance(self.faults.belated) {
             self.trace.note(self.now, "is late", || trace::effect(id, &effect));
             let after = self.random.between(1, 2_000);
-            self.schedule(after, Happening::Belated { edge: self.edge.pid(), effect });
+            self.schedule(after, Happening::Belated { edge: self.edge.pid(), id, effect });
             let reason = "no answer in time".to_owned();
             self.observe(Observation::EffectFailed { effect: id, reason });
             return;
+        }
+        if !self.admits(id, &effect) {
+            let text = format!("one-control: control may not {effect}, and none is newer");
+            self.edge.violations.push(text);
         }
         self.trace.note(self.now, "performed", || trace::effect(id, &effect));
         self.mute = self.faults.unanswered > 0
@@ -135,8 +139,8 @@ impl Host {
     }
 
     /// The edge does what it was given a while ago, if it is the same process still.
-    pub(crate) fn perform_late(&mut self, edge: u32, effect: Effect) {
-        if edge != self.edge.pid() {
+    pub(crate) fn perform_late(&mut self, edge: u32, id: EffectId, effect: Effect) {
+        if edge != self.edge.pid() || !self.admits(id, &effect) {
             return;
         }
         self.trace.note(self.now, "late", || effect.to_string());

@@ -32,6 +32,8 @@ pub struct Simulation {
     pub host: Host,
     /// The control process's driver; none while it is dead.
     pub driver: Option<Driver>,
+    /// The driver of a control that has stopped and will go on.
+    pub(crate) older: Option<Driver>,
     /// Whether clients send requests through the edge.
     pub load: bool,
     /// Whether those who ask for something want releases tried again that failed.
@@ -49,6 +51,7 @@ impl Simulation {
         let mut simulation = Self {
             host: Host::new(seed),
             driver: None,
+            older: None,
             load: true,
             retry_failed: false,
             seed,
@@ -191,7 +194,10 @@ impl Simulation {
             Happening::Perform { run, id, effect } if run == self.host.run => {
                 self.host.perform(id, effect);
             }
-            Happening::Belated { edge, effect } => self.host.perform_late(edge, effect),
+            Happening::Belated { edge, id, effect } => self.host.perform_late(edge, id, effect),
+            Happening::Older { id, effect } => self.host.perform_older(id, &effect),
+            Happening::PauseControl => self.control_pauses(),
+            Happening::WakeControl => self.control_wakes(),
             Happening::Tick { run } if run == self.host.run => self.handle(Observation::Tick),
             Happening::Deliver { .. } | Happening::Perform { .. } | Happening::Tick { .. } => {}
             Happening::Crash { instance, cause } => self.crash_instance(&instance, cause),
@@ -205,6 +211,10 @@ impl Simulation {
             }
             Happening::EdgeUp => {
                 self.host.edge.reachable = true;
+                // Whoever watches the edge tells it the term as soon as it is there again.
+                if let Some(driver) = &self.driver {
+                    self.host.edge.obey(driver.term());
+                }
                 let status = self.host.edge.status();
                 self.host.observe(Observation::EdgeStatus(status));
             }
@@ -218,6 +228,7 @@ impl Simulation {
                 if self.driver.is_some() {
                     self.lose_control();
                 }
+                self.older = None;
                 self.host.restart();
             }
         }
@@ -242,9 +253,12 @@ impl Simulation {
             Happening::Deliver { .. }
             | Happening::Perform { .. }
             | Happening::Belated { .. }
+            | Happening::Older { .. }
             | Happening::Tick { .. }
             | Happening::EdgeTick => {}
-            Happening::Crash { .. }
+            Happening::PauseControl
+            | Happening::WakeControl
+            | Happening::Crash { .. }
             | Happening::EdgeDown { .. }
             | Happening::EdgeUp
             | Happening::KillControl
@@ -420,6 +434,7 @@ impl Simulation {
         self.host.crash = None;
         self.host.lose_control();
         if std::mem::take(&mut self.host.crash_takes_host) {
+            self.older = None;
             self.host.restart();
         }
     }
@@ -432,6 +447,7 @@ impl Simulation {
             instances: self.host.engine.list(),
             addresses: self.host.addresses.clone(),
             edge: self.host.edge.reachable.then(|| self.host.edge.status()),
+            term: self.host.engine.term(),
         };
         let (world, churn) = (self.host.ledger.world(), self.host.ledger.churn());
         let boot = self.host.boot();

@@ -92,7 +92,7 @@ pub(crate) fn effect(number: EffectId, effect: &Effect) -> String {
 }
 
 fn id(number: EffectId) -> String {
-    format!("effect {}.{}", number.generation, number.number)
+    format!("effect {}.{}", number.term, number.number)
 }
 
 /// An event in a short line.

@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "hornero-model",
         "facts name releases and instances; nothing else, so that it stays independent",
     ),
+    ("hornero-home", "hornero-model", "which control is obeyed goes by its term (decision 0051)"),
     ("hornero-ledger", "hornero-home", "its files are a home's (decision 0022)"),
     ("hornero-net", "hornero-home", "its files are a home's (decision 0022)"),
     ("hornero-edge", "hornero-home", "its files are a home's (decision 0022)"),

@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_model::{BackendStatus, ReleaseNumber, RouteTable, ServiceName};
+use hornero_home::{TermError, Terms};
+use hornero_model::{BackendStatus, ReleaseNumber, RouteTable, ServiceName, Term};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::{AbortHandle, spawn_local},
@@ -60,6 +61,10 @@ pub(crate) struct Control {
     /// Held while a table is put in force.
     pub(crate) applying: tokio::sync::Mutex<()>,
     persisted: Cell<bool>,
+    /// Which control is obeyed.
+    terms: Terms,
+    /// The newest term of control that is known here.
+    pub(crate) term: Cell<Term>,
     /// Whether the listening sockets have gone to a successor, or the edge drains to exit.
     pub(crate) leaving: watch::Sender<bool>,
     /// Told when a client asks the edge to stop.
@@ -73,7 +78,12 @@ impl Control {
         workers: Vec<mpsc::UnboundedSender<Command>>,
         first_version: u64,
     ) -> Rc<Self> {
+        let terms = Terms::of(&options.state_dir.join("terms"));
+        // Where it can't be read, nothing is let in either.
+        let term = Cell::new(terms.newest().unwrap_or_default());
         Rc::new(Self {
+            terms,
+            term,
             sets: Sets::new(workers.len()),
             handover_timeout: Cell::new(options.limits.handover_timeout),
             certificates: Certificates::new(&options.state_dir),
@@ -115,10 +125,37 @@ impl Control {
         self.table.borrow().clone()
     }
 
+    /// Lets in what a control of `term` asks, and remembers the term where it is the newest.
+    pub(crate) async fn obey(&self, term: Option<Term>) -> Result<(), EdgeError> {
+        let _no_other = self.applying.lock().await;
+        self.admit(term).await
+    }
+
+    /// The same while no other question is let in. Without a term somebody asks who is let in whatever comes.
+    async fn admit(&self, term: Option<Term>) -> Result<(), EdgeError> {
+        let Some(term) = term else { return Ok(()) };
+        let terms = self.terms.clone();
+        let admitted = tokio::task::spawn_blocking(move || terms.admit(term)).await;
+        match admitted.map_err(|error| EdgeError::Runtime(std::io::Error::other(error)))? {
+            Ok(()) => {}
+            Err(error @ TermError::Over { .. }) => return Err(EdgeError::TermOver(error)),
+            Err(error @ TermError::File { .. }) => return Err(EdgeError::Term(error)),
+        }
+        if self.term.replace(term) != term {
+            self.bump();
+        }
+        Ok(())
+    }
+
     /// Puts a table in force: checks it, opens what is new, switches every thread, writes it to disk. A listener that can't
     /// serve keeps no other from it: the status tells of it.
-    pub(crate) async fn apply(self: &Rc<Self>, source: RouteTable) -> Result<Applied, EdgeError> {
+    pub(crate) async fn apply(
+        self: &Rc<Self>,
+        source: RouteTable,
+        term: Option<Term>,
+    ) -> Result<Applied, EdgeError> {
         let _one_at_a_time = self.applying.lock().await;
+        self.admit(term).await?;
         let current = self.table();
         if source == current.source {
             self.persist(&current).await?;
@@ -279,8 +316,10 @@ impl Control {
         service: ServiceName,
         release: ReleaseNumber,
         generation: Option<u64>,
+        term: Option<Term>,
     ) -> Result<u64, EdgeError> {
         let _no_new_table = self.applying.lock().await;
+        self.admit(term).await?;
         let current = self.table().source.generation;
         match generation.filter(|given| *given != current) {
             Some(given) => Err(EdgeError::OtherTable { given, current }),

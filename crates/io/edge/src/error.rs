@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use hornero_home::TermError;
 use hornero_model::PoolName;
 
 /// Why the edge could not do what was asked.
@@ -52,6 +53,12 @@ pub enum EdgeError {
         /// The one in force.
         current: u64,
     },
+    /// Another control process has taken over from the one that asked.
+    #[error(transparent)]
+    TermOver(TermError),
+    /// Which control is obeyed can't be told or kept.
+    #[error("can't tell which control is obeyed")]
+    Term(#[source] TermError),
     /// The running edge speaks another take-over protocol.
     #[error(
         "the running edge is hornero {version} and hands over by protocol {protocol}; this is hornero {own}, which takes \

@@ -2,7 +2,7 @@
 
 use std::{io, rc::Rc, time::Duration};
 
-use hornero_model::{ReleaseNumber, RouteTable, ServiceName};
+use hornero_model::{ReleaseNumber, RouteTable, ServiceName, Term};
 use tokio::{
     io::{AsyncWriteExt, BufReader},
     net::UnixStream,
@@ -17,7 +17,8 @@ use crate::{
 /// How long the predecessor may take for one answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The connection to a predecessor that drains.
+/// The connection to a predecessor that drains. What is asked of it names no term: an edge follows its successor, whose
+/// control was let in there.
 pub(crate) struct Predecessor {
     stream: Mutex<Option<BufReader<UnixStream>>>,
 }
@@ -68,12 +69,13 @@ impl Predecessor {
     /// Has it end as soon as what it has open has come to an end in good order.
     pub(crate) async fn stop(&self) {
         // One that is gone has stopped.
-        let _ = self.ask(&AdminRequest::Stop).await;
+        let _ = self.ask(&AdminRequest::Stop { term: Term::default() }).await;
     }
 
     /// Has its kept-alive connections follow a new table. If it is gone, it has none.
     pub(crate) async fn apply(&self, table: &RouteTable) {
-        let asked = self.ask(&AdminRequest::Apply { table: table.clone() }).await;
+        let request = AdminRequest::Apply { table: table.clone(), term: Term::default() };
+        let asked = self.ask(&request).await;
         if let Ok(AdminReply::Refused { message, .. }) = asked {
             tracing::warn!("the predecessor did not follow: {message}");
         }
@@ -81,7 +83,8 @@ impl Predecessor {
 
     /// Cuts off what it has in flight on a release.
     pub(crate) async fn cut(&self, service: &ServiceName, release: ReleaseNumber) -> u64 {
-        let request = AdminRequest::Cut { service: service.clone(), release, generation: None };
+        let (service, term) = (service.clone(), Term::default());
+        let request = AdminRequest::Cut { service, release, generation: None, term };
         match self.ask(&request).await {
             Ok(AdminReply::Cut { count }) => count,
             Ok(_) | Err(_) => 0,

@@ -51,6 +51,7 @@ impl Control {
             counters,
             connections: Some(self.common.rooms.read()),
             faults: self.faults(&table),
+            term: self.term.get(),
         }
     }
 

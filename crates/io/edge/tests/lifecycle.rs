@@ -12,14 +12,15 @@ use std::{
     time::Duration,
 };
 
-use hornero_edge::{Edge, EdgeClient};
+use hornero_edge::{Edge, EdgeClient, EdgeClientError, RefusalCode};
+use hornero_model::{ReleaseNumber, Term};
 use support::{
     TestEdge, address,
     backend::Backend,
     client::{Client, get},
     counters, options,
     process::EdgeProcess,
-    table, until,
+    service, table, until,
 };
 
 /// Not a test by itself: the process that `EdgeProcess` starts.
@@ -42,6 +43,49 @@ fn serves_its_last_good_table_after_a_kill() {
     let _second = EdgeProcess::start(dir.path());
     assert_eq!(get(listener, "/").unwrap().text(), "one", "held until the first check");
     assert_eq!(admin.status().unwrap().generation, 7);
+}
+
+#[test]
+fn an_older_control_is_refused_also_after_a_kill_and_by_a_successor() {
+    let backend = Backend::start("one");
+    let dir = tempfile::tempdir().unwrap();
+    let listener = address();
+    let next = |generation| table(generation, listener, Some(1), &[(1, &[backend.address])]);
+    let of_term = |term| EdgeClient::of_term(dir.path(), Term(term));
+    let refuses = || {
+        for older in [0, 3] {
+            let mut older = of_term(older);
+            let asked = [
+                older.obey().err(),
+                older.apply(&next(9)).err(),
+                older.cut(&service(), ReleaseNumber(1)).err(),
+                older.stop().err(),
+            ];
+            for refused in asked {
+                let Some(EdgeClientError::Refused { code, message }) = refused else {
+                    panic!("{refused:?}")
+                };
+                assert_eq!(code, RefusalCode::TermOver);
+                assert!(message.contains("taken over with term 4"), "{message}");
+            }
+        }
+        let status = of_term(0).status().unwrap();
+        assert_eq!((status.term, status.generation), (Term(4), 1));
+    };
+    let first = EdgeProcess::start(dir.path());
+    of_term(3).apply(&next(1)).unwrap();
+    of_term(4).obey().unwrap();
+    refuses();
+    drop(first);
+    let mut second = EdgeProcess::start(dir.path());
+    refuses();
+    let mut third = EdgeProcess::start(dir.path());
+    until("the predecessor has ended", || second.has_ended());
+    refuses();
+    of_term(4).apply(&next(2)).unwrap();
+    assert_eq!(get(listener, "/").unwrap().status, 200);
+    of_term(4).stop().unwrap();
+    until("it has ended", || third.has_ended());
 }
 
 #[test]

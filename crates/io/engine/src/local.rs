@@ -12,11 +12,12 @@ use std::{
 };
 
 use hornero_engine_port::{
-    Engine, EngineError, Exit, Instance, InstanceSpec, InstanceStatus, Started, Usage,
+    Engine, EngineError, Exit, Instance, InstanceSpec, InstanceStatus, Started,
     log::{LogPage, LogQuery},
 };
+use hornero_home::{TermError, Terms};
 use hornero_model::{
-    Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, Timestamp, VerifiedInstance,
+    Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, Term, Timestamp, VerifiedInstance,
 };
 use hornero_net::HomeNetwork;
 use hornero_sandbox::{Cgroup, ComposedRoot, Root, groups_below, remove_parent};
@@ -30,7 +31,6 @@ use crate::{
     record::{FORMAT, InstanceDirectory, Record},
     recorded::{RecordedSpec, RunningProcess, pid_of},
     retention::{LogKeeper, LogLimits, trim_logs},
-    run,
     shim::{self, Reply, chain},
     state::{Shared, State},
     watch::Watch,
@@ -69,6 +69,8 @@ pub struct LocalEngine {
     log_keeper: LogKeeper,
     /// Starts and removals of one instance come one after the other.
     turns: Mutex<BTreeMap<InstanceId, Arc<Mutex<()>>>>,
+    /// Which control is obeyed.
+    terms: Terms,
     /// One comparison at a time: it uses every processor, and servers need them too.
     comparing: Mutex<()>,
 }
@@ -90,6 +92,7 @@ impl LocalEngine {
             .canonicalize()
             .map_err(|error| EngineError::failed(format!("open `{}`", home.display()), error))?;
         let directory = InstanceDirectory::of(&home);
+        let terms = Terms::of(&directory.terms());
         directory
             .create()
             .map_err(|error| EngineError::failed("make the instance directory", error))?;
@@ -108,6 +111,7 @@ impl LocalEngine {
             watch,
             log_keeper,
             turns,
+            terms,
             comparing,
         };
         engine.adopt(&lost_by)?;
@@ -138,17 +142,9 @@ impl LocalEngine {
         }
     }
 
-    /// Runs the command of `spec` once, without network, log and record, as a test of an image does; everything of it
-    /// is gone when this returns. After `timeout` it is killed, and the cause is none.
-    pub fn run_to_end(
-        &self,
-        spec: &InstanceSpec,
-        timeout: Duration,
-    ) -> Result<run::Outcome, EngineError> {
-        assemble::check(spec).map_err(|reason| invalid(spec, reason))?;
-        let map = self.shared.free_ids(&spec.id);
-        let files = self.files_of(spec)?;
-        run::to_end(&self.home, &RecordedSpec::new(spec, root_of(&files)), map, timeout)
+    /// Lets in what a control of `term` asks.
+    fn admit(&self, term: Term) -> Result<(), EngineError> {
+        self.terms.admit(term).map_err(term_error)
     }
 
     fn store(&self) -> Result<&Store, EngineError> {
@@ -310,8 +306,24 @@ pub fn read_log(home: &Path, id: &InstanceId, query: &LogQuery) -> Result<LogPag
     log_files::read(&files.logs(), query, ended).map_err(failed)
 }
 
+fn term_error(error: TermError) -> EngineError {
+    match error {
+        TermError::Over { given, newest } => EngineError::TermOver { given, newest },
+        TermError::File { .. } => EngineError::failed("tell which control is obeyed", error),
+    }
+}
+
 impl Engine for LocalEngine {
-    fn start(&self, spec: &InstanceSpec) -> Result<Started, EngineError> {
+    fn obey(&self, term: Term) -> Result<(), EngineError> {
+        self.admit(term)
+    }
+
+    fn term(&self) -> Result<Term, EngineError> {
+        self.terms.newest().map_err(term_error)
+    }
+
+    fn start(&self, term: Term, spec: &InstanceSpec) -> Result<Started, EngineError> {
+        self.admit(term)?;
         assemble::check(spec).map_err(|reason| invalid(spec, reason))?;
         let turn = self.turn(&spec.id);
         let _mine = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -321,13 +333,16 @@ impl Engine for LocalEngine {
         }
         // Held until it runs: then its shim holds them.
         let files = self.files_of(spec)?;
+        // Once more: making the files of a large image ready takes a while.
+        self.admit(term)?;
         if let Known::New = known {
             self.record(RecordedSpec::new(spec, root_of(&files)))?;
         }
         self.launch(&spec.id)
     }
 
-    fn stop(&self, id: &InstanceId, grace: Duration) -> Result<ExitCause, EngineError> {
+    fn stop(&self, term: Term, id: &InstanceId, grace: Duration) -> Result<ExitCause, EngineError> {
+        self.admit(term)?;
         let not_found = || EngineError::NotFound { id: id.clone() };
         if self.shared.get(id).is_none() {
             let exit = self.directory.archived(id).exit();
@@ -356,12 +371,13 @@ impl Engine for LocalEngine {
         })
     }
 
-    fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
+    fn remove(&self, term: Term, id: &InstanceId) -> Result<(), EngineError> {
+        self.admit(term)?;
         if self.shared.get(id).is_none() {
             return Ok(());
         }
         self.signal(id, shim::KILL);
-        self.stop(id, Duration::ZERO)?;
+        self.stop(term, id, Duration::ZERO)?;
         let turn = self.turn(id);
         let _mine = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some((record, _)) = self.shared.get(id) {
@@ -399,14 +415,6 @@ impl Engine for LocalEngine {
             .map_err(|error| EngineError::failed(format!("read the log of instance `{id}`"), error))
     }
 
-    fn usage(&self, id: &InstanceId) -> Result<Usage, EngineError> {
-        if self.shared.get(id).is_none() {
-            return Err(EngineError::NotFound { id: id.clone() });
-        }
-        let used = Cgroup::at(&cgroup_parent(&self.home), id.as_str()).usage();
-        Ok(Usage { memory_bytes: used.memory_bytes, cpu_us: used.cpu_us, pids: used.pids })
-    }
-
     fn verify(
         &self,
         ids: &[InstanceId],
@@ -416,7 +424,8 @@ impl Engine for LocalEngine {
         compare::instances(self.store()?, ids, &|id| self.shared.running(id), depth)
     }
 
-    fn clean_up(&self) -> Result<(), EngineError> {
+    fn clean_up(&self, term: Term) -> Result<(), EngineError> {
+        self.admit(term)?;
         if let Err(error) = trim_logs(&self.home, &self.options.log_limits) {
             tracing::warn!("keeping the logs of archived instances within limits failed: {error}");
         }

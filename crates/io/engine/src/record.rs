@@ -88,6 +88,11 @@ impl InstanceDirectory {
         self.root.join(".archived")
     }
 
+    /// Where the terms of control are kept.
+    pub fn terms(&self) -> PathBuf {
+        self.root.join(".terms")
+    }
+
     pub fn live(&self, id: &InstanceId) -> InstanceFiles {
         InstanceFiles { directory: self.root.join(id.as_str()) }
     }

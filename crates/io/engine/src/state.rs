@@ -124,10 +124,6 @@ impl Shared {
     }
 
     /// A range of host ids that no living instance has.
-    pub fn free_ids(&self, id: &InstanceId) -> Option<IdMap> {
-        self.choose_ids(&locked(&self.entries), id)
-    }
-
     fn choose_ids(&self, entries: &BTreeMap<InstanceId, Entry>, id: &InstanceId) -> Option<IdMap> {
         let used: BTreeSet<u32> = entries
             .values()

@@ -36,6 +36,7 @@ checks!(
     logs_begin_with_the_first_byte,
     exits_are_told_once,
     instances_outlive_their_engine,
+    an_older_control_changes_nothing,
 );
 
 #[test]

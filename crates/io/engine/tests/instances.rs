@@ -1,4 +1,4 @@
-//! What instances of the local engine get: network, files, limits; and single runs.
+//! What instances of the local engine get: network, files, limits.
 
 mod support;
 
@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_conformance::{DEADLINE, Script, Subject};
+use hornero_conformance::{DEADLINE, Script, Subject, TERM};
 use hornero_engine_port::{
     Engine, EngineError, FileContent, HostEntry, InstanceFile,
     log::{LogFrom, LogQuery},
 };
-use hornero_model::{Depth, Digest, ExitCause, InstanceId, SecretLabel, SecretVersion};
+use hornero_model::{Depth, Digest, InstanceId, SecretLabel, SecretVersion};
 use hornero_net::HomeNetwork;
 use hornero_secret::Vault;
 use support::{TestHome, eventually, fresh_id, kill, shim_pid};
@@ -45,7 +45,7 @@ fn an_instance_answers_at_its_address_and_gives_it_back() {
         exec busybox httpd -f -p 80 -h /tmp";
     let mut spec = home.shell(id.clone(), script);
     spec.hosts = vec![HostEntry { address: IpAddr::from([192, 0, 2, 7]), name: "peer".to_owned() }];
-    let started = engine.start(&spec).expect("start");
+    let started = engine.start(TERM, &spec).expect("start");
     let address = started.address.expect("an address");
     let deadline = Instant::now() + DEADLINE;
     let mut stream = loop {
@@ -69,15 +69,15 @@ fn an_instance_answers_at_its_address_and_gives_it_back() {
     });
 
     let other = fresh_id(1);
-    engine.start(&home.spec(other.clone(), &Script::Sleep)).expect("start");
+    engine.start(TERM, &home.spec(other.clone(), &Script::Sleep)).expect("start");
     assert_eq!(network.0.held_addresses().expect("addresses").len(), 2);
-    engine.stop(&id, DEADLINE).expect("stop");
+    engine.stop(TERM, &id, DEADLINE).expect("stop");
     kill(shim_pid(&home.home(), &other).expect("a shim"));
     eventually("the addresses' return", || {
         network.0.held_addresses().expect("addresses").is_empty()
     });
     for id in [id, other] {
-        engine.remove(&id).expect("remove");
+        engine.remove(TERM, &id).expect("remove");
         home.assert_nothing_left(&id);
     }
     let links = fs::read_dir(format!("/sys/class/net/{}/brif", network.0.bridge()));
@@ -89,7 +89,7 @@ fn metadata_that_an_instance_runs_from_is_held_until_it_ends() {
     let home = TestHome::new();
     let engine = home.engine();
     let spec = home.spec(fresh_id(9), &Script::Sleep);
-    engine.start(&spec).expect("start");
+    engine.start(TERM, &spec).expect("start");
     let store = home.store();
     let drop_all = || store.drop_metadata_but(&Default::default()).expect("drop");
     assert_eq!(drop_all(), 1);
@@ -98,41 +98,25 @@ fn metadata_that_an_instance_runs_from_is_held_until_it_ends() {
     drop(engine);
     assert_eq!(drop_all(), 1);
     let engine = home.engine();
-    engine.stop(&spec.id, DEADLINE).expect("stop");
-    engine.remove(&spec.id).expect("remove");
+    engine.stop(TERM, &spec.id, DEADLINE).expect("stop");
+    engine.remove(TERM, &spec.id).expect("remove");
     eventually("the shim's end", || drop_all() == 0);
     assert!(!home.metadata().exists());
     home.assert_nothing_left(&spec.id);
 }
 
 #[test]
-fn use_is_measured() {
+fn addresses_of_others_are_left_alone() {
     let home = TestHome::new();
-    let engine = home.engine();
-    let id = fresh_id(2);
-    let script = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; busybox sleep 1000";
-    engine.start(&home.shell(id.clone(), script)).expect("start");
-    eventually("some use", || {
-        let usage = engine.usage(&id).expect("usage");
-        usage.cpu_us > 0 && usage.memory_bytes > 0 && usage.pids >= 2
-    });
-    engine.remove(&id).expect("remove");
-}
-
-#[test]
-fn a_single_run_leaves_nothing() {
-    let home = TestHome::new();
-    let engine = home.engine();
-    let id = fresh_id(3);
-    let run = |script: &str, timeout| {
-        engine.run_to_end(&home.shell(id.clone(), script), timeout).expect("run")
-    };
-    let outcome = run("echo out; echo err >&2; exit 4", DEADLINE);
-    assert_eq!((outcome.cause, outcome.output.as_str()), (Some(ExitCause::Code(4)), "out\nerr\n"));
-    let outcome = run("echo begun; exec busybox sleep 1000", Duration::from_millis(300));
-    assert_eq!(outcome.cause, None);
-    home.assert_nothing_left(&id);
-    assert!(engine.list().expect("list").is_empty());
+    let mut network = HomeNetwork::open(&home.home()).expect("open the network");
+    network.up().expect("bring the network up");
+    let network = TestNetwork(network);
+    let step = InstanceId::new("bake-1-0").expect("an id");
+    let address = network.0.allocate_address(&step).expect("an address");
+    let engine = home.engine_with(true);
+    engine.clean_up(TERM).expect("clean up");
+    assert_eq!(network.0.held_addresses().expect("addresses"), [(step.clone(), address)]);
+    network.0.release_address(&step).expect("given back");
 }
 
 #[test]
@@ -160,7 +144,7 @@ fn an_instance_has_the_files_of_its_configuration_and_no_others() {
     // As the image says it: what it has in scratch beyond that is told of.
     spec.scratch.clear();
     spec.files = vec![file("/etc/shop.conf", "one\n"), file("/run/deep/shop.conf", "two\n")];
-    engine.start(&spec).expect("start");
+    engine.start(TERM, &spec).expect("start");
     eventually("its lines", || text(&engine, &id).contains("ready\n"));
     let output = text(&engine, &id);
     assert!(output.starts_with("one\ntwo\n440 0 33\n"), "{output}");
@@ -168,19 +152,19 @@ fn an_instance_has_the_files_of_its_configuration_and_no_others() {
     let verified = engine.verify(std::slice::from_ref(&id), Depth::Full).expect("verify");
     assert!(verified.iter().all(|one| one.ok) && verified.len() == 1, "{verified:?}");
     // Another engine value finds it as it is, by its record.
-    assert!(engine.start(&spec).is_ok(), "the same again");
+    assert!(engine.start(TERM, &spec).is_ok(), "the same again");
     spec.files.pop();
-    assert!(matches!(engine.start(&spec), Err(EngineError::Invalid { .. })));
+    assert!(matches!(engine.start(TERM, &spec), Err(EngineError::Invalid { .. })));
 
     // What is not there, or not what it was, starts nothing.
     let mut spec = home.shell(fresh_id(1), "exec busybox sleep 1000");
     spec.files = vec![file("/etc/shop.conf", "three\n")];
     spec.files[0].content = FileContent::Stored(Digest::of(b"never stored"));
-    let refused = engine.start(&spec).expect_err("it has no content");
+    let refused = engine.start(TERM, &spec).expect_err("it has no content");
     let EngineError::NotStarted { reason, .. } = &refused else { panic!("{refused:?}") };
     assert!(reason.contains("/etc/shop.conf"), "{reason}");
     for id in [id, spec.id] {
-        engine.remove(&id).expect("remove");
+        engine.remove(TERM, &id).expect("remove");
         home.assert_nothing_left(&id);
     }
 }
@@ -207,7 +191,7 @@ fn an_instance_has_its_secrets_in_memory_and_does_not_start_without_them() {
     let mut spec = home.shell(id.clone(), script);
     spec.scratch.clear();
     spec.files = vec![secret(version)];
-    engine.start(&spec).expect("start");
+    engine.start(TERM, &spec).expect("start");
     eventually("its lines", || text(&engine, &id).contains("ready\n"));
     let output = text(&engine, &id);
     let sum = Digest::of(b"hunter-2").hex();
@@ -223,11 +207,11 @@ fn an_instance_has_its_secrets_in_memory_and_does_not_start_without_them() {
 
     let mut spec = home.shell(fresh_id(1), "exec busybox sleep 1000");
     spec.files = vec![secret(SecretVersion { number: 7, tail: 7 })];
-    let refused = engine.start(&spec).expect_err("there is no such value");
+    let refused = engine.start(TERM, &spec).expect_err("there is no such value");
     let EngineError::NotStarted { reason, .. } = &refused else { panic!("{refused:?}") };
     assert!(reason.contains("db-password"), "{reason}");
     for id in [id, spec.id] {
-        engine.remove(&id).expect("remove");
+        engine.remove(TERM, &id).expect("remove");
         home.assert_nothing_left(&id);
     }
 }

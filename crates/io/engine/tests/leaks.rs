@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_conformance::{DEADLINE, Script, Subject};
+use hornero_conformance::{DEADLINE, Script, Subject, TERM};
 use hornero_engine::LocalEngine;
 use hornero_engine_port::{Engine, InstanceStatus};
 use hornero_model::ExitCause;
@@ -23,7 +23,7 @@ fn a_killed_shim_takes_its_instance_along() {
     let exits = engine.exits();
     let id = fresh_id(0);
     let spec = home.spec(id.clone(), &Script::IgnoreStop);
-    engine.start(&spec).expect("start");
+    engine.start(TERM, &spec).expect("start");
     let shim = shim_pid(&home.home(), &id).expect("the shim has left its id");
     kill(shim);
     let exit = exits.recv_timeout(DEADLINE).expect("an exit");
@@ -33,7 +33,7 @@ fn a_killed_shim_takes_its_instance_along() {
         engine.list().expect("list")[0].status,
         InstanceStatus::Exited { cause: ExitCause::Unknown, .. }
     ));
-    engine.remove(&id).expect("remove");
+    engine.remove(TERM, &id).expect("remove");
     home.assert_nothing_left(&id);
 }
 
@@ -42,14 +42,14 @@ fn a_shim_killed_while_no_engine_is_open_is_noticed_by_the_next() {
     let home = TestHome::new();
     let engine = home.engine();
     let id = fresh_id(1);
-    engine.start(&home.spec(id.clone(), &Script::Sleep)).expect("start");
+    engine.start(TERM, &home.spec(id.clone(), &Script::Sleep)).expect("start");
     drop(engine);
     kill(shim_pid(&home.home(), &id).expect("the shim has left its id"));
     eventually("the instance's end", || processes_of(&home).is_empty());
     let engine = home.engine();
     let exit = engine.exits().recv_timeout(DEADLINE).expect("an exit");
     assert_eq!((exit.id, exit.cause), (id.clone(), ExitCause::Unknown));
-    engine.remove(&id).expect("remove");
+    engine.remove(TERM, &id).expect("remove");
     home.assert_nothing_left(&id);
 }
 
@@ -58,7 +58,7 @@ fn start_and_kill(home: &TestHome, engine: &LocalEngine, number: usize, delay: D
     let id = fresh_id(number);
     let spec = home.spec(id.clone(), &Script::Sleep);
     thread::scope(|scope| {
-        let start = scope.spawn(|| engine.start(&spec));
+        let start = scope.spawn(|| engine.start(TERM, &spec));
         let deadline = Instant::now() + DEADLINE;
         let shim = loop {
             if let Some(pid) = shim_pid(&home.home(), &id) {
@@ -72,8 +72,8 @@ fn start_and_kill(home: &TestHome, engine: &LocalEngine, number: usize, delay: D
         // Either way is right: what counts is what is left.
         let _ = start.join().expect("no panic");
     });
-    engine.stop(&id, Duration::ZERO).expect("stop");
-    engine.remove(&id).expect("remove");
+    engine.stop(TERM, &id, Duration::ZERO).expect("stop");
+    engine.remove(TERM, &id).expect("remove");
     home.assert_nothing_left(&id);
 }
 
@@ -122,14 +122,14 @@ fn control_may_be_killed_at_any_moment_of_a_start() {
         let engine = home.engine();
         for spec in &specs {
             // Whatever had become of it, asking again gives a running instance.
-            let started = engine.start(spec).expect("start");
+            let started = engine.start(TERM, spec).expect("start");
             let pid = engine.host_process(&started.handle).expect("a process of this host");
             assert!(fs::exists(format!("/proc/{pid}")).expect("look"));
         }
         // The command and its init.
         assert_eq!(processes_of(&home).len(), 2 * specs.len());
         for spec in &specs {
-            engine.remove(&spec.id).expect("remove");
+            engine.remove(TERM, &spec.id).expect("remove");
             home.assert_nothing_left(&spec.id);
         }
     }
@@ -141,7 +141,7 @@ fn a_killed_launcher_is_replaced() {
     let home = TestHome::new();
     let engine = home.engine();
     let first = fresh_id(2);
-    engine.start(&home.spec(first.clone(), &Script::Sleep)).expect("start");
+    engine.start(TERM, &home.spec(first.clone(), &Script::Sleep)).expect("start");
     let parent = |pid: i32| -> Option<i32> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
@@ -151,9 +151,9 @@ fn a_killed_launcher_is_replaced() {
     kill(launcher);
     eventually("the launcher's end", || parent(shim).is_some_and(|parent| parent != launcher));
     let second = fresh_id(3);
-    engine.start(&home.spec(second.clone(), &Script::Sleep)).expect("start");
+    engine.start(TERM, &home.spec(second.clone(), &Script::Sleep)).expect("start");
     for id in [first, second] {
-        assert_eq!(engine.stop(&id, DEADLINE).expect("stop"), ExitCause::Signal(15));
+        assert_eq!(engine.stop(TERM, &id, DEADLINE).expect("stop"), ExitCause::Signal(15));
     }
 }
 

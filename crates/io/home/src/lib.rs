@@ -7,9 +7,11 @@
 
 mod error;
 mod files;
+mod terms;
 mod trust;
 mod way;
 
 pub use error::{HomeError, Remedy};
 pub use files::{Opening, directory, open};
+pub use terms::{TermError, Terms};
 pub use way::{admit, prepare, resolve};

@@ -49,6 +49,18 @@ pub enum LedgerError {
         /// The database.
         path: PathBuf,
     },
+    /// Another process has appended since this one opened it or appended last: whoever has it open here must end.
+    #[error(
+        "another control process has taken over: the ledger `{path}` goes up to event {found}, not {expected}"
+    )]
+    TakenOver {
+        /// The database.
+        path: PathBuf,
+        /// The last event there is.
+        found: u64,
+        /// The last event that this process knows of.
+        expected: u64,
+    },
     /// An event of a kind that is not known here.
     #[error(
         "event `{sequence}` is of kind `{kind}`, which this version of Hornero does not know; use a newer one"
@@ -129,7 +141,7 @@ impl LedgerError {
             },
             Self::NotALedger { .. } => "ledger_damaged",
             Self::NewerFormat { .. } | Self::UnknownKind { .. } => "ledger_newer",
-            Self::InUse { .. } => "ledger_in_use",
+            Self::InUse { .. } | Self::TakenOver { .. } => "ledger_in_use",
             Self::Unreadable { .. } | Self::Touched { .. } => "ledger_touched",
             Self::OtherKey { .. } => "ledger_other_key",
             Self::HeadMissing { .. } => "ledger_head_missing",

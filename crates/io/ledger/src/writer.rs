@@ -100,6 +100,11 @@ impl Writer {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(storage)?;
+        let found = sqlite::last_head(&self.path, &transaction)?;
+        if found != self.head {
+            let (found, expected) = (found.sequence, self.head.sequence);
+            return Err(LedgerError::TakenOver { path: self.path.clone(), found, expected });
+        }
         schema::raise_format(&transaction).map_err(storage)?;
         for batch in batches {
             let mut events = Vec::with_capacity(batch.len());

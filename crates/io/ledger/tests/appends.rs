@@ -51,6 +51,7 @@ fn a_batch_over_a_limit_leaves_nothing() {
         version: String::new(),
         detail: "x".repeat(MAX_BODY_BYTES),
         boot: None,
+        term: None,
     };
     let mut long_who = event(3);
     long_who.by.who = "x".repeat(10_000);
@@ -86,6 +87,24 @@ fn one_writer_at_a_time() {
     assert!(matches!(second, Err(LedgerError::InUse { .. })));
     drop(first);
     home.open();
+}
+
+/// A writer that stopped, and whose locks were taken away: what it appends later would tear the chain.
+#[test]
+fn a_writer_that_was_taken_over_from_appends_nothing() {
+    let home = Home::with_events(2);
+    let older = home.open();
+    let moved = home.head_path().with_extension("moved");
+    std::fs::copy(home.head_path(), &moved).unwrap();
+    std::fs::rename(&moved, home.head_path()).unwrap();
+    let newer = home.open();
+    newer.append(vec![event(3)]).expect("append");
+    let refused = older.append(vec![event(4)]).unwrap_err();
+    assert!(matches!(refused, LedgerError::TakenOver { found: 3, expected: 2, .. }), "{refused}");
+    newer.append(vec![event(5)]).expect("append");
+    assert!(older.append(vec![event(6)]).is_err());
+    drop((older, newer));
+    assert!(matches!(home.audit(), Verdict::Intact { head } if head.sequence == 4));
 }
 
 /// How often this process has a file open.

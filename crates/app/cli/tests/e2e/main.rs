@@ -27,6 +27,7 @@ mod home;
 mod isolation;
 mod logs;
 mod old_homes;
+mod older;
 mod one_off;
 mod operations;
 mod owned;

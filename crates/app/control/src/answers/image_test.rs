@@ -25,7 +25,8 @@ impl Api {
         let ran = tokio::task::spawn_blocking(move || {
             let _lease = lease;
             let (starter, runtime) = (&adapters.starter, &adapters.runtime);
-            let run = image_tests::run(starter, runtime, service.image, &service, &new_tail());
+            let (term, tail) = (adapters.tenure.term(), new_tail());
+            let run = image_tests::run(starter, runtime, service.image, &service, (term, &tail));
             let (recorded, answer) = std::sync::mpsc::channel();
             let tested = Tested {
                 by: Actor {

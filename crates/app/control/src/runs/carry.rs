@@ -79,11 +79,11 @@ impl Carrier {
         let spec = starter.instance_spec(&run.id, TEST_RELEASE, server);
         let spec = spec.map_err(|error| ExitCause::NotStarted(format!("{error:#}")))?;
         let spec = InstanceSpec { command: run.command.clone(), ..spec };
-        match starter.engine().start(&spec) {
+        match starter.engine().start(self.adapters.tenure.term(), &spec) {
             Ok(_) => Ok(()),
             Err(EngineError::Ended { cause, .. }) => Err(cause),
             Err(EngineError::NotStarted { reason, .. }) => Err(ExitCause::NotStarted(reason)),
-            Err(error) => Err(ExitCause::NotStarted(error_chain(&error))),
+            Err(error) => Err(ExitCause::NotStarted(self.adapters.engine_fault(&error))),
         }
     }
 
@@ -105,10 +105,12 @@ impl Carrier {
                 (None, false) => None,
             };
             if cut_off.is_some() {
-                match self.adapters.starter.engine().stop(&run.id, run.stop_grace.duration()) {
+                let (engine, term) = (self.adapters.starter.engine(), self.adapters.tenure.term());
+                match engine.stop(term, &run.id, run.stop_grace.duration()) {
                     Ok(cause) => return (cause, cut_off),
                     Err(error) => {
-                        tracing::warn!("ending run `{}` failed: {}", run.id, error_chain(&error));
+                        let fault = self.adapters.engine_fault(&error);
+                        tracing::warn!("ending run `{}` failed: {fault}", run.id);
                         std::thread::sleep(RETRY);
                     }
                 }
@@ -128,7 +130,7 @@ impl Carrier {
                 InstanceStatus::Starting | InstanceStatus::Running(_) => None,
             },
             // Removed before its end was recorded, or never made: the control process died in between.
-            None => match engine.stop(&run.id, Duration::ZERO) {
+            None => match engine.stop(self.adapters.tenure.term(), &run.id, Duration::ZERO) {
                 Ok(cause) => Some(cause),
                 Err(EngineError::NotFound { .. }) => {
                     let why = "the control process ended before it was started";
@@ -159,7 +161,9 @@ impl Carrier {
 
     /// Removes its server; its log stays as those of other servers do.
     fn remove(&self, run: &Run) {
-        if let Err(error) = self.adapters.starter.engine().remove(&run.id) {
+        if let Err(error) =
+            self.adapters.starter.engine().remove(self.adapters.tenure.term(), &run.id)
+        {
             tracing::warn!(
                 "removing the server of run `{}` failed: {}",
                 run.id,

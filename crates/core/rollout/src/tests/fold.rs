@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use hornero_model::{
     CronLine, Digest, Directory, Event, EventBody, ExitCause, ImageName, InstanceId, InstanceState,
     Job, JobName, JobTurn, Millis, Receipt, ReceiptBody, Release, ReleaseNumber, RolloutId, Run,
-    RunEnd, Timestamp,
+    RunEnd, Term, Timestamp,
 };
 
 use super::{Bench, root, site, spec};
@@ -34,8 +34,12 @@ fn instance(instance: InstanceId, release: u32, state: InstanceState) -> EventBo
 #[test]
 fn sequence_numbers_have_no_gaps() {
     let zero = Digest::from_bytes([0; 32]);
-    let body =
-        EventBody::ControlStarted { version: String::new(), detail: String::new(), boot: None };
+    let body = EventBody::ControlStarted {
+        version: String::new(),
+        detail: String::new(),
+        boot: None,
+        term: None,
+    };
     let event = |sequence| Event {
         sequence,
         time: Timestamp(0),
@@ -139,6 +143,21 @@ fn a_job_is_what_was_declared_last_and_knows_what_came_of_it() {
     bench.append(root(), skipped).unwrap();
     bench.append(root(), removed).unwrap();
     assert!(bench.world.jobs.is_empty());
+}
+
+#[test]
+fn the_term_is_that_of_the_last_start() {
+    let started = |term| EventBody::ControlStarted {
+        version: String::new(),
+        detail: String::new(),
+        boot: None,
+        term,
+    };
+    let mut bench = Bench::new();
+    for (term, expected) in [(None, 0), (Some(Term(1)), 1), (None, 1), (Some(Term(5)), 5)] {
+        bench.append(root(), started(term)).unwrap();
+        assert_eq!(bench.world.term, Term(expected));
+    }
 }
 
 #[test]

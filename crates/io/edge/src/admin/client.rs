@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hornero_model::{EdgeStatus, Millis, ReleaseNumber, RouteTable, ServiceName};
+use hornero_model::{EdgeStatus, Millis, ReleaseNumber, RouteTable, ServiceName, Term};
 
 use super::protocol::{
     AdminReply, AdminRequest, Applied, EdgeIdentity, Greeting, LINE_LIMIT, RefusalCode,
@@ -60,18 +60,37 @@ pub enum EdgeClientError {
 #[derive(Debug)]
 pub struct EdgeClient {
     path: PathBuf,
+    term: Term,
     stream: Option<BufReader<UnixStream>>,
 }
 
 impl EdgeClient {
     /// A client of the edge whose state lies in `state_dir` (`HOME/edge`). Connects with the first question.
     pub fn new(state_dir: &Path) -> Self {
-        Self { path: admin_socket(state_dir), stream: None }
+        Self::of_term(state_dir, Term::default())
+    }
+
+    /// The same for a control of this term, which everything names that it asks.
+    pub fn of_term(state_dir: &Path, term: Term) -> Self {
+        Self { path: admin_socket(state_dir), term, stream: None }
+    }
+
+    /// Says that this control has begun: what an older one asks is refused from now on. An edge that knows of no terms
+    /// takes no notice.
+    pub fn obey(&mut self) -> Result<(), EdgeClientError> {
+        match self.ask(&AdminRequest::Obey { term: self.term }, Duration::ZERO) {
+            Ok(AdminReply::Done)
+            | Err(EdgeClientError::Refused { code: RefusalCode::BadRequest, .. }) => Ok(()),
+            Ok(other) => Err(self.unexpected(&other)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Puts `table` in force. When this returns, every new request follows it, and it survives a crash.
     pub fn apply(&mut self, table: &RouteTable) -> Result<Applied, EdgeClientError> {
-        match self.ask(&AdminRequest::Apply { table: table.clone() }, Duration::ZERO)? {
+        match self
+            .ask(&AdminRequest::Apply { table: table.clone(), term: self.term }, Duration::ZERO)?
+        {
             AdminReply::Applied(applied) => Ok(applied),
             other => Err(self.unexpected(&other)),
         }
@@ -109,7 +128,7 @@ impl EdgeClient {
         service: &ServiceName,
         release: ReleaseNumber,
     ) -> Result<u64, EdgeClientError> {
-        self.cut_by(&AdminRequest::Cut { service: service.clone(), release, generation: None })
+        self.cut_by(service, release, None)
     }
 
     /// The same while the table of `generation` is in force; with another one it is refused, so that an order that comes
@@ -120,12 +139,18 @@ impl EdgeClient {
         release: ReleaseNumber,
         generation: u64,
     ) -> Result<u64, EdgeClientError> {
-        let generation = Some(generation);
-        self.cut_by(&AdminRequest::Cut { service: service.clone(), release, generation })
+        self.cut_by(service, release, Some(generation))
     }
 
-    fn cut_by(&mut self, request: &AdminRequest) -> Result<u64, EdgeClientError> {
-        match self.ask(request, Duration::ZERO)? {
+    fn cut_by(
+        &mut self,
+        service: &ServiceName,
+        release: ReleaseNumber,
+        generation: Option<u64>,
+    ) -> Result<u64, EdgeClientError> {
+        let (service, term) = (service.clone(), self.term);
+        let request = AdminRequest::Cut { service, release, generation, term };
+        match self.ask(&request, Duration::ZERO)? {
             AdminReply::Cut { count } => Ok(count),
             other => Err(self.unexpected(&other)),
         }
@@ -133,7 +158,7 @@ impl EdgeClient {
 
     /// Tells the edge to drain and exit; returns at once.
     pub fn stop(&mut self) -> Result<(), EdgeClientError> {
-        match self.ask(&AdminRequest::Stop, Duration::ZERO)? {
+        match self.ask(&AdminRequest::Stop { term: self.term }, Duration::ZERO)? {
             AdminReply::Done => Ok(()),
             other => Err(self.unexpected(&other)),
         }
@@ -150,9 +175,30 @@ impl EdgeClient {
         }
     }
 
+    /// Asks by the term of this control.
+    fn ask(
+        &mut self,
+        request: &AdminRequest,
+        extra: Duration,
+    ) -> Result<AdminReply, EdgeClientError> {
+        let refused = match self.ask_anew(request, extra) {
+            Err(refused @ EdgeClientError::Refused { code: RefusalCode::BadRequest, .. })
+                if !self.term.is_first() =>
+            {
+                refused
+            }
+            other => return other,
+        };
+        // The first edges refuse what they don't know, terms among it; one of this program takes over from them soon.
+        match request.without_term().filter(|without| without != request) {
+            Some(without) => self.ask_anew(&without, extra),
+            None => Err(refused),
+        }
+    }
+
     /// Every question is safe to repeat, so when the connection breaks (an edge that hands over ends them all) the
     /// same is asked once more.
-    fn ask(
+    fn ask_anew(
         &mut self,
         request: &AdminRequest,
         extra: Duration,

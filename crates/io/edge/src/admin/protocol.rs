@@ -7,7 +7,7 @@ use std::{
 };
 
 use hornero_model::{
-    BackendStatus, EdgeStatus, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName,
+    BackendStatus, EdgeStatus, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Term,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
@@ -32,10 +32,18 @@ pub enum AdminRequest {
     /// Says who asks, and asks who answers. The first edges refuse it as malformed: they speak protocol 1 of both kinds
     /// and don't tell their version.
     Hello(Greeting),
+    /// Says that a control of this term has begun: what an older one asks is refused from now on.
+    Obey {
+        /// Its term.
+        term: Term,
+    },
     /// Puts a table in force.
     Apply {
         /// The table.
         table: RouteTable,
+        /// The term of the control that asks; absent in one from before there were terms.
+        #[serde(default, skip_serializing_if = "Term::is_first")]
+        term: Term,
     },
     /// Asks for the status.
     Status,
@@ -56,6 +64,9 @@ pub enum AdminRequest {
         /// it shall be cut off whatever is in force.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         generation: Option<u64>,
+        /// As for a table.
+        #[serde(default, skip_serializing_if = "Term::is_first")]
+        term: Term,
     },
     /// Asks for the listening sockets, table and counters; sent by a successor only.
     Takeover,
@@ -65,7 +76,47 @@ pub enum AdminRequest {
     /// Told by the successor once it accepts connections: the predecessor stops accepting and drains.
     Release,
     /// Drains and exits.
-    Stop,
+    Stop {
+        /// As for a table.
+        #[serde(default, skip_serializing_if = "Term::is_first")]
+        term: Term,
+    },
+}
+
+impl AdminRequest {
+    /// The term of the control that asks; none where nothing is changed for a control.
+    pub(crate) fn term(&self) -> Option<Term> {
+        match self {
+            Self::Obey { term }
+            | Self::Apply { term, .. }
+            | Self::Cut { term, .. }
+            | Self::Stop { term } => Some(*term),
+            Self::Hello(_)
+            | Self::Status
+            | Self::Wait { .. }
+            | Self::Takeover
+            | Self::Sockets
+            | Self::Release => None,
+        }
+    }
+
+    /// The same as those edges understand it that know of no terms; none where they don't know it at all.
+    pub(crate) fn without_term(&self) -> Option<Self> {
+        let mut request = self.clone();
+        match &mut request {
+            Self::Apply { term, .. } | Self::Cut { term, .. } | Self::Stop { term } => {
+                *term = Term::default();
+            }
+            Self::Obey { .. } => return None,
+            Self::Hello(_)
+            | Self::Status
+            | Self::Wait { .. }
+            | Self::Takeover
+            | Self::Sockets
+            | Self::Release => {}
+        }
+        Some(request)
+    }
 }
 
 /// What either side says of itself.
@@ -207,6 +258,10 @@ pub enum RefusalCode {
     NotPersisted,
     /// This edge has handed over to a successor.
     HandedOver,
+    /// Another control process has taken over from the one that asks.
+    TermOver,
+    /// Which control is obeyed can't be told or kept.
+    TermUnknown,
 }
 
 /// The admin socket of the edge whose state lies in `state_dir`.

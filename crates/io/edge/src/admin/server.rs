@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use hornero_model::Term;
 use tokio::{
     io::{AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -131,7 +132,11 @@ impl AdminClient {
             _ if self.late && self.successor.is_none() => {
                 refused(RefusalCode::HandedOver, "this edge only serves what is open".to_owned())
             }
-            request => answer(&self.control, request).await,
+            request => {
+                // What a successor asks was let in there.
+                let term = request.term().filter(|_| self.successor.is_none());
+                answer(&self.control, request, term).await
+            }
         }))
     }
 
@@ -169,9 +174,14 @@ fn refused(code: RefusalCode, message: String) -> AdminReply {
     AdminReply::Refused { code, message }
 }
 
-async fn answer(control: &Rc<Control>, request: AdminRequest) -> AdminReply {
+/// The answer to a question; what changes anything is refused where a newer control than that of `term` is obeyed.
+async fn answer(control: &Rc<Control>, request: AdminRequest, term: Option<Term>) -> AdminReply {
     match request {
-        AdminRequest::Apply { table } => match control.apply(table).await {
+        AdminRequest::Obey { .. } => match control.obey(term).await {
+            Ok(()) => AdminReply::Done,
+            Err(error) => refused(code_of(&error), with_source(&error)),
+        },
+        AdminRequest::Apply { table, .. } => match control.apply(table, term).await {
             Ok(applied) => AdminReply::Applied(applied),
             Err(error) => refused(code_of(&error), with_source(&error)),
         },
@@ -184,16 +194,19 @@ async fn answer(control: &Rc<Control>, request: AdminRequest) -> AdminReply {
             let _ = tokio::time::timeout(timeout, grown).await;
             AdminReply::Status(control.status())
         }
-        AdminRequest::Cut { service, release, generation } => {
-            match control.cut_under(service, release, generation).await {
+        AdminRequest::Cut { service, release, generation, .. } => {
+            match control.cut_under(service, release, generation, term).await {
                 Ok(count) => AdminReply::Cut { count },
                 Err(error) => refused(code_of(&error), with_source(&error)),
             }
         }
-        AdminRequest::Stop => {
-            control.request_stop();
-            AdminReply::Done
-        }
+        AdminRequest::Stop { .. } => match control.obey(term).await {
+            Ok(()) => {
+                control.request_stop();
+                AdminReply::Done
+            }
+            Err(error) => refused(code_of(&error), with_source(&error)),
+        },
         AdminRequest::Hello(_)
         | AdminRequest::Takeover
         | AdminRequest::Sockets
@@ -209,6 +222,8 @@ fn code_of(error: &EdgeError) -> RefusalCode {
         EdgeError::StaleGeneration { .. } | EdgeError::OtherTable { .. } => {
             RefusalCode::StaleGeneration
         }
+        EdgeError::TermOver(_) => RefusalCode::TermOver,
+        EdgeError::Term(_) => RefusalCode::TermUnknown,
         EdgeError::Listen { .. } => RefusalCode::Listen,
         EdgeError::State { .. } | EdgeError::Runtime(_) => RefusalCode::NotPersisted,
         EdgeError::Takeover(_) | EdgeError::OtherProtocol { .. } => RefusalCode::HandedOver,

@@ -37,7 +37,7 @@ fn control_process(home: &Path) -> Result<(), Box<dyn Error>> {
     let engine = LocalEngine::open(home, options)?;
     for line in io::stdin().lines() {
         let spec = serde_json::from_str(&line?)?;
-        engine.start(&spec)?;
+        engine.start(engine.term()?, &spec)?;
         println!("{}", spec.id);
     }
     Ok(())

@@ -135,10 +135,11 @@ impl TestHome {
 impl Drop for TestHome {
     fn drop(&mut self) {
         let engine = self.engine();
+        let term = engine.term().unwrap_or_default();
         for instance in engine.list().unwrap_or_default() {
-            let _ = engine.remove(&instance.id);
+            let _ = engine.remove(term, &instance.id);
         }
-        let clean = engine.clean_up();
+        let clean = engine.clean_up(term);
         if !std::thread::panicking() {
             // The kernel clears them when the last mount of them is gone, a moment after the last process.
             let own = self.directory.path().display().to_string();

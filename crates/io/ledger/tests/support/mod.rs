@@ -71,6 +71,7 @@ pub fn event(number: u64) -> NewEvent {
         version: "0.1.0".to_owned(),
         detail: format!("start number {number}"),
         boot: None,
+        term: None,
     };
     let by =
         Actor { who: "root".into(), why: format!("reason {number}"), commit: Some("c0".into()) };
