@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::site::BASE;
+use crate::{schema, site::BASE};
 
 /// How long anything a test waits for may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -143,14 +143,19 @@ impl Home {
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command to its end; what it prints with `--json` has to be of its schema.
+    #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Answer {
-        Answer::of(&self.command(arguments).output().unwrap())
+        self.run_in(&self.project(), arguments)
     }
 
     /// Runs a command in another directory than the project's.
+    #[track_caller]
     pub fn run_in(&self, directory: &Path, arguments: &[&str]) -> Answer {
-        Answer::of(&self.command(arguments).current_dir(directory).output().unwrap())
+        let output = self.command(arguments).current_dir(directory).output().unwrap();
+        let answer = Answer::of(&output);
+        schema::check(arguments, &answer);
+        answer
     }
 
     /// Starts a command; it is killed when the value is dropped.

@@ -37,6 +37,7 @@ mod recycling;
 mod replacing;
 mod reproduce;
 mod rolling;
+mod schema;
 mod secrets;
 mod site;
 mod soak;
