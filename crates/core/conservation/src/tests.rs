@@ -1,7 +1,10 @@
 //! Every invariant, allowed and refused.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use hornero_model::{
-    Admission, BackendStatus, Health, PoolBackend, PortName, Protocol, ReleaseCounters, Share,
+    Admission, BackendStatus, EdgeStatus, Health, InstanceId, PoolBackend, PortName, Protocol,
+    ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Share, Timestamp,
 };
 
 use super::*;

@@ -10,7 +10,7 @@ mod mounts;
 mod security;
 mod system;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hornero_doctor::{ControlFacts, FirewallFacts, HostFacts, NetworkFacts};
 use hornero_model::{Timestamp, error_chain};

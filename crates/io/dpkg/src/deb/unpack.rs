@@ -142,7 +142,7 @@ impl Tree {
         let metadata = metadata(path, entry.header())?;
         self.newest = self.newest.max(metadata.mtime);
         let target = merged(path.as_bytes())?;
-        let kind = match header.entry_type() {
+        let kind = match entry.header().entry_type() {
             tar::EntryType::Regular | tar::EntryType::Continuous => {
                 let (digest, size) = match conffile {
                     None => put(entry).map_err(stored)?,
