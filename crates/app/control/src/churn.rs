@@ -12,6 +12,9 @@ const FAILED_RELEASE: &str = "failed-release";
 /// The guard that keeps what fails for another reason than its release from being replaced.
 const SHARED_FAILURE: &str = "shared-failure";
 
+/// The guard that keeps servers from being started for which there is no room.
+pub(crate) const CAPACITY: &str = "capacity";
+
 /// That somebody lets go on what a limit of churn stopped.
 pub struct Resume {
     /// Who, and why.
@@ -126,6 +129,11 @@ pub fn hint(guard: &str, service: &ServiceName) -> Option<String> {
         SHARED_FAILURE => Some(format!(
             "look at what both releases need; then `hornero resume {service} --reason …` lets servers be replaced again"
         )),
+        CAPACITY => Some(
+            "fewer `instances`, a smaller `memory` in `resources`, or more memory for the host or the control group of the home; \
+             `strategy = \"replace\"` ends the servers that run before the new ones start, while requests wait"
+                .to_owned(),
+        ),
         _ => None,
     }
 }
@@ -176,6 +184,7 @@ mod tests {
             ("bounded-churn", "`hornero resume site --reason …`"),
             ("failed-release", "`hornero up --retry-failed`"),
             ("shared-failure", "`hornero resume site --reason …`"),
+            ("capacity", "`strategy = \"replace\"`"),
         ] {
             let hint = hint(guard, &service).unwrap();
             assert!(hint.contains(line), "{hint}");

@@ -13,8 +13,8 @@ use hornero_edge::{EdgeClient, EdgeClientError, RefusalCode};
 use hornero_engine_port::{EngineError, Started};
 use hornero_ledger::{Head, Keys, Ledger, LedgerError};
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody, ServiceName,
-    ServiceSpec, Term, Timestamp, error_chain,
+    Event, EventBody, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody, Room,
+    ServiceName, ServiceSpec, Term, Timestamp, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
@@ -187,6 +187,10 @@ impl Ports for ControlPorts {
                 .inputs
                 .send(Input::Observe(Observation::EffectFailed { effect: id, reason }));
         }
+    }
+
+    fn room(&self) -> Option<Room> {
+        self.adapters.starter.engine().room()
     }
 
     fn log_tail(&mut self, instance: &InstanceId) -> Vec<String> {

@@ -13,12 +13,14 @@ use hornero_api::message::{
 use hornero_driver::{Churn, Driver, InstanceView};
 use hornero_engine_port::Engine;
 use hornero_model::{
-    Listener, ListenerFault, Receipt, ReleaseNumber, RouteRule, ServiceName, Strategy,
+    Listener, ListenerFault, Receipt, ReleaseNumber, RouteRule, ServiceName, ServiceSpec, Strategy,
 };
-use hornero_plan::{About, Change, DesiredImage};
-use hornero_rollout::{Facts, ListenerSpell, Phase, RepairState, Rollout, Service, World};
+use hornero_plan::{About, Action, Change, DesiredImage, ObjectKind};
+use hornero_rollout::{
+    Facts, ListenerSpell, Phase, RepairState, Rollout, Service, Target, World, foresee_in_time,
+};
 
-use crate::churn;
+use crate::churn::{self, CAPACITY};
 
 /// Services that are up or on their way, by name.
 pub fn services(
@@ -47,6 +49,7 @@ pub fn rollout(world: &World, facts: &Facts, service: &ServiceName) -> Option<Ro
         phase,
         canary: canary(world, facts, rollout),
         rolling: rolling(world, rollout),
+        batched: rollout.batched.clone(),
         paused,
         interventions: rollout.interventions.clone(),
     })
@@ -267,6 +270,39 @@ pub fn changed(change: Change) -> PlanChange {
     }
 }
 
+/// What there would be no room for.
+fn crowded_out(
+    changes: &[Change],
+    services: &[ServiceSpec],
+    world: &World,
+    facts: &Facts,
+) -> Vec<PlanProblem> {
+    let changes_it = |spec: &&ServiceSpec| {
+        changes.iter().any(|change| {
+            change.object == spec.name.as_str()
+                && change.kind == ObjectKind::Service
+                && !matches!(change.action, Action::Repair | Action::Remove)
+        })
+    };
+    let no_room = |spec: &ServiceSpec| {
+        let number = match Target::of(world, facts, spec) {
+            Target::Again(number) | Target::New(number) => number,
+            // Its image is to be baked.
+            Target::Unchanged(_) | Target::Repair(_) => return None,
+        };
+        let no_room = foresee_in_time(world, facts, spec, number).err()?;
+        Some(PlanProblem {
+            kind: "service".to_owned(),
+            object: spec.name.to_string(),
+            reason: no_room.to_string(),
+            hint: churn::hint(CAPACITY, &spec.name),
+            guard: Some(CAPACITY.to_owned()),
+            ..PlanProblem::default()
+        })
+    };
+    services.iter().filter(changes_it).filter_map(no_room).collect()
+}
+
 /// What an apply would change in the world as it is known.
 pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) -> PlanReport {
     let images: Vec<DesiredImage> = request
@@ -277,6 +313,7 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
     let directory = request.directory.as_ref();
     let plan = hornero_plan::plan(directory, &images, &request.services, world, facts);
     let budgets = churn::problems(&plan.changes, &request.services, world, churn, facts.now);
+    let crowded = crowded_out(&plan.changes, &request.services, world, facts);
     let changes = plan.changes.into_iter().map(changed);
     let gone = directory.map(|directory| world.undeclared(directory, &request.services));
     let gone = gone.unwrap_or_default();
@@ -317,7 +354,12 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
     let standings = directory.map(|directory| world.standings(directory, &request.services));
     PlanReport {
         changes: changes.chain(job_changes.into_iter().map(changed)).collect(),
-        problems: foreign.chain(foreign_jobs).chain(budgets).chain(clashes).collect(),
+        problems: foreign
+            .chain(foreign_jobs)
+            .chain(budgets)
+            .chain(crowded)
+            .chain(clashes)
+            .collect(),
         not_checked: Vec::new(),
         standings: standings.unwrap_or_default(),
     }

@@ -69,6 +69,7 @@ impl Driver {
     ) -> Result<(), DriverError> {
         self.facts.now = self.facts.now.max(ports.now());
         self.observe(observation, ports);
+        self.look_for_room(&*ports);
         self.settle(ports)
     }
 

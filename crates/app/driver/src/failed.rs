@@ -10,9 +10,9 @@ const FAILED_RELEASE: &str = "failed-release";
 
 impl Driver {
     /// Why a spec is not rolled out: its servers would be those of a release that failed; none where it may be.
-    pub(crate) fn failed_before(&self, spec: &ServiceSpec) -> Option<Verdict> {
+    pub(crate) fn failed_before(&self, index: usize, spec: &ServiceSpec) -> Option<Verdict> {
         // What serves proves that its servers work.
-        if is_adjustment(&self.world, spec) {
+        if self.jobs[index].retry_failed || is_adjustment(&self.world, spec) {
             return None;
         }
         let (number, failed) = failed_before(&self.world, spec)?;

@@ -39,7 +39,7 @@ pub(crate) struct Job {
     /// Why it ends before the next of its items begins.
     pub(crate) cancelled: Option<(ServiceName, Failure)>,
     /// Whether releases that failed are tried again.
-    retry_failed: bool,
+    pub(crate) retry_failed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -281,6 +281,7 @@ impl Driver {
                 {
                     return Ok(None);
                 }
+                None if self.makes_way(index, &item, moved, ports)? => return Ok(None),
                 None => match self.begin(index, &item, ports)? {
                     Some(verdict) => verdict,
                     None => {
@@ -340,9 +341,7 @@ impl Driver {
                     return Ok(None);
                 }
                 Target::Again(_) | Target::New(_) => {
-                    if !self.jobs[index].retry_failed
-                        && let Some(verdict) = self.failed_before(spec)
-                    {
+                    if let Some(verdict) = self.failed_before(index, spec) {
                         return Ok(Some(verdict));
                     }
                     // A run of this image's tests that failed is not held against it twice.
@@ -466,6 +465,7 @@ impl Driver {
     fn refused(&self, service: &ServiceName, error: &StartError) -> Verdict {
         let mut failure = Failure::of(error.to_string());
         let kind = match error {
+            StartError::NoRoom(no_room) => return self.crowded_out(no_room),
             StartError::NoService(_) | StartError::NoRelease(..) => OutcomeKind::NotFound,
             StartError::Unproven(..) => {
                 failure.refused = Some("never-unproven".to_owned());

@@ -17,6 +17,7 @@ mod progress;
 mod recycle;
 mod request;
 mod resume;
+mod room;
 mod status;
 mod steer;
 mod tell;

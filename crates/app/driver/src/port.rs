@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hornero_model::{
     Digest, EdgeStatus, Event, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody,
-    ReleaseCounters, ReleaseNumber, ServiceName, Term, Timestamp,
+    ReleaseCounters, ReleaseNumber, Room, ServiceName, Term, Timestamp,
 };
 use hornero_rollout::{Effect, TestRun};
 
@@ -41,6 +41,11 @@ pub trait Ports {
     /// Begins an effect and returns at once. Its result comes back as an observation, [`Observation::EffectFailed`]
     /// where it could not be done. The same deed may be asked for again; doing it twice must be as doing it once.
     fn dispatch(&mut self, id: EffectId, effect: Effect);
+
+    /// What memory the engine has for more instances; none where it can't tell. Asked for whenever something is under way.
+    fn room(&self) -> Option<Room> {
+        None
+    }
 
     /// The last lines of an instance's log, also of one that was removed; asked for when a rollout failed by an
     /// instance that did not end by itself. Nothing where there are none.

@@ -1,7 +1,7 @@
 //! Recycling that somebody asked for: marked in the ledger, then waited for until the last of it is gone.
 
 use hornero_model::{Actor, EventBody, InstanceId, InstanceState, Millis, ServiceName, Timestamp};
-use hornero_rollout::{Failure, Record};
+use hornero_rollout::{Failure, Record, room_for_more};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports, Progress, ServiceOutcome,
@@ -32,6 +32,12 @@ impl Driver {
             let outcome = self.outcome(service, None, None);
             let verdict = Verdict::Failed(OutcomeKind::NotFound, outcome, Failure::of(reason));
             return Ok(Some(verdict));
+        }
+        let spec = self.world.services[service].serving_release().map(|release| &release.spec);
+        if let Some(Err(no_room)) =
+            spec.map(|spec| room_for_more(&self.world, &self.facts, spec, 1))
+        {
+            return Ok(Some(self.crowded_out(&no_room)));
         }
         let turns = u64::try_from(instances.len()).unwrap_or(u64::MAX);
         let until = self.now().after(Millis(TURN_ALLOWANCE.0.saturating_mul(turns)));

@@ -130,6 +130,7 @@ impl Driver {
         if let Some(edge) = edge {
             driver.observe(crate::Observation::EdgeStatus(edge), ports);
         }
+        driver.look_for_room(&*ports);
         driver.settle(ports)?;
         Ok(driver)
     }

@@ -40,7 +40,10 @@ impl Driver {
                 )
             }
             Phase::Preparing => {
-                format!("starting {} instances of `{service}@{to}`", rollout.set.len())
+                let count = rollout.set.len();
+                let batched = rollout.batched.as_ref().map(|of| format!("; {}", of.reason));
+                let batched = batched.unwrap_or_default();
+                format!("starting {count} instances of `{service}@{to}`{batched}")
             }
             Phase::Canary => canary(rollout),
             Phase::Rolling => rolling(rollout),
@@ -165,13 +168,16 @@ fn canary(rollout: &Rollout) -> String {
 fn rolling(rollout: &Rollout) -> String {
     let Rollout { service, to, set, .. } = rollout;
     let Some(rolling) = &rollout.rolling else { return format!("sharing with `{service}@{to}`") };
-    let Rolling { batch, weight, keep, stage } = rolling;
+    let Rolling { batch, weight, keep, stage, waits } = rolling;
     let share = Share::percent(*weight);
     let count = set.len();
     match stage {
         RollingStage::Sharing => format!(
             "giving {share} of the requests to {count} instances of `{service}@{to}` beside {keep} old ones"
         ),
+        RollingStage::Starting if *waits => {
+            format!("batch {} of `{service}@{to}` waits for room", batch + 1)
+        }
         RollingStage::Starting => {
             format!("starting batch {} of `{service}@{to}`, {count} instances by then", batch + 1)
         }

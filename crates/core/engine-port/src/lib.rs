@@ -10,7 +10,7 @@ pub mod log;
 use std::{sync::mpsc::Receiver, time::Duration};
 
 use hornero_model::{
-    Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, Term, VerifiedInstance,
+    Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, Room, Term, VerifiedInstance,
 };
 
 pub use error::EngineError;
@@ -51,6 +51,11 @@ pub trait Engine: Send + Sync {
 
     /// Lines that an instance wrote, also of one long removed.
     fn logs(&self, id: &InstanceId, query: &LogQuery) -> Result<LogPage, EngineError>;
+
+    /// What memory there is for more instances; none where it can't tell.
+    fn room(&self) -> Option<Room> {
+        None
+    }
 
     /// Compares instances with their images, those of `ids` that run. One that ends meanwhile is left out; one that
     /// can't be compared is told of like one that differs, and keeps no other from being compared.

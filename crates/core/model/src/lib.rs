@@ -23,6 +23,7 @@ mod pool;
 mod purl;
 mod receipt;
 mod release;
+mod room;
 mod route;
 mod run;
 mod secret;
@@ -56,6 +57,7 @@ pub use pool::{Admission, Pool, Share};
 pub use purl::DebianPurl;
 pub use receipt::{Receipt, ReceiptBody};
 pub use release::{Release, ReleaseRef};
+pub use room::{Batched, Room};
 pub use route::{
     BackendStatus, ConnectionCounters, EdgeConnections, EdgeStatus, Health, HostCertificate,
     Listener, ListenerFault, ListenerLimits, PoolBackend, PoolName, Protocol, ProxyProtocol,

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, CanaryStep, Digest, Intervention, ReleaseNumber, RolloutId, ServiceName, Timestamp,
+    Actor, Batched, CanaryStep, Digest, Intervention, ReleaseNumber, RolloutId, ServiceName,
+    Timestamp,
 };
 
 /// What a receipt says.
@@ -46,6 +47,9 @@ pub struct ReceiptBody {
     /// What people did to the rollout while it was under way; left out where nobody did anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interventions: Vec<Intervention>,
+    /// That it went batch by batch for want of room; left out where there was enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batched: Option<Batched>,
     /// Who asked for it, and why.
     #[serde(flatten)]
     pub by: Actor,

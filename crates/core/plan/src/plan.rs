@@ -3,7 +3,9 @@
 use hornero_model::{
     Digest, Directory, ImageName, InstanceState, Millis, ServiceName, ServiceSpec, Strategy,
 };
-use hornero_rollout::{Facts, RepairState, Target, World, is_adjustment, repair_state};
+use hornero_rollout::{
+    Facts, RepairState, Target, World, foresee_in_time, is_adjustment, repair_state,
+};
 use serde::Serialize;
 
 use crate::{Action, Change, Foreign, ObjectKind, differences, whole};
@@ -53,7 +55,7 @@ pub fn plan(
             reason.push_str(&format!("; rollout {} is under way and comes first", rollout.id));
         }
         if action == Action::Replace {
-            reason.push_str(&way(spec, world));
+            reason.push_str(&batches(spec, world, facts).unwrap_or_else(|| way(spec, world)));
         }
         let object = spec.name.to_string();
         Some(Change { kind: ObjectKind::Service, object, action, reason, renamed: None })
@@ -66,6 +68,16 @@ pub fn plan(
             foreign: whole::foreign(world, directory, services),
         },
     }
+}
+
+/// That the servers of a service come batch by batch for want of room; none where there is enough, or too little for any.
+fn batches(spec: &ServiceSpec, world: &World, facts: &Facts) -> Option<String> {
+    let number = match Target::of(world, facts, spec) {
+        Target::Again(number) | Target::New(number) => number,
+        Target::Unchanged(number) | Target::Repair(number) => number,
+    };
+    let batched = foresee_in_time(world, facts, spec, number).ok()??;
+    Some(format!("; in batches of {}, for {}", batched.at_once, batched.reason))
 }
 
 /// How the servers of a service take the place of those that serve, where that is no plain switch.

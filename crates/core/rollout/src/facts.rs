@@ -7,7 +7,7 @@ use std::{
 
 use hornero_model::{
     Actor, Digest, EdgeStatus, ExitCause, Health, InstanceId, Location, ReleaseCounters, RolloutId,
-    RouteTable, ServiceName, Timestamp,
+    Room, RouteTable, ServiceName, Timestamp,
 };
 
 use crate::planted::{Bug, planted};
@@ -62,6 +62,8 @@ pub struct Facts {
     pub cancelled: BTreeMap<RolloutId, Actor>,
     /// Services that shall be gone at once: nothing of theirs waits for requests, or for an edge that does not answer.
     pub forced: BTreeSet<ServiceName>,
+    /// What memory there is for more instances; none where nobody can tell.
+    pub room: Option<Room>,
     /// Services whose terms can't be put in force, and why.
     pub unadjusted: BTreeMap<ServiceName, String>,
     /// Services of which nothing is made by itself, because the watchdog says so, until somebody lets it.

@@ -439,8 +439,13 @@ impl World {
                 let from = rollout.from.zip(rollout.from_terms());
                 if let (Some((release, terms)), true) = (from, rollout.kind != Kind::Removal) {
                     let until = rollout.since.after(keep_warm);
-                    service.warm = (proven_old && keep_warm.0 > 0 && !old.is_empty())
-                        .then_some(WarmSet { release, terms, instances: old, until });
+                    let whole = rollout.leaves_whole_set() && !old.is_empty();
+                    service.warm = (proven_old && keep_warm.0 > 0 && whole).then_some(WarmSet {
+                        release,
+                        terms,
+                        instances: old,
+                        until,
+                    });
                 }
             }
             Phase::Emptying => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{
-    Actor, ExitCause, InstanceId, Intervention, JournalEntry, ReleaseNumber, RolloutId,
+    Actor, Batched, ExitCause, InstanceId, Intervention, JournalEntry, ReleaseNumber, RolloutId,
     ServiceName, Share, Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,9 @@ pub struct Rollout {
     /// How far it is as a canary; none where it is none, and before its first step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+    /// That it goes batch by batch because there was no room for a whole set beside the one that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batched: Option<Batched>,
     /// How far it is batch by batch; none where it goes by none, and before its first one is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling: Option<Rolling>,
@@ -402,6 +405,11 @@ impl Rollout {
         let rest = Share::WHOLE.saturating_sub(weight);
         let from = self.from.map(|release| Share { release, weight: rest });
         Some(from.into_iter().chain([Share { release: self.to, weight }]).collect())
+    }
+
+    /// Whether the old set is there as a whole at its end, so that it can be kept warm.
+    pub(crate) const fn leaves_whole_set(&self) -> bool {
+        self.batched.is_none()
     }
 
     /// Whether both releases got requests in it at the same time.

@@ -7,7 +7,7 @@ use hornero_model::{
 };
 
 use crate::{
-    Facts, Instance, RepairState, Service, ServingSet, World, repair_state,
+    Facts, Instance, RepairState, Service, ServingSet, Space, World, repair_state,
     step::{Record, new_id},
 };
 
@@ -76,7 +76,9 @@ fn begin(
     let whole = repair_state(world, facts, &service.name) == Some(RepairState::Whole)
         && set.instances.len() == wanted
         && set.instances.iter().all(serves);
-    if !whole || not_before(service, mark, facts.now).is_some_and(|due| facts.now < due) {
+    let space = Space::of(world, facts, &service.serving_release()?.spec);
+    let fits = space.is_none_or(|space| space.holds() > 0);
+    if !whole || !fits || not_before(service, mark, facts.now).is_some_and(|due| facts.now < due) {
         return None;
     }
     let body = EventBody::InstanceChanged {

@@ -8,7 +8,7 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Phase, World,
+    Facts, Phase, Space, World,
     failing::{start_deadline, start_failure},
     step::{Record, changed, new_id},
 };
@@ -152,8 +152,12 @@ pub(crate) fn repair(
     if facts.now < not_before || planted(Bug::RepairsNever) {
         return records;
     }
+    // What comes back beside the servers of a rollout that failed comes as there is room.
+    let spec = of.serving_release().filter(|_| returning).map(|release| &release.spec);
+    let space = spec.and_then(|spec| Space::of(world, facts, spec));
+    let fits = space.map_or(usize::MAX, |space| space.holds() as usize);
     let mut taken = BTreeSet::new();
-    for _ in 0..wanted.saturating_sub(fit) {
+    for _ in 0..wanted.saturating_sub(fit).min(fits) {
         let id = new_id(world, service, set.release, &taken, tail);
         taken.insert(id.clone());
         let body = EventBody::InstanceChanged {

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{
-    EventBody, ExitCause, InstanceId, InstanceState, Millis, RollingPolicy, Share, Strategy,
-    Timestamp,
+    EventBody, ExitCause, InstanceId, InstanceState, Millis, Share, Strategy, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Facts, Failure, Phase, Rollout, World,
+    Facts, Failure, Phase, Rollout, Space, World,
     failing::{start_deadline, start_failure},
+    room::leave_allowance,
     step::{Record, changed, new_id},
     transition::{SWITCH_ALLOWANCE, begin_switch, with_old},
     view::View,
@@ -18,6 +18,8 @@ use crate::{
 
 /// How long the way back waits for the old set to be whole while the new servers answer beside it.
 pub(crate) const RESTORE_ALLOWANCE: Millis = Millis(60_000);
+/// Between two looks for room.
+const ROOM_LOOK: Millis = Millis(1_000);
 
 /// How far a rolling rollout is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,9 @@ pub struct Rolling {
     pub keep: u32,
     /// What it waits for.
     pub stage: RollingStage,
+    /// Whether the servers of the batch still wait for room, such as old ones leave when they are gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
 }
 
 /// What a rolling rollout waits for.
@@ -43,19 +48,26 @@ pub enum RollingStage {
     Starting,
 }
 
-/// How the servers of the new release of a rollout take the place of the old ones, where that is batch by batch.
-pub(crate) fn policy<'a>(world: &'a World, rollout: &Rollout) -> Option<&'a RollingPolicy> {
-    match &world.release(&rollout.service, rollout.to_terms())?.spec.rollout.strategy {
-        Strategy::Rolling(policy) => Some(policy),
+/// How many servers of the new release of a rollout come at a time, where that is batch by batch: because its strategy is to
+/// do so, or for want of room.
+fn surge(world: &World, rollout: &Rollout) -> Option<u32> {
+    let spec = &world.release(&rollout.service, rollout.to_terms())?.spec;
+    let declared = match &spec.rollout.strategy {
+        Strategy::Rolling(policy) => Some(policy.surge(spec.instances)),
         Strategy::BlueGreen | Strategy::Canary(_) | Strategy::Replace(_) => None,
-    }
+    };
+    let room = rollout.batched.as_ref().map(|batched| batched.at_once);
+    room.into_iter().chain(declared).min()
 }
 
 /// When time alone moves it on.
 pub(crate) fn times(world: &World, facts: &Facts, rollout: &Rollout) -> Vec<Timestamp> {
     let since = rollout.since;
     let deadlines = rollout.set.iter().map(|id| start_deadline(world, facts, id, since));
-    deadlines.chain([since.after(SWITCH_ALLOWANCE)]).collect()
+    // Nobody tells when a host has more memory left.
+    let waits = rollout.rolling.as_ref().is_some_and(|of| of.waits);
+    let look = waits.then(|| facts.now.after(ROOM_LOOK));
+    deadlines.chain([since.after(SWITCH_ALLOWANCE)]).chain(look).collect()
 }
 
 /// Whether the new servers of a rolling rollout on its way back are needed until the old set is whole again.
@@ -88,7 +100,7 @@ impl Rollout {
 impl View<'_> {
     /// The rollout as it enters its first batch, whose servers are ready; none where all of them are, or nothing serves.
     pub(crate) fn begin_rolling(&self) -> Option<Rollout> {
-        policy(self.world, self.rollout)?;
+        surge(self.world, self.rollout)?;
         let next = with_old(self.rollout, Phase::Rolling, self.world, self.facts);
         let from = next.from_terms()?;
         let old = self.world.release(&next.service, from)?.spec.instances;
@@ -101,7 +113,8 @@ impl View<'_> {
         let missing = self.missing();
         let keep = old.min(u32::try_from(missing).unwrap_or(u32::MAX));
         let weight = weight(next.set.len(), keep);
-        next.rolling = Some(Rolling { batch, weight, keep, stage: RollingStage::Sharing });
+        let stage = RollingStage::Sharing;
+        next.rolling = Some(Rolling { batch, weight, keep, stage, waits: false });
         (missing > 0).then_some(next)
     }
 
@@ -119,6 +132,7 @@ impl View<'_> {
         }
         match rolling.stage {
             RollingStage::Sharing => self.sharing(rolling, tail),
+            RollingStage::Starting if rolling.waits => self.find_room(rolling, tail),
             RollingStage::Starting => self.starting(rolling),
         }
     }
@@ -149,18 +163,32 @@ impl View<'_> {
         }
         let mut records = serving;
         records.extend(self.retire(rolling.keep as usize));
-        let surge = policy(self.world, self.rollout)?.surge(self.spec()?.instances) as usize;
+        let mut next = self.rollout.enter(Phase::Rolling, self.facts.now);
+        next.switch = next.switch.or(Some(switch));
+        let (batch, stage) = (rolling.batch.saturating_add(1), RollingStage::Starting);
+        let waits = self.next_batch() == 0;
+        next.rolling = Some(Rolling { batch, stage, waits, ..rolling.clone() });
+        records.extend(self.start_batch(next, tail));
+        Some(records)
+    }
+
+    /// How many servers of the next batch can be started now.
+    fn next_batch(&self) -> usize {
+        let surge = surge(self.world, self.rollout).unwrap_or(1);
+        let space = self.spec().and_then(|spec| Space::of(self.world, self.facts, spec));
+        let fits = space.map_or(surge, |space| surge.min(space.holds()));
+        self.missing().min(fits as usize)
+    }
+
+    /// Starts as many servers of the next batch as there is room for.
+    fn start_batch(&self, mut next: Rollout, tail: &mut dyn FnMut() -> String) -> Vec<Record> {
         let mut fresh = BTreeSet::new();
-        for _ in 0..self.missing().min(surge) {
+        for _ in 0..self.next_batch() {
             let (service, to) = (&self.rollout.service, self.rollout.to);
             fresh.insert(new_id(self.world, service, to, &fresh, tail));
         }
-        let mut next = self.rollout.enter(Phase::Rolling, self.facts.now);
-        next.switch = next.switch.or(Some(switch));
         next.set.extend(fresh.iter().cloned());
-        let (batch, stage) = (rolling.batch.saturating_add(1), RollingStage::Starting);
-        next.rolling = Some(Rolling { batch, stage, ..rolling.clone() });
-        records.push(self.enter(next));
+        let mut records = vec![self.enter(next)];
         records.extend(fresh.into_iter().map(|instance| {
             self.event(EventBody::InstanceChanged {
                 instance,
@@ -170,7 +198,28 @@ impl View<'_> {
                 cause: None,
             })
         }));
-        Some(records)
+        records
+    }
+
+    /// Once there is room, the servers of a batch that waits for it are started. Those that serve are as many as wanted.
+    fn find_room(
+        &self,
+        rolling: &Rolling,
+        tail: &mut dyn FnMut() -> String,
+    ) -> Option<Vec<Record>> {
+        if self.rollout.paused.is_some() {
+            return None;
+        }
+        if self.next_batch() > 0 {
+            let mut next = self.rollout.enter(Phase::Rolling, self.facts.now);
+            next.rolling = Some(Rolling { waits: false, ..rolling.clone() });
+            return Some(self.start_batch(next, tail));
+        }
+        let spec = self.spec()?;
+        let allowance = leave_allowance(spec.rollout.drain_timeout, spec.stop_grace());
+        let space = Space::of(self.world, self.facts, spec)?;
+        let failure = || Failure::of(format!("no room came free within {allowance}: {space}"));
+        self.lasted(allowance).then(|| self.roll_back(failure()))
     }
 
     /// The old servers beyond those that are kept get no new requests any more, the unhealthy ones first.

@@ -8,8 +8,9 @@ use hornero_model::{
 };
 
 use crate::{
-    Baseline, Facts, Kind, Phase, RepairState, Rollout, RouteClash, World, adjust, clash,
-    is_adjustment, repair_state,
+    Baseline, Facts, Kind, NoRoom, Phase, RepairState, Rollout, RouteClash, World, adjust, clash,
+    fitting::{fit, is_in_place, reused},
+    foresee, is_adjustment, repair_state,
     step::{Record, Step, changed, new_id},
     transition::begin_switch,
 };
@@ -51,6 +52,9 @@ pub enum StartError {
     /// Its routes clash with another service's.
     #[error(transparent)]
     Clash(#[from] RouteClash),
+    /// Its servers don't fit beside those that are there.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 impl Target {
@@ -107,6 +111,7 @@ pub fn start_forward(
         }
     };
     if is_adjustment(world, spec) {
+        foresee(world, facts, spec, number)?;
         records.extend(adjust::begin(world, spec, number, by, tail));
         return Ok(Step { records });
     }
@@ -114,7 +119,7 @@ pub fn start_forward(
     let proven =
         world.services.get(&spec.name).is_some_and(|service| service.proven.contains(&number));
     let kind = if proven { Kind::Rollback } else { Kind::Forward };
-    records.extend(begin(world, facts, kind, spec, number, by, tail));
+    records.extend(begin(world, facts, kind, spec, number, by, tail)?);
     Ok(Step { records })
 }
 
@@ -146,9 +151,10 @@ pub fn start_rollback(
     }
     clash(world, &release.spec)?;
     if is_adjustment(world, &release.spec) {
+        foresee(world, facts, &release.spec, to)?;
         return Ok(Step { records: adjust::begin(world, &release.spec, to, by, tail) });
     }
-    Ok(Step { records: begin(world, facts, Kind::Rollback, &release.spec, to, by, tail) })
+    Ok(Step { records: begin(world, facts, Kind::Rollback, &release.spec, to, by, tail)? })
 }
 
 /// Begins the removal of a service.
@@ -202,27 +208,18 @@ fn begin(
     terms: ReleaseNumber,
     by: &Actor,
     tail: &mut dyn FnMut() -> String,
-) -> Vec<Record> {
+) -> Result<Vec<Record>, StartError> {
     let name = &spec.name;
     let service = world.services.get(name);
-    let serves = service.is_some_and(|of| of.serving.is_some());
-    let in_place = serves && matches!(spec.rollout.strategy, Strategy::Replace(_));
+    let in_place = is_in_place(world, spec);
     let kept = service.and_then(|of| of.warm.as_ref()).filter(|warm| warm.terms == terms);
-    // Where a server can't run beside another, none that was kept may come to it.
     let warm = kept.filter(|_| !in_place);
     // Servers made from another release may have served by these terms.
     let to = warm.map_or(terms, |warm| warm.release);
     let mut rollout = new_rollout(world, facts, kind, name, to, by);
     rollout.terms = (terms != to).then_some(terms);
     rollout.leave(service.and_then(|of| of.serving.as_ref()));
-    // What still runs of that release and is healthy is used; the rest is made anew.
-    rollout.set = warm
-        .iter()
-        .flat_map(|warm| &warm.instances)
-        .filter(|id| facts.healthy(world, id))
-        .take(spec.instances as usize)
-        .cloned()
-        .collect();
+    rollout.set = reused(world, facts, spec, terms);
     // What is not used must not get traffic with the rest of its release: it is on its way out from here on.
     let unused =
         kept.iter().flat_map(|kept| &kept.instances).filter(|id| !rollout.set.contains(*id));
@@ -234,8 +231,10 @@ fn begin(
     rollout.warm = missing == 0 && kind == Kind::Rollback;
     if rollout.warm {
         records.push(journal(&begin_switch(&rollout, world, facts)));
-        return records;
+        return Ok(records);
     }
+    let lacks = u32::try_from(missing).unwrap_or(u32::MAX);
+    rollout.batched = fit(world, facts, kind, spec, lacks)?;
     let mut fresh = BTreeSet::new();
     // Batch by batch there is a first one, but where nothing serves beside it.
     let first = match &spec.rollout.strategy {
@@ -245,13 +244,14 @@ fn begin(
             spec.instances
         }
     };
+    let first = rollout.batched.as_ref().map_or(first, |batched| batched.at_once.min(first));
     for _ in 0..missing.min(first as usize) {
         fresh.insert(new_id(world, name, to, &fresh, tail));
     }
     rollout.set.extend(fresh.iter().cloned());
     records.push(journal(&rollout));
     records.extend(fresh.into_iter().map(|id| created(&rollout, id)));
-    records
+    Ok(records)
 }
 
 fn new_rollout(
@@ -282,6 +282,7 @@ fn new_rollout(
         stays: false,
         cut_off: None,
         canary: None,
+        batched: None,
         rolling: None,
         replacing: None,
         terms: None,

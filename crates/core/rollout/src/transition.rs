@@ -182,7 +182,7 @@ impl View<'_> {
     fn finished(&self, next: Rollout) -> Vec<Record> {
         let mut records = Vec::new();
         let keep_warm = self.spec().is_some_and(|spec| spec.rollout.keep_warm.0 > 0);
-        if keep_warm {
+        if keep_warm && self.rollout.leaves_whole_set() {
             records.extend(self.set_states(&self.rollout.old, InstanceState::Ready));
         }
         records.push(self.enter(next));

@@ -341,6 +341,7 @@ impl View<'_> {
             warm: rollout.warm,
             canary: rollout.canary.iter().flat_map(|canary| canary.judged.clone()).collect(),
             interventions: rollout.interventions.clone(),
+            batched: rollout.batched.clone(),
             by: rollout.by.clone(),
         })))
     }

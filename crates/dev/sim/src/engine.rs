@@ -184,6 +184,17 @@ impl SimEngine {
         self.instances.get(id).is_some_and(|instance| instance.ended.is_none())
     }
 
+    /// Whether it has an instance that ended.
+    pub fn has_ended(&self, id: &InstanceId) -> bool {
+        self.instances.get(id).is_some_and(|instance| instance.ended.is_some())
+    }
+
+    /// How many instances run.
+    pub fn running(&self) -> u64 {
+        let running = self.instances.values().filter(|instance| instance.ended.is_none());
+        running.map(|_| 1).sum()
+    }
+
     /// Whether an instance ended because it was stopped, while nothing was wrong with it.
     pub fn was_stopped_well(&self, id: &InstanceId) -> bool {
         self.instances.get(id).is_some_and(|instance| {

@@ -6,10 +6,13 @@ use hornero_model::{
     ServiceSpec, Strategy,
 };
 
-use crate::{Behaviour, Faults, Random, Simulation, Trouble, service};
+use crate::{Behaviour, Faults, Random, SERVER_BYTES, SimMemory, Simulation, Trouble, service};
 
 /// The services of a history.
 const NAMES: [&str; 2] = ["api", "site"];
+
+/// Seeds from here on are histories of hosts with memory for few servers.
+const LITTLE_MEMORY: u64 = 1_000_000;
 
 /// A history that one seed decides.
 #[derive(Debug)]
@@ -36,6 +39,11 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
             belated: Random::new(seed ^ 0xB31A7ED).between(0, 8),
             unanswered: Random::new(seed ^ 0xA45E4).between(0, 8).saturating_sub(6),
         };
+    }
+    if seed >= LITTLE_MEMORY {
+        let mut memory = Random::new(seed ^ 0x4007);
+        let (bytes, is_limit) = (SERVER_BYTES * memory.between(8, 10), memory.chance(50));
+        simulation.host.memory = Some(SimMemory { bytes, is_limit });
     }
     // Drawn apart, as above.
     let mut pauses = Random::new(seed ^ 0x5709);

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_driver::{EffectId, LedgerFailed, Observation, Outcome, Ports, Progress, RequestId};
 use hornero_model::{
-    BootId, Digest, Event, EventBody, ExitCause, InstanceId, NewEvent, Receipt, ReceiptBody,
-    ServiceName, Term, Timestamp,
+    BootId, Digest, Event, EventBody, ExitCause, InstanceId, InstanceState, NewEvent, Receipt,
+    ReceiptBody, Room, ServiceName, Term, Timestamp,
 };
-use hornero_rollout::Effect;
+use hornero_rollout::{Effect, Instance};
 
 use crate::{
-    Behaviour, Random, Scenario, SimEdge, SimEngine, SimLedger, Trace,
+    Behaviour, Random, SERVER_BYTES, Scenario, SimEdge, SimEngine, SimLedger, Trace,
     checks::Checks,
     trace::{self, recorded},
 };
@@ -31,6 +31,15 @@ pub struct Faults {
     pub belated: u64,
     /// Effects, but for tests, that are done and of which nothing is told.
     pub unanswered: u64,
+}
+
+/// Memory for servers, each of which takes all that it may at once.
+#[derive(Debug, Clone, Copy)]
+pub struct SimMemory {
+    /// How much there is, in bytes.
+    pub bytes: u64,
+    /// Whether it is told as the limit of all servers, or else as what the host has left.
+    pub is_limit: bool,
 }
 
 /// When control is killed.
@@ -116,6 +125,8 @@ pub struct Host {
     pub scenario: Scenario,
     /// What goes wrong.
     pub faults: Faults,
+    /// Memory for servers; none for as much as anybody wants.
+    pub memory: Option<SimMemory>,
     /// How much longer than usual what the edge is given takes to come to it, in milliseconds.
     pub edge_delay_ms: u64,
     /// When control is killed next.
@@ -153,6 +164,7 @@ impl Host {
             addresses: BTreeMap::new(),
             scenario: Scenario::default(),
             faults: Faults::default(),
+            memory: None,
             edge_delay_ms: 0,
             crash: None,
             crash_takes_host: false,
@@ -203,6 +215,29 @@ impl Host {
             self.schedule(again, Happening::Deliver { run, observation });
         }
         self.schedule(delay, Happening::Deliver { run, observation });
+    }
+
+    /// What is wrong with servers that a rollout decided on just now: with those that are there they are more than there is
+    /// memory for. Repair brings back what had its place already.
+    fn over_room(&self, decided: &[Event]) -> Option<String> {
+        let memory = self.memory?;
+        let world = self.ledger.current();
+        let is_of_rollout = |event: &Event| match &event.body {
+            EventBody::InstanceChanged { instance, service, state, .. } => {
+                *state == InstanceState::Created
+                    && world.rollout_of(service).is_some_and(|of| of.set.contains(instance))
+            }
+            _ => false,
+        };
+        let takes = |of: &&Instance| {
+            let comes = of.state == InstanceState::Created && !self.engine.has_ended(&of.id);
+            comes || self.engine.runs(&of.id)
+        };
+        let taken = SERVER_BYTES * world.instances.values().filter(takes).map(|_| 1).sum::<u64>();
+        (decided.iter().any(is_of_rollout) && taken > memory.bytes).then(|| {
+            let (taken, all) = (taken / SERVER_BYTES, memory.bytes / SERVER_BYTES);
+            format!("capacity: {taken} servers, and memory for {all}")
+        })
     }
 
     /// Schedules the news of an image's verification, and returns how long it takes.
@@ -288,6 +323,8 @@ impl Ports for Host {
             }
         }
         let appended = self.ledger.append(events);
+        let over = self.over_room(&appended);
+        self.edge.violations.extend(over);
         for event in &appended {
             self.trace.note(self.now, "recorded", || recorded(event));
         }
@@ -334,6 +371,17 @@ impl Ports for Host {
         };
         let run = self.run;
         self.schedule(takes, Happening::Perform { run, id, effect });
+    }
+
+    fn room(&self) -> Option<Room> {
+        /// More than any history needs.
+        const PLENTY: u64 = 1 << 40;
+        let SimMemory { bytes, is_limit } = self.memory?;
+        let left = bytes.saturating_sub(self.engine.running() * SERVER_BYTES);
+        Some(Room {
+            available_bytes: if is_limit { PLENTY } else { left },
+            limit_bytes: is_limit.then_some(bytes),
+        })
     }
 
     fn log_tail(&mut self, instance: &InstanceId) -> Vec<String> {

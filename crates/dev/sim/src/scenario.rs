@@ -116,6 +116,9 @@ impl Scenario {
     }
 }
 
+/// What one server may take, in bytes.
+pub const SERVER_BYTES: u64 = 1 << 26;
+
 /// A service of `instances` with one HTTP port and one route; the timing is quick, so that histories are short.
 pub fn service(name: &str, image: Digest, instances: u32) -> ServiceSpec {
     let http = PortName::new("http").expect("a valid name");
@@ -143,7 +146,7 @@ pub fn service(name: &str, image: Digest, instances: u32) -> ServiceSpec {
             keep_warm: Millis(8_000),
             watch: Millis(500),
         },
-        resources: Resources { memory_bytes: 1 << 26, cpu_millis: 1_000, pids: 100 },
+        resources: Resources { memory_bytes: SERVER_BYTES, cpu_millis: 1_000, pids: 100 },
         egress: true,
         depends_on: Vec::new(),
         max_age: None,

@@ -8,7 +8,9 @@ use hornero_model::{
     RolloutId, ServiceName, ServiceSpec, Steer, Strategy,
 };
 use hornero_rollout::Rollout;
-use hornero_sim::{Behaviour, Faults, Random, Simulation, Trouble, service};
+use hornero_sim::{
+    Behaviour, Faults, Random, SERVER_BYTES, SimMemory, Simulation, Trouble, service,
+};
 
 /// Seeds of one run of this test; more in a long run by `HORNERO_SIM_SEEDS`.
 const SEEDS: u64 = 120;
@@ -111,6 +113,11 @@ fn history(seed: u64) {
             belated: random.between(0, 8),
             unanswered: random.between(0, 8).saturating_sub(6),
         };
+    }
+    let mut memory = Random::new(seed ^ 0x4007);
+    if memory.chance(40) {
+        let (bytes, is_limit) = (SERVER_BYTES * memory.between(9, 14), memory.chance(50));
+        simulation.host.memory = Some(SimMemory { bytes, is_limit });
     }
     for _ in 0..random.between(6, 18) {
         happens(&mut simulation, &mut random);

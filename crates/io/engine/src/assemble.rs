@@ -3,7 +3,9 @@
 use std::{fmt::Write as _, net::IpAddr, path::Path};
 
 use hornero_model::Digest;
-use hornero_sandbox::{CgroupSpec, IdMap, Profile, ProvidedFile, SandboxSpec};
+use hornero_sandbox::{
+    CgroupSpec, IdMap, MemoryRoom, Profile, ProvidedFile, SandboxSpec, memory_room,
+};
 
 use hornero_engine_port::InstanceSpec;
 
@@ -22,6 +24,12 @@ pub(crate) const PROVIDED_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/e
 pub(crate) fn cgroup_parent(home: &Path) -> String {
     let digest = Digest::of(home.as_os_str().as_encoded_bytes()).hex();
     format!("hornero-{}", &digest[..12])
+}
+
+/// What memory there is for more instances of a home.
+pub(crate) fn room(home: &Path) -> Option<hornero_model::Room> {
+    let MemoryRoom { available_bytes, limit_bytes } = memory_room(&cgroup_parent(home))?;
+    Some(hornero_model::Room { available_bytes, limit_bytes })
 }
 
 /// Where an instance is on the network: its own address and that of its name server.

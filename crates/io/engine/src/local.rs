@@ -415,6 +415,10 @@ impl Engine for LocalEngine {
             .map_err(|error| EngineError::failed(format!("read the log of instance `{id}`"), error))
     }
 
+    fn room(&self) -> Option<hornero_model::Room> {
+        assemble::room(&self.home)
+    }
+
     fn verify(
         &self,
         ids: &[InstanceId],

@@ -72,8 +72,8 @@ pub struct PlanProblem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
     /// The guard that says so and refuses it: `belonging` where the service belongs to another directory, `bounded-churn`
-    /// where more servers would be made than may be, `failed-release` where the same failed before, `shared-failure` where
-    /// what serves fails as another release did.
+    /// where more servers would be made than may be, `failed-release` where the same failed before, `capacity` where they
+    /// don't fit, `shared-failure` where what serves fails as another release did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<String>,
     /// The directory that the service belongs to, where that is the matter.

@@ -1,6 +1,6 @@
 //! What is told of a rollout under way.
 
-use hornero_model::{CanaryStep, Intervention, ReleaseNumber, RolloutId, Timestamp};
+use hornero_model::{Batched, CanaryStep, Intervention, ReleaseNumber, RolloutId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,9 @@ pub struct RolloutStatus {
     /// How far it is batch by batch; absent where it goes by none, and before its first one is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling: Option<RollingStatus>,
+    /// That it goes batch by batch for want of room; absent where there was enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batched: Option<Batched>,
     /// That somebody paused it; absent while it goes on by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<PausedStatus>,

@@ -75,4 +75,5 @@ fn receipt_text(receipt: &Receipt) -> String {
         .map(|step| format!("canary     {}\n", canary::judged(step)))
         .collect::<String>()
         + &body.interventions.iter().map(|deed| format!("by hand    {deed}\n")).collect::<String>()
+        + &body.batched.iter().map(|of| format!("batched    {}\n", of.reason)).collect::<String>()
 }

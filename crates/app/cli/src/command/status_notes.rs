@@ -45,6 +45,10 @@ fn of_service(service: &ServiceStatus) -> String {
     if let Some(paused) = rollout.and_then(|one| one.paused.as_ref()) {
         text.push_str(&harmless(&paused_text(&service.name, paused)));
     }
+    if let Some(batched) = rollout.and_then(|one| one.batched.as_ref()) {
+        let (name, reason) = (&service.name, &batched.reason);
+        text.push_str(&harmless(&format!("\nbatched: the rollout of `{name}`: {reason}\n")));
+    }
     if let Some(canary) = rollout.and_then(|one| one.canary.as_ref()) {
         text.push_str(&harmless(&canary::under_way(&service.name, canary)));
     }

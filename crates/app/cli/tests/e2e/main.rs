@@ -10,6 +10,7 @@ mod boot;
 mod broken;
 mod canary;
 mod cancelling;
+mod capacity;
 mod care;
 mod changes;
 mod churn;

@@ -87,7 +87,8 @@ fn a_batch_that_fails_goes_back_as_a_whole() {
     let up = up.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&up.stderr);
     assert_eq!(up.status.code(), Some(4), "{told}");
-    assert!(told.contains("was killed by signal 9") || told.contains("signal"), "{told}");
+    // On a busy machine its checks may tell before its end does.
+    assert!(told.contains("signal 9") || told.contains("became unhealthy"), "{told}");
     let report = traffic.stop();
     // What was in flight on the server that was killed is lost with it, and nothing else.
     assert!(report.failed <= 4, "{}: {:#?}", report.failed, report.failures);

@@ -6,7 +6,7 @@ use hornero_api::message::{
 };
 use hornero_driver::{Driver, RequestKind};
 use hornero_model::{Actor, InstanceId, ServiceName, ServiceSpec};
-use hornero_rollout::{Declared, World, check_belonging};
+use hornero_rollout::{Declared, Facts, World, check_belonging};
 use hyper::StatusCode;
 
 use super::operation::word;
@@ -38,8 +38,10 @@ fn recycled(world: &World, object: &str) -> Option<(RequestKind, ServiceSpec)> {
 impl Api {
     /// What an apply would change.
     pub async fn plan(&self, wanted: PlanRequest) -> Answer {
+        let room = self.engine.room();
         let look = move |driver: &Driver| {
-            report::plan(&wanted, driver.world(), driver.facts(), driver.churn())
+            let facts = Facts { room, ..driver.facts().clone() };
+            report::plan(&wanted, driver.world(), &facts, driver.churn())
         };
         json(&self.ask(look).await?)
     }

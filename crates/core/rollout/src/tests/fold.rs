@@ -201,6 +201,7 @@ fn only_known_releases_are_proven_and_switched_to() {
         warm: false,
         canary: Vec::new(),
         interventions: Vec::new(),
+        batched: None,
         by: root(),
     };
     let receipt = Receipt { body, signature: String::new(), key: String::new() };

@@ -12,6 +12,7 @@ mod recycling;
 mod replacing;
 mod retention;
 mod rolling;
+mod room;
 mod routes;
 mod steering;
 mod transitions;

@@ -96,6 +96,7 @@ pub fn receipt_body(id: u64) -> ReceiptBody {
         warm: false,
         canary: Vec::new(),
         interventions: Vec::new(),
+        batched: None,
         by: Actor { who: "root".into(), why: "a new page".into(), commit: None },
     }
 }
