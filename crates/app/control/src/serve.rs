@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hornero_driver::{Driver, Observation, Outside, Starting};
+use hornero_driver::{Driver, Found, Observation, Outside, Starting};
 use hornero_edge::EdgeClient;
 use hornero_engine_port::Engine;
 use hornero_ledger::{Keys, Ledger, SqliteLedger};
@@ -142,12 +142,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     };
     notifier.starting("looking at the instances");
     let (instances, over) = find(&*parts.engine, &world)?;
-    let outside = Outside {
-        instances,
-        addresses: parts.addresses.clone(),
-        edge: EdgeClient::new(&edge::state_dir(home)).status().ok(),
-        term: parts.engine.term()?,
-    };
+    let outside = parts.outside(home, instances)?;
     // Everything was read, and nothing was written yet that an older version would not know.
     format::claim(home)?;
     let starting = Starting { version: hornero_model::program_version(), boot: &parts.boot };
@@ -301,6 +296,16 @@ impl Parts {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         Ok(Self { store, network, addresses, boot, engine, tenure, keeper, runtime })
+    }
+
+    /// What there is beside the ledger.
+    fn outside(&self, home: &Path, instances: Vec<Found>) -> anyhow::Result<Outside> {
+        Ok(Outside {
+            instances,
+            addresses: self.addresses.clone(),
+            edge: EdgeClient::new(&edge::state_dir(home)).status().ok(),
+            term: self.engine.term()?,
+        })
     }
 
     /// What effects need.

@@ -25,6 +25,7 @@ impl Driver {
     }
 
     /// Tells clients that a rollout entered a phase.
+    #[allow(clippy::too_many_lines, reason = "one arm for each phase")]
     pub(crate) fn tell_phase(
         &self,
         rollout: &Rollout,

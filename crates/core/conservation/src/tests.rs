@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::{
     Admission, BackendStatus, EdgeStatus, Health, InstanceId, PoolBackend, PortName, Protocol,
-    ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Share, Timestamp,
+    ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Share,
 };
 
 use super::*;

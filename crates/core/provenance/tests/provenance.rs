@@ -2,7 +2,7 @@
 
 #![allow(clippy::too_many_lines, reason = "cases stand in tables")]
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{collections::BTreeMap, fs};
 
 use expect_test::expect;
 use hornero_model::{Digest, PublicKey, Timestamp};
@@ -379,6 +379,8 @@ proptest! {
 #[test]
 #[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "OpenSSL itself is asked")]
 fn openssl_verifies_an_envelope() {
+    use std::process::Command;
+
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     // SubjectPublicKeyInfo of ed25519 (RFC 8410, section 4).
     const PREFIX: &[u8] = &[0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];

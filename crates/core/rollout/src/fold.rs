@@ -398,6 +398,7 @@ impl World {
     }
 
     /// Moves the sets of instances as a rollout's new phase says.
+    #[allow(clippy::too_many_lines, reason = "one arm for each phase")]
     fn settle_sets(&mut self, rollout: &Rollout) -> Result<(), String> {
         let of = &self.services[&rollout.service];
         let proven_old = rollout.from_terms().is_some_and(|from| of.proven.contains(&from));

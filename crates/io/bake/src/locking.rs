@@ -396,12 +396,8 @@ impl Resolving<'_> {
             if self.inherited.iter().any(|one| one.name == package.name) {
                 fixed.push(stanza);
             } else if !stanza.architecture.is_empty() {
-                let stanza = Stanza {
-                    path: &package.path,
-                    size: package.size,
-                    sha256: &package.sha256,
-                    ..stanza
-                };
+                let (path, size, sha256) = (&package.path, package.size, &package.sha256);
+                let stanza = Stanza { path, size, sha256, ..stanza };
                 extra.push(Candidate { stanza, suite: None, origin: None });
             }
         }

@@ -63,19 +63,7 @@ pub fn pull_from_store(
     let ingest = store.ingest()?;
     layers.iter().try_for_each(|(_, layer)| ingest.put_layer(layer).map(drop))?;
     ingest.finish()?;
-    let mut carried = Carried::new(store, *image);
-    for subject in manifest.layers.iter().chain([image]) {
-        for kind in other.attachments(subject)? {
-            let wanted = match subject == image {
-                true => travels(&kind),
-                false => travels_with_layer(&kind),
-            };
-            if let (true, Some(bytes)) = (wanted, other.attachment(subject, &kind)?) {
-                carried.add(*subject, &kind, bytes)?;
-            }
-        }
-    }
-    carried.attach()?;
+    carry(store, other, image, &manifest.layers)?;
     store.put_image(&manifest)?;
     Ok(Pulled {
         image: *image,
@@ -86,4 +74,21 @@ pub fn pull_from_store(
         layers_moved: layers.len(),
         foreign: false,
     })
+}
+
+/// Takes along what is known of the image and of its layers.
+fn carry(store: &Store, other: &Store, image: &Digest, layers: &[Digest]) -> Result<()> {
+    let mut carried = Carried::new(store, *image);
+    for subject in layers.iter().chain([image]) {
+        for kind in other.attachments(subject)? {
+            let wanted = match subject == image {
+                true => travels(&kind),
+                false => travels_with_layer(&kind),
+            };
+            if let (true, Some(bytes)) = (wanted, other.attachment(subject, &kind)?) {
+                carried.add(*subject, &kind, bytes)?;
+            }
+        }
+    }
+    carried.attach()
 }

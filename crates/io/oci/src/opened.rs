@@ -6,7 +6,7 @@ use hornero_store::ImageManifest;
 use crate::{
     Compression, OciError, Result,
     document::{self, Configuration, Descriptor, HORNERO_IMAGE},
-    foreign::configuration::config,
+    foreign,
     pack::{
         self,
         passport::{self, Passport},
@@ -93,7 +93,7 @@ fn claimed(
 
 /// Whether a configuration says of user, command, environment and directory what an image says.
 fn runs_the_same(configuration: &Configuration, config: &ImageConfig) -> Result<bool> {
-    let said = config(&configuration.config.clone().unwrap_or_default())?;
+    let said = foreign::configuration::config(&configuration.config.clone().unwrap_or_default())?;
     let parts = |config: &ImageConfig| {
         let workdir = if config.workdir.is_empty() { "/" } else { &config.workdir };
         (config.user.clone(), config.command.clone(), config.env.clone(), workdir.to_owned())

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     BakeError,
-    clean::{self, Verdict},
+    clean::{self, EntryFate},
 };
 
 /// A shorter one could not be told from ordinary words in output and files.
@@ -215,9 +215,9 @@ fn remove(disk: &Path, path: &[u8]) -> Result<bool, BakeError> {
     let kind = EntryKind::File { digest: Digest::of(b""), size: 1 };
     let entry = Entry { path: tree_path, kind, metadata: Metadata::default() };
     let done = match clean::judge(&entry) {
-        Verdict::Keep => return Ok(false),
-        Verdict::Drop => std::fs::remove_file(disk),
-        Verdict::Empty => File::create(disk).map(drop),
+        EntryFate::Keep => return Ok(false),
+        EntryFate::Drop => std::fs::remove_file(disk),
+        EntryFate::Empty => File::create(disk).map(drop),
     };
     done.map_err(|error| BakeError::file(disk, error))?;
     Ok(true)
