@@ -82,7 +82,7 @@ enum Place {
 }
 
 /// An image in an archive.
-pub(super) struct Archive {
+pub(crate) struct Archive {
     what: String,
     file: File,
     places: HashMap<String, Place>,
