@@ -1,6 +1,7 @@
 //! What travels over the API.
 
 mod audit;
+mod freeze;
 mod history;
 mod job;
 mod log;
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use audit::AuditReport;
+pub use freeze::FreezeStatus;
 pub use history::{HistoryEntry, ListenerFaultEntry, ReleaseFailure};
 pub use job::{
     DeclareJobsRequest, DeclaredJobsReport, JobRunStatus, JobStatus, RunJobRequest, SkippedStatus,

@@ -51,6 +51,7 @@ pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
         limits: Vec::new(),
         runs: world.runs.values().map(runs::status).collect(),
         jobs: jobs::shown(&world, Timestamp::now()),
+        freezes: jobs::freezes(&world, Timestamp::now()),
     })
 }
 

@@ -343,6 +343,9 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
         Some(directory) => hornero_plan::job_changes(directory, &request.jobs, world),
         None => (Vec::new(), Vec::new()),
     };
+    let freezes =
+        directory.map(|directory| hornero_plan::freeze_changes(directory, &request.freezes, world));
+    let others = job_changes.into_iter().chain(freezes.into_iter().flatten());
     let foreign_jobs = foreign_jobs.into_iter().map(|foreign| PlanProblem {
         kind: "job".to_owned(),
         object: foreign.service,
@@ -353,7 +356,7 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
     });
     let standings = directory.map(|directory| world.standings(directory, &request.services));
     PlanReport {
-        changes: changes.chain(job_changes.into_iter().map(changed)).collect(),
+        changes: changes.chain(others.map(changed)).collect(),
         problems: foreign
             .chain(foreign_jobs)
             .chain(budgets)

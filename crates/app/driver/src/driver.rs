@@ -204,6 +204,9 @@ impl Driver {
                 | EventBody::RunEnded { .. }
                 | EventBody::JobDeclared { .. }
                 | EventBody::JobRemoved { .. }
+                | EventBody::FreezeDeclared { .. }
+                | EventBody::FreezeRemoved { .. }
+                | EventBody::FreezeOverridden { .. }
                 | EventBody::JobSkipped { .. } => {}
                 EventBody::ServiceAdjusted { service, .. } => {
                     self.facts.unadjusted.remove(service);

@@ -131,6 +131,9 @@ impl Churn {
             | EventBody::JobDeclared { .. }
             | EventBody::JobRemoved { .. }
             | EventBody::JobSkipped { .. }
+            | EventBody::FreezeDeclared { .. }
+            | EventBody::FreezeRemoved { .. }
+            | EventBody::FreezeOverridden { .. }
             | EventBody::ServiceOwned { .. } => {}
         }
     }

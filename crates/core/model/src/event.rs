@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootId, ChurnBreach, Digest, Directory, ExitCause, InstanceId, InstanceState, Job, JobName,
-    Receipt, Release, ReleaseNumber, RolloutId, Run, RunEnd, ServiceName, Term, Timestamp,
+    BootId, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName, InstanceId,
+    InstanceState, Job, JobName, Receipt, Release, ReleaseNumber, RolloutId, Run, RunEnd,
+    ServiceName, Term, Timestamp,
 };
 
 /// Who did something, why, and from which state of the source.
@@ -229,6 +230,27 @@ pub enum EventBody {
         planned: Timestamp,
         /// How many times before that one were left out as well.
         missed: u32,
+    },
+    /// A freeze is as it says from now on.
+    FreezeDeclared {
+        /// The freeze.
+        freeze: Freeze,
+        /// The directory that declares it.
+        directory: Directory,
+    },
+    /// A freeze is no longer declared.
+    FreezeRemoved {
+        /// The freeze.
+        freeze: FreezeName,
+        /// The directory that declared it.
+        directory: Directory,
+    },
+    /// Somebody rolls out although a freeze holds.
+    FreezeOverridden {
+        /// The freeze.
+        freeze: FreezeName,
+        /// What is brought up.
+        directory: Directory,
     },
 }
 

@@ -10,6 +10,7 @@ mod directory;
 mod drift;
 mod error_chain;
 mod event;
+mod freeze;
 mod host;
 mod image;
 mod instance;
@@ -41,6 +42,7 @@ pub use directory::{Directory, DirectoryError, Standing};
 pub use drift::{Depth, DriftFinding, VerifiedInstance};
 pub use error_chain::error_chain;
 pub use event::{Actor, Event, EventBody, JournalEntry, NewEvent};
+pub use freeze::Freeze;
 pub use host::{HostFeature, HostState, install_line};
 pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
 pub use instance::{ExitCause, FileIdentity, InstanceHandle, InstanceState, Location, User};
@@ -50,8 +52,8 @@ pub use key::{PublicKey, PublicKeyError};
 pub use latency::{LatencyBucket, LatencyHistogram};
 pub use mount_field::mount_field;
 pub use name::{
-    ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName, ReleaseNumber, RolloutId,
-    SecretLabel, ServiceName, VolumeName,
+    FreezeName, ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName, ReleaseNumber,
+    RolloutId, SecretLabel, ServiceName, VolumeName,
 };
 pub use pool::{Admission, Pool, Share};
 pub use purl::DebianPurl;

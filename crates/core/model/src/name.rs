@@ -87,6 +87,10 @@ label!(
     ImageName, "image name", LABEL_MAX
 );
 label!(
+    /// The name of a freeze.
+    FreezeName, "freeze name", LABEL_MAX
+);
+label!(
     /// The name of a job.
     JobName, "job name", LABEL_MAX
 );

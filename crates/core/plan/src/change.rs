@@ -42,6 +42,8 @@ pub enum ObjectKind {
     Service,
     /// A job.
     Job,
+    /// A freeze.
+    Freeze,
 }
 
 /// What is done to an object.
@@ -71,6 +73,7 @@ impl ObjectKind {
             Self::Image => "image",
             Self::Service => "service",
             Self::Job => "job",
+            Self::Freeze => "freeze",
         }
     }
 }

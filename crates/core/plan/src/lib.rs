@@ -7,6 +7,7 @@
 
 mod change;
 mod difference;
+mod freeze;
 mod job;
 mod plan;
 mod problem;
@@ -14,6 +15,7 @@ mod whole;
 
 pub use change::{Action, Change, Foreign, ObjectKind};
 pub use difference::differences;
+pub use freeze::freeze_changes;
 pub use job::job_changes;
 pub use plan::{DesiredImage, Plan, plan};
 pub use problem::{

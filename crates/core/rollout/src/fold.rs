@@ -9,7 +9,8 @@ use hornero_model::{
 
 use crate::{
     Instance, Kind, Leaving, ListenerTrouble, Phase, Rollout, Service, ServingSet, SharedFailure,
-    TestRecord, WarmSet, World, failed, jobs, listeners, makes_same_servers, recycle, runs,
+    TestRecord, WarmSet, World, failed, freezes, jobs, listeners, makes_same_servers, recycle,
+    runs,
 };
 
 /// An instance that served this long was no early failure: the count of failures begins anew after it.
@@ -148,6 +149,15 @@ impl World {
                 jobs::removed(self, job);
                 Ok(())
             }
+            EventBody::FreezeDeclared { freeze, directory } => {
+                freezes::declared(self, freeze, directory);
+                Ok(())
+            }
+            EventBody::FreezeRemoved { freeze, directory } => {
+                freezes::removed(self, freeze, directory);
+                Ok(())
+            }
+            EventBody::FreezeOverridden { .. } => Ok(()),
             EventBody::JobSkipped { job, planned, missed } => {
                 jobs::skipped(self, job, *planned, *missed, event.time);
                 Ok(())

@@ -6,12 +6,14 @@ use std::{
 };
 
 use hornero_model::{
-    Actor, BootId, CanaryStep, Digest, Directory, ExitCause, InstanceId, InstanceState,
+    Actor, BootId, CanaryStep, Digest, Directory, ExitCause, FreezeName, InstanceId, InstanceState,
     Intervention, JobName, Millis, Receipt, Release, ReleaseNumber, RolloutId, ServiceName,
     ServiceSpec, Share, Term, Timestamp,
 };
 
-use crate::{DeclaredJob, FailedRelease, Leaving, OpenRun, Phase, Rollout, SharedFailure};
+use crate::{
+    DeclaredFreeze, DeclaredJob, FailedRelease, Leaving, OpenRun, Phase, Rollout, SharedFailure,
+};
 
 /// Everything that follows from the events appended so far. Build it with [`World::default`] and [`World::apply`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,6 +40,8 @@ pub struct World {
     pub jobs: BTreeMap<JobName, DeclaredJob>,
     /// The term of the control that started last.
     pub term: Term,
+    /// Freezes that are declared, by directory and name.
+    pub freezes: BTreeMap<(Directory, FreezeName), DeclaredFreeze>,
 }
 
 /// A service and its releases.

@@ -24,6 +24,7 @@ mod read_budget;
 mod read_check;
 mod read_configuration;
 mod read_copy;
+mod read_freeze;
 mod read_image;
 mod read_job;
 mod read_listener;
@@ -48,7 +49,9 @@ pub mod vocabulary;
 
 use std::collections::BTreeMap;
 
-use hornero_model::{ImageName, JobName, KeyName, PublicKey, ServiceName, VolumeName};
+use hornero_model::{
+    Freeze, FreezeName, ImageName, JobName, KeyName, PublicKey, ServiceName, VolumeName,
+};
 
 pub use canonical::canonical;
 pub use error::{ErrorCode, Errors, Place, SpecError};
@@ -79,6 +82,8 @@ pub struct Spec {
     pub services: BTreeMap<ServiceName, ServiceDefinition>,
     /// Jobs, by name.
     pub jobs: BTreeMap<JobName, JobDefinition>,
+    /// Freezes, by name.
+    pub freezes: BTreeMap<FreezeName, Freeze>,
     /// Volumes, by name.
     pub volumes: BTreeMap<VolumeName, VolumeDefinition>,
     /// Keys that are trusted besides the home's own, by name; each service carries them too.

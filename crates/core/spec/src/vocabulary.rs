@@ -409,6 +409,19 @@ const JOB: BlockWords = block(
     &[&RESOURCES, &CONFIG, &SERVICE_SECRET],
 );
 
+const FREEZE: BlockWords = block(
+    "freeze",
+    "NAME",
+    "a time in which `up` refuses without a word",
+    &[
+        required("from", Text, "when it begins, such as `2026-12-20T00:00`"),
+        required("until", Text, "when it ends"),
+        key("timezone", Text, "time zone of both; `UTC` by default"),
+        key("home", Flag, "whether it holds for every directory of the home"),
+    ],
+    &[],
+);
+
 const VOLUME: BlockWords = block(
     "volume",
     "NAME",
@@ -441,7 +454,7 @@ const VARIABLE: BlockWords = block(
 );
 
 /// Every kind of block that stands at the top of the file.
-pub const TOP: [&BlockWords; 6] = [&IMAGE, &SERVICE, &JOB, &VOLUME, &VARIABLE, &TRUST];
+pub const TOP: [&BlockWords; 7] = [&IMAGE, &SERVICE, &JOB, &FREEZE, &VOLUME, &VARIABLE, &TRUST];
 
 /// The names of all functions of expressions, sorted.
 pub fn functions() -> impl Iterator<Item = &'static str> {

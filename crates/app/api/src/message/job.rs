@@ -1,14 +1,14 @@
 //! Jobs: declaring them, asking for a run of one, and how they stand.
 
 use hornero_model::{
-    CutOff, Digest, Directory, ImageName, InstanceId, Job, JobName, Millis, Timestamp,
+    CutOff, Digest, Directory, Freeze, ImageName, InstanceId, Job, JobName, Millis, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{plan::PlanChange, request::Intent};
 
-/// Says which jobs a directory declares, and that it declares no others: those it declared before are removed.
+/// Says which jobs and freezes a directory declares, and that it declares no others: those it declared before are removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeclareJobsRequest {
@@ -16,6 +16,9 @@ pub struct DeclareJobsRequest {
     pub directory: Directory,
     /// Its jobs.
     pub jobs: Vec<Job>,
+    /// Its freezes; those that it declared before are removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freezes: Vec<Freeze>,
     /// Jobs of other directories that it takes over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub adopt: Vec<JobName>,

@@ -1,6 +1,6 @@
 //! What an apply would change.
 
-use hornero_model::{Directory, ImageName, Job, ServiceSpec, Standing};
+use hornero_model::{Directory, Freeze, ImageName, Job, ServiceSpec, Standing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,9 @@ pub struct PlanRequest {
     /// Its jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<Job>,
+    /// Its freezes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freezes: Vec<Freeze>,
 }
 
 /// An image in a plan.
@@ -99,7 +102,7 @@ pub struct NotChecked {
 /// One change of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanChange {
-    /// `image`, `service` or `job`.
+    /// `image`, `service`, `job` or `freeze`.
     pub kind: String,
     /// The object's name.
     pub object: String,

@@ -1,6 +1,8 @@
 //! Requests that change what runs.
 
-use hornero_model::{Directory, ReleaseNumber, ServiceName, ServiceSpec, Standing, Steer};
+use hornero_model::{
+    Directory, FreezeName, ReleaseNumber, ServiceName, ServiceSpec, Standing, Steer,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +40,9 @@ pub struct ApplyRequest {
     /// Whether releases that failed are tried again; refused otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retry_failed: bool,
+    /// Freezes that hold and are overridden, which is recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<FreezeName>,
     /// Why.
     #[serde(default)]
     pub intent: Intent,

@@ -9,6 +9,7 @@ use hornero_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::freeze::FreezeStatus;
 use super::job::JobStatus;
 use super::resume::ServiceStop;
 use super::rollout::RolloutStatus;
@@ -33,6 +34,9 @@ pub struct StatusReport {
     /// Jobs that are declared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<JobStatus>,
+    /// Freezes that have not ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freezes: Vec<FreezeStatus>,
 }
 
 /// The control process.

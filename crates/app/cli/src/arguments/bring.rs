@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hornero_model::ServiceName;
+use hornero_model::{FreezeName, ServiceName};
 
 use super::source::Source;
 
@@ -31,6 +31,15 @@ pub struct UpArguments {
     /// Try releases again that failed: their servers would be the same
     #[arg(long)]
     pub retry_failed: bool,
+    /// Roll out although this freeze holds; needs `--reason`, and both stand in the ledger
+    #[arg(long = "override", value_name = "freeze.NAME", value_parser = freeze)]
+    pub overrides: Vec<FreezeName>,
+}
+
+/// A freeze, as a plan or a refusal names it.
+fn freeze(text: &str) -> Result<FreezeName, String> {
+    let name = text.strip_prefix("freeze.").ok_or("write `freeze.NAME`")?;
+    FreezeName::new(name).map_err(|error| error.to_string())
 }
 
 /// What `plan` takes.

@@ -1,10 +1,10 @@
-//! The jobs of a directory: as control is told of them, and taken away again.
+//! The jobs and freezes of a directory: as control is told of them, and taken away again.
 
 use hornero_api::{
     Client,
     message::{DeclareJobsRequest, DeclaredJobsReport, Intent, StatusReport},
 };
-use hornero_model::{Digest, Directory, ImageName, Job, ServiceName};
+use hornero_model::{Digest, Directory, Freeze, ImageName, Job, ServiceName};
 use hornero_spec::{JobDefinition, Spec};
 
 use crate::{
@@ -18,6 +18,8 @@ pub struct DirectoryJobs {
     pub directory: Directory,
     /// What it declares.
     pub jobs: Vec<Job>,
+    /// Its freezes.
+    pub freezes: Vec<Freeze>,
     /// What it takes over, by name.
     pub adopt: Vec<ServiceName>,
     /// Why.
@@ -43,14 +45,15 @@ fn complete(kept: Option<Kept<'_>>, job: &JobDefinition, image: Digest) -> Resul
 
 /// Has control know the jobs of a directory as they are declared, and tells what that changed.
 pub async fn declare(client: &Client, declared: DirectoryJobs) -> Result<(), Failure> {
-    let DirectoryJobs { directory, jobs, adopt, intent } = declared;
+    let DirectoryJobs { directory, jobs, freezes, adopt, intent } = declared;
     let status: StatusReport = client.get("/v1/status").await?;
-    let has_some = status.jobs.iter().any(|job| job.directory == directory);
-    if jobs.is_empty() && !has_some {
+    let has_jobs = status.jobs.iter().any(|job| job.directory == directory);
+    let has_freezes = status.freezes.iter().any(|freeze| freeze.directory == directory);
+    if jobs.is_empty() && freezes.is_empty() && !has_jobs && !has_freezes {
         return Ok(());
     }
     let adopt = adopt.iter().filter_map(|name| name.as_str().parse().ok()).collect();
-    let request = DeclareJobsRequest { directory, jobs, adopt, intent };
+    let request = DeclareJobsRequest { directory, jobs, freezes, adopt, intent };
     let report: DeclaredJobsReport = client.post("/v1/jobs", &request).await?;
     for change in report.changes {
         eprintln!("{:>12}  {:<9} {}", change.object, change.action, change.reason);
@@ -65,15 +68,16 @@ pub async fn remove(
     why: &str,
 ) -> Result<(), Failure> {
     let status: StatusReport = client.get("/v1/status").await?;
-    let mut directories: Vec<Directory> =
-        status.jobs.into_iter().map(|job| job.directory).collect();
+    let of_freezes = status.freezes.into_iter().map(|freeze| freeze.directory);
+    let of_jobs = status.jobs.into_iter().map(|job| job.directory);
+    let mut directories: Vec<Directory> = of_jobs.chain(of_freezes).collect();
     directories.sort();
     directories.dedup();
     directories.retain(|known| directory.is_none_or(|only| only == known));
     for directory in directories {
         let intent = Intent { why: why.to_owned(), commit: None };
-        let (jobs, adopt) = (Vec::new(), Vec::new());
-        declare(client, DirectoryJobs { directory, jobs, adopt, intent }).await?;
+        let (jobs, freezes, adopt) = (Vec::new(), Vec::new(), Vec::new());
+        declare(client, DirectoryJobs { directory, jobs, freezes, adopt, intent }).await?;
     }
     Ok(())
 }

@@ -36,6 +36,7 @@ pub fn request(
             .collect(),
         services: desired::specs(kept, &project.spec, digest_of)?,
         jobs: declared_jobs::jobs(kept, &project.spec, digest_of)?,
+        freezes: project.spec.freezes.values().cloned().collect(),
         directory: Some(directory),
     })
 }

@@ -16,6 +16,7 @@ pub mod editor;
 pub mod export;
 mod foreseen;
 pub mod format;
+mod frozen;
 pub mod history;
 pub mod home;
 pub mod host_leftovers;

@@ -7,14 +7,14 @@ use std::{
 };
 
 use hornero_api::message::{ApplyRequest, Intent, PlanChange, PlanReport, PlanRequest};
-use hornero_model::{Digest, Directory, Job, ServiceName, ServiceSpec, Standing};
+use hornero_model::{Digest, Directory, Freeze, Job, ServiceName, ServiceSpec, Standing};
 use hornero_plan::differences;
 use hornero_spec::FILE_NAME;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     arguments::{Source, UpArguments},
-    command::{carrying_out, declared_jobs::DirectoryJobs, foreseen, stores, whole},
+    command::{carrying_out, declared_jobs::DirectoryJobs, foreseen, frozen, stores, whole},
     commit, daemon,
     failure::{Failure, exit},
     project,
@@ -46,6 +46,9 @@ struct PlanFile {
     /// The jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     jobs: Vec<Job>,
+    /// The freezes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    freezes: Vec<Freeze>,
     /// Services of directories that are gone.
     adopt: Vec<ServiceName>,
     /// How services stood.
@@ -83,6 +86,7 @@ pub fn write(
         variables: source.variables.clone(),
         services: request.services,
         jobs: request.jobs,
+        freezes: request.freezes,
         adopt,
         standings: report.standings.clone(),
         changes: report.changes.clone(),
@@ -123,7 +127,10 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
     let adopt: Vec<ServiceName> =
         kept.adopt.into_iter().chain(arguments.adopt.iter().cloned()).collect();
     let intent = Intent { why: arguments.reason.clone(), commit };
-    let (directory, jobs) = (kept.directory.clone(), kept.jobs);
+    let (directory, jobs, freezes) = (kept.directory.clone(), kept.jobs, kept.freezes);
+    let named = &arguments.overrides;
+    let overrides =
+        frozen::check(home, &directory, freezes.iter(), named, &arguments.reason).await?;
     let request = ApplyRequest {
         services: kept.services,
         directory: Some(kept.directory),
@@ -131,9 +138,10 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
         remove,
         planned: kept.standings,
         retry_failed: arguments.retry_failed,
+        overrides,
         intent: intent.clone(),
     };
-    let jobs = DirectoryJobs { directory, jobs, adopt, intent };
+    let jobs = DirectoryJobs { directory, jobs, freezes, adopt, intent };
     let (request, report) = ((request, jobs), OperationReport::of);
     carrying_out::carry_out(&client, json_wanted, request, report, move || drop(lease)).await
 }
@@ -172,8 +180,8 @@ fn check_source(home: &Path, json_wanted: bool, kept: &PlanFile) -> Result<(), F
     let project = project::read(&source, json_wanted)?;
     let now = foreseen::request(home, &project, kept.directory.clone())?;
     let mut changed = changed(&kept.services, &now.services);
-    if now.jobs != kept.jobs {
-        changed.push("its jobs are declared otherwise".to_owned());
+    if now.jobs != kept.jobs || now.freezes != kept.freezes {
+        changed.push("its jobs or freezes are declared otherwise".to_owned());
     }
     if changed.is_empty() {
         return Ok(());

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use hornero_api::{
     ClientError,
-    message::{InstanceStatus, RolloutStatus, RouteStatus, RunStatus, ServiceStatus, StatusReport},
+    message::{
+        FreezeStatus, InstanceStatus, RolloutStatus, RouteStatus, RunStatus, ServiceStatus,
+        StatusReport,
+    },
 };
 use hornero_model::{Health, InstanceState, Share, Timestamp};
 
@@ -104,13 +107,18 @@ fn answering(route: &RouteStatus) -> String {
     }
 }
 
-/// One-off work that has not ended, and jobs.
+/// One-off work that has not ended, jobs, and freezes that hold.
 fn work_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
-    let runs = runs_text(&report.runs, now, colour);
-    match report.jobs.is_empty() {
-        true => runs,
-        false => format!("{runs}\n{}", job::table(&report.jobs, now, colour)),
+    let mut text = runs_text(&report.runs, now, colour);
+    if !report.jobs.is_empty() {
+        text.push_str(&format!("\n{}", job::table(&report.jobs, now, colour)));
     }
+    for FreezeStatus { freeze, directory, .. } in report.freezes.iter().filter(|one| one.holds) {
+        let whose = if freeze.home { "everything".to_owned() } else { format!("`{directory}`") };
+        let (name, until) = (&freeze.name, freeze.until);
+        text.push_str(&harmless(&format!("\nfrozen: {whose}, by freeze `{name}` until {until}\n")));
+    }
+    text
 }
 
 /// One-off work that has not ended.
@@ -258,6 +266,7 @@ mod tests {
             limits: Vec::new(),
             runs: Vec::new(),
             jobs: Vec::new(),
+            freezes: Vec::new(),
         };
         status_text(&report, Timestamp::default(), false)
     }

@@ -10,7 +10,7 @@ use hornero_api::{
 };
 use hornero_bake::BakedImage;
 use hornero_doctor::Need;
-use hornero_model::{Digest, Directory, ImageName, Job, ServiceSpec};
+use hornero_model::{Digest, Directory, Freeze, ImageName, Job, ServiceSpec};
 use hornero_spec::FILE_NAME;
 use serde::Serialize;
 
@@ -55,7 +55,7 @@ pub async fn roll_out<R: Serialize>(
     let project = project::read(source, json_wanted)?;
     desired::refuse_stateful(&project.spec)?;
     configuration::check_secrets(home, &project.spec)?;
-    let agreed = whole::agree(home, &project, consent).await?;
+    let agreed = whole::agree(home, &project, consent, &reason).await?;
     // Nothing of it is collected before control holds it: a long drain keeps no collection waiting.
     let store = stores::store(home)?;
     let lease = store.lease()?;
@@ -70,15 +70,16 @@ pub async fn roll_out<R: Serialize>(
     }
     let directory = &agreed.directory;
     let kept = Some(Kept { home, store: &store });
+    let freezes: Vec<Freeze> = project.spec.freezes.values().cloned().collect();
     let mut jobs = declared_jobs::jobs(kept, &project.spec, digests(&baked))?;
-    let mut plan = changes(&client, directory, &services, &jobs).await?;
+    let mut plan = changes(&client, directory, &services, (&jobs, &freezes)).await?;
     if !plan.changes.is_empty() && !bake::are_whole(home, &baked)? {
         let how = bake::How { verify: true, ..how };
         baked = bake::bake(home, source, &project, None, how)?;
         services =
             desired::specs(Some(Kept { home, store: &store }), &project.spec, digests(&baked))?;
         jobs = declared_jobs::jobs(kept, &project.spec, digests(&baked))?;
-        plan = changes(&client, directory, &services, &jobs).await?;
+        plan = changes(&client, directory, &services, (&jobs, &freezes)).await?;
     }
     let is_left = |change: &PlanChange| {
         whole::is_removed_service(change)
@@ -90,18 +91,27 @@ pub async fn roll_out<R: Serialize>(
             change.kind, change.object, change.action, change.reason
         );
     }
-    let Agreed { directory, adopt, remove, retry_failed } = agreed;
+    let Agreed { directory, adopt, remove, retry_failed, overrides } = agreed;
     let intent = Intent { why: reason, commit: commit::commit(&project.dir) };
     let jobs = DirectoryJobs {
         directory: directory.clone(),
         jobs,
+        freezes,
         adopt: adopt.clone(),
         intent: intent.clone(),
     };
     let directory = Some(directory);
     let planned = Vec::new();
-    let request =
-        ApplyRequest { services, directory, adopt, remove, planned, retry_failed, intent };
+    let request = ApplyRequest {
+        services,
+        directory,
+        adopt,
+        remove,
+        planned,
+        retry_failed,
+        overrides,
+        intent,
+    };
     let request = (request, jobs);
     carrying_out::carry_out(&client, json_wanted, request, report, move || drop(lease)).await
 }
@@ -111,11 +121,11 @@ async fn changes(
     client: &Client,
     directory: &Directory,
     services: &[ServiceSpec],
-    jobs: &[Job],
+    (jobs, freezes): (&[Job], &[Freeze]),
 ) -> Result<PlanReport, Failure> {
     let directory = Some(directory.clone());
-    let (services, jobs) = (services.to_vec(), jobs.to_vec());
-    let request = PlanRequest { images: Vec::new(), services, directory, jobs };
+    let (services, jobs, freezes) = (services.to_vec(), jobs.to_vec(), freezes.to_vec());
+    let request = PlanRequest { images: Vec::new(), services, directory, jobs, freezes };
     Ok(client.post("/v1/plan", &request).await?)
 }
 

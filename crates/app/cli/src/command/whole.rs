@@ -7,11 +7,11 @@ use std::{
 };
 
 use hornero_api::message::{PlanChange, PlanReport, PlanRequest, StatusReport};
-use hornero_model::{Digest, Directory, ServiceName};
+use hornero_model::{Digest, Directory, FreezeName, ServiceName};
 
 use crate::{
     arguments::UpArguments,
-    command::{declared_jobs, desired, foreseen, names},
+    command::{declared_jobs, desired, foreseen, frozen, names},
     failure::{Failure, exit},
     harmless::harmless,
     project::Project,
@@ -26,6 +26,8 @@ pub struct Consent {
     pub adopt: Vec<ServiceName>,
     /// Whether releases that failed are tried again.
     pub retry_failed: bool,
+    /// Freezes that are overridden.
+    pub overrides: Vec<FreezeName>,
 }
 
 /// What becomes of services that are no longer declared.
@@ -52,6 +54,8 @@ pub struct Agreed {
     pub remove: Vec<ServiceName>,
     /// Whether releases that failed are tried again.
     pub retry_failed: bool,
+    /// Freezes that hold and are overridden.
+    pub overrides: Vec<FreezeName>,
 }
 
 impl Consent {
@@ -64,7 +68,12 @@ impl Consent {
             (false, false) if can_ask => Prune::Ask,
             (false, false) => Prune::Refuse,
         };
-        Self { prune, adopt: arguments.adopt.clone(), retry_failed: arguments.retry_failed }
+        Self {
+            prune,
+            adopt: arguments.adopt.clone(),
+            retry_failed: arguments.retry_failed,
+            overrides: arguments.overrides.clone(),
+        }
     }
 }
 
@@ -77,13 +86,21 @@ pub fn directory(dir: &Path) -> Result<Directory, Failure> {
 }
 
 /// What may be done for a directory, or why nothing is.
-pub async fn agree(home: &Path, project: &Project, consent: Consent) -> Result<Agreed, Failure> {
+pub async fn agree(
+    home: &Path,
+    project: &Project,
+    consent: Consent,
+    reason: &str,
+) -> Result<Agreed, Failure> {
     let directory = directory(&project.dir)?;
+    let declared = project.spec.freezes.values();
+    let overrides = frozen::check(home, &directory, declared, &consent.overrides, reason).await?;
     let nothing = |_: &_| Some(Digest::from_bytes([0; 32]));
     let services = desired::specs(None, &project.spec, nothing)?;
     let jobs = declared_jobs::jobs(None, &project.spec, nothing)?;
+    let (images, freezes) = (Vec::new(), project.spec.freezes.values().cloned().collect());
     let request =
-        PlanRequest { images: Vec::new(), services, directory: Some(directory.clone()), jobs };
+        PlanRequest { images, services, directory: Some(directory.clone()), jobs, freezes };
     let mut report = foreseen::ask(home, &request).await?;
     let adopt = adopted(&mut report, &directory, consent.adopt)?;
     let gone: Vec<&PlanChange> =
@@ -92,7 +109,7 @@ pub async fn agree(home: &Path, project: &Project, consent: Consent) -> Result<A
         true => Vec::new(),
         false => removed(&gone, &directory, consent.prune)?,
     };
-    Ok(Agreed { directory, adopt, remove, retry_failed: consent.retry_failed })
+    Ok(Agreed { directory, adopt, remove, retry_failed: consent.retry_failed, overrides })
 }
 
 /// Whether a change takes a service down.

@@ -24,6 +24,7 @@ mod document;
 mod failed;
 mod first_loop;
 mod fleet;
+mod freezing;
 mod home;
 mod isolation;
 mod logs;

@@ -10,6 +10,7 @@ use hornero_rollout::{Declared, Facts, World, check_belonging};
 use hyper::StatusCode;
 
 use super::operation::word;
+use super::runs::asked;
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::{Api, not_found},
@@ -48,8 +49,9 @@ impl Api {
 
     /// Brings what is declared.
     pub async fn apply(&self, caller: Caller, wanted: ApplyRequest) -> Answer {
-        let ApplyRequest { services, directory, adopt, remove, planned, retry_failed, intent } =
-            wanted;
+        let ApplyRequest { services, directory, adopt, remove, planned, .. } = wanted;
+        let (retry_failed, overrides, intent) =
+            (wanted.retry_failed, wanted.overrides, wanted.intent);
         let lease = self.lease().await?;
         let declared = directory.map(|directory| Declared {
             directory,
@@ -65,6 +67,10 @@ impl Api {
             checked.await?.map_err(|error| belonging::refusal(&error))?;
         }
         self.accept(services.clone(), Starter::accept).await?;
+        if let Some(declared) = &declared {
+            let by = asked(caller.clone(), intent.clone(), "up");
+            self.check_frozen(by, declared.directory.clone(), overrides).await?;
+        }
         let held = Held::new(lease, services.iter().map(|service| &service.name));
         let kind = match declared {
             Some(declared) => RequestKind::Bring { declared: Box::new(declared), services },

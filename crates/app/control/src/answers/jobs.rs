@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hornero_api::message::{DeclareJobsRequest, DeclaredJobsReport, RunJobRequest, RunStatus};
 use hornero_driver::Driver;
-use hornero_model::{EventBody, JobName, JobTurn, error_chain};
-use hornero_plan::Action;
+use hornero_model::{EventBody, FreezeName, JobName, JobTurn, error_chain};
+use hornero_plan::{Action, Change};
 use hornero_rollout::OpenRun;
 use hyper::StatusCode;
 
@@ -23,14 +23,17 @@ use crate::{
 impl Api {
     /// Declares the jobs of a directory, and removes those that it declares no more.
     pub async fn declare_jobs(&self, caller: Caller, wanted: DeclareJobsRequest) -> Answer {
-        let DeclareJobsRequest { directory, jobs, adopt, intent } = wanted;
+        let DeclareJobsRequest { directory, jobs, freezes, adopt, intent } = wanted;
         // Held until the ledger says that they need their images.
         let lease = self.lease().await?;
         self.accept(jobs.iter().map(|job| job.server.clone()).collect(), Starter::accept).await?;
-        let (by, declaring) = (directory.clone(), jobs.clone());
-        let look =
-            move |driver: &Driver| hornero_plan::job_changes(&by, &declaring, driver.world());
-        let (changes, foreign) = self.ask(look).await?;
+        let (by, declaring, froze) = (directory.clone(), jobs.clone(), freezes.clone());
+        let look = move |driver: &Driver| {
+            let world = driver.world();
+            let frozen = hornero_plan::freeze_changes(&by, &froze, world);
+            (hornero_plan::job_changes(&by, &declaring, world), frozen)
+        };
+        let ((mut changes, foreign), frozen) = self.ask(look).await?;
         let taken = |name: &str| adopt.iter().any(|adopted| adopted.as_str() == name);
         if let Some(other) = foreign.iter().find(|foreign| !taken(&foreign.service)) {
             let text = format!("job `{}` belongs to `{}`", other.service, other.directory);
@@ -51,6 +54,17 @@ impl Api {
                 }
             })
             .collect();
+        let of_freeze = |change: &Change| {
+            let name: FreezeName = change.object.parse().ok()?;
+            let freeze = freezes.iter().find(|freeze| freeze.name == name).cloned();
+            let directory = directory.clone();
+            Some(match freeze {
+                Some(freeze) => EventBody::FreezeDeclared { freeze, directory },
+                None => EventBody::FreezeRemoved { freeze: name, directory },
+            })
+        };
+        let bodies: Vec<EventBody> =
+            bodies.into_iter().chain(frozen.iter().filter_map(of_freeze)).collect();
         let gone: Vec<JobName> = changes
             .iter()
             .filter(|change| change.action == Action::Remove)
@@ -68,6 +82,7 @@ impl Api {
             .await
             .map_err(ApiRefusal::internal)?
             .map_err(|error| ApiRefusal::internal(error_chain(&error)))?;
+        changes.extend(frozen);
         let changes = changes.into_iter().map(report::changed).collect();
         json(&DeclaredJobsReport { changes })
     }

@@ -3,6 +3,7 @@
 mod accepting;
 mod changes;
 mod churn;
+mod frozen;
 mod image_test;
 mod jobs;
 mod operation;

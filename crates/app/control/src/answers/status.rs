@@ -51,6 +51,7 @@ impl Api {
                 limits,
                 runs: driver.world().runs.values().map(runs::status).collect(),
                 jobs: jobs::shown(driver.world(), Timestamp::now()),
+                freezes: jobs::freezes(driver.world(), Timestamp::now()),
             })
             .await?;
         json(&report)

@@ -6,4 +6,4 @@ mod shown;
 
 pub use begin::{JobBegun, Jobs};
 pub use keep::keep;
-pub use shown::shown;
+pub use shown::{freezes, shown};

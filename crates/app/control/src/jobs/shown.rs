@@ -1,6 +1,6 @@
-//! Jobs as they are shown.
+//! Jobs and freezes as they are shown.
 
-use hornero_api::message::{JobRunStatus, JobStatus, SkippedStatus};
+use hornero_api::message::{FreezeStatus, JobRunStatus, JobStatus, SkippedStatus};
 use hornero_calendar::Schedule;
 use hornero_model::Timestamp;
 use hornero_rollout::{DeclaredJob, JobRun, World};
@@ -46,4 +46,16 @@ fn run(run: &JobRun) -> JobRunStatus {
         cut_off: end.and_then(|(end, _)| end.cut_off),
         duration_ms: end.map(|(end, _)| end.duration),
     }
+}
+
+/// The freezes of a home that have not ended, by directory and name.
+pub fn freezes(world: &World, now: Timestamp) -> Vec<FreezeStatus> {
+    let coming = world.freezes.values().filter(|declared| now < declared.freeze.until);
+    coming
+        .map(|declared| FreezeStatus {
+            freeze: declared.freeze.clone(),
+            directory: declared.directory.clone(),
+            holds: declared.freeze.holds(now),
+        })
+        .collect()
 }

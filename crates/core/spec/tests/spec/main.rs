@@ -9,6 +9,7 @@ mod bytes;
 mod check;
 mod configuration;
 mod documents;
+mod freezes;
 mod jobs;
 mod listeners;
 mod network;

@@ -88,6 +88,7 @@ impl Home {
                 images: Default::default(),
                 services: Default::default(),
                 jobs: Default::default(),
+                freezes: Default::default(),
                 volumes: Default::default(),
                 trust: Default::default(),
             },
