@@ -15,7 +15,7 @@ use hornero_engine_port::Engine;
 use hornero_model::{
     Listener, ListenerFault, Receipt, ReleaseNumber, RouteRule, ServiceName, ServiceSpec, Strategy,
 };
-use hornero_plan::{About, Action, Change, DesiredImage, ObjectKind};
+use hornero_plan::{About, Action, Change, DesiredImage, Foreign, ObjectKind};
 use hornero_rollout::{
     Facts, ListenerSpell, Phase, RepairState, Rollout, Service, Target, World, foresee_in_time,
 };
@@ -303,6 +303,18 @@ fn crowded_out(
     services.iter().filter(changes_it).filter_map(no_room).collect()
 }
 
+/// What another directory declares.
+fn owned_elsewhere(kind: &str, foreign: Foreign) -> PlanProblem {
+    PlanProblem {
+        kind: kind.to_owned(),
+        object: foreign.service,
+        reason: foreign.reason,
+        guard: Some("belonging".to_owned()),
+        directory: Some(foreign.directory),
+        ..PlanProblem::default()
+    }
+}
+
 /// What an apply would change in the world as it is known.
 pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) -> PlanReport {
     let images: Vec<DesiredImage> = request
@@ -331,14 +343,7 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
             ..PlanProblem::default()
         }
     });
-    let foreign = plan.foreign.into_iter().map(|foreign| PlanProblem {
-        kind: "service".to_owned(),
-        object: foreign.service,
-        reason: foreign.reason,
-        guard: Some("belonging".to_owned()),
-        directory: Some(foreign.directory),
-        ..PlanProblem::default()
-    });
+    let foreign = plan.foreign.into_iter().map(|foreign| owned_elsewhere("service", foreign));
     let (job_changes, foreign_jobs) = match directory {
         Some(directory) => hornero_plan::job_changes(directory, &request.jobs, world),
         None => (Vec::new(), Vec::new()),
@@ -346,14 +351,7 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
     let freezes =
         directory.map(|directory| hornero_plan::freeze_changes(directory, &request.freezes, world));
     let others = job_changes.into_iter().chain(freezes.into_iter().flatten());
-    let foreign_jobs = foreign_jobs.into_iter().map(|foreign| PlanProblem {
-        kind: "job".to_owned(),
-        object: foreign.service,
-        reason: foreign.reason,
-        guard: Some("belonging".to_owned()),
-        directory: Some(foreign.directory),
-        ..PlanProblem::default()
-    });
+    let foreign_jobs = foreign_jobs.into_iter().map(|foreign| owned_elsewhere("job", foreign));
     let standings = directory.map(|directory| world.standings(directory, &request.services));
     PlanReport {
         changes: changes.chain(others.map(changed)).collect(),

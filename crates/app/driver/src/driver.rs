@@ -154,18 +154,7 @@ impl Driver {
         records: Vec<Record>,
         ports: &mut dyn Ports,
     ) -> Result<(), DriverError> {
-        let time = self.facts.now;
-        let events = records
-            .into_iter()
-            .map(|record| match record {
-                Record::Event(by, body) => NewEvent { time, by, body },
-                Record::Receipt(body) => {
-                    let by = body.by.clone();
-                    let receipt = Box::new(ports.sign(*body));
-                    NewEvent { time, by, body: EventBody::Switched { receipt } }
-                }
-            })
-            .collect();
+        let events = self.signed(records, ports);
         let events = ports.append(events).map_err(DriverError::Ledger)?;
         let mut receipts = BTreeMap::new();
         for event in &events {
@@ -216,6 +205,20 @@ impl Driver {
         }
         self.hold();
         Ok(())
+    }
+
+    /// What the ledger is asked to take: receipts are signed.
+    fn signed(&self, records: Vec<Record>, ports: &mut dyn Ports) -> Vec<NewEvent> {
+        let time = self.facts.now;
+        let event = |record| match record {
+            Record::Event(by, body) => NewEvent { time, by, body },
+            Record::Receipt(body) => {
+                let by = body.by.clone();
+                let receipt = Box::new(ports.sign(*body));
+                NewEvent { time, by, body: EventBody::Switched { receipt } }
+            }
+        };
+        records.into_iter().map(event).collect()
     }
 
     /// A rollout entered a phase.

@@ -324,7 +324,7 @@ mod tests {
             ("hornero-ledger", "MIT", &["hornero-home"], &["hornero-model"]),
             ("hornero-edge", "MIT", &["hornero-model", "hornero-home"], &[]),
             ("hornero-model", "MIT", &[], &[]),
-            ("hornero-home", "MIT", &[], &[]),
+            ("hornero-home", "MIT", &["hornero-model"], &[]),
         ];
         let expected =
             "hornero-ledger -> hornero-model: nothing needs this arrow; take it out of the table";

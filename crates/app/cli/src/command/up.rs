@@ -62,35 +62,24 @@ pub async fn roll_out<R: Serialize>(
     let known = names::all(home).unwrap_or_default();
     let mut baked = bake::bake(home, source, &project, None, how)?;
     let client = daemon::ensure(home).await?;
-    let mut services =
-        desired::specs(Some(Kept { home, store: &store }), &project.spec, digests(&baked))?;
+    let kept = Some(Kept { home, store: &store });
+    let mut services = desired::specs(kept, &project.spec, digests(&baked))?;
     let serving = client.get::<StatusReport>("/v1/status").await?.services;
     for taken in problems::taken_over(&known, &project.dir, &services, &serving) {
         eprintln!("warning: {taken}");
     }
     let directory = &agreed.directory;
-    let kept = Some(Kept { home, store: &store });
     let freezes: Vec<Freeze> = project.spec.freezes.values().cloned().collect();
     let mut jobs = declared_jobs::jobs(kept, &project.spec, digests(&baked))?;
     let mut plan = changes(&client, directory, &services, (&jobs, &freezes)).await?;
     if !plan.changes.is_empty() && !bake::are_whole(home, &baked)? {
         let how = bake::How { verify: true, ..how };
         baked = bake::bake(home, source, &project, None, how)?;
-        services =
-            desired::specs(Some(Kept { home, store: &store }), &project.spec, digests(&baked))?;
+        services = desired::specs(kept, &project.spec, digests(&baked))?;
         jobs = declared_jobs::jobs(kept, &project.spec, digests(&baked))?;
         plan = changes(&client, directory, &services, (&jobs, &freezes)).await?;
     }
-    let is_left = |change: &PlanChange| {
-        whole::is_removed_service(change)
-            && !agreed.remove.iter().any(|name| name.as_str() == change.object)
-    };
-    for change in plan.changes.iter().filter(|change| !is_left(change)) {
-        eprintln!(
-            "plan     {}.{}: {}: {}",
-            change.kind, change.object, change.action, change.reason
-        );
-    }
+    tell_changes(&plan, &agreed);
     let Agreed { directory, adopt, remove, retry_failed, overrides } = agreed;
     let intent = Intent { why: reason, commit: commit::commit(&project.dir) };
     let jobs = DirectoryJobs {
@@ -114,6 +103,20 @@ pub async fn roll_out<R: Serialize>(
     };
     let request = (request, jobs);
     carrying_out::carry_out(&client, json_wanted, request, report, move || drop(lease)).await
+}
+
+/// Tells what is about to change; what is no longer declared and stays is none of it.
+fn tell_changes(plan: &PlanReport, agreed: &Agreed) {
+    let is_left = |change: &&PlanChange| {
+        whole::is_removed_service(change)
+            && !agreed.remove.iter().any(|name| name.as_str() == change.object)
+    };
+    for change in plan.changes.iter().filter(|change| !is_left(change)) {
+        eprintln!(
+            "plan     {}.{}: {}: {}",
+            change.kind, change.object, change.action, change.reason
+        );
+    }
 }
 
 /// What rolling out `services` and declaring `jobs` would change.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hornero_api::message::{DeclareJobsRequest, DeclaredJobsReport, RunJobRequest, RunStatus};
 use hornero_driver::Driver;
-use hornero_model::{EventBody, FreezeName, JobName, JobTurn, error_chain};
+use hornero_model::{Directory, EventBody, Freeze, FreezeName, Job, JobName, JobTurn, error_chain};
 use hornero_plan::{Action, Change};
 use hornero_rollout::OpenRun;
 use hyper::StatusCode;
@@ -19,6 +19,32 @@ use crate::{
     runs,
     start::Starter,
 };
+
+/// What the ledger is told of changed jobs and freezes of a directory.
+fn events(
+    directory: &Directory,
+    (changes, jobs): (&[Change], &[Job]),
+    (frozen, freezes): (&[Change], &[Freeze]),
+) -> Vec<EventBody> {
+    let of_job = |change: &Change| match change.action {
+        Action::Remove => change.object.parse().ok().map(|job| EventBody::JobRemoved { job }),
+        _ => {
+            let job = jobs.iter().find(|job| job.name.as_str() == change.object)?;
+            let (job, directory) = (Box::new(job.clone()), directory.clone());
+            Some(EventBody::JobDeclared { job, directory })
+        }
+    };
+    let of_freeze = |change: &Change| {
+        let name: FreezeName = change.object.parse().ok()?;
+        let freeze = freezes.iter().find(|freeze| freeze.name == name).cloned();
+        let directory = directory.clone();
+        Some(match freeze {
+            Some(freeze) => EventBody::FreezeDeclared { freeze, directory },
+            None => EventBody::FreezeRemoved { freeze: name, directory },
+        })
+    };
+    changes.iter().filter_map(of_job).chain(frozen.iter().filter_map(of_freeze)).collect()
+}
 
 impl Api {
     /// Declares the jobs of a directory, and removes those that it declares no more.
@@ -41,30 +67,7 @@ impl Api {
             return Err(refusal.hint("name it otherwise here, or take it down there"));
         }
         let by = asked(caller, intent, "up");
-        let bodies: Vec<EventBody> = changes
-            .iter()
-            .filter_map(|change| match change.action {
-                Action::Remove => {
-                    change.object.parse().ok().map(|job| EventBody::JobRemoved { job })
-                }
-                _ => {
-                    let job = jobs.iter().find(|job| job.name.as_str() == change.object)?;
-                    let (job, directory) = (Box::new(job.clone()), directory.clone());
-                    Some(EventBody::JobDeclared { job, directory })
-                }
-            })
-            .collect();
-        let of_freeze = |change: &Change| {
-            let name: FreezeName = change.object.parse().ok()?;
-            let freeze = freezes.iter().find(|freeze| freeze.name == name).cloned();
-            let directory = directory.clone();
-            Some(match freeze {
-                Some(freeze) => EventBody::FreezeDeclared { freeze, directory },
-                None => EventBody::FreezeRemoved { freeze: name, directory },
-            })
-        };
-        let bodies: Vec<EventBody> =
-            bodies.into_iter().chain(frozen.iter().filter_map(of_freeze)).collect();
+        let bodies = events(&directory, (&changes, &jobs), (&frozen, &freezes));
         let gone: Vec<JobName> = changes
             .iter()
             .filter(|change| change.action == Action::Remove)
