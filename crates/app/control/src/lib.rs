@@ -1,6 +1,6 @@
 //! The control process: joins the ledger, planner, rollout driver, engine and edge.
 //!
-//! One thread owns the driver and takes one [`input::Input`] at a time; effects run on threads of their own and send their
+//! One thread owns the driver and takes one `Input` at a time; effects run on threads of their own and send their
 //! results back to it; the API asks it. Everything else in here is an adapter of a port.
 
 mod absent;

@@ -18,8 +18,8 @@ use crate::{
 /// leads to the image.
 ///
 /// # Errors
-/// [`OciError::Digest`] when any byte is not what it should be: nothing of it is kept. [`OciError::Missing`],
-/// [`OciError::Denied`], [`OciError::PlainHttp`], and [`OciError::Http`] when every attempt failed.
+/// [`crate::OciError::Digest`] when any byte is not what it should be: nothing of it is kept. [`crate::OciError::Missing`],
+/// [`crate::OciError::Denied`], [`crate::OciError::PlainHttp`], and [`crate::OciError::Http`] when every attempt failed.
 pub fn pull(
     store: &Store,
     reference: &Reference,
