@@ -195,6 +195,7 @@ const CORE: &[&str] = &[
     "hornero-rebase",
     "hornero-sbom",
     "hornero-provenance",
+    "hornero-scaffold",
 ];
 
 /// What a core crate must not reach, not even through another crate, and why.
