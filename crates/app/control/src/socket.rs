@@ -25,14 +25,25 @@ pub async fn serve<H: Handler>(path: PathBuf, listener: UnixListener, handler: A
             },
             Err(error) => tracing::warn!("the control socket can't be used: {error}"),
         }
-        tracing::warn!("`{}` was taken away; it is made anew", path.display());
         bound = loop {
-            match server::bind(&path) {
-                Ok(listener) => break (listener, identity(&path)),
-                Err(error) => tracing::warn!("`{}` can't be made: {error}", path.display()),
+            // Whoever listens there has taken over, and who is taken over from takes no socket away.
+            if !is_served(&path).await {
+                tracing::warn!("`{}` was taken away; it is made anew", path.display());
+                match server::bind(&path) {
+                    Ok(listener) => break (listener, identity(&path)),
+                    Err(error) => tracing::warn!("`{}` can't be made: {error}", path.display()),
+                }
             }
             tokio::time::sleep(LOOK).await;
         };
+    }
+}
+
+/// Whether a process listens at a path, also where too many wait for it already.
+async fn is_served(path: &Path) -> bool {
+    match tokio::net::UnixStream::connect(path).await {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
     }
 }
 
