@@ -91,6 +91,46 @@ pub struct ConfigFile {
 }
 
 impl ServiceSpec {
+    /// One server of an image with nothing around it: no ports, no ways in, no network beyond Hornero's own, replaced blue/green
+    /// without a wait.
+    pub fn of_image(
+        name: ServiceName,
+        image_name: ImageName,
+        image: Digest,
+        resources: Resources,
+    ) -> Self {
+        Self {
+            name,
+            image_name,
+            image,
+            base: None,
+            kind: ServiceKind::Stateless,
+            instances: 1,
+            ports: Vec::new(),
+            health: None,
+            routes: Vec::new(),
+            rollout: RolloutPolicy {
+                strategy: Strategy::BlueGreen,
+                drain_timeout: Millis(0),
+                keep_warm: Millis(0),
+                watch: Millis(0),
+            },
+            resources,
+            egress: false,
+            depends_on: Vec::new(),
+            max_age: None,
+            trust: Vec::new(),
+            keep: Keep::default(),
+            stop_signal: None,
+            stop_grace: None,
+            env: BTreeMap::new(),
+            config: Vec::new(),
+            configuration: None,
+            secrets: Vec::new(),
+            budget: None,
+        }
+    }
+
     /// How long an instance may take to end before it is killed.
     pub fn stop_grace(&self) -> Millis {
         self.stop_grace.unwrap_or(STOP_GRACE)

@@ -12,8 +12,8 @@ use hornero_model::{
     Actor, BackendStatus, CanaryPolicy, Check, Digest, Directory, EdgeStatus, Health,
     HealthContract, HttpCheck, ImageName, InstanceHandle, InstanceId, InstanceState, Keep, KeyName,
     Location, Millis, OnInconclusive, Place, PoolName, Port, PortName, Protocol, PublicKey,
-    Release, ReleaseNumber, Resources, RolloutPolicy, Route, ServiceKind, ServiceName, ServiceSpec,
-    Strategy, Timestamp, TrustedKey,
+    Release, ReleaseNumber, Resources, RolloutPolicy, Route, ServiceName, ServiceSpec, Strategy,
+    Timestamp, TrustedKey,
 };
 use hornero_plan::{Action, DesiredImage, clashes, plan};
 use hornero_rollout::{Facts, Instance, Running, Service, ServingSet, World};
@@ -27,12 +27,9 @@ fn port(text: &str) -> PortName {
 }
 
 fn site() -> ServiceSpec {
+    let resources = Resources { memory_bytes: 64 << 20, cpu_millis: 1_000, pids: 256 };
+    let image_name = ImageName::new("site").unwrap();
     ServiceSpec {
-        name: name("site"),
-        image_name: ImageName::new("site").unwrap(),
-        image: Digest::of(b"one"),
-        base: None,
-        kind: ServiceKind::Stateless,
         instances: 2,
         ports: vec![Port::new(port("http"), 8080, Protocol::Http)],
         health: Some(HealthContract {
@@ -55,19 +52,8 @@ fn site() -> ServiceSpec {
             keep_warm: Millis(600_000),
             watch: Millis(2_000),
         },
-        resources: Resources { memory_bytes: 64 << 20, cpu_millis: 1_000, pids: 256 },
         egress: true,
-        depends_on: vec![],
-        max_age: None,
-        trust: Vec::new(),
-        keep: Keep::default(),
-        stop_signal: None,
-        stop_grace: None,
-        env: Default::default(),
-        config: Vec::new(),
-        configuration: None,
-        secrets: Vec::new(),
-        budget: None,
+        ..ServiceSpec::of_image(name("site"), image_name, Digest::of(b"one"), resources)
     }
 }
 

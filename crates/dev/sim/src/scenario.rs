@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Check, Digest, HealthContract, ImageName, Keep, Millis, Port, PortName, Protocol, Resources,
-    RolloutPolicy, Route, ServiceKind, ServiceName, ServiceSpec, Strategy, TcpCheck,
+    Check, Digest, HealthContract, ImageName, Millis, Port, PortName, Protocol, Resources,
+    RolloutPolicy, Route, ServiceName, ServiceSpec, Strategy, TcpCheck,
 };
 
 use crate::Random;
@@ -123,12 +123,10 @@ pub const SERVER_BYTES: u64 = 1 << 26;
 pub fn service(name: &str, image: Digest, instances: u32) -> ServiceSpec {
     let http = PortName::new("http").expect("a valid name");
     let listen = 8000 + u16::from(name.as_bytes()[0]);
+    let resources = Resources { memory_bytes: SERVER_BYTES, cpu_millis: 1_000, pids: 100 };
+    let name = ServiceName::new(name).expect("a valid name");
+    let image_name = ImageName::new("app").expect("a valid name");
     ServiceSpec {
-        name: ServiceName::new(name).expect("a valid name"),
-        image_name: ImageName::new("app").expect("a valid name"),
-        image,
-        base: None,
-        kind: ServiceKind::Stateless,
         instances,
         ports: vec![Port::new(http.clone(), 80, Protocol::Http)],
         health: Some(HealthContract {
@@ -146,18 +144,7 @@ pub fn service(name: &str, image: Digest, instances: u32) -> ServiceSpec {
             keep_warm: Millis(8_000),
             watch: Millis(500),
         },
-        resources: Resources { memory_bytes: SERVER_BYTES, cpu_millis: 1_000, pids: 100 },
         egress: true,
-        depends_on: Vec::new(),
-        max_age: None,
-        trust: Vec::new(),
-        keep: Keep::default(),
-        stop_signal: None,
-        stop_grace: None,
-        env: Default::default(),
-        config: Vec::new(),
-        configuration: None,
-        secrets: Vec::new(),
-        budget: None,
+        ..ServiceSpec::of_image(name, image_name, image, resources)
     }
 }

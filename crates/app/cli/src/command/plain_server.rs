@@ -1,10 +1,7 @@
 //! The server of an image that no service describes.
 
 use hornero_bake::BakeRecord;
-use hornero_model::{
-    Digest, ImageName, Keep, Millis, Resources, RolloutPolicy, ServiceKind, ServiceName,
-    ServiceSpec, Strategy,
-};
+use hornero_model::{Digest, ImageName, Resources, ServiceName, ServiceSpec};
 use hornero_store::Store;
 
 use crate::failure::{Failure, exit};
@@ -14,36 +11,8 @@ pub fn of_image(image_name: &ImageName, image: Digest) -> Result<ServiceSpec, Fa
     let name: ServiceName = image_name.as_str().parse().map_err(|_| {
         Failure::new(exit::FAILED, format!("image `{image_name}` has no service to be run as"))
     })?;
-    Ok(ServiceSpec {
-        name,
-        image_name: image_name.clone(),
-        image,
-        base: None,
-        kind: ServiceKind::Stateless,
-        instances: 1,
-        ports: Vec::new(),
-        health: None,
-        routes: Vec::new(),
-        rollout: RolloutPolicy {
-            strategy: Strategy::BlueGreen,
-            drain_timeout: Millis(0),
-            keep_warm: Millis(0),
-            watch: Millis(0),
-        },
-        resources: Resources { memory_bytes: 1 << 30, cpu_millis: 2_000, pids: 1_024 },
-        egress: false,
-        depends_on: Vec::new(),
-        max_age: None,
-        trust: Vec::new(),
-        keep: Keep::default(),
-        stop_signal: None,
-        stop_grace: None,
-        env: Default::default(),
-        config: Vec::new(),
-        configuration: None,
-        secrets: Vec::new(),
-        budget: None,
-    })
+    let resources = Resources { memory_bytes: 1 << 30, cpu_millis: 2_000, pids: 1_024 };
+    Ok(ServiceSpec::of_image(name, image_name.clone(), image, resources))
 }
 
 /// The name that an image was baked under; `image` where it was baked elsewhere.

@@ -1,10 +1,7 @@
 //! Whether the guard lets through what it should, and nothing else.
 
 use hornero_ledger::Keys;
-use hornero_model::{
-    Actor, ImageConfig, Keep, KeyName, Millis, Resources, RolloutPolicy, ServiceKind, Strategy,
-    Timestamp,
-};
+use hornero_model::{Actor, ImageConfig, KeyName, Resources, Timestamp};
 use hornero_provenance::{Attested, Origin, Signer, Statement, attest, sign};
 use hornero_store::{FORMAT_EPOCH, ImageManifest};
 
@@ -193,36 +190,9 @@ fn a_statement_vouches_for_the_record_beside_it() {
 }
 
 fn release(number: u32, image: &Digest, trust: Vec<TrustedKey>) -> Release {
-    let spec = ServiceSpec {
-        name: "site".parse().unwrap(),
-        image_name: "site".parse().unwrap(),
-        image: *image,
-        base: None,
-        kind: ServiceKind::Stateless,
-        instances: 1,
-        ports: Vec::new(),
-        health: None,
-        routes: Vec::new(),
-        rollout: RolloutPolicy {
-            strategy: Strategy::BlueGreen,
-            drain_timeout: Millis(0),
-            keep_warm: Millis(0),
-            watch: Millis(0),
-        },
-        resources: Resources { memory_bytes: 1 << 30, cpu_millis: 1_000, pids: 100 },
-        egress: false,
-        depends_on: Vec::new(),
-        max_age: None,
-        trust,
-        keep: Keep::default(),
-        stop_signal: None,
-        stop_grace: None,
-        env: Default::default(),
-        config: Vec::new(),
-        configuration: None,
-        secrets: Vec::new(),
-        budget: None,
-    };
+    let resources = Resources { memory_bytes: 1 << 30, cpu_millis: 1_000, pids: 100 };
+    let (name, image_name) = ("site".parse().unwrap(), "site".parse().unwrap());
+    let spec = ServiceSpec { trust, ..ServiceSpec::of_image(name, image_name, *image, resources) };
     let (number, spec_digest) = (ReleaseNumber(number), Release::digest_of(&spec));
     let by = Actor { who: "root".to_owned(), why: String::new(), commit: None };
     Release { number, spec, spec_digest, created: Timestamp(0), by }

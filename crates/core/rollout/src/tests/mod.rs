@@ -25,9 +25,9 @@ use std::{
 
 use hornero_model::{
     Actor, BackendStatus, Check, Digest, EdgeStatus, Event, EventBody, ExitCause, Health,
-    HealthContract, ImageName, InstanceHandle, InstanceId, Keep, Location, Millis, Place, Port,
-    PortName, Protocol, ReleaseCounters, ReleaseNumber, Resources, RolloutPolicy, Route,
-    ServiceKind, ServiceName, ServiceSpec, Strategy, TcpCheck, Timestamp,
+    HealthContract, ImageName, InstanceHandle, InstanceId, Location, Millis, Place, Port, PortName,
+    Protocol, ReleaseCounters, ReleaseNumber, Resources, RolloutPolicy, Route, ServiceName,
+    ServiceSpec, Strategy, TcpCheck, Timestamp,
 };
 
 use crate::{
@@ -41,12 +41,9 @@ pub(crate) fn site() -> ServiceName {
 
 pub(crate) fn spec(image: &str, instances: u32) -> ServiceSpec {
     let http = PortName::new("http").unwrap();
+    let resources = Resources { memory_bytes: 1 << 26, cpu_millis: 1_000, pids: 100 };
+    let image_name = ImageName::new("site").unwrap();
     ServiceSpec {
-        name: site(),
-        image_name: ImageName::new("site").unwrap(),
-        image: Digest::of(image.as_bytes()),
-        base: None,
-        kind: ServiceKind::Stateless,
         instances,
         ports: vec![Port::new(http.clone(), 80, Protocol::Http)],
         health: Some(HealthContract {
@@ -64,19 +61,8 @@ pub(crate) fn spec(image: &str, instances: u32) -> ServiceSpec {
             keep_warm: Millis(60_000),
             watch: Millis(1_000),
         },
-        resources: Resources { memory_bytes: 1 << 26, cpu_millis: 1_000, pids: 100 },
         egress: true,
-        depends_on: Vec::new(),
-        max_age: None,
-        trust: Vec::new(),
-        keep: Keep::default(),
-        stop_signal: None,
-        stop_grace: None,
-        env: Default::default(),
-        config: Vec::new(),
-        configuration: None,
-        secrets: Vec::new(),
-        budget: None,
+        ..ServiceSpec::of_image(site(), image_name, Digest::of(image.as_bytes()), resources)
     }
 }
 
