@@ -39,7 +39,8 @@ const DEPTH_MAX: usize = 10;
 
 /// Files of a home beside its ledger, keys and store: what other machines can't know again. Not the records of
 /// instances: what ran on another host is gone there as well.
-const FILES: [&str; 4] = ["format", "network.json", "edge/routes.json", "restored.json"];
+const FILES: [&str; 5] =
+    ["format", "network.json", "edge/routes.json", "restored.json", "settings.hcl"];
 /// Directories of the same kind.
 const DIRECTORIES: [&str; 2] = ["names", "secrets"];
 

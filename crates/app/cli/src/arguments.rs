@@ -36,7 +36,7 @@ pub use export::{ExportFormat, ExportLayers, ExportWords};
 pub use home::{BackupImages, HomeCommand};
 pub use image::{BillFormat, ImageCommand, ImportWords};
 pub use job::JobCommand;
-pub use logs::{LogBounds, LogsArguments};
+pub use logs::{LogBounds, LogsArguments, days};
 pub use manual::ManualArguments;
 pub use packing::Packing;
 pub use rollout::{RolloutCommand, Steered};
@@ -403,6 +403,14 @@ Examples:
 Servers are not touched. The edge hands over its listeners; what is open at the old one goes on there.
 Exit code 4: this program did not start, and the one from before serves again.")]
     Upgrade(UpgradeArguments),
+    /// Show what holds for all services of the home, and whether control runs with it
+    #[command(after_help = "\
+Examples:
+  hornero settings             what `settings.hcl` of the home says, and what is by default
+  hornero settings --json
+
+A file with mistakes ends with exit code 2 and shows them; control goes on with what it said before.")]
+    Settings,
     /// Print the API's OpenAPI document
     Openapi,
     /// Run the control process (started by `up`)

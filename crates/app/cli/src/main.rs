@@ -8,6 +8,7 @@ mod commit;
 mod daemon;
 mod failure;
 mod harmless;
+mod home_settings;
 mod output;
 mod process_log;
 mod progress;
@@ -103,16 +104,18 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             for remark in doctor::remarks(&home) {
                 tracing::warn!("{remark}");
             }
-            let log_limits = logs.limits();
+            let home_settings = home_settings::take(&home);
             let edge_environment = log.environment();
             let options = hornero_control::Options {
                 home,
-                log_limits,
+                log_limits: logs.limits(home_settings.logs),
+                budget: home_settings.budget,
+                settings_fault: home_settings.fault,
                 crash_at_append,
                 edge_environment,
                 handover_timeout: succeeding.handover_timeout,
                 succeed: succeeding.succeed,
-                witness: witness.witness,
+                witness: witness.witness.or(home_settings.witness),
             };
             command::process::serve(&options, log)
         }
@@ -181,7 +184,7 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
                 days: keep_days,
                 ceiling,
                 patience: wait,
-                logs: logs.limits(),
+                logs: logs.limits(home_settings::of(home).logs),
             };
             collect::collect(home, json, dry_run, rules)
         }
@@ -207,6 +210,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Plan(arguments) => plan::plan(home, json, &arguments).await,
         Command::Doctor => doctor::doctor(home, json).await,
         Command::Status => status::status(home, json).await,
+        Command::Settings => command::settings::run(home, json).await,
         Command::History { service } => history::history(home, json, &service).await,
         Command::Rollback { service, to, reason } => {
             operation::rollback(home, json, service, to, reason).await
@@ -278,6 +282,7 @@ const fn needs_root(command: &Command) -> bool {
         Command::Plan(_)
         | Command::Doctor
         | Command::Status
+        | Command::Settings
         | Command::History { .. }
         | Command::Rollback { .. }
         | Command::Recycle { .. }

@@ -11,6 +11,7 @@ mod operations;
 mod page;
 mod runs;
 mod secrets;
+mod settings;
 mod transport;
 
 pub use baking::{
@@ -34,4 +35,5 @@ pub use keeping::{
 pub use operations::{OperationReport, RollbackReport};
 pub use runs::RunReport;
 pub use secrets::{ListedSecret, RemovedSecret, SecretReport};
+pub use settings::{LogSettings, SettingsReport};
 pub use transport::{ExportReport, ImportReport, PullReport, PushReport};

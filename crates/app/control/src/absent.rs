@@ -39,6 +39,7 @@ pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
             version,
             started,
             journal_fault: None,
+            settings_fault: None,
             witness: None,
             absent: true,
         },

@@ -39,6 +39,8 @@ pub struct Api {
     pub edge: Arc<EdgeNews>,
     /// When this process started.
     pub started: Timestamp,
+    /// Why the home's settings are not those of its file.
+    pub settings_fault: Option<String>,
     /// What gets the ledger's heads.
     pub witness: Option<Arc<Witness>>,
 }

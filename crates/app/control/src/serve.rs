@@ -19,7 +19,9 @@ use hornero_driver::{Driver, Found, Observation, Outside, Starting};
 use hornero_edge::EdgeClient;
 use hornero_engine_port::Engine;
 use hornero_ledger::{Keys, Ledger, SqliteLedger};
-use hornero_model::{BootId, ExitCause, PublicKey, ServiceName, Term, Timestamp, error_chain};
+use hornero_model::{
+    BootId, Budget, ExitCause, PublicKey, ServiceName, Term, Timestamp, error_chain,
+};
 use hornero_net::HomeNetwork;
 use hornero_rollout::World;
 use hornero_secret::Vault;
@@ -72,6 +74,10 @@ pub struct Options {
     pub succeed: Option<RawFd>,
     /// Where each head of the ledger is kept beside the home.
     pub witness: Option<WitnessPlace>,
+    /// Servers that may be made by itself of all services together; what follows from their budgets where absent.
+    pub budget: Option<Budget>,
+    /// Why the home's settings are not those of its file.
+    pub settings_fault: Option<String>,
 }
 
 /// How a control process ended that was told to.
@@ -122,7 +128,8 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let _lock = lock::own(home)?;
     notifier.starting("opening the ledger");
     let journal = Journal::open(home)?;
-    let Told { world, churn, receipts } = replay::load(&*journal.ledger, &notifier)?;
+    let Told { world, mut churn, receipts } = replay::load(&*journal.ledger, &notifier)?;
+    churn.limit_home(options.budget);
     if succession.as_ref().is_some_and(|succession| succession.is_moot(&world)) {
         notifier.stopping("everything was taken down before this version began");
         return Ok(Ended::Moot);
@@ -157,7 +164,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let job_keeper = jobs::keep(Arc::clone(&jobs))?;
     signals::end_on_signals(&parts.runtime, inputs.clone());
     let socket = home.join("control.sock");
-    parts.answer(&socket, api(&parts, &ports, (runs, jobs), inputs))?;
+    parts.answer(&socket, api(options, &parts, &ports, (runs, jobs), inputs))?;
     tracing::info!("ready: {}", summary(driver.world()));
     notifier.ready(&summary(driver.world()));
     // The next upgrade may begin.
@@ -238,6 +245,7 @@ fn work(ports: &ControlPorts, world: &World, inputs: &Sender<Input>) -> (Arc<Run
 
 /// What requests are answered from.
 fn api(
+    options: &Options,
     parts: &Parts,
     ports: &ControlPorts,
     (runs, jobs): (Arc<Runs>, Arc<Jobs>),
@@ -255,6 +263,7 @@ fn api(
         network: parts.network.clone(),
         edge: parts.keeper.news(),
         started: Timestamp::now(),
+        settings_fault: options.settings_fault.clone(),
         witness: ports.witness.clone(),
     }
 }

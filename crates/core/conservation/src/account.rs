@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, InstanceState, Millis, ReleaseNumber, ServiceName,
-    Timestamp,
+    Budget, Event, EventBody, ExitCause, InstanceId, InstanceState, Millis, ReleaseNumber,
+    ServiceName, Timestamp,
 };
 
 use crate::Churn;
@@ -104,6 +104,11 @@ impl Account {
             }
             _ => {}
         }
+    }
+
+    /// Says what may be made of all services together, as [`Churn::limit_home`] does.
+    pub fn limit_home(&mut self, budget: Option<Budget>) {
+        self.churn.limit_home(budget);
     }
 
     /// What is counted beside the limits.

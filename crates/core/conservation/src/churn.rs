@@ -19,6 +19,8 @@ pub struct Churn {
     services: BTreeMap<ServiceName, Tally>,
     /// The home's limit that was reached, and when.
     stopped: Option<Stopped>,
+    /// What may be made in all, where that is declared.
+    in_all: Option<Budget>,
 }
 
 /// A limit that was reached, and holds until somebody lets go on.
@@ -216,9 +218,18 @@ impl Churn {
         self.services.get(service)?.found.get(instance).copied()
     }
 
-    /// What may be made in all. Half of what all services may make together: where so many fail at once, it is none of
+    /// Says what may be made of all services together; none for what follows from their own budgets. It is no event: the
+    /// home's owner declares it, and it holds from then on.
+    pub fn limit_home(&mut self, budget: Option<Budget>) {
+        self.in_all = budget;
+    }
+
+    /// What may be made in all: as it is declared, else half of what all services may make together: where so many fail at once, it is none of
     /// them that is at fault. Never less than the two largest, so that no service stops the home alone.
     fn home_budget(&self, now: Timestamp) -> Budget {
+        if let Some(declared) = self.in_all {
+            return declared;
+        }
         let lives = |tally: &&Tally| {
             let newest = [&tally.unrequested, &tally.requested].map(|made| made.back());
             let is_new = |made: &Made| now.since(made.at) < ChurnWindow::Day.span();

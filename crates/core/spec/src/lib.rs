@@ -38,6 +38,7 @@ mod resolve;
 mod scan;
 mod section;
 mod service;
+mod settings;
 mod sources;
 mod suggest;
 mod template;
@@ -64,6 +65,7 @@ pub use parse::{declared_services, parse};
 pub use places::Places;
 pub use provision::{AnsibleProvision, Provision, ProvisionWork, SecretName, SecretSource};
 pub use service::{ConfigDefinition, Mount, SecretDefinition, ServiceDefinition, VolumeDefinition};
+pub use settings::{SETTINGS_FILE, Settings, settings};
 pub use sources::{AtPath, Sources};
 pub use variable::{VariableArgumentError, Variables};
 

@@ -79,8 +79,17 @@ pub(crate) fn failed(file: &str, text: &str, mistakes: Vec<Mistake>) -> Errors {
     errors(file, text, mistakes).expect("the caller gives at least one mistake")
 }
 
-/// The file as text; else what can be shown of it, and what is wrong.
+/// The file as text that says something; else what can be shown of it, and what is wrong.
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, Box<(String, Mistake)>> {
+    let text = any_text(bytes)?;
+    if text.trim().is_empty() {
+        return Err(Box::new((text.to_owned(), empty("the file is empty"))));
+    }
+    Ok(text)
+}
+
+/// The file as text, which may be empty; else what can be shown of it, and what is wrong.
+pub(crate) fn any_text(bytes: &[u8]) -> Result<&str, Box<(String, Mistake)>> {
     if bytes.len() > limits::FILE_BYTES {
         let message = format!(
             "the file is {} bytes long; at most {} are allowed",
@@ -99,11 +108,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<&str, Box<(String, Mistake)>> {
         Box::new((String::from_utf8_lossy(bytes).into_owned(), mistake))
     })?;
     // Some editors on Windows begin a file with a byte order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.trim().is_empty() {
-        return Err(Box::new((text.to_owned(), empty("the file is empty"))));
-    }
-    Ok(text)
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 fn empty(message: &str) -> Mistake {

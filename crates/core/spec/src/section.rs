@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use hcl_edit::{
     Span as _,
-    structure::{Block, Structure},
+    structure::{Block, Body, Structure},
 };
 use hornero_model::Millis;
 
@@ -67,9 +67,14 @@ pub(crate) fn label(cx: &mut Evaluator, block: &Block, needs: &str, example: &st
 impl<'b> Section<'b> {
     /// Reads a block's keys; its labels are the caller's.
     pub(crate) fn of_block(cx: &mut Evaluator, block: &'b Block, what: String) -> Self {
+        Self::of_body(cx, &block.body, header(block), what)
+    }
+
+    /// Reads the keys of a body; `span` is where it begins.
+    pub(crate) fn of_body(cx: &mut Evaluator, body: &'b Body, span: Span, what: String) -> Self {
         let mut fields = BTreeMap::new();
         let mut blocks = Vec::new();
-        for structure in block.body.iter() {
+        for structure in body.iter() {
             match structure {
                 Structure::Attribute(attribute) => {
                     let value = cx.evaluate(&attribute.value);
@@ -80,7 +85,7 @@ impl<'b> Section<'b> {
                 Structure::Block(block) => blocks.push(block),
             }
         }
-        Self::new(what, header(block), fields, blocks)
+        Self::new(what, span, fields, blocks)
     }
 
     /// Reads an object; none where the value is something else, which is reported.

@@ -51,6 +51,9 @@ pub struct ControlStatus {
     /// Why nothing can be written to the ledger now, as on a full disk: control decides nothing until it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal_fault: Option<String>,
+    /// Why it runs with other settings than those of the home's file: that has mistakes, or can't be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_fault: Option<String>,
     /// The witness of the ledger; absent where none is declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<WitnessStatus>,

@@ -34,36 +34,31 @@ fn last_lines(text: &str) -> Result<usize, String> {
 /// What logs of archived instances may take; those of running ones are bounded each by itself.
 #[derive(Debug, Clone, Args)]
 pub struct LogBounds {
-    /// What logs of servers that are gone may take for each service; the newest lines stay
-    #[arg(
-        long,
-        env = "HORNERO_LOG_SERVICE_SIZE",
-        value_name = "SIZE",
-        default_value = "64MiB",
-        value_parser = size
-    )]
-    log_service_size: u64,
-    /// What they may take in all
-    #[arg(
-        long,
-        env = "HORNERO_LOG_SIZE",
-        value_name = "SIZE",
-        default_value = "1GiB",
-        value_parser = size
-    )]
-    log_size: u64,
-    /// How many days older than the newest they may be; those of each service's last three stay
-    #[arg(long, env = "HORNERO_LOG_DAYS", value_name = "N", default_value_t = 14)]
-    log_days: u32,
+    /// What logs of servers that are gone may take for each service; the newest lines stay [default: the home's settings,
+    /// else 64MiB]
+    #[arg(long, env = "HORNERO_LOG_SERVICE_SIZE", value_name = "SIZE", value_parser = size)]
+    log_service_size: Option<u64>,
+    /// What they may take in all [default: the home's settings, else 1GiB]
+    #[arg(long, env = "HORNERO_LOG_SIZE", value_name = "SIZE", value_parser = size)]
+    log_size: Option<u64>,
+    /// How many days older than the newest they may be; those of each service's last three stay [default: the home's
+    /// settings, else 14]
+    #[arg(long, env = "HORNERO_LOG_DAYS", value_name = "N")]
+    log_days: Option<u32>,
 }
 
 impl LogBounds {
-    /// The same for the engine.
-    pub fn limits(&self) -> LogLimits {
+    /// The same for the engine; what is not given is as the home has it.
+    pub fn limits(&self, of_home: LogLimits) -> LogLimits {
         LogLimits {
-            service_bytes: self.log_service_size,
-            home_bytes: self.log_size,
-            age: Duration::from_secs(u64::from(self.log_days) * 24 * 3600),
+            service_bytes: self.log_service_size.unwrap_or(of_home.service_bytes),
+            home_bytes: self.log_size.unwrap_or(of_home.home_bytes),
+            age: self.log_days.map_or(of_home.age, days),
         }
     }
+}
+
+/// So many days.
+pub fn days(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 24 * 3600)
 }

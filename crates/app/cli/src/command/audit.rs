@@ -15,6 +15,7 @@ use crate::{
     command::absent,
     failure::{Failure, exit},
     harmless::harmless,
+    home_settings,
     output::{print_json, print_text},
 };
 
@@ -126,8 +127,12 @@ async fn place(home: &Path, named: Option<WitnessPlace>) -> Result<WitnessPlace,
         return parsed(&text.to_string_lossy());
     }
     let status: Result<StatusReport, ClientError> = absent::client(home).get("/v1/status").await;
-    let witness = status.ok().and_then(|status| status.control.witness);
-    parsed(&witness.ok_or_else(none)?.place)
+    match status {
+        Ok(status) if !status.control.absent => {
+            parsed(&status.control.witness.ok_or_else(none)?.place)
+        }
+        _ => home_settings::of(home).witness.ok_or_else(none),
+    }
 }
 
 /// What the witness has; one that has nothing can vouch for nothing.

@@ -14,6 +14,7 @@ use crate::{
     command::{absent, logs::since_time},
     daemon,
     failure::{Failure, exit},
+    home_settings,
     output::{Table, Tone, print_json, print_text},
     reports::{ChurnCause, ChurnHour, ChurnReport, ChurnUse, ServiceChurn},
 };
@@ -57,6 +58,7 @@ pub async fn churn(
 
 async fn read(home: &Path, since: Timestamp) -> Result<Account, Failure> {
     let mut account = Account::since(since);
+    account.limit_home(home_settings::of(home).budget);
     let (client, path) = (absent::client(home), "/v1/audit?from=1");
     let asked = client.stream::<Event>(Method::GET, path, None::<&Nothing>);
     match asked.await {

@@ -42,6 +42,7 @@ pub mod reproducing;
 pub mod run;
 pub mod sbom;
 pub mod secret;
+pub mod settings;
 pub mod sign;
 pub mod status;
 mod status_notes;

@@ -259,6 +259,7 @@ mod tests {
                 version: "1".to_owned(),
                 started: Timestamp::default(),
                 journal_fault: None,
+                settings_fault: None,
                 witness: None,
                 absent: false,
             },

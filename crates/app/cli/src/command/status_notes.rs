@@ -35,6 +35,12 @@ pub fn notes(report: &StatusReport, runs: &str) -> String {
             harmless(fault)
         ));
     }
+    if let Some(fault) = &report.control.settings_fault {
+        text.push_str(&format!(
+            "\nwarning: {}; control runs with the settings from before, see `hornero settings`\n",
+            harmless(fault)
+        ));
+    }
     text + &of_host(&report.limits)
 }
 

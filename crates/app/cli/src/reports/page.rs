@@ -82,6 +82,7 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("secret rm", false, schema::<RemovedSecret>),
     ("secret rotate", false, schema::<SecretReport>),
     ("secret set", false, schema::<SecretReport>),
+    ("settings", false, schema::<SettingsReport>),
     ("status", false, schema::<StatusReport>),
     ("up", false, schema::<OperationReport>),
     ("upgrade", false, schema::<upgrade::UpgradeReport>),

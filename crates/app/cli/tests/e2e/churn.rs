@@ -99,3 +99,45 @@ fn a_service_that_fails_in_a_loop_is_stopped_until_somebody_resumes_it() {
     assert_eq!(absent["services"][0]["running"], 0, "{absent}");
     home.assert_clean();
 }
+
+#[test]
+fn the_home_has_a_budget_of_its_own_and_a_slip_in_its_file_does_not_lift_it() {
+    let home = Home::new();
+    let file = home.path().join("settings.hcl");
+    let settings = || home.run(&["settings", "--json"]);
+    assert_eq!(settings().expect(0).json()["in_force"], Value::Null, "no control runs yet");
+    std::fs::write(&file, "budget {\n  per_hour = 2\n  per_day = 20\n}\n").unwrap();
+    Site { service: "", ..LOOP }.write(&home, "loops");
+    home.up();
+    let told = settings().expect(0).json();
+    assert_eq!((&told["in_force"], &told["budget"]["per_hour"]), (&true.into(), &2.into()));
+
+    // One service reaches it alone where its owner says so.
+    until("the home's budget to be used up", || !stopped(&home).is_null());
+    let breach = stopped(&home)["breach"].clone();
+    assert_eq!((&breach["limit"], &breach["window"]), (&2.into(), &"hour".into()), "{breach}");
+    assert_eq!(breach["service"], Value::Null, "{breach}");
+    let uses = home.run(&["churn", "--json"]).expect(0).json()["home"].clone();
+    assert_eq!((&uses[0]["limit"], &uses[1]["limit"]), (&2.into(), &20.into()), "{uses}");
+
+    // A control process that starts with mistakes in the file goes on with what it said before.
+    std::fs::write(&file, "budget {\n  per_hour = many\n}\n").unwrap();
+    let wrong = home.run(&["settings"]).expect(2);
+    assert!(wrong.stderr.contains("settings.hcl:2"), "{}", wrong.stderr);
+    let before = home.control_pid();
+    signal(before, "KILL");
+    home.run(&["up"]).expect(3);
+    assert_ne!(home.control_pid(), before);
+    let status = home.status();
+    let fault = status["control"]["settings_fault"].as_str().unwrap();
+    assert!(fault.starts_with("line 2 of `settings.hcl`"), "{fault}");
+    assert!(home.run(&["status"]).expect(0).stdout.contains("see `hornero settings`"));
+    assert_eq!(stopped(&home)["breach"]["limit"], 2);
+
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(settings().expect(0).json()["in_force"], false);
+    let text = home.run(&["settings"]).expect(0).stdout;
+    assert!(text.contains("control started before this was written"), "{text}");
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}

@@ -33,6 +33,7 @@ impl Api {
             .collect();
         let started = self.started;
         let journal_fault = self.operations.journal_fault();
+        let settings_fault = self.settings_fault.clone();
         let witness = self.witness.as_ref().map(|witness| witness.status());
         let edge = Arc::clone(&self.edge);
         let report = self
@@ -44,6 +45,7 @@ impl Api {
                     version: hornero_model::program_version().to_owned(),
                     started,
                     journal_fault,
+                    settings_fault,
                     witness,
                     absent: false,
                 },

@@ -18,5 +18,6 @@ mod places;
 mod reads;
 mod references;
 mod rollouts;
+mod settings;
 mod structure;
 mod values;

@@ -1,0 +1,94 @@
+//! `settings`: what holds for all services of a home.
+
+use std::path::Path;
+
+use hornero_api::{ClientError, message::StatusReport};
+use hornero_control::LogLimits;
+use hornero_spec::{SETTINGS_FILE, Settings};
+
+use crate::{
+    command::absent,
+    failure::{ErrorReport, Failure, exit},
+    home_settings::{self, Unusable},
+    output::{Table, Tone, print_json, print_text, size},
+    reports::{LogSettings, MistakesReport, SettingsReport},
+    supervision,
+};
+
+/// `hornero settings`.
+pub async fn run(home: &Path, json: bool) -> Result<(), Failure> {
+    let written = match home_settings::written(home) {
+        Ok(written) => written,
+        Err(unusable) => return mistaken(&unusable, json),
+    };
+    let status: Result<StatusReport, ClientError> = absent::client(home).get("/v1/status").await;
+    let runs = status.is_ok_and(|status| !status.control.absent);
+    let in_force = runs.then(|| home_settings::in_force(home) == written);
+    let report = SettingsReport {
+        file: home.join(SETTINGS_FILE).display().to_string(),
+        present: home.join(SETTINGS_FILE).exists(),
+        budget: written.budget,
+        logs: logs(&home_settings::of(home).logs),
+        witness: written.witness.clone(),
+        in_force,
+    };
+    if json {
+        return print_json(&report);
+    }
+    print_text(&text(&report, &written, home))
+}
+
+fn logs(limits: &LogLimits) -> LogSettings {
+    LogSettings {
+        per_service: limits.service_bytes,
+        in_all: limits.home_bytes,
+        days: limits.age.as_secs() / (24 * 3600),
+    }
+}
+
+fn mistaken(unusable: &Unusable, json: bool) -> Result<(), Failure> {
+    let Unusable::Mistaken(errors) = unusable else {
+        return Err(Failure::new(exit::USAGE, unusable.reason()));
+    };
+    if json {
+        let message = format!("`{SETTINGS_FILE}` has mistakes");
+        let error = ErrorReport { message: &message, hint: None, exit: exit::USAGE, code: None };
+        print_json(&MistakesReport { error, errors: errors.errors() })?;
+    }
+    eprint!("{}", errors.render(crate::output::coloured_stderr()));
+    Err(Failure::reported(exit::USAGE))
+}
+
+fn text(report: &SettingsReport, written: &Settings, home: &Path) -> String {
+    let from = |is_written: bool| if is_written { SETTINGS_FILE } else { "by default" };
+    let mut table = Table::with_head(&["SETTING", "VALUE", "FROM"]);
+    let mut row = |setting: &str, value: String, is_written: bool| {
+        table.row(vec![
+            (setting.to_owned(), Tone::Plain),
+            (value, Tone::Plain),
+            (from(is_written).to_owned(), Tone::Quiet),
+        ]);
+    };
+    let budget = report.budget.map_or_else(
+        || "half of what the services may make together, and what two of them may".to_owned(),
+        |budget| format!("{} servers an hour, {} a day", budget.per_hour, budget.per_day),
+    );
+    row("budget", budget, report.budget.is_some());
+    let LogSettings { per_service, in_all, days } = &report.logs;
+    row("logs.per_service", size(*per_service), written.log_service_bytes.is_some());
+    row("logs.in_all", size(*in_all), written.log_home_bytes.is_some());
+    row("logs.days", days.to_string(), written.log_days.is_some());
+    let witness = report.witness.clone().unwrap_or_else(|| "none".to_owned());
+    row("witness", witness, report.witness.is_some());
+    let mut text = table.render(crate::output::coloured());
+    if report.in_force == Some(false) {
+        let way = match supervision::unit_of(home) {
+            Some(unit) => format!("`systemctl restart {}`", unit.name()),
+            None => "end it with SIGTERM, and start `hornero serve`; servers go on".to_owned(),
+        };
+        text.push_str(&format!(
+            "\ncontrol started before this was written, and runs with what was there: {way}\n"
+        ));
+    }
+    text
+}

@@ -1,0 +1,35 @@
+//! What `settings` prints.
+
+use hornero_model::Budget;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// What holds for all services of a home.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SettingsReport {
+    /// The file that says it.
+    pub file: String,
+    /// Whether there is one.
+    pub present: bool,
+    /// Servers that Hornero may make by itself, of all services together; null where the file says nothing: then it follows
+    /// from the services' own budgets.
+    pub budget: Option<Budget>,
+    /// What logs of servers that are gone may take.
+    pub logs: LogSettings,
+    /// Who gets the ledger's heads; null for nobody.
+    pub witness: Option<String>,
+    /// Whether the control process that runs took the file as it is now; null where none runs. What `hornero serve` was
+    /// started with by options or variables holds before the file.
+    pub in_force: Option<bool>,
+}
+
+/// What logs of servers that are gone may take.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LogSettings {
+    /// Bytes for each service.
+    pub per_service: u64,
+    /// Bytes in all.
+    pub in_all: u64,
+    /// Days older than the newest that they may be.
+    pub days: u64,
+}
