@@ -4,6 +4,7 @@ mod audit;
 mod authoring;
 mod bring;
 mod editor;
+mod examples;
 mod export;
 mod home;
 mod image;
@@ -85,25 +86,10 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Bake, test, release, roll out, wait, and read back
-    #[command(after_help = "\
-Examples:
-  hornero up examples/site --reason 'new front page'
-  hornero up --prune             and take down what this directory no longer declares
-  hornero up --adopt shop        and take `shop` over from the directory that it belongs to
-  hornero up plan.json           exactly what `hornero plan --out plan.json` showed, or nothing
-
-What the directory declared before and no longer declares is asked about on a terminal. Elsewhere,
-without `--prune` and `--no-prune`, nothing is changed: exit code 3.")]
+    #[command(after_help = examples::UP)]
     Up(UpArguments),
     /// Bake the base anew from fresh packages, move every image onto it, and test them
-    #[command(after_help = "\
-Examples:
-  hornero patch examples/fleet --dry-run     which packages would change
-  hornero patch examples/fleet --deploy      and roll the patched images out
-
-An image moves without being baked where it is proven to hold on the new base; else it is baked on
-it, and the reasons are told. The old base, images and packages stay: `hornero up --base IMAGE` and
-`hornero rollback` go back.")]
+    #[command(after_help = examples::PATCH)]
     Patch {
         /// What to work on
         #[command(flatten)]
@@ -125,11 +111,7 @@ it, and the reasons are told. The old base, images and packages stay: `hornero u
         image: String,
     },
     /// Show what `up` would do, in which order and why, and what guards say
-    #[command(after_help = "\
-Examples:
-  hornero plan
-  hornero plan --out plan.json && hornero up plan.json
-  hornero plan --detailed-exitcode       10 where there is something to change")]
+    #[command(after_help = examples::PLAN)]
     Plan(PlanArguments),
     /// Show what runs
     Status,
@@ -151,12 +133,7 @@ Examples:
         reason: String,
     },
     /// Replace servers by new ones of the same release, one after the other, without losing a request
-    #[command(after_help = "\
-Examples:
-  hornero recycle site --reason 'leaks memory'    all servers of a service, the oldest first
-  hornero recycle site-17-k3f9q2                  one
-
-Each new server serves before the old one leaves. `max_age` of a service does the same by itself.")]
+    #[command(after_help = examples::RECYCLE)]
     Recycle {
         /// The service, or one instance of it
         #[arg(value_name = "SERVICE|INSTANCE")]
@@ -166,29 +143,13 @@ Each new server serves before the old one leaves. `max_age` of a service does th
         reason: String,
     },
     /// Run a command once, in a server of its own
-    #[command(after_help = "\
-Examples:
-  hornero run site -- /srv/app migrate         what serves of `site`: its image, configuration and secrets
-  hornero run site@17 -- /srv/app check        an earlier release
-  hornero run base --timeout 5m -- sh -c 'cat /etc/os-release'
-
-The server gets no requests and is gone when the command has ended. What it writes is shown line by
-line; with `--json` all of it goes to stderr. The exit code is the command's, 128 and the signal that
-ended it, 124 where it took too long, 130 where it was cancelled, 125 where it did not start. Ctrl-C
-ends it. The command stands in the ledger: a secret is no argument.")]
+    #[command(after_help = examples::RUN)]
     Run(RunArguments),
     /// List jobs, and run one now
     #[command(subcommand)]
     Job(JobCommand),
     /// End a rollout under way: back to what served before, and the new servers taken down
-    #[command(after_help = "\
-Examples:
-  hornero cancel               what is under way, where that is one service
-  hornero cancel site --reason 'wrong branch'
-  hornero cancel run-site-k3f9q2ab             one-off work
-
-An operation that waits ends before it begins. Once the new release is proven, `hornero rollback` is
-the way back.")]
+    #[command(after_help = examples::CANCEL)]
     Cancel {
         /// The service, or the run of a command
         #[arg(value_name = "SERVICE|RUN")]
@@ -198,12 +159,7 @@ the way back.")]
         reason: String,
     },
     /// Show how many servers were made and removed, why, by whom asked, and what they took
-    #[command(after_help = "\
-Examples:
-  hornero churn                       every service, the last 24 hours
-  hornero churn site --since 7d
-
-Memory is each server's limit by the time that it was there.")]
+    #[command(after_help = examples::CHURN)]
     Churn {
         /// Only this service
         service: Option<ServiceName>,
@@ -212,13 +168,7 @@ Memory is each server's limit by the time that it was there.")]
         since: Option<String>,
     },
     /// Let servers be made and removed again after a limit of churn was reached
-    #[command(after_help = "\
-Examples:
-  hornero resume site --reason 'the queue is back'
-  hornero resume --reason 'disk replaced'          everything that was stopped in this home
-
-`hornero status` says what was stopped, and by which limit. Traffic is not touched by it, and what
-somebody asks for by hand goes on meanwhile.")]
+    #[command(after_help = examples::RESUME)]
     Resume {
         /// The service; everything that was stopped by default
         service: Option<ServiceName>,
@@ -229,15 +179,7 @@ somebody asks for by hand goes on meanwhile.")]
     /// Pause, resume, promote or abort a rollout under way
     #[command(
         subcommand,
-        after_help = "\
-Examples:
-  hornero rollout pause site --reason 'looking at the error log'
-  hornero rollout promote site           the canary's next step, whatever is known of this one
-  hornero rollout promote site --full    all requests, after every check of the switch itself
-  hornero rollout abort site             back to what served
-
-A rollout can be paused while it prepares its servers, while it is a canary, and between batches.
-What fails is taken back all the same, and so is one that stays paused for 3 days."
+        after_help = examples::ROLLOUT
     )]
     Rollout(RolloutCommand),
     /// Show the signed receipts of switches, newest first
@@ -269,10 +211,7 @@ What fails is taken back all the same, and so is one that stays paused for 3 day
         twice: bool,
     },
     /// Write `hornero.lock`: every package by version, size and SHA-256
-    #[command(after_help = "\
-Examples:
-  hornero lock examples/site
-  hornero lock examples/site --update     what `patch` would lock; nothing is baked yet")]
+    #[command(after_help = examples::LOCK)]
     Lock {
         /// What to work on
         #[command(flatten)]
@@ -288,14 +227,7 @@ Examples:
         command: ImageCommand,
     },
     /// Compare running servers, or a directory, with the image they should equal
-    #[command(after_help = "\
-Examples:
-  hornero verify                                  every running server, by metadata first
-  hornero verify site --full                      read and hash everything
-  hornero verify --tree /mnt/root --image site@17 --ignore var/lib/data
-
-Without `--full`, a file of a directory that was changed without changing its size, and whose time
-was put back, is not seen. Exit code 1 means that something differs.")]
+    #[command(after_help = examples::VERIFY)]
     Verify {
         /// Only this service
         #[arg(conflicts_with = "tree")]
@@ -314,10 +246,7 @@ was put back, is not seen. Exit code 1 means that something differs.")]
         ignore: Vec<PathBuf>,
     },
     /// Show logs of a service or an instance, also of those long gone
-    #[command(after_help = "\
-Examples:
-  hornero logs site --since 10m --follow
-  hornero logs site -n 20                 the last 20 lines of all its servers")]
+    #[command(after_help = examples::LOGS)]
     Logs(LogsArguments),
     /// Show the ledger: everything that happened
     Audit {
@@ -329,12 +258,7 @@ Examples:
         from: u64,
     },
     /// Stop and remove what a directory declares, or everything
-    #[command(after_help = "\
-Examples:
-  hornero down examples/site     what it declares
-  hornero down                   what this directory declares; without a `hornero.hcl`, everything in this home
-  hornero down --all             everything in this home
-  hornero down --force site      one service, before everything else that waits")]
+    #[command(after_help = examples::DOWN)]
     Down {
         /// The directory with `hornero.hcl`; this one by default; with `--force`, a service
         dir: Option<PathBuf>,
@@ -353,23 +277,13 @@ Examples:
         reason: String,
     },
     /// Write a first `hornero.hcl` from what a directory holds
-    #[command(after_help = "\
-Examples:
-  hornero init                           pages, a Python, Node, Go or Rust program, a Dockerfile, a compose file:
-                                         whatever is here; a page to start with where nothing is
-  hornero init --from compose.yaml       each of its services
-  hornero init --from ./server           one program
-
-What can't be mapped is named. Nothing that is there is written over.")]
+    #[command(after_help = examples::INIT)]
     Init(InitArguments),
     /// Check `hornero.hcl`, and name every mistake in it
     #[command(after_help = "Example:\n  hornero validate examples/site")]
     Validate(Source),
     /// Put `hornero.hcl` into its canonical form
-    #[command(after_help = "\
-Examples:
-  hornero fmt                  the `hornero.hcl` of this directory
-  hornero fmt --check site/    for a pre-commit hook or CI: exit code 1 where something would change")]
+    #[command(after_help = examples::FMT)]
     Fmt(FormatArguments),
     /// Print what editors need to know `hornero.hcl`
     Editor {
@@ -395,21 +309,10 @@ Examples:
     /// Write the manual pages
     Manual(ManualArguments),
     /// Have control and edge run this program, while servers and traffic go on
-    #[command(after_help = "\
-Examples:
-  /opt/hornero-0.3/bin/hornero upgrade     this program becomes the one that serves
-  hornero upgrade --json                   after `dpkg -i`, as the package does itself
-
-Servers are not touched. The edge hands over its listeners; what is open at the old one goes on there.
-Exit code 4: this program did not start, and the one from before serves again.")]
+    #[command(after_help = examples::UPGRADE)]
     Upgrade(UpgradeArguments),
     /// Show what holds for all services of the home, and whether control runs with it
-    #[command(after_help = "\
-Examples:
-  hornero settings             what `settings.hcl` of the home says, and what is by default
-  hornero settings --json
-
-A file with mistakes ends with exit code 2 and shows them; control goes on with what it said before.")]
+    #[command(after_help = examples::SETTINGS)]
     Settings,
     /// Print the API's OpenAPI document
     Openapi,
