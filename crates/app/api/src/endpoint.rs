@@ -165,7 +165,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         None, schema::<message::RunLine>, true),
     endpoint!(RunCancel, "POST", "/v1/runs/{run}/cancel", "End one-off work: its stop signal, then SIGKILL", [],
         Some(schema::<message::CancelRunRequest>), schema::<message::Nothing>, false),
-    endpoint!(DeclareJobs, "POST", "/v1/jobs", "Say which jobs and freezes a directory declares, and that it declares no others", [],
+    endpoint!(DeclareJobs, "POST", "/v1/jobs", "Say which jobs, freezes and schedules a directory declares, and that it declares no others", [],
         Some(schema::<message::DeclareJobsRequest>), schema::<message::DeclaredJobsReport>, false),
     endpoint!(RunJob, "POST", "/v1/jobs/{job}/runs", "Run a job now; it goes on without the client", [],
         Some(schema::<message::RunJobRequest>), schema::<message::RunStatus>, false),

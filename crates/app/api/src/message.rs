@@ -11,6 +11,7 @@ mod request;
 mod resume;
 mod rollout;
 mod run;
+mod schedule;
 mod status;
 mod test;
 mod verify;
@@ -35,6 +36,7 @@ pub use request::{
 pub use resume::{ResumeReport, ResumeRequest, ServiceStop};
 pub use rollout::{CanaryStatus, Judgement, PausedStatus, RollingStatus, RolloutStatus};
 pub use run::{CancelRunRequest, RunLine, RunRequest, RunSource, RunStatus};
+pub use schedule::{ScheduleRunStatus, ScheduleStatus};
 pub use status::{
     ControlStatus, EdgePredecessor, EdgeReport, InstanceStatus, InternalAddress, RouteFault,
     RouteStatus, ServiceStatus, StatusReport, SupportReport, WitnessStatus,

@@ -14,6 +14,7 @@ mod manual;
 mod packing;
 #[cfg(test)]
 mod page;
+mod patch;
 mod rollout;
 mod run;
 mod secret;
@@ -36,10 +37,11 @@ pub use editor::EditorFile;
 pub use export::{ExportFormat, ExportLayers, ExportWords};
 pub use home::{BackupImages, HomeCommand};
 pub use image::{BillFormat, ImageCommand, ImportWords};
-pub use job::JobCommand;
+pub use job::{JobCommand, ScheduleCommand};
 pub use logs::{LogBounds, LogsArguments, days};
 pub use manual::ManualArguments;
 pub use packing::Packing;
+pub use patch::PatchArguments;
 pub use rollout::{RolloutCommand, Steered};
 pub use run::RunArguments;
 pub use secret::SecretCommand;
@@ -90,20 +92,7 @@ pub enum Command {
     Up(UpArguments),
     /// Bake the base anew from fresh packages, move every image onto it, and test them
     #[command(after_help = examples::PATCH)]
-    Patch {
-        /// What to work on
-        #[command(flatten)]
-        source: Source,
-        /// Roll the patched images out
-        #[arg(long, conflicts_with = "dry_run")]
-        deploy: bool,
-        /// Only show which packages would change
-        #[arg(long)]
-        dry_run: bool,
-        /// Why, for the record
-        #[arg(long, default_value = "", hide_default_value = true)]
-        reason: String,
-    },
+    Patch(PatchArguments),
     /// Bake an image again from its recorded inputs and compare
     #[command(after_help = "Example:\n  hornero reproduce site@17")]
     Reproduce {
@@ -148,6 +137,9 @@ pub enum Command {
     /// List jobs, and run one now
     #[command(subcommand)]
     Job(JobCommand),
+    /// List what is done by itself when a time comes round
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// End a rollout under way: back to what served before, and the new servers taken down
     #[command(after_help = examples::CANCEL)]
     Cancel {

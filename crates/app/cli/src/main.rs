@@ -23,11 +23,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser as _};
 
-use arguments::{Arguments, AuditCommand, Command, ImageCommand};
+use arguments::{Arguments, AuditCommand, Command, ImageCommand, ScheduleCommand};
 use command::{
     audit, bake, churn, collect, diff, doctor, export, history, image, job, logs, manual,
     operation, patching, plan, rebasing, receipt, recycle, reproducing, run as one_off, sbom,
-    status, storage, transport, up, verify,
+    schedule, status, storage, transport, up, verify,
 };
 use failure::Failure;
 
@@ -203,10 +203,7 @@ fn of_image(home: &std::path::Path, json: bool, command: ImageCommand) -> Result
 async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(), Failure> {
     match command {
         Command::Up(arguments) => up::up(home, json, arguments).await,
-        Command::Patch { source, deploy, dry_run, reason } => {
-            let how = patching::How { dry_run, deploy };
-            patching::patch(home, json, &source, how, reason).await
-        }
+        Command::Patch(arguments) => patching::patch(home, json, arguments).await,
         Command::Plan(arguments) => plan::plan(home, json, &arguments).await,
         Command::Doctor => doctor::doctor(home, json).await,
         Command::Status => status::status(home, json).await,
@@ -217,6 +214,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         }
         Command::Recycle { object, reason } => recycle::run(home, json, object, reason).await,
         Command::Job(command) => job::run(home, json, command).await,
+        Command::Schedule(ScheduleCommand::Ls) => schedule::list(home, json).await,
         Command::Run(arguments) => one_off::run(home, json, arguments).await,
         Command::Cancel { object, reason } => {
             one_off::cancel_named(home, json, object, reason).await
@@ -269,7 +267,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
 const fn needs_root(command: &Command) -> bool {
     match command {
         Command::Up(_)
-        | Command::Patch { .. }
+        | Command::Patch(_)
         | Command::Run(_)
         | Command::Reproduce { .. }
         | Command::Build { .. }
@@ -287,6 +285,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Rollback { .. }
         | Command::Recycle { .. }
         | Command::Job(_)
+        | Command::Schedule(_)
         | Command::Cancel { .. }
         | Command::Resume { .. }
         | Command::Churn { .. }

@@ -13,7 +13,7 @@ use hornero_model::{
 };
 use hornero_rollout::{Facts, Instance, Service, World};
 
-use crate::{edge, jobs, offline::ledger_of, replay::fold, report, runs};
+use crate::{edge, jobs, offline::ledger_of, replay::fold, report, runs, schedules};
 
 /// What ran by the ledger's last word; what the edge finds healthy where it answers.
 pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
@@ -53,6 +53,7 @@ pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
         runs: world.runs.values().map(runs::status).collect(),
         jobs: jobs::shown(&world, Timestamp::now()),
         freezes: jobs::freezes(&world, Timestamp::now()),
+        schedules: schedules::shown(&world, home, Timestamp::now()),
     })
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     answer::ApiRefusal, input::Input, jobs::Jobs, operations::Operations, ports::Adapters,
-    runs::Runs, succession::EdgeNews, witness::Witness,
+    runs::Runs, schedules::Schedules, succession::EdgeNews, witness::Witness,
 };
 
 /// Everything that requests are answered from.
@@ -33,6 +33,8 @@ pub struct Api {
     pub runs: Arc<Runs>,
     /// Jobs.
     pub jobs: Arc<Jobs>,
+    /// Schedules.
+    pub schedules: Arc<Schedules>,
     /// The network, for the services' addresses.
     pub network: HomeNetwork,
     /// What is known of the edge beyond what it counts.

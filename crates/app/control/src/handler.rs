@@ -25,6 +25,11 @@ impl Handler for Api {
             )
             .hint("GET /v1/openapi.json lists all"));
         };
+        let schedule = caller.process.and_then(|of| self.schedules.children.schedule_of(of));
+        let caller = match schedule {
+            Some(schedule) => caller.of_schedule(schedule),
+            None => caller,
+        };
         match endpoint.id {
             EndpointId::Status => self.status().await,
             EndpointId::Apply => self.apply(caller, body(request).await?).await,

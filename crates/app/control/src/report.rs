@@ -350,7 +350,10 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
     };
     let freezes =
         directory.map(|directory| hornero_plan::freeze_changes(directory, &request.freezes, world));
+    let schedules = directory
+        .map(|directory| hornero_plan::schedule_changes(directory, &request.schedules, world));
     let others = job_changes.into_iter().chain(freezes.into_iter().flatten());
+    let others = others.chain(schedules.into_iter().flatten());
     let foreign_jobs = foreign_jobs.into_iter().map(|foreign| owned_elsewhere("job", foreign));
     let standings = directory.map(|directory| world.standings(directory, &request.services));
     PlanReport {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use hornero_api::REQUEST_MAX_BYTES;
+use hornero_model::{Directory, ScheduleName};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     Request, StatusCode,
@@ -26,8 +27,12 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Who calls.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The Unix user's name, or its number where it has none.
+    /// The Unix user's name, or its number where it has none; the schedule, where it is a command of one.
     pub user: String,
+    /// Its process, where the kernel tells.
+    pub process: Option<u32>,
+    /// The schedule that it is a command of.
+    pub schedule: Option<(Directory, ScheduleName)>,
 }
 
 /// How far the client of a request has come.
@@ -64,13 +69,23 @@ impl ClientProgress {
     }
 }
 
+impl Caller {
+    /// The same as a command of a schedule.
+    pub fn of_schedule(self, schedule: (Directory, ScheduleName)) -> Self {
+        let user = format!("schedule {}", schedule.1);
+        Self { user, schedule: Some(schedule), ..self }
+    }
+}
+
 /// Who is at the other end of a connection, by what the kernel says of it.
 pub fn caller_of(stream: &UnixStream) -> Caller {
-    let user = match stream.peer_cred() {
+    let credentials = stream.peer_cred();
+    let process = credentials.as_ref().ok().and_then(|of| u32::try_from(of.pid()?).ok());
+    let user = match credentials {
         Ok(credentials) => user_name(credentials.uid()),
         Err(error) => format!("unknown ({error})"),
     };
-    Caller { user }
+    Caller { user, process, schedule: None }
 }
 
 /// The name of a Unix user by `/etc/passwd`, or its number.

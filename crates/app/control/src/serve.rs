@@ -36,7 +36,7 @@ use crate::{
     format,
     input::{Input, Question},
     instances::{find, follow_exits},
-    jobs::{self, Jobs},
+    jobs::{JobTimes, Jobs},
     local::{self, LogLimits},
     lock,
     network::{NetworkKeeper, service_addresses},
@@ -47,9 +47,11 @@ use crate::{
     replay::{self, Told},
     restoration::Restoration,
     runs::{Recorder, Runs},
+    schedules::{Known, ScheduleTimes, Schedules},
     server, signals, socket,
     start::Starter,
     tenure::Tenure,
+    timekeeper::{self, TimeKeeper, Wake},
     turns,
     turnstile::Turnstile,
     up::{serves, summary},
@@ -160,11 +162,11 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     follow_exits(Arc::clone(&parts.engine), inputs.clone())?;
     let adapters = Arc::clone(&ports.adapters);
     let network_keeper = NetworkKeeper::start(parts.network.clone(), move || adapters.is_over())?;
-    let (runs, jobs) = work(&ports, driver.world(), &inputs);
-    let job_keeper = jobs::keep(Arc::clone(&jobs))?;
+    let work = Work::of(home, &ports, driver.world(), &inputs);
+    let time_keeper = work.keep_time()?;
     signals::end_on_signals(&parts.runtime, inputs.clone());
     let socket = home.join("control.sock");
-    parts.answer(&socket, api(options, &parts, &ports, (runs, jobs), inputs))?;
+    parts.answer(&socket, api(options, &parts, &ports, work, inputs))?;
     tracing::info!("ready: {}", summary(driver.world()));
     notifier.ready(&summary(driver.world()));
     // The next upgrade may begin.
@@ -172,7 +174,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let restoration = Restoration::new(begun, &driver);
     let driver = turns::run(driver, &mut ports, &taken, &notifier, restoration)?;
     network_keeper.end();
-    job_keeper.end();
+    time_keeper.end();
     let left = match !serves(driver.world()) && driver.is_idle() {
         true => Ended::Empty,
         false => Ended::Serving,
@@ -223,24 +225,51 @@ fn witness(options: &Options, journal: &Journal) -> anyhow::Result<Option<Arc<Wi
     Ok(Some(Arc::new(Witness::start(place, Arc::clone(&journal.keys), head)?)))
 }
 
-/// One-off work, that of the control process before this one goes on, and jobs.
-fn work(ports: &ControlPorts, world: &World, inputs: &Sender<Input>) -> (Arc<Runs>, Arc<Jobs>) {
-    let (recorder, adapters) = (inputs.clone(), Arc::clone(&ports.adapters));
-    let recorder = Recorder::new(move |record| recorder.send(Input::Record(record)).is_ok());
-    let recorder = Arc::new(recorder);
-    let runs = Arc::new(Runs::new(Arc::clone(&adapters), Arc::clone(&recorder)));
-    runs.adopt(world.runs.values().cloned());
-    let asked = inputs.clone();
-    let look = move || {
-        let (sender, declared) = mpsc::channel();
+/// What is done beside the driver: one-off work, that of the control process before this one goes on, jobs and schedules.
+struct Work {
+    runs: Arc<Runs>,
+    jobs: Arc<Jobs>,
+    schedules: Arc<Schedules>,
+    wake: Wake,
+}
+
+impl Work {
+    fn of(home: &Path, ports: &ControlPorts, world: &World, inputs: &Sender<Input>) -> Self {
+        let (recorder, adapters) = (inputs.clone(), Arc::clone(&ports.adapters));
+        let recorder = Recorder::new(move |record| recorder.send(Input::Record(record)).is_ok());
+        let recorder = Arc::new(recorder);
+        let runs = Arc::new(Runs::new(Arc::clone(&adapters), Arc::clone(&recorder)));
+        runs.adopt(world.runs.values().cloned());
+        let wake = Wake::default();
+        let look = asked(inputs, |world: &World| world.jobs.clone());
+        let (own, recording) = (Arc::clone(&runs), Arc::clone(&recorder));
+        let jobs = Arc::new(Jobs::new(own, adapters, recording, wake.clone(), look));
+        let look = asked(inputs, Known::all);
+        let schedules = Schedules::new(home.to_owned(), recorder, wake.clone(), look);
+        Self { runs, jobs, schedules: Arc::new(schedules), wake }
+    }
+
+    fn keep_time(&self) -> std::io::Result<TimeKeeper> {
+        let jobs = JobTimes(Arc::clone(&self.jobs));
+        let schedules = ScheduleTimes(Arc::clone(&self.schedules));
+        timekeeper::keep(&self.wake, vec![Box::new(jobs), Box::new(schedules)])
+    }
+}
+
+/// Looks at the world of the thread that owns the driver; none where the control process ends.
+fn asked<T: Send + 'static>(
+    inputs: &Sender<Input>,
+    look: fn(&World) -> T,
+) -> impl Fn() -> Option<T> + Send + Sync + 'static {
+    let inputs = inputs.clone();
+    move || {
+        let (sender, seen) = mpsc::channel();
         // Whoever asked is gone only when the control process is.
         let question: Question =
-            Box::new(move |driver: &Driver| drop(sender.send(driver.world().jobs.clone())));
-        asked.send(Input::Ask(question)).ok()?;
-        declared.recv().ok()
-    };
-    let jobs = Arc::new(Jobs::new(Arc::clone(&runs), adapters, recorder, look));
-    (runs, jobs)
+            Box::new(move |driver: &Driver| drop(sender.send(look(driver.world()))));
+        inputs.send(Input::Ask(question)).ok()?;
+        seen.recv().ok()
+    }
 }
 
 /// What requests are answered from.
@@ -248,7 +277,7 @@ fn api(
     options: &Options,
     parts: &Parts,
     ports: &ControlPorts,
-    (runs, jobs): (Arc<Runs>, Arc<Jobs>),
+    Work { runs, jobs, schedules, .. }: Work,
     inputs: Sender<Input>,
 ) -> Api {
     Api {
@@ -260,6 +289,7 @@ fn api(
         adapters: Arc::clone(&ports.adapters),
         runs,
         jobs,
+        schedules,
         network: parts.network.clone(),
         edge: parts.keeper.news(),
         started: Timestamp::now(),

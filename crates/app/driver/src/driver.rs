@@ -196,6 +196,11 @@ impl Driver {
                 | EventBody::FreezeDeclared { .. }
                 | EventBody::FreezeRemoved { .. }
                 | EventBody::FreezeOverridden { .. }
+                | EventBody::ScheduleDeclared { .. }
+                | EventBody::ScheduleRemoved { .. }
+                | EventBody::ScheduleBegun { .. }
+                | EventBody::ScheduleEnded { .. }
+                | EventBody::ScheduleSkipped { .. }
                 | EventBody::JobSkipped { .. } => {}
                 EventBody::ServiceAdjusted { service, .. } => {
                     self.facts.unadjusted.remove(service);

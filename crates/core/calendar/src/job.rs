@@ -1,8 +1,8 @@
 //! What is to be done about a job: begun, tried again, or left out because the last run still goes on.
 
-use hornero_model::{Millis, Timestamp};
+use hornero_model::{Millis, MissedTimes, Timestamp};
 
-use crate::{Schedule, Turn, turn};
+use crate::{RoundState, RoundStep, Schedule, round_step};
 
 /// Before the first try after a failure; each further one waits twice as long.
 const FIRST_RETRY: Millis = Millis(1_000);
@@ -65,27 +65,24 @@ pub enum JobStep {
 pub fn job_step(schedule: Option<&Schedule>, state: JobState, now: Timestamp) -> JobStep {
     let again = state.failed.filter(|failed| failed.attempt <= state.retries && !state.running);
     let again_at = again.map(|failed| (failed.ended.after(pause(failed.attempt)), failed));
-    let turn = schedule.map(|schedule| turn(schedule, state.since, now));
-    let busy = state.running || again.is_some();
-    match (turn, again_at) {
-        (Some(Turn::Due { planned, missed }), _) if busy => JobStep::Skip { planned, missed },
-        // The last of those that were missed is the one that is made up.
-        (Some(Turn::Missed { planned, missed }), _) if busy => {
-            JobStep::Skip { planned, missed: missed.saturating_sub(1) }
-        }
-        (Some(Turn::Due { planned, missed }), _) => {
-            JobStep::Begin { planned, attempt: 1, missed, late: false }
-        }
-        (Some(Turn::Missed { planned, missed }), _) => {
-            let missed = missed.saturating_sub(1);
-            JobStep::Begin { planned, attempt: 1, missed, late: true }
+    let round = RoundState {
+        since: state.since,
+        busy: state.running || again.is_some(),
+        missed: MissedTimes::CatchUp,
+        freezes: &[],
+    };
+    let step = schedule.map(|schedule| round_step(schedule, round, now));
+    match (step, again_at) {
+        (Some(RoundStep::Skip { planned, missed, .. }), _) => JobStep::Skip { planned, missed },
+        (Some(RoundStep::Begin { planned, missed, late }), _) => {
+            JobStep::Begin { planned, attempt: 1, missed, late }
         }
         (_, Some((at, failed))) if at <= now => {
             let FailedTry { planned, attempt, .. } = failed;
             JobStep::Begin { planned, attempt: attempt + 1, missed: 0, late: false }
         }
-        (Some(Turn::Wait { next }), again) => {
-            let until = next.into_iter().chain(again.map(|(at, _)| at)).min();
+        (Some(RoundStep::Wait { until }), again) => {
+            let until = until.into_iter().chain(again.map(|(at, _)| at)).min();
             JobStep::Wait { until }
         }
         (None, again) => JobStep::Wait { until: again.map(|(at, _)| at) },

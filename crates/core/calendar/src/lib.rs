@@ -11,10 +11,12 @@
 
 mod job;
 mod moment;
+mod round;
 mod schedule;
 mod turn;
 
 pub use job::{FailedTry, JobState, JobStep, job_step};
 pub use moment::{End, MomentError, moment};
+pub use round::{LeftOut, RoundState, RoundStep, round_step};
 pub use schedule::{Schedule, ScheduleError, zone};
 pub use turn::{MISSED_COUNTED, ON_TIME, Turn, turn};

@@ -136,6 +136,11 @@ impl Churn {
             | EventBody::FreezeDeclared { .. }
             | EventBody::FreezeRemoved { .. }
             | EventBody::FreezeOverridden { .. }
+            | EventBody::ScheduleDeclared { .. }
+            | EventBody::ScheduleRemoved { .. }
+            | EventBody::ScheduleBegun { .. }
+            | EventBody::ScheduleEnded { .. }
+            | EventBody::ScheduleSkipped { .. }
             | EventBody::ServiceOwned { .. } => {}
         }
     }

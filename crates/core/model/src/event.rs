@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BootId, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName, InstanceId,
     InstanceState, Job, JobName, Receipt, Release, ReleaseNumber, RolloutId, Run, RunEnd,
-    ServiceName, Term, Timestamp,
+    ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, Term, Timestamp,
 };
 
 /// Who did something, why, and from which state of the source.
@@ -251,6 +251,51 @@ pub enum EventBody {
         freeze: FreezeName,
         /// What is brought up.
         directory: Directory,
+    },
+    /// A schedule is as it says from now on.
+    ScheduleDeclared {
+        /// The schedule.
+        schedule: Box<ScheduleSpec>,
+        /// The directory that declares it.
+        directory: Directory,
+    },
+    /// A schedule is no longer declared.
+    ScheduleRemoved {
+        /// The schedule.
+        schedule: ScheduleName,
+        /// The directory that declared it.
+        directory: Directory,
+    },
+    /// A schedule came round, and what it says is being done.
+    ScheduleBegun {
+        /// The schedule.
+        schedule: ScheduleName,
+        /// The directory that declares it.
+        directory: Directory,
+        /// For when it was planned.
+        planned: Timestamp,
+        /// Times before that one that were missed and are not made up.
+        missed: u32,
+    },
+    /// What a schedule had begun is over.
+    ScheduleEnded {
+        /// The schedule.
+        schedule: ScheduleName,
+        /// The directory that declares it.
+        directory: Directory,
+        /// How.
+        end: ScheduleEnd,
+    },
+    /// Times of a schedule came round and nothing was done for them; the reason stands beside it.
+    ScheduleSkipped {
+        /// The schedule.
+        schedule: ScheduleName,
+        /// The directory that declares it.
+        directory: Directory,
+        /// The last of those times.
+        planned: Timestamp,
+        /// How many times before that one were left out as well.
+        missed: u32,
     },
 }
 

@@ -27,6 +27,7 @@ mod release;
 mod room;
 mod route;
 mod run;
+mod schedule;
 mod secret;
 mod service;
 mod strategy;
@@ -53,7 +54,7 @@ pub use latency::{LatencyBucket, LatencyHistogram};
 pub use mount_field::mount_field;
 pub use name::{
     FreezeName, ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName, ReleaseNumber,
-    RolloutId, SecretLabel, ServiceName, VolumeName,
+    RolloutId, ScheduleName, SecretLabel, ServiceName, VolumeName,
 };
 pub use pool::{Admission, Pool, Share};
 pub use purl::DebianPurl;
@@ -66,6 +67,7 @@ pub use route::{
     ReleaseCounters, RouteRule, RouteTable,
 };
 pub use run::{CutOff, Run, RunEnd};
+pub use schedule::{MissedTimes, ScheduleAction, ScheduleEnd, ScheduleResult, ScheduleSpec};
 pub use secret::{SecretFile, SecretVersion};
 pub use service::{
     ConfigFile, Keep, Port, Resources, RolloutPolicy, Route, RouteTls, STOP_GRACE, ServiceKind,

@@ -95,6 +95,10 @@ label!(
     JobName, "job name", LABEL_MAX
 );
 label!(
+    /// The name of a schedule.
+    ScheduleName, "schedule name", LABEL_MAX
+);
+label!(
     /// The name of a volume.
     VolumeName, "volume name", LABEL_MAX
 );

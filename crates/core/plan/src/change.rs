@@ -44,6 +44,8 @@ pub enum ObjectKind {
     Job,
     /// A freeze.
     Freeze,
+    /// A schedule.
+    Schedule,
 }
 
 /// What is done to an object.
@@ -74,6 +76,7 @@ impl ObjectKind {
             Self::Service => "service",
             Self::Job => "job",
             Self::Freeze => "freeze",
+            Self::Schedule => "schedule",
         }
     }
 }

@@ -9,8 +9,10 @@ mod change;
 mod difference;
 mod freeze;
 mod job;
+mod own;
 mod plan;
 mod problem;
+mod schedule;
 mod whole;
 
 pub use change::{Action, Change, Foreign, ObjectKind};
@@ -22,3 +24,4 @@ pub use problem::{
     About, CertificateFact, MissingPackage, NotChecked, PackagesFact, PortFact, Problem, RouteKey,
     clashes, of_certificate, of_packages, of_port,
 };
+pub use schedule::schedule_changes;

@@ -9,8 +9,8 @@ use hornero_model::{
 
 use crate::{
     Instance, Kind, Leaving, ListenerTrouble, Phase, Rollout, Service, ServingSet, SharedFailure,
-    TestRecord, WarmSet, World, failed, freezes, jobs, listeners, makes_same_servers, recycle,
-    runs,
+    SkippedTimes, TestRecord, WarmSet, World, failed, freezes, jobs, listeners, makes_same_servers,
+    recycle, runs, schedules,
 };
 
 /// An instance that served this long was no early failure: the count of failures begins anew after it.
@@ -159,7 +159,17 @@ impl World {
             }
             EventBody::FreezeOverridden { .. } => Ok(()),
             EventBody::JobSkipped { job, planned, missed } => {
-                jobs::skipped(self, job, *planned, *missed, event.time);
+                let why = event.by.why.clone();
+                let (planned, missed, at) = (*planned, *missed, event.time);
+                jobs::skipped(self, job, SkippedTimes { planned, missed, at, why });
+                Ok(())
+            }
+            EventBody::ScheduleDeclared { .. }
+            | EventBody::ScheduleRemoved { .. }
+            | EventBody::ScheduleBegun { .. }
+            | EventBody::ScheduleEnded { .. }
+            | EventBody::ScheduleSkipped { .. } => {
+                schedules::fold(self, event);
                 Ok(())
             }
         }

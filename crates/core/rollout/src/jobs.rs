@@ -37,7 +37,7 @@ pub struct JobRun {
 }
 
 /// Times for which nothing was begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkippedTimes {
     /// The last of them.
     pub planned: Timestamp,
@@ -45,6 +45,8 @@ pub struct SkippedTimes {
     pub missed: u32,
     /// When that was recorded.
     pub at: Timestamp,
+    /// Why, for people.
+    pub why: String,
 }
 
 impl DeclaredJob {
@@ -100,14 +102,8 @@ pub(crate) fn ended(world: &mut World, end: &RunEnd, at: Timestamp) {
     }
 }
 
-pub(crate) fn skipped(
-    world: &mut World,
-    job: &JobName,
-    planned: Timestamp,
-    missed: u32,
-    at: Timestamp,
-) {
+pub(crate) fn skipped(world: &mut World, job: &JobName, times: SkippedTimes) {
     let Some(declared) = world.jobs.get_mut(job) else { return };
-    declared.since = declared.since.max(planned);
-    declared.skipped = Some(SkippedTimes { planned, missed, at });
+    declared.since = declared.since.max(times.planned);
+    declared.skipped = Some(times);
 }

@@ -46,7 +46,10 @@ pub(crate) fn recycle(
     let Some(set) = service.serving.as_ref().filter(|set| set.leaving.is_none()) else {
         return Vec::new();
     };
-    let overdue = overdue(world, facts, service, set);
+    let overdue = match is_frozen(world, name, facts.now) {
+        true => Vec::new(),
+        false => overdue(world, facts, service, set),
+    };
     if let (Some(max_age), false) = (max_age(service), overdue.is_empty()) {
         let by = Actor::hornero(format!("its `max_age` is {max_age}"));
         let body = EventBody::RecycleSet { service: name.clone(), instances: overdue };
@@ -64,7 +67,9 @@ fn begin(
     tail: &mut dyn FnMut() -> String,
 ) -> Option<Record> {
     let (old, mark) = next(world, set)?;
-    let is_held = facts.held.contains(&service.name) || service.shared.is_some();
+    let is_held = facts.held.contains(&service.name)
+        || service.shared.is_some()
+        || is_frozen(world, &service.name, facts.now);
     if is_held && World::is_own(mark) {
         return None;
     }
@@ -139,7 +144,14 @@ pub(crate) fn wake(world: &World, facts: &Facts, name: &ServiceName) -> Option<T
     let unmarked = unmarked.filter(|instance| instance.recycle.is_none());
     let ages = max_age(service).into_iter();
     let due = ages.flat_map(|age| unmarked.clone().map(move |instance| recycle_due(instance, age)));
-    due.chain(put_off).filter(|time| *time > facts.now).min()
+    let frozen = world.frozen(world.owner(name), facts.now);
+    let thaw = frozen.map(|declared| declared.freeze.until).max();
+    due.chain(put_off).chain(thaw).filter(|time| *time > facts.now).min()
+}
+
+/// Whether a freeze holds for a service: then nothing is replaced for its age.
+fn is_frozen(world: &World, name: &ServiceName, now: Timestamp) -> bool {
+    world.frozen(world.owner(name), now).next().is_some()
 }
 
 /// Takes in that instances are to be replaced; none any more where none is named. What a person asks for is tried at once.

@@ -7,12 +7,13 @@ use std::{
 
 use hornero_model::{
     Actor, BootId, CanaryStep, Digest, Directory, ExitCause, FreezeName, InstanceId, InstanceState,
-    Intervention, JobName, Millis, Receipt, Release, ReleaseNumber, RolloutId, ServiceName,
-    ServiceSpec, Share, Term, Timestamp,
+    Intervention, JobName, Millis, Receipt, Release, ReleaseNumber, RolloutId, ScheduleName,
+    ServiceName, ServiceSpec, Share, Term, Timestamp,
 };
 
 use crate::{
-    DeclaredFreeze, DeclaredJob, FailedRelease, Leaving, OpenRun, Phase, Rollout, SharedFailure,
+    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, Leaving, OpenRun, Phase, Rollout,
+    SharedFailure,
 };
 
 /// Everything that follows from the events appended so far. Build it with [`World::default`] and [`World::apply`].
@@ -42,6 +43,8 @@ pub struct World {
     pub term: Term,
     /// Freezes that are declared, by directory and name.
     pub freezes: BTreeMap<(Directory, FreezeName), DeclaredFreeze>,
+    /// Schedules that are declared, by directory and name.
+    pub schedules: BTreeMap<(Directory, ScheduleName), DeclaredSchedule>,
 }
 
 /// A service and its releases.

@@ -24,6 +24,7 @@ mod read_budget;
 mod read_check;
 mod read_configuration;
 mod read_copy;
+mod read_cron;
 mod read_freeze;
 mod read_image;
 mod read_job;
@@ -31,6 +32,7 @@ mod read_listener;
 mod read_provision;
 mod read_rollout;
 mod read_route;
+mod read_schedule;
 mod read_service;
 mod read_trust;
 mod read_value;
@@ -51,7 +53,8 @@ pub mod vocabulary;
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Freeze, FreezeName, ImageName, JobName, KeyName, PublicKey, ServiceName, VolumeName,
+    Freeze, FreezeName, ImageName, JobName, KeyName, PublicKey, ScheduleName, ScheduleSpec,
+    ServiceName, VolumeName,
 };
 
 pub use canonical::canonical;
@@ -86,6 +89,8 @@ pub struct Spec {
     pub jobs: BTreeMap<JobName, JobDefinition>,
     /// Freezes, by name.
     pub freezes: BTreeMap<FreezeName, Freeze>,
+    /// Schedules, by name.
+    pub schedules: BTreeMap<ScheduleName, ScheduleSpec>,
     /// Volumes, by name.
     pub volumes: BTreeMap<VolumeName, VolumeDefinition>,
     /// Keys that are trusted besides the home's own, by name; each service carries them too.

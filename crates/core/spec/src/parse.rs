@@ -12,7 +12,7 @@ use crate::{
     ErrorCode, Errors, Sources, Spec, Variables,
     error::{Mistake, errors, floor},
     evaluate::Evaluator,
-    limits, read_freeze, read_image, read_job, read_service, read_trust,
+    limits, read_freeze, read_image, read_job, read_schedule, read_service, read_trust,
     read_value::shown,
     resolve, scan,
     section::{At, header, label},
@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// Kinds of blocks at the top of the file.
-pub(crate) const KINDS: [&str; 7] =
-    ["image", "service", "job", "freeze", "volume", "variable", "trust"];
+pub(crate) const KINDS: [&str; 8] =
+    ["image", "service", "job", "schedule", "freeze", "volume", "variable", "trust"];
 
 /// Reads a `hornero.hcl`.
 ///
@@ -173,6 +173,7 @@ struct Blocks<'b> {
     services: Vec<(ServiceName, &'b Block)>,
     jobs: Vec<&'b Block>,
     freezes: Vec<&'b Block>,
+    schedules: Vec<&'b Block>,
     volumes: Vec<(VolumeName, &'b Block)>,
     variables: Vec<&'b Block>,
     trust: Vec<&'b Block>,
@@ -198,11 +199,12 @@ fn read(cx: &mut Evaluator, body: &Body, given: &Variables, sources: &dyn Source
         .collect();
     let jobs = blocks.jobs.iter().filter_map(|block| read_job::read(cx, block, sources)).collect();
     let freezes = read_freeze::read_all(cx, &blocks.freezes);
+    let schedules = read_schedule::read_all(cx, &blocks.schedules);
     let trust = trust(cx, &blocks.trust);
     let images = resolve::images(cx, images);
     let services = resolve::services(cx, services, &images, &trust);
     let jobs = resolve::jobs(cx, jobs, &images, &trust);
-    Spec { images, services, jobs, freezes, volumes, trust }
+    Spec { images, services, jobs, freezes, schedules, volumes, trust }
 }
 
 fn trust(cx: &mut Evaluator, blocks: &[&Block]) -> BTreeMap<KeyName, PublicKey> {
@@ -255,6 +257,7 @@ fn collect<'b>(cx: &mut Evaluator, body: &'b Body) -> Blocks<'b> {
             "trust" => blocks.trust.push(block),
             "job" => blocks.jobs.push(block),
             "freeze" => blocks.freezes.push(block),
+            "schedule" => blocks.schedules.push(block),
             "image" => {
                 let declared = declare(cx, block, BlockKind::Image, |text| ImageName::new(text));
                 blocks.images.extend(declared);

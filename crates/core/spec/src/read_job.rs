@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use hcl_edit::structure::Block;
-use hornero_calendar::{Schedule, ScheduleError};
 use hornero_model::{
-    CronLine, ImageName, JobName, Keep, Millis, RolloutPolicy, ServiceKind, ServiceName, Strategy,
+    ImageName, JobName, Keep, Millis, RolloutPolicy, ServiceKind, ServiceName, Strategy,
 };
 
 use crate::{
     ErrorCode, ImageDefinition, JobDefinition, ServiceDefinition, Sources, defaults,
     error::Mistake,
     evaluate::Evaluator,
-    limits, read_configuration, read_image,
+    limits, read_configuration, read_cron, read_image,
     read_service::{resources, stop_grace, stop_signal, valid},
     read_value::shown,
     section::{At, Section, label},
@@ -46,7 +45,7 @@ pub(crate) fn read(cx: &mut Evaluator, block: &Block, sources: &dyn Sources) -> 
     let paths = files.chain(secrets.iter().map(|secret| secret.path.as_str()));
     read_configuration::apart(cx, &section.what, paths.zip(&config_spans).collect());
     let command = read_image::command(cx, &mut section).unwrap_or_default();
-    let schedule = schedule(cx, &mut section);
+    let schedule = read_cron::line(cx, &mut section, "schedule");
     let deadline = section.duration(cx, "deadline", Millis(1_000)).unwrap_or(defaults::DEADLINE);
     let retries = section
         .whole(cx, "retries", 0, limits::RETRIES, "what fails that often is for a person")
@@ -107,39 +106,6 @@ fn bare() -> Option<ServiceDefinition> {
         budget: None,
         mounts: Vec::new(),
     })
-}
-
-/// When it comes round.
-fn schedule(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<CronLine> {
-    let line = section.text(cx, "schedule");
-    let zone = section.text(cx, "timezone");
-    let Some(line) = line else {
-        if let Some(zone) = zone {
-            let message = format!("`timezone` of {} says nothing without `schedule`", section.what);
-            cx.report(Mistake::new(ErrorCode::Conflict, zone.span, message));
-        }
-        return None;
-    };
-    let timezone = zone.as_ref().map_or("UTC", |zone| &zone.value);
-    let written = CronLine { line: line.value.to_string(), timezone: timezone.to_owned() };
-    let error = match Schedule::new(&written.line, &written.timezone) {
-        Ok(_) => return Some(written),
-        Err(error) => error,
-    };
-    let (key, span, hint) = match (&error, zone) {
-        (ScheduleError::Zone(_), Some(zone)) => {
-            ("timezone", zone.span, "write a name of the IANA database, such as `Europe/Berlin`")
-        }
-        (ScheduleError::Zone(_) | ScheduleError::Line { .. }, _) => (
-            "schedule",
-            line.span,
-            "write minute, hour, day of the month, month and day of the week: `0 3 * * *` is every day at three",
-        ),
-        (ScheduleError::Never(_), _) => ("schedule", line.span, "no year has a day like that"),
-    };
-    let message = format!("`{key}` of {}: {error}", section.what);
-    cx.report(Mistake::new(ErrorCode::InvalidValue, span, message).hint(hint));
-    None
 }
 
 /// Checks jobs against each other and against their images.

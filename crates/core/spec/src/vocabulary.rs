@@ -409,6 +409,28 @@ const JOB: BlockWords = block(
     &[&RESOURCES, &CONFIG, &SERVICE_SECRET],
 );
 
+const SCHEDULE: BlockWords = block(
+    "schedule",
+    "NAME",
+    "what is done by itself when a time comes round",
+    &[
+        required("do", Word(&["patch", "recycle", "redeploy"]), "what is done"),
+        required(
+            "when",
+            Text,
+            "line of cron: minute, hour, day of the month, month, day of the week",
+        ),
+        key("timezone", Text, "time zone of `when`, such as `Europe/Berlin`; `UTC` by default"),
+        key("services", References, "what it is done to; all services of the directory by default"),
+        key(
+            "missed",
+            Word(&["skip", "catch_up"]),
+            "what becomes of times that were missed; `skip` by default",
+        ),
+    ],
+    &[],
+);
+
 const FREEZE: BlockWords = block(
     "freeze",
     "NAME",
@@ -454,7 +476,8 @@ const VARIABLE: BlockWords = block(
 );
 
 /// Every kind of block that stands at the top of the file.
-pub const TOP: [&BlockWords; 7] = [&IMAGE, &SERVICE, &JOB, &FREEZE, &VOLUME, &VARIABLE, &TRUST];
+pub const TOP: [&BlockWords; 8] =
+    [&IMAGE, &SERVICE, &JOB, &SCHEDULE, &FREEZE, &VOLUME, &VARIABLE, &TRUST];
 
 /// The names of all functions of expressions, sorted.
 pub fn functions() -> impl Iterator<Item = &'static str> {

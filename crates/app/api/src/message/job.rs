@@ -1,14 +1,15 @@
 //! Jobs: declaring them, asking for a run of one, and how they stand.
 
 use hornero_model::{
-    CutOff, Digest, Directory, Freeze, ImageName, InstanceId, Job, JobName, Millis, Timestamp,
+    CutOff, Digest, Directory, Freeze, ImageName, InstanceId, Job, JobName, Millis, ScheduleSpec,
+    Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{plan::PlanChange, request::Intent};
 
-/// Says which jobs and freezes a directory declares, and that it declares no others: those it declared before are removed.
+/// Says which jobs, freezes and schedules a directory declares, and that it declares no others: those it declared before are removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeclareJobsRequest {
@@ -19,6 +20,9 @@ pub struct DeclareJobsRequest {
     /// Its freezes; those that it declared before are removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freezes: Vec<Freeze>,
+    /// Its schedules; those that it declared before are removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<ScheduleSpec>,
     /// Jobs of other directories that it takes over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub adopt: Vec<JobName>,
@@ -69,7 +73,7 @@ pub struct JobStatus {
     /// Its last run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<JobRunStatus>,
-    /// The times that were left out last, because a run still went on.
+    /// The times that were left out last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<SkippedStatus>,
 }
@@ -106,7 +110,7 @@ pub struct JobRunStatus {
     pub duration_ms: Option<Millis>,
 }
 
-/// Times of a job that were left out.
+/// Times that were left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SkippedStatus {
     /// The last of them.
@@ -115,4 +119,7 @@ pub struct SkippedStatus {
     pub missed: u32,
     /// When that was recorded.
     pub at: Timestamp,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
 }

@@ -1,6 +1,6 @@
 //! What an apply would change.
 
-use hornero_model::{Directory, Freeze, ImageName, Job, ServiceSpec, Standing};
+use hornero_model::{Directory, Freeze, ImageName, Job, ScheduleSpec, ServiceSpec, Standing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ pub struct PlanRequest {
     /// Its freezes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freezes: Vec<Freeze>,
+    /// Its schedules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<ScheduleSpec>,
 }
 
 /// An image in a plan.
@@ -102,7 +105,7 @@ pub struct NotChecked {
 /// One change of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanChange {
-    /// `image`, `service`, `job` or `freeze`.
+    /// `image`, `service`, `job`, `freeze` or `schedule`.
     pub kind: String,
     /// The object's name.
     pub object: String,

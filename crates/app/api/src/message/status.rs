@@ -14,6 +14,7 @@ use super::job::JobStatus;
 use super::resume::ServiceStop;
 use super::rollout::RolloutStatus;
 use super::run::RunStatus;
+use super::schedule::ScheduleStatus;
 
 /// What runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +38,9 @@ pub struct StatusReport {
     /// Freezes that have not ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freezes: Vec<FreezeStatus>,
+    /// Schedules that are declared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<ScheduleStatus>,
 }
 
 /// The control process.

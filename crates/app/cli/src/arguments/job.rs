@@ -1,7 +1,14 @@
-//! `hornero job`: what can be typed.
+//! `hornero job` and `hornero schedule`: what can be typed.
 
 use clap::Subcommand;
 use hornero_model::JobName;
+
+/// What to do with schedules.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ScheduleCommand {
+    /// List schedules: what each does, when it comes round next, and what came of it last
+    Ls,
+}
 
 /// What to do with jobs.
 #[derive(Debug, Subcommand)]

@@ -1,10 +1,10 @@
-//! The jobs and freezes of a directory: as control is told of them, and taken away again.
+//! The jobs, freezes and schedules of a directory: as control is told of them, and taken away again.
 
 use hornero_api::{
     Client,
     message::{DeclareJobsRequest, DeclaredJobsReport, Intent, StatusReport},
 };
-use hornero_model::{Digest, Directory, Freeze, ImageName, Job, ServiceName};
+use hornero_model::{Digest, Directory, Freeze, ImageName, Job, ScheduleSpec, ServiceName};
 use hornero_spec::{JobDefinition, Spec};
 
 use crate::{
@@ -20,6 +20,8 @@ pub struct DirectoryJobs {
     pub jobs: Vec<Job>,
     /// Its freezes.
     pub freezes: Vec<Freeze>,
+    /// Its schedules.
+    pub schedules: Vec<ScheduleSpec>,
     /// What it takes over, by name.
     pub adopt: Vec<ServiceName>,
     /// Why.
@@ -45,15 +47,17 @@ fn complete(kept: Option<Kept<'_>>, job: &JobDefinition, image: Digest) -> Resul
 
 /// Has control know the jobs of a directory as they are declared, and tells what that changed.
 pub async fn declare(client: &Client, declared: DirectoryJobs) -> Result<(), Failure> {
-    let DirectoryJobs { directory, jobs, freezes, adopt, intent } = declared;
+    let DirectoryJobs { directory, jobs, freezes, schedules, adopt, intent } = declared;
     let status: StatusReport = client.get("/v1/status").await?;
     let has_jobs = status.jobs.iter().any(|job| job.directory == directory);
     let has_freezes = status.freezes.iter().any(|freeze| freeze.directory == directory);
-    if jobs.is_empty() && freezes.is_empty() && !has_jobs && !has_freezes {
+    let has_schedules = status.schedules.iter().any(|one| one.directory == directory);
+    let declares = !(jobs.is_empty() && freezes.is_empty() && schedules.is_empty());
+    if !declares && !has_jobs && !has_freezes && !has_schedules {
         return Ok(());
     }
     let adopt = adopt.iter().filter_map(|name| name.as_str().parse().ok()).collect();
-    let request = DeclareJobsRequest { directory, jobs, freezes, adopt, intent };
+    let request = DeclareJobsRequest { directory, jobs, freezes, schedules, adopt, intent };
     let report: DeclaredJobsReport = client.post("/v1/jobs", &request).await?;
     for change in report.changes {
         eprintln!("{:>12}  {:<9} {}", change.object, change.action, change.reason);
@@ -70,14 +74,22 @@ pub async fn remove(
     let status: StatusReport = client.get("/v1/status").await?;
     let of_freezes = status.freezes.into_iter().map(|freeze| freeze.directory);
     let of_jobs = status.jobs.into_iter().map(|job| job.directory);
-    let mut directories: Vec<Directory> = of_jobs.chain(of_freezes).collect();
+    let of_schedules = status.schedules.into_iter().map(|schedule| schedule.directory);
+    let mut directories: Vec<Directory> = of_jobs.chain(of_freezes).chain(of_schedules).collect();
     directories.sort();
     directories.dedup();
     directories.retain(|known| directory.is_none_or(|only| only == known));
     for directory in directories {
         let intent = Intent { why: why.to_owned(), commit: None };
-        let (jobs, freezes, adopt) = (Vec::new(), Vec::new(), Vec::new());
-        declare(client, DirectoryJobs { directory, jobs, freezes, adopt, intent }).await?;
+        let none = DirectoryJobs {
+            directory,
+            jobs: Vec::new(),
+            freezes: Vec::new(),
+            schedules: Vec::new(),
+            adopt: Vec::new(),
+            intent,
+        };
+        declare(client, none).await?;
     }
     Ok(())
 }

@@ -37,6 +37,7 @@ pub fn request(
         services: desired::specs(kept, &project.spec, digest_of)?,
         jobs: declared_jobs::jobs(kept, &project.spec, digest_of)?,
         freezes: project.spec.freezes.values().cloned().collect(),
+        schedules: project.spec.schedules.values().cloned().collect(),
         directory: Some(directory),
     })
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hornero_api::message::{
-    Intent, JobRunStatus, JobStatus, RunJobRequest, RunStatus, StatusReport,
+    Intent, JobRunStatus, JobStatus, RunJobRequest, RunStatus, SkippedStatus, StatusReport,
 };
 use hornero_doctor::Need;
 use hornero_model::{JobName, Timestamp};
@@ -15,6 +15,7 @@ use crate::{
         doctor, operation, run,
     },
     failure::Failure,
+    harmless::harmless,
     output::{Table, Tone, age, print_json, print_text},
 };
 
@@ -67,11 +68,21 @@ pub fn table(jobs: &[JobStatus], now: Timestamp, colour: bool) -> String {
     let mut text = table.render(colour);
     for job in jobs {
         if let Some(skipped) = &job.skipped {
-            let (name, planned, at) = (&job.name, skipped.planned, skipped.at);
-            text.push_str(&format!("note: `{name}` was left out for {planned}, seen at {at}\n"));
+            text.push_str(&left_out(job.name.as_str(), skipped));
         }
     }
     text
+}
+
+/// That times were left out, and why.
+pub fn left_out(name: &str, skipped: &SkippedStatus) -> String {
+    let SkippedStatus { planned, missed, at, why } = skipped;
+    let why = if why.is_empty() { "" } else { &format!(": {}", harmless(why)) };
+    let before = match missed {
+        0 => String::new(),
+        times => format!(" and {times} times before that"),
+    };
+    format!("note: `{name}` was left out for {planned}{before}, seen at {at}{why}\n")
 }
 
 /// How a run of a job ended.

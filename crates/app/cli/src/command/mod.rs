@@ -41,6 +41,7 @@ pub mod recycle;
 pub mod reproducing;
 pub mod run;
 pub mod sbom;
+pub mod schedule;
 pub mod secret;
 pub mod settings;
 pub mod sign;

@@ -5,11 +5,11 @@ use std::{path::Path, sync::Arc};
 use hornero_api::message::{ServiceOutcome, TestReport, TestRequest};
 use hornero_bake::{BakeContext, BakedImage, PatchOptions, PatchReport, PatchedHow, PatchedImage};
 use hornero_doctor::Need;
-use hornero_model::ServiceSpec;
+use hornero_model::{ServiceName, ServiceSpec};
 use hornero_spec::Spec;
 
 use crate::{
-    arguments::Source,
+    arguments::PatchArguments,
     command::{
         bake,
         configuration::{self, Kept},
@@ -25,28 +25,18 @@ use crate::{
     reports::{PatchOutcome, TestedImage},
 };
 
-/// How a patch goes on after the images are made.
-#[derive(Debug, Clone, Copy)]
-pub struct How {
-    /// Only say which packages would change.
-    pub dry_run: bool,
-    /// Roll the new images out.
-    pub deploy: bool,
-}
-
 /// `hornero patch`.
 pub async fn patch(
     home: &Path,
     json_wanted: bool,
-    source: &Source,
-    how: How,
-    reason: String,
+    arguments: PatchArguments,
 ) -> Result<(), Failure> {
+    let PatchArguments { source, deploy, services, dry_run, reason } = arguments;
     if source.locked {
         return Err(Failure::new(exit::USAGE, "`--locked` and a patch exclude each other"));
     }
-    let project = project::read(source, json_wanted)?;
-    if !how.dry_run {
+    let project = project::read(&source, json_wanted)?;
+    if !dry_run {
         configuration::check_secrets(home, &project.spec)?;
         // Images that were made are tested by running them.
         doctor::before(home, Need::Run, true)?;
@@ -60,7 +50,7 @@ pub async fn patch(
     // A patch pins anew what names lead to.
     let bases = sign::stored_bases(&store, &project, &names, true)?;
     sign::check_bases(home, &store, &project, bases)?;
-    let options = PatchOptions { dry_run: how.dry_run };
+    let options = PatchOptions { dry_run };
     let report =
         hornero_bake::patch(&context, &store, &project.spec, &project.dir, &names, options)
             .map_err(|error| teller.failure(error))?;
@@ -69,18 +59,18 @@ pub async fn patch(
         names::lead(home, &store, &project.dir, &image.name, &image.new)?;
     }
     if !json_wanted {
-        tell(&report, how.dry_run)?;
+        tell(&report, dry_run)?;
     }
     let unchanged = report.images.iter().all(|image| image.how == PatchedHow::Unchanged);
     // What was patched before, but not rolled out yet, is rolled out by `--deploy` all the same.
-    if how.dry_run || (unchanged && !how.deploy) {
+    if dry_run || (unchanged && !deploy) {
         return match json_wanted {
             true => print_json(&outcome(&report, &[], None)),
             false => Ok(()),
         };
     }
     // A rollout runs the tests itself, of what it rolls out, and records them.
-    let tests = match how.deploy {
+    let tests = match deploy {
         true => Vec::new(),
         false => test(home, &project.spec, &report).await?,
     };
@@ -89,16 +79,28 @@ pub async fn patch(
     }
     // Names lead to the images by now.
     drop(lease);
-    if how.deploy {
+    if deploy {
         let reason = if reason.is_empty() { "patch".to_owned() } else { reason };
-        let how = (source, bake::How::default());
+        let only = known_services(&project.spec, services)?;
+        let how = (&source, bake::How::default());
+        let consent = Consent { only, ..Consent::default() };
         // What is no longer declared is no part of a patch.
         let told = |services| outcome(&report, &tests, Some(services));
-        return up::roll_out(home, json_wanted, how, Consent::default(), reason, told).await;
+        return up::roll_out(home, json_wanted, how, consent, reason, told).await;
     }
     match json_wanted {
         true => print_json(&outcome(&report, &tests, None)),
         false => print_text("\n`hornero up`, or `hornero patch --deploy`, rolls them out\n"),
+    }
+}
+
+/// The same services, if all of them are declared.
+fn known_services(spec: &Spec, named: Vec<ServiceName>) -> Result<Vec<ServiceName>, Failure> {
+    match named.iter().find(|name| !spec.services.contains_key(*name)) {
+        Some(name) => {
+            Err(Failure::new(exit::NO_SUCH_OBJECT, format!("no service `{name}` is declared")))
+        }
+        None => Ok(named),
     }
 }
 

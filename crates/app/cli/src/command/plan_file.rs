@@ -7,7 +7,9 @@ use std::{
 };
 
 use hornero_api::message::{ApplyRequest, Intent, PlanChange, PlanReport, PlanRequest};
-use hornero_model::{Digest, Directory, Freeze, Job, ServiceName, ServiceSpec, Standing};
+use hornero_model::{
+    Digest, Directory, Freeze, Job, ScheduleSpec, ServiceName, ServiceSpec, Standing,
+};
 use hornero_plan::differences;
 use hornero_spec::FILE_NAME;
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,9 @@ struct PlanFile {
     /// The freezes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     freezes: Vec<Freeze>,
+    /// The schedules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    schedules: Vec<ScheduleSpec>,
     /// Services of directories that are gone.
     adopt: Vec<ServiceName>,
     /// How services stood.
@@ -87,6 +92,7 @@ pub fn write(
         services: request.services,
         jobs: request.jobs,
         freezes: request.freezes,
+        schedules: request.schedules,
         adopt,
         standings: report.standings.clone(),
         changes: report.changes.clone(),
@@ -127,7 +133,8 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
     let adopt: Vec<ServiceName> =
         kept.adopt.into_iter().chain(arguments.adopt.iter().cloned()).collect();
     let intent = Intent { why: arguments.reason.clone(), commit };
-    let (directory, jobs, freezes) = (kept.directory.clone(), kept.jobs, kept.freezes);
+    let (directory, jobs) = (kept.directory.clone(), kept.jobs);
+    let (freezes, schedules) = (kept.freezes, kept.schedules);
     let named = &arguments.overrides;
     let overrides =
         frozen::check(home, &directory, freezes.iter(), named, &arguments.reason).await?;
@@ -141,7 +148,7 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
         overrides,
         intent: intent.clone(),
     };
-    let jobs = DirectoryJobs { directory, jobs, freezes, adopt, intent };
+    let jobs = DirectoryJobs { directory, jobs, freezes, schedules, adopt, intent };
     let (request, report) = ((request, jobs), OperationReport::of);
     carrying_out::carry_out(&client, json_wanted, request, report, move || drop(lease)).await
 }
@@ -180,8 +187,10 @@ fn check_source(home: &Path, json_wanted: bool, kept: &PlanFile) -> Result<(), F
     let project = project::read(&source, json_wanted)?;
     let now = foreseen::request(home, &project, kept.directory.clone())?;
     let mut changed = changed(&kept.services, &now.services);
-    if now.jobs != kept.jobs || now.freezes != kept.freezes {
-        changed.push("its jobs or freezes are declared otherwise".to_owned());
+    let is_as_before =
+        now.jobs == kept.jobs && now.freezes == kept.freezes && now.schedules == kept.schedules;
+    if !is_as_before {
+        changed.push("its jobs, freezes or schedules are declared otherwise".to_owned());
     }
     if changed.is_empty() {
         return Ok(());

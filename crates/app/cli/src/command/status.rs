@@ -14,7 +14,7 @@ use hornero_model::{Health, InstanceState, Share, Timestamp};
 use crate::{
     command::{
         absent::{self, client},
-        job,
+        job, schedule,
         status_notes::{notes, of_witness},
     },
     failure::Failure,
@@ -107,11 +107,14 @@ fn answering(route: &RouteStatus) -> String {
     }
 }
 
-/// One-off work that has not ended, jobs, and freezes that hold.
+/// One-off work that has not ended, jobs, schedules, and freezes that hold.
 fn work_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     let mut text = runs_text(&report.runs, now, colour);
     if !report.jobs.is_empty() {
         text.push_str(&format!("\n{}", job::table(&report.jobs, now, colour)));
+    }
+    if !report.schedules.is_empty() {
+        text.push_str(&format!("\n{}", schedule::table(&report.schedules, now, colour)));
     }
     for FreezeStatus { freeze, directory, .. } in report.freezes.iter().filter(|one| one.holds) {
         let whose = if freeze.home { "everything".to_owned() } else { format!("`{directory}`") };
@@ -267,6 +270,7 @@ mod tests {
             limits: Vec::new(),
             runs: Vec::new(),
             jobs: Vec::new(),
+            schedules: Vec::new(),
             freezes: Vec::new(),
         };
         status_text(&report, Timestamp::default(), false)

@@ -10,7 +10,9 @@ use hornero_api::{
 };
 use hornero_bake::BakedImage;
 use hornero_doctor::Need;
-use hornero_model::{Digest, Directory, Freeze, ImageName, Job, ServiceSpec};
+use hornero_model::{
+    Digest, Directory, Freeze, ImageName, Job, ScheduleSpec, ServiceName, ServiceSpec,
+};
 use hornero_spec::FILE_NAME;
 use serde::Serialize;
 
@@ -55,6 +57,7 @@ pub async fn roll_out<R: Serialize>(
     let project = project::read(source, json_wanted)?;
     desired::refuse_stateful(&project.spec)?;
     configuration::check_secrets(home, &project.spec)?;
+    let only = consent.only.clone();
     let agreed = whole::agree(home, &project, consent, &reason).await?;
     // Nothing of it is collected before control holds it: a long drain keeps no collection waiting.
     let store = stores::store(home)?;
@@ -63,7 +66,8 @@ pub async fn roll_out<R: Serialize>(
     let mut baked = bake::bake(home, source, &project, None, how)?;
     let client = daemon::ensure(home).await?;
     let kept = Some(Kept { home, store: &store });
-    let mut services = desired::specs(kept, &project.spec, digests(&baked))?;
+    let wanted = |services: Vec<ServiceSpec>| limited(services, &only);
+    let mut services = wanted(desired::specs(kept, &project.spec, digests(&baked))?);
     let serving = client.get::<StatusReport>("/v1/status").await?.services;
     for taken in problems::taken_over(&known, &project.dir, &services, &serving) {
         eprintln!("warning: {taken}");
@@ -71,13 +75,15 @@ pub async fn roll_out<R: Serialize>(
     let directory = &agreed.directory;
     let freezes: Vec<Freeze> = project.spec.freezes.values().cloned().collect();
     let mut jobs = declared_jobs::jobs(kept, &project.spec, digests(&baked))?;
-    let mut plan = changes(&client, directory, &services, (&jobs, &freezes)).await?;
+    let schedules: Vec<ScheduleSpec> = project.spec.schedules.values().cloned().collect();
+    let timed = (&freezes[..], &schedules[..]);
+    let mut plan = changes(&client, directory, &services, (&jobs, timed)).await?;
     if !plan.changes.is_empty() && !bake::are_whole(home, &baked)? {
         let how = bake::How { verify: true, ..how };
         baked = bake::bake(home, source, &project, None, how)?;
-        services = desired::specs(kept, &project.spec, digests(&baked))?;
+        services = wanted(desired::specs(kept, &project.spec, digests(&baked))?);
         jobs = declared_jobs::jobs(kept, &project.spec, digests(&baked))?;
-        plan = changes(&client, directory, &services, (&jobs, &freezes)).await?;
+        plan = changes(&client, directory, &services, (&jobs, timed)).await?;
     }
     tell_changes(&plan, &agreed);
     let Agreed { directory, adopt, remove, retry_failed, overrides } = agreed;
@@ -86,6 +92,7 @@ pub async fn roll_out<R: Serialize>(
         directory: directory.clone(),
         jobs,
         freezes,
+        schedules,
         adopt: adopt.clone(),
         intent: intent.clone(),
     };
@@ -124,12 +131,20 @@ async fn changes(
     client: &Client,
     directory: &Directory,
     services: &[ServiceSpec],
-    (jobs, freezes): (&[Job], &[Freeze]),
+    (jobs, (freezes, schedules)): (&[Job], (&[Freeze], &[ScheduleSpec])),
 ) -> Result<PlanReport, Failure> {
     let directory = Some(directory.clone());
-    let (services, jobs, freezes) = (services.to_vec(), jobs.to_vec(), freezes.to_vec());
-    let request = PlanRequest { images: Vec::new(), services, directory, jobs, freezes };
+    let (services, jobs) = (services.to_vec(), jobs.to_vec());
+    let (freezes, schedules) = (freezes.to_vec(), schedules.to_vec());
+    let images = Vec::new();
+    let request = PlanRequest { images, services, directory, jobs, freezes, schedules };
     Ok(client.post("/v1/plan", &request).await?)
+}
+
+/// The services that it is about, of those that are declared.
+fn limited(services: Vec<ServiceSpec>, only: &[ServiceName]) -> Vec<ServiceSpec> {
+    let is_meant = |spec: &ServiceSpec| only.is_empty() || only.contains(&spec.name);
+    services.into_iter().filter(is_meant).collect()
 }
 
 /// The digests of images that were baked, by name.

@@ -28,6 +28,8 @@ pub struct Consent {
     pub retry_failed: bool,
     /// Freezes that are overridden.
     pub overrides: Vec<FreezeName>,
+    /// The services that it is about; all that are declared where none is named.
+    pub only: Vec<ServiceName>,
 }
 
 /// What becomes of services that are no longer declared.
@@ -73,6 +75,7 @@ impl Consent {
             adopt: arguments.adopt.clone(),
             retry_failed: arguments.retry_failed,
             overrides: arguments.overrides.clone(),
+            only: Vec::new(),
         }
     }
 }
@@ -98,9 +101,14 @@ pub async fn agree(
     let nothing = |_: &_| Some(Digest::from_bytes([0; 32]));
     let services = desired::specs(None, &project.spec, nothing)?;
     let jobs = declared_jobs::jobs(None, &project.spec, nothing)?;
-    let (images, freezes) = (Vec::new(), project.spec.freezes.values().cloned().collect());
-    let request =
-        PlanRequest { images, services, directory: Some(directory.clone()), jobs, freezes };
+    let request = PlanRequest {
+        images: Vec::new(),
+        services,
+        directory: Some(directory.clone()),
+        jobs,
+        freezes: project.spec.freezes.values().cloned().collect(),
+        schedules: project.spec.schedules.values().cloned().collect(),
+    };
     let mut report = foreseen::ask(home, &request).await?;
     let adopt = adopted(&mut report, &directory, consent.adopt)?;
     let gone: Vec<&PlanChange> =

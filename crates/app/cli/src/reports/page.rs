@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use clap::{Command, CommandFactory as _};
 use hornero_api::message::{
-    AuditReport, HistoryEntry, JobStatus, LogLine, PlanReport, ResumeReport, StatusReport,
-    VerifyReport,
+    AuditReport, HistoryEntry, JobStatus, LogLine, PlanReport, ResumeReport, ScheduleStatus,
+    StatusReport, VerifyReport,
 };
 use hornero_bake::Rebased;
 use hornero_doctor::DoctorReport;
@@ -62,6 +62,7 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("image why-kept", false, schema::<WhyKeptReport<'_>>),
     ("init", false, schema::<init::InitReport>),
     ("job ls", false, schema::<Vec<JobStatus>>),
+    ("schedule ls", false, schema::<Vec<ScheduleStatus>>),
     ("job run", false, schema::<RunReport>),
     ("lock", false, schema::<LockReport<'_>>),
     ("logs", true, schema::<LogLine>),

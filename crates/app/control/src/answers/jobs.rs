@@ -1,10 +1,13 @@
-//! Jobs.
+//! Jobs, and what else a directory declares that is no service.
 
 use std::sync::Arc;
 
 use hornero_api::message::{DeclareJobsRequest, DeclaredJobsReport, RunJobRequest, RunStatus};
 use hornero_driver::Driver;
-use hornero_model::{Directory, EventBody, Freeze, FreezeName, Job, JobName, JobTurn, error_chain};
+use hornero_model::{
+    Directory, EventBody, Freeze, FreezeName, Job, JobName, JobTurn, ScheduleName, ScheduleSpec,
+    error_chain,
+};
 use hornero_plan::{Action, Change};
 use hornero_rollout::OpenRun;
 use hyper::StatusCode;
@@ -17,77 +20,120 @@ use crate::{
     report,
     request::Caller,
     runs,
+    schedules::ScheduleKey,
     start::Starter,
 };
 
-/// What the ledger is told of changed jobs and freezes of a directory.
-fn events(
-    directory: &Directory,
-    (changes, jobs): (&[Change], &[Job]),
-    (frozen, freezes): (&[Change], &[Freeze]),
-) -> Vec<EventBody> {
-    let of_job = |change: &Change| match change.action {
-        Action::Remove => change.object.parse().ok().map(|job| EventBody::JobRemoved { job }),
-        _ => {
-            let job = jobs.iter().find(|job| job.name.as_str() == change.object)?;
-            let (job, directory) = (Box::new(job.clone()), directory.clone());
-            Some(EventBody::JobDeclared { job, directory })
+/// What a directory declares that is no service, and what that changes.
+struct Declaration {
+    directory: Directory,
+    jobs: (Vec<Job>, Vec<Change>),
+    freezes: (Vec<Freeze>, Vec<Change>),
+    schedules: (Vec<ScheduleSpec>, Vec<Change>),
+}
+
+impl Declaration {
+    /// What the ledger is told of it.
+    fn events(&self) -> Vec<EventBody> {
+        let (jobs, frozen) = (self.jobs.1.iter(), self.freezes.1.iter());
+        let of_jobs = jobs.filter_map(|change| self.of_job(change));
+        let of_freezes = frozen.filter_map(|change| self.of_freeze(change));
+        let scheduled = self.schedules.1.iter();
+        let of_schedules = scheduled.filter_map(|change| self.of_schedule(change));
+        of_jobs.chain(of_freezes).chain(of_schedules).collect()
+    }
+
+    fn of_job(&self, change: &Change) -> Option<EventBody> {
+        if change.action == Action::Remove {
+            return change.object.parse().ok().map(|job| EventBody::JobRemoved { job });
         }
-    };
-    let of_freeze = |change: &Change| {
-        let name: FreezeName = change.object.parse().ok()?;
-        let freeze = freezes.iter().find(|freeze| freeze.name == name).cloned();
-        let directory = directory.clone();
+        let job = self.jobs.0.iter().find(|job| job.name.as_str() == change.object)?;
+        let (job, directory) = (Box::new(job.clone()), self.directory.clone());
+        Some(EventBody::JobDeclared { job, directory })
+    }
+
+    fn of_freeze(&self, change: &Change) -> Option<EventBody> {
+        let (name, directory): (FreezeName, _) =
+            (change.object.parse().ok()?, self.directory.clone());
+        let freeze = self.freezes.0.iter().find(|freeze| freeze.name == name).cloned();
         Some(match freeze {
             Some(freeze) => EventBody::FreezeDeclared { freeze, directory },
             None => EventBody::FreezeRemoved { freeze: name, directory },
         })
-    };
-    changes.iter().filter_map(of_job).chain(frozen.iter().filter_map(of_freeze)).collect()
+    }
+
+    fn of_schedule(&self, change: &Change) -> Option<EventBody> {
+        let (name, directory): (ScheduleName, _) =
+            (change.object.parse().ok()?, self.directory.clone());
+        let schedule = self.schedules.0.iter().find(|schedule| schedule.name == name).cloned();
+        Some(match schedule.map(Box::new) {
+            Some(schedule) => EventBody::ScheduleDeclared { schedule, directory },
+            None => EventBody::ScheduleRemoved { schedule: name, directory },
+        })
+    }
+
+    /// Jobs that go: a run of theirs is ended.
+    fn gone_jobs(&self) -> Vec<JobName> {
+        removed(&self.jobs.1).filter_map(|change| change.object.parse().ok()).collect()
+    }
+
+    /// Schedules that go: what is being done for them is ended.
+    fn gone_schedules(&self) -> Vec<ScheduleKey> {
+        let names = removed(&self.schedules.1).filter_map(|change| change.object.parse().ok());
+        names.map(|name| (self.directory.clone(), name)).collect()
+    }
+}
+
+fn removed(changes: &[Change]) -> impl Iterator<Item = &Change> {
+    changes.iter().filter(|change| change.action == Action::Remove)
 }
 
 impl Api {
-    /// Declares the jobs of a directory, and removes those that it declares no more.
+    /// Declares the jobs, freezes and schedules of a directory, and removes those that it declares no more.
     pub async fn declare_jobs(&self, caller: Caller, wanted: DeclareJobsRequest) -> Answer {
-        let DeclareJobsRequest { directory, jobs, freezes, adopt, intent } = wanted;
+        let DeclareJobsRequest { directory, jobs, freezes, schedules, adopt, intent } = wanted;
         // Held until the ledger says that they need their images.
         let lease = self.lease().await?;
         self.accept(jobs.iter().map(|job| job.server.clone()).collect(), Starter::accept).await?;
-        let (by, declaring, froze) = (directory.clone(), jobs.clone(), freezes.clone());
         let look = move |driver: &Driver| {
             let world = driver.world();
-            let frozen = hornero_plan::freeze_changes(&by, &froze, world);
-            (hornero_plan::job_changes(&by, &declaring, world), frozen)
+            let (changed, foreign) = hornero_plan::job_changes(&directory, &jobs, world);
+            let frozen = hornero_plan::freeze_changes(&directory, &freezes, world);
+            let scheduled = hornero_plan::schedule_changes(&directory, &schedules, world);
+            let (jobs, freezes) = ((jobs, changed), (freezes, frozen));
+            let schedules = (schedules, scheduled);
+            (Declaration { directory, jobs, freezes, schedules }, foreign)
         };
-        let ((mut changes, foreign), frozen) = self.ask(look).await?;
+        let (declaration, foreign) = self.ask(look).await?;
         let taken = |name: &str| adopt.iter().any(|adopted| adopted.as_str() == name);
         if let Some(other) = foreign.iter().find(|foreign| !taken(&foreign.service)) {
             let text = format!("job `{}` belongs to `{}`", other.service, other.directory);
             let refusal = ApiRefusal::new(StatusCode::CONFLICT, "owned_elsewhere", text);
             return Err(refusal.hint("name it otherwise here, or take it down there"));
         }
+        let own = caller.schedule.clone();
         let by = asked(caller, intent, "up");
-        let bodies = events(&directory, (&changes, &jobs), (&frozen, &freezes));
-        let gone: Vec<JobName> = changes
-            .iter()
-            .filter(|change| change.action == Action::Remove)
-            .filter_map(|change| change.object.parse().ok())
-            .collect();
+        let bodies = declaration.events();
+        let (gone_jobs, mut gone) = (declaration.gone_jobs(), declaration.gone_schedules());
+        // A command that waits for this answer ends by itself.
+        gone.retain(|key| Some(key) != own.as_ref());
         let (jobs, runs) = (Arc::clone(&self.jobs), Arc::clone(&self.runs));
+        let schedules = Arc::clone(&self.schedules);
         let recorded = tokio::task::spawn_blocking(move || {
             let _lease = lease;
             let recorded = bodies.into_iter().try_for_each(|body| jobs.record(by.clone(), body));
             jobs.changed();
-            runs.end(&by, |run| run.job.as_ref().is_some_and(|turn| gone.contains(&turn.job)));
+            runs.end(&by, |run| run.job.as_ref().is_some_and(|turn| gone_jobs.contains(&turn.job)));
+            schedules.end(&gone);
             recorded
         });
         recorded
             .await
             .map_err(ApiRefusal::internal)?
             .map_err(|error| ApiRefusal::internal(error_chain(&error)))?;
-        changes.extend(frozen);
-        let changes = changes.into_iter().map(report::changed).collect();
-        json(&DeclaredJobsReport { changes })
+        let Declaration { jobs, freezes, schedules, .. } = declaration;
+        let changes = jobs.1.into_iter().chain(freezes.1).chain(schedules.1);
+        json(&DeclaredJobsReport { changes: changes.map(report::changed).collect() })
     }
 
     /// Runs a job because somebody asks for it.

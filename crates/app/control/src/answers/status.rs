@@ -8,7 +8,7 @@ use hornero_model::{HostState, Timestamp};
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::Api,
-    jobs, report, runs,
+    jobs, report, runs, schedules,
 };
 
 impl Api {
@@ -31,7 +31,7 @@ impl Api {
                 remedy: feature.remedy,
             })
             .collect();
-        let started = self.started;
+        let (started, home) = (self.started, self.schedules.home().to_owned());
         let journal_fault = self.operations.journal_fault();
         let settings_fault = self.settings_fault.clone();
         let witness = self.witness.as_ref().map(|witness| witness.status());
@@ -54,6 +54,7 @@ impl Api {
                 runs: driver.world().runs.values().map(runs::status).collect(),
                 jobs: jobs::shown(driver.world(), Timestamp::now()),
                 freezes: jobs::freezes(driver.world(), Timestamp::now()),
+                schedules: schedules::shown(driver.world(), &home, Timestamp::now()),
             })
             .await?;
         json(&report)

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    thread::Thread,
 };
 
 use hornero_model::{
@@ -14,6 +13,7 @@ use hornero_rollout::DeclaredJob;
 use crate::{
     ports::{Adapters, new_tail},
     runs::{Begun, NotRecorded, Recorder, Runs, Source},
+    timekeeper::Wake,
 };
 
 /// The jobs that are declared now; none where the control process ends.
@@ -27,7 +27,7 @@ pub struct Jobs {
     look: Look,
     /// Held while a run of any job begins: no two of one job do.
     turn: Mutex<()>,
-    keeper: Mutex<Option<Thread>>,
+    wake: Wake,
 }
 
 /// What became of the wish for a run of a job.
@@ -50,15 +50,16 @@ pub enum JobBegun {
 }
 
 impl Jobs {
-    /// Begins runs with these; `look` tells which jobs there are.
+    /// Begins runs with these; `look` tells which jobs there are, `wake` has whoever keeps the time look.
     pub fn new(
         runs: Arc<Runs>,
         adapters: Arc<Adapters>,
         recorder: Arc<Recorder>,
+        wake: Wake,
         look: impl Fn() -> Option<BTreeMap<JobName, DeclaredJob>> + Send + Sync + 'static,
     ) -> Self {
-        let (turn, keeper) = (Mutex::default(), Mutex::default());
-        Self { runs, adapters, recorder, look: Box::new(look), turn, keeper }
+        let turn = Mutex::default();
+        Self { runs, adapters, recorder, look: Box::new(look), turn, wake }
     }
 
     /// The jobs that are declared now; none where the control process ends.
@@ -66,16 +67,9 @@ impl Jobs {
         (self.look)()
     }
 
-    /// Who is to look at once when jobs change.
-    pub fn kept_by(&self, keeper: Thread) {
-        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
-    }
-
     /// Has whoever keeps the time look again.
     pub fn changed(&self) {
-        if let Some(keeper) = &*self.keeper.lock().unwrap_or_else(PoisonError::into_inner) {
-            keeper.unpark();
-        }
+        self.wake.wake();
     }
 
     /// Begins a run of a job, unless one goes on.

@@ -1,74 +1,26 @@
-//! Keeps the time for jobs: looks when each comes round, and begins what is due.
+//! Looks when jobs come round, and begins what is due.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use hornero_calendar::{FailedTry, JobState, JobStep, Schedule, job_step};
-use hornero_model::{Actor, CronLine, CutOff, EventBody, JobName, JobTurn, Timestamp, error_chain};
+use hornero_calendar::{FailedTry, JobState, JobStep, job_step};
+use hornero_model::{Actor, CutOff, EventBody, JobName, JobTurn, Timestamp, error_chain};
 use hornero_rollout::DeclaredJob;
 
-use crate::jobs::begin::{JobBegun, Jobs};
+use crate::{
+    jobs::begin::{JobBegun, Jobs},
+    timekeeper::{ComesRound, CronLines, LONGEST},
+};
 
-/// Between two looks at most: the host's clock may jump.
-const LONGEST: Duration = Duration::from_secs(30);
 /// Between two looks while a run goes on or is to be tried again: its end is seen by looking.
 const WATCHING: Duration = Duration::from_secs(1);
-/// Between two looks at least, also where the ledger takes nothing.
-const SHORTEST: Duration = Duration::from_millis(50);
 
-/// Keeps the time until it is told to stop.
-pub struct JobKeeper {
-    ended: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
+/// Looks after jobs.
+pub struct JobTimes(pub Arc<Jobs>);
 
-/// Keeps the time from now on.
-pub fn keep(jobs: Arc<Jobs>) -> std::io::Result<JobKeeper> {
-    let ended = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&ended);
-    let keeper = std::thread::Builder::new().name("jobs".to_owned());
-    let kept = Arc::clone(&jobs);
-    let thread = keeper.spawn(move || {
-        let mut schedules = Schedules::default();
-        while !told.load(Ordering::Acquire) {
-            let Some(declared) = jobs.declared() else { return };
-            let pause = look(&jobs, &declared, &mut schedules);
-            std::thread::park_timeout(pause);
-        }
-    })?;
-    kept.kept_by(thread.thread().clone());
-    Ok(JobKeeper { ended, thread })
-}
-
-impl JobKeeper {
-    /// Begins no more; what has begun goes on.
-    pub fn end(self) {
-        self.ended.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-    }
-}
-
-/// Lines of cron that were read.
-#[derive(Default)]
-struct Schedules(BTreeMap<(String, String), Option<Schedule>>);
-
-impl Schedules {
-    fn of(&mut self, line: &CronLine) -> Option<&Schedule> {
-        let key = (line.line.clone(), line.timezone.clone());
-        let read = self.0.entry(key).or_insert_with(|| {
-            // It was read when it was declared; a later version may know a zone no more.
-            Schedule::new(&line.line, &line.timezone)
-                .inspect_err(|error| tracing::warn!("a job's schedule can't be read: {error}"))
-                .ok()
-        });
-        read.as_ref()
+impl ComesRound for JobTimes {
+    fn look(&mut self, lines: &mut CronLines, now: Timestamp) -> Option<Duration> {
+        let declared = self.0.declared()?;
+        Some(look(&self.0, &declared, lines, now))
     }
 }
 
@@ -76,12 +28,12 @@ impl Schedules {
 fn look(
     jobs: &Jobs,
     declared: &BTreeMap<JobName, DeclaredJob>,
-    schedules: &mut Schedules,
+    lines: &mut CronLines,
+    now: Timestamp,
 ) -> Duration {
-    let now = Timestamp::now();
     let mut pause = LONGEST;
     for (name, job) in declared {
-        let schedule = job.job.schedule.as_ref().and_then(|line| schedules.of(line));
+        let schedule = job.job.schedule.as_ref().and_then(|line| lines.of(line));
         let state = state(job);
         if state.running || state.failed.is_some_and(|failed| failed.attempt <= state.retries) {
             pause = pause.min(WATCHING);
@@ -94,15 +46,15 @@ fn look(
             JobStep::Begin { planned, attempt, missed, late } => {
                 let turn = JobTurn { job: name.clone(), planned: Some(planned), attempt, missed };
                 begin(jobs, turn, late);
-                pause = SHORTEST;
+                pause = Duration::ZERO;
             }
             JobStep::Skip { planned, missed } => {
                 skip(jobs, name, planned, missed, "the run before it still goes on");
-                pause = SHORTEST;
+                pause = Duration::ZERO;
             }
         }
     }
-    pause.max(SHORTEST)
+    pause
 }
 
 /// What decides about a job, as the ledger has it.

@@ -5,5 +5,5 @@ mod keep;
 mod shown;
 
 pub use begin::{JobBegun, Jobs};
-pub use keep::keep;
-pub use shown::{freezes, shown};
+pub use keep::JobTimes;
+pub use shown::{freezes, shown, skipped};

@@ -3,7 +3,7 @@
 use hornero_api::message::{FreezeStatus, JobRunStatus, JobStatus, SkippedStatus};
 use hornero_calendar::Schedule;
 use hornero_model::Timestamp;
-use hornero_rollout::{DeclaredJob, JobRun, World};
+use hornero_rollout::{DeclaredJob, JobRun, SkippedTimes, World};
 
 /// The jobs of a home, by name.
 pub fn shown(world: &World, now: Timestamp) -> Vec<JobStatus> {
@@ -24,12 +24,14 @@ fn job(declared: &DeclaredJob, now: Timestamp) -> JobStatus {
         next: schedule.and_then(|schedule| schedule.after(now.max(*since))),
         running: declared.running().map(|run| run.id.clone()),
         last: last.as_ref().map(run),
-        skipped: skipped.map(|skipped| SkippedStatus {
-            planned: skipped.planned,
-            missed: skipped.missed,
-            at: skipped.at,
-        }),
+        skipped: skipped.as_ref().map(self::skipped),
     }
+}
+
+/// Times that were left out.
+pub fn skipped(skipped: &SkippedTimes) -> SkippedStatus {
+    let SkippedTimes { planned, missed, at, why } = skipped.clone();
+    SkippedStatus { planned, missed, at, why }
 }
 
 fn run(run: &JobRun) -> JobRunStatus {

@@ -364,6 +364,13 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::FreezeRemoved { freeze, .. } => format!("freeze {freeze} removed"),
         EventBody::FreezeOverridden { freeze, .. } => format!("freeze {freeze} overridden"),
         EventBody::JobSkipped { job, .. } => format!("job {job} skipped"),
+        EventBody::ScheduleDeclared { schedule, .. } => {
+            format!("schedule {} declared", schedule.name)
+        }
+        EventBody::ScheduleRemoved { schedule, .. } => format!("schedule {schedule} removed"),
+        EventBody::ScheduleBegun { schedule, .. } => format!("schedule {schedule} begun"),
+        EventBody::ScheduleEnded { schedule, .. } => format!("schedule {schedule} ended"),
+        EventBody::ScheduleSkipped { schedule, .. } => format!("schedule {schedule} skipped"),
         EventBody::ChurnResumed { service } => format!("churn of {service:?} goes on"),
         EventBody::ServiceAdjusted { service, release } => format!("adjusted {service}@{release}"),
         EventBody::RecycleSet { instances, .. } => {

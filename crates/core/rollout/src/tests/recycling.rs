@@ -1,6 +1,9 @@
 //! Recycling: who is replaced, when, and what holds it off.
 
-use hornero_model::{Actor, EventBody, Health, InstanceId, InstanceState, Millis, Timestamp};
+use hornero_model::{
+    Actor, Directory, EventBody, Freeze, FreezeName, Health, InstanceId, InstanceState, Millis,
+    Timestamp,
+};
 
 use crate::{
     Phase, RepairState, recycle_due, repair_state,
@@ -202,4 +205,30 @@ fn who_wanted_it_and_why_stands_beside_every_event() {
     let [crate::Record::Event(made_by, _)] = &step.records[..] else { panic!("{step:?}") };
     assert_eq!(made_by.who, "root");
     assert_eq!(made_by.why, format!("it takes the place of `{old}`: it leaks"));
+}
+
+#[test]
+fn a_freeze_holds_back_what_is_replaced_for_its_age_and_nothing_that_is_asked_for() {
+    let mut bench = serving(1);
+    let (when, old) = due(&bench)[0].clone();
+    let (from, until) = (Timestamp(when.0 - 1), when.after(HOUR));
+    let name = FreezeName::new("holidays").unwrap();
+    let freeze = Freeze { name, from, until, home: true };
+    let directory = Directory::new("/srv/shop").unwrap();
+    bench.append(root(), EventBody::FreezeDeclared { freeze, directory }).unwrap();
+    bench.log.clear();
+    bench.facts.now = when;
+    assert!(!bench.one_step(), "{:?}", bench.log);
+    assert_eq!(crate::wake(&bench.world, &bench.facts), Some(until), "it looks again then");
+    // What was marked before it began waits as well.
+    let body = EventBody::RecycleSet { service: site(), instances: vec![old.clone()] };
+    bench.append(Actor::hornero("its age"), body).unwrap();
+    assert!(!bench.one_step(), "{:?}", bench.log);
+    let mut asked = bench.clone();
+    ask(&mut asked, vec![old.clone()]);
+    asked.comply();
+    assert_eq!(ids(&asked).len(), 2, "a person waits for no freeze: {:?}", asked.log);
+    bench.facts.now = until;
+    bench.comply();
+    assert_eq!(ids(&bench).len(), 2, "{:?}", bench.log);
 }

@@ -75,7 +75,7 @@ image = "x"
             11 | listen = 80
                | ^^^^^^
                |
-               = hint: at the top of the file stand blocks: `image`, `service`, `job`, `freeze`, `volume`, `variable` or `trust`
+               = hint: at the top of the file stand blocks: `image`, `service`, `job`, `schedule`, `freeze`, `volume`, `variable` or `trust`
 
             error[unknown-key]: key `image` stands outside of any block
               --> hornero.hcl:12:1

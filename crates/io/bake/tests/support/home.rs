@@ -89,6 +89,7 @@ impl Home {
                 services: Default::default(),
                 jobs: Default::default(),
                 freezes: Default::default(),
+                schedules: Default::default(),
                 volumes: Default::default(),
                 trust: Default::default(),
             },
