@@ -33,6 +33,7 @@ mod options;
 mod origin;
 mod path;
 mod persist;
+mod pipe;
 mod pool;
 mod predecessor;
 mod prepare;

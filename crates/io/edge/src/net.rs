@@ -15,13 +15,17 @@ use rustix::{
         AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, bind, connect,
         getsockname, listen, recv, send, shutdown, socket_with, sockopt,
     },
+    pipe::{SpliceFlags, splice},
 };
 use tokio::io::unix::AsyncFd;
 
-use crate::error::EdgeError;
+use crate::{error::EdgeError, pipe::Pipe};
 
 /// Connections that may wait to be accepted, per socket; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// How bytes are moved between sockets and pipes.
+const MOVE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 /// Opens `count` listening sockets on `address`, among which the kernel spreads connections.
 ///
@@ -225,6 +229,42 @@ impl Sock {
                 Err(Errno::AGAIN) => ready!(self.fd.poll_write_ready(context))?.clear_ready(),
                 Err(Errno::INTR) => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Moves what has come into an empty pipe; 0 is the end.
+    pub(crate) fn poll_recv_into(
+        &self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        debug_assert_eq!(pipe.held(), 0, "a full pipe would be taken for an empty socket");
+        loop {
+            let mut guard = ready!(self.fd.poll_read_ready(context))?;
+            let socket = self.fd.get_ref();
+            match pipe.fill(|to, most| Ok(splice(socket, None, to, None, most, MOVE)?)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                moved => return Poll::Ready(moved),
+            }
+        }
+    }
+
+    /// Sends what the socket takes of what is in a pipe; tries before it asks whether it may.
+    pub(crate) fn poll_send_from(
+        &self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let socket = self.fd.get_ref();
+            match pipe.drain(|from, most| Ok(splice(from, None, socket, None, most, MOVE)?)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.fd.poll_write_ready(context))?.clear_ready();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                moved => return Poll::Ready(moved),
             }
         }
     }

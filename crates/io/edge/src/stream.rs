@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use crate::net::Sock;
+use crate::{net::Sock, pipe::Pipe};
 
 /// A byte stream used by one task, in both directions at once.
 pub(crate) trait Stream {
@@ -32,6 +32,18 @@ pub(crate) trait Stream {
     fn poll_close(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Makes the coming close a reset.
     fn reset_on_close(&self);
+    /// Whether its bytes are those of the connection, so that the kernel can move them.
+    fn is_plain(&self) -> bool {
+        false
+    }
+    /// Moves bytes that have come into an empty pipe; 0 is the end. Only of a plain one.
+    fn poll_recv_into(&self, _: &mut Context<'_>, _: &mut Pipe) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+    /// Sends what it can of what is in a pipe. Only of a plain one.
+    fn poll_send_from(&self, _: &mut Context<'_>, _: &mut Pipe) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 }
 
 impl Stream for Sock {
@@ -58,6 +70,26 @@ impl Stream for Sock {
 
     fn reset_on_close(&self) {
         Sock::reset_on_close(self);
+    }
+
+    fn is_plain(&self) -> bool {
+        true
+    }
+
+    fn poll_recv_into(
+        &self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        Sock::poll_recv_into(self, context, pipe)
+    }
+
+    fn poll_send_from(
+        &self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        Sock::poll_send_from(self, context, pipe)
     }
 }
 

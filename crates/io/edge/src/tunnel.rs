@@ -3,21 +3,26 @@
 use std::{
     cell::Cell,
     future::poll_fn,
-    io::IoSlice,
+    io::{self, IoSlice},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use rustix::io::Errno;
+
 use crate::{
     buffer::Buffer,
     clock::Clock,
+    pipe::Pipe,
     slot::{Signal, Slot},
     stream::Stream,
     websocket::{Frames, WebSocket},
 };
 
-/// Largest buffer for one direction, once it carries that much at a time.
+/// Largest buffer for one direction, once it carries that much at a time and can't go through a pipe.
 const BULK_BYTES: usize = 128 << 10;
+/// A direction that moves less at a time is worth no pipe: two more system calls cost as much as the copy.
+const PIPE_BYTES: usize = 4 << 10;
 
 /// How a tunnel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +40,12 @@ pub(crate) enum TunnelEnd {
 /// One direction.
 struct Pump<'a> {
     buffer: &'a mut Buffer,
+    /// Through which the kernel moves the bytes, while there are many; the buffer is empty then.
+    pipe: Option<Pipe>,
+    /// Whether the bytes may go unseen.
+    unseen: bool,
+    /// Whether it filled the buffer at once.
+    bulk: bool,
     ended: bool,
     closed: bool,
 }
@@ -48,7 +59,62 @@ enum Side {
     To,
 }
 
-impl Pump<'_> {
+/// Whether the kernel moves no bytes between such files.
+fn can_not(error: &io::Error) -> bool {
+    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+impl<'a> Pump<'a> {
+    fn new(buffer: &'a mut Buffer, unseen: bool) -> Self {
+        Self { buffer, pipe: None, unseen, bulk: false, ended: false, closed: false }
+    }
+
+    /// Moves what can be moved through the pipe; ready once that is over, at the end or because too little comes.
+    fn poll_pipe<A: Stream, B: Stream>(
+        &mut self,
+        context: &mut Context<'_>,
+        from: &A,
+        to: &B,
+        moved: &Cell<bool>,
+    ) -> Poll<Result<(), Side>> {
+        let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(())) };
+        let mut last = usize::MAX;
+        loop {
+            while pipe.held() > 0 {
+                if ready!(to.poll_send_from(context, pipe)).map_err(|_| Side::To)? == 0 {
+                    return Poll::Ready(Err(Side::To));
+                }
+                moved.set(true);
+            }
+            if last < PIPE_BYTES {
+                break;
+            }
+            last = match from.poll_recv_into(context, pipe) {
+                Poll::Ready(Ok(0)) => {
+                    self.ended = true;
+                    break;
+                }
+                Poll::Ready(Ok(count)) => count,
+                // Nothing was taken: a kernel that can't do it says so before.
+                Poll::Ready(Err(error)) if can_not(&error) => {
+                    self.unseen = false;
+                    break;
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Side::From)),
+                Poll::Pending => {
+                    // Who waits holds no pipe.
+                    (self.pipe, self.bulk) = (None, true);
+                    return Poll::Pending;
+                }
+            };
+            moved.set(true);
+        }
+        self.pipe = None;
+        Poll::Ready(Ok(()))
+    }
+
     /// Moves what can be moved; ready once the end has been passed on.
     fn poll<A: Stream, B: Stream>(
         &mut self,
@@ -59,6 +125,7 @@ impl Pump<'_> {
         mut passed: Passed<'_>,
     ) -> Poll<Result<(), Side>> {
         loop {
+            ready!(self.poll_pipe(context, from, to, moved))?;
             while !self.buffer.is_empty() {
                 let slices = [IoSlice::new(self.buffer.filled())];
                 let sent = ready!(to.poll_send(context, &slices)).map_err(|_| Side::To)?;
@@ -77,14 +144,20 @@ impl Pump<'_> {
                 self.closed = true;
                 return Poll::Ready(Ok(()));
             }
+            if std::mem::take(&mut self.bulk) {
+                self.pipe = self.unseen.then(Pipe::take).flatten();
+                if self.pipe.is_some() {
+                    self.buffer.release();
+                    continue;
+                }
+                // A stream that fills it is worth fewer, larger pieces.
+                self.buffer.grow(BULK_BYTES);
+            }
             match self.buffer.poll_fill(context, from) {
                 Poll::Ready(Ok(0)) => self.ended = true,
                 Poll::Ready(Ok(_)) => {
                     moved.set(true);
-                    if self.buffer.is_full() {
-                        // A stream that fills it is worth fewer, larger pieces.
-                        self.buffer.grow(BULK_BYTES);
-                    }
+                    self.bulk = self.buffer.is_full();
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Side::From)),
                 Poll::Pending => {
@@ -118,8 +191,9 @@ pub(crate) async fn tunnel<C: Stream, B: Stream>(
     from_backend: &mut Buffer,
     mut websocket: Option<WebSocket>,
 ) -> TunnelEnd {
-    let mut up = Pump { buffer: from_client, ended: false, closed: false };
-    let mut down = Pump { buffer: from_backend, ended: false, closed: false };
+    let unseen = websocket.is_none() && client.is_plain() && backend.is_plain();
+    let mut up = Pump::new(from_client, unseen);
+    let mut down = Pump::new(from_backend, unseen);
     let moved = Cell::new(false);
     silence.heard();
     poll_fn(|context| {
