@@ -11,6 +11,7 @@ use crate::{
     Setting,
     docker::Docker,
     hornero, peers,
+    process::cpu_ms,
     roots::DebianRoot,
     small::{Processes, Small, pids},
     table::{Better, HORNERO, Table},
@@ -115,15 +116,4 @@ fn proportional_kb(pids: &[u32]) -> Result<f64> {
         sum += kb;
     }
     Ok(sum)
-}
-
-/// Processor time of a process so far, in milliseconds (proc_pid_stat(5), fields 14 and 15).
-fn cpu_ms(pid: u32) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let after = text.rsplit(')').next().unwrap_or_default();
-    let fields: Vec<&str> = after.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
-    let ticks = ticks(11).zip(ticks(12)).map(|(user, system)| user + system);
-    // The kernel tells hundredths of a second on every architecture that we run on (USER_HZ).
-    Ok(ticks.context("the process tells no time")? * 10.0)
 }

@@ -18,10 +18,11 @@ const SECONDS: &str = "5";
 const BODY_BYTES: usize = 1024;
 
 /// A proxy, or the upstream itself, that runs.
-struct Contestant {
-    name: &'static str,
-    address: SocketAddr,
-    _server: Option<Server>,
+pub struct Contestant {
+    pub name: &'static str,
+    pub address: SocketAddr,
+    /// Ended with it.
+    pub server: Option<Server>,
 }
 
 pub fn measure(setting: &Setting) -> Result<Table> {
@@ -32,9 +33,11 @@ pub fn measure(setting: &Setting) -> Result<Table> {
     let mut contestants =
         vec![nginx(&directory, upstream.address)?, haproxy(&directory, upstream.address)?];
     if !setting.peers_only {
-        contestants.insert(0, edge(&directory, upstream.address)?);
+        // Ready once a request passes through it, not only once it listens.
+        let answers = |address| hornero::get(address).is_ok_and(|answer| answer.contains("xxxx"));
+        contestants.insert(0, edge(&directory, "http", upstream.address, answers)?);
     }
-    contestants.push(Contestant { name: "no proxy", address: upstream.address, _server: None });
+    contestants.push(Contestant { name: "no proxy", address: upstream.address, server: None });
 
     let mut table = Table::new("Edge: one upstream, 64 kept connections, 1 KiB answers");
     for run in 0..setting.runs {
@@ -86,7 +89,7 @@ fn upstream(directory: &Path) -> Result<Contestant> {
     let server =
         format!("server {{ listen {address} reuseport backlog=4096; return 200 \"{body}\"; }}");
     let server = start_nginx(directory, "upstream", "", &server, address)?;
-    Ok(Contestant { name: "upstream", address, _server: Some(server) })
+    Ok(Contestant { name: "upstream", address, server: Some(server) })
 }
 
 fn nginx(directory: &Path, upstream: SocketAddr) -> Result<Contestant> {
@@ -99,7 +102,7 @@ fn nginx(directory: &Path, upstream: SocketAddr) -> Result<Contestant> {
          proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host; }} }}"
     );
     let server = start_nginx(directory, "nginx", &upstream, &server, address)?;
-    Ok(Contestant { name: "nginx", address, _server: Some(server) })
+    Ok(Contestant { name: "nginx", address, server: Some(server) })
 }
 
 fn start_nginx(
@@ -145,24 +148,29 @@ fn haproxy(directory: &Path, upstream: SocketAddr) -> Result<Contestant> {
     command.arg("-db").arg("-f").arg(&path);
     let mut server = Server::start("haproxy", &mut command, &directory.join("haproxy.log"))?;
     server.wait_for(address)?;
-    Ok(Contestant { name: "haproxy", address, _server: Some(server) })
+    Ok(Contestant { name: "haproxy", address, server: Some(server) })
 }
 
 /// The start of the host, as the edge is told.
 const BOOT: &str = "bench";
 
-/// Hornero's edge by itself, with the route table that it finds on disk.
-fn edge(directory: &Path, upstream: SocketAddr) -> Result<Contestant> {
+/// Hornero's edge by itself, with the route table that it finds on disk, once it `answers` at its address.
+pub fn edge(
+    directory: &Path,
+    protocol: &str,
+    upstream: SocketAddr,
+    answers: impl Fn(SocketAddr) -> bool,
+) -> Result<Contestant> {
     let address = process::free_address()?;
     let home = directory.join("home");
     fs::create_dir_all(home.join("edge"))?;
-    let pool = json!({"service": "bench", "port": "http"});
+    let pool = json!({"service": "bench", "port": protocol});
     let table = json!({
         "generation": 1,
-        "listeners": [{"address": address, "protocol": "http", "rules": [{"pool": pool}]}],
+        "listeners": [{"address": address, "protocol": protocol, "rules": [{"pool": pool}]}],
         "pools": [{
             "name": pool,
-            "protocol": "http",
+            "protocol": protocol,
             "active": 1,
             "backends": [{"instance": "bench-1-one", "release": 1, "address": upstream}],
             "health": null,
@@ -177,7 +185,6 @@ fn edge(directory: &Path, upstream: SocketAddr) -> Result<Contestant> {
     let mut command = hornero::command(&home)?;
     command.arg("edge").env("HORNERO_BOOT_ID", BOOT);
     let mut server = Server::start("hornero edge", &mut command, &directory.join("edge.log"))?;
-    // Ready once a request passes through it, not only once it listens.
-    server.wait_until(|| hornero::get(address).is_ok_and(|answer| answer.contains("xxxx")))?;
-    Ok(Contestant { name: HORNERO, address, _server: Some(server) })
+    server.wait_until(|| answers(address))?;
+    Ok(Contestant { name: HORNERO, address, server: Some(server) })
 }

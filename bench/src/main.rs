@@ -19,6 +19,7 @@ mod soak;
 mod start;
 mod swarm;
 mod table;
+mod tcp;
 mod transfer;
 mod upgrade;
 mod verify;
@@ -75,6 +76,8 @@ struct Arguments {
 enum What {
     /// Requests a second and p99 of the edge, beside nginx and HAProxy
     Edge,
+    /// A stream and small messages through the edge's TCP listeners, beside HAProxy
+    Tcp,
     /// From creating an instance to the first instruction of its command, beside runc and Docker
     Start,
     /// A changed page on every server, and back again, beside Docker in swarm mode
@@ -137,6 +140,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let all = [
         What::Edge,
+        What::Tcp,
         What::Start,
         What::Bake,
         What::Verify,
@@ -167,6 +171,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     for what in wanted {
         let measured = match what {
             What::Edge => edge::measure(&setting),
+            What::Tcp => tcp::measure(&setting),
             What::Start => start::measure(&setting),
             What::Deploy => swarm::measure(&setting),
             What::Bake => bake::measure(&setting),

@@ -1,7 +1,7 @@
 //! Programs that the bench runs: once to their end, or as servers until they are dropped.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::ErrorKind,
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
@@ -51,6 +51,11 @@ impl Server {
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         Ok(Self { name: name.to_owned(), child })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until `ready` holds; an error where the server ends first or takes too long.
@@ -114,4 +119,15 @@ pub fn remove_directory(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Processor time of a process so far, in milliseconds (proc_pid_stat(5), fields 14 and 15).
+pub fn cpu_ms(pid: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after = text.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
+    let ticks = ticks(11).zip(ticks(12)).map(|(user, system)| user + system);
+    // The kernel tells hundredths of a second on every architecture that we run on (USER_HZ).
+    Ok(ticks.context("the process tells no time")? * 10.0)
 }
