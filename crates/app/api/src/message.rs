@@ -39,7 +39,7 @@ pub use run::{CancelRunRequest, RunLine, RunRequest, RunSource, RunStatus};
 pub use schedule::{ScheduleRunStatus, ScheduleStatus};
 pub use status::{
     ControlStatus, EdgePredecessor, EdgeReport, InstanceStatus, InternalAddress, RouteFault,
-    RouteStatus, ServiceStatus, StatusReport, SupportReport, WitnessStatus,
+    RouteStatus, ScaleStatus, ServiceStatus, StatusReport, SupportReport, WitnessStatus,
 };
 pub use test::{TestReport, TestRequest, TestResult};
 pub use verify::{VerifiedService, VerifyReport, VerifyRequest};

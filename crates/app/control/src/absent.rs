@@ -11,7 +11,7 @@ use hornero_ledger::MAX_READ_EVENTS;
 use hornero_model::{
     EdgeStatus, Event, EventBody, Health, InstanceId, Receipt, ServiceName, Timestamp,
 };
-use hornero_rollout::{Facts, Instance, Service, World};
+use hornero_rollout::{Facts, Instance, Service, World, scaling};
 
 use crate::{edge, jobs, offline::ledger_of, replay::fold, report, runs, schedules};
 
@@ -125,7 +125,9 @@ fn of_service(
         release: serving.map(|release| release.number),
         image: serving.map(|release| release.spec.image),
         directory: world.owner(&service.name).cloned(),
-        wanted: serving.map_or(0, |release| release.spec.instances),
+        wanted: world.serving_size(&service.name),
+        scale: scaling(world, &Facts::default(), &service.name)
+            .and_then(|scaling| report::scale(service, scaling)),
         internal: None,
         rollout: report::rollout(world, &Facts::default(), &service.name),
         instances: own.into_iter().map(|instance| of_instance(world, instance, edge)).collect(),

@@ -153,8 +153,12 @@ fn problem(
     let serving = world.services.get(&spec.name).and_then(|service| service.serving.as_ref());
     let runs = serving.map_or(0, |set| u32::try_from(set.instances.len()).unwrap_or(u32::MAX));
     let needed = match action {
-        Action::Create | Action::Replace => spec.instances,
-        Action::Scale | Action::Adjust => spec.instances.saturating_sub(runs),
+        Action::Create | Action::Replace => world.size_of(spec),
+        Action::Scale | Action::Adjust => {
+            let service = world.services.get(&spec.name);
+            let size = service.map_or(spec.instances, |service| service.size_by(spec));
+            size.saturating_sub(runs)
+        }
         Action::Bake | Action::Repair | Action::Remove => return None,
     };
     let uses = |of: Option<&ServiceName>| {

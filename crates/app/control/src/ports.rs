@@ -1,6 +1,7 @@
 //! The driver's real ports: ledger, keys, engine, edge, network and clock.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc::Sender},
@@ -191,6 +192,10 @@ impl Ports for ControlPorts {
 
     fn room(&self) -> Option<Room> {
         self.adapters.starter.engine().room()
+    }
+
+    fn processor_use(&self, instances: &[InstanceId]) -> Option<BTreeMap<InstanceId, u64>> {
+        self.adapters.starter.engine().processor_use(instances)
     }
 
     fn log_tail(&mut self, instance: &InstanceId) -> Vec<String> {

@@ -8,7 +8,8 @@ use std::{
 use hornero_api::message::{
     CanaryStatus, EdgeReport, HistoryEntry, InstanceStatus, InternalAddress, Judgement,
     ListenerFaultEntry, PausedStatus, PlanChange, PlanProblem, PlanReport, PlanRequest,
-    ReleaseFailure, RollingStatus, RolloutStatus, RouteFault, RouteStatus, ServiceStatus,
+    ReleaseFailure, RollingStatus, RolloutStatus, RouteFault, RouteStatus, ScaleStatus,
+    ServiceStatus,
 };
 use hornero_driver::{Churn, Driver, InstanceView};
 use hornero_engine_port::Engine;
@@ -17,7 +18,8 @@ use hornero_model::{
 };
 use hornero_plan::{About, Action, Change, DesiredImage, Foreign, ObjectKind};
 use hornero_rollout::{
-    Facts, ListenerSpell, Phase, RepairState, Rollout, Service, Target, World, foresee_in_time,
+    Facts, ListenerSpell, Phase, RepairState, Rollout, Scaling, Service, Target, World,
+    foresee_in_time,
 };
 
 use crate::churn::{self, CAPACITY};
@@ -63,7 +65,7 @@ fn rolling(world: &World, rollout: &Rollout) -> Option<RollingStatus> {
         release: rollout.to,
         batch: rolling.batch + 1,
         instances: u32::try_from(rollout.set.len()).unwrap_or(u32::MAX),
-        wanted: release.spec.instances,
+        wanted: world.size_of(&release.spec),
         weight: rolling.weight,
     })
 }
@@ -102,7 +104,8 @@ fn service(
         release: serving.map(|release| release.number),
         image: serving.map(|release| release.spec.image),
         directory: driver.world().owner(&service.name).cloned(),
-        wanted: serving.map_or(0, |release| release.spec.instances),
+        wanted: driver.world().serving_size(&service.name),
+        scale: driver.scaling(&service.name).and_then(|scaling| scale(service, scaling)),
         internal: internal.get(&service.name).map(|address| InternalAddress {
             name: format!("{}.internal", service.name),
             address: *address,
@@ -117,6 +120,20 @@ fn service(
         },
         stopped: churn::stop_of(driver.world(), driver.churn(), &service.name),
     }
+}
+
+/// How a service is scaled.
+pub fn scale(service: &Service, scaling: Scaling) -> Option<ScaleStatus> {
+    let bounds = service.serving_release()?.spec.scale.as_ref()?;
+    let last = scaling.last.filter(|last| last.why.is_some());
+    Some(ScaleStatus {
+        now: scaling.now,
+        minimum: bounds.minimum,
+        maximum: bounds.maximum,
+        since: last.as_ref().map(|last| last.since),
+        why: last.and_then(|last| last.why),
+        held_back: scaling.held_back,
+    })
 }
 
 fn instance(view: &InstanceView, engine: &dyn Engine) -> InstanceStatus {

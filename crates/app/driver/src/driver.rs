@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hornero_conservation::Churn;
 use hornero_model::{
     Actor, Digest, Event, EventBody, InstanceId, InstanceState, Millis, NewEvent, Receipt,
-    RolloutId, Term, Timestamp,
+    RolloutId, ServiceName, Term, Timestamp,
 };
 use hornero_rollout::{
     EffectKey, Facts, Kind, Phase, Record, Rollout, TestOutcome, World, WorldError, step, wake,
@@ -202,6 +202,9 @@ impl Driver {
                 | EventBody::ScheduleEnded { .. }
                 | EventBody::ScheduleSkipped { .. }
                 | EventBody::JobSkipped { .. } => {}
+                EventBody::Scaled { service, from, to } => {
+                    self.tell_scaled(service, (*from, *to), &event.by, ports);
+                }
                 EventBody::ServiceAdjusted { service, .. } => {
                     self.facts.unadjusted.remove(service);
                     self.tell_adjusted(service, &event.by, ports);
@@ -268,6 +271,24 @@ impl Driver {
             self.told_healthy.remove(&id);
             self.told_probes.remove(&id);
         }
+    }
+
+    /// Tells that another number of servers is wanted.
+    fn tell_scaled(
+        &self,
+        service: &ServiceName,
+        (from, to): (u32, u32),
+        by: &Actor,
+        ports: &mut dyn Ports,
+    ) {
+        ports.progress(Progress::Step {
+            request: self.request_for(service),
+            service: service.clone(),
+            rollout: None,
+            phase: "scaling",
+            message: format!("from {from} to {to} servers: {}", by.why),
+            instance: None,
+        });
     }
 
     /// The term of this control.

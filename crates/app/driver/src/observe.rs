@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use hornero_model::{Digest, EdgeStatus, ExitCause, InstanceId, ReleaseCounters, ServiceName};
 use hornero_rollout::{
-    AfterFailure, Bug, Effect, EffectKey, Exit, Running, failed, planted, saw_health,
+    AfterFailure, Bug, Effect, EffectKey, Exit, Running, failed, measures_processor, planted,
+    saw_health, saw_load,
 };
 
 use crate::{Driver, EffectId, Observation, Ports};
@@ -66,6 +67,7 @@ impl Driver {
             Observation::EdgeLost => {
                 // What the edge was asked for before may still come to it, or to the one after it.
                 self.facts.edge = None;
+                self.facts.load.clear();
                 self.facts.unhealthy_since.clear();
             }
             Observation::EffectFailed { effect, reason } => self.effect_failed(effect, reason),
@@ -148,6 +150,15 @@ impl Driver {
         self.facts.edge = Some(status);
         self.note_faults();
         self.note_health(ports);
+        self.note_load(&*ports);
+    }
+
+    fn note_load(&mut self, ports: &dyn Ports) {
+        let used = measures_processor(&self.world).then(|| {
+            let running: Vec<InstanceId> = self.facts.running.keys().cloned().collect();
+            ports.processor_use(&running)
+        });
+        saw_load(&self.world, &mut self.facts, used.flatten().as_ref());
     }
 
     fn note_faults(&mut self) {

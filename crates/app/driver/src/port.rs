@@ -1,6 +1,6 @@
 //! The ports: everything the driver reaches outside itself, and everything that comes back.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_model::{
     Digest, EdgeStatus, Event, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody,
@@ -44,6 +44,13 @@ pub trait Ports {
 
     /// What memory the engine has for more instances; none where it can't tell. Asked for whenever something is under way.
     fn room(&self) -> Option<Room> {
+        None
+    }
+
+    /// The processor time that instances have used since their start, in microseconds; none where the engine can't tell.
+    /// Asked for where a service is scaled by it.
+    fn processor_use(&self, instances: &[InstanceId]) -> Option<BTreeMap<InstanceId, u64>> {
+        let _ = instances;
         None
     }
 

@@ -4,7 +4,7 @@ use hornero_model::{
     Digest, EdgeStatus, ExitCause, Health, InstanceId, InstanceState, Location, ReleaseNumber,
     RouteTable, ServiceName, Timestamp,
 };
-use hornero_rollout::{Facts, Instance, RepairState, World, recycle_due};
+use hornero_rollout::{Facts, Instance, RepairState, Scaling, World, recycle_due};
 
 use crate::Driver;
 
@@ -61,6 +61,11 @@ impl Driver {
     /// How the serving set of a service is; none where nothing serves.
     pub fn repair_state(&self, service: &ServiceName) -> Option<RepairState> {
         hornero_rollout::repair_state(&self.world, &self.facts, service)
+    }
+
+    /// How a service is scaled; none where its number of servers is declared.
+    pub fn scaling(&self, service: &ServiceName) -> Option<Scaling> {
+        hornero_rollout::scaling(&self.world, &self.facts, service)
     }
 
     /// What is under way, for logs and tests: rollouts, requests, effects and services that are not whole.

@@ -58,16 +58,29 @@ struct Tally {
     /// Servers of the last day that nobody asked for, and those that somebody did, oldest first.
     unrequested: VecDeque<Made>,
     requested: VecDeque<Made>,
+    /// The same of those that its load asked for.
+    for_load: VecDeque<Made>,
     /// Where each of them is found.
     found: BTreeMap<InstanceId, (ChurnScope, u64)>,
-    /// The sizes and budgets of its releases.
-    releases: BTreeMap<ReleaseNumber, (u32, Budget)>,
-    /// Those that were declared last.
+    /// What its releases say of its size.
+    releases: BTreeMap<ReleaseNumber, Size>,
+    /// What was declared last, or by its load is so.
     size: u32,
+    is_scaled: bool,
     budget: Option<Budget>,
+    /// Servers that its load still asks for.
+    scaling: u32,
     /// Servers that ended with the host and were not made anew yet.
     restoring: u32,
     stopped: Option<Stopped>,
+}
+
+/// What a release says of how many servers its service has.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    instances: u32,
+    is_scaled: bool,
+    budget: Budget,
 }
 
 #[derive(Debug, Clone)]
@@ -90,16 +103,10 @@ impl Churn {
             }
             EventBody::InstanceChanged { instance, service, state, cause, .. } => {
                 let tally = self.services.entry(service.clone()).or_default();
-                match (state, cause) {
-                    (InstanceState::Created, _) => {
-                        tally.count(instance, event.sequence, event.time, scope(&event.by.who));
-                    }
-                    // What was never started is no server.
-                    (InstanceState::Stopped, Some(ExitCause::NotStarted(_))) => {
-                        tally.forget(instance);
-                    }
-                    _ => {}
-                }
+                tally.changed(event, instance, *state, cause.as_ref());
+            }
+            EventBody::Scaled { service, from, to } => {
+                self.services.entry(service.clone()).or_default().scale(*from, *to);
             }
             // What ended with the host is made anew at once, and is nobody's churn.
             EventBody::HostStarted { .. } => {
@@ -107,7 +114,7 @@ impl Churn {
             }
             EventBody::ServiceRemoved { service } => {
                 if let Some(tally) = self.services.get_mut(service) {
-                    (tally.size, tally.restoring) = (0, 0);
+                    (tally.size, tally.restoring, tally.scaling) = (0, 0, 0);
                 }
             }
             EventBody::ChurnStopped { breach } => {
@@ -181,7 +188,10 @@ impl Churn {
             None => self.services.values().collect(),
         };
         let mut uses = Vec::new();
-        for scope in [ChurnScope::Unrequested, ChurnScope::Requested] {
+        let is_scaled = tallies.iter().any(|tally| tally.is_scaled || !tally.for_load.is_empty());
+        let for_load = is_scaled.then_some(ChurnScope::Load);
+        let scopes = [ChurnScope::Unrequested, ChurnScope::Requested];
+        for scope in scopes.into_iter().chain(for_load) {
             for window in [ChurnWindow::Hour, ChurnWindow::Day] {
                 let made = |tally: &&Tally| tally.made_within(scope, window, order, now);
                 let made = tallies.iter().map(made).sum();
@@ -236,7 +246,8 @@ impl Churn {
             return declared;
         }
         let lives = |tally: &&Tally| {
-            let newest = [&tally.unrequested, &tally.requested].map(|made| made.back());
+            let all = [&tally.unrequested, &tally.requested, &tally.for_load];
+            let newest = all.map(|made| made.back());
             let is_new = |made: &Made| now.since(made.at) < ChurnWindow::Day.span();
             tally.size > 0 || newest.into_iter().flatten().any(is_new)
         };
@@ -254,7 +265,9 @@ impl Churn {
     fn declared(&mut self, release: &Release) {
         let spec = &release.spec;
         let tally = self.services.entry(spec.name.clone()).or_default();
-        tally.releases.insert(release.number, (spec.instances, spec.budget()));
+        let (instances, is_scaled) = (spec.instances, spec.scale.is_some());
+        let size = Size { instances, is_scaled, budget: spec.budget() };
+        tally.releases.insert(release.number, size);
         tally.declare(release.number);
     }
 
@@ -262,6 +275,7 @@ impl Churn {
         let begin_anew = |tally: &mut Tally| {
             tally.unrequested.clear();
             tally.requested.clear();
+            tally.for_load.clear();
             tally.found.clear();
             tally.stopped = None;
         };
@@ -278,9 +292,42 @@ impl Churn {
 }
 
 impl Tally {
+    fn changed(
+        &mut self,
+        event: &Event,
+        instance: &InstanceId,
+        state: InstanceState,
+        cause: Option<&ExitCause>,
+    ) {
+        match (state, cause) {
+            (InstanceState::Created, _) => {
+                self.count(instance, event.sequence, event.time, scope(&event.by.who));
+            }
+            // What was never started is no server.
+            (InstanceState::Stopped, Some(ExitCause::NotStarted(_))) => self.forget(instance),
+            _ => {}
+        }
+    }
+
+    /// Another number is wanted: whoever asks for it in Hornero's name gets no more than that.
+    fn scale(&mut self, from: u32, to: u32) {
+        (self.size, self.scaling) = (to, to.saturating_sub(from));
+    }
+
     fn declare(&mut self, release: ReleaseNumber) {
-        if let Some((size, budget)) = self.releases.get(&release) {
-            (self.size, self.budget) = (*size, Some(*budget));
+        if let Some(Size { instances, is_scaled, budget }) = self.releases.get(&release).copied() {
+            // One that is scaled keeps the number that it has.
+            let stays = is_scaled && self.size > 0;
+            self.size = if stays { self.size } else { instances };
+            (self.is_scaled, self.budget) = (is_scaled, Some(budget));
+        }
+    }
+
+    fn made_mut(&mut self, scope: ChurnScope) -> &mut VecDeque<Made> {
+        match scope {
+            ChurnScope::Unrequested => &mut self.unrequested,
+            ChurnScope::Requested => &mut self.requested,
+            ChurnScope::Load => &mut self.for_load,
         }
     }
 
@@ -293,29 +340,25 @@ impl Tally {
             self.restoring -= 1;
             return;
         }
-        let made = match scope {
-            ChurnScope::Unrequested => &mut self.unrequested,
-            ChurnScope::Requested => &mut self.requested,
-        };
+        let is_for_load = scope == ChurnScope::Unrequested && self.scaling > 0;
+        self.scaling -= u32::from(is_for_load);
+        let scope = if is_for_load { ChurnScope::Load } else { scope };
+        let made = self.made_mut(scope);
         // A clock that was set back counts for as long as it takes to catch up.
         let at = made.back().map_or(at, |last| last.at.max(at));
         let is_old = |made: &Made| at.since(made.at) >= ChurnWindow::Day.span();
-        while made.front().is_some_and(is_old) {
-            if let Some(old) = made.pop_front() {
-                self.found.remove(&old.instance);
-            }
-        }
+        let old = made.iter().take_while(|made| is_old(made)).count();
+        let forgotten: Vec<Made> = made.drain(..old).collect();
         made.push_back(Made { at, order, instance: instance.clone() });
+        for Made { instance, .. } in forgotten {
+            self.found.remove(&instance);
+        }
         self.found.insert(instance.clone(), (scope, order));
     }
 
     fn forget(&mut self, instance: &InstanceId) {
         if let Some((scope, order)) = self.found.remove(instance) {
-            let made = match scope {
-                ChurnScope::Unrequested => &mut self.unrequested,
-                ChurnScope::Requested => &mut self.requested,
-            };
-            made.retain(|made| made.order != order);
+            self.made_mut(scope).retain(|made| made.order != order);
         }
     }
 
@@ -330,6 +373,7 @@ impl Tally {
         let made = match scope {
             ChurnScope::Unrequested => &self.unrequested,
             ChurnScope::Requested => &self.requested,
+            ChurnScope::Load => &self.for_load,
         };
         let first = made.partition_point(|made| now.since(made.at) >= window.span());
         let end = made.partition_point(|made| made.order < order);
@@ -345,12 +389,13 @@ fn scope(who: &str) -> ChurnScope {
 }
 
 const fn limit(budget: Budget, scope: ChurnScope, window: ChurnWindow) -> u32 {
+    let budget = if matches!(scope, ChurnScope::Load) { budget.for_load() } else { budget };
     let own = match window {
         ChurnWindow::Hour => budget.per_hour,
         ChurnWindow::Day => budget.per_day,
     };
     match scope {
-        ChurnScope::Unrequested => own,
+        ChurnScope::Unrequested | ChurnScope::Load => own,
         ChurnScope::Requested => own.saturating_mul(REQUESTED_FACTOR),
     }
 }

@@ -327,3 +327,52 @@ fn an_account_tells_what_was_made_for_whom_and_what_it_took() {
     let late = account(60 * MINUTE);
     assert_eq!((late.made, late.removed, late.time.0), (3, 1, (30 + 3 * 10) * MINUTE));
 }
+
+impl Bench {
+    /// Another number is wanted, and as many servers are made as that takes.
+    fn scale(&mut self, service: &str, from: u32, to: u32) -> Result<(), Refusal> {
+        self.append("hornero", EventBody::Scaled { service: name(service), from, to });
+        (from..to).try_for_each(|_| self.make(service, "hornero"))
+    }
+}
+
+/// A scaled service of which 60 servers an hour may be made by itself.
+fn scaled() -> Bench {
+    let scale = serde_json::json!({"minimum": 1, "maximum": 4, "in_flight": 10, "stabilise": 1000});
+    let mut bench = Bench::default();
+    let scale = Some(serde_json::from_value(scale).unwrap());
+    bench.declare(ServiceSpec { scale, ..spec("site", 1, None) });
+    bench
+}
+
+#[test]
+fn what_a_load_wants_is_counted_apart_and_a_scaler_in_a_loop_is_stopped() {
+    let mut bench = scaled();
+    bench.scale("site", 1, 3).unwrap();
+    bench.make("site", "hornero").unwrap();
+    let made = |bench: &Bench, scope| {
+        let uses = bench.churn.uses(Some(&name("site")), bench.now);
+        uses.iter().find(|one| one.scope == scope).map(|one| (one.made, one.limit)).unwrap()
+    };
+    assert_eq!(made(&bench, ChurnScope::Load), (2, 240));
+    assert_eq!(made(&bench, ChurnScope::Unrequested), (1, 60), "no more than was asked for");
+    // A scaler that goes up and down in every second, for hours.
+    for second in 0..20_000 {
+        bench.now = Timestamp(second * 1_000);
+        let _ = bench.scale("site", 1, 2);
+    }
+    assert_eq!(bench.started("site"), 1 + 240);
+    let stopped = bench.churn.stopped(&name("site")).unwrap();
+    assert_eq!((stopped.breach.scope, stopped.breach.made), (ChurnScope::Load, 240));
+    assert!(stopped.breach.to_string().contains("for its load"), "{}", stopped.breach);
+    bench.resume(Some("site"));
+    bench.scale("site", 1, 2).unwrap();
+}
+
+#[test]
+fn a_service_that_is_not_scaled_has_no_limit_for_its_load() {
+    let mut bench = Bench::default();
+    bench.declare(spec("site", 1, None));
+    let uses = bench.churn.uses(Some(&name("site")), bench.now);
+    assert!(uses.iter().all(|one| one.scope != ChurnScope::Load));
+}

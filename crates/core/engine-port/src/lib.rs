@@ -7,7 +7,7 @@ mod error;
 mod instance;
 pub mod log;
 
-use std::{sync::mpsc::Receiver, time::Duration};
+use std::{collections::BTreeMap, sync::mpsc::Receiver, time::Duration};
 
 use hornero_model::{
     Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, Room, Term, VerifiedInstance,
@@ -54,6 +54,13 @@ pub trait Engine: Send + Sync {
 
     /// What memory there is for more instances; none where it can't tell.
     fn room(&self) -> Option<Room> {
+        None
+    }
+
+    /// The processor time that each of `ids` has used since its start, in microseconds, those that run; none where it can't
+    /// tell.
+    fn processor_use(&self, ids: &[InstanceId]) -> Option<BTreeMap<InstanceId, u64>> {
+        let _ = ids;
         None
     }
 

@@ -35,6 +35,15 @@ impl Budget {
     pub const fn hourly(per_hour: u32) -> Self {
         Self { per_hour, per_day: per_hour.saturating_mul(Self::HOURS_A_DAY) }
     }
+
+    /// What may be made for load beside it: that is wanted work, and comes and goes with every rush, so four times as much.
+    pub const fn for_load(self) -> Self {
+        const FACTOR: u32 = 4;
+        Self {
+            per_hour: self.per_hour.saturating_mul(FACTOR),
+            per_day: self.per_day.saturating_mul(FACTOR),
+        }
+    }
 }
 
 /// The time that a limit of churn is for.
@@ -74,6 +83,8 @@ pub enum ChurnScope {
     Unrequested,
     /// Those that somebody asked for.
     Requested,
+    /// Those that Hornero made because of the load.
+    Load,
 }
 
 /// A limit of churn that was reached.
@@ -99,6 +110,7 @@ impl fmt::Display for ChurnBreach {
         let whose = match scope {
             ChurnScope::Unrequested => "by Hornero itself",
             ChurnScope::Requested => "because somebody asked",
+            ChurnScope::Load => "for its load",
         };
         let noun = if *made == 1 { "server" } else { "servers" };
         let verb = if *made == 1 { "was" } else { "were" };

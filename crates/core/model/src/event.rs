@@ -297,6 +297,15 @@ pub enum EventBody {
         /// How many times before that one were left out as well.
         missed: u32,
     },
+    /// Another number of servers of a service is wanted, because of its load; why says which figures did it.
+    Scaled {
+        /// The service.
+        service: ServiceName,
+        /// How many were wanted until now.
+        from: u32,
+        /// How many are from now on.
+        to: u32,
+    },
 }
 
 /// One write of a rollout's journal: the whole state of its machine, opaque to all but `rollout`.

@@ -27,6 +27,7 @@ mod release;
 mod room;
 mod route;
 mod run;
+mod scale;
 mod schedule;
 mod secret;
 mod service;
@@ -67,6 +68,7 @@ pub use route::{
     ReleaseCounters, RouteRule, RouteTable,
 };
 pub use run::{CutOff, Run, RunEnd};
+pub use scale::{Scale, ToZero};
 pub use schedule::{MissedTimes, ScheduleAction, ScheduleEnd, ScheduleResult, ScheduleSpec};
 pub use secret::{SecretFile, SecretVersion};
 pub use service::{

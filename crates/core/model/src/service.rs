@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Budget, Digest, HealthContract, ImageName, KeyName, ListenerLimits, Millis, PortName, Protocol,
-    ProxyProtocol, PublicKey, SecretFile, ServiceName, Strategy,
+    ProxyProtocol, PublicKey, Scale, SecretFile, ServiceName, Strategy,
 };
 
 /// Everything a release needs to run a service.
@@ -26,8 +26,11 @@ pub struct ServiceSpec {
     pub base: Option<Digest>,
     /// Whether it holds data.
     pub kind: ServiceKind,
-    /// How many instances serve.
+    /// How many instances serve; where that follows from the load, how many it begins with.
     pub instances: u32,
+    /// How that follows from the load, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
     /// Its ports, sorted by name.
     pub ports: Vec<Port>,
     /// When an instance counts as healthy. None only for a service without ports: then running is healthy.
@@ -106,6 +109,7 @@ impl ServiceSpec {
             base: None,
             kind: ServiceKind::Stateless,
             instances: 1,
+            scale: None,
             ports: Vec::new(),
             health: None,
             routes: Vec::new(),
@@ -138,7 +142,12 @@ impl ServiceSpec {
 
     /// How many servers Hornero may make by itself.
     pub fn budget(&self) -> Budget {
-        self.budget.unwrap_or_else(|| Budget::default_for(self.instances))
+        self.budget.unwrap_or_else(|| Budget::default_for(self.most_instances()))
+    }
+
+    /// The most instances that may serve.
+    pub fn most_instances(&self) -> u32 {
+        self.scale.as_ref().map_or(self.instances, |scale| scale.maximum)
     }
 }
 

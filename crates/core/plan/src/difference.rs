@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hornero_model::{ConfigFile, Millis, RolloutPolicy, ServiceSpec, Strategy};
+use hornero_model::{ConfigFile, Millis, RolloutPolicy, Scale, ServiceSpec, Strategy};
 use serde_json::{Map, Value};
 
 /// What differs, a phrase for each field, in the order of the fields' names; the image first.
@@ -41,6 +41,11 @@ fn fields(spec: &ServiceSpec) -> Map<String, Value> {
             let config = spec.config.iter().map(|file| (file.path.clone(), described(file)));
             fields.insert("config".to_owned(), Value::Object(config.collect()));
             fields.insert("rollout".to_owned(), rollout(&spec.rollout));
+            if let Some(scale) = &spec.scale {
+                // It follows from the least of them.
+                fields.remove("instances");
+                fields.insert("scale".to_owned(), described_scale(scale));
+            }
             fields
         }
         // A spec is a struct with string keys: it always becomes an object.
@@ -55,6 +60,16 @@ fn described(file: &ConfigFile) -> Value {
     fields.insert("mode".to_owned(), format!("{:04o}", file.mode).into());
     fields.insert("owner".to_owned(), file.owner.clone().into());
     Value::Object(fields)
+}
+
+/// Between how many servers the load decides, as it is written.
+fn described_scale(scale: &Scale) -> Value {
+    let mut fields = serde_json::to_value(scale).unwrap_or_default();
+    if let (Some(fields), Some(percent)) = (fields.as_object_mut(), scale.cpu_percent) {
+        fields.remove("cpu_percent");
+        fields.insert("cpu".to_owned(), format!("{percent}%").into());
+    }
+    fields
 }
 
 /// How releases follow each other, as it is written: the keys of a canary beside the others.
@@ -180,7 +195,7 @@ fn shown(path: &str) -> String {
 
 /// A value for people, by the unit that its field's name says.
 fn text(path: &str, value: &Value) -> String {
-    const SPANS: [&str; 11] = [
+    const SPANS: [&str; 12] = [
         "step_timeout",
         "interval",
         "timeout",
@@ -192,6 +207,7 @@ fn text(path: &str, value: &Value) -> String {
         "stop_grace",
         "idle_timeout",
         "head_timeout",
+        "stabilise",
     ];
     let field = path.rsplit('.').next().unwrap_or(path);
     match value.as_u64() {

@@ -82,7 +82,7 @@ fn batches(spec: &ServiceSpec, world: &World, facts: &Facts) -> Option<String> {
 
 /// How the servers of a service take the place of those that serve, where that is no plain switch.
 fn way(spec: &ServiceSpec, world: &World) -> String {
-    let wanted = spec.instances;
+    let wanted = world.size_of(spec);
     match &spec.rollout.strategy {
         Strategy::BlueGreen => String::new(),
         Strategy::Canary(canary) => format!("; as a canary: {}, then all", canary.steps_text()),
@@ -143,7 +143,9 @@ fn service(
     if let (Target::Again(_) | Target::New(_), false, true) =
         (target, to_bake, is_adjustment(world, spec))
     {
-        return Some(adjustment(&serving.spec, spec, &reasons));
+        let size = known.map_or(spec.instances, |service| service.size_by(spec));
+        let sizes = (world.serving_size(&spec.name), size);
+        return Some(adjustment(&serving.spec, spec, sizes, &reasons));
     }
     match target {
         _ if to_bake => Some((Action::Replace, reasons.join(", "))),
@@ -154,10 +156,15 @@ fn service(
 }
 
 /// What is done where no instance has to be made anew, and what that comes to.
-fn adjustment(from: &ServiceSpec, to: &ServiceSpec, reasons: &[String]) -> (Action, String) {
-    let scaled = ServiceSpec { instances: to.instances, ..from.clone() };
+fn adjustment(
+    from: &ServiceSpec,
+    to: &ServiceSpec,
+    sizes: (u32, u32),
+    reasons: &[String],
+) -> (Action, String) {
+    let scaled = ServiceSpec { instances: to.instances, scale: to.scale.clone(), ..from.clone() };
     let action = if differences(&scaled, to).is_empty() { Action::Scale } else { Action::Adjust };
-    let comes_to = match (from.instances, to.instances) {
+    let comes_to = match sizes {
         (from, to) if from < to => format!("{} started beside those that run", are(to - from)),
         (from, to) if from > to => format!("{} drained and stopped", are(from - to)),
         (_, _) => "the instances that run serve on".to_owned(),
@@ -182,8 +189,9 @@ fn shortage(spec: &ServiceSpec, world: &World, facts: &Facts) -> String {
                 && world.instances.get(*id).is_some_and(|of| of.state == InstanceState::Serving)
         })
         .count();
-    let noun = if spec.instances == 1 { "instance serves" } else { "instances serve" };
-    let mut reason = format!("{healthy} of {} {noun} healthy", spec.instances);
+    let wanted = world.serving_size(&spec.name);
+    let noun = if wanted == 1 { "instance serves" } else { "instances serve" };
+    let mut reason = format!("{healthy} of {wanted} {noun} healthy");
     if let Some(RepairState::GaveUp { failures }) = repair_state(world, facts, &spec.name) {
         reason.push_str(&format!("; replacing was given up after {failures} failures in a row"));
     }

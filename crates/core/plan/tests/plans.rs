@@ -133,6 +133,9 @@ fn world(releases: Vec<ServiceSpec>, serving: u32, healthy: usize) -> (World, Fa
         interventions: BTreeMap::new(),
         failed: BTreeMap::new(),
         shared: None,
+        scaled: None,
+        scaling: 0,
+        made_by_load: Vec::new(),
     };
     world.services = BTreeMap::from([(name("site"), service)]);
     (world, facts)

@@ -36,6 +36,7 @@ pub fn makes_same_servers(one: &ServiceSpec, other: &ServiceSpec) -> bool {
         base: None,
         // Of the set as a whole, of the ways to it, and of what comes later.
         instances: 0,
+        scale: None,
         routes: Vec::new(),
         rollout: RolloutPolicy {
             strategy: Strategy::BlueGreen,
@@ -70,9 +71,10 @@ pub(crate) fn begin(
     let name = &spec.name;
     let body = EventBody::ServiceAdjusted { service: name.clone(), release: to };
     let mut records = vec![Record::Event(by.clone(), body)];
-    let Some(set) = &world.services[name].serving else { return records };
+    let service = &world.services[name];
+    let Some(set) = &service.serving else { return records };
     let mut taken = BTreeSet::new();
-    for _ in set.instances.len()..spec.instances as usize {
+    for _ in set.instances.len()..service.size_by(spec) as usize {
         let id = new_id(world, name, set.release, &taken, tail);
         taken.insert(id.clone());
         let body = EventBody::InstanceChanged {
@@ -107,7 +109,7 @@ pub(crate) fn settle(world: &World, facts: &Facts, service: &ServiceName) -> Opt
     if let Some(reason) = failure(world, facts, service, set, state) {
         return take_back(world, service, Actor::hornero(reason));
     }
-    let wanted = of.serving_release()?.spec.instances as usize;
+    let wanted = world.serving_size(service) as usize;
     let whole = state == Some(RepairState::Whole) && set.instances.len() == wanted;
     let watched = due(world, service, set).is_none_or(|due| facts.now >= due);
     (whole && watched && is_open(world, facts, service, set, leaving)).then(|| {
@@ -150,7 +152,7 @@ fn failure(
     if let Some(RepairState::GaveUp { failures }) = state {
         return Some(format!("`{service}` failed {failures} times in a row while it was adjusted"));
     }
-    let wanted = world.services[service].serving_release()?.spec.instances as usize;
+    let wanted = world.serving_size(service) as usize;
     if state == Some(RepairState::Held) && set.instances.len() < wanted {
         return Some(format!("nothing of `{service}` is made until `hornero resume {service}`"));
     }

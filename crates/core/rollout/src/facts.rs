@@ -11,7 +11,7 @@ use hornero_model::{
 };
 
 use crate::planted::{Bug, planted};
-use crate::{Failure, ListenerSeen, World};
+use crate::{Failure, ListenerSeen, Load, World};
 
 /// What is known of the outside at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -68,6 +68,8 @@ pub struct Facts {
     pub unadjusted: BTreeMap<ServiceName, String>,
     /// Services of which nothing is made by itself, because the watchdog says so, until somebody lets it.
     pub held: BTreeSet<ServiceName>,
+    /// The load of services that are scaled, as far back as it counts.
+    pub load: BTreeMap<ServiceName, Load>,
     /// Services whose count of failures was forgiven up to this number by a request.
     pub forgiven: BTreeMap<ServiceName, u32>,
 }

@@ -35,9 +35,10 @@ pub(crate) fn fit(
 ) -> Result<Option<Batched>, NoRoom> {
     let serves = world.services.get(&spec.name).is_some_and(|of| of.serving.is_some());
     let judged = kind == Kind::Forward && !spec.ports.is_empty();
+    let size = world.size_of(spec);
     let (wanted, whole) = match &spec.rollout.strategy {
         Strategy::Replace(_) if serves => return fit_in_place(world, facts, spec).map(|()| None),
-        Strategy::Rolling(policy) if serves => (missing.min(policy.surge(spec.instances)), false),
+        Strategy::Rolling(policy) if serves => (missing.min(policy.surge(size)), false),
         Strategy::Canary(_) if serves => (missing, judged),
         Strategy::Replace(_) | Strategy::Rolling(_) | Strategy::Canary(_) | Strategy::BlueGreen => {
             (missing, !serves)
@@ -53,7 +54,7 @@ pub(crate) fn fit(
         let missing = format!("{count}{beside}");
         return Err(NoRoom { service: spec.name.clone(), missing, space });
     }
-    let all = servers(spec.instances);
+    let all = servers(size);
     let reason = format!("there is room for {at_once} of {all} at a time: {space}");
     Ok(Some(Batched { at_once, reason }))
 }
@@ -69,13 +70,13 @@ pub fn foresee(
     if is_adjustment(world, spec) {
         let set = service.and_then(|of| of.serving.as_ref());
         let runs = set.map_or(0, |set| u32::try_from(set.instances.len()).unwrap_or(u32::MAX));
-        return room_for_more(world, facts, spec, spec.instances.saturating_sub(runs))
-            .map(|()| None);
+        let size = service.map_or(spec.instances, |service| service.size_by(spec));
+        return room_for_more(world, facts, spec, size.saturating_sub(runs)).map(|()| None);
     }
     let proven = service.is_some_and(|of| of.proven.contains(&terms));
     let kind = if proven { Kind::Rollback } else { Kind::Forward };
     let reused = u32::try_from(reused(world, facts, spec, terms).len()).unwrap_or(u32::MAX);
-    fit(world, facts, kind, spec, spec.instances.saturating_sub(reused))
+    fit(world, facts, kind, spec, world.size_of(spec).saturating_sub(reused))
 }
 
 /// The same once what is kept warm or leaves has made way, as far as that is counted by a limit.
@@ -169,10 +170,11 @@ fn fit_in_place(world: &World, facts: &Facts, spec: &ServiceSpec) -> Result<(), 
     let free_bytes = by_limit(world, facts, room).saturating_add(own).min(limit);
     let need_bytes = spec.resources.memory_bytes;
     let space = Space { free_bytes, need_bytes, limit_bytes: Some(limit) };
-    if space.holds() >= spec.instances {
+    let size = world.size_of(spec);
+    if space.holds() >= size {
         return Ok(());
     }
-    let missing = format!("{} in the place of those that serve", servers(spec.instances));
+    let missing = format!("{} in the place of those that serve", servers(size));
     Err(NoRoom { service: spec.name.clone(), missing, space })
 }
 
@@ -194,5 +196,5 @@ pub(crate) fn reused(
     let warm = warm.filter(|warm| warm.terms == terms && !is_in_place(world, spec));
     let healthy = warm.into_iter().flat_map(|warm| &warm.instances);
     let healthy = healthy.filter(|id| facts.healthy(world, id));
-    healthy.take(spec.instances as usize).cloned().collect()
+    healthy.take(world.size_of(spec) as usize).cloned().collect()
 }

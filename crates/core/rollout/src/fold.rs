@@ -10,7 +10,7 @@ use hornero_model::{
 use crate::{
     Instance, Kind, Leaving, ListenerTrouble, Phase, Rollout, Service, ServingSet, SharedFailure,
     SkippedTimes, TestRecord, WarmSet, World, failed, freezes, jobs, listeners, makes_same_servers,
-    recycle, runs, schedules,
+    recycle, runs, scale, schedules,
 };
 
 /// An instance that served this long was no early failure: the count of failures begins anew after it.
@@ -87,6 +87,8 @@ impl World {
                 service.directory = None;
                 service.serving = None;
                 service.warm = None;
+                service.scaled = None;
+                service.scaling = 0;
                 Ok(())
             }
             // The watchdog counts for itself.
@@ -158,6 +160,9 @@ impl World {
                 Ok(())
             }
             EventBody::FreezeOverridden { .. } => Ok(()),
+            EventBody::Scaled { service, from, to } => {
+                scale::scaled(self, service, (*from, *to), &event.by, event.time)
+            }
             EventBody::JobSkipped { job, planned, missed } => {
                 let why = event.by.why.clone();
                 let (planned, missed, at) = (*planned, *missed, event.time);
@@ -190,7 +195,11 @@ impl World {
         let is_back = set.leaving.is_some_and(|leaving| leaving.release == terms);
         let before = set.leaving.map_or(set.terms, |leaving| leaving.release);
         set.leaving = (!is_back).then_some(Leaving { release: before, since });
-        set.terms = terms;
+        let left = std::mem::replace(&mut set.terms, terms);
+        let (left, to) = (spec(&left).clone(), spec(&terms).clone());
+        if left.scale.is_none() {
+            service.begin_scaling(&to, left.instances, since);
+        }
         Ok(())
     }
 
@@ -202,10 +211,10 @@ impl World {
             service.failures = 0;
             service.last_failure = None;
             service.restoring = 0;
+            service.scaling = 0;
+            let wanted = service.serving_release().map(|release| service.size_by(&release.spec));
             if let Some(set) = &service.serving {
-                let wanted =
-                    service.releases.get(&set.terms).map_or(0, |release| release.spec.instances);
-                service.restoring = wanted;
+                service.restoring = wanted.unwrap_or_default();
                 if service.host_starts.len() >= HOST_STARTS {
                     service.host_starts.remove(0);
                 }
@@ -244,6 +253,9 @@ impl World {
             interventions: BTreeMap::new(),
             failed: BTreeMap::new(),
             shared: None,
+            scaled: None,
+            scaling: 0,
+            made_by_load: Vec::new(),
         });
         service.releases.insert(release.number, release.clone());
         Ok(())
@@ -278,7 +290,8 @@ impl World {
         service.made.retain(|(made, _)| time.since(*made) < HOUR);
         let restored = own && service.restoring > 0;
         service.restoring -= u32::from(restored);
-        service.made.push((time, own && !restored));
+        let for_load = service.makes_for_load(time, own && !restored);
+        service.made.push((time, own && !restored && !for_load));
         let instance = Instance {
             id: id.clone(),
             service: service_name.clone(),
@@ -442,6 +455,14 @@ impl World {
             }
             Phase::Replacing if rollout.replaces_forward() => service.removed = false,
             Phase::Watching => {
+                let by_load = |number: ReleaseNumber| {
+                    service.releases.get(&number).is_some_and(|of| of.spec.scale.is_some())
+                };
+                if !rollout.from_terms().is_some_and(by_load) {
+                    let to = service.releases[&terms].spec.clone();
+                    let servers = u32::try_from(rollout.set.len()).unwrap_or(u32::MAX);
+                    service.begin_scaling(&to, servers, rollout.since);
+                }
                 service.serving = Some(serving(rollout.to, terms, new));
                 service.shared = None;
                 service.warm.take_if(|warm| warm.release == rollout.to);

@@ -31,6 +31,8 @@ mod rolling;
 mod room;
 mod routes;
 mod runs;
+mod scale;
+mod scaler;
 mod schedules;
 mod start;
 mod steer;
@@ -67,13 +69,16 @@ pub use rolling::{Rolling, RollingStage};
 pub use room::{NoRoom, Space, room_for_more};
 pub use routes::{RouteClash, brings, clash, clash_with, socket, table};
 pub use runs::OpenRun;
+pub use scale::{Scaling, measures_processor, saw_load, scaling};
+pub use scaler::{Load, Sample};
 pub use schedules::{DeclaredSchedule, ScheduleRun};
 pub use start::{StartError, Target, last_proven, start_down, start_forward, start_rollback};
 pub use steer::{PAUSE_LIMIT, Paused, steer};
 pub use step::{Record, Step, step};
 pub use wanted::{routes_settled, wake, wanted};
 pub use world::{
-    Instance, ListenerSpell, ListenerTrouble, Service, ServingSet, TestRecord, WarmSet, World,
+    Instance, ListenerSpell, ListenerTrouble, ScaledTo, Service, ServingSet, TestRecord, WarmSet,
+    World,
 };
 
 #[cfg(test)]

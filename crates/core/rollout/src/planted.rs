@@ -56,6 +56,7 @@ bugs! {
     LeavesStrangers: "what runs and is in no ledger is left alone",
     NeverTriesAgain: "an effect that failed is not tried again",
     WaitsForEverForAnswers: "an answer that was lost is waited for without end",
+    ScalesDownAtOnce: "servers leave that one moment does not need",
     KeepsTheTerm: "a control that starts keeps the term of the one before it",
     AnswersBeforeRepair: "who asks for a service that lacks servers is told that it is done",
 }

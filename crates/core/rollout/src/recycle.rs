@@ -77,7 +77,7 @@ fn begin(
         let instance = world.instances.get(id);
         instance.is_some_and(|of| of.state == InstanceState::Serving) && facts.healthy(world, id)
     };
-    let wanted = service.serving_release()?.spec.instances as usize;
+    let wanted = world.serving_size(&service.name) as usize;
     let whole = repair_state(world, facts, &service.name) == Some(RepairState::Whole)
         && set.instances.len() == wanted
         && set.instances.iter().all(serves);
@@ -190,6 +190,6 @@ pub(crate) fn failed_replacement(world: &World, service: &Service, before: Insta
         return false;
     };
     before != InstanceState::Serving
-        && set.instances.len() >= release.spec.instances as usize
+        && set.instances.len() >= service.size_by(&release.spec) as usize
         && next(world, set).is_some()
 }

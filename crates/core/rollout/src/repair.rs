@@ -252,8 +252,7 @@ pub(crate) fn wake(world: &World, facts: &Facts, service: &ServiceName) -> Optio
     if let Some(RepairState::Repairing { not_before }) = repair_state(world, facts, service) {
         times.push(not_before);
     }
-    let wanted = world.services[service].serving_release().map(|release| release.spec.instances);
-    if wanted.is_some_and(|wanted| set.instances.len() > wanted as usize) {
+    if set.instances.len() > world.serving_size(service) as usize {
         times.extend(surplus_due(world, service));
     }
     times.into_iter().filter(|time| *time > facts.now).min()

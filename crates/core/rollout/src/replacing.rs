@@ -195,7 +195,7 @@ impl View<'_> {
         }
         let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
         next.replacing = Some(Replacing { stage: ReplacingStage::Starting, ..replacing.clone() });
-        let count = if replacing.back { 0 } else { self.spec()?.instances };
+        let count = if replacing.back { 0 } else { self.world.size_of(self.spec()?) };
         let mut fresh = BTreeSet::new();
         for _ in 0..count {
             let (service, to) = (&self.rollout.service, self.rollout.to);

@@ -53,7 +53,7 @@ pub enum RollingStage {
 fn surge(world: &World, rollout: &Rollout) -> Option<u32> {
     let spec = &world.release(&rollout.service, rollout.to_terms())?.spec;
     let declared = match &spec.rollout.strategy {
-        Strategy::Rolling(policy) => Some(policy.surge(spec.instances)),
+        Strategy::Rolling(policy) => Some(policy.surge(world.size_of(spec))),
         Strategy::BlueGreen | Strategy::Canary(_) | Strategy::Replace(_) => None,
     };
     let room = rollout.batched.as_ref().map(|batched| batched.at_once);
@@ -74,10 +74,11 @@ pub(crate) fn times(world: &World, facts: &Facts, rollout: &Rollout) -> Vec<Time
 pub(crate) fn restores(world: &World, facts: &Facts, rollout: &Rollout) -> bool {
     let serving = world.services.get(&rollout.service).and_then(|of| of.serving.as_ref());
     let wanted = rollout.from_terms().and_then(|from| world.release(&rollout.service, from));
-    let (Some(set), Some(wanted)) = (serving, wanted) else { return false };
+    let (Some(set), Some(_)) = (serving, wanted) else { return false };
+    let wanted = world.serving_size(&rollout.service);
     let healthy = set.instances.iter().filter(|id| facts.healthy(world, id)).count();
     let in_time = facts.now < rollout.since.max(facts.begun).after(RESTORE_ALLOWANCE);
-    rollout.rolling.is_some() && in_time && healthy < wanted.spec.instances as usize
+    rollout.rolling.is_some() && in_time && healthy < wanted as usize
 }
 
 /// The shares of two releases by their servers: `new` of the one that comes beside `old` of the one that goes.
@@ -102,8 +103,8 @@ impl View<'_> {
     pub(crate) fn begin_rolling(&self) -> Option<Rollout> {
         surge(self.world, self.rollout)?;
         let next = with_old(self.rollout, Phase::Rolling, self.world, self.facts);
-        let from = next.from_terms()?;
-        let old = self.world.release(&next.service, from)?.spec.instances;
+        next.from_terms()?;
+        let old = self.world.serving_size(&next.service);
         self.share_out(next, 0, old)
     }
 
@@ -120,7 +121,7 @@ impl View<'_> {
 
     /// Servers that the new set lacks.
     fn missing(&self) -> usize {
-        let wanted = self.spec().map_or(0, |spec| spec.instances as usize);
+        let wanted = self.spec().map_or(0, |spec| self.world.size_of(spec) as usize);
         wanted.saturating_sub(self.rollout.set.len())
     }
 

@@ -227,7 +227,8 @@ fn begin(
         .filter_map(|id| world.instances.get(id))
         .map(|instance| changed(by, instance, InstanceState::Draining, None))
         .collect();
-    let missing = (spec.instances as usize).saturating_sub(rollout.set.len());
+    let size = world.size_of(spec);
+    let missing = (size as usize).saturating_sub(rollout.set.len());
     rollout.warm = missing == 0 && kind == Kind::Rollback;
     if rollout.warm {
         records.push(journal(&begin_switch(&rollout, world, facts)));
@@ -238,10 +239,10 @@ fn begin(
     let mut fresh = BTreeSet::new();
     // Batch by batch there is a first one, but where nothing serves beside it.
     let first = match &spec.rollout.strategy {
-        Strategy::Rolling(policy) if rollout.from.is_some() => policy.surge(spec.instances),
+        Strategy::Rolling(policy) if rollout.from.is_some() => policy.surge(size),
         Strategy::Replace(_) if in_place => 0,
         Strategy::Rolling(_) | Strategy::BlueGreen | Strategy::Canary(_) | Strategy::Replace(_) => {
-            spec.instances
+            size
         }
     };
     let first = rollout.batched.as_ref().map_or(first, |batched| batched.at_once.min(first));

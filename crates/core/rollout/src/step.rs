@@ -5,7 +5,9 @@ use hornero_model::{
 };
 
 use crate::planted::{Bug, planted};
-use crate::{Facts, Instance, World, adjust, failed, listeners, recycle, repair, transition};
+use crate::{
+    Facts, Instance, World, adjust, failed, listeners, recycle, repair, scale, transition,
+};
 
 /// What to append before anything else is done; all of it in one write.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -53,6 +55,9 @@ pub fn step(world: &World, facts: &Facts, tail: &mut dyn FnMut() -> String) -> S
         }
         if records.len() == before {
             records.extend(adjust::settle(world, facts, name));
+        }
+        if records.len() == before && rollout.is_none() {
+            records.extend(scale::scale(world, facts, name, tail));
         }
         if records.len() == before && rollout.is_none() {
             records.extend(recycle::recycle(world, facts, name, tail));

@@ -90,6 +90,23 @@ pub struct Service {
     pub canaries: BTreeMap<ReleaseNumber, Vec<CanaryStep>>,
     /// What people did to the last rollout of each release in which they did anything.
     pub interventions: BTreeMap<ReleaseNumber, Vec<Intervention>>,
+    /// How many servers its load wants; none where that never counted.
+    pub scaled: Option<ScaledTo>,
+    /// Servers that are to be made yet because its load wants them.
+    pub scaling: u32,
+    /// When servers were made because of its load, within the last day.
+    pub made_by_load: Vec<Timestamp>,
+}
+
+/// How many servers of a service are wanted where that follows from its load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScaledTo {
+    /// How many.
+    pub wanted: u32,
+    /// Since when.
+    pub since: Timestamp,
+    /// The figures that made it so; none where it is what its release began with.
+    pub why: Option<String>,
 }
 
 /// What is wrong with a listener.
@@ -306,10 +323,23 @@ impl World {
         if let Some(rolling) = rolling.and_then(|of| of.rolling.as_ref()) {
             return rolling.keep;
         }
-        let serving = self.services.get(service).and_then(|service| service.serving_release());
-        let wanted = serving.map_or(0, |release| release.spec.instances);
+        let wanted = self.serving_size(service);
         let replaced = self.rollout_of(service).filter(|of| of.phase == Phase::Replacing);
         replaced.map_or(wanted, |rollout| rollout.restored(wanted))
+    }
+
+    /// How many servers what serves of a service has by its terms; 0 where nothing does.
+    pub fn serving_size(&self, service: &ServiceName) -> u32 {
+        let service = self.services.get(service);
+        let serving = service.and_then(|of| Some((of, &of.serving_release()?.spec)));
+        serving.map_or(0, |(service, spec)| service.size_by(spec))
+    }
+
+    /// How many servers a release with this spec is rolled out with now.
+    pub fn size_of(&self, spec: &ServiceSpec) -> u32 {
+        let serving = self.services.get(&spec.name).filter(|of| of.serving.is_some());
+        let size = serving.map_or(spec.instances, |service| service.size_by(spec));
+        size.max(spec.scale.as_ref().map_or(0, |scale| scale.least()))
     }
 
     /// The release of a service whose ways in are open; none where nobody gets its requests.

@@ -33,6 +33,8 @@ pub const ON_INCONCLUSIVE: OnInconclusive = OnInconclusive::Abort;
 pub const HOLD: Millis = Millis(30_000);
 /// How many may wait then.
 pub const HOLD_REQUESTS: u32 = 1_000;
+/// How long fewer servers have to be enough: longer than the pauses within a rush.
+pub const STABILISE: Millis = Millis(60_000);
 /// Memory of an instance, in bytes.
 pub const MEMORY_BYTES: u64 = 256 << 20;
 /// Processor time of an instance, in thousandths of a core.

@@ -32,6 +32,7 @@ mod read_listener;
 mod read_provision;
 mod read_rollout;
 mod read_route;
+mod read_scale;
 mod read_schedule;
 mod read_service;
 mod read_trust;

@@ -38,6 +38,12 @@ pub const CANARY_STEPS: usize = 20;
 pub const HOLD: Millis = Millis(600_000);
 /// How many may wait then: more than the edge has connections by default.
 pub const HOLD_REQUESTS: u32 = 100_000;
+/// What one server may be said to have to do before another one is wanted: no server does more.
+pub const SCALE_TARGET: u32 = 10_000_000;
+/// How long fewer servers have to be enough at least: less is noise.
+pub const STABILISE_MIN: Millis = Millis(1_000);
+/// The longest: who waits longer wants another `minimum`.
+pub const STABILISE: Millis = Millis(3_600_000);
 /// Releases that a keep-rule may name: more than a lifetime of daily rollouts.
 pub const KEEP_RELEASES: u32 = 10_000;
 /// Days that a keep-rule may name: ten years.

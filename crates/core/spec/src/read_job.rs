@@ -82,6 +82,7 @@ fn bare() -> Option<ServiceDefinition> {
         name: ServiceName::new("job").ok()?,
         image: ImageName::new("none").ok()?,
         kind: ServiceKind::Stateless,
+        scale: None,
         instances: 1,
         ports: Vec::new(),
         health: None,

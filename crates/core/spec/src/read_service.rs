@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hcl_edit::structure::Block;
 use hornero_model::{
     Check, HealthContract, ImageName, Keep, Millis, Port, PortName, Protocol, ProxyProtocol,
-    Resources, ServiceKind, ServiceName, StopSignal, TcpCheck, VolumeName,
+    Resources, Scale, ServiceKind, ServiceName, StopSignal, TcpCheck, VolumeName,
 };
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     read_check::{self, NamedPorts},
     read_configuration, read_rollout,
     read_route::{self, RouteDraft},
+    read_scale,
     read_value::{reference, shown, wrong_type},
     section::{At, Section, Text, header, label},
     suggest::{did_you_mean, one_of},
@@ -72,6 +73,7 @@ pub(crate) fn read(
     let mounts = mounts(cx, &mut section, kind);
     let depends_on_span = section.span.clone();
     let depends_on = depends_on(cx, &mut section, &name);
+    let instances_place = section.has("instances").then(|| section.place("instances"));
     let instances = section
         .whole(
             cx,
@@ -82,6 +84,9 @@ pub(crate) fn read(
              service, take it down",
         )
         .unwrap_or(defaults::INSTANCES);
+    let scaled =
+        read_scale::Scaled { kind, has_ports: !ports.is_empty(), instances: instances_place };
+    let scale = read_scale::read(cx, &mut section, &scaled);
     let (mounts, mount_spans) = mounts.into_iter().unzip();
     let config = read_configuration::config(cx, &mut section, sources);
     let (config, mut config_spans): (Vec<_>, Vec<_>) = config.into_iter().unzip();
@@ -94,7 +99,8 @@ pub(crate) fn read(
     let definition = ServiceDefinition {
         image: ImageName::new(image.as_ref().map_or("none", |image| &image.value)).ok()?,
         kind,
-        instances,
+        instances: scale.as_ref().map_or(instances, Scale::least),
+        scale,
         ports,
         health,
         routes,

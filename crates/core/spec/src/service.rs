@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hornero_model::{
     Budget, ConfigFile, Digest, HealthContract, ImageName, Keep, Millis, Port, Resources,
-    RolloutPolicy, Route, SecretLabel, ServiceKind, ServiceName, ServiceSpec, StopSignal,
+    RolloutPolicy, Route, Scale, SecretLabel, ServiceKind, ServiceName, ServiceSpec, StopSignal,
     TrustedKey, VolumeName,
 };
 
@@ -17,8 +17,10 @@ pub struct ServiceDefinition {
     pub image: ImageName,
     /// Whether it holds data.
     pub kind: ServiceKind,
-    /// How many instances serve.
+    /// How many instances serve; where that follows from the load, how many it begins with.
     pub instances: u32,
+    /// How that follows from the load, where it does.
+    pub scale: Option<Scale>,
     /// Its ports, sorted by name; no two share a number.
     pub ports: Vec<Port>,
     /// When an instance counts as healthy; none only without ports.
@@ -126,6 +128,7 @@ impl ServiceDefinition {
             base: None,
             kind: self.kind,
             instances: self.instances,
+            scale: self.scale,
             ports: self.ports,
             health: self.health,
             routes: self.routes,

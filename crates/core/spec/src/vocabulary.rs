@@ -312,6 +312,24 @@ const BUDGET: BlockWords = part(
     &[],
 );
 
+const SCALE: BlockWords = part(
+    "scale",
+    "between how many servers the load decides, instead of `instances`",
+    &[
+        key("minimum", Whole, "the fewest servers; 1 by default"),
+        required("maximum", Whole, "the most servers"),
+        key("in_flight", Whole, "requests in flight that one server shall have"),
+        key("requests_per_second", Whole, "requests a second that one server shall get"),
+        key(
+            "cpu",
+            Text,
+            "the part of its processor limit that one server shall use, such as `70%`",
+        ),
+        key("stabilise", Duration, "how long fewer have to be enough; `60s` by default"),
+    ],
+    &[],
+);
+
 const PORT: BlockWords = block(
     "port",
     "NAME",
@@ -383,7 +401,18 @@ const SERVICE: BlockWords = block(
         key("stop_grace", Duration, "how long an instance may take to end; `5s` by default"),
         key("max_age", Duration, "age after which an instance is to be replaced"),
     ],
-    &[&PORT, &HEALTH, &ROUTE, &ROLLOUT, &RESOURCES, &BUDGET, &MOUNT, &CONFIG, &SERVICE_SECRET],
+    &[
+        &PORT,
+        &HEALTH,
+        &ROUTE,
+        &ROLLOUT,
+        &SCALE,
+        &RESOURCES,
+        &BUDGET,
+        &MOUNT,
+        &CONFIG,
+        &SERVICE_SECRET,
+    ],
 );
 
 const JOB: BlockWords = block(

@@ -16,6 +16,8 @@ use crate::{Scenario, SimEdge, SimEngine, Trouble};
 
 /// Instances an hour that Hornero may make of one service by itself: what the documents promise.
 const UNREQUESTED_AN_HOUR: usize = 60;
+/// The same of those that its load asks for.
+const FOR_LOAD_AN_HOUR: usize = 4 * UNREQUESTED_AN_HOUR;
 /// How long a service may have a server that answers and no request that reaches it, while control and edge are there:
 /// longer than any delay between two tries.
 const UNSERVED_MS: u64 = 30_000;
@@ -28,6 +30,11 @@ pub(crate) struct Checks {
     asked: BTreeMap<RequestId, RequestKind>,
     tested: BTreeSet<Digest>,
     made: BTreeMap<ServiceName, Vec<u64>>,
+    /// The same of those that their load asked for, and how many it asks for still.
+    made_for_load: BTreeMap<ServiceName, Vec<u64>>,
+    scaling: BTreeMap<ServiceName, u32>,
+    /// When each service was last scaled up.
+    scaled_up: BTreeMap<ServiceName, u64>,
     restored: BTreeMap<ServiceName, usize>,
     /// Since when control and one edge were there without a break.
     clear_since: u64,
@@ -66,8 +73,10 @@ impl Checks {
         if let EventBody::HostStarted { .. } = &event.body {
             // What ended with the host is made anew, and counts for nothing.
             self.made.clear();
+            self.scaling.clear();
             let wanted = |service: &Service| {
-                service.serving_release().map_or(0, |release| release.spec.instances as usize)
+                let release = service.serving_release();
+                release.map_or(0, |release| service.size_by(&release.spec) as usize)
             };
             let wanted = before.services.iter().map(|(name, of)| (name.clone(), wanted(of)));
             self.restored = wanted.collect();
@@ -78,6 +87,9 @@ impl Checks {
         {
             return self.made_by_itself(service, now);
         }
+        if let EventBody::Scaled { service, from, to } = &event.body {
+            return self.scaled(service, (*from, *to), before, now);
+        }
         if let EventBody::RolloutStep { entry } = &event.body {
             return self.entered(&Rollout::from_journal(&entry.state)?, seen.1, now);
         }
@@ -87,7 +99,43 @@ impl Checks {
         None
     }
 
+    /// What is wrong with another number of servers.
+    fn scaled(
+        &mut self,
+        service: &ServiceName,
+        (from, to): (u32, u32),
+        before: &World,
+        now: u64,
+    ) -> Option<String> {
+        let release = before.services.get(service)?.serving_release()?;
+        let Some(scale) = &release.spec.scale else {
+            return Some(format!("bounded-churn: `{service}` is scaled, which nobody declared"));
+        };
+        self.scaling.insert(service.clone(), to.saturating_sub(from));
+        if to < scale.minimum || to > scale.maximum || from == to {
+            return Some(format!("bounded-churn: `{service}` is scaled from {from} to {to}"));
+        }
+        if to > from {
+            self.scaled_up.insert(service.clone(), now);
+            return None;
+        }
+        // What a rush brought stays until it was over for as long as the file says.
+        let up = self.scaled_up.get(service).copied().unwrap_or(0);
+        (now < up + scale.stabilise.0)
+            .then(|| format!("bounded-churn: `{service}` comes and goes within {}", now - up))
+    }
+
     fn made_by_itself(&mut self, service: &ServiceName, now: u64) -> Option<String> {
+        let scaling = self.scaling.entry(service.clone()).or_default();
+        if *scaling > 0 {
+            *scaling -= 1;
+            let made = self.made_for_load.entry(service.clone()).or_default();
+            made.retain(|at| now - at < 3_600_000);
+            made.push(now);
+            return (made.len() > FOR_LOAD_AN_HOUR).then(|| {
+                format!("bounded-churn: {} of `{service}` for its load in an hour", made.len())
+            });
+        }
         let restored = self.restored.get(service).copied().unwrap_or(0);
         let made = self.made.entry(service.clone()).or_default();
         made.retain(|at| now - at < 3_600_000);

@@ -39,6 +39,8 @@ pub struct SimEdge {
     pub reachable: bool,
     /// Ports whose listeners can't serve, as without a certificate.
     pub broken: BTreeSet<u16>,
+    /// Requests that come to each pool at once, beside the one that always does.
+    pub rush: u64,
     /// Services that somebody takes down by force: they may lose requests.
     pub forced: BTreeSet<ServiceName>,
     /// What went wrong that must not: found while it ran.
@@ -213,7 +215,7 @@ impl SimEdge {
                 continue;
             }
             let waited = self.waiting.remove(&pool.name).unwrap_or(0);
-            for _ in 0..=waited {
+            for _ in 0..=waited + self.rush {
                 self.begin_request(pool, engine, random, now);
             }
         }

@@ -2,8 +2,8 @@
 
 use hornero_driver::{OutcomeKind, RequestKind};
 use hornero_model::{
-    CanaryPolicy, ExitCause, Millis, OnInconclusive, Protocol, ReleaseNumber, Route, ServiceName,
-    ServiceSpec, Strategy,
+    CanaryPolicy, ExitCause, Millis, OnInconclusive, Protocol, ReleaseNumber, Route, Scale,
+    ServiceName, ServiceSpec, Strategy,
 };
 
 use crate::{Behaviour, Faults, Random, SERVER_BYTES, SimMemory, Simulation, Trouble, service};
@@ -14,12 +14,16 @@ const NAMES: [&str; 2] = ["api", "site"];
 /// Seeds from here on are histories of hosts with memory for few servers.
 const LITTLE_MEMORY: u64 = 1_000_000;
 
+/// Seeds from here on are histories of services whose number of servers follows from their load.
+const SCALED: u64 = 2_000_000;
+
 /// A history that one seed decides.
 #[derive(Debug)]
 struct History {
     simulation: Simulation,
     random: Random,
     images: Vec<hornero_model::Digest>,
+    is_scaled: bool,
 }
 
 /// Runs the history of a seed to its end, where everything is whole; `traced` keeps every line of it.
@@ -40,7 +44,7 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
             unanswered: Random::new(seed ^ 0xA45E4).between(0, 8).saturating_sub(6),
         };
     }
-    if seed >= LITTLE_MEMORY {
+    if (LITTLE_MEMORY..SCALED).contains(&seed) {
         let mut memory = Random::new(seed ^ 0x4007);
         let (bytes, is_limit) = (SERVER_BYTES * memory.between(8, 10), memory.chance(50));
         simulation.host.memory = Some(SimMemory { bytes, is_limit });
@@ -48,14 +52,17 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
     // Drawn apart, as above.
     let mut pauses = Random::new(seed ^ 0x5709);
     let images = vec![simulation.host.scenario.image(Behaviour::GOOD)];
-    let mut history = History { simulation, random, images };
+    let mut history = History { simulation, random, images, is_scaled: seed >= SCALED };
     for _ in 0..history.random.between(4, 14) {
         history.act();
+        if history.is_scaled {
+            history.simulation.host.edge.rush = *history.random.choose(&[0, 0, 1, 3]);
+        }
         if pauses.chance(4) {
             let (after, lasts) = (pauses.between(0, 2_000), pauses.between(500, 4_000));
             history.simulation.pause_control(after, lasts);
         }
-        let pause = history.random.between(0, 3_000);
+        let pause = history.random.between(0, if history.is_scaled { 12_000 } else { 3_000 });
         history.simulation.run(pause);
     }
     history.end()
@@ -66,6 +73,7 @@ impl History {
     fn end(mut self) -> Simulation {
         self.simulation.run(3_000);
         self.simulation.host.faults = Faults::default();
+        self.simulation.host.edge.rush = 0;
         self.simulation.come_to_rest();
         self.simulation.check_whole();
         for name in NAMES {
@@ -160,6 +168,10 @@ impl History {
         if random.chance(40) {
             spec.rollout.strategy = Strategy::Canary(canary(random));
         }
+        if self.is_scaled && random.chance(80) {
+            let minimum = u32::try_from(random.between(1, 2)).unwrap_or(1);
+            (spec.instances, spec.scale) = (minimum, Some(scale(minimum)));
+        }
         spec
     }
 
@@ -175,6 +187,19 @@ impl History {
             let now = self.simulation.host.now;
             self.simulation.host.engine.sicken(&victim, now);
         }
+    }
+}
+
+/// A quick scale, so that it moves within a history.
+fn scale(minimum: u32) -> Scale {
+    Scale {
+        minimum,
+        maximum: 4,
+        in_flight: Some(3),
+        requests_per_second: None,
+        cpu_percent: None,
+        stabilise: Millis(4_000),
+        to_zero: None,
     }
 }
 

@@ -227,6 +227,7 @@ impl Host {
                 *state == InstanceState::Created
                     && world.rollout_of(service).is_some_and(|of| of.set.contains(instance))
             }
+            EventBody::Scaled { from, to, .. } => from < to,
             _ => false,
         };
         let takes = |of: &&Instance| {

@@ -21,7 +21,7 @@ const STATUS_EVERY_TICKS: u64 = 20;
 fn is_settled(service: &Service) -> bool {
     let serving = service.serving.as_ref().zip(service.serving_release());
     serving.is_none_or(|(set, release)| {
-        set.leaving.is_none() && set.instances.len() <= release.spec.instances as usize
+        set.leaving.is_none() && set.instances.len() <= service.size_by(&release.spec) as usize
     })
 }
 
@@ -319,7 +319,7 @@ impl Simulation {
                     engine.answers(id, now) || engine.answers(id, now - 1_000)
                 })
                 .count();
-            let wanted = service.releases[&set.terms].spec.instances as usize;
+            let wanted = service.size_by(&service.releases[&set.terms].spec) as usize;
             let routes = &service.releases[&set.terms].spec.routes;
             for listen in routes.iter().map(|route| route.listen) {
                 if !table.listeners.iter().any(|of| of.address.port() == listen) {

@@ -1,11 +1,13 @@
 //! Turns an instance's specification into a sandbox's.
 
-use std::{fmt::Write as _, net::IpAddr, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr, path::Path};
 
-use hornero_model::Digest;
+use hornero_model::{Digest, InstanceId};
 use hornero_sandbox::{
-    CgroupSpec, IdMap, MemoryRoom, Profile, ProvidedFile, SandboxSpec, memory_room,
+    Cgroup, CgroupSpec, ComposedRoot, IdMap, MemoryRoom, Profile, ProvidedFile, Root, SandboxSpec,
+    memory_room,
 };
+use hornero_store::RootFiles;
 
 use hornero_engine_port::InstanceSpec;
 
@@ -30,6 +32,22 @@ pub(crate) fn cgroup_parent(home: &Path) -> String {
 pub(crate) fn room(home: &Path) -> Option<hornero_model::Room> {
     let MemoryRoom { available_bytes, limit_bytes } = memory_room(&cgroup_parent(home))?;
     Some(hornero_model::Room { available_bytes, limit_bytes })
+}
+
+/// The processor time that instances have used, in microseconds, those that have a control group.
+pub(crate) fn processor_use(home: &Path, ids: &[InstanceId]) -> BTreeMap<InstanceId, u64> {
+    let parent = cgroup_parent(home);
+    let groups = ids.iter().map(|id| (id, Cgroup::at(&parent, id.as_str())));
+    let there = groups.filter(|(_, group)| group.exists());
+    there.map(|(id, group)| (id.clone(), group.usage().cpu_us)).collect()
+}
+
+/// A root of some files.
+pub(crate) fn root_of(files: &RootFiles) -> Root {
+    Root::Composed(ComposedRoot {
+        metadata: files.metadata.clone(),
+        objects: files.objects.clone(),
+    })
 }
 
 /// Where an instance is on the network: its own address and that of its name server.

@@ -20,7 +20,7 @@ use hornero_model::{
     Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, Term, Timestamp, VerifiedInstance,
 };
 use hornero_net::HomeNetwork;
-use hornero_sandbox::{Cgroup, ComposedRoot, Root, groups_below, remove_parent};
+use hornero_sandbox::{Cgroup, groups_below, remove_parent};
 use hornero_store::{RootFiles, Store};
 
 use crate::{
@@ -274,14 +274,6 @@ enum Known {
     Running(Started),
 }
 
-/// A root of some files.
-fn root_of(files: &RootFiles) -> Root {
-    Root::Composed(ComposedRoot {
-        metadata: files.metadata.clone(),
-        objects: files.objects.clone(),
-    })
-}
-
 fn not_recorded(id: &InstanceId, error: std::io::Error) -> EngineError {
     EngineError::failed(format!("record instance `{id}`"), error)
 }
@@ -336,7 +328,7 @@ impl Engine for LocalEngine {
         // Once more: making the files of a large image ready takes a while.
         self.admit(term)?;
         if let Known::New = known {
-            self.record(RecordedSpec::new(spec, root_of(&files)))?;
+            self.record(RecordedSpec::new(spec, assemble::root_of(&files)))?;
         }
         self.launch(&spec.id)
     }
@@ -417,6 +409,10 @@ impl Engine for LocalEngine {
 
     fn room(&self) -> Option<hornero_model::Room> {
         assemble::room(&self.home)
+    }
+
+    fn processor_use(&self, ids: &[InstanceId]) -> Option<BTreeMap<InstanceId, u64>> {
+        Some(assemble::processor_use(&self.home, ids))
     }
 
     fn verify(

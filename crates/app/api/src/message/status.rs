@@ -156,8 +156,11 @@ pub struct ServiceStatus {
     /// The directory that it belongs to; absent where it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<Directory>,
-    /// How many instances its release wants.
+    /// How many instances are wanted: as many as its release says, or as its load needs.
     pub wanted: u32,
+    /// How its load decides that; absent where its release does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleStatus>,
     /// Its name and address inside Hornero's network.
     pub internal: Option<InternalAddress>,
     /// The rollout under way.
@@ -171,6 +174,24 @@ pub struct ServiceStatus {
     /// Why nothing of it is made or removed by itself; absent where that is not so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<ServiceStop>,
+}
+
+/// How many servers a service has by its load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScaleStatus {
+    /// How many are wanted now.
+    pub now: u32,
+    /// The fewest.
+    pub minimum: u32,
+    /// The most.
+    pub maximum: u32,
+    /// The figures that made it so; null before its load changed it for the first time.
+    pub why: Option<String>,
+    /// Since when it is so; null before that.
+    pub since: Option<Timestamp>,
+    /// Why it is not as its load wants it; absent where it is, or nothing is known of its load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<String>,
 }
 
 /// Where other services find a service.

@@ -253,6 +253,7 @@ mod tests {
                     health,
                     health_error: error.map(str::to_owned),
                 }],
+                scale: None,
                 gave_up_after,
                 stopped: None,
             }],

@@ -58,6 +58,10 @@ fn of_service(service: &ServiceStatus) -> String {
     if let Some(canary) = rollout.and_then(|one| one.canary.as_ref()) {
         text.push_str(&harmless(&canary::under_way(&service.name, canary)));
     }
+    if let Some(held_back) = service.scale.as_ref().and_then(|scale| scale.held_back.as_ref()) {
+        let name = &service.name;
+        text.push_str(&harmless(&format!("\nnot scaled: `{name}`: {held_back}\n")));
+    }
     if let Some(failures) = service.gave_up_after {
         text.push_str(&format!(
             "\nwarning: `{}` failed {failures} times in a row and is replaced no more; `hornero up` tries again\n",

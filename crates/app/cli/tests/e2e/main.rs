@@ -39,6 +39,7 @@ mod recycling;
 mod replacing;
 mod reproduce;
 mod rolling;
+mod scaling;
 mod schedules;
 mod schema;
 mod secrets;

@@ -14,6 +14,7 @@ mod retention;
 mod rolling;
 mod room;
 mod routes;
+mod scaling;
 mod steering;
 mod transitions;
 mod unsettled;
@@ -317,6 +318,7 @@ impl Bench {
 }
 
 /// An event in a short line.
+#[allow(clippy::too_many_lines, reason = "one arm for each event")]
 pub(crate) fn describe(body: &EventBody) -> String {
     match body {
         EventBody::ReleaseCreated { release } => format!("created {}", release.reference()),
@@ -371,6 +373,7 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::ScheduleBegun { schedule, .. } => format!("schedule {schedule} begun"),
         EventBody::ScheduleEnded { schedule, .. } => format!("schedule {schedule} ended"),
         EventBody::ScheduleSkipped { schedule, .. } => format!("schedule {schedule} skipped"),
+        EventBody::Scaled { service, from, to } => format!("scaled {service} from {from} to {to}"),
         EventBody::ChurnResumed { service } => format!("churn of {service:?} goes on"),
         EventBody::ServiceAdjusted { service, release } => format!("adjusted {service}@{release}"),
         EventBody::RecycleSet { instances, .. } => {

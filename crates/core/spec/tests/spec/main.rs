@@ -18,6 +18,7 @@ mod places;
 mod reads;
 mod references;
 mod rollouts;
+mod scale;
 mod schedules;
 mod settings;
 mod structure;
