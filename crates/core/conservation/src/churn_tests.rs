@@ -267,6 +267,7 @@ fn what_runs_is_kept_once_a_limit_was_reached() {
         connections: None,
         faults: Vec::new(),
         term: Default::default(),
+        waiting: Vec::new(),
     };
     let facts = |running| Facts {
         edge: Some(&edge),

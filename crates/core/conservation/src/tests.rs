@@ -76,6 +76,7 @@ fn edge(backends: &[(&str, Health)]) -> EdgeStatus {
         connections: None,
         faults: Vec::new(),
         term: Default::default(),
+        waiting: Vec::new(),
     }
 }
 

@@ -64,8 +64,8 @@ pub use release::{Release, ReleaseRef};
 pub use room::{Batched, Room};
 pub use route::{
     BackendStatus, ConnectionCounters, EdgeConnections, EdgeStatus, Health, HostCertificate,
-    Listener, ListenerFault, ListenerLimits, PoolBackend, PoolName, Protocol, ProxyProtocol,
-    ReleaseCounters, RouteRule, RouteTable,
+    Listener, ListenerFault, ListenerLimits, PoolBackend, PoolName, PoolWaiting, Protocol,
+    ProxyProtocol, ReleaseCounters, RouteRule, RouteTable,
 };
 pub use run::{CutOff, Run, RunEnd};
 pub use scale::{Scale, ToZero};

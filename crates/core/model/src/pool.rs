@@ -91,6 +91,14 @@ pub enum Admission {
         /// How many may wait at the same time, over all threads of the edge.
         at_most: u32,
     },
+    /// Nothing runs: what comes waits in the same way, until a server that gets it is healthy or another table lets it in.
+    /// The edge tells at once of the first that waits.
+    Idle {
+        /// How long each may wait at the longest.
+        wait: Millis,
+        /// How many may wait at the same time, over all threads of the edge.
+        at_most: u32,
+    },
 }
 
 impl Admission {
@@ -193,6 +201,15 @@ mod tests {
         assert_eq!(serde_json::from_str::<Pool>(&json).unwrap(), pool);
         assert_eq!((pool.weight(ReleaseNumber(4)), pool.weight(ReleaseNumber(5))), (500, 0));
         assert!(pool.receives(ReleaseNumber(3)) && !pool.receives(ReleaseNumber(5)));
+    }
+
+    #[test]
+    fn a_pool_of_a_service_that_sleeps_round_trips() {
+        let mut pool: Pool = serde_json::from_str(OLD).unwrap();
+        pool.admission = Admission::Idle { wait: Millis(30_000), at_most: 7 };
+        let json = serde_json::to_string(&pool).unwrap();
+        assert!(json.contains(r#""admission":{"idle":{"wait":30000,"at_most":7}}"#), "{json}");
+        assert_eq!(serde_json::from_str::<Pool>(&json).unwrap(), pool);
     }
 
     #[test]

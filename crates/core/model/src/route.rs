@@ -275,7 +275,8 @@ pub struct EdgeStatus {
     pub pid: u32,
     /// The table in force; 0 before the first.
     pub generation: u64,
-    /// Grows with every change of a health state and whenever a set that is not active gets down to 0 in flight.
+    /// Grows with every change of a health state, whenever a set that is not active gets down to 0 in flight, and when a
+    /// request begins to wait at a pool of which nothing runs.
     pub version: u64,
     /// Every backend of the table in force.
     pub backends: Vec<BackendStatus>,
@@ -290,6 +291,18 @@ pub struct EdgeStatus {
     /// The newest term of control that it has heard of.
     #[serde(default, skip_serializing_if = "Term::is_first")]
     pub term: Term,
+    /// Pools at which requests wait for a server, and how many do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<PoolWaiting>,
+}
+
+/// Requests that wait at a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolWaiting {
+    /// The pool.
+    pub pool: PoolName,
+    /// How many wait.
+    pub requests: u32,
 }
 
 /// The edge's client connections.
@@ -339,6 +352,12 @@ pub struct ListenerFault {
 }
 
 impl EdgeStatus {
+    /// Requests that wait for a server of a service.
+    pub fn waiting_for(&self, service: &ServiceName) -> u64 {
+        let own = self.waiting.iter().filter(|of| of.pool.service == *service);
+        own.map(|of| u64::from(of.requests)).sum()
+    }
+
     /// Sums of a service's counters at one release over its pools: in flight and failed.
     pub fn totals(&self, service: &ServiceName, release: ReleaseNumber) -> (u64, u64) {
         self.counters

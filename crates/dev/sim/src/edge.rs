@@ -363,6 +363,7 @@ impl SimEdge {
             connections: None,
             faults: self.faults(),
             term: self.term,
+            waiting: Vec::new(),
         }
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Control {
     /// The version of the status.
     pub(crate) version: watch::Sender<u64>,
     pub(crate) sets: Sets,
+    /// Told where somebody begins to wait for a service of which nothing runs.
+    pub(crate) wanted: Arc<Notify>,
     pub(crate) predecessor: RefCell<Option<Rc<Predecessor>>>,
     /// Told when the predecessor has ended.
     pub(crate) predecessor_gone: Notify,
@@ -85,6 +87,7 @@ impl Control {
             terms,
             term,
             sets: Sets::new(workers.len()),
+            wanted: Arc::default(),
             handover_timeout: Cell::new(options.limits.handover_timeout),
             certificates: Certificates::new(&options.state_dir),
             options,
@@ -201,8 +204,12 @@ impl Control {
         source: RouteTable,
         health: &[BackendStatus],
     ) -> Result<Arc<Table>, EdgeError> {
-        let means =
-            Means { certificates: &self.certificates, rooms: &self.common.rooms, sets: &self.sets };
+        let means = Means {
+            certificates: &self.certificates,
+            rooms: &self.common.rooms,
+            sets: &self.sets,
+            wanted: &self.wanted,
+        };
         prepare(source, &self.table(), health, &means)
     }
 

@@ -46,6 +46,12 @@ impl LocalPool {
         suspect
     }
 
+    /// Whether any server of those that get requests is healthy.
+    pub(crate) fn is_healthy(&self) -> bool {
+        let mut backends = self.sets.iter().flat_map(|set| &set.backends);
+        backends.any(|backend| backend.shared.health() == Health::Healthy)
+    }
+
     /// The set that `draw` falls on, a number from all of `u32` with equal chances; none where nobody gets requests.
     pub(crate) fn drawn(&self, draw: u32) -> Option<&LocalSet> {
         // Below the whole: the upper half of the product.

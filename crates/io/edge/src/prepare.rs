@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hornero_model::{BackendStatus, Pool, RouteTable, Share};
+use tokio::sync::Notify;
 
 use crate::{
     backend::Backend,
@@ -21,6 +22,8 @@ pub(crate) struct Means<'a> {
     pub(crate) certificates: &'a Certificates,
     pub(crate) rooms: &'a Rooms,
     pub(crate) sets: &'a Sets,
+    /// Told where somebody begins to wait for a service of which nothing runs.
+    pub(crate) wanted: &'a Arc<Notify>,
 }
 
 /// Makes a table ready in the place of `current`; nothing of it takes effect. What was seen of backends' `health` counts
@@ -43,7 +46,7 @@ pub(crate) fn prepare(
     let (mut pools, mut backends) = (Vec::new(), Vec::new());
     for pool in &source.pools {
         let own = backends_of(pool, current, health);
-        pools.push(sets_of(pool, &own, current, means.sets));
+        pools.push(sets_of(pool, &own, current, means));
         backends.extend(own);
     }
     Ok(Arc::new(Table { source, listeners, pools, backends }))
@@ -68,7 +71,8 @@ fn backends_of(pool: &Pool, current: &Table, health: &[BackendStatus]) -> Vec<Ar
     backends
 }
 
-fn sets_of(pool: &Pool, backends: &[Arc<Backend>], current: &Table, sets: &Sets) -> PoolSets {
+fn sets_of(pool: &Pool, backends: &[Arc<Backend>], current: &Table, means: &Means<'_>) -> PoolSets {
+    let sets = means.sets;
     for backend in backends {
         sets.of(&pool.name, backend.release);
     }
@@ -86,6 +90,10 @@ fn sets_of(pool: &Pool, backends: &[Arc<Backend>], current: &Table, sets: &Sets)
         http2: pool.http2,
         idle_timeout: pool.idle_timeout.map(|span| span.duration()),
         sets: pool.traffic.iter().map(set).collect(),
-        gate: Gate::of(pool.admission, before.and_then(|before| before.gate.as_ref())),
+        gate: Gate::of(
+            pool.admission,
+            before.and_then(|before| before.gate.as_ref()),
+            means.wanted,
+        ),
     }
 }

@@ -1,12 +1,19 @@
 //! What an edge tells of itself: its status, its listeners' faults, who it is.
 
-use hornero_model::{BackendStatus, EdgeStatus, Listener, ListenerFault, RouteTls};
+use hornero_model::{BackendStatus, EdgeStatus, Listener, ListenerFault, PoolWaiting, RouteTls};
 
 use crate::{
     admin::protocol::{EdgeIdentity, Greeting},
     control::Control,
     table::Table,
 };
+
+/// Who waits at the gates of a table.
+fn waiting(table: &Table) -> Vec<PoolWaiting> {
+    let gates = table.pools.iter().filter_map(|pool| Some((&pool.name, pool.gate.as_ref()?)));
+    let waiting = gates.map(|(name, gate)| (name, gate.waiting())).filter(|(_, of)| *of > 0);
+    waiting.map(|(name, requests)| PoolWaiting { pool: name.clone(), requests }).collect()
+}
 
 impl Control {
     /// What this edge tells of itself.
@@ -52,6 +59,7 @@ impl Control {
             connections: Some(self.common.rooms.read()),
             faults: self.faults(&table),
             term: self.term.get(),
+            waiting: waiting(&table),
         }
     }
 

@@ -15,6 +15,7 @@ const CERTIFICATE_LOOK: Duration = Duration::from_secs(1);
 pub(crate) fn begin(control: &Rc<Control>) {
     spawn_local(retry_listening(control.clone()));
     spawn_local(report_ended(control.clone()));
+    spawn_local(report_wanted(control.clone()));
     spawn_local(renew_certificates(control.clone()));
     spawn_local(memory::give_back_for_ever(control.clone()));
 }
@@ -26,6 +27,14 @@ async fn report_ended(control: Rc<Control>) {
         if control.sets.take_ended() {
             control.bump();
         }
+    }
+}
+
+/// Grows the version when somebody begins to wait for a service of which nothing runs.
+async fn report_wanted(control: Rc<Control>) {
+    loop {
+        control.wanted.notified().await;
+        control.bump();
     }
 }
 

@@ -130,11 +130,18 @@ impl Attempts {
         &mut self,
         gate: &Gate,
         worker: &Worker,
+        pool: &LocalPool,
         slot: &Slot,
         ticket: &mut Option<Ticket>,
     ) -> bool {
         if ticket.take().is_some() {
             slot.end();
+        }
+        // The prober tells of changes only while somebody waits: look again now that it knows.
+        let _looks = gate.opens_with_health().then(|| Looks::new(worker));
+        fence(Ordering::SeqCst);
+        if is_open(gate, pool) {
+            return true;
         }
         let opened = gate.wait(&worker.changed, slot, &mut self.place).await;
         slot.set_deadline_ms(worker.clock.deadline_ms(worker.limits.answer_timeout));
@@ -179,8 +186,8 @@ pub(crate) async fn acquire(
         if !table.has(pool) {
             *pool = table.pool_named(pool).ok_or(Unserved::NoBackend)?;
         }
-        if let Some(gate) = pool.gate.clone() {
-            if attempts.wait_at(&gate, worker, slot, ticket).await {
+        if let Some(gate) = pool.gate.clone().filter(|gate| !is_open(gate, pool)) {
+            if attempts.wait_at(&gate, worker, pool, slot, ticket).await {
                 continue;
             }
             let set = pool.drawn(attempts.draw);
@@ -222,6 +229,11 @@ pub(crate) async fn acquire(
     }
 }
 
+/// Whether a gate lets in what comes because a server is there by now.
+fn is_open(gate: &Gate, pool: &LocalPool) -> bool {
+    gate.opens_with_health() && pool.is_healthy()
+}
+
 /// A way to `backend`, an idle or shared one where that serves; whether it carried a request before.
 async fn connect(
     worker: &Worker,
@@ -237,6 +249,22 @@ async fn connect(
         Ok((Way::Own(sock), true))
     } else {
         backend.connect(&worker.limits, client).await.map(|sock| (Way::Own(sock), false))
+    }
+}
+
+/// Somebody who is to be told of changes of health; leaving counts it out.
+struct Looks<'a>(&'a Worker);
+
+impl<'a> Looks<'a> {
+    fn new(worker: &'a Worker) -> Self {
+        worker.common.holding.fetch_add(1, Ordering::SeqCst);
+        Self(worker)
+    }
+}
+
+impl Drop for Looks<'_> {
+    fn drop(&mut self) {
+        self.0.common.holding.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
