@@ -140,6 +140,7 @@ impl Starter {
             hosts: Vec::new(),
             stop_signal: spec.stop_signal,
             files,
+            mounts: Vec::new(),
         })
     }
 

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_model::{
-    Digest, ExitCause, InstanceHandle, InstanceId, Place, ReleaseNumber, Resources, Scratch,
-    SecretLabel, SecretVersion, ServiceName, StopSignal, Timestamp, User,
+    Digest, ExitCause, InstanceHandle, InstanceId, LeasedMount, Place, ReleaseNumber, Resources,
+    Scratch, SecretLabel, SecretVersion, ServiceName, StopSignal, Timestamp, User,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,9 @@ pub struct InstanceSpec {
     /// Files laid over its root, read-only for the command, sorted by path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<InstanceFile>,
+    /// Volumes that it writes to, and the leases under which it has them, sorted by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<LeasedMount>,
 }
 
 /// A file laid over the root of an instance.

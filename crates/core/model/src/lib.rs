@@ -35,6 +35,7 @@ mod strategy;
 mod term;
 mod time;
 mod version;
+mod volume;
 
 pub use boot::BootId;
 pub use budget::{Budget, ChurnBreach, ChurnScope, ChurnWindow};
@@ -81,3 +82,4 @@ pub use strategy::{
 pub use term::Term;
 pub use time::{Millis, Timestamp};
 pub use version::{program_version, set_program_version};
+pub use volume::{LeaseToken, LeasedMount, MountedVolume, Volume};

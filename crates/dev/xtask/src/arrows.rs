@@ -89,6 +89,18 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-host", "hornero-sandbox", "sandboxes are tried by who starts them (decision 0017)"),
     ("hornero-engine-port", "hornero-model", "specs and exits name releases and instances"),
     ("hornero-engine", "hornero-engine-port", "it stands behind it (decision 0039)"),
+    ("hornero-volume", "hornero-home", "its files are a home's (decision 0063)"),
+    ("hornero-volume", "hornero-model", "volumes and leases are named there"),
+    (
+        "hornero-volume",
+        "hornero-sandbox",
+        "a loop device and what is on it are mounted there (decision 0063)",
+    ),
+    (
+        "hornero-engine",
+        "hornero-volume",
+        "who starts a server gives it its volumes (decision 0063)",
+    ),
     ("hornero-secret", "hornero-home", "its files are a home's (decision 0049)"),
     ("hornero-secret", "hornero-model", "secrets and their values have names (decision 0049)"),
     (

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod assemble;
+mod attached;
 mod compare;
 mod configuration;
 mod ids;

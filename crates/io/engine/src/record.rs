@@ -312,6 +312,7 @@ pub(crate) mod tests {
             hosts: Vec::new(),
             stop_signal: Default::default(),
             files: Vec::new(),
+            mounts: Vec::new(),
         };
         Record { format: FORMAT, created: Timestamp(0), id_map: None, networked: false, spec }
     }

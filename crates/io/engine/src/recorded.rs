@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_engine_port::{FileContent, HostEntry, InstanceFile, InstanceSpec, Started};
 use hornero_model::{
-    Digest, FileIdentity, InstanceHandle, InstanceId, Place, ReleaseNumber, Resources, Scratch,
-    SecretLabel, SecretVersion, ServiceName, StopSignal, User,
+    Digest, FileIdentity, InstanceHandle, InstanceId, LeaseToken, LeasedMount, Place,
+    ReleaseNumber, Resources, Scratch, SecretLabel, SecretVersion, ServiceName, StopSignal, User,
+    VolumeName,
 };
 use hornero_sandbox::Root;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,24 @@ pub(crate) struct RecordedSpec {
     /// Files laid over the root.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<RecordedFile>,
+    /// Volumes, and the leases under which it has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<RecordedMount>,
+}
+
+/// A volume of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecordedMount {
+    pub path: String,
+    pub volume: VolumeName,
+    pub lease: LeaseToken,
+}
+
+impl From<LeasedMount> for RecordedMount {
+    fn from(LeasedMount { path, volume, lease }: LeasedMount) -> Self {
+        Self { path, volume, lease }
+    }
 }
 
 /// A file laid over the root.
@@ -89,6 +108,7 @@ impl RecordedSpec {
             hosts: spec.hosts,
             stop_signal: spec.stop_signal.map_or_else(RecordedSignal::default, Into::into),
             files: spec.files.into_iter().map(Into::into).collect(),
+            mounts: spec.mounts.into_iter().map(Into::into).collect(),
         }
     }
 

@@ -15,13 +15,13 @@ use std::{
 use hornero_engine_port::log::LogStream;
 use hornero_model::{ExitCause, FileIdentity, InstanceId, Timestamp};
 use hornero_net::{Attachment, HomeNetwork};
-use hornero_sandbox::{Cgroup, Network, Root, Running, Stdio, start_with};
+use hornero_sandbox::{Brought, Cgroup, Network, Root, Running, Stdio, start_with};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     assemble::{NetworkPlace, cgroup_parent, sandbox_spec},
-    configuration,
+    attached, configuration,
     log_files::LogWriter,
     record::{ExitRecord, InstanceDirectory, InstanceFiles, Record},
     recorded::{RecordedSignal, RunningProcess},
@@ -157,7 +157,9 @@ fn begin(home: &Path, record: &Record) -> Result<Begun, String> {
     let held = hold_metadata(&spec.root);
     let before = held.as_ref().and_then(|held| Some(identity(&held.metadata().ok()?)));
     let secrets = configuration::secrets(home, spec)?;
-    let running = start_with(&sandbox, secrets, stdio, how).map_err(|error| error.one_line())?;
+    let volumes = attached::volumes(home, spec, record.id_map)?;
+    let running = start_with(&sandbox, Brought { secrets, volumes }, stdio, how)
+        .map_err(|error| error.one_line())?;
     // The same file before and after is the one that was mounted in between; otherwise nobody knows which one was.
     let metadata = before.filter(|before| metadata_file(&spec.root) == Some(*before));
     let address = place.map(|place| place.address);

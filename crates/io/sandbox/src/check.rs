@@ -4,6 +4,7 @@ use crate::{
     MAX_GROUPS,
     error::StartError,
     spec::{Root, SandboxSpec, SecretMount},
+    volumes::VolumeMount,
 };
 
 /// Arguments and environment together; the kernel takes a quarter of the stack limit, 2 MiB.
@@ -14,6 +15,8 @@ const MAX_PATH: usize = 4_096;
 const MAX_SCRATCH: usize = 64;
 /// As above.
 const MAX_VIEWS: usize = 64;
+/// Each is a mount, and a file system with its own memory.
+const MAX_VOLUMES: usize = 16;
 /// Each is a mount; a service has 16 files of configuration and as many secrets besides what every instance has.
 const MAX_FILES: usize = 48;
 /// Provided files are configuration of a few lines, and lie in memory.
@@ -95,6 +98,34 @@ pub(crate) fn secrets(spec: &SandboxSpec, secrets: &[SecretMount]) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Refuses volumes that can't be right.
+pub(crate) fn volumes(spec: &SandboxSpec, volumes: &[VolumeMount]) -> Result<(), StartError> {
+    if volumes.len() > MAX_VOLUMES {
+        return refuse(format!("more than {MAX_VOLUMES} volumes"));
+    }
+    let scratch = spec.scratch.iter().map(|scratch| scratch.path.as_str());
+    let scratch: Vec<&str> = scratch.chain(["/tmp", "/dev", "/proc", "/sys"]).collect();
+    for (index, volume) in volumes.iter().enumerate() {
+        let path = volume.path.as_str();
+        absolute("volume", path)?;
+        if path.trim_matches('/').is_empty() {
+            return refuse("a volume is the root");
+        }
+        let others = volumes[..index].iter().chain(&volumes[index + 1..]);
+        let others = others.map(|other| other.path.as_str());
+        if let Some(above) = others.chain(scratch.iter().copied()).find(|of| lies_in(path, of)) {
+            return refuse(format!("volume `{path}` lies in `{above}`"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a path is a directory or lies below it.
+fn lies_in(path: &str, directory: &str) -> bool {
+    let rest = path.strip_prefix(directory.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn ids(spec: &SandboxSpec) -> Result<(), StartError> {

@@ -140,6 +140,9 @@ fn perform(operation: &Operation, ends: &Ends, held: &mut Held) -> sys::Result<(
         }
         Operation::AttachProc => sys::attach(raw(&held.proc)?, c"/proc"),
         Operation::Attach { mount, target } => sys::attach(*mount, target),
+        Operation::AttachVolume { target } => {
+            sys::attach(raw(&expect(ends, Kind::Volume)?)?, target)
+        }
         Operation::Mount { kind, target, flags, options } => {
             sys::mount(kind, target, kind, *flags, options)
         }

@@ -26,6 +26,7 @@ use crate::{
     stage::Hold,
     sys,
     views::{self, Opened},
+    volumes::{self, VolumeMount},
 };
 
 /// The mounts of a sandbox before its user namespace is known.
@@ -57,6 +58,7 @@ impl<'a> Layers<'a> {
     pub fn prepare(
         spec: &'a SandboxSpec,
         secrets: Vec<SecretMount>,
+        volumes: &[String],
         way: &'a dyn RootWay,
         hold: Hold<'a>,
     ) -> Result<Self, StartError> {
@@ -79,7 +81,7 @@ impl<'a> Layers<'a> {
         let files = spec.files.iter().map(|file| file.path.as_str());
         let paths: Vec<&str> =
             files.chain(secrets.iter().map(|secret| secret.path.as_str())).collect();
-        let skeleton = skeleton(spec, &paths, first)?;
+        let skeleton = skeleton(spec, &paths, volumes, first)?;
         views::make_places(&skeleton, first, &spec.root, &views)?;
         let files = provided_files(&spec.files, secrets, first, hold)?;
         let dev = devices(first, spec.profile.has_terminals())?;
@@ -117,6 +119,16 @@ impl<'a> Layers<'a> {
             }
             _ => self.overlay(),
         }
+    }
+
+    /// Volumes as they appear in `root`, in the order given.
+    pub fn volumes(
+        &self,
+        volumes: Vec<VolumeMount>,
+        root: &OwnedFd,
+        user_namespace: Option<BorrowedFd<'_>>,
+    ) -> Result<Vec<OwnedFd>, StartError> {
+        volumes::bind(volumes, root.as_fd(), user_namespace, self.hold)
     }
 
     /// The skeleton alone: views are attached to it.

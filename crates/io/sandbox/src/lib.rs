@@ -34,6 +34,7 @@ mod support;
 mod sys;
 mod user_namespace;
 mod views;
+mod volumes;
 
 pub use cgroup::{Cgroup, Usage, groups_below, remove_parent};
 pub use error::{StartError, Step};
@@ -47,8 +48,9 @@ pub use spec::{
     CgroupSpec, ComposedRoot, Fill, IdMap, Profile, ProvidedFile, Root, SandboxSpec, SecretMount,
     View,
 };
-pub use start::{Network, Stdio, start, start_with};
+pub use start::{Brought, Network, Stdio, start, start_with};
 pub use support::{ROOT_VARIABLE, Support, support};
+pub use volumes::{FirstContent, VolumeMount, mount_ext4};
 
 /// The kernel's own limit is 65536; more than this in one image is a mistake.
 pub const MAX_GROUPS: usize = 64;

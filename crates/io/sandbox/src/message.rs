@@ -81,7 +81,7 @@ impl StepFailure {
     }
 }
 
-/// What goes over the socket. From the caller: `Root` (with a descriptor), `Run`, `Signal`. Back: `Ready` (with the
+/// What goes over the socket. From the caller: `Root` and each `Volume` (with a descriptor), `Run`, `Signal`. Back: `Ready` (with the
 /// sender's process id by credentials), `Ended`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -91,11 +91,12 @@ pub(crate) enum Kind {
     Signal,
     Ready,
     Ended,
+    Volume,
 }
 
 impl Kind {
     fn from_number(number: u32) -> Option<Self> {
-        [Self::Root, Self::Run, Self::Signal, Self::Ready, Self::Ended]
+        [Self::Root, Self::Run, Self::Signal, Self::Ready, Self::Ended, Self::Volume]
             .into_iter()
             .find(|kind| *kind as u32 == number)
     }

@@ -39,6 +39,8 @@ pub(crate) enum Operation {
     AttachProc,
     /// Attaches a detached mount made by the caller.
     Attach { mount: RawFd, target: CString },
+    /// Attaches the next volume that the caller sends.
+    AttachVolume { target: CString },
     /// Mounts a file system by the kernel's own means.
     Mount { kind: &'static CStr, target: CString, flags: libc::c_ulong, options: CString },
     /// Mounts a tmpfs with mode and owner of the directory below it.
@@ -124,6 +126,8 @@ pub(crate) struct Descriptors<'a> {
     pub views: &'a [(RawFd, &'a str)],
     pub dev: RawFd,
     pub files: &'a [(RawFd, &'a str)],
+    /// Where the volumes appear that the caller sends once the root is there.
+    pub volumes: &'a [String],
 }
 
 impl Plan {
@@ -154,6 +158,9 @@ impl Plan {
         ]);
         operations.extend(spec.profile.has_terminals().then(terminals));
         operations.extend(proc_operations());
+        for path in descriptors.volumes {
+            operations.push(Operation::AttachVolume { target: string(path)? });
+        }
         operations.extend(scratch_operations(spec)?);
         for (fd, path) in descriptors.files {
             operations.extend(place_in_scratch(spec, path)?);
@@ -178,7 +185,9 @@ impl Plan {
             Some(Operation::EnterRoot) => ("enter the root", String::new()),
             Some(Operation::MakeProc) => ("make", "/proc".to_owned()),
             Some(Operation::AttachProc) => ("attach", "/proc".to_owned()),
-            Some(Operation::Attach { target, .. }) => ("attach", text(target)),
+            Some(Operation::Attach { target, .. } | Operation::AttachVolume { target }) => {
+                ("attach", text(target))
+            }
             Some(Operation::Mount { target, .. }) => ("mount", text(target)),
             Some(Operation::Scratch(scratch)) => ("mount scratch", text(&scratch.target)),
             Some(Operation::Place { target, .. }) => ("make a place for", text(target)),

@@ -19,10 +19,11 @@ const STANDARD_DIRECTORIES: [&str; 5] = ["/dev", "/proc", "/sys", "/tmp", "/etc"
 
 /// What the sandbox mounts on, in case the image lacks it. In a writable directory it is made in place instead.
 ///
-/// `files` are the paths of the files that are laid over the root. Its owners are the host ids of the sandbox's: a tmpfs has its ids mapped only since Linux 6.3.
+/// `files` are the paths of the files that are laid over the root, `volumes` those of volumes. Its owners are the host ids of the sandbox's: a tmpfs has its ids mapped only since Linux 6.3.
 pub(crate) fn skeleton(
     spec: &SandboxSpec,
     files: &[&str],
+    volumes: &[String],
     first: u32,
 ) -> Result<OwnedFd, StartError> {
     let made = layers::tmpfs("1m", first, MountAttrFlags::empty());
@@ -67,6 +68,9 @@ pub(crate) fn skeleton(
             rustix::fs::fchown(&directory, Some(owner), Some(group))
                 .map_err(|error| StartError::failed("own scratch", &scratch.path, error))?;
         }
+    }
+    for path in volumes {
+        ensure_directory(place, path)?;
     }
     for file in files {
         let path = Path::new(file);

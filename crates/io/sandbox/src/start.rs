@@ -22,6 +22,7 @@ use crate::{
     stage::{self, Hold},
     support,
     sys::{self, Cloned, Errno},
+    volumes::VolumeMount,
 };
 
 /// Raised by as much over its caller's, so that the kernel ends instances before Hornero's own processes.
@@ -66,32 +67,44 @@ pub fn start(
     stdio: Stdio,
     network: Network<'_>,
 ) -> Result<Running, StartError> {
-    start_with(spec, Vec::new(), stdio, network)
+    start_with(spec, Brought::default(), stdio, network)
 }
 
-/// The same, with secrets laid over the root. They are filled first: the sandbox's init, which is cloned from the caller and
-/// lives as long as the command, has no copy of them.
+/// What a caller brings to a start that is no plain data.
+#[derive(Default)]
+pub struct Brought {
+    /// Files whose content stands nowhere else. They are filled first: the sandbox's init, which is cloned from the caller and
+    /// lives as long as the command, has no copy of them.
+    pub secrets: Vec<SecretMount>,
+    /// File systems that the command may write to; none lies in another one, or in scratch.
+    pub volumes: Vec<VolumeMount>,
+}
+
+/// The same, with secrets laid over the root and volumes attached in it.
 pub fn start_with(
     spec: &SandboxSpec,
-    secrets: Vec<SecretMount>,
+    brought: Brought,
     stdio: Stdio,
     network: Network<'_>,
 ) -> Result<Running, StartError> {
     let way = support::require()?.way();
     check::check(spec)?;
-    check::secrets(spec, &secrets)?;
-    stage::with(!way.attaches_layers(), |hold| start_held(spec, secrets, way, stdio, network, hold))
+    check::secrets(spec, &brought.secrets)?;
+    check::volumes(spec, &brought.volumes)?;
+    stage::with(!way.attaches_layers(), |hold| start_held(spec, brought, way, stdio, network, hold))
 }
 
 fn start_held(
     spec: &SandboxSpec,
-    secrets: Vec<SecretMount>,
+    brought: Brought,
     way: &dyn RootWay,
     stdio: Stdio,
     network: Network<'_>,
     hold: Hold<'_>,
 ) -> Result<Running, StartError> {
-    let layers = Layers::prepare(spec, secrets, way, hold)?;
+    let Brought { secrets, volumes } = brought;
+    let paths: Vec<String> = volumes.iter().map(|volume| volume.path.clone()).collect();
+    let layers = Layers::prepare(spec, secrets, &paths, way, hold)?;
     let cgroup = spec.cgroup.as_ref().map(Cgroup::create).transpose()?;
     let mut cgroup = CgroupGuard(cgroup);
     let entrance = match &cgroup.0 {
@@ -104,7 +117,8 @@ fn start_held(
     let views: Vec<(RawFd, &str)> =
         layers.views.iter().map(|view| (view.mount.as_raw_fd(), view.at)).collect();
     let dev = layers.dev.as_raw_fd();
-    let descriptors = Descriptors { tasks: &tasks, views: &views, dev, files: &files };
+    let descriptors =
+        Descriptors { tasks: &tasks, views: &views, dev, files: &files, volumes: &paths };
     let plan = Plan::new(spec, &descriptors)?;
 
     let streams = streams(spec, stdio)?;
@@ -129,7 +143,7 @@ fn start_held(
     };
     drop((child_socket, child_failure, streams, entrance));
 
-    let guided = guide(spec, &layers, &init, &socket, network);
+    let guided = guide(spec, &layers, volumes, &init, &socket, network);
     let pid = match guided {
         Ok(()) => ready(&socket),
         Err(GuideError::ChildGone) => None,
@@ -166,10 +180,11 @@ impl From<StartError> for GuideError {
     }
 }
 
-/// Gives the child its ids, its root and its network, then lets it run.
+/// Gives the child its ids, its root with volumes, and its network, then lets it run.
 fn guide(
     spec: &SandboxSpec,
     layers: &Layers<'_>,
+    volumes: Vec<VolumeMount>,
     init: &Process,
     socket: &OwnedFd,
     network: Network<'_>,
@@ -189,8 +204,14 @@ fn guide(
         put("gid_map", &line)?;
         user_namespace = Some(open("ns/user")?);
     }
-    let root = layers.root(user_namespace.as_ref().map(AsFd::as_fd))?;
+    let user_namespace = user_namespace.as_ref().map(AsFd::as_fd);
+    let root = layers.root(user_namespace)?;
+    // Before the root is handed on: it is read from here.
+    let volumes = layers.volumes(volumes, &root, user_namespace)?;
     say(socket, Kind::Root, Some(&root))?;
+    for volume in &volumes {
+        say(socket, Kind::Volume, Some(volume))?;
+    }
     // Best effort: the host may forbid it in its own container.
     let _ = fs::write(proc("oom_score_adj"), OUT_OF_MEMORY_SCORE);
     if let Network::Attach(attach) = network {
@@ -369,7 +390,7 @@ mod tests {
         let stdio =
             Stdio { stdin: None, stdout: write.try_clone().unwrap().into(), stderr: write.into() };
         let mut running = stage::with(false, |hold| {
-            start_held(&spec, Vec::new(), Rung::File.way(), stdio, Network::Isolated, hold)
+            start_held(&spec, Brought::default(), Rung::File.way(), stdio, Network::Isolated, hold)
         })
         .unwrap();
         assert_eq!(running.wait(None).unwrap(), Some(ExitCause::Code(0)));

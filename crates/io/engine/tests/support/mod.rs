@@ -122,6 +122,7 @@ impl TestHome {
             hosts: vec![],
             stop_signal: Some(StopSignal::Terminate),
             files: vec![],
+            mounts: vec![],
         }
     }
 

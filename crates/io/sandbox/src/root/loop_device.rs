@@ -36,6 +36,7 @@ const LOOP_CTL_GET_FREE: u64 = 0x4C82;
 const LOOP_CONFIGURE: u64 = 0x4C0A;
 const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
+const LO_FLAGS_DIRECT_IO: u32 = 16;
 
 /// `struct loop_config` of Linux 5.8 with the `struct loop_info64` in it.
 #[repr(C)]
@@ -64,7 +65,7 @@ pub(crate) fn mount(image: &Path) -> Result<OwnedFd, StartError> {
 
 /// As [`mount`], for a file that is open; `image` is what errors name.
 pub(super) fn mount_file(file: &OwnedFd, image: &Path) -> Result<OwnedFd, StartError> {
-    let device = attach(file)
+    let device = attach(file, Access::Read)
         .map_err(|error| StartError::failed("make a loop device for", image.display(), error))?;
     // By descriptor: the name in `/dev` may be missing, or another's by now. Once mounted, the mount keeps the device;
     // whoever dies before lets go of it by dying.
@@ -72,10 +73,19 @@ pub(super) fn mount_file(file: &OwnedFd, image: &Path) -> Result<OwnedFd, StartE
     erofs::mount(&source, image)
 }
 
-/// A free loop device with the file behind it, read-only; it is cleared when the last who has it open closes it.
-///
-/// Through the page cache: metadata is small, was read just now to be checked, and is shared by all devices of one file.
-fn attach(file: &OwnedFd) -> io::Result<OwnedFd> {
+/// What is done with what lies behind a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It is read through the page cache: metadata is small, was read just now to be checked, and is shared by all devices of
+    /// one file.
+    Read,
+    /// It is written to, past the page cache where the file can: the file system on the device has its own.
+    Write,
+}
+
+/// A free loop device with the file behind it; it is cleared when the last who has it open closes it, and keeps the file's
+/// description, with the locks that are on it, until then.
+pub(crate) fn attach(file: &OwnedFd, access: Access) -> io::Result<OwnedFd> {
     let control = open_control()?;
     let mut config = LoopConfig {
         fd: file.as_raw_fd() as u32,
@@ -84,20 +94,20 @@ fn attach(file: &OwnedFd) -> io::Result<OwnedFd> {
         number: 0,
         encryption: 0,
         key_size: 0,
-        flags: LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
+        flags: access.flags(),
         file_name: [0; 64],
         encryption_name: [0; 64],
         key: [0; 32],
         init: [0; 2],
         reserved: [0; 8],
     };
-    let name = b"hornero-metadata";
+    let name = access.name();
     config.file_name[..name.len()].copy_from_slice(name);
     let mut tries = 0;
     loop {
         tries += 1;
         let number = ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE, 0)?;
-        let attached = open_device(number).and_then(|device| {
+        let attached = open_device(number, access).and_then(|device| {
             ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config as u64)?;
             Ok(device)
         });
@@ -114,9 +124,30 @@ fn is_taken(error: &io::Error) -> bool {
     [libc::EBUSY, libc::ENXIO, libc::ENODEV].map(Some).contains(&error.raw_os_error())
 }
 
-fn open_device(number: i64) -> io::Result<OwnedFd> {
+impl Access {
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Read => LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
+            Self::Write => LO_FLAGS_DIRECT_IO | LO_FLAGS_AUTOCLEAR,
+        }
+    }
+
+    /// What the device tells of itself; no file has it.
+    const fn name(self) -> &'static [u8] {
+        match self {
+            Self::Read => b"hornero-metadata",
+            Self::Write => b"hornero-volume",
+        }
+    }
+}
+
+fn open_device(number: i64, access: Access) -> io::Result<OwnedFd> {
     let name = format!("loop{number}");
-    open_node(&name, OFlags::RDONLY, FileType::BlockDevice, &format!("/sys/block/{name}/dev"))
+    let flags = match access {
+        Access::Read => OFlags::RDONLY,
+        Access::Write => OFlags::RDWR,
+    };
+    open_node(&name, flags, FileType::BlockDevice, &format!("/sys/block/{name}/dev"))
 }
 
 /// The device that makes others; the module is loaded where it is not yet and nobody made its name beforehand.

@@ -21,7 +21,7 @@ use std::{
 };
 
 pub(crate) use erofs::takes_no_files;
-pub(crate) use loop_device::mount as mount_by_loop;
+pub(crate) use loop_device::{Access, attach as loop_device, mount as mount_by_loop};
 pub(crate) use overlay::{Stack, assemble};
 use serde::{Deserialize, Serialize};
 

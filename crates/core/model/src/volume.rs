@@ -1,0 +1,75 @@
+//! Volumes: data that outlives servers, and the leases by which one of them at a time has it.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::VolumeName;
+
+/// The number of a lease of a volume; each is higher than every one before it. Who attaches a volume names it: a lower one
+/// than the highest that was seen attaches nothing.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(transparent)]
+pub struct LeaseToken(pub u64);
+
+impl LeaseToken {
+    /// That of the next lease.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for LeaseToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A volume as a directory declares it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Its name.
+    pub name: VolumeName,
+    /// How much it can hold, with what its file system takes for itself.
+    pub size_bytes: u64,
+    /// Whether nothing but a changed declaration lets it be removed.
+    pub prevent_destroy: bool,
+}
+
+/// Where a server has a volume, and the lease under which it does.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeasedMount {
+    /// Absolute, normalised path in the instance.
+    pub path: String,
+    /// The volume.
+    pub volume: VolumeName,
+    /// The lease.
+    pub lease: LeaseToken,
+}
+
+/// Where a server has a volume.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MountedVolume {
+    /// Absolute, normalised path in the instance.
+    pub path: String,
+    /// The volume.
+    pub volume: VolumeName,
+}

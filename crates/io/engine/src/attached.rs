@@ -1,0 +1,46 @@
+//! Attaches an instance's volumes, for its shim to hand to the sandbox.
+
+use std::{os::fd::AsFd as _, path::Path};
+
+use hornero_sandbox::{IdMap, VolumeMount};
+use hornero_volume::{DATA, PATIENCE, Populate, attach, populate};
+
+use crate::{
+    recorded::{RecordedMount, RecordedSpec},
+    shim::chain,
+};
+
+/// The volumes of an instance, each under its lease. Nothing else has one of them while it is in the answer, or mounted.
+pub(crate) fn volumes(
+    home: &Path,
+    spec: &RecordedSpec,
+    id_map: Option<IdMap>,
+) -> Result<Vec<VolumeMount>, String> {
+    spec.mounts.iter().map(|mount| one(home, spec, id_map, mount)).collect()
+}
+
+fn one(
+    home: &Path,
+    spec: &RecordedSpec,
+    id_map: Option<IdMap>,
+    mount: &RecordedMount,
+) -> Result<VolumeMount, String> {
+    let RecordedMount { path, volume, lease } = mount;
+    let filesystem = attach(home, volume, *lease, PATIENCE).map_err(|error| chain(&error))?;
+    let copy =
+        filesystem.try_clone().map_err(|error| format!("attach volume `{volume}`: {error}"))?;
+    let first = id_map.map_or(0, |map| map.first);
+    let (inside, name) = (path.clone(), volume.clone());
+    let (uid, gid) = (spec.user.uid, spec.user.gid);
+    let first_content = move |root: std::os::fd::BorrowedFd<'_>| {
+        let wanted = Populate { path: &inside, first, uid, gid };
+        populate(copy.as_fd(), root, wanted)
+            .map_err(|error| format!("give volume `{name}` what the image has there: {error}"))
+    };
+    Ok(VolumeMount {
+        path: path.clone(),
+        filesystem,
+        directory: DATA,
+        first_content: Box::new(first_content),
+    })
+}

@@ -1,0 +1,212 @@
+//! Where the volumes of a home lie, and what is written beside their data.
+
+use std::{
+    fmt, fs,
+    fs::File,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use hornero_home::Opening;
+use hornero_model::{Timestamp, VolumeName};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::error::VolumeError;
+
+/// The version of what is written here; a reader refuses any other.
+pub(crate) const FORMAT: u32 = 1;
+/// Ours are some hundred bytes; what is larger was not written by us.
+const MAX_RECORD_BYTES: u64 = 1 << 20;
+
+/// The number of a snapshot of a volume, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SnapshotNumber(pub u64);
+
+impl fmt::Display for SnapshotNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for SnapshotNumber {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// What a volume was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Nothing: it began empty.
+    Empty,
+    /// Another volume, or a snapshot of it.
+    Clone {
+        /// The volume.
+        volume: VolumeName,
+        /// The snapshot; none where it was the volume itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        snapshot: Option<SnapshotNumber>,
+    },
+    /// A directory of the host, which stayed as it is.
+    Adopted {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// `volume.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub format: u32,
+    pub created: Timestamp,
+    pub origin: Origin,
+}
+
+/// `snapshots/N.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotRecord {
+    pub format: u32,
+    pub created: Timestamp,
+    pub why: String,
+}
+
+/// The directory of one volume.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    directory: PathBuf,
+}
+
+impl Place {
+    /// That of a volume of a home.
+    pub fn of(home: &Path, volume: &VolumeName) -> Self {
+        Self { directory: root(home).join(volume.as_str()) }
+    }
+
+    /// That of a volume which is not there yet, or not any more. No volume's name begins with a dot.
+    pub fn aside(home: &Path, volume: &VolumeName, word: &str) -> Self {
+        Self { directory: root(home).join(format!(".{word}-{volume}")) }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The file system.
+    pub fn image(&self) -> PathBuf {
+        self.directory.join("data.img")
+    }
+
+    /// Where the highest lease is kept.
+    pub fn leases(&self) -> PathBuf {
+        self.directory.join("leases")
+    }
+
+    pub fn snapshots(&self) -> PathBuf {
+        self.directory.join("snapshots")
+    }
+
+    pub fn snapshot(&self, number: SnapshotNumber) -> PathBuf {
+        self.snapshots().join(format!("{number}.img"))
+    }
+
+    fn snapshot_record(&self, number: SnapshotNumber) -> PathBuf {
+        self.snapshots().join(format!("{number}.json"))
+    }
+
+    pub fn record(&self) -> io::Result<Record> {
+        checked(read(&self.directory.join("volume.json"))?, |record: &Record| record.format)
+    }
+
+    pub fn write_record(&self, record: &Record) -> io::Result<()> {
+        write(&self.directory, "volume.json", record)
+    }
+
+    pub fn read_snapshot(&self, number: SnapshotNumber) -> io::Result<SnapshotRecord> {
+        let record = read(&self.snapshot_record(number))?;
+        checked(record, |record: &SnapshotRecord| record.format)
+    }
+
+    pub fn write_snapshot(
+        &self,
+        number: SnapshotNumber,
+        record: &SnapshotRecord,
+    ) -> io::Result<()> {
+        write(&self.snapshots(), &format!("{number}.json"), record)
+    }
+
+    /// Its snapshots, oldest first. One counts once it is described, which it is when it is whole.
+    pub fn numbers(&self) -> io::Result<Vec<SnapshotNumber>> {
+        let entries = match fs::read_dir(self.snapshots()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            numbers.extend(number.and_then(|number| number.parse::<SnapshotNumber>().ok()));
+        }
+        numbers.sort();
+        Ok(numbers)
+    }
+}
+
+/// Makes a directory of a home where it is not there.
+pub(crate) fn make(directory: &Path) -> io::Result<()> {
+    Ok(hornero_home::directory(directory).map(drop)?)
+}
+
+/// `HOME/volumes`.
+pub(crate) fn root(home: &Path) -> PathBuf {
+    home.join("volumes")
+}
+
+/// The volumes of a home, by name.
+pub(crate) fn names(home: &Path) -> io::Result<Vec<VolumeName>> {
+    let entries = match fs::read_dir(root(home)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        names.extend(name.to_str().and_then(|name| VolumeName::new(name).ok()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Has what a directory lists reach the disk.
+pub(crate) fn sync(directory: &Path) -> Result<(), VolumeError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(VolumeError::failed(format!("sync `{}`", directory.display())))
+}
+
+fn checked<T>(record: T, format: impl Fn(&T) -> u32) -> io::Result<T> {
+    match format(&record) {
+        FORMAT => Ok(record),
+        other => Err(io::Error::other(format!(
+            "its format is {other}, this version of Hornero reads {FORMAT}"
+        ))),
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    let file = hornero_home::open(path, Opening::Read)?;
+    let text = io::read_to_string(io::Read::take(file, MAX_RECORD_BYTES))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn write(directory: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
+    let temporary = directory.join(format!(".{name}"));
+    let mut file = hornero_home::open(&temporary, Opening::Replace)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_all()?;
+    fs::rename(&temporary, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,179 @@
+//! Snapshots of a volume, and the copies that they, clones and restores are: shared where the file system of the home can.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{fd::BorrowedFd, unix::fs::MetadataExt},
+    path::Path,
+    time::Duration,
+};
+
+use hornero_home::Opening;
+use hornero_model::{Timestamp, VolumeName};
+use rustix::{
+    fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek},
+    io::Errno,
+};
+
+use crate::{
+    directory::{self, FORMAT, Place, SnapshotNumber, SnapshotRecord, sync},
+    error::VolumeError,
+    lock::lock,
+    system::Frozen,
+};
+
+/// Copied at once: far less than what a kernel buffers anyway.
+const CHUNK_BYTES: u64 = 64 << 20;
+
+/// What a copy of a volume's data costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// What is changed afterwards, in either of them: the file system of the home has reflinks.
+    Changes,
+    /// As much as was ever written to it.
+    Data,
+}
+
+/// A snapshot of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its number.
+    pub number: SnapshotNumber,
+    /// When it was taken.
+    pub created: Timestamp,
+    /// Why.
+    pub why: String,
+    /// The size of the volume then.
+    pub size_bytes: u64,
+    /// What it takes from the host, also where it shares that.
+    pub stored_bytes: u64,
+}
+
+/// Takes a snapshot. Of a volume that is attached, `attached` is a directory of it: nothing is written to it meanwhile.
+pub(crate) fn take(
+    place: &Place,
+    volume: &VolumeName,
+    why: &str,
+    attached: Option<BorrowedFd<'_>>,
+    cost: Cost,
+) -> Result<Snapshot, VolumeError> {
+    let failed = || VolumeError::failed(format!("take a snapshot of `{volume}`"));
+    let (source, frozen) = match attached {
+        None => (lock(&place.image(), volume, Duration::ZERO)?, None),
+        Some(_) if cost == Cost::Data => {
+            return Err(VolumeError::NeedsCopy { volume: volume.clone() });
+        }
+        Some(directory) => {
+            let source = hornero_home::open(&place.image(), Opening::Read)
+                .map_err(VolumeError::opening(volume))?;
+            (source, Some(Frozen::freeze(directory).map_err(failed())?))
+        }
+    };
+    directory::make(&place.snapshots()).map_err(failed())?;
+    let last = place.numbers().map_err(failed())?.pop();
+    let number = SnapshotNumber(last.map_or(1, |last| last.0 + 1));
+    let path = place.snapshot(number);
+    let copied = copy(&source, &path, volume);
+    drop(frozen);
+    copied?;
+    keep(place, volume, number, why)
+}
+
+/// Describes a snapshot whose data is there; from then on it counts.
+pub(crate) fn keep(
+    place: &Place,
+    volume: &VolumeName,
+    number: SnapshotNumber,
+    why: &str,
+) -> Result<Snapshot, VolumeError> {
+    let failed = || VolumeError::failed(format!("keep a snapshot of `{volume}`"));
+    let why = why.to_owned();
+    let record = SnapshotRecord { format: FORMAT, created: Timestamp::now(), why };
+    place.write_snapshot(number, &record).map_err(failed())?;
+    sync(&place.snapshots())?;
+    read(place, number).map_err(failed())
+}
+
+/// The snapshots of a volume, oldest first.
+pub(crate) fn list(place: &Place) -> io::Result<Vec<Snapshot>> {
+    place.numbers()?.into_iter().map(|number| read(place, number)).collect()
+}
+
+pub(crate) fn read(place: &Place, number: SnapshotNumber) -> io::Result<Snapshot> {
+    let record = place.read_snapshot(number)?;
+    let data = fs::symlink_metadata(place.snapshot(number))?;
+    Ok(Snapshot {
+        number,
+        created: record.created,
+        why: record.why,
+        size_bytes: data.len(),
+        stored_bytes: data.blocks() * 512,
+    })
+}
+
+/// Copies data to a file that is made for it, and has it reach the disk; nothing is left where that fails.
+pub(crate) fn copy(source: &File, to: &Path, volume: &VolumeName) -> Result<(), VolumeError> {
+    let failed = || VolumeError::failed(format!("copy the data of `{volume}`"));
+    // What was left by a control that was killed is no snapshot: nothing describes it.
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed()(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let made = (|| {
+        let target = hornero_home::open(to, Opening::Create)?;
+        match ioctl_ficlone(&target, source) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => {
+                copy_data(source, &target)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        target.sync_all()
+    })();
+    if made.is_err() {
+        // The first error counts.
+        let _ = fs::remove_file(to);
+    }
+    made.map_err(failed())
+}
+
+/// Copies what was written; what was not takes no room in the copy either.
+fn copy_data(source: &File, target: &File) -> io::Result<()> {
+    let length = source.metadata()?.len();
+    target.set_len(length)?;
+    let mut at = 0;
+    while at < length {
+        at = match seek(source, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            Err(Errno::NXIO) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let end = seek(source, SeekFrom::Hole(at))?;
+        while at < end {
+            let (mut from, mut to) = (at, at);
+            let room = usize::try_from((end - at).min(CHUNK_BYTES)).unwrap_or(usize::MAX);
+            let copied = copy_file_range(source, Some(&mut from), target, Some(&mut to), room)?;
+            if copied == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            at = from;
+        }
+    }
+    Ok(())
+}
+
+/// What copies cost where `directory` lies, by trying it.
+pub(crate) fn cost(directory: &Path) -> Cost {
+    let try_it = || -> io::Result<Cost> {
+        let names = ["from", "to"].map(|name| directory.join(format!(".reflink-{name}")));
+        let files: Vec<File> = names
+            .iter()
+            .map(|name| hornero_home::open(name, Opening::Create))
+            .collect::<io::Result<_>>()?;
+        files[0].set_len(1 << 16)?;
+        let cloned = ioctl_ficlone(&files[1], &files[0]);
+        names.iter().for_each(|name| drop(fs::remove_file(name)));
+        Ok(if cloned.is_ok() { Cost::Changes } else { Cost::Data })
+    };
+    try_it().unwrap_or(Cost::Data)
+}
