@@ -37,6 +37,12 @@ pub enum EndpointId {
     DeclareJobs,
     /// Run a job now.
     RunJob,
+    /// Every volume.
+    Volumes,
+    /// Say which volumes a directory declares.
+    DeclareVolumes,
+    /// Do something with a volume.
+    ChangeVolume,
     /// The lines of an operation, from its first.
     Operation,
     /// A service's releases.
@@ -78,6 +84,9 @@ impl EndpointId {
             Self::RunCancel => "RunCancel",
             Self::DeclareJobs => "DeclareJobs",
             Self::RunJob => "RunJob",
+            Self::Volumes => "Volumes",
+            Self::DeclareVolumes => "DeclareVolumes",
+            Self::ChangeVolume => "ChangeVolume",
             Self::Operation => "Operation",
             Self::History => "History",
             Self::Receipts => "Receipts",
@@ -169,6 +178,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Some(schema::<message::DeclareJobsRequest>), schema::<message::DeclaredJobsReport>, false),
     endpoint!(RunJob, "POST", "/v1/jobs/{job}/runs", "Run a job now; it goes on without the client", [],
         Some(schema::<message::RunJobRequest>), schema::<message::RunStatus>, false),
+    endpoint!(Volumes, "GET", "/v1/volumes", "Every volume, by name", [],
+        None, schema::<Vec<message::VolumeStatus>>, false),
+    endpoint!(DeclareVolumes, "POST", "/v1/volumes", "Say which volumes a directory declares, and make those that are not there; nothing is removed", [],
+        Some(schema::<message::DeclareVolumesRequest>), schema::<message::DeclaredVolumesReport>, false),
+    endpoint!(ChangeVolume, "POST", "/v1/volumes/{volume}", "Take a snapshot of a volume, clone, restore, grow, adopt or remove it", [],
+        Some(schema::<message::VolumeRequest>), schema::<message::VolumeReport>, false),
     endpoint!(Operation, "GET", "/v1/operations/{operation}", "The lines of an operation from its first, and those to come", [],
         None, schema::<message::OperationLine>, true),
     endpoint!(History, "GET", "/v1/services/{service}/history", "A service's releases, newest first", [],

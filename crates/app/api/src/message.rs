@@ -15,6 +15,7 @@ mod schedule;
 mod status;
 mod test;
 mod verify;
+mod volume;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,10 @@ pub use status::{
 };
 pub use test::{TestReport, TestRequest, TestResult};
 pub use verify::{VerifiedService, VerifyReport, VerifyRequest};
+pub use volume::{
+    CopyCost, DeclareVolumesRequest, DeclaredVolumesReport, VolumeDeed, VolumeLease, VolumeReport,
+    VolumeRequest, VolumeSnapshot, VolumeStatus,
+};
 
 /// The answer to a request that was refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -21,6 +21,7 @@ mod secret;
 mod source;
 mod upgrade;
 mod values;
+mod volume;
 mod witness;
 
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ pub use run::RunArguments;
 pub use secret::SecretCommand;
 pub use source::Source;
 pub use upgrade::{Succeeding, UpgradeArguments};
+pub use volume::{NamedVolume, VolumeCommand};
 pub use witness::{WITNESS_VARIABLE, WitnessWords};
 
 /// Bakes golden images and replaces servers by new ones made from them, without losing a request.
@@ -290,6 +292,9 @@ pub enum Command {
     /// Keep values that servers get and nobody else
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// List volumes, copy them, put them back, and remove them
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Back up, restore, move or check the home
     #[command(subcommand)]
     Home(HomeCommand),

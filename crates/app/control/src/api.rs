@@ -7,6 +7,7 @@ use hornero_engine_port::Engine;
 use hornero_ledger::Ledger;
 use hornero_model::{Receipt, Timestamp};
 use hornero_net::HomeNetwork;
+use hornero_volume::Volumes;
 use hyper::StatusCode;
 use tokio::sync::oneshot;
 
@@ -35,6 +36,8 @@ pub struct Api {
     pub jobs: Arc<Jobs>,
     /// Schedules.
     pub schedules: Arc<Schedules>,
+    /// Volumes.
+    pub volumes: Volumes,
     /// The network, for the services' addresses.
     pub network: HomeNetwork,
     /// What is known of the edge beyond what it counts.

@@ -46,6 +46,11 @@ impl Handler for Api {
             EndpointId::RunCancel => self.cancel_run(caller, values[0], body(request).await?),
             EndpointId::DeclareJobs => self.declare_jobs(caller, body(request).await?).await,
             EndpointId::RunJob => self.run_job(caller, values[0], body(request).await?).await,
+            EndpointId::Volumes => self.volumes().await,
+            EndpointId::DeclareVolumes => self.declare_volumes(caller, body(request).await?).await,
+            EndpointId::ChangeVolume => {
+                self.change_volume(caller, values[0], body(request).await?).await
+            }
             EndpointId::Operation => self.operation(values[0]),
             EndpointId::History => self.history(values[0]).await,
             EndpointId::Receipts => self.receipts(&query),

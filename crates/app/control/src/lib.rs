@@ -52,6 +52,7 @@ mod turns;
 mod turnstile;
 mod up;
 mod verify;
+mod volumes;
 mod witness;
 
 pub use absent::{events_offline, history_offline, receipts_offline, status_offline};
@@ -70,4 +71,5 @@ pub use predecessor::readable;
 pub use program::{OWN_PROGRAM, Program};
 pub use provenance::{Denied, Provenance};
 pub use serve::{Ended, Options, serve};
+pub use volumes::volumes_offline;
 pub use witness::WitnessPlace;

@@ -11,11 +11,11 @@ use std::{
 use hornero_api::message::OperationLine;
 use hornero_driver::{EffectId, LedgerFailed, Observation, Ports, Progress};
 use hornero_edge::{EdgeClient, EdgeClientError, RefusalCode};
-use hornero_engine_port::{EngineError, Started};
+use hornero_engine_port::{EngineError, InstanceSpec, Started};
 use hornero_ledger::{Head, Keys, Ledger, LedgerError};
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody, Room,
-    ServiceName, ServiceSpec, Term, Timestamp, error_chain,
+    Event, EventBody, ExitCause, InstanceId, LeasedMount, Location, NewEvent, Receipt, ReceiptBody,
+    Room, ServiceName, ServiceSpec, Term, Timestamp, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
@@ -230,8 +230,8 @@ impl Adapters {
         let engine_failed = |error: EngineError| failed(self.engine_fault(&error));
         let engine = self.starter.engine();
         match effect {
-            Effect::StartInstance { instance, release, spec } => {
-                self.start(id, instance, release, &spec)
+            Effect::StartInstance { instance, release, spec, mounts } => {
+                self.start(id, instance, release, &spec, mounts)
             }
             Effect::StopInstance { instance, grace } => {
                 match engine.stop(id.term, &instance, grace.duration()) {
@@ -348,6 +348,7 @@ impl Adapters {
         instance: InstanceId,
         release: hornero_model::ReleaseNumber,
         spec: &ServiceSpec,
+        mounts: Vec<LeasedMount>,
     ) -> Observation {
         let engine = self.starter.engine();
         let exited = |cause: ExitCause| {
@@ -360,7 +361,7 @@ impl Adapters {
             }
         });
         let instance_spec = match self.starter.instance_spec(&instance, release, spec) {
-            Ok(instance_spec) => instance_spec,
+            Ok(instance_spec) => InstanceSpec { mounts, ..instance_spec },
             Err(error) => return exited(ExitCause::NotStarted(format!("{error:#}"))),
         };
         match engine.start(id.term, &instance_spec) {

@@ -26,6 +26,7 @@ use hornero_net::HomeNetwork;
 use hornero_rollout::World;
 use hornero_secret::Vault;
 use hornero_store::Store;
+use hornero_volume::Volumes;
 use tokio::runtime::{Handle, Runtime};
 
 use crate::{
@@ -290,6 +291,7 @@ fn api(
         runs,
         jobs,
         schedules,
+        volumes: Volumes::of(&options.home),
         network: parts.network.clone(),
         edge: parts.keeper.news(),
         started: Timestamp::now(),

@@ -1,9 +1,12 @@
 //! Performing effects: each checked by the watchdog, numbered, and asked for once until it is answered.
 
+use std::collections::BTreeSet;
+
 use hornero_conservation::{EffectFacts, Facts as Observed, Fitness, Refusal, Seen};
 use hornero_model::{
-    Actor, EventBody, InstanceId, InstanceState, ReleaseNumber, ServiceName, Timestamp,
+    Actor, EventBody, InstanceId, InstanceState, ReleaseNumber, ServiceName, Timestamp, VolumeName,
 };
+
 use hornero_rollout::{
     Bug, Effect, EffectKey, Failure, Instance, Kind, Phase, REFUSED_RETRY, Record, RollingStage,
     answer_allowance, planted, retry_delay, wanted,
@@ -132,9 +135,15 @@ impl Driver {
 
     fn check(&self, effect: &Effect) -> Result<(), Refusal> {
         let facts = self.observed();
+        let volumes: Vec<VolumeName> = match effect {
+            Effect::StartInstance { mounts, .. } => {
+                mounts.iter().map(|mount| mount.volume.clone()).collect()
+            }
+            _ => Vec::new(),
+        };
         let effect = match effect {
             Effect::StartInstance { instance, spec, .. } => {
-                EffectFacts::Start { service: &spec.name, instance }
+                EffectFacts::Start { service: &spec.name, instance, volumes: &volumes }
             }
             Effect::StopInstance { instance, .. } => EffectFacts::Stop { instance },
             Effect::RemoveInstance { instance } => EffectFacts::Remove { instance },
@@ -157,6 +166,10 @@ impl Driver {
                 service: instance.service.clone(),
                 release: instance.release,
                 running: self.facts.running.contains_key(&instance.id),
+                holds_volumes: self
+                    .world
+                    .release(&instance.service, instance.release)
+                    .is_some_and(|release| release.spec.holds_volumes()),
             };
             (instance.id.clone(), seen)
         });
@@ -165,6 +178,7 @@ impl Driver {
             in_force: self.facts.in_force.as_ref().map(|in_force| &in_force.table),
             unsettled: self.facts.unsettled.iter().collect(),
             engine: engine.collect(),
+            alive: self.alive(),
             churn: Some(&self.churn),
             now: self.now(),
             ..Observed::default()
@@ -199,6 +213,15 @@ impl Driver {
         observed.replaced.extend(replaced.map(|rollout| rollout.service.clone()));
         observed.forced = self.facts.forced.intersection(&observed.going_down).cloned().collect();
         observed
+    }
+
+    /// Instances that run, or may: their start was asked for and not answered.
+    fn alive(&self) -> BTreeSet<InstanceId> {
+        let asked = self.pending.keys().filter_map(|key| match key {
+            EffectKey::Start(id) => Some(id),
+            _ => None,
+        });
+        self.facts.running.keys().chain(asked).cloned().collect()
     }
 
     fn fitness(&self, service: &ServiceName, number: ReleaseNumber) -> Option<Fitness> {

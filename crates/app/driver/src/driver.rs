@@ -149,6 +149,7 @@ impl Driver {
     }
 
     /// Appends records in one write and folds what came back into the world.
+    #[allow(clippy::too_many_lines, reason = "one arm for each event")]
     pub(crate) fn persist(
         &mut self,
         records: Vec<Record>,
@@ -201,6 +202,11 @@ impl Driver {
                 | EventBody::ScheduleBegun { .. }
                 | EventBody::ScheduleEnded { .. }
                 | EventBody::ScheduleSkipped { .. }
+                | EventBody::VolumeDeclared { .. }
+                | EventBody::VolumeUndeclared { .. }
+                | EventBody::VolumeChanged { .. }
+                | EventBody::VolumeLeased { .. }
+                | EventBody::VolumeReleased { .. }
                 | EventBody::JobSkipped { .. } => {}
                 EventBody::Scaled { service, from, to } => {
                     self.tell_scaled(service, (*from, *to), &event.by, ports);

@@ -34,6 +34,9 @@ impl Driver {
             return Ok(Some(verdict));
         }
         let spec = self.world.services[service].serving_release().map(|release| &release.spec);
+        if spec.is_some_and(|spec| spec.holds_volumes()) {
+            return Ok(Some(self.alone(service)));
+        }
         if let Some(Err(no_room)) =
             spec.map(|spec| room_for_more(&self.world, &self.facts, spec, 1))
         {
@@ -50,6 +53,15 @@ impl Driver {
             self.jobs[index].current = None;
         }
         persisted.map(|()| None)
+    }
+
+    /// That no new server of a service can serve before the old one leaves.
+    fn alone(&self, service: &ServiceName) -> Verdict {
+        let reason = format!(
+            "`{service}` has a volume: a new server can't serve before the old one leaves; a new release replaces it"
+        );
+        let failure = Failure { refused: Some("one-writer".to_owned()), ..Failure::of(reason) };
+        Verdict::Failed(OutcomeKind::Refused, self.outcome(service, None, None), failure)
     }
 
     /// How recycling went; none while it goes on.

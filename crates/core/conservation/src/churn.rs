@@ -7,6 +7,8 @@ use hornero_model::{
     InstanceState, Release, ReleaseNumber, ServiceName, Timestamp,
 };
 
+use crate::leases::Leases;
+
 /// How much more may be made because somebody asks for it: what Hornero did by itself does not count there. A release
 /// of a small service every quarter of a minute for an hour stays within it, a client in a loop does not.
 const REQUESTED_FACTOR: u32 = 20;
@@ -21,6 +23,7 @@ pub struct Churn {
     stopped: Option<Stopped>,
     /// What may be made in all, where that is declared.
     in_all: Option<Budget>,
+    leases: Leases,
 }
 
 /// A limit that was reached, and holds until somebody lets go on.
@@ -92,8 +95,15 @@ struct Made {
 }
 
 impl Churn {
+    /// Who had volumes.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
     /// Takes in the next event of the ledger.
+    #[allow(clippy::too_many_lines, reason = "one arm for each event")]
     pub fn apply(&mut self, event: &Event) {
+        self.leases.apply(event);
         match &event.body {
             EventBody::ReleaseCreated { release } => self.declared(release),
             EventBody::ServiceAdjusted { service, release } => {
@@ -148,6 +158,11 @@ impl Churn {
             | EventBody::ScheduleBegun { .. }
             | EventBody::ScheduleEnded { .. }
             | EventBody::ScheduleSkipped { .. }
+            | EventBody::VolumeDeclared { .. }
+            | EventBody::VolumeUndeclared { .. }
+            | EventBody::VolumeChanged { .. }
+            | EventBody::VolumeLeased { .. }
+            | EventBody::VolumeReleased { .. }
             | EventBody::ServiceOwned { .. } => {}
         }
     }

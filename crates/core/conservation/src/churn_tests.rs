@@ -77,7 +77,10 @@ impl Bench {
         };
         self.append(who, changed(InstanceState::Created, None));
         let facts = Facts { churn: Some(&self.churn), now: self.now, ..Facts::default() };
-        let seen = check(&facts, EffectFacts::Start { service: &service, instance: &instance });
+        let seen = check(
+            &facts,
+            EffectFacts::Start { service: &service, instance: &instance, volumes: &[] },
+        );
         match &seen {
             Ok(()) => *self.started.entry(service.clone()).or_default() += 1,
             Err(refusal) => {
@@ -273,7 +276,12 @@ fn what_runs_is_kept_once_a_limit_was_reached() {
         edge: Some(&edge),
         engine: BTreeMap::from([(
             instance.clone(),
-            Seen { service: name("site"), release: ReleaseNumber(1), running },
+            Seen {
+                service: name("site"),
+                release: ReleaseNumber(1),
+                running,
+                holds_volumes: false,
+            },
         )]),
         churn: Some(&bench.churn),
         ..Facts::default()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::{
     ChurnBreach, EdgeStatus, InstanceId, ReleaseNumber, RouteTable, ServiceName, Timestamp,
+    VolumeName,
 };
 
 use crate::churn::Churn;
@@ -34,7 +35,9 @@ pub struct Facts<'a> {
     pub replaced: BTreeSet<ServiceName>,
     /// Services that somebody rolls out, back or away: what that makes and removes was asked for.
     pub requested: BTreeSet<ServiceName>,
-    /// What the ledger says of churn; none where nothing is counted.
+    /// Instances that run, or may: the engine was asked to start them, and did not answer yet.
+    pub alive: BTreeSet<InstanceId>,
+    /// What the ledger says of churn, and of who had volumes; none where nothing is counted.
     pub churn: Option<&'a Churn>,
     /// The moment.
     pub now: Timestamp,
@@ -49,6 +52,8 @@ pub struct Seen {
     pub release: ReleaseNumber,
     /// Whether its command runs.
     pub running: bool,
+    /// Whether it writes to volumes, so that no other one can take its place while it is there.
+    pub holds_volumes: bool,
 }
 
 /// What speaks for a release.
@@ -69,6 +74,8 @@ pub enum EffectFacts<'a> {
         service: &'a ServiceName,
         /// The instance.
         instance: &'a InstanceId,
+        /// The volumes that it would write to.
+        volumes: &'a [VolumeName],
     },
     /// An instance would be stopped.
     Stop {

@@ -6,16 +6,21 @@
 mod account;
 mod churn;
 mod facts;
+mod leases;
 mod rules;
 
 pub use account::{Account, ServiceAccount};
 pub use churn::{Churn, Stopped, Use};
 pub use facts::{EffectFacts, Facts, Fitness, Refusal, Seen};
+pub use leases::Leases;
 
 /// Whether an effect may be performed in the face of the facts.
 pub fn check(facts: &Facts<'_>, effect: EffectFacts<'_>) -> Result<(), Refusal> {
     match effect {
-        EffectFacts::Start { service, instance } => rules::bounded_churn(facts, service, instance),
+        EffectFacts::Start { service, instance, volumes } => {
+            rules::one_writer(facts, service, instance, volumes)?;
+            rules::bounded_churn(facts, service, instance)
+        }
         EffectFacts::Stop { instance } | EffectFacts::Remove { instance } => {
             rules::stopped_churn(facts, instance)?;
             rules::not_routed(facts, instance)?;

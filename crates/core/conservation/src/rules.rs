@@ -2,14 +2,38 @@
 
 use hornero_model::{
     Admission, Health, InstanceId, Pool, PoolName, ReleaseNumber, RouteTable, ServiceName, Share,
+    VolumeName,
 };
 
-use crate::{Facts, Fitness, Refusal};
+use crate::{Churn, Facts, Fitness, Refusal};
 
 const BOUNDED_CHURN: &str = "bounded-churn";
 const LAST_HEALTHY: &str = "last-healthy";
 const NEVER_UNPROVEN: &str = "never-unproven";
 const NO_LOST_REQUEST: &str = "no-lost-request";
+const ONE_WRITER: &str = "one-writer";
+
+/// Nothing starts on a volume but what has its newest lease, and not while anyone runs, or may, who had it before.
+pub(crate) fn one_writer(
+    facts: &Facts<'_>,
+    service: &ServiceName,
+    instance: &InstanceId,
+    volumes: &[VolumeName],
+) -> Result<(), Refusal> {
+    for volume in volumes {
+        let Some(leases) =
+            facts.churn.map(Churn::leases).filter(|leases| leases.has(volume, instance))
+        else {
+            let reason = format!("`{instance}` has not the newest lease of volume `{volume}`");
+            return refuse(ONE_WRITER, Some(service), reason);
+        };
+        if let Some(other) = leases.others(volume, instance).find(|of| facts.alive.contains(*of)) {
+            let reason = format!("`{other}` had volume `{volume}`, and is not gone");
+            return refuse(ONE_WRITER, Some(service), reason);
+        }
+    }
+    Ok(())
+}
 
 /// No server is made beyond what may be, nor after a limit was reached until somebody lets it.
 pub(crate) fn bounded_churn(
@@ -77,6 +101,8 @@ pub(crate) fn last_running(facts: &Facts<'_>, instance: &InstanceId) -> Result<(
     if !seen.running
         || !serves
         || facts.going_down.contains(&seen.service)
+        // No other one can be there before it is gone; that it gets no requests was looked at before.
+        || seen.holds_volumes
         || is_held(facts, &seen.service)
     {
         return Ok(());

@@ -82,7 +82,12 @@ fn edge(backends: &[(&str, Health)]) -> EdgeStatus {
 
 fn engine(instances: &[(&str, bool)]) -> BTreeMap<InstanceId, Seen> {
     let seen = |(instance, running): &(&str, bool)| {
-        let seen = Seen { service: name("site"), release: release_of(instance), running: *running };
+        let seen = Seen {
+            service: name("site"),
+            release: release_of(instance),
+            running: *running,
+            holds_volumes: false,
+        };
         (id(instance), seen)
     };
     instances.iter().map(seen).collect()
@@ -330,4 +335,55 @@ fn a_service_that_is_replaced_in_its_place_may_be_without_servers_while_its_requ
     let mut unheld = empty.clone();
     unheld.pools[0].admission = Admission::Open;
     assert!(stops(&empty) && !stops(&unheld));
+}
+
+#[test]
+fn one_writer_wants_the_newest_lease_and_nobody_who_had_one_before() {
+    use hornero_model::{Actor, Digest, Event, EventBody, LeaseToken, Timestamp, VolumeName};
+    let orders = VolumeName::new("orders").unwrap();
+    let mut churn = crate::Churn::default();
+    let mut leased = |token: u64, instance: &str| {
+        let body = EventBody::VolumeLeased {
+            volume: orders.clone(),
+            lease: LeaseToken(token),
+            service: name("site"),
+            instance: id(instance),
+        };
+        let zero = Digest::from_bytes([0; 32]);
+        churn.apply(&Event {
+            sequence: token,
+            time: Timestamp(token),
+            by: Actor::hornero("test"),
+            body,
+            previous: zero,
+            hash: zero,
+        });
+    };
+    leased(1, "site-1-a");
+    leased(2, "site-2-a");
+    let (service, volumes) = (name("site"), [orders.clone()]);
+    let start = |instance| EffectFacts::Start { service: &service, instance, volumes: &volumes };
+    let (first, second) = (id("site-1-a"), id("site-2-a"));
+    let facts = |alive: &[&InstanceId]| Facts {
+        churn: Some(&churn),
+        alive: alive.iter().map(|id| (*id).clone()).collect(),
+        ..Facts::default()
+    };
+    check_that(&facts(&[]), start(&second), Ok(()));
+    check_that(&facts(&[&second]), start(&second), Ok(()));
+    check_that(
+        &facts(&[]),
+        start(&first),
+        Err(("one-writer", "`site-1-a` has not the newest lease of volume `orders`")),
+    );
+    check_that(
+        &facts(&[&first]),
+        start(&second),
+        Err(("one-writer", "`site-1-a` had volume `orders`, and is not gone")),
+    );
+    check_that(
+        &Facts::default(),
+        start(&second),
+        Err(("one-writer", "`site-2-a` has not the newest lease of volume `orders`")),
+    );
 }

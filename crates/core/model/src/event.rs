@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BootId, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName, InstanceId,
-    InstanceState, Job, JobName, Receipt, Release, ReleaseNumber, RolloutId, Run, RunEnd,
-    ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, Term, Timestamp,
+    InstanceState, Job, JobName, LeaseToken, Receipt, Release, ReleaseNumber, RolloutId, Run,
+    RunEnd, ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, Term, Timestamp, Volume,
+    VolumeChange, VolumeName,
 };
 
 /// Who did something, why, and from which state of the source.
@@ -305,6 +306,45 @@ pub enum EventBody {
         from: u32,
         /// How many are from now on.
         to: u32,
+    },
+    /// A volume is declared as it says from now on.
+    VolumeDeclared {
+        /// The volume.
+        volume: Volume,
+        /// The directory that declares it.
+        directory: Directory,
+    },
+    /// A volume is no longer declared; its data stays.
+    VolumeUndeclared {
+        /// The volume.
+        volume: VolumeName,
+        /// The directory that declared it.
+        directory: Directory,
+    },
+    /// Something was done with the data of a volume.
+    VolumeChanged {
+        /// The volume.
+        volume: VolumeName,
+        /// What.
+        change: VolumeChange,
+    },
+    /// A server has a volume from now on, and nobody else until it is told that the lease ended.
+    VolumeLeased {
+        /// The volume.
+        volume: VolumeName,
+        /// The lease; higher than every one before.
+        lease: LeaseToken,
+        /// The service.
+        service: ServiceName,
+        /// Its server.
+        instance: InstanceId,
+    },
+    /// A lease ended: nothing is left of the server that had it.
+    VolumeReleased {
+        /// The volume.
+        volume: VolumeName,
+        /// The lease.
+        lease: LeaseToken,
     },
 }
 

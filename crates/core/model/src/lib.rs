@@ -82,4 +82,4 @@ pub use strategy::{
 pub use term::Term;
 pub use time::{Millis, Timestamp};
 pub use version::{program_version, set_program_version};
-pub use volume::{LeaseToken, LeasedMount, MountedVolume, Volume};
+pub use volume::{LeaseToken, LeasedMount, MountedVolume, Volume, VolumeChange};

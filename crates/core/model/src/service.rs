@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Budget, Digest, HealthContract, ImageName, KeyName, ListenerLimits, Millis, PortName, Protocol,
-    ProxyProtocol, PublicKey, Scale, SecretFile, ServiceName, Strategy,
+    Budget, Digest, HealthContract, ImageName, KeyName, ListenerLimits, Millis, MountedVolume,
+    PortName, Protocol, ProxyProtocol, PublicKey, Scale, SecretFile, ServiceName, Strategy,
 };
 
 /// Everything a release needs to run a service.
@@ -75,6 +75,9 @@ pub struct ServiceSpec {
     /// How many servers Hornero may make by itself; none means what its size says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// Volumes that its one instance writes to, sorted by path; a volume outlives every instance, and its service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<MountedVolume>,
 }
 
 /// A file of a release's configuration, read-only for the command.
@@ -132,7 +135,13 @@ impl ServiceSpec {
             configuration: None,
             secrets: Vec::new(),
             budget: None,
+            mounts: Vec::new(),
         }
+    }
+
+    /// Whether its server writes to volumes: then there can be no second one beside it.
+    pub fn holds_volumes(&self) -> bool {
+        !self.mounts.is_empty()
     }
 
     /// How long an instance may take to end before it is killed.

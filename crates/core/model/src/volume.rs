@@ -52,6 +52,51 @@ pub struct Volume {
     pub prevent_destroy: bool,
 }
 
+/// What was done with the data of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "did", rename_all = "snake_case")]
+pub enum VolumeChange {
+    /// It was made, empty.
+    Made {
+        /// How large.
+        size_bytes: u64,
+    },
+    /// It was made of a directory of the host.
+    Adopted {
+        /// The directory.
+        path: String,
+        /// How large.
+        size_bytes: u64,
+    },
+    /// It was made of another one.
+    Cloned {
+        /// The other one.
+        from: VolumeName,
+        /// Its snapshot; absent where it was what it had at the time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        snapshot: Option<u64>,
+    },
+    /// A snapshot of it was taken.
+    Snapshot {
+        /// The snapshot.
+        snapshot: u64,
+    },
+    /// A snapshot took the place of what it had.
+    Restored {
+        /// The snapshot.
+        snapshot: u64,
+        /// The snapshot that has what it had before.
+        kept: u64,
+    },
+    /// It was made larger.
+    Grown {
+        /// How large.
+        size_bytes: u64,
+    },
+    /// It was removed, with its snapshots.
+    Removed,
+}
+
 /// Where a server has a volume, and the lease under which it does.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

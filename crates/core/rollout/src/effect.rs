@@ -1,7 +1,7 @@
 //! Effects: what the recorded world asks the engine and the edge to do. Each is safe to repeat.
 
 use hornero_model::{
-    Digest, InstanceId, Millis, ReleaseNumber, RouteTable, ServiceName, ServiceSpec,
+    Digest, InstanceId, LeasedMount, Millis, ReleaseNumber, RouteTable, ServiceName, ServiceSpec,
 };
 
 /// Something for an adapter to do.
@@ -15,6 +15,8 @@ pub enum Effect {
         release: ReleaseNumber,
         /// What it runs.
         spec: Box<ServiceSpec>,
+        /// The volumes that it writes to, each under a lease of its own.
+        mounts: Vec<LeasedMount>,
     },
     /// Ends an instance's processes; one that does not run is reported as stopped.
     StopInstance {

@@ -2,7 +2,7 @@
 
 use hornero_model::{ExitCause, InstanceId, InstanceState, Millis, Timestamp};
 
-use crate::{Facts, Failure, World};
+use crate::{Facts, Failure, World, leases};
 
 /// How long an instance may take from the decision to a running command, or its start without going on, beyond which it
 /// counts as failed: slow hosts verify a large image for minutes, a hung start does not hold a rollout for ever.
@@ -50,11 +50,14 @@ pub(crate) fn start_failure(
         let seen = seen.unwrap_or_else(|| "the edge has not checked it".to_owned());
         format!("instance `{id}` did not become healthy in time: {seen}")
     } else {
-        match facts.starting.get(id) {
-            Some(_) => {
+        match (facts.starting.get(id), leases::waits_for(world, id)) {
+            (_, Some((volume, holder))) => format!(
+                "instance `{id}` was not started: volume `{volume}` is held by `{holder}`, of which something is left"
+            ),
+            (Some(_), None) => {
                 format!("the start of instance `{id}` did not go on within {START_ALLOWANCE}")
             }
-            None => format!("instance `{id}` was not started within {START_ALLOWANCE}"),
+            (None, None) => format!("instance `{id}` was not started within {START_ALLOWANCE}"),
         }
     };
     // One that was not even started says nothing of its release.

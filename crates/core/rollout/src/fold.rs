@@ -9,8 +9,8 @@ use hornero_model::{
 
 use crate::{
     Instance, Kind, Leaving, ListenerTrouble, Phase, Rollout, Service, ServingSet, SharedFailure,
-    SkippedTimes, TestRecord, WarmSet, World, failed, freezes, jobs, listeners, makes_same_servers,
-    recycle, runs, scale, schedules,
+    SkippedTimes, TestRecord, WarmSet, World, failed, freezes, jobs, leases, listeners,
+    makes_same_servers, recycle, runs, scale, schedules,
 };
 
 /// An instance that served this long was no early failure: the count of failures begins anew after it.
@@ -163,6 +163,11 @@ impl World {
             EventBody::Scaled { service, from, to } => {
                 scale::scaled(self, service, (*from, *to), &event.by, event.time)
             }
+            EventBody::VolumeDeclared { .. }
+            | EventBody::VolumeUndeclared { .. }
+            | EventBody::VolumeChanged { .. }
+            | EventBody::VolumeLeased { .. }
+            | EventBody::VolumeReleased { .. } => leases::fold(self, &event.body, event.time),
             EventBody::JobSkipped { job, planned, missed } => {
                 let why = event.by.why.clone();
                 let (planned, missed, at) = (*planned, *missed, event.time);

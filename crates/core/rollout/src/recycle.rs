@@ -43,6 +43,10 @@ pub(crate) fn recycle(
     tail: &mut dyn FnMut() -> String,
 ) -> Vec<Record> {
     let service = &world.services[name];
+    // A new server could not run beside the one that it is to replace.
+    if service.serving_release().is_some_and(|release| release.spec.holds_volumes()) {
+        return Vec::new();
+    }
     let Some(set) = service.serving.as_ref().filter(|set| set.leaving.is_none()) else {
         return Vec::new();
     };

@@ -10,6 +10,7 @@ use crate::planted::{Bug, planted};
 use crate::{
     Facts, Phase, Space, World,
     failing::{start_deadline, start_failure},
+    leases,
     step::{Record, changed, new_id},
 };
 
@@ -18,6 +19,9 @@ use crate::{
 pub const MAX_REPAIRS: u32 = 8;
 /// How long an instance may be unhealthy before a replacement is made: longer than a reload or a short overload.
 pub(crate) const PATIENCE: Millis = Millis(5_000);
+/// The same where no other one can run beside it, as with volumes: the service is down while it is replaced, and a database
+/// that was overloaded, or replays its log, comes round by itself.
+const PATIENCE_ALONE: Millis = Millis(30_000);
 /// The first delay; doubled by every further failure.
 const FIRST_DELAY_MS: u64 = 500;
 /// The longest delay.
@@ -78,6 +82,15 @@ pub fn repair_state(world: &World, facts: &Facts, service: &ServiceName) -> Opti
     Some(RepairState::Repairing { not_before })
 }
 
+/// How long an instance of a service may be unhealthy.
+fn patience(world: &World, service: &ServiceName) -> Millis {
+    let release = world.services.get(service).and_then(|of| of.serving_release());
+    match release.is_some_and(|release| release.spec.holds_volumes()) {
+        true => PATIENCE_ALONE,
+        false => PATIENCE,
+    }
+}
+
 /// What repair records next for one service.
 #[allow(clippy::too_many_lines, reason = "the order of its questions is what it decides")]
 pub(crate) fn repair(
@@ -121,11 +134,13 @@ pub(crate) fn repair(
         return records;
     }
     let wanted = world.wanted_instances(service) as usize;
+    let alone = of.serving_release().is_some_and(|release| release.spec.holds_volumes());
     let sick: BTreeSet<&InstanceId> = set
         .instances
         .iter()
         .filter(|id| {
-            facts.unhealthy_since.get(*id).is_some_and(|since| facts.now >= since.after(PATIENCE))
+            let since = facts.unhealthy_since.get(*id);
+            since.is_some_and(|since| facts.now >= since.after(patience(world, service)))
         })
         .filter(|_| !planted(Bug::KeepsSick))
         .collect();
@@ -134,7 +149,11 @@ pub(crate) fn repair(
     let serving_fit =
         set.instances.iter().filter(|id| facts.healthy(world, id) && !joining(id)).count();
     // Each healthy replacement takes the place of one that stayed unhealthy.
-    let replaced = (sick.len() + serving_fit).saturating_sub(wanted);
+    let replaced = match alone {
+        false => (sick.len() + serving_fit).saturating_sub(wanted),
+        // What holds a volume goes before another one can have it.
+        true => sick.len(),
+    };
     if replaced > 0 && !sick.is_empty() {
         let by = Actor::hornero("it stayed unhealthy and was replaced");
         let sick = sick.into_iter().take(replaced).filter_map(|id| world.instances.get(id));
@@ -150,6 +169,11 @@ pub(crate) fn repair(
         return records;
     };
     if facts.now < not_before || planted(Bug::RepairsNever) {
+        return records;
+    }
+    // Until nothing is left of who has its volumes, another one could not start.
+    let mounts = of.serving_release().into_iter().flat_map(|release| &release.spec.mounts);
+    if leases::held(world, mounts.map(|mount| &mount.volume), None).is_some() {
         return records;
     }
     // What comes back beside the servers of a rollout that failed comes as there is room.
@@ -242,7 +266,7 @@ pub(crate) fn wake(world: &World, facts: &Facts, service: &ServiceName) -> Optio
         .instances
         .iter()
         .filter_map(|id| facts.unhealthy_since.get(id))
-        .map(|since| since.after(PATIENCE))
+        .map(|since| since.after(patience(world, service)))
         .collect();
     for instance in set.instances.iter().filter_map(|id| world.instances.get(id)) {
         if instance.state != InstanceState::Serving {

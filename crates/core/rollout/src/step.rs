@@ -6,7 +6,7 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Instance, World, adjust, failed, listeners, recycle, repair, scale, transition,
+    Facts, Instance, World, adjust, failed, leases, listeners, recycle, repair, scale, transition,
 };
 
 /// What to append before anything else is done; all of it in one write.
@@ -39,6 +39,7 @@ impl Step {
 /// Call it again after its records were appended and folded, until it has none; then perform [`crate::wanted`].
 pub fn step(world: &World, facts: &Facts, tail: &mut dyn FnMut() -> String) -> Step {
     let mut records = listeners::records(world, facts);
+    records.extend(leases::records(world, facts));
     for name in world.services.keys() {
         let rollout = world.rollout_of(name);
         let moved = rollout.and_then(|rollout| transition::advance(rollout, world, facts, tail));

@@ -9,8 +9,8 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Effect, Facts, Instance, Kind, Phase, RollingStage, World, adjust, listeners, recycle, repair,
-    routes::has_way_back, table, transition,
+    Effect, Facts, Instance, Kind, Phase, RollingStage, World, adjust, leases, listeners, recycle,
+    repair, routes::has_way_back, table, transition,
 };
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
@@ -65,7 +65,8 @@ fn start(world: &World, facts: &Facts, id: &InstanceId) -> Option<Effect> {
         return None;
     }
     let spec = Box::new(world.spec_of(id)?.clone());
-    Some(Effect::StartInstance { instance: id.clone(), release: instance.release, spec })
+    let mounts = leases::mounts(world, id)?;
+    Some(Effect::StartInstance { instance: id.clone(), release: instance.release, spec, mounts })
 }
 
 /// Whether one that got requests and gets none any more may end: those in flight are counted by release, which may serve

@@ -8,12 +8,12 @@ use std::{
 use hornero_model::{
     Actor, BootId, CanaryStep, Digest, Directory, ExitCause, FreezeName, InstanceId, InstanceState,
     Intervention, JobName, Millis, Receipt, Release, ReleaseNumber, RolloutId, ScheduleName,
-    ServiceName, ServiceSpec, Share, Term, Timestamp,
+    ServiceName, ServiceSpec, Share, Term, Timestamp, VolumeName,
 };
 
 use crate::{
-    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, Leaving, OpenRun, Phase, Rollout,
-    SharedFailure,
+    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, KnownVolume, Leaving, OpenRun,
+    Phase, Rollout, SharedFailure,
 };
 
 /// Everything that follows from the events appended so far. Build it with [`World::default`] and [`World::apply`].
@@ -45,6 +45,8 @@ pub struct World {
     pub freezes: BTreeMap<(Directory, FreezeName), DeclaredFreeze>,
     /// Schedules that are declared, by directory and name.
     pub schedules: BTreeMap<(Directory, ScheduleName), DeclaredSchedule>,
+    /// Volumes, also those whose data was removed: their leases go on counting.
+    pub volumes: BTreeMap<VolumeName, KnownVolume>,
 }
 
 /// A service and its releases.

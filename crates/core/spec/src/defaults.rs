@@ -49,3 +49,6 @@ pub const SCRATCH_BYTES: u64 = 64 << 20;
 pub const DEADLINE: Millis = Millis(3_600_000);
 /// How long an image's test may take, start of the server included.
 pub const TEST_TIMEOUT: Millis = Millis(30_000);
+
+/// Whether a volume may only be removed once its declaration says so.
+pub const PREVENT_DESTROY: bool = true;

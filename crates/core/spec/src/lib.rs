@@ -37,6 +37,7 @@ mod read_schedule;
 mod read_service;
 mod read_trust;
 mod read_value;
+mod read_volume;
 mod resolve;
 mod scan;
 mod section;

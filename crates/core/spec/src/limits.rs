@@ -82,3 +82,6 @@ pub const CPUS: u32 = 1_024;
 pub const PIDS: u32 = 4_194_304;
 /// Memory below which no process starts, in bytes.
 pub const MEMORY_MIN_BYTES: u64 = 4 << 20;
+
+/// The least size of a volume, in bytes: a file system with a journal has room in it.
+pub const LEAST_VOLUME_BYTES: u64 = 16 << 20;

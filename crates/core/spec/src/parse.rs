@@ -14,7 +14,7 @@ use crate::{
     evaluate::Evaluator,
     limits, read_freeze, read_image, read_job, read_schedule, read_service, read_trust,
     read_value::shown,
-    resolve, scan,
+    read_volume, resolve, scan,
     section::{At, header, label},
     suggest::{did_you_mean, one_of},
     value::BlockKind,
@@ -190,7 +190,7 @@ fn read(cx: &mut Evaluator, body: &Body, given: &Variables, sources: &dyn Source
     let volumes = blocks
         .volumes
         .into_iter()
-        .map(|(name, block)| (name.clone(), read_service::read_volume(cx, block, name)))
+        .map(|(name, block)| (name.clone(), read_volume::read_volume(cx, block, name)))
         .collect();
     let services = blocks
         .services

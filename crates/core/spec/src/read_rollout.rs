@@ -47,16 +47,39 @@ const OF_ONE: [(&str, StrategyWord, &str, &str); 6] = [
     ("hold_requests", StrategyWord::Replace, "a replacement", "replace"),
 ];
 
-pub(crate) fn read(cx: &mut Evaluator, section: &mut Section<'_>) -> RolloutPolicy {
+/// `holds_volumes`: the service writes to volumes, so that its servers can't run beside each other.
+pub(crate) fn read(
+    cx: &mut Evaluator,
+    section: &mut Section<'_>,
+    holds_volumes: bool,
+) -> RolloutPolicy {
     let mut policy = RolloutPolicy {
         strategy: Strategy::BlueGreen,
         drain_timeout: defaults::DRAIN_TIMEOUT,
         keep_warm: defaults::KEEP_WARM,
         watch: defaults::WATCH,
     };
-    let Some(mut part) = section.part(cx, "rollout") else { return policy };
+    let usual = match holds_volumes {
+        true => StrategyWord::Replace,
+        false => StrategyWord::BlueGreen,
+    };
+    let Some(mut part) = section.part(cx, "rollout") else {
+        if holds_volumes {
+            let (hold, hold_requests) = (defaults::HOLD, defaults::HOLD_REQUESTS);
+            policy.strategy = Strategy::Replace(ReplacePolicy { hold, hold_requests });
+            policy.keep_warm = Millis(0);
+        }
+        return policy;
+    };
     let strategy = word(cx, &mut part, "strategy", &STRATEGIES);
-    let strategy = strategy.map_or(StrategyWord::BlueGreen, |word| word.value);
+    let strategy = strategy.map_or(usual, |word| word.value);
+    if holds_volumes && strategy != StrategyWord::Replace {
+        let message = format!("{} has a volume, and only `replace` keeps to one writer", part.what);
+        cx.report(
+            Mistake::new(ErrorCode::Conflict, part.place("strategy"), message)
+                .hint("set `strategy = \"replace\"`, or leave it out"),
+        );
+    }
     strays(cx, &part, strategy);
     let canary = canary(cx, &mut part);
     let rolling = RollingPolicy {

@@ -1,24 +1,25 @@
-//! Reads `service` and `volume` blocks.
+//! Reads `service` blocks.
 
 use std::collections::BTreeMap;
 
 use hcl_edit::structure::Block;
 use hornero_model::{
     Check, HealthContract, ImageName, Keep, Millis, Port, PortName, Protocol, ProxyProtocol,
-    Resources, Scale, ServiceKind, ServiceName, StopSignal, TcpCheck, VolumeName,
+    Resources, Scale, ServiceKind, ServiceName, StopSignal, TcpCheck,
 };
 
 use crate::{
-    ErrorCode, Mount, ServiceDefinition, Sources, VolumeDefinition, defaults,
+    ErrorCode, ServiceDefinition, Sources, defaults,
     error::Mistake,
     evaluate::Evaluator,
-    limits, path, read_budget,
+    limits, read_budget,
     read_check::{self, NamedPorts},
     read_configuration, read_rollout,
     read_route::{self, RouteDraft},
     read_scale,
     read_value::{reference, shown, wrong_type},
-    section::{At, Section, Text, header, label},
+    read_volume,
+    section::{At, Section, Text, label},
     suggest::{did_you_mean, one_of},
     value::{BlockKind, Span, Value, number_text},
 };
@@ -70,7 +71,7 @@ pub(crate) fn read(
     let routes = read_route::read_all(cx, &mut section, &drafts);
     let ports = settle(cx, drafts, health.as_ref(), &routes);
     let (routes, route_spans) = read_route::settle(cx, routes, &ports);
-    let mounts = mounts(cx, &mut section, kind);
+    let mounts = read_volume::mounts(cx, &mut section, kind);
     let depends_on_span = section.span.clone();
     let depends_on = depends_on(cx, &mut section, &name);
     let instances_place = section.has("instances").then(|| section.place("instances"));
@@ -87,7 +88,7 @@ pub(crate) fn read(
     let scaled =
         read_scale::Scaled { kind, has_ports: !ports.is_empty(), instances: instances_place };
     let scale = read_scale::read(cx, &mut section, &scaled);
-    let (mounts, mount_spans) = mounts.into_iter().unzip();
+    let (mounts, mount_spans): (Vec<_>, Vec<_>) = mounts.into_iter().unzip();
     let config = read_configuration::config(cx, &mut section, sources);
     let (config, mut config_spans): (Vec<_>, Vec<_>) = config.into_iter().unzip();
     let secrets = read_configuration::secrets(cx, &mut section);
@@ -104,11 +105,11 @@ pub(crate) fn read(
         ports,
         health,
         routes,
-        rollout: read_rollout::read(cx, &mut section),
+        rollout: read_rollout::read(cx, &mut section, !mounts.is_empty()),
         resources: resources(cx, &mut section),
         egress: section.flag(cx, "egress").unwrap_or(defaults::EGRESS),
         depends_on,
-        max_age: section.duration(cx, "max_age", Millis(1_000)),
+        max_age: read_volume::max_age(cx, &mut section, !mounts.is_empty()),
         // Those of the whole file: see `resolve`.
         trust: Vec::new(),
         keep: keep(cx, &mut section),
@@ -468,54 +469,4 @@ fn depends_on(
     services.sort();
     services.dedup();
     services
-}
-
-fn mounts(cx: &mut Evaluator, section: &mut Section<'_>, kind: ServiceKind) -> Vec<(Mount, Span)> {
-    let mut mounts: Vec<(Mount, Span)> = Vec::new();
-    for block in section.take_blocks(cx, "mount", limits::LIST) {
-        let path = label(cx, block, "a mount needs a path", "/var/lib/data");
-        let span = header(block);
-        let shown_path = path.as_ref().map(|path| shown(&path.value)).unwrap_or_default();
-        let mut inner = Section::of_block(cx, block, format!("mount `{shown_path}`"));
-        let written = inner.has("volume");
-        let volume = inner.reference(cx, "volume", BlockKind::Volume);
-        if !written {
-            inner.missing(cx, "volume", "write `volume = volume.NAME`");
-        }
-        inner.finish(cx);
-        if kind == ServiceKind::Stateless {
-            let message = format!("{} is stateless and can't have volumes", section.what);
-            cx.report(
-                Mistake::new(ErrorCode::Conflict, span.clone(), message)
-                    .hint("set `kind = \"stateful\"`"),
-            );
-        }
-        let Some(path) = path.and_then(|path| path::in_image(cx, "a mount", &path)) else {
-            continue;
-        };
-        if let Some((_, first)) = mounts.iter().find(|(mount, _)| mount.path == path) {
-            let message = format!("{} has two mounts at `{path}`", section.what);
-            cx.report(
-                Mistake::new(ErrorCode::DuplicateName, span.clone(), message)
-                    .related(first.clone(), "the first is here"),
-            );
-        }
-        if let Some(volume) = volume.and_then(|volume| VolumeName::new(&*volume.value).ok()) {
-            mounts.push((Mount { path, volume }, span));
-        }
-    }
-    mounts.sort_by(|a, b| a.0.path.cmp(&b.0.path));
-    mounts
-}
-
-/// Reads a `volume` block whose name was found to be valid.
-pub(crate) fn read_volume(cx: &mut Evaluator, block: &Block, name: VolumeName) -> VolumeDefinition {
-    let mut section = Section::of_block(cx, block, format!("volume `{name}`"));
-    if !section.has("size") {
-        section.missing(cx, "size", "write `size = \"10GiB\"`");
-    }
-    let size_bytes = section.size(cx, "size", 1 << 20).unwrap_or_default();
-    let prevent_destroy = section.flag(cx, "prevent_destroy").unwrap_or(false);
-    section.finish(cx);
-    VolumeDefinition { name, size_bytes, prevent_destroy }
 }

@@ -188,6 +188,17 @@ pub(crate) fn services(
 
 fn scratch_under_mounts(cx: &mut Evaluator, draft: &ServiceDraft, image: &ImageDefinition) {
     for (mount, span) in draft.definition.mounts.iter().zip(&draft.mount_spans) {
+        let lies_in =
+            |above: &str| mount.path.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'));
+        let mut scratch = image.config.scratch.iter();
+        if let Some(above) = scratch.find(|scratch| lies_in(&scratch.path)) {
+            let message =
+                format!("mount `{}` lies in `{}`, scratch of the image", mount.path, above.path);
+            cx.report(
+                Mistake::new(ErrorCode::Conflict, span.clone(), message)
+                    .hint("take one of them out: a volume is no part of what is forgotten"),
+            );
+        }
         if image.config.scratch.iter().any(|scratch| scratch.path == mount.path) {
             let message = format!("`{}` is both a mount and scratch of the image", mount.path);
             cx.report(

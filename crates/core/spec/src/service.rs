@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Budget, ConfigFile, Digest, HealthContract, ImageName, Keep, Millis, Port, Resources,
-    RolloutPolicy, Route, Scale, SecretLabel, ServiceKind, ServiceName, ServiceSpec, StopSignal,
-    TrustedKey, VolumeName,
+    Budget, ConfigFile, Digest, HealthContract, ImageName, Keep, Millis, MountedVolume, Port,
+    Resources, RolloutPolicy, Route, Scale, SecretLabel, ServiceKind, ServiceName, ServiceSpec,
+    StopSignal, TrustedKey, Volume, VolumeName,
 };
 
 /// A `service` block; all that a [`ServiceSpec`] holds but the image's digest, which only a bake can tell.
@@ -112,13 +112,25 @@ pub struct VolumeDefinition {
     pub name: VolumeName,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// Whether `down` refuses to remove it.
+    /// Whether nothing but a changed declaration lets it be removed.
     pub prevent_destroy: bool,
+}
+
+impl From<Mount> for MountedVolume {
+    fn from(Mount { path, volume }: Mount) -> Self {
+        Self { path, volume }
+    }
+}
+
+impl From<VolumeDefinition> for Volume {
+    fn from(VolumeDefinition { name, size_bytes, prevent_destroy }: VolumeDefinition) -> Self {
+        Self { name, size_bytes, prevent_destroy }
+    }
 }
 
 impl ServiceDefinition {
     /// The complete service once its image is baked, but for what only the home knows: the image that keeps its
-    /// configuration, and its secrets. Mounts are not part of it.
+    /// configuration, and its secrets.
     pub fn into_service_spec(self, image: Digest) -> ServiceSpec {
         let config = self.config.iter().map(ConfigDefinition::file).collect();
         ServiceSpec {
@@ -146,6 +158,7 @@ impl ServiceDefinition {
             configuration: None,
             secrets: Vec::new(),
             budget: self.budget,
+            mounts: self.mounts.into_iter().map(Into::into).collect(),
         }
     }
 }

@@ -479,7 +479,7 @@ const VOLUME: BlockWords = block(
     "data with one writer",
     &[
         required("size", Size, "its size"),
-        key("prevent_destroy", Flag, "whether `down` refuses to remove it"),
+        key("prevent_destroy", Flag, "whether `hornero volume rm` refuses it; `true` by default"),
     ],
     &[],
 );

@@ -90,6 +90,12 @@ impl Checks {
         if let EventBody::Scaled { service, from, to } = &event.body {
             return self.scaled(service, (*from, *to), before, now);
         }
+        // Who decides knows who has a volume; that the watchdog knows it too is for the day on which it does not.
+        if let EventBody::EffectRefused { invariant, reason, .. } = &event.body
+            && invariant == "one-writer"
+        {
+            return Some(format!("one-writer: {reason}"));
+        }
         if let EventBody::RolloutStep { entry } = &event.body {
             return self.entered(&Rollout::from_journal(&entry.state)?, seen.1, now);
         }

@@ -1,9 +1,15 @@
 //! The simulated engine: instances that start late, not at all, crash, run out of memory or just sit there.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use hornero_driver::{Found, Observation};
-use hornero_model::{Digest, ExitCause, InstanceHandle, InstanceId, Location, Place, Term};
+use hornero_model::{
+    Digest, ExitCause, InstanceHandle, InstanceId, LeaseToken, LeasedMount, Location, Place, Term,
+    VolumeName,
+};
 
 use crate::{Behaviour, Random, Trouble};
 
@@ -13,6 +19,8 @@ pub struct SimEngine {
     instances: BTreeMap<InstanceId, SimInstance>,
     made: u32,
     term: Term,
+    /// The highest lease of each volume that it has heard of.
+    leases: BTreeMap<VolumeName, LeaseToken>,
 }
 
 #[derive(Debug, Clone)]
@@ -29,6 +37,8 @@ struct SimInstance {
     stopped: bool,
     /// Sick from this moment on, by a fault of its own.
     sick_from: Option<u64>,
+    /// What it writes to.
+    volumes: Vec<VolumeName>,
 }
 
 impl SimEngine {
@@ -49,9 +59,13 @@ impl SimEngine {
         id: &InstanceId,
         image: Digest,
         behaviour: Behaviour,
+        mounts: &[LeasedMount],
         now: u64,
     ) -> Observation {
         if !self.instances.contains_key(id) {
+            if let Some(why) = self.refused(mounts) {
+                return exited(id, ExitCause::NotStarted(why));
+            }
             self.made += 1;
             let [high, low] = u16::try_from(self.made).expect("a short history").to_be_bytes();
             let instance = SimInstance {
@@ -67,6 +81,7 @@ impl SimEngine {
                 ended_at: 0,
                 stopped: false,
                 sick_from: None,
+                volumes: mounts.iter().map(|mount| mount.volume.clone()).collect(),
             };
             self.instances.insert(id.clone(), instance);
         }
@@ -81,6 +96,30 @@ impl SimEngine {
                 location: instance.location.clone(),
             },
         }
+    }
+
+    /// Why volumes can't be attached under these leases: by numbers, as the home keeps them, and by the lock that a mount has
+    /// for as long as its server is there.
+    fn refused(&mut self, mounts: &[LeasedMount]) -> Option<String> {
+        for LeasedMount { volume, lease, .. } in mounts {
+            let newest = self.leases.entry(volume.clone()).or_default();
+            if lease < newest {
+                return Some(format!("lease {lease} of volume `{volume}` is over"));
+            }
+            *newest = *lease;
+            let writes = |of: &SimInstance| of.ended.is_none() && of.volumes.contains(volume);
+            if self.instances.values().any(writes) {
+                return Some(format!("volume `{volume}` is still attached"));
+            }
+        }
+        None
+    }
+
+    /// A volume that more than one running instance writes to.
+    pub fn written_twice(&self) -> Option<VolumeName> {
+        let running = self.instances.values().filter(|instance| instance.ended.is_none());
+        let mut seen = BTreeSet::new();
+        running.flat_map(|instance| &instance.volumes).find(|volume| !seen.insert(*volume)).cloned()
     }
 
     /// Whether an instance answers some requests with errors.

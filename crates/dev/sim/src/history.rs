@@ -6,7 +6,9 @@ use hornero_model::{
     ServiceName, ServiceSpec, Strategy,
 };
 
-use crate::{Behaviour, Faults, Random, SERVER_BYTES, SimMemory, Simulation, Trouble, service};
+use crate::{
+    Behaviour, Faults, Random, SERVER_BYTES, SimMemory, Simulation, Trouble, service, stateful,
+};
 
 /// The services of a history.
 const NAMES: [&str; 2] = ["api", "site"];
@@ -16,10 +18,13 @@ const LITTLE_MEMORY: u64 = 1_000_000;
 
 /// Seeds from here on are histories of services whose number of servers follows from their load.
 const SCALED: u64 = 2_000_000;
+/// Seeds from here on are histories of services with volumes.
+const VOLUMES: u64 = 3_000_000;
 
 /// A history that one seed decides.
 #[derive(Debug)]
 struct History {
+    has_volumes: bool,
     simulation: Simulation,
     random: Random,
     images: Vec<hornero_model::Digest>,
@@ -44,6 +49,7 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
             unanswered: Random::new(seed ^ 0xA45E4).between(0, 8).saturating_sub(6),
         };
     }
+    let has_volumes = seed >= VOLUMES;
     if (LITTLE_MEMORY..SCALED).contains(&seed) {
         let mut memory = Random::new(seed ^ 0x4007);
         let (bytes, is_limit) = (SERVER_BYTES * memory.between(8, 10), memory.chance(50));
@@ -52,7 +58,8 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
     // Drawn apart, as above.
     let mut pauses = Random::new(seed ^ 0x5709);
     let images = vec![simulation.host.scenario.image(Behaviour::GOOD)];
-    let mut history = History { simulation, random, images, is_scaled: seed >= SCALED };
+    let is_scaled = (SCALED..VOLUMES).contains(&seed);
+    let mut history = History { has_volumes, simulation, random, images, is_scaled };
     for _ in 0..history.random.between(4, 14) {
         history.act();
         if history.is_scaled {
@@ -79,9 +86,12 @@ impl History {
         for name in NAMES {
             let image = self.simulation.host.scenario.image(Behaviour::GOOD);
             let mut spec = service(name, image, 2);
+            if self.has_volumes {
+                spec = stateful(spec);
+            }
             self.comes_up(&spec);
             // And goes on by other terms, with the servers that it has.
-            spec.instances = 3;
+            spec.instances = if self.has_volumes { 1 } else { 3 };
             let (listen, port) = (spec.routes[0].listen + 100, spec.ports[0].name.clone());
             spec.routes.push(Route::new(listen, port, Protocol::Http));
             self.comes_up(&spec);
@@ -172,7 +182,7 @@ impl History {
             let minimum = u32::try_from(random.between(1, 2)).unwrap_or(1);
             (spec.instances, spec.scale) = (minimum, Some(scale(minimum)));
         }
-        spec
+        if self.has_volumes { stateful(spec) } else { spec }
     }
 
     fn trouble_an_instance(&mut self) {

@@ -22,6 +22,6 @@ pub use history::history;
 pub use host::{CrashPoint, Faults, Host, SimMemory};
 pub use ledger::SimLedger;
 pub use random::Random;
-pub use scenario::{Behaviour, SERVER_BYTES, Scenario, Trouble, service};
+pub use scenario::{Behaviour, SERVER_BYTES, Scenario, Trouble, service, stateful};
 pub use simulation::Simulation;
 pub use trace::Trace;

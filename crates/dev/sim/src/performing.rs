@@ -45,9 +45,14 @@ impl Host {
     #[allow(clippy::too_many_lines, reason = "one arm for each effect")]
     fn done(&mut self, id: EffectId, effect: Effect) {
         match effect {
-            Effect::StartInstance { instance, spec, .. } => {
+            Effect::StartInstance { instance, spec, mounts, .. } => {
                 let behaviour = self.scenario.behaviour(&spec.image);
-                let seen = self.engine.start(&instance, spec.image, behaviour, self.now);
+                let (image, now) = (spec.image, self.now);
+                let seen = self.engine.start(&instance, image, behaviour, &mounts, now);
+                if let Some(volume) = self.engine.written_twice() {
+                    let text = format!("one-writer: two servers write to volume `{volume}`");
+                    self.edge.violations.push(text);
+                }
                 self.observe(seen);
                 if let Some((at, cause)) = self.engine.fate(&instance) {
                     let after = at.saturating_sub(self.now);

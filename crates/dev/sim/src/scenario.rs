@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Check, Digest, HealthContract, ImageName, Millis, Port, PortName, Protocol, Resources,
-    RolloutPolicy, Route, ServiceName, ServiceSpec, Strategy, TcpCheck,
+    Check, Digest, HealthContract, ImageName, Millis, MountedVolume, Port, PortName, Protocol,
+    ReplacePolicy, Resources, RolloutPolicy, Route, ServiceName, ServiceSpec, Strategy, TcpCheck,
+    VolumeName,
 };
 
 use crate::Random;
@@ -146,5 +147,21 @@ pub fn service(name: &str, image: Digest, instances: u32) -> ServiceSpec {
         },
         egress: true,
         ..ServiceSpec::of_image(name, image_name, image, resources)
+    }
+}
+
+/// The same service as one with a volume of its own: one server, which goes before the next one comes.
+pub fn stateful(spec: ServiceSpec) -> ServiceSpec {
+    let volume = VolumeName::new(spec.name.as_str()).expect("a valid name");
+    let (hold, hold_requests) = (Millis(20_000), 1_000);
+    ServiceSpec {
+        instances: 1,
+        mounts: vec![MountedVolume { path: "/data".to_owned(), volume }],
+        rollout: RolloutPolicy {
+            strategy: Strategy::Replace(ReplacePolicy { hold, hold_requests }),
+            keep_warm: Millis(0),
+            ..spec.rollout
+        },
+        ..spec
     }
 }

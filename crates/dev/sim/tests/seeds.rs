@@ -19,3 +19,12 @@ fn every_history_ends_whole() {
 fn a_table_overtakes_no_cut_whose_predecessor_was_confirmed_twice() {
     history(1974, false);
 }
+
+/// Services with volumes, of which each has one server that is replaced in its place. A long run of other seeds from
+/// 3000000 on: `HORNERO_SIM_FIRST`.
+#[test]
+fn no_volume_ever_has_two_writers() {
+    for seed in 3_000_000..3_000_000 + SEEDS / 2 {
+        history(seed, false);
+    }
+}

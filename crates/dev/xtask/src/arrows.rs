@@ -108,6 +108,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "hornero-secret",
         "who starts a server gives it its secrets (decision 0049)",
     ),
+    ("hornero-control", "hornero-volume", "it owns the volumes of its home (decision 0064)"),
     ("hornero-control", "hornero-secret", "it looks whether they are there (decision 0049)"),
     ("hornero-cli", "hornero-secret", "`secret`, and which values a release is to have"),
     ("hornero-engine", "hornero-store", "roots of instances are there (decision 0001)"),

@@ -2,10 +2,12 @@
 
 use std::{os::fd::AsFd as _, path::Path};
 
-use hornero_sandbox::{IdMap, VolumeMount};
+use hornero_engine_port::EngineError;
+use hornero_sandbox::{Cgroup, IdMap, VolumeMount};
 use hornero_volume::{DATA, PATIENCE, Populate, attach, populate};
 
 use crate::{
+    assemble::cgroup_parent,
     recorded::{RecordedMount, RecordedSpec},
     shim::chain,
 };
@@ -43,4 +45,18 @@ fn one(
         directory: DATA,
         first_content: Box::new(first_content),
     })
+}
+
+/// That nothing is left of an instance which wrote to volumes: the next one may have them once this says so.
+pub(crate) fn fenced(home: &Path, spec: &RecordedSpec) -> Result<(), EngineError> {
+    let id = &spec.id;
+    let Some(mount) = spec.mounts.first() else { return Ok(()) };
+    match Cgroup::at(&cgroup_parent(home), id.as_str()).exists() {
+        false => Ok(()),
+        true => {
+            let why = "its processes can't be ended: they wait for something in the kernel";
+            let what = format!("take volume `{}` from instance `{id}`", mount.volume);
+            Err(EngineError::failed(what, std::io::Error::other(why)))
+        }
+    }
 }

@@ -25,7 +25,7 @@ use hornero_store::{RootFiles, Store};
 
 use crate::{
     assemble::{self, cgroup_parent},
-    compare,
+    attached, compare,
     launcher::{Launcher, LauncherCommand},
     log_files,
     record::{FORMAT, InstanceDirectory, Record},
@@ -101,7 +101,6 @@ impl LocalEngine {
         let launcher = Launcher::new(options.launcher.clone());
         let log_keeper = LogKeeper::start(&home, options.log_limits)
             .map_err(|error| EngineError::failed("start the keeper of logs", error))?;
-        let (turns, comparing) = (Mutex::default(), Mutex::default());
         let engine = Self {
             home,
             options,
@@ -110,9 +109,9 @@ impl LocalEngine {
             shared,
             watch,
             log_keeper,
-            turns,
+            turns: Mutex::default(),
             terms,
-            comparing,
+            comparing: Mutex::default(),
         };
         engine.adopt(&lost_by)?;
         engine.sweep();
@@ -374,6 +373,7 @@ impl Engine for LocalEngine {
         let _mine = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some((record, _)) = self.shared.get(id) {
             shim::release(&self.home, &record);
+            attached::fenced(&self.home, &record.spec)?;
         }
         self.directory
             .archive_instance(id)

@@ -14,16 +14,18 @@ use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 
 use crate::{
     attach,
-    directory::{self, FORMAT, Origin, Place, Record, SnapshotNumber, sync},
+    directory::{self, FORMAT, Origin, Place, Record, sync},
     error::VolumeError,
     lock::lock,
+    number::SnapshotNumber,
     populate::DATA,
     snapshots::{self, Snapshot},
     system::{self, BLOCK_BYTES, open_root},
     tree::copy_tree,
-    volumes::LEAST_BYTES,
 };
 
+/// The least size of a volume: a file system with a journal has room in it.
+pub const LEAST_BYTES: u64 = 16 << 20;
 /// Who only looks has a lock for a moment.
 pub(crate) const TURN: Duration = Duration::from_millis(500);
 

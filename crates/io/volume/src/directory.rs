@@ -1,42 +1,22 @@
 //! Where the volumes of a home lie, and what is written beside their data.
 
 use std::{
-    fmt, fs,
+    fs,
     fs::File,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use hornero_home::Opening;
 use hornero_model::{Timestamp, VolumeName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::error::VolumeError;
+use crate::{error::VolumeError, number::SnapshotNumber};
 
 /// The version of what is written here; a reader refuses any other.
 pub(crate) const FORMAT: u32 = 1;
 /// Ours are some hundred bytes; what is larger was not written by us.
 const MAX_RECORD_BYTES: u64 = 1 << 20;
-
-/// The number of a snapshot of a volume, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SnapshotNumber(pub u64);
-
-impl fmt::Display for SnapshotNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl FromStr for SnapshotNumber {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
-    }
-}
 
 /// What a volume was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

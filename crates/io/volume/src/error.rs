@@ -4,7 +4,7 @@ use std::{error::Error, io};
 
 use hornero_model::{LeaseToken, VolumeName};
 
-use crate::SnapshotNumber;
+use crate::number::SnapshotNumber;
 
 /// Why something could not be done with a volume. Whatever it is, the data is as it was.
 #[derive(Debug, thiserror::Error)]

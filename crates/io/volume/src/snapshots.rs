@@ -16,9 +16,10 @@ use rustix::{
 };
 
 use crate::{
-    directory::{self, FORMAT, Place, SnapshotNumber, SnapshotRecord, sync},
+    directory::{self, FORMAT, Place, SnapshotRecord, sync},
     error::VolumeError,
     lock::lock,
+    number::SnapshotNumber,
     system::Frozen,
 };
 

@@ -12,14 +12,12 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::{
     change,
-    directory::{self, Origin, Place, SnapshotNumber},
+    directory::{self, Origin, Place},
     error::VolumeError,
+    number::SnapshotNumber,
     snapshots::{self, Cost, Snapshot},
     system,
 };
-
-/// The least size of a volume: a file system with a journal has room in it.
-pub const LEAST_BYTES: u64 = 16 << 20;
 
 /// A volume as its files tell.
 #[derive(Debug, Clone, PartialEq, Eq)]

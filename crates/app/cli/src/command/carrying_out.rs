@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     command::{
         declared_jobs::{self, DirectoryJobs},
-        operation,
+        declared_volumes, operation,
     },
     failure::Failure,
     output::{print_json, print_text},
@@ -27,6 +27,10 @@ pub async fn carry_out<R: Serialize>(
     report: impl FnOnce(Vec<ServiceOutcome>) -> R,
     accepted: impl FnOnce(),
 ) -> Result<(), Failure> {
+    // A server that starts finds its volume.
+    if let Some(volumes) = jobs.volumes.clone() {
+        declared_volumes::declare(client, &jobs.directory, volumes, &jobs.intent).await?;
+    }
     let outcome = operation::follow(client, "/v1/apply", &request, accepted).await?;
     let report = report(outcome.services.clone());
     operation::checked(&outcome).map_err(|failure| failure.with_data(&report))?;

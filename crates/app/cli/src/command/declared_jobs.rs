@@ -1,10 +1,10 @@
-//! The jobs, freezes and schedules of a directory: as control is told of them, and taken away again.
+//! What a directory declares beside services: as control is told of them, and taken away again.
 
 use hornero_api::{
     Client,
     message::{DeclareJobsRequest, DeclaredJobsReport, Intent, StatusReport},
 };
-use hornero_model::{Digest, Directory, Freeze, ImageName, Job, ScheduleSpec, ServiceName};
+use hornero_model::{Digest, Directory, Freeze, ImageName, Job, ScheduleSpec, ServiceName, Volume};
 use hornero_spec::{JobDefinition, Spec};
 
 use crate::{
@@ -22,6 +22,8 @@ pub struct DirectoryJobs {
     pub freezes: Vec<Freeze>,
     /// Its schedules.
     pub schedules: Vec<ScheduleSpec>,
+    /// Its volumes; none where nothing is said of them.
+    pub volumes: Option<Vec<Volume>>,
     /// What it takes over, by name.
     pub adopt: Vec<ServiceName>,
     /// Why.
@@ -47,7 +49,7 @@ fn complete(kept: Option<Kept<'_>>, job: &JobDefinition, image: Digest) -> Resul
 
 /// Has control know the jobs of a directory as they are declared, and tells what that changed.
 pub async fn declare(client: &Client, declared: DirectoryJobs) -> Result<(), Failure> {
-    let DirectoryJobs { directory, jobs, freezes, schedules, adopt, intent } = declared;
+    let DirectoryJobs { directory, jobs, freezes, schedules, volumes: _, adopt, intent } = declared;
     let status: StatusReport = client.get("/v1/status").await?;
     let has_jobs = status.jobs.iter().any(|job| job.directory == directory);
     let has_freezes = status.freezes.iter().any(|freeze| freeze.directory == directory);
@@ -86,6 +88,7 @@ pub async fn remove(
             jobs: Vec::new(),
             freezes: Vec::new(),
             schedules: Vec::new(),
+            volumes: None,
             adopt: Vec::new(),
             intent,
         };

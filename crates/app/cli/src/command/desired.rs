@@ -1,6 +1,6 @@
 //! What services a directory wants, as control takes them.
 
-use hornero_model::{Digest, ImageName, ServiceKind, ServiceSpec};
+use hornero_model::{Digest, ImageName, ServiceSpec};
 use hornero_spec::Spec;
 
 use crate::{
@@ -8,24 +8,8 @@ use crate::{
         configuration::{self, Kept},
         named,
     },
-    failure::{Failure, exit},
+    failure::Failure,
 };
-
-/// Volumes can be declared, but nothing here can move one to a new server yet: better said before than half done.
-pub fn refuse_stateful(spec: &Spec) -> Result<(), Failure> {
-    let stateful = spec
-        .services
-        .values()
-        .find(|service| service.kind == ServiceKind::Stateful || !service.mounts.is_empty());
-    match stateful {
-        None => Ok(()),
-        Some(service) => Err(Failure::new(
-            exit::FAILED,
-            format!("service `{}` is stateful, and this version rolls out stateless services only", service.name),
-        )
-        .hint("nothing was changed; run the database as you do today and let its clients be services here")),
-    }
-}
 
 /// The services in the order they go, those without a digest left out; without the store, what their images are made on is
 /// left out too.

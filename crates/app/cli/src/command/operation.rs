@@ -10,7 +10,7 @@ use hornero_api::{
     Client,
     message::{
         CancelRequest, DownRequest, Intent, Nothing, OperationLine, OperationOutcome, OutcomeKind,
-        RollbackRequest, ServiceOutcome, StatusReport, SteerRequest,
+        RollbackRequest, ServiceOutcome, StatusReport, SteerRequest, VolumeStatus,
     },
 };
 use hornero_model::{Directory, Receipt, ReleaseNumber, ServiceName, Steer};
@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{RolloutCommand, Steered},
-    command::{declared_jobs, whole},
+    command::{declared_jobs, declared_volumes, whole},
     daemon,
     failure::Failure,
     harmless::harmless,
@@ -288,6 +288,8 @@ pub async fn down(
     let request = DownRequest { services, force: false, intent: Intent { why, commit: None } };
     let outcome = follow(&client, "/v1/down", &request, || ()).await?;
     checked(&outcome)?;
+    let is_of_it = |volume: &VolumeStatus| directory.is_none() || volume.directory == directory;
+    declared_volumes::tell_kept(&client, is_of_it).await?;
     let left = end_idle(&client).await?;
     if json {
         return print_json(&OperationReport::of(outcome.services));

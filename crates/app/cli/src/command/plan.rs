@@ -9,7 +9,7 @@ use hornero_api::{
 
 use crate::{
     arguments::PlanArguments,
-    command::{bake, configuration, desired, doctor, foreseen, names, plan_file, problems, whole},
+    command::{bake, configuration, doctor, foreseen, names, plan_file, problems, whole},
     daemon,
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
@@ -24,7 +24,6 @@ pub async fn plan(
 ) -> Result<(), Failure> {
     let source = &arguments.source;
     let project = project::read(source, json_wanted)?;
-    desired::refuse_stateful(&project.spec)?;
     configuration::check_secrets(home, &project.spec)?;
     for remark in doctor::remarks(home) {
         eprintln!("note: {remark}");

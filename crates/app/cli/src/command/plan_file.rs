@@ -127,6 +127,13 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
             change.kind, change.object, change.action, change.reason
         );
     }
+    if let Some(service) = kept.services.iter().find(|service| service.holds_volumes()) {
+        let text =
+            format!("service `{}` has a volume, which a plan file does not hold", service.name);
+        return Err(Failure::new(exit::REFUSED, text)
+            .word("plan_with_volumes")
+            .hint("nothing was changed; `hornero up DIR` rolls it out"));
+    }
     let removed = kept.changes.iter().filter(|change| whole::is_removed_service(change));
     let remove = removed.filter_map(|change| change.object.parse().ok()).collect();
     let commit = commit::commit(Path::new(kept.directory.as_str()));
@@ -148,7 +155,8 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
         overrides,
         intent: intent.clone(),
     };
-    let jobs = DirectoryJobs { directory, jobs, freezes, schedules, adopt, intent };
+    let volumes = None;
+    let jobs = DirectoryJobs { directory, jobs, freezes, schedules, volumes, adopt, intent };
     let (request, report) = ((request, jobs), OperationReport::of);
     carrying_out::carry_out(&client, json_wanted, request, report, move || drop(lease)).await
 }

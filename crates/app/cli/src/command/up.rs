@@ -55,7 +55,6 @@ pub async fn roll_out<R: Serialize>(
     report: impl FnOnce(Vec<ServiceOutcome>) -> R,
 ) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
-    desired::refuse_stateful(&project.spec)?;
     configuration::check_secrets(home, &project.spec)?;
     let only = consent.only.clone();
     let agreed = whole::agree(home, &project, consent, &reason).await?;
@@ -93,6 +92,7 @@ pub async fn roll_out<R: Serialize>(
         jobs,
         freezes,
         schedules,
+        volumes: Some(project.spec.volumes.values().cloned().map(Into::into).collect()),
         adopt: adopt.clone(),
         intent: intent.clone(),
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::{Command, CommandFactory as _};
 use hornero_api::message::{
     AuditReport, HistoryEntry, JobStatus, LogLine, PlanReport, ResumeReport, ScheduleStatus,
-    StatusReport, VerifyReport,
+    StatusReport, VerifyReport, VolumeReport, VolumeStatus,
 };
 use hornero_bake::Rebased;
 use hornero_doctor::DoctorReport;
@@ -88,6 +88,14 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("up", false, schema::<OperationReport>),
     ("upgrade", false, schema::<upgrade::UpgradeReport>),
     ("validate", false, schema::<validate::ValidationReport>),
+    ("volume adopt", false, schema::<VolumeReport>),
+    ("volume clone", false, schema::<VolumeReport>),
+    ("volume grow", false, schema::<VolumeReport>),
+    ("volume inspect", false, schema::<VolumeStatus>),
+    ("volume ls", false, schema::<Vec<VolumeStatus>>),
+    ("volume restore", false, schema::<VolumeReport>),
+    ("volume rm", false, schema::<VolumeReport>),
+    ("volume snapshot", false, schema::<VolumeReport>),
     ("verify", false, schema::<VerifyReport>),
     ("verify --tree", false, schema::<TreeReport<'_>>),
 ];

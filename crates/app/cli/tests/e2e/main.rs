@@ -45,6 +45,7 @@ mod schema;
 mod secrets;
 mod site;
 mod soak;
+mod stateful;
 mod steering;
 mod store;
 mod traffic;

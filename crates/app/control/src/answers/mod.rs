@@ -11,3 +11,5 @@ mod records;
 mod runs;
 mod status;
 mod verification;
+mod volume_deeds;
+mod volumes;

@@ -7,6 +7,7 @@ mod deciding;
 mod failed;
 mod fold;
 mod journal;
+mod leases;
 mod orders;
 mod recycling;
 mod replacing;
@@ -337,6 +338,13 @@ pub(crate) fn describe(body: &EventBody) -> String {
                 None => format!("rollout {} {}", entry.rollout, entry.phase),
             }
         }
+        EventBody::VolumeDeclared { volume, .. } => format!("volume {} declared", volume.name),
+        EventBody::VolumeUndeclared { volume, .. } => format!("volume {volume} undeclared"),
+        EventBody::VolumeChanged { volume, change } => format!("volume {volume}: {change:?}"),
+        EventBody::VolumeLeased { volume, lease, instance, .. } => {
+            format!("lease {lease} of {volume} to {instance}")
+        }
+        EventBody::VolumeReleased { volume, lease } => format!("lease {lease} of {volume} ended"),
         EventBody::Switched { receipt } => {
             let body = &receipt.body;
             let from = body.from.map_or_else(|| "-".to_owned(), |from| from.to_string());
