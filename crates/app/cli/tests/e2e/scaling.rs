@@ -6,6 +6,7 @@ use hornero_load::{Mode, Workers};
 use serde_json::{Value, json};
 
 use crate::{
+    document,
     home::{Home, until},
     site::Site,
     traffic::Traffic,
@@ -83,6 +84,7 @@ fn servers_come_with_requests_and_leave_when_fewer_are_enough_without_a_failed_r
     );
     until("one server after it", || serving(&home).len() == 1 && scale(&home)["now"] == json!(1));
     calm.stop_whole();
+    document::run(&home, "guides/scaling.md", &[]);
     let scaled = scaled(&home);
     assert!(scaled.iter().any(|(from, to, _)| from < to), "{scaled:?}");
     let down = scaled.iter().find(|(from, to, _)| from > to).unwrap();
