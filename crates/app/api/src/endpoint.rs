@@ -43,6 +43,10 @@ pub enum EndpointId {
     DeclareVolumes,
     /// Do something with a volume.
     ChangeVolume,
+    /// Show a release, or what a directory declares, beside what serves.
+    Preview,
+    /// Remove a preview.
+    RemovePreview,
     /// The lines of an operation, from its first.
     Operation,
     /// A service's releases.
@@ -87,6 +91,8 @@ impl EndpointId {
             Self::Volumes => "Volumes",
             Self::DeclareVolumes => "DeclareVolumes",
             Self::ChangeVolume => "ChangeVolume",
+            Self::Preview => "Preview",
+            Self::RemovePreview => "RemovePreview",
             Self::Operation => "Operation",
             Self::History => "History",
             Self::Receipts => "Receipts",
@@ -184,6 +190,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Some(schema::<message::DeclareVolumesRequest>), schema::<message::DeclaredVolumesReport>, false),
     endpoint!(ChangeVolume, "POST", "/v1/volumes/{volume}", "Take a snapshot of a volume, clone, restore, grow, adopt or remove it", [],
         Some(schema::<message::VolumeRequest>), schema::<message::VolumeReport>, false),
+    endpoint!(Preview, "POST", "/v1/previews", "Show a release, or what a directory declares, beside what serves, by a name and for a time; streams progress and goes on without the client", [],
+        Some(schema::<message::PreviewRequest>), schema::<message::OperationLine>, true),
+    endpoint!(RemovePreview, "POST", "/v1/previews/{preview}/remove", "Remove a preview; streams progress and goes on without the client", [],
+        Some(schema::<message::RemovePreviewRequest>), schema::<message::OperationLine>, true),
     endpoint!(Operation, "GET", "/v1/operations/{operation}", "The lines of an operation from its first, and those to come", [],
         None, schema::<message::OperationLine>, true),
     endpoint!(History, "GET", "/v1/services/{service}/history", "A service's releases, newest first", [],

@@ -3,10 +3,12 @@
 mod audit;
 mod freeze;
 mod history;
+mod instance;
 mod job;
 mod log;
 mod operation;
 mod plan;
+mod preview;
 mod request;
 mod resume;
 mod rollout;
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use audit::AuditReport;
 pub use freeze::FreezeStatus;
 pub use history::{HistoryEntry, ListenerFaultEntry, ReleaseFailure};
+pub use instance::{InstanceStatus, InternalAddress};
 pub use job::{
     DeclareJobsRequest, DeclaredJobsReport, JobRunStatus, JobStatus, RunJobRequest, SkippedStatus,
 };
@@ -30,7 +33,10 @@ pub use log::LogLine;
 pub use operation::{
     OperationFailure, OperationLine, OperationOutcome, OutcomeKind, ServiceOutcome,
 };
-pub use plan::{NotChecked, PlanChange, PlanImage, PlanProblem, PlanReport, PlanRequest};
+pub use plan::{
+    NotChecked, PlanChange, PlanImage, PlanProblem, PlanReport, PlanRequest, PlannedPreview,
+};
+pub use preview::{PreviewRequest, PreviewSource, PreviewStatus, RemovePreviewRequest};
 pub use request::{
     ApplyRequest, CancelRequest, DownRequest, Intent, RecycleRequest, RollbackRequest, SteerRequest,
 };
@@ -39,8 +45,8 @@ pub use rollout::{CanaryStatus, Judgement, PausedStatus, RollingStatus, RolloutS
 pub use run::{CancelRunRequest, RunLine, RunRequest, RunSource, RunStatus};
 pub use schedule::{ScheduleRunStatus, ScheduleStatus};
 pub use status::{
-    ControlStatus, EdgePredecessor, EdgeReport, InstanceStatus, InternalAddress, RouteFault,
-    RouteStatus, ScaleStatus, ServiceStatus, StatusReport, SupportReport, WitnessStatus,
+    ControlStatus, EdgePredecessor, EdgeReport, RouteFault, RouteStatus, ScaleStatus,
+    ServiceStatus, StatusReport, SupportReport, WitnessStatus,
 };
 pub use test::{TestReport, TestRequest, TestResult};
 pub use verify::{VerifiedService, VerifyReport, VerifyRequest};

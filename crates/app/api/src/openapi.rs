@@ -84,6 +84,8 @@ mod tests {
                 "Volumes",
                 "DeclareVolumes",
                 "ChangeVolume",
+                "Preview",
+                "RemovePreview",
                 "Operation",
                 "History",
                 "Receipts",

@@ -15,6 +15,7 @@ mod packing;
 #[cfg(test)]
 mod page;
 mod patch;
+mod preview;
 mod rollout;
 mod run;
 mod secret;
@@ -43,6 +44,7 @@ pub use logs::{LogBounds, LogsArguments, days};
 pub use manual::ManualArguments;
 pub use packing::Packing;
 pub use patch::PatchArguments;
+pub use preview::{PreviewCommand, PreviewWords};
 pub use rollout::{RolloutCommand, Steered};
 pub use run::RunArguments;
 pub use secret::SecretCommand;
@@ -142,6 +144,9 @@ pub enum Command {
     /// List what is done by itself when a time comes round
     #[command(subcommand)]
     Schedule(ScheduleCommand),
+    /// List and remove previews, which `up --preview` shows beside what serves
+    #[command(subcommand)]
+    Preview(PreviewCommand),
     /// End a rollout under way: back to what served before, and the new servers taken down
     #[command(after_help = examples::CANCEL)]
     Cancel {

@@ -26,8 +26,8 @@ use clap::{CommandFactory as _, Parser as _};
 use arguments::{Arguments, AuditCommand, Command, ImageCommand, ScheduleCommand};
 use command::{
     audit, bake, churn, collect, diff, doctor, export, history, image, job, logs, manual,
-    operation, patching, plan, rebasing, receipt, recycle, reproducing, run as one_off, sbom,
-    schedule, status, storage, transport, up, verify, volume,
+    operation, patching, plan, preview, rebasing, receipt, recycle, reproducing, run as one_off,
+    sbom, schedule, status, storage, transport, up, verify, volume,
 };
 use failure::Failure;
 
@@ -216,6 +216,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Job(command) => job::run(home, json, command).await,
         Command::Schedule(ScheduleCommand::Ls) => schedule::list(home, json).await,
         Command::Volume(command) => volume::run(home, json, command).await,
+        Command::Preview(command) => preview::run(home, json, command).await,
         Command::Run(arguments) => one_off::run(home, json, arguments).await,
         Command::Cancel { object, reason } => {
             one_off::cancel_named(home, json, object, reason).await
@@ -288,6 +289,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Job(_)
         | Command::Schedule(_)
         | Command::Volume(_)
+        | Command::Preview(_)
         | Command::Cancel { .. }
         | Command::Resume { .. }
         | Command::Churn { .. }

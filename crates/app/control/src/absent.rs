@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use hornero_api::message::{
-    ControlStatus, EdgeReport, HistoryEntry, InstanceStatus, ServiceStatus, StatusReport,
+    ControlStatus, EdgeReport, HistoryEntry, InstanceStatus, PreviewStatus, ServiceStatus,
+    StatusReport,
 };
 use hornero_driver::Churn;
 use hornero_edge::EdgeClient;
@@ -13,7 +14,13 @@ use hornero_model::{
 };
 use hornero_rollout::{Facts, Instance, Service, World, scaling};
 
-use crate::{edge, jobs, offline::ledger_of, replay::fold, report, runs, schedules};
+use crate::{
+    edge, jobs,
+    offline::ledger_of,
+    previews::{self, Seen},
+    replay::fold,
+    report, runs, schedules,
+};
 
 /// What ran by the ledger's last word; what the edge finds healthy where it answers.
 pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
@@ -31,6 +38,7 @@ pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
     )?;
     let (version, started) = last.unwrap_or_default();
     let edge = EdgeClient::new(&edge::state_dir(home)).status().ok();
+    let edge_seen = edge.clone();
     Ok(StatusReport {
         services: services(&world, &churn, edge.as_ref()),
         routes: Vec::new(),
@@ -54,6 +62,7 @@ pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
         jobs: jobs::shown(&world, Timestamp::now()),
         freezes: jobs::freezes(&world, Timestamp::now()),
         schedules: schedules::shown(&world, home, Timestamp::now()),
+        previews: previews(&world, edge_seen.as_ref()),
     })
 }
 
@@ -103,12 +112,21 @@ fn services(world: &World, churn: &Churn, edge: Option<&EdgeStatus>) -> Vec<Serv
     }
     let there = world.services.values().filter(|service| world.is_there(service));
     there
+        .filter(|service| service.name.preview().is_none())
         .map(|service| {
             let own = instances.remove(&service.name).unwrap_or_default();
             let stopped = crate::churn::stop_of(world, churn, &service.name);
             ServiceStatus { stopped, ..of_service(world, service, own, edge) }
         })
         .collect()
+}
+
+fn previews(world: &World, edge: Option<&EdgeStatus>) -> Vec<PreviewStatus> {
+    let seen = Seen { edge, table: None, internal: &BTreeMap::new() };
+    previews::shown(world, &seen, |name| {
+        let own = world.instances.values().filter(|instance| instance.service == *name);
+        own.map(|instance| of_instance(world, instance, edge)).collect()
+    })
 }
 
 fn of_service(

@@ -51,6 +51,10 @@ impl Handler for Api {
             EndpointId::ChangeVolume => {
                 self.change_volume(caller, values[0], body(request).await?).await
             }
+            EndpointId::Preview => self.preview(caller, body(request).await?).await,
+            EndpointId::RemovePreview => {
+                self.remove_preview(caller, values[0], body(request).await?).await
+            }
             EndpointId::Operation => self.operation(values[0]),
             EndpointId::History => self.history(values[0]).await,
             EndpointId::Receipts => self.receipts(&query),

@@ -32,6 +32,7 @@ mod operations;
 mod outcome;
 mod ports;
 mod predecessor;
+mod previews;
 mod program;
 mod provenance;
 mod replay;

@@ -8,8 +8,8 @@ use std::{
 use hornero_api::message::{
     CanaryStatus, EdgeReport, HistoryEntry, InstanceStatus, InternalAddress, Judgement,
     ListenerFaultEntry, PausedStatus, PlanChange, PlanProblem, PlanReport, PlanRequest,
-    ReleaseFailure, RollingStatus, RolloutStatus, RouteFault, RouteStatus, ScaleStatus,
-    ServiceStatus,
+    PreviewStatus, ReleaseFailure, RollingStatus, RolloutStatus, RouteFault, RouteStatus,
+    ScaleStatus, ServiceStatus,
 };
 use hornero_driver::{Churn, Driver, InstanceView};
 use hornero_engine_port::Engine;
@@ -22,7 +22,10 @@ use hornero_rollout::{
     foresee_in_time,
 };
 
-use crate::churn::{self, CAPACITY};
+use crate::{
+    churn::{self, CAPACITY},
+    previews::{self, Seen},
+};
 
 /// Services that are up or on their way, by name.
 pub fn services(
@@ -33,7 +36,22 @@ pub fn services(
     let views = driver.instances();
     let world = driver.world();
     let there = world.services.values().filter(|service| world.is_there(service));
+    let there = there.filter(|service| service.name.preview().is_none());
     there.map(|one| service(driver, one, &views, internal, engine)).collect()
+}
+
+/// The previews, by service.
+pub fn previews(
+    driver: &Driver,
+    internal: &BTreeMap<ServiceName, IpAddr>,
+    engine: &dyn Engine,
+) -> Vec<PreviewStatus> {
+    let views = driver.instances();
+    let seen = Seen { edge: driver.edge(), table: driver.table_in_force(), internal };
+    previews::shown(driver.world(), &seen, |name| {
+        let own = views.iter().filter(|view| view.service == *name);
+        own.map(|view| instance(view, engine)).collect()
+    })
 }
 
 /// The rollout of a service that is under way.
@@ -183,7 +201,9 @@ pub fn routes(driver: &Driver, internal: &BTreeMap<ServiceName, IpAddr>) -> Vec<
                 }
                 shares
             };
-            listener.rules.iter().map(move |rule| RouteStatus {
+            // Those of previews are told with them.
+            let own = listener.rules.iter().filter(|rule| rule.pool.service.preview().is_none());
+            own.map(move |rule| RouteStatus {
                 listen: listener.address,
                 protocol: listener.protocol,
                 host: rule.host.clone(),
@@ -383,5 +403,6 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
             .collect(),
         not_checked: Vec::new(),
         standings: standings.unwrap_or_default(),
+        previews: previews::beside(world, &request.services),
     }
 }

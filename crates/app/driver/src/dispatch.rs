@@ -201,6 +201,7 @@ impl Driver {
                 observed.shared.insert((name.clone(), rollout.to), rolling.weight);
             }
         }
+        self.observe_previews(&mut observed);
         let removals = self.world.rollouts.values().filter(|of| of.kind == Kind::Removal);
         let requested = self.world.rollouts.values().filter(|of| of.by.who != "hornero");
         observed.requested.extend(requested.map(|rollout| rollout.service.clone()));
@@ -224,7 +225,7 @@ impl Driver {
         self.facts.running.keys().chain(asked).cloned().collect()
     }
 
-    fn fitness(&self, service: &ServiceName, number: ReleaseNumber) -> Option<Fitness> {
+    pub(crate) fn fitness(&self, service: &ServiceName, number: ReleaseNumber) -> Option<Fitness> {
         if self.world.services[service].proven.contains(&number) {
             return Some(Fitness::Proven);
         }

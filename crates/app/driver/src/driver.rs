@@ -207,6 +207,8 @@ impl Driver {
                 | EventBody::VolumeChanged { .. }
                 | EventBody::VolumeLeased { .. }
                 | EventBody::VolumeReleased { .. }
+                | EventBody::PreviewDeclared { .. }
+                | EventBody::PreviewRemoved { .. }
                 | EventBody::JobSkipped { .. } => {}
                 EventBody::Scaled { service, from, to } => {
                     self.tell_scaled(service, (*from, *to), &event.by, ports);

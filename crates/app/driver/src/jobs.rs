@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use hornero_model::{
-    Actor, InstanceId, Millis, Receipt, ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Steer,
-    Timestamp,
+    Actor, InstanceId, Millis, Preview, Receipt, ReleaseNumber, RolloutId, ServiceName,
+    ServiceSpec, Steer, Timestamp,
 };
 use hornero_rollout::{
     Bug, Declared, Failure, Phase, RepairState, Rollout, StartError, Step, Target, down_order,
@@ -13,11 +13,11 @@ use hornero_rollout::{
 
 use crate::{
     Driver, DriverError, Outcome, OutcomeKind, Ports, Progress, Request, RequestId, RequestKind,
-    ServiceOutcome,
+    ServiceOutcome, previews,
 };
 
 /// How long a request waits for a repair it asked for: growing delays and start timeouts fit, a hung one ends.
-const REPAIR_ALLOWANCE: Millis = Millis(300_000);
+pub(crate) const REPAIR_ALLOWANCE: Millis = Millis(300_000);
 /// Requests that may wait; a client that asks for more is answered at once that it failed.
 const JOBS: usize = 64;
 
@@ -45,6 +45,8 @@ pub(crate) struct Job {
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
     Apply(Box<ServiceSpec>),
+    /// What it runs as, the preview, and the service as it shows it.
+    Preview(ServiceName, Box<(Preview, ServiceSpec)>),
     Rollback(ServiceName, Option<ReleaseNumber>),
     Down(ServiceName),
     Recycle(ServiceName, Option<InstanceId>),
@@ -91,7 +93,8 @@ impl Item {
     pub(crate) fn spec(&self) -> Option<&ServiceSpec> {
         match self {
             Self::Apply(spec) => Some(spec),
-            Self::Rollback(..)
+            Self::Preview(..)
+            | Self::Rollback(..)
             | Self::Down(_)
             | Self::Recycle(..)
             | Self::Cancel(_)
@@ -102,7 +105,8 @@ impl Item {
     fn service(&self) -> &ServiceName {
         match self {
             Self::Apply(spec) => &spec.name,
-            Self::Rollback(service, _)
+            Self::Preview(service, _)
+            | Self::Rollback(service, _)
             | Self::Down(service)
             | Self::Recycle(service, _)
             | Self::Cancel(service)
@@ -114,7 +118,11 @@ impl Item {
     const fn is_about_others(&self) -> bool {
         match self {
             Self::Cancel(_) | Self::Steer(..) => true,
-            Self::Apply(_) | Self::Rollback(..) | Self::Down(_) | Self::Recycle(..) => false,
+            Self::Apply(_)
+            | Self::Preview(..)
+            | Self::Rollback(..)
+            | Self::Down(_)
+            | Self::Recycle(..) => false,
         }
     }
 }
@@ -161,6 +169,7 @@ impl Driver {
             RequestKind::Apply { services } => {
                 services.into_iter().map(|spec| Item::Apply(Box::new(spec))).collect()
             }
+            RequestKind::Preview { previews } => previews::items(previews),
             RequestKind::Rollback { service, to } => VecDeque::from([Item::Rollback(service, to)]),
             RequestKind::Down { services } => {
                 down_all = services.is_empty();
@@ -355,13 +364,16 @@ impl Driver {
                     start_forward(&self.world, &self.facts, spec, &by, tail)
                 }
             },
+            Item::Preview(service, preview) => {
+                return self.begin_preview(index, service, preview, ports);
+            }
             Item::Rollback(service, to) => {
                 let tail = &mut || ports.random_tail();
                 start_rollback(&self.world, &self.facts, service, *to, &by, tail)
             }
             Item::Down(service) => {
                 let runs = self.world.services.get(service).is_some_and(|of| !of.removed);
-                if !runs && self.world.services.contains_key(service) {
+                if !runs && self.is_known(service) {
                     return Ok(Some(Verdict::Done(self.outcome(service, None, None))));
                 }
                 start_down(&self.world, &self.facts, service, &by)
@@ -401,6 +413,12 @@ impl Driver {
             }
             Current::Rollout(id) => {
                 let (mut rollout, receipt) = self.ended.get(id)?.clone();
+                // Whoever takes a preview down is told once nothing is left of it.
+                if rollout.phase == Phase::Removed
+                    && self.world.previews.contains_key(&rollout.service)
+                {
+                    return None;
+                }
                 if let Some(failure) = &mut rollout.failure
                     && let (Some(instance), true) = (&failure.instance, failure.log_tail.is_empty())
                 {
@@ -462,7 +480,7 @@ impl Driver {
         Verdict::Failed(kind, outcome, failure)
     }
 
-    fn refused(&self, service: &ServiceName, error: &StartError) -> Verdict {
+    pub(crate) fn refused(&self, service: &ServiceName, error: &StartError) -> Verdict {
         let mut failure = Failure::of(error.to_string());
         let kind = match error {
             StartError::NoRoom(no_room) => return self.crowded_out(no_room),

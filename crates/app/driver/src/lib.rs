@@ -13,6 +13,7 @@ mod failed;
 mod jobs;
 mod observe;
 mod port;
+mod previews;
 mod progress;
 mod recycle;
 mod request;

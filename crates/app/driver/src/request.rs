@@ -1,6 +1,6 @@
 //! Requests: what clients ask for.
 
-use hornero_model::{Actor, InstanceId, ReleaseNumber, ServiceName, ServiceSpec, Steer};
+use hornero_model::{Actor, InstanceId, Preview, ReleaseNumber, ServiceName, ServiceSpec, Steer};
 use hornero_rollout::Declared;
 
 /// The number of a request, given by whoever takes it in.
@@ -44,7 +44,13 @@ pub enum RequestKind {
         /// The release; none for the proven one that served before, else the last proven one below.
         to: Option<ReleaseNumber>,
     },
-    /// Services shall be taken down, those that others depend on last.
+    /// Previews shall run beside what serves, one after the other.
+    Preview {
+        /// Each, and the release of its service that it shows, or what a directory declares.
+        previews: Vec<(Preview, ServiceSpec)>,
+    },
+    /// Services shall be taken down, those that others depend on last; what previews run as is taken down as they are, and
+    /// with the services that they show.
     Down {
         /// The services; empty for all.
         services: Vec<ServiceName>,

@@ -39,7 +39,12 @@ impl Driver {
                 let release = number.and_then(|number| self.world.release(service, number));
                 release.map(|release| (Box::new(release.spec.clone()), release.number))
             }
-            Item::Down(_) | Item::Recycle(..) | Item::Cancel(_) | Item::Steer(..) => None,
+            // What is shown beside what serves takes nobody's place.
+            Item::Preview(..)
+            | Item::Down(_)
+            | Item::Recycle(..)
+            | Item::Cancel(_)
+            | Item::Steer(..) => None,
         };
         let Some((spec, number)) = wanted else { return Ok(false) };
         if matches!(item, Item::Apply(_)) && self.failed_before(index, &spec).is_some() {

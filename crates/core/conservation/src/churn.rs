@@ -163,6 +163,8 @@ impl Churn {
             | EventBody::VolumeChanged { .. }
             | EventBody::VolumeLeased { .. }
             | EventBody::VolumeReleased { .. }
+            | EventBody::PreviewDeclared { .. }
+            | EventBody::PreviewRemoved { .. }
             | EventBody::ServiceOwned { .. } => {}
         }
     }

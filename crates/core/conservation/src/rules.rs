@@ -120,9 +120,13 @@ pub(crate) fn last_running(facts: &Facts<'_>, instance: &InstanceId) -> Result<(
     )
 }
 
-/// More of a pool's traffic goes only to a release that is tested and healthy in whole, or that served before.
+/// More of a pool's traffic goes only to a release that is tested and healthy in whole, or that served before; so does what a
+/// preview gets of it.
 pub(crate) fn never_unproven(facts: &Facts<'_>, table: &RouteTable) -> Result<(), Refusal> {
-    let shares = table.pools.iter().flat_map(|pool| pool.traffic.iter().map(move |of| (pool, of)));
+    let shares = table
+        .pools
+        .iter()
+        .flat_map(|pool| pool.traffic.iter().chain(&pool.previews).map(move |share| (pool, share)));
     for (pool, share) in shares {
         let (service, next) = (&pool.name.service, share.release);
         let served = facts.serving.get(service) == Some(&next);
@@ -236,7 +240,7 @@ fn weight_now(facts: &Facts<'_>, pool: &PoolName, release: ReleaseNumber) -> u32
     match facts.in_force {
         Some(table) => {
             let pool = table.pools.iter().find(|of| of.name == *pool);
-            pool.map_or(0, |pool| pool.weight(release))
+            pool.map_or(0, |pool| pool.weight(release).max(pool.preview_weight(release)))
         }
         None if facts.serving.get(&pool.service) == Some(&release) => Share::WHOLE,
         None => facts.shared.get(&(pool.service.clone(), release)).copied().unwrap_or(0),

@@ -37,6 +37,7 @@ fn table(active: Option<u32>, instances: &[&str]) -> RouteTable {
         http2: false,
         idle_timeout: None,
         traffic: active.map(|release| Share::whole(ReleaseNumber(release))).into_iter().collect(),
+        previews: Vec::new(),
         admission: Admission::Open,
         backends: instances.iter().map(backend).collect(),
         health: None,

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BootId, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName, InstanceId,
-    InstanceState, Job, JobName, LeaseToken, Receipt, Release, ReleaseNumber, RolloutId, Run,
-    RunEnd, ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, Term, Timestamp, Volume,
-    VolumeChange, VolumeName,
+    InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt, Release, ReleaseNumber,
+    RolloutId, Run, RunEnd, ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, Term, Timestamp,
+    Volume, VolumeChange, VolumeName,
 };
 
 /// Who did something, why, and from which state of the source.
@@ -345,6 +345,18 @@ pub enum EventBody {
         volume: VolumeName,
         /// The lease.
         lease: LeaseToken,
+    },
+    /// A preview is as it says from now on. What it shows follows as a release of the service that it runs as.
+    PreviewDeclared {
+        /// The preview.
+        preview: Preview,
+    },
+    /// Nothing is left of a preview.
+    PreviewRemoved {
+        /// Its name.
+        preview: PreviewName,
+        /// The service that it showed.
+        service: ServiceName,
     },
 }
 

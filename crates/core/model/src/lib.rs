@@ -21,6 +21,7 @@ mod latency;
 mod mount_field;
 mod name;
 mod pool;
+mod preview;
 mod purl;
 mod receipt;
 mod release;
@@ -55,10 +56,11 @@ pub use key::{PublicKey, PublicKeyError};
 pub use latency::{LatencyBucket, LatencyHistogram};
 pub use mount_field::mount_field;
 pub use name::{
-    FreezeName, ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName, ReleaseNumber,
-    RolloutId, ScheduleName, SecretLabel, ServiceName, VolumeName,
+    FreezeName, ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName, PreviewName,
+    ReleaseNumber, RolloutId, ScheduleName, SecretLabel, ServiceName, VolumeName,
 };
 pub use pool::{Admission, Pool, Share};
+pub use preview::{Preview, PreviewRule};
 pub use purl::DebianPurl;
 pub use receipt::{Receipt, ReceiptBody};
 pub use release::{Release, ReleaseRef};

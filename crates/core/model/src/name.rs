@@ -33,6 +33,9 @@ fn is_label(text: &str, max: usize) -> bool {
 
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $max:expr) => {
+        label!($(#[$doc])* $name, $kind, $max, Self::new);
+    };
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $max:expr, $read:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
         #[serde(transparent)]
@@ -65,22 +68,28 @@ macro_rules! label {
             type Err = NameError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Self::new(text)
+                let read: fn(String) -> Result<Self, NameError> = $read;
+                read(text.to_owned())
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = Cow::<'de, str>::deserialize(deserializer)?;
-                Self::new(text).map_err(serde::de::Error::custom)
+                text.parse().map_err(serde::de::Error::custom)
             }
         }
     };
 }
 
 label!(
-    /// The name of a service; also the first label of `NAME.internal`.
-    ServiceName, "service name", LABEL_MAX
+    /// The name of a service; also what stands before `.internal` in its name inside Hornero's network. What a preview runs
+    /// as is read as `PREVIEW.SERVICE`, which nobody can declare.
+    ServiceName, "service name", LABEL_MAX, Self::read
+);
+label!(
+    /// The name of a preview; also the first label of the host names that lead to it.
+    PreviewName, "preview name", LABEL_MAX
 );
 label!(
     /// The name of an image in `hornero.hcl`.
@@ -137,7 +146,57 @@ impl InstanceId {
         release: ReleaseNumber,
         tail: &str,
     ) -> Result<Self, NameError> {
+        let service = service.as_str().replace('.', "-");
         Self::new(format!("{service}-{release}-{tail}"))
+    }
+}
+
+impl ServiceName {
+    /// What the servers of a preview are servers of, instead of the service itself. Refused where both names together are
+    /// too long.
+    pub fn of_preview(preview: &PreviewName, service: &Self) -> Result<Self, NameError> {
+        Self::read(format!("{preview}.{service}"))
+    }
+
+    /// The preview and the service that it shows; none where this is a service itself.
+    pub fn preview(&self) -> Option<(PreviewName, Self)> {
+        let (preview, service) = self.0.split_once('.')?;
+        Some((PreviewName(preview.to_owned()), Self(service.to_owned())))
+    }
+
+    /// Whether requests for `service` count for this: it is that service, or a preview of it.
+    pub fn is_of(&self, service: &Self) -> bool {
+        let of_preview = self.0.split_once('.').map(|(_, shown)| shown);
+        self == service || of_preview == Some(service.as_str())
+    }
+
+    /// A name that was declared, or that of a preview.
+    fn read(text: String) -> Result<Self, NameError> {
+        match text.split_once('.') {
+            None => Self::new(text),
+            Some((preview, service)) => {
+                let fits = text.len() <= LABEL_MAX
+                    && is_label(preview, LABEL_MAX)
+                    && is_label(service, LABEL_MAX);
+                if fits {
+                    return Ok(Self(text));
+                }
+                let text = text.chars().take(80).collect();
+                let rule = "a preview and its service have names of at most 39 characters together";
+                Err(NameError { kind: "preview of a service", text, rule })
+            }
+        }
+    }
+}
+
+impl ReleaseNumber {
+    /// From here on the servers of previews are numbered: no number of a service's own comes near it, so that both can stand
+    /// in one pool.
+    pub const FIRST_OF_PREVIEWS: Self = Self(1_000_000_000);
+
+    /// Whether it is the number of what a preview shows.
+    pub fn is_of_preview(self) -> bool {
+        self >= Self::FIRST_OF_PREVIEWS
     }
 }
 
@@ -180,6 +239,29 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a_b", "a.b", "../x", "1a", "é", &long] {
             assert!(ServiceName::new(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn only_what_is_read_is_a_preview() {
+        let site = ServiceName::new("site").unwrap();
+        let name = PreviewName::new("pr-7").unwrap();
+        let preview = ServiceName::of_preview(&name, &site).unwrap();
+        assert_eq!(preview.as_str(), "pr-7.site");
+        assert_eq!(preview.preview(), Some((name.clone(), site.clone())));
+        assert_eq!(
+            (site.preview(), preview.is_of(&site), site.is_of(&preview)),
+            (None, true, false)
+        );
+        assert!(ServiceName::new("pr-7.site").is_err());
+        assert_eq!(serde_json::from_str::<ServiceName>("\"pr-7.site\"").unwrap(), preview);
+        for bad in [".site", "pr.", "a.b.c", "Pr.site"] {
+            assert!(bad.parse::<ServiceName>().is_err(), "{bad}");
+        }
+        let long = ServiceName::new("a".repeat(36)).unwrap();
+        assert!(ServiceName::of_preview(&name, &long).is_err());
+        let number = ReleaseNumber::FIRST_OF_PREVIEWS;
+        let id = InstanceId::compose(&preview, number, "k3f9q2");
+        assert_eq!(id.unwrap().as_str(), "pr-7-site-1000000000-k3f9q2");
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub struct Pool {
     /// Which releases get new requests, or connections where bytes are spoken. Empty while nothing has been proven yet:
     /// requests get 503. Where a release has no healthy instance, the others of these get its part.
     pub traffic: Vec<Share>,
+    /// What previews get of it before the rest is shared out: releases without a part in `traffic`. Where one has no healthy
+    /// instance, those of `traffic` get its part; it never gets theirs.
+    pub previews: Vec<Share>,
     /// Whether what is new is let in at once.
     pub admission: Admission,
     /// Instances of every set: those that get requests and those being started, drained or kept warm. All are checked.
@@ -35,6 +38,12 @@ impl Pool {
     /// How much of what is new a release gets, as [`Share::weight`]; 0 where it gets nothing.
     pub fn weight(&self, release: ReleaseNumber) -> u32 {
         let share = self.traffic.iter().find(|share| share.release == release);
+        share.map_or(0, |share| share.weight)
+    }
+
+    /// How much of what is new a release gets as that of a preview, as [`Share::weight`].
+    pub fn preview_weight(&self, release: ReleaseNumber) -> u32 {
+        let share = self.previews.iter().find(|share| share.release == release);
         share.map_or(0, |share| share.weight)
     }
 
@@ -63,6 +72,16 @@ impl Share {
     /// The traffic of a pool that goes to one release alone.
     pub const fn whole(release: ReleaseNumber) -> Self {
         Self { release, weight: Self::WHOLE }
+    }
+
+    /// Whether `previews` can stand beside a pool's traffic: each another release, and together less than the whole.
+    pub fn leave_room(previews: &[Self], traffic: &[Self]) -> bool {
+        let sum: u64 = previews.iter().map(|share| u64::from(share.weight)).sum();
+        let alone = |(index, share): (usize, &Self)| {
+            let others = traffic.iter().chain(&previews[..index]);
+            share.weight > 0 && others.into_iter().all(|other| other.release != share.release)
+        };
+        sum < u64::from(Self::WHOLE) && previews.iter().enumerate().all(alone)
     }
 
     /// Whether shares can be a pool's traffic: none, or each of another release and together the whole.
@@ -121,6 +140,8 @@ struct WrittenPool {
     active: Option<ReleaseNumber>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     traffic: Vec<Share>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    previews: Vec<Share>,
     #[serde(default, skip_serializing_if = "Admission::is_open")]
     admission: Admission,
     backends: Vec<PoolBackend>,
@@ -136,6 +157,7 @@ impl From<WrittenPool> for Pool {
             http2: written.http2,
             idle_timeout: written.idle_timeout,
             traffic: whole.chain(written.traffic).collect(),
+            previews: written.previews,
             admission: written.admission,
             backends: written.backends,
             health: written.health,
@@ -156,6 +178,7 @@ impl From<Pool> for WrittenPool {
             idle_timeout: pool.idle_timeout,
             active,
             traffic,
+            previews: pool.previews,
             admission: pool.admission,
             backends: pool.backends,
             health: pool.health,

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HealthContract, InstanceId, LatencyHistogram, Millis, Pool, PortName, ReleaseNumber, RouteTls,
-    ServiceName, Term, service::is_false,
+    HealthContract, InstanceId, LatencyHistogram, Millis, Pool, PortName, PreviewRule,
+    ReleaseNumber, RouteTls, ServiceName, Term, service::is_false,
 };
 
 /// What is spoken on a port.
@@ -165,12 +165,15 @@ pub struct RouteRule {
     /// The port that they are sent to by TLS instead (308).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_to: Option<u16>,
+    /// Previews that such requests may name, which they go to instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previews: Vec<PreviewRule>,
 }
 
 impl RouteRule {
     /// A rule for every request.
     pub fn new(pool: PoolName) -> Self {
-        Self { host: None, path_prefix: None, pool, redirect_to: None }
+        Self { host: None, path_prefix: None, pool, redirect_to: None, previews: Vec::new() }
     }
 }
 
@@ -358,11 +361,12 @@ impl EdgeStatus {
         own.map(|of| u64::from(of.requests)).sum()
     }
 
-    /// Sums of a service's counters at one release over its pools: in flight and failed.
+    /// Sums of a service's counters at one release over its pools, and for a preview over those of the service that it
+    /// shows: in flight and failed.
     pub fn totals(&self, service: &ServiceName, release: ReleaseNumber) -> (u64, u64) {
         self.counters
             .iter()
-            .filter(|counter| counter.pool.service == *service && counter.release == release)
+            .filter(|counter| counter.release == release && service.is_of(&counter.pool.service))
             .fold((0, 0), |(in_flight, failed), counter| {
                 (in_flight + counter.in_flight, failed + counter.failed)
             })

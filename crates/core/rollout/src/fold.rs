@@ -10,7 +10,7 @@ use hornero_model::{
 use crate::{
     Instance, Kind, Leaving, ListenerTrouble, Phase, Rollout, Service, ServingSet, SharedFailure,
     SkippedTimes, TestRecord, WarmSet, World, failed, freezes, jobs, leases, listeners,
-    makes_same_servers, recycle, runs, scale, schedules,
+    makes_same_servers, previews, recycle, runs, scale, schedules,
 };
 
 /// An instance that served this long was no early failure: the count of failures begins anew after it.
@@ -168,6 +168,12 @@ impl World {
             | EventBody::VolumeChanged { .. }
             | EventBody::VolumeLeased { .. }
             | EventBody::VolumeReleased { .. } => leases::fold(self, &event.body, event.time),
+            EventBody::PreviewDeclared { preview } => {
+                previews::declared(self, preview, &event.by, event.time)
+            }
+            EventBody::PreviewRemoved { preview, service } => {
+                previews::removed(self, preview, service)
+            }
             EventBody::JobSkipped { job, planned, missed } => {
                 let why = event.by.why.clone();
                 let (planned, missed, at) = (*planned, *missed, event.time);
@@ -230,13 +236,14 @@ impl World {
 
     fn release_created(&mut self, release: &Release) -> Result<(), String> {
         let name = &release.spec.name;
-        let next = self.services.get(name).map_or(ReleaseNumber(1), Service::next_release);
+        let next = self.next_release(name);
         if release.number != next {
             return Err(format!(
                 "release `{}` is made where `{name}@{next}` comes next",
                 release.reference()
             ));
         }
+        previews::released(self, release)?;
         let service = self.services.entry(name.clone()).or_insert_with(|| Service {
             name: name.clone(),
             releases: BTreeMap::new(),

@@ -23,6 +23,8 @@ mod listeners;
 mod machine;
 mod order;
 mod planted;
+mod previewing;
+mod previews;
 mod recycle;
 mod repair;
 mod replacing;
@@ -62,6 +64,8 @@ pub use order::down_order;
 #[cfg(feature = "planted")]
 pub use planted::plant;
 pub use planted::{Bug, planted};
+pub use previewing::{PreviewError, preview_spec, start_preview};
+pub use previews::OpenPreview;
 pub use recycle::recycle_due;
 pub use repair::{MAX_REPAIRS, RepairState, repair_state};
 pub use replacing::{Replacing, ReplacingStage};

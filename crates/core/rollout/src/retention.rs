@@ -103,14 +103,18 @@ fn needed(world: &World, service: &Service, found: &mut Vec<Retained>) {
             keep(from, format!("rollout {} may go back to it", rollout.id));
         }
     }
-    if let Some(target) = last_proven(world, &service.name) {
+    let target = last_proven(world, &service.name);
+    if let Some(target) = target.filter(|_| service.name.preview().is_none()) {
         hold(target, "a rollback goes to it".to_owned(), Hold::Wanted);
     }
 }
 
 /// The newest proven releases, and the young ones.
 fn by_rule(service: &Service, now: Timestamp, rules: KeepOverride, found: &mut Vec<Retained>) {
-    let Some(newest) = service.newest() else { return };
+    // What a preview showed is kept for nobody.
+    let Some(newest) = service.newest().filter(|_| service.name.preview().is_none()) else {
+        return;
+    };
     let rules = rules.over(newest.spec.keep);
     let count = usize::try_from(rules.releases).unwrap_or(usize::MAX);
     let last: BTreeSet<ReleaseNumber> = service.proven.iter().rev().take(count).copied().collect();

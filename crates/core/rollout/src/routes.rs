@@ -7,12 +7,14 @@ use std::{
 
 use hornero_model::{
     Admission, Check, Health, HostCertificate, InstanceId, Listener, ListenerFault, ListenerLimits,
-    Pool, PoolBackend, PoolName, Port, Protocol, ReleaseNumber, Route, RouteRule, RouteTable,
-    RouteTls, ServiceName, ServiceSpec, Share,
+    Pool, PoolBackend, PoolName, Port, PreviewRule, Protocol, ReleaseNumber, Route, RouteRule,
+    RouteTable, RouteTls, ServiceName, ServiceSpec, Share,
 };
 
 use crate::planted::{Bug, planted};
-use crate::{Facts, Instance, Phase, Rollout, World, rolling::restores};
+use crate::{
+    Facts, Instance, OpenPreview, Phase, Rollout, World, previews::share_of, rolling::restores,
+};
 
 /// Two services that want the same place on the host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,9 +58,81 @@ pub fn table(world: &World, facts: &Facts, generation: u64) -> RouteTable {
         }
         pools.extend(service_pools(world, facts, name, &specs));
     }
+    for (runs_as, open) in &world.previews {
+        lead_to(&mut listeners, &pools, runs_as, open);
+        share_with(&mut pools, world, facts, runs_as);
+    }
     let mut listeners: Vec<Listener> = listeners.into_values().collect();
     listeners.iter_mut().for_each(settle_certificates);
     RouteTable { generation, listeners, pools }
+}
+
+/// Adds the ways to a preview that serves, by every HTTP way in of its service: the name of the preview in a field of the
+/// request, and the host `NAME.HOST` where the way is for a host. Whoever has such a way of their own keeps it.
+fn lead_to(
+    listeners: &mut BTreeMap<SocketAddr, Listener>,
+    pools: &[Pool],
+    runs_as: &ServiceName,
+    open: &OpenPreview,
+) {
+    let answers = |of: &Pool| of.protocol == Protocol::Http && !of.traffic.is_empty();
+    let name = &open.preview.name;
+    for listener in listeners.values_mut().filter(|of| of.protocol == Protocol::Http) {
+        let mut hosts = Vec::new();
+        for rule in listener.rules.iter_mut() {
+            let pool = PoolName { service: runs_as.clone(), port: rule.pool.port.clone() };
+            let leads = rule.pool.service == open.preview.service
+                && pools.iter().any(|of| of.name == pool && answers(of));
+            if !leads {
+                continue;
+            }
+            let host = rule.host.as_ref().filter(|host| !host.starts_with('*'));
+            hosts.extend(host.map(|host| {
+                (
+                    host.clone(),
+                    RouteRule {
+                        host: Some(format!("{name}.{host}")),
+                        pool: pool.clone(),
+                        previews: Vec::new(),
+                        ..rule.clone()
+                    },
+                )
+            }));
+            rule.previews.push(PreviewRule { name: name.clone(), pool });
+        }
+        for (shown, rule) in hosts {
+            let same =
+                |of: &RouteRule| (&of.host, &of.path_prefix) == (&rule.host, &rule.path_prefix);
+            if listener.rules.iter().any(same) {
+                continue;
+            }
+            let host = rule.host.clone().unwrap_or_default();
+            let of_host = |host: &str| listener.certificates.iter().find(|own| own.host == host);
+            if let (None, Some(own)) = (of_host(&host), of_host(&shown)) {
+                let tls = own.tls.clone();
+                listener.certificates.push(HostCertificate { host, tls });
+            }
+            listener.rules.push(rule);
+        }
+    }
+}
+
+/// Adds the servers of a preview with a share to the pools of its service, and that share once it has it.
+fn share_with(pools: &mut [Pool], world: &World, facts: &Facts, runs_as: &ServiceName) {
+    let open = &world.previews[runs_as];
+    if open.preview.share == 0 {
+        return;
+    }
+    let share = share_of(world, facts, runs_as);
+    let own = pools.iter().filter(|of| of.name.service == *runs_as);
+    let own: Vec<Pool> = own.filter(|of| of.protocol == Protocol::Http).cloned().collect();
+    let of_service = pools.iter_mut().filter(|of| of.name.service == open.preview.service);
+    for pool in of_service.filter(|of| of.protocol == Protocol::Http) {
+        let same = |of: &&Pool| of.name.port == pool.name.port && of.http2 == pool.http2;
+        let Some(own) = own.iter().find(same) else { continue };
+        pool.backends.extend(own.backends.iter().cloned());
+        pool.previews.extend(share);
+    }
 }
 
 /// Whether `spec`'s routes can stand beside those of every other service.
@@ -225,6 +299,7 @@ fn service_pools(
         http2: port.http2,
         idle_timeout: port.idle_timeout,
         traffic: traffic.clone(),
+        previews: Vec::new(),
         admission: world.rollout_of(name).map_or(Admission::Open, Rollout::admission),
         backends: kept
             .iter()
@@ -261,6 +336,7 @@ fn add_route(listeners: &mut BTreeMap<SocketAddr, Listener>, service: &ServiceNa
         path_prefix: route.path_prefix.clone(),
         pool: PoolName { service: service.clone(), port: route.port.clone() },
         redirect_to: route.redirect_to,
+        previews: Vec::new(),
     };
     for address in addresses(route) {
         let mut listener = listener(address, route.protocol, route.tls.clone());

@@ -62,7 +62,7 @@ impl Target {
     pub fn of(world: &World, facts: &Facts, spec: &ServiceSpec) -> Self {
         let digest = Release::digest_of(spec);
         let Some(service) = world.services.get(&spec.name) else {
-            return Self::New(ReleaseNumber(1));
+            return Self::New(world.next_release(&spec.name));
         };
         if let Some(serving) = service.serving_release()
             && serving.spec_digest == digest
@@ -75,7 +75,7 @@ impl Target {
         }
         match service.newest() {
             Some(newest) if newest.spec_digest == digest => Self::Again(newest.number),
-            Some(_) | None => Self::New(service.next_release()),
+            Some(_) | None => Self::New(world.next_release(&spec.name)),
         }
     }
 }

@@ -6,7 +6,8 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Instance, World, adjust, failed, leases, listeners, recycle, repair, scale, transition,
+    Facts, Instance, World, adjust, failed, leases, listeners, previewing, recycle, repair, scale,
+    transition,
 };
 
 /// What to append before anything else is done; all of it in one write.
@@ -64,6 +65,9 @@ pub fn step(world: &World, facts: &Facts, tail: &mut dyn FnMut() -> String) -> S
             records.extend(recycle::recycle(world, facts, name, tail));
             records.extend(expire(world, facts, name));
         }
+    }
+    if records.is_empty() {
+        records.extend(previewing::lapse(world, facts));
     }
     Step { records }
 }

@@ -263,7 +263,7 @@ impl View<'_> {
         let service = &self.rollout.service;
         let left: u64 =
             self.facts.edge.iter().flat_map(|edge| &edge.counters).fold(0, |sum, of| {
-                sum + if of.pool.service == *service { of.in_flight } else { 0 }
+                sum + if self.world.counts(service, of) { of.in_flight } else { 0 }
             });
         if left > 0 && !self.cut_is_over() {
             return self.cut(closed_at(self.world, self.rollout, self.facts), left);

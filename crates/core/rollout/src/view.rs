@@ -243,7 +243,7 @@ impl View<'_> {
             in_force
                 .counters
                 .iter()
-                .filter(|of| of.pool.service == *service && Some(of.release) == release)
+                .filter(|of| self.world.counts(service, of) && Some(of.release) == release)
                 .fold((0, 0), |sum, of| (sum.0 + of.in_flight, sum.1 + of.failed))
         };
         (agrees && knows).then(|| Confirmed {

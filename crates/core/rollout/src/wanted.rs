@@ -9,8 +9,8 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Effect, Facts, Instance, Kind, Phase, RollingStage, World, adjust, leases, listeners, recycle,
-    repair, routes::has_way_back, table, transition,
+    Effect, Facts, Instance, Kind, Phase, RollingStage, World, adjust, leases, listeners, previews,
+    recycle, repair, routes::has_way_back, table, transition,
 };
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
@@ -36,9 +36,13 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
             effects.extend(end(world, facts, id, false));
         }
     }
+    // Nor is an address of what is gone.
+    let strange = facts.addresses.iter().filter(|(name, _)| !world.services.contains_key(*name));
+    let free = strange.filter(|(_, address)| !facts.listened_on(**address));
+    effects.extend(free.map(|(name, _)| Effect::TakeAddress { service: name.clone() }));
     for rollout in world.rollouts.values() {
         effects.extend(tests(world, facts, rollout));
-        effects.extend(cuts(facts, rollout));
+        effects.extend(cuts(world, facts, rollout));
     }
     effects
 }
@@ -47,7 +51,7 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
 /// end also where the service came back meanwhile, which then gets one anew.
 fn address(world: &World, facts: &Facts, name: &ServiceName) -> Option<Effect> {
     let service = name.clone();
-    let is_gone = world.services[name].removed && world.rollout_of(name).is_none();
+    let is_gone = world.is_over(name);
     match facts.addresses.get(name) {
         None if !is_gone => Some(Effect::GiveAddress { service }),
         Some(_) if facts.leaving_addresses.contains(name) => Some(Effect::TakeAddress { service }),
@@ -123,7 +127,7 @@ fn tests(world: &World, facts: &Facts, rollout: &crate::Rollout) -> Option<Effec
     due.then(|| Effect::RunTests { image: spec.image, spec: Box::new(spec.clone()) })
 }
 
-fn cuts(facts: &Facts, rollout: &crate::Rollout) -> Vec<Effect> {
+fn cuts(world: &World, facts: &Facts, rollout: &crate::Rollout) -> Vec<Effect> {
     let (Some(edge), Some(in_force)) = (&facts.edge, &facts.in_force) else { return Vec::new() };
     let generation = in_force.table.generation;
     let releases = match (rollout.cut_off, rollout.phase) {
@@ -134,7 +138,7 @@ fn cuts(facts: &Facts, rollout: &crate::Rollout) -> Vec<Effect> {
         }
         (Some(_), Phase::Clearing | Phase::Replacing) => vec![rollout.to],
         (Some(_), Phase::Closing) => {
-            let of = edge.counters.iter().filter(|of| of.pool.service == rollout.service);
+            let of = edge.counters.iter().filter(|of| world.counts(&rollout.service, of));
             let mut releases: Vec<_> = of.map(|of| of.release).collect();
             releases.sort_unstable();
             releases.dedup();
@@ -219,6 +223,7 @@ fn waits_for_health(world: &World, facts: &Facts, rollout: &crate::Rollout) -> b
 /// The next moment at which time alone changes what is to be done; none while only an observation can.
 pub fn wake(world: &World, facts: &Facts) -> Option<Timestamp> {
     let mut times = listeners::wake(world, facts);
+    times.extend(previews::times(world));
     for (name, service) in &world.services {
         times.extend(repair::wake(world, facts, name));
         times.extend(recycle::wake(world, facts, name));

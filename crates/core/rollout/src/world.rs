@@ -12,8 +12,8 @@ use hornero_model::{
 };
 
 use crate::{
-    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, KnownVolume, Leaving, OpenRun,
-    Phase, Rollout, SharedFailure,
+    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, KnownVolume, Leaving,
+    OpenPreview, OpenRun, Phase, Rollout, SharedFailure,
 };
 
 /// Everything that follows from the events appended so far. Build it with [`World::default`] and [`World::apply`].
@@ -47,6 +47,10 @@ pub struct World {
     pub schedules: BTreeMap<(Directory, ScheduleName), DeclaredSchedule>,
     /// Volumes, also those whose data was removed: their leases go on counting.
     pub volumes: BTreeMap<VolumeName, KnownVolume>,
+    /// Previews of which something is left, by what they run as.
+    pub previews: BTreeMap<ServiceName, OpenPreview>,
+    /// Releases that previews ever had.
+    pub previews_made: u32,
 }
 
 /// A service and its releases.

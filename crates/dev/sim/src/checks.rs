@@ -7,8 +7,8 @@ use std::{
 
 use hornero_driver::{Outcome, OutcomeKind, RequestId, RequestKind};
 use hornero_model::{
-    Digest, EventBody, InstanceId, InstanceState, Listener, NewEvent, ReleaseNumber, ServiceName,
-    Share,
+    Digest, EventBody, InstanceId, InstanceState, Listener, NewEvent, Preview, ReleaseNumber,
+    ServiceName, Share,
 };
 use hornero_rollout::{Kind, Phase, Rollout, Service, World};
 
@@ -251,6 +251,7 @@ impl Checks {
                 });
                 there.and_then(|name| wrong(format!("`{name}` is there")))
             }
+            RequestKind::Preview { previews } => wrong(unshown(&previews.last()?.0, world, now)?),
             RequestKind::Bring { .. }
             | RequestKind::Rollback { to: None, .. }
             | RequestKind::End { .. }
@@ -298,4 +299,11 @@ impl Checks {
         }
         None
     }
+}
+
+/// What is wrong where a preview is said to be there.
+fn unshown(preview: &Preview, world: &World, now: u64) -> Option<String> {
+    let runs_as = preview.runs_as().ok()?;
+    let serves = world.services.get(&runs_as).is_some_and(|of| of.serving.is_some());
+    (preview.until.0 > now && !serves).then(|| format!("`{runs_as}` does not serve"))
 }

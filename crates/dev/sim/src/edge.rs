@@ -182,7 +182,7 @@ impl SimEdge {
 
     fn note_stopped(&mut self, request: &SimRequest) {
         let pools = self.table.pools.iter().filter(|pool| pool.name == request.pool);
-        let serves_on = pools.into_iter().any(|pool| pool.receives(request.release));
+        let serves_on = pools.into_iter().any(|pool| gets(pool, request.release));
         if let (false, Some(left)) = (serves_on, self.left_at.get(&request.instance)) {
             let service = request.pool.service.clone();
             self.stopped.push((request.instance.clone(), service, request.release, *left));
@@ -237,6 +237,8 @@ impl SimEdge {
     fn begin_request(&mut self, pool: &Pool, engine: &SimEngine, random: &mut Random, now: u64) {
         {
             let Some(drawn) = draw(&pool.traffic, random) else { return };
+            let shown = draw_preview(&pool.previews, random);
+            let drawn = shown.unwrap_or(drawn);
             let ready = |release: ReleaseNumber| -> Vec<&InstanceId> {
                 let of_release = pool.backends.iter().filter(|backend| backend.release == release);
                 of_release.map(|of| &of.instance).filter(|id| self.healthy(id)).collect()
@@ -286,9 +288,10 @@ impl SimEdge {
                 "no-lost-request: `{service}@{release}` was cut off while it got the traffic"
             ));
         }
-        let (cut, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.requests)
-            .into_iter()
-            .partition(|request| request.pool.service == *service && request.release == release);
+        let (cut, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.requests).into_iter().partition(|request| {
+                service.is_of(&request.pool.service) && request.release == release
+            });
         self.requests = left;
         for request in cut {
             self.fail(&request.pool, request.release);
@@ -331,7 +334,7 @@ impl SimEdge {
         let in_flight: u64 = counters
             .iter()
             .filter(|of| {
-                of.pool.service == receipt.service && Some(terms(of.release)) == receipt.from
+                receipt.service.is_of(&of.pool.service) && Some(terms(of.release)) == receipt.from
             })
             .map(|of| of.in_flight)
             .sum();
@@ -339,7 +342,8 @@ impl SimEdge {
         if told != in_flight {
             return Some(format!("{in_flight} requests were in flight, {told} are accounted for"));
         }
-        let failed = self.failed.get(&receipt.service).copied().unwrap_or(0);
+        let failed = self.failed.iter().filter(|(name, _)| receipt.service.is_of(name));
+        let failed: u64 = failed.map(|(_, count)| count).sum();
         (receipt.requests_failed > failed).then(|| {
             format!("{failed} requests failed in all, {} in one switch", receipt.requests_failed)
         })
@@ -419,7 +423,7 @@ impl SimEdge {
     pub fn inactive_in_flight(&self) -> usize {
         let active = |request: &&SimRequest| {
             !self.table.pools.iter().any(|pool| {
-                pool.name == request.pool && pool.receives(request.release) && !is_held(pool)
+                pool.name == request.pool && gets(pool, request.release) && !is_held(pool)
             })
         };
         self.requests.iter().filter(active).count()
@@ -448,8 +452,12 @@ fn draw(traffic: &[Share], random: &mut Random) -> Option<ReleaseNumber> {
     if let [only] = traffic {
         return Some(only.release);
     }
+    draw_one(traffic, random)
+}
+
+fn draw_one(shares: &[Share], random: &mut Random) -> Option<ReleaseNumber> {
     let mut place = random.between(0, u64::from(Share::WHOLE) - 1);
-    for share in traffic {
+    for share in shares {
         match place.checked_sub(u64::from(share.weight)) {
             Some(rest) => place = rest,
             None => return Some(share.release),
@@ -458,9 +466,19 @@ fn draw(traffic: &[Share], random: &mut Random) -> Option<ReleaseNumber> {
     None
 }
 
+/// The preview that a request falls on; where there is none, nothing is taken from the random numbers.
+fn draw_preview(previews: &[Share], random: &mut Random) -> Option<ReleaseNumber> {
+    if previews.is_empty() { None } else { draw_one(previews, random) }
+}
+
 /// Whether a pool lets nothing in.
 fn is_held(pool: &Pool) -> bool {
     pool.admission != Admission::Open
+}
+
+/// Whether a release gets new requests, be it as that of a preview.
+fn gets(pool: &Pool, release: ReleaseNumber) -> bool {
+    pool.receives(release) || pool.preview_weight(release) > 0
 }
 
 /// The servers that get new requests.

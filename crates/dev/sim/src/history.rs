@@ -2,8 +2,8 @@
 
 use hornero_driver::{OutcomeKind, RequestKind};
 use hornero_model::{
-    CanaryPolicy, ExitCause, Millis, OnInconclusive, Protocol, ReleaseNumber, Route, Scale,
-    ServiceName, ServiceSpec, Strategy,
+    CanaryPolicy, ExitCause, Millis, OnInconclusive, Preview, PreviewName, Protocol, ReleaseNumber,
+    Route, Scale, ServiceName, ServiceSpec, Strategy, Timestamp,
 };
 
 use crate::{
@@ -20,6 +20,9 @@ const LITTLE_MEMORY: u64 = 1_000_000;
 const SCALED: u64 = 2_000_000;
 /// Seeds from here on are histories of services with volumes.
 const VOLUMES: u64 = 3_000_000;
+
+/// Seeds from here on are histories with previews as well.
+const PREVIEWS: u64 = 4_000_000;
 
 /// A history that one seed decides.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
             unanswered: Random::new(seed ^ 0xA45E4).between(0, 8).saturating_sub(6),
         };
     }
-    let has_volumes = seed >= VOLUMES;
+    let has_volumes = (VOLUMES..PREVIEWS).contains(&seed);
     if (LITTLE_MEMORY..SCALED).contains(&seed) {
         let mut memory = Random::new(seed ^ 0x4007);
         let (bytes, is_limit) = (SERVER_BYTES * memory.between(8, 10), memory.chance(50));
@@ -57,6 +60,7 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
     }
     // Drawn apart, as above.
     let mut pauses = Random::new(seed ^ 0x5709);
+    let mut previews = (seed >= PREVIEWS).then(|| Random::new(seed ^ 0x9E71));
     let images = vec![simulation.host.scenario.image(Behaviour::GOOD)];
     let is_scaled = (SCALED..VOLUMES).contains(&seed);
     let mut history = History { has_volumes, simulation, random, images, is_scaled };
@@ -64,6 +68,9 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
         history.act();
         if history.is_scaled {
             history.simulation.host.edge.rush = *history.random.choose(&[0, 0, 1, 3]);
+        }
+        if let Some(random) = previews.as_mut() {
+            history.preview(random);
         }
         if pauses.chance(4) {
             let (after, lasts) = (pauses.between(0, 2_000), pauses.between(500, 4_000));
@@ -183,6 +190,31 @@ impl History {
             (spec.instances, spec.scale) = (minimum, Some(scale(minimum)));
         }
         if self.has_volumes { stateful(spec) } else { spec }
+    }
+
+    /// Somebody asks for a preview, or removes one.
+    fn preview(&mut self, random: &mut Random) {
+        let service = ServiceName::new(*random.choose(&NAMES)).expect("a valid name");
+        let name = PreviewName::new(*random.choose(&["new", "old"])).expect("a valid name");
+        match random.between(0, 3) {
+            0 | 1 => {
+                let image = self.simulation.host.scenario.image(Behaviour::any(random));
+                let spec = crate::service(service.as_str(), image, 2);
+                let share = *random.choose(&[0, 500, 2_500]);
+                let lasts = Millis(random.between(500, 30_000));
+                let until = Timestamp(self.simulation.host.now).after(lasts);
+                let preview = Preview { name, service, release: None, share, until };
+                let previews = vec![(preview, spec)];
+                self.simulation.request(RequestKind::Preview { previews });
+            }
+            2 => {
+                if let Ok(runs_as) = ServiceName::of_preview(&name, &service) {
+                    let services = vec![runs_as];
+                    self.simulation.request(RequestKind::Down { services });
+                }
+            }
+            _ => {}
+        }
     }
 
     fn trouble_an_instance(&mut self) {

@@ -177,7 +177,13 @@ impl Host {
         let mut wrong = Vec::new();
         for pool in &table.pools {
             for backend in &pool.backends {
-                let (instance, receives) = (&backend.instance, pool.receives(backend.release));
+                let shown = pool.preview_weight(backend.release) > 0;
+                let (instance, own) = (&backend.instance, pool.receives(backend.release));
+                let receives = own || shown;
+                let of_preview = backend.release.is_of_preview();
+                if of_preview != shown && pool.name.service.preview().is_none() && receives {
+                    wrong.push(format!("`{instance}` of a preview gets more than its share"));
+                }
                 let forced = self.edge.forced.contains(&pool.name.service);
                 if self.engine.was_stopped(instance) && !forced {
                     wrong.push(format!("no-lost-request: `{instance}` is routed to and stopped"));

@@ -279,6 +279,14 @@ impl Simulation {
             self.fail(&format!("rollout {} is {}", rollout.id, rollout.phase.name()));
         }
         self.check_addresses(driver);
+        for (name, open) in &world.previews {
+            if open.preview.until.0 + LATE_MS < self.host.now {
+                self.fail(&format!("`{name}` is there beyond its time"));
+            }
+            if !world.services.contains_key(&open.preview.service) {
+                self.fail(&format!("`{name}` shows what is not there"));
+            }
+        }
         let table = self.host.edge.table();
         let mut expected: Vec<&InstanceId> = Vec::new();
         for (name, service) in &world.services {

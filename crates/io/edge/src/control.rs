@@ -353,7 +353,8 @@ impl Control {
 fn receiving_sets(table: &Table) -> BTreeSet<SetKey> {
     let mut receiving = BTreeSet::new();
     for pool in &table.source.pools {
-        receiving.extend(pool.traffic.iter().map(|share| (pool.name.clone(), share.release)));
+        let shares = pool.traffic.iter().chain(&pool.previews);
+        receiving.extend(shares.map(|share| (pool.name.clone(), share.release)));
     }
     receiving
 }

@@ -114,6 +114,7 @@ mod tests {
             http2: false,
             idle_timeout: None,
             traffic: vec![Share::whole(ReleaseNumber(1))],
+            previews: Vec::new(),
             admission: Admission::Open,
             backends: vec![backend],
             health: None,

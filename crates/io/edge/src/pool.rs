@@ -11,6 +11,8 @@ use crate::{counters::LaneCounters, gate::Gate, local_backend::LocalBackend, tab
 pub(crate) struct LocalPool {
     pub(crate) name: PoolName,
     pub(crate) sets: Vec<LocalSet>,
+    /// What previews get of them beforehand.
+    pub(crate) previews: Vec<LocalSet>,
     /// Whether its servers are asked by HTTP/2.
     pub(crate) http2: bool,
     pub(crate) gate: Option<Arc<Gate>>,
@@ -27,7 +29,7 @@ pub(crate) struct LocalSet {
 
 impl LocalPool {
     /// The next healthy backend that was not tried, of the set that `draw` falls on, or of another where that has none;
-    /// those under suspicion only when there is no other.
+    /// those under suspicion only when there is no other. Nothing but what falls on it goes to a preview.
     pub(crate) fn pick(
         &self,
         draw: u32,
@@ -55,15 +57,22 @@ impl LocalPool {
     /// The set that `draw` falls on, a number from all of `u32` with equal chances; none where nobody gets requests.
     pub(crate) fn drawn(&self, draw: u32) -> Option<&LocalSet> {
         // Below the whole: the upper half of the product.
-        let mut place = ((u64::from(draw) * u64::from(Share::WHOLE)) >> 32) as u32;
-        for set in &self.sets {
-            if place < set.weight {
-                return Some(set);
-            }
-            place -= set.weight;
-        }
-        None
+        let place = ((u64::from(draw) * u64::from(Share::WHOLE)) >> 32) as u32;
+        // What previews get is cut out of what falls on the others, whose own borders stay where they are.
+        let shown = at(&self.previews, place).filter(|_| !self.sets.is_empty());
+        shown.or_else(|| at(&self.sets, place))
     }
+}
+
+/// The set at a place, each having as many as its weight.
+fn at(sets: &[LocalSet], mut place: u32) -> Option<&LocalSet> {
+    for set in sets {
+        if place < set.weight {
+            return Some(set);
+        }
+        place -= set.weight;
+    }
+    None
 }
 
 impl LocalSet {

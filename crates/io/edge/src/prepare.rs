@@ -90,6 +90,7 @@ fn sets_of(pool: &Pool, backends: &[Arc<Backend>], current: &Table, means: &Mean
         http2: pool.http2,
         idle_timeout: pool.idle_timeout.map(|span| span.duration()),
         sets: pool.traffic.iter().map(set).collect(),
+        previews: pool.previews.iter().map(set).collect(),
         gate: Gate::of(
             pool.admission,
             before.and_then(|before| before.gate.as_ref()),

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use hornero_model::{Listener, ListenerLimits, Pool, Protocol};
+use hornero_model::{Listener, ListenerLimits, Pool, PoolName, PreviewName, Protocol};
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::{
@@ -73,6 +73,8 @@ pub(crate) struct Rule {
     /// In its normal form.
     pub(crate) path_prefix: Option<Vec<u8>>,
     goal: Goal,
+    /// Names of previews, and the pools that requests with one of them go to instead.
+    previews: Vec<(PreviewName, usize)>,
 }
 
 impl Rule {
@@ -85,6 +87,20 @@ impl Rule {
         let prefix = self.path_prefix.as_ref().map_or(0, Vec::len);
         (self.host.rank(), name, Reverse(prefix))
     }
+
+    /// Where requests go that name no preview; none where they go to no pool.
+    const fn pool(&self) -> Option<usize> {
+        match self.goal {
+            Goal::Pool(pool) | Goal::Shown(_, pool) => Some(pool),
+            Goal::Redirect(_) => None,
+        }
+    }
+
+    /// The pool of the preview that a request names.
+    pub(crate) fn shows(&self, named: &[u8]) -> Option<usize> {
+        let same = |(name, _): &&(PreviewName, usize)| name.as_str().as_bytes() == named;
+        self.previews.iter().find(same).map(|(_, pool)| *pool)
+    }
 }
 
 /// What becomes of requests by a rule.
@@ -92,6 +108,8 @@ impl Rule {
 pub(crate) enum Goal {
     /// They go to the pool with this index in the table.
     Pool(usize),
+    /// Those that name a preview go where the rule with this index says, the others to this pool.
+    Shown(usize, usize),
     /// They are to come to this port by TLS.
     Redirect(u16),
 }
@@ -133,10 +151,25 @@ impl ListenerRules {
                 let prefix = rule.path_prefix.as_ref().map(|prefix| normal(prefix.as_bytes()));
                 let path_prefix = prefix.filter(|prefix| **prefix != *b"/").map(Cow::into_owned);
                 let goal = rule.redirect_to.map_or(Goal::Pool(pool), Goal::Redirect);
-                Some(Rule { host: HostRule::new(rule.host.as_deref()), path_prefix, goal })
+                let place = |name: &PoolName| pools.iter().position(|pool| pool.name == *name);
+                let previews = rule.previews.iter();
+                let previews = previews.filter_map(|of| Some((of.name.clone(), place(&of.pool)?)));
+                let host = HostRule::new(rule.host.as_deref());
+                Some(Rule { host, path_prefix, goal, previews: previews.collect() })
             })
             .collect();
         rules.sort_by(|one, other| one.precedence().cmp(&other.precedence()));
+        for index in 0..rules.len() {
+            let same = |of: &Rule| {
+                (of.pool(), &of.previews) == (rules[index].pool(), &rules[index].previews)
+            };
+            // Rules that lead to the same are told apart by nobody.
+            let first = rules.iter().position(same).unwrap_or(index);
+            if let (Goal::Pool(pool), false) = (rules[index].goal, rules[index].previews.is_empty())
+            {
+                rules[index].goal = Goal::Shown(first, pool);
+            }
+        }
         let is_name = |rule: &Rule| matches!(rule.host, HostRule::Name(_));
         let names = rules.partition_point(is_name);
         let by_path = rules.iter().any(|rule| rule.path_prefix.is_some());

@@ -226,7 +226,7 @@ fn into_tokio(sock: Sock) -> io::Result<TcpStream> {
 
 async fn serve_tcp(worker: &Worker, slot: &Slot, origin: Origin, sock: Sock) {
     let table = worker.table();
-    let Ok(mut pool) = table.route(&origin.listener, b"", b"") else { return };
+    let Ok(mut pool) = table.route(&origin.listener, b"", b"", |_| None) else { return };
     drop(table);
     let mut ticket = None;
     let mut attempts = Attempts::new(worker);

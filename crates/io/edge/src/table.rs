@@ -27,6 +27,8 @@ pub(crate) struct PoolSets {
     pub(crate) idle_timeout: Option<Duration>,
     /// The sets that get new requests; their weights make the whole.
     pub(crate) sets: Vec<PoolSet>,
+    /// What previews get of them beforehand.
+    pub(crate) previews: Vec<PoolSet>,
     /// Where new requests wait, while they do.
     pub(crate) gate: Option<Arc<Gate>>,
 }

@@ -97,7 +97,7 @@ fn obey(worker: &Worker, acceptor: &mut Acceptor, command: Command) {
         Command::HealthChanged => worker.changed.notify_waiters(),
         Command::Cut { service, release, done } => {
             let count = worker.slots.cut(|counters| {
-                counters.set().release() == release && counters.set().pool().service == service
+                counters.set().release() == release && service.is_of(&counters.set().pool().service)
             });
             let _ = done.send(count);
         }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use hornero_model::{
-    Check, HealthContract, Listener, Pool, Protocol, RouteRule, RouteTable, Share,
+    Check, HealthContract, Listener, Pool, PoolName, Protocol, RouteRule, RouteTable, Share,
 };
 
 use crate::{error::TableFault, forwarding::Network};
@@ -52,7 +52,8 @@ fn limit(what: &'static str, count: usize, limit: usize) -> Result<(), TableFaul
 
 fn validate_pool(pool: &Pool) -> Result<(), TableFault> {
     limit("shares of one pool", pool.traffic.len(), SHARES)?;
-    if !Share::are_valid(&pool.traffic) {
+    limit("previews of one pool", pool.previews.len(), SHARES)?;
+    if !Share::are_valid(&pool.traffic) || !Share::leave_room(&pool.previews, &pool.traffic) {
         return Err(TableFault::BadTraffic(pool.name.clone()));
     }
     let mut instances = BTreeSet::new();
@@ -109,18 +110,15 @@ fn validate_listener(listener: &Listener, pools: &[Pool]) -> Result<(), TableFau
     }
     let mut seen = BTreeSet::new();
     for rule in &listener.rules {
-        let Some(pool) = pools.iter().find(|pool| pool.name == rule.pool) else {
-            return Err(TableFault::UnknownPool { listener: address, pool: rule.pool.clone() });
-        };
-        let redirects = rule.redirect_to.is_some();
-        if listener.protocol == Protocol::Http && pool.protocol == Protocol::Tcp && !redirects {
-            return Err(TableFault::ProtocolMismatch {
-                listener: address,
-                pool: rule.pool.clone(),
-            });
-        }
+        // What is redirected goes to no pool.
+        let spoken = rule.redirect_to.map_or(listener.protocol, |_| Protocol::Tcp);
+        valid_target(address, spoken, &rule.pool, pools)?;
         if !seen.insert((&rule.host, &rule.path_prefix)) {
             return Err(TableFault::DuplicateRule(address));
+        }
+        limit("previews of one rule", rule.previews.len(), SHARES)?;
+        for preview in &rule.previews {
+            valid_target(address, listener.protocol, &preview.pool, pools)?;
         }
         if let Some(host) = &rule.host {
             valid_host(address, host)?;
@@ -133,6 +131,21 @@ fn validate_listener(listener: &Listener, pools: &[Pool]) -> Result<(), TableFau
         && matches!(&listener.rules[..], [rule] if *rule == RouteRule::new(rule.pool.clone()));
     if listener.protocol == Protocol::Tcp && !plain {
         return Err(TableFault::TcpRules(address));
+    }
+    Ok(())
+}
+
+fn valid_target(
+    listener: SocketAddr,
+    protocol: Protocol,
+    name: &PoolName,
+    pools: &[Pool],
+) -> Result<(), TableFault> {
+    let Some(pool) = pools.iter().find(|pool| pool.name == *name) else {
+        return Err(TableFault::UnknownPool { listener, pool: name.clone() });
+    };
+    if protocol == Protocol::Http && pool.protocol == Protocol::Tcp {
+        return Err(TableFault::ProtocolMismatch { listener, pool: name.clone() });
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use hornero_model::Preview;
+
 use crate::{
     backend::Backend,
     forwarding::Forwarding,
@@ -56,6 +58,7 @@ impl LocalTable {
                 Rc::new(LocalPool {
                     name: pool.name.clone(),
                     sets: pool.sets.iter().map(&mut set).collect(),
+                    previews: pool.previews.iter().map(&mut set).collect(),
                     http2: pool.http2,
                     gate: pool.gate.clone(),
                 })
@@ -77,17 +80,24 @@ impl LocalTable {
         Forwarding::new(origin.peer, https, is_trusted)
     }
 
-    /// Where a request goes, or the edge's own answer to it; `host` without port.
-    pub(crate) fn route(
+    /// Where a request goes, or the edge's own answer to it; `host` without port. `field` gives the value of a field of the
+    /// request.
+    pub(crate) fn route<'f>(
         &self,
         listener: &SocketAddr,
         host: &[u8],
         target: &[u8],
+        field: impl FnOnce(&'static str) -> Option<&'f [u8]>,
     ) -> Result<Rc<LocalPool>, OwnAnswer> {
         let listener = self.listener(listener);
         let found = listener.map_or(Ok(None), |listener| listener.route(host, target));
         match found {
             Ok(Some(Goal::Pool(index))) => Ok(self.pools[index].clone()),
+            Ok(Some(Goal::Shown(rule, pool))) => {
+                let named = field(Preview::HEADER);
+                let shown = listener.and_then(|of| of.rules[rule].shows(named?));
+                Ok(self.pools[shown.unwrap_or(pool)].clone())
+            }
             Ok(Some(Goal::Redirect(_))) if host.is_empty() => {
                 Err((400, Cow::Borrowed("no host that could be redirected to")))
             }

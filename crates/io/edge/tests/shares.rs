@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use hornero_model::{
-    Admission, LatencyBucket, Millis, Protocol, ReleaseCounters, ReleaseNumber, RouteTable, Share,
-    Timestamp,
+    Admission, LatencyBucket, Millis, PreviewName, PreviewRule, Protocol, ReleaseCounters,
+    ReleaseNumber, RouteTable, Share, Timestamp,
 };
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -132,6 +132,107 @@ fn shares_that_are_not_the_whole_are_refused() {
         assert!(error.contains("the shares of pool `site/http` are not the whole"), "{error}");
     }
     assert_eq!(get(edge.listener, "/").unwrap().status, 200);
+}
+
+/// The same edge with a preview of release 9 that gets `weight` ten-thousandths, and is named by `new`.
+fn previewed(one: &Backend, shown: &Backend, weight: u32) -> TestEdge {
+    let mut edge = TestEdge::start();
+    let sets: [(u32, &[SocketAddr]); 2] = [(1, &[one.address]), (9, &[shown.address])];
+    let mut table = shared(table(0, edge.listener, None, &sets), &[Share::whole(ReleaseNumber(1))]);
+    table.pools[0].previews.extend((weight > 0).then(|| share(9, weight)));
+    let mut own = table.pools[0].clone();
+    own.name.service = "new.site".parse().unwrap();
+    own.backends.retain(|of| of.release.0 == 9);
+    (own.traffic, own.previews) = (vec![Share::whole(ReleaseNumber(9))], Vec::new());
+    let name = PreviewName::new("new").unwrap();
+    let rule = PreviewRule { name, pool: own.name.clone() };
+    table.listeners[0].rules[0].previews.push(rule);
+    table.pools.push(own);
+    edge.put(table);
+    edge.until_healthy(3);
+    edge
+}
+
+/// A request that names a preview.
+fn naming(client: &mut Client, name: &str) -> (u16, String) {
+    client.send(format!("GET / HTTP/1.1\r\nhost: test\r\nx-hornero-PREVIEW: {name}\r\n\r\n"));
+    let answer = client.answer().unwrap();
+    (answer.status, answer.text())
+}
+
+#[test]
+fn a_preview_gets_what_names_it_and_its_share() {
+    let (one, shown) = (Backend::start("one"), Backend::start("shown"));
+    let edge = previewed(&one, &shown, 0);
+    let mut client = Client::connect(edge.listener);
+    for _ in 0..50 {
+        assert_eq!(client.get("/").unwrap().text(), "one");
+        assert_eq!(naming(&mut client, "new").1, "shown");
+        assert_eq!(naming(&mut client, "newer").1, "one", "nobody\'s name is production\'s");
+    }
+    let edge = previewed(&one, &shown, 1_000);
+    let mut client = Client::connect(edge.listener);
+    let got = (0..1_000).filter(|_| client.get("/").unwrap().text() == "shown").count();
+    assert!((95..=105).contains(&got), "{got} of 1000");
+}
+
+#[test]
+fn a_sick_preview_gives_back_its_share_and_production_never_falls_on_it() {
+    let (one, shown) = (Backend::start("one"), Backend::start("shown"));
+    let mut edge = previewed(&one, &shown, 5_000);
+    shown.set_healthy(false);
+    until("a check has failed", || {
+        let status = edge.admin.status().unwrap();
+        status.backends.iter().filter(|of| of.health == hornero_model::Health::Unhealthy).count()
+            == 2
+    });
+    let mut client = Client::connect(edge.listener);
+    for _ in 0..100 {
+        assert_eq!(client.get("/").unwrap().text(), "one");
+    }
+    assert_eq!(naming(&mut client, "new").0, 503, "who asks for it is told");
+    shown.set_healthy(true);
+    edge.until_healthy(3);
+    one.set_healthy(false);
+    // What falls on production is refused, though the preview is well; what falls on the preview is answered.
+    until("production is sick", || {
+        let status = edge.admin.status().unwrap();
+        status.backends.iter().any(|of| of.health == hornero_model::Health::Unhealthy)
+    });
+    let before = shown.requests();
+    let mut client = Client::connect(edge.listener);
+    let refused = (0..100).filter(|_| client.get("/").unwrap().status == 503).count();
+    assert!((45..=55).contains(&refused), "{refused} of 100");
+    assert!(shown.requests() > before);
+}
+
+#[test]
+fn the_share_of_a_preview_costs_no_request_when_its_server_is_gone() {
+    let (one, shown) = (Backend::start("one"), Backend::start("shown"));
+    let mut edge = previewed(&one, &shown, 5_000);
+    drop(shown);
+    for _ in 0..100 {
+        assert_eq!(get(edge.listener, "/").unwrap().text(), "one");
+    }
+    let status = edge.admin.status().unwrap();
+    assert_eq!(counters(&status, 1).2, 0, "{status:?}");
+}
+
+#[test]
+fn previews_that_leave_nothing_or_have_another_share_are_refused() {
+    let backend = Backend::start("one");
+    let mut edge = TestEdge::before(&[backend.address]);
+    let sets: [(u32, &[SocketAddr]); 1] = [(1, &[backend.address])];
+    for previews in [
+        vec![share(9, 10_000)],
+        vec![share(1, 5)],
+        vec![share(9, 0)],
+        vec![share(9, 1), share(9, 1)],
+    ] {
+        let mut bad = table(9, edge.listener, Some(1), &sets);
+        bad.pools[0].previews = previews;
+        assert!(edge.admin.apply(&bad).is_err(), "{:?}", bad.pools[0].previews);
+    }
 }
 
 /// Has `count` clients send a request each.

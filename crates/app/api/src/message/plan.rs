@@ -1,6 +1,9 @@
 //! What an apply would change.
 
-use hornero_model::{Directory, Freeze, ImageName, Job, ScheduleSpec, ServiceSpec, Standing};
+use hornero_model::{
+    Directory, Freeze, ImageName, Job, PreviewName, ScheduleSpec, ServiceName, ServiceSpec,
+    Standing, Timestamp,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +54,22 @@ pub struct PlanReport {
     /// How the services of the directory stand, as far as the plan depends on it; for plans that are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub standings: Vec<Standing>,
+    /// Previews beside the services of the directory; they change nothing of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previews: Vec<PlannedPreview>,
+}
+
+/// A preview beside a service of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedPreview {
+    /// Its name.
+    pub name: PreviewName,
+    /// The service that it shows.
+    pub service: ServiceName,
+    /// How many of the service's requests it gets, in ten-thousandths.
+    pub share: u32,
+    /// When it is removed.
+    pub until: Timestamp,
 }
 
 /// What would keep a change from being made.

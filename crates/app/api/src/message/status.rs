@@ -1,16 +1,17 @@
 //! What runs.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use hornero_model::{
-    Digest, Directory, EdgeConnections, Health, InstanceId, InstanceState, Place, Protocol,
-    ReleaseNumber, ServiceName, Share, Timestamp,
+    Digest, Directory, EdgeConnections, Protocol, ReleaseNumber, ServiceName, Share, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::freeze::FreezeStatus;
+use super::instance::{InstanceStatus, InternalAddress};
 use super::job::JobStatus;
+use super::preview::PreviewStatus;
 use super::resume::ServiceStop;
 use super::rollout::RolloutStatus;
 use super::run::RunStatus;
@@ -41,6 +42,9 @@ pub struct StatusReport {
     /// Schedules that are declared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<ScheduleStatus>,
+    /// Previews, by service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previews: Vec<PreviewStatus>,
 }
 
 /// The control process.
@@ -192,52 +196,6 @@ pub struct ScaleStatus {
     /// Why it is not as its load wants it; absent where it is, or nothing is known of its load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_back: Option<String>,
-}
-
-/// Where other services find a service.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct InternalAddress {
-    /// `SERVICE.internal`.
-    pub name: String,
-    /// What it resolves to.
-    pub address: IpAddr,
-}
-
-/// An instance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct InstanceStatus {
-    /// Its id.
-    pub id: InstanceId,
-    /// Its release.
-    pub release: ReleaseNumber,
-    /// Its image.
-    pub image: Option<Digest>,
-    /// Where it is in its life.
-    pub state: InstanceState,
-    /// Its address.
-    pub address: Option<IpAddr>,
-    /// The process id of its first process, where that is a process of control's host.
-    pub pid: Option<u32>,
-    /// The host that it runs on: `local` is control's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When it is due to be replaced for its age; absent where its service has no `max_age`, or it does not serve.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recycle_due: Option<Timestamp>,
-    /// Why it is to be replaced by a new one of the same release, where it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recycling: Option<String>,
-    /// Why it ended, where it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
-    /// What the edge last found it to be; absent where control is too old to tell.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<Health>,
-    /// Why its last check failed, where it is not healthy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health_error: Option<String>,
 }
 
 /// A way in.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use hornero_model::{FreezeName, ServiceName};
 
-use super::source::Source;
+use super::{preview::PreviewWords, source::Source};
 
 /// What `up` takes.
 #[derive(Debug, Args)]
@@ -34,6 +34,9 @@ pub struct UpArguments {
     /// Roll out although this freeze holds; needs `--reason`, and both stand in the ledger
     #[arg(long = "override", value_name = "freeze.NAME", value_parser = freeze)]
     pub overrides: Vec<FreezeName>,
+    /// What is shown beside what serves instead of taking its place
+    #[command(flatten)]
+    pub preview: PreviewWords,
 }
 
 /// A freeze, as a plan or a refusal names it.

@@ -6,6 +6,8 @@ Examples:
   hornero up --prune             and take down what this directory no longer declares
   hornero up --adopt shop        and take `shop` over from the directory that it belongs to
   hornero up plan.json           exactly what `hornero plan --out plan.json` showed, or nothing
+  hornero up --preview pr-7 --dir ../branch --for 2h     beside what serves, at `pr-7.HOST`
+  hornero up --preview old --release 16 --share 5% site  and 5% of the requests for `site`
 
 What the directory declared before and no longer declares is asked about on a terminal. Elsewhere,
 without `--prune` and `--no-prune`, nothing is changed: exit code 3.";

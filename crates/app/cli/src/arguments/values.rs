@@ -1,6 +1,6 @@
 //! Values of arguments, as they are written.
 
-use hornero_model::{ReleaseNumber, RolloutId};
+use hornero_model::{Preview, ReleaseNumber, RolloutId};
 
 /// Bytes of a size such as `20GiB`.
 pub fn size(text: &str) -> Result<u64, String> {
@@ -25,6 +25,21 @@ pub fn release_number(text: &str) -> Result<ReleaseNumber, String> {
         .map_err(|_| "expected a release number such as `16`".to_owned())
 }
 
+/// A share such as `5%`, in ten-thousandths.
+pub fn share(text: &str) -> Result<u32, String> {
+    let error = || "expected a share from `0.01%` to `50%`".to_owned();
+    let (whole, part) = text
+        .strip_suffix('%')
+        .map_or((text, ""), |percent| percent.split_once('.').unwrap_or((percent, "")));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !text.ends_with('%') || whole.is_empty() || part.len() > 2 || !digits(whole) || !digits(part)
+    {
+        return Err(error());
+    }
+    let share = format!("{whole}{part:0<2}").parse::<u32>().map_err(|_| error())?;
+    if (1..=Preview::MOST_SHARED).contains(&share) { Ok(share) } else { Err(error()) }
+}
+
 /// The number of a receipt.
 pub fn rollout_id(text: &str) -> Result<RolloutId, String> {
     text.parse().map(RolloutId).map_err(|_| "expected a receipt number such as `3`".to_owned())
@@ -34,4 +49,19 @@ pub fn rollout_id(text: &str) -> Result<RolloutId, String> {
 pub fn variable(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected `NAME=VALUE`")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_part_that_leaves_most_to_what_serves() {
+        for (text, expected) in [("5%", 500), ("0.5%", 50), ("12.25%", 1225), ("50%", 5000)] {
+            assert_eq!(share(text), Ok(expected), "{text}");
+        }
+        for bad in ["5", "%", "51%", "0%", "0.001%", "-1%", "5.%%", "1e1%", ".5%"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -37,6 +37,11 @@ impl From<BakeError> for Failure {
     }
 }
 
+/// The digests of images that were baked, by name.
+pub fn digests(baked: &[BakedImage]) -> impl Fn(&ImageName) -> Option<Digest> {
+    |name| baked.iter().find(|image| image.name == *name).map(|image| image.digest)
+}
+
 /// The images to bake: one, or else all.
 fn wanted(project: &Project, only: Option<&str>) -> Result<Vec<ImageName>, Failure> {
     let order = project.spec.order().images;

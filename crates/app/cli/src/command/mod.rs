@@ -34,6 +34,7 @@ pub mod patching;
 mod plain_server;
 pub mod plan;
 pub mod plan_file;
+pub mod preview;
 pub mod problems;
 pub mod process;
 pub mod rebasing;

@@ -326,7 +326,8 @@ pub async fn end(home: &Path, json: bool, service: &str, why: String) -> Result<
 /// Ends the control process where it has nothing to run; gives what it runs.
 pub async fn end_idle(client: &Client) -> Result<StatusReport, Failure> {
     let left: StatusReport = client.get("/v1/status").await?;
-    if left.services.is_empty() && left.runs.is_empty() && left.jobs.is_empty() {
+    let idle = left.services.is_empty() && left.runs.is_empty() && left.jobs.is_empty();
+    if idle && left.previews.is_empty() {
         let _: Nothing = client.post("/v1/shutdown", &Nothing {}).await?;
         gone(client).await;
     }

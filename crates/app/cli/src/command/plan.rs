@@ -4,8 +4,9 @@ use std::path::Path;
 
 use hornero_api::{
     Client,
-    message::{PlanReport, StatusReport},
+    message::{PlanReport, PlannedPreview, StatusReport},
 };
+use hornero_model::Share;
 
 use crate::{
     arguments::PlanArguments,
@@ -69,6 +70,13 @@ fn tell(report: &PlanReport, json_wanted: bool) -> Result<(), Failure> {
         return print_json(report);
     }
     problems::tell(report);
+    for PlannedPreview { name, service, share, until } in &report.previews {
+        let gets = match share {
+            0 => String::new(),
+            share => format!(" with {} of its requests", Share::percent(*share)),
+        };
+        eprintln!("note: preview `{name}` of `{service}` stays beside it{gets} until {until}");
+    }
     if report.changes.is_empty() {
         return print_text("nothing to change\n");
     }

@@ -14,7 +14,7 @@ use hornero_model::{Health, InstanceState, Share, Timestamp};
 use crate::{
     command::{
         absent::{self, client},
-        job, schedule,
+        job, preview, schedule,
         status_notes::{notes, of_witness},
     },
     failure::Failure,
@@ -110,6 +110,9 @@ fn answering(route: &RouteStatus) -> String {
 /// One-off work that has not ended, jobs, schedules, and freezes that hold.
 fn work_text(report: &StatusReport, now: Timestamp, colour: bool) -> String {
     let mut text = runs_text(&report.runs, now, colour);
+    if !report.previews.is_empty() {
+        text.push_str(&format!("\n{}", preview::table(&report.previews, now, colour)));
+    }
     if !report.jobs.is_empty() {
         text.push_str(&format!("\n{}", job::table(&report.jobs, now, colour)));
     }
@@ -273,6 +276,7 @@ mod tests {
             jobs: Vec::new(),
             schedules: Vec::new(),
             freezes: Vec::new(),
+            previews: Vec::new(),
         };
         status_text(&report, Timestamp::default(), false)
     }

@@ -8,11 +8,8 @@ use hornero_api::{
         ApplyRequest, Intent, PlanChange, PlanReport, PlanRequest, ServiceOutcome, StatusReport,
     },
 };
-use hornero_bake::BakedImage;
 use hornero_doctor::Need;
-use hornero_model::{
-    Digest, Directory, Freeze, ImageName, Job, ScheduleSpec, ServiceName, ServiceSpec,
-};
+use hornero_model::{Directory, Freeze, Job, ScheduleSpec, ServiceName, ServiceSpec};
 use hornero_spec::FILE_NAME;
 use serde::Serialize;
 
@@ -22,7 +19,7 @@ use crate::{
         bake, carrying_out,
         configuration::{self, Kept},
         declared_jobs::{self, DirectoryJobs},
-        desired, doctor, named, names, operation, plan_file, problems, stores,
+        desired, doctor, named, names, operation, plan_file, preview, problems, stores,
         whole::{self, Agreed, Consent},
     },
     commit, daemon,
@@ -34,6 +31,9 @@ use crate::{
 /// `hornero up`: bake, test, release, roll out, wait, read back.
 pub async fn up(home: &Path, json_wanted: bool, arguments: UpArguments) -> Result<(), Failure> {
     doctor::before(home, Need::Run, true)?;
+    if let Some(name) = arguments.preview.name.clone() {
+        return preview::up(home, json_wanted, name, arguments).await;
+    }
     if arguments.source.dir.is_file() {
         return plan_file::apply(home, json_wanted, &arguments).await;
     }
@@ -66,22 +66,22 @@ pub async fn roll_out<R: Serialize>(
     let client = daemon::ensure(home).await?;
     let kept = Some(Kept { home, store: &store });
     let wanted = |services: Vec<ServiceSpec>| limited(services, &only);
-    let mut services = wanted(desired::specs(kept, &project.spec, digests(&baked))?);
+    let mut services = wanted(desired::specs(kept, &project.spec, bake::digests(&baked))?);
     let serving = client.get::<StatusReport>("/v1/status").await?.services;
     for taken in problems::taken_over(&known, &project.dir, &services, &serving) {
         eprintln!("warning: {taken}");
     }
     let directory = &agreed.directory;
     let freezes: Vec<Freeze> = project.spec.freezes.values().cloned().collect();
-    let mut jobs = declared_jobs::jobs(kept, &project.spec, digests(&baked))?;
+    let mut jobs = declared_jobs::jobs(kept, &project.spec, bake::digests(&baked))?;
     let schedules: Vec<ScheduleSpec> = project.spec.schedules.values().cloned().collect();
     let timed = (&freezes[..], &schedules[..]);
     let mut plan = changes(&client, directory, &services, (&jobs, timed)).await?;
     if !plan.changes.is_empty() && !bake::are_whole(home, &baked)? {
         let how = bake::How { verify: true, ..how };
         baked = bake::bake(home, source, &project, None, how)?;
-        services = wanted(desired::specs(kept, &project.spec, digests(&baked))?);
-        jobs = declared_jobs::jobs(kept, &project.spec, digests(&baked))?;
+        services = wanted(desired::specs(kept, &project.spec, bake::digests(&baked))?);
+        jobs = declared_jobs::jobs(kept, &project.spec, bake::digests(&baked))?;
         plan = changes(&client, directory, &services, (&jobs, timed)).await?;
     }
     tell_changes(&plan, &agreed);
@@ -145,11 +145,6 @@ async fn changes(
 fn limited(services: Vec<ServiceSpec>, only: &[ServiceName]) -> Vec<ServiceSpec> {
     let is_meant = |spec: &ServiceSpec| only.is_empty() || only.contains(&spec.name);
     services.into_iter().filter(is_meant).collect()
-}
-
-/// The digests of images that were baked, by name.
-fn digests(baked: &[BakedImage]) -> impl Fn(&ImageName) -> Option<Digest> {
-    |name| baked.iter().find(|image| image.name == *name).map(|image| image.digest)
 }
 
 /// What to take down.

@@ -1,6 +1,6 @@
 //! What operations came to: `up`, `down`, `rollback`, `cancel` and their like.
 
-use hornero_api::message::ServiceOutcome;
+use hornero_api::message::{PreviewStatus, ServiceOutcome};
 use hornero_model::{InstanceId, Receipt, ReleaseNumber, ServiceName};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -20,6 +20,13 @@ impl OperationReport {
     pub const fn of(services: Vec<ServiceOutcome>) -> Self {
         Self { services, ended: None }
     }
+}
+
+/// What `up --preview` came to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PreviewReport {
+    /// The previews of that name, by service.
+    pub previews: Vec<PreviewStatus>,
 }
 
 /// What `rollback` came to.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use clap::{Command, CommandFactory as _};
 use hornero_api::message::{
-    AuditReport, HistoryEntry, JobStatus, LogLine, PlanReport, ResumeReport, ScheduleStatus,
-    StatusReport, VerifyReport, VolumeReport, VolumeStatus,
+    AuditReport, HistoryEntry, JobStatus, LogLine, PlanReport, PreviewStatus, ResumeReport,
+    ScheduleStatus, StatusReport, VerifyReport, VolumeReport, VolumeStatus,
 };
 use hornero_bake::Rebased;
 use hornero_doctor::DoctorReport;
@@ -68,6 +68,8 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("logs", true, schema::<LogLine>),
     ("patch", false, schema::<PatchOutcome<'_>>),
     ("plan", false, schema::<PlanReport>),
+    ("preview ls", false, schema::<Vec<PreviewStatus>>),
+    ("preview rm", false, schema::<OperationReport>),
     ("receipt", false, schema::<Vec<Receipt>>),
     ("receipt ID", false, schema::<Receipt>),
     ("recycle", false, schema::<OperationReport>),
@@ -86,6 +88,7 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("settings", false, schema::<SettingsReport>),
     ("status", false, schema::<StatusReport>),
     ("up", false, schema::<OperationReport>),
+    ("up --preview", false, schema::<PreviewReport>),
     ("upgrade", false, schema::<upgrade::UpgradeReport>),
     ("validate", false, schema::<validate::ValidationReport>),
     ("volume adopt", false, schema::<VolumeReport>),

@@ -34,6 +34,7 @@ mod one_off;
 mod operations;
 mod owned;
 mod patching;
+mod previews;
 mod provenance;
 mod recycling;
 mod replacing;

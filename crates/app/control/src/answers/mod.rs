@@ -7,6 +7,7 @@ mod frozen;
 mod image_test;
 mod jobs;
 mod operation;
+mod previews;
 mod records;
 mod runs;
 mod status;

@@ -49,6 +49,7 @@ impl Api {
             false => intent.why,
             true => match &kind {
                 RequestKind::Apply { .. } | RequestKind::Bring { .. } => "up".to_owned(),
+                RequestKind::Preview { .. } => "preview".to_owned(),
                 RequestKind::Rollback { .. } => "rollback".to_owned(),
                 RequestKind::Down { .. } => "down".to_owned(),
                 RequestKind::End { .. } => "down by force".to_owned(),

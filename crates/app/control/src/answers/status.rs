@@ -55,6 +55,7 @@ impl Api {
                 jobs: jobs::shown(driver.world(), Timestamp::now()),
                 freezes: jobs::freezes(driver.world(), Timestamp::now()),
                 schedules: schedules::shown(driver.world(), &home, Timestamp::now()),
+                previews: report::previews(driver, &internal, &*of_instances),
             })
             .await?;
         json(&report)

@@ -9,6 +9,7 @@ mod fold;
 mod journal;
 mod leases;
 mod orders;
+mod previews;
 mod recycling;
 mod replacing;
 mod retention;
@@ -373,6 +374,12 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::FreezeDeclared { freeze, .. } => format!("freeze {} declared", freeze.name),
         EventBody::FreezeRemoved { freeze, .. } => format!("freeze {freeze} removed"),
         EventBody::FreezeOverridden { freeze, .. } => format!("freeze {freeze} overridden"),
+        EventBody::PreviewDeclared { preview } => {
+            format!("preview {} of {}", preview.name, preview.service)
+        }
+        EventBody::PreviewRemoved { preview, service } => {
+            format!("preview {preview} of {service} removed")
+        }
         EventBody::JobSkipped { job, .. } => format!("job {job} skipped"),
         EventBody::ScheduleDeclared { schedule, .. } => {
             format!("schedule {} declared", schedule.name)

@@ -6,6 +6,7 @@ use super::{
     answer::own_answer,
     body::Framing,
     exchange::{Exchange, ExchangeEnd},
+    field::values,
     head::{BadRequest, RequestHead, translate_request},
 };
 use crate::{
@@ -221,7 +222,10 @@ impl<S: Stream> Connection<S> {
         let (host, path) = (&filled[head.host.clone()], &filled[head.path.clone()]);
         let pool = match &head.last_hop {
             Some((status, text)) => Err((*status, Cow::Borrowed(*text))),
-            None => table.route(&self.origin.listener, host, path),
+            None => {
+                let field = |name: &'static str| values(&filled[..head.used], name).next();
+                table.route(&self.origin.listener, host, path, field)
+            }
         };
         self.input.consume(head.used);
         Ok(Some((head, pool)))

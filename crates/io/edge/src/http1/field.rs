@@ -99,3 +99,13 @@ pub(crate) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
+
+/// The values of a field in the head of a message that was read before, in their order.
+pub(crate) fn values<'h>(head: &'h [u8], name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    head.split(|byte| *byte == b'\n').filter_map(move |line| {
+        let (own, rest) = line.split_at_checked(name.len())?;
+        let value =
+            rest.strip_prefix(b":").filter(|_| own.eq_ignore_ascii_case(name.as_bytes()))?;
+        Some(value.trim_ascii())
+    })
+}

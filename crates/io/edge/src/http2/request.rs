@@ -172,7 +172,8 @@ impl Asked {
         }
         let hops = hops(&parts).map_err(|(status, text)| refused(status, text))?;
         let table = shared.worker.table();
-        let pool = table.route(&shared.origin.listener, name, path.as_bytes())?;
+        let field = |name: &'static str| parts.headers.get(name).map(HeaderValue::as_bytes);
+        let pool = table.route(&shared.origin.listener, name, path.as_bytes(), field)?;
         let length = parts.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| parse_length(length.as_bytes()));
         let framing = match (is_over || is_websocket, length) {

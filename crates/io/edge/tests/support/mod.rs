@@ -130,6 +130,7 @@ pub fn table_of(
                 .map(|release| Share::whole(ReleaseNumber(release)))
                 .into_iter()
                 .collect(),
+            previews: Vec::new(),
             admission: Admission::Open,
             backends,
             health: None,
