@@ -33,6 +33,10 @@ pub enum EndpointId {
     RunOutput,
     /// End one-off work.
     RunCancel,
+    /// Rehearse a rollback.
+    Rehearse,
+    /// How a rehearsal stands.
+    Rehearsal,
     /// Say which jobs a directory declares.
     DeclareJobs,
     /// Run a job now.
@@ -86,6 +90,8 @@ impl EndpointId {
             Self::Run => "Run",
             Self::RunOutput => "RunOutput",
             Self::RunCancel => "RunCancel",
+            Self::Rehearse => "Rehearse",
+            Self::Rehearsal => "Rehearsal",
             Self::DeclareJobs => "DeclareJobs",
             Self::RunJob => "RunJob",
             Self::Volumes => "Volumes",
@@ -180,6 +186,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
         None, schema::<message::RunLine>, true),
     endpoint!(RunCancel, "POST", "/v1/runs/{run}/cancel", "End one-off work: its stop signal, then SIGKILL", [],
         Some(schema::<message::CancelRunRequest>), schema::<message::Nothing>, false),
+    endpoint!(Rehearse, "POST", "/v1/rehearsals", "Start a server of the release before, to see that a service could go back; it goes on without the client", [],
+        Some(schema::<message::RehearseRequest>), schema::<message::RehearsalStatus>, false),
+    endpoint!(Rehearsal, "GET", "/v1/rehearsals/{rehearsal}", "How a rehearsal stands, while it is the last one of its service", [],
+        None, schema::<message::RehearsalStatus>, false),
     endpoint!(DeclareJobs, "POST", "/v1/jobs", "Say which jobs, freezes and schedules a directory declares, and that it declares no others", [],
         Some(schema::<message::DeclareJobsRequest>), schema::<message::DeclaredJobsReport>, false),
     endpoint!(RunJob, "POST", "/v1/jobs/{job}/runs", "Run a job now; it goes on without the client", [],

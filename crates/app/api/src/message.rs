@@ -9,6 +9,7 @@ mod log;
 mod operation;
 mod plan;
 mod preview;
+mod rehearsal;
 mod request;
 mod resume;
 mod rollout;
@@ -37,6 +38,7 @@ pub use plan::{
     NotChecked, PlanChange, PlanImage, PlanProblem, PlanReport, PlanRequest, PlannedPreview,
 };
 pub use preview::{PreviewRequest, PreviewSource, PreviewStatus, RemovePreviewRequest};
+pub use rehearsal::{ProofStatus, RehearsalStatus, RehearseRequest};
 pub use request::{
     ApplyRequest, CancelRequest, DownRequest, Intent, RecycleRequest, RollbackRequest, SteerRequest,
 };

@@ -79,6 +79,8 @@ mod tests {
                 "Run",
                 "RunOutput",
                 "RunCancel",
+                "Rehearse",
+                "Rehearsal",
                 "DeclareJobs",
                 "RunJob",
                 "Volumes",

@@ -135,6 +135,20 @@ pub enum Command {
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// See that a service could go back: a server of the release before is started beside what serves, and removed again
+    #[command(after_help = "\
+Example:
+  hornero rehearse site
+
+It gets no requests; it has to become healthy as its release says, and the tests of its image have to pass. How long it
+took stands in `hornero status` as the proof; what serves is as before, whatever comes of it.")]
+    Rehearse {
+        /// The service
+        service: ServiceName,
+        /// Why, for the record
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
     /// Run a command once, in a server of its own
     #[command(after_help = examples::RUN)]
     Run(RunArguments),

@@ -26,7 +26,7 @@ use clap::{CommandFactory as _, Parser as _};
 use arguments::{Arguments, AuditCommand, Command, ImageCommand, ScheduleCommand};
 use command::{
     audit, bake, churn, collect, diff, doctor, export, history, image, job, logs, manual,
-    operation, patching, plan, preview, rebasing, receipt, recycle, reproducing, run as one_off,
+    operation, patching, plan, preview, rebasing, receipt, recycle, rehearse, reproducing, run as one_off,
     sbom, schedule, status, storage, transport, up, verify, volume,
 };
 use failure::Failure;
@@ -213,6 +213,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
             operation::rollback(home, json, service, to, reason).await
         }
         Command::Recycle { object, reason } => recycle::run(home, json, object, reason).await,
+        Command::Rehearse { service, reason } => rehearse::run(home, json, service, reason).await,
         Command::Job(command) => job::run(home, json, command).await,
         Command::Schedule(ScheduleCommand::Ls) => schedule::list(home, json).await,
         Command::Volume(command) => volume::run(home, json, command).await,
@@ -286,6 +287,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::History { .. }
         | Command::Rollback { .. }
         | Command::Recycle { .. }
+        | Command::Rehearse { .. }
         | Command::Job(_)
         | Command::Schedule(_)
         | Command::Volume(_)

@@ -18,6 +18,7 @@ use crate::{
     edge, jobs,
     offline::ledger_of,
     previews::{self, Seen},
+    rehearsals,
     replay::fold,
     report, runs, schedules,
 };
@@ -151,6 +152,8 @@ fn of_service(
         instances: own.into_iter().map(|instance| of_instance(world, instance, edge)).collect(),
         gave_up_after: None,
         stopped: None,
+        proof: rehearsals::proof(world, &service.name, Timestamp::now()),
+        rehearsal: rehearsals::last(world, &service.name),
     }
 }
 

@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     answer::ApiRefusal, input::Input, jobs::Jobs, operations::Operations, ports::Adapters,
-    runs::Runs, schedules::Schedules, succession::EdgeNews, witness::Witness,
+    rehearsals::Rehearsals, runs::Runs, schedules::Schedules, succession::EdgeNews,
+    witness::Witness,
 };
 
 /// Everything that requests are answered from.
@@ -34,6 +35,8 @@ pub struct Api {
     pub runs: Arc<Runs>,
     /// Jobs.
     pub jobs: Arc<Jobs>,
+    /// Rehearsals of rollbacks.
+    pub rehearsals: Arc<Rehearsals>,
     /// Schedules.
     pub schedules: Arc<Schedules>,
     /// Volumes.

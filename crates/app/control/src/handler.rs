@@ -44,6 +44,8 @@ impl Handler for Api {
             EndpointId::Run => self.run(caller, body(request).await?).await,
             EndpointId::RunOutput => self.run_output(values[0], &query),
             EndpointId::RunCancel => self.cancel_run(caller, values[0], body(request).await?),
+            EndpointId::Rehearse => self.rehearse(caller, body(request).await?).await,
+            EndpointId::Rehearsal => self.rehearsal(values[0]).await,
             EndpointId::DeclareJobs => self.declare_jobs(caller, body(request).await?).await,
             EndpointId::RunJob => self.run_job(caller, values[0], body(request).await?).await,
             EndpointId::Volumes => self.volumes().await,

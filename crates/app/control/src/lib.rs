@@ -35,6 +35,7 @@ mod predecessor;
 mod previews;
 mod program;
 mod provenance;
+mod rehearsals;
 mod replay;
 mod report;
 mod request;

@@ -202,11 +202,12 @@ fn instances(
         let Some(last) = events.last() else { return Ok((found, next)) };
         next = last.sequence + 1;
         for event in events {
-            if let EventBody::RunStarted { run } = &event.body
-                && run.id.as_str() == object
-            {
-                found.push(run.id.clone());
-            }
+            let apart = match &event.body {
+                EventBody::RunStarted { run } => Some(&run.id),
+                EventBody::RehearsalStarted { rehearsal } => Some(&rehearsal.id),
+                _ => None,
+            };
+            found.extend(apart.filter(|id| id.as_str() == object).cloned());
             if let EventBody::InstanceChanged { instance, service, .. } = event.body
                 && (service.as_str() == object || instance.as_str() == object)
                 && !found.contains(&instance)

@@ -19,12 +19,13 @@ use hornero_model::{
 use hornero_plan::{About, Action, Change, DesiredImage, Foreign, ObjectKind};
 use hornero_rollout::{
     Facts, ListenerSpell, Phase, RepairState, Rollout, Scaling, Service, Target, World,
-    foresee_in_time,
+    foresee_in_time, stale_rollback,
 };
 
 use crate::{
     churn::{self, CAPACITY},
     previews::{self, Seen},
+    rehearsals,
 };
 
 /// Services that are up or on their way, by name.
@@ -137,6 +138,8 @@ fn service(
             }
         },
         stopped: churn::stop_of(driver.world(), driver.churn(), &service.name),
+        proof: rehearsals::proof(driver.world(), &service.name, driver.facts().now),
+        rehearsal: rehearsals::last(driver.world(), &service.name),
     }
 }
 
@@ -363,6 +366,15 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
     let plan = hornero_plan::plan(directory, &images, &request.services, world, facts);
     let budgets = churn::problems(&plan.changes, &request.services, world, churn, facts.now);
     let crowded = crowded_out(&plan.changes, &request.services, world, facts);
+    let stale = request.services.iter().filter_map(|spec| stale_rollback(world, facts, spec));
+    let stale = stale.map(|stale| PlanProblem {
+        kind: "service".to_owned(),
+        object: stale.service().to_string(),
+        reason: stale.to_string(),
+        hint: Some(format!("`hornero rehearse {}` proves it anew", stale.service())),
+        guard: Some(rehearsals::FRESH_ROLLBACK.to_owned()),
+        ..PlanProblem::default()
+    });
     let changes = plan.changes.into_iter().map(changed);
     let gone = directory.map(|directory| world.undeclared(directory, &request.services));
     let gone = gone.unwrap_or_default();
@@ -399,6 +411,7 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
             .chain(foreign_jobs)
             .chain(budgets)
             .chain(crowded)
+            .chain(stale)
             .chain(clashes)
             .collect(),
         not_checked: Vec::new(),

@@ -45,6 +45,7 @@ use crate::{
     ports::{Adapters, ControlPorts, CrashHook, STARTS_AT_ONCE},
     predecessor::Succession,
     provenance::Provenance,
+    rehearsals::Rehearsals,
     replay::{self, Told},
     restoration::Restoration,
     runs::{Recorder, Runs},
@@ -231,6 +232,7 @@ struct Work {
     runs: Arc<Runs>,
     jobs: Arc<Jobs>,
     schedules: Arc<Schedules>,
+    rehearsals: Arc<Rehearsals>,
     wake: Wake,
 }
 
@@ -241,13 +243,16 @@ impl Work {
         let recorder = Arc::new(recorder);
         let runs = Arc::new(Runs::new(Arc::clone(&adapters), Arc::clone(&recorder)));
         runs.adopt(world.runs.values().cloned());
+        let (own, recording) = (Arc::clone(&adapters), Arc::clone(&recorder));
+        let rehearsals = Arc::new(Rehearsals::new(own, recording));
+        rehearsals.give_up(world.open_rehearsals().map(|run| run.rehearsal.clone()).collect());
         let wake = Wake::default();
         let look = asked(inputs, |world: &World| world.jobs.clone());
         let (own, recording) = (Arc::clone(&runs), Arc::clone(&recorder));
         let jobs = Arc::new(Jobs::new(own, adapters, recording, wake.clone(), look));
         let look = asked(inputs, Known::all);
         let schedules = Schedules::new(home.to_owned(), recorder, wake.clone(), look);
-        Self { runs, jobs, schedules: Arc::new(schedules), wake }
+        Self { runs, jobs, schedules: Arc::new(schedules), rehearsals, wake }
     }
 
     fn keep_time(&self) -> std::io::Result<TimeKeeper> {
@@ -278,7 +283,7 @@ fn api(
     options: &Options,
     parts: &Parts,
     ports: &ControlPorts,
-    Work { runs, jobs, schedules, .. }: Work,
+    Work { runs, jobs, schedules, rehearsals, .. }: Work,
     inputs: Sender<Input>,
 ) -> Api {
     Api {
@@ -292,6 +297,7 @@ fn api(
         jobs,
         schedules,
         volumes: Volumes::of(&options.home),
+        rehearsals,
         network: parts.network.clone(),
         edge: parts.keeper.news(),
         started: Timestamp::now(),

@@ -2,10 +2,11 @@
 
 use hornero_rollout::World;
 
-/// Whether any service is up, one-off work under way, or a job or schedule to come round.
+/// Whether any service is up, one-off work or a rehearsal under way, or a job or schedule to come round.
 pub fn serves(world: &World) -> bool {
     !world.runs.is_empty()
         || !world.jobs.is_empty()
+        || world.open_rehearsals().next().is_some()
         || !world.schedules.is_empty()
         || world.services.values().any(|service| world.is_there(service))
 }

@@ -209,6 +209,9 @@ impl Driver {
                 | EventBody::VolumeReleased { .. }
                 | EventBody::PreviewDeclared { .. }
                 | EventBody::PreviewRemoved { .. }
+                | EventBody::RehearsalStarted { .. }
+                | EventBody::RehearsalEnded { .. }
+                | EventBody::GuardOverridden { .. }
                 | EventBody::JobSkipped { .. } => {}
                 EventBody::Scaled { service, from, to } => {
                     self.tell_scaled(service, (*from, *to), &event.by, ports);

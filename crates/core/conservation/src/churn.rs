@@ -127,13 +127,7 @@ impl Churn {
                     (tally.size, tally.restoring, tally.scaling) = (0, 0, 0);
                 }
             }
-            EventBody::ChurnStopped { breach } => {
-                let stopped = Some(Stopped { breach: breach.clone(), since: event.time });
-                match &breach.service {
-                    Some(name) => self.services.entry(name.clone()).or_default().stopped = stopped,
-                    None => self.stopped = stopped,
-                }
-            }
+            EventBody::ChurnStopped { breach } => self.stop(breach, event.time),
             EventBody::ChurnResumed { service } => self.resumed(service.as_ref()),
             EventBody::ReleaseProven { .. }
             | EventBody::ImageTested { .. }
@@ -165,7 +159,19 @@ impl Churn {
             | EventBody::VolumeReleased { .. }
             | EventBody::PreviewDeclared { .. }
             | EventBody::PreviewRemoved { .. }
+            | EventBody::RehearsalStarted { .. }
+            | EventBody::RehearsalEnded { .. }
+            | EventBody::GuardOverridden { .. }
             | EventBody::ServiceOwned { .. } => {}
+        }
+    }
+
+    /// Notes that a limit was reached.
+    fn stop(&mut self, breach: &ChurnBreach, since: Timestamp) {
+        let stopped = Some(Stopped { breach: breach.clone(), since });
+        match &breach.service {
+            Some(name) => self.services.entry(name.clone()).or_default().stopped = stopped,
+            None => self.stopped = stopped,
         }
     }
 

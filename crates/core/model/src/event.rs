@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BootId, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName, InstanceId,
-    InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt, Release, ReleaseNumber,
+    InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt, Rehearsal, RehearsalEnd, Release, ReleaseNumber,
     RolloutId, Run, RunEnd, ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, Term, Timestamp,
     Volume, VolumeChange, VolumeName,
 };
@@ -357,6 +357,23 @@ pub enum EventBody {
         preview: PreviewName,
         /// The service that it showed.
         service: ServiceName,
+    },
+    /// A server of the release before is started beside what serves, to see that a service could go back.
+    RehearsalStarted {
+        /// Which.
+        rehearsal: Rehearsal,
+    },
+    /// A rehearsal is over.
+    RehearsalEnded {
+        /// How.
+        end: RehearsalEnd,
+    },
+    /// Somebody rolls out although a guard refuses it.
+    GuardOverridden {
+        /// The guard.
+        guard: String,
+        /// What is brought up.
+        directory: Directory,
     },
 }
 

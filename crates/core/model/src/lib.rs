@@ -24,6 +24,7 @@ mod pool;
 mod preview;
 mod purl;
 mod receipt;
+mod rehearsal;
 mod release;
 mod room;
 mod route;
@@ -63,6 +64,7 @@ pub use pool::{Admission, Pool, Share};
 pub use preview::{Preview, PreviewRule};
 pub use purl::DebianPurl;
 pub use receipt::{Receipt, ReceiptBody};
+pub use rehearsal::{Rehearsal, RehearsalEnd};
 pub use release::{Release, ReleaseRef};
 pub use room::{Batched, Room};
 pub use route::{

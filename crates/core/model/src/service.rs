@@ -48,6 +48,9 @@ pub struct ServiceSpec {
     /// Age after which an instance is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Millis>,
+    /// How old the last proof may be that it could go back, where a new release is to be rolled out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_fresh_rollback: Option<Millis>,
     /// Keys whose statements about the image count besides the home's own, sorted by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust: Vec<TrustedKey>,
@@ -126,6 +129,7 @@ impl ServiceSpec {
             egress: false,
             depends_on: Vec::new(),
             max_age: None,
+            require_fresh_rollback: None,
             trust: Vec::new(),
             keep: Keep::default(),
             stop_signal: None,

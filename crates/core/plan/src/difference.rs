@@ -195,7 +195,7 @@ fn shown(path: &str) -> String {
 
 /// A value for people, by the unit that its field's name says.
 fn text(path: &str, value: &Value) -> String {
-    const SPANS: [&str; 12] = [
+    const SPANS: [&str; 13] = [
         "step_timeout",
         "interval",
         "timeout",
@@ -204,6 +204,7 @@ fn text(path: &str, value: &Value) -> String {
         "keep_warm",
         "watch",
         "max_age",
+        "require_fresh_rollback",
         "stop_grace",
         "idle_timeout",
         "head_timeout",

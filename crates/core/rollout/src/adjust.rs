@@ -46,6 +46,7 @@ pub fn makes_same_servers(one: &ServiceSpec, other: &ServiceSpec) -> bool {
         },
         depends_on: Vec::new(),
         max_age: None,
+        require_fresh_rollback: None,
         keep: Keep::default(),
         budget: None,
         ..spec.clone()

@@ -10,7 +10,7 @@ use hornero_model::{
 use crate::{
     Instance, Kind, Leaving, ListenerTrouble, Phase, Rollout, Service, ServingSet, SharedFailure,
     SkippedTimes, TestRecord, WarmSet, World, failed, freezes, jobs, leases, listeners,
-    makes_same_servers, previews, recycle, runs, scale, schedules,
+    makes_same_servers, previews, recycle, rehearsals, runs, scale, schedules,
 };
 
 /// An instance that served this long was no early failure: the count of failures begins anew after it.
@@ -74,6 +74,7 @@ impl World {
                 let body = &receipt.body;
                 self.known_release(&body.service, body.to)?;
                 self.service_mut(&body.service)?.last_receipt = Some(*receipt.clone());
+                rehearsals::switched(self, body, event.time);
                 Ok(())
             }
             EventBody::ServiceRemoved { service } => {
@@ -188,6 +189,11 @@ impl World {
                 schedules::fold(self, event);
                 Ok(())
             }
+            EventBody::RehearsalStarted { rehearsal } => {
+                rehearsals::started(self, rehearsal, &event.by, event.time)
+            }
+            EventBody::RehearsalEnded { end } => rehearsals::ended(self, end, event.time),
+            EventBody::GuardOverridden { .. } => Ok(()),
         }
     }
 

@@ -71,14 +71,16 @@ pub fn in_use(world: &World) -> BTreeSet<Digest> {
         needed(world, service, &mut found);
     }
     // What a job needs is made ready when it comes round.
-    let of_runs = world.runs.values().flat_map(OpenRun::images).map(|(image, _)| image);
+    let of_runs = world.runs.values().flat_map(OpenRun::images);
+    let of_runs = of_runs.chain(world.needed_by_rehearsals()).map(|(image, _)| image);
     found.into_iter().map(|retained| retained.image).chain(of_runs).collect()
 }
 
 /// The images that one-off work needs, and why each is kept: nothing takes them.
 pub fn needed_by_runs(world: &World) -> impl Iterator<Item = (Digest, String)> + '_ {
     let jobs = world.jobs.values().flat_map(DeclaredJob::images);
-    world.runs.values().flat_map(OpenRun::images).chain(jobs)
+    let runs = world.runs.values().flat_map(OpenRun::images);
+    runs.chain(world.needed_by_rehearsals()).chain(jobs)
 }
 
 fn needed(world: &World, service: &Service, found: &mut Vec<Retained>) {

@@ -86,9 +86,10 @@ fn size(bytes: u64) -> String {
 
 /// What is left of the limit of all servers, in bytes.
 pub(crate) fn by_limit(world: &World, facts: &Facts, room: Room) -> u64 {
-    // One-off work has what a server of its release may take.
-    let runs = world.runs.values().filter_map(|open| {
-        let release = open.run.release.as_ref()?;
+    // One-off work has what a server of its release may take, and so has a rehearsal.
+    let of_runs = world.runs.values().filter_map(|open| open.run.release.as_ref());
+    let releases = of_runs.chain(world.open_rehearsals().map(|run| &run.rehearsal.release));
+    let runs = releases.filter_map(|release| {
         Some(world.release(&release.service, release.number)?.spec.resources.memory_bytes)
     });
     let taken = runs.fold(sum(world, facts, |_| true), u64::saturating_add);

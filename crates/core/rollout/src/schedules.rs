@@ -1,11 +1,11 @@
 //! Schedules as the ledger tells them: what is declared, what was seen to last, and what came of it.
 
 use hornero_model::{
-    Directory, Event, EventBody, Freeze, ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName,
-    Timestamp,
+    Directory, Event, EventBody, Freeze, ScheduleAction, ScheduleEnd, ScheduleName, ScheduleSpec,
+    ServiceName, Timestamp,
 };
 
-use crate::{SkippedTimes, World, order::down_order};
+use crate::{SkippedTimes, World, last_proven, order::down_order};
 
 /// A schedule that is declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,12 @@ impl World {
             service.serving.is_some() && self.owner(&service.name) == Some(&declared.directory)
         });
         let services: Vec<ServiceName> = match declared.schedule.services.is_empty() {
-            true => own.map(|service| service.name.clone()).collect(),
+            true => {
+                // What has nothing to go back to has nothing to rehearse.
+                let rehearses = declared.schedule.action == ScheduleAction::RehearseRollback;
+                let names = own.map(|service| service.name.clone());
+                names.filter(|name| !rehearses || last_proven(self, name).is_some()).collect()
+            }
             false => declared.schedule.services.clone(),
         };
         // Of none it would be the order of all.

@@ -13,7 +13,7 @@ use hornero_model::{
 
 use crate::{
     DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, KnownVolume, Leaving,
-    OpenPreview, OpenRun, Phase, Rollout, SharedFailure,
+    OpenPreview, OpenRun, Phase, Rehearsed, Rollout, SharedFailure,
 };
 
 /// Everything that follows from the events appended so far. Build it with [`World::default`] and [`World::apply`].
@@ -51,6 +51,8 @@ pub struct World {
     pub previews: BTreeMap<ServiceName, OpenPreview>,
     /// Releases that previews ever had.
     pub previews_made: u32,
+    /// What is known of going back, by service.
+    pub rehearsals: BTreeMap<ServiceName, Rehearsed>,
 }
 
 /// A service and its releases.

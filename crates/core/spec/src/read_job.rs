@@ -97,6 +97,7 @@ fn bare() -> Option<ServiceDefinition> {
         egress: defaults::EGRESS,
         depends_on: Vec::new(),
         max_age: None,
+        require_fresh_rollback: None,
         trust: Vec::new(),
         keep: Keep::default(),
         stop_signal: None,

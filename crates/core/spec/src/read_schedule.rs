@@ -47,10 +47,12 @@ fn read(cx: &mut Evaluator, block: &Block) -> Option<(ScheduleSpec, Span)> {
     let shown_name = name.as_ref().map(|name| shown(&name.value)).unwrap_or_default();
     let mut section = Section::of_block(cx, block, format!("schedule `{shown_name}`"));
     if !section.has("do") {
-        let hint = format!("write `do = \"recycle\"`; it is {}", one_of(actions()));
+        let words = ScheduleAction::ALL.into_iter().map(ScheduleAction::as_str);
+        let hint = format!("write `do = \"recycle\"`; it is {}", one_of(words));
         section.missing(cx, "do", &hint);
     }
-    let action = action(cx, &mut section);
+    let actions = ScheduleAction::ALL.map(|one| (one.as_str(), one));
+    let action = word(cx, &mut section, "do", actions);
     if !section.has("when") {
         section.missing(
             cx,
@@ -66,21 +68,6 @@ fn read(cx: &mut Evaluator, block: &Block) -> Option<(ScheduleSpec, Span)> {
     let missed = missed.unwrap_or_default();
     let spec = ScheduleSpec { name: name.value, action: action?, when: when?, services, missed };
     Some((spec, name.span))
-}
-
-fn actions() -> impl Iterator<Item = &'static str> {
-    ScheduleAction::ALL.into_iter().map(ScheduleAction::as_str)
-}
-
-fn action(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<ScheduleAction> {
-    let place = section.place("do");
-    let action = word(cx, section, "do", ScheduleAction::ALL.map(|one| (one.as_str(), one)))?;
-    if action == ScheduleAction::RehearseRollback {
-        let message = format!("`do` of {}: rollbacks can't be rehearsed yet", section.what);
-        cx.report(Mistake::new(ErrorCode::InvalidValue, place, message));
-        return None;
-    }
-    Some(action)
 }
 
 /// Takes one of some words.

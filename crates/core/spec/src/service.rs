@@ -37,6 +37,8 @@ pub struct ServiceDefinition {
     pub depends_on: Vec<ServiceName>,
     /// Age after which an instance is replaced.
     pub max_age: Option<Millis>,
+    /// How old the last proof may be that it could go back, where a new release is to be rolled out.
+    pub require_fresh_rollback: Option<Millis>,
     /// Keys of the file's `trust` blocks, sorted by name.
     pub trust: Vec<TrustedKey>,
     /// Which of its old releases keep their images.
@@ -149,6 +151,7 @@ impl ServiceDefinition {
             egress: self.egress,
             depends_on: self.depends_on,
             max_age: self.max_age,
+            require_fresh_rollback: self.require_fresh_rollback,
             trust: self.trust,
             keep: self.keep,
             stop_signal: self.stop_signal,

@@ -400,6 +400,11 @@ const SERVICE: BlockWords = block(
         key("stop_signal", Word(STOP_SIGNALS), "signal that asks an instance to end"),
         key("stop_grace", Duration, "how long an instance may take to end; `5s` by default"),
         key("max_age", Duration, "age after which an instance is to be replaced"),
+        key(
+            "require_fresh_rollback",
+            Duration,
+            "how old the last proof may be that it could go back, where something new is rolled out",
+        ),
     ],
     &[
         &PORT,
@@ -443,7 +448,11 @@ const SCHEDULE: BlockWords = block(
     "NAME",
     "what is done by itself when a time comes round",
     &[
-        required("do", Word(&["patch", "recycle", "redeploy"]), "what is done"),
+        required(
+            "do",
+            Word(&["patch", "recycle", "redeploy", "rehearse_rollback"]),
+            "what is done",
+        ),
         required(
             "when",
             Text,

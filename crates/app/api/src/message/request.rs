@@ -43,6 +43,9 @@ pub struct ApplyRequest {
     /// Freezes that hold and are overridden, which is recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<FreezeName>,
+    /// Whether services are rolled out that want a fresh proof that they could go back and have none, which is recorded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub override_fresh_rollback: bool,
     /// Why.
     #[serde(default)]
     pub intent: Intent,

@@ -12,6 +12,7 @@ use super::freeze::FreezeStatus;
 use super::instance::{InstanceStatus, InternalAddress};
 use super::job::JobStatus;
 use super::preview::PreviewStatus;
+use super::rehearsal::{ProofStatus, RehearsalStatus};
 use super::resume::ServiceStop;
 use super::rollout::RolloutStatus;
 use super::run::RunStatus;
@@ -178,6 +179,12 @@ pub struct ServiceStatus {
     /// Why nothing of it is made or removed by itself; absent where that is not so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<ServiceStop>,
+    /// The last proof that it could go back; null where there is none.
+    #[serde(default)]
+    pub proof: Option<ProofStatus>,
+    /// The last rehearsal of its rollback, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<RehearsalStatus>,
 }
 
 /// How many servers a service has by its load.

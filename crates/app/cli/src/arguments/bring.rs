@@ -31,18 +31,46 @@ pub struct UpArguments {
     /// Try releases again that failed: their servers would be the same
     #[arg(long)]
     pub retry_failed: bool,
-    /// Roll out although this freeze holds; needs `--reason`, and both stand in the ledger
-    #[arg(long = "override", value_name = "freeze.NAME", value_parser = freeze)]
-    pub overrides: Vec<FreezeName>,
+    /// Roll out although this freeze holds or this guard refuses; needs `--reason`, and both stand in the ledger
+    #[arg(long = "override", value_name = "freeze.NAME|fresh_rollback", value_parser = overridden)]
+    pub overrides: Vec<Override>,
     /// What is shown beside what serves instead of taking its place
     #[command(flatten)]
     pub preview: PreviewWords,
 }
 
-/// A freeze, as a plan or a refusal names it.
-fn freeze(text: &str) -> Result<FreezeName, String> {
-    let name = text.strip_prefix("freeze.").ok_or("write `freeze.NAME`")?;
-    FreezeName::new(name).map_err(|error| error.to_string())
+/// What somebody overrides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Override {
+    /// A freeze.
+    Freeze(FreezeName),
+    /// That a service wants a fresh proof that it could go back.
+    FreshRollback,
+}
+
+/// A freeze or a guard, as a plan or a refusal names it.
+fn overridden(text: &str) -> Result<Override, String> {
+    if text == "fresh_rollback" {
+        return Ok(Override::FreshRollback);
+    }
+    let name = text.strip_prefix("freeze.").ok_or("write `freeze.NAME` or `fresh_rollback`")?;
+    FreezeName::new(name).map(Override::Freeze).map_err(|error| error.to_string())
+}
+
+impl UpArguments {
+    /// The freezes that are overridden.
+    pub fn freezes(&self) -> Vec<FreezeName> {
+        let name = |one: &Override| match one {
+            Override::Freeze(name) => Some(name.clone()),
+            Override::FreshRollback => None,
+        };
+        self.overrides.iter().filter_map(name).collect()
+    }
+
+    /// Whether services are rolled out that have no fresh proof that they could go back.
+    pub fn overrides_fresh_rollback(&self) -> bool {
+        self.overrides.contains(&Override::FreshRollback)
+    }
 }
 
 /// What `plan` takes.

@@ -36,14 +36,20 @@ pub async fn check<'f>(
         )));
     }
     let names: BTreeSet<FreezeName> = holding.iter().map(|freeze| freeze.name.clone()).collect();
-    if !names.is_empty() && reason.is_empty() {
-        let text = "`--override` needs a `--reason`: both stand in the ledger";
-        return Err(Failure::new(exit::USAGE, text));
-    }
+    check_reason(!names.is_empty(), reason)?;
     for name in overrides.iter().filter(|name| !names.contains(*name)) {
         eprintln!("note     freeze.{name} does not hold now");
     }
     Ok(names.into_iter().collect())
+}
+
+/// What is overridden needs a reason.
+pub fn check_reason(overrides: bool, reason: &str) -> Result<(), Failure> {
+    if overrides && reason.is_empty() {
+        let text = "`--override` needs a `--reason`: both stand in the ledger";
+        return Err(Failure::new(exit::USAGE, text));
+    }
+    Ok(())
 }
 
 /// What the home knows of freezes; nothing where nothing ever ran there.

@@ -40,6 +40,7 @@ pub mod process;
 pub mod rebasing;
 pub mod receipt;
 pub mod recycle;
+pub mod rehearse;
 pub mod reproducing;
 pub mod run;
 pub mod sbom;

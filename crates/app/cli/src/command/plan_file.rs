@@ -142,7 +142,8 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
     let intent = Intent { why: arguments.reason.clone(), commit };
     let (directory, jobs) = (kept.directory.clone(), kept.jobs);
     let (freezes, schedules) = (kept.freezes, kept.schedules);
-    let named = &arguments.overrides;
+    frozen::check_reason(arguments.overrides_fresh_rollback(), &arguments.reason)?;
+    let named = &arguments.freezes();
     let overrides =
         frozen::check(home, &directory, freezes.iter(), named, &arguments.reason).await?;
     let request = ApplyRequest {
@@ -153,6 +154,7 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
         planned: kept.standings,
         retry_failed: arguments.retry_failed,
         overrides,
+        override_fresh_rollback: arguments.overrides_fresh_rollback(),
         intent: intent.clone(),
     };
     let volumes = None;

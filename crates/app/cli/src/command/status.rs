@@ -259,6 +259,8 @@ mod tests {
                 scale: None,
                 gave_up_after,
                 stopped: None,
+                proof: None,
+                rehearsal: None,
             }],
             routes: Vec::new(),
             control: ControlStatus {

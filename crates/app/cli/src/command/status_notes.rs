@@ -4,11 +4,12 @@ use hornero_api::message::{
     ControlStatus, EdgeReport, PausedStatus, RouteStatus, ServiceStatus, StatusReport,
     SupportReport, WitnessStatus,
 };
-use hornero_model::{ConnectionCounters, ServiceName};
+use hornero_model::{ConnectionCounters, ServiceName, Timestamp};
 
 use crate::{
     command::{canary, churn},
     harmless::harmless,
+    output::age,
 };
 
 /// All that is to be said of a report; `runs` is what is told of one-off work.
@@ -44,6 +45,27 @@ pub fn notes(report: &StatusReport, runs: &str) -> String {
     text + &of_host(&report.limits)
 }
 
+/// Whether a service could go back, by the last that was seen of it.
+fn going_back(service: &ServiceStatus) -> String {
+    let ServiceStatus { name, proof, rehearsal, .. } = service;
+    let failed = rehearsal.as_ref().and_then(|one| Some((one, one.failure.as_ref()?)));
+    let failed = failed.filter(|(one, _)| one.counts);
+    let mut text = failed.map_or_else(String::new, |(one, failure)| {
+        format!(
+            "\nwarning: `{name}` may not be able to go back to {name}@{}: {failure}; `hornero logs {}` has what it wrote\n",
+            one.release, one.id
+        )
+    });
+    if let Some(proof) = proof {
+        let ago = age(Timestamp(proof.age_seconds.saturating_mul(1_000)), Timestamp(0));
+        text.push_str(&format!(
+            "\nproof: `{name}` could go back, seen {ago} ago, in {:.3} s\n",
+            proof.seconds
+        ));
+    }
+    harmless(&text).into_owned()
+}
+
 /// What of a service waits for somebody.
 fn of_service(service: &ServiceStatus) -> String {
     let mut text = String::new();
@@ -62,6 +84,7 @@ fn of_service(service: &ServiceStatus) -> String {
         let name = &service.name;
         text.push_str(&harmless(&format!("\nnot scaled: `{name}`: {held_back}\n")));
     }
+    text.push_str(&going_back(service));
     if let Some(failures) = service.gave_up_after {
         text.push_str(&format!(
             "\nwarning: `{}` failed {failures} times in a row and is replaced no more; `hornero up` tries again\n",

@@ -19,7 +19,7 @@ use crate::{
         bake, carrying_out,
         configuration::{self, Kept},
         declared_jobs::{self, DirectoryJobs},
-        desired, doctor, named, names, operation, plan_file, preview, problems, stores,
+        desired, doctor, frozen, named, names, operation, plan_file, preview, problems, stores,
         whole::{self, Agreed, Consent},
     },
     commit, daemon,
@@ -56,7 +56,8 @@ pub async fn roll_out<R: Serialize>(
 ) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
     configuration::check_secrets(home, &project.spec)?;
-    let only = consent.only.clone();
+    let (only, override_fresh_rollback) = (consent.only.clone(), consent.fresh_rollback);
+    frozen::check_reason(override_fresh_rollback, &reason)?;
     let agreed = whole::agree(home, &project, consent, &reason).await?;
     // Nothing of it is collected before control holds it: a long drain keeps no collection waiting.
     let store = stores::store(home)?;
@@ -106,6 +107,7 @@ pub async fn roll_out<R: Serialize>(
         planned,
         retry_failed,
         overrides,
+        override_fresh_rollback,
         intent,
     };
     let request = (request, jobs);

@@ -28,6 +28,8 @@ pub struct Consent {
     pub retry_failed: bool,
     /// Freezes that are overridden.
     pub overrides: Vec<FreezeName>,
+    /// Whether services are rolled out that have no fresh proof that they could go back.
+    pub fresh_rollback: bool,
     /// The services that it is about; all that are declared where none is named.
     pub only: Vec<ServiceName>,
 }
@@ -74,7 +76,8 @@ impl Consent {
             prune,
             adopt: arguments.adopt.clone(),
             retry_failed: arguments.retry_failed,
-            overrides: arguments.overrides.clone(),
+            overrides: arguments.freezes(),
+            fresh_rollback: arguments.overrides_fresh_rollback(),
             only: Vec::new(),
         }
     }

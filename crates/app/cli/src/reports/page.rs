@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::{Command, CommandFactory as _};
 use hornero_api::message::{
-    AuditReport, HistoryEntry, JobStatus, LogLine, PlanReport, PreviewStatus, ResumeReport,
+    AuditReport, HistoryEntry, JobStatus, LogLine, PlanReport, PreviewStatus, RehearsalStatus, ResumeReport,
     ScheduleStatus, StatusReport, VerifyReport, VolumeReport, VolumeStatus,
 };
 use hornero_bake::Rebased;
@@ -61,6 +61,7 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("image verify", false, schema::<ImageVerifyReport>),
     ("image why-kept", false, schema::<WhyKeptReport<'_>>),
     ("init", false, schema::<init::InitReport>),
+    ("rehearse", false, schema::<RehearsalStatus>),
     ("job ls", false, schema::<Vec<JobStatus>>),
     ("schedule ls", false, schema::<Vec<ScheduleStatus>>),
     ("job run", false, schema::<RunReport>),

@@ -37,6 +37,7 @@ mod patching;
 mod previews;
 mod provenance;
 mod recycling;
+mod rehearsals;
 mod replacing;
 mod reproduce;
 mod rolling;

@@ -52,6 +52,7 @@ impl Api {
         let ApplyRequest { services, directory, adopt, remove, planned, .. } = wanted;
         let (retry_failed, overrides, intent) =
             (wanted.retry_failed, wanted.overrides, wanted.intent);
+        let unproven = wanted.override_fresh_rollback;
         let lease = self.lease().await?;
         let declared = directory.map(|directory| Declared {
             directory,
@@ -69,7 +70,9 @@ impl Api {
         self.accept(services.clone(), Starter::accept).await?;
         if let Some(declared) = &declared {
             let by = asked(caller.clone(), intent.clone(), "up");
-            self.check_frozen(by, declared.directory.clone(), overrides).await?;
+            self.check_frozen(by.clone(), declared.directory.clone(), overrides).await?;
+            let what = (declared.directory.clone(), services.clone());
+            self.check_fresh_rollback(by, what, unproven).await?;
         }
         let held = Held::new(lease, services.iter().map(|service| &service.name));
         let kind = match declared {
@@ -148,6 +151,7 @@ impl Api {
             .await?;
         let by = Actor { who: caller.user.clone(), why: "down".to_owned(), commit: None };
         self.end_runs(by, services.clone()).await?;
+        self.end_rehearsals(services.clone()).await?;
         let asked = services.unwrap_or_else(|| up.clone());
         let services: Vec<ServiceName> =
             asked.into_iter().filter(|name| up.contains(name)).collect();
@@ -171,6 +175,7 @@ impl Api {
         }
         let by = Actor { who: caller.user.clone(), why: "down by force".to_owned(), commit: None };
         self.end_runs(by, Some(vec![service.clone()])).await?;
+        self.end_rehearsals(Some(vec![service.clone()])).await?;
         self.begin(caller, intent, RequestKind::End { service }, None)
     }
 }

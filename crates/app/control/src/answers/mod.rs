@@ -9,6 +9,7 @@ mod jobs;
 mod operation;
 mod previews;
 mod records;
+mod rehearsals;
 mod runs;
 mod status;
 mod verification;

@@ -389,6 +389,9 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::ScheduleEnded { schedule, .. } => format!("schedule {schedule} ended"),
         EventBody::ScheduleSkipped { schedule, .. } => format!("schedule {schedule} skipped"),
         EventBody::Scaled { service, from, to } => format!("scaled {service} from {from} to {to}"),
+        EventBody::RehearsalStarted { rehearsal } => format!("rehearsal {} started", rehearsal.id),
+        EventBody::RehearsalEnded { end } => format!("rehearsal {} ended", end.id),
+        EventBody::GuardOverridden { guard, .. } => format!("{guard} overridden"),
         EventBody::ChurnResumed { service } => format!("churn of {service:?} goes on"),
         EventBody::ServiceAdjusted { service, release } => format!("adjusted {service}@{release}"),
         EventBody::RecycleSet { instances, .. } => {

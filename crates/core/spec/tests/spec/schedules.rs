@@ -89,12 +89,6 @@ fn schedules_that_cannot_be() {
                |
                = hint: write `service.NAME`
 
-            error[invalid-value]: `do` of schedule `c`: rollbacks can't be rehearsed yet
-              --> hornero.hcl:19:7
-               |
-            19 |  do = "rehearse_rollback"
-               |       ^^^^^^^^^^^^^^^^^^^
-
             error[invalid-value]: `when` of schedule `c`: `0 0 30 2 *` never comes round
               --> hornero.hcl:20:9
                |
@@ -158,7 +152,7 @@ fn schedules_that_cannot_be() {
                |
                = hint: it has `do`, `missed`, `services`, `timezone`, `when`
 
-            there are 15 errors in `hornero.hcl`
+            there are 14 errors in `hornero.hcl`
         "#]],
     );
 }
