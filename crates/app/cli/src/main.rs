@@ -26,8 +26,8 @@ use clap::{CommandFactory as _, Parser as _};
 use arguments::{Arguments, AuditCommand, Command, ImageCommand, ScheduleCommand};
 use command::{
     audit, bake, churn, collect, diff, doctor, export, history, image, job, logs, manual,
-    operation, patching, plan, preview, rebasing, receipt, recycle, rehearse, reproducing, run as one_off,
-    sbom, schedule, status, storage, transport, up, verify, volume,
+    operation, patching, plan, preview, rebasing, receipt, recycle, rehearse, reproducing,
+    run as one_off, sbom, schedule, status, storage, transport, up, verify, volume,
 };
 use failure::Failure;
 

@@ -54,7 +54,7 @@ impl World {
                 // What has nothing to go back to has nothing to rehearse.
                 let rehearses = declared.schedule.action == ScheduleAction::RehearseRollback;
                 let names = own.map(|service| service.name.clone());
-                names.filter(|name| !rehearses || last_proven(self, name).is_some()).collect()
+                names.filter(|name| !rehearses || self.can_rehearse(name)).collect()
             }
             false => declared.schedule.services.clone(),
         };
@@ -65,6 +65,12 @@ impl World {
         let mut order = down_order(self, services);
         order.reverse();
         order
+    }
+
+    /// Whether a service has something to go back to that can run beside what serves: a volume has one server.
+    fn can_rehearse(&self, service: &ServiceName) -> bool {
+        let release = last_proven(self, service).and_then(|number| self.release(service, number));
+        release.is_some_and(|release| release.spec.mounts.is_empty())
     }
 
     /// The freezes that concern a directory, whenever they hold.

@@ -110,7 +110,7 @@ pub(crate) fn read(
         egress: section.flag(cx, "egress").unwrap_or(defaults::EGRESS),
         depends_on,
         max_age: read_volume::max_age(cx, &mut section, !mounts.is_empty()),
-        require_fresh_rollback: section.duration(cx, "require_fresh_rollback", Millis(1_000)),
+        require_fresh_rollback: read_volume::fresh_rollback(cx, &mut section, !mounts.is_empty()),
         // Those of the whole file: see `resolve`.
         trust: Vec::new(),
         keep: keep(cx, &mut section),

@@ -96,3 +96,21 @@ pub(crate) fn max_age(
     }
     max_age
 }
+
+/// How old a proof of going back may be; with a volume there is none but a rollback itself, since a volume has one server.
+pub(crate) fn fresh_rollback(
+    cx: &mut Evaluator,
+    section: &mut Section<'_>,
+    holds_volumes: bool,
+) -> Option<Millis> {
+    let place = section.place("require_fresh_rollback");
+    let wanted = section.duration(cx, "require_fresh_rollback", Millis(1_000));
+    if holds_volumes && wanted.is_some() {
+        let message = format!("{} has a volume, and its rollback can't be rehearsed", section.what);
+        cx.report(
+            Mistake::new(ErrorCode::Conflict, place, message)
+                .hint("leave `require_fresh_rollback` out: a volume has one server at a time"),
+        );
+    }
+    wanted
+}

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use clap::{Command, CommandFactory as _};
 use hornero_api::message::{
-    AuditReport, HistoryEntry, JobStatus, LogLine, PlanReport, PreviewStatus, RehearsalStatus, ResumeReport,
-    ScheduleStatus, StatusReport, VerifyReport, VolumeReport, VolumeStatus,
+    AuditReport, HistoryEntry, JobStatus, LogLine, PlanReport, PreviewStatus, RehearsalStatus,
+    ResumeReport, ScheduleStatus, StatusReport, VerifyReport, VolumeReport, VolumeStatus,
 };
 use hornero_bake::Rebased;
 use hornero_doctor::DoctorReport;

@@ -32,6 +32,10 @@ fn wanted(world: &World, facts: &Facts, name: &ServiceName) -> Result<Wanted, Ap
     let Some(release) = world.release(name, number) else {
         return Err(not_found("release", &format!("{name}@{number}")));
     };
+    if !release.spec.mounts.is_empty() {
+        let text = format!("`{name}` has a volume, which has one server at a time");
+        return refused("holds_volume", text);
+    }
     if let Err(no_room) = room_for_more(world, facts, &release.spec, 1) {
         return refused("capacity", no_room.to_string());
     }
