@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BootId, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName, InstanceId,
-    InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt, Rehearsal, RehearsalEnd, Release, ReleaseNumber,
-    RolloutId, Run, RunEnd, ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, Term, Timestamp,
-    Volume, VolumeChange, VolumeName,
+    InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt, Rehearsal,
+    RehearsalEnd, Release, ReleaseNumber, RolloutId, Run, RunEnd, ScheduleEnd, ScheduleName,
+    ScheduleSpec, ServiceName, Term, Timestamp, Volume, VolumeChange, VolumeName,
 };
 
 /// Who did something, why, and from which state of the source.
