@@ -25,11 +25,7 @@ impl Handler for Api {
             )
             .hint("GET /v1/openapi.json lists all"));
         };
-        let schedule = caller.process.and_then(|of| self.schedules.children.schedule_of(of));
-        let caller = match schedule {
-            Some(schedule) => caller.of_schedule(schedule),
-            None => caller,
-        };
+        let caller = self.named(caller);
         match endpoint.id {
             EndpointId::Status => self.status().await,
             EndpointId::Apply => self.apply(caller, body(request).await?).await,
@@ -74,6 +70,16 @@ impl Handler for Api {
                 self.inputs.send(Input::Shutdown).map_err(ApiRefusal::internal)?;
                 json(&Nothing {})
             }
+        }
+    }
+}
+
+impl Api {
+    /// The same caller, as a command of a schedule where it is one.
+    fn named(&self, caller: Caller) -> Caller {
+        match caller.process.and_then(|of| self.schedules.children.schedule_of(of)) {
+            Some(schedule) => caller.of_schedule(schedule),
+            None => caller,
         }
     }
 }

@@ -18,8 +18,8 @@ use hornero_model::{
 };
 use hornero_plan::{About, Action, Change, DesiredImage, Foreign, ObjectKind};
 use hornero_rollout::{
-    Facts, ListenerSpell, Phase, RepairState, Rollout, Scaling, Service, Target, World,
-    foresee_in_time, stale_rollback,
+    Facts, ListenerSpell, Phase, RepairState, Rollout, Scaling, Service, StaleRollback, Target,
+    World, foresee_in_time, stale_rollback,
 };
 
 use crate::{
@@ -355,6 +355,18 @@ fn owned_elsewhere(kind: &str, foreign: Foreign) -> PlanProblem {
     }
 }
 
+/// That nobody knows any more whether a service could go back.
+fn unproven(stale: &StaleRollback) -> PlanProblem {
+    PlanProblem {
+        kind: "service".to_owned(),
+        object: stale.service().to_string(),
+        reason: stale.to_string(),
+        hint: Some(format!("`hornero rehearse {}` proves it anew", stale.service())),
+        guard: Some(rehearsals::FRESH_ROLLBACK.to_owned()),
+        ..PlanProblem::default()
+    }
+}
+
 /// What an apply would change in the world as it is known.
 pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) -> PlanReport {
     let images: Vec<DesiredImage> = request
@@ -367,14 +379,7 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
     let budgets = churn::problems(&plan.changes, &request.services, world, churn, facts.now);
     let crowded = crowded_out(&plan.changes, &request.services, world, facts);
     let stale = request.services.iter().filter_map(|spec| stale_rollback(world, facts, spec));
-    let stale = stale.map(|stale| PlanProblem {
-        kind: "service".to_owned(),
-        object: stale.service().to_string(),
-        reason: stale.to_string(),
-        hint: Some(format!("`hornero rehearse {}` proves it anew", stale.service())),
-        guard: Some(rehearsals::FRESH_ROLLBACK.to_owned()),
-        ..PlanProblem::default()
-    });
+    let stale = stale.map(|stale| unproven(&stale));
     let changes = plan.changes.into_iter().map(changed);
     let gone = directory.map(|directory| world.undeclared(directory, &request.services));
     let gone = gone.unwrap_or_default();
