@@ -4,7 +4,7 @@ image "postgres" {
   debian   = "bookworm"
   packages = ["ca-certificates", "postgresql-15"]
   copy "pg_hba.conf" { to = "/etc/postgresql/15/main/pg_hba.conf" }
-  user     = "postgres"
+  user = "postgres"
   command = [
     "/usr/lib/postgresql/15/bin/postgres",
     "-c", "config_file=/etc/postgresql/15/main/postgresql.conf",
