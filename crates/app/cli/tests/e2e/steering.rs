@@ -1,11 +1,14 @@
 //! A rollout under way waits for people, and for nobody else: paused, promoted, resumed, aborted.
 
-use std::process::{Child, Stdio};
+use std::{
+    process::{Child, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 
 use crate::{
-    home::{Answer, Home, signal, until},
+    home::{Answer, Home, signal, until, until_within},
     site::Site,
     traffic::Traffic,
 };
@@ -56,8 +59,9 @@ fn a_canary_waits_for_people_though_control_is_killed_and_no_request_is_lost() {
     let again = home.run(&["rollout", "pause"]).expect(1);
     assert!(again.stderr.contains("paused already, by `root`"), "{}", again.stderr);
     let traffic = Traffic::start(home.port);
-    // The judge finds them to be the same within seconds, and it stays where it is.
-    until("a verdict", || {
+    // The judge finds them to be the same within seconds, and it stays where it is. It waits for requests and not for time: on
+    // a machine that is busy otherwise they are few.
+    until_within(Duration::from_secs(300), "a verdict", || {
         let verdict = rollout(&home).map(|one| one["canary"]["judgement"]["verdict"].clone());
         matches!(verdict.as_ref().and_then(Value::as_str), Some("same" | "better"))
     });
