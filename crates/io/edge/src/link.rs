@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{counters::LaneCounters, net::Sock, pipe::Pipe, stream::Stream, to_server::Exchanged};
+use crate::{counters::LaneCounters, net::Sock, stream::Stream, to_server::Exchanged};
 
 /// A way to a server, used by one request at a time; its bytes count for the request's release.
 #[derive(Debug)]
@@ -95,37 +95,18 @@ impl Stream for Link {
         }
     }
 
-    fn is_plain(&self) -> bool {
-        matches!(self.way, Way::Own(_))
+    fn socket(&self) -> Option<&Sock> {
+        match &self.way {
+            Way::Own(sock) => Some(sock),
+            Way::Part(_) => None,
+        }
     }
 
-    fn poll_recv_into(
-        &self,
-        context: &mut Context<'_>,
-        pipe: &mut Pipe,
-    ) -> Poll<io::Result<usize>> {
-        let Way::Own(sock) = &self.way else {
-            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
-        };
-        let received = sock.poll_recv_into(context, pipe);
-        if let Poll::Ready(Ok(count)) = received {
-            self.counters.received(count);
-        }
-        received
+    fn count_received(&self, count: usize) {
+        self.counters.received(count);
     }
 
-    fn poll_send_from(
-        &self,
-        context: &mut Context<'_>,
-        pipe: &mut Pipe,
-    ) -> Poll<io::Result<usize>> {
-        let Way::Own(sock) = &self.way else {
-            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
-        };
-        let sent = sock.poll_send_from(context, pipe);
-        if let Poll::Ready(Ok(count)) = sent {
-            self.counters.sent(count);
-        }
-        sent
+    fn count_sent(&self, count: usize) {
+        self.counters.sent(count);
     }
 }

@@ -251,7 +251,8 @@ impl Sock {
         }
     }
 
-    /// Sends what the socket takes of what is in a pipe; tries before it asks whether it may.
+    /// Sends what the socket takes of what is in a pipe; tries before it asks whether it may. A peer that is gone is an error
+    /// and no SIGPIPE, which splice(2) has no flag against: Rust's runtime ignores that signal.
     pub(crate) fn poll_send_from(
         &self,
         context: &mut Context<'_>,

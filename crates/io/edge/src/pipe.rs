@@ -11,7 +11,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 /// Pipes of the whole process, kept ones included: their files come out of those that are spare anyway.
 const MOST: usize = 128;
-/// Empty pipes that a thread keeps for the next stream.
+/// Empty pipes that a thread keeps for the next stream, while half of all are free for the streams of other threads.
 const KEPT: usize = 32;
 /// What a pipe is asked to hold; where the host gives no more than its default, that does.
 const SIZE_BYTES: usize = 512 << 10;
@@ -102,7 +102,7 @@ impl Drop for Pipe {
         }
         FREE.with(|free| {
             let mut free = free.borrow_mut();
-            if free.len() < KEPT {
+            if free.len() < KEPT && PIPES.load(Ordering::Relaxed) <= MOST / 2 {
                 free.push(ends);
             }
         });

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use crate::{net::Sock, pipe::Pipe};
+use crate::net::Sock;
 
 /// A byte stream used by one task, in both directions at once.
 pub(crate) trait Stream {
@@ -32,18 +32,14 @@ pub(crate) trait Stream {
     fn poll_close(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Makes the coming close a reset.
     fn reset_on_close(&self);
-    /// Whether its bytes are those of the connection, so that the kernel can move them.
-    fn is_plain(&self) -> bool {
-        false
+    /// The socket, where its bytes are those of the stream, so that the kernel can move them.
+    fn socket(&self) -> Option<&Sock> {
+        None
     }
-    /// Moves bytes that have come into an empty pipe; 0 is the end. Only of a plain one.
-    fn poll_recv_into(&self, _: &mut Context<'_>, _: &mut Pipe) -> Poll<io::Result<usize>> {
-        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
-    }
-    /// Sends what it can of what is in a pipe. Only of a plain one.
-    fn poll_send_from(&self, _: &mut Context<'_>, _: &mut Pipe) -> Poll<io::Result<usize>> {
-        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
-    }
+    /// Counts bytes that the kernel took out of the socket.
+    fn count_received(&self, _: usize) {}
+    /// Counts bytes that the kernel put into the socket.
+    fn count_sent(&self, _: usize) {}
 }
 
 impl Stream for Sock {
@@ -72,24 +68,8 @@ impl Stream for Sock {
         Sock::reset_on_close(self);
     }
 
-    fn is_plain(&self) -> bool {
-        true
-    }
-
-    fn poll_recv_into(
-        &self,
-        context: &mut Context<'_>,
-        pipe: &mut Pipe,
-    ) -> Poll<io::Result<usize>> {
-        Sock::poll_recv_into(self, context, pipe)
-    }
-
-    fn poll_send_from(
-        &self,
-        context: &mut Context<'_>,
-        pipe: &mut Pipe,
-    ) -> Poll<io::Result<usize>> {
-        Sock::poll_send_from(self, context, pipe)
+    fn socket(&self) -> Option<&Sock> {
+        Some(self)
     }
 }
 

@@ -80,18 +80,23 @@ impl<'a> Pump<'a> {
         moved: &Cell<bool>,
     ) -> Poll<Result<(), Side>> {
         let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(())) };
+        let (Some(source), Some(target)) = (from.socket(), to.socket()) else {
+            return Poll::Ready(Ok(()));
+        };
         let mut last = usize::MAX;
         loop {
             while pipe.held() > 0 {
-                if ready!(to.poll_send_from(context, pipe)).map_err(|_| Side::To)? == 0 {
+                let sent = ready!(target.poll_send_from(context, pipe)).map_err(|_| Side::To)?;
+                if sent == 0 {
                     return Poll::Ready(Err(Side::To));
                 }
+                to.count_sent(sent);
                 moved.set(true);
             }
             if last < PIPE_BYTES {
                 break;
             }
-            last = match from.poll_recv_into(context, pipe) {
+            last = match source.poll_recv_into(context, pipe) {
                 Poll::Ready(Ok(0)) => {
                     self.ended = true;
                     break;
@@ -109,6 +114,7 @@ impl<'a> Pump<'a> {
                     return Poll::Pending;
                 }
             };
+            from.count_received(last);
             moved.set(true);
         }
         self.pipe = None;
@@ -191,7 +197,7 @@ pub(crate) async fn tunnel<C: Stream, B: Stream>(
     from_backend: &mut Buffer,
     mut websocket: Option<WebSocket>,
 ) -> TunnelEnd {
-    let unseen = websocket.is_none() && client.is_plain() && backend.is_plain();
+    let unseen = websocket.is_none() && client.socket().is_some() && backend.socket().is_some();
     let mut up = Pump::new(from_client, unseen);
     let mut down = Pump::new(from_backend, unseen);
     let moved = Cell::new(false);

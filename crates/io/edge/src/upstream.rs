@@ -269,19 +269,18 @@ impl Drop for Looks<'_> {
 }
 
 /// One of those that wait for a healthy backend; leaving counts it out.
-struct Held<'a>(&'a Worker);
+struct Held<'a>(Looks<'a>);
 
 impl<'a> Held<'a> {
     fn new(worker: &'a Worker) -> Self {
         worker.held.set(worker.held.get() + 1);
-        worker.common.holding.fetch_add(1, Ordering::SeqCst);
-        Self(worker)
+        Self(Looks::new(worker))
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.held.set(self.0.held.get() - 1);
-        self.0.common.holding.fetch_sub(1, Ordering::SeqCst);
+        let Looks(worker) = &self.0;
+        worker.held.set(worker.held.get() - 1);
     }
 }

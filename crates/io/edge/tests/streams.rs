@@ -132,3 +132,24 @@ fn a_stream_that_is_cut_off_leaves_nothing_behind() {
     until("they are gone", || edge.counters(1).1 == 0);
     drop(clients);
 }
+
+#[test]
+fn a_server_that_goes_away_in_the_middle_ends_its_stream_and_nothing_else() {
+    let _alone = ALONE.lock();
+    // Takes some of what comes, and leaves the rest unread: its end is a reset.
+    let address = odd(|_, mut stream: TcpStream| {
+        let mut some = vec![0; 200_000];
+        let _ = stream.read_exact(&mut some);
+    });
+    let mut edge = TestEdge::start();
+    let sets: [(u32, &[SocketAddr]); 1] = [(1, &[address])];
+    edge.put(table_of(0, edge.listener, Protocol::Tcp, Some(1), &sets, tcp_contract));
+    edge.until_healthy(1);
+    for stream in 0..20 {
+        let mut client = TcpStream::connect(edge.listener).unwrap();
+        let bytes = bytes_of(stream, 0, 1 << 20);
+        let gone = (0..200).any(|_| client.write_all(&bytes).is_err());
+        assert!(gone, "stream {stream} goes on into nothing");
+    }
+    until("every stream has ended", || edge.counters(1).1 == 0);
+}
