@@ -5,12 +5,12 @@
 
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     path::Path,
 };
 
 use hornero_control::{LogLimits, WitnessPlace};
-use hornero_home::{Opening, open};
+use hornero_home::{Opening, open, put};
 use hornero_model::Budget;
 use hornero_spec::{Errors, SETTINGS_FILE, Settings, limits::FILE_BYTES, settings};
 
@@ -136,11 +136,7 @@ fn keep(home: &Path, bytes: Option<&Vec<u8>>) -> io::Result<()> {
             _ => Ok(()),
         };
     };
-    let fresh = home.join("settings.in-force.new");
-    let mut file = open(&fresh, Opening::Replace)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(fresh, path)
+    put(&path, bytes)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, Metadata, Permissions},
-    io,
+    io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
 };
@@ -65,6 +65,22 @@ pub fn open(path: &Path, opening: Opening) -> io::Result<File> {
         file.set_len(0)?;
     }
     Ok(file)
+}
+
+/// Gives a file of a home a new content: written beside its place and durably, then put there in one step, so that whoever
+/// reads has the old or the new one, whole. Two that write the same file take turns.
+///
+/// # Errors
+/// As [`open`].
+pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let fresh = directory.join(format!(".{name}.new"));
+    let mut file = open(&fresh, Opening::Replace)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    File::open(directory)?.sync_all()
 }
 
 /// Makes a directory of a home where it is missing, with mode 700; its parent has to be there. Neither it nor anything

@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{Read, Write},
+    io::Read,
     net::Ipv4Addr,
     path::{Path, PathBuf},
 };
@@ -99,20 +98,12 @@ pub(crate) fn update<T>(
     Ok(value)
 }
 
-/// Write, sync, rename, sync the directory: a reader sees the old or the new state, whole.
 fn write(home: &Path, state: &State) -> Result<()> {
     let path = path(home);
-    let temporary = home.join("network.json.new");
     let mut text = serde_json::to_vec_pretty(state)
         .map_err(|error| file_error("write", &path)(error.into()))?;
     text.push(b'\n');
-    let mut file = hornero_home::open(&temporary, Opening::Replace)
-        .map_err(file_error("create", &temporary))?;
-    file.write_all(&text)
-        .and_then(|()| file.sync_all())
-        .map_err(file_error("write", &temporary))?;
-    std::fs::rename(&temporary, &path).map_err(file_error("replace", &path))?;
-    File::open(home).and_then(|home| home.sync_all()).map_err(file_error("sync", home))
+    hornero_home::put(&path, &text).map_err(file_error("write", &path))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::{
     io,
     os::fd::AsFd as _,
     path::Path,
-    time::Duration,
 };
 
 use hornero_home::Opening;
@@ -16,7 +15,7 @@ use crate::{
     attach,
     directory::{self, FORMAT, Origin, Place, Record, sync},
     error::VolumeError,
-    lock::lock,
+    lock::{TURN, lock},
     number::SnapshotNumber,
     populate::DATA,
     snapshots::{self, Snapshot},
@@ -26,8 +25,6 @@ use crate::{
 
 /// The least size of a volume: a file system with a journal has room in it.
 pub const LEAST_BYTES: u64 = 16 << 20;
-/// Who only looks has a lock for a moment.
-pub(crate) const TURN: Duration = Duration::from_millis(500);
 
 /// Waits until nobody else changes volumes of a home; they wait until the answer is dropped.
 pub(crate) fn turn(home: &Path) -> Result<File, VolumeError> {

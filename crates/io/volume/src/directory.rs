@@ -3,7 +3,7 @@
 use std::{
     fs,
     fs::File,
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -103,7 +103,7 @@ impl Place {
     }
 
     pub fn write_record(&self, record: &Record) -> io::Result<()> {
-        write(&self.directory, "volume.json", record)
+        write(&self.directory.join("volume.json"), record)
     }
 
     pub fn read_snapshot(&self, number: SnapshotNumber) -> io::Result<SnapshotRecord> {
@@ -116,7 +116,7 @@ impl Place {
         number: SnapshotNumber,
         record: &SnapshotRecord,
     ) -> io::Result<()> {
-        write(&self.snapshots(), &format!("{number}.json"), record)
+        write(&self.snapshot_record(number), record)
     }
 
     /// Its snapshots, oldest first. One counts once it is described, which it is when it is whole.
@@ -182,11 +182,6 @@ fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     Ok(serde_json::from_str(&text)?)
 }
 
-fn write(directory: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
-    let temporary = directory.join(format!(".{name}"));
-    let mut file = hornero_home::open(&temporary, Opening::Replace)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_all()?;
-    fs::rename(&temporary, directory.join(name))?;
-    File::open(directory)?.sync_all()
+fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    hornero_home::put(path, &serde_json::to_vec(value)?)
 }

@@ -17,7 +17,9 @@ use rustix::{
 
 use crate::error::VolumeError;
 
-/// Between two looks: what lets go of a volume last is the kernel, a few milliseconds after the last process.
+/// How long whoever works on a volume that nobody has waits for its lock: who only looks has it for a moment.
+pub(crate) const TURN: Duration = Duration::from_millis(500);
+/// Between two looks, since flock(2) that waits knows no end: what lets go of a volume last is the kernel, a few milliseconds after the last process.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Opens the data of a volume and locks it, waiting for at most `patience`.

@@ -5,20 +5,19 @@ use std::{
     io,
     os::{fd::BorrowedFd, unix::fs::MetadataExt},
     path::Path,
-    time::Duration,
 };
 
 use hornero_home::Opening;
 use hornero_model::{Timestamp, VolumeName};
 use rustix::{
-    fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek},
+    fs::{Mode, OFlags, SeekFrom, copy_file_range, ioctl_ficlone, seek},
     io::Errno,
 };
 
 use crate::{
     directory::{self, FORMAT, Place, SnapshotRecord, sync},
     error::VolumeError,
-    lock::lock,
+    lock::{TURN, lock},
     number::SnapshotNumber,
     system::Frozen,
 };
@@ -60,7 +59,7 @@ pub(crate) fn take(
 ) -> Result<Snapshot, VolumeError> {
     let failed = || VolumeError::failed(format!("take a snapshot of `{volume}`"));
     let (source, frozen) = match attached {
-        None => (lock(&place.image(), volume, Duration::ZERO)?, None),
+        None => (lock(&place.image(), volume, TURN)?, None),
         Some(_) if cost == Cost::Data => {
             return Err(VolumeError::NeedsCopy { volume: volume.clone() });
         }
@@ -163,18 +162,19 @@ fn copy_data(source: &File, target: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// What copies cost where `directory` lies, by trying it.
+/// What copies cost where `directory` lies, by trying it with files that have no name.
 pub(crate) fn cost(directory: &Path) -> Cost {
-    let try_it = || -> io::Result<Cost> {
-        let names = ["from", "to"].map(|name| directory.join(format!(".reflink-{name}")));
-        let files: Vec<File> = names
-            .iter()
-            .map(|name| hornero_home::open(name, Opening::Create))
-            .collect::<io::Result<_>>()?;
-        files[0].set_len(1 << 16)?;
-        let cloned = ioctl_ficlone(&files[1], &files[0]);
-        names.iter().for_each(|name| drop(fs::remove_file(name)));
-        Ok(if cloned.is_ok() { Cost::Changes } else { Cost::Data })
+    let unnamed = || -> rustix::io::Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR).map(File::from)
     };
-    try_it().unwrap_or(Cost::Data)
+    let try_it = || -> io::Result<()> {
+        let (from, to) = (unnamed()?, unnamed()?);
+        from.set_len(1 << 16)?;
+        Ok(ioctl_ficlone(&to, &from)?)
+    };
+    match try_it() {
+        Ok(()) => Cost::Changes,
+        Err(_) => Cost::Data,
+    }
 }

@@ -6,12 +6,16 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{MemfdFlags, memfd_create},
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 
 use crate::error::VolumeError;
 
@@ -23,7 +27,6 @@ const MEND: &str = "e2fsck";
 const GROW: &str = "resize2fs";
 /// A search through all of a large, damaged file system takes minutes; one that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(1_800);
-const PAUSE: Duration = Duration::from_millis(1);
 /// What is shown of what a program says.
 const SHOWN_BYTES: u64 = 2_000;
 
@@ -111,26 +114,35 @@ fn run(
         .stderr(copy().map_err(failed())?)
         .spawn()
         .map_err(failed())?;
-    let deadline = Instant::now() + LONGEST;
-    let status = loop {
-        match child.try_wait().map_err(failed())? {
-            Some(status) => break status,
-            None if Instant::now() < deadline => thread::sleep(PAUSE),
-            None => {
-                // It is our own child, so it can be killed, and is waited for.
-                let _ = child.kill();
-                let _ = child.wait();
-                let late = format!("it did not end within {} s", LONGEST.as_secs());
-                return Err(failed()(io::Error::other(late)));
-            }
-        }
-    };
+    if !ends(&child, Instant::now() + LONGEST).map_err(failed())? {
+        // It is our own child, so it can be killed, and is waited for.
+        let _ = child.kill();
+        let _ = child.wait();
+        let late = format!("it did not end within {} s", LONGEST.as_secs());
+        return Err(failed()(io::Error::other(late)));
+    }
+    let status = child.wait().map_err(failed())?;
     said.rewind().map_err(failed())?;
     let mut text = Vec::new();
     said.take(SHOWN_BYTES).read_to_end(&mut text).map_err(failed())?;
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     Ok((status.code(), lines.join("; ")))
+}
+
+/// Waits until a child ends; whether it did by then.
+fn ends(child: &Child, deadline: Instant) -> io::Result<bool> {
+    let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let child = pidfd_open(child.ok_or(Errno::SRCH)?, PidfdFlags::empty())?;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&left)) {
+            Ok(ended) => return Ok(ended > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Makes a file system that nobody has as large as its file; one that is that large stays as it is. What `Err` says inside is

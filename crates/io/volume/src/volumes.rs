@@ -14,6 +14,7 @@ use crate::{
     change,
     directory::{self, Origin, Place},
     error::VolumeError,
+    lock,
     number::SnapshotNumber,
     snapshots::{self, Cost, Snapshot},
     system,
@@ -64,7 +65,8 @@ impl Volumes {
     pub fn list(&self) -> Result<Vec<VolumeFacts>, VolumeError> {
         let names =
             directory::names(&self.home).map_err(VolumeError::failed("list the volumes"))?;
-        names.iter().map(|name| self.facts(name)).collect()
+        let cost = self.cost();
+        names.iter().map(|name| self.look_at(name, cost)).collect()
     }
 
     /// One volume.
@@ -72,6 +74,10 @@ impl Volumes {
     /// # Errors
     /// [`VolumeError::Missing`], and what the system says.
     pub fn facts(&self, volume: &VolumeName) -> Result<VolumeFacts, VolumeError> {
+        self.look_at(volume, self.cost())
+    }
+
+    fn look_at(&self, volume: &VolumeName, cost: Cost) -> Result<VolumeFacts, VolumeError> {
         let place = self.place(volume)?;
         let opening = || VolumeError::opening(volume);
         let record = place.record().map_err(opening())?;
@@ -86,7 +92,7 @@ impl Volumes {
             origin: record.origin,
             attached: !free,
             snapshots: snapshots::list(&place).map_err(opening())?,
-            cost: snapshots::cost(place.path()),
+            cost,
         })
     }
 
@@ -149,8 +155,7 @@ impl Volumes {
     ) -> Result<Snapshot, VolumeError> {
         let _turn = change::turn(&self.home)?;
         let place = self.place(volume)?;
-        let cost = snapshots::cost(place.path());
-        snapshots::take(&place, volume, why, attached, cost)
+        snapshots::take(&place, volume, why, attached, self.cost())
     }
 
     /// Puts a snapshot in the place of what a volume has, which becomes a snapshot itself; that one is told.
@@ -190,8 +195,13 @@ impl Volumes {
     /// [`VolumeError::Held`] where it is attached.
     pub fn look_through(&self, volume: &VolumeName) -> Result<Option<String>, VolumeError> {
         let place = self.place(volume)?;
-        let _held = crate::lock::lock(&place.image(), volume, change::TURN)?;
+        let _held = lock::lock(&place.image(), volume, lock::TURN)?;
         Ok(system::look_through(&place.image())?.err())
+    }
+
+    /// What copies cost: the volumes of a home lie on one file system.
+    fn cost(&self) -> Cost {
+        snapshots::cost(&directory::root(&self.home))
     }
 
     fn place(&self, volume: &VolumeName) -> Result<Place, VolumeError> {

@@ -293,3 +293,41 @@ fn only_names(directory: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+#[test]
+fn who_only_looks_keeps_nobody_from_a_snapshot() {
+    let home = home();
+    let orders = name("orders");
+    home.volumes.make(&orders, LEAST_BYTES).unwrap();
+    // A look that lasts: it is over before whoever waits gives up.
+    let looks = fs::File::open(home.image(&orders)).unwrap();
+    rustix::fs::flock(&looks, rustix::fs::FlockOperation::LockShared).unwrap();
+    let (volumes, volume) = (home.volumes.clone(), orders.clone());
+    let taken =
+        std::thread::spawn(move || volumes.snapshot(&volume, "while it is looked at", None));
+    let turn = home.path.join("volumes/.turn");
+    let waits = || {
+        let taken = fs::File::open(&turn).ok();
+        let flag = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        taken.is_some_and(|file| rustix::fs::flock(&file, flag).is_err())
+    };
+    let begun = std::time::Instant::now();
+    while !waits() && !taken.is_finished() && begun.elapsed() < Duration::from_secs(30) {
+        std::thread::yield_now();
+    }
+    drop(looks);
+    assert_eq!(taken.join().unwrap().unwrap().number, SnapshotNumber(1));
+    let left = |directory: PathBuf| -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        entries
+            .map(|name| name.into_string().unwrap())
+            .filter(|name| name.starts_with('.'))
+            .collect()
+    };
+    home.volumes.list().unwrap();
+    assert_eq!(
+        left(home.path.join("volumes/orders")),
+        [] as [String; 0],
+        "looking wrote something"
+    );
+}
