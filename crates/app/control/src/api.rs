@@ -12,8 +12,15 @@ use hyper::StatusCode;
 use tokio::sync::oneshot;
 
 use crate::{
-    answer::ApiRefusal, input::Input, jobs::Jobs, operations::Operations, ports::Adapters,
-    rehearsals::Rehearsals, runs::Runs, schedules::Schedules, succession::EdgeNews,
+    answer::ApiRefusal,
+    input::Input,
+    jobs::Jobs,
+    operations::Operations,
+    ports::Adapters,
+    rehearsals::Rehearsals,
+    runs::{Recorder, Runs},
+    schedules::Schedules,
+    succession::EdgeNews,
     witness::Witness,
 };
 
@@ -31,6 +38,8 @@ pub struct Api {
     pub engine: Arc<dyn Engine>,
     /// What starts servers, for tests of images.
     pub adapters: Arc<Adapters>,
+    /// The way of deeds into the ledger.
+    pub recorder: Arc<Recorder>,
     /// One-off work.
     pub runs: Arc<Runs>,
     /// Jobs.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_engine_port::{Engine, InstanceSpec, InstanceStatus};
+use hornero_engine_port::{Engine, InstanceSpec};
 use hornero_model::{
     Check, Digest, ExitCause, ImageTest, InstanceId, ServiceSpec, Term, TestCheck,
 };
@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     check,
+    instances::exit_of,
     start::{Starter, TEST_RELEASE, log_tail},
 };
 
@@ -89,11 +90,7 @@ impl Drop for TestInstance<'_> {
 impl TestInstance<'_> {
     /// Why it ended; none while it runs.
     fn ended(&self) -> Option<ExitCause> {
-        let listed = self.engine.list().ok()?;
-        match listed.into_iter().find(|instance| instance.id == self.id)?.status {
-            InstanceStatus::Exited { cause, .. } => Some(cause),
-            InstanceStatus::Starting | InstanceStatus::Running(_) => None,
-        }
+        exit_of(&**self.engine, &self.id)
     }
 
     fn log_tail(&self) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::{
 
 use hornero_driver::{Found, Observation};
 use hornero_engine_port::{Engine, InstanceStatus, Started};
-use hornero_model::{InstanceId, Location};
+use hornero_model::{ExitCause, InstanceId, Location};
 use hornero_rollout::World;
 
 use crate::{
@@ -17,6 +17,15 @@ use crate::{
 
 /// How long a shim may be starting its command when control comes back.
 const STARTING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why an instance ended; none while it runs, or nobody can tell.
+pub fn exit_of(engine: &dyn Engine, id: &InstanceId) -> Option<ExitCause> {
+    let listed = engine.list().ok()?;
+    match listed.into_iter().find(|instance| instance.id == *id)?.status {
+        InstanceStatus::Exited { cause, .. } => Some(cause),
+        InstanceStatus::Starting | InstanceStatus::Running(_) => None,
+    }
+}
 
 /// What the engine has of the driver's; apart from it the servers of tests that an earlier process left, and those of one-off
 /// work that has ended, which nobody needs.

@@ -229,6 +229,7 @@ fn witness(options: &Options, journal: &Journal) -> anyhow::Result<Option<Arc<Wi
 
 /// What is done beside the driver: one-off work, that of the control process before this one goes on, jobs and schedules.
 struct Work {
+    recorder: Arc<Recorder>,
     runs: Arc<Runs>,
     jobs: Arc<Jobs>,
     schedules: Arc<Schedules>,
@@ -251,8 +252,9 @@ impl Work {
         let (own, recording) = (Arc::clone(&runs), Arc::clone(&recorder));
         let jobs = Arc::new(Jobs::new(own, adapters, recording, wake.clone(), look));
         let look = asked(inputs, Known::all);
-        let schedules = Schedules::new(home.to_owned(), recorder, wake.clone(), look);
-        Self { runs, jobs, schedules: Arc::new(schedules), rehearsals, wake }
+        let recording = Arc::clone(&recorder);
+        let schedules = Schedules::new(home.to_owned(), recording, wake.clone(), look);
+        Self { recorder, runs, jobs, schedules: Arc::new(schedules), rehearsals, wake }
     }
 
     fn keep_time(&self) -> std::io::Result<TimeKeeper> {
@@ -283,7 +285,7 @@ fn api(
     options: &Options,
     parts: &Parts,
     ports: &ControlPorts,
-    Work { runs, jobs, schedules, rehearsals, .. }: Work,
+    Work { recorder, runs, jobs, schedules, rehearsals, .. }: Work,
     inputs: Sender<Input>,
 ) -> Api {
     Api {
@@ -295,6 +297,7 @@ fn api(
         adapters: Arc::clone(&ports.adapters),
         runs,
         jobs,
+        recorder,
         schedules,
         volumes: Volumes::of(&options.home),
         rehearsals,

@@ -1,8 +1,6 @@
 //! Freezes: who may roll out while one holds.
 
-use std::sync::Arc;
-
-use hornero_model::{Actor, Directory, EventBody, FreezeName, Timestamp, error_chain};
+use hornero_model::{Actor, Directory, EventBody, FreezeName, Timestamp};
 use hyper::StatusCode;
 
 use crate::{answer::ApiRefusal, api::Api};
@@ -31,14 +29,8 @@ impl Api {
                 "nothing was changed; `hornero up --override freeze.{name} --reason …` rolls out all the same"
             )));
         }
-        let jobs = Arc::clone(&self.jobs);
-        let record = move || {
-            overrides.into_iter().try_for_each(|freeze| {
-                let directory = directory.clone();
-                jobs.record(by.clone(), EventBody::FreezeOverridden { freeze, directory })
-            })
-        };
-        let recorded = tokio::task::spawn_blocking(record).await.map_err(ApiRefusal::internal)?;
-        recorded.map_err(|error| ApiRefusal::internal(error_chain(&error)))
+        let overridden =
+            |freeze| EventBody::FreezeOverridden { freeze, directory: directory.clone() };
+        self.record(by, overrides.into_iter().map(overridden).collect()).await
     }
 }

@@ -6,13 +6,15 @@ use hornero_api::message::{DeclareJobsRequest, DeclaredJobsReport, RunJobRequest
 use hornero_driver::Driver;
 use hornero_model::{
     Directory, EventBody, Freeze, FreezeName, Job, JobName, JobTurn, ScheduleName, ScheduleSpec,
-    error_chain,
 };
 use hornero_plan::{Action, Change};
 use hornero_rollout::OpenRun;
 use hyper::StatusCode;
 
-use super::runs::{asked, too_many};
+use super::{
+    recording::record,
+    runs::{asked, too_many},
+};
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::{Api, not_found},
@@ -118,19 +120,16 @@ impl Api {
         // A command that waits for this answer ends by itself.
         gone.retain(|key| Some(key) != own.as_ref());
         let (jobs, runs) = (Arc::clone(&self.jobs), Arc::clone(&self.runs));
-        let schedules = Arc::clone(&self.schedules);
+        let (schedules, recorder) = (Arc::clone(&self.schedules), Arc::clone(&self.recorder));
         let recorded = tokio::task::spawn_blocking(move || {
             let _lease = lease;
-            let recorded = bodies.into_iter().try_for_each(|body| jobs.record(by.clone(), body));
+            let recorded = bodies.into_iter().try_for_each(|body| record(&recorder, &by, body));
             jobs.changed();
             runs.end(&by, |run| run.job.as_ref().is_some_and(|turn| gone_jobs.contains(&turn.job)));
             schedules.end(&gone);
             recorded
         });
-        recorded
-            .await
-            .map_err(ApiRefusal::internal)?
-            .map_err(|error| ApiRefusal::internal(error_chain(&error)))?;
+        recorded.await.map_err(ApiRefusal::internal)??;
         let Declaration { jobs, freezes, schedules, .. } = declaration;
         let changes = jobs.1.into_iter().chain(freezes.1).chain(schedules.1);
         json(&DeclaredJobsReport { changes: changes.map(report::changed).collect() })

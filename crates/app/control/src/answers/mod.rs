@@ -8,6 +8,7 @@ mod image_test;
 mod jobs;
 mod operation;
 mod previews;
+mod recording;
 mod records;
 mod rehearsals;
 mod runs;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hornero_api::message::RehearseRequest;
 use hornero_driver::Driver;
-use hornero_model::{Actor, Directory, EventBody, ServiceName, ServiceSpec, error_chain};
+use hornero_model::{Actor, Directory, EventBody, ServiceName, ServiceSpec};
 use hornero_rollout::{Facts, StartError, World, last_proven, room_for_more, stale_rollback};
 use hyper::StatusCode;
 
@@ -117,11 +117,7 @@ impl Api {
                  {FRESH_ROLLBACK} --reason …` rolls out all the same"
             )));
         }
-        let schedules = Arc::clone(&self.schedules);
         let guard = FRESH_ROLLBACK.to_owned();
-        let body = EventBody::GuardOverridden { guard, directory };
-        let recorded = tokio::task::spawn_blocking(move || schedules.record(by, body));
-        let recorded = recorded.await.map_err(ApiRefusal::internal)?;
-        recorded.map_err(|error| ApiRefusal::internal(error_chain(&error)))
+        self.record(by, vec![EventBody::GuardOverridden { guard, directory }]).await
     }
 }

@@ -8,21 +8,22 @@ use std::{
 
 use hornero_api::message::{VolumeDeed, VolumeReport, VolumeRequest};
 use hornero_driver::Driver;
-use hornero_model::{Actor, EventBody, ServiceName, VolumeChange, VolumeName, error_chain};
+use hornero_model::{Actor, EventBody, ServiceName, VolumeChange, VolumeName};
 use hornero_rollout::KnownVolume;
 use hornero_volume::{SnapshotNumber, Volumes};
 use hyper::StatusCode;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::{
+    recording::record,
     runs::asked,
     volumes::{missing, refusal},
 };
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::{Api, not_found},
-    jobs::Jobs,
     request::Caller,
+    runs::Recorder,
     volumes,
 };
 
@@ -49,8 +50,13 @@ impl Api {
         });
         let looked = looked.await?;
         let by = asked(caller, intent, "volume");
-        let doing =
-            Doing { name, by, there: self.volumes.clone(), jobs: Arc::clone(&self.jobs), looked };
+        let doing = Doing {
+            name,
+            by,
+            there: self.volumes.clone(),
+            recorder: Arc::clone(&self.recorder),
+            looked,
+        };
         let done = tokio::task::spawn_blocking(move || doing.act(deed));
         json(&done.await.map_err(ApiRefusal::internal)??)
     }
@@ -94,7 +100,7 @@ struct Doing {
     name: VolumeName,
     by: Actor,
     there: Volumes,
-    jobs: Arc<Jobs>,
+    recorder: Arc<Recorder>,
     looked: Looked,
 }
 
@@ -212,8 +218,10 @@ impl Doing {
     }
 
     fn record(&self, volume: &VolumeName, change: VolumeChange) -> Result<(), ApiRefusal> {
-        let body = EventBody::VolumeChanged { volume: volume.clone(), change };
-        let recorded = self.jobs.record(self.by.clone(), body);
-        recorded.map_err(|error| ApiRefusal::internal(error_chain(&error)))
+        record(
+            &self.recorder,
+            &self.by,
+            EventBody::VolumeChanged { volume: volume.clone(), change },
+        )
     }
 }

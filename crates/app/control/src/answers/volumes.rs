@@ -10,12 +10,12 @@ use hornero_rollout::KnownVolume;
 use hornero_volume::{VolumeError, VolumeFacts, Volumes};
 use hyper::StatusCode;
 
-use super::runs::asked;
+use super::{recording::record, runs::asked};
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::Api,
-    jobs::Jobs,
     request::Caller,
+    runs::Recorder,
     volumes,
 };
 
@@ -42,9 +42,9 @@ impl Api {
         let DeclareVolumesRequest { directory, volumes, intent } = wanted;
         let known = self.known_volumes().await?;
         let by = asked(caller, intent, "up");
-        let (there, jobs) = (self.volumes.clone(), Arc::clone(&self.jobs));
+        let (there, recorder) = (self.volumes.clone(), Arc::clone(&self.recorder));
         let declared = tokio::task::spawn_blocking(move || {
-            let declaring = Declaring { known, there, jobs, by, directory };
+            let declaring = Declaring { known, there, recorder, by, directory };
             declaring.declare(&volumes)
         });
         let changes = declared.await.map_err(ApiRefusal::internal)??;
@@ -56,7 +56,7 @@ impl Api {
 struct Declaring {
     known: Known,
     there: Volumes,
-    jobs: Arc<Jobs>,
+    recorder: Arc<Recorder>,
     by: Actor,
     directory: Directory,
 }
@@ -153,8 +153,7 @@ impl Declaring {
     }
 
     fn record(&self, body: EventBody) -> Result<(), ApiRefusal> {
-        let recorded = self.jobs.record(self.by.clone(), body);
-        recorded.map_err(|error| ApiRefusal::internal(error_chain(&error)))
+        record(&self.recorder, &self.by, body)
     }
 }
 

@@ -45,12 +45,11 @@ fn look(
             }
             JobStep::Begin { planned, attempt, missed, late } => {
                 let turn = JobTurn { job: name.clone(), planned: Some(planned), attempt, missed };
-                begin(jobs, turn, late);
-                pause = Duration::ZERO;
+                pause = pause.min(begin(jobs, turn, late));
             }
             JobStep::Skip { planned, missed } => {
-                skip(jobs, name, planned, missed, "the run before it still goes on");
-                pause = Duration::ZERO;
+                let why = "the run before it still goes on";
+                pause = pause.min(skip(jobs, name, planned, missed, why));
             }
         }
     }
@@ -74,7 +73,8 @@ fn state(declared: &DeclaredJob) -> JobState {
     }
 }
 
-fn begin(jobs: &Jobs, turn: JobTurn, late: bool) {
+/// Begins a run, and says how soon to look again.
+fn begin(jobs: &Jobs, turn: JobTurn, late: bool) -> Duration {
     let JobTurn { job, planned, attempt, missed } = turn.clone();
     let planned = planned.unwrap_or_default();
     let mut why = match (attempt, late) {
@@ -88,24 +88,33 @@ fn begin(jobs: &Jobs, turn: JobTurn, late: bool) {
         why.push_str(&format!("; {missed} times before that were missed, and are not made up"));
     }
     match jobs.begin(Actor::hornero(why), turn) {
-        JobBegun::Yes { run, .. } => tracing::info!("job `{job}` is begun as `{}`", run.id),
+        JobBegun::Yes { run, .. } => {
+            tracing::info!("job `{job}` is begun as `{}`", run.id);
+            Duration::ZERO
+        }
         JobBegun::TooMany(open) => {
             let why = format!("{open} runs are under way, as many as may be at once");
-            skip(jobs, &job, planned, missed, &why);
+            skip(jobs, &job, planned, missed, &why)
         }
         // Seen by the next look.
-        JobBegun::Unknown | JobBegun::Running(_) => {}
+        JobBegun::Unknown | JobBegun::Running(_) => Duration::ZERO,
         JobBegun::Not(why) => {
             tracing::warn!("job `{job}` is not begun: {why}");
-            std::thread::sleep(WATCHING);
+            WATCHING
         }
     }
 }
 
-fn skip(jobs: &Jobs, job: &JobName, planned: Timestamp, missed: u32, why: &str) {
+/// Records that a time is left out, and says how soon to look again.
+fn skip(jobs: &Jobs, job: &JobName, planned: Timestamp, missed: u32, why: &str) -> Duration {
     tracing::warn!("job `{job}` is left out for {planned}: {why}");
     let body = EventBody::JobSkipped { job: job.clone(), planned, missed };
-    if let Err(error) = jobs.record(Actor::hornero(why), body) {
-        tracing::warn!("that job `{job}` was left out is not recorded: {}", error_chain(&error));
+    match jobs.record(Actor::hornero(why), body) {
+        Ok(()) => Duration::ZERO,
+        Err(error) => {
+            let why = error_chain(&error);
+            tracing::warn!("that job `{job}` was left out is not recorded: {why}");
+            WATCHING
+        }
     }
 }

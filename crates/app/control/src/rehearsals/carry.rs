@@ -2,25 +2,27 @@
 
 use std::{
     net::IpAddr,
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
-use hornero_engine_port::InstanceStatus;
 use hornero_model::{
-    ExitCause, HealthContract, InstanceId, Millis, RehearsalEnd, ServiceSpec, error_chain,
+    HealthContract, InstanceId, Millis, RehearsalEnd, ServiceName, ServiceSpec, error_chain,
 };
 
 use crate::{
     check, image_tests,
+    instances::exit_of,
     ports::{Adapters, new_tail},
     start::{TEST_RELEASE, log_tail},
+    underway::Going,
 };
 
 /// How long a server without a health contract has to run to count as healthy.
 const RUNS_FOR: Duration = Duration::from_secs(2);
 /// Between two questions at least: a contract's interval may be long, and a server that starts is asked sooner.
 const SOONEST: Duration = Duration::from_millis(20);
+/// Between two looks whether such a server runs still.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long it may take to end before it is killed: nobody waits for what it does.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -29,9 +31,9 @@ pub fn carry_out(
     adapters: &Adapters,
     id: InstanceId,
     server: &ServiceSpec,
-    ending: &AtomicBool,
+    going: &Going<ServiceName>,
 ) -> RehearsalEnd {
-    let healthy = until_healthy(adapters, &id, server, ending);
+    let healthy = until_healthy(adapters, &id, server, going);
     let log = match &healthy {
         Ok(_) => None,
         Err(_) => log_tail(&**adapters.starter.engine(), &id).pop(),
@@ -61,7 +63,7 @@ fn until_healthy(
     adapters: &Adapters,
     id: &InstanceId,
     server: &ServiceSpec,
-    ending: &AtomicBool,
+    going: &Going<ServiceName>,
 ) -> Result<Millis, String> {
     let starter = &adapters.starter;
     // What keeps a rollback from beginning is what a rehearsal is to find.
@@ -79,10 +81,10 @@ fn until_healthy(
         started.map_err(|error| format!("its server was not started: {}", error_chain(&error)))?;
     match (&server.health, started.address) {
         (Some(contract), Some(address)) => {
-            ask(adapters, id, (contract, address), (begun, ending))?;
+            ask(adapters, id, (contract, address), (begun, going))?;
         }
         (Some(_), None) => return Err("its server has no address".to_owned()),
-        (None, _) => runs_on(adapters, id, (begun, ending))?,
+        (None, _) => runs_on(adapters, id, (begun, going))?,
     }
     let took = begun.elapsed().as_millis();
     Ok(Millis(u64::try_from(took).unwrap_or(u64::MAX)))
@@ -93,7 +95,7 @@ fn ask(
     adapters: &Adapters,
     id: &InstanceId,
     (contract, address): (&HealthContract, IpAddr),
-    (begun, ending): (Instant, &AtomicBool),
+    (begun, going): (Instant, &Going<ServiceName>),
 ) -> Result<(), String> {
     let deadline = begun + contract.start_timeout.duration();
     let interval = contract.interval.duration();
@@ -106,13 +108,13 @@ fn ask(
             return Ok(());
         }
         let seen = seen.err();
-        still_there(adapters, id, ending)?;
+        still_there(adapters, id, going)?;
         if Instant::now() + pause >= deadline {
             let limit = contract.start_timeout;
             let seen = seen.unwrap_or_else(|| "it answered too few times in a row".to_owned());
             return Err(format!("it did not become healthy within {limit}: {seen}"));
         }
-        std::thread::sleep(pause);
+        going.wait(pause);
         pause = (pause * 2).min(interval.max(SOONEST));
     }
 }
@@ -121,32 +123,27 @@ fn ask(
 fn runs_on(
     adapters: &Adapters,
     id: &InstanceId,
-    (begun, ending): (Instant, &AtomicBool),
+    (begun, going): (Instant, &Going<ServiceName>),
 ) -> Result<(), String> {
     while begun.elapsed() < RUNS_FOR {
-        still_there(adapters, id, ending)?;
-        std::thread::sleep(SOONEST);
+        still_there(adapters, id, going)?;
+        going.wait(LOOK);
     }
-    still_there(adapters, id, ending)
+    still_there(adapters, id, going)
 }
 
 /// Why it can't become healthy any more.
-fn still_there(adapters: &Adapters, id: &InstanceId, ending: &AtomicBool) -> Result<(), String> {
-    if ending.load(Ordering::Acquire) {
+fn still_there(
+    adapters: &Adapters,
+    id: &InstanceId,
+    going: &Going<ServiceName>,
+) -> Result<(), String> {
+    if going.is_to_end() {
         return Err("it was ended: its service goes down".to_owned());
     }
-    match ended(adapters, id) {
+    match exit_of(&**adapters.starter.engine(), id) {
         Some(cause) => Err(format!("its server {cause}")),
         None => Ok(()),
-    }
-}
-
-/// Why its server ended; none while it runs, or nobody can tell.
-fn ended(adapters: &Adapters, id: &InstanceId) -> Option<ExitCause> {
-    let listed = adapters.starter.engine().list().ok()?;
-    match listed.into_iter().find(|instance| instance.id == *id)?.status {
-        InstanceStatus::Exited { cause, .. } => Some(cause),
-        InstanceStatus::Starting | InstanceStatus::Running(_) => None,
     }
 }
 

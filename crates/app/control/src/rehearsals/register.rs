@@ -1,13 +1,6 @@
 //! The rehearsals of this control process: begun one a service, ended where their service goes.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use hornero_model::{
     Actor, EventBody, InstanceId, Rehearsal, RehearsalEnd, ReleaseRef, ServiceName, ServiceSpec,
@@ -17,17 +10,14 @@ use hornero_model::{
 use crate::{
     ports::{Adapters, new_tail},
     rehearsals::carry::carry_out,
-    runs::{NotRecorded, Recorder},
+    runs::Recorder,
+    underway::{Busy, Underway},
 };
 
 /// Rehearsals at once: each takes a thread here and a server.
 const AT_ONCE: usize = 8;
 /// How long those that are ended may take to end.
 const ENDING: Duration = Duration::from_secs(20);
-/// Between two looks whether they have.
-const LOOK: Duration = Duration::from_millis(20);
-/// How long to wait before the ledger is tried again after it took nothing.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// What is to be rehearsed.
 pub struct Wanted {
@@ -53,14 +43,13 @@ pub enum RehearsalBegun {
 pub struct Rehearsals {
     adapters: Arc<Adapters>,
     recorder: Arc<Recorder>,
-    /// Those under way, and whether they are to end.
-    open: Mutex<BTreeMap<ServiceName, Arc<AtomicBool>>>,
+    open: Arc<Underway<ServiceName>>,
 }
 
 impl Rehearsals {
     /// With none under way.
     pub fn new(adapters: Arc<Adapters>, recorder: Arc<Recorder>) -> Self {
-        Self { adapters, recorder, open: Mutex::default() }
+        Self { adapters, recorder, open: Arc::default() }
     }
 
     /// Records that rehearsals of a control process before this one prove nothing: their servers were removed when this
@@ -92,58 +81,35 @@ impl Rehearsals {
             Ok(id) => id,
             Err(error) => return RehearsalBegun::Not(error.to_string()),
         };
-        let ending = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if open.contains_key(&service) {
-                return RehearsalBegun::Running;
-            }
-            if open.len() >= AT_ONCE {
-                return RehearsalBegun::TooMany;
-            }
-            Arc::clone(open.entry(service.clone()).or_default())
+        let going = match self.open.begin(service.clone(), AT_ONCE) {
+            Ok(going) => going,
+            Err(Busy::Same) => return RehearsalBegun::Running,
+            Err(Busy::Full) => return RehearsalBegun::TooMany,
         };
         let rehearsal = Rehearsal { id: id.clone(), release };
         let body = EventBody::RehearsalStarted { rehearsal };
         if let Err(error) = self.recorder.record(by, body) {
-            self.close(&service);
             return RehearsalBegun::Not(error_chain(&error));
         }
         let (own, of) = (Arc::clone(self), id.clone());
         let thread = std::thread::Builder::new().name("rehearsal".to_owned());
-        let name = service.clone();
         let spawned = thread.spawn(move || {
-            let end = carry_out(&own.adapters, of, &server, &ending);
+            let end = carry_out(&own.adapters, of, &server, &going);
             if !end.failure.is_empty() {
-                tracing::error!("`{name}` may not be able to go back: {}", end.failure);
+                tracing::error!("`{service}` may not be able to go back: {}", end.failure);
             }
             own.record(&end);
-            own.close(&name);
         });
         if let Err(error) = spawned {
             let failure = format!("no thread for it: {error}");
             self.record(&RehearsalEnd { id: id.clone(), healthy_after: None, failure });
-            self.close(&service);
         }
         RehearsalBegun::Yes(id)
     }
 
     /// Ends those of these services, or all of them, and waits until they have ended.
     pub fn end(&self, services: Option<&[ServiceName]>) {
-        let concerns = |name: &ServiceName| services.is_none_or(|only| only.contains(name));
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let ending = open.iter().filter(|(name, _)| concerns(name));
-        ending.for_each(|(_, ending)| ending.store(true, Ordering::Release));
-        drop(open);
-        let goes_on =
-            || self.open.lock().unwrap_or_else(PoisonError::into_inner).keys().any(concerns);
-        let deadline = Instant::now() + ENDING;
-        while Instant::now() < deadline && goes_on() {
-            std::thread::sleep(LOOK);
-        }
-    }
-
-    fn close(&self, service: &ServiceName) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
+        self.open.end(|name| services.is_none_or(|only| only.contains(name)), ENDING);
     }
 
     /// Records an end, however long the ledger takes nothing.
@@ -152,17 +118,8 @@ impl Rehearsals {
             true => "it became healthy".to_owned(),
             false => end.failure.clone(),
         });
-        loop {
-            let body = EventBody::RehearsalEnded { end: end.clone() };
-            match self.recorder.record(by.clone(), body) {
-                // The next control process says that it proves nothing.
-                Ok(()) | Err(NotRecorded::Ending) => return,
-                Err(NotRecorded::Ledger(error)) => {
-                    let why = error_chain(&error);
-                    tracing::warn!("the end of rehearsal `{}` is not recorded: {why}", end.id);
-                    std::thread::sleep(RETRY);
-                }
-            }
-        }
+        let body = EventBody::RehearsalEnded { end: end.clone() };
+        // Where this control process ends first, the next one says that it proves nothing.
+        self.recorder.record_end(&by, &body, &format!("rehearsal `{}`", end.id));
     }
 }

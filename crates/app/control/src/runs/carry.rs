@@ -12,10 +12,7 @@ use hornero_model::{
 
 use crate::{
     ports::Adapters,
-    runs::{
-        record::{NotRecorded, Recorder},
-        watched::Watched,
-    },
+    runs::{record::Recorder, watched::Watched},
     start::TEST_RELEASE,
 };
 
@@ -23,7 +20,7 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-/// How long to wait before the ledger or the engine is tried again after it failed.
+/// How long to wait before the engine is tried again after it failed.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What a run is carried out with.
@@ -65,7 +62,8 @@ impl Carrier {
             (Some(CutOff::Timeout), _) => Actor::hornero("it took longer than it may"),
             _ => Actor::hornero("it ended"),
         };
-        if self.record(&by, &end) {
+        let (what, body) = (format!("run `{}`", run.id), EventBody::RunEnded { end: end.clone() });
+        if self.recorder.record_end(&by, &body, &what) {
             self.remove(&run);
             watched.ended(end);
         }
@@ -138,24 +136,6 @@ impl Carrier {
                 }
                 Err(_) => None,
             },
-        }
-    }
-
-    /// Records its end, however long the ledger takes nothing; false where the control process ends first.
-    fn record(&self, by: &Actor, end: &RunEnd) -> bool {
-        loop {
-            match self.recorder.record(by.clone(), EventBody::RunEnded { end: end.clone() }) {
-                Ok(()) => return true,
-                Err(NotRecorded::Ending) => return false,
-                Err(NotRecorded::Ledger(error)) => {
-                    tracing::warn!(
-                        "the end of run `{}` is not recorded: {}",
-                        end.id,
-                        error_chain(&error)
-                    );
-                    std::thread::sleep(RETRY);
-                }
-            }
         }
     }
 

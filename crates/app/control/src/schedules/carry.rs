@@ -4,7 +4,6 @@ use std::{
     io,
     os::unix::process::CommandExt as _,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -12,6 +11,7 @@ use hornero_model::{ScheduleEnd, ScheduleResult, Timestamp};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
+    child::ends_within,
     program::OWN_PROGRAM,
     schedules::{
         log::{self, TurnLog},
@@ -19,15 +19,14 @@ use crate::{
         register::{ScheduleKey, Schedules},
         work::Work,
     },
+    underway::Going,
 };
 
 /// What may be done for one time: a patch of large images over a slow line takes some hours, and what is longer than a
 /// night hangs.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
-/// Between two looks whether a command has ended: short at first, so that quick ones are no slower.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// The longest pause between two looks.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// How long a command is waited for at a time, between two looks at its log and whether it is to end.
+const LOOK: Duration = Duration::from_millis(200);
 /// How long a command has to end once it is asked to.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -42,7 +41,7 @@ pub fn carry_out(
     schedules: &Schedules,
     key: &ScheduleKey,
     (work, planned): (Work, Timestamp),
-    ending: &AtomicBool,
+    going: &Going<ScheduleKey>,
 ) -> ScheduleEnd {
     let (directory, name) = key;
     let end = |undone: Option<Undone>| match undone {
@@ -67,7 +66,7 @@ pub fn carry_out(
     let deadline = Instant::now() + LONGEST;
     let mut undone: Option<Undone> = None;
     for words in &work.commands {
-        let Err(failure) = run(schedules, key, words, &mut log, (deadline, ending)) else {
+        let Err(failure) = run(schedules, key, words, &mut log, (deadline, going)) else {
             continue;
         };
         log.say(&format!("failed: {}", failure.why));
@@ -75,7 +74,7 @@ pub fn carry_out(
             None => failure,
             Some(first) => Undone { why: format!("{}; {}", first.why, failure.why), ..first },
         });
-        if work.stops || ending.load(Ordering::Acquire) || Instant::now() >= deadline {
+        if work.stops || going.is_to_end() || Instant::now() >= deadline {
             break;
         }
     }
@@ -88,7 +87,7 @@ fn run(
     key: &ScheduleKey,
     words: &[String],
     log: &mut TurnLog,
-    bounds: (Instant, &AtomicBool),
+    bounds: (Instant, &Going<ScheduleKey>),
 ) -> Result<(), Undone> {
     let what = format!("`hornero {}`", words.iter().take(2).cloned().collect::<Vec<_>>().join(" "));
     log.say(&format!("$ hornero {}", words.join(" ")));
@@ -142,15 +141,11 @@ fn start(
 fn wait(
     child: &mut Child,
     log: &mut TurnLog,
-    (deadline, ending): (Instant, &AtomicBool),
+    (deadline, going): (Instant, &Going<ScheduleKey>),
 ) -> io::Result<(ExitStatus, Option<&'static str>)> {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok((status, None));
-        }
+    while !ends_within(child, LOOK)? {
         log.bound();
-        let why = match (ending.load(Ordering::Acquire), Instant::now() >= deadline) {
+        let why = match (going.is_to_end(), Instant::now() >= deadline) {
             (true, _) => Some("was ended: its schedule is no longer declared"),
             (false, true) => Some("was ended: it took longer than it may"),
             (false, false) => None,
@@ -158,9 +153,8 @@ fn wait(
         if why.is_some() {
             return stop(child).map(|status| (status, why));
         }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
+    Ok((child.wait()?, None))
 }
 
 /// Asks a command and all that it started to end, and ends them where they don't.
@@ -171,12 +165,8 @@ fn stop(child: &mut Child) -> io::Result<ExitStatus> {
         let _ = group.map(|group| kill_process_group(group, signal));
     };
     signal(Signal::TERM);
-    let deadline = Instant::now() + GRACE;
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        std::thread::sleep(FIRST_PAUSE);
+    if ends_within(child, GRACE)? {
+        return child.wait();
     }
     signal(Signal::KILL);
     child.wait()

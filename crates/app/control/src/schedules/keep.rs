@@ -6,7 +6,6 @@ use hornero_calendar::{LeftOut, RoundState, RoundStep, round_step};
 use hornero_model::{Actor, EventBody, ScheduleEnd, ScheduleResult, Timestamp, error_chain};
 
 use crate::{
-    runs::NotRecorded,
     schedules::{
         carry::carry_out,
         register::{Known, ScheduleKey, Schedules},
@@ -15,7 +14,7 @@ use crate::{
     timekeeper::{ComesRound, CronLines, LONGEST},
 };
 
-/// How long to wait before the ledger is tried again after it took nothing.
+/// How soon to look again where the ledger took nothing.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Looks after schedules.
@@ -32,8 +31,7 @@ impl ComesRound for ScheduleTimes {
             let is_open = open.contains(&key);
             if let (Some(run), false) = (known.declared.running(), is_open) {
                 // The control process that did it ended before it did, and took its command with it.
-                unseen(&self.0, &key, run.planned);
-                pause = Duration::ZERO;
+                pause = pause.min(unseen(&self.0, &key, run.planned));
                 continue;
             }
             let Some(schedule) = lines.of(&known.declared.schedule.when) else { continue };
@@ -49,12 +47,10 @@ impl ComesRound for ScheduleTimes {
                     pause = left.map_or(pause, |left| pause.min(left));
                 }
                 RoundStep::Begin { planned, missed, late } => {
-                    begin(&self.0, known, (planned, missed), late);
-                    pause = Duration::ZERO;
+                    pause = pause.min(begin(&self.0, known, (planned, missed), late));
                 }
                 RoundStep::Skip { planned, missed, why } => {
-                    skip(&self.0, &key, (planned, missed), &left_out(&why));
-                    pause = Duration::ZERO;
+                    pause = pause.min(skip(&self.0, &key, (planned, missed), &left_out(&why)));
                 }
             }
         }
@@ -71,12 +67,13 @@ fn left_out(why: &LeftOut) -> String {
     }
 }
 
+/// Begins what is due, and says how soon to look again.
 fn begin(
     schedules: &Arc<Schedules>,
     known: &Known,
     (planned, missed): (Timestamp, u32),
     late: bool,
-) {
+) -> Duration {
     let (directory, schedule) = known.key();
     let made_up = if late { ", which was missed and is made up" } else { "" };
     let before = match missed {
@@ -85,69 +82,72 @@ fn begin(
     };
     let why = format!("schedule `{schedule}` came round at {planned}{made_up}{before}");
     let (key, work) = (known.key(), Work::of(&known.declared, planned, &known.services));
-    let ending = schedules.opened(key.clone());
+    let Some(going) = schedules.begin(key.clone()) else { return RETRY };
     tracing::info!("{why}");
     let body = EventBody::ScheduleBegun { schedule, directory, planned, missed };
-    if let Err(error) = schedules.record(Actor::hornero(why), body) {
+    if let Err(error) = schedules.recorder().record(Actor::hornero(why), body) {
         tracing::warn!("schedule `{}` is not begun: {}", key.1, error_chain(&error));
-        schedules.closed(&key);
-        std::thread::sleep(RETRY);
-        return;
+        return RETRY;
     }
     let (carried, own) = (Arc::clone(schedules), key.clone());
     let thread = std::thread::Builder::new().name("schedule".to_owned());
     let spawned = thread.spawn(move || {
-        let end = carry_out(&carried, &own, (work, planned), &ending);
+        let end = carry_out(&carried, &own, (work, planned), &going);
         if end.result == ScheduleResult::Failed {
             tracing::error!("schedule `{}` of `{}` failed: {}", own.1, own.0, end.detail);
         }
-        ended(&carried, &own, end);
-        carried.closed(&own);
+        let (by, body) = ended(&own, end);
+        // Where this control process ends first, the next one says that nobody saw its end.
+        carried.recorder().record_end(&by, &body, &format!("schedule `{}`", own.1));
+        drop(going);
+        carried.changed();
     });
     if let Err(error) = spawned {
-        tracing::warn!("no thread for schedule `{}`: {error}", key.1);
         // Its end is recorded by the next look as one that nobody saw.
-        schedules.closed(&key);
+        tracing::warn!("no thread for schedule `{}`: {error}", key.1);
     }
+    Duration::ZERO
 }
 
-/// Records how a time ended, however long the ledger takes nothing.
-fn ended(schedules: &Schedules, key: &ScheduleKey, end: ScheduleEnd) {
+/// What the ledger is told of how a time ended.
+fn ended(key: &ScheduleKey, end: ScheduleEnd) -> (Actor, EventBody) {
     let (directory, schedule) = key.clone();
     let by = Actor::hornero(match end.detail.is_empty() {
         true => "it was done".to_owned(),
         false => end.detail.clone(),
     });
-    let body = EventBody::ScheduleEnded { schedule, directory, end };
-    loop {
-        match schedules.record(by.clone(), body.clone()) {
-            // The next control process says that nobody saw its end.
-            Ok(()) | Err(NotRecorded::Ending) => return,
-            Err(NotRecorded::Ledger(error)) => {
-                let (name, why) = (&key.1, error_chain(&error));
-                tracing::warn!("the end of schedule `{name}` is not recorded: {why}");
-                std::thread::sleep(RETRY);
-            }
-        }
-    }
+    (by, EventBody::ScheduleEnded { schedule, directory, end })
 }
 
-/// Records that nobody saw how a time ended.
-fn unseen(schedules: &Schedules, key: &ScheduleKey, planned: Timestamp) {
+/// Records that nobody saw how a time ended, and says how soon to look again.
+fn unseen(schedules: &Schedules, key: &ScheduleKey, planned: Timestamp) -> Duration {
     let detail = "the control process ended while it was done; what it had begun by then is in the history of its services";
     let (result, detail) = (ScheduleResult::Unknown, detail.to_owned());
     tracing::warn!("schedule `{}` of `{}`: {detail}", key.1, key.0);
-    let end = ScheduleEnd { planned, result, detail, exit: None };
-    ended(schedules, key, end);
+    let (by, body) = ended(key, ScheduleEnd { planned, result, detail, exit: None });
+    once(schedules, by, body, &format!("the end of schedule `{}`", key.1))
 }
 
-fn skip(schedules: &Schedules, key: &ScheduleKey, (planned, missed): (Timestamp, u32), why: &str) {
+/// Records that a time is left out, and says how soon to look again.
+fn skip(
+    schedules: &Schedules,
+    key: &ScheduleKey,
+    (planned, missed): (Timestamp, u32),
+    why: &str,
+) -> Duration {
     let (directory, schedule) = key.clone();
     tracing::warn!("schedule `{schedule}` is left out for {planned}: {why}");
     let body = EventBody::ScheduleSkipped { schedule, directory, planned, missed };
-    if let Err(error) = schedules.record(Actor::hornero(why), body) {
-        let why = error_chain(&error);
-        tracing::warn!("that schedule `{}` was left out is not recorded: {why}", key.1);
-        std::thread::sleep(RETRY);
+    once(schedules, Actor::hornero(why), body, &format!("that schedule `{}` was left out", key.1))
+}
+
+/// Records something; what the ledger does not take is found by the next look, so that nothing else that comes round waits.
+fn once(schedules: &Schedules, by: Actor, body: EventBody, what: &str) -> Duration {
+    match schedules.recorder().record(by, body) {
+        Ok(()) => Duration::ZERO,
+        Err(error) => {
+            tracing::warn!("{what} is not recorded: {}", error_chain(&error));
+            RETRY
+        }
     }
 }

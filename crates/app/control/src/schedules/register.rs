@@ -1,28 +1,24 @@
 //! The schedules that are declared, and those whose time is being done by this control process.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
-use hornero_model::{Actor, Directory, EventBody, Freeze, ScheduleName, ServiceName};
+use hornero_model::{Directory, Freeze, ScheduleName, ServiceName};
 use hornero_rollout::{DeclaredSchedule, World};
 
 use crate::{
-    runs::{NotRecorded, Recorder},
+    runs::Recorder,
     schedules::children::Children,
     timekeeper::Wake,
+    underway::{Going, Underway},
 };
 
 /// How long what is ended may take to end.
 const ENDING: Duration = Duration::from_secs(20);
-/// Between two looks whether it has.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Which schedule: of which directory, and its name.
 pub type ScheduleKey = (Directory, ScheduleName);
@@ -49,8 +45,8 @@ pub struct Schedules {
     recorder: Arc<Recorder>,
     look: Look,
     wake: Wake,
-    /// Those whose time is being done, and whether that is to end.
-    open: Mutex<BTreeMap<ScheduleKey, Arc<AtomicBool>>>,
+    /// Those whose time is being done.
+    open: Arc<Underway<ScheduleKey>>,
 }
 
 impl Known {
@@ -78,7 +74,7 @@ impl Schedules {
         wake: Wake,
         look: impl Fn() -> Option<Vec<Known>> + Send + Sync + 'static,
     ) -> Self {
-        let (children, open, look) = (Children::default(), Mutex::default(), Box::new(look));
+        let (children, open, look) = (Children::default(), Arc::default(), Box::new(look));
         Self { home, children, recorder, look, wake, open }
     }
 
@@ -94,19 +90,12 @@ impl Schedules {
 
     /// Those whose time is being done here.
     pub fn open(&self) -> BTreeSet<ScheduleKey> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.open.keys()
     }
 
-    /// Notes that the time of one is being done; gives what says that it is to end.
-    pub(super) fn opened(&self, key: ScheduleKey) -> Arc<AtomicBool> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(open.entry(key).or_default())
-    }
-
-    /// Notes that the time of one is over.
-    pub(super) fn closed(&self, key: &ScheduleKey) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-        self.changed();
+    /// Notes that the time of one is being done, for as long as the answer is kept; none where one is.
+    pub(super) fn begin(&self, key: ScheduleKey) -> Option<Going<ScheduleKey>> {
+        self.open.begin(key, usize::MAX).ok()
     }
 
     /// Has whoever keeps the time look again.
@@ -116,19 +105,11 @@ impl Schedules {
 
     /// Ends what is being done for these, and waits until it has ended.
     pub fn end(&self, keys: &[ScheduleKey]) {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.iter()
-            .filter(|(key, _)| keys.contains(key))
-            .for_each(|(_, ending)| ending.store(true, Ordering::Release));
-        drop(open);
-        let deadline = Instant::now() + ENDING;
-        while Instant::now() < deadline && self.open().iter().any(|key| keys.contains(key)) {
-            std::thread::sleep(LOOK);
-        }
+        self.open.end(|key| keys.contains(key), ENDING);
     }
 
-    /// Records something of a schedule.
-    pub fn record(&self, by: Actor, body: EventBody) -> Result<(), NotRecorded> {
-        self.recorder.record(by, body)
+    /// The way into the ledger.
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 }

@@ -8,16 +8,14 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     str::FromStr,
-    time::{Duration, Instant},
 };
+
+use crate::child::ends_within;
 
 use super::{
     limits::{PATIENCE, within_limits},
     web,
 };
-
-/// Between two looks whether a command has ended.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// Where a home's heads are kept beside the home, so that a ledger that was cut short, put back or signed anew shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,16 +134,12 @@ fn run(program: &Path, word: &str, input: &str) -> io::Result<String> {
 }
 
 fn end_of(child: &mut Child) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match child.try_wait()? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(io::Error::other(format!("it ended with {status}"))),
-            None if Instant::now() >= deadline => {
-                return Err(io::Error::other(format!("it did not end within {PATIENCE:?}")));
-            }
-            None => std::thread::sleep(LOOK),
-        }
+    if !ends_within(child, PATIENCE)? {
+        return Err(io::Error::other(format!("it did not end within {PATIENCE:?}")));
+    }
+    match child.wait()? {
+        status if status.success() => Ok(()),
+        status => Err(io::Error::other(format!("it ended with {status}"))),
     }
 }
 
