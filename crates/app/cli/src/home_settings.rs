@@ -91,6 +91,16 @@ pub fn in_force(home: &Path) -> Settings {
     kept.map(|(_, settings)| settings).unwrap_or_default()
 }
 
+/// What logs may take by some settings; what they leave out has its default.
+pub fn log_limits(settings: &Settings) -> LogLimits {
+    let default = LogLimits::default();
+    LogLimits {
+        service_bytes: settings.log_service_bytes.unwrap_or(default.service_bytes),
+        home_bytes: settings.log_home_bytes.unwrap_or(default.home_bytes),
+        age: settings.log_days.map_or(default.age, days),
+    }
+}
+
 fn those_of(home: &Path, written: Result<Option<(Vec<u8>, Settings)>, Unusable>) -> HomeSettings {
     match written {
         Ok(found) => understood(&found.map(|(_, settings)| settings).unwrap_or_default(), None),
@@ -99,12 +109,7 @@ fn those_of(home: &Path, written: Result<Option<(Vec<u8>, Settings)>, Unusable>)
 }
 
 fn understood(settings: &Settings, fault: Option<String>) -> HomeSettings {
-    let default = LogLimits::default();
-    let logs = LogLimits {
-        service_bytes: settings.log_service_bytes.unwrap_or(default.service_bytes),
-        home_bytes: settings.log_home_bytes.unwrap_or(default.home_bytes),
-        age: settings.log_days.map_or(default.age, days),
-    };
+    let logs = log_limits(settings);
     let witness = settings.witness.as_ref().and_then(|text| text.parse().ok());
     HomeSettings { budget: settings.budget, logs, witness, fault }
 }

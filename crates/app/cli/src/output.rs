@@ -111,6 +111,20 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print_text(&text)
 }
 
+/// Prints a list of what a home has: as data, or as a table; of an empty one `none` says how there comes to be a first.
+pub fn print_list<T: Serialize>(
+    json: bool,
+    listed: &[T],
+    none: &str,
+    table: impl FnOnce(&[T], Timestamp, bool) -> String,
+) -> Result<(), Failure> {
+    match (json, listed.is_empty()) {
+        (true, _) => print_json(&listed),
+        (false, true) => print_text(&format!("{none}\n")),
+        (false, false) => print_text(&table(listed, Timestamp::now(), coloured())),
+    }
+}
+
 /// A digest for people; a dash for none.
 pub fn short(digest: Option<&Digest>) -> String {
     digest.map_or_else(|| "-".to_owned(), Digest::short)

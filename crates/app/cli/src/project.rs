@@ -49,14 +49,15 @@ pub fn read(source: &Source, json_wanted: bool) -> Result<Project, Failure> {
     let (shown, bytes) = contents(&source.dir)?;
     let variables = variables(source);
     let spec = hornero_spec::parse(&shown, &bytes, &variables, &DirectorySources::new(&dir));
-    let spec = spec.or_else(|errors| mistaken(&errors, json_wanted))?;
+    let spec = spec.or_else(|errors| mistaken(FILE_NAME, &errors, json_wanted))?;
     Ok(Project { dir, spec, file: shown, bytes })
 }
 
 /// The services that the `hornero.hcl` of a directory declares; their names need no variables.
 pub fn services(dir: &Path, json_wanted: bool) -> Result<Vec<ServiceName>, Failure> {
     let (shown, bytes) = contents(dir)?;
-    hornero_spec::declared_services(&shown, &bytes).or_else(|errors| mistaken(&errors, json_wanted))
+    hornero_spec::declared_services(&shown, &bytes)
+        .or_else(|errors| mistaken(FILE_NAME, &errors, json_wanted))
 }
 
 /// The name of a directory's `hornero.hcl`, as it is shown, and what it holds.
@@ -75,9 +76,10 @@ fn contents(dir: &Path) -> Result<(String, Vec<u8>), Failure> {
     Ok((shown, bytes))
 }
 
-fn mistaken<T>(errors: &Errors, json_wanted: bool) -> Result<T, Failure> {
+/// Tells every mistake of a file, which has this name.
+pub fn mistaken<T>(file: &str, errors: &Errors, json_wanted: bool) -> Result<T, Failure> {
     if json_wanted {
-        let message = format!("`{FILE_NAME}` has mistakes");
+        let message = format!("`{file}` has mistakes");
         let error = ErrorReport { message: &message, hint: None, exit: exit::USAGE, code: None };
         print_json(&MistakesReport { error, errors: errors.errors() })?;
     }

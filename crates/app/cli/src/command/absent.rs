@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hornero_api::{Client, ClientError};
+use hornero_api::{Client, ClientError, message::StatusReport};
 
 use crate::{daemon, failure::Failure};
 
@@ -24,6 +24,13 @@ pub fn note(home: &Path, error: ClientError) -> Result<(), Failure> {
     }
     eprintln!("note: no control process runs; this is what the home's own files say");
     Ok(())
+}
+
+/// What runs, as control or the home's own files say.
+pub async fn status(home: &Path) -> Result<StatusReport, Failure> {
+    let control = client(home);
+    let asked = control.get("/v1/status");
+    asked_or_read(home, asked, || hornero_control::status_offline(home)).await
 }
 
 /// What control answers; where none runs, what `read` finds in the home.

@@ -3,20 +3,17 @@
 use std::path::Path;
 
 use hornero_api::message::{
-    Intent, JobRunStatus, JobStatus, RunJobRequest, RunStatus, SkippedStatus, StatusReport,
+    Intent, JobRunStatus, JobStatus, RunJobRequest, RunStatus, SkippedStatus,
 };
 use hornero_doctor::Need;
 use hornero_model::{JobName, Timestamp};
 
 use crate::{
     arguments::JobCommand,
-    command::{
-        absent::{asked_or_read, client},
-        doctor, operation, run,
-    },
+    command::{absent, doctor, operation, run},
     failure::Failure,
     harmless::harmless,
-    output::{Table, Tone, age, print_json, print_text},
+    output::{Table, Tone, age, print_list},
 };
 
 /// `hornero job`.
@@ -28,17 +25,8 @@ pub async fn run(home: &Path, json: bool, command: JobCommand) -> Result<(), Fai
 }
 
 async fn list(home: &Path, json: bool) -> Result<(), Failure> {
-    let control = client(home);
-    let asked = control.get::<StatusReport>("/v1/status");
-    let read = || hornero_control::status_offline(home);
-    let status = asked_or_read(home, asked, read).await?;
-    if json {
-        return print_json(&status.jobs);
-    }
-    if status.jobs.is_empty() {
-        return print_text("no jobs; a `job` block of `hornero.hcl` declares one\n");
-    }
-    print_text(&table(&status.jobs, Timestamp::now(), crate::output::coloured()))
+    let jobs = absent::status(home).await?.jobs;
+    print_list(json, &jobs, "no jobs; a `job` block of `hornero.hcl` declares one", table)
 }
 
 /// Jobs for people.

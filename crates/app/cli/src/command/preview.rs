@@ -13,14 +13,13 @@ use hornero_model::{Millis, PreviewName, ServiceName, ServiceSpec, Share, Timest
 use crate::{
     arguments::{PreviewCommand, PreviewWords, Source, UpArguments},
     command::{
-        absent::{asked_or_read, client},
-        bake,
+        absent, bake,
         configuration::{self, Kept},
         desired, operation, stores,
     },
     commit, daemon,
     failure::{Failure, exit},
-    output::{Table, Tone, age, print_json, print_text, short},
+    output::{Table, Tone, age, print_json, print_list, print_text, short},
     project,
     reports::{OperationReport, PreviewReport},
 };
@@ -139,17 +138,8 @@ async fn show(
 }
 
 async fn list(home: &Path, json: bool) -> Result<(), Failure> {
-    let control = client(home);
-    let asked = control.get::<StatusReport>("/v1/status");
-    let read = || hornero_control::status_offline(home);
-    let status = asked_or_read(home, asked, read).await?;
-    if json {
-        return print_json(&status.previews);
-    }
-    if status.previews.is_empty() {
-        return print_text("no previews; `hornero up --preview NAME` shows one\n");
-    }
-    print_text(&table(&status.previews, Timestamp::now(), crate::output::coloured()))
+    let previews = absent::status(home).await?.previews;
+    print_list(json, &previews, "no previews; `hornero up --preview NAME` shows one", table)
 }
 
 /// Previews for people.

@@ -2,32 +2,25 @@
 
 use std::path::Path;
 
-use hornero_api::message::{ScheduleRunStatus, ScheduleStatus, StatusReport};
+use hornero_api::message::{ScheduleRunStatus, ScheduleStatus};
 use hornero_model::{ScheduleResult, Timestamp};
 
 use crate::{
-    command::{
-        absent::{asked_or_read, client},
-        job::left_out,
-    },
+    command::{absent, job::left_out},
     failure::Failure,
     harmless::harmless,
-    output::{Table, Tone, age, print_json, print_text},
+    output::{Table, Tone, age, print_list},
 };
 
 /// `hornero schedule ls`.
 pub async fn list(home: &Path, json: bool) -> Result<(), Failure> {
-    let control = client(home);
-    let asked = control.get::<StatusReport>("/v1/status");
-    let read = || hornero_control::status_offline(home);
-    let status = asked_or_read(home, asked, read).await?;
-    if json {
-        return print_json(&status.schedules);
-    }
-    if status.schedules.is_empty() {
-        return print_text("no schedules; a `schedule` block of `hornero.hcl` declares one\n");
-    }
-    print_text(&table(&status.schedules, Timestamp::now(), crate::output::coloured()))
+    let schedules = absent::status(home).await?.schedules;
+    print_list(
+        json,
+        &schedules,
+        "no schedules; a `schedule` block of `hornero.hcl` declares one",
+        table,
+    )
 }
 
 /// Schedules for people.

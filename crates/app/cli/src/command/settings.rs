@@ -8,10 +8,11 @@ use hornero_spec::{SETTINGS_FILE, Settings};
 
 use crate::{
     command::absent,
-    failure::{ErrorReport, Failure, exit},
+    failure::{Failure, exit},
     home_settings::{self, Unusable},
     output::{Table, Tone, print_json, print_text, size},
-    reports::{LogSettings, MistakesReport, SettingsReport},
+    project,
+    reports::{LogSettings, SettingsReport},
     supervision,
 };
 
@@ -19,7 +20,10 @@ use crate::{
 pub async fn run(home: &Path, json: bool) -> Result<(), Failure> {
     let written = match home_settings::written(home) {
         Ok(written) => written,
-        Err(unusable) => return mistaken(&unusable, json),
+        Err(Unusable::Mistaken(errors)) => {
+            return project::mistaken(SETTINGS_FILE, &errors, json);
+        }
+        Err(unusable) => return Err(Failure::new(exit::USAGE, unusable.reason())),
     };
     let status: Result<StatusReport, ClientError> = absent::client(home).get("/v1/status").await;
     let runs = status.is_ok_and(|status| !status.control.absent);
@@ -28,7 +32,7 @@ pub async fn run(home: &Path, json: bool) -> Result<(), Failure> {
         file: home.join(SETTINGS_FILE).display().to_string(),
         present: home.join(SETTINGS_FILE).exists(),
         budget: written.budget,
-        logs: logs(&home_settings::of(home).logs),
+        logs: logs(&home_settings::log_limits(&written)),
         witness: written.witness.clone(),
         in_force,
     };
@@ -44,19 +48,6 @@ fn logs(limits: &LogLimits) -> LogSettings {
         in_all: limits.home_bytes,
         days: limits.age.as_secs() / (24 * 3600),
     }
-}
-
-fn mistaken(unusable: &Unusable, json: bool) -> Result<(), Failure> {
-    let Unusable::Mistaken(errors) = unusable else {
-        return Err(Failure::new(exit::USAGE, unusable.reason()));
-    };
-    if json {
-        let message = format!("`{SETTINGS_FILE}` has mistakes");
-        let error = ErrorReport { message: &message, hint: None, exit: exit::USAGE, code: None };
-        print_json(&MistakesReport { error, errors: errors.errors() })?;
-    }
-    eprint!("{}", errors.render(crate::output::coloured_stderr()));
-    Err(Failure::reported(exit::USAGE))
 }
 
 fn text(report: &SettingsReport, written: &Settings, home: &Path) -> String {

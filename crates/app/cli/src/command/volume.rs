@@ -15,7 +15,7 @@ use crate::{
         doctor, operation,
     },
     failure::{Failure, exit},
-    output::{Table, Tone, age, coloured, print_json, print_text, size},
+    output::{Table, Tone, age, print_json, print_list, print_text, size},
 };
 
 /// `hornero volume`.
@@ -64,14 +64,8 @@ async fn all(home: &Path) -> Result<Vec<VolumeStatus>, Failure> {
 }
 
 async fn list(home: &Path, json: bool) -> Result<(), Failure> {
-    let volumes = all(home).await?;
-    if json {
-        return print_json(&volumes);
-    }
-    if volumes.is_empty() {
-        return print_text("no volumes; a `volume` block of `hornero.hcl` declares one\n");
-    }
-    print_text(&table(&volumes, Timestamp::now(), coloured()))
+    let none = "no volumes; a `volume` block of `hornero.hcl` declares one";
+    print_list(json, &all(home).await?, none, table)
 }
 
 fn table(volumes: &[VolumeStatus], now: Timestamp, colour: bool) -> String {
