@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long a request waits for a repair it asked for: growing delays and start timeouts fit, a hung one ends.
-pub(crate) const REPAIR_ALLOWANCE: Millis = Millis(300_000);
+const REPAIR_ALLOWANCE: Millis = Millis(300_000);
 /// Requests that may wait; a client that asks for more is answered at once that it failed.
 const JOBS: usize = 64;
 
@@ -342,11 +342,7 @@ impl Driver {
                 }
                 Target::Repair(_) => {
                     self.own(index, &spec.name, ports)?;
-                    let failures = self.world.services[&spec.name].failures;
-                    self.facts.forgiven.insert(spec.name.clone(), failures);
-                    let until = self.now().after(REPAIR_ALLOWANCE);
-                    let service = spec.name.clone();
-                    self.jobs[index].current = Some(Current::Repair { service, until });
+                    self.begin_repair(index, &spec.name);
                     return Ok(None);
                 }
                 Target::Again(_) | Target::New(_) => {
@@ -478,6 +474,14 @@ impl Driver {
         };
         let failure = failure.unwrap_or_else(|| Failure::of("the rollout failed"));
         Verdict::Failed(kind, outcome, failure)
+    }
+
+    /// Has a job wait until its service is whole: repair tries again, whatever failed before.
+    pub(crate) fn begin_repair(&mut self, index: usize, service: &ServiceName) {
+        let failures = self.world.services.get(service).map_or(0, |of| of.failures);
+        self.facts.forgiven.insert(service.clone(), failures);
+        let until = self.now().after(REPAIR_ALLOWANCE);
+        self.jobs[index].current = Some(Current::Repair { service: service.clone(), until });
     }
 
     pub(crate) fn refused(&self, service: &ServiceName, error: &StartError) -> Verdict {

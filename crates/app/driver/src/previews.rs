@@ -8,7 +8,7 @@ use hornero_rollout::{Failure, PreviewError, RepairState, start_preview};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports,
-    jobs::{Current, Item, REPAIR_ALLOWANCE, Verdict},
+    jobs::{Current, Item, Verdict},
 };
 
 /// What is done for previews; one whose names are too long together counts as one of its service, which is told.
@@ -43,11 +43,7 @@ impl Driver {
         };
         self.persist(step.records, ports)?;
         if current.is_none() && self.repair_state(runs_as) != Some(RepairState::Whole) {
-            let failures = self.world.services.get(runs_as).map_or(0, |of| of.failures);
-            self.facts.forgiven.insert(runs_as.clone(), failures);
-            let until = self.now().after(REPAIR_ALLOWANCE);
-            let service = runs_as.clone();
-            self.jobs[index].current = Some(Current::Repair { service, until });
+            self.begin_repair(index, runs_as);
             return Ok(None);
         }
         let verdict = match &current {

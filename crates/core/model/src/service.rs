@@ -119,12 +119,7 @@ impl ServiceSpec {
             ports: Vec::new(),
             health: None,
             routes: Vec::new(),
-            rollout: RolloutPolicy {
-                strategy: Strategy::BlueGreen,
-                drain_timeout: Millis(0),
-                keep_warm: Millis(0),
-                watch: Millis(0),
-            },
+            rollout: RolloutPolicy::at_once(),
             resources,
             egress: false,
             depends_on: Vec::new(),
@@ -345,6 +340,18 @@ pub struct RolloutPolicy {
     pub keep_warm: Millis,
     /// How long the new set is watched after the switch before the release counts as proven.
     pub watch: Millis,
+}
+
+impl RolloutPolicy {
+    /// Blue/green without a wait.
+    pub const fn at_once() -> Self {
+        Self {
+            strategy: Strategy::BlueGreen,
+            drain_timeout: Millis(0),
+            keep_warm: Millis(0),
+            watch: Millis(0),
+        }
+    }
 }
 
 /// Limits of one instance.

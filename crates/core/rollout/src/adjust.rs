@@ -3,17 +3,17 @@
 //! The serving set keeps its instances and the release they were made from, which is what edge and engine know; what
 //! changes are its terms: how many there are, by which ways they are reached, and the timing of what comes later.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::net::SocketAddr;
 
 use hornero_model::{
-    Actor, EventBody, InstanceState, Keep, Millis, ReleaseNumber, RolloutPolicy, Route,
-    ServiceName, ServiceSpec, Strategy, Timestamp,
+    Actor, EventBody, Keep, Millis, ReleaseNumber, RolloutPolicy, Route, ServiceName, ServiceSpec,
+    Strategy, Timestamp,
 };
 
 use crate::{
     Facts, RepairState, ServingSet, World, repair_state,
     routes::{addresses, concerns},
-    step::{Record, new_id},
+    step::{Record, created, new_ids},
 };
 
 /// The edge tries a listener again every second: a fault that is told for so long is none of an earlier attempt.
@@ -74,19 +74,9 @@ pub(crate) fn begin(
     let mut records = vec![Record::Event(by.clone(), body)];
     let service = &world.services[name];
     let Some(set) = &service.serving else { return records };
-    let mut taken = BTreeSet::new();
-    for _ in set.instances.len()..service.size_by(spec) as usize {
-        let id = new_id(world, name, set.release, &taken, tail);
-        taken.insert(id.clone());
-        let body = EventBody::InstanceChanged {
-            instance: id,
-            service: name.clone(),
-            release: set.release,
-            state: InstanceState::Created,
-            cause: None,
-        };
-        records.push(Record::Event(by.clone(), body));
-    }
+    let lacks = (service.size_by(spec) as usize).saturating_sub(set.instances.len());
+    let fresh = new_ids(world, name, set.release, lacks, tail).into_iter();
+    records.extend(fresh.map(|id| created(by, name, set.release, id)));
     records
 }
 

@@ -8,7 +8,7 @@ use hornero_model::{
 
 use crate::{
     Facts, Instance, RepairState, Service, ServingSet, Space, World, repair_state,
-    step::{Record, new_id},
+    step::{Record, created, new_ids},
 };
 
 /// Of an instance's greatest age, the part by which it may be replaced earlier, so that those that were made together are
@@ -90,15 +90,10 @@ fn begin(
     if !whole || !fits || not_before(service, mark, facts.now).is_some_and(|due| facts.now < due) {
         return None;
     }
-    let body = EventBody::InstanceChanged {
-        instance: new_id(world, &service.name, set.release, &Default::default(), tail),
-        service: service.name.clone(),
-        release: set.release,
-        state: InstanceState::Created,
-        cause: None,
-    };
     let why = format!("it takes the place of `{}`: {}", old.id, mark.why);
-    Some(Record::Event(Actor { why, ..mark.clone() }, body))
+    let by = Actor { why, ..mark.clone() };
+    let id = new_ids(world, &service.name, set.release, 1, tail).pop()?;
+    Some(created(&by, &service.name, set.release, id))
 }
 
 /// The instance that is replaced next, and by whom and why.

@@ -11,7 +11,7 @@ use crate::{
     Facts, Phase, Space, World,
     failing::{start_deadline, start_failure},
     leases,
-    step::{Record, changed, new_id},
+    step::{Record, changed, created, new_ids},
 };
 
 /// Failures in a row, beyond one of every instance, after which nothing more is replaced. With the growing delays
@@ -180,20 +180,10 @@ pub(crate) fn repair(
     let spec = of.serving_release().filter(|_| returning).map(|release| &release.spec);
     let space = spec.and_then(|spec| Space::of(world, facts, spec));
     let fits = space.map_or(usize::MAX, |space| space.holds() as usize);
-    let mut taken = BTreeSet::new();
-    for _ in 0..wanted.saturating_sub(fit).min(fits) {
-        let id = new_id(world, service, set.release, &taken, tail);
-        taken.insert(id.clone());
-        let body = EventBody::InstanceChanged {
-            instance: id,
-            service: service.clone(),
-            release: set.release,
-            state: InstanceState::Created,
-            cause: None,
-        };
-        let why = format!("`{service}@{}` lacks an instance", set.release);
-        records.push(Record::Event(Actor::hornero(why), body));
-    }
+    let lacks = wanted.saturating_sub(fit).min(fits);
+    let by = Actor::hornero(format!("`{service}@{}` lacks an instance", set.release));
+    let fresh = new_ids(world, service, set.release, lacks, tail).into_iter();
+    records.extend(fresh.map(|id| created(&by, service, set.release, id)));
     records
 }
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{
-    Admission, EventBody, InstanceId, InstanceState, Millis, ReplacePolicy, Strategy, Timestamp,
+    Admission, InstanceId, InstanceState, Millis, ReplacePolicy, Strategy, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Facts, Failure, Phase, Rollout, Switch, World,
     failing::{start_deadline, start_failure},
-    step::{Record, changed, new_id},
+    step::{Record, changed, created, new_ids},
     transition::{SWITCH_ALLOWANCE, with_old},
     view::{CUT_ALLOWANCE, Confirmed, View},
 };
@@ -196,22 +196,12 @@ impl View<'_> {
         let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
         next.replacing = Some(Replacing { stage: ReplacingStage::Starting, ..replacing.clone() });
         let count = if replacing.back { 0 } else { self.world.size_of(self.spec()?) };
-        let mut fresh = BTreeSet::new();
-        for _ in 0..count {
-            let (service, to) = (&self.rollout.service, self.rollout.to);
-            fresh.insert(new_id(self.world, service, to, &fresh, tail));
-        }
+        let Rollout { service, to, by, .. } = self.rollout;
+        let fresh = new_ids(self.world, service, *to, count as usize, tail);
+        let fresh: BTreeSet<InstanceId> = fresh.into_iter().collect();
         next.set.extend(fresh.iter().cloned());
         let mut records = vec![self.enter(next)];
-        records.extend(fresh.into_iter().map(|instance| {
-            self.event(EventBody::InstanceChanged {
-                instance,
-                service: self.rollout.service.clone(),
-                release: self.rollout.to,
-                state: InstanceState::Created,
-                cause: None,
-            })
-        }));
+        records.extend(fresh.into_iter().map(|id| created(by, service, *to, id)));
         Some(records)
     }
 

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use hornero_model::{
-    EventBody, ExitCause, InstanceId, InstanceState, Millis, Share, Strategy, Timestamp,
-};
+use hornero_model::{ExitCause, InstanceId, InstanceState, Millis, Share, Strategy, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Facts, Failure, Phase, Rollout, Space, World,
     failing::{start_deadline, start_failure},
     room::leave_allowance,
-    step::{Record, changed, new_id},
+    step::{Record, changed, created, new_ids},
     transition::{SWITCH_ALLOWANCE, begin_switch, with_old},
     view::View,
 };
@@ -183,22 +181,12 @@ impl View<'_> {
 
     /// Starts as many servers of the next batch as there is room for.
     fn start_batch(&self, mut next: Rollout, tail: &mut dyn FnMut() -> String) -> Vec<Record> {
-        let mut fresh = BTreeSet::new();
-        for _ in 0..self.next_batch() {
-            let (service, to) = (&self.rollout.service, self.rollout.to);
-            fresh.insert(new_id(self.world, service, to, &fresh, tail));
-        }
+        let Rollout { service, to, by, .. } = self.rollout;
+        let fresh = new_ids(self.world, service, *to, self.next_batch(), tail);
+        let fresh: BTreeSet<InstanceId> = fresh.into_iter().collect();
         next.set.extend(fresh.iter().cloned());
         let mut records = vec![self.enter(next)];
-        records.extend(fresh.into_iter().map(|instance| {
-            self.event(EventBody::InstanceChanged {
-                instance,
-                service: self.rollout.service.clone(),
-                release: self.rollout.to,
-                state: InstanceState::Created,
-                cause: None,
-            })
-        }));
+        records.extend(fresh.into_iter().map(|id| created(by, service, *to, id)));
         records
     }
 

@@ -1,17 +1,16 @@
 //! Scaling: another number of servers is wanted because of the load. The ledger says so with the figures that did it, and
 //! in the same write what is to be made for it; what is too many leaves as after a change of `instances`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hornero_model::{
-    Actor, Budget, EventBody, InstanceId, InstanceState, Millis, ServiceName, ServiceSpec,
-    Timestamp,
+    Actor, Budget, EventBody, InstanceId, Millis, ServiceName, ServiceSpec, Timestamp,
 };
 
 use crate::{
     Facts, RepairState, ScaledTo, Service, Space, World, repair_state,
     scaler::{Decision, Sample, Standing, decide},
-    step::{Record, new_id},
+    step::{Record, created, new_ids},
 };
 
 const HOUR: Millis = Millis(3_600_000);
@@ -98,19 +97,9 @@ pub(crate) fn scale(
     let body = EventBody::Scaled { service: name.clone(), from, to };
     let mut records = vec![Record::Event(by.clone(), body)];
     let Some(set) = &service.serving else { return records };
-    let mut taken = BTreeSet::new();
-    for _ in set.instances.len()..to as usize {
-        let id = new_id(world, name, set.release, &taken, tail);
-        taken.insert(id.clone());
-        let body = EventBody::InstanceChanged {
-            instance: id,
-            service: name.clone(),
-            release: set.release,
-            state: InstanceState::Created,
-            cause: None,
-        };
-        records.push(Record::Event(by.clone(), body));
-    }
+    let lacks = (to as usize).saturating_sub(set.instances.len());
+    let fresh = new_ids(world, name, set.release, lacks, tail).into_iter();
+    records.extend(fresh.map(|id| created(&by, name, set.release, id)));
     records
 }
 

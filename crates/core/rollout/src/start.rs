@@ -11,7 +11,7 @@ use crate::{
     Baseline, Facts, Kind, NoRoom, Phase, RepairState, Rollout, RouteClash, World, adjust, clash,
     fitting::{fit, is_in_place, reused},
     foresee, is_adjustment, repair_state,
-    step::{Record, Step, changed, new_id},
+    step::{Record, Step, changed, created, new_ids},
     transition::begin_switch,
 };
 
@@ -236,7 +236,6 @@ fn begin(
     }
     let lacks = u32::try_from(missing).unwrap_or(u32::MAX);
     rollout.batched = fit(world, facts, kind, spec, lacks)?;
-    let mut fresh = BTreeSet::new();
     // Batch by batch there is a first one, but where nothing serves beside it.
     let first = match &spec.rollout.strategy {
         Strategy::Rolling(policy) if rollout.from.is_some() => policy.surge(size),
@@ -246,12 +245,11 @@ fn begin(
         }
     };
     let first = rollout.batched.as_ref().map_or(first, |batched| batched.at_once.min(first));
-    for _ in 0..missing.min(first as usize) {
-        fresh.insert(new_id(world, name, to, &fresh, tail));
-    }
+    let fresh = new_ids(world, name, to, missing.min(first as usize), tail);
+    let fresh: BTreeSet<InstanceId> = fresh.into_iter().collect();
     rollout.set.extend(fresh.iter().cloned());
     records.push(journal(&rollout));
-    records.extend(fresh.into_iter().map(|id| created(&rollout, id)));
+    records.extend(fresh.into_iter().map(|id| created(&rollout.by, name, to, id)));
     Ok(records)
 }
 
@@ -295,16 +293,5 @@ fn new_rollout(
 
 fn journal(rollout: &Rollout) -> Record {
     let body = EventBody::RolloutStep { entry: Box::new(rollout.entry()) };
-    Record::Event(rollout.by.clone(), body)
-}
-
-fn created(rollout: &Rollout, instance: InstanceId) -> Record {
-    let body = EventBody::InstanceChanged {
-        instance,
-        service: rollout.service.clone(),
-        release: rollout.to,
-        state: InstanceState::Created,
-        cause: None,
-    };
     Record::Event(rollout.by.clone(), body)
 }

@@ -1,7 +1,9 @@
 //! One step of everything: what the world and the facts together say is to be recorded next.
 
+use std::collections::BTreeSet;
+
 use hornero_model::{
-    Actor, EventBody, ExitCause, InstanceId, InstanceState, ReceiptBody, ServiceName,
+    Actor, EventBody, ExitCause, InstanceId, InstanceState, ReceiptBody, ReleaseNumber, ServiceName,
 };
 
 use crate::planted::{Bug, planted};
@@ -124,12 +126,46 @@ pub(crate) fn changed(
     Record::Event(by.clone(), body)
 }
 
-/// The id of a new instance; `tail` is drawn again where it happens to be taken.
-pub(crate) fn new_id(
+/// That an instance of a release is to be made.
+pub(crate) fn created(
+    by: &Actor,
+    service: &ServiceName,
+    release: ReleaseNumber,
+    instance: InstanceId,
+) -> Record {
+    let body = EventBody::InstanceChanged {
+        instance,
+        service: service.clone(),
+        release,
+        state: InstanceState::Created,
+        cause: None,
+    };
+    Record::Event(by.clone(), body)
+}
+
+/// The ids of so many new instances, in the order in which they were drawn.
+pub(crate) fn new_ids(
     world: &World,
     service: &ServiceName,
-    release: hornero_model::ReleaseNumber,
-    taken: &std::collections::BTreeSet<InstanceId>,
+    release: ReleaseNumber,
+    count: usize,
+    tail: &mut dyn FnMut() -> String,
+) -> Vec<InstanceId> {
+    let mut taken = BTreeSet::new();
+    let draw = || {
+        let id = new_id(world, service, release, &taken, tail);
+        taken.insert(id.clone());
+        id
+    };
+    std::iter::repeat_with(draw).take(count).collect()
+}
+
+/// The id of a new instance; `tail` is drawn again where it happens to be taken.
+fn new_id(
+    world: &World,
+    service: &ServiceName,
+    release: ReleaseNumber,
+    taken: &BTreeSet<InstanceId>,
     tail: &mut dyn FnMut() -> String,
 ) -> InstanceId {
     /// A tail of a few random characters repeats at most by accident; a source that repeats itself is broken.

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use hcl_edit::structure::Block;
-use hornero_model::{
-    ImageName, JobName, Keep, Millis, RolloutPolicy, ServiceKind, ServiceName, Strategy,
-};
+use hornero_model::{ImageName, JobName, Keep, Millis, RolloutPolicy, ServiceKind, ServiceName};
 
 use crate::{
     ErrorCode, ImageDefinition, JobDefinition, ServiceDefinition, Sources, defaults,
@@ -87,12 +85,7 @@ fn bare() -> Option<ServiceDefinition> {
         ports: Vec::new(),
         health: None,
         routes: Vec::new(),
-        rollout: RolloutPolicy {
-            strategy: Strategy::BlueGreen,
-            drain_timeout: Millis(0),
-            keep_warm: Millis(0),
-            watch: Millis(0),
-        },
+        rollout: RolloutPolicy::at_once(),
         resources: hornero_model::Resources { memory_bytes: 0, cpu_millis: 0, pids: 0 },
         egress: defaults::EGRESS,
         depends_on: Vec::new(),
