@@ -5,7 +5,7 @@ mod fixed;
 mod traffic;
 
 use anyhow::Result;
-use hornero_judge::{Comparison, Settings, Verdict, judge};
+use hornero_judge::{Comparison, JudgeSettings, Verdict, judge};
 use hornero_model::{LatencyHistogram, ReleaseNumber};
 
 use self::{
@@ -62,7 +62,7 @@ fn verdict(window: &Window, before: &LatencyHistogram) -> Verdict {
         candidate: (ReleaseNumber(2), &window.candidate),
         before,
     };
-    judge(&comparison, &Settings::default()).verdict
+    judge(&comparison, &JudgeSettings::default()).verdict
 }
 
 /// After how many seconds fixed thresholds take a canary back.
@@ -102,7 +102,7 @@ fn equals() -> [Scenario; 4] {
 /// A candidate that fails as many requests more as are tolerated, no fewer.
 fn barely_not_the_same() -> Scenario {
     let mut scenario = equal("0.5 % more errors", 0.1, 0.001);
-    scenario.traffic.candidate.errors = 0.001 + Settings::default().tolerance.errors;
+    scenario.traffic.candidate.errors = 0.001 + JudgeSettings::default().tolerance.errors;
     scenario
 }
 
@@ -128,7 +128,7 @@ pub fn measure(runs: u32) -> Result<Table> {
     table.remark(format!(
         "False alarms: canaries that do as the release that serves and were called worse at any of {WATCHED} looks, in {runs} \
          runs each; the bound is {} %.",
-        Settings::default().alpha * 100.0
+        JudgeSettings::default().alpha * 100.0
     ));
     for scenario in equals() {
         let alarms = (0..runs).filter(|run| is_ever_worse(&scenario, WATCHED, u64::from(*run)));

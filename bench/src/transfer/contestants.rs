@@ -53,9 +53,9 @@ impl Ours {
     ) -> Result<(u64, u64)> {
         let reference: Reference = self.registry.name(number).parse()?;
         let access = Access::anonymous();
-        let options = hornero_oci::ExportOptions {
+        let options = hornero_oci::PackOptions {
             cache: Some(self.cache.clone()),
-            ..hornero_oci::ExportOptions::default()
+            ..hornero_oci::PackOptions::default()
         };
         let Pushed { bytes_moved: out, .. } =
             hornero_oci::push(store, image, &reference, &access, &options, None, &Quiet)?;

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hornero_ledger::{PublicKey, ReadOnlyLedger};
+use hornero_ledger::{ReadOnlyLedger, VerifyingKey};
 use hornero_model::{Digest, Timestamp};
 use hornero_store::Store;
 use rustix::fs::{FlockOperation, flock};
@@ -161,7 +161,7 @@ impl BackupInMaking<'_> {
             }
         }
         if ledger.exists() {
-            let key = PublicKey::load(&home.join("keys"))?;
+            let key = VerifyingKey::load(&home.join("keys"))?;
             let copied = ReadOnlyLedger::open(&ledger, key)?.copy_to(&self.out.join(own))?;
             head = Some(BackupHead { sequence: copied.sequence, hash: copied.hash });
             for name in ["ledger.db", "ledger.head"] {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hornero_ledger::{PublicKey, ReadOnlyLedger, Verdict};
+use hornero_ledger::{AuditVerdict, ReadOnlyLedger, VerifyingKey};
 use hornero_model::Timestamp;
 use hornero_store::Store;
 use serde_json::json;
@@ -136,21 +136,21 @@ fn make_above(staged: &Path, target: &Path) -> Result<(), CareError> {
 fn verify_ledger(manifest: &BackupManifest, staged: &Path) -> Result<(), CareError> {
     let Some(expected) = manifest.head else { return Ok(()) };
     let path = staged.join("ledger.db");
-    let key = PublicKey::load(&staged.join("keys"))?;
+    let key = VerifyingKey::load(&staged.join("keys"))?;
     match ReadOnlyLedger::open(&path, key)?.verify()? {
-        Verdict::Intact { head }
+        AuditVerdict::Intact { head }
             if (head.sequence, head.hash) == (expected.sequence, expected.hash) =>
         {
             Ok(())
         }
-        Verdict::Intact { head } => Err(CareError::Touched {
+        AuditVerdict::Intact { head } => Err(CareError::Touched {
             sequence: head.sequence,
             reason: format!(
                 "ends the ledger, and the backup says it ends with `{}`",
                 expected.sequence
             ),
         }),
-        Verdict::Touched { sequence, reason } => Err(CareError::Touched { sequence, reason }),
+        AuditVerdict::Touched { sequence, reason } => Err(CareError::Touched { sequence, reason }),
     }
 }
 

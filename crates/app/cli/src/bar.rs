@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_oci::Event;
+use hornero_oci::TransferEvent;
 
 use crate::{harmless::harmless, output::size};
 
@@ -67,13 +67,15 @@ impl Bar {
     }
 
     /// Shows an event of a transfer.
-    pub fn transfer(&self, event: Event) {
+    pub fn transfer(&self, event: TransferEvent) {
         match event {
-            Event::PackStarted { bytes, .. } | Event::TransferStarted { bytes } => {
+            TransferEvent::PackStarted { bytes, .. } | TransferEvent::TransferStarted { bytes } => {
                 self.begin(bytes)
             }
-            Event::Packed { bytes } | Event::Transferred { bytes } => self.advance(bytes),
-            Event::Retrying { what, reason } => {
+            TransferEvent::Packed { bytes } | TransferEvent::Transferred { bytes } => {
+                self.advance(bytes)
+            }
+            TransferEvent::Retrying { what, reason } => {
                 self.say(&format!("again    {what}: {reason}"));
             }
             _ => {}

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_bake::progress::{ArchiveEvent, BakeProgress, Event};
+use hornero_bake::progress::{ArchiveEvent, BakeEvent, BakeProgress};
 
 use crate::{build_log::BuildLog, failure::Failure, harmless::harmless};
 
@@ -120,27 +120,27 @@ impl Teller {
 }
 
 impl BakeProgress for Teller {
-    fn event(&self, event: Event) {
+    fn event(&self, event: BakeEvent) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Archive(event) => self.archive_event(&mut state, event),
-            Event::Resolved { image, packages } => {
+            BakeEvent::Archive(event) => self.archive_event(&mut state, event),
+            BakeEvent::Resolved { image, packages } => {
                 state.line(&format!("resolved image.{image}: {packages} packages"))
             }
-            Event::UnpackStarted { packages } => {
+            BakeEvent::UnpackStarted { packages } => {
                 (state.unpack, state.unpacked) = (packages, 0);
                 state.line(&format!("unpacking {packages} packages"));
             }
-            Event::Unpacked { .. } => {
+            BakeEvent::Unpacked { .. } => {
                 state.unpacked += 1;
                 let text = format!("unpacked {}/{}", state.unpacked, state.unpack);
                 let done = state.unpacked == state.unpack;
                 state.paint(self.terminal, done, &text);
             }
-            Event::StepStarted { image, step } => {
+            BakeEvent::StepStarted { image, step } => {
                 state.line(&format!("baking   image.{image}: {step}"))
             }
-            Event::Output { image, line } => {
+            BakeEvent::Output { image, line } => {
                 self.log
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -152,7 +152,7 @@ impl BakeProgress for Teller {
                     state.paint(self.terminal, false, &format!("         image.{image} | {line}"));
                 }
             }
-            Event::Ran { image, what, milliseconds } => {
+            BakeEvent::Ran { image, what, milliseconds } => {
                 if self.verbose {
                     state.line(&format!("         image.{image}: {what} took {milliseconds} ms"));
                 } else {
@@ -160,11 +160,11 @@ impl BakeProgress for Teller {
                     state.paint(self.terminal, false, &format!("         image.{image}: {what}"));
                 }
             }
-            Event::SecretInImage { image, path } => state.line(&format!(
+            BakeEvent::SecretInImage { image, path } => state.line(&format!(
                 "warning  image.{image}: `{path}` has a private key, a password or a token in it, and so has everyone \
                  who has the image"
             )),
-            Event::StepFinished { image, step, cached, why, milliseconds } => {
+            BakeEvent::StepFinished { image, step, cached, why, milliseconds } => {
                 if !cached && self.verbose {
                     state.line(&format!(
                         "ran      image.{image}: {step} in {milliseconds} ms ({why})"

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
-use hornero_ledger::{MAX_READ_EVENTS, PublicKey, ReadOnlyLedger, parse_head, verify_receipt};
+use hornero_ledger::{MAX_READ_EVENTS, ReadOnlyLedger, VerifyingKey, parse_head, verify_receipt};
 use hornero_model::{EventBody, Receipt};
 
 /// What a ledger is compared with has at most this many bytes: a receipt with the longest reason has 17 KiB.
@@ -15,7 +15,7 @@ pub const WITNESS_BYTES_MAX: u64 = 64 << 10;
 /// Whether the ledger of a home holds every head that its witness has; how many those were. An inner error says what is
 /// missing or another.
 pub fn ledger_holds_all(home: &Path, heads: &str) -> anyhow::Result<Result<u64, String>> {
-    let key = PublicKey::load(&home.join("keys"))?;
+    let key = VerifyingKey::load(&home.join("keys"))?;
     let ledger = ReadOnlyLedger::open(&home.join("ledger.db"), key)?;
     let mut witnessed = BTreeMap::new();
     for (number, line) in (1_u64..).zip(heads.split_inclusive('\n')) {
@@ -51,7 +51,7 @@ pub fn ledger_holds_all(home: &Path, heads: &str) -> anyhow::Result<Result<u64, 
 /// Whether the ledger of a home holds what `witness` says: the JSON of one receipt, or the line of a head file. An inner
 /// error says what is missing or another.
 pub fn ledger_holds(home: &Path, witness: &str) -> anyhow::Result<Result<(), String>> {
-    let key = PublicKey::load(&home.join("keys"))?;
+    let key = VerifyingKey::load(&home.join("keys"))?;
     let ledger = ReadOnlyLedger::open(&home.join("ledger.db"), key)?;
     if witness.trim_start().starts_with('{') {
         let receipt: Receipt = serde_json::from_str(witness).context("it is no receipt")?;

@@ -73,7 +73,7 @@ pub use offline::{
 };
 pub use predecessor::readable;
 pub use program::{OWN_PROGRAM, Program};
-pub use provenance::{Denied, Provenance};
+pub use provenance::{Denied, ProvenanceCheck};
 pub use serve::{Ended, Options, serve};
 pub use volumes::volumes_offline;
 pub use witness::WitnessPlace;

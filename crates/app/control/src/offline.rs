@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use hornero_api::message::{AuditReport, PlanReport, PlanRequest};
 use hornero_driver::Churn;
-use hornero_ledger::{MAX_READ_EVENTS, PublicKey, ReadOnlyLedger, Verdict};
+use hornero_ledger::{AuditVerdict, MAX_READ_EVENTS, ReadOnlyLedger, VerifyingKey};
 use hornero_model::{Digest, InstanceId, Job, JobName, ReleaseRef, SecretFile, Timestamp};
 use hornero_rollout::{Facts, KeepOverride, Retained, World, needed_by_runs, retained};
 
@@ -115,7 +115,7 @@ pub fn secrets_of_jobs(home: &Path) -> anyhow::Result<Vec<(JobName, SecretFile)>
 
 /// The ledger of a home, read beside whoever writes it.
 pub(crate) fn ledger_of(home: &Path) -> anyhow::Result<ReadOnlyLedger> {
-    let key = PublicKey::load(&home.join("keys"))?;
+    let key = VerifyingKey::load(&home.join("keys"))?;
     Ok(ReadOnlyLedger::open(&home.join("ledger.db"), key)?)
 }
 
@@ -136,16 +136,16 @@ fn world_and_churn(home: &Path) -> anyhow::Result<(World, Churn)> {
 }
 
 /// A verdict on the ledger, as it is told.
-pub(crate) fn audit_report(verdict: Verdict) -> AuditReport {
+pub(crate) fn audit_report(verdict: AuditVerdict) -> AuditReport {
     match verdict {
-        Verdict::Intact { head } => AuditReport {
+        AuditVerdict::Intact { head } => AuditReport {
             intact: true,
             events: head.sequence,
             touched: None,
             why: None,
             witness_heads: None,
         },
-        Verdict::Touched { sequence, reason } => {
+        AuditVerdict::Touched { sequence, reason } => {
             let events = sequence.saturating_sub(1);
             let why = Some(format!("event `{sequence}` {reason}"));
             AuditReport { intact: false, events, touched: Some(sequence), why, witness_heads: None }

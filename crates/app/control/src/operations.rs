@@ -7,7 +7,7 @@ use std::{
 
 use hornero_api::message::OperationLine;
 use hornero_model::ServiceName;
-use hornero_store::Lease;
+use hornero_store::StoreLease;
 use tokio::sync::watch;
 
 /// Operations whose lines are kept: a client that died is back within a few operations or never. What is under way is
@@ -20,7 +20,7 @@ const KEPT_LINES: usize = 10_000;
 #[derive(Debug)]
 pub struct Held {
     /// Given back with the rest.
-    _lease: Lease,
+    _lease: StoreLease,
     /// The service that comes last: with its rollout in the ledger all are. None where only the end tells.
     last: Option<ServiceName>,
 }
@@ -28,7 +28,7 @@ pub struct Held {
 impl Held {
     /// For an operation that comes to these services in this order.
     pub fn new<'s>(
-        lease: Lease,
+        lease: StoreLease,
         services: impl DoubleEndedIterator<Item = &'s ServiceName>,
     ) -> Self {
         let mut services = services.rev();

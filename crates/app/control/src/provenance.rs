@@ -32,7 +32,7 @@ pub struct Denied {
 }
 
 /// Verifies statements against a home's key and a service's policy, without asking anybody.
-pub struct Provenance {
+pub struct ProvenanceCheck {
     store: Arc<Store>,
     own: PublicKey,
     /// Digests over image, record, envelopes and policy that were accepted; nothing else goes into a verdict.
@@ -41,7 +41,7 @@ pub struct Provenance {
     newest: Mutex<BTreeMap<ServiceName, (ReleaseNumber, Vec<TrustedKey>)>>,
 }
 
-impl Provenance {
+impl ProvenanceCheck {
     /// A guard over a store, for the home whose key this is.
     pub fn new(store: Arc<Store>, own: PublicKey) -> Self {
         Self { store, own, accepted: Mutex::default(), newest: Mutex::default() }
@@ -86,7 +86,7 @@ impl Provenance {
         self.check_beside(image, self.record(image)?.as_ref(), trust)
     }
 
-    /// As [`Provenance::check`], whatever is recorded of how the image was made.
+    /// As [`ProvenanceCheck::check`], whatever is recorded of how the image was made.
     pub fn check_image(&self, image: &Digest, trust: &[TrustedKey]) -> Result<(), Denied> {
         self.check_beside(image, None, trust)
     }

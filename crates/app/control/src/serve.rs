@@ -44,7 +44,7 @@ use crate::{
     notify::Notifier,
     ports::{Adapters, ControlPorts, CrashHook, STARTS_AT_ONCE},
     predecessor::Succession,
-    provenance::Provenance,
+    provenance::ProvenanceCheck,
     rehearsals::Rehearsals,
     replay::{self, Told},
     restoration::Restoration,
@@ -367,7 +367,7 @@ impl Parts {
         inputs: &Sender<Input>,
     ) -> Adapters {
         let own = PublicKey::from_bytes(*keys.public().as_bytes());
-        let provenance = Provenance::new(Arc::clone(&self.store), own);
+        let provenance = ProvenanceCheck::new(Arc::clone(&self.store), own);
         let news = inputs.clone();
         // Control is ending when nobody takes it.
         let went_on =

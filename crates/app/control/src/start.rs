@@ -18,7 +18,7 @@ use hornero_model::{
 use hornero_secret::{SecretError, Vault};
 use hornero_store::Store;
 
-use crate::provenance::{Denied, Provenance};
+use crate::provenance::{Denied, ProvenanceCheck};
 
 /// The release that instances carry which are none of a release's servers, those of tests and of one-off work; real ones
 /// count from 1.
@@ -40,7 +40,7 @@ pub type WentOn = Box<dyn Fn(Digest) + Send + Sync>;
 pub struct Starter {
     store: Arc<Store>,
     engine: Arc<dyn Engine>,
-    provenance: Provenance,
+    provenance: ProvenanceCheck,
     vault: Vault,
     verified: Mutex<BTreeMap<Digest, Verification>>,
     went_on: WentOn,
@@ -53,7 +53,7 @@ impl Starter {
     pub fn new(
         store: Arc<Store>,
         engine: Arc<dyn Engine>,
-        provenance: Provenance,
+        provenance: ProvenanceCheck,
         vault: Vault,
         went_on: WentOn,
     ) -> Self {

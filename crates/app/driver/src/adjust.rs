@@ -1,11 +1,11 @@
 //! Adjustments of what serves: begun like rollouts, waited for like repairs.
 
 use hornero_model::{Actor, EventBody, Millis, ReleaseNumber, ServiceName, Timestamp};
-use hornero_rollout::{Failure, Record, RepairState, Step, routes_settled, take_back};
+use hornero_rollout::{Record, RepairState, RolloutFailure, Step, routes_settled, take_back};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports, Progress, ServiceOutcome,
-    jobs::{Current, Verdict},
+    jobs::{Current, ItemOutcome},
 };
 
 /// How long an adjustment may take: as a repair, whose growing delays fit, and a drain.
@@ -32,11 +32,11 @@ impl Driver {
         release: ReleaseNumber,
         until: Timestamp,
         taken_back: Option<&str>,
-    ) -> Option<Verdict> {
+    ) -> Option<ItemOutcome> {
         let outcome = self.outcome(service, None, None);
         let failed = |reason: String| {
             let outcome = self.outcome(service, None, None);
-            Some(Verdict::Failed(OutcomeKind::Failed, outcome, Failure::of(reason)))
+            Some(ItemOutcome::Failed(OutcomeKind::Failed, outcome, RolloutFailure::of(reason)))
         };
         let serving = self.world.services.get(service).and_then(|of| of.serving.as_ref());
         let Some(set) = serving else { return failed(format!("`{service}` no longer serves")) };
@@ -51,7 +51,7 @@ impl Driver {
         let closed = || routes_settled(&self.world, &self.facts);
         if set.leaving.is_none() && whole && gone && closed() {
             let outcome = ServiceOutcome { adjusted: true, ..outcome };
-            return Some(Verdict::Done(outcome));
+            return Some(ItemOutcome::Done(outcome));
         }
         if self.now() < until {
             return None;
@@ -68,7 +68,7 @@ impl Driver {
     pub(crate) fn take_back(
         &mut self,
         index: usize,
-        (service, failure): &(ServiceName, Failure),
+        (service, failure): &(ServiceName, RolloutFailure),
         ports: &mut dyn Ports,
     ) -> Result<(), DriverError> {
         if matches!(self.jobs[index].current, Some(Current::Recycling { .. })) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use hornero_model::{EventBody, ServiceName, ServiceSpec};
-use hornero_rollout::{Declared, Failure, Record, check_belonging, down_order, go_first};
+use hornero_rollout::{Declared, Record, RolloutFailure, check_belonging, down_order, go_first};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports,
@@ -32,7 +32,7 @@ impl Driver {
         let services: Vec<ServiceSpec> = job.items.iter().filter_map(Item::spec).cloned().collect();
         let declared = job.declared.as_ref()?;
         let error = check_belonging(&self.world, declared, &services).err()?;
-        let failure = Failure::of(error.to_string());
+        let failure = RolloutFailure::of(error.to_string());
         Some((OutcomeKind::Refused, Some((error.service().clone(), failure))))
     }
 

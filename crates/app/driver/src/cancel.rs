@@ -1,11 +1,11 @@
 //! Cancelling: a rollout under way ends the way a failed one does, and what waits ends before it begins.
 
 use hornero_model::ServiceName;
-use hornero_rollout::{Failure, Phase, Rollout};
+use hornero_rollout::{Phase, Rollout, RolloutFailure};
 
 use crate::{
     Driver, OutcomeKind,
-    jobs::{Current, Verdict},
+    jobs::{Current, ItemOutcome},
 };
 
 impl Driver {
@@ -21,13 +21,17 @@ impl Driver {
 
     /// Cancels what is under way for a service; gives the verdict where there is nothing to wait for. Nothing is
     /// acknowledged before the step that ends the rollout is in the ledger.
-    pub(crate) fn cancel(&mut self, index: usize, service: &ServiceName) -> Option<Verdict> {
+    pub(crate) fn cancel(&mut self, index: usize, service: &ServiceName) -> Option<ItemOutcome> {
         let Some(rollout) = self.world.rollout_of(service).cloned() else {
             return Some(self.cancel_waiting(index, service));
         };
         if let Some(reason) = self.facts.too_late_to_cancel(&rollout) {
             let outcome = self.outcome(service, Some(rollout.id), None);
-            return Some(Verdict::Failed(OutcomeKind::Failed, outcome, Failure::of(reason)));
+            return Some(ItemOutcome::Failed(
+                OutcomeKind::Failed,
+                outcome,
+                RolloutFailure::of(reason),
+            ));
         }
         // One that failed already is on the way that it would be sent.
         if rollout.failure.is_none() {
@@ -39,8 +43,8 @@ impl Driver {
     }
 
     /// Ends operations that have not come to the service, or wait for its repair.
-    fn cancel_waiting(&mut self, index: usize, service: &ServiceName) -> Verdict {
-        let failure = Failure::cancelled(&self.jobs[index].by);
+    fn cancel_waiting(&mut self, index: usize, service: &ServiceName) -> ItemOutcome {
+        let failure = RolloutFailure::cancelled(&self.jobs[index].by);
         let mut cancelled = 0;
         for job in self.jobs.iter_mut().filter(|job| job.services().contains(service)) {
             job.cancelled = Some((service.clone(), failure.clone()));
@@ -48,14 +52,14 @@ impl Driver {
         }
         let outcome = self.outcome(service, None, None);
         if cancelled > 0 {
-            return Verdict::Done(outcome);
+            return ItemOutcome::Done(outcome);
         }
-        let failure = Failure::of(format!("nothing is under way for `{service}`"));
-        Verdict::Failed(OutcomeKind::NotFound, outcome, failure)
+        let failure = RolloutFailure::of(format!("nothing is under way for `{service}`"));
+        ItemOutcome::Failed(OutcomeKind::NotFound, outcome, failure)
     }
 
     /// What became of a rollout that was cancelled.
-    pub(crate) fn cancelled(&self, rollout: &Rollout) -> Verdict {
+    pub(crate) fn cancelled(&self, rollout: &Rollout) -> ItemOutcome {
         let Rollout { service, to, .. } = rollout;
         let outcome = self.outcome(service, Some(rollout.id), None);
         let over = match rollout.phase {
@@ -77,8 +81,8 @@ impl Driver {
             | Phase::Clearing
             | Phase::RolledBack
             | Phase::Closing
-            | Phase::Emptying => return Verdict::Done(outcome),
+            | Phase::Emptying => return ItemOutcome::Done(outcome),
         };
-        Verdict::Failed(OutcomeKind::Failed, outcome, Failure::of(over))
+        ItemOutcome::Failed(OutcomeKind::Failed, outcome, RolloutFailure::of(over))
     }
 }

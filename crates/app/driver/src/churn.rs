@@ -2,9 +2,9 @@
 
 use hornero_conservation::{Churn, Refusal, Stopped};
 use hornero_model::{Actor, EventBody, ExitCause, InstanceState, ServiceName};
-use hornero_rollout::{Effect, Failure, Record, SharedFailure};
+use hornero_rollout::{Effect, Record, RolloutFailure, SharedFailure};
 
-use crate::{Driver, DriverError, OutcomeKind, Ports, jobs::Verdict};
+use crate::{Driver, DriverError, OutcomeKind, Ports, jobs::ItemOutcome};
 
 /// The invariant, as the documents name it.
 const BOUNDED_CHURN: &str = "bounded-churn";
@@ -100,7 +100,7 @@ impl Driver {
     }
 
     /// That a service is not repaired.
-    pub(crate) fn held(&self, service: &ServiceName) -> Verdict {
+    pub(crate) fn held(&self, service: &ServiceName) -> ItemOutcome {
         let shared = self.world.services.get(service).and_then(|of| of.shared.as_ref());
         let shared = shared.map(|shared| (SHARED_FAILURE, shared.reason(service)));
         let stopped = self.churn.stopped(service);
@@ -108,7 +108,7 @@ impl Driver {
         let (guard, why) = stopped.or(shared).unwrap_or_default();
         let reason = format!("nothing of `{service}` is made until somebody lets it: {why}");
         let refused = Some(guard.to_owned());
-        let failure = Failure { refused, ..Failure::of(reason) };
-        Verdict::Failed(OutcomeKind::Refused, self.outcome(service, None, None), failure)
+        let failure = RolloutFailure { refused, ..RolloutFailure::of(reason) };
+        ItemOutcome::Failed(OutcomeKind::Refused, self.outcome(service, None, None), failure)
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use hornero_conservation::{EffectFacts, Facts as Observed, Fitness, Refusal, Seen};
+use hornero_conservation::{EffectFacts, Fitness, Refusal, Seen, WatchdogFacts};
 use hornero_model::{
     Actor, EventBody, InstanceId, InstanceState, ReleaseNumber, ServiceName, Timestamp, VolumeName,
 };
 
 use hornero_rollout::{
-    Bug, Effect, EffectKey, Failure, Instance, Kind, Phase, REFUSED_RETRY, Record, RollingStage,
-    answer_allowance, planted, retry_delay, wanted,
+    Bug, Effect, EffectKey, Instance, Kind, Phase, REFUSED_RETRY, Record, RollingStage,
+    RolloutFailure, answer_allowance, planted, retry_delay, wanted,
 };
 
 use crate::{Driver, DriverError, EffectId, Ports};
@@ -160,7 +160,7 @@ impl Driver {
     }
 
     /// What the watchdog gets to see: observations, and what the ledger says was proven.
-    fn observed(&self) -> Observed<'_> {
+    fn observed(&self) -> WatchdogFacts<'_> {
         let engine = self.world.instances.values().map(|instance| {
             let seen = Seen {
                 service: instance.service.clone(),
@@ -173,7 +173,7 @@ impl Driver {
             };
             (instance.id.clone(), seen)
         });
-        let mut observed = Observed {
+        let mut observed = WatchdogFacts {
             edge: self.facts.edge.as_ref(),
             in_force: self.facts.in_force.as_ref().map(|in_force| &in_force.table),
             unsettled: self.facts.unsettled.iter().collect(),
@@ -181,7 +181,7 @@ impl Driver {
             alive: self.alive(),
             churn: Some(&self.churn),
             now: self.now(),
-            ..Observed::default()
+            ..WatchdogFacts::default()
         };
         for (name, service) in &self.world.services {
             // Only what a table could make active; a service may have thousands of releases.
@@ -270,8 +270,10 @@ impl Driver {
         records
             .extend(stopped.into_iter().chain(unstarted).map(|of| Record::Event(by.clone(), of)));
         self.persist(records, ports)?;
-        let failure =
-            Failure { refused: Some(refusal.invariant.to_owned()), ..Failure::of(refusal.reason) };
+        let failure = RolloutFailure {
+            refused: Some(refusal.invariant.to_owned()),
+            ..RolloutFailure::of(refusal.reason)
+        };
         self.facts.halt(&self.world, &failure, |of| Some(of.id) == rollout);
         Ok(true)
     }

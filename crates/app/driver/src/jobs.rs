@@ -7,8 +7,8 @@ use hornero_model::{
     ServiceSpec, Steer, Timestamp,
 };
 use hornero_rollout::{
-    Bug, Declared, Failure, Phase, RepairState, Rollout, StartError, Step, Target, down_order,
-    planted, start_down, start_forward, start_rollback,
+    Bug, Declared, Phase, RepairState, Rollout, RolloutFailure, StartError, Step, Target,
+    down_order, planted, start_down, start_forward, start_rollback,
 };
 
 use crate::{
@@ -37,7 +37,7 @@ pub(crate) struct Job {
     /// Whether it may be brought up still has to be looked at when its turn comes.
     pub(crate) unchecked: bool,
     /// Why it ends before the next of its items begins.
-    pub(crate) cancelled: Option<(ServiceName, Failure)>,
+    pub(crate) cancelled: Option<(ServiceName, RolloutFailure)>,
     /// Whether releases that failed are tried again.
     pub(crate) retry_failed: bool,
 }
@@ -80,12 +80,12 @@ pub(crate) enum Current {
 }
 
 /// How a job ended, and why where it failed.
-pub(crate) type End = (OutcomeKind, Option<(ServiceName, Failure)>);
+pub(crate) type End = (OutcomeKind, Option<(ServiceName, RolloutFailure)>);
 
 /// What became of an item.
-pub(crate) enum Verdict {
+pub(crate) enum ItemOutcome {
     Done(ServiceOutcome),
-    Failed(OutcomeKind, ServiceOutcome, Failure),
+    Failed(OutcomeKind, ServiceOutcome, RolloutFailure),
 }
 
 impl Item {
@@ -215,7 +215,7 @@ impl Driver {
             return;
         }
         self.facts.forced.insert(service.clone());
-        let failure = Failure::of(format!("`{service}` is taken down by force"));
+        let failure = RolloutFailure::of(format!("`{service}` is taken down by force"));
         self.facts.halt(&self.world, &failure, |rollout| rollout.service == *service);
     }
 
@@ -233,7 +233,7 @@ impl Driver {
                 && !services.iter().any(|service| busy.contains(service))
                 && !(down_all && (!busy.is_empty() || !self.world.rollouts.is_empty()));
             let over = if crowded {
-                let failure = Failure::of(format!("{JOBS} requests are waiting already"));
+                let failure = RolloutFailure::of(format!("{JOBS} requests are waiting already"));
                 let service = services.first().cloned();
                 Some((OutcomeKind::Failed, service.map(|service| (service, failure))))
             } else if free {
@@ -300,7 +300,7 @@ impl Driver {
                 },
             };
             let recycles = matches!(self.jobs[index].current, Some(Current::Recycling { .. }));
-            if let (Verdict::Failed(_, outcome, failure), true) = (&verdict, recycles) {
+            if let (ItemOutcome::Failed(_, outcome, failure), true) = (&verdict, recycles) {
                 let service = &outcome.service;
                 let by = Actor::hornero(failure.reason.clone());
                 self.end_recycling(service, by, ports)?;
@@ -309,8 +309,8 @@ impl Driver {
             job.current = None;
             job.items.pop_front();
             match verdict {
-                Verdict::Done(outcome) => job.done.push(outcome),
-                Verdict::Failed(kind, outcome, failure) => {
+                ItemOutcome::Done(outcome) => job.done.push(outcome),
+                ItemOutcome::Failed(kind, outcome, failure) => {
                     let service = outcome.service.clone();
                     job.done.push(outcome);
                     return Ok(Some((kind, Some((service, failure)))));
@@ -326,16 +326,16 @@ impl Driver {
         index: usize,
         item: &Item,
         ports: &mut dyn Ports,
-    ) -> Result<Option<Verdict>, DriverError> {
+    ) -> Result<Option<ItemOutcome>, DriverError> {
         let by = self.jobs[index].by.clone();
         let begun = match item {
             Item::Apply(spec) => match Target::of(&self.world, &self.facts, spec) {
                 Target::Repair(_) if planted(Bug::AnswersBeforeRepair) => {
-                    return Ok(Some(Verdict::Done(self.outcome(&spec.name, None, None))));
+                    return Ok(Some(ItemOutcome::Done(self.outcome(&spec.name, None, None))));
                 }
                 Target::Unchanged(_) => {
                     self.own(index, &spec.name, ports)?;
-                    return Ok(Some(Verdict::Done(self.outcome(&spec.name, None, None))));
+                    return Ok(Some(ItemOutcome::Done(self.outcome(&spec.name, None, None))));
                 }
                 Target::Repair(_) if self.facts.held.contains(&spec.name) => {
                     return Ok(Some(self.held(&spec.name)));
@@ -370,7 +370,7 @@ impl Driver {
             Item::Down(service) => {
                 let runs = self.world.services.get(service).is_some_and(|of| !of.removed);
                 if !runs && self.is_known(service) {
-                    return Ok(Some(Verdict::Done(self.outcome(service, None, None))));
+                    return Ok(Some(ItemOutcome::Done(self.outcome(service, None, None))));
                 }
                 start_down(&self.world, &self.facts, service, &by)
             }
@@ -401,7 +401,7 @@ impl Driver {
         }
     }
 
-    fn verdict(&mut self, current: &Current, ports: &mut dyn Ports) -> Option<Verdict> {
+    fn verdict(&mut self, current: &Current, ports: &mut dyn Ports) -> Option<ItemOutcome> {
         match current {
             Current::Ending(id) => {
                 let (rollout, _) = self.ended.get(id)?;
@@ -431,7 +431,7 @@ impl Driver {
             Current::Repair { service, until } => {
                 let outcome = self.outcome(service, None, None);
                 let reason = match self.repair_state(service) {
-                    Some(RepairState::Whole) => return Some(Verdict::Done(outcome)),
+                    Some(RepairState::Whole) => return Some(ItemOutcome::Done(outcome)),
                     Some(RepairState::GaveUp { failures }) => {
                         format!(
                             "`{service}` failed {failures} times in a row while it was repaired"
@@ -444,21 +444,21 @@ impl Driver {
                     }
                     None => format!("`{service}` no longer serves"),
                 };
-                Some(Verdict::Failed(OutcomeKind::Failed, outcome, Failure::of(reason)))
+                Some(ItemOutcome::Failed(OutcomeKind::Failed, outcome, RolloutFailure::of(reason)))
             }
         }
     }
 
-    fn judged(&self, rollout: &Rollout, receipt: Option<Receipt>) -> Verdict {
+    fn judged(&self, rollout: &Rollout, receipt: Option<Receipt>) -> ItemOutcome {
         let outcome = self.outcome(&rollout.service, Some(rollout.id), receipt);
         let failure = rollout.failure.clone();
         let kind = match rollout.phase {
             Phase::RolledBack => OutcomeKind::RolledBack,
             Phase::Failed => match &failure {
-                Some(Failure { refused: Some(_), .. }) => OutcomeKind::Refused,
+                Some(RolloutFailure { refused: Some(_), .. }) => OutcomeKind::Refused,
                 Some(_) | None => OutcomeKind::Failed,
             },
-            Phase::Finished | Phase::Removed => return Verdict::Done(outcome),
+            Phase::Finished | Phase::Removed => return ItemOutcome::Done(outcome),
             Phase::Preparing
             | Phase::Canary
             | Phase::Rolling
@@ -472,8 +472,8 @@ impl Driver {
             | Phase::Closing
             | Phase::Emptying => unreachable!("rollout {} is over", rollout.id),
         };
-        let failure = failure.unwrap_or_else(|| Failure::of("the rollout failed"));
-        Verdict::Failed(kind, outcome, failure)
+        let failure = failure.unwrap_or_else(|| RolloutFailure::of("the rollout failed"));
+        ItemOutcome::Failed(kind, outcome, failure)
     }
 
     /// Has a job wait until its service is whole: repair tries again, whatever failed before.
@@ -484,8 +484,8 @@ impl Driver {
         self.jobs[index].current = Some(Current::Repair { service: service.clone(), until });
     }
 
-    pub(crate) fn refused(&self, service: &ServiceName, error: &StartError) -> Verdict {
-        let mut failure = Failure::of(error.to_string());
+    pub(crate) fn refused(&self, service: &ServiceName, error: &StartError) -> ItemOutcome {
+        let mut failure = RolloutFailure::of(error.to_string());
         let kind = match error {
             StartError::NoRoom(no_room) => return self.crowded_out(no_room),
             StartError::NoService(_) | StartError::NoRelease(..) => OutcomeKind::NotFound,
@@ -498,7 +498,7 @@ impl Driver {
             | StartError::Busy(..)
             | StartError::Clash(_) => OutcomeKind::Failed,
         };
-        Verdict::Failed(kind, self.outcome(service, None, None), failure)
+        ItemOutcome::Failed(kind, self.outcome(service, None, None), failure)
     }
 
     /// A service as it is now.

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use hornero_conservation::Facts;
+use hornero_conservation::WatchdogFacts;
 use hornero_model::{Preview, ServiceName, ServiceSpec};
-use hornero_rollout::{Failure, PreviewError, RepairState, start_preview};
+use hornero_rollout::{PreviewError, RepairState, RolloutFailure, start_preview};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports,
-    jobs::{Current, Item, Verdict},
+    jobs::{Current, Item, ItemOutcome},
 };
 
 /// What is done for previews; one whose names are too long together counts as one of its service, which is told.
@@ -28,7 +28,7 @@ impl Driver {
         runs_as: &ServiceName,
         (preview, spec): &(Preview, ServiceSpec),
         ports: &mut dyn Ports,
-    ) -> Result<Option<Verdict>, DriverError> {
+    ) -> Result<Option<ItemOutcome>, DriverError> {
         let by = self.jobs[index].by.clone();
         let tail = &mut || ports.random_tail();
         let step = match start_preview(&self.world, &self.facts, (preview, spec), &by, tail) {
@@ -48,23 +48,27 @@ impl Driver {
         }
         let verdict = match &current {
             Some(_) => None,
-            None => Some(Verdict::Done(self.outcome(runs_as, None, None))),
+            None => Some(ItemOutcome::Done(self.outcome(runs_as, None, None))),
         };
         self.jobs[index].current = current;
         Ok(verdict)
     }
 
-    fn no_preview(&self, runs_as: &ServiceName, error: &PreviewError) -> Verdict {
+    fn no_preview(&self, runs_as: &ServiceName, error: &PreviewError) -> ItemOutcome {
         let kind = match error {
             PreviewError::Start(error) => return self.refused(runs_as, error),
             PreviewError::NotServing(_) => OutcomeKind::NotFound,
             PreviewError::Stateful(_) | PreviewError::TooMuch { .. } => OutcomeKind::Refused,
         };
-        Verdict::Failed(kind, self.outcome(runs_as, None, None), Failure::of(error.to_string()))
+        ItemOutcome::Failed(
+            kind,
+            self.outcome(runs_as, None, None),
+            RolloutFailure::of(error.to_string()),
+        )
     }
 
     /// What previews show may have a part in the pools of their services, too.
-    pub(crate) fn observe_previews(&self, observed: &mut Facts<'_>) {
+    pub(crate) fn observe_previews(&self, observed: &mut WatchdogFacts<'_>) {
         for (runs_as, open) in &self.world.previews {
             let Some(number) = self.world.foremost(runs_as) else { continue };
             let key = (open.preview.service.clone(), number);

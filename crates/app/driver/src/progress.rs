@@ -1,7 +1,7 @@
 //! Progress: news for clients.
 
 use hornero_model::{Digest, InstanceId, Receipt, ReleaseNumber, RolloutId, ServiceName};
-use hornero_rollout::Failure;
+use hornero_rollout::RolloutFailure;
 
 use crate::RequestId;
 
@@ -40,7 +40,7 @@ pub struct Outcome {
     /// The services it came to, in order; those after a failed one are not among them.
     pub services: Vec<ServiceOutcome>,
     /// What went wrong and with which service, where something did.
-    pub failure: Option<(ServiceName, Failure)>,
+    pub failure: Option<(ServiceName, RolloutFailure)>,
 }
 
 /// How a request ended, in one word.

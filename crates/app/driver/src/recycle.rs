@@ -1,11 +1,11 @@
 //! Recycling that somebody asked for: marked in the ledger, then waited for until the last of it is gone.
 
 use hornero_model::{Actor, EventBody, InstanceId, InstanceState, Millis, ServiceName, Timestamp};
-use hornero_rollout::{Failure, Record, room_for_more};
+use hornero_rollout::{Record, RolloutFailure, room_for_more};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports, Progress, ServiceOutcome,
-    jobs::{Current, Verdict},
+    jobs::{Current, ItemOutcome},
 };
 
 /// How long one instance's turn may take: as an adjustment, whose start, watch and drain are the same.
@@ -19,7 +19,7 @@ impl Driver {
         service: &ServiceName,
         instance: Option<&InstanceId>,
         ports: &mut dyn Ports,
-    ) -> Result<Option<Verdict>, DriverError> {
+    ) -> Result<Option<ItemOutcome>, DriverError> {
         let set = self.world.services.get(service).and_then(|of| of.serving.as_ref());
         let serving = set.into_iter().flat_map(|set| &set.instances);
         let instances: Vec<InstanceId> =
@@ -30,7 +30,8 @@ impl Driver {
                 None => format!("`{service}` does not serve"),
             };
             let outcome = self.outcome(service, None, None);
-            let verdict = Verdict::Failed(OutcomeKind::NotFound, outcome, Failure::of(reason));
+            let verdict =
+                ItemOutcome::Failed(OutcomeKind::NotFound, outcome, RolloutFailure::of(reason));
             return Ok(Some(verdict));
         }
         let spec = self.world.services[service].serving_release().map(|release| &release.spec);
@@ -56,12 +57,13 @@ impl Driver {
     }
 
     /// That no new server of a service can serve before the old one leaves.
-    fn alone(&self, service: &ServiceName) -> Verdict {
+    fn alone(&self, service: &ServiceName) -> ItemOutcome {
         let reason = format!(
             "`{service}` has a volume: a new server can't serve before the old one leaves; a new release replaces it"
         );
-        let failure = Failure { refused: Some("one-writer".to_owned()), ..Failure::of(reason) };
-        Verdict::Failed(OutcomeKind::Refused, self.outcome(service, None, None), failure)
+        let failure =
+            RolloutFailure { refused: Some("one-writer".to_owned()), ..RolloutFailure::of(reason) };
+        ItemOutcome::Failed(OutcomeKind::Refused, self.outcome(service, None, None), failure)
     }
 
     /// How recycling went; none while it goes on.
@@ -71,22 +73,23 @@ impl Driver {
         instances: &[InstanceId],
         until: Timestamp,
         ports: &mut dyn Ports,
-    ) -> Option<Verdict> {
+    ) -> Option<ItemOutcome> {
         let gone = |id: &&InstanceId| !self.world.instances.contains_key(*id);
         let recycled: Vec<InstanceId> = instances.iter().filter(gone).cloned().collect();
         let (done, all) = (recycled.len(), instances.len());
         let outcome = ServiceOutcome { recycled, ..self.outcome(service, None, None) };
         let of = &self.world.services[service];
-        let failed =
-            |failure: Failure| Some(Verdict::Failed(OutcomeKind::Failed, outcome.clone(), failure));
+        let failed = |failure: RolloutFailure| {
+            Some(ItemOutcome::Failed(OutcomeKind::Failed, outcome.clone(), failure))
+        };
         if of.serving.is_none() {
-            return failed(Failure::of(format!("`{service}` no longer serves")));
+            return failed(RolloutFailure::of(format!("`{service}` no longer serves")));
         }
         if of.recycle_failures > 0 {
             return failed(self.failed_replacement(service, (done, all), ports));
         }
         if done == all {
-            return Some(Verdict::Done(outcome));
+            return Some(ItemOutcome::Done(outcome));
         }
         if self.now() < until {
             return None;
@@ -94,7 +97,7 @@ impl Driver {
         let reason = format!(
             "{done} of {all} instances of `{service}` were replaced in the time that there was; the others serve on"
         );
-        failed(Failure::of(reason))
+        failed(RolloutFailure::of(reason))
     }
 
     /// Why the instance that was to take another's place did not.
@@ -103,7 +106,7 @@ impl Driver {
         service: &ServiceName,
         (done, all): (usize, usize),
         ports: &mut dyn Ports,
-    ) -> Failure {
+    ) -> RolloutFailure {
         let failed = self.world.instances.values().filter(|instance| {
             instance.service == *service && instance.state == InstanceState::Failed
         });
@@ -113,11 +116,11 @@ impl Driver {
             None => "a new instance did not become healthy".to_owned(),
         };
         let reason = format!("{what}; {done} of {all} were replaced, the others serve on");
-        Failure {
+        RolloutFailure {
             instance: last.map(|last| last.id.clone()),
             cause: last.and_then(|last| last.cause.clone()),
             log_tail: last.map_or_else(Vec::new, |last| ports.log_tail(&last.id)),
-            ..Failure::of(reason)
+            ..RolloutFailure::of(reason)
         }
     }
 

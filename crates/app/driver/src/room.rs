@@ -1,10 +1,10 @@
 //! Room: what the engine has is looked up while something needs it, and what is in the way of a request is waited for.
 
-use hornero_rollout::{Failure, MakingWay, NoRoom, Target, last_proven, make_way};
+use hornero_rollout::{MakingWay, NoRoom, RolloutFailure, Target, last_proven, make_way};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports, Progress,
-    jobs::{Item, Verdict},
+    jobs::{Item, ItemOutcome},
 };
 
 /// The guard, as the documents name it.
@@ -71,10 +71,10 @@ impl Driver {
     }
 
     /// That there is no room.
-    pub(crate) fn crowded_out(&self, no_room: &NoRoom) -> Verdict {
+    pub(crate) fn crowded_out(&self, no_room: &NoRoom) -> ItemOutcome {
         let refused = Some(CAPACITY.to_owned());
-        let failure = Failure { refused, ..Failure::of(no_room.to_string()) };
+        let failure = RolloutFailure { refused, ..RolloutFailure::of(no_room.to_string()) };
         let outcome = self.outcome(&no_room.service, None, None);
-        Verdict::Failed(OutcomeKind::Refused, outcome, failure)
+        ItemOutcome::Failed(OutcomeKind::Refused, outcome, failure)
     }
 }

@@ -1,9 +1,9 @@
 //! Steering: what somebody does to the rollout of a service while it is under way.
 
 use hornero_model::{ServiceName, Steer};
-use hornero_rollout::{Failure, Phase, Rollout, steer};
+use hornero_rollout::{Phase, Rollout, RolloutFailure, steer};
 
-use crate::{Driver, DriverError, OutcomeKind, Ports, jobs::Verdict};
+use crate::{Driver, DriverError, OutcomeKind, Ports, jobs::ItemOutcome};
 
 impl Driver {
     /// Services with a rollout under way: what can be steered.
@@ -19,11 +19,11 @@ impl Driver {
         service: &ServiceName,
         did: Steer,
         ports: &mut dyn Ports,
-    ) -> Result<Option<Verdict>, DriverError> {
+    ) -> Result<Option<ItemOutcome>, DriverError> {
         let Some(rollout) = self.world.rollout_of(service) else {
-            let failure = Failure::of(format!("no rollout of `{service}` is under way"));
+            let failure = RolloutFailure::of(format!("no rollout of `{service}` is under way"));
             let outcome = self.outcome(service, None, None);
-            return Ok(Some(Verdict::Failed(OutcomeKind::NotFound, outcome, failure)));
+            return Ok(Some(ItemOutcome::Failed(OutcomeKind::NotFound, outcome, failure)));
         };
         if did == Steer::Abort {
             return Ok(self.cancel(index, service));
@@ -34,9 +34,11 @@ impl Driver {
         Ok(Some(match steered {
             Ok(record) => {
                 self.persist(vec![record], ports)?;
-                Verdict::Done(outcome)
+                ItemOutcome::Done(outcome)
             }
-            Err(reason) => Verdict::Failed(OutcomeKind::Failed, outcome, Failure::of(reason)),
+            Err(reason) => {
+                ItemOutcome::Failed(OutcomeKind::Failed, outcome, RolloutFailure::of(reason))
+            }
         }))
     }
 }

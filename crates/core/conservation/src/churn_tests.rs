@@ -7,7 +7,7 @@ use hornero_model::{
     InstanceId, InstanceState, Release, ReleaseNumber, ServiceName, ServiceSpec, Timestamp,
 };
 
-use crate::{Account, Churn, EffectFacts, Facts, Refusal, Seen, check};
+use crate::{Account, Churn, EffectFacts, Refusal, Seen, WatchdogFacts, check};
 
 const MINUTE: u64 = 60_000;
 const DAY: u64 = 24 * 60 * MINUTE;
@@ -76,7 +76,8 @@ impl Bench {
             cause,
         };
         self.append(who, changed(InstanceState::Created, None));
-        let facts = Facts { churn: Some(&self.churn), now: self.now, ..Facts::default() };
+        let facts =
+            WatchdogFacts { churn: Some(&self.churn), now: self.now, ..WatchdogFacts::default() };
         let seen = check(
             &facts,
             EffectFacts::Start { service: &service, instance: &instance, volumes: &[] },
@@ -272,7 +273,7 @@ fn what_runs_is_kept_once_a_limit_was_reached() {
         term: Default::default(),
         waiting: Vec::new(),
     };
-    let facts = |running| Facts {
+    let facts = |running| WatchdogFacts {
         edge: Some(&edge),
         engine: BTreeMap::from([(
             instance.clone(),
@@ -284,15 +285,15 @@ fn what_runs_is_kept_once_a_limit_was_reached() {
             },
         )]),
         churn: Some(&bench.churn),
-        ..Facts::default()
+        ..WatchdogFacts::default()
     };
     let stop = EffectFacts::Stop { instance: &instance };
     assert_eq!(check(&facts(true), stop).unwrap_err().invariant, "bounded-churn");
     // What ended is cleared away, and what somebody asks for is done.
     check(&facts(false), EffectFacts::Remove { instance: &instance }).unwrap();
-    let requested = Facts { requested: [name("site")].into(), ..facts(true) };
+    let requested = WatchdogFacts { requested: [name("site")].into(), ..facts(true) };
     check(&requested, stop).unwrap();
-    let down = Facts { going_down: [name("site")].into(), ..facts(true) };
+    let down = WatchdogFacts { going_down: [name("site")].into(), ..facts(true) };
     check(&down, stop).unwrap();
 }
 

@@ -11,7 +11,7 @@ use crate::churn::Churn;
 
 /// What was observed.
 #[derive(Debug, Clone, Default)]
-pub struct Facts<'a> {
+pub struct WatchdogFacts<'a> {
     /// The edge's last status; none while it can't be reached.
     pub edge: Option<&'a EdgeStatus>,
     /// The table that the edge confirmed; none while that is not known.

@@ -11,11 +11,11 @@ mod rules;
 
 pub use account::{Account, ServiceAccount};
 pub use churn::{Churn, Stopped, Use};
-pub use facts::{EffectFacts, Facts, Fitness, Refusal, Seen};
+pub use facts::{EffectFacts, Fitness, Refusal, Seen, WatchdogFacts};
 pub use leases::Leases;
 
 /// Whether an effect may be performed in the face of the facts.
-pub fn check(facts: &Facts<'_>, effect: EffectFacts<'_>) -> Result<(), Refusal> {
+pub fn check(facts: &WatchdogFacts<'_>, effect: EffectFacts<'_>) -> Result<(), Refusal> {
     match effect {
         EffectFacts::Start { service, instance, volumes } => {
             rules::one_writer(facts, service, instance, volumes)?;

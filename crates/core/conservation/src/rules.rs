@@ -5,7 +5,7 @@ use hornero_model::{
     VolumeName,
 };
 
-use crate::{Churn, Facts, Fitness, Refusal};
+use crate::{Churn, Fitness, Refusal, WatchdogFacts};
 
 const BOUNDED_CHURN: &str = "bounded-churn";
 const LAST_HEALTHY: &str = "last-healthy";
@@ -15,7 +15,7 @@ const ONE_WRITER: &str = "one-writer";
 
 /// Nothing starts on a volume but what has its newest lease, and not while anyone runs, or may, who had it before.
 pub(crate) fn one_writer(
-    facts: &Facts<'_>,
+    facts: &WatchdogFacts<'_>,
     service: &ServiceName,
     instance: &InstanceId,
     volumes: &[VolumeName],
@@ -37,7 +37,7 @@ pub(crate) fn one_writer(
 
 /// No server is made beyond what may be, nor after a limit was reached until somebody lets it.
 pub(crate) fn bounded_churn(
-    facts: &Facts<'_>,
+    facts: &WatchdogFacts<'_>,
     service: &ServiceName,
     instance: &InstanceId,
 ) -> Result<(), Refusal> {
@@ -55,7 +55,10 @@ pub(crate) fn bounded_churn(
 }
 
 /// What runs is kept once a limit was reached, but for what somebody asks for.
-pub(crate) fn stopped_churn(facts: &Facts<'_>, instance: &InstanceId) -> Result<(), Refusal> {
+pub(crate) fn stopped_churn(
+    facts: &WatchdogFacts<'_>,
+    instance: &InstanceId,
+) -> Result<(), Refusal> {
     let Some((seen, churn)) = facts.engine.get(instance).zip(facts.churn) else { return Ok(()) };
     let service = &seen.service;
     let is_asked = facts.requested.contains(service) || facts.going_down.contains(service);
@@ -68,7 +71,7 @@ pub(crate) fn stopped_churn(facts: &Facts<'_>, instance: &InstanceId) -> Result<
 }
 
 /// An instance that the edge may send requests to is not touched, unless its service is taken down by force.
-pub(crate) fn not_routed(facts: &Facts<'_>, instance: &InstanceId) -> Result<(), Refusal> {
+pub(crate) fn not_routed(facts: &WatchdogFacts<'_>, instance: &InstanceId) -> Result<(), Refusal> {
     if facts.engine.get(instance).is_some_and(|seen| facts.forced.contains(&seen.service)) {
         return Ok(());
     }
@@ -95,7 +98,10 @@ pub(crate) fn not_routed(facts: &Facts<'_>, instance: &InstanceId) -> Result<(),
 }
 
 /// The last running instance of the release that serves is not touched unless the service goes down.
-pub(crate) fn last_running(facts: &Facts<'_>, instance: &InstanceId) -> Result<(), Refusal> {
+pub(crate) fn last_running(
+    facts: &WatchdogFacts<'_>,
+    instance: &InstanceId,
+) -> Result<(), Refusal> {
     let Some(seen) = facts.engine.get(instance) else { return Ok(()) };
     let serves = facts.serving.get(&seen.service) == Some(&seen.release);
     if !seen.running
@@ -122,7 +128,7 @@ pub(crate) fn last_running(facts: &Facts<'_>, instance: &InstanceId) -> Result<(
 
 /// More of a pool's traffic goes only to a release that is tested and healthy in whole, or that served before; so does what a
 /// preview gets of it.
-pub(crate) fn never_unproven(facts: &Facts<'_>, table: &RouteTable) -> Result<(), Refusal> {
+pub(crate) fn never_unproven(facts: &WatchdogFacts<'_>, table: &RouteTable) -> Result<(), Refusal> {
     let shares = table
         .pools
         .iter()
@@ -161,7 +167,7 @@ pub(crate) fn never_unproven(facts: &Facts<'_>, table: &RouteTable) -> Result<()
 }
 
 /// A pool that answers now still does under the next table, unless its service goes down.
-pub(crate) fn last_healthy(facts: &Facts<'_>, table: &RouteTable) -> Result<(), Refusal> {
+pub(crate) fn last_healthy(facts: &WatchdogFacts<'_>, table: &RouteTable) -> Result<(), Refusal> {
     let Some(in_force) = facts.in_force else { return Ok(()) };
     for before in in_force.pools.iter().filter(|of| !facts.going_down.contains(&of.name.service)) {
         if !answers(facts, before) {
@@ -192,7 +198,7 @@ pub(crate) fn last_healthy(facts: &Facts<'_>, table: &RouteTable) -> Result<(), 
 
 /// Requests are cut off only on a release that gets no new ones.
 pub(crate) fn not_receiving(
-    facts: &Facts<'_>,
+    facts: &WatchdogFacts<'_>,
     service: &ServiceName,
     release: ReleaseNumber,
 ) -> Result<(), Refusal> {
@@ -217,7 +223,7 @@ pub(crate) fn not_receiving(
 }
 
 /// Whether a service is being replaced in its place, and by the table in force all its requests wait.
-fn is_held(facts: &Facts<'_>, service: &ServiceName) -> bool {
+fn is_held(facts: &WatchdogFacts<'_>, service: &ServiceName) -> bool {
     let Some(table) = facts.in_force.filter(|_| facts.replaced.contains(service)) else {
         return false;
     };
@@ -231,12 +237,12 @@ fn has_receiver(pool: &Pool) -> bool {
 }
 
 /// Whether a healthy instance gets a pool's requests: the edge sends them there whichever release they fall on.
-fn answers(facts: &Facts<'_>, pool: &Pool) -> bool {
+fn answers(facts: &WatchdogFacts<'_>, pool: &Pool) -> bool {
     pool.traffic.iter().any(|share| count(facts, pool, share.release).0 > 0)
 }
 
 /// How much of a pool's requests a release gets now: by the confirmed table, else by the ledger.
-fn weight_now(facts: &Facts<'_>, pool: &PoolName, release: ReleaseNumber) -> u32 {
+fn weight_now(facts: &WatchdogFacts<'_>, pool: &PoolName, release: ReleaseNumber) -> u32 {
     match facts.in_force {
         Some(table) => {
             let pool = table.pools.iter().find(|of| of.name == *pool);
@@ -248,7 +254,7 @@ fn weight_now(facts: &Facts<'_>, pool: &PoolName, release: ReleaseNumber) -> u32
 }
 
 /// How many backends of a release in a pool are healthy, and how many there are.
-fn count(facts: &Facts<'_>, pool: &Pool, release: ReleaseNumber) -> (usize, usize) {
+fn count(facts: &WatchdogFacts<'_>, pool: &Pool, release: ReleaseNumber) -> (usize, usize) {
     let of_release = pool.backends.iter().filter(|backend| backend.release == release);
     let healthy = |instance: &InstanceId| {
         // What the engine saw end is not healthy, though the edge may not have noticed yet.

@@ -95,7 +95,11 @@ fn engine(instances: &[(&str, bool)]) -> BTreeMap<InstanceId, Seen> {
 }
 
 #[track_caller]
-fn check_that(facts: &Facts<'_>, effect: EffectFacts<'_>, expected: Result<(), (&str, &str)>) {
+fn check_that(
+    facts: &WatchdogFacts<'_>,
+    effect: EffectFacts<'_>,
+    expected: Result<(), (&str, &str)>,
+) {
     let seen = check(facts, effect);
     let seen = seen.as_ref().map_err(|of| (of.invariant, of.reason.as_str()));
     assert_eq!(seen, expected.as_ref().map_err(|refused| *refused));
@@ -121,11 +125,11 @@ fn never_unproven_wants_tests_and_a_whole_healthy_set() {
         (&tested, Unhealthy, Err("1 of 2 instances of `site@2` in `site/http` are healthy")),
     ] {
         let edge = edge(&[OLD, ("site-2-a", Healthy), ("site-2-b", second)]);
-        let facts = Facts {
+        let facts = WatchdogFacts {
             edge: Some(&edge),
             in_force: Some(&before),
             fit: fit.clone(),
-            ..Facts::default()
+            ..WatchdogFacts::default()
         };
         let expected = expected.map_err(|reason| ("never-unproven", reason));
         check_that(&facts, EffectFacts::Apply { table: &after }, expected);
@@ -137,12 +141,12 @@ fn never_unproven_does_not_believe_an_edge_that_has_not_noticed_a_death() {
     let before = table(Some(1), &["site-1-a", "site-2-a"]);
     let after = table(Some(2), &["site-1-a", "site-2-a"]);
     let edge = edge(&[OLD, ("site-2-a", Healthy)]);
-    let facts = Facts {
+    let facts = WatchdogFacts {
         edge: Some(&edge),
         in_force: Some(&before),
         engine: engine(&[("site-1-a", true), ("site-2-a", false)]),
         fit: BTreeMap::from([((name("site"), ReleaseNumber(2)), Fitness::Tested)]),
-        ..Facts::default()
+        ..WatchdogFacts::default()
     };
     let reason = "0 of 1 instances of `site@2` in `site/http` are healthy";
     check_that(&facts, EffectFacts::Apply { table: &after }, Err(("never-unproven", reason)));
@@ -153,7 +157,8 @@ fn a_release_that_served_before_may_come_back_in_part() {
     let before = table(Some(2), &["site-1-a", "site-1-b", "site-2-a"]);
     let after = table(Some(1), &["site-1-a", "site-1-b"]);
     let edge = edge(&[OLD, ("site-1-b", Unhealthy), ("site-2-a", Unhealthy)]);
-    let mut facts = Facts { edge: Some(&edge), in_force: Some(&before), ..Facts::default() };
+    let mut facts =
+        WatchdogFacts { edge: Some(&edge), in_force: Some(&before), ..WatchdogFacts::default() };
     let reason = "`site@1` is not proven and its image has not passed its tests";
     check_that(&facts, EffectFacts::Apply { table: &after }, Err(("never-unproven", reason)));
     facts.fit.insert((name("site"), ReleaseNumber(1)), Fitness::Proven);
@@ -182,7 +187,7 @@ fn a_greater_weight_wants_as_much_as_a_first_one() {
         let edge = edge(&[OLD, ("site-2-a", Healthy), ("site-2-b", second)]);
         let serving = BTreeMap::from([(name("site"), ReleaseNumber(1))]);
         let (edge, in_force, fit) = (Some(&edge), Some(&before), fit.clone());
-        let facts = Facts { edge, in_force, fit, serving, ..Facts::default() };
+        let facts = WatchdogFacts { edge, in_force, fit, serving, ..WatchdogFacts::default() };
         let after = shared(&[(1, 10_000 - weight), (2, weight)], &instances);
         let expected = expected.map_err(|reason| ("never-unproven", reason));
         check_that(&facts, EffectFacts::Apply { table: &after }, expected);
@@ -197,12 +202,17 @@ fn a_pool_answers_while_any_of_its_releases_does() {
     let refused =
         Err(("last-healthy", "pool `site/http` would be left without a healthy instance"));
     let sick = edge(&[("site-1-a", Unhealthy), ("site-2-a", Healthy)]);
-    let facts = Facts { edge: Some(&sick), in_force: Some(&before), serving, ..Facts::default() };
+    let facts = WatchdogFacts {
+        edge: Some(&sick),
+        in_force: Some(&before),
+        serving,
+        ..WatchdogFacts::default()
+    };
     let after = |traffic: &[(u32, u32)]| shared(traffic, &instances);
     check_that(&facts, EffectFacts::Apply { table: &after(&[(1, 9_500), (2, 500)]) }, Ok(()));
     check_that(&facts, EffectFacts::Apply { table: &after(&[(1, 10_000)]) }, refused);
     let well = edge(&[OLD, ("site-2-a", Healthy)]);
-    let facts = Facts { edge: Some(&well), ..facts };
+    let facts = WatchdogFacts { edge: Some(&well), ..facts };
     check_that(&facts, EffectFacts::Apply { table: &after(&[(1, 10_000)]) }, Ok(()));
 }
 
@@ -212,13 +222,14 @@ fn last_healthy_keeps_a_pool_answering() {
     let edge = edge(&[OLD, ("site-1-b", Unhealthy)]);
     let refused =
         Err(("last-healthy", "pool `site/http` would be left without a healthy instance"));
-    let facts = Facts { edge: Some(&edge), in_force: Some(&before), ..Facts::default() };
+    let facts =
+        WatchdogFacts { edge: Some(&edge), in_force: Some(&before), ..WatchdogFacts::default() };
     let without = |instances: &[&str], active| table(active, instances);
     check_that(&facts, EffectFacts::Apply { table: &without(&["site-1-a"], Some(1)) }, Ok(()));
     check_that(&facts, EffectFacts::Apply { table: &without(&["site-1-b"], Some(1)) }, refused);
     check_that(&facts, EffectFacts::Apply { table: &without(&["site-1-a"], None) }, refused);
     check_that(&facts, EffectFacts::Apply { table: &RouteTable::default() }, refused);
-    let down = Facts { going_down: BTreeSet::from([name("site")]), ..facts };
+    let down = WatchdogFacts { going_down: BTreeSet::from([name("site")]), ..facts };
     check_that(&down, EffectFacts::Apply { table: &RouteTable::default() }, Ok(()));
 }
 
@@ -226,18 +237,19 @@ fn last_healthy_keeps_a_pool_answering() {
 fn last_healthy_lets_go_of_what_does_not_answer_anyway() {
     let before = table(Some(1), &["site-1-a"]);
     let edge = edge(&[("site-1-a", Unhealthy)]);
-    let facts = Facts { edge: Some(&edge), in_force: Some(&before), ..Facts::default() };
+    let facts =
+        WatchdogFacts { edge: Some(&edge), in_force: Some(&before), ..WatchdogFacts::default() };
     check_that(&facts, EffectFacts::Apply { table: &table(Some(1), &[]) }, Ok(()));
 }
 
 #[test]
 fn last_healthy_keeps_the_last_running_instance_of_what_serves() {
     let edge = edge(&[]);
-    let mut facts = Facts {
+    let mut facts = WatchdogFacts {
         edge: Some(&edge),
         engine: engine(&[("site-1-a", true), ("site-1-b", false), ("site-2-a", true)]),
         serving: BTreeMap::from([(name("site"), ReleaseNumber(1))]),
-        ..Facts::default()
+        ..WatchdogFacts::default()
     };
     let last = id("site-1-a");
     let stop = EffectFacts::Stop { instance: &last };
@@ -266,7 +278,7 @@ fn what_may_be_routed_to_is_neither_stopped_nor_removed() {
         (Some(&blank), Some(&without), vec![&without, &with], Err(reason)),
         (None, None, vec![], Err("the edge can't be asked whether it routes to `site-1-a`")),
     ] {
-        let facts = Facts { edge, in_force, unsettled, ..Facts::default() };
+        let facts = WatchdogFacts { edge, in_force, unsettled, ..WatchdogFacts::default() };
         let expected = expected.map_err(|reason| ("no-lost-request", reason));
         check_that(&facts, EffectFacts::Stop { instance: &instance }, expected);
         check_that(&facts, EffectFacts::Remove { instance: &instance }, expected);
@@ -276,17 +288,17 @@ fn what_may_be_routed_to_is_neither_stopped_nor_removed() {
 #[test]
 fn only_a_release_without_new_requests_is_cut_off() {
     let in_force = table(Some(2), &["site-1-a", "site-2-a"]);
-    let facts = Facts { in_force: Some(&in_force), ..Facts::default() };
+    let facts = WatchdogFacts { in_force: Some(&in_force), ..WatchdogFacts::default() };
     let site = name("site");
     let cut = |release| EffectFacts::Cut { service: &site, release: ReleaseNumber(release) };
     check_that(&facts, cut(1), Ok(()));
     let reason = "`site@2` gets the requests of `site/http`";
     check_that(&facts, cut(2), Err(("no-lost-request", reason)));
     let few = shared(&[(1, 9_999), (2, 1)], &["site-1-a", "site-2-a"]);
-    let facts = Facts { in_force: Some(&few), ..Facts::default() };
+    let facts = WatchdogFacts { in_force: Some(&few), ..WatchdogFacts::default() };
     check_that(&facts, cut(2), Err(("no-lost-request", reason)));
     let reason = "it is not known whether `site@1` gets requests";
-    check_that(&Facts::default(), cut(1), Err(("no-lost-request", reason)));
+    check_that(&WatchdogFacts::default(), cut(1), Err(("no-lost-request", reason)));
 }
 
 #[test]
@@ -294,7 +306,11 @@ fn by_force_an_instance_ends_that_is_or_may_be_routed() {
     let status = edge(&[OLD]);
     let instance = id("site-1-a");
     for edge in [Some(&status), None] {
-        let mut facts = Facts { edge, engine: engine(&[("site-1-a", true)]), ..Facts::default() };
+        let mut facts = WatchdogFacts {
+            edge,
+            engine: engine(&[("site-1-a", true)]),
+            ..WatchdogFacts::default()
+        };
         facts.going_down.insert(name("site"));
         assert!(check(&facts, EffectFacts::Stop { instance: &instance }).is_err());
         facts.forced.insert(name("site"));
@@ -310,15 +326,16 @@ fn a_service_that_is_replaced_in_its_place_may_be_without_servers_while_its_requ
     held.pools[0].admission = Admission::Held { until: hornero_model::Timestamp(1), at_most: 1 };
     let mut empty = held.clone();
     empty.pools[0].backends.clear();
-    let facts = |in_force| Facts {
+    let facts = |in_force| WatchdogFacts {
         edge: Some(&status),
         in_force: Some(in_force),
         engine: engine(&[("site-1-a", true)]),
         serving: BTreeMap::from([(name("site"), ReleaseNumber(1))]),
-        ..Facts::default()
+        ..WatchdogFacts::default()
     };
-    let replaced = |in_force| Facts { replaced: BTreeSet::from([name("site")]), ..facts(in_force) };
-    let refused = |facts: &Facts<'_>, table| {
+    let replaced =
+        |in_force| WatchdogFacts { replaced: BTreeSet::from([name("site")]), ..facts(in_force) };
+    let refused = |facts: &WatchdogFacts<'_>, table| {
         check(facts, EffectFacts::Apply { table }).err().map(|refusal| refusal.invariant)
     };
     assert_eq!(refused(&facts(&held), &empty), Some("last-healthy"), "nobody declared it");
@@ -330,7 +347,7 @@ fn a_service_that_is_replaced_in_its_place_may_be_without_servers_while_its_requ
     let last = id("site-1-a");
     let stops = |in_force| {
         let gone = edge(&[]);
-        let facts = Facts { edge: Some(&gone), ..replaced(in_force) };
+        let facts = WatchdogFacts { edge: Some(&gone), ..replaced(in_force) };
         check(&facts, EffectFacts::Stop { instance: &last }).is_ok()
     };
     let mut unheld = empty.clone();
@@ -365,10 +382,10 @@ fn one_writer_wants_the_newest_lease_and_nobody_who_had_one_before() {
     let (service, volumes) = (name("site"), [orders.clone()]);
     let start = |instance| EffectFacts::Start { service: &service, instance, volumes: &volumes };
     let (first, second) = (id("site-1-a"), id("site-2-a"));
-    let facts = |alive: &[&InstanceId]| Facts {
+    let facts = |alive: &[&InstanceId]| WatchdogFacts {
         churn: Some(&churn),
         alive: alive.iter().map(|id| (*id).clone()).collect(),
-        ..Facts::default()
+        ..WatchdogFacts::default()
     };
     check_that(&facts(&[]), start(&second), Ok(()));
     check_that(&facts(&[&second]), start(&second), Ok(()));
@@ -383,7 +400,7 @@ fn one_writer_wants_the_newest_lease_and_nobody_who_had_one_before() {
         Err(("one-writer", "`site-1-a` had volume `orders`, and is not gone")),
     );
     check_that(
-        &Facts::default(),
+        &WatchdogFacts::default(),
         start(&second),
         Err(("one-writer", "`site-2-a` has not the newest lease of volume `orders`")),
     );

@@ -3,7 +3,7 @@
 use hornero_model::{LatencyBucket, LatencyHistogram};
 
 use crate::{
-    Comparison, Measure, Settings, Verdict,
+    Comparison, JudgeSettings, Measure, Verdict,
     evidence::{self, Pair, Share},
     settings::{SEEN_PART, Tolerance},
     words::{self, Words},
@@ -35,7 +35,7 @@ struct Counted {
 }
 
 /// The verdict on errors: requests that failed and answers with a server error.
-pub(crate) fn errors(comparison: &Comparison<'_>, settings: &Settings) -> Finding {
+pub(crate) fn errors(comparison: &Comparison<'_>, settings: &JudgeSettings) -> Finding {
     let share = |tally: &crate::Tally| Share { hits: tally.errors(), all: tally.requests };
     let (baseline, candidate) = (share(comparison.baseline.1), share(comparison.candidate.1));
     let pair = Pair { baseline, candidate };
@@ -61,7 +61,7 @@ pub(crate) fn latency(
     measure: Measure,
     quantile: f64,
     comparison: &Comparison<'_>,
-    settings: &Settings,
+    settings: &JudgeSettings,
 ) -> Option<Finding> {
     let (baseline, candidate) = (&comparison.baseline.1.latency, &comparison.candidate.1.latency);
     let known =
@@ -133,7 +133,7 @@ fn conclude(
     counted: &Counted,
     within: impl Fn() -> f64,
     words: Words,
-    settings: &Settings,
+    settings: &JudgeSettings,
 ) -> Finding {
     let needed = -(settings.alpha * part(measure)).ln();
     let requests = counted.worse.baseline.all.min(counted.worse.candidate.all);

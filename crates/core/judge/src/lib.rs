@@ -1,6 +1,6 @@
 //! Whether a new release does worse than the one that serves, from what the edge counted of both over the same time.
 //!
-//! [`judge`] can be asked after every request; its error bound ([`Settings::alpha`]) holds all the same, see `evidence`. It
+//! [`judge`] can be asked after every request; its error bound ([`JudgeSettings::alpha`]) holds all the same, see `evidence`. It
 //! looks at three measures: errors, the median and the 99th percentile of the latencies. One that is worse makes the whole
 //! worse; all have to be within what is tolerated for the same or better.
 
@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use finding::Finding;
-pub use settings::{Settings, Tolerance};
+pub use settings::{JudgeSettings, Tolerance};
 pub use tally::{Comparison, Tally};
 pub use verdict::{Measure, Verdict};
 
@@ -39,7 +39,7 @@ impl Judgement {
 }
 
 /// Compares a candidate with the release that serves. Pure: the same counts give the same verdict.
-pub fn judge(comparison: &Comparison<'_>, settings: &Settings) -> Judgement {
+pub fn judge(comparison: &Comparison<'_>, settings: &JudgeSettings) -> Judgement {
     let settings = &settings.sane();
     let findings: Vec<Finding> = [
         Some(finding::errors(comparison, settings)),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How sure the judge has to be, and what it lets pass.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Settings {
+pub struct JudgeSettings {
     /// The error bound, between 0 and 1: a release that does no worse is called worse at most this often, and one that
     /// does worse than tolerated is called the same or better at most this often, however often it is asked.
     pub alpha: f64,
@@ -31,7 +31,7 @@ pub struct Tolerance {
     pub pause_micros: u64,
 }
 
-impl Default for Settings {
+impl Default for JudgeSettings {
     fn default() -> Self {
         Self { alpha: 0.01, minimum_requests: 100, tolerance: Tolerance::default() }
     }
@@ -43,7 +43,7 @@ impl Default for Tolerance {
     }
 }
 
-impl Settings {
+impl JudgeSettings {
     /// Settings for each of a number of windows, such as the steps of a canary, so that the bound is that of all together.
     pub fn for_each_of(self, windows: u32) -> Self {
         Self { alpha: self.alpha / f64::from(windows.max(1)), ..self }
@@ -56,7 +56,7 @@ const A_MINUTE_MICROS: u64 = 60_000_000;
 /// What part of the tolerance has to be seen for a candidate to be worse.
 pub(crate) const SEEN_PART: f64 = 0.25;
 
-impl Settings {
+impl JudgeSettings {
     /// The same without what no bound or tolerance can be; what is no number stands for 0, with which nothing is certain.
     pub(crate) fn sane(self) -> Self {
         let within = |value: f64, most| if value > 0.0 { value.min(most) } else { 0.0 };

@@ -22,7 +22,7 @@ fn judged(baseline: &Tally, candidate: &Tally) -> Judgement {
         candidate: (ReleaseNumber(5), candidate),
         before: &LatencyHistogram::default(),
     };
-    judge(&comparison, &Settings::default())
+    judge(&comparison, &JudgeSettings::default())
 }
 
 /// The verdict, and below it its reasons.
@@ -202,7 +202,7 @@ fn a_burst_of_pauses_that_leaves_the_percentile_is_no_slowdown() {
             candidate: (ReleaseNumber(2), &candidate),
             before: &before,
         };
-        judge(&comparison, &Settings::default()).verdict
+        judge(&comparison, &JudgeSettings::default()).verdict
     };
     assert_eq!(judged(64), Verdict::Same);
     assert_eq!(judged(400), Verdict::Worse, "its percentile is beyond it");
@@ -225,8 +225,8 @@ fn latencies_of_the_candidate_that_are_missing_keep_it_from_being_the_same() {
 
 #[test]
 fn steps_share_the_bound() {
-    assert_eq!(Settings::default().for_each_of(4).alpha, 0.0025);
-    assert_eq!(Settings::default().for_each_of(0).alpha, 0.01);
+    assert_eq!(JudgeSettings::default().for_each_of(4).alpha, 0.0025);
+    assert_eq!(JudgeSettings::default().for_each_of(0).alpha, 0.01);
 }
 
 #[test]
@@ -281,7 +281,7 @@ proptest! {
         pause_micros in prop_oneof![0..10_000_u64, proptest::num::u64::ANY],
     ) {
         let tolerance = Tolerance { errors, slowdown, pause_micros };
-        let settings = Settings { alpha, minimum_requests: 100, tolerance };
+        let settings = JudgeSettings { alpha, minimum_requests: 100, tolerance };
         let comparison = Comparison {
             baseline: (ReleaseNumber(4), &baseline),
             candidate: (ReleaseNumber(5), &candidate),

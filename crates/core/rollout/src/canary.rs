@@ -1,6 +1,6 @@
 //! The canary: a new release gets a growing share of the requests, and at each step is judged beside the one that serves.
 
-use hornero_judge::{Comparison, Judgement, Settings, Tally, Verdict, judge};
+use hornero_judge::{Comparison, JudgeSettings, Judgement, Tally, Verdict, judge};
 use hornero_model::{
     Actor, CanaryPolicy, CanaryStep, EdgeStatus, ExitCause, InstanceState, OnInconclusive,
     ReleaseCounters, ReleaseNumber, ServiceName, Share, Strategy, Timestamp,
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Failure, Kind, Phase, Rollout, Switch, World,
+    Facts, Kind, Phase, Rollout, RolloutFailure, Switch, World,
     step::Record,
     transition::{SWITCH_ALLOWANCE, begin_switch, with_old},
     view::View,
@@ -75,7 +75,7 @@ fn judged(world: &World, facts: &Facts, rollout: &Rollout) -> Option<Judgement> 
         before: &window.baseline.latency,
     };
     let steps = u32::try_from(policy.steps.len()).unwrap_or(u32::MAX);
-    Some(judge(&comparison, &Settings::default().for_each_of(steps)))
+    Some(judge(&comparison, &JudgeSettings::default().for_each_of(steps)))
 }
 
 /// How the new release of a rollout takes over, where that is as a canary.
@@ -140,7 +140,9 @@ impl View<'_> {
             let late = self.facts.now >= self.rollout.since.after(SWITCH_ALLOWANCE);
             let failure = || {
                 let share = Share::percent(canary.weight);
-                Failure::of(format!("the edge did not give it {share} within {SWITCH_ALLOWANCE}"))
+                RolloutFailure::of(format!(
+                    "the edge did not give it {share} within {SWITCH_ALLOWANCE}"
+                ))
             };
             return late.then(|| self.take_back(failure(), canary.judged.clone()));
         }
@@ -231,7 +233,7 @@ impl View<'_> {
     }
 
     /// All requests go back to the release that serves.
-    fn take_back(&self, failure: Failure, judged: Vec<CanaryStep>) -> Vec<Record> {
+    fn take_back(&self, failure: RolloutFailure, judged: Vec<CanaryStep>) -> Vec<Record> {
         // Instances of it were replaced since the canary began.
         let mut rollout = with_old(self.rollout, Phase::Canary, self.world, self.facts);
         rollout.baseline = self.rollout.baseline;
@@ -253,19 +255,19 @@ impl View<'_> {
         canary: &Canary,
         verdict: Verdict,
         judged: &[CanaryStep],
-    ) -> Failure {
+    ) -> RolloutFailure {
         let (service, to) = (&self.rollout.service, self.rollout.to);
         let share = Share::percent(canary.weight);
         let reasons = judged.last().map(|step| step.reasons.join("; ")).unwrap_or_default();
         let reasons = if reasons.is_empty() { "the edge told nothing".to_owned() } else { reasons };
         let of_release = verdict == Verdict::Worse;
-        let failure = Failure::of(match verdict {
+        let failure = RolloutFailure::of(match verdict {
             Verdict::Worse => format!("`{service}@{to}` does worse at {share}: {reasons}"),
             Verdict::Better | Verdict::Same | Verdict::Inconclusive => format!(
                 "nothing could be said of `{service}@{to}` at {share} within {}: {reasons}",
                 policy.step_timeout
             ),
         });
-        Failure { of_release, ..failure }
+        RolloutFailure { of_release, ..failure }
     }
 }

@@ -11,7 +11,7 @@ use hornero_model::{
 };
 
 use crate::planted::{Bug, planted};
-use crate::{Failure, ListenerSeen, Load, World};
+use crate::{ListenerSeen, Load, RolloutFailure, World};
 
 /// What is known of the outside at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -57,7 +57,7 @@ pub struct Facts {
     /// a table tell the counters at the moment of the switch.
     pub switching_here: BTreeSet<RolloutId>,
     /// Rollouts that must not go on, and why: an effect of theirs was refused or keeps failing.
-    pub halted: BTreeMap<RolloutId, Failure>,
+    pub halted: BTreeMap<RolloutId, RolloutFailure>,
     /// Rollouts that somebody ended, and who: each goes the way of one that failed.
     pub cancelled: BTreeMap<RolloutId, Actor>,
     /// Services that shall be gone at once: nothing of theirs waits for requests, or for an edge that does not answer.

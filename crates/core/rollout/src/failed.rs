@@ -6,7 +6,7 @@ use hornero_model::{
 };
 
 use crate::{
-    Facts, Failure, Phase, Rollout, Service, World, failing::of_command, makes_same_servers,
+    Facts, Phase, Rollout, RolloutFailure, Service, World, failing::of_command, makes_same_servers,
     step::Record,
 };
 
@@ -23,7 +23,7 @@ pub struct FailedRelease {
     /// Who had asked for it, and why.
     pub by: Actor,
     /// How.
-    pub failure: Failure,
+    pub failure: RolloutFailure,
 }
 
 /// That what serves fails as another release did.

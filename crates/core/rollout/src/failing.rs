@@ -2,7 +2,7 @@
 
 use hornero_model::{ExitCause, InstanceId, InstanceState, Millis, Timestamp};
 
-use crate::{Facts, Failure, World, leases};
+use crate::{Facts, RolloutFailure, World, leases};
 
 /// How long an instance may take from the decision to a running command, or its start without going on, beyond which it
 /// counts as failed: slow hosts verify a large image for minutes, a hung start does not hold a rollout for ever.
@@ -36,7 +36,7 @@ pub(crate) fn start_failure(
     facts: &Facts,
     id: &InstanceId,
     decided: Timestamp,
-) -> Option<Failure> {
+) -> Option<RolloutFailure> {
     if let Some(failure) = ended(world, facts, id) {
         return Some(failure);
     }
@@ -62,7 +62,7 @@ pub(crate) fn start_failure(
     };
     // One that was not even started says nothing of its release.
     let of_release = facts.running.contains_key(id);
-    Some(Failure { instance: Some(id.clone()), of_release, ..Failure::of(reason) })
+    Some(RolloutFailure { instance: Some(id.clone()), of_release, ..RolloutFailure::of(reason) })
 }
 
 /// Whether a command ended by itself, rather than with its host, its shim, or before it began.
@@ -74,9 +74,9 @@ pub(crate) const fn of_command(cause: &ExitCause) -> bool {
 }
 
 /// How an instance ended, if it did.
-pub(crate) fn ended(world: &World, facts: &Facts, id: &InstanceId) -> Option<Failure> {
+pub(crate) fn ended(world: &World, facts: &Facts, id: &InstanceId) -> Option<RolloutFailure> {
     if let Some(exit) = facts.exited.get(id) {
-        return Some(Failure {
+        return Some(RolloutFailure {
             reason: format!("instance `{id}` {}", exit.cause),
             instance: Some(id.clone()),
             cause: Some(exit.cause.clone()),
@@ -92,8 +92,8 @@ pub(crate) fn ended(world: &World, facts: &Facts, id: &InstanceId) -> Option<Fai
                 || facts.stopped.contains(id)
         }
     };
-    gone.then(|| Failure {
+    gone.then(|| RolloutFailure {
         instance: Some(id.clone()),
-        ..Failure::of(format!("instance `{id}` is gone"))
+        ..RolloutFailure::of(format!("instance `{id}` is gone"))
     })
 }

@@ -2,14 +2,19 @@
 
 use hornero_model::{ListenerFault, Millis, Timestamp};
 
-use crate::{Facts, Failure, Phase, Rollout, World, brings};
+use crate::{Facts, Phase, Rollout, RolloutFailure, World, brings};
 
 /// The edge tries a listener again every second: a fault that is told for so long is none of an earlier attempt.
 const FAULT_AGE: Millis = Millis(3_000);
 
 impl Facts {
     /// Makes rollouts that can still be undone fail. A removal goes on until its time is up, and says this then.
-    pub fn halt(&mut self, world: &World, failure: &Failure, which: impl Fn(&Rollout) -> bool) {
+    pub fn halt(
+        &mut self,
+        world: &World,
+        failure: &RolloutFailure,
+        which: impl Fn(&Rollout) -> bool,
+    ) {
         let halted = world.rollouts.values().filter(|rollout| {
             matches!(
                 rollout.phase,
@@ -31,8 +36,10 @@ impl Facts {
     /// force with it, and what listens there already is left as it is.
     pub fn halt_for_listeners(&mut self, world: &World, faults: &[ListenerFault]) {
         for fault in faults.iter().filter(|fault| !fault.serves) {
-            let failure =
-                Failure::of(format!("the edge can't serve `{}`: {}", fault.address, fault.reason));
+            let failure = RolloutFailure::of(format!(
+                "the edge can't serve `{}`: {}",
+                fault.address, fault.reason
+            ));
             let brought: Vec<_> = world
                 .rollouts
                 .values()

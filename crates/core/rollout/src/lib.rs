@@ -60,7 +60,7 @@ pub use health::saw as saw_health;
 pub use jobs::{DeclaredJob, JobRun, SkippedTimes};
 pub use leases::{KnownVolume, Lease};
 pub use listeners::{ListenerSeen, saw as saw_listeners};
-pub use machine::{Baseline, Failure, Kind, Phase, Rollout, Switch};
+pub use machine::{Baseline, Kind, Phase, Rollout, RolloutFailure, Switch};
 pub use order::down_order;
 #[cfg(feature = "planted")]
 pub use planted::plant;

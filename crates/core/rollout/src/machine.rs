@@ -40,7 +40,7 @@ pub struct Rollout {
     /// When it entered that phase.
     pub since: Timestamp,
     /// What went wrong, where something did.
-    pub failure: Option<Failure>,
+    pub failure: Option<RolloutFailure>,
     /// The counters from which the receipt counts; known from `switching` on.
     pub baseline: Baseline,
     /// The switch to `to`, or of a canary's first share until then; known once the edge confirmed it.
@@ -130,7 +130,7 @@ pub enum Phase {
 /// What went wrong in a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Failure {
+pub struct RolloutFailure {
     /// What failed and why, in one sentence.
     pub reason: String,
     /// The instance that failed, where it was one.
@@ -328,7 +328,7 @@ impl Phase {
     }
 }
 
-impl Failure {
+impl RolloutFailure {
     /// A failure of no instance in particular.
     pub fn of(reason: impl Into<String>) -> Self {
         Self {

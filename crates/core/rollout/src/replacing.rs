@@ -8,7 +8,7 @@ use hornero_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Facts, Failure, Phase, Rollout, Switch, World,
+    Facts, Phase, Rollout, RolloutFailure, Switch, World,
     failing::{start_deadline, start_failure},
     step::{Record, changed, created, new_ids},
     transition::{SWITCH_ALLOWANCE, with_old},
@@ -157,7 +157,7 @@ impl View<'_> {
     fn unheld(&self, replacing: &Replacing) -> Vec<Record> {
         if !replacing.back {
             let why = format!("the edge did not hold its requests within {SWITCH_ALLOWANCE}");
-            return self.reopen(Some(Failure::of(why)));
+            return self.reopen(Some(RolloutFailure::of(why)));
         }
         let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
         next.replacing = Some(Replacing { stage: ReplacingStage::Stopping, ..replacing.clone() });
@@ -187,7 +187,7 @@ impl View<'_> {
         let all_gone = self.rollout.old.iter().chain(&self.rollout.set).all(gone);
         if !all_gone {
             let late = self.lasted(end_allowance(self.world, self.rollout));
-            let why = || Failure::of("the servers before it did not end");
+            let why = || RolloutFailure::of("the servers before it did not end");
             return match replacing.back {
                 false => late.then(|| self.replace_back(why())),
                 true => late.then(|| self.reopen(None)),
@@ -231,7 +231,7 @@ impl View<'_> {
     }
 
     /// Requests are let in to the old release, as it is.
-    fn reopen(&self, failure: Option<Failure>) -> Vec<Record> {
+    fn reopen(&self, failure: Option<RolloutFailure>) -> Vec<Record> {
         let mut next = with_old(self.rollout, Phase::Returning, self.world, self.facts);
         next.baseline = self.rollout.baseline;
         next.failure = failure.or(next.failure);
@@ -244,7 +244,7 @@ impl View<'_> {
     }
 
     /// It failed when the old servers were on their way out or gone: they come again once the new ones are gone.
-    pub(crate) fn replace_back(&self, failure: Failure) -> Vec<Record> {
+    pub(crate) fn replace_back(&self, failure: RolloutFailure) -> Vec<Record> {
         let Some(replacing) = &self.rollout.replacing else { return Vec::new() };
         let hold = policy(self.world, self.rollout).map(|policy| policy.hold).unwrap_or_default();
         let until = self.facts.now.after(hold);

@@ -2,7 +2,7 @@
 
 use hornero_model::{ExitCause, InstanceId, Millis};
 
-use crate::{EffectKey, Facts, Failure, Service, World};
+use crate::{EffectKey, Facts, RolloutFailure, Service, World};
 
 /// The first delay before a failed effect is tried again; doubled by every further failure.
 const FIRST_MS: u64 = 100;
@@ -62,7 +62,7 @@ pub fn failed(
             AfterFailure::NotStarted(instance.clone(), ExitCause::NotStarted(reason))
         }
         EffectKey::Tests(image) => {
-            let failure = Failure::of(format!(
+            let failure = RolloutFailure::of(format!(
                 "the tests of image `{}` could not be run: {reason}",
                 image.short()
             ));
@@ -74,7 +74,8 @@ pub fn failed(
         }
         EffectKey::Routes => {
             if tries >= ROUTE_TRIES {
-                let failure = Failure::of(format!("the edge refused the route table: {reason}"));
+                let failure =
+                    RolloutFailure::of(format!("the edge refused the route table: {reason}"));
                 facts.halt(world, &failure, |_| true);
                 let is_adjusted = |service: &&Service| {
                     service.serving.as_ref().is_some_and(|set| set.leaving.is_some())

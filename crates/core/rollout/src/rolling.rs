@@ -6,7 +6,7 @@ use hornero_model::{ExitCause, InstanceId, InstanceState, Millis, Share, Strateg
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Facts, Failure, Phase, Rollout, Space, World,
+    Facts, Phase, Rollout, RolloutFailure, Space, World,
     failing::{start_deadline, start_failure},
     room::leave_allowance,
     step::{Record, changed, created, new_ids},
@@ -137,7 +137,7 @@ impl View<'_> {
     }
 
     /// Why a server of the new set is not fit, where it is on its way up or serves already.
-    fn server_failure(&self, id: &InstanceId) -> Option<Failure> {
+    fn server_failure(&self, id: &InstanceId) -> Option<RolloutFailure> {
         let serves = |id| self.world.instances.get(id).map(|of| of.state);
         match serves(id) == Some(InstanceState::Serving) {
             true => self.unfit_to_serve(id),
@@ -152,7 +152,9 @@ impl View<'_> {
             let late = self.facts.now >= self.rollout.since.after(SWITCH_ALLOWANCE);
             let failure = || {
                 let share = Share::percent(rolling.weight);
-                Failure::of(format!("the edge did not give it {share} within {SWITCH_ALLOWANCE}"))
+                RolloutFailure::of(format!(
+                    "the edge did not give it {share} within {SWITCH_ALLOWANCE}"
+                ))
             };
             return late.then(|| self.roll_back(failure()));
         };
@@ -207,7 +209,8 @@ impl View<'_> {
         let spec = self.spec()?;
         let allowance = leave_allowance(spec.rollout.drain_timeout, spec.stop_grace());
         let space = Space::of(self.world, self.facts, spec)?;
-        let failure = || Failure::of(format!("no room came free within {allowance}: {space}"));
+        let failure =
+            || RolloutFailure::of(format!("no room came free within {allowance}: {space}"));
         self.lasted(allowance).then(|| self.roll_back(failure()))
     }
 
@@ -238,7 +241,7 @@ impl View<'_> {
     }
 
     /// The old release takes everything back, once its set is whole again.
-    fn roll_back(&self, failure: Failure) -> Vec<Record> {
+    fn roll_back(&self, failure: RolloutFailure) -> Vec<Record> {
         let mut rollout = with_old(self.rollout, Phase::Rolling, self.world, self.facts);
         rollout.baseline = self.rollout.baseline;
         rollout.switch = rollout.switch.or_else(|| self.confirmed().map(|of| of.switch));

@@ -3,7 +3,7 @@
 use hornero_model::{Actor, EventBody, Intervention, Millis, Steer, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Facts, Failure, Phase, Rollout, World, step::Record, view::View};
+use crate::{Facts, Phase, Rollout, RolloutFailure, World, step::Record, view::View};
 
 /// How long a rollout stays paused: over a night and a day off. After it the rollout is taken back, because what serves
 /// is known to work, and two sets of servers should not be forgotten.
@@ -76,9 +76,9 @@ fn resumed(rollout: &Rollout, now: Timestamp) -> Rollout {
 
 impl View<'_> {
     /// That nobody did anything about a paused rollout for as long as it may stay.
-    pub(crate) fn paused_for_too_long(&self) -> Option<Failure> {
+    pub(crate) fn paused_for_too_long(&self) -> Option<RolloutFailure> {
         let paused = self.rollout.paused.as_ref().filter(|of| self.facts.now >= of.until)?;
-        Some(Failure::of(format!(
+        Some(RolloutFailure::of(format!(
             "it was paused by `{}`, and nobody resumed it within {PAUSE_LIMIT}",
             paused.by.who
         )))

@@ -7,7 +7,7 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Baseline, Facts, Failure, Instance, Kind, Phase, Rollout, World, canary,
+    Baseline, Facts, Instance, Kind, Phase, Rollout, RolloutFailure, World, canary,
     failing::{ended, start_deadline, start_failure},
     replacing, rolling,
     step::{Record, changed},
@@ -75,7 +75,8 @@ impl View<'_> {
             && (self.tests_passed() || planted(Bug::SwitchesUntested));
         if !ready {
             let late = self.waited(PREPARE_ALLOWANCE);
-            let failure = || Failure::of(format!("it was not ready within {PREPARE_ALLOWANCE}"));
+            let failure =
+                || RolloutFailure::of(format!("it was not ready within {PREPARE_ALLOWANCE}"));
             return late.then(|| self.undo(failure()));
         }
         let mut records = self.test_records();
@@ -93,7 +94,9 @@ impl View<'_> {
         }
         let late = self.facts.now >= self.rollout.since.after(SWITCH_ALLOWANCE);
         let failure = self.halt().or_else(|| self.serving_failure()).or_else(|| {
-            late.then(|| Failure::of(format!("the edge did not switch within {SWITCH_ALLOWANCE}")))
+            late.then(|| {
+                RolloutFailure::of(format!("the edge did not switch within {SWITCH_ALLOWANCE}"))
+            })
         })?;
         Some(self.go_back(failure))
     }
@@ -127,7 +130,7 @@ impl View<'_> {
         }
         if !self.read_back() {
             let failure = || {
-                Failure::of(format!(
+                RolloutFailure::of(format!(
                     "the edge did not tell within {CONFIRM_ALLOWANCE} that the new set serves"
                 ))
             };
@@ -175,7 +178,7 @@ impl View<'_> {
     /// Nobody knows how the old set's requests ended: there is no receipt.
     fn finish_uncounted(&self) -> Vec<Record> {
         let mut next = self.rollout.enter(Phase::Finished, self.facts.now);
-        next.failure = Some(Failure::of(UNCOUNTED));
+        next.failure = Some(RolloutFailure::of(UNCOUNTED));
         self.finished(next)
     }
 
@@ -271,16 +274,16 @@ impl View<'_> {
         Some(vec![self.enter(self.rollout.enter(Phase::Emptying, self.facts.now))])
     }
 
-    fn unclosed(&self) -> Failure {
+    fn unclosed(&self) -> RolloutFailure {
         let why = self.halt().map(|failure| format!(": {}", failure.reason)).unwrap_or_default();
         let service = &self.rollout.service;
-        Failure::of(format!(
+        RolloutFailure::of(format!(
             "the edge did not close the ways into `{service}` within {CONFIRM_ALLOWANCE}{why}"
         ))
     }
 
     /// The removal is given up: the service is as it was before.
-    fn stay_open(&self, failure: Failure) -> Vec<Record> {
+    fn stay_open(&self, failure: RolloutFailure) -> Vec<Record> {
         let mut next = self.rollout.enter(Phase::Failed, self.facts.now);
         next.failure = Some(failure);
         vec![self.enter(next)]
@@ -299,7 +302,7 @@ impl View<'_> {
         if !left.is_empty() {
             // What the engine has and the ledger no longer knows of is ended as nobody's.
             let names: Vec<String> = left.iter().map(|of| format!("`{}`", of.id)).collect();
-            next.failure = Some(Failure::of(format!(
+            next.failure = Some(RolloutFailure::of(format!(
                 "{} could not be ended within {allowance}; that is tried on",
                 names.join(", ")
             )));
@@ -317,7 +320,7 @@ impl View<'_> {
         Some(records)
     }
 
-    fn undo(&self, failure: Failure) -> Vec<Record> {
+    fn undo(&self, failure: RolloutFailure) -> Vec<Record> {
         let mut next = self.rollout.enter(Phase::Undoing, self.facts.now);
         next.failure = Some(failure);
         let mut records = self.test_records();
@@ -325,7 +328,7 @@ impl View<'_> {
         records
     }
 
-    pub(crate) fn go_back(&self, failure: Failure) -> Vec<Record> {
+    pub(crate) fn go_back(&self, failure: RolloutFailure) -> Vec<Record> {
         if self.rollout.replaces_forward() {
             return self.replace_back(failure);
         }
@@ -339,7 +342,7 @@ impl View<'_> {
 
     /// Back to the old set where one of it is healthy. Where there is nothing to go back to, what is healthy of the
     /// new set serves on: taking it away would only cost more requests.
-    fn fail_after_switch(&self, failure: Failure) -> Vec<Record> {
+    fn fail_after_switch(&self, failure: RolloutFailure) -> Vec<Record> {
         if self.rollout.replaces_forward() {
             return self.replace_back(failure);
         }
@@ -359,7 +362,7 @@ impl View<'_> {
     }
 
     /// It failed, and the new set serves.
-    pub(crate) fn stay(&self, failure: Failure) -> Vec<Record> {
+    pub(crate) fn stay(&self, failure: RolloutFailure) -> Vec<Record> {
         let mut next = self.rollout.enter(Phase::Failed, self.facts.now);
         next.failure = Some(failure);
         next.stays = true;
@@ -386,11 +389,11 @@ pub(crate) fn with_old(rollout: &Rollout, phase: Phase, world: &World, facts: &F
     next
 }
 
-fn ended_of(view: &View<'_>, id: &InstanceId) -> Option<Failure> {
+fn ended_of(view: &View<'_>, id: &InstanceId) -> Option<RolloutFailure> {
     ended(view.world, view.facts, id)
 }
 
-fn start_failure_of(view: &View<'_>, id: &InstanceId) -> Option<Failure> {
+fn start_failure_of(view: &View<'_>, id: &InstanceId) -> Option<RolloutFailure> {
     start_failure(view.world, view.facts, id, view.rollout.since)
 }
 

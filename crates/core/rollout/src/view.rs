@@ -9,7 +9,7 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Baseline, Facts, Failure, Kind, Rollout, Switch, TestOutcome, World,
+    Baseline, Facts, Kind, Rollout, RolloutFailure, Switch, TestOutcome, World,
     failing::ended,
     repair::PATIENCE,
     step::{Record, changed},
@@ -59,8 +59,8 @@ impl View<'_> {
 
     pub(crate) fn first(
         &self,
-        failure: impl Fn(&Self, &InstanceId) -> Option<Failure>,
-    ) -> Option<Failure> {
+        failure: impl Fn(&Self, &InstanceId) -> Option<RolloutFailure>,
+    ) -> Option<RolloutFailure> {
         self.rollout.set.iter().find_map(|id| failure(self, id))
     }
 
@@ -78,21 +78,21 @@ impl View<'_> {
         self.facts.forced.contains(&self.rollout.service)
     }
 
-    pub(crate) fn halt(&self) -> Option<Failure> {
+    pub(crate) fn halt(&self) -> Option<RolloutFailure> {
         self.cancelled().or_else(|| self.facts.halted.get(&self.rollout.id).cloned())
     }
 
-    pub(crate) fn cancelled(&self) -> Option<Failure> {
-        self.facts.cancelled.get(&self.rollout.id).map(Failure::cancelled)
+    pub(crate) fn cancelled(&self) -> Option<RolloutFailure> {
+        self.facts.cancelled.get(&self.rollout.id).map(RolloutFailure::cancelled)
     }
 
     /// Why the new set is not fit to serve, by what is positively known.
-    pub(crate) fn serving_failure(&self) -> Option<Failure> {
+    pub(crate) fn serving_failure(&self) -> Option<RolloutFailure> {
         self.first(Self::unfit_to_serve)
     }
 
     /// Why a server that served is not fit to, by what is positively known.
-    pub(crate) fn unfit_to_serve(&self, id: &InstanceId) -> Option<Failure> {
+    pub(crate) fn unfit_to_serve(&self, id: &InstanceId) -> Option<RolloutFailure> {
         ended(self.world, self.facts, id).or_else(|| {
             let long = |since: &Timestamp| self.facts.now >= since.after(PATIENCE);
             let unhealthy = self.facts.health(self.world, id) == Health::Unhealthy
@@ -104,10 +104,10 @@ impl View<'_> {
                 edge.backends.iter().find(|of| of.instance == *id)?.last_error.clone()
             });
             let seen = seen.map(|seen| format!(": {seen}")).unwrap_or_default();
-            Some(Failure {
+            Some(RolloutFailure {
                 instance: Some(id.clone()),
                 of_release: true,
-                ..Failure::of(format!("instance `{id}` became unhealthy{seen}"))
+                ..RolloutFailure::of(format!("instance `{id}` became unhealthy{seen}"))
             })
         })
     }
@@ -116,14 +116,14 @@ impl View<'_> {
         set.iter().any(|id| self.facts.healthy(self.world, id))
     }
 
-    pub(crate) fn failed_test(&self) -> Option<Failure> {
+    pub(crate) fn failed_test(&self) -> Option<RolloutFailure> {
         let image = self.world.release(&self.rollout.service, self.rollout.to)?.spec.image;
         let run = self.facts.tests.get(&image)?;
         let failed = run.results.iter().find(|result| !result.passed)?;
-        Some(Failure {
+        Some(RolloutFailure {
             log_tail: run.log_tail.clone(),
             of_release: run.not_run.is_none(),
-            ..Failure::of(format!(
+            ..RolloutFailure::of(format!(
                 "test `{}` of image `{}` failed: {}",
                 failed.test,
                 image.short(),

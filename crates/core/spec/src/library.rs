@@ -9,13 +9,13 @@ use crate::{
     value::{Field, Located, Value, number_text},
 };
 
-type Outcome = Result<Value, CallError>;
+type CallResult = Result<Value, CallError>;
 
 const fn function(
     name: &'static str,
     least: usize,
     most: usize,
-    body: fn(&Arguments) -> Outcome,
+    body: fn(&Arguments) -> CallResult,
 ) -> Function {
     Function { name, least, most, body }
 }
@@ -72,7 +72,7 @@ pub(crate) fn text_of(value: &Value) -> Option<Rc<str>> {
     }
 }
 
-fn coalesce(a: &Arguments) -> Outcome {
+fn coalesce(a: &Arguments) -> CallResult {
     let empty = |value: &Value| match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
@@ -82,7 +82,7 @@ fn coalesce(a: &Arguments) -> Outcome {
     first.map(|item| item.value.clone()).ok_or_else(|| CallError::new("every argument is empty"))
 }
 
-fn compact(a: &Arguments) -> Outcome {
+fn compact(a: &Arguments) -> CallResult {
     let filled = |item: &&Located| match &item.value {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),
@@ -91,7 +91,7 @@ fn compact(a: &Arguments) -> Outcome {
     Ok(Value::list(a.list(0)?.iter().filter(filled).cloned().collect()))
 }
 
-fn concat(a: &Arguments) -> Outcome {
+fn concat(a: &Arguments) -> CallResult {
     let mut items = Vec::new();
     for index in 0..a.len() {
         items.extend_from_slice(a.list(index)?);
@@ -99,12 +99,12 @@ fn concat(a: &Arguments) -> Outcome {
     Ok(Value::list(items))
 }
 
-fn contains(a: &Arguments) -> Outcome {
+fn contains(a: &Arguments) -> CallResult {
     let wanted = a.value(1);
     Ok(Value::Bool(a.list(0)?.iter().any(|item| item.value.same(wanted))))
 }
 
-fn distinct(a: &Arguments) -> Outcome {
+fn distinct(a: &Arguments) -> CallResult {
     /// Comparing each with each takes the square of this.
     const MOST: usize = 1_000;
     let items = a.list(0)?;
@@ -120,7 +120,7 @@ fn distinct(a: &Arguments) -> Outcome {
     Ok(Value::list(kept))
 }
 
-fn element(a: &Arguments) -> Outcome {
+fn element(a: &Arguments) -> CallResult {
     let items = a.list(0)?;
     if items.is_empty() {
         return Err(CallError::at(0, "this list is empty"));
@@ -128,7 +128,7 @@ fn element(a: &Arguments) -> Outcome {
     Ok(items[a.count(1)? % items.len()].value.clone())
 }
 
-fn flatten(a: &Arguments) -> Outcome {
+fn flatten(a: &Arguments) -> CallResult {
     fn into(items: &[Located], out: &mut Vec<Located>) {
         for item in items {
             match &item.value {
@@ -142,7 +142,7 @@ fn flatten(a: &Arguments) -> Outcome {
     Ok(Value::list(out))
 }
 
-fn join(a: &Arguments) -> Outcome {
+fn join(a: &Arguments) -> CallResult {
     let separator = a.text(0)?;
     let items = a.list(1)?;
     let mut parts = Vec::with_capacity(items.len());
@@ -158,18 +158,18 @@ fn join(a: &Arguments) -> Outcome {
     Ok(Value::string(parts.join(&separator)))
 }
 
-fn keys(a: &Arguments) -> Outcome {
+fn keys(a: &Arguments) -> CallResult {
     let fields = a.map(0)?.iter();
     let keys = fields
         .map(|(name, field)| Located::new(Value::string(name.as_str()), field.key_span.clone()));
     Ok(Value::list(keys.collect()))
 }
 
-fn values(a: &Arguments) -> Outcome {
+fn values(a: &Arguments) -> CallResult {
     Ok(Value::list(a.map(0)?.values().map(|field| field.value.clone()).collect()))
 }
 
-fn length(a: &Arguments) -> Outcome {
+fn length(a: &Arguments) -> CallResult {
     let count = match a.value(0) {
         Value::String(text) => text.chars().count(),
         Value::List(items) => items.len(),
@@ -182,7 +182,7 @@ fn length(a: &Arguments) -> Outcome {
     Ok(Value::Number(count as f64))
 }
 
-fn lookup(a: &Arguments) -> Outcome {
+fn lookup(a: &Arguments) -> CallResult {
     let key = a.text(1)?;
     if let Some(field) = a.map(0)?.get(&*key) {
         return Ok(field.value.value.clone());
@@ -193,7 +193,7 @@ fn lookup(a: &Arguments) -> Outcome {
     }
 }
 
-fn extreme(a: &Arguments, choose: fn(f64, f64) -> f64) -> Outcome {
+fn extreme(a: &Arguments, choose: fn(f64, f64) -> f64) -> CallResult {
     let mut best = a.number(0)?;
     for index in 1..a.len() {
         best = choose(best, a.number(index)?);
@@ -201,7 +201,7 @@ fn extreme(a: &Arguments, choose: fn(f64, f64) -> f64) -> Outcome {
     Ok(Value::Number(best))
 }
 
-fn merge(a: &Arguments) -> Outcome {
+fn merge(a: &Arguments) -> CallResult {
     let mut merged: BTreeMap<String, Field> = BTreeMap::new();
     for index in 0..a.len() {
         merged.extend(a.map(index)?.iter().map(|(key, field)| (key.clone(), field.clone())));
@@ -209,7 +209,7 @@ fn merge(a: &Arguments) -> Outcome {
     Ok(Value::Map(Rc::new(merged)))
 }
 
-fn range(a: &Arguments) -> Outcome {
+fn range(a: &Arguments) -> CallResult {
     /// As Terraform has it.
     const MOST: usize = 1_024;
     let (start, end) =
@@ -234,7 +234,7 @@ fn range(a: &Arguments) -> Outcome {
     Ok(Value::list(items))
 }
 
-fn replace(a: &Arguments) -> Outcome {
+fn replace(a: &Arguments) -> CallResult {
     let (text, from, to) = (a.text(0)?, a.text(1)?, a.text(2)?);
     if from.is_empty() {
         return Err(CallError::at(1, "there is nothing to look for"));
@@ -244,7 +244,7 @@ fn replace(a: &Arguments) -> Outcome {
     Ok(Value::string(text.replace(&*from, &to)))
 }
 
-fn sort(a: &Arguments) -> Outcome {
+fn sort(a: &Arguments) -> CallResult {
     let items = a.list(0)?;
     let mut texts = Vec::with_capacity(items.len());
     for item in items {
@@ -258,7 +258,7 @@ fn sort(a: &Arguments) -> Outcome {
     Ok(Value::list(sorted.collect()))
 }
 
-fn split(a: &Arguments) -> Outcome {
+fn split(a: &Arguments) -> CallResult {
     let (separator, text) = (a.text(0)?, a.text(1)?);
     if separator.is_empty() {
         return Err(CallError::at(0, "the separator is empty"));
@@ -268,14 +268,14 @@ fn split(a: &Arguments) -> Outcome {
     Ok(Value::list(parts.collect()))
 }
 
-fn substr(a: &Arguments) -> Outcome {
+fn substr(a: &Arguments) -> CallResult {
     let text = a.text(0)?;
     let start = a.count(1)?;
     let length = if a.number(2)? == -1.0 { usize::MAX } else { a.count(2)? };
     Ok(Value::string(text.chars().skip(start).take(length).collect::<String>()))
 }
 
-fn to_bool(a: &Arguments) -> Outcome {
+fn to_bool(a: &Arguments) -> CallResult {
     match (a.value(0), text_of(a.value(0)).as_deref()) {
         (Value::Bool(value), _) => Ok(Value::Bool(*value)),
         (Value::String(_), Some("true")) => Ok(Value::Bool(true)),
@@ -284,7 +284,7 @@ fn to_bool(a: &Arguments) -> Outcome {
     }
 }
 
-fn to_number(a: &Arguments) -> Outcome {
+fn to_number(a: &Arguments) -> CallResult {
     match a.value(0) {
         Value::Number(number) => Ok(Value::Number(*number)),
         Value::String(text) => number_of(text)
@@ -300,7 +300,7 @@ pub(crate) fn number_of(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| plain && number.is_finite())
 }
 
-fn trim(a: &Arguments) -> Outcome {
+fn trim(a: &Arguments) -> CallResult {
     let cut = a.text(1)?;
     let cut: Vec<char> = cut.chars().collect();
     // Every letter is looked for among these.
@@ -310,12 +310,12 @@ fn trim(a: &Arguments) -> Outcome {
     Ok(Value::string(a.text(0)?.trim_matches(cut.as_slice())))
 }
 
-fn trim_prefix(a: &Arguments) -> Outcome {
+fn trim_prefix(a: &Arguments) -> CallResult {
     let (text, prefix) = (a.text(0)?, a.text(1)?);
     Ok(Value::string(text.strip_prefix(&*prefix).unwrap_or(&text)))
 }
 
-fn trim_suffix(a: &Arguments) -> Outcome {
+fn trim_suffix(a: &Arguments) -> CallResult {
     let (text, suffix) = (a.text(0)?, a.text(1)?);
     Ok(Value::string(text.strip_suffix(&*suffix).unwrap_or(&text)))
 }

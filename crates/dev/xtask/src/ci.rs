@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::{
-    advisories, arrows, circles, dependencies, hosts, keys, metadata, package, run, setup, tests,
-    tree,
+    advisories, arrows, circles, dependencies, hosts, keys, metadata, names, package, run, setup,
+    tests, tree,
 };
 
 type Check = fn() -> Result<()>;
@@ -29,10 +29,11 @@ pub fn ci() -> Result<()> {
 
 /// The static checks named in `only`, or every one; those after a failed one run as well.
 pub fn check(only: &[String]) -> Result<()> {
-    let checks: [(&str, Check); 9] = [
+    let checks: [(&str, Check); 10] = [
         ("format", || run::check(run::cargo().args(["fmt", "--all", "--check"]))),
         ("files", tree::check),
         ("keys", keys::check),
+        ("names", names::check),
         ("arrows", || arrows::check(&metadata::load()?).and_then(|()| circles::check())),
         ("licences", || dependencies::check_licences(&metadata::load()?)),
         ("bans", || dependencies::check_bans(&metadata::load()?)),

@@ -1,13 +1,10 @@
 //! Circles between the modules of a crate: whoever reads one of them has to know them all.
 
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Result, bail};
 
-use crate::{
-    modules::{Arrows, Modules},
-    run,
-};
+use crate::modules::{self, Arrows, Modules};
 
 /// Crates whose modules still have circles. One that has none any more leaves the list, and never comes back.
 const NOT_YET: &[&str] = &[
@@ -30,21 +27,11 @@ const NOT_YET: &[&str] = &[
 /// No crate but those that are not there yet has a circle.
 pub fn check() -> Result<()> {
     let mut faults = Vec::new();
-    for directory in crates()? {
+    for directory in modules::crates()? {
         let arrows = Modules::read(&Path::new(&directory).join("src"))?.arrows();
         faults.extend(wrong(&directory, &circles(&arrows), NOT_YET));
     }
     if faults.is_empty() { Ok(()) } else { bail!("{}", faults.join("\n")) }
-}
-
-/// The directory of each crate that git knows.
-fn crates() -> Result<Vec<String>> {
-    let listed = run::read(Command::new("git").args(["ls-files", "--", "*/Cargo.toml"]))?;
-    Ok(listed
-        .lines()
-        .filter_map(|file| file.strip_suffix("/Cargo.toml"))
-        .map(str::to_owned)
-        .collect())
 }
 
 fn wrong(directory: &str, circles: &[BTreeSet<String>], not_yet: &[&str]) -> Vec<String> {

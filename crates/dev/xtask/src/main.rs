@@ -15,11 +15,13 @@ mod keys;
 mod licence;
 mod metadata;
 mod modules;
+mod names;
 mod package;
 mod run;
 mod setup;
 mod sim;
 mod tests;
+mod tokens;
 mod tree;
 
 use std::process::ExitCode;

@@ -8,10 +8,16 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result};
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::Delimiter;
+
+use crate::{
+    run,
+    tokens::{self, Token},
+};
 
 /// How many imports a name is followed through: more are a loop of imports.
 const HOPS_MAX: usize = 12;
@@ -113,27 +119,24 @@ impl Modules {
     }
 }
 
+/// The directory of each crate that git knows.
+pub fn crates() -> Result<Vec<String>> {
+    let listed = run::read(Command::new("git").args(["ls-files", "--", "*/Cargo.toml"]))?;
+    Ok(listed
+        .lines()
+        .filter_map(|file| file.strip_suffix("/Cargo.toml"))
+        .map(str::to_owned)
+        .collect())
+}
+
 fn shown(name: &Name) -> String {
     name.join("::")
 }
 
-/// A token, as far as paths go.
-#[derive(Debug, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    Sign(char),
-    Open(Delimiter),
-    Close(Delimiter),
-    Other,
-}
-
 /// A module's text, and the modules that it declares.
 fn parse(text: &str) -> Result<(Module, Vec<String>)> {
-    let stream: TokenStream =
-        text.parse().map_err(|error| anyhow::anyhow!("it can't be read: {error}"))?;
-    let mut tokens = Vec::new();
-    flatten(stream, &mut tokens);
-    let mut reader = Reader { tokens: &without_tests(tokens), at: 0 };
+    let tokens = tokens::read(text)?;
+    let mut reader = Reader { tokens: &tokens, at: 0 };
     let (mut module, mut declared) = (Module::default(), Vec::new());
     while let Some(token) = reader.peek(0) {
         match token {
@@ -152,59 +155,6 @@ fn parse(text: &str) -> Result<(Module, Vec<String>)> {
         }
     }
     Ok((module, declared))
-}
-
-fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
-    for tree in stream {
-        match tree {
-            TokenTree::Ident(word) => tokens.push(Token::Word(word.to_string())),
-            TokenTree::Punct(sign) => tokens.push(Token::Sign(sign.as_char())),
-            TokenTree::Literal(_) => tokens.push(Token::Other),
-            TokenTree::Group(group) => {
-                tokens.push(Token::Open(group.delimiter()));
-                flatten(group.stream(), tokens);
-                tokens.push(Token::Close(group.delimiter()));
-            }
-        }
-    }
-}
-
-/// The tokens without what stands behind `#[cfg(test)]`.
-fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
-    let mut kept: Vec<Token> = Vec::new();
-    let mut tokens = tokens.into_iter();
-    while let Some(token) = tokens.next() {
-        kept.push(token);
-        if ends_in_test_attribute(&kept) {
-            let mut depth = 0_usize;
-            for skipped in tokens.by_ref() {
-                match skipped {
-                    Token::Open(_) => depth += 1,
-                    Token::Close(delimiter) => {
-                        depth = depth.saturating_sub(1);
-                        if depth == 0 && delimiter == Delimiter::Brace {
-                            break;
-                        }
-                    }
-                    Token::Sign(';') if depth == 0 => break,
-                    Token::Sign(_) | Token::Word(_) | Token::Other => {}
-                }
-            }
-        }
-    }
-    kept
-}
-
-fn ends_in_test_attribute(tokens: &[Token]) -> bool {
-    let Some(last) = tokens.len().checked_sub(7).map(|from| &tokens[from..]) else { return false };
-    let word =
-        |token: &Token, expected: &str| matches!(token, Token::Word(word) if word == expected);
-    last[0] == Token::Sign('#')
-        && last[1] == Token::Open(Delimiter::Bracket)
-        && word(&last[2], "cfg")
-        && last[3] == Token::Open(Delimiter::Parenthesis)
-        && word(&last[4], "test")
-        && last[6] == Token::Close(Delimiter::Bracket)
 }
 
 /// Goes through tokens.

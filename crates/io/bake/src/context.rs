@@ -10,7 +10,7 @@ use hornero_store::Store;
 
 use crate::{
     BakeError,
-    progress::{BakeProgress, Event},
+    progress::{BakeEvent, BakeProgress},
     provision::Environment,
 };
 
@@ -47,7 +47,7 @@ impl<'a> BakeContext<'a> {
 
     pub(crate) fn access(&self) -> Result<Access<'a>, BakeError> {
         let progress = self.progress;
-        let heard = move |event| progress.event(Event::Archive(event));
+        let heard = move |event| progress.event(BakeEvent::Archive(event));
         let cache = self.home.join("cache");
         Ok(Access::open(&cache, &self.apt_dir, self.patience, Box::new(heard))?)
     }

@@ -23,7 +23,7 @@ use hornero_spec::{ArchiveDefinition, Base, ImageDefinition, Spec};
 
 use crate::{
     BakeContext, BakeError,
-    progress::{BakeProgress, Event},
+    progress::{BakeEvent, BakeProgress},
     stored,
 };
 
@@ -202,7 +202,7 @@ impl Bringing<'_> {
                 access,
             };
             let locked = locked(&resolving, &request, known)?;
-            progress.event(Event::Resolved {
+            progress.event(BakeEvent::Resolved {
                 image: image.name.clone(),
                 packages: locked.packages.len(),
             });

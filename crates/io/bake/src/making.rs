@@ -20,7 +20,7 @@ use crate::{
     },
     install::{Installation, Surroundings},
     outcome::{self, StepOutcome},
-    progress::Event,
+    progress::BakeEvent,
     provision::Provisioning,
     record::{LastBake, StepKind, StepRecord},
     scan,
@@ -163,7 +163,8 @@ impl Maker<'_> {
                 if self.forecast {
                     return Ok(Some(format!("{title}: {why}")));
                 }
-                progress.event(Event::StepStarted { image: image.clone(), step: title.clone() });
+                progress
+                    .event(BakeEvent::StepStarted { image: image.clone(), step: title.clone() });
                 let mut gave = self.run(making, work, &title)?;
                 gave.secrets = scan::secrets_of(store, &gave)?;
                 facts::record(store, &making.layers, &gave.layers)?;
@@ -177,9 +178,9 @@ impl Maker<'_> {
         if !self.forecast {
             for path in &gave.secrets {
                 let (image, path) = (image.clone(), path.clone());
-                progress.event(Event::SecretInImage { image, path });
+                progress.event(BakeEvent::SecretInImage { image, path });
             }
-            progress.event(Event::StepFinished {
+            progress.event(BakeEvent::StepFinished {
                 image,
                 step: title.clone(),
                 cached,

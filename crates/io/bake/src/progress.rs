@@ -5,7 +5,7 @@ use hornero_model::ImageName;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum BakeEvent {
     /// An archive was read, or something of it fetched.
     Archive(ArchiveEvent),
     /// Packages were resolved.
@@ -74,7 +74,7 @@ pub enum Event {
 /// Takes events from any thread; must return at once.
 pub trait BakeProgress: Send + Sync {
     /// Takes one event.
-    fn event(&self, event: Event);
+    fn event(&self, event: BakeEvent);
 }
 
 /// Drops every event.
@@ -82,5 +82,5 @@ pub trait BakeProgress: Send + Sync {
 pub struct Silent;
 
 impl BakeProgress for Silent {
-    fn event(&self, _: Event) {}
+    fn event(&self, _: BakeEvent) {}
 }

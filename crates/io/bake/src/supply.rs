@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BakeError,
-    progress::{BakeProgress, Event},
+    progress::{BakeEvent, BakeProgress},
 };
 
 /// Changes whenever unpacking gives other layers or facts for the same package.
@@ -78,7 +78,7 @@ pub(crate) fn supply(
             .map(|(_, package)| Needed { package, image, request: from.request })
             .collect();
         access.fetch(&needed)?;
-        progress.event(Event::UnpackStarted { packages: missing.len() });
+        progress.event(BakeEvent::UnpackStarted { packages: missing.len() });
         for (at, one) in unpack_all(ingest, access, &needed, from.max_bytes, progress)? {
             supplied[missing[at].0] = Some(one);
         }
@@ -141,7 +141,7 @@ fn unpack_all(
                     let package = needed[*at].package;
                     match unpack_one(ingest, access, &needed[*at], max_bytes) {
                         Ok(one) => {
-                            progress.event(Event::Unpacked { package: package.name.clone() });
+                            progress.event(BakeEvent::Unpacked { package: package.name.clone() });
                             done.lock().unwrap_or_else(PoisonError::into_inner).push((*at, one));
                         }
                         Err(error) => {

@@ -12,7 +12,7 @@ use std::{
 
 use hornero_bake::{
     Action, BakeContext, BakeError, BakeOptions, BakeRecord, BakedImage, Patience, StepKind,
-    progress::Event,
+    progress::BakeEvent,
 };
 use hornero_spec::{AnsibleProvision, Base, Provision, ProvisionWork, SecretName, SecretSource};
 use hornero_store::TreePath;
@@ -136,7 +136,7 @@ fn bake_well(home: &Home) -> BakedImage {
 
 fn lines(home: &Home) -> Vec<String> {
     let line = |event| match event {
-        Event::Output { line, .. } => Some(line),
+        BakeEvent::Output { line, .. } => Some(line),
         _ => None,
     };
     home.heard().into_iter().filter_map(line).collect()

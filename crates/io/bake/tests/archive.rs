@@ -7,7 +7,7 @@ mod support;
 use hornero_archive::{Archive, Manner, Package, SUITE, Server, Signer};
 use hornero_bake::{
     LockMode,
-    progress::{ArchiveEvent, Event},
+    progress::{ArchiveEvent, BakeEvent},
 };
 use hornero_spec::{ArchiveDefinition, Base};
 use support::home::{Home, chain, debian, image, name};
@@ -253,7 +253,7 @@ fn repeats_what_failed_and_gives_up_on_what_hangs() {
     let retried = home
         .heard()
         .iter()
-        .filter(|event| matches!(event, Event::Archive(ArchiveEvent::Retrying { .. })))
+        .filter(|event| matches!(event, BakeEvent::Archive(ArchiveEvent::Retrying { .. })))
         .count();
     assert!(retried >= 2, "{retried}");
 

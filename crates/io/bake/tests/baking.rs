@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use hornero_archive::{Archive, Package, dpkg, shell};
 use hornero_bake::{
     BakeContext, BakeOptions, BakeRecord, StepKind,
-    progress::{BakeProgress, Event},
+    progress::{BakeEvent, BakeProgress},
 };
 use hornero_spec::{Base, CopyOwner, CopySource, SourceKind};
 use hornero_store::{EntryKind, TreePath};
@@ -125,8 +125,9 @@ fn equal_inputs_give_equal_digests() {
 struct Editing(std::path::PathBuf);
 
 impl BakeProgress for Editing {
-    fn event(&self, event: Event) {
-        if matches!(&event, Event::StepStarted { step, .. } if step.starts_with("copy `public`")) {
+    fn event(&self, event: BakeEvent) {
+        if matches!(&event, BakeEvent::StepStarted { step, .. } if step.starts_with("copy `public`"))
+        {
             std::fs::write(&self.0, "six\n").unwrap();
         }
     }

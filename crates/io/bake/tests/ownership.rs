@@ -107,7 +107,7 @@ fn every_file_belongs_to_what_brought_it_last() {
 
 #[test]
 fn secrets_that_a_step_makes_are_told_of() {
-    use hornero_bake::progress::Event;
+    use hornero_bake::progress::BakeEvent;
     let archive = archive();
     let mut home = home(&archive);
     home.write("npmrc", "//registry.example/:_authToken=abc\n");
@@ -125,7 +125,7 @@ fn secrets_that_a_step_makes_are_told_of() {
     assert_eq!(record.secrets_in_image, expected);
     let heard = home.heard();
     for path in expected {
-        let told = Event::SecretInImage { image: name("site"), path: path.to_owned() };
+        let told = BakeEvent::SecretInImage { image: name("site"), path: path.to_owned() };
         assert!(heard.contains(&told), "{path}");
     }
 }

@@ -6,7 +6,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use hornero_archive::{Archive, Package, shell};
 use hornero_bake::{
-    BakeError, BakeOptions, BakeRecord, BakedImage, LayerSource, StepKind, progress::Event,
+    BakeError, BakeOptions, BakeRecord, BakedImage, LayerSource, StepKind, progress::BakeEvent,
 };
 use hornero_spec::{
     AnsibleProvision, Base, CopySource, Provision, ProvisionWork, SecretName, SecretSource,
@@ -82,7 +82,7 @@ fn holding(dir: &Path, text: &str) -> Vec<String> {
 
 fn lines(home: &Home) -> Vec<String> {
     let line = |event| match event {
-        Event::Output { line, .. } => Some(line),
+        BakeEvent::Output { line, .. } => Some(line),
         _ => None,
     };
     home.heard().into_iter().filter_map(line).collect()

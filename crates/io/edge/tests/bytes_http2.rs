@@ -24,14 +24,14 @@ const PROTOCOL_ERROR: u32 = 1;
 
 /// What comes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum Reaction {
     Status(u16),
     /// The stream is reset with PROTOCOL_ERROR, or the connection ends with it (RFC 9113, 8.1.1).
     Malformed,
     /// It ends without a word.
     Closed,
 }
-use Outcome::{Malformed, Status};
+use Reaction::{Malformed, Status};
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -82,16 +82,16 @@ fn status(block: &[u8]) -> u16 {
 }
 
 /// Reads frames until something has become of stream 1, or of the connection.
-fn outcome(stream: &mut TcpStream) -> Outcome {
+fn outcome(stream: &mut TcpStream) -> Reaction {
     loop {
         let mut head = [0; 9];
         if stream.read_exact(&mut head).is_err() {
-            return Outcome::Closed;
+            return Reaction::Closed;
         }
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let mut payload = vec![0; usize::try_from(length).unwrap()];
         if stream.read_exact(&mut payload).is_err() {
-            return Outcome::Closed;
+            return Reaction::Closed;
         }
         let code = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
         match head[3] {
@@ -111,7 +111,7 @@ fn connect(edge: &TestEdge) -> TcpStream {
 }
 
 /// What comes of a request with these fields after the pseudo-header fields, or instead of them.
-fn ask(edge: &TestEdge, block: &[u8]) -> Outcome {
+fn ask(edge: &TestEdge, block: &[u8]) -> Reaction {
     let mut stream = connect(edge);
     let mut bytes = PREFACE.to_vec();
     bytes.extend(frame(SETTINGS, 0, 0, b""));
@@ -126,7 +126,7 @@ const SCHEME: (&str, &str) = (":scheme", "http");
 const PATH: (&str, &str) = (":path", "/");
 const AUTHORITY: (&str, &str) = (":authority", "a");
 
-type Line = (&'static str, &'static [(&'static str, &'static str)], Outcome);
+type Line = (&'static str, &'static [(&'static str, &'static str)], Reaction);
 
 const LINES: &[Line] = &[
     ("9113 8.3.1", &[METHOD, SCHEME, PATH, AUTHORITY], Status(200)),
@@ -206,7 +206,7 @@ fn a_preface_that_breaks_off_ends_the_connection() {
         stream.write_all(preface).unwrap();
         let context = preface.escape_ascii().to_string();
         assert_eq!(outcome(&mut stream), Malformed, "RFC 9113 3.4: {context}");
-        assert_eq!(outcome(&mut stream), Outcome::Closed, "{context}");
+        assert_eq!(outcome(&mut stream), Reaction::Closed, "{context}");
     }
 }
 

@@ -15,7 +15,7 @@ use hornero_model::Digest;
 use hornero_store::{Damage, Store, StoreError, erofs::PlacedContent};
 use rustix::{fs::copy_file_range, io::Errno};
 
-use crate::{Event, ExportError, ExportProgress, output::Output};
+use crate::{ExportError, ExportEvent, ExportProgress, output::Output};
 
 /// Small contents are gathered to runs of about this size, each written at once.
 const RUN_LEN: u64 = 1 << 20;
@@ -54,7 +54,9 @@ pub(crate) fn write(
                 failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 return;
             }
-            progress.event(Event::Written { bytes: run.iter().map(|content| content.size).sum() });
+            progress.event(ExportEvent::Written {
+                bytes: run.iter().map(|content| content.size).sum(),
+            });
         }
     };
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);

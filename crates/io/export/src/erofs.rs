@@ -2,12 +2,12 @@
 
 use hornero_store::erofs::plain_image;
 
-use crate::{Event, ExportError, Work, Written, contents, output::Output};
+use crate::{ExportError, ExportEvent, Work, Written, contents, output::Output};
 
 pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, ExportError> {
     let image = plain_image(work.tree)?;
     let bytes = image.contents.iter().map(|content| content.size).sum();
-    work.progress.event(Event::Started { bytes });
+    work.progress.event(ExportEvent::Started { bytes });
     // All of it, so that the last content's padding is there.
     output.set_len(image.size)?;
     output.write_at(&image.metadata, 0)?;

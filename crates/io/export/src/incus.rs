@@ -8,7 +8,7 @@ use flate2::{Compression, GzBuilder};
 use hornero_store::{Entry, EntryKind, Metadata, StoreError, TreePath};
 
 use crate::{
-    Event, ExportError, Work, Written,
+    ExportError, ExportEvent, Work, Written,
     additions::Additions,
     init_config::Place,
     launch, ordered,
@@ -22,7 +22,7 @@ const LEVEL: Compression = Compression::new(6);
 pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, ExportError> {
     let init = init(work)?;
     let metadata = metadata(work)?;
-    work.progress.event(Event::Started { bytes: tar::content_bytes(work.tree) });
+    work.progress.event(ExportEvent::Started { bytes: tar::content_bytes(work.tree) });
     let mut file = output.file();
     let mut write = |(), _raw, compressed: Vec<u8>| {
         file.write_all(&compressed).map_err(|error| output.failed(error))

@@ -41,7 +41,7 @@ use hornero_model::{Digest, ImageConfig};
 use hornero_store::{Store, Tree};
 
 pub use error::ExportError;
-pub use progress::{Event, ExportProgress, Silent};
+pub use progress::{ExportEvent, ExportProgress, Silent};
 
 use output::Output;
 

@@ -2,7 +2,7 @@
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum ExportEvent {
     /// Writing begins.
     Started {
         /// Bytes of contents to read.
@@ -18,7 +18,7 @@ pub enum Event {
 /// Takes events from any thread; must return at once.
 pub trait ExportProgress: Send + Sync {
     /// Takes one event.
-    fn event(&self, event: Event);
+    fn event(&self, event: ExportEvent);
 }
 
 /// Drops every event.
@@ -26,5 +26,5 @@ pub trait ExportProgress: Send + Sync {
 pub struct Silent;
 
 impl ExportProgress for Silent {
-    fn event(&self, _: Event) {}
+    fn event(&self, _: ExportEvent) {}
 }

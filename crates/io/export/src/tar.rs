@@ -7,7 +7,7 @@ use hornero_store::{
     tarball::{self, BLOCK, END},
 };
 
-use crate::{Event, ExportError, ExportProgress, Work, Written, contents, output::Output};
+use crate::{ExportError, ExportEvent, ExportProgress, Work, Written, contents, output::Output};
 
 /// Readers of tapes want whole records of 20 blocks.
 const RECORD_LEN: u64 = 20 * BLOCK;
@@ -15,7 +15,7 @@ const RECORD_LEN: u64 = 20 * BLOCK;
 const CHUNK_LEN: usize = 1 << 20;
 
 pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, ExportError> {
-    work.progress.event(Event::Started { bytes: content_bytes(work.tree) });
+    work.progress.event(ExportEvent::Started { bytes: content_bytes(work.tree) });
     let mut file = output.file();
     let mut sink = |bytes: Vec<u8>| {
         let written = file.write_all(&bytes).map_err(|error| output.failed(error));
@@ -64,7 +64,7 @@ impl<'a> Archive<'a> {
                 if self.copy(&digest.to_string(), &mut content)? != size {
                     return Err(contents::damaged(&digest));
                 }
-                progress.event(Event::Written { bytes: size });
+                progress.event(ExportEvent::Written { bytes: size });
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{Head, Keys, LedgerError, PublicKey, chain::Domain};
+use crate::{Head, Keys, LedgerError, VerifyingKey, chain::Domain};
 
 /// `2 ` (`1 ` in format 1), 20 digits, 64 and 128 hex digits with a space before each, a newline.
 const LINE_BYTES: usize = 2 + 20 + 1 + 64 + 1 + 128 + 1;
@@ -115,7 +115,7 @@ const COPIED: &str = "should be there: the file with the last sealed head is old
 /// What the head file says; an inner error is what is wrong with it, for people.
 pub(crate) fn read(
     database: &Path,
-    key: &PublicKey,
+    key: &VerifyingKey,
 ) -> Result<Result<KnownHead, &'static str>, LedgerError> {
     match good_line(database, key)? {
         Looked::Good(_, known) => Ok(Ok(known)),
@@ -127,7 +127,7 @@ pub(crate) fn read(
 }
 
 /// The bytes of a good head file; none where there is none.
-pub(crate) fn text(database: &Path, key: &PublicKey) -> Result<Option<String>, LedgerError> {
+pub(crate) fn text(database: &Path, key: &VerifyingKey) -> Result<Option<String>, LedgerError> {
     match good_line(database, key)? {
         Looked::Good(text, _) => Ok(Some(text)),
         Looked::Missing | Looked::Bad => Ok(None),
@@ -145,7 +145,7 @@ enum Looked {
 }
 
 /// Reads the head file. It is overwritten in place, so a reader may come in between and looks again.
-fn good_line(database: &Path, key: &PublicKey) -> Result<Looked, LedgerError> {
+fn good_line(database: &Path, key: &VerifyingKey) -> Result<Looked, LedgerError> {
     /// A line is written by one call: a second look finds it whole.
     const LOOKS: usize = 100;
     let path = head_path(database);
@@ -180,11 +180,11 @@ pub(crate) fn put(database: &Path, text: &str) -> Result<(), LedgerError> {
 const UNREADABLE: &str = "should be there: the file with the last sealed head was changed";
 
 /// The head that a line of a head file says, if `key` signed it; also of a copy that was kept elsewhere.
-pub fn parse_head(line: &str, key: &PublicKey) -> Option<Head> {
+pub fn parse_head(line: &str, key: &VerifyingKey) -> Option<Head> {
     parse(line, key).map(|known| known.head)
 }
 
-fn parse(text: &str, key: &PublicKey) -> Option<KnownHead> {
+fn parse(text: &str, key: &VerifyingKey) -> Option<KnownHead> {
     let mut parts = text.strip_suffix('\n')?.split(' ');
     let mut next = || parts.next();
     let domain = match next()? {

@@ -31,7 +31,7 @@ const MAX_KEY_FILE_BYTES: u64 = 1024;
 /// A home's key pair. The private half never leaves it and never stands in debug output.
 pub struct Keys {
     pair: Ed25519KeyPair,
-    public: PublicKey,
+    public: VerifyingKey,
 }
 
 impl fmt::Debug for Keys {
@@ -86,17 +86,17 @@ impl Keys {
         let pair = Ed25519KeyPair::from_pkcs8(&document)
             .map_err(|_| KeyError::Invalid { path: path.clone() })?;
         let bytes = pair.public_key().as_ref().try_into();
-        let public = PublicKey(bytes.map_err(|_| KeyError::Invalid { path })?);
+        let public = VerifyingKey(bytes.map_err(|_| KeyError::Invalid { path })?);
         // Derived from the private key, so a missing or touched public file is simply written again.
         let public_path = directory.join(PUBLIC_FILE);
-        if PublicKey::load(directory).ok() != Some(public) {
+        if VerifyingKey::load(directory).ok() != Some(public) {
             write_atomic(&public_path, format!("{public}\n").as_bytes(), 0o644)?;
         }
         Ok(Self { pair, public })
     }
 
     /// The public half.
-    pub fn public(&self) -> PublicKey {
+    pub fn public(&self) -> VerifyingKey {
         self.public
     }
 
@@ -133,9 +133,9 @@ impl Keys {
 
 /// The public half of a home's key; as text 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct PublicKey([u8; 32]);
+pub struct VerifyingKey([u8; 32]);
 
-impl PublicKey {
+impl VerifyingKey {
     /// Its 32 raw bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -175,19 +175,19 @@ impl PublicKey {
     }
 }
 
-impl fmt::Display for PublicKey {
+impl fmt::Display for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
     }
 }
 
-impl fmt::Debug for PublicKey {
+impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl FromStr for PublicKey {
+impl FromStr for VerifyingKey {
     type Err = hornero_model::DigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -200,7 +200,7 @@ impl FromStr for PublicKey {
 ///
 /// # Errors
 /// Where it names another key or the signature does not fit.
-pub fn verify_receipt(receipt: &Receipt, key: &PublicKey) -> Result<(), ReceiptError> {
+pub fn verify_receipt(receipt: &Receipt, key: &VerifyingKey) -> Result<(), ReceiptError> {
     let id = receipt.body.id.0;
     if receipt.key != key.to_string() {
         return Err(ReceiptError::OtherKey { id, key: receipt.key.chars().take(80).collect() });

@@ -19,10 +19,10 @@ use hornero_model::{Digest, Event, NewEvent};
 pub use chain::{event_hash, genesis};
 pub use error::{KeyError, LedgerError, ReceiptError};
 pub use head::{head_line, parse_head};
-pub use keys::{Keys, PublicKey, verify_receipt};
+pub use keys::{Keys, VerifyingKey, verify_receipt};
 pub use schema::FORMAT;
 pub use sqlite::{ReadOnlyLedger, SqliteLedger, accept_head};
-pub use verify::Verdict;
+pub use verify::AuditVerdict;
 
 /// Most events in one append, and most of one commit: bounds the memory of the writer and the length of a commit.
 pub const MAX_BATCH_EVENTS: usize = 1024;
@@ -74,6 +74,6 @@ pub trait Ledger: Send + Sync {
     /// Checks every event, hash and seal, and that nothing was cut off the end.
     ///
     /// # Errors
-    /// Where the storage can't be read at all. What was tampered with is no error but a [`Verdict`].
-    fn verify(&self) -> Result<Verdict, LedgerError>;
+    /// Where the storage can't be read at all. What was tampered with is no error but a [`AuditVerdict`].
+    fn verify(&self) -> Result<AuditVerdict, LedgerError>;
 }

@@ -10,8 +10,8 @@ use hornero_model::{Event, NewEvent};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::{
-    Head, Keys, Ledger, LedgerError, MAX_BATCH_EVENTS, MAX_BODY_BYTES, MAX_READ_EVENTS,
-    MAX_WHO_BYTES, MAX_WHY_BYTES, PublicKey, Verdict,
+    AuditVerdict, Head, Keys, Ledger, LedgerError, MAX_BATCH_EVENTS, MAX_BODY_BYTES,
+    MAX_READ_EVENTS, MAX_WHO_BYTES, MAX_WHY_BYTES, VerifyingKey,
     chain::Domain,
     genesis,
     head::{self, HeadFile},
@@ -28,7 +28,7 @@ const IDLE_READERS: usize = 4;
 /// A ledger open for reading only, beside the process that writes it.
 pub struct ReadOnlyLedger {
     path: PathBuf,
-    key: PublicKey,
+    key: VerifyingKey,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -91,12 +91,12 @@ pub fn accept_head(path: &Path, keys: &Keys) -> Result<Head, LedgerError> {
     let nothing = Head { sequence: 0, hash: genesis() };
     let known = Ok(head::KnownHead { head: nothing, domain: Domain::Head });
     match verify::verify(path, &connection, &keys.public(), known)? {
-        Verdict::Intact { head } => {
+        AuditVerdict::Intact { head } => {
             file.write(head, keys)?;
             file.sync()?;
             Ok(head)
         }
-        Verdict::Touched { sequence, reason } => Err(touched(path, sequence, &reason)),
+        AuditVerdict::Touched { sequence, reason } => Err(touched(path, sequence, &reason)),
     }
 }
 
@@ -130,7 +130,7 @@ impl Ledger for SqliteLedger {
         self.reader.head()
     }
 
-    fn verify(&self) -> Result<Verdict, LedgerError> {
+    fn verify(&self) -> Result<AuditVerdict, LedgerError> {
         self.reader.verify()
     }
 }
@@ -140,7 +140,7 @@ impl ReadOnlyLedger {
     ///
     /// # Errors
     /// Where it is missing, no ledger or a newer one, or the storage fails.
-    pub fn open(path: &Path, key: PublicKey) -> Result<Self, LedgerError> {
+    pub fn open(path: &Path, key: VerifyingKey) -> Result<Self, LedgerError> {
         let connection = schema::open_reader(path)?;
         Ok(Self { path: path.to_owned(), key, idle: Mutex::new(vec![connection]) })
     }
@@ -181,7 +181,7 @@ impl ReadOnlyLedger {
     ///
     /// # Errors
     /// As [`Ledger::verify`].
-    pub fn verify(&self) -> Result<Verdict, LedgerError> {
+    pub fn verify(&self) -> Result<AuditVerdict, LedgerError> {
         // The file first: the database, read after it, can only be further on.
         let known = head::read(&self.path, &self.key)?;
         self.with_connection(|connection| verify::verify(&self.path, connection, &self.key, known))
@@ -262,7 +262,7 @@ fn last_event(path: &Path, connection: &Connection) -> Result<Option<StoredEvent
 fn check_end(
     path: &Path,
     connection: &Connection,
-    key: &PublicKey,
+    key: &VerifyingKey,
 ) -> Result<Option<Domain>, LedgerError> {
     let last = last_event(path, connection)?;
     let sequence = last.as_ref().map_or(0, |stored| stored.sequence);

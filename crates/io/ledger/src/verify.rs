@@ -6,7 +6,7 @@ use hornero_model::EventBody;
 use rusqlite::Connection;
 
 use crate::{
-    Head, LedgerError, PublicKey,
+    Head, LedgerError, VerifyingKey,
     chain::{Domain, event_hash},
     genesis,
     head::KnownHead,
@@ -22,7 +22,7 @@ pub(crate) const OTHER_SEAL: &str = "carries a seal that is not this home's";
 
 /// The outcome of a check of the whole ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AuditVerdict {
     /// Every event is as it was appended, and none is missing.
     Intact {
         /// Where the chain ends.
@@ -41,9 +41,9 @@ pub enum Verdict {
 pub(crate) fn verify(
     path: &Path,
     connection: &Connection,
-    key: &PublicKey,
+    key: &VerifyingKey,
     known: Result<KnownHead, &'static str>,
-) -> Result<Verdict, LedgerError> {
+) -> Result<AuditVerdict, LedgerError> {
     let storage = |source| schema::failed(path, source);
     if let Some(reason) = schema::fault(path, connection)? {
         return Ok(touched(1, &reason));
@@ -79,7 +79,10 @@ pub(crate) fn verify(
 }
 
 /// The domain of the last event's seal, or what is wrong with the event taken by itself.
-pub(crate) fn seal_of_last(stored: &StoredEvent, key: &PublicKey) -> Result<Domain, &'static str> {
+pub(crate) fn seal_of_last(
+    stored: &StoredEvent,
+    key: &VerifyingKey,
+) -> Result<Domain, &'static str> {
     if recomputed(stored) != stored.hash {
         return Err("was changed: its hash does not fit what it says");
     }
@@ -88,7 +91,7 @@ pub(crate) fn seal_of_last(stored: &StoredEvent, key: &PublicKey) -> Result<Doma
 }
 
 struct Walk<'a> {
-    key: &'a PublicKey,
+    key: &'a VerifyingKey,
     known: Result<KnownHead, &'static str>,
     head: Head,
     /// The first event since the last good seal.
@@ -143,7 +146,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn finish(self) -> Verdict {
+    fn finish(self) -> AuditVerdict {
         let end = self.head.sequence;
         match self.known {
             _ if self.first_unsealed.is_some() => {
@@ -153,7 +156,7 @@ impl Walk<'_> {
             Ok(known) if known.head.sequence > end => touched(end + 1, CUT_OFF),
             Ok(known) => match self.last_seal.and_then(|seal| known.fault_beside(seal)) {
                 Some(reason) => touched(end + 1, reason),
-                None => Verdict::Intact { head: self.head },
+                None => AuditVerdict::Intact { head: self.head },
             },
         }
     }
@@ -171,8 +174,8 @@ fn seal_fault(first: u64, last: u64) -> String {
     }
 }
 
-fn touched(sequence: u64, reason: &str) -> Verdict {
-    Verdict::Touched { sequence, reason: reason.to_owned() }
+fn touched(sequence: u64, reason: &str) -> AuditVerdict {
+    AuditVerdict::Touched { sequence, reason: reason.to_owned() }
 }
 
 fn is_corrupt(error: &rusqlite::Error) -> bool {

@@ -11,8 +11,8 @@ use std::{
 };
 
 use hornero_ledger::{
-    Head, Keys, Ledger as _, LedgerError, MAX_BATCH_EVENTS, MAX_BODY_BYTES, ReadOnlyLedger,
-    SqliteLedger, Verdict, genesis,
+    AuditVerdict, Head, Keys, Ledger as _, LedgerError, MAX_BATCH_EVENTS, MAX_BODY_BYTES,
+    ReadOnlyLedger, SqliteLedger, genesis,
 };
 use hornero_model::EventBody;
 use support::{Home, event};
@@ -38,7 +38,7 @@ fn events_come_back_as_they_were_appended_and_chained() {
     assert_eq!(appended.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3]);
     let head = Head { sequence: 3, hash: appended[2].hash };
     assert_eq!(ledger.head().unwrap(), head);
-    assert_eq!(ledger.verify().unwrap(), Verdict::Intact { head });
+    assert_eq!(ledger.verify().unwrap(), AuditVerdict::Intact { head });
     assert_eq!(ledger.append(vec![]).unwrap(), []);
 }
 
@@ -66,7 +66,7 @@ fn a_batch_over_a_limit_leaves_nothing() {
     assert!(matches!(ledger.append(vec![event(2), late]), Err(LedgerError::Storage { .. })));
     assert_eq!(ledger.head().unwrap().sequence, 1);
     ledger.append(vec![event(2)]).unwrap();
-    assert!(matches!(home.audit(), Verdict::Intact { head } if head.sequence == 2));
+    assert!(matches!(home.audit(), AuditVerdict::Intact { head } if head.sequence == 2));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_writer_that_was_taken_over_from_appends_nothing() {
     newer.append(vec![event(5)]).expect("append");
     assert!(older.append(vec![event(6)]).is_err());
     drop((older, newer));
-    assert!(matches!(home.audit(), Verdict::Intact { head } if head.sequence == 4));
+    assert!(matches!(home.audit(), AuditVerdict::Intact { head } if head.sequence == 4));
 }
 
 /// How often this process has a file open.
@@ -159,12 +159,12 @@ fn concurrent_appends_and_readers_see_whole_batches_in_one_order() {
                 assert!(Instant::now() < deadline, "the writers never got there");
                 let events = auditor.read(1, 10_000).unwrap();
                 assert_eq!(events.len() % 2, 0, "half a batch was visible");
-                assert!(matches!(auditor.verify().unwrap(), Verdict::Intact { .. }));
+                assert!(matches!(auditor.verify().unwrap(), AuditVerdict::Intact { .. }));
             }
         });
     });
     assert_eq!(ledger.read(1, 10_000).unwrap().len() as u64, writers * batches * 2);
-    assert!(matches!(home.audit(), Verdict::Intact { .. }));
+    assert!(matches!(home.audit(), AuditVerdict::Intact { .. }));
 }
 
 const CHILD: &str = "HORNERO_TEST_APPEND_TO";
@@ -212,7 +212,7 @@ fn kill_9_loses_nothing_acknowledged() {
 
         let ledger = home.open();
         let verdict = ledger.verify().unwrap();
-        assert!(matches!(verdict, Verdict::Intact { .. }), "{verdict:?}");
+        assert!(matches!(verdict, AuditVerdict::Intact { .. }), "{verdict:?}");
         for line in seen {
             let mut words = line.split_whitespace().rev();
             let (hash, sequence) = (words.next().unwrap(), words.next().unwrap());

@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, os::unix::fs::PermissionsExt, thread};
 
-use hornero_ledger::{KeyError, Keys, PublicKey, ReceiptError, verify_receipt};
+use hornero_ledger::{KeyError, Keys, ReceiptError, VerifyingKey, verify_receipt};
 use hornero_model::Receipt;
 use proptest::prelude::*;
 use support::receipt_body;
@@ -20,7 +20,7 @@ fn a_key_is_made_once_and_only_its_owner_can_read_it() {
         assert!(others.into_iter().all(|other| other.join().unwrap() == first));
         first
     });
-    assert_eq!(PublicKey::load(&directory).unwrap(), first);
+    assert_eq!(VerifyingKey::load(&directory).unwrap(), first);
     let mode =
         |name: &str| fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("signing.pk8"), mode("signing.pub")), (0o700, 0o600, 0o644));

@@ -4,7 +4,9 @@ mod support;
 
 use std::{fs, sync::Arc};
 
-use hornero_ledger::{Ledger as _, LedgerError, ReadOnlyLedger, SqliteLedger, Verdict, event_hash};
+use hornero_ledger::{
+    AuditVerdict, Ledger as _, LedgerError, ReadOnlyLedger, SqliteLedger, event_hash,
+};
 use hornero_model::{Event, EventBody, Receipt, ReleaseNumber};
 use proptest::prelude::*;
 use support::{Home, event, receipt_body};
@@ -15,7 +17,7 @@ fn check(sql: &str, sequence: u64, reason: &str) {
     let home = Home::with_events(6);
     home.tamper(sql);
     let verdict = home.audit();
-    let Verdict::Touched { sequence: found, reason: why } = &verdict else {
+    let AuditVerdict::Touched { sequence: found, reason: why } = &verdict else {
         panic!("{sql}: not noticed");
     };
     assert!(*found == sequence && why.contains(reason), "{sql}: {verdict:?}");
@@ -64,7 +66,7 @@ fn a_missing_or_changed_head_file_is_noticed() {
             None => fs::remove_file(home.head_path()).unwrap(),
             Some(text) => fs::write(home.head_path(), text).unwrap(),
         }
-        assert!(matches!(home.audit(), Verdict::Touched { sequence: 7, .. }), "{change:?}");
+        assert!(matches!(home.audit(), AuditVerdict::Touched { sequence: 7, .. }), "{change:?}");
         let opened = SqliteLedger::open(&home.path(), Arc::new(home.keys()));
         // A file that is gone or empty has its own name and its own way back; what is in its place is somebody's doing.
         match change {
@@ -91,7 +93,11 @@ fn a_head_made_of_an_event_after_the_end_was_cut_is_noticed() {
     home.tamper("DELETE FROM events WHERE sequence > 4");
     for mark in [1, 2] {
         fs::write(home.head_path(), format!("{mark} {:020} {hash} {seal}\n", 4)).unwrap();
-        assert!(matches!(home.audit(), Verdict::Touched { sequence: 5, .. }), "{:?}", home.audit());
+        assert!(
+            matches!(home.audit(), AuditVerdict::Touched { sequence: 5, .. }),
+            "{:?}",
+            home.audit()
+        );
         let opened = SqliteLedger::open(&home.path(), Arc::new(home.keys()));
         assert!(matches!(opened, Err(LedgerError::Touched { .. })));
     }
@@ -116,7 +122,9 @@ fn tables_that_show_or_allow_something_else_are_noticed() {
         connection.execute_batch(sql).unwrap();
         drop(connection);
         let verdict = home.audit();
-        let Verdict::Touched { reason: found, .. } = &verdict else { panic!("{sql}: not noticed") };
+        let AuditVerdict::Touched { reason: found, .. } = &verdict else {
+            panic!("{sql}: not noticed")
+        };
         assert!(found.contains(reason), "{sql}: {found}");
         let opened = SqliteLedger::open(&home.path(), Arc::new(home.keys()));
         assert!(matches!(opened, Err(LedgerError::Touched { .. })), "{sql}");
@@ -144,7 +152,7 @@ fn a_rewritten_chain_is_noticed_at_its_first_event() {
         previous = hash;
     }
     home.tamper(&sql);
-    let Verdict::Touched { sequence: 3, reason } = home.audit() else {
+    let AuditVerdict::Touched { sequence: 3, reason } = home.audit() else {
         panic!("{:?}", home.audit());
     };
     assert!(reason.contains("rewritten"), "{reason}");
@@ -158,7 +166,7 @@ fn a_key_that_was_replaced_is_noticed() {
     let home = Home::with_events(2);
     let other = Home::new().public();
     let ledger = ReadOnlyLedger::open(&home.path(), other).unwrap();
-    assert!(matches!(ledger.verify().unwrap(), Verdict::Touched { sequence: 1, .. }));
+    assert!(matches!(ledger.verify().unwrap(), AuditVerdict::Touched { sequence: 1, .. }));
 }
 
 #[test]
@@ -171,11 +179,11 @@ fn a_receipt_that_this_home_did_not_sign_is_noticed() {
         home.open().append(vec![new]).unwrap()
     };
     append(&receipt);
-    assert!(matches!(home.audit(), Verdict::Intact { head } if head.sequence == 2));
+    assert!(matches!(home.audit(), AuditVerdict::Intact { head } if head.sequence == 2));
     receipt.body.to = ReleaseNumber(9);
     append(&receipt);
     assert!(
-        matches!(home.audit(), Verdict::Touched { sequence: 3, reason } if reason.contains("receipt"))
+        matches!(home.audit(), AuditVerdict::Touched { sequence: 3, reason } if reason.contains("receipt"))
     );
 }
 
@@ -237,7 +245,7 @@ proptest! {
             let read = ledger.read(1, 100);
             let _ = ledger.head();
             // What verifies is what was appended.
-            if let Ok(Verdict::Intact { head }) = ledger.verify() {
+            if let Ok(AuditVerdict::Intact { head }) = ledger.verify() {
                 prop_assert_eq!(head.sequence, 12);
                 let events = read.unwrap();
                 for (number, stored) in (1..).zip(&events) {

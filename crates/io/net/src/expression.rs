@@ -49,7 +49,7 @@ pub(crate) enum Field {
 
 /// What happens to a packet.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Verdict {
+pub(crate) enum PacketVerdict {
     Accept,
     Drop,
     Jump(&'static str),
@@ -82,7 +82,7 @@ pub(crate) enum Expression<'a> {
     Untracked,
     /// The packet is dropped and its sender told that this is forbidden.
     Reject,
-    Verdict(Verdict),
+    Verdict(PacketVerdict),
     /// The packet goes to this address and port instead; what other programs do.
     #[cfg(test)]
     Translate(std::net::SocketAddrV4),
@@ -241,14 +241,14 @@ fn lookup(list: &mut Body<'_>, set: &str) {
     });
 }
 
-fn conclude(list: &mut Body<'_>, verdict: Verdict) {
+fn conclude(list: &mut Body<'_>, verdict: PacketVerdict) {
     expression(list, "immediate", |body| {
         body.number_be(1, REGISTER_VERDICT);
         body.nested(2, |body| {
             body.nested(NFTA_DATA_VERDICT, |body| match verdict {
-                Verdict::Accept => body.number_be(1, VERDICT_ACCEPT as u32),
-                Verdict::Drop => body.number_be(1, VERDICT_DROP as u32),
-                Verdict::Jump(chain) => {
+                PacketVerdict::Accept => body.number_be(1, VERDICT_ACCEPT as u32),
+                PacketVerdict::Drop => body.number_be(1, VERDICT_DROP as u32),
+                PacketVerdict::Jump(chain) => {
                     body.number_be(1, VERDICT_JUMP as u32);
                     body.text(2, chain);
                 }

@@ -17,7 +17,7 @@ use crate::{
             Destination, DestinationKind, DestinationPort, EtherType, IcmpType, InputLink,
             OutputLink, Protocol, SocketIsWildcard, Source, SourcePort,
         },
-        Verdict,
+        PacketVerdict,
     },
     identity::{BRIDGE_PREFIX, Identity},
     netlink::Socket,
@@ -27,8 +27,8 @@ use crate::{
     },
 };
 
-const ACCEPT: Expression<'static> = Conclude(Verdict::Accept);
-const DROP: Expression<'static> = Conclude(Verdict::Drop);
+const ACCEPT: Expression<'static> = Conclude(PacketVerdict::Accept);
+const DROP: Expression<'static> = Conclude(PacketVerdict::Drop);
 
 /// The instances with egress, by address.
 const EGRESS_SET: &str = "egress";
@@ -181,7 +181,7 @@ fn bridge_table(transaction: &mut Transaction<'_>, identity: Identity) {
     );
     transaction.chain(family, "port", None);
     let own = |offset| LinkAndAddressInSet { offset, set: PORTS_SET };
-    let jump = Conclude(Verdict::Jump("port"));
+    let jump = Conclude(PacketVerdict::Jump("port"));
     let mut rule = |chain, purpose, expressions: &[_]| {
         transaction.rule(family, chain, purpose, expressions);
     };

@@ -9,7 +9,7 @@ mod support;
 use std::{env, path::PathBuf, process::Command, time::Instant};
 
 use hornero_model::ImageConfig;
-use hornero_oci::{Compression, ExportOptions, Quiet, export_layout, pull_layout};
+use hornero_oci::{Compression, PackOptions, Quiet, export_layout, pull_layout};
 use hornero_store::{ImageManifest, Store};
 use support::{package, put_layers, run};
 
@@ -33,16 +33,16 @@ fn main() {
     let bytes: u64 = store.tree(&image).unwrap().contents().map(|(_, size)| size).sum();
     println!("{} packages, {bytes} bytes of contents", packages.len());
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
-        let time = |out: &str, options: &ExportOptions| {
+        let time = |out: &str, options: &PackOptions| {
             let begun = Instant::now();
             let done =
                 export_layout(&store, &image, &dir.join(out), "image", options, &Quiet).unwrap();
             (begun.elapsed(), done.bytes)
         };
         let name = format!("{compression:?}");
-        let plain = ExportOptions { compression, cache: None };
+        let plain = PackOptions { compression, cache: None };
         let (cold, size) = time(&name, &plain);
-        let cached = ExportOptions { compression, cache: Some(dir.join("cache")) };
+        let cached = PackOptions { compression, cache: Some(dir.join("cache")) };
         time(&format!("{name}-first"), &cached);
         let (warm, _) = time(&format!("{name}-again"), &cached);
         let other = Store::open(dir.join(format!("{name}-store"))).unwrap();

@@ -9,7 +9,7 @@ use hornero_model::Digest;
 use hornero_store::Store;
 
 use crate::{
-    Event, OciError, Pulled, Result, TransferProgress,
+    OciError, Pulled, Result, TransferEvent, TransferProgress,
     carried::Carried,
     pack::{travels, travels_with_layer},
     parallel,
@@ -43,7 +43,7 @@ pub fn pull_from_store(
     let mut contents: Vec<(Digest, u64)> = contents.into_iter().collect();
     contents.sort_unstable();
     let bytes = contents.iter().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
-    progress.event(Event::TransferStarted { bytes });
+    progress.event(TransferEvent::TransferStarted { bytes });
     let moved = AtomicU64::new(0);
     // Some thousand files at a time: one sync each, and what is copied stays.
     for batch in contents.chunks(4096) {
@@ -55,7 +55,7 @@ pub fn pull_from_store(
                 return Err(OciError::Digest { what, expected: *digest });
             }
             moved.fetch_add(*size, Ordering::Relaxed);
-            progress.event(Event::Transferred { bytes: *size });
+            progress.event(TransferEvent::Transferred { bytes: *size });
             Ok(())
         })?;
         ingest.finish()?;

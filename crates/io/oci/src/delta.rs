@@ -9,7 +9,7 @@ use hornero_model::Digest;
 use hornero_store::{Ingest, Store};
 
 use crate::{
-    Event, ImportOptions, OciError, Result, TransferProgress,
+    ImportOptions, OciError, Result, TransferEvent, TransferProgress,
     carried::Carried,
     members::{Blob, Fetch, MemberReader, Wanted},
     opened::Opened,
@@ -66,8 +66,9 @@ pub(crate) fn pull(
     let lacking_bytes = sizes.fold(0, u64::saturating_add);
     options.check_size(source.name(), lacking_bytes)?;
     store.ingest()?.expect_bytes(lacking_bytes)?;
-    progress
-        .event(Event::TransferStarted { bytes: wanted.iter().map(|fetch| fetch.packed()).sum() });
+    progress.event(TransferEvent::TransferStarted {
+        bytes: wanted.iter().map(|fetch| fetch.packed()).sum(),
+    });
     fetch(store, source, &wanted, progress)?;
     let ingest = store.ingest()?;
     let new = |tail: &Tail| -> Result<()> {
@@ -101,7 +102,7 @@ fn fetch(
         let ingest = store.ingest()?;
         parallel::each(REQUESTS, batch, |_, fetch| {
             take(&ingest, source, fetch)?;
-            progress.event(Event::Transferred { bytes: fetch.packed() });
+            progress.event(TransferEvent::Transferred { bytes: fetch.packed() });
             Ok::<(), OciError>(())
         })?;
         ingest.finish()?;

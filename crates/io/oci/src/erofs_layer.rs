@@ -10,7 +10,7 @@ use hornero_model::Digest;
 use hornero_store::Store;
 
 use crate::{
-    Exported, OciError, Result,
+    LayoutWritten, OciError, Result,
     digest::Hashing,
     document::{self, CONFIG, Configuration, Descriptor, MANIFEST, Manifest, Platform},
     layout::{self, Addition},
@@ -38,7 +38,7 @@ pub fn export_layout_with_erofs<E: From<OciError>>(
     dir: &Path,
     name: &str,
     write: impl FnOnce(&Path) -> Result<(), E>,
-) -> Result<Exported, E> {
+) -> Result<LayoutWritten, E> {
     layout::check_name(name)?;
     layout::check_directory(dir)?;
     let _lease = store.lease().map_err(OciError::from)?;
@@ -63,7 +63,13 @@ fn check_tree(store: &Store, image: &Digest) -> Result<()> {
     }
 }
 
-fn add(store: &Store, image: &Digest, dir: &Path, name: &str, file: &Path) -> Result<Exported> {
+fn add(
+    store: &Store,
+    image: &Digest,
+    dir: &Path,
+    name: &str,
+    file: &Path,
+) -> Result<LayoutWritten> {
     let failed = |error| OciError::io("read", file, error);
     let mut hasher = Hashing::new(File::open(file).map_err(failed)?);
     io::copy(&mut hasher, &mut io::sink()).map_err(failed)?;

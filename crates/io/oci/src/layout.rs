@@ -41,7 +41,7 @@ const NAME_LEN_MAX: usize = 1024;
 
 /// How an image is written.
 #[derive(Debug, Clone, Default)]
-pub struct ExportOptions {
+pub struct PackOptions {
     /// How layers are compressed.
     pub compression: Compression,
     /// A directory where compressed layers are kept for the next time; made when it is missing. Whatever is in it
@@ -51,7 +51,7 @@ pub struct ExportOptions {
 
 /// What an export wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exported {
+pub struct LayoutWritten {
     /// Digest of the OCI manifest.
     pub manifest: Digest,
     /// Bytes of all blobs together.
@@ -71,9 +71,9 @@ pub fn export_layout(
     image: &Digest,
     dir: &Path,
     name: &str,
-    options: &ExportOptions,
+    options: &PackOptions,
     progress: &dyn TransferProgress,
-) -> Result<Exported> {
+) -> Result<LayoutWritten> {
     check_name(name)?;
     check_directory(dir)?;
     // Without a cache they are made beside what they become part of, and moved there.
@@ -112,7 +112,7 @@ pub(crate) fn add(
     name: &str,
     addition: &Addition<'_>,
     give: impl Fn(&Digest, &Path) -> Result<()> + Sync,
-) -> Result<Exported> {
+) -> Result<LayoutWritten> {
     // Only now: an export that fails before leaves nothing.
     let locked = Locked::new(dir)?;
     let blobs = dir.join("blobs/sha256");
@@ -145,7 +145,7 @@ pub(crate) fn add(
     replace(&dir.join(INDEX_FILE), &document::encode(&index.0))?;
     let documents = (addition.config.len() + addition.manifest.len()) as u64;
     let bytes = addition.blobs.iter().map(|(_, size)| size).sum::<u64>() + documents;
-    Ok(Exported { manifest, bytes, written_bytes: written.into_inner() })
+    Ok(LayoutWritten { manifest, bytes, written_bytes: written.into_inner() })
 }
 
 /// Whether a blob is there with every byte: one that was damaged is given anew.

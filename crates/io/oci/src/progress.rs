@@ -5,7 +5,7 @@ use hornero_model::Digest;
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Event {
+pub enum TransferEvent {
     /// Layers are being compressed.
     PackStarted {
         /// Blobs to be made; others are kept from before.
@@ -52,11 +52,11 @@ pub enum Event {
 /// Where events go; called from several threads.
 pub trait TransferProgress: Sync {
     /// Something happened.
-    fn event(&self, event: Event);
+    fn event(&self, event: TransferEvent);
 }
 
-impl<F: Fn(Event) + Sync> TransferProgress for F {
-    fn event(&self, event: Event) {
+impl<F: Fn(TransferEvent) + Sync> TransferProgress for F {
+    fn event(&self, event: TransferEvent) {
         self(event);
     }
 }
@@ -66,5 +66,5 @@ impl<F: Fn(Event) + Sync> TransferProgress for F {
 pub struct Quiet;
 
 impl TransferProgress for Quiet {
-    fn event(&self, _: Event) {}
+    fn event(&self, _: TransferEvent) {}
 }

@@ -11,7 +11,7 @@ use std::{
 
 use hornero_model::{Digest, ImageConfig};
 use hornero_oci::{
-    Access, ExportOptions, Exported, ImportOptions, OciError, Quiet, export_layout,
+    Access, ImportOptions, LayoutWritten, OciError, PackOptions, Quiet, export_layout,
     export_layout_with_erofs, import, pull, pull_layout,
 };
 use hornero_store::{
@@ -23,7 +23,7 @@ use support::{Home, file, peers::Registry, put_layers, run, small_image, try_run
 
 const EROFS: &str = "application/vnd.erofs.layer.v1";
 
-fn write(store: &Store, image: &Digest, out: &Path, name: &str) -> Exported {
+fn write(store: &Store, image: &Digest, out: &Path, name: &str) -> LayoutWritten {
     export_layout_with_erofs(store, image, out, name, |file| {
         let mut out = BufWriter::new(File::create(file).unwrap());
         let open = |content: &Digest| {
@@ -155,8 +155,7 @@ fn it_stands_beside_tar_layers_of_the_same_image() {
     let home = Home::new();
     let image = small_image(&home.store);
     let out = home.path("layout");
-    let tars =
-        || export_layout(&home.store, &image, &out, "app", &ExportOptions::default(), &Quiet);
+    let tars = || export_layout(&home.store, &image, &out, "app", &PackOptions::default(), &Quiet);
     let first = tars().unwrap();
     let mounted = write(&home.store, &image, &out, "app-erofs");
     let names = || -> Vec<(String, String)> {

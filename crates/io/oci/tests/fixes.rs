@@ -5,7 +5,7 @@ mod support;
 use std::{io::Write, process::Command};
 
 use hornero_model::{Digest, ImageConfig, PublicKey};
-use hornero_oci::{Access, ExportOptions, Quiet, pull, push};
+use hornero_oci::{Access, PackOptions, Quiet, pull, push};
 use hornero_provenance::{Archive, Attested, KeyId, Origin, Package, Signer, attest, sign};
 use hornero_store::{Entry, ImageManifest, Ingest, Store};
 use serde_json::json;
@@ -185,7 +185,7 @@ fn attach(store: &Store, image: &Digest, layers: &[Digest], fixed: Option<&str>)
 fn a_fix_of_a_small_package_moves_at_most_half_as_much_again() {
     let home = Home::new();
     let registry = Registry::start(&home.path("registry"));
-    let options = ExportOptions { cache: Some(home.path("cache")), ..ExportOptions::default() };
+    let options = PackOptions { cache: Some(home.path("cache")), ..PackOptions::default() };
     let other = Home::new();
     let transfer = |state: &State, tag: &str| {
         let reference = registry.reference(tag).parse().unwrap();

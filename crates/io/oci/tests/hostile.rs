@@ -6,7 +6,7 @@ use std::{fs, path::Path, sync::mpsc, thread, time::Duration};
 
 use hornero_model::Digest;
 use hornero_oci::{
-    Access, ExportOptions, ImportOptions, OciError, Quiet, export_layout, import, pull_layout,
+    Access, ImportOptions, OciError, PackOptions, Quiet, export_layout, import, pull_layout,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
@@ -91,10 +91,10 @@ fn pipes_in_a_layout_are_refused() {
         mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     };
     let index = home.path("index");
-    export_layout(&home.store, &image, &index, "x", &ExportOptions::default(), &Quiet).unwrap();
+    export_layout(&home.store, &image, &index, "x", &PackOptions::default(), &Quiet).unwrap();
     pipe(&index.join("index.json"));
     let blobs = home.path("blobs");
-    export_layout(&home.store, &image, &blobs, "x", &ExportOptions::default(), &Quiet).unwrap();
+    export_layout(&home.store, &image, &blobs, "x", &PackOptions::default(), &Quiet).unwrap();
     for entry in fs::read_dir(blobs.join("blobs/sha256")).unwrap() {
         pipe(&entry.unwrap().path());
     }
@@ -124,7 +124,7 @@ fn an_export_gives_damaged_blobs_anew() {
     let image = small_image(&home.store);
     let out = home.path("layout");
     let write = |cache, name| {
-        let options = ExportOptions { cache, ..ExportOptions::default() };
+        let options = PackOptions { cache, ..PackOptions::default() };
         export_layout(&home.store, &image, &out, name, &options, &Quiet).unwrap()
     };
     let first = write(None, "one");

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use hornero_model::{Digest, ImageConfig};
 use hornero_oci::{
-    Access, Compression, ExportOptions, ImportOptions, OciError, Quiet, export_layout, import,
+    Access, Compression, ImportOptions, OciError, PackOptions, Quiet, export_layout, import,
     pull_from_store, pull_layout,
 };
 use hornero_store::{EntryKind, ImageManifest};
@@ -15,8 +15,8 @@ use support::{Home, directory, file, put_layers, run, small_image};
 
 const ALL: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
 
-fn options(compression: Compression) -> ExportOptions {
-    ExportOptions { compression, cache: None }
+fn options(compression: Compression) -> PackOptions {
+    PackOptions { compression, cache: None }
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_layout_keeps_its_other_images_and_shares_blobs() {
     let config = ImageConfig { command: vec!["/bin/ls".into()], ..manifest.config.clone() };
     let second = home.store.put_image(&ImageManifest::new(manifest.layers, config)).unwrap();
     let out = home.path("layout");
-    let cached = ExportOptions { compression: Compression::Gzip, cache: Some(home.path("cache")) };
+    let cached = PackOptions { compression: Compression::Gzip, cache: Some(home.path("cache")) };
     let write =
         |image, name| export_layout(&home.store, image, &out, name, &cached, &Quiet).unwrap();
     let first = write(&image, "one");
@@ -505,7 +505,7 @@ fn an_export_that_fails_leaves_no_directory() {
     let layers =
         put_layers(&home.store, |ingest| vec![vec![file(ingest, "etc/.wh.x", b"x", 0o644)]]);
     let image = home.store.put_image(&ImageManifest::new(layers, ImageConfig::default())).unwrap();
-    let cached = ExportOptions { compression: Compression::Gzip, cache: Some(home.path("cache")) };
+    let cached = PackOptions { compression: Compression::Gzip, cache: Some(home.path("cache")) };
     for options in [options(Compression::Gzip), cached] {
         let out = home.path("deep/out");
         export_layout(&home.store, &image, &out, "x", &options, &Quiet).unwrap_err();

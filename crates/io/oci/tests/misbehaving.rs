@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hornero_model::{Digest, ImageConfig};
 use hornero_oci::{
-    Access, Compression, Credentials, ExportOptions, OciError, Patience, Quiet, Reference,
+    Access, Compression, Credentials, OciError, PackOptions, Patience, Quiet, Reference,
     RegistrySource, pull, push,
 };
 use hornero_store::{HealSource, Healing, ImageManifest, Store};
@@ -48,7 +48,7 @@ fn push_large(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Oc
     let home = Home::new();
     let image = large_image(&home.store);
     let server = Scripted::start(script);
-    let options = ExportOptions { compression: Compression::None, cache: None };
+    let options = PackOptions { compression: Compression::None, cache: None };
     let to = reference(&server.reference("app:1"));
     let error = push(&home.store, &image, &to, &access(), &options, None, &Quiet).unwrap_err();
     (error, server)

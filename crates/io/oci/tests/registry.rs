@@ -13,7 +13,7 @@ use std::{
 
 use hornero_model::{Digest, ImageConfig};
 use hornero_oci::{
-    Access, Credentials, ExportOptions, OciError, Patience, Quiet, Reference, RegistrySource, pull,
+    Access, Credentials, OciError, PackOptions, Patience, Quiet, Reference, RegistrySource, pull,
     push,
 };
 use hornero_store::{EntryKind, HealSource, Healing, ImageManifest, Store};
@@ -33,7 +33,7 @@ fn reference(text: &str) -> Reference {
 }
 
 fn push_to(home: &Home, image: &Digest, text: &str) -> hornero_oci::Pushed {
-    let options = ExportOptions { cache: Some(home.path("cache")), ..ExportOptions::default() };
+    let options = PackOptions { cache: Some(home.path("cache")), ..PackOptions::default() };
     push(&home.store, image, &reference(text), &access(), &options, None, &Quiet).unwrap()
 }
 
@@ -55,7 +55,7 @@ fn a_pushed_image_keeps_its_digest_wherever_it_is_copied() {
     let again = push_to(&home, &image, &registry.reference("team/app:2"));
     assert_eq!(again.blobs_moved, 0);
     // Into another repository of the registry: its blobs are mounted.
-    let options = ExportOptions { cache: Some(home.path("cache")), ..ExportOptions::default() };
+    let options = PackOptions { cache: Some(home.path("cache")), ..PackOptions::default() };
     let to = reference(&registry.reference("other/app:1"));
     let mounted =
         push(&home.store, &image, &to, &access(), &options, Some("team/app"), &Quiet).unwrap();
@@ -295,7 +295,7 @@ fn a_killed_pull_leaves_a_whole_store_and_the_next_goes_on() {
         let mut moved = 0;
         let told = std::sync::Mutex::new(&mut moved);
         let progress = |event| {
-            if let hornero_oci::Event::Transferred { bytes } = event {
+            if let hornero_oci::TransferEvent::Transferred { bytes } = event {
                 let mut moved = told.lock().unwrap();
                 **moved += bytes;
                 println!("moved {moved}");
@@ -361,7 +361,7 @@ fn a_registry_with_a_password_wants_it() {
     let registry = Registry::with_password(&home.path("registry"));
     let image = small_image(&home.store);
     let to = reference(&registry.reference("app:1"));
-    let options = ExportOptions::default();
+    let options = PackOptions::default();
     let denied = push(&home.store, &image, &to, &access(), &options, None, &Quiet).unwrap_err();
     assert!(matches!(denied, OciError::Denied { .. }) && denied.hint().is_some(), "{denied}");
     let known = |password: &str| Access {

@@ -14,7 +14,7 @@ use std::{
 
 use hornero_model::{Digest, ExitCause};
 use hornero_oci::{
-    Access, Compression, ExportOptions, IMPORT_ATTACHMENT, ImportOptions, ImportRecord, Quiet,
+    Access, Compression, IMPORT_ATTACHMENT, ImportOptions, ImportRecord, PackOptions, Quiet,
     import, push,
 };
 use hornero_sandbox::{ComposedRoot, IdMap, Network, Profile, Root, SandboxSpec, User, start};
@@ -177,7 +177,7 @@ fn podman_runs_what_was_pushed_and_exported() {
         &image,
         &reference.parse().unwrap(),
         &access(),
-        &ExportOptions::default(),
+        &PackOptions::default(),
         None,
         &Quiet,
     )
@@ -207,7 +207,7 @@ fn podman_runs_what_was_pushed_and_exported() {
     assert_eq!(podman(&[&run[..], &[&reference]].concat()), SMALL_OUTPUT);
     for compression in [Compression::Zstd, Compression::None] {
         let reference = registry.reference(&format!("app:{compression:?}"));
-        let options = ExportOptions { compression, cache: None };
+        let options = PackOptions { compression, cache: None };
         let to = reference.parse().unwrap();
         push(&home.store, &image, &to, &access(), &options, None, &Quiet).unwrap();
         podman(&["rmi", "--all", "--force"]);
@@ -224,7 +224,7 @@ fn docker_runs_what_was_pushed_and_what_it_built_runs_here() {
     let docker = Docker::start(home.path("docker"));
     let image = small_image(&home.store);
     let reference = registry.reference("app:1");
-    let options = ExportOptions::default();
+    let options = PackOptions::default();
     push(&home.store, &image, &reference.parse().unwrap(), &access(), &options, None, &Quiet)
         .unwrap();
     docker.run(&["pull", "-q", &reference]);

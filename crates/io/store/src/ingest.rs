@@ -17,7 +17,7 @@ use crate::{
     EntryKind, LAYER_BYTES_MAX, Layer, Result, Store, StoreError,
     files::read_limited,
     import::other_content,
-    lock::Lease,
+    lock::StoreLease,
     objects::hash_reader,
     parallel,
     records::FileState,
@@ -62,7 +62,7 @@ pub struct IngestReport {
 #[derive(Debug)]
 pub struct Ingest<'store> {
     store: &'store Store,
-    _lease: Lease,
+    _lease: StoreLease,
     /// Contents that came in so far and are stored, staged or being staged by some thread.
     claims: Mutex<HashMap<Digest, u64>>,
     staged: Mutex<Vec<Staged>>,

@@ -70,7 +70,7 @@ pub use layer::{
     ENTRY_COUNT_MAX, Entry, EntryKind, Layer, LayerError, MODE_MASK, MTIME_MAX, Metadata,
     SYMLINK_LEN_MAX, XATTR_COUNT_MAX, XATTR_NAME_LEN_MAX, XATTR_VALUE_LEN_MAX, is_storable_xattr,
 };
-pub use lock::Lease;
+pub use lock::StoreLease;
 pub use manifest::{FORMAT_EPOCH, ImageManifest, LAYER_COUNT_MAX, MANIFEST_BYTES_MAX};
 pub use objects::object_path;
 pub use path::{NAME_LEN_MAX, PATH_LEN_MAX, TreePath};

@@ -23,12 +23,12 @@ use crate::{
 /// A held lock; dropping it, or the death of the process, frees it.
 #[derive(Debug)]
 #[must_use = "the lock is free again as soon as this is dropped"]
-pub struct Lease {
+pub struct StoreLease {
     file: File,
     _holding: Option<Holding>,
 }
 
-impl Lease {
+impl StoreLease {
     /// The file that is locked.
     pub(crate) fn file(&self) -> &File {
         &self.file
@@ -43,28 +43,28 @@ pub(crate) enum Mode {
 }
 
 /// Shares the lock at `path`, letting whoever holds `turn` have it first for as long as `patience`.
-pub(crate) fn share(path: &Path, turn: &Path, patience: Duration) -> Result<Lease> {
+pub(crate) fn share(path: &Path, turn: &Path, patience: Duration) -> Result<StoreLease> {
     let file = open(path)?;
     turn::give_way(turn, &file, path, patience)?;
     let lease = wait_for(file, path, Mode::Shared)?;
     let holding = Holding::new(&lease.file, path)?;
-    Ok(Lease { _holding: Some(holding), ..lease })
+    Ok(StoreLease { _holding: Some(holding), ..lease })
 }
 
 /// Takes the lock at `path`, waiting for it as long as it takes.
-pub(crate) fn wait(path: &Path, mode: Mode) -> Result<Lease> {
+pub(crate) fn wait(path: &Path, mode: Mode) -> Result<StoreLease> {
     wait_for(open(path)?, path, mode)
 }
 
 /// As [`wait`] for a file that is open.
-pub(crate) fn wait_for(file: File, path: &Path, mode: Mode) -> Result<Lease> {
+pub(crate) fn wait_for(file: File, path: &Path, mode: Mode) -> Result<StoreLease> {
     let operation = match mode {
         Mode::Shared => FlockOperation::LockShared,
         Mode::Exclusive => FlockOperation::LockExclusive,
     };
     loop {
         match flock(&file, operation) {
-            Ok(()) => return Ok(Lease { file, _holding: None }),
+            Ok(()) => return Ok(StoreLease { file, _holding: None }),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(StoreError::io("lock", path, errno)),
         }
@@ -72,18 +72,18 @@ pub(crate) fn wait_for(file: File, path: &Path, mode: Mode) -> Result<Lease> {
 }
 
 /// Takes the lock at `path` if that needs no waiting.
-pub(crate) fn attempt(path: &Path, mode: Mode) -> Result<Option<Lease>> {
+pub(crate) fn attempt(path: &Path, mode: Mode) -> Result<Option<StoreLease>> {
     attempt_on(open(path)?, path, mode)
 }
 
 /// As [`attempt`] for a file that is open.
-pub(crate) fn attempt_on(file: File, path: &Path, mode: Mode) -> Result<Option<Lease>> {
+pub(crate) fn attempt_on(file: File, path: &Path, mode: Mode) -> Result<Option<StoreLease>> {
     let operation = match mode {
         Mode::Shared => FlockOperation::NonBlockingLockShared,
         Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
     };
     match flock(&file, operation) {
-        Ok(()) => Ok(Some(Lease { file, _holding: None })),
+        Ok(()) => Ok(Some(StoreLease { file, _holding: None })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(StoreError::io("lock", path, errno)),
     }

@@ -18,7 +18,7 @@ use crate::{
     Result, Store, StoreError,
     files::{is_not_plain, is_unreadable, open_plain},
     graph::is_damage,
-    lock::{self, Lease, Mode},
+    lock::{self, Mode, StoreLease},
     manifest,
     metadata::metadata_image,
 };
@@ -34,7 +34,7 @@ pub struct RootFiles {
     pub metadata: PathBuf,
     /// The directory its redirects point into: the data-only layer.
     pub objects: PathBuf,
-    _hold: Option<Lease>,
+    _hold: Option<StoreLease>,
     _temporary: Option<Temporary>,
 }
 
@@ -131,7 +131,7 @@ impl Store {
 }
 
 /// Shares a file's lock; none where no plain file, or another than the one that was locked, is there by then.
-fn hold(path: &Path) -> Result<Option<Lease>> {
+fn hold(path: &Path) -> Result<Option<StoreLease>> {
     let Some(file) = open_there(path)? else { return Ok(None) };
     let lease = lock::wait_for(file, path, Mode::Shared)?;
     Ok(lease.is_of(path)?.then_some(lease))
@@ -152,7 +152,7 @@ fn open_there(path: &Path) -> Result<Option<File>> {
     }
 }
 
-impl Lease {
+impl StoreLease {
     /// Whether what was locked still has its name.
     fn is_of(&self, path: &Path) -> Result<bool> {
         let locked = self.file().metadata().map_err(|error| StoreError::io("stat", path, error))?;

@@ -13,7 +13,7 @@ use rustix::fs::{RenameFlags, renameat_with, syncfs};
 use crate::{
     Result, StoreError,
     format::{LOCKS, STAGING},
-    lock::{self, Lease, Mode},
+    lock::{self, Mode, StoreLease},
 };
 
 /// A directory for the temporary files of one open store; locked, so that others see it is alive.
@@ -21,7 +21,7 @@ use crate::{
 pub(crate) struct Staging {
     dir: PathBuf,
     next: AtomicU64,
-    _alive: Lease,
+    _alive: StoreLease,
 }
 
 impl Staging {

@@ -16,7 +16,7 @@ use crate::{
     derived::DerivedTrees,
     files::{is_not_plain, is_plain_file, is_unreadable, list_digests, read_limited},
     format::{self, IMAGES, LAYERS, LOCKS, METADATA, VERIFIED},
-    lock::{self, Lease, Mode},
+    lock::{self, Mode, StoreLease},
     manifest,
     objects::Objects,
     records::Records,
@@ -74,18 +74,18 @@ impl Store {
     /// a reference leads there. Many can be held at once, in one process or several.
     ///
     /// Lets a collector that waits go first, for up to a second and unless this process holds a lease already.
-    pub fn lease(&self) -> Result<Lease> {
+    pub fn lease(&self) -> Result<StoreLease> {
         lock::share(&self.lock_path(), &self.turn_path(), turn::YIELD)
     }
 
     /// As [`Store::lease`], for what reads for a while and nobody waits for who holds one as well: lets a collector
     /// go first for longer, up to 15 seconds.
-    pub fn lease_to_read(&self) -> Result<Lease> {
+    pub fn lease_to_read(&self) -> Result<StoreLease> {
         lock::share(&self.lock_path(), &self.turn_path(), turn::YIELD_TO_READ)
     }
 
     /// The store for oneself, for deleting; [`StoreError::Busy`] while anybody holds a lease.
-    pub fn exclusive(&self) -> Result<Lease> {
+    pub fn exclusive(&self) -> Result<StoreLease> {
         lock::attempt(&self.lock_path(), Mode::Exclusive)?
             .ok_or_else(|| StoreError::Busy(self.dir.clone()))
     }

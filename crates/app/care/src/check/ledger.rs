@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
-use hornero_ledger::{KeyError, LedgerError, PublicKey, ReadOnlyLedger, Verdict};
+use hornero_ledger::{AuditVerdict, KeyError, LedgerError, ReadOnlyLedger, VerifyingKey};
 use hornero_model::error_chain;
 
 use super::finding::{HomeFindings, Severity};
@@ -43,7 +43,7 @@ impl HomeFindings<'_> {
             let run = "put `keys/signing.pk8` back from a backup (mode 600)";
             self.add(Severity::Error, code, error.to_string(), run);
         }
-        let key = match PublicKey::load(&keys) {
+        let key = match VerifyingKey::load(&keys) {
             Ok(key) => key,
             Err(error) => {
                 let text = format!("the ledger can't be verified: {error}");
@@ -53,8 +53,10 @@ impl HomeFindings<'_> {
         };
         let verdict = ReadOnlyLedger::open(&ledger, key).and_then(|opened| opened.verify());
         match verdict {
-            Ok(Verdict::Intact { .. }) => {}
-            Ok(Verdict::Touched { sequence, reason }) => self.touched(&ledger, sequence, &reason),
+            Ok(AuditVerdict::Intact { .. }) => {}
+            Ok(AuditVerdict::Touched { sequence, reason }) => {
+                self.touched(&ledger, sequence, &reason)
+            }
             Err(error) => {
                 let code = error.code().unwrap_or("ledger_unavailable");
                 let text = error_chain(&error);

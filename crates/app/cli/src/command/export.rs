@@ -92,7 +92,7 @@ fn into_layout(
     let mut notes = vec![format!("its name in the layout is `{name}`")];
     let written = match words.layers {
         ExportLayers::Tar => {
-            let options = hornero_oci::ExportOptions {
+            let options = hornero_oci::PackOptions {
                 compression: words.compression.unwrap_or(Packing::Gzip).into(),
                 cache: Some(home.join("cache/oci")),
             };
@@ -140,10 +140,10 @@ fn word(value: impl ValueEnum) -> String {
 }
 
 impl hornero_export::ExportProgress for Bar {
-    fn event(&self, event: hornero_export::Event) {
+    fn event(&self, event: hornero_export::ExportEvent) {
         match event {
-            hornero_export::Event::Started { bytes } => self.begin(bytes),
-            hornero_export::Event::Written { bytes } => self.advance(bytes),
+            hornero_export::ExportEvent::Started { bytes } => self.begin(bytes),
+            hornero_export::ExportEvent::Written { bytes } => self.advance(bytes),
         }
     }
 }

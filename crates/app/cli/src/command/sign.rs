@@ -7,7 +7,7 @@ use std::{
 };
 
 use hornero_bake::{BakeError, BakeRecord, BakedImage, Lock, StepKind};
-use hornero_control::{Denied, Provenance};
+use hornero_control::{Denied, ProvenanceCheck};
 use hornero_ledger::Keys;
 use hornero_model::{Digest, ImageName, PublicKey, Timestamp, TrustedKey};
 use hornero_provenance::{
@@ -55,13 +55,13 @@ impl From<Denied> for Failure {
 struct Vouching<'v> {
     store: &'v Arc<Store>,
     key: HomeKey,
-    provenance: Provenance,
+    provenance: ProvenanceCheck,
 }
 
 impl<'v> Vouching<'v> {
     fn of(home: &Path, store: &'v Arc<Store>) -> Result<Self, Failure> {
         let key = HomeKey::of(home)?;
-        let provenance = Provenance::new(Arc::clone(store), key.public_key());
+        let provenance = ProvenanceCheck::new(Arc::clone(store), key.public_key());
         Ok(Self { store, key, provenance })
     }
 

@@ -74,7 +74,7 @@ pub fn push(
     let store = stores::known_store(home)?;
     let _lease = store.lease()?;
     let digest = named::image(home, &store, image)?;
-    let options = hornero_oci::ExportOptions {
+    let options = hornero_oci::PackOptions {
         compression: packing.into(),
         cache: Some(home.join("cache/oci")),
     };

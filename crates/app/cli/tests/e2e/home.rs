@@ -190,7 +190,7 @@ impl Home {
 
     /// Takes this home's signatures out of the store that all tests share: one a test would be too many in the end.
     fn take_signatures(&self) {
-        let Ok(key) = hornero_ledger::PublicKey::load(&self.path().join("keys")) else { return };
+        let Ok(key) = hornero_ledger::VerifyingKey::load(&self.path().join("keys")) else { return };
         let key = hornero_model::PublicKey::from_bytes(*key.as_bytes());
         let kind = hornero_provenance::KeyId::of(&key).attachment();
         let subjects = fs::read_dir(self.path().join("store/attachments")).into_iter().flatten();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hornero_model::{ReleaseNumber, ServiceName, ServiceSpec, error_chain};
 use hornero_rollout::last_proven;
-use hornero_store::{Lease, Store};
+use hornero_store::{Store, StoreLease};
 use hyper::StatusCode;
 
 use crate::{answer::ApiRefusal, api::Api, provenance::Denied, start::Starter};
@@ -19,7 +19,7 @@ impl Api {
     /// Holds collections off, waiting for one that is under way. Taken before anything is asked of an image, so that
     /// what was found whole stays so until the ledger says that it is needed. Clients hold leases of their own, which
     /// exclude only collections as well.
-    pub async fn lease(&self) -> Result<Lease, ApiRefusal> {
+    pub async fn lease(&self) -> Result<StoreLease, ApiRefusal> {
         let adapters = Arc::clone(&self.adapters);
         let lease = tokio::task::spawn_blocking(move || adapters.starter.store().lease());
         lease

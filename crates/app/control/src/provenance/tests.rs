@@ -10,7 +10,7 @@ use super::*;
 struct Home {
     directory: tempfile::TempDir,
     store: Arc<Store>,
-    guard: Provenance,
+    guard: ProvenanceCheck,
 }
 
 struct HomeKey(Keys);
@@ -30,7 +30,7 @@ impl Home {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(directory.path().join("store")).unwrap());
         let own = key(&directory, "own").public_key();
-        let guard = Provenance::new(Arc::clone(&store), own);
+        let guard = ProvenanceCheck::new(Arc::clone(&store), own);
         Self { directory, store, guard }
     }
 

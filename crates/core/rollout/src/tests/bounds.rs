@@ -42,7 +42,10 @@ fn a_removal_that_the_edge_never_confirms_ends_and_leaves_the_service() {
 fn what_the_edge_said_is_in_the_reason() {
     let mut bench = going_down();
     let id = bench.world.rollout_of(&site()).unwrap().id;
-    bench.facts.halted.insert(id, crate::Failure::of("the edge refused the route table: no room"));
+    bench
+        .facts
+        .halted
+        .insert(id, crate::RolloutFailure::of("the edge refused the route table: no room"));
     assert_eq!(
         silent(&mut bench, 3),
         [
@@ -128,7 +131,7 @@ fn a_removal_by_force_waits_for_nobody() {
         bench.facts.edge = None;
         let id = bench.world.rollout_of(&site()).unwrap().id;
         bench.facts.forced.insert(site());
-        bench.facts.halted.insert(id, crate::Failure::of("`site` is taken down by force"));
+        bench.facts.halted.insert(id, crate::RolloutFailure::of("`site` is taken down by force"));
         bench.settle();
         assert_eq!(bench.phase(), None, "{phase:?}: {:?}", bench.log);
         let begun = start_down(&bench.world, &bench.facts, &site(), &root()).unwrap();

@@ -4,7 +4,7 @@ use hornero_model::{Health, Millis, ServiceName};
 
 use super::{Bench, root, site, spec};
 use crate::{
-    AfterFailure, EffectKey, Failure, Phase, World, answer_allowance, down_order, failed,
+    AfterFailure, EffectKey, Phase, RolloutFailure, World, answer_allowance, down_order, failed,
     retry_delay, saw_health, start_down, start_forward,
 };
 
@@ -59,7 +59,7 @@ fn a_removal_on_its_way_is_not_halted() {
     for (phase, halted) in [(Phase::Closing, true), (Phase::Emptying, false)] {
         bench.world.rollouts.get_mut(&id).unwrap().phase = phase;
         bench.facts.halted.clear();
-        bench.facts.halt(&bench.world, &Failure::of("no"), |_| true);
+        bench.facts.halt(&bench.world, &RolloutFailure::of("no"), |_| true);
         assert_eq!(bench.facts.halted.contains_key(&id), halted, "{phase:?}");
     }
 }

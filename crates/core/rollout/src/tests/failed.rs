@@ -4,7 +4,7 @@ use hornero_model::{Actor, EventBody, ExitCause, Millis, ReleaseNumber};
 
 use super::{Bench, root, site, spec};
 use crate::{
-    Failure, Phase, RepairState, failed_before, last_proven, repair_state, start_rollback,
+    Phase, RepairState, RolloutFailure, failed_before, last_proven, repair_state, start_rollback,
 };
 
 /// `site@2` over `site@1`, whose servers end at their start with code 3.
@@ -50,8 +50,11 @@ fn a_release_that_works_the_next_time_did_not_fail() {
 #[test]
 fn what_is_not_the_fault_of_a_release_is_not_held_against_it() {
     for failure in [
-        Failure::cancelled(&root()),
-        Failure { refused: Some("bounded-churn".to_owned()), ..Failure::of("too many") },
+        RolloutFailure::cancelled(&root()),
+        RolloutFailure {
+            refused: Some("bounded-churn".to_owned()),
+            ..RolloutFailure::of("too many")
+        },
     ] {
         let mut bench = Bench::preparing();
         let id = bench.world.rollout_of(&site()).unwrap().id;

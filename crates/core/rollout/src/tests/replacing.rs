@@ -5,7 +5,7 @@ use hornero_model::{
 };
 
 use super::{Bench, site, spec};
-use crate::{Effect, Failure, Phase};
+use crate::{Effect, Phase, RolloutFailure};
 
 fn replaced(image: &str) -> ServiceSpec {
     let mut spec = spec(image, 2);
@@ -137,7 +137,7 @@ fn one_that_is_ended_before_anything_was_stopped_takes_nothing_away() {
     bench.forward(&replaced("two"));
     bench.in_place_until(Phase::Replacing);
     let id = bench.world.rollout_of(&site()).unwrap().id;
-    bench.facts.halted.insert(id, Failure::of("aborted"));
+    bench.facts.halted.insert(id, RolloutFailure::of("aborted"));
     bench.in_place(Bench::done);
     assert_eq!((bench.running(1), bench.admission()), (2, Admission::Open));
     let stopped = |line: &String| line.contains("stopped");

@@ -8,7 +8,7 @@ use hornero_model::{
 };
 
 use super::{Bench, site, spec};
-use crate::{Effect, Failure, Phase, steer};
+use crate::{Effect, Phase, RolloutFailure, steer};
 
 fn rolling(image: &str, instances: u32) -> ServiceSpec {
     let mut spec = spec(image, instances);
@@ -146,7 +146,7 @@ fn a_first_batch_that_fails_takes_nothing_away() {
 fn the_way_back_does_not_wait_for_ever_for_old_servers_that_do_not_start() {
     let mut bench = Bench::at_batch(3, 2);
     let id = bench.world.rollout_of(&site()).unwrap().id;
-    bench.facts.halted.insert(id, Failure::of("aborted"));
+    bench.facts.halted.insert(id, RolloutFailure::of("aborted"));
     for _ in 0..80 {
         bench.settle();
         let is_start = |effect: &Effect| matches!(effect, Effect::StartInstance { .. });

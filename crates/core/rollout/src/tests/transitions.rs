@@ -5,7 +5,7 @@ use hornero_model::{Health, InstanceState, Millis, ReleaseNumber};
 
 use super::{Bench, root, site, spec};
 use crate::{
-    Effect, Failure, Phase, StartError, Target, start_down, start_forward, start_rollback,
+    Effect, Phase, RolloutFailure, StartError, Target, start_down, start_forward, start_rollback,
 };
 
 /// What one change of the facts leads to, step by step, without any effect being done.
@@ -112,7 +112,8 @@ fn preparing_fails_by_an_exit_a_timeout_a_test_or_the_watchdog() {
     check(
         Bench::preparing(),
         |bench| {
-            let halt = Failure { refused: Some("x".to_owned()), ..Failure::of("too many") };
+            let halt =
+                RolloutFailure { refused: Some("x".to_owned()), ..RolloutFailure::of("too many") };
             bench.facts.halted.insert(hornero_model::RolloutId(2), halt);
         },
         expect!["rollout 2 undoing: too many"],

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     BakeError,
-    progress::{BakeProgress, Event},
+    progress::{BakeEvent, BakeProgress},
     provision::{Cover, Secrets},
 };
 
@@ -218,7 +218,7 @@ impl Steps<'_> {
                 tail.pop_front();
             }
             tail.push_back(text.clone());
-            self.progress.event(Event::Output { image: image.clone(), line: text });
+            self.progress.event(BakeEvent::Output { image: image.clone(), line: text });
         };
         let mut ended = false;
         while !ended {

@@ -21,7 +21,7 @@ use crate::{
     BakeError,
     clean::{self, EntryFate},
     image::step::Step,
-    progress::Event,
+    progress::BakeEvent,
     provision::Scanned,
 };
 
@@ -35,7 +35,7 @@ impl Surroundings<'_> {
     ) -> Result<Option<Digest>, BakeError> {
         let (started, clock) = (now_seconds(), Instant::now());
         self.steps.run(step)?;
-        self.progress.event(Event::Ran {
+        self.progress.event(BakeEvent::Ran {
             image: step.image.clone(),
             what: step.title.clone(),
             milliseconds: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),

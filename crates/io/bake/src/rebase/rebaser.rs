@@ -11,7 +11,7 @@ use std::{
 
 use hornero_model::Digest;
 use hornero_rebase::{App, FACTS_KIND, LayerFacts, OwnLayer, Pair, StaleFacts};
-use hornero_store::{ImageManifest, Lease, Store};
+use hornero_store::{ImageManifest, Store, StoreLease};
 
 use super::{
     RebaseError, RebaseOptions, Rebased, load,
@@ -37,7 +37,7 @@ pub struct Rebaser<'s> {
     new_layers: Vec<Digest>,
     pair: Pair,
     layers: Mutex<HashMap<Digest, Arc<OwnLayer>>>,
-    _lease: Lease,
+    _lease: StoreLease,
 }
 
 impl<'s> Rebaser<'s> {

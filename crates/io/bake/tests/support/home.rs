@@ -9,17 +9,17 @@ use std::{
 use hornero_archive::{Archive, SUITE};
 use hornero_bake::{
     BakeContext, BakeError, BakeOptions, BakedImage, Lock, LockMode, Patience,
-    progress::{BakeProgress, Event},
+    progress::{BakeEvent, BakeProgress},
 };
 use hornero_model::ImageName;
 use hornero_spec::{Base, ImageDefinition, Spec};
 use hornero_store::Store;
 
 #[derive(Default)]
-pub struct Heard(pub Mutex<Vec<Event>>);
+pub struct Heard(pub Mutex<Vec<BakeEvent>>);
 
 impl BakeProgress for Heard {
-    fn event(&self, event: Event) {
+    fn event(&self, event: BakeEvent) {
         self.0.lock().unwrap().push(event);
     }
 }
@@ -176,7 +176,7 @@ impl Home {
         std::fs::read_dir(self.path.join("cache/packages")).map_or(0, Iterator::count)
     }
 
-    pub fn heard(&self) -> Vec<Event> {
+    pub fn heard(&self) -> Vec<BakeEvent> {
         std::mem::take(&mut self.heard.0.lock().unwrap())
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::verdict::{Verdict, judge};
+use super::verdict::{CheckVerdict, judge};
 use crate::{
     net::is_own_want,
     proxy_protocol::{Endpoints, write_own},
@@ -95,12 +95,12 @@ impl Checker {
         }
         let answer = timeout(self.timeout, ask(&mut kept.stream, &check, false)).await;
         match answer.map_err(|_| self.late())? {
-            Ok(Verdict::Passes { kept: again }) => {
+            Ok(CheckVerdict::Passes { kept: again }) => {
                 kept.left -= 1;
                 self.kept = Some(kept).filter(|_| again);
                 Ok(())
             }
-            Ok(Verdict::Fails(why)) => Err(why.into()),
+            Ok(CheckVerdict::Fails(why)) => Err(why.into()),
             // The server may end a connection that waits whenever it likes (RFC 9112, 9.3): that says nothing of it.
             Err(_) => self.check_alone(&check).await,
         }
@@ -131,14 +131,14 @@ impl Checker {
     }
 
     /// Keeps the connection of a check that passed for the next ones.
-    fn take(&mut self, verdict: Verdict, stream: TcpStream, left: u32) -> Result<(), Failed> {
+    fn take(&mut self, verdict: CheckVerdict, stream: TcpStream, left: u32) -> Result<(), Failed> {
         match verdict {
-            Verdict::Passes { kept } => {
+            CheckVerdict::Passes { kept } => {
                 let keeps = kept && !self.one_at_a_time;
                 self.kept = keeps.then_some(Kept { stream, left });
                 Ok(())
             }
-            Verdict::Fails(why) => Err(why.into()),
+            CheckVerdict::Fails(why) => Err(why.into()),
         }
     }
 
@@ -161,7 +161,11 @@ impl Checker {
     }
 
     /// Connects and asks.
-    async fn open(&self, check: &HttpCheck, last: bool) -> Result<(Verdict, TcpStream), Failed> {
+    async fn open(
+        &self,
+        check: &HttpCheck,
+        last: bool,
+    ) -> Result<(CheckVerdict, TcpStream), Failed> {
         let mut stream = self.connect().await?;
         let verdict = ask(&mut stream, check, last).await?;
         Ok((verdict, stream))
@@ -180,7 +184,11 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, Failed> {
 }
 
 /// Asks on a connection, for the `last` time or not, and reads until the verdict is clear.
-async fn ask(stream: &mut TcpStream, check: &HttpCheck, last: bool) -> Result<Verdict, Failed> {
+async fn ask(
+    stream: &mut TcpStream,
+    check: &HttpCheck,
+    last: bool,
+) -> Result<CheckVerdict, Failed> {
     let address = stream.peer_addr().map_err(|error| error.to_string())?;
     let broken = |error: io::Error| format!("connection to {address} broke: {error}");
     let close = if last { "connection: close\r\n" } else { "" };
@@ -201,7 +209,7 @@ async fn ask(stream: &mut TcpStream, check: &HttpCheck, last: bool) -> Result<Ve
             return Err(reason.into());
         }
         if input.len() > ANSWER_BYTES {
-            return Ok(Verdict::Fails("the answer is too large".to_owned()));
+            return Ok(CheckVerdict::Fails("the answer is too large".to_owned()));
         }
     }
 }

@@ -12,7 +12,7 @@ const SEARCHED_BYTES: usize = 64 << 10;
 
 /// What is known of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum CheckVerdict {
     /// It passes. With `kept`, it is over and the server keeps the connection for another request.
     Passes { kept: bool },
     /// It does not, and why.
@@ -20,12 +20,12 @@ pub(super) enum Verdict {
 }
 
 /// Whether what has come of an answer passes; none while that is not known.
-pub(super) fn judge(input: &[u8], ended: bool, check: &HttpCheck) -> Option<Verdict> {
+pub(super) fn judge(input: &[u8], ended: bool, check: &HttpCheck) -> Option<CheckVerdict> {
     let mut storage = field_storage();
     let head = match parse_answer(input, false, &mut storage) {
         Ok(Some((head, _, _))) => head,
         Ok(None) => return None,
-        Err(_) => return Some(Verdict::Fails("the answer is not HTTP/1.1".to_owned())),
+        Err(_) => return Some(CheckVerdict::Fails("the answer is not HTTP/1.1".to_owned())),
     };
     if head.is_interim() {
         return judge(&input[head.used..], ended, check);
@@ -36,7 +36,7 @@ pub(super) fn judge(input: &[u8], ended: bool, check: &HttpCheck) -> Option<Verd
     };
     if !expected {
         let want = check.status.map_or("200 to 399".to_owned(), |status| status.to_string());
-        return Some(Verdict::Fails(format!("answered {}, expected {want}", head.status)));
+        return Some(CheckVerdict::Fails(format!("answered {}, expected {want}", head.status)));
     }
     let (mut decoder, mut body, mut at) = (Decoder::new(head.body), Vec::new(), head.used);
     let complete = loop {
@@ -56,16 +56,19 @@ pub(super) fn judge(input: &[u8], ended: bool, check: &HttpCheck) -> Option<Verd
                 break true;
             }
             Err(_) if check.contains.is_none() => break false,
-            Err(_) => return Some(Verdict::Fails("the answer's body is malformed".to_owned())),
+            Err(_) => {
+                return Some(CheckVerdict::Fails("the answer's body is malformed".to_owned()));
+            }
         }
     };
     // More than the answer on a connection would be taken for the answer to the next request.
-    let passes = Verdict::Passes { kept: head.keep_alive && complete && at == input.len() };
+    let passes = CheckVerdict::Passes { kept: head.keep_alive && complete && at == input.len() };
     let Some(wanted) = &check.contains else { return Some(passes) };
     let searched = &body[..body.len().min(SEARCHED_BYTES)];
     if memchr::memmem::find(searched, wanted.as_bytes()).is_some() {
         return Some(passes);
     }
-    (complete || body.len() >= SEARCHED_BYTES)
-        .then(|| Verdict::Fails(format!("the body does not contain `{}`", wanted.escape_debug())))
+    (complete || body.len() >= SEARCHED_BYTES).then(|| {
+        CheckVerdict::Fails(format!("the body does not contain `{}`", wanted.escape_debug()))
+    })
 }

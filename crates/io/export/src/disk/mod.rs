@@ -14,8 +14,8 @@ mod qcow2;
 use hornero_store::erofs::plain_image;
 
 use crate::{
-    Event, ExportError, Work, Written, additions::Additions, contents, init_config::Place, launch,
-    output::Output,
+    ExportError, ExportEvent, Work, Written, additions::Additions, contents, init_config::Place,
+    launch, output::Output,
 };
 
 /// What holds the disk.
@@ -91,8 +91,9 @@ pub(crate) fn export(
         }
         Container::Qcow2 => qcow2::write_tables(output, disk_len, &regions)?,
     };
-    work.progress
-        .event(Event::Started { bytes: root.contents.iter().map(|content| content.size).sum() });
+    work.progress.event(ExportEvent::Started {
+        bytes: root.contents.iter().map(|content| content.size).sum(),
+    });
     let [front, boot_at, root_at, back] = file_offsets;
     for (offset, bytes) in parts.front() {
         output.write_at(&bytes, front + offset)?;

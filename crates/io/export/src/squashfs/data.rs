@@ -8,7 +8,7 @@ use std::{
 use hornero_model::Digest;
 use hornero_store::{StoreError, Tree};
 
-use crate::{Event, ExportError, Work, contents, ordered, output::Output};
+use crate::{ExportError, ExportEvent, Work, contents, ordered, output::Output};
 
 use super::{BLOCK_LEN, LEVEL};
 
@@ -117,7 +117,7 @@ pub(super) fn write(work: &Work<'_>, output: &Output, start: u64) -> Result<Data
                 gathered.extend_from_slice(&last);
             }
             placed.insert(digest, place);
-            work.progress.event(Event::Written { bytes: size });
+            work.progress.event(ExportEvent::Written { bytes: size });
         }
         if gathered.is_empty() { Ok(()) } else { feeder.feed(Block::Fragment, gathered) }
     })?;

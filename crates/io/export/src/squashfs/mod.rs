@@ -10,7 +10,7 @@ mod metadata;
 
 use hornero_store::Entry;
 
-use crate::{Event, ExportError, Work, Written, output::Output};
+use crate::{ExportError, ExportEvent, Work, Written, output::Output};
 
 use attributes::Attributes;
 use metadata::{Owners, Table};
@@ -37,7 +37,7 @@ pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, Export
         .iter()
         .map(|entry| attributes.add(entry, &mut left_out))
         .collect::<Result<Vec<u32>, _>>()?;
-    work.progress.event(Event::Started { bytes: data::distinct_bytes(work.tree) });
+    work.progress.event(ExportEvent::Started { bytes: data::distinct_bytes(work.tree) });
     let data = data::write(work, output, SUPERBLOCK_LEN)?;
     let mut owners = Owners::default();
     let tables = inodes::tables(entries, &data, &attribute_numbers, &mut owners)?;

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_export::{Event, ExportProgress};
+use hornero_export::{ExportEvent, ExportProgress};
 use hornero_model::{Digest, ImageConfig};
 use hornero_store::{
     CaptureOptions, DevicePolicy, Entry, EntryKind, ImageManifest, Ingest, Layer, Metadata, Store,
@@ -211,11 +211,11 @@ impl Drop for Running {
 pub struct Heard(pub Mutex<(u64, u64)>);
 
 impl ExportProgress for Heard {
-    fn event(&self, event: Event) {
+    fn event(&self, event: ExportEvent) {
         let mut heard = self.0.lock().unwrap();
         match event {
-            Event::Started { bytes } => heard.0 += bytes,
-            Event::Written { bytes } => heard.1 += bytes,
+            ExportEvent::Started { bytes } => heard.0 += bytes,
+            ExportEvent::Written { bytes } => heard.1 += bytes,
         }
     }
 }

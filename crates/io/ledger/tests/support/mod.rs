@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use hornero_ledger::{Keys, Ledger as _, PublicKey, ReadOnlyLedger, SqliteLedger, Verdict};
+use hornero_ledger::{AuditVerdict, Keys, Ledger as _, ReadOnlyLedger, SqliteLedger, VerifyingKey};
 use hornero_model::{
     Actor, Digest, EventBody, NewEvent, ReceiptBody, ReleaseNumber, RolloutId, ServiceName,
     Timestamp,
@@ -41,7 +41,7 @@ impl Home {
         Keys::open_or_create(&self.directory.path().join("keys")).expect("keys")
     }
 
-    pub fn public(&self) -> PublicKey {
+    pub fn public(&self) -> VerifyingKey {
         self.keys().public()
     }
 
@@ -49,7 +49,7 @@ impl Home {
         SqliteLedger::open(&self.path(), Arc::new(self.keys())).expect("open the ledger")
     }
 
-    pub fn audit(&self) -> Verdict {
+    pub fn audit(&self) -> AuditVerdict {
         ReadOnlyLedger::open(&self.path(), self.public()).expect("open").verify().expect("verify")
     }
 

@@ -10,7 +10,7 @@ use super::{
     stream, whiteout,
 };
 use crate::{
-    Event, ImportOptions, OciError, Pulled, Result, TransferProgress,
+    ImportOptions, OciError, Pulled, Result, TransferEvent, TransferProgress,
     digest::Hashing,
     document::Descriptor,
     erofs_layer,
@@ -40,19 +40,19 @@ pub(crate) fn take_in(
     let total = total.ok_or_else(|| {
         OciError::refused(source.name(), "its layers have more bytes than can be counted")
     })?;
-    progress.event(Event::TransferStarted { bytes: total });
+    progress.event(TransferEvent::TransferStarted { bytes: total });
     let mut taking = Taking { store, source, options, below: Tree::merge([]), bytes: 0, new: 0 };
     let mut layers = Vec::with_capacity(blobs.len());
     // What a layer means depends on those below it, and so does where it is remembered.
     let mut chain = chain_start(options.devices);
     for (index, (blob, diff_id)) in blobs.iter().zip(diff_ids).enumerate() {
-        progress.event(Event::LayerStarted { number: index + 1, count: blobs.len() });
+        progress.event(TransferEvent::LayerStarted { number: index + 1, count: blobs.len() });
         chain = Digest::of(format!("{chain} {diff_id}").as_bytes());
         let (digest, layer) = match taking.known(&chain)? {
             Some(known) => known,
             None => taking.take(blob, diff_id, &chain)?,
         };
-        progress.event(Event::Transferred { bytes: blob.size });
+        progress.event(TransferEvent::Transferred { bytes: blob.size });
         let sizes = layer.contents().map(|(_, size)| size);
         taking.bytes = sizes.fold(taking.bytes, u64::saturating_add);
         taking.below = taking.below.with(layer);

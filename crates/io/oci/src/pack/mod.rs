@@ -22,7 +22,7 @@ use hornero_store::{ImageManifest, Layer, Metadata, Store};
 use tempfile::TempDir;
 
 use crate::{
-    Compression, Event, OciError, Result, TransferProgress,
+    Compression, OciError, Result, TransferEvent, TransferProgress,
     document::{
         self, CONFIG, Configuration, Descriptor, HORNERO_IMAGE, LAYER, MANIFEST, Manifest, RootFs,
         Runtime,
@@ -213,7 +213,7 @@ fn write_missing(
     let (missing, wanted): (Vec<usize>, Vec<Job>) =
         jobs.filter(|(index, _)| !all.contains_key(index)).unzip();
     let bytes = wanted.iter().map(|job| job.plan.length()).sum();
-    progress.event(Event::PackStarted { blobs: wanted.len(), bytes });
+    progress.event(TransferEvent::PackStarted { blobs: wanted.len(), bytes });
     let written = write::write(store, wanted, compression, dir, progress)?;
     for (index, written) in missing.into_iter().zip(written) {
         if keep {

@@ -19,7 +19,7 @@ use super::{
     plan::{Member, Piece, Plan, Section},
     tail::{Tail, TailLayer},
 };
-use crate::{Compression, Event, OciError, Result, TransferProgress, parallel};
+use crate::{Compression, OciError, Result, TransferEvent, TransferProgress, parallel};
 
 /// A blob to be made.
 pub(super) struct Job {
@@ -65,7 +65,7 @@ pub(super) fn write(
     let sinks: Vec<Mutex<Sink>> = jobs.iter().map(|_| Mutex::default()).collect();
     parallel::each(parallel::processors(), &pieces, |_, &(job, member)| {
         let plain = read(store, &jobs[job].plan.members[member])?;
-        progress.event(Event::Packed { bytes: plain.len() as u64 });
+        progress.event(TransferEvent::Packed { bytes: plain.len() as u64 });
         let packed = (compression != Compression::None).then(|| compression.member(&plain));
         let mut sink = sinks[job].lock().unwrap_or_else(PoisonError::into_inner);
         sink.pending.insert(member, (plain, packed));

@@ -20,7 +20,7 @@ use super::{
     redirect::{self, Destinations, REDIRECTS_MAX},
     trust::agent,
 };
-use crate::{Event, OciError, Reference, Result, TransferProgress, reference};
+use crate::{OciError, Reference, Result, TransferEvent, TransferProgress, reference};
 
 /// A token answer has some KiB.
 const TOKEN_BYTES_MAX: u64 = 1 << 20;
@@ -121,7 +121,7 @@ impl Client {
             if failures >= self.patience.attempts {
                 return Err(OciError::Http { address, reason });
             }
-            progress.event(Event::Retrying { what: address, reason });
+            progress.event(TransferEvent::Retrying { what: address, reason });
             thread::sleep(pause);
             pause *= 2;
         }

@@ -11,8 +11,8 @@ use super::{
     upload::{BlobOutcome, Payload, Uploads},
 };
 use crate::{
-    Event, ExportOptions, OciError, Reference, Result, TransferProgress, document::MANIFEST, pack,
-    parallel,
+    OciError, PackOptions, Reference, Result, TransferEvent, TransferProgress, document::MANIFEST,
+    pack, parallel,
 };
 
 /// Uploads at the same time: more than one hides round trips, many would hide nothing more.
@@ -43,7 +43,7 @@ pub fn push(
     image: &Digest,
     reference: &Reference,
     access: &Access,
-    options: &ExportOptions,
+    options: &PackOptions,
     mount_from: Option<&str>,
     progress: &dyn TransferProgress,
 ) -> Result<Pushed> {
@@ -57,7 +57,7 @@ pub fn push(
     let uploads = Uploads { client: &client, progress, mount_from, moved: AtomicU64::new(0) };
     let config_digest = Digest::of(&packed.config);
     let total: u64 = packed.blobs.iter().map(|blob| blob.size).sum();
-    progress.event(Event::TransferStarted { bytes: total });
+    progress.event(TransferEvent::TransferStarted { bytes: total });
     let blobs_moved = AtomicUsize::new(0);
     let count = |outcome| {
         if outcome == BlobOutcome::Moved {

@@ -15,7 +15,7 @@ use super::{
     challenge::escape,
     client::Client,
 };
-use crate::{Event, OciError, Result, TransferProgress};
+use crate::{OciError, Result, TransferEvent, TransferProgress};
 
 /// Larger chunks would be lost to a broken connection, smaller ones cost round trips.
 const CHUNK_BYTES: u64 = 8 << 20;
@@ -59,7 +59,7 @@ impl Uploads<'_> {
         payload: &Payload<'_>,
     ) -> Result<BlobOutcome> {
         if self.is_there(digest)? {
-            self.progress.event(Event::BlobPresent { digest: *digest });
+            self.progress.event(TransferEvent::BlobPresent { digest: *digest });
             return Ok(BlobOutcome::Present);
         }
         let address = self.client.address("blobs/uploads/");
@@ -182,7 +182,7 @@ impl Uploads<'_> {
 
     fn count(&self, bytes: u64) {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
-        self.progress.event(Event::Transferred { bytes });
+        self.progress.event(TransferEvent::Transferred { bytes });
     }
 
     /// Refusals of one chunk may come from an upload that broke before: worth another try.

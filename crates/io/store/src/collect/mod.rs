@@ -17,7 +17,7 @@ pub use report::{
 };
 
 use crate::{
-    Lease, Result, Store, StoreError,
+    Result, Store, StoreError, StoreLease,
     lock::{self, Mode},
 };
 use mark::Live;
@@ -65,7 +65,7 @@ impl Store {
         &self,
         patience: Option<Duration>,
         progress: CollectTeller<'_>,
-    ) -> Result<Lease> {
+    ) -> Result<StoreLease> {
         let begun = Instant::now();
         let mut told = None;
         // Given back when this is over, or dead: whoever comes after it lets it go first.
