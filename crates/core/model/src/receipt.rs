@@ -47,6 +47,17 @@ pub struct ReceiptBody {
     /// What people did to the rollout while it was under way; left out where nobody did anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interventions: Vec<Intervention>,
+    /// Requests and connections that waited at the edge until a server was there again. This and the next two are left out
+    /// where servers were not replaced in their place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<u64>,
+    /// The time without service, in milliseconds: from when the servers that left were told to stop until the edge had
+    /// confirmed that requests go to those that came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable_ms: Option<f64>,
+    /// The snapshot of the service's volume that was taken in between, such as `orders@3`; left out where none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
     /// That it went batch by batch for want of room; left out where there was enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batched: Option<Batched>,

@@ -242,6 +242,9 @@ pub struct ReleaseCounters {
     pub failed: u64,
     /// Answers with a status of 500 or more that the instances gave themselves.
     pub server_errors: u64,
+    /// Requests that waited before they were let in, while nothing new was: of those begun. Left out while there was none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: u64,
     /// How long answers of instances took to begin: from the choice of the release, which follows on the request's head, to
     /// the answer's head (1xx left aside). Only HTTP, and only in a status: a table is confirmed without them.
     #[serde(default, skip_serializing_if = "LatencyHistogram::is_empty")]
@@ -254,6 +257,10 @@ pub struct ReleaseCounters {
     pub bytes_out: Option<u64>,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl ReleaseCounters {
     /// Those of a release that has not had a request yet.
     pub fn new(pool: PoolName, release: ReleaseNumber) -> Self {
@@ -264,6 +271,7 @@ impl ReleaseCounters {
             in_flight: 0,
             failed: 0,
             server_errors: 0,
+            held: 0,
             latency: LatencyHistogram::default(),
             bytes_in: None,
             bytes_out: None,
@@ -370,6 +378,12 @@ impl EdgeStatus {
             .fold((0, 0), |(in_flight, failed), counter| {
                 (in_flight + counter.in_flight, failed + counter.failed)
             })
+    }
+
+    /// Requests of a service that waited before a release of it got them, over its pools.
+    pub fn held(&self, service: &ServiceName, release: ReleaseNumber) -> u64 {
+        let counters = self.counters.iter().filter(|counter| counter.release == release);
+        counters.filter(|counter| service.is_of(&counter.pool.service)).map(|of| of.held).sum()
     }
 
     /// The health of an instance over all its pools: the worst of them; unknown when the edge has no such backend.

@@ -93,6 +93,11 @@ impl Millis {
     pub const fn duration(self) -> Duration {
         Duration::from_millis(self.0)
     }
+
+    /// Whether it is no time at all.
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
 }
 
 impl From<Duration> for Millis {

@@ -146,7 +146,7 @@ pub struct RolloutFailure {
     pub of_release: bool,
 }
 
-/// Failed requests at the edge before the switch, from which a receipt counts.
+/// What the edge had counted before the switch, from which a receipt counts: failed requests, and those that waited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
@@ -154,6 +154,13 @@ pub struct Baseline {
     pub failed_from: u64,
     /// On the release that shall serve.
     pub failed_to: u64,
+    /// Requests that had waited before they were let in, on both.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A confirmed switch.

@@ -32,6 +32,12 @@ pub struct Replacing {
     pub back: bool,
     /// What it waits for.
     pub stage: ReplacingStage,
+    /// Since when nobody serves, because those that did were told to stop; none while somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Timestamp>,
+    /// How long nobody served before that.
+    #[serde(default, skip_serializing_if = "Millis::is_zero")]
+    pub unavailable: Millis,
 }
 
 /// What the replacement of servers waits for.
@@ -90,6 +96,15 @@ impl Rollout {
         self.replacing.as_ref().is_some_and(|replacing| !replacing.back)
     }
 
+    /// The edge has confirmed that requests go to somebody since then.
+    pub(crate) fn serves_again(&mut self, at: Timestamp) {
+        if let Some(replacing) = &mut self.replacing
+            && let Some(stopped) = replacing.stopped.take()
+        {
+            replacing.unavailable.0 += at.since(stopped).0;
+        }
+    }
+
     /// Servers of the old release that shall run while it is replaced: none but on the way back.
     pub(crate) fn restored(&self, wanted: u32) -> u32 {
         let comes_back = |of: &Replacing| of.back && of.stage == ReplacingStage::Starting;
@@ -111,7 +126,9 @@ impl View<'_> {
         let mut next = with_old(self.rollout, Phase::Replacing, self.world, self.facts);
         let until = self.facts.now.after(policy.hold);
         let (at_most, stage) = (policy.hold_requests, ReplacingStage::Holding);
-        next.replacing = Some(Replacing { until, at_most, back: false, stage });
+        let (stopped, unavailable) = (None, Millis(0));
+        let back = false;
+        next.replacing = Some(Replacing { until, at_most, back, stage, stopped, unavailable });
         Some(next)
     }
 
@@ -146,7 +163,7 @@ impl View<'_> {
         }
         let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
         next.switch = next.switch.or((!replacing.back).then_some(held));
-        next.replacing = Some(Replacing { stage: ReplacingStage::Stopping, ..replacing.clone() });
+        next.replacing = Some(self.ends(replacing));
         let gone = if replacing.back { &self.rollout.set } else { &self.rollout.old };
         let mut records = self.end_all(gone);
         records.push(self.enter(next));
@@ -160,10 +177,16 @@ impl View<'_> {
             return self.reopen(Some(RolloutFailure::of(why)));
         }
         let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
-        next.replacing = Some(Replacing { stage: ReplacingStage::Stopping, ..replacing.clone() });
+        next.replacing = Some(self.ends(replacing));
         let mut records = self.end_all(&self.rollout.set);
         records.push(self.enter(next));
         records
+    }
+
+    /// The servers that go are told to stop: from here on nobody serves.
+    fn ends(&self, replacing: &Replacing) -> Replacing {
+        let stopped = replacing.stopped.or(Some(self.facts.now));
+        Replacing { stage: ReplacingStage::Stopping, stopped, ..replacing.clone() }
     }
 
     fn end_all(&self, gone: &BTreeSet<InstanceId>) -> Vec<Record> {

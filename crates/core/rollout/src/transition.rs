@@ -104,6 +104,7 @@ impl View<'_> {
     fn switched(&self, confirmed: Confirmed) -> Vec<Record> {
         let mut next = self.rollout.enter(Phase::Watching, self.facts.now);
         next.switch = Some(self.replaced(&confirmed).unwrap_or(confirmed.switch));
+        next.serves_again(confirmed.switch.at);
         if self.rollout.replacing.is_none() && self.facts.switching_here.contains(&self.rollout.id)
         {
             next.baseline = confirmed.baseline;
@@ -207,6 +208,7 @@ impl View<'_> {
         if let Some(confirmed) = self.confirmed() {
             let mut next = self.rollout.enter(Phase::Clearing, self.facts.now);
             next.returned = Some(confirmed.switch);
+            next.serves_again(confirmed.switch.at);
             let mut records = self.set_states(&self.rollout.old, InstanceState::Serving);
             records.push(self.enter(next));
             return Some(records);
@@ -384,9 +386,19 @@ pub(crate) fn with_old(rollout: &Rollout, phase: Phase, world: &World, facts: &F
     let failed = |release: ReleaseNumber| {
         facts.edge.as_ref().map_or(0, |edge| edge.totals(&rollout.service, release).1)
     };
-    next.baseline =
-        Baseline { failed_from: next.from.map_or(0, failed), failed_to: failed(rollout.to) };
+    next.baseline = Baseline {
+        failed_from: next.from.map_or(0, failed),
+        failed_to: failed(rollout.to),
+        held: held(&next, facts),
+    };
     next
+}
+
+/// Requests that waited before they were let in, as the edge has counted them by now.
+pub(crate) fn held(rollout: &Rollout, facts: &Facts) -> u64 {
+    let releases = rollout.from.into_iter().chain([rollout.to]);
+    let edge = facts.edge.iter();
+    edge.flat_map(|edge| releases.clone().map(|of| edge.held(&rollout.service, of))).sum()
 }
 
 fn ended_of(view: &View<'_>, id: &InstanceId) -> Option<RolloutFailure> {

@@ -13,6 +13,7 @@ use crate::{
     failing::ended,
     repair::PATIENCE,
     step::{Record, changed},
+    transition::held,
 };
 
 /// How long cut requests may take to leave the edge's counters; the rollout ends without them after it.
@@ -253,7 +254,11 @@ impl View<'_> {
                 switch_ms: in_force.switch_ms,
                 in_flight: sum(lost).0,
             },
-            baseline: Baseline { failed_from: sum(from).1, failed_to: sum(to).1 },
+            baseline: Baseline {
+                failed_from: sum(from).1,
+                failed_to: sum(to).1,
+                ..self.rollout.baseline
+            },
         })
     }
 
@@ -315,6 +320,7 @@ impl View<'_> {
             Some(edge.totals(&rollout.service, release?).1.saturating_sub(before))
         };
         let cut_off = rollout.cut_off.unwrap_or(0);
+        let replacing = rollout.replacing.as_ref();
         let terms = |number| match Some(number) == rollout.from {
             true => rollout.from_terms().unwrap_or(number),
             false => rollout.to_terms(),
@@ -341,6 +347,11 @@ impl View<'_> {
             warm: rollout.warm,
             canary: rollout.canary.iter().flat_map(|canary| canary.judged.clone()).collect(),
             interventions: rollout.interventions.clone(),
+            held: replacing
+                .map(|_| held(rollout, self.facts).saturating_sub(rollout.baseline.held)),
+            #[allow(clippy::cast_precision_loss)] // As above.
+            unavailable_ms: replacing.map(|of| of.unavailable.0 as f64),
+            snapshot: None,
             batched: rollout.batched.clone(),
             by: rollout.by.clone(),
         })))

@@ -20,6 +20,7 @@ struct Lane {
     ended: AtomicU64,
     failed: AtomicU64,
     server_errors: AtomicU64,
+    held: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     /// 2 KiB, made with the first answer: many sets never get one on every thread.
@@ -122,6 +123,7 @@ impl SetCounters {
             in_flight: inherited.in_flight + in_flight,
             failed: inherited.failed + sum(|lane| &lane.failed),
             server_errors: inherited.server_errors + sum(|lane| &lane.server_errors),
+            held: inherited.held + sum(|lane| &lane.held),
             bytes_in: Some(inherited.bytes_in.unwrap_or(0) + sum(|lane| &lane.bytes_in)),
             bytes_out: Some(inherited.bytes_out.unwrap_or(0) + sum(|lane| &lane.bytes_out)),
             ..ReleaseCounters::new(self.pool.clone(), self.release)
@@ -196,6 +198,11 @@ impl Ticket {
             self.failed = true;
             bump(&self.counters.lane().failed);
         }
+    }
+
+    /// Counts the request as one that waited before it was let in.
+    pub(crate) fn held(&self) {
+        bump(&self.counters.lane().held);
     }
 
     /// Counts an answer that the instance gave, when its head is there: how long it took, and whether it is a server error.

@@ -74,6 +74,8 @@ pub(crate) struct Attempts {
     hold_until: Option<Instant>,
     /// Its place among those that a pool holds.
     place: Option<Place>,
+    /// Whether it had one, and was not counted for that yet.
+    waited: bool,
 }
 
 impl Attempts {
@@ -85,6 +87,7 @@ impl Attempts {
             moved: false,
             hold_until: None,
             place: None,
+            waited: false,
         }
     }
 
@@ -195,7 +198,7 @@ pub(crate) async fn acquire(
             ticket.iter_mut().for_each(Ticket::fail);
             return Err(Unserved::Held);
         }
-        attempts.place = None;
+        attempts.waited |= attempts.place.take().is_some();
         let Some((set, backend)) = pool.pick(attempts.draw, &attempts.tried) else {
             let set = pool.drawn(attempts.draw).ok_or(Unserved::NoBackend)?;
             if attempts.hold(worker, pool).await {
@@ -207,6 +210,9 @@ pub(crate) async fn acquire(
         };
         if !ticket.as_ref().is_some_and(|ticket| ticket.is_on(&set.counters)) {
             *ticket = Some(slot.begin(set.counters.clone()));
+        }
+        if std::mem::take(&mut attempts.waited) {
+            ticket.iter().for_each(Ticket::held);
         }
         let client = backend.client(origin);
         match connect(worker, &backend, pool.http2, reuse, client.as_deref()).await {

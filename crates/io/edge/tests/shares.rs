@@ -275,6 +275,8 @@ fn a_held_pool_answers_what_waited_once_it_is_let_in() {
     }
     assert_eq!(http2.get(), (StatusCode::OK, "two".to_owned()));
     assert_eq!(one.requests(), 0);
+    let held = (counted(&mut edge, 1).held, counted(&mut edge, 2).held);
+    assert_eq!(held, (0, 3), "who waited and was let in, and nobody else");
 }
 
 #[test]
@@ -330,6 +332,7 @@ fn connections_wait_at_a_held_tcp_pool() {
     assert_eq!(*seen.lock().unwrap(), 0);
     edge.put(plain);
     assert_eq!(first.read_exact(1).unwrap(), b"a");
+    assert_eq!(counted(&mut edge, 1).held, 1);
 }
 
 /// A client that speaks HTTP/2 without TLS.

@@ -13,7 +13,7 @@ use hornero_api::{
         RollbackRequest, ServiceOutcome, StatusReport, SteerRequest, VolumeStatus,
     },
 };
-use hornero_model::{Directory, Receipt, ReleaseNumber, ServiceName, Steer};
+use hornero_model::{Directory, Receipt, ReceiptBody, ReleaseNumber, ServiceName, Steer};
 use hornero_net::HomeNetwork;
 use hyper::Method;
 use serde::Serialize;
@@ -140,8 +140,9 @@ pub fn summary(receipt: &Receipt) -> String {
         .from
         .map_or_else(|| "nothing".to_owned(), |number| format!("{}@{number}", body.service));
     let cut = if body.cut_off > 0 { format!(", {} cut off", body.cut_off) } else { String::new() };
+    let replaced = without_service(body).map(|text| format!("; {text}")).unwrap_or_default();
     format!(
-        "receipt {}: {from} -> {}@{}, switched in {:.2} ms, {:.0} ms in all, {} in flight drained{cut}, {} requests failed",
+        "receipt {}: {from} -> {}@{}, switched in {:.2} ms, {:.0} ms in all, {} in flight drained{cut}, {} requests failed{replaced}",
         body.id,
         body.service,
         body.to,
@@ -150,6 +151,19 @@ pub fn summary(receipt: &Receipt) -> String {
         body.drained,
         body.requests_failed
     )
+}
+
+/// What the replacement of servers that can't run twice cost; none where there was no such thing.
+pub fn without_service(body: &ReceiptBody) -> Option<String> {
+    let unavailable_ms = body.unavailable_ms?;
+    let held = match body.held.unwrap_or_default() {
+        0 => "nobody waited".to_owned(),
+        1 => "1 waited at the edge".to_owned(),
+        many => format!("{many} waited at the edge"),
+    };
+    let snapshot = body.snapshot.as_ref().map(|name| format!(", snapshot {name}"));
+    let snapshot = snapshot.unwrap_or_default();
+    Some(format!("without service for {unavailable_ms:.0} ms, {held}{snapshot}"))
 }
 
 /// `hornero rollback`.

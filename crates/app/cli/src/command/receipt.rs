@@ -8,7 +8,7 @@ use crate::{
     command::{
         absent::{asked_or_read, client},
         canary,
-        operation::summary,
+        operation::{summary, without_service},
     },
     failure::{Failure, exit},
     harmless::harmless,
@@ -74,6 +74,7 @@ fn receipt_text(receipt: &Receipt) -> String {
         .iter()
         .map(|step| format!("canary     {}\n", canary::judged(step)))
         .collect::<String>()
+        + &without_service(body).map(|text| format!("replaced   {text}\n")).unwrap_or_default()
         + &body.interventions.iter().map(|deed| format!("by hand    {deed}\n")).collect::<String>()
         + &body.batched.iter().map(|of| format!("batched    {}\n", of.reason)).collect::<String>()
 }

@@ -201,6 +201,9 @@ fn only_known_releases_are_proven_and_switched_to() {
         warm: false,
         canary: Vec::new(),
         interventions: Vec::new(),
+        held: None,
+        unavailable_ms: None,
+        snapshot: None,
         batched: None,
         by: root(),
     };

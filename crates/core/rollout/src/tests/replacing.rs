@@ -27,6 +27,13 @@ impl Bench {
         self.facts.running.keys().filter(of).count()
     }
 
+    /// So many requests had waited before a release got them.
+    fn waited(&mut self, release: u32, held: u64) {
+        self.in_flight(release, 0);
+        let counters = &mut self.facts.edge.as_mut().unwrap().counters;
+        counters.iter_mut().filter(|of| of.release.0 == release).for_each(|of| of.held = held);
+    }
+
     /// Decides and does one thing after the other, looking at it after each, until nothing is under way.
     fn in_place(&mut self, does: impl Fn(&mut Self, Effect)) {
         for _ in 0..1_000 {
@@ -73,13 +80,26 @@ fn requests_wait_while_the_old_servers_end_and_the_new_ones_begin() {
     assert_eq!((until.since(bench.facts.now), at_most), (Millis(20_000), 7));
     assert_eq!(bench.running(1), 2, "what is in flight is waited for");
     bench.in_flight(1, 0);
-    bench.in_place(Bench::done);
+    bench.in_place(|bench, effect| {
+        match &effect {
+            Effect::StopInstance { .. } => bench.pass(Millis(200)),
+            Effect::StartInstance { .. } => bench.pass(Millis(300)),
+            Effect::ApplyRoutes { table } if table.pools[0].admission == Admission::Open => {
+                bench.waited(2, 5);
+            }
+            _ => {}
+        }
+        bench.done(effect);
+    });
     assert_eq!(bench.admission(), Admission::Open);
     assert_eq!(bench.world.traffic(&site()), [Share::whole(ReleaseNumber(2))]);
     assert_eq!((bench.running(1), bench.running(2)), (0, 2));
     let service = &bench.world.services[&site()];
     assert!(service.proven.contains(&ReleaseNumber(2)) && service.warm.is_none());
-    assert_eq!(service.last_receipt.as_ref().unwrap().body.to, ReleaseNumber(2));
+    let receipt = &service.last_receipt.as_ref().unwrap().body;
+    assert_eq!(receipt.to, ReleaseNumber(2));
+    // Two servers stop, then two start; nothing else takes time.
+    assert_eq!((receipt.held, receipt.unavailable_ms), (Some(5), Some(1_000.0)));
 }
 
 #[test]

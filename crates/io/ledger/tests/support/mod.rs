@@ -96,6 +96,9 @@ pub fn receipt_body(id: u64) -> ReceiptBody {
         warm: false,
         canary: Vec::new(),
         interventions: Vec::new(),
+        held: None,
+        unavailable_ms: None,
+        snapshot: None,
         batched: None,
         by: Actor { who: "root".into(), why: "a new page".into(), commit: None },
     }
