@@ -17,6 +17,7 @@ mod rungs;
 mod small;
 mod soak;
 mod start;
+mod stateful;
 mod swarm;
 mod table;
 mod tcp;
@@ -55,6 +56,12 @@ struct Arguments {
     /// Switches of the soak
     #[arg(long, default_value_t = 1000)]
     switches: u32,
+    /// Replacements of the server with data
+    #[arg(long, default_value_t = 50)]
+    replacements: usize,
+    /// What the moments follow from at which something is killed; random by default
+    #[arg(long)]
+    seed: Option<u64>,
     /// Objects in the store whose garbage is collected
     #[arg(long, default_value_t = 1_000_000)]
     objects: usize,
@@ -104,6 +111,8 @@ enum What {
     Upgrade,
     /// Many switches and rollbacks under load; not part of the default
     Soak,
+    /// PostgreSQL replaced under writes while things are killed: writes lost, time without service; not part of the default
+    Stateful,
 }
 
 /// What every measurement needs.
@@ -185,6 +194,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Reboot => reboot::measure(&setting),
             What::Upgrade => upgrade::measure(&setting),
             What::Soak => soak::measure(&setting, arguments.switches),
+            What::Stateful => stateful::measure(&setting, arguments.replacements, arguments.seed),
         }?;
         print!("{}", measured.markdown());
         tables.push(measured);

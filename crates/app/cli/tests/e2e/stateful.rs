@@ -2,16 +2,20 @@
 //! that was acknowledged is lost.
 
 use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
     process::{Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use hornero_load::{
+    Trial, Victim,
+    writes::{PostgresStore, Writers},
 };
 
 use crate::{
-    home::{Home, signal, until},
+    home::{Home, PATIENCE, signal, until},
     site::BASE,
 };
 
@@ -92,38 +96,6 @@ fn psql(port: u16, sql: &str) -> Result<String, String> {
     }
 }
 
-/// A client that writes one row a connection, and remembers which were acknowledged.
-struct Writer {
-    ended: Arc<AtomicBool>,
-    thread: JoinHandle<(Vec<u64>, Vec<String>)>,
-}
-
-impl Writer {
-    fn start(port: u16, first: u64) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&ended);
-        let thread = std::thread::spawn(move || {
-            let (mut acknowledged, mut errors) = (Vec::new(), Vec::new());
-            let mut number = first;
-            while !told.load(Ordering::Acquire) {
-                match psql(port, &format!("insert into acks values ({number})")) {
-                    Ok(_) => acknowledged.push(number),
-                    Err(error) => errors.push(error),
-                }
-                number += 2;
-            }
-            (acknowledged, errors)
-        });
-        Self { ended, thread }
-    }
-
-    /// The rows that were acknowledged, and what went wrong with others.
-    fn stop(self) -> (Vec<u64>, Vec<String>) {
-        self.ended.store(true, Ordering::Release);
-        self.thread.join().unwrap()
-    }
-}
-
 /// Every acknowledged row is there.
 #[track_caller]
 fn nothing_lost(port: u16, acknowledged: &[u64]) {
@@ -146,37 +118,56 @@ fn volume(home: &Home) -> serde_json::Value {
     home.run(&["volume", "inspect", "orders", "--json"]).expect(0).json()
 }
 
+fn store(home: &Home) -> Arc<PostgresStore> {
+    Arc::new(PostgresStore { address: SocketAddr::from((Ipv4Addr::LOCALHOST, home.port)) })
+}
+
+/// A seed that a failure names: with `HORNERO_TRIAL_SEED` it is tried again.
+fn seed() -> u64 {
+    let named = std::env::var("HORNERO_TRIAL_SEED").ok().and_then(|seed| seed.parse().ok());
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos().into();
+    let seed = named.unwrap_or_else(clock);
+    println!("HORNERO_TRIAL_SEED={seed}");
+    seed
+}
+
 #[test]
-fn a_database_is_replaced_under_its_data_and_loses_nothing() {
+fn a_database_is_replaced_under_writes_and_kills_and_loses_nothing() {
     let home = Home::new();
     database(&home, 0, "");
     home.up();
-    psql(home.port, "create table acks (n bigint primary key)").unwrap();
-    let writers = [Writer::start(home.port, 0), Writer::start(home.port, 1)];
-    for number in 1..=3 {
-        database(&home, number, "");
-        home.up();
-    }
-    // Control dies in the middle of one.
-    database(&home, 4, "");
-    let mut command = home.command(&["up"]);
-    let mut up = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("the rollout to begin", || home.status()["services"][0]["rollout"]["phase"].is_string());
-    signal(home.control_pid(), "KILL");
-    up.wait().unwrap();
-    home.up();
-    let written = writers.map(Writer::stop);
-    let errors: Vec<&String> = written.iter().flat_map(|(_, errors)| errors).collect();
-    assert!(errors.is_empty(), "connections wait while the server is replaced: {errors:?}");
-    let acknowledged: Vec<u64> = written.iter().flat_map(|(rows, _)| rows.clone()).collect();
-    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
-    nothing_lost(home.port, &acknowledged);
-    let receipt = home.run(&["receipt", "--json"]).expect(0).json()[0].clone();
-    assert_eq!(receipt["requests_failed"], 0, "{receipt}");
-    let lease = volume(&home)["lease"]["lease"].as_u64().unwrap();
-    assert!(lease >= 5, "each server had a lease of its own: {lease}");
-    home.run(&["rollback", "db"]).expect(0);
-    nothing_lost(home.port, &acknowledged);
+    let trial = Trial {
+        program: Path::new(env!("CARGO_BIN_EXE_hornero")),
+        home: &home.path(),
+        project: &home.project(),
+        volume: "orders",
+        release: &|number| database(&home, number, ""),
+        store: store(&home),
+        clients: 3,
+        seed: seed(),
+    };
+    let kills = [Victim::Control, Victim::Edge, Victim::Server, Victim::Shim].map(Some);
+    let report = trial.run(&[&[None][..], &kills].concat()).unwrap();
+    let told = format!("{:#?}\n{:#?}", report.rounds, report.writes.refusals);
+    assert_eq!(report.checked.wrong, Vec::<String>::new(), "{told}");
+    assert_eq!(report.most_writers, 1, "{told}");
+    assert_eq!(report.refused, 0, "{told}");
+    assert!(report.checked.acknowledged > 100, "{:?}", report.checked);
+    let plain = &report.rounds[0];
+    assert_eq!(plain.codes, [0], "{told}");
+    let unavailable_ms = plain.unavailable_ms.unwrap();
+    let gap_ms = plain.gap.as_secs_f64() * 1000.0;
+    assert!(unavailable_ms > 0.0 && unavailable_ms <= gap_ms + 50.0, "{told}");
+    let receipts = home.run(&["receipt", "--json"]).expect(0).json();
+    let held = |receipt: &serde_json::Value| receipt["held"].as_u64().is_some_and(|held| held > 0);
+    assert!(receipts.as_array().unwrap().iter().any(held), "{receipts}");
+    let text = home.run(&["receipt", "2"]).expect(0).stdout;
+    assert!(text.contains("replaced   without service for "), "{text}");
+    assert_eq!(receipts[0]["requests_failed"].as_u64(), Some(0), "{receipts}");
+    let rolled_back = home.run(&["rollback", "db", "--json"]).expect(0).json();
+    assert!(rolled_back["unavailable_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{rolled_back}");
+    let checked = report.writes.check(&*store(&home)).unwrap();
+    assert_eq!(checked.wrong, Vec::<String>::new());
     home.run(&["audit", "verify"]).expect(0);
 }
 
@@ -185,16 +176,15 @@ fn a_database_that_is_killed_comes_back_on_its_volume_under_a_new_lease() {
     let home = Home::new();
     database(&home, 0, "");
     home.up();
-    psql(home.port, "create table acks (n bigint primary key)").unwrap();
     let before = volume(&home)["lease"]["lease"].as_u64().unwrap();
     let (first, pid) = server(&home).unwrap();
-    let writer = Writer::start(home.port, 0);
+    let writers = Writers::start(store(&home), 2).unwrap();
     until("some rows", || psql(home.port, "select count(*) > 5 from acks").unwrap() == "t");
     signal(i32::try_from(pid).unwrap(), "KILL");
     until("another server to serve", || server(&home).is_some_and(|(id, _)| id != first));
-    until("rows to be read", || psql(home.port, "select 1").is_ok());
-    let (acknowledged, _) = writer.stop();
-    nothing_lost(home.port, &acknowledged);
+    assert!(writers.until_served(PATIENCE));
+    let checked = writers.stop().check(&*store(&home)).unwrap();
+    assert_eq!(checked.wrong, Vec::<String>::new());
     let lease = volume(&home)["lease"].clone();
     assert_eq!(lease["lease"], before + 1, "{lease}");
     assert_ne!(lease["instance"], first.as_str());
