@@ -24,6 +24,7 @@ mod pool;
 mod preview;
 mod purl;
 mod receipt;
+mod region;
 mod rehearsal;
 mod release;
 mod room;
@@ -57,13 +58,15 @@ pub use key::{PublicKey, PublicKeyError};
 pub use latency::{LatencyBucket, LatencyHistogram};
 pub use mount_field::mount_field;
 pub use name::{
-    FreezeName, ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName, PreviewName,
-    ReleaseNumber, RolloutId, ScheduleName, SecretLabel, ServiceName, VolumeName,
+    EdgeName, FreezeName, ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName,
+    PreviewName, RegionName, ReleaseNumber, RolloutId, ScheduleName, SecretLabel, ServiceName,
+    VolumeName,
 };
 pub use pool::{Admission, Pool, Share};
 pub use preview::{Preview, PreviewRule};
 pub use purl::DebianPurl;
 pub use receipt::{Receipt, ReceiptBody};
+pub use region::{EdgeRef, Spread};
 pub use rehearsal::{Rehearsal, RehearsalEnd};
 pub use release::{Release, ReleaseRef};
 pub use room::{Batched, Room};

@@ -120,6 +120,14 @@ label!(
     Place, "place", LABEL_MAX
 );
 label!(
+    /// The name of a region: an engine and the edges before its servers.
+    RegionName, "region name", LABEL_MAX
+);
+label!(
+    /// The name of an edge within its region.
+    EdgeName, "edge name", LABEL_MAX
+);
+label!(
     /// The name of a trusted key.
     KeyName, "key name", LABEL_MAX
 );
@@ -136,6 +144,27 @@ impl Place {
     /// The host that control itself runs on.
     pub fn local() -> Self {
         Self("local".to_owned())
+    }
+}
+
+/// The region of a home that names none.
+impl Default for RegionName {
+    fn default() -> Self {
+        Self("local".to_owned())
+    }
+}
+
+impl RegionName {
+    /// Whether it is the region of a home that names none: what is kept leaves it out then.
+    pub fn is_default(&self) -> bool {
+        self.0 == "local"
+    }
+}
+
+/// The edge of a region that names none.
+impl Default for EdgeName {
+    fn default() -> Self {
+        Self("edge".to_owned())
     }
 }
 
