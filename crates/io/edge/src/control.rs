@@ -56,6 +56,8 @@ pub(crate) struct Control {
     /// How long what is open may go on once a successor has taken over.
     pub(crate) handover_timeout: Cell<Duration>,
     table: RefCell<Arc<Table>>,
+    /// The table that was made ready last, until one is put in force.
+    ready: RefCell<Option<Arc<Table>>>,
     pub(crate) certificates: Certificates,
     probers: RefCell<Vec<(Arc<Backend>, AbortHandle)>>,
     /// Every listening socket: what a successor gets.
@@ -100,6 +102,7 @@ impl Control {
             successors: Cell::new(0),
             orphaned: Notify::new(),
             table: RefCell::new(table::empty()),
+            ready: RefCell::default(),
             probers: RefCell::default(),
             listening: Listening::default(),
             applying: tokio::sync::Mutex::new(()),
@@ -161,20 +164,56 @@ impl Control {
         self.admit(term).await?;
         let current = self.table();
         if source == current.source {
-            self.persist(&current).await?;
-            return Ok(Applied {
-                generation: source.generation,
-                switch_ms: 0.0,
-                counters: self.sets.read_counts(),
-            });
+            return self.applied_before(&current).await;
         }
-        if source.generation <= current.source.generation {
-            return Err(EdgeError::StaleGeneration {
-                given: source.generation,
-                current: current.source.generation,
-            });
-        }
+        check_newer(source.generation, &current)?;
         let table = self.prepare(source, &[])?;
+        self.put_in_force(table).await
+    }
+
+    /// Checks a table and keeps it ready in the place of the last one that was, without putting it in force; its generation.
+    pub(crate) async fn make_ready(
+        self: &Rc<Self>,
+        source: RouteTable,
+        term: Option<Term>,
+    ) -> Result<u64, EdgeError> {
+        let _one_at_a_time = self.applying.lock().await;
+        self.admit(term).await?;
+        let (current, generation) = (self.table(), source.generation);
+        if source != current.source {
+            check_newer(generation, &current)?;
+            *self.ready.borrow_mut() = Some(self.prepare(source, &[])?);
+        }
+        Ok(generation)
+    }
+
+    /// Puts the table in force that was made ready last, if it has this generation.
+    pub(crate) async fn commit(
+        self: &Rc<Self>,
+        generation: u64,
+        term: Option<Term>,
+    ) -> Result<Applied, EdgeError> {
+        let _one_at_a_time = self.applying.lock().await;
+        self.admit(term).await?;
+        let current = self.table();
+        if generation == current.source.generation {
+            return self.applied_before(&current).await;
+        }
+        let ready = self.ready.borrow_mut().take_if(|of| of.source.generation == generation);
+        match ready {
+            Some(table) => self.put_in_force(table).await,
+            None => Err(EdgeError::NotPrepared { given: generation }),
+        }
+    }
+
+    /// The answer for a table that is in force already.
+    async fn applied_before(&self, current: &Arc<Table>) -> Result<Applied, EdgeError> {
+        self.persist(current).await?;
+        let generation = current.source.generation;
+        Ok(Applied { generation, switch_ms: 0.0, counters: self.sets.read_counts() })
+    }
+
+    async fn put_in_force(self: &Rc<Self>, table: Arc<Table>) -> Result<Applied, EdgeError> {
         let fresh = self.open_missing(&table);
         let switch_ms = self.switch(table.clone(), fresh).await;
         let counters = self.sets.read_counts();
@@ -239,6 +278,8 @@ impl Control {
 
     /// Has every thread use `table`; the time from the first to the last in milliseconds.
     async fn switch(self: &Rc<Self>, table: Arc<Table>, fresh: Sockets) -> f64 {
+        // What it shares with the table before it is not shared with this one.
+        self.ready.borrow_mut().take();
         let receiving: BTreeSet<SetKey> = receiving_sets(&table);
         self.sets.retire_all_but(&receiving);
         self.probe(&table);
@@ -347,6 +388,14 @@ impl Control {
             }
         }
         count
+    }
+}
+
+/// Refuses what is not newer than the table in force.
+fn check_newer(given: u64, current: &Table) -> Result<(), EdgeError> {
+    match current.source.generation {
+        current if given <= current => Err(EdgeError::StaleGeneration { given, current }),
+        _ => Ok(()),
     }
 }
 

@@ -53,6 +53,12 @@ pub enum EdgeError {
         /// The one in force.
         current: u64,
     },
+    /// A table was to be put in force that was not prepared.
+    #[error("route table {given} is not prepared")]
+    NotPrepared {
+        /// Its generation.
+        given: u64,
+    },
     /// Another control process has taken over from the one that asked.
     #[error(transparent)]
     TermOver(TermError),

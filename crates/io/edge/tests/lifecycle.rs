@@ -58,6 +58,8 @@ fn an_older_control_is_refused_also_after_a_kill_and_by_a_successor() {
             let asked = [
                 older.obey().err(),
                 older.apply(&next(9)).err(),
+                older.prepare(&next(9)).err(),
+                older.commit(&next(9)).err(),
                 older.cut(&service(), ReleaseNumber(1)).err(),
                 older.stop().err(),
             ];

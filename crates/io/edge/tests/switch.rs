@@ -444,6 +444,65 @@ fn only_a_newer_table_is_taken_and_only_whole() {
 }
 
 #[test]
+fn several_edges_prepare_a_table_before_any_of_them_serves_it() {
+    let (one, two) = (Backend::start("one"), Backend::start("two"));
+    let sets: [(u32, &[SocketAddr]); 2] = [(1, &[one.address]), (2, &[two.address])];
+    let mut edges = [TestEdge::start(), TestEdge::start()];
+    for edge in &mut edges {
+        edge.apply(Some(1), &sets);
+        edge.until_healthy(2);
+    }
+    let next = |edge: &TestEdge, generation| table(generation, edge.listener, Some(2), &sets);
+    let answers = |edge: &TestEdge| get(edge.listener, "/").unwrap().text();
+    for edge in &mut edges {
+        let table = next(edge, 2);
+        assert_eq!(edge.admin.prepare(&table).unwrap(), 2);
+        assert_eq!(edge.admin.prepare(&table).unwrap(), 2, "repeating is safe");
+    }
+    for edge in &mut edges {
+        assert_eq!(edge.admin.status().unwrap().generation, 1);
+        assert_eq!(answers(edge), "one", "what is prepared is not served");
+    }
+    for edge in &mut edges {
+        let table = next(edge, 2);
+        assert_eq!(edge.admin.commit(&table).unwrap().generation, 2);
+        assert_eq!(answers(edge), "two");
+        let again = edge.admin.commit(&table).unwrap();
+        assert_eq!((again.generation, again.switch_ms), (2, 0.0), "repeating is safe");
+    }
+}
+
+#[test]
+fn what_is_prepared_is_refused_as_what_is_applied_and_goes_with_the_table_before_it() {
+    let backend = Backend::start("one");
+    let mut edge = TestEdge::before(&[backend.address]);
+    let next = |edge: &TestEdge, generation| {
+        table(generation, edge.listener, None, &[(1, &[backend.address])])
+    };
+    let mut broken = next(&edge, 2);
+    broken.listeners.push(broken.listeners[0].clone());
+    let older = next(&edge, 1);
+    for (table, expected) in
+        [(&broken, RefusalCode::InvalidTable), (&older, RefusalCode::StaleGeneration)]
+    {
+        let refused = edge.admin.prepare(table).unwrap_err();
+        let EdgeClientError::Refused { code, .. } = refused else { panic!("{refused}") };
+        assert_eq!(code, expected);
+    }
+    assert_eq!(get(edge.listener, "/").unwrap().status, 200, "all is as it was");
+    // Another table came in between: what was prepared beside the one before is not ready any more, and is taken as it is.
+    let late = next(&edge, 3);
+    edge.admin.prepare(&late).unwrap();
+    edge.apply(Some(1), &[(1, &[backend.address])]);
+    assert_eq!(edge.admin.commit(&late).unwrap().generation, 3);
+    assert_eq!(get(edge.listener, "/").unwrap().status, 503);
+    // So is one that an edge has lost because it was started again.
+    let lost = table(4, edge.listener, Some(1), &[(1, &[backend.address])]);
+    assert_eq!(edge.admin.commit(&lost).unwrap().generation, 4);
+    assert_eq!(edge.counters(1).2, 1, "the request that nobody was there for");
+}
+
+#[test]
 fn listeners_come_and_go_with_the_table() {
     let backend = Backend::start("one");
     let mut edge = TestEdge::before(&[backend.address]);

@@ -96,6 +96,30 @@ impl EdgeClient {
         }
     }
 
+    /// Has the edge check `table` and make it ready, without putting it in force; its generation.
+    pub fn prepare(&mut self, table: &RouteTable) -> Result<u64, EdgeClientError> {
+        let request = AdminRequest::Prepare { table: table.clone(), term: self.term };
+        match self.ask(&request, Duration::ZERO)? {
+            AdminReply::Prepared { generation } => Ok(generation),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Puts `table` in force, which was prepared. An edge that has lost it since, as by a start, takes it as it is: it is
+    /// known to be good, and other edges may follow it already.
+    pub fn commit(&mut self, table: &RouteTable) -> Result<Applied, EdgeClientError> {
+        let request = AdminRequest::Commit { generation: table.generation, term: self.term };
+        match self.ask(&request, Duration::ZERO) {
+            Ok(AdminReply::Applied(applied)) => Ok(applied),
+            Err(EdgeClientError::Refused {
+                code: RefusalCode::NotPrepared | RefusalCode::BadRequest,
+                ..
+            }) => self.apply(table),
+            Ok(other) => Err(self.unexpected(&other)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Which edge answers, asked by a program of `version`; none by one of the first, which can't tell.
     pub fn hello(&mut self, version: &str) -> Result<Option<EdgeIdentity>, EdgeClientError> {
         match self.ask(&AdminRequest::Hello(Greeting::of(version)), Duration::ZERO) {

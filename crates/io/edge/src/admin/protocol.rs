@@ -45,6 +45,23 @@ pub enum AdminRequest {
         #[serde(default, skip_serializing_if = "Term::is_first")]
         term: Term,
     },
+    /// Checks a table and makes it ready, without putting it in force: several edges put one in force only when each has
+    /// prepared it.
+    Prepare {
+        /// The table.
+        table: RouteTable,
+        /// As for a table that is put in force.
+        #[serde(default, skip_serializing_if = "Term::is_first")]
+        term: Term,
+    },
+    /// Puts the table in force that was prepared last.
+    Commit {
+        /// Its generation: another one is refused.
+        generation: u64,
+        /// As for a table.
+        #[serde(default, skip_serializing_if = "Term::is_first")]
+        term: Term,
+    },
     /// Asks for the status.
     Status,
     /// Asks for the status once its version is larger than `after_version`, or when the time is up.
@@ -89,6 +106,8 @@ impl AdminRequest {
         match self {
             Self::Obey { term }
             | Self::Apply { term, .. }
+            | Self::Prepare { term, .. }
+            | Self::Commit { term, .. }
             | Self::Cut { term, .. }
             | Self::Stop { term } => Some(*term),
             Self::Hello(_)
@@ -107,7 +126,8 @@ impl AdminRequest {
             Self::Apply { term, .. } | Self::Cut { term, .. } | Self::Stop { term } => {
                 *term = Term::default();
             }
-            Self::Obey { .. } => return None,
+            // Edges from before terms know of neither.
+            Self::Obey { .. } | Self::Prepare { .. } | Self::Commit { .. } => return None,
             Self::Hello(_)
             | Self::Status
             | Self::Wait { .. }
@@ -215,6 +235,11 @@ pub(crate) struct Handover {
 pub(crate) enum AdminReply {
     /// Who answers.
     Identity(EdgeIdentity),
+    /// The table is ready.
+    Prepared {
+        /// Its generation.
+        generation: u64,
+    },
     /// The table is in force and on disk.
     Applied(Applied),
     /// The status.
@@ -252,6 +277,8 @@ pub enum RefusalCode {
     InvalidTable,
     /// The table's generation is not larger than that of the table in force.
     StaleGeneration,
+    /// Another table than the one to be put in force was prepared, or none since the edge began.
+    NotPrepared,
     /// A listening socket could not be opened.
     Listen,
     /// The table is in force but could not be written to disk; asking again tries again.

@@ -185,6 +185,14 @@ async fn answer(control: &Rc<Control>, request: AdminRequest, term: Option<Term>
             Ok(applied) => AdminReply::Applied(applied),
             Err(error) => refused(code_of(&error), with_source(&error)),
         },
+        AdminRequest::Prepare { table, .. } => match control.make_ready(table, term).await {
+            Ok(generation) => AdminReply::Prepared { generation },
+            Err(error) => refused(code_of(&error), with_source(&error)),
+        },
+        AdminRequest::Commit { generation, .. } => match control.commit(generation, term).await {
+            Ok(applied) => AdminReply::Applied(applied),
+            Err(error) => refused(code_of(&error), with_source(&error)),
+        },
         AdminRequest::Status => AdminReply::Status(control.status()),
         AdminRequest::Wait { after_version, timeout_ms } => {
             let timeout = Duration::from_millis(timeout_ms.min(WAIT_LIMIT_MS));
@@ -222,6 +230,7 @@ fn code_of(error: &EdgeError) -> RefusalCode {
         EdgeError::StaleGeneration { .. } | EdgeError::OtherTable { .. } => {
             RefusalCode::StaleGeneration
         }
+        EdgeError::NotPrepared { .. } => RefusalCode::NotPrepared,
         EdgeError::TermOver(_) => RefusalCode::TermOver,
         EdgeError::Term(_) => RefusalCode::TermUnknown,
         EdgeError::Listen { .. } => RefusalCode::Listen,
