@@ -15,7 +15,7 @@ use std::{
 
 use hornero_driver::Observation;
 use hornero_edge::{EdgeClient, EdgeClientError, RefusalCode};
-use hornero_model::{EdgeStatus, Millis, error_chain};
+use hornero_model::{EdgeRef, EdgeStatus, Millis, error_chain};
 
 use crate::{
     input::Input,
@@ -38,6 +38,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The supervisor of the edge.
 #[derive(Clone)]
 pub struct EdgeKeeper {
+    /// Which one it is.
+    edge: EdgeRef,
     home: PathBuf,
     stopping: Arc<AtomicBool>,
     /// How long an edge may serve what it has open once its successor has taken over; the edge's default where absent.
@@ -119,7 +121,10 @@ impl EdgeKeeper {
                             tracing::warn!("{}", error_chain(&error));
                         }
                     }
-                    let observe = |status| Input::Observe(Observation::EdgeStatus(status));
+                    let observe = |status| {
+                        let edge = self.edge.clone();
+                        Input::Observe(Observation::EdgeStatus { edge, status })
+                    };
                     if inputs.send(observe(status.clone())).is_err() {
                         return;
                     }
@@ -137,7 +142,8 @@ impl EdgeKeeper {
                     }
                     tracing::warn!("{}; starting it again", error_chain(&error));
                     known = 0;
-                    let _ = inputs.send(Input::Observe(Observation::EdgeLost));
+                    let lost = Observation::EdgeLost { edge: self.edge.clone() };
+                    let _ = inputs.send(Input::Observe(lost));
                     if let Some(mut dead) = child.take() {
                         // Only reaps: an edge that hangs is left to whoever looks at it.
                         let _ = dead.try_wait();
@@ -204,6 +210,7 @@ impl EdgeKeeper {
     /// For ending an edge that nobody watches.
     pub fn of(home: &Path) -> Self {
         Self {
+            edge: EdgeRef::default(),
             home: home.to_owned(),
             stopping: Arc::default(),
             handover_timeout: None,
@@ -223,6 +230,11 @@ fn alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z')
     })
+}
+
+/// How the edge of a home is; none where it can't be reached.
+pub fn seen(home: &Path) -> Option<EdgeStatus> {
+    EdgeClient::new(&state_dir(home)).status().ok()
 }
 
 /// The edge's state directory in a home.

@@ -10,12 +10,13 @@ use std::{
 
 use hornero_api::message::OperationLine;
 use hornero_driver::{EffectId, LedgerFailed, Observation, Ports, Progress};
-use hornero_edge::{EdgeClient, EdgeClientError, RefusalCode};
+use hornero_edge::{Applied, EdgeClient, EdgeClientError, RefusalCode};
 use hornero_engine_port::{EngineError, InstanceSpec, Started};
 use hornero_ledger::{Head, Keys, Ledger, LedgerError};
 use hornero_model::{
-    Event, EventBody, ExitCause, InstanceId, LeasedMount, Location, NewEvent, Receipt, ReceiptBody,
-    Room, ServiceName, ServiceSpec, Term, Timestamp, error_chain,
+    EdgeRef, Event, EventBody, ExitCause, InstanceId, LeasedMount, Location, NewEvent, Receipt,
+    ReceiptBody, RegionName, Room, RouteTable, ServiceName, ServiceSpec, Term, Timestamp,
+    error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
@@ -56,8 +57,8 @@ pub struct Adapters {
     pub network: HomeNetwork,
     /// The term of this control.
     pub tenure: Arc<Tenure>,
-    /// The edge's state directory.
-    pub edge_dir: PathBuf,
+    /// The state directory of each edge.
+    pub edge_dirs: BTreeMap<EdgeRef, PathBuf>,
     /// Runs the questions of image tests.
     pub runtime: Handle,
     /// Where results go.
@@ -161,8 +162,10 @@ impl Ports for ControlPorts {
             tracing::warn!("{}", adapters.engine_fault(&error));
         }
         // An edge that can't be reached hears of it when it is seen again.
-        if let Err(error) = adapters.edge(term).obey() {
-            tracing::warn!("{}", adapters.edge_fault(&error));
+        for dir in adapters.edge_dirs.values() {
+            if let Err(error) = EdgeClient::of_term(dir, term).obey() {
+                tracing::warn!("{}", adapters.edge_fault(&error));
+            }
         }
     }
 
@@ -190,8 +193,8 @@ impl Ports for ControlPorts {
         }
     }
 
-    fn room(&self) -> Option<Room> {
-        self.adapters.starter.engine().room()
+    fn room(&self, region: &RegionName) -> Option<Room> {
+        self.adapters.has_engine(region).then(|| self.adapters.starter.engine().room())?
     }
 
     fn processor_use(&self, instances: &[InstanceId]) -> Option<BTreeMap<InstanceId, u64>> {
@@ -229,11 +232,14 @@ impl Adapters {
         let failed = |reason: String| Observation::EffectFailed { effect: id, reason };
         let engine_failed = |error: EngineError| failed(self.engine_fault(&error));
         let engine = self.starter.engine();
+        if let Some(region) = effect.engine_of().filter(|region| !self.has_engine(region)) {
+            return failed(format!("there is no engine in region `{region}`"));
+        }
         match effect {
-            Effect::StartInstance { instance, release, spec, mounts } => {
+            Effect::StartInstance { instance, release, spec, mounts, .. } => {
                 self.start(id, instance, release, &spec, mounts)
             }
-            Effect::StopInstance { instance, grace } => {
+            Effect::StopInstance { instance, grace, .. } => {
                 match engine.stop(id.term, &instance, grace.duration()) {
                     Ok(_) | Err(EngineError::NotFound { .. }) => {
                         Observation::InstanceStopped { instance }
@@ -241,11 +247,11 @@ impl Adapters {
                     Err(error) => engine_failed(error),
                 }
             }
-            Effect::RemoveInstance { instance } => match engine.remove(id.term, &instance) {
+            Effect::RemoveInstance { instance, .. } => match engine.remove(id.term, &instance) {
                 Ok(()) => Observation::InstanceRemoved { instance },
                 Err(error) => engine_failed(error),
             },
-            Effect::RunTests { image, spec } => match engine.obey(id.term) {
+            Effect::RunTests { image, spec, .. } => match engine.obey(id.term) {
                 Ok(()) => {
                     let name = (id.term, tail);
                     let run = image_tests::run(&self.starter, &self.runtime, image, &spec, name);
@@ -253,31 +259,48 @@ impl Adapters {
                 }
                 Err(error) => engine_failed(error),
             },
-            Effect::ApplyRoutes { table } => match self.edge(id.term).apply(&table) {
-                Ok(applied) => {
-                    // The status that reads it back follows at once instead of with the supervisor's next look.
-                    self.read_back();
-                    Observation::RoutesApplied {
-                        generation: applied.generation,
-                        switch_ms: applied.switch_ms,
-                        counters: applied.counters,
-                    }
-                }
-                Err(error) => failed(self.edge_fault(&error)),
-            },
-            Effect::CutInFlight { service, release, generation } => {
-                match self.edge(id.term).cut_under(&service, release, generation) {
-                    Ok(_) => Observation::InFlightCut { effect: id, service, release },
-                    Err(error) => failed(self.edge_fault(&error)),
-                }
+            Effect::PrepareRoutes { edge, table } => self.at_edge(id, &edge, |client| {
+                let generation = client.prepare(&table)?;
+                Ok(Observation::RoutesPrepared { edge: edge.clone(), generation })
+            }),
+            Effect::ApplyRoutes { edge, table, prepared } => {
+                self.apply(id, &edge, &table, prepared)
             }
-            Effect::GiveAddress { service } => self.address(id, service, |network, service| {
+            Effect::CutInFlight { edge, service, release, generation } => {
+                self.at_edge(id, &edge, |client| {
+                    client.cut_under(&service, release, generation)?;
+                    let (edge, service) = (edge.clone(), service.clone());
+                    Ok(Observation::InFlightCut { effect: id, edge, service, release })
+                })
+            }
+            Effect::GiveAddress { service, .. } => self.address(id, service, |network, service| {
                 network.give_service_address(service).map(|address| Some(address.into()))
             }),
-            Effect::TakeAddress { service } => self.address(id, service, |network, service| {
+            Effect::TakeAddress { service, .. } => self.address(id, service, |network, service| {
                 network.release_service_address(service).map(|()| None)
             }),
         }
+    }
+
+    /// Puts a table in force at an edge.
+    fn apply(
+        &self,
+        id: EffectId,
+        edge: &EdgeRef,
+        table: &RouteTable,
+        prepared: bool,
+    ) -> Observation {
+        let seen = self.at_edge(id, edge, |client| {
+            let applied = if prepared { client.commit(table)? } else { client.apply(table)? };
+            let Applied { generation, switch_ms, counters } = applied;
+            let edge = edge.clone();
+            Ok(Observation::RoutesApplied { edge, generation, switch_ms, counters })
+        });
+        if let Observation::RoutesApplied { .. } = seen {
+            // The status that reads it back follows at once instead of with the supervisor's next look.
+            self.read_back(edge);
+        }
+        seen
     }
 
     /// Gives a service an address or takes it back. The network belongs to the engine's instances, and with them to
@@ -300,9 +323,24 @@ impl Adapters {
         }
     }
 
-    /// The edge, asked by a control of this term.
-    fn edge(&self, term: Term) -> EdgeClient {
-        EdgeClient::of_term(&self.edge_dir, term)
+    /// Whether this control has an engine in a region.
+    fn has_engine(&self, region: &RegionName) -> bool {
+        self.edge_dirs.keys().any(|edge| edge.region == *region)
+    }
+
+    /// Asks an edge by the term of an effect.
+    fn at_edge(
+        &self,
+        id: EffectId,
+        edge: &EdgeRef,
+        ask: impl FnOnce(&mut EdgeClient) -> Result<Observation, EdgeClientError>,
+    ) -> Observation {
+        let failed = |reason| Observation::EffectFailed { effect: id, reason };
+        let Some(dir) = self.edge_dirs.get(edge) else {
+            return failed(format!("there is no edge `{edge}`"));
+        };
+        let asked = ask(&mut EdgeClient::of_term(dir, id.term));
+        asked.unwrap_or_else(|error| failed(self.edge_fault(&error)))
     }
 
     /// Another control process has taken over: this one ends, and changes nothing before.
@@ -336,9 +374,11 @@ impl Adapters {
         fault
     }
 
-    fn read_back(&self) {
-        if let Ok(status) = EdgeClient::new(&self.edge_dir).status() {
-            let _ = self.inputs.send(Input::Observe(Observation::EdgeStatus(status)));
+    fn read_back(&self, edge: &EdgeRef) {
+        let Some(dir) = self.edge_dirs.get(edge) else { return };
+        if let Ok(status) = EdgeClient::new(dir).status() {
+            let edge = edge.clone();
+            let _ = self.inputs.send(Input::Observe(Observation::EdgeStatus { edge, status }));
         }
     }
 

@@ -15,12 +15,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use hornero_driver::{Driver, Found, Observation, Outside, Starting};
-use hornero_edge::EdgeClient;
+use hornero_driver::{Driver, Found, Observation, Outside, Regions, Starting};
 use hornero_engine_port::Engine;
 use hornero_ledger::{Keys, Ledger, SqliteLedger};
 use hornero_model::{
-    BootId, Budget, ExitCause, PublicKey, ServiceName, Term, Timestamp, error_chain,
+    BootId, Budget, EdgeName, EdgeRef, ExitCause, PublicKey, RegionName, ServiceName, Term,
+    Timestamp, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::World;
@@ -348,14 +348,12 @@ impl Parts {
         Ok(Self { store, network, addresses, boot, engine, tenure, keeper, runtime })
     }
 
-    /// What there is beside the ledger.
-    fn outside(&self, home: &Path, instances: Vec<Found>) -> anyhow::Result<Outside> {
-        Ok(Outside {
-            instances,
-            addresses: self.addresses.clone(),
-            edge: EdgeClient::new(&edge::state_dir(home)).status().ok(),
-            term: self.engine.term()?,
-        })
+    /// What there is beside the ledger, by region: this host is one.
+    fn outside(&self, home: &Path, instances: Vec<Found>) -> anyhow::Result<Regions> {
+        let (addresses, term) = (self.addresses.clone(), self.engine.term()?);
+        let edges = BTreeMap::from([(EdgeName::default(), edge::seen(home))]);
+        let found = Outside { instances, addresses, edges, term };
+        Ok(BTreeMap::from([(RegionName::default(), found)]))
     }
 
     /// What effects need.
@@ -380,7 +378,7 @@ impl Parts {
             starter,
             network: self.network.clone(),
             tenure: Arc::clone(&self.tenure),
-            edge_dir: edge::state_dir(home),
+            edge_dirs: BTreeMap::from([(EdgeRef::default(), edge::state_dir(home))]),
             runtime: Handle::clone(self.runtime.handle()),
             inputs: inputs.clone(),
             starts: Turnstile::new(STARTS_AT_ONCE),

@@ -87,7 +87,9 @@ impl Driver {
 
     /// That a server which a repair wanted is not made; what a rollout wanted is the rollout's.
     pub(crate) fn unstarted(&self, effect: &Effect, refusal: &Refusal) -> Option<EventBody> {
-        let Effect::StartInstance { instance, release, spec, .. } = effect else { return None };
+        let Effect::StartInstance { region, instance, release, spec, .. } = effect else {
+            return None;
+        };
         let rollout = self.world.rollout_of(&spec.name);
         let is_of_rollout = rollout.is_some_and(|rollout| rollout.set.contains(instance));
         (refusal.invariant == BOUNDED_CHURN && !is_of_rollout).then(|| EventBody::InstanceChanged {
@@ -96,6 +98,7 @@ impl Driver {
             release: *release,
             state: InstanceState::Stopped,
             cause: Some(ExitCause::NotStarted(refusal.to_string())),
+            region: region.clone(),
         })
     }
 

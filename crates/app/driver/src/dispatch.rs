@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hornero_conservation::{EffectFacts, Fitness, Refusal, Seen, WatchdogFacts};
+use hornero_conservation::{AwayEdge, EffectFacts, Fitness, Refusal, Seen, WatchdogFacts};
 use hornero_model::{
     Actor, EventBody, InstanceId, InstanceState, ReleaseNumber, ServiceName, Timestamp, VolumeName,
 };
@@ -93,15 +93,38 @@ impl Driver {
                 not_before: None,
             };
             self.pending.insert(key, pending);
-            if let Effect::ApplyRoutes { table } = &effect {
-                self.facts.sent(table);
-            }
-            if let Effect::TakeAddress { service } = &effect {
-                self.facts.leaving_addresses.insert(service.clone());
-            }
+            self.asked_for(&effect);
             ports.dispatch(id, effect);
         }
         Ok(false)
+    }
+
+    /// Takes in that an effect is on its way, whatever becomes of it.
+    fn asked_for(&mut self, effect: &Effect) {
+        let now = self.now();
+        match effect {
+            Effect::PrepareRoutes { edge, table } => {
+                if let Some(region) = self.facts.at_mut(&edge.region) {
+                    region.proposes(table);
+                }
+            }
+            Effect::ApplyRoutes { edge, table, .. } => {
+                if let Some(region) = self.facts.at_mut(&edge.region) {
+                    region.sent(&edge.edge, table, now);
+                }
+            }
+            Effect::TakeAddress { region, service } => {
+                if let Some(region) = self.facts.at_mut(region) {
+                    region.leaving_addresses.insert(service.clone());
+                }
+            }
+            Effect::StartInstance { .. }
+            | Effect::StopInstance { .. }
+            | Effect::RemoveInstance { .. }
+            | Effect::RunTests { .. }
+            | Effect::CutInFlight { .. }
+            | Effect::GiveAddress { .. } => {}
+        }
     }
 
     pub(crate) fn is_starting(&self, id: &InstanceId) -> bool {
@@ -125,11 +148,11 @@ impl Driver {
                 of_instance.iter().any(|of| in_flight(&of(id.clone())))
             }
             // A release must not be cut off by an order that a table has overtaken, so they go one by one.
-            EffectKey::Routes => {
-                self.pending.keys().any(|of| matches!(of, EffectKey::Cut(..)) && in_flight(of))
-            }
-            EffectKey::Cut(..) => in_flight(&EffectKey::Routes),
-            EffectKey::Tests(_) | EffectKey::Address(_) => false,
+            EffectKey::Routes(edge) => self.pending.keys().any(|of| {
+                matches!(of, EffectKey::Cut(other, ..) if other == edge) && in_flight(of)
+            }),
+            EffectKey::Cut(edge, ..) => in_flight(&EffectKey::Routes(edge.clone())),
+            EffectKey::Tests(_) | EffectKey::Address(..) => false,
         }
     }
 
@@ -146,8 +169,10 @@ impl Driver {
                 EffectFacts::Start { service: &spec.name, instance, volumes: &volumes }
             }
             Effect::StopInstance { instance, .. } => EffectFacts::Stop { instance },
-            Effect::RemoveInstance { instance } => EffectFacts::Remove { instance },
-            Effect::ApplyRoutes { table } => EffectFacts::Apply { table },
+            Effect::RemoveInstance { instance, .. } => EffectFacts::Remove { instance },
+            Effect::PrepareRoutes { table, .. } | Effect::ApplyRoutes { table, .. } => {
+                EffectFacts::Apply { table }
+            }
             Effect::CutInFlight { service, release, .. } => {
                 EffectFacts::Cut { service, release: *release }
             }
@@ -174,9 +199,10 @@ impl Driver {
             (instance.id.clone(), seen)
         });
         let mut observed = WatchdogFacts {
-            edge: self.facts.edge.as_ref(),
+            edge: self.facts.edge.as_deref(),
             in_force: self.facts.in_force.as_ref().map(|in_force| &in_force.table),
             unsettled: self.facts.unsettled.iter().collect(),
+            left_out: self.left_out(),
             engine: engine.collect(),
             alive: self.alive(),
             churn: Some(&self.churn),
@@ -214,6 +240,16 @@ impl Driver {
         observed.replaced.extend(replaced.map(|rollout| rollout.service.clone()));
         observed.forced = self.facts.forced.intersection(&observed.going_down).cloned().collect();
         observed
+    }
+
+    /// The edges that nobody waits for, with the tables that each may follow; none where that is not known.
+    fn left_out(&self) -> Vec<AwayEdge<'_>> {
+        let mut told = Vec::new();
+        for (name, edge) in self.facts.left_out(self.now()) {
+            let tables = edge.in_force.is_some().then(|| edge.tables().collect());
+            told.push(AwayEdge { edge: name, tables });
+        }
+        told
     }
 
     /// Instances that run, or may: their start was asked for and not answered.
@@ -284,14 +320,14 @@ impl Driver {
             Effect::StartInstance { spec, .. } | Effect::RunTests { spec, .. } => {
                 Some(spec.name.clone())
             }
-            Effect::StopInstance { instance, .. } | Effect::RemoveInstance { instance } => {
+            Effect::StopInstance { instance, .. } | Effect::RemoveInstance { instance, .. } => {
                 let instance = self.world.instances.get(instance)?;
                 (instance.state != InstanceState::Archived).then(|| instance.service.clone())
             }
             Effect::CutInFlight { service, .. }
-            | Effect::GiveAddress { service }
-            | Effect::TakeAddress { service } => Some(service.clone()),
-            Effect::ApplyRoutes { .. } => None,
+            | Effect::GiveAddress { service, .. }
+            | Effect::TakeAddress { service, .. } => Some(service.clone()),
+            Effect::PrepareRoutes { .. } | Effect::ApplyRoutes { .. } => None,
         }
     }
 }
@@ -299,7 +335,8 @@ impl Driver {
 /// Whether two effects with one key are the same, but for the generation of a table.
 fn same_deed(one: &Effect, other: &Effect) -> bool {
     match (one, other) {
-        (Effect::ApplyRoutes { table: one }, Effect::ApplyRoutes { table: other }) => {
+        (Effect::PrepareRoutes { table: one, .. }, Effect::PrepareRoutes { table: other, .. })
+        | (Effect::ApplyRoutes { table: one, .. }, Effect::ApplyRoutes { table: other, .. }) => {
             one.listeners == other.listeners && one.pools == other.pools
         }
         (one, other) => one == other,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_conservation::Churn;
 use hornero_model::{
-    Actor, Digest, Event, EventBody, InstanceId, InstanceState, Millis, NewEvent, Receipt,
+    Actor, Digest, EdgeRef, Event, EventBody, InstanceId, InstanceState, Millis, NewEvent, Receipt,
     RolloutId, ServiceName, Term, Timestamp,
 };
 use hornero_rollout::{
@@ -32,8 +32,8 @@ pub struct Driver {
     pub(crate) last_effect: u64,
     pub(crate) pending: BTreeMap<EffectKey, Pending>,
     pub(crate) refused: BTreeSet<Refused>,
-    /// The newest status of the edge so far, also of one that was lost: its process, generation and version.
-    pub(crate) last_status: Option<(u32, u64, u64)>,
+    /// The newest status of each edge so far, also of one that was lost: its process, generation and version.
+    pub(crate) last_status: BTreeMap<EdgeRef, (u32, u64, u64)>,
     pub(crate) jobs: Vec<Job>,
     /// Rollouts that ended, for the jobs that wait for them.
     pub(crate) ended: BTreeMap<RolloutId, (Rollout, Option<Receipt>)>,
@@ -68,6 +68,7 @@ impl Driver {
         ports: &mut dyn Ports,
     ) -> Result<(), DriverError> {
         self.facts.now = self.facts.now.max(ports.now());
+        self.facts.gather();
         self.observe(observation, ports);
         self.look_for_room(&*ports);
         self.settle(ports)
@@ -278,7 +279,7 @@ impl Driver {
             self.facts.exited.remove(&id);
             self.facts.stopped.remove(&id);
             self.facts.unhealthy_since.remove(&id);
-            self.facts.left_at.remove(&id);
+            self.facts.forget_leaving(&id);
             self.told_healthy.remove(&id);
             self.told_probes.remove(&id);
         }

@@ -29,5 +29,5 @@ pub use hornero_conservation::{Account, Churn, ServiceAccount, Stopped, Use};
 pub use port::{EffectId, LedgerFailed, Observation, Ports};
 pub use progress::{Outcome, OutcomeKind, Progress, ServiceOutcome};
 pub use request::{Request, RequestId, RequestKind};
-pub use resume::{Found, Outside, Starting};
+pub use resume::{Found, Outside, Regions, Starting};
 pub use status::InstanceView;

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use hornero_model::{Digest, EdgeStatus, ExitCause, InstanceId, ReleaseCounters, ServiceName};
+use hornero_model::{
+    Digest, EdgeRef, EdgeStatus, ExitCause, InstanceId, ReleaseCounters, ServiceName,
+};
 use hornero_rollout::{
     AfterFailure, Bug, Effect, EffectKey, Exit, Running, failed, measures_processor, planted,
     saw_health, saw_load,
@@ -49,13 +51,16 @@ impl Driver {
                     self.facts.tests.insert(image, run);
                 }
             }
-            Observation::RoutesApplied { generation, switch_ms, counters } => {
-                self.routes_applied(generation, switch_ms, counters);
+            Observation::RoutesPrepared { edge, generation } => {
+                self.routes_prepared(&edge, generation);
             }
-            Observation::InFlightCut { effect, service, release } => {
+            Observation::RoutesApplied { edge, generation, switch_ms, counters } => {
+                self.routes_applied(&edge, generation, (switch_ms, counters));
+            }
+            Observation::InFlightCut { effect, edge, service, release } => {
                 // An earlier cut that is confirmed once more says nothing of one that is on its way: a table that
                 // overtook that one would give new requests to what it cuts off.
-                let key = EffectKey::Cut(service, release);
+                let key = EffectKey::Cut(edge, service, release);
                 if self.pending.get(&key).is_some_and(|pending| pending.id == effect) {
                     self.pending.remove(&key);
                 }
@@ -63,28 +68,24 @@ impl Driver {
             Observation::ServiceAddressed { effect, service, address } => {
                 self.addressed(effect, service, address);
             }
-            Observation::EdgeStatus(status) => self.edge_status(status, ports),
-            Observation::EdgeLost => {
-                // What the edge was asked for before may still come to it, or to the one after it.
-                self.facts.edge = None;
-                self.facts.load.clear();
-                self.facts.unhealthy_since.clear();
-            }
+            Observation::EdgeStatus { edge, status } => self.edge_status(&edge, status, ports),
+            Observation::EdgeLost { edge } => self.edge_lost(&edge),
             Observation::EffectFailed { effect, reason } => self.effect_failed(effect, reason),
         }
     }
 
     /// Only the last effect's answer tells what is so: one that comes twice may tell of an address taken back since.
     fn addressed(&mut self, effect: EffectId, service: ServiceName, address: Option<IpAddr>) {
-        let key = EffectKey::Address(service.clone());
-        if self.pending.get(&key).is_none_or(|pending| pending.id != effect) {
+        let mut asked = self.pending.iter().filter(|(_, pending)| pending.id == effect);
+        let Some(EffectKey::Address(region, of)) = asked.next().map(|(key, _)| key.clone()) else {
             return;
-        }
-        self.pending.remove(&key);
-        self.facts.leaving_addresses.remove(&service);
+        };
+        self.pending.remove(&EffectKey::Address(region.clone(), of));
+        let Some(facts) = self.facts.at_mut(&region) else { return };
+        facts.leaving_addresses.remove(&service);
         match address {
-            Some(address) => self.facts.addresses.insert(service, address),
-            None => self.facts.addresses.remove(&service),
+            Some(address) => facts.addresses.insert(service, address),
+            None => facts.addresses.remove(&service),
         };
     }
 
@@ -123,34 +124,70 @@ impl Driver {
         self.facts.exited.insert(instance, Exit { cause, log_tail });
     }
 
-    fn routes_applied(&mut self, generation: u64, switch_ms: f64, counters: Vec<ReleaseCounters>) {
-        let Some(pending) = self.pending.get(&EffectKey::Routes) else { return };
-        let Effect::ApplyRoutes { table } = &pending.effect else { return };
+    /// An edge has prepared a table, if it is the one that it is asked for.
+    fn routes_prepared(&mut self, edge: &EdgeRef, generation: u64) {
+        let key = EffectKey::Routes(edge.clone());
+        let Some(pending) = self.pending.get(&key) else { return };
+        let Effect::PrepareRoutes { table, .. } = &pending.effect else { return };
+        if table.generation != generation {
+            return;
+        }
+        self.pending.remove(&key);
+        if let Some(region) = self.facts.at_mut(&edge.region) {
+            region.saw_prepared(&edge.edge, generation);
+        }
+    }
+
+    fn routes_applied(
+        &mut self,
+        edge: &EdgeRef,
+        generation: u64,
+        seen: (f64, Vec<ReleaseCounters>),
+    ) {
+        let key = EffectKey::Routes(edge.clone());
+        let Some(pending) = self.pending.get(&key) else { return };
+        let Effect::ApplyRoutes { table, .. } = &pending.effect else { return };
         // Another generation is that of an earlier try: its table is not known to be in force any more.
         if table.generation != generation && !planted(Bug::BelievesAnyConfirmation) {
             return;
         }
         let table = (**table).clone();
-        self.pending.remove(&EffectKey::Routes);
-        self.facts.confirmed(table, switch_ms, counters);
+        self.pending.remove(&key);
+        let now = self.now();
+        if let Some(region) = self.facts.at_mut(&edge.region) {
+            region.confirmed(&edge.edge, table, seen, now);
+        }
     }
 
-    fn edge_status(&mut self, status: EdgeStatus, ports: &mut dyn Ports) {
+    fn edge_lost(&mut self, edge: &EdgeRef) {
+        let now = self.now();
+        if let Some(region) = self.facts.at_mut(&edge.region) {
+            region.lost_edge(&edge.edge, now);
+        }
+    }
+
+    fn edge_status(&mut self, edge: &EdgeRef, status: EdgeStatus, ports: &mut dyn Ports) {
+        let (here, now) = (edge.region == self.facts.region, self.now());
+        let Some(region) = self.facts.at_mut(&edge.region) else { return };
+        let Some(known) = region.edges.get(&edge.edge) else { return };
         let EdgeStatus { pid, generation, version, .. } = status;
-        let in_force = self.facts.in_force.as_ref().map(|in_force| in_force.table.generation);
-        if let Some((last_pid, last_generation, last_version)) = self.last_status {
+        let in_force = known.in_force.as_ref().map(|in_force| in_force.table.generation);
+        if let Some((last_pid, last_generation, last_version)) = self.last_status.get(edge).copied()
+        {
             let older = (generation, version) < (last_generation, last_version);
             let is_late = pid == last_pid && (older || Some(generation) < in_force);
             if is_late && !planted(Bug::BelievesOldStatuses) {
                 return;
             }
         }
-        self.last_status = Some((pid, generation, version));
-        self.facts.saw_generation(generation);
-        self.facts.edge = Some(status);
-        self.note_faults();
-        self.note_health(ports);
-        self.note_load(&*ports);
+        self.last_status.insert(edge.clone(), (pid, generation, version));
+        region.saw_edge(&edge.edge, status, now);
+        // While another edge is waited for nobody can tell how the servers are.
+        if here && self.facts.edge.is_some() {
+            self.note_faults();
+            self.note_health(ports);
+            self.note_load(&*ports);
+        }
     }
 
     fn note_load(&mut self, ports: &dyn Ports) {

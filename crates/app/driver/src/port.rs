@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_model::{
-    Digest, EdgeStatus, Event, ExitCause, InstanceId, Location, NewEvent, Receipt, ReceiptBody,
-    ReleaseCounters, ReleaseNumber, Room, ServiceName, Term, Timestamp,
+    Digest, EdgeRef, EdgeStatus, Event, ExitCause, InstanceId, Location, NewEvent, Receipt,
+    ReceiptBody, RegionName, ReleaseCounters, ReleaseNumber, Room, ServiceName, Term, Timestamp,
 };
 use hornero_rollout::{Effect, TestRun};
 
@@ -42,8 +42,10 @@ pub trait Ports {
     /// where it could not be done. The same deed may be asked for again; doing it twice must be as doing it once.
     fn dispatch(&mut self, id: EffectId, effect: Effect);
 
-    /// What memory the engine has for more instances; none where it can't tell. Asked for whenever something is under way.
-    fn room(&self) -> Option<Room> {
+    /// What memory a region's engine has for more instances; none where it can't tell. Asked for whenever something is under
+    /// way.
+    fn room(&self, region: &RegionName) -> Option<Room> {
+        let _ = region;
         None
     }
 
@@ -118,8 +120,17 @@ pub enum Observation {
         /// The results.
         run: TestRun,
     },
+    /// A route table was checked and made ready: the answer to `PrepareRoutes`.
+    RoutesPrepared {
+        /// The edge.
+        edge: EdgeRef,
+        /// The table's generation.
+        generation: u64,
+    },
     /// A route table is in force: the answer to `ApplyRoutes`.
     RoutesApplied {
+        /// The edge.
+        edge: EdgeRef,
         /// Its generation.
         generation: u64,
         /// How long the edge took, in milliseconds.
@@ -131,6 +142,8 @@ pub enum Observation {
     InFlightCut {
         /// The effect that asked for it.
         effect: EffectId,
+        /// The edge.
+        edge: EdgeRef,
         /// The service.
         service: ServiceName,
         /// The release.
@@ -145,11 +158,19 @@ pub enum Observation {
         /// The address that is recorded for it; none where it has none any more.
         address: Option<IpAddr>,
     },
-    /// The edge's status. Send one after every change of its `version`, after every applied table, and while a set
+    /// An edge's status. Send one after every change of its `version`, after every applied table, and while a set
     /// drains as often as may be.
-    EdgeStatus(EdgeStatus),
-    /// The edge can't be reached.
-    EdgeLost,
+    EdgeStatus {
+        /// The edge.
+        edge: EdgeRef,
+        /// How it is.
+        status: EdgeStatus,
+    },
+    /// An edge can't be reached.
+    EdgeLost {
+        /// The edge.
+        edge: EdgeRef,
+    },
     /// An effect could not be performed.
     EffectFailed {
         /// The effect.

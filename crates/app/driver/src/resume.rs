@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_conservation::Churn;
 use hornero_model::{
-    Actor, BootId, EdgeStatus, EventBody, ExitCause, InstanceId, InstanceState, Location,
-    ServiceName, Term,
+    Actor, BootId, EdgeName, EdgeRef, EdgeStatus, EventBody, ExitCause, InstanceId, InstanceState,
+    Location, RegionName, ServiceName, Term, Timestamp,
 };
-use hornero_rollout::{Bug, Exit, Facts, Record, Running, World, planted};
+use hornero_rollout::{Bug, Exit, Facts, KnownEdge, Record, RegionFacts, Running, World, planted};
 
 use crate::{Driver, DriverError, Ports};
 
@@ -25,18 +25,21 @@ pub struct Found {
     pub log_tail: Vec<String>,
 }
 
-/// Everything outside of the ledger that a control process finds at its start.
+/// Everything outside of the ledger that a control process finds at its start, in one region.
 #[derive(Debug, Clone, Default)]
 pub struct Outside {
     /// Every instance that the engine has.
     pub instances: Vec<Found>,
     /// Every service that has an address of its own.
     pub addresses: BTreeMap<ServiceName, IpAddr>,
-    /// The edge's status, where it can be reached.
-    pub edge: Option<EdgeStatus>,
+    /// Every edge of it, with its status where it can be reached.
+    pub edges: BTreeMap<EdgeName, Option<EdgeStatus>>,
     /// The newest term of control that the engine has heard of.
     pub term: Term,
 }
+
+/// What a control process finds at its start, by region.
+pub type Regions = BTreeMap<RegionName, Outside>;
 
 /// The control process that starts.
 #[derive(Debug, Clone, Copy)]
@@ -58,14 +61,22 @@ impl Driver {
     pub fn resume(
         world: World,
         churn: Churn,
-        outside: Outside,
+        mut outside: Regions,
         starting: Starting<'_>,
         ports: &mut dyn Ports,
     ) -> Result<Self, DriverError> {
         let now = ports.now();
-        let Outside { instances, addresses, edge, term: heard } = outside;
-        let term = next_term(&world, edge.as_ref(), heard);
-        let mut facts = Facts { now, begun: now, addresses, ..Facts::default() };
+        let term = next_term(&world, &outside);
+        let mut facts = Facts { now, begun: now, ..Facts::default() };
+        let here = outside.remove(&facts.region).unwrap_or_default();
+        let Outside { instances, addresses, edges, .. } = here;
+        facts.addresses = addresses;
+        facts.edges = away(&edges, now);
+        let elsewhere = outside.iter().map(|(region, found)| {
+            let (addresses, edges) = (found.addresses.clone(), away(&found.edges, now));
+            (region.clone(), RegionFacts { addresses, edges, ..RegionFacts::default() })
+        });
+        facts.elsewhere = elsewhere.collect();
         let restarted = world.boot.as_ref().is_some_and(|last| last != starting.boot);
         let lost_by = match restarted {
             true => ExitCause::HostRestarted,
@@ -105,7 +116,7 @@ impl Driver {
             last_effect: 0,
             pending: Default::default(),
             refused: Default::default(),
-            last_status: None,
+            last_status: Default::default(),
             jobs: Vec::new(),
             ended: Default::default(),
             told_healthy: Default::default(),
@@ -127,8 +138,16 @@ impl Driver {
         records.push(Record::Event(Actor::hornero(detail), body));
         driver.persist(records, ports)?;
         ports.begins(term);
-        if let Some(edge) = edge {
-            driver.observe(crate::Observation::EdgeStatus(edge), ports);
+        let region = driver.facts.region.clone();
+        let found = edges.into_iter().map(|(edge, status)| (region.clone(), edge, status));
+        let others = outside.into_iter().flat_map(|(region, found)| {
+            found.edges.into_iter().map(move |(edge, status)| (region.clone(), edge, status))
+        });
+        for (region, edge, status) in found.chain(others) {
+            if let Some(status) = status {
+                let edge = EdgeRef { region, edge };
+                driver.observe(crate::Observation::EdgeStatus { edge, status }, ports);
+            }
         }
         driver.look_for_room(&*ports);
         driver.settle(ports)?;
@@ -138,12 +157,22 @@ impl Driver {
 
 /// The term of a control that starts: the next one by the ledger; where a ledger from before was put back, beyond what
 /// engine and edge have heard of.
-fn next_term(world: &World, edge: Option<&EdgeStatus>, heard: Term) -> Term {
-    let known = world.term.max(heard).max(edge.map_or(Term::default(), |edge| edge.term));
+fn next_term(world: &World, outside: &Regions) -> Term {
+    let engines = outside.values().map(|found| found.term);
+    let edges = outside.values().flat_map(|found| found.edges.values().flatten());
+    let known = engines.chain(edges.map(|edge| edge.term)).fold(world.term, Term::max);
     match planted(Bug::KeepsTheTerm) {
         true => known.max(Term(1)),
         false => known.next(),
     }
+}
+
+/// Edges of which nothing is known yet.
+fn away(
+    edges: &BTreeMap<EdgeName, Option<EdgeStatus>>,
+    now: Timestamp,
+) -> BTreeMap<EdgeName, KnownEdge> {
+    edges.keys().map(|edge| (edge.clone(), KnownEdge::away(now))).collect()
 }
 
 fn describe(world: &World, facts: &Facts) -> String {

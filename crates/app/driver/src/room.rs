@@ -17,7 +17,7 @@ impl Driver {
         // What is scaled may want more at any time.
         let is_scaled = || !self.facts.load.is_empty();
         if !self.jobs.is_empty() || !self.world.rollouts.is_empty() || recycles() || is_scaled() {
-            self.facts.room = ports.room();
+            self.facts.here.room = ports.room(&self.facts.region);
         }
     }
 

@@ -50,7 +50,7 @@ impl Driver {
 
     /// The edge's last status.
     pub fn edge(&self) -> Option<&EdgeStatus> {
-        self.facts.edge.as_ref()
+        self.facts.edge.as_deref()
     }
 
     /// The route table that the edge confirmed to this process.
@@ -86,6 +86,12 @@ impl Driver {
                 parts.push(format!("`{name}` is {state:?}"));
             }
         }
+        let away = self.facts.edges.iter().filter(|(_, edge)| edge.status.is_none());
+        parts.extend(away.map(|(name, edge)| {
+            let waits = self.facts.is_left_out(edge, self.facts.now);
+            let waits = if waits { "is left out" } else { "is waited for" };
+            format!("edge `{name}` can't be reached and {waits}")
+        }));
         parts.join("; ")
     }
 

@@ -73,7 +73,7 @@ impl Account {
                 let key = (spec.name.clone(), release.number);
                 self.memory_bytes.insert(key, spec.resources.memory_bytes);
             }
-            EventBody::InstanceChanged { instance, service, release, state, cause } => {
+            EventBody::InstanceChanged { instance, service, release, state, cause, .. } => {
                 match state {
                     InstanceState::Created => {
                         let memory_bytes = self.memory_bytes.get(&(service.clone(), *release));

@@ -74,6 +74,7 @@ impl Bench {
             release: ReleaseNumber(1),
             state,
             cause,
+            region: Default::default(),
         };
         self.append(who, changed(InstanceState::Created, None));
         let facts =
@@ -311,6 +312,7 @@ fn an_account_tells_what_was_made_for_whom_and_what_it_took() {
         release: ReleaseNumber(1),
         state: InstanceState::Failed,
         cause: Some(ExitCause::Code(1)),
+        region: Default::default(),
     };
     bench.append("hornero", failed);
     for _ in 0..3 {

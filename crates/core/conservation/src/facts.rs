@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::{
-    ChurnBreach, EdgeStatus, InstanceId, ReleaseNumber, RouteTable, ServiceName, Timestamp,
-    VolumeName,
+    ChurnBreach, EdgeName, EdgeStatus, InstanceId, ReleaseNumber, RouteTable, ServiceName,
+    Timestamp, VolumeName,
 };
 
 use crate::churn::Churn;
@@ -12,12 +12,14 @@ use crate::churn::Churn;
 /// What was observed.
 #[derive(Debug, Clone, Default)]
 pub struct WatchdogFacts<'a> {
-    /// The edge's last status; none while it can't be reached.
+    /// What the edges last said, all together; none while one that is waited for can't be reached.
     pub edge: Option<&'a EdgeStatus>,
-    /// The table that the edge confirmed; none while that is not known.
+    /// The table that the edges confirmed; none while that is not known.
     pub in_force: Option<&'a RouteTable>,
-    /// Tables that the edge was given and may put in force yet.
+    /// Other tables that an edge was given and may put in force yet, or has.
     pub unsettled: Vec<&'a RouteTable>,
+    /// Edges that could not be reached for long, and that nobody waits for: `edge` and the tables are those of the others.
+    pub left_out: Vec<AwayEdge<'a>>,
     /// Every instance that the engine has or may have.
     pub engine: BTreeMap<InstanceId, Seen>,
     /// Releases that the ledger says are proven, or whose image it says passed its tests, or declares none.
@@ -41,6 +43,15 @@ pub struct WatchdogFacts<'a> {
     pub churn: Option<&'a Churn>,
     /// The moment.
     pub now: Timestamp,
+}
+
+/// An edge that nobody waits for.
+#[derive(Debug, Clone)]
+pub struct AwayEdge<'a> {
+    /// Its name.
+    pub edge: &'a EdgeName,
+    /// The tables that it may follow; none where that is not known.
+    pub tables: Option<Vec<&'a RouteTable>>,
 }
 
 /// An instance as the engine has it.

@@ -11,7 +11,7 @@ mod rules;
 
 pub use account::{Account, ServiceAccount};
 pub use churn::{Churn, Stopped, Use};
-pub use facts::{EffectFacts, Fitness, Refusal, Seen, WatchdogFacts};
+pub use facts::{AwayEdge, EffectFacts, Fitness, Refusal, Seen, WatchdogFacts};
 pub use leases::Leases;
 
 /// Whether an effect may be performed in the face of the facts.

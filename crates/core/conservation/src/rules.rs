@@ -83,7 +83,16 @@ pub(crate) fn not_routed(facts: &WatchdogFacts<'_>, instance: &InstanceId) -> Re
         );
     };
     let reported = edge.backends.iter().find(|backend| backend.instance == *instance);
-    let mut tables = facts.in_force.into_iter().chain(facts.unsettled.iter().copied());
+    if let Some(unknown) = facts.left_out.iter().find(|of| of.tables.is_none()) {
+        return refuse(
+            NO_LOST_REQUEST,
+            None,
+            format!("edge `{}` can't be asked whether it routes to `{instance}`", unknown.edge),
+        );
+    }
+    let left_out = facts.left_out.iter().flat_map(|of| of.tables.iter().flatten().copied());
+    let tables = facts.in_force.into_iter().chain(facts.unsettled.iter().copied());
+    let mut tables = tables.chain(left_out);
     let confirmed = tables.find_map(|table| {
         table.pools.iter().find(|pool| pool.backends.iter().any(|of| of.instance == *instance))
     });

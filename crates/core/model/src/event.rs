@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BootId, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName, InstanceId,
-    InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt, Rehearsal,
+    InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt, RegionName, Rehearsal,
     RehearsalEnd, Release, ReleaseNumber, RolloutId, Run, RunEnd, ScheduleEnd, ScheduleName,
     ScheduleSpec, ServiceName, Term, Timestamp, Volume, VolumeChange, VolumeName,
 };
@@ -100,6 +100,9 @@ pub enum EventBody {
         /// Why it ended, where it did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<ExitCause>,
+        /// The region whose engine has it; absent in `local`, and before there were regions.
+        #[serde(default, skip_serializing_if = "RegionName::is_default")]
+        region: RegionName,
     },
     /// A step of a rollout's journal.
     RolloutStep {

@@ -31,6 +31,13 @@ pub struct ReceiptBody {
     /// How long the edge took to make the switch, in milliseconds; or for how long it held requests, where servers were
     /// replaced in their place.
     pub switch_ms: f64,
+    /// How many edges made the switch; absent in receipts from before edges were counted, and where nothing is routed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edges: Option<u32>,
+    /// From the first edge's confirmation of the switch to the last one's, in milliseconds: 0 with one edge; absent with
+    /// `edges`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skew_ms: Option<f64>,
     /// From the request for the rollout to the switch, in milliseconds.
     pub total_ms: f64,
     /// Requests in flight on the old set at the switch that then ended by themselves.

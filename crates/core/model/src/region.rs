@@ -113,6 +113,7 @@ impl ReleaseCounters {
             sum.in_flight += of.in_flight;
             sum.failed += of.failed;
             sum.server_errors += of.server_errors;
+            sum.held += of.held;
             sum.latency.merge(&of.latency);
             let both = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
             sum.bytes_in = both(sum.bytes_in, of.bytes_in);

@@ -9,14 +9,14 @@ use std::{
 
 use expect_test::{Expect, expect};
 use hornero_model::{
-    Actor, BackendStatus, CanaryPolicy, Check, Digest, Directory, EdgeStatus, Health,
+    Actor, BackendStatus, CanaryPolicy, Check, Digest, Directory, EdgeName, EdgeStatus, Health,
     HealthContract, HttpCheck, ImageName, InstanceHandle, InstanceId, InstanceState, Keep, KeyName,
     Location, Millis, OnInconclusive, Place, PoolName, Port, PortName, Protocol, PublicKey,
     Release, ReleaseNumber, Resources, RolloutPolicy, Route, ServiceName, ServiceSpec, Strategy,
     Timestamp, TrustedKey,
 };
 use hornero_plan::{Action, DesiredImage, clashes, plan};
-use hornero_rollout::{Facts, Instance, Running, Service, ServingSet, World};
+use hornero_rollout::{Facts, Instance, KnownEdge, Running, Service, ServingSet, World};
 
 fn name(text: &str) -> ServiceName {
     ServiceName::new(text).unwrap()
@@ -77,7 +77,7 @@ fn release(number: u32, spec: ServiceSpec) -> (ReleaseNumber, Release) {
 /// `healthy` are healthy.
 fn world(releases: Vec<ServiceSpec>, serving: u32, healthy: usize) -> (World, Facts) {
     let mut world = World::default();
-    let mut facts = Facts { edge: Some(EdgeStatus::default()), ..Facts::default() };
+    let (mut facts, mut status) = (Facts::default(), EdgeStatus::default());
     let number = ReleaseNumber(serving);
     let mut instances = BTreeSet::new();
     for index in 0..2 {
@@ -91,12 +91,13 @@ fn world(releases: Vec<ServiceSpec>, serving: u32, healthy: usize) -> (World, Fa
             created: Timestamp(0),
             since: Timestamp(0),
             recycle: None,
+            region: Default::default(),
         };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let handle = InstanceHandle::new("1");
         let location = Location { address, place: Place::local(), handle };
         facts.running.insert(id.clone(), Running { location, since: Timestamp(0) });
-        facts.edge.as_mut().unwrap().backends.push(BackendStatus {
+        status.backends.push(BackendStatus {
             pool: PoolName { service: name("site"), port: port("http") },
             instance: id.clone(),
             release: number,
@@ -106,6 +107,8 @@ fn world(releases: Vec<ServiceSpec>, serving: u32, healthy: usize) -> (World, Fa
         world.instances.insert(id.clone(), instance);
         instances.insert(id);
     }
+    facts.edges.insert(EdgeName::default(), KnownEdge::default());
+    facts.here.saw_edge(&EdgeName::default(), status, Timestamp(0));
     let numbered = (1..).zip(releases).map(|(number, spec)| release(number, spec));
     let service = Service {
         name: name("site"),
@@ -332,7 +335,7 @@ fn what_died_is_repaired() {
     );
     let (mut world, mut facts) = world(vec![site()], 1, 0);
     world.services.get_mut(&name("site")).unwrap().failures = 10;
-    facts.edge = None;
+    facts.here.lost_edge(&EdgeName::default(), Timestamp(0));
     check(
         &[],
         &[site()],

@@ -140,8 +140,9 @@ impl View<'_> {
             let late = self.facts.now >= self.rollout.since.after(SWITCH_ALLOWANCE);
             let failure = || {
                 let share = Share::percent(canary.weight);
+                let who = self.facts.laggards();
                 RolloutFailure::of(format!(
-                    "the edge did not give it {share} within {SWITCH_ALLOWANCE}"
+                    "{who} did not give it {share} within {SWITCH_ALLOWANCE}"
                 ))
             };
             return late.then(|| self.take_back(failure(), canary.judged.clone()));

@@ -1,7 +1,8 @@
 //! Effects: what the recorded world asks the engine and the edge to do. Each is safe to repeat.
 
 use hornero_model::{
-    Digest, InstanceId, LeasedMount, Millis, ReleaseNumber, RouteTable, ServiceName, ServiceSpec,
+    Digest, EdgeRef, InstanceId, LeasedMount, Millis, RegionName, ReleaseNumber, RouteTable,
+    ServiceName, ServiceSpec,
 };
 
 /// Something for an adapter to do.
@@ -9,6 +10,8 @@ use hornero_model::{
 pub enum Effect {
     /// Starts an instance; one that runs already is left alone and reported as started.
     StartInstance {
+        /// The region whose engine has it.
+        region: RegionName,
         /// Its id.
         instance: InstanceId,
         /// Its release.
@@ -20,6 +23,8 @@ pub enum Effect {
     },
     /// Ends an instance's processes; one that does not run is reported as stopped.
     StopInstance {
+        /// The region whose engine has it.
+        region: RegionName,
         /// Its id.
         instance: InstanceId,
         /// How long it may take to end by itself before it is killed.
@@ -27,33 +32,55 @@ pub enum Effect {
     },
     /// Removes what is left of a stopped instance, except its logs.
     RemoveInstance {
+        /// The region whose engine has it.
+        region: RegionName,
         /// Its id.
         instance: InstanceId,
     },
     /// Runs every test that the image declares, against exactly this digest.
     RunTests {
+        /// The region whose engine runs them.
+        region: RegionName,
         /// The image.
         image: Digest,
         /// The service that it is for; its limits and ports apply.
         spec: Box<ServiceSpec>,
     },
-    /// Puts a route table in force; one with a lower generation than the one in force is refused by the edge.
-    ApplyRoutes {
+    /// Has an edge check a route table and make it ready, without putting it in force.
+    PrepareRoutes {
+        /// The edge.
+        edge: EdgeRef,
         /// The table.
         table: Box<RouteTable>,
     },
+    /// Puts a route table in force at an edge, which refuses one with a lower generation than the one in force there.
+    ApplyRoutes {
+        /// The edge.
+        edge: EdgeRef,
+        /// The table.
+        table: Box<RouteTable>,
+        /// Whether every edge that counts has prepared it; else there is none but this one. An edge that lost since what it
+        /// had prepared takes the table as it is.
+        prepared: bool,
+    },
     /// Records an address of its own for a service, on which its ports answer inside; one that has one keeps it.
     GiveAddress {
+        /// The region in which it has it.
+        region: RegionName,
         /// The service.
         service: ServiceName,
     },
     /// Takes the address of a service back; one that has none is reported so.
     TakeAddress {
+        /// The region in which it had it.
+        region: RegionName,
         /// The service.
         service: ServiceName,
     },
     /// Cuts off the requests in flight on a release that gets no new ones.
     CutInFlight {
+        /// The edge at which they are.
+        edge: EdgeRef,
         /// The service.
         service: ServiceName,
         /// Its release.
@@ -74,12 +101,12 @@ pub enum EffectKey {
     Remove(InstanceId),
     /// Testing an image.
     Tests(Digest),
-    /// The route table: one is put in force at a time.
-    Routes,
-    /// Cutting off a release.
-    Cut(ServiceName, ReleaseNumber),
-    /// A service's own address: it is given or taken back.
-    Address(ServiceName),
+    /// The route table of an edge: it gets one at a time.
+    Routes(EdgeRef),
+    /// Cutting off a release at an edge.
+    Cut(EdgeRef, ServiceName, ReleaseNumber),
+    /// A service's own address in a region: it is given or taken back.
+    Address(RegionName, ServiceName),
 }
 
 impl Effect {
@@ -88,13 +115,49 @@ impl Effect {
         match self {
             Self::StartInstance { instance, .. } => EffectKey::Start(instance.clone()),
             Self::StopInstance { instance, .. } => EffectKey::Stop(instance.clone()),
-            Self::RemoveInstance { instance } => EffectKey::Remove(instance.clone()),
+            Self::RemoveInstance { instance, .. } => EffectKey::Remove(instance.clone()),
             Self::RunTests { image, .. } => EffectKey::Tests(*image),
-            Self::ApplyRoutes { .. } => EffectKey::Routes,
-            Self::CutInFlight { service, release, .. } => EffectKey::Cut(service.clone(), *release),
-            Self::GiveAddress { service } | Self::TakeAddress { service } => {
-                EffectKey::Address(service.clone())
+            Self::PrepareRoutes { edge, .. } | Self::ApplyRoutes { edge, .. } => {
+                EffectKey::Routes(edge.clone())
             }
+            Self::CutInFlight { edge, service, release, .. } => {
+                EffectKey::Cut(edge.clone(), service.clone(), *release)
+            }
+            Self::GiveAddress { region, service } | Self::TakeAddress { region, service } => {
+                EffectKey::Address(region.clone(), service.clone())
+            }
+        }
+    }
+}
+
+impl Effect {
+    /// The region whose engine or network it is for; none where it is for an edge.
+    pub fn engine_of(&self) -> Option<&RegionName> {
+        match self {
+            Self::StartInstance { region, .. }
+            | Self::StopInstance { region, .. }
+            | Self::RemoveInstance { region, .. }
+            | Self::RunTests { region, .. }
+            | Self::GiveAddress { region, .. }
+            | Self::TakeAddress { region, .. } => Some(region),
+            Self::PrepareRoutes { .. } | Self::ApplyRoutes { .. } | Self::CutInFlight { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The edge that it is for; none where it is for an engine.
+    pub fn edge_of(&self) -> Option<&EdgeRef> {
+        match self {
+            Self::PrepareRoutes { edge, .. }
+            | Self::ApplyRoutes { edge, .. }
+            | Self::CutInFlight { edge, .. } => Some(edge),
+            Self::StartInstance { .. }
+            | Self::StopInstance { .. }
+            | Self::RemoveInstance { .. }
+            | Self::RunTests { .. }
+            | Self::GiveAddress { .. }
+            | Self::TakeAddress { .. } => None,
         }
     }
 }
@@ -104,14 +167,31 @@ impl std::fmt::Display for Effect {
         match self {
             Self::StartInstance { instance, .. } => write!(f, "start instance `{instance}`"),
             Self::StopInstance { instance, .. } => write!(f, "stop instance `{instance}`"),
-            Self::RemoveInstance { instance } => write!(f, "remove instance `{instance}`"),
+            Self::RemoveInstance { instance, .. } => write!(f, "remove instance `{instance}`"),
             Self::RunTests { image, .. } => write!(f, "test image `{}`", image.short()),
-            Self::ApplyRoutes { table } => write!(f, "apply route table {}", table.generation),
-            Self::CutInFlight { service, release, .. } => {
-                write!(f, "cut off requests on `{service}@{release}`")
+            Self::PrepareRoutes { edge, table } => {
+                write!(f, "prepare route table {}{}", table.generation, Named(edge))
             }
-            Self::GiveAddress { service } => write!(f, "give `{service}` an address"),
-            Self::TakeAddress { service } => write!(f, "take the address of `{service}` back"),
+            Self::ApplyRoutes { edge, table, .. } => {
+                write!(f, "apply route table {}{}", table.generation, Named(edge))
+            }
+            Self::CutInFlight { edge, service, release, .. } => {
+                write!(f, "cut off requests on `{service}@{release}`{}", Named(edge))
+            }
+            Self::GiveAddress { service, .. } => write!(f, "give `{service}` an address"),
+            Self::TakeAddress { service, .. } => write!(f, "take the address of `{service}` back"),
+        }
+    }
+}
+
+/// An edge where a sentence names one: a home's own goes without saying.
+struct Named<'a>(&'a EdgeRef);
+
+impl std::fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self.0 == EdgeRef::default() {
+            true => Ok(()),
+            false => write!(f, " at edge `{}`", self.0),
         }
     }
 }

@@ -1,25 +1,57 @@
-//! Facts: what the engine and the edge were last seen doing. Lost with the process, observed anew after it.
+//! Facts: what the engines and the edges were last seen doing. Lost with the process, observed anew after it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    ops::{Deref, DerefMut},
+    sync::Arc,
 };
 
 use hornero_model::{
-    Actor, Digest, EdgeStatus, ExitCause, Health, InstanceId, Location, ReleaseCounters, RolloutId,
-    Room, RouteTable, ServiceName, Timestamp,
+    Actor, Digest, EdgeName, EdgeRef, EdgeStatus, ExitCause, Health, InstanceId, Location,
+    RegionName, ReleaseCounters, RolloutId, Room, RouteTable, ServiceName, Spread, Timestamp,
 };
 
 use crate::planted::{Bug, planted};
-use crate::{ListenerSeen, Load, RolloutFailure, World};
+use crate::{KnownEdge, ListenerSeen, Load, RolloutFailure, World};
 
 /// What is known of the outside at one moment.
+///
+/// What decides looks at one region at a time, and reads what is known of that one as if it were all there is.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// The moment.
     pub now: Timestamp,
     /// When this process began to look.
     pub begun: Timestamp,
+    /// The region that is looked at.
+    pub region: RegionName,
+    /// What is known of it.
+    pub here: RegionFacts,
+    /// What is known of the others.
+    pub elsewhere: BTreeMap<RegionName, RegionFacts>,
+    /// Test runs that ended since this process started, by image.
+    pub tests: BTreeMap<Digest, TestRun>,
+    /// Rollouts whose `switching` entry was written by this process: only for them does the first confirmation of
+    /// a table tell the counters at the moment of the switch.
+    pub switching_here: BTreeSet<RolloutId>,
+    /// Rollouts that must not go on, and why: an effect of theirs was refused or keeps failing.
+    pub halted: BTreeMap<RolloutId, RolloutFailure>,
+    /// Rollouts that somebody ended, and who: each goes the way of one that failed.
+    pub cancelled: BTreeMap<RolloutId, Actor>,
+    /// Services that shall be gone at once: nothing of theirs waits for requests, or for an edge that does not answer.
+    pub forced: BTreeSet<ServiceName>,
+    /// Services whose terms can't be put in force, and why.
+    pub unadjusted: BTreeMap<ServiceName, String>,
+    /// Services of which nothing is made by itself, because the watchdog says so, until somebody lets it.
+    pub held: BTreeSet<ServiceName>,
+    /// Services whose count of failures was forgiven up to this number by a request.
+    pub forgiven: BTreeMap<ServiceName, u32>,
+}
+
+/// What is known of one region: of its engine, and of the edges before that one's servers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RegionFacts {
     /// Instances whose command runs.
     pub running: BTreeMap<InstanceId, Running>,
     /// When the start of an instance was last seen to go on, where that takes a while.
@@ -36,42 +68,43 @@ pub struct Facts {
     pub removed: BTreeSet<InstanceId>,
     /// Instances that the ledger no longer knows of, and of which the engine was not seen to have nothing left.
     pub abandoned: BTreeSet<InstanceId>,
-    /// Test runs that ended since this process started, by image.
-    pub tests: BTreeMap<Digest, TestRun>,
-    /// The edge's last status; none while it can't be reached.
-    pub edge: Option<EdgeStatus>,
-    /// The table that the edge confirmed to this process.
-    pub in_force: Option<InForce>,
-    /// Tables that the edge was given and may put in force yet, or has: no answer came, or that they failed, which does not
-    /// keep an edge that hung from doing it after all. Oldest first.
+    /// What memory there is for more instances; none where nobody can tell.
+    pub room: Option<Room>,
+    /// Each edge.
+    pub edges: BTreeMap<EdgeName, KnownEdge>,
+    /// The table that the edges are asked to prepare, or that was the last of these. With one edge there is none: that is
+    /// asked to prepare and commit at once.
+    pub proposed: Option<RouteTable>,
+    /// What the edges say together; none while one of them that is waited for can't be reached. This and the next two follow
+    /// from `edges`.
+    pub edge: Option<Arc<EdgeStatus>>,
+    /// Since when several edges say something together without a break.
+    pub together_since: Timestamp,
+    /// The table that all edges confirmed to this process.
+    pub in_force: Option<Arc<InForce>>,
+    /// Other tables that an edge was given and may put in force yet, or has: no answer came, or that they failed, which does
+    /// not keep an edge that hung from doing it after all. Oldest first.
     pub unsettled: Vec<RouteTable>,
-    /// Since when the table in force is known without a break.
-    pub known_since: Timestamp,
-    /// When instances were seen to get no new requests any more, where that was after `known_since`.
-    pub left_at: BTreeMap<InstanceId, Timestamp>,
     /// Since when an instance has been unhealthy without a break; or not found healthy, where it serves.
     pub unhealthy_since: BTreeMap<InstanceId, Timestamp>,
     /// Listeners that are at fault, or whose recorded fault is over.
     pub listeners: BTreeMap<SocketAddr, ListenerSeen>,
-    /// Rollouts whose `switching` entry was written by this process: only for them does the first confirmation of
-    /// a table tell the counters at the moment of the switch.
-    pub switching_here: BTreeSet<RolloutId>,
-    /// Rollouts that must not go on, and why: an effect of theirs was refused or keeps failing.
-    pub halted: BTreeMap<RolloutId, RolloutFailure>,
-    /// Rollouts that somebody ended, and who: each goes the way of one that failed.
-    pub cancelled: BTreeMap<RolloutId, Actor>,
-    /// Services that shall be gone at once: nothing of theirs waits for requests, or for an edge that does not answer.
-    pub forced: BTreeSet<ServiceName>,
-    /// What memory there is for more instances; none where nobody can tell.
-    pub room: Option<Room>,
-    /// Services whose terms can't be put in force, and why.
-    pub unadjusted: BTreeMap<ServiceName, String>,
-    /// Services of which nothing is made by itself, because the watchdog says so, until somebody lets it.
-    pub held: BTreeSet<ServiceName>,
     /// The load of services that are scaled, as far back as it counts.
     pub load: BTreeMap<ServiceName, Load>,
-    /// Services whose count of failures was forgiven up to this number by a request.
-    pub forgiven: BTreeMap<ServiceName, u32>,
+}
+
+impl Deref for Facts {
+    type Target = RegionFacts;
+
+    fn deref(&self) -> &RegionFacts {
+        &self.here
+    }
+}
+
+impl DerefMut for Facts {
+    fn deref_mut(&mut self) -> &mut RegionFacts {
+        &mut self.here
+    }
 }
 
 /// A running instance.
@@ -114,17 +147,19 @@ pub struct TestOutcome {
     pub detail: String,
 }
 
-/// A route table that the edge confirmed.
+/// A route table that was confirmed, by one edge or by all of a region.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InForce {
     /// The table.
     pub table: RouteTable,
-    /// How long the edge took to put it in force, in milliseconds.
+    /// How long the edge took to put it in force, in milliseconds; of several the one that took longest.
     pub switch_ms: f64,
-    /// When the confirmation was seen.
+    /// When the confirmation was seen, the last one of several.
     pub at: Timestamp,
-    /// The edge's counters at that moment.
+    /// The counters at that moment.
     pub counters: Vec<ReleaseCounters>,
+    /// How many edges confirmed it, and how long after one another.
+    pub spread: Spread,
 }
 
 impl Facts {
@@ -155,24 +190,13 @@ impl Facts {
         }
     }
 
-    /// Whether the edge, as last seen, might still route to an instance; unknown counts as yes.
+    /// Whether any edge, as last seen, might still route to an instance; unknown counts as yes.
     pub fn routed(&self, instance: &InstanceId) -> bool {
-        match &self.edge {
-            None => true,
-            Some(edge) => {
-                let lists = |table: &RouteTable| {
-                    table.pools.iter().any(|pool| {
-                        pool.backends.iter().any(|backend| backend.instance == *instance)
-                    })
-                };
-                let names = |in_force: &InForce| {
-                    in_force.table.generation > edge.generation || lists(&in_force.table)
-                };
-                edge.backends.iter().any(|backend| backend.instance == *instance)
-                    || self.unsettled.iter().any(lists)
-                    || self.in_force.as_ref().map_or(edge.generation != 0, names)
-            }
-        }
+        self.edges.is_empty()
+            || self
+                .edges
+                .values()
+                .any(|edge| edge.routes_to(instance, self.is_left_out(edge, self.now)))
     }
 
     /// The address of a service, while it is its own.
@@ -181,17 +205,37 @@ impl Facts {
         self.addresses.get(service).copied().filter(|_| !leaves)
     }
 
-    /// Whether the edge, as last seen, might listen on an address; unknown counts as yes.
+    /// Whether any edge, as last seen, might listen on an address; unknown counts as yes.
     pub fn listened_on(&self, address: IpAddr) -> bool {
-        let Some(edge) = &self.edge else { return true };
-        let listens =
-            |table: &RouteTable| table.listeners.iter().any(|of| of.address.ip() == address);
-        let in_force = self.in_force.as_ref().map(|in_force| listens(&in_force.table));
-        self.unsettled.iter().any(listens) || in_force.unwrap_or(edge.generation != 0)
+        self.edges.is_empty()
+            || self
+                .edges
+                .values()
+                .any(|edge| edge.listens_on(address, self.is_left_out(edge, self.now)))
     }
 
-    /// The generation that the edge was last seen to have in force; 0 while it can't be reached.
+    /// The generation that the edges were last seen to have in force; 0 while they can't be reached.
     pub fn generation(&self) -> u64 {
         self.edge.as_ref().map_or(0, |edge| edge.generation)
+    }
+
+    /// An edge of the region that is looked at.
+    pub fn edge_ref(&self, edge: &EdgeName) -> EdgeRef {
+        EdgeRef { region: self.region.clone(), edge: edge.clone() }
+    }
+
+    /// What is known of a region; none of one that this control does not have.
+    pub fn at_mut(&mut self, region: &RegionName) -> Option<&mut RegionFacts> {
+        match *region == self.region {
+            true => Some(&mut self.here),
+            false => self.elsewhere.get_mut(region),
+        }
+    }
+
+    /// Puts together anew what the edges of every region say, as after a while.
+    pub fn gather(&mut self) {
+        let now = self.now;
+        let regions = std::iter::once(&mut self.here).chain(self.elsewhere.values_mut());
+        regions.filter(|region| region.edges.len() > 1).for_each(|region| region.gather(now));
     }
 }

@@ -22,7 +22,7 @@ pub(crate) fn start_deadline(
         .and_then(|spec| spec.health.as_ref())
         .map_or(DEFAULT_START_TIMEOUT, |health| health.start_timeout);
     match facts.running.get(id) {
-        Some(running) => running.since.max(decided).after(timeout),
+        Some(running) => running.since.max(decided).max(facts.heard_since()).after(timeout),
         None => {
             let went_on = facts.starting.get(id).copied().unwrap_or_default();
             went_on.max(decided).after(START_ALLOWANCE)

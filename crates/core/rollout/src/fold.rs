@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    BootId, Event, EventBody, ExitCause, InstanceId, InstanceState, JournalEntry, Millis, Release,
-    ReleaseNumber, ServiceName, Timestamp,
+    BootId, Event, EventBody, ExitCause, InstanceId, InstanceState, JournalEntry, Millis,
+    RegionName, Release, ReleaseNumber, ServiceName, Timestamp,
 };
 
 use crate::{
@@ -60,11 +60,12 @@ impl World {
                 self.tests.entry(*image).or_default().insert(test.clone(), record);
                 Ok(())
             }
-            EventBody::InstanceChanged { instance, service, release, state, cause } => {
+            EventBody::InstanceChanged { instance, service, release, state, cause, region } => {
                 self.known_release(service, *release)?;
                 if *state == InstanceState::Created {
                     let own = Self::is_own(&event.by);
-                    self.instance_created(instance, service, *release, event.time, own)
+                    let made = (event.time, own);
+                    self.instance_created(instance, service, *release, region, made)
                 } else {
                     self.instance_changed(instance, *state, cause.as_ref(), event.time)
                 }
@@ -284,8 +285,8 @@ impl World {
         id: &InstanceId,
         service_name: &ServiceName,
         release: ReleaseNumber,
-        time: Timestamp,
-        own: bool,
+        region: &RegionName,
+        (time, own): (Timestamp, bool),
     ) -> Result<(), String> {
         if self.instances.contains_key(id) {
             return Err(format!("instance `{id}` is made a second time"));
@@ -319,6 +320,7 @@ impl World {
             created: time,
             since: time,
             recycle: None,
+            region: region.clone(),
         };
         self.instances.insert(id.clone(), instance);
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hornero_model::{
     Actor, Batched, ExitCause, InstanceId, Intervention, JournalEntry, ReleaseNumber, RolloutId,
-    ServiceName, Share, Timestamp,
+    ServiceName, Share, Spread, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -175,6 +175,9 @@ pub struct Switch {
     pub switch_ms: f64,
     /// Requests in flight at that moment on the set that lost the traffic.
     pub in_flight: u64,
+    /// Over how many edges it was made; none where nothing was routed, and before edges were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
 }
 
 impl Phase {

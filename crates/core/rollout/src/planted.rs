@@ -58,6 +58,7 @@ bugs! {
     WaitsForEverForAnswers: "an answer that was lost is waited for without end",
     ScalesDownAtOnce: "servers leave that one moment does not need",
     KeepsTheTerm: "a control that starts keeps the term of the one before it",
+    CommitsBeforeAllPrepared: "an edge puts a table in force that another one has not prepared",
     AnswersBeforeRepair: "who asks for a service that lacks servers is told that it is done",
 }
 

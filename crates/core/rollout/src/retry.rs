@@ -30,10 +30,11 @@ pub fn retry_delay(tries: u32) -> Millis {
 pub fn answer_allowance(key: &EffectKey) -> Millis {
     match key {
         EffectKey::Tests(_) => TESTS_ALLOWANCE,
-        EffectKey::Routes | EffectKey::Cut(..) => EDGE_ALLOWANCE,
-        EffectKey::Start(_) | EffectKey::Stop(_) | EffectKey::Remove(_) | EffectKey::Address(_) => {
-            ANSWER_ALLOWANCE
-        }
+        EffectKey::Routes(_) | EffectKey::Cut(..) => EDGE_ALLOWANCE,
+        EffectKey::Start(_)
+        | EffectKey::Stop(_)
+        | EffectKey::Remove(_)
+        | EffectKey::Address(..) => ANSWER_ALLOWANCE,
     }
 }
 
@@ -72,10 +73,14 @@ pub fn failed(
             });
             AfterFailure::GivenUp
         }
-        EffectKey::Routes => {
+        EffectKey::Routes(edge) => {
             if tries >= ROUTE_TRIES {
+                let who = match facts.edges.len() > 1 {
+                    true => format!("edge `{}`", edge.edge),
+                    false => "the edge".to_owned(),
+                };
                 let failure =
-                    RolloutFailure::of(format!("the edge refused the route table: {reason}"));
+                    RolloutFailure::of(format!("{who} refused the route table: {reason}"));
                 facts.halt(world, &failure, |_| true);
                 let is_adjusted = |service: &&Service| {
                     service.serving.as_ref().is_some_and(|set| set.leaving.is_some())
@@ -87,7 +92,7 @@ pub fn failed(
             AfterFailure::Again
         }
         // A service does without an address of its own until it has one: only calls by its name need it.
-        EffectKey::Stop(_) | EffectKey::Remove(_) | EffectKey::Cut(..) | EffectKey::Address(_) => {
+        EffectKey::Stop(_) | EffectKey::Remove(_) | EffectKey::Cut(..) | EffectKey::Address(..) => {
             AfterFailure::Again
         }
     }

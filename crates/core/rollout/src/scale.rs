@@ -40,7 +40,7 @@ pub fn scaling(world: &World, facts: &Facts, name: &ServiceName) -> Option<Scali
 
 /// Takes in what the edge has counted by now of every service that is scaled, and what its servers used of the processor.
 pub fn saw_load(world: &World, facts: &mut Facts, cpu_us: Option<&BTreeMap<InstanceId, u64>>) {
-    let Some(edge) = &facts.edge else {
+    let Some(edge) = facts.edge.clone() else {
         facts.load.clear();
         return;
     };

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{
-    Actor, EventBody, ExitCause, InstanceId, InstanceState, ReceiptBody, ReleaseNumber, ServiceName,
+    Actor, EventBody, ExitCause, InstanceId, InstanceState, ReceiptBody, RegionName, ReleaseNumber,
+    ServiceName,
 };
 
 use crate::planted::{Bug, planted};
@@ -122,6 +123,7 @@ pub(crate) fn changed(
         release: instance.release,
         state,
         cause,
+        region: instance.region.clone(),
     };
     Record::Event(by.clone(), body)
 }
@@ -139,6 +141,7 @@ pub(crate) fn created(
         release,
         state: InstanceState::Created,
         cause: None,
+        region: RegionName::default(),
     };
     Record::Event(by.clone(), body)
 }

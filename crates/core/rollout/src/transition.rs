@@ -95,7 +95,10 @@ impl View<'_> {
         let late = self.facts.now >= self.rollout.since.after(SWITCH_ALLOWANCE);
         let failure = self.halt().or_else(|| self.serving_failure()).or_else(|| {
             late.then(|| {
-                RolloutFailure::of(format!("the edge did not switch within {SWITCH_ALLOWANCE}"))
+                RolloutFailure::of(format!(
+                    "{} did not switch within {SWITCH_ALLOWANCE}",
+                    self.facts.laggards()
+                ))
             })
         })?;
         Some(self.go_back(failure))

@@ -218,16 +218,18 @@ impl View<'_> {
         }
         let Some(in_force) = &self.facts.in_force else {
             // Without ports there is nothing for the edge to switch; without a table it routes to nobody.
-            let blank = self.facts.edge.as_ref().is_some_and(|edge| edge.generation == 0);
-            return (self.has_no_ports() || (traffic.is_empty() && blank)).then(|| Confirmed {
-                switch: Switch {
-                    generation: self.facts.generation(),
-                    at: self.facts.now,
-                    switch_ms: 0.0,
-                    in_flight: 0,
+            return (self.has_no_ports() || (traffic.is_empty() && self.facts.is_blank())).then(
+                || Confirmed {
+                    switch: Switch {
+                        generation: self.facts.generation(),
+                        at: self.facts.now,
+                        switch_ms: 0.0,
+                        in_flight: 0,
+                        spread: None,
+                    },
+                    baseline: self.rollout.baseline,
                 },
-                baseline: self.rollout.baseline,
-            });
+            );
         };
         let agrees = in_force
             .table
@@ -253,6 +255,7 @@ impl View<'_> {
                 at: in_force.at.max(self.rollout.since),
                 switch_ms: in_force.switch_ms,
                 in_flight: sum(lost).0,
+                spread: Some(in_force.spread),
             },
             baseline: Baseline {
                 failed_from: sum(from).1,
@@ -335,6 +338,8 @@ impl View<'_> {
             generation: switch.generation,
             switched: switch.at,
             switch_ms: switch.switch_ms,
+            edges: switch.spread.map(|spread| spread.edges),
+            skew_ms: switch.spread.map(|spread| spread.skew_ms),
             #[allow(clippy::cast_precision_loss)] // A rollout does not last 2^53 milliseconds.
             total_ms: switch.at.since(rollout.requested).0 as f64,
             drained: match planted(Bug::ReceiptCountsTwice) {

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{
-    EdgeStatus, Health, InstanceId, InstanceState, RouteTable, STOP_GRACE, ServiceName,
-    ServiceSpec, Timestamp,
+    EdgeStatus, Health, InstanceId, InstanceState, Millis, ReleaseNumber, RouteTable, STOP_GRACE,
+    ServiceName, ServiceSpec, Timestamp,
 };
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Effect, Facts, Instance, Kind, Phase, RollingStage, World, adjust, leases, listeners, previews,
-    recycle, repair, routes::has_way_back, table, transition,
+    Effect, Facts, Instance, Kind, KnownEdge, Phase, RollingStage, World, adjust, edges::says_same,
+    leases, listeners, previews, recycle, repair, rounds, routes::has_way_back, table, transition,
 };
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
@@ -21,7 +21,8 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
     for name in world.services.keys() {
         effects.extend(address(world, facts, name));
         let kept = world.kept(name);
-        for instance in world.instances.values().filter(|of| of.service == *name) {
+        let here = |of: &&Instance| of.service == *name && of.region == facts.region;
+        for instance in world.instances.values().filter(here) {
             if kept.contains(&instance.id) && !facts.exited.contains_key(&instance.id) {
                 effects.extend(start(world, facts, &instance.id));
             } else if facts.forced.contains(name) || ended_requests(world, facts, instance) {
@@ -39,7 +40,10 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
     // Nor is an address of what is gone.
     let strange = facts.addresses.iter().filter(|(name, _)| !world.services.contains_key(*name));
     let free = strange.filter(|(_, address)| !facts.listened_on(**address));
-    effects.extend(free.map(|(name, _)| Effect::TakeAddress { service: name.clone() }));
+    effects.extend(free.map(|(name, _)| Effect::TakeAddress {
+        region: facts.region.clone(),
+        service: name.clone(),
+    }));
     for rollout in world.rollouts.values() {
         effects.extend(tests(world, facts, rollout));
         effects.extend(cuts(world, facts, rollout));
@@ -50,13 +54,15 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
 /// A service has an address of its own from when it is known until nothing of it is left. Taking one back is brought to its
 /// end also where the service came back meanwhile, which then gets one anew.
 fn address(world: &World, facts: &Facts, name: &ServiceName) -> Option<Effect> {
-    let service = name.clone();
+    let (region, service) = (facts.region.clone(), name.clone());
     let is_gone = world.is_over(name);
     match facts.addresses.get(name) {
-        None if !is_gone => Some(Effect::GiveAddress { service }),
-        Some(_) if facts.leaving_addresses.contains(name) => Some(Effect::TakeAddress { service }),
+        None if !is_gone => Some(Effect::GiveAddress { region, service }),
+        Some(_) if facts.leaving_addresses.contains(name) => {
+            Some(Effect::TakeAddress { region, service })
+        }
         Some(address) if is_gone && !facts.listened_on(*address) => {
-            Some(Effect::TakeAddress { service })
+            Some(Effect::TakeAddress { region, service })
         }
         None | Some(_) => None,
     }
@@ -70,7 +76,13 @@ fn start(world: &World, facts: &Facts, id: &InstanceId) -> Option<Effect> {
     }
     let spec = Box::new(world.spec_of(id)?.clone());
     let mounts = leases::mounts(world, id)?;
-    Some(Effect::StartInstance { instance: id.clone(), release: instance.release, spec, mounts })
+    Some(Effect::StartInstance {
+        region: facts.region.clone(),
+        instance: id.clone(),
+        release: instance.release,
+        spec,
+        mounts,
+    })
 }
 
 /// Whether one that got requests and gets none any more may end: those in flight are counted by release, which may serve
@@ -78,7 +90,7 @@ fn start(world: &World, facts: &Facts, id: &InstanceId) -> Option<Effect> {
 /// because nothing of it was known to be healthy.
 fn ended_requests(world: &World, facts: &Facts, instance: &Instance) -> bool {
     if planted(Bug::StopsUndrained)
-        || !leaves(instance)
+        || !leaves(facts, instance)
         || !facts.running.contains_key(&instance.id)
     {
         return true;
@@ -89,12 +101,17 @@ fn ended_requests(world: &World, facts: &Facts, instance: &Instance) -> bool {
 }
 
 /// Whether an instance that is to end may have requests: one that was ready, too, where the edge was given a table with it
-/// and never said what became of that.
-fn leaves(instance: &Instance) -> bool {
-    matches!(
-        instance.state,
-        InstanceState::Ready | InstanceState::Draining | InstanceState::Stopped
-    )
+/// and never said what became of that; and one that serves, where one of several edges may not have heard of its end.
+fn leaves(facts: &Facts, instance: &Instance) -> bool {
+    match instance.state {
+        InstanceState::Ready | InstanceState::Draining | InstanceState::Stopped => true,
+        InstanceState::Serving => facts.edges.len() > 1,
+        InstanceState::Created
+        | InstanceState::Starting
+        | InstanceState::Probing
+        | InstanceState::Failed
+        | InstanceState::Archived => false,
+    }
 }
 
 /// When the drain of an instance that leaves is over; none while it gets requests, or may.
@@ -110,12 +127,12 @@ fn end(world: &World, facts: &Facts, id: &InstanceId, forced: bool) -> Option<Ef
     if facts.removed.contains(id) || (facts.routed(id) && !forced && !planted(Bug::StopsRouted)) {
         return None;
     }
-    let instance = id.clone();
+    let (region, instance) = (facts.region.clone(), id.clone());
     if facts.exited.contains_key(id) || facts.stopped.contains(id) {
-        return Some(Effect::RemoveInstance { instance });
+        return Some(Effect::RemoveInstance { region, instance });
     }
     let grace = world.spec_of(id).map_or(STOP_GRACE, ServiceSpec::stop_grace);
-    Some(Effect::StopInstance { instance, grace })
+    Some(Effect::StopInstance { region, instance, grace })
 }
 
 fn tests(world: &World, facts: &Facts, rollout: &crate::Rollout) -> Option<Effect> {
@@ -124,7 +141,11 @@ fn tests(world: &World, facts: &Facts, rollout: &crate::Rollout) -> Option<Effec
         && rollout.kind == Kind::Forward
         && !world.image_passed(&spec.image)
         && !facts.tests.contains_key(&spec.image);
-    due.then(|| Effect::RunTests { image: spec.image, spec: Box::new(spec.clone()) })
+    due.then(|| Effect::RunTests {
+        region: facts.region.clone(),
+        image: spec.image,
+        spec: Box::new(spec.clone()),
+    })
 }
 
 fn cuts(world: &World, facts: &Facts, rollout: &crate::Rollout) -> Vec<Effect> {
@@ -146,37 +167,60 @@ fn cuts(world: &World, facts: &Facts, rollout: &crate::Rollout) -> Vec<Effect> {
         }
         (Some(_), _) => return Vec::new(),
     };
-    releases
-        .into_iter()
-        .filter(|release| edge.totals(&rollout.service, *release).0 > 0)
-        .map(|release| Effect::CutInFlight {
+    let has_some = |status: &EdgeStatus, release| status.totals(&rollout.service, release).0 > 0;
+    let mut cuts = Vec::new();
+    for (name, edge) in facts.counting(facts.now) {
+        let status = edge.status.as_deref();
+        let open = releases.iter().filter(|of| status.is_some_and(|status| has_some(status, **of)));
+        let open = open.filter(|of| has_drained(world, facts, rollout, (edge, **of)));
+        cuts.extend(open.map(|release| Effect::CutInFlight {
+            edge: facts.edge_ref(name),
             service: rollout.service.clone(),
-            release,
+            release: *release,
             generation,
-        })
-        .collect()
+        }));
+    }
+    cuts
+}
+
+/// Whether the drain of a release is over at one of several edges, which may have followed later than the others.
+fn has_drained(
+    world: &World,
+    facts: &Facts,
+    rollout: &crate::Rollout,
+    (edge, release): (&KnownEdge, ReleaseNumber),
+) -> bool {
+    if facts.edges.len() < 2 || facts.forced.contains(&rollout.service) {
+        return true;
+    }
+    let policy = world.release(&rollout.service, rollout.to_terms()).map(|of| &of.spec.rollout);
+    let drain = policy.map_or(Millis(0), |policy| policy.drain_timeout);
+    let own = |of: &&Instance| of.service == rollout.service && of.release == release;
+    let over =
+        |of: &Instance| edge.left_at(&of.id).is_some_and(|left| facts.now >= left.after(drain));
+    world.instances.values().filter(own).all(over)
 }
 
 /// A route table where the one in force is not what the world asks for, or where another one may come to be: a newer one
 /// in force is all that keeps that out.
-fn routes(world: &World, facts: &Facts) -> Option<Effect> {
-    let edge = facts.edge.as_ref()?;
+fn routes(world: &World, facts: &Facts) -> Vec<Effect> {
+    if facts.edge.is_none() {
+        return Vec::new();
+    }
     let table = table(world, facts, facts.next_generation());
-    if is_settled(facts, edge, &table)
+    if is_settled(facts, &table)
         || world.rollouts.values().any(|rollout| waits_for_health(world, facts, rollout))
     {
-        return None;
+        return Vec::new();
     }
-    Some(Effect::ApplyRoutes { table: Box::new(table) })
+    rounds::next(facts, table)
 }
 
 /// Whether a table says what the one in force says, and no other one can come.
-fn is_settled(facts: &Facts, edge: &EdgeStatus, table: &RouteTable) -> bool {
+fn is_settled(facts: &Facts, table: &RouteTable) -> bool {
     let same = match &facts.in_force {
-        Some(in_force) => {
-            in_force.table.listeners == table.listeners && in_force.table.pools == table.pools
-        }
-        None => edge.generation == 0 && table.listeners.is_empty() && table.pools.is_empty(),
+        Some(in_force) => says_same(&in_force.table, table),
+        None => facts.is_blank() && table.listeners.is_empty() && table.pools.is_empty(),
     };
     same && facts.unsettled.is_empty()
 }
@@ -184,7 +228,7 @@ fn is_settled(facts: &Facts, edge: &EdgeStatus, table: &RouteTable) -> bool {
 /// Whether the edge was seen to have in force what the world asks for, and no other table can come.
 pub fn routes_settled(world: &World, facts: &Facts) -> bool {
     let table = || table(world, facts, facts.next_generation());
-    facts.edge.as_ref().is_some_and(|edge| is_settled(facts, edge, &table()))
+    facts.edge.is_some() && is_settled(facts, &table())
 }
 
 /// Whether a switch has to wait because a set's health is not known, as after a restart of edge or control.
@@ -223,6 +267,7 @@ fn waits_for_health(world: &World, facts: &Facts, rollout: &crate::Rollout) -> b
 /// The next moment at which time alone changes what is to be done; none while only an observation can.
 pub fn wake(world: &World, facts: &Facts) -> Option<Timestamp> {
     let mut times = listeners::wake(world, facts);
+    times.extend(facts.times());
     times.extend(previews::times(world));
     for (name, service) in &world.services {
         times.extend(repair::wake(world, facts, name));
@@ -231,7 +276,7 @@ pub fn wake(world: &World, facts: &Facts) -> Option<Timestamp> {
         times.extend(service.warm.as_ref().map(|warm| warm.until));
     }
     let leaving =
-        |instance: &&Instance| leaves(instance) && facts.running.contains_key(&instance.id);
+        |instance: &&Instance| leaves(facts, instance) && facts.running.contains_key(&instance.id);
     let leaving = world.instances.values().filter(leaving);
     times.extend(leaving.filter_map(|instance| drained_at(world, facts, instance)));
     times.extend(

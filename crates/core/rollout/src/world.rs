@@ -7,8 +7,8 @@ use std::{
 
 use hornero_model::{
     Actor, BootId, CanaryStep, Digest, Directory, ExitCause, FreezeName, InstanceId, InstanceState,
-    Intervention, JobName, Millis, Receipt, Release, ReleaseNumber, RolloutId, ScheduleName,
-    ServiceName, ServiceSpec, Share, Term, Timestamp, VolumeName,
+    Intervention, JobName, Millis, Receipt, RegionName, Release, ReleaseNumber, RolloutId,
+    ScheduleName, ServiceName, ServiceSpec, Share, Term, Timestamp, VolumeName,
 };
 
 use crate::{
@@ -186,6 +186,8 @@ pub struct Instance {
     pub since: Timestamp,
     /// Who wants it replaced by a new one, and why, where somebody does.
     pub recycle: Option<Actor>,
+    /// The region whose engine has it.
+    pub region: RegionName,
 }
 
 /// The last result of one test.

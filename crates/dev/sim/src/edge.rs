@@ -7,7 +7,7 @@ use std::{
 
 use hornero_model::{
     Admission, BackendStatus, EdgeStatus, Health, InstanceId, Listener, ListenerFault, Pool,
-    PoolName, ReceiptBody, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Share, Term,
+    PoolName, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Share, Term,
 };
 
 use crate::{Random, SimEngine, scenario::DRAIN_TIMEOUT};
@@ -21,6 +21,8 @@ const UNHEALTHY_AFTER: u32 = 2;
 #[derive(Debug, Default)]
 pub struct SimEdge {
     table: RouteTable,
+    /// The table that it has prepared, until it has one in force.
+    prepared: Option<RouteTable>,
     pid: u32,
     version: u64,
     term: Term,
@@ -37,6 +39,10 @@ pub struct SimEdge {
     waiting: BTreeMap<PoolName, u64>,
     /// Whether control can reach it.
     pub reachable: bool,
+    /// Whether it was out of reach for so long that others went on without it, until it follows them.
+    pub(crate) was_away: bool,
+    /// Why it refuses every table, where it does.
+    pub(crate) refuses: Option<String>,
     /// Ports whose listeners can't serve, as without a certificate.
     pub broken: BTreeSet<u16>,
     /// Requests that come to each pool at once, beside the one that always does.
@@ -79,6 +85,18 @@ impl SimEdge {
         term == self.term
     }
 
+    /// Makes a table ready, or says why not.
+    pub fn prepare(&mut self, table: &RouteTable) -> Result<(), String> {
+        if let Some(reason) = &self.refuses {
+            return Err(reason.clone());
+        }
+        if table.generation <= self.table.generation && *table != self.table {
+            return Err(format!("table {} is in force", self.table.generation));
+        }
+        self.prepared = Some(table.clone());
+        Ok(())
+    }
+
     /// Puts a table in force, or says why not.
     pub fn apply(
         &mut self,
@@ -87,6 +105,9 @@ impl SimEdge {
         now: u64,
         going_down: &[ServiceName],
     ) -> Result<(), String> {
+        if table == self.table {
+            return Ok(());
+        }
         if table.generation <= self.table.generation {
             return Err(format!("table {} is in force", self.table.generation));
         }
@@ -111,8 +132,10 @@ impl SimEdge {
                 let lately = |id: &InstanceId| {
                     self.last_passed.get(id).is_some_and(|at| now - at <= LATE_NEWS_MS)
                 };
+                // One that was away for long follows the others: where requests go was decided without it.
                 let alive = after.is_some_and(|after| {
-                    after.traffic == pool.traffic
+                    self.was_away
+                        || after.traffic == pool.traffic
                         || after.backends.iter().any(|backend| {
                             after.receives(backend.release) && lately(&backend.instance)
                         })
@@ -129,6 +152,8 @@ impl SimEdge {
         let (before, after) = (receivers(&self.table), receivers(&table));
         self.left_at.extend(before.difference(&after).map(|id| (id.clone(), now)));
         self.table = table;
+        self.prepared = None;
+        self.was_away = false;
         self.version += 1;
         let names: Vec<InstanceId> = self.backends().map(|(_, id, _)| id.clone()).collect();
         self.health.retain(|id, _| names.contains(id));
@@ -309,6 +334,7 @@ impl SimEdge {
     pub fn restart(&mut self) {
         self.pid += 1;
         self.version = 0;
+        self.prepared = None;
         self.health.clear();
         self.requests.clear();
         self.waiting.clear();
@@ -324,29 +350,21 @@ impl SimEdge {
         }
     }
 
-    /// What a receipt says that was not so.
-    pub fn contradiction(
+    /// It confirms the table in force: whoever asked once more is told how things are by then.
+    pub(crate) fn confirms(&mut self) -> Vec<ReleaseCounters> {
+        let counters = self.counters();
+        self.history.insert(self.table.generation, counters.clone());
+        counters
+    }
+
+    /// Requests that were in flight on a release of a service when it put a table in force; none where it never did.
+    pub(crate) fn in_flight_at(
         &self,
-        receipt: &ReceiptBody,
-        terms: impl Fn(ReleaseNumber) -> ReleaseNumber,
-    ) -> Option<String> {
-        let counters = self.history.get(&receipt.generation)?;
-        let in_flight: u64 = counters
-            .iter()
-            .filter(|of| {
-                receipt.service.is_of(&of.pool.service) && Some(terms(of.release)) == receipt.from
-            })
-            .map(|of| of.in_flight)
-            .sum();
-        let told = receipt.drained + receipt.cut_off;
-        if told != in_flight {
-            return Some(format!("{in_flight} requests were in flight, {told} are accounted for"));
-        }
-        let failed = self.failed.iter().filter(|(name, _)| receipt.service.is_of(name));
-        let failed: u64 = failed.map(|(_, count)| count).sum();
-        (receipt.requests_failed > failed).then(|| {
-            format!("{failed} requests failed in all, {} in one switch", receipt.requests_failed)
-        })
+        generation: u64,
+        counts: impl Fn(&ReleaseCounters) -> bool,
+    ) -> Option<u64> {
+        let counters = self.history.get(&generation)?;
+        Some(counters.iter().filter(|of| counts(of)).map(|of| of.in_flight).sum())
     }
 
     /// Its status.

@@ -2,8 +2,8 @@
 
 use hornero_driver::{OutcomeKind, RequestKind};
 use hornero_model::{
-    CanaryPolicy, ExitCause, Millis, OnInconclusive, Preview, PreviewName, Protocol, ReleaseNumber,
-    Route, Scale, ServiceName, ServiceSpec, Strategy, Timestamp,
+    CanaryPolicy, EdgeName, ExitCause, Millis, OnInconclusive, Preview, PreviewName, Protocol,
+    ReleaseNumber, Route, Scale, ServiceName, ServiceSpec, Strategy, Timestamp,
 };
 
 use crate::{
@@ -24,6 +24,9 @@ const VOLUMES: u64 = 3_000_000;
 /// Seeds from here on are histories with previews as well.
 const PREVIEWS: u64 = 4_000_000;
 
+/// Seeds from here on are histories of several edges, which come and go one by one.
+const EDGES: u64 = 5_000_000;
+
 /// A history that one seed decides.
 #[derive(Debug)]
 struct History {
@@ -40,7 +43,15 @@ struct History {
 /// Where an invariant is broken, or it does not come to rest; the message says what and the last that happened.
 pub fn history(seed: u64, traced: bool) -> Simulation {
     let mut random = Random::new(seed ^ 0x5EED);
-    let mut simulation = Simulation::new(seed);
+    let mut edges = (seed >= EDGES).then(|| Random::new(seed ^ 0xED6E));
+    let mut simulation = match &mut edges {
+        Some(random) => {
+            let others = ["east", "west"];
+            let count = if random.chance(50) { 1 } else { 2 };
+            Simulation::with_edges(seed, &others[..count])
+        }
+        None => Simulation::new(seed),
+    };
     simulation.host.trace.whole = traced;
     if random.chance(70) {
         simulation.host.faults = Faults {
@@ -60,7 +71,7 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
     }
     // Drawn apart, as above.
     let mut pauses = Random::new(seed ^ 0x5709);
-    let mut previews = (seed >= PREVIEWS).then(|| Random::new(seed ^ 0x9E71));
+    let mut previews = (PREVIEWS..EDGES).contains(&seed).then(|| Random::new(seed ^ 0x9E71));
     let images = vec![simulation.host.scenario.image(Behaviour::GOOD)];
     let is_scaled = (SCALED..VOLUMES).contains(&seed);
     let mut history = History { has_volumes, simulation, random, images, is_scaled };
@@ -71,6 +82,9 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
         }
         if let Some(random) = previews.as_mut() {
             history.preview(random);
+        }
+        if let Some(random) = edges.as_mut() {
+            history.trouble_an_edge(random);
         }
         if pauses.chance(4) {
             let (after, lasts) = (pauses.between(0, 2_000), pauses.between(500, 4_000));
@@ -86,6 +100,10 @@ impl History {
     /// Without any more faults everything comes to rest, whole, and one good release of each service comes up.
     fn end(mut self) -> Simulation {
         self.simulation.run(3_000);
+        if self.simulation.host.edges().count() > 1 {
+            // Until the last of them is back.
+            self.simulation.run(45_000);
+        }
         self.simulation.host.faults = Faults::default();
         self.simulation.host.edge.rush = 0;
         self.simulation.come_to_rest();
@@ -215,6 +233,22 @@ impl History {
             }
             _ => {}
         }
+    }
+
+    /// One of several edges is cut off from control, for a moment or for long, or dies.
+    fn trouble_an_edge(&mut self, random: &mut Random) {
+        if !random.chance(30) {
+            return;
+        }
+        let names: Vec<EdgeName> = self.simulation.host.edges().map(|(name, _)| name).collect();
+        let name = random.choose(&names).clone();
+        let (after, restart) = (random.between(0, 1_500), random.chance(40));
+        let lasts = if random.chance(60) {
+            random.between(50, 1_500)
+        } else {
+            random.between(5_000, 40_000)
+        };
+        self.simulation.disturb(&name, after, lasts, restart);
     }
 
     fn trouble_an_instance(&mut self) {

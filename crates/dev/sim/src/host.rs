@@ -4,14 +4,15 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_driver::{EffectId, LedgerFailed, Observation, Outcome, Ports, Progress, RequestId};
 use hornero_model::{
-    BootId, Digest, Event, EventBody, ExitCause, InstanceId, InstanceState, NewEvent, Receipt,
-    ReceiptBody, Room, ServiceName, Term, Timestamp,
+    BootId, Digest, EdgeName, Event, EventBody, ExitCause, InstanceId, InstanceState, NewEvent,
+    Receipt, ReceiptBody, RegionName, Room, ServiceName, Term, Timestamp,
 };
 use hornero_rollout::{Effect, Instance};
 
 use crate::{
     Behaviour, Random, SERVER_BYTES, Scenario, SimEdge, SimEngine, SimLedger, Trace,
     checks::Checks,
+    others::Others,
     trace::{self, recorded},
 };
 
@@ -56,7 +57,7 @@ pub enum CrashPoint {
 pub(crate) enum Happening {
     Deliver {
         run: u64,
-        observation: Observation,
+        observation: Box<Observation>,
     },
     Perform {
         run: u64,
@@ -82,9 +83,12 @@ pub(crate) enum Happening {
     },
     EdgeTick,
     EdgeDown {
+        edge: EdgeName,
         restart: bool,
     },
-    EdgeUp,
+    EdgeUp {
+        edge: EdgeName,
+    },
     Tick {
         run: u64,
     },
@@ -117,8 +121,10 @@ pub struct Host {
     pub ledger: SimLedger,
     /// The engine.
     pub engine: SimEngine,
-    /// The edge.
+    /// The edge; the first one where there are several.
     pub edge: SimEdge,
+    /// The other edges.
+    pub others: Others,
     /// The addresses that services have, as they are recorded.
     pub addresses: BTreeMap<ServiceName, IpAddr>,
     /// The images.
@@ -161,6 +167,7 @@ impl Host {
             ledger: SimLedger::default(),
             engine: SimEngine::default(),
             edge: SimEdge::new(),
+            others: Others::default(),
             addresses: BTreeMap::new(),
             scenario: Scenario::default(),
             faults: Faults::default(),
@@ -208,7 +215,7 @@ impl Host {
         if self.random.chance(self.faults.late) {
             delay += self.random.between(0, 300);
         }
-        let run = self.run;
+        let (run, observation) = (self.run, Box::new(observation));
         if self.random.chance(self.faults.doubled) {
             let again = delay + self.random.between(0, 500);
             let observation = observation.clone();
@@ -247,7 +254,7 @@ impl Host {
             self.scenario.behaviour(&image);
         let news = if tells_verification { takes / VERIFICATION_NEWS_MS } else { 0 };
         for number in 1..=news {
-            let observation = Observation::StartsGoOn { image };
+            let observation = Box::new(Observation::StartsGoOn { image });
             let happening = Happening::Deliver { run: self.run, observation };
             self.schedule(number * VERIFICATION_NEWS_MS, happening);
         }
@@ -272,7 +279,7 @@ impl Host {
                 | Happening::Crash { .. }
                 | Happening::EdgeTick
                 | Happening::EdgeDown { .. }
-                | Happening::EdgeUp
+                | Happening::EdgeUp { .. }
                 | Happening::KillControl
                 | Happening::RestartHost
                 | Happening::StartControl => {
@@ -315,9 +322,7 @@ impl Ports for Host {
             let wrong = self.checks.recorded(event, before, seen, self.now);
             self.edge.violations.extend(wrong);
             if let EventBody::Switched { receipt } = &event.body
-                && let Some(wrong) = self.edge.contradiction(&receipt.body, |made_from| {
-                    self.ledger.current().terms(&receipt.body.service, made_from)
-                })
+                && let Some(wrong) = self.contradiction(&receipt.body)
             {
                 let text = format!("receipt {}: {wrong}", receipt.body.id);
                 self.edge.violations.push(text);
@@ -339,8 +344,8 @@ impl Ports for Host {
     fn begins(&mut self, term: Term) {
         self.older.is_over = true;
         self.engine.obey(term);
-        if self.edge.reachable {
-            self.edge.obey(term);
+        for edge in self.edges_mut().filter(|edge| edge.reachable) {
+            edge.obey(term);
         }
     }
 
@@ -358,9 +363,9 @@ impl Ports for Host {
             return;
         }
         let takes = match &effect {
-            Effect::ApplyRoutes { .. } | Effect::CutInFlight { .. } => {
-                self.random.between(1, 5) + self.edge_delay_ms
-            }
+            Effect::PrepareRoutes { .. }
+            | Effect::ApplyRoutes { .. }
+            | Effect::CutInFlight { .. } => self.random.between(1, 5) + self.edge_delay_ms,
             Effect::StartInstance { spec, .. } => {
                 self.random.between(1, 80) + self.verify(spec.image)
             }
@@ -374,7 +379,7 @@ impl Ports for Host {
         self.schedule(takes, Happening::Perform { run, id, effect });
     }
 
-    fn room(&self) -> Option<Room> {
+    fn room(&self, _: &RegionName) -> Option<Room> {
         /// More than any history needs.
         const PLENTY: u64 = 1 << 40;
         let SimMemory { bytes, is_limit } = self.memory?;
@@ -401,8 +406,15 @@ impl Ports for Host {
                 self.trace.told(self.now, &line);
             }
             Progress::Finished { request, outcome } => {
-                let (world, seen) = (self.ledger.current(), (&self.edge, &self.engine));
-                let wrong = self.checks.answered(request, &outcome, world, seen, self.now);
+                let world = self.ledger.current();
+                let wrong: Vec<String> = self
+                    .edges()
+                    .filter(|(name, _)| !self.is_away(name))
+                    .filter_map(|(_, edge)| {
+                        let seen = (edge, &self.engine);
+                        self.checks.answered(request, &outcome, world, seen, self.now)
+                    })
+                    .collect();
                 self.edge.violations.extend(wrong);
                 if self.answers.insert(request, outcome).is_some() {
                     let text = format!("request {} was answered twice", request.0);

@@ -5,11 +5,13 @@
 
 mod checks;
 mod edge;
+mod edges;
 mod engine;
 mod history;
 mod host;
 mod ledger;
 mod older;
+mod others;
 mod performing;
 mod random;
 mod scenario;

@@ -1,6 +1,7 @@
 //! A control that stops, as a process may, and goes on when a newer one has taken over: it must not change anything.
 
 use hornero_driver::{Driver, EffectId, Observation};
+use hornero_model::EdgeRef;
 use hornero_rollout::Effect;
 
 use crate::{
@@ -35,23 +36,18 @@ impl Host {
 
     /// Whoever is asked to do something obeys a control of this term.
     pub(crate) fn admits(&mut self, id: EffectId, effect: &Effect) -> bool {
-        match effect {
-            Effect::ApplyRoutes { .. } | Effect::CutInFlight { .. } => self.edge.obey(id.term),
-            Effect::StartInstance { .. }
-            | Effect::StopInstance { .. }
-            | Effect::RemoveInstance { .. }
-            | Effect::RunTests { .. }
-            | Effect::GiveAddress { .. }
-            | Effect::TakeAddress { .. } => self.engine.obey(id.term),
+        match effect.edge_of() {
+            Some(edge) => self.edge_at_mut(&edge.edge).obey(id.term),
+            None => self.engine.obey(id.term),
         }
     }
 
     /// Does what the older control asks for, if whoever is asked obeys it.
     pub(crate) fn perform_older(&mut self, id: EffectId, effect: &Effect) {
-        let is_edge = matches!(effect, Effect::ApplyRoutes { .. } | Effect::CutInFlight { .. });
-        let heard = if is_edge { self.edge.status().term } else { self.engine.term() };
+        let edge = effect.edge_of().map(|edge| self.edge_at(&edge.edge));
+        let heard = edge.map_or(self.engine.term(), |edge| edge.status().term);
         // Whoever has not heard of the newer one yet can't tell: it hears of it by the first that is asked of it.
-        if is_edge && !self.edge.reachable || heard < self.ledger.current().term {
+        if edge.is_some_and(|edge| !edge.reachable) || heard < self.ledger.current().term {
             return;
         }
         if self.admits(id, effect) {
@@ -105,8 +101,9 @@ impl Simulation {
     fn speak(&mut self, driver: &mut Driver) {
         self.host.older.speaks = true;
         let mut seen = vec![Observation::Tick];
-        if self.host.edge.reachable {
-            seen.push(Observation::EdgeStatus(self.host.edge.status()));
+        for (edge, own) in self.host.edges().filter(|(_, edge)| edge.reachable) {
+            let edge = EdgeRef { edge, ..EdgeRef::default() };
+            seen.push(Observation::EdgeStatus { edge, status: own.status() });
         }
         for observation in seen {
             // An error is that of the ledger, which took nothing.

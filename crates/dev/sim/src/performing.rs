@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hornero_driver::{EffectId, Observation};
-use hornero_model::{ExitCause, Listener, RouteTable, ServiceName};
+use hornero_model::{EdgeName, EdgeRef, ExitCause, Listener, RouteTable, ServiceName};
 use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
 
 use crate::{Host, Trouble, host::Happening, trace};
@@ -16,16 +16,20 @@ impl Host {
             self.observe(Observation::EffectFailed { effect: id, reason });
             return;
         }
-        let is_edge = matches!(&effect, Effect::ApplyRoutes { .. } | Effect::CutInFlight { .. });
-        if is_edge && !self.edge.reachable {
+        let edge = effect.edge_of().map(|edge| edge.edge.clone());
+        if edge.as_ref().is_some_and(|edge| !self.edge_at(edge).reachable) {
             let reason = "the edge can't be reached".to_owned();
             self.observe(Observation::EffectFailed { effect: id, reason });
             return;
         }
-        if is_edge && self.faults.belated > 0 && self.random.chance(self.faults.belated) {
+        if let Some(edge) = &edge
+            && self.faults.belated > 0
+            && self.random.chance(self.faults.belated)
+        {
             self.trace.note(self.now, "is late", || trace::effect(id, &effect));
             let after = self.random.between(1, 2_000);
-            self.schedule(after, Happening::Belated { edge: self.edge.pid(), id, effect });
+            let edge = self.edge_at(edge).pid();
+            self.schedule(after, Happening::Belated { edge, id, effect });
             let reason = "no answer in time".to_owned();
             self.observe(Observation::EffectFailed { effect: id, reason });
             return;
@@ -61,10 +65,8 @@ impl Host {
             }
             Effect::StopInstance { instance, .. } => {
                 if self
-                    .edge
-                    .table()
-                    .pools
-                    .iter()
+                    .tables()
+                    .flat_map(|table| &table.pools)
                     .filter(|pool| !self.edge.forced.contains(&pool.name.service))
                     .any(|pool| pool.backends.iter().any(|backend| backend.instance == instance))
                 {
@@ -82,7 +84,7 @@ impl Host {
                 }
                 self.observe(seen);
             }
-            Effect::RemoveInstance { instance } => {
+            Effect::RemoveInstance { instance, .. } => {
                 let seen = self.engine.remove(&instance);
                 self.observe(seen);
             }
@@ -101,23 +103,27 @@ impl Host {
                 let run = TestRun { results, not_run: None, log_tail: Vec::new() };
                 self.observe(Observation::TestsFinished { effect: id, image, run });
             }
-            Effect::GiveAddress { service } => {
+            Effect::GiveAddress { service, .. } => {
                 let address = Some(self.give_address(&service));
                 self.observe(Observation::ServiceAddressed { effect: id, service, address });
             }
-            Effect::TakeAddress { service } => {
+            Effect::TakeAddress { service, .. } => {
                 self.take_address(&service);
                 self.observe(Observation::ServiceAddressed { effect: id, service, address: None });
             }
-            Effect::ApplyRoutes { table } => self.apply(id, *table),
-            Effect::CutInFlight { service, release, generation } => {
-                if let Err(reason) = self.edge.cut(&service, release, generation, self.now) {
+            Effect::PrepareRoutes { edge, table } => self.prepare(id, edge, &table),
+            Effect::ApplyRoutes { edge, table, .. } => self.apply(id, edge, *table),
+            Effect::CutInFlight { edge, service, release, generation } => {
+                let now = self.now;
+                let own = self.edge_at_mut(&edge.edge);
+                if let Err(reason) = own.cut(&service, release, generation, now) {
                     self.observe(Observation::EffectFailed { effect: id, reason });
                     return;
                 }
-                self.observe(Observation::InFlightCut { effect: id, service, release });
-                let status = self.edge.status();
-                self.observe(Observation::EdgeStatus(status));
+                let status = own.status();
+                let of = edge.clone();
+                self.observe(Observation::InFlightCut { effect: id, edge: of, service, release });
+                self.observe(Observation::EdgeStatus { edge, status });
             }
         }
     }
@@ -137,7 +143,7 @@ impl Host {
     fn take_address(&mut self, service: &ServiceName) {
         let Some(address) = self.addresses.remove(service) else { return };
         let listens = |of: &Listener| of.address.ip() == address;
-        if self.edge.table().listeners.iter().any(listens) {
+        if self.tables().any(|table| table.listeners.iter().any(listens)) {
             let text = format!("the address of `{service}` is taken back while it is listened on");
             self.edge.violations.push(text);
         }
@@ -145,20 +151,26 @@ impl Host {
 
     /// The edge does what it was given a while ago, if it is the same process still.
     pub(crate) fn perform_late(&mut self, edge: u32, id: EffectId, effect: Effect) {
-        if edge != self.edge.pid() || !self.admits(id, &effect) {
+        let Some(of) = effect.edge_of().cloned() else { return };
+        if edge != self.edge_at(&of.edge).pid() || !self.admits(id, &effect) {
             return;
         }
         self.trace.note(self.now, "late", || effect.to_string());
         match effect {
-            Effect::ApplyRoutes { table } => {
-                self.check_table(&table);
-                let going_down = self.going_down();
+            Effect::PrepareRoutes { table, .. } => {
                 // It may have a newer one.
-                let _ = self.edge.apply(*table, &self.engine, self.now, &going_down);
+                if self.edge_at_mut(&of.edge).prepare(&table).is_ok() {
+                    self.note_prepared(&of.edge, &table);
+                }
             }
-            Effect::CutInFlight { service, release, generation } => {
+            Effect::ApplyRoutes { table, .. } => {
+                // It may have a newer one.
+                let _ = self.put_in_force(&of, *table);
+            }
+            Effect::CutInFlight { service, release, generation, .. } => {
+                let now = self.now;
                 // It may have another table.
-                let _ = self.edge.cut(&service, release, generation, self.now);
+                let _ = self.edge_at_mut(&of.edge).cut(&service, release, generation, now);
             }
             Effect::StartInstance { .. }
             | Effect::StopInstance { .. }
@@ -170,11 +182,11 @@ impl Host {
     }
 
     /// What is wrong with a table that the edge would put in force.
-    fn check_table(&mut self, table: &RouteTable) {
-        if table.generation <= self.edge.table().generation {
+    fn check_table(&mut self, edge: &EdgeName, table: &RouteTable) {
+        if table.generation <= self.edge_at(edge).table().generation {
             return;
         }
-        let mut wrong = Vec::new();
+        let mut wrong: Vec<String> = self.unprepared(edge, table).into_iter().collect();
         for pool in &table.pools {
             for backend in &pool.backends {
                 let shown = pool.preview_weight(backend.release) > 0;
@@ -199,17 +211,43 @@ impl Host {
         self.edge.violations.extend(wrong);
     }
 
-    fn apply(&mut self, id: EffectId, table: RouteTable) {
-        self.check_table(&table);
+    fn prepare(&mut self, id: EffectId, edge: EdgeRef, table: &RouteTable) {
         let generation = table.generation;
-        let going_down = self.going_down();
-        match self.edge.apply(table, &self.engine, self.now, &going_down) {
+        match self.edge_at_mut(&edge.edge).prepare(table) {
             Err(reason) => self.observe(Observation::EffectFailed { effect: id, reason }),
             Ok(()) => {
-                let counters = self.edge.counters();
-                self.observe(Observation::RoutesApplied { generation, switch_ms: 1.5, counters });
-                let status = self.edge.status();
-                self.observe(Observation::EdgeStatus(status));
+                self.note_prepared(&edge.edge, table);
+                self.observe(Observation::RoutesPrepared { edge, generation });
+            }
+        }
+    }
+
+    /// An edge takes a table, whether it still has it prepared or not.
+    fn put_in_force(&mut self, edge: &EdgeRef, table: RouteTable) -> Result<(), String> {
+        self.check_table(&edge.edge, &table);
+        let going_down = self.going_down();
+        let own = match self.others.of(&edge.edge) {
+            Some(other) => other,
+            None => &mut self.edge,
+        };
+        own.apply(table, &self.engine, self.now, &going_down)
+    }
+
+    fn apply(&mut self, id: EffectId, edge: EdgeRef, table: RouteTable) {
+        let generation = table.generation;
+        match self.put_in_force(&edge, table) {
+            Err(reason) => self.observe(Observation::EffectFailed { effect: id, reason }),
+            Ok(()) => {
+                let own = self.edge_at_mut(&edge.edge);
+                let (counters, status) = (own.confirms(), own.status());
+                let (of, switch_ms) = (edge.clone(), 1.5);
+                self.observe(Observation::RoutesApplied {
+                    edge: of,
+                    generation,
+                    switch_ms,
+                    counters,
+                });
+                self.observe(Observation::EdgeStatus { edge, status });
             }
         }
     }

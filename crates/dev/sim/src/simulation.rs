@@ -1,11 +1,13 @@
 //! One history: the production driver on a simulated host, step by step, with its invariants checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_driver::{
     Driver, DriverError, Observation, Outcome, Outside, Request, RequestId, RequestKind, Starting,
 };
-use hornero_model::{Actor, InstanceId, InstanceState, ServiceName, Share};
+use hornero_model::{
+    Actor, EdgeName, EdgeRef, InstanceId, InstanceState, RegionName, ServiceName, Share,
+};
 use hornero_rollout::{RepairState, Service};
 
 use crate::{CrashPoint, Host, host::Happening, trace::observed};
@@ -48,7 +50,13 @@ pub struct Simulation {
 impl Simulation {
     /// A host with an empty home, on which control has just started.
     pub fn new(seed: u64) -> Self {
-        let mut simulation = Self {
+        let mut simulation = Self::without_control(seed);
+        simulation.begin();
+        simulation
+    }
+
+    pub(crate) fn without_control(seed: u64) -> Self {
+        Self {
             host: Host::new(seed),
             driver: None,
             older: None,
@@ -59,10 +67,12 @@ impl Simulation {
             last_version: 0,
             last_request: 0,
             happened: 0,
-        };
-        simulation.host.schedule(0, Happening::EdgeTick);
-        simulation.start_control();
-        simulation
+        }
+    }
+
+    pub(crate) fn begin(&mut self) {
+        self.host.schedule(0, Happening::EdgeTick);
+        self.start_control();
     }
 
     /// Asks control for something; it is lost where control is dead.
@@ -70,7 +80,7 @@ impl Simulation {
         self.last_request += 1;
         let id = RequestId(self.last_request);
         if let RequestKind::End { service } = &kind {
-            self.host.edge.forced.insert(service.clone());
+            self.host.force(service);
         }
         self.host.checks.asks(id, kind.clone());
         let by = Actor { who: "root".to_owned(), why: "test".to_owned(), commit: None };
@@ -163,8 +173,7 @@ impl Simulation {
 
     /// Makes the edge unreachable soon, and reachable again later; with `restart` it dies in between.
     pub fn disturb_edge(&mut self, after_ms: u64, for_ms: u64, restart: bool) {
-        self.host.schedule(after_ms, Happening::EdgeDown { restart });
-        self.host.schedule(after_ms + for_ms, Happening::EdgeUp);
+        self.disturb(&EdgeName::default(), after_ms, for_ms, restart);
     }
 
     /// Ends an instance by a fault of its own.
@@ -189,7 +198,7 @@ impl Simulation {
         self.note(&happening);
         match happening {
             Happening::Deliver { run, observation } if run == self.host.run => {
-                self.handle(observation);
+                self.handle(*observation);
             }
             Happening::Perform { run, id, effect } if run == self.host.run => {
                 self.host.perform(id, effect);
@@ -202,21 +211,20 @@ impl Simulation {
             Happening::Deliver { .. } | Happening::Perform { .. } | Happening::Tick { .. } => {}
             Happening::Crash { instance, cause } => self.crash_instance(&instance, cause),
             Happening::EdgeTick => self.edge_tick(),
-            Happening::EdgeDown { restart } => {
-                self.host.edge.reachable = false;
-                if restart {
-                    self.host.edge.restart();
-                }
-                self.host.observe(Observation::EdgeLost);
+            Happening::EdgeDown { edge, restart } => {
+                self.host.edge_goes(&edge, restart);
+                let edge = EdgeRef { edge, ..EdgeRef::default() };
+                self.host.observe(Observation::EdgeLost { edge });
             }
-            Happening::EdgeUp => {
-                self.host.edge.reachable = true;
+            Happening::EdgeUp { edge } => {
+                self.host.edge_comes(&edge);
+                let own = self.host.edge_at_mut(&edge);
                 // Whoever watches the edge tells it the term as soon as it is there again.
                 if let Some(driver) = &self.driver {
-                    self.host.edge.obey(driver.term());
+                    own.obey(driver.term());
                 }
-                let status = self.host.edge.status();
-                self.host.observe(Observation::EdgeStatus(status));
+                let (edge, status) = (EdgeRef { edge, ..EdgeRef::default() }, own.status());
+                self.host.observe(Observation::EdgeStatus { edge, status });
             }
             Happening::KillControl => {
                 if self.driver.is_some() {
@@ -232,8 +240,8 @@ impl Simulation {
                 self.host.restart();
             }
         }
-        if let Some(violation) = self.host.edge.violations.first() {
-            let violation = violation.clone();
+        let violated = self.host.edges().find_map(|(_, edge)| edge.violations.first().cloned());
+        if let Some(violation) = violated {
             self.fail(&violation);
         }
     }
@@ -260,7 +268,7 @@ impl Simulation {
             | Happening::WakeControl
             | Happening::Crash { .. }
             | Happening::EdgeDown { .. }
-            | Happening::EdgeUp
+            | Happening::EdgeUp { .. }
             | Happening::KillControl
             | Happening::StartControl
             | Happening::RestartHost => trace.note(now, "happens", || format!("{happening:?}")),
@@ -288,6 +296,9 @@ impl Simulation {
             }
         }
         let table = self.host.edge.table();
+        if self.host.tables().any(|other| other != table) {
+            self.fail("two edges have different tables");
+        }
         let mut expected: Vec<&InstanceId> = Vec::new();
         for (name, service) in &world.services {
             let Some(set) = &service.serving else {
@@ -389,7 +400,13 @@ impl Simulation {
         let news = status.version != self.last_version || host.edge.inactive_in_flight() > 0;
         if host.edge.reachable && (news || self.ticks.is_multiple_of(STATUS_EVERY_TICKS)) {
             self.last_version = status.version;
-            host.observe(Observation::EdgeStatus(status));
+            let edge = EdgeRef::default();
+            host.observe(Observation::EdgeStatus { edge, status });
+        }
+        for edge in host.tick_others(self.load, self.ticks.is_multiple_of(STATUS_EVERY_TICKS)) {
+            let status = host.edge_at(&edge).status();
+            let edge = EdgeRef { edge, ..EdgeRef::default() };
+            host.observe(Observation::EdgeStatus { edge, status });
         }
         host.schedule(EDGE_TICK_MS, Happening::EdgeTick);
         for (instance, service, release, left) in host.edge.take_stopped() {
@@ -454,9 +471,14 @@ impl Simulation {
         let outside = Outside {
             instances: self.host.engine.list(),
             addresses: self.host.addresses.clone(),
-            edge: self.host.edge.reachable.then(|| self.host.edge.status()),
+            edges: self
+                .host
+                .edges()
+                .map(|(name, edge)| (name, edge.reachable.then(|| edge.status())))
+                .collect(),
             term: self.host.engine.term(),
         };
+        let outside = BTreeMap::from([(RegionName::default(), outside)]);
         let (world, churn) = (self.host.ledger.world(), self.host.ledger.churn());
         let boot = self.host.boot();
         let starting = Starting { version: "sim", boot: &boot };

@@ -1,7 +1,7 @@
 //! What happened in a history, a line each: readable by somebody who asks why a seed failed.
 
 use hornero_driver::{EffectId, Observation};
-use hornero_model::{Event, EventBody};
+use hornero_model::{EdgeRef, Event, EventBody};
 use hornero_rollout::{Effect, Rollout};
 
 /// Lines of a history; only the last ones, unless somebody wants all.
@@ -51,7 +51,12 @@ pub(crate) fn observed(observation: &Observation) -> String {
         Observation::InstanceStopped { instance } => format!("`{instance}` was stopped"),
         Observation::InstanceRemoved { instance } => format!("`{instance}` was removed"),
         Observation::TestsFinished { image, .. } => format!("tests of `{}` ran", image.short()),
-        Observation::RoutesApplied { generation, .. } => format!("table {generation} is in force"),
+        Observation::RoutesPrepared { edge, generation } => {
+            format!("table {generation} is ready{}", at(edge))
+        }
+        Observation::RoutesApplied { edge, generation, .. } => {
+            format!("table {generation} is in force{}", at(edge))
+        }
         Observation::InFlightCut { service, release, .. } => {
             format!("`{service}@{release}` was cut off")
         }
@@ -59,23 +64,32 @@ pub(crate) fn observed(observation: &Observation) -> String {
             Some(address) => format!("`{service}` has the address {address}"),
             None => format!("`{service}` has no address"),
         },
-        Observation::EdgeStatus(status) => {
+        Observation::EdgeStatus { edge, status } => {
             let backend = |of: &hornero_model::BackendStatus| {
                 format!("{} {:?}", of.instance, of.health).to_lowercase()
             };
             let backends: Vec<String> = status.backends.iter().map(backend).collect();
             let (pid, table, version) = (status.pid, status.generation, status.version);
-            format!("edge {pid}, table {table}, version {version}: {}", backends.join(", "))
+            let (edge, backends) = (at(edge), backends.join(", "));
+            format!("edge {pid}{edge}, table {table}, version {version}: {backends}")
         }
-        Observation::EdgeLost => "the edge is lost".to_owned(),
+        Observation::EdgeLost { edge } => format!("the edge{} is lost", at(edge)),
         Observation::EffectFailed { effect, reason } => format!("{} failed: {reason}", id(*effect)),
+    }
+}
+
+/// At which edge something happens, where there are several.
+fn at(edge: &EdgeRef) -> String {
+    match *edge == EdgeRef::default() {
+        true => String::new(),
+        false => format!(" at `{}`", edge.edge),
     }
 }
 
 /// An effect in a short line.
 pub(crate) fn effect(number: EffectId, effect: &Effect) -> String {
     let mut line = format!("{} {effect}", id(number));
-    if let Effect::ApplyRoutes { table } = effect {
+    if let Effect::ApplyRoutes { table, .. } = effect {
         for pool in &table.pools {
             let shares: Vec<String> =
                 pool.traffic.iter().map(|of| format!("{}:{}", of.release, of.weight)).collect();

@@ -20,6 +20,14 @@ fn a_table_overtakes_no_cut_whose_predecessor_was_confirmed_twice() {
     history(1974, false);
 }
 
+/// Several edges, of which each comes and goes. A long run of other seeds from 5000000 on: `HORNERO_SIM_FIRST`.
+#[test]
+fn no_edge_serves_what_another_one_has_not_prepared() {
+    for seed in 5_000_000..5_000_000 + SEEDS / 2 {
+        history(seed, false);
+    }
+}
+
 /// Services with volumes, of which each has one server that is replaced in its place. A long run of other seeds from
 /// 3000000 on: `HORNERO_SIM_FIRST`.
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hornero_model::{Receipt, RolloutId, ServiceName};
+use hornero_model::{Receipt, ReceiptBody, RolloutId, ServiceName};
 
 use crate::{
     command::{
@@ -75,6 +75,17 @@ fn receipt_text(receipt: &Receipt) -> String {
         .map(|step| format!("canary     {}\n", canary::judged(step)))
         .collect::<String>()
         + &without_service(body).map(|text| format!("replaced   {text}\n")).unwrap_or_default()
+        + &spread(body)
         + &body.interventions.iter().map(|deed| format!("by hand    {deed}\n")).collect::<String>()
         + &body.batched.iter().map(|of| format!("batched    {}\n", of.reason)).collect::<String>()
+}
+
+/// Over how many edges the switch was made, where there are several.
+fn spread(body: &ReceiptBody) -> String {
+    match (body.edges, body.skew_ms) {
+        (Some(edges), Some(skew)) if edges > 1 => {
+            format!("edges      {edges}, the last {skew:.0} ms after the first\n")
+        }
+        _ => String::new(),
+    }
 }

@@ -6,7 +6,7 @@ use hornero_api::message::{
 };
 use hornero_driver::{Driver, RequestKind};
 use hornero_model::{Actor, InstanceId, ServiceName, ServiceSpec};
-use hornero_rollout::{Declared, Facts, World, check_belonging};
+use hornero_rollout::{Declared, World, check_belonging};
 use hyper::StatusCode;
 
 use super::operation::word;
@@ -41,7 +41,8 @@ impl Api {
     pub async fn plan(&self, wanted: PlanRequest) -> Answer {
         let room = self.engine.room();
         let look = move |driver: &Driver| {
-            let facts = Facts { room, ..driver.facts().clone() };
+            let mut facts = driver.facts().clone();
+            facts.room = room;
             report::plan(&wanted, driver.world(), &facts, driver.churn())
         };
         json(&self.ask(look).await?)

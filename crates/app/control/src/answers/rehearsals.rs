@@ -49,7 +49,8 @@ impl Api {
         let lease = self.lease().await?;
         let (room, name) = (self.engine.room(), service.clone());
         let look = move |driver: &Driver| {
-            let facts = Facts { room, ..driver.facts().clone() };
+            let mut facts = driver.facts().clone();
+            facts.room = room;
             wanted(driver.world(), &facts, &name)
         };
         let wanted = self.ask(look).await??;

@@ -83,12 +83,13 @@ fn a_fault_of_the_new_way_in_takes_it_back() {
     moved.routes[0].listen = 9_000;
     bench.forward(&moved);
     bench.comply_once();
-    bench.facts.edge.as_mut().unwrap().faults.push(ListenerFault {
+    let fault = ListenerFault {
         address: "0.0.0.0:9000".parse().unwrap(),
         reason: "another program listens".to_owned(),
         serves: false,
         certificate: None,
-    });
+    };
+    bench.status(|edge| edge.faults.push(fault));
     assert!(bench.one_step());
     let set = bench.world.services[&site()].serving.clone().unwrap();
     assert_eq!((set.terms, set.leaving), (ReleaseNumber(1), None));

@@ -81,7 +81,7 @@ fn no_phase_lasts_for_ever_without_an_edge() {
         [(Phase::Preparing, 0), (Phase::Switching, 0), (Phase::Watching, 0), (Phase::Draining, 3)]
     {
         let mut bench = Bench::at(phase, in_flight);
-        bench.facts.edge = None;
+        bench.lose_edge();
         bench.facts.unhealthy_since.clear();
         let log = silent(&mut bench, 200);
         assert_eq!(bench.phase(), None, "{phase:?}: {log:?}");
@@ -128,7 +128,7 @@ fn a_removal_by_force_waits_for_nobody() {
         [(Phase::Preparing, 0), (Phase::Switching, 0), (Phase::Watching, 0), (Phase::Draining, 3)]
     {
         let mut bench = Bench::at(phase, in_flight);
-        bench.facts.edge = None;
+        bench.lose_edge();
         let id = bench.world.rollout_of(&site()).unwrap().id;
         bench.facts.forced.insert(site());
         bench.facts.halted.insert(id, crate::RolloutFailure::of("`site` is taken down by force"));

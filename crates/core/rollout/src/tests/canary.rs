@@ -45,11 +45,12 @@ impl Bench {
     /// The edge has counted this of a release since it began.
     fn counted(&mut self, release: u32, requests: u64, failed: u64) {
         self.in_flight(release, 0);
-        let edge = &mut self.facts.edge.as_mut().unwrap().counters;
         let of = |of: &&mut ReleaseCounters| of.release.0 == release;
-        for counters in edge.iter_mut().filter(of) {
-            (counters.requests, counters.failed) = (requests, failed);
-        }
+        self.status(|edge| {
+            for counters in edge.counters.iter_mut().filter(of) {
+                (counters.requests, counters.failed) = (requests, failed);
+            }
+        });
     }
 }
 
@@ -147,7 +148,7 @@ fn an_edge_that_began_anew_is_counted_from_its_start() {
     bench.counted(2, 100, 50);
     bench.comply();
     assert_eq!(bench.phase(), Some(Phase::Canary));
-    bench.facts.edge.as_mut().unwrap().pid = 2;
+    bench.status(|edge| edge.pid = 2);
     bench.comply();
     assert_eq!(weights(&bench), [(1, Share::WHOLE)]);
 }
@@ -247,14 +248,13 @@ fn the_way_back_waits_for_something_to_go_back_to() {
         bench.exit(instance);
     }
     // Nobody can tell who is healthy when time is up.
-    let edge = bench.facts.edge.take();
-    let in_force = bench.facts.in_force.take();
+    let (status, in_force) = bench.edge(|edge| (edge.status.take(), edge.in_force.take()));
     bench.pass(Millis(61_000));
     bench.settle();
     assert_eq!(bench.phase(), Some(Phase::Returning));
-    (bench.facts.edge, bench.facts.in_force) = (edge, in_force);
+    bench.edge(|edge| (edge.status, edge.in_force) = (status, in_force));
     for effect in bench.wanted() {
-        if let Effect::ApplyRoutes { table } = effect {
+        if let Effect::ApplyRoutes { table, .. } = effect {
             let receives = table.pools[0].receives(ReleaseNumber(2));
             assert!(receives, "the new set alone answers: {table:?}");
         }
@@ -289,7 +289,7 @@ fn the_first_release_and_a_rollback_take_over_at_once() {
 fn control_that_comes_back_judges_on() {
     let mut bench = judging(OnInconclusive::Wait);
     // What it had observed is lost; the table that it gives again says the same.
-    bench.facts.in_force = None;
+    bench.edge(|edge| edge.in_force = None);
     bench.counted(1, 50_450, 10);
     bench.counted(2, 50, 10);
     let applied = bench.wanted();

@@ -1,6 +1,6 @@
 //! What is decided beside the machine: tries, halts, health that nobody knows, and the order of going down.
 
-use hornero_model::{Health, Millis, ServiceName};
+use hornero_model::{EdgeRef, Health, Millis, ServiceName};
 
 use super::{Bench, root, site, spec};
 use crate::{
@@ -23,14 +23,23 @@ fn a_failed_effect_waits_longer_each_time_but_not_for_ever() {
     assert_eq!(delays, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
     assert_eq!(retry_delay(u32::MAX), Millis(10_000));
     let image = spec("two", 1).image;
-    assert!(answer_allowance(&EffectKey::Tests(image)) > answer_allowance(&EffectKey::Routes));
+    assert!(
+        answer_allowance(&EffectKey::Tests(image))
+            > answer_allowance(&EffectKey::Routes(EdgeRef::default()))
+    );
 }
 
 #[test]
 fn an_edge_that_refuses_a_table_three_times_halts_what_waits_for_it() {
     let Bench { world, mut facts, .. } = replacing();
     let mut refused = |tries| {
-        let after = failed(&world, &mut facts, &EffectKey::Routes, tries, "no".to_owned());
+        let after = failed(
+            &world,
+            &mut facts,
+            &EffectKey::Routes(EdgeRef::default()),
+            tries,
+            "no".to_owned(),
+        );
         assert_eq!(after, AfterFailure::Again, "there is no serving without a table");
         facts.halted.len()
     };
@@ -66,12 +75,14 @@ fn a_removal_on_its_way_is_not_halted() {
 
 #[test]
 fn health_that_nobody_knows_counts_against_a_server_that_serves() {
-    let Bench { world, mut facts, .. } = Bench::serving(1);
+    let mut bench = Bench::serving(1);
+    let (world, mut facts) = (bench.world.clone(), bench.facts.clone());
     let id = world.instances.keys().next().unwrap().clone();
     assert_eq!(saw_health(&world, &mut facts), std::slice::from_ref(&id));
     assert!(facts.unhealthy_since.is_empty());
     // An edge that has just started knows nobody.
-    facts.edge.as_mut().unwrap().backends.clear();
+    bench.status(|edge| edge.backends.clear());
+    facts.edge.clone_from(&bench.facts.edge);
     assert_eq!(facts.health(&world, &id), Health::Unknown);
     let first = facts.now;
     assert!(saw_health(&world, &mut facts).is_empty());

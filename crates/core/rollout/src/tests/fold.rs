@@ -28,7 +28,14 @@ fn changed(bench: &Bench, release: u32, state: InstanceState) -> EventBody {
 
 fn instance(instance: InstanceId, release: u32, state: InstanceState) -> EventBody {
     let release = ReleaseNumber(release);
-    EventBody::InstanceChanged { instance, service: site(), release, state, cause: None }
+    EventBody::InstanceChanged {
+        instance,
+        service: site(),
+        release,
+        state,
+        cause: None,
+        region: Default::default(),
+    }
 }
 
 #[test]
@@ -194,6 +201,8 @@ fn only_known_releases_are_proven_and_switched_to() {
         generation: 1,
         switched: Timestamp(0),
         switch_ms: 0.0,
+        edges: Some(1),
+        skew_ms: Some(0.0),
         total_ms: 0.0,
         drained: 0,
         cut_off: 0,

@@ -130,7 +130,7 @@ fn a_sick_holder_goes_before_another_one_comes_but_not_at_once() {
     let mut bench = Bench::holding();
     let first = bench.instance(1);
     bench.health(&first, Health::Unhealthy);
-    bench.facts.unhealthy_since.insert(first.clone(), bench.facts.now);
+    bench.facts.here.unhealthy_since.insert(first.clone(), bench.facts.now);
     bench.pass(Millis(20_000));
     assert!(!bench.one_step(), "a database that replays its log comes round by itself");
     bench.pass(Millis(11_000));

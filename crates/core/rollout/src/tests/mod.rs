@@ -4,6 +4,7 @@ mod adjustments;
 mod bounds;
 mod canary;
 mod deciding;
+mod edges;
 mod failed;
 mod fold;
 mod journal;
@@ -22,20 +23,21 @@ mod transitions;
 mod unsettled;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
 };
 
 use hornero_model::{
-    Actor, BackendStatus, Check, Digest, EdgeStatus, Event, EventBody, ExitCause, Health,
+    Actor, BackendStatus, Check, Digest, EdgeName, EdgeStatus, Event, EventBody, ExitCause, Health,
     HealthContract, ImageName, InstanceHandle, InstanceId, Location, Millis, Place, Port, PortName,
-    Protocol, ReleaseCounters, ReleaseNumber, Resources, RolloutPolicy, Route, ServiceName,
-    ServiceSpec, Strategy, TcpCheck, Timestamp,
+    Protocol, ReleaseCounters, ReleaseNumber, Resources, RolloutPolicy, Route, RouteTable,
+    ServiceName, ServiceSpec, Strategy, TcpCheck, Timestamp,
 };
 
 use crate::{
-    Effect, Exit, Facts, Phase, Record, Running, TestOutcome, TestRun, World, WorldError,
-    start_forward, step, wanted,
+    Effect, Exit, Facts, KnownEdge, Phase, Record, Running, TestOutcome, TestRun, World,
+    WorldError, start_forward, step, wanted,
 };
 
 pub(crate) fn site() -> ServiceName {
@@ -85,10 +87,49 @@ pub(crate) struct Bench {
 impl Bench {
     /// An empty world with a blank edge.
     pub fn new() -> Self {
-        let edge = Some(EdgeStatus { pid: 1, ..EdgeStatus::default() });
-        let addresses = BTreeMap::from([(site(), IpAddr::from([10, 8, 0, 1]))]);
-        let facts = Facts { now: Timestamp(1_000_000), edge, addresses, ..Facts::default() };
-        Self { world: World::default(), facts, log: Vec::new(), tails: 0 }
+        let mut facts = Facts { now: Timestamp(1_000_000), ..Facts::default() };
+        facts.addresses = BTreeMap::from([(site(), IpAddr::from([10, 8, 0, 1]))]);
+        facts.edges.insert(EdgeName::default(), KnownEdge::default());
+        let mut bench = Self { world: World::default(), facts, log: Vec::new(), tails: 0 };
+        bench.see(EdgeStatus { pid: 1, ..EdgeStatus::default() });
+        bench
+    }
+
+    /// Changes what is known of the one edge.
+    pub fn edge<T>(&mut self, change: impl FnOnce(&mut KnownEdge) -> T) -> T {
+        let changed = change(self.facts.edges.get_mut(&EdgeName::default()).unwrap());
+        let now = self.facts.now;
+        self.facts.here.gather(now);
+        changed
+    }
+
+    /// Changes what the edge said last.
+    pub fn status<T>(&mut self, change: impl FnOnce(&mut EdgeStatus) -> T) -> T {
+        self.edge(|edge| change(Arc::make_mut(edge.status.as_mut().unwrap())))
+    }
+
+    /// The edge is as it says, whatever table it was seen to have before.
+    pub fn see(&mut self, status: EdgeStatus) {
+        self.edge(|edge| edge.status = Some(Arc::new(status)));
+    }
+
+    /// The edge can't be reached; gives what it said last.
+    pub fn lose_edge(&mut self) -> EdgeStatus {
+        self.edge(|edge| Arc::unwrap_or_clone(edge.status.take().unwrap()))
+    }
+
+    pub fn sent(&mut self, table: &RouteTable) {
+        self.edge(|edge| edge.sent(table));
+    }
+
+    pub fn confirmed(&mut self, table: RouteTable, counters: Vec<ReleaseCounters>) {
+        let now = self.facts.now;
+        self.edge(|edge| edge.confirmed(table, 1.0, counters, now));
+    }
+
+    pub fn saw_generation(&mut self, generation: u64) {
+        let now = self.facts.now;
+        self.edge(|edge| edge.saw_generation(generation, now));
     }
 
     /// A world in which `site@1` serves with `instances`, proven.
@@ -233,15 +274,12 @@ impl Bench {
                 self.facts.running.remove(&instance);
                 self.facts.stopped.insert(instance);
             }
-            Effect::RemoveInstance { instance } => {
+            Effect::RemoveInstance { instance, .. } => {
                 self.facts.removed.insert(instance);
             }
             Effect::RunTests { image, .. } => self.tested(image, true),
-            Effect::ApplyRoutes { table } => {
-                let edge = self.facts.edge.as_mut().unwrap();
-                edge.generation = table.generation;
-                let before: BTreeSet<InstanceId> =
-                    edge.backends.iter().map(|of| of.instance.clone()).collect();
+            Effect::PrepareRoutes { .. } => panic!("one edge is not asked to prepare: {effect}"),
+            Effect::ApplyRoutes { table, .. } => {
                 let backends = table.pools.iter().flat_map(|pool| {
                     pool.backends.iter().map(|of| BackendStatus {
                         pool: pool.name.clone(),
@@ -251,17 +289,21 @@ impl Bench {
                         last_error: None,
                     })
                 });
-                edge.backends = backends.collect();
-                assert!(before.len() <= 20);
-                let counters = edge.counters.clone();
-                self.facts.confirmed(*table, 1.0, counters);
+                let backends: Vec<BackendStatus> = backends.collect();
+                let counters = self.status(|edge| {
+                    assert!(edge.backends.len() <= 20);
+                    edge.generation = table.generation;
+                    edge.backends = backends;
+                    edge.counters.clone()
+                });
+                self.confirmed(*table, counters);
             }
             Effect::CutInFlight { release, .. } => self.in_flight(release.0, 0),
-            Effect::GiveAddress { service } => {
+            Effect::GiveAddress { service, .. } => {
                 let last = u8::try_from(self.facts.addresses.len() + 1).unwrap();
                 self.facts.addresses.insert(service, IpAddr::from([10, 8, 0, last]));
             }
-            Effect::TakeAddress { service } => {
+            Effect::TakeAddress { service, .. } => {
                 self.facts.addresses.remove(&service);
             }
         }
@@ -284,18 +326,21 @@ impl Bench {
                 ..ReleaseCounters::new(pool.clone(), ReleaseNumber(release))
             });
         };
-        counters(&mut self.facts.edge.as_mut().unwrap().counters);
-        if let Some(in_force) = &mut self.facts.in_force {
-            counters(&mut in_force.counters);
-        }
+        self.status(|edge| counters(&mut edge.counters));
+        self.edge(|edge| {
+            if let Some(in_force) = &mut edge.in_force {
+                counters(&mut Arc::make_mut(in_force).counters);
+            }
+        });
     }
 
     pub fn health(&mut self, instance: &InstanceId, health: Health) {
-        let edge = self.facts.edge.as_mut().unwrap();
-        for backend in edge.backends.iter_mut().filter(|of| of.instance == *instance) {
-            backend.health = health;
-            backend.last_error = Some("connection refused".to_owned());
-        }
+        self.status(|edge| {
+            for backend in edge.backends.iter_mut().filter(|of| of.instance == *instance) {
+                backend.health = health;
+                backend.last_error = Some("connection refused".to_owned());
+            }
+        });
     }
 
     pub fn exit(&mut self, instance: &InstanceId) {

@@ -98,7 +98,7 @@ fn apply(bench: &mut Bench, input: &Input) {
             }
         }
         Input::EdgeLost => {
-            let status = bench.facts.edge.take();
+            let status = bench.facts.edge.is_some().then(|| bench.lose_edge());
             bench.settle();
             for effect in bench.wanted() {
                 let needs_none = matches!(
@@ -109,7 +109,7 @@ fn apply(bench: &mut Bench, input: &Input) {
                 );
                 assert!(needs_none, "{effect} without an edge");
             }
-            bench.facts.edge = status;
+            status.into_iter().for_each(|status| bench.see(status));
         }
     }
     bench.settle();
@@ -128,7 +128,8 @@ fn check(bench: &Bench, effect: &Effect) {
         only(&in_force.table.pools.first()?.traffic)
     };
     match effect {
-        Effect::ApplyRoutes { table } => {
+        Effect::PrepareRoutes { .. } => panic!("one edge is asked to prepare: {effect}"),
+        Effect::ApplyRoutes { table, .. } => {
             let next = table.pools.first().and_then(|pool| only(&pool.traffic));
             if next.is_none() || next == active(facts) {
                 return;
@@ -145,17 +146,17 @@ fn check(bench: &Bench, effect: &Effect) {
                 assert!(world.image_passed(&image), "tested");
             }
         }
-        Effect::StopInstance { instance, .. } | Effect::RemoveInstance { instance } => {
+        Effect::StopInstance { instance, .. } | Effect::RemoveInstance { instance, .. } => {
             assert!(!facts.routed(instance), "`{instance}` is stopped while it is routed to");
             assert!(!world.kept(&site()).contains(instance) || facts.exited.contains_key(instance));
         }
         Effect::CutInFlight { release, .. } => {
             assert_ne!(active(facts), Some(*release), "what gets the traffic is cut off");
         }
-        Effect::GiveAddress { service } => {
+        Effect::GiveAddress { service, .. } => {
             assert!(!facts.addresses.contains_key(service), "`{service}` has an address");
         }
-        Effect::TakeAddress { service } => {
+        Effect::TakeAddress { service, .. } => {
             let address = facts.addresses[service];
             assert!(world.services[service].removed && !facts.listened_on(address), "in use");
         }

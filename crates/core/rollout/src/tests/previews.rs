@@ -253,7 +253,7 @@ fn an_address_that_nobody_has_is_given_back() {
     let strange: ServiceName = "gone.site".parse().unwrap();
     bench.facts.addresses.insert(strange.clone(), [10, 8, 0, 9].into());
     let takes = bench.wanted();
-    assert!(matches!(&takes[..], [Effect::TakeAddress { service }] if *service == strange));
+    assert!(matches!(&takes[..], [Effect::TakeAddress { service, .. }] if *service == strange));
 }
 
 #[test]

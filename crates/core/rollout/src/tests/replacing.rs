@@ -30,8 +30,10 @@ impl Bench {
     /// So many requests had waited before a release got them.
     fn waited(&mut self, release: u32, held: u64) {
         self.in_flight(release, 0);
-        let counters = &mut self.facts.edge.as_mut().unwrap().counters;
-        counters.iter_mut().filter(|of| of.release.0 == release).for_each(|of| of.held = held);
+        self.status(|edge| {
+            let counters = edge.counters.iter_mut();
+            counters.filter(|of| of.release.0 == release).for_each(|of| of.held = held);
+        });
     }
 
     /// Decides and does one thing after the other, looking at it after each, until nothing is under way.
@@ -84,7 +86,7 @@ fn requests_wait_while_the_old_servers_end_and_the_new_ones_begin() {
         match &effect {
             Effect::StopInstance { .. } => bench.pass(Millis(200)),
             Effect::StartInstance { .. } => bench.pass(Millis(300)),
-            Effect::ApplyRoutes { table } if table.pools[0].admission == Admission::Open => {
+            Effect::ApplyRoutes { table, .. } if table.pools[0].admission == Admission::Open => {
                 bench.waited(2, 5);
             }
             _ => {}

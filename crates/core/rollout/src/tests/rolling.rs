@@ -179,10 +179,10 @@ fn control_that_comes_back_in_a_batch_goes_on() {
     let mut bench = Bench::at_batch(3, 1);
     let before = bench.shares();
     // What it had observed is lost, and the servers of the batch are not healthy yet.
-    bench.facts.in_force = None;
+    bench.edge(|edge| edge.in_force = None);
     let applied = bench.wanted();
     let table = applied.iter().find_map(|effect| match effect {
-        Effect::ApplyRoutes { table } => Some(table),
+        Effect::ApplyRoutes { table, .. } => Some(table),
         _ => None,
     });
     let traffic: Vec<_> =

@@ -104,7 +104,7 @@ fn nothing_is_decided_without_an_edge_in_a_rollout_or_while_it_is_held() {
     // Without an edge.
     let mut bench = calm;
     bench.in_flight(1, 500);
-    bench.facts.edge = None;
+    bench.lose_edge();
     bench.pass(Millis(1_000));
     saw_load(&bench.world, &mut bench.facts, None);
     bench.one_step();

@@ -169,7 +169,7 @@ fn switching_goes_back_when_the_set_fails_or_the_edge_is_silent() {
             rollout 2 failed: instance `site-2-t3` became unhealthy: connection refused"#]],
     );
     let with_a_table_under_way = |bench: &mut Bench| {
-        bench.facts.sent(&hornero_model::RouteTable::default());
+        bench.sent(&hornero_model::RouteTable::default());
         bench.pass(Millis(30_000));
     };
     check(
@@ -203,7 +203,7 @@ fn watching_ends_by_time_with_all_healthy_and_read_back() {
         Bench::at(Phase::Watching, 0),
         |bench| {
             bench.pass(Millis(1_000));
-            bench.facts.edge.as_mut().unwrap().generation -= 1;
+            bench.status(|edge| edge.generation -= 1);
         },
         expect![""],
     );
@@ -457,7 +457,7 @@ fn a_dead_instance_is_replaced_and_a_sick_one_only_after_its_replacement() {
     let mut bench = Bench::serving(2);
     let one = bench.instance(1);
     bench.health(&one, Health::Unhealthy);
-    bench.facts.unhealthy_since.insert(one, bench.facts.now);
+    bench.facts.here.unhealthy_since.insert(one, bench.facts.now);
     check(bench.clone(), |bench| bench.pass(Millis(4_999)), expect![""]);
     bench.pass(Millis(5_000));
     check(bench.clone(), |_| {}, expect!["site-1-t3 created"]);

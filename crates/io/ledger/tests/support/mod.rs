@@ -88,6 +88,8 @@ pub fn receipt_body(id: u64) -> ReceiptBody {
         to_image: Digest::of(b"image"),
         generation: 7,
         switched: Timestamp(1_700_000_000_123),
+        edges: None,
+        skew_ms: None,
         switch_ms: 0.1 + 0.2,
         total_ms: 0.123_456_789_123_456_7 * 1e4,
         drained: 3,
