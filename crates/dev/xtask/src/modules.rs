@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
@@ -62,10 +62,12 @@ impl Modules {
         let text = fs::read_to_string(file).with_context(|| format!("`{}`", file.display()))?;
         let (module, declared) = parse(&text).with_context(|| format!("`{}`", file.display()))?;
         self.0.insert(name.clone(), module);
-        for child in declared {
+        for (child, path) in declared {
             let directory = below.join(&child);
-            let files: [PathBuf; 2] = [directory.with_extension("rs"), directory.join("mod.rs")];
-            let Some(file) = files.iter().find(|file| file.is_file()) else { continue };
+            let named = path.map(|path| file.with_file_name("").join(path));
+            let files = [directory.with_extension("rs"), directory.join("mod.rs")];
+            let mut files = named.iter().chain(&files);
+            let Some(file) = files.find(|file| file.is_file()) else { continue };
             if let Some(parent) = self.0.get_mut(&name) {
                 parent.children.insert(child.clone());
             }
@@ -133,8 +135,11 @@ fn shown(name: &Name) -> String {
     name.join("::")
 }
 
+/// A module that another one declares, with the path of its file where that is said.
+type Declared = (String, Option<String>);
+
 /// A module's text, and the modules that it declares.
-fn parse(text: &str) -> Result<(Module, Vec<String>)> {
+fn parse(text: &str) -> Result<(Module, Vec<Declared>)> {
     let tokens = tokens::read(text)?;
     let mut reader = Reader { tokens: &tokens, at: 0 };
     let (mut module, mut declared) = (Module::default(), Vec::new());
@@ -151,7 +156,9 @@ fn parse(text: &str) -> Result<(Module, Vec<String>)> {
                     module.paths.push(path);
                 }
             }
-            Token::Sign(_) | Token::Open(_) | Token::Close(_) | Token::Other => reader.at += 1,
+            Token::Sign(_) | Token::Open(_) | Token::Close(_) | Token::Literal(_) => {
+                reader.at += 1;
+            }
         }
     }
     Ok((module, declared))
@@ -181,13 +188,28 @@ impl Reader<'_> {
     }
 
     /// `mod name;` declares one; the content of `mod name { … }` is passed over.
-    fn module(&mut self, declared: &mut Vec<String>) {
+    fn module(&mut self, declared: &mut Vec<Declared>) {
         let name = self.word(1).cloned();
+        let path = self.path_attribute();
         self.at += 2;
         match (name, self.peek(0)) {
-            (Some(name), Some(Token::Sign(';'))) => declared.push(name),
+            (Some(name), Some(Token::Sign(';'))) => declared.push((name, path)),
             (Some(_), Some(Token::Open(Delimiter::Brace))) => self.pass_group(),
             (Some(_) | None, _) => {}
+        }
+    }
+
+    /// The path of `#[path = "…"]` before the `mod` that is read.
+    fn path_attribute(&self) -> Option<String> {
+        let before = &self.tokens[..self.at];
+        let before = before.strip_suffix(&[Token::Word("pub".to_owned())]).unwrap_or(before);
+        match before {
+            [.., Token::Word(path), Token::Sign('='), Token::Literal(text), Token::Close(_)]
+                if path == "path" =>
+            {
+                Some(text.trim_matches('"').to_owned())
+            }
+            _ => None,
         }
     }
 
@@ -197,7 +219,7 @@ impl Reader<'_> {
             match token {
                 Token::Open(_) => depth += 1,
                 Token::Close(_) => depth = depth.saturating_sub(1),
-                Token::Sign(_) | Token::Word(_) | Token::Other => {}
+                Token::Sign(_) | Token::Word(_) | Token::Literal(_) => {}
             }
             self.at += 1;
             if depth == 0 {
@@ -283,7 +305,9 @@ mod tests {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, text).unwrap();
         }
-        let arrows = Modules::read(directory.path()).unwrap().arrows();
+        let source = Some(directory.path().join("src")).filter(|source| source.is_dir());
+        let source = source.unwrap_or_else(|| directory.path().to_owned());
+        let arrows = Modules::read(&source).unwrap().arrows();
         let found: Vec<(&str, &str)> = arrows
             .iter()
             .flat_map(|(from, to)| to.iter().map(|to| (from.as_str(), to.as_str())))
@@ -322,6 +346,18 @@ mod tests {
         check(
             &[("main.rs", "mod a;\nmod b;\n"), ("a.rs", a), ("b.rs", "")],
             &[("main::a", "main")],
+        );
+    }
+
+    #[test]
+    fn modules_lie_where_their_path_says() {
+        check(
+            &[
+                ("src/lib.rs", "mod a;\n#[path = \"../other/b.rs\"]\nmod b;\n"),
+                ("src/a.rs", "use crate::b::B;\n"),
+                ("other/b.rs", "pub struct B;\n"),
+            ],
+            &[("lib::a", "lib::b")],
         );
     }
 

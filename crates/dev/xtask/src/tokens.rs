@@ -10,7 +10,8 @@ pub enum Token {
     Sign(char),
     Open(Delimiter),
     Close(Delimiter),
-    Other,
+    /// As it is written, quotes included.
+    Literal(String),
 }
 
 /// The tokens of a file's text; what stands behind `#[cfg(test)]` is left out.
@@ -26,7 +27,7 @@ fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
         match tree {
             TokenTree::Ident(word) => tokens.push(Token::Word(word.to_string())),
             TokenTree::Punct(sign) => tokens.push(Token::Sign(sign.as_char())),
-            TokenTree::Literal(_) => tokens.push(Token::Other),
+            TokenTree::Literal(literal) => tokens.push(Token::Literal(literal.to_string())),
             TokenTree::Group(group) => {
                 tokens.push(Token::Open(group.delimiter()));
                 flatten(group.stream(), tokens);
@@ -54,7 +55,7 @@ fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
                         }
                     }
                     Token::Sign(';') if depth == 0 => break,
-                    Token::Sign(_) | Token::Word(_) | Token::Other => {}
+                    Token::Sign(_) | Token::Word(_) | Token::Literal(_) => {}
                 }
             }
         }
