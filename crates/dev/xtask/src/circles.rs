@@ -14,8 +14,6 @@ const NOT_YET: &[&str] = &[
     "crates/core/rollout",
     "crates/core/spec",
     "crates/dev/xtask",
-    "crates/io/apt",
-    "crates/io/bake",
     "crates/io/engine",
     "crates/io/export",
     "crates/io/ledger",

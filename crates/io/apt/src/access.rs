@@ -13,13 +13,14 @@ use std::{
 
 use crate::{
     AptError, address,
+    archive_state::Seen,
     cache::{PackageCache, Wanted},
     configuration::Configuration,
     fetch::{Fetcher, Patience},
     lock::{LockedImage, LockedPackage},
     policy::Policy,
     progress::{ArchiveEvent, ArchiveProgress},
-    repository::{Repository, Seen, Suite},
+    repository::{Repository, Suite},
     sources_list::{self, ArchiveRequest, ArchiveSource, Presence},
 };
 

@@ -7,12 +7,14 @@
 pub mod access;
 mod address;
 mod architecture;
+pub mod archive_state;
 pub mod cache;
 mod configuration;
 mod error;
 pub mod fetch;
 pub mod files;
 mod kept;
+pub mod keyring;
 mod limits;
 pub mod lock;
 pub mod openpgp;

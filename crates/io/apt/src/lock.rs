@@ -13,7 +13,7 @@ use hornero_rebase::debian::relation::is_package_name;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{AptError, files, limits, packages::is_pool_path, repository::ArchiveState};
+use crate::{AptError, archive_state::ArchiveState, files, limits, packages::is_pool_path};
 
 /// The name of the lock beside `hornero.hcl`.
 pub const LOCK_NAME: &str = "hornero.lock";

@@ -16,7 +16,7 @@ use pgp::{
     types::KeyDetails,
 };
 
-use crate::{files, limits, sources_list::Keyring};
+use crate::{files, keyring::Keyring, limits};
 
 /// Why a signed text is refused.
 #[derive(Debug, thiserror::Error)]

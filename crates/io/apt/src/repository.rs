@@ -1,21 +1,19 @@
 //! Loads an archive: fetches its signed index, verifies it, and from it the lists of packages.
 
 use std::{
-    collections::BTreeMap,
     io::{self, Read},
     path::PathBuf,
     time::SystemTime,
 };
 
 use hornero_model::Digest;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     AptError, address,
+    archive_state::{ArchiveState, Seen},
     fetch::{FetchError, Fetcher},
     files,
-    kept::keep,
+    kept::{self, Signed, keep},
     limits, lock,
     openpgp::{Keys, SignatureError},
     policy::IndexOrigin,
@@ -23,62 +21,6 @@ use crate::{
     release::{Release, ReleaseFile},
     sources_list::{ArchiveSource, Presence},
 };
-
-/// The state of one suite of one archive, as the lock records it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ArchiveState {
-    /// The suite.
-    pub suite: String,
-    /// Base address it was read from.
-    pub uri: String,
-    /// The label it is signed with, such as `Debian-Security`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
-    /// Its `Date`, in seconds since the Unix epoch.
-    pub date: u64,
-    /// SHA-256 of its `InRelease`, or of its `Release` where the signature lies beside it.
-    pub digest: Digest,
-    /// Its name in `hornero.hcl`, where the image declares it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// What was declared of it with the name: its components.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub components: Vec<String>,
-}
-
-impl ArchiveState {
-    /// Whether it is for security updates: by its suite, as Debian and its derivatives name them, or by its label.
-    pub fn is_security(&self) -> bool {
-        self.suite.ends_with("-security")
-            || self.suite.ends_with("/updates")
-            || self.label.as_deref().is_some_and(|label| label.ends_with("-Security"))
-    }
-}
-
-/// The newest state of each suite that a lock knows: an archive that is older, or no longer has the suite, hides what
-/// was there already.
-#[derive(Debug, Default)]
-pub struct Seen {
-    /// Its date in seconds since the Unix epoch, by suite and address.
-    dates: BTreeMap<(String, String), u64>,
-}
-
-impl Seen {
-    /// What these states tell.
-    pub fn of<'s>(states: impl IntoIterator<Item = &'s ArchiveState>) -> Self {
-        let mut dates = BTreeMap::new();
-        for state in states {
-            let date = dates.entry((state.suite.clone(), state.uri.clone())).or_default();
-            *date = state.date.max(*date);
-        }
-        Self { dates }
-    }
-
-    fn date(&self, source: &ArchiveSource) -> Option<u64> {
-        self.dates.get(&(source.suite.clone(), source.uri.clone())).copied()
-    }
-}
 
 /// A verified suite with its lists of packages.
 pub struct Suite {
@@ -132,7 +74,7 @@ impl Repository<'_> {
         let archive = format!("{} {}", source.uri, source.suite);
         let base = suite_address(source);
         let signed = match self.kept_only {
-            true => self.kept_signed(source, &base, &archive)?,
+            true => kept::signed(&self.index_dir, source, &base, &archive)?,
             false => {
                 self.progress.event(ArchiveEvent::Reading { archive: archive.clone() });
                 self.signed_index(&base, source, &archive)?
@@ -167,7 +109,7 @@ impl Repository<'_> {
         };
         let indexes = self.indexes(source, &archive, &base, &release)?;
         if !self.kept_only {
-            self.keep_signed(source, &signed)?;
+            kept::keep_signed(&self.index_dir, source, &signed)?;
         }
         Ok(Some(Suite { state, indexes }))
     }
@@ -360,24 +302,6 @@ impl Repository<'_> {
             }
         }
         Err(last.expect("there is always one address"))
-    }
-}
-
-/// An index with its signature.
-pub(crate) enum Signed {
-    /// `InRelease`
-    Inside(Vec<u8>),
-    /// `Release` and `Release.gpg`
-    Beside { text: Vec<u8>, signature: Vec<u8> },
-    /// `Release` alone
-    Nowhere(Vec<u8>),
-}
-
-impl Signed {
-    fn text(&self) -> &[u8] {
-        match self {
-            Self::Inside(text) | Self::Beside { text, .. } | Self::Nowhere(text) => text,
-        }
     }
 }
 

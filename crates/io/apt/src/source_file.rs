@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hornero_rebase::debian::control;
 
-use crate::{address, configuration::is_no, sources_list::Keyring};
+use crate::{address, configuration::is_no, keyring::Keyring};
 
 /// One suite of one entry.
 #[derive(Debug, Clone)]

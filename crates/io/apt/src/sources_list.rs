@@ -8,7 +8,9 @@ use std::{
 use crate::{
     AptError, address,
     configuration::{self, Configuration},
-    files, limits,
+    files,
+    keyring::Keyring,
+    limits,
     source_file::{self, Entry},
 };
 
@@ -18,27 +20,6 @@ const MAX_FUTURE_SECONDS: u64 = 10;
 /// Names that Debian's suites have by their age: which one it is stands in the signed index alone.
 const ALIASES: [&str; 6] =
     ["stable", "oldstable", "oldoldstable", "testing", "unstable", "experimental"];
-
-/// Where the keys that may sign an archive are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Keyring {
-    /// Key files of any OpenPGP form.
-    Files {
-        /// The files.
-        files: Vec<PathBuf>,
-        /// In upper case, the fingerprints of the keys that count; empty for all.
-        fingerprints: Vec<String>,
-    },
-    /// Armoured keys written into the source itself.
-    Inline(String),
-}
-
-impl Keyring {
-    /// All keys of these files.
-    pub fn files(files: Vec<PathBuf>) -> Self {
-        Self::Files { files, fingerprints: Vec::new() }
-    }
-}
 
 /// How the age of a signed index is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

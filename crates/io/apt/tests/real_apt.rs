@@ -9,10 +9,10 @@ use std::{
 
 use hornero_apt::{
     access::Access,
+    archive_state::Seen,
     fetch::Patience,
     policy::Policy,
     progress::ArchiveEvent,
-    repository::Seen,
     sources_list::ArchiveRequest,
     universe::{Universe, listed},
 };

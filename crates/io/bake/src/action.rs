@@ -13,10 +13,7 @@ use hornero_spec::{CopyOwner, CopySource, SourceKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    image::copy::{Found, FoundKind},
-    provision::ProvisionAction,
-};
+use crate::image::copy::{Found, FoundKind};
 
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -97,6 +94,70 @@ pub enum CopiedKind {
     },
 }
 
+/// A provision as it ran. Of secrets it tells where their values came from, not what they were.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProvisionAction {
+    /// What ran.
+    pub work: ProvisionKind,
+    /// Its environment, that of the image included.
+    pub env: BTreeMap<String, String>,
+    /// Whether it had a network: what it gives may then differ from time to time.
+    pub network: bool,
+    /// Its secrets, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretOrigin>,
+}
+
+/// Where the value of a secret came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretOrigin {
+    /// An environment variable.
+    Env(String),
+    /// A file, absolute.
+    File(String),
+}
+
+/// What a provision ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "provision", rename_all = "snake_case")]
+pub enum ProvisionKind {
+    /// Commands.
+    Inline {
+        /// The commands.
+        commands: Vec<String>,
+    },
+    /// A script.
+    Script {
+        /// Its path below the directory.
+        from: String,
+        /// Its contents.
+        contents: PathBytes,
+    },
+    /// A playbook.
+    Ansible(PlaybookAction),
+}
+
+/// A playbook with what it may read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlaybookAction {
+    /// Its path below its files.
+    pub playbook: String,
+    /// Where the files were, below the directory of `hornero.hcl`.
+    pub base: String,
+    /// The files.
+    pub files: Vec<CopyAction>,
+    /// Their contents; None where they are too large to be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<BTreeMap<Digest, PathBytes>>,
+    /// Variables over all others.
+    pub extra_vars: BTreeMap<String, serde_json::Value>,
+    /// Groups of the inventory.
+    pub groups: Vec<String>,
+    /// The versions of Ansible and its Python.
+    pub tool: String,
+}
+
 /// A path, as text where it is valid UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -175,6 +236,21 @@ impl CopyAction {
             },
         };
         (source, self.found.iter().map(found).collect())
+    }
+}
+
+impl ProvisionAction {
+    /// What of it happens on the host itself, in words: who only sends a record may not ask for it. None where all of
+    /// it happens in the sandbox of a step.
+    pub(crate) fn leaves_the_sandbox(&self) -> Option<String> {
+        if !self.secrets.is_empty() {
+            let names: Vec<String> = self.secrets.keys().map(|name| format!("`{name}`")).collect();
+            return Some(format!("secrets {} of this host would be read for it", names.join(", ")));
+        }
+        match &self.work {
+            ProvisionKind::Ansible(_) => Some("its playbook would run on this host".to_owned()),
+            ProvisionKind::Inline { .. } | ProvisionKind::Script { .. } => None,
+        }
     }
 }
 

@@ -2,20 +2,20 @@
 
 use std::path::Path;
 
-use hornero_apt::{Lock, access::Access};
+use hornero_apt::Lock;
 use hornero_model::{Digest, ImageName};
-use hornero_spec::{ImageDefinition, Spec};
+use hornero_spec::Spec;
 use hornero_store::Store;
 
 use crate::{
     BakeContext, BakeError,
-    baker::{Baker, Below, ImageOutcome, parent_of},
-    image::{place, secret_files::SecretFiles, step::Steps},
-    install::Surroundings,
-    locking::{self, Bringing, LockMode},
-    making::Maker,
+    baked::BakedImage,
+    baker::{Below, ImageOutcome, parent_of},
+    declared, fit,
+    image::place,
+    line::Line,
+    locking::{Bringing, LockMode},
     placed, stored,
-    workdir::WorkDir,
 };
 
 /// What may happen in a bake.
@@ -27,36 +27,6 @@ pub struct BakeOptions {
     pub verify: bool,
     /// Images are placed on this base instead of the one they were baked on.
     pub base: Option<Digest>,
-}
-
-/// An image that was baked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BakedImage {
-    /// Its name.
-    pub name: ImageName,
-    /// Its identity.
-    pub digest: Digest,
-    /// The image it is made on; None for a Debian base.
-    pub base: Option<Digest>,
-    /// Whether nothing had to be done.
-    pub cached: bool,
-    /// How long it took.
-    pub seconds: f64,
-    /// Its steps in order.
-    pub steps: Vec<BakedStep>,
-}
-
-/// A step of an image that was baked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BakedStep {
-    /// What it was, for people.
-    pub title: String,
-    /// Whether its result came from the cache.
-    pub cached: bool,
-    /// Why it ran; empty where it did not.
-    pub why: String,
-    /// How long it took.
-    pub seconds: f64,
 }
 
 /// What a bake would do with an image.
@@ -79,8 +49,8 @@ pub fn bake(
     names: &[ImageName],
     options: BakeOptions,
 ) -> Result<Vec<BakedImage>, BakeError> {
-    clean(context)?;
-    let images = locking::with_ancestors(spec, names)?;
+    place::clean(&context.home)?;
+    let images = declared::with_ancestors(spec, names)?;
     let access = context.access()?;
     let old = Lock::read(dir)?;
     let mode = if options.locked { LockMode::Frozen } else { LockMode::Keep };
@@ -104,104 +74,6 @@ pub fn bake(
     }
 }
 
-/// Removes what bakes that were killed left behind.
-pub(crate) fn clean(context: &BakeContext<'_>) -> Result<(), BakeError> {
-    let tmp = context.home.join("tmp");
-    WorkDir::clean(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
-    place::clean_leftovers(&context.home);
-    Ok(())
-}
-
-/// Images of a directory (ancestors first) with the lock to bake them by.
-pub(crate) struct Line<'l> {
-    /// The surroundings.
-    pub context: &'l BakeContext<'l>,
-    /// Where they go.
-    pub store: &'l Store,
-    /// Access to archives.
-    pub access: &'l Access<'l>,
-    /// What is declared.
-    pub spec: &'l Spec,
-    /// The directory it was read from.
-    pub dir: &'l Path,
-    /// The images.
-    pub images: &'l [&'l ImageDefinition],
-    /// Their packages.
-    pub lock: &'l Lock,
-    /// What the cache holds is looked at file by file.
-    pub verify: bool,
-}
-
-/// Is told of an image before it is baked, with what it is made on.
-pub(crate) type Before<'b> =
-    dyn FnMut(&ImageDefinition, Option<&Digest>) -> Result<(), BakeError> + 'b;
-
-impl Line<'_> {
-    pub(crate) fn baker<'s>(&'s self, tmp: &'s Path, forecast: bool) -> Baker<'s> {
-        let surroundings = Surroundings {
-            store: self.store,
-            access: self.access,
-            steps: Steps { home: &self.context.home, progress: self.context.progress },
-            tmp,
-            progress: self.context.progress,
-        };
-        let maker = Maker { surroundings, forecast, verify: self.verify };
-        let (context, spec, dir, lock) = (self.context, self.spec, self.dir, self.lock);
-        Baker { context, maker, spec, dir, lock, secrets: SecretFiles::of(spec, dir) }
-    }
-
-    /// Bakes every image.
-    pub(crate) fn bake(&self, before: &mut Before<'_>) -> Result<Vec<BakedImage>, BakeError> {
-        let tmp = self.context.home.join("tmp");
-        let baker = self.baker(&tmp, false);
-        let mut done: Vec<(BakedImage, Below)> = Vec::new();
-        let one =
-            |image: &ImageDefinition, done: &[(BakedImage, Below)], before: &mut Before<'_>| {
-                let parent = parent_of(self.store, self.lock, image, done)?;
-                before(image, parent.as_ref().map(|parent| &parent.image))?;
-                baker.image(image, parent.as_ref())
-            };
-        let mut failure = None;
-        for image in self.images {
-            match one(image, &done, before) {
-                Ok(ImageOutcome::Baked(baked)) => done.push(*baked),
-                Ok(ImageOutcome::Needed(_)) => unreachable!("only a forecast stops before a step"),
-                Err(error) => {
-                    failure = Some(error);
-                    break;
-                }
-            }
-        }
-        hornero_sandbox::remove_parent(&place::cgroup_parent(&self.context.home));
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(done.into_iter().map(|(baked, _)| baked).collect()),
-        }
-    }
-
-    /// The images that were baked by this lock before and need nothing done; nothing is.
-    pub(crate) fn known(&self) -> Result<Vec<BakedImage>, BakeError> {
-        let tmp = self.context.home.join("tmp");
-        let baker = self.baker(&tmp, true);
-        let mut done: Vec<(BakedImage, Below)> = Vec::new();
-        for image in self.images {
-            let parent = match parent_of(self.store, self.lock, image, &done) {
-                Err(BakeError::NoStoredImage { .. }) => continue,
-                parent => parent?,
-            };
-            let waits = image.base.image().is_some() && parent.is_none();
-            let misfit = self.lock.images.get(&image.name);
-            if waits || locking::misfit_of(misfit, self.spec, image, self.dir)?.is_some() {
-                continue;
-            }
-            if let ImageOutcome::Baked(baked) = baker.image(image, parent.as_ref())? {
-                done.push(*baked);
-            }
-        }
-        Ok(done.into_iter().map(|(baked, _)| baked).collect())
-    }
-}
-
 /// Says what a bake would do, without doing it: nothing is fetched, resolved or run.
 pub fn forecast(
     context: &BakeContext<'_>,
@@ -210,7 +82,7 @@ pub fn forecast(
     dir: &Path,
     names: &[ImageName],
 ) -> Result<Vec<Forecast>, BakeError> {
-    let images = locking::with_ancestors(spec, names)?;
+    let images = declared::with_ancestors(spec, names)?;
     let access = context.access()?;
     let lock = Lock::read(dir)?.unwrap_or_default();
     let tmp = context.home.join("tmp");
@@ -224,7 +96,7 @@ pub fn forecast(
         let parent_waits = image.base.image().is_some_and(|parent| {
             forecasts.iter().any(|one| one.name == *parent && one.digest.is_none())
         });
-        let reason = locking::misfit_of(lock.images.get(&image.name), spec, image, dir)?;
+        let reason = fit::misfit_of(lock.images.get(&image.name), spec, image, dir)?;
         let forecast = if parent_waits {
             let why = Some("the image it is made from is baked".to_owned());
             Forecast { name, digest: None, why }

@@ -10,14 +10,16 @@ use hornero_store::{ImageManifest, Store};
 use crate::{
     BakeContext, BakeError,
     accounts::Accounts,
-    bake::BakedImage,
+    baked::BakedImage,
+    declared,
     image::{
         copy,
         room::WRITTEN_BYTES_MAX,
         secret_files::{Guard, SecretFiles},
     },
-    lineage, locking,
-    making::{Maker, Making, Work},
+    lineage,
+    maker::{Maker, Work},
+    making::Making,
     outcome, ownership,
     provision::Provisioning,
     record::{BakeRecord, LastBake, StepKind},
@@ -110,7 +112,7 @@ impl Baker<'_> {
         image: &ImageDefinition,
         below: &Below,
     ) -> Result<bool, BakeError> {
-        let locked = self.lock.images.get(&image.name).filter(|_| locking::has_entry(image));
+        let locked = self.lock.images.get(&image.name).filter(|_| declared::has_entry(image));
         let Some(locked) = locked else { return Ok(true) };
         let (chain, epoch) = (outcome::chain(&below.layers), below.epoch.max(locked.date()));
         let key = outcome::step_key(StepKind::Packages, &chain, &locked.key(), epoch);
@@ -131,7 +133,7 @@ impl Baker<'_> {
         let completed = inherits
             .map(|base| ImageDefinition { config: image.config.clone().on(base), ..image.clone() });
         let image = completed.as_ref().unwrap_or(image);
-        let locked = self.lock.images.get(&image.name).filter(|_| locking::has_entry(image));
+        let locked = self.lock.images.get(&image.name).filter(|_| declared::has_entry(image));
         let mut making = self.begin(image, parent, locked);
         let works = self.works(image, locked)?;
         for (number, work) in works.iter().enumerate() {
@@ -247,7 +249,7 @@ impl Baker<'_> {
     ) -> Result<Vec<Work<'l>>, BakeError> {
         let copies = self.context.home.join("cache/copies");
         let mut works = Vec::new();
-        let request = locking::archive_request(self.spec, image, self.dir);
+        let request = declared::archive_request(self.spec, image, self.dir);
         if let (Some(locked), Some(request)) = (locked, request) {
             works.push(Work::Packages { locked, request });
         }

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use hornero_apt::{Lock, LockedImage, LockedPackage, repository::ArchiveState};
+use hornero_apt::{Lock, LockedImage, LockedPackage, archive_state::ArchiveState};
 use hornero_model::ImageName;
 use hornero_rebase::debian::version;
 use schemars::JsonSchema;

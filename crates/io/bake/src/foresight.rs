@@ -15,7 +15,7 @@ use hornero_apt::{
 use hornero_model::ImageName;
 use hornero_spec::{ImageDefinition, Spec};
 
-use crate::{BakeContext, BakeError, locking};
+use crate::{BakeContext, BakeError, declared, fit};
 
 /// What is known of an image's packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +39,9 @@ pub fn forecast_packages(
     let names: Vec<ImageName> = spec.images.keys().cloned().collect();
     let mut wanted: BTreeMap<ArchiveRequest, Vec<&ImageDefinition>> = BTreeMap::new();
     let mut known = BTreeMap::new();
-    for image in locking::with_ancestors(spec, &names)? {
-        let fits = locking::misfit_of(lock.images.get(&image.name), spec, image, dir)?.is_none();
-        match locking::archive_request(spec, image, dir) {
+    for image in declared::with_ancestors(spec, &names)? {
+        let fits = fit::misfit_of(lock.images.get(&image.name), spec, image, dir)?.is_none();
+        match declared::archive_request(spec, image, dir) {
             // What the lock has was in the lists when it was made.
             Some(request) if !fits && !image.packages.is_empty() => {
                 wanted.entry(request).or_default().push(image);

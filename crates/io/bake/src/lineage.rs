@@ -8,12 +8,11 @@ use serde::Deserialize;
 
 use crate::{
     BakeError,
+    kept::{self, IMPORT, kept_kind},
     record::{BakeRecord, KnownRecord},
     source::LayerSource,
 };
 
-/// The attachment of an image that was brought in from elsewhere.
-const IMPORT: &str = "import";
 /// An image is made on a handful of others; each of a longer line costs a record to read.
 const STAGES_MAX: usize = 64;
 /// The records of a line in all, encoded: two of the largest that can be stored.
@@ -177,7 +176,7 @@ fn kept_record(
     layers: &[Digest],
 ) -> Result<Option<KnownRecord>, BakeError> {
     let Some(top) = layers.last() else { return Ok(None) };
-    let kind = kept_kind(BakeRecord::ATTACHMENT, image);
+    let kind = kept_kind(kept::RECORD, image);
     match store.attachment(top, &kind).map_err(BakeError::store)? {
         Some(bytes) => BakeRecord::read(store, image, &bytes),
         None => Ok(None),
@@ -230,28 +229,4 @@ fn import_text(bytes: &[u8]) -> String {
         from: String,
     }
     serde_json::from_slice::<Import>(bytes).map_or_else(|_| "elsewhere".to_owned(), |one| one.from)
-}
-
-/// Keeps what is known of an image with its topmost layer too, for images made from it: those keep the layer, but not
-/// the image.
-pub(crate) fn keep_for_children(store: &Store, image: &Digest) -> Result<(), BakeError> {
-    let layers = store.image(image).map_err(BakeError::store)?.layers;
-    let Some(top) = layers.last() else { return Ok(()) };
-    for kind in [BakeRecord::ATTACHMENT, IMPORT] {
-        let Some(bytes) = store.attachment(image, kind).map_err(BakeError::store)? else {
-            continue;
-        };
-        let kept_kind = kept_kind(kind, image);
-        // What is there may have come with any image that has the layer, and one that can't be read is none.
-        let kept = store.attachment(top, &kept_kind);
-        if !matches!(kept, Ok(Some(kept)) if kept == bytes) {
-            store.attach(top, &kept_kind, &bytes).map_err(BakeError::store)?;
-        }
-    }
-    Ok(())
-}
-
-/// Half a digest tells the images on one layer apart, and fits a file name with room to spare.
-fn kept_kind(kind: &str, image: &Digest) -> String {
-    format!("{kind}.{}", &image.hex()[..32])
 }

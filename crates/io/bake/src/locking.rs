@@ -1,7 +1,7 @@
 //! Keeps `hornero.lock` true to `hornero.hcl`: resolves what changed and leaves the rest as it is.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::Path,
 };
 
@@ -9,27 +9,23 @@ use hornero_apt::{
     Lock, LockedImage, LockedPackage,
     access::Access,
     architecture,
-    packages::{self, Stanza},
+    archive_state::Seen,
     policy::Policy,
-    repository::{Seen, Suite},
-    resolve::{self, Request},
-    sources_list::{ArchiveRequest, DeclaredArchive},
-    universe::{self, Candidate, Universe},
+    repository::Suite,
+    sources_list::ArchiveRequest,
+    universe::{self, Candidate},
 };
-use hornero_dpkg::deb;
 use hornero_model::{Digest, ImageName};
-use hornero_rebase::debian::control;
-use hornero_spec::{ArchiveDefinition, Base, ImageDefinition, Spec};
+use hornero_spec::{Base, ImageDefinition, Spec, StoredImage};
 
 use crate::{
     BakeContext, BakeError,
+    declared::{ancestors, archive_request, has_entry, with_ancestors},
+    fit::{declares, misfit, sorted},
     progress::{BakeEvent, BakeProgress},
+    resolving::Resolving,
     stored,
 };
-
-/// Packages that a base has wherever its archive has them: `/usr` is merged from the start, so the package that
-/// says so stands in for the one that would convert it.
-const TAKEN_IF_AVAILABLE: [&str; 1] = ["usr-is-merged"];
 
 /// What may happen to the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,75 +59,6 @@ pub fn lock(
     Ok(lock)
 }
 
-/// The images of `names` and everything they are made from, ancestors first.
-pub(crate) fn with_ancestors<'s>(
-    spec: &'s Spec,
-    names: &[ImageName],
-) -> Result<Vec<&'s ImageDefinition>, BakeError> {
-    let mut order: Vec<&ImageDefinition> = Vec::new();
-    for name in names {
-        let mut line = Vec::new();
-        let mut at = Some(name);
-        while let Some(name) = at {
-            let image =
-                spec.images.get(name).ok_or_else(|| BakeError::NoImage(name.to_string()))?;
-            line.push(image);
-            at = image.base.image();
-        }
-        let stored = line.last().is_some_and(|root| matches!(root.base, Base::Stored(_)));
-        if let Some(image) = line.iter().find(|image| stored && !image.packages.is_empty()) {
-            return Err(BakeError::PackagesOnStored { image: image.name.clone() });
-        }
-        for image in line.into_iter().rev() {
-            if !order.iter().any(|known| known.name == image.name) {
-                order.push(image);
-            }
-        }
-    }
-    Ok(order)
-}
-
-/// The archives that an image's packages come from: that of the Debian base at its root, and those declared from there
-/// on; None where that is no Debian
-/// base, and no package of its own is allowed.
-pub(crate) fn archive_request(
-    spec: &Spec,
-    image: &ImageDefinition,
-    dir: &Path,
-) -> Option<ArchiveRequest> {
-    let mut image = image;
-    let mut archives: Vec<DeclaredArchive> = Vec::new();
-    loop {
-        // The nearest declaration of a name counts.
-        let new = image.archives.iter().filter(|new| archives.iter().all(|it| it.name != new.name));
-        let new: Vec<DeclaredArchive> = new.map(|archive| declared(archive, dir)).collect();
-        archives.extend(new);
-        match &image.base {
-            Base::Debian { suite, mirror, keyring } => {
-                archives.sort();
-                return Some(ArchiveRequest {
-                    suite: suite.clone(),
-                    mirror: mirror.clone(),
-                    keyring: keyring.as_ref().map(|keyring| dir.join(keyring)),
-                    archives,
-                });
-            }
-            Base::Image(parent) => image = &spec.images[parent],
-            Base::Stored(_) => return None,
-        }
-    }
-}
-
-fn declared(archive: &ArchiveDefinition, dir: &Path) -> DeclaredArchive {
-    DeclaredArchive {
-        name: archive.name.clone(),
-        uri: archive.url.trim_end_matches('/').to_owned(),
-        suite: archive.suite.clone(),
-        components: archive.components.clone(),
-        keyring: dir.join(&archive.signed_by),
-    }
-}
-
 /// How a lock is brought up to date.
 pub(crate) struct Bringing<'b> {
     /// What is declared.
@@ -159,7 +86,7 @@ impl Bringing<'_> {
         let architecture = architecture()?;
         let mut lock = old.cloned().unwrap_or_default();
         lock.images.retain(|name, _| spec.images.get(name).is_some_and(has_entry));
-        stored::pin(spec, images, &mut lock, mode, self.find)?;
+        pin(spec, images, &mut lock, mode, self.find)?;
         let mut stale = self.stale(images, &lock, architecture);
         if mode == LockMode::Frozen
             && let Some((image, reason)) = stale.pop_first()
@@ -257,190 +184,38 @@ fn locked(
     })
 }
 
-/// Whether an image has packages of its own to be locked.
-pub(crate) fn has_entry(image: &ImageDefinition) -> bool {
-    matches!(image.base, Base::Debian { .. }) || !image.packages.is_empty()
-}
-
-fn ancestors<'s>(spec: &'s Spec, image: &'s ImageDefinition) -> Vec<&'s ImageName> {
-    let mut names = Vec::new();
-    let mut image = image;
-    while let Base::Image(parent) = &image.base {
-        names.push(parent);
-        image = &spec.images[parent];
-    }
-    names
-}
-
-fn sorted(packages: &[String]) -> Vec<String> {
-    let mut packages = packages.to_vec();
-    packages.sort();
-    packages.dedup();
-    packages
-}
-
-/// Why an image's lock entry would have to change; None where it fits or none is needed.
-pub(crate) fn misfit_of(
-    known: Option<&LockedImage>,
+/// Pins every name that an image is made on, as `mode` allows; names that no image of the file uses are dropped.
+fn pin(
     spec: &Spec,
-    image: &ImageDefinition,
-    dir: &Path,
-) -> Result<Option<String>, BakeError> {
-    if !has_entry(image) {
-        return Ok(None);
-    }
-    Ok(misfit(known, spec, image, dir, architecture()?))
-}
-
-/// Why a lock entry does not fit its image; None when it does.
-fn misfit(
-    known: Option<&LockedImage>,
-    spec: &Spec,
-    image: &ImageDefinition,
-    dir: &Path,
-    architecture: &str,
-) -> Option<String> {
-    let request = archive_request(spec, image, dir)?;
-    let Some(known) = known else { return Some("it has no entry there".to_owned()) };
-    if known.architecture != architecture {
-        return Some(format!(
-            "it is for architecture `{}`, this machine is `{architecture}`",
-            known.architecture
-        ));
-    }
-    if known.suite != request.suite {
-        return Some(format!("its suite was `{}`, is now `{}`", known.suite, request.suite));
-    }
-    if known.from.as_ref() != image.base.image() {
-        return Some("it is made from another image now".to_owned());
-    }
-    if !declares(known, &request) {
-        return Some("the archives that are declared for it are others now".to_owned());
-    }
-    let wanted = sorted(&image.packages);
-    if known.requested != wanted {
-        return Some(format!(
-            "its packages were [{}], are now [{}]",
-            known.requested.join(", "),
-            wanted.join(", ")
-        ));
-    }
-    None
-}
-
-/// Whether a lock entry was made with the archives that a request declares.
-fn declares(known: &LockedImage, request: &ArchiveRequest) -> bool {
-    let mut locked: Vec<_> = known
-        .archives
-        .iter()
-        .filter_map(|state| {
-            Some((state.name.as_ref()?, &state.uri, &state.suite, &state.components))
-        })
-        .collect();
-    locked.sort();
-    let mut declared: Vec<_> = request
-        .archives
-        .iter()
-        .map(|archive| (&archive.name, &archive.uri, &archive.suite, &archive.components))
-        .collect();
-    declared.sort();
-    locked == declared
-}
-
-struct Resolving<'r> {
-    image: &'r ImageDefinition,
-    suites: &'r [Suite],
-    listed: &'r [Candidate<'r>],
-    policy: &'r Policy,
-    keep: Option<&'r LockedImage>,
-    inherited: Vec<&'r LockedPackage>,
-    architecture: &'r str,
-    access: &'r Access<'r>,
-}
-
-impl Resolving<'_> {
-    fn run(&self) -> Result<Vec<LockedPackage>, BakeError> {
-        let kept: &[LockedPackage] = self.keep.map_or(&[], |keep| &keep.packages);
-        let mut pinned: HashMap<String, String> = kept
-            .iter()
-            .chain(self.inherited.iter().copied())
-            .map(|package| (package.name.clone(), package.version.clone()))
-            .collect();
-        for wanted in &self.image.packages {
-            if let Some((name, version)) = wanted.split_once('=') {
-                pinned.insert(name.to_owned(), version.to_owned());
+    images: &[&ImageDefinition],
+    lock: &mut Lock,
+    mode: LockMode,
+    find: &dyn Fn(&ImageName) -> Result<Option<Digest>, BakeError>,
+) -> Result<(), BakeError> {
+    let used: BTreeSet<&ImageName> = spec.images.values().filter_map(name_of).collect();
+    lock.stored.retain(|name, _| used.contains(name));
+    for (image, name) in images.iter().filter_map(|image| Some((image, name_of(image)?))) {
+        match (lock.stored.contains_key(name), mode) {
+            (true, LockMode::Keep | LockMode::Frozen) => {}
+            (false, LockMode::Frozen) => {
+                let reason = format!("`{name}` of the store, which it is made on, is not there");
+                return Err(BakeError::LockOutdated { image: image.name.clone(), reason });
+            }
+            (_, LockMode::Update) | (false, LockMode::Keep) => {
+                let found = find(name)?.ok_or_else(|| BakeError::NoStoredImage {
+                    image: image.name.clone(),
+                    from: name.to_string(),
+                })?;
+                lock.stored.insert(name.clone(), found);
             }
         }
-        // Versions that the archive has dropped can still be kept when their files are in the cache.
-        let listed_versions: BTreeSet<(&str, &str)> =
-            self.listed.iter().map(|one| (one.stanza.name, one.stanza.version)).collect();
-        let dropped: Vec<&LockedPackage> = kept
-            .iter()
-            .chain(self.inherited.iter().copied())
-            .filter(|one| !listed_versions.contains(&(one.name.as_str(), one.version.as_str())))
-            .collect();
-        let controls: Vec<String> = dropped
-            .iter()
-            .map(|package| {
-                let bytes = self.access.cache().verified(&package.digest()).ok().flatten();
-                bytes.and_then(|bytes| deb::read_control(&bytes).ok()).unwrap_or_else(|| {
-                    format!("Package: {}\nVersion: {}\n", package.name, package.version)
-                })
-            })
-            .collect();
-        let mut fixed = Vec::new();
-        let mut extra = Vec::new();
-        for (package, text) in dropped.iter().zip(&controls) {
-            let Ok(paragraph) = control::parse_paragraph(text) else { continue };
-            let stanza = packages::from_control(&paragraph);
-            if self.inherited.iter().any(|one| one.name == package.name) {
-                fixed.push(stanza);
-            } else if !stanza.architecture.is_empty() {
-                let (path, size, sha256) = (&package.path, package.size, &package.sha256);
-                let stanza = Stanza { path, size, sha256, ..stanza };
-                extra.push(Candidate { stanza, suite: None, origin: None });
-            }
-        }
-        let listed = self.listed.iter().copied().chain(extra);
-        let universe = Universe::new(listed, self.policy, &pinned, &fixed);
-        let installed: BTreeSet<String> =
-            self.inherited.iter().map(|package| package.name.clone()).collect();
-        let is_base = matches!(self.image.base, Base::Debian { .. });
-        let request = Request {
-            packages: &self.image.packages,
-            with_essential: is_base,
-            if_available: if is_base { &TAKEN_IF_AVAILABLE } else { &[] },
-            installed: &installed,
-            architecture: self.architecture,
-        };
-        let chosen = resolve::resolve(&universe, &request).map_err(|problem| {
-            BakeError::Unsatisfiable { image: self.image.name.clone(), problem: Box::new(problem) }
-        })?;
-        Ok(chosen.into_iter().map(|id| self.locked(universe.get(id), kept)).collect())
     }
+    Ok(())
+}
 
-    fn locked(&self, candidate: &Candidate<'_>, kept: &[LockedPackage]) -> LockedPackage {
-        let stanza = &candidate.stanza;
-        let (suite, archive) = match candidate.suite.map(|number| &self.suites[number].state) {
-            Some(state) => {
-                let same = self.suites.iter().filter(|other| other.state.suite == state.suite);
-                (state.suite.clone(), (same.count() > 1).then(|| state.uri.clone()))
-            }
-            None => kept
-                .iter()
-                .find(|package| package.name == stanza.name)
-                .map(|package| (package.suite.clone(), package.archive.clone()))
-                .unwrap_or_default(),
-        };
-        LockedPackage {
-            name: stanza.name.to_owned(),
-            version: stanza.version.to_owned(),
-            architecture: stanza.architecture.to_owned(),
-            suite,
-            path: stanza.path.to_owned(),
-            size: stanza.size,
-            sha256: stanza.sha256.to_owned(),
-            archive,
-        }
+fn name_of(image: &ImageDefinition) -> Option<&ImageName> {
+    match &image.base {
+        Base::Stored(StoredImage::Name(name)) => Some(name),
+        Base::Stored(StoredImage::Digest(_)) | Base::Debian { .. } | Base::Image(_) => None,
     }
 }

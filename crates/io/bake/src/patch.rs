@@ -11,11 +11,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    BakeContext, BakeError,
-    bake::{self, BakedImage, Line},
+    BakeContext, BakeError, RebaseError,
+    baked::BakedImage,
     changes::{self, PackageChange},
-    locking::{self, Bringing, LockMode},
-    rebase::{RebaseError, RebaseOptions, Rebaser},
+    declared,
+    image::place,
+    line::Line,
+    locking::{Bringing, LockMode},
+    rebase::{RebaseOptions, Rebaser},
     stored,
 };
 
@@ -88,8 +91,8 @@ pub fn patch(
     options: PatchOptions,
 ) -> Result<PatchReport, BakeError> {
     let all: Vec<ImageName> = spec.images.keys().cloned().collect();
-    let everything = locking::with_ancestors(spec, &all)?;
-    let images = locking::with_ancestors(spec, names)?;
+    let everything = declared::with_ancestors(spec, &all)?;
+    let images = declared::with_ancestors(spec, names)?;
     let access = context.access()?;
     let old = Lock::read(dir)?;
     let find = |name: &ImageName| stored::find(store, name);
@@ -101,7 +104,7 @@ pub fn patch(
     if options.dry_run {
         return Ok(PatchReport { changes, images: Vec::new() });
     }
-    bake::clean(context)?;
+    place::clean(&context.home)?;
     let _lease = store.lease().map_err(BakeError::store)?;
     let (access, images) = (&access, &images[..]);
     let line = Line { context, store, access, spec, dir, images, lock: &old, verify: false };

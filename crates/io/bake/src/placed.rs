@@ -8,11 +8,12 @@ use hornero_spec::{Base, ImageDefinition, Spec};
 use hornero_store::Store;
 
 use crate::{
-    BakeError,
-    bake::{BakedImage, Line},
+    BakeError, RebaseError,
+    baked::BakedImage,
     baker::{Baker, Below, ImageOutcome},
     image::place,
-    rebase::{RebaseError, RebaseOptions, Rebased, Rebaser},
+    line::Line,
+    rebase::{RebaseOptions, Rebased, Rebaser},
     record::BakeRecord,
     stored,
 };

@@ -13,7 +13,7 @@ use hornero_store::{FORMAT_EPOCH, Store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BakeError, action::Action, lineage, source::LayerSource};
+use crate::{BakeError, action::Action, kept, source::LayerSource};
 
 /// The version of the record's format.
 const VERSION: u32 = 2;
@@ -136,7 +136,7 @@ pub(crate) struct KnownRecord {
 
 impl BakeRecord {
     /// The attachment that holds it.
-    pub(crate) const ATTACHMENT: &str = "bake";
+    pub(crate) const ATTACHMENT: &str = kept::RECORD;
 
     /// A record without its steps' outcome.
     pub(crate) fn new(
@@ -216,7 +216,7 @@ impl BakeRecord {
     /// this one does.
     pub(crate) fn save(&self, store: &Store) -> Result<(), BakeError> {
         if let Some(parent) = &self.parent {
-            lineage::keep_for_children(store, parent)?;
+            kept::keep_for_children(store, parent)?;
         }
         let bytes = self.encode();
         store.attach(&self.image, Self::ATTACHMENT, &bytes).map_err(BakeError::store)?;

@@ -11,16 +11,16 @@ use serde::Serialize;
 use crate::{
     BakeContext, BakeError,
     action::Action,
-    bake,
     image::{place, step::Steps},
-    install::Surroundings,
     lineage::{self, Known},
-    making::{Maker, Making, Work},
+    maker::{Maker, Work},
+    making::Making,
     ownership,
     provision::Environment,
     rebase::{RebaseOptions, Rebaser},
     record::{BakeRecord, KnownRecord, LastBake, Moved, StepRecord},
     source::LayerSource,
+    surroundings::Surroundings,
     workdir::WorkDir,
 };
 
@@ -108,7 +108,7 @@ pub fn reproduce(
 ) -> Result<Reproduction, BakeError> {
     let started = Instant::now();
     let tmp = context.home.join("tmp");
-    bake::clean(context)?;
+    place::clean(&context.home)?;
     // The home of the scratch store may be a long path: everything in it is opened by this process alone.
     let work = WorkDir::create(&tmp).map_err(|error| BakeError::file(&tmp, error))?;
     let objects = store.objects_dir();

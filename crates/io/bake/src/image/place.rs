@@ -16,12 +16,15 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{BakeError, image::step::Step, workdir::WorkDir};
+use crate::{BakeError, workdir::WorkDir};
 
 /// Enough for compilers; one runaway step must not take the host down.
 pub(crate) const MEMORY_BYTES: u64 = 8 << 30;
 /// As above, for processes and threads.
 const PIDS: u32 = 8_192;
+
+/// Why a step has no way out.
+pub(crate) type NoNetwork = Box<dyn std::error::Error + Send + Sync>;
 
 /// The place of one sandbox.
 pub(crate) struct Place {
@@ -33,11 +36,11 @@ pub(crate) struct Place {
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl Place {
-    /// One for `step`, given back when dropped.
-    pub(crate) fn new(home: &Path, step: &Step<'_>) -> Result<Self, BakeError> {
+    /// One with or without a way out, given back when dropped. The error is why there is no way out.
+    pub(crate) fn new(home: &Path, network: bool) -> Result<Self, NoNetwork> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("bake-{}-{number}", std::process::id());
-        let network = if step.network { Some(StepNetwork::open(home, step, &name)?) } else { None };
+        let network = if network { Some(StepNetwork::open(home, &name)?) } else { None };
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let cpu_millis = u32::try_from(cores * 1_000).unwrap_or(u32::MAX);
         let resources = Resources { memory_bytes: MEMORY_BYTES, cpu_millis, pids: PIDS };
@@ -136,17 +139,12 @@ struct StepNetwork {
 
 impl StepNetwork {
     /// Opens one for a step.
-    fn open(home: &Path, step: &Step<'_>, name: &str) -> Result<Self, BakeError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| BakeError::Network {
-            image: step.image.clone(),
-            step: step.title.clone(),
-            source,
-        };
-        let resolvers = host_resolvers().map_err(|error| failed(error.into()))?;
-        let mut network = HomeNetwork::open(home).map_err(|error| failed(error.into()))?;
-        network.up().map_err(|error| failed(error.into()))?;
-        let instance = InstanceId::new(name).map_err(|error| failed(error.into()))?;
-        let address = network.allocate_address(&instance).map_err(|error| failed(error.into()))?;
+    fn open(home: &Path, name: &str) -> Result<Self, NoNetwork> {
+        let resolvers = host_resolvers()?;
+        let mut network = HomeNetwork::open(home)?;
+        network.up()?;
+        let instance = InstanceId::new(name)?;
+        let address = network.allocate_address(&instance)?;
         let attachment = Attachment { instance, address, egress: true };
         Ok(Self { network, attachment, resolvers })
     }

@@ -66,6 +66,17 @@ pub(crate) struct Step<'s> {
     pub extras: Extras,
 }
 
+impl Step<'_> {
+    /// What a process of it has of the home.
+    pub(crate) fn place(&self, home: &Path) -> Result<Place, BakeError> {
+        Place::new(home, self.network).map_err(|source| BakeError::Network {
+            image: self.image.clone(),
+            step: self.title.clone(),
+            source,
+        })
+    }
+}
+
 /// What a step may have beside its script.
 #[derive(Default)]
 pub(crate) struct Extras {
@@ -93,7 +104,7 @@ pub(crate) struct Steps<'s> {
 impl Steps<'_> {
     /// Runs a step to its end; anything but exit code 0 is an error with the last lines it wrote.
     pub(crate) fn run(&self, step: &Step<'_>) -> Result<(), BakeError> {
-        let place = Place::new(self.home, step)?;
+        let place = step.place(self.home)?;
         let spec = self.sandbox(step, &place)?;
         let started = || -> io::Result<_> {
             let (reader, writer) = io::pipe()?;

@@ -1,65 +1,33 @@
 //! Installs locked packages: unpacked and configured round by round as dpkg would have done it, then laid down as one
 //! layer for each package and one for what configuring all of them changed.
 
+mod installation;
 mod rounds;
 mod settle;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use hornero_apt::{LockedImage, access::Access, sources_list::ArchiveRequest};
 use hornero_dpkg::{
-    compose::{self, Below, Clash, Composition, Part},
-    database::{self, Database, NewPackage, State},
+    compose::{Clash, Part},
+    database::{self, NewPackage, State},
     deb::{PackageFacts, unpack::INFO_DIR},
     existing::{self, Existing},
     plan,
 };
-use hornero_model::{Digest, ImageName};
-use hornero_store::{Entry, EntryKind, Ingest, Layer, Metadata, RootFiles, Store, Tree, TreePath};
+use hornero_store::{Entry, EntryKind, Ingest, TreePath};
 
-use self::rounds::Rounds;
+pub(crate) use self::installation::Installation;
+use self::{
+    installation::{InstallBase, database_layer, layer_refused, tree},
+    rounds::Rounds,
+};
 use crate::{
     BakeError,
-    image::step::Steps,
     outcome::StepOutcome,
-    progress::BakeProgress,
     source::{LayerSource, PackageSource},
     supply::{self, Supplied, Supply},
+    surroundings::Surroundings,
 };
-
-/// What an installation or a step works on.
-pub(crate) struct Surroundings<'s> {
-    /// The store.
-    pub store: &'s Store,
-    /// Access to archives.
-    pub access: &'s Access<'s>,
-    /// Starts steps.
-    pub steps: Steps<'s>,
-    /// Where work directories are made.
-    pub tmp: &'s Path,
-    /// Is told what happens.
-    pub progress: &'s dyn BakeProgress,
-}
-
-/// Packages to be installed on layers.
-pub(crate) struct Installation<'i> {
-    /// The image.
-    pub image: &'i ImageName,
-    /// Its packages.
-    pub locked: &'i LockedImage,
-    /// Where they may be fetched from.
-    pub request: &'i ArchiveRequest,
-    /// The layers that are there already, from the bottom up.
-    pub below: &'i [Digest],
-    /// The newest time that files may have, in seconds since the Unix epoch.
-    pub epoch: u64,
-    /// Most bytes that one package may unpack to, and that configuring may write.
-    pub max_bytes: u64,
-}
 
 impl Surroundings<'_> {
     /// Installs packages; gives the layers to put on top.
@@ -83,7 +51,7 @@ impl Surroundings<'_> {
         let concerned = supplied.iter().any(|one| existing.concerns(&one.facts.name, &one.layer));
         if !concerned && !database::needs_configuring(&existing, &all) {
             let order: Vec<usize> = (0..supplied.len()).collect();
-            let base = Base { below: below.as_deref(), existing: &existing };
+            let base = InstallBase { below: below.as_deref(), existing: &existing };
             return self.assemble(wanted, &supplied, &order, &base, State::Installed);
         }
         let facts: Vec<&PackageFacts> = supplied.iter().map(|one| &one.facts).collect();
@@ -91,7 +59,7 @@ impl Surroundings<'_> {
         let plan = plan::plan(&plan::nodes(&facts, &installed), below.is_none());
         let configured = Rounds::new(self, wanted, &supplied).run(&plan)?;
         let order: Vec<usize> = plan.iter().flat_map(|round| round.unpack.clone()).collect();
-        let base = Base { below: below.as_deref(), existing: &existing };
+        let base = InstallBase { below: below.as_deref(), existing: &existing };
         let mut gave = self.assemble(wanted, &supplied, &order, &base, State::Unpacked)?;
         let layers = [wanted.below, &gave.layers].concat();
         let placed = store.tree_of_layers(&layers).map_err(BakeError::store)?;
@@ -114,7 +82,7 @@ impl Surroundings<'_> {
         wanted: &Installation<'_>,
         supplied: &[Supplied],
         order: &[usize],
-        base: &Base<'_>,
+        base: &InstallBase<'_>,
         state: State,
     ) -> Result<StepOutcome, BakeError> {
         let ingest = self.store.ingest().map_err(BakeError::store)?;
@@ -152,30 +120,13 @@ impl Surroundings<'_> {
         Ok(gave)
     }
 
-    /// Composes packages on a root; who owns its paths is looked up where two packages meet.
-    fn compose(
-        &self,
-        parts: &[Part<'_>],
-        base: &Base<'_>,
-        clash: Clash,
-    ) -> Result<Composition, BakeError> {
-        let owners = std::cell::OnceCell::new();
-        let owner = |path: &TreePath| {
-            let tree = base.below?;
-            let owners = owners.get_or_init(|| base.existing.owners(self.store, tree));
-            owners.get(path.as_bytes()).cloned()
-        };
-        let below = base.below.map(|tree| Below { tree, owner: &owner });
-        Ok(compose::compose(parts, below.as_ref(), clash)?)
-    }
-
     /// The lists of packages that others took paths over from, without these.
     fn shortened_lists(
         &self,
         ingest: &Ingest<'_>,
         taken: &BTreeMap<String, BTreeSet<TreePath>>,
         parts: &[Part<'_>],
-        base: &Base<'_>,
+        base: &InstallBase<'_>,
     ) -> Result<Vec<Entry>, BakeError> {
         let mut lists = Vec::new();
         for (package, paths) in taken {
@@ -201,49 +152,4 @@ impl Surroundings<'_> {
         }
         Ok(lists)
     }
-
-    /// The root files of layers, for one build step.
-    pub(crate) fn composed(&self, layers: &[Digest]) -> Result<RootFiles, BakeError> {
-        self.store.temporary_root(layers).map_err(BakeError::store)
-    }
-}
-
-/// A root that packages are unpacked on.
-struct Base<'b> {
-    /// Its tree; None where there is none yet.
-    below: Option<&'b Tree>,
-    /// dpkg's database in it.
-    existing: &'b Existing,
-}
-
-/// The tree of layers; None where there are none.
-fn tree(store: &Store, layers: &[Digest]) -> Result<Option<Arc<Tree>>, BakeError> {
-    match layers.is_empty() {
-        true => Ok(None),
-        false => Ok(Some(store.tree_of_layers(layers).map_err(BakeError::store)?)),
-    }
-}
-
-/// The layer of a database, and of what decides where several packages have the same path.
-fn database_layer(
-    ingest: &Ingest<'_>,
-    wanted: &Installation<'_>,
-    decided: Vec<Entry>,
-    database: &Database,
-) -> Result<Layer, BakeError> {
-    let mut entries = decided;
-    for (path, contents) in &database.files {
-        let path =
-            TreePath::new(path.as_str()).map_err(|error| layer_refused(wanted.image, error))?;
-        let kind = ingest.put_bytes(contents.as_bytes()).map_err(BakeError::store)?.into();
-        entries.push(Entry { path, kind, metadata: Metadata::root_owned(0o644, wanted.epoch) });
-    }
-    Layer::from_entries(entries).map_err(|error| layer_refused(wanted.image, error))
-}
-
-fn layer_refused(image: &ImageName, error: hornero_store::LayerError) -> BakeError {
-    BakeError::store(hornero_store::StoreError::Layer {
-        name: format!("packages of {image}"),
-        source: error,
-    })
 }

@@ -15,12 +15,13 @@ use hornero_dpkg::{
 use hornero_model::Digest;
 use hornero_store::{EntryKind, Layer, Tree};
 
-use super::{Base, Installation, Surroundings, database_layer, layer_refused, tree};
+use super::installation::{InstallBase, Installation, database_layer, layer_refused, tree};
 use crate::{
     BakeError,
     accounts::Accounts,
     image::step::{Extras, Step},
     supply::Supplied,
+    surroundings::Surroundings,
     workdir::WorkDir,
 };
 
@@ -94,7 +95,7 @@ impl<'r> Rounds<'r> {
                 Part { layer: placed.as_ref().unwrap_or(layer), facts }
             })
             .collect();
-        let base = Base { below: below.as_deref(), existing: &existing };
+        let base = InstallBase { below: below.as_deref(), existing: &existing };
         let composition = self.surroundings.compose(&parts, &base, Clash::Refuse)?;
         for (place, moved) in composition.layers {
             self.layers.push(match moved.as_ref().or(placed[place].as_ref()) {

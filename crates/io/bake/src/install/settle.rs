@@ -16,13 +16,13 @@ use hornero_store::{
     Metadata, Tree,
 };
 
-use super::Surroundings;
 use crate::{
     BakeError,
     clean::{self, EntryFate},
     image::step::Step,
     progress::BakeEvent,
     provision::Scanned,
+    surroundings::Surroundings,
 };
 
 impl Surroundings<'_> {

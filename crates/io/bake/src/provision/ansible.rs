@@ -17,18 +17,16 @@ use hornero_sandbox::{ProvidedFile, Stdio};
 use hornero_store::Tree;
 
 use super::{
-    Cover, Playbook,
+    Cover,
     agent::{self, Agent},
     controller::{self, GIVEN, HOST_USER, PLAYBOOK, Run, TMP},
+    playbook::Playbook,
     tool::{self, Tool},
 };
 use crate::{
     BakeError,
-    image::{
-        place::Place,
-        step::{Step, describe},
-    },
-    install::Surroundings,
+    image::step::{Step, describe},
+    surroundings::Surroundings,
 };
 
 /// The connection plugin; its name is that of its file.
@@ -207,7 +205,7 @@ fn follow(
 ) -> Result<Ended, BakeError> {
     let failed = |error| BakeError::file(step.dir, error);
     let home = surroundings.steps.home;
-    let place = Place::new(home, step)?;
+    let place = step.place(home)?;
     let (arguments, env) = (arguments(playbook), environment(&step.env));
     let run = Run { tool, dir: step.dir, arguments, env, home };
     let sandbox = controller::sandbox(run, &place).map_err(failed)?;

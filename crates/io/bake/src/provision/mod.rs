@@ -6,6 +6,7 @@ mod ansible;
 mod controller;
 mod files;
 mod needle;
+mod playbook;
 mod search;
 mod secret;
 mod tool;
@@ -17,23 +18,22 @@ use hornero_model::Digest;
 use hornero_sandbox::ProvidedFile;
 use hornero_spec::{ImageDefinition, Provision, ProvisionWork, SecretSource};
 
-pub use action::{PlaybookAction, ProvisionAction, ProvisionKind, SecretOrigin};
 pub(crate) use needle::Cover;
 pub use secret::Environment;
 use secret::Wanted;
 pub(crate) use secret::{Scanned, Secrets};
 
-use self::files::Files;
+use self::{files::Files, playbook::Playbook};
 use crate::{
     BakeContext, BakeError,
     image::{
         secret_files::SecretFiles,
         step::{Extras, Step},
     },
-    install::Surroundings,
     making::Making,
     outcome::StepOutcome,
     source::LayerSource,
+    surroundings::Surroundings,
     workdir::WorkDir,
 };
 
@@ -57,17 +57,6 @@ enum Work {
     Inline(Vec<String>),
     Script { from: String, contents: Vec<u8> },
     Ansible(Playbook),
-}
-
-/// A playbook with all that it may read.
-struct Playbook {
-    /// Its path below `files`.
-    path: String,
-    files: Files,
-    extra_vars: BTreeMap<String, serde_json::Value>,
-    groups: Vec<String>,
-    /// The versions of Ansible and its Python; empty where this host has none.
-    tool: String,
 }
 
 impl Provisioning {

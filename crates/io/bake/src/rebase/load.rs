@@ -6,8 +6,7 @@ use hornero_model::Digest;
 use hornero_rebase::{Base, Entry, Kind, Layer, StaleFacts};
 use hornero_store::{EntryKind, Metadata, Store};
 
-use super::RebaseError;
-use crate::{BakeError, facts};
+use crate::{BakeError, RebaseError, facts};
 
 /// A layer with its facts; `below` is only looked at where there are none.
 pub(super) fn layer(

@@ -3,52 +3,24 @@
 //! What the move needs to know of contents was recorded as facts when the layers were made. Only dpkg's status, which
 //! speaks of the base's packages and of the image's own, is written anew.
 
-mod error;
 mod load;
 mod plan;
 mod rebaser;
 mod seed;
 
 use hornero_model::Digest;
-use hornero_rebase::RebaseRefusal;
 use hornero_store::Store;
-use schemars::JsonSchema;
-use serde::Serialize;
 
-pub use error::RebaseError;
-pub use rebaser::Rebaser;
+pub use rebaser::{RebaseOptions, Rebased, Rebaser};
 
 use crate::{
+    RebaseError,
     lineage::{self, Known, Stage},
     record::BakeRecord,
 };
 
 /// Images made on images made on images: a deeper line is a mistake or an attack.
 const LINE_MAX: usize = 64;
-
-/// How an image is moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RebaseOptions {
-    /// Also where the proof refuses; the reasons are recorded beside the image.
-    pub force: bool,
-}
-
-/// An image on its new base.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Rebased {
-    /// The image as it was.
-    pub from: Digest,
-    /// The image on the new base.
-    pub image: Digest,
-    /// The base it was on.
-    pub old_base: Digest,
-    /// The base it is on now.
-    pub new_base: Digest,
-    /// Why it would have been refused, now or in an earlier move; empty unless it was forced.
-    pub refusals: Vec<RebaseRefusal>,
-    /// Whether it was moved although the proof refused, or comes from an image that was.
-    pub forced: bool,
-}
 
 /// Moves an image onto a new version of what it is made on.
 ///

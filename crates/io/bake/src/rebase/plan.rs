@@ -6,9 +6,9 @@ use hornero_model::Digest;
 use hornero_rebase::{LayerFacts, NewStatus, OwnLayer, RebaseRefusal};
 use hornero_store::{EntryKind, ImageManifest, Ingest, Layer, Store, StoreError, Stored, TreePath};
 
-use super::{RebaseError, seed};
+use super::seed;
 use crate::{
-    BakeError,
+    BakeError, RebaseError,
     outcome::StepOutcome,
     record::{BakeRecord, Moved},
     source::LayerSource,

@@ -10,16 +10,18 @@ use std::{
 };
 
 use hornero_model::Digest;
-use hornero_rebase::{App, FACTS_KIND, LayerFacts, OwnLayer, Pair, StaleFacts};
+use hornero_rebase::{App, FACTS_KIND, LayerFacts, OwnLayer, Pair, RebaseRefusal, StaleFacts};
 use hornero_store::{ImageManifest, Store, StoreLease};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{
-    RebaseError, RebaseOptions, Rebased, load,
+    load,
     plan::{self, Made, Plan},
     seed,
 };
 use crate::{
-    facts, lineage,
+    RebaseError, facts, kept,
     record::{BakeRecord, KnownRecord},
 };
 
@@ -27,6 +29,30 @@ use crate::{
 const LAYERS_KEPT: usize = 16_384;
 /// Images whose writes are synced together.
 const BATCH: usize = 1024;
+
+/// How an image is moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RebaseOptions {
+    /// Also where the proof refuses; the reasons are recorded beside the image.
+    pub force: bool,
+}
+
+/// An image on its new base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Rebased {
+    /// The image as it was.
+    pub from: Digest,
+    /// The image on the new base.
+    pub image: Digest,
+    /// The base it was on.
+    pub old_base: Digest,
+    /// The base it is on now.
+    pub new_base: Digest,
+    /// Why it would have been refused, now or in an earlier move; empty unless it was forced.
+    pub refusals: Vec<RebaseRefusal>,
+    /// Whether it was moved although the proof refused, or comes from an image that was.
+    pub forced: bool,
+}
 
 /// Moves images from one version of a base to another.
 pub struct Rebaser<'s> {
@@ -148,7 +174,7 @@ impl<'s> Rebaser<'s> {
         if made.is_empty() {
             return Ok(());
         }
-        lineage::keep_for_children(self.store, &self.new_base)?;
+        kept::keep_for_children(self.store, &self.new_base)?;
         let facts: HashMap<Digest, &LayerFacts> = made
             .iter()
             .flat_map(|made| &made.facts)

@@ -4,8 +4,8 @@ use hornero_apt::LockedImage;
 use hornero_model::Digest;
 use hornero_store::Store;
 
-use super::RebaseError;
 use crate::{
+    RebaseError,
     outcome::{self, StepOutcome},
     record::{BakeRecord, StepKind, StepRecord},
 };
