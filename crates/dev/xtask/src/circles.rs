@@ -14,10 +14,6 @@ const NOT_YET: &[&str] = &[
     "crates/core/rollout",
     "crates/core/spec",
     "crates/dev/xtask",
-    "crates/io/engine",
-    "crates/io/export",
-    "crates/io/ledger",
-    "crates/io/net",
     "crates/io/sandbox",
     "crates/io/store",
 ];

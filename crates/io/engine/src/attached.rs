@@ -3,13 +3,13 @@
 use std::{os::fd::AsFd as _, path::Path};
 
 use hornero_engine_port::EngineError;
+use hornero_model::error_chain;
 use hornero_sandbox::{Cgroup, IdMap, VolumeMount};
 use hornero_volume::{DATA, PATIENCE, Populate, attach, populate};
 
 use crate::{
     assemble::cgroup_parent,
     recorded::{RecordedMount, RecordedSpec},
-    shim::chain,
 };
 
 /// The volumes of an instance, each under its lease. Nothing else has one of them while it is in the answer, or mounted.
@@ -28,7 +28,7 @@ fn one(
     mount: &RecordedMount,
 ) -> Result<VolumeMount, String> {
     let RecordedMount { path, volume, lease } = mount;
-    let filesystem = attach(home, volume, *lease, PATIENCE).map_err(|error| chain(&error))?;
+    let filesystem = attach(home, volume, *lease, PATIENCE).map_err(|error| error_chain(&error))?;
     let copy =
         filesystem.try_clone().map_err(|error| format!("attach volume `{volume}`: {error}"))?;
     let first = id_map.map_or(0, |map| map.first);

@@ -3,14 +3,13 @@
 use std::time::Instant;
 
 use hornero_engine_port::EngineError;
-use hornero_model::{Depth, DriftFinding, InstanceId, VerifiedInstance};
+use hornero_model::{Depth, DriftFinding, InstanceId, VerifiedInstance, error_chain};
 use hornero_store::Store;
 use hornero_verify::{FindingKind, InstanceUnderTest, Report, Verifier, VerifyError};
 
 use crate::{
     assemble::PROVIDED_FILES,
     recorded::{RecordedSpec, RunningProcess},
-    shim::chain,
 };
 
 /// What runs under an id at the moment, if anything does.
@@ -79,7 +78,7 @@ fn unreadable(spec: &RecordedSpec, error: &VerifyError, began: Instant) -> Verif
             kind: FindingKind::Unreadable.word().to_owned(),
             path: "/".to_owned(),
             expected: String::new(),
-            found: chain(error),
+            found: error_chain(error),
             pid: None,
         }],
     }

@@ -6,14 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hornero_model::Digest;
+use hornero_model::{Digest, error_chain};
 use hornero_sandbox::{ProvidedFile, Root, SecretMount};
 use hornero_secret::Vault;
 
-use crate::{
-    recorded::{RecordedContent, RecordedFile, RecordedSpec},
-    shim::chain,
-};
+use crate::recorded::{RecordedContent, RecordedFile, RecordedSpec};
 
 /// The sandbox takes no larger file.
 const MAX_FILE_BYTES: u64 = 64 << 10;
@@ -38,9 +35,9 @@ pub(crate) fn secrets(home: &Path, spec: &RecordedSpec) -> Result<Vec<SecretMoun
     let mut secrets = Vec::new();
     for RecordedFile { path, mode, uid, gid, content } in &spec.files {
         let RecordedContent::Secret { name, version } = content else { continue };
-        let sealed = vault.sealed(name, version).map_err(|error| chain(&error))?;
+        let sealed = vault.sealed(name, version).map_err(|error| error_chain(&error))?;
         let fill = move |file: &mut dyn Write| {
-            let value = sealed.open().map_err(|error| chain(&error))?;
+            let value = sealed.open().map_err(|error| error_chain(&error))?;
             file.write_all(&value).map_err(|error| error.to_string())
         };
         let (path, fill) = (path.clone(), Box::new(fill));

@@ -18,6 +18,7 @@ use hornero_engine_port::{
 use hornero_home::{TermError, Terms};
 use hornero_model::{
     Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, Term, Timestamp, VerifiedInstance,
+    error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_sandbox::{Cgroup, groups_below, remove_parent};
@@ -31,7 +32,7 @@ use crate::{
     record::{FORMAT, InstanceDirectory, Record},
     recorded::{RecordedSpec, RunningProcess, pid_of},
     retention::{LogKeeper, LogLimits, trim_logs},
-    shim::{self, Reply, chain},
+    shim::{self, Reply},
     state::{Shared, State},
     watch::Watch,
 };
@@ -153,9 +154,10 @@ impl LocalEngine {
 
     /// The files of an instance's image; they stay as long as this value.
     fn files_of(&self, spec: &InstanceSpec) -> Result<RootFiles, EngineError> {
-        self.store()?
-            .root(&spec.image)
-            .map_err(|error| EngineError::NotStarted { id: spec.id.clone(), reason: chain(&error) })
+        self.store()?.root(&spec.image).map_err(|error| EngineError::NotStarted {
+            id: spec.id.clone(),
+            reason: error_chain(&error),
+        })
     }
 
     fn turn(&self, id: &InstanceId) -> Arc<Mutex<()>> {

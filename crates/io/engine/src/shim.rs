@@ -13,7 +13,7 @@ use std::{
 };
 
 use hornero_engine_port::log::LogStream;
-use hornero_model::{ExitCause, FileIdentity, InstanceId, Timestamp};
+use hornero_model::{ExitCause, FileIdentity, InstanceId, Timestamp, error_chain};
 use hornero_net::{Attachment, HomeNetwork};
 use hornero_sandbox::{Brought, Cgroup, Network, Root, Running, Stdio, start_with};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -132,8 +132,8 @@ struct Begun {
 fn begin(home: &Path, record: &Record) -> Result<Begun, String> {
     let spec = &record.spec;
     let network = if record.networked {
-        let network = HomeNetwork::open(home).map_err(|error| chain(&error))?;
-        let address = network.allocate_address(&spec.id).map_err(|error| chain(&error))?;
+        let network = HomeNetwork::open(home).map_err(|error| error_chain(&error))?;
+        let address = network.allocate_address(&spec.id).map_err(|error| error_chain(&error))?;
         let attachment = Attachment { instance: spec.id.clone(), address, egress: spec.egress };
         Some((network, attachment))
     } else {
@@ -149,7 +149,7 @@ fn begin(home: &Path, record: &Record) -> Result<Begun, String> {
     let sandbox = sandbox_spec(home, spec, record.id_map, place.as_ref())?;
     let mut attach = |namespace: BorrowedFd<'_>| match &network {
         Some((network, attachment)) => {
-            network.attach(namespace, attachment).map_err(|error| chain(&error))
+            network.attach(namespace, attachment).map_err(|error| error_chain(&error))
         }
         None => Ok(()),
     };
@@ -200,18 +200,6 @@ fn pipe() -> Result<(File, OwnedFd), String> {
         Ok((read.into(), write))
     };
     made().map_err(|error| format!("make a pipe: {error}"))
-}
-
-/// An error and its sources in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 /// Writes the log and passes on signals until the command has ended; returns why it did.

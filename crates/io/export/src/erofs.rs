@@ -2,9 +2,13 @@
 
 use hornero_store::erofs::plain_image;
 
-use crate::{ExportError, ExportEvent, Work, Written, contents, output::Output};
+use crate::{
+    ExportError, ExportEvent, contents,
+    output::Output,
+    work::{ExportWork, FormatNotes},
+};
 
-pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, ExportError> {
+pub(crate) fn export(work: &ExportWork<'_>, output: &Output) -> Result<FormatNotes, ExportError> {
     let image = plain_image(work.tree)?;
     let bytes = image.contents.iter().map(|content| content.size).sum();
     work.progress.event(ExportEvent::Started { bytes });
@@ -12,5 +16,5 @@ pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, Export
     output.set_len(image.size)?;
     output.write_at(&image.metadata, 0)?;
     contents::write(work.store, &image.contents, 0, output, work.progress)?;
-    Ok(Written::default())
+    Ok(FormatNotes::default())
 }

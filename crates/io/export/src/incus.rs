@@ -8,18 +8,19 @@ use flate2::{Compression, GzBuilder};
 use hornero_store::{Entry, EntryKind, Metadata, StoreError, TreePath};
 
 use crate::{
-    ExportError, ExportEvent, Work, Written,
+    ExportError, ExportEvent,
     additions::Additions,
     init_config::Place,
     launch, ordered,
     output::Output,
     tar::{self, Archive},
+    work::{ExportWork, FormatNotes},
 };
 
 /// The usual trade of time for size, as gzip(1) has it.
 const LEVEL: Compression = Compression::new(6);
 
-pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, ExportError> {
+pub(crate) fn export(work: &ExportWork<'_>, output: &Output) -> Result<FormatNotes, ExportError> {
     let init = init(work)?;
     let metadata = metadata(work)?;
     work.progress.event(ExportEvent::Started { bytes: tar::content_bytes(work.tree) });
@@ -48,11 +49,11 @@ pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, Export
         },
     )?;
     let added = init.map(|(path, _)| format!("/{path}")).into_iter().collect();
-    Ok(Written { added, left_out: Vec::new() })
+    Ok(FormatNotes { added, left_out: Vec::new() })
 }
 
 /// Where the init goes and what it is; none when the image's own one is to start.
-fn init(work: &Work<'_>) -> Result<Option<(String, Vec<u8>)>, ExportError> {
+fn init(work: &ExportWork<'_>) -> Result<Option<(String, Vec<u8>)>, ExportError> {
     if work.config.command.is_empty() && launch::has_init(work) {
         return Ok(None);
     }
@@ -79,7 +80,7 @@ fn file_entry(path: &str, mode: u32, bytes: &[u8]) -> Result<Entry, ExportError>
 }
 
 /// `metadata.yaml`; strings are written as JSON, which YAML takes.
-fn metadata(work: &Work<'_>) -> Result<Vec<u8>, ExportError> {
+fn metadata(work: &ExportWork<'_>) -> Result<Vec<u8>, ExportError> {
     // The clock has no part in it: as old as the image's newest file, and never zero, which Incus refuses.
     let newest = work.tree.entries().iter().map(|entry| entry.metadata.mtime).max();
     let created = newest.unwrap_or(0).max(1);

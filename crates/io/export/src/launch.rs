@@ -3,8 +3,9 @@
 use hornero_store::EntryKind;
 
 use crate::{
-    ExportError, Work,
+    ExportError,
     init_config::{Config, Place},
+    work::ExportWork,
 };
 
 /// The init as a program without a configuration.
@@ -21,7 +22,7 @@ pub(crate) fn program(config: &Config) -> Vec<u8> {
 }
 
 /// What the image says, at `place`.
-pub(crate) fn config(work: &Work<'_>, place: Place) -> Result<Config, ExportError> {
+pub(crate) fn config(work: &ExportWork<'_>, place: Place) -> Result<Config, ExportError> {
     let user = work.store.resolve_user(work.image, &work.config.user)?;
     let host_name = &work.options.host_name;
     let mut env = work.config.env.clone();
@@ -52,7 +53,7 @@ pub(crate) fn config(work: &Work<'_>, place: Place) -> Result<Config, ExportErro
 }
 
 /// Whether the image can start itself.
-pub(crate) fn has_init(work: &Work<'_>) -> bool {
+pub(crate) fn has_init(work: &ExportWork<'_>) -> bool {
     let found = work.tree.lookup(IMAGE_INIT);
     found.is_ok_and(|entry| matches!(entry.kind, EntryKind::File { .. }))
 }

@@ -23,6 +23,7 @@ mod output;
 mod progress;
 mod squashfs;
 mod tar;
+mod work;
 
 #[path = "../init/config.rs"]
 mod init_config;
@@ -37,13 +38,15 @@ mod init;
 
 use std::path::Path;
 
-use hornero_model::{Digest, ImageConfig};
-use hornero_store::{Store, Tree};
+use hornero_model::Digest;
+use hornero_store::Store;
 
 pub use error::ExportError;
 pub use progress::{ExportEvent, ExportProgress, Silent};
+pub use work::ExportOptions;
 
 use output::Output;
+use work::ExportWork;
 
 /// What an image becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,23 +83,6 @@ impl Format {
     }
 }
 
-/// How an image is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExportOptions {
-    /// Whether a regular file that is there already is replaced.
-    pub overwrite: bool,
-    /// Host name of a disk, and name of an Incus image: 1 to 63 letters, digits and `-`.
-    pub host_name: String,
-    /// Words added to the kernel's command line of a disk, such as `hornero.ip=10.0.0.5/24`.
-    pub kernel_arguments: Vec<String>,
-}
-
-impl Default for ExportOptions {
-    fn default() -> Self {
-        Self { overwrite: false, host_name: "hornero".into(), kernel_arguments: Vec::new() }
-    }
-}
-
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exported {
@@ -106,16 +92,6 @@ pub struct Exported {
     pub added: Vec<String>,
     /// What the format cannot hold and was left out, for people.
     pub left_out: Vec<String>,
-}
-
-/// Everything an export works with.
-struct Work<'a> {
-    store: &'a Store,
-    image: &'a Digest,
-    config: &'a ImageConfig,
-    tree: &'a Tree,
-    options: &'a ExportOptions,
-    progress: &'a dyn ExportProgress,
 }
 
 /// Writes `image` to the file `out`; checks before that every content is what its digest says.
@@ -141,7 +117,7 @@ pub fn export(
     store.verify_image(image)?;
     let config = store.image(image)?.config;
     let tree = store.tree(image)?;
-    let work = Work { store, image, config: &config, tree: &tree, options, progress };
+    let work = ExportWork { store, image, config: &config, tree: &tree, options, progress };
     let written = match format {
         Format::Tar => tar::export(&work, &output),
         Format::Erofs => erofs::export(&work, &output),
@@ -152,11 +128,4 @@ pub fn export(
     }?;
     let bytes = output.finish()?;
     Ok(Exported { bytes, added: written.added, left_out: written.left_out })
-}
-
-/// What a format did beside writing.
-#[derive(Debug, Default)]
-struct Written {
-    added: Vec<String>,
-    left_out: Vec<String>,
 }

@@ -7,14 +7,18 @@ use hornero_store::{
     tarball::{self, BLOCK, END},
 };
 
-use crate::{ExportError, ExportEvent, ExportProgress, Work, Written, contents, output::Output};
+use crate::{
+    ExportError, ExportEvent, ExportProgress, contents,
+    output::Output,
+    work::{ExportWork, FormatNotes},
+};
 
 /// Readers of tapes want whole records of 20 blocks.
 const RECORD_LEN: u64 = 20 * BLOCK;
 /// What is written at a time.
 const CHUNK_LEN: usize = 1 << 20;
 
-pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, ExportError> {
+pub(crate) fn export(work: &ExportWork<'_>, output: &Output) -> Result<FormatNotes, ExportError> {
     work.progress.event(ExportEvent::Started { bytes: content_bytes(work.tree) });
     let mut file = output.file();
     let mut sink = |bytes: Vec<u8>| {
@@ -24,7 +28,7 @@ pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, Export
     let mut archive = Archive::new(&mut sink);
     archive.tree(work.store, work.tree, b"./", work.progress)?;
     archive.finish()?;
-    Ok(Written::default())
+    Ok(FormatNotes::default())
 }
 
 /// Bytes of all contents, equal ones counted each time.

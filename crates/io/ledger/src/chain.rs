@@ -21,6 +21,22 @@ pub const fn genesis() -> Digest {
     Digest::from_bytes([0; 32])
 }
 
+/// Where the chain ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The number of the last event; 0 before the first.
+    pub sequence: u64,
+    /// Its hash; 64 zeros before the first.
+    pub hash: Digest,
+}
+
+impl Head {
+    /// The head of a ledger without events.
+    pub const fn genesis() -> Self {
+        Self { sequence: 0, hash: genesis() }
+    }
+}
+
 /// The hash of an event from its parts; `body` is the JSON text as stored.
 pub fn event_hash(
     previous: &Digest,

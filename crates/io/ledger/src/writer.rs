@@ -14,8 +14,9 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use crate::{
     Head, Keys, LedgerError, MAX_BATCH_EVENTS,
     chain::{Domain, event_hash},
+    end,
     head::HeadFile,
-    schema, sqlite,
+    schema,
 };
 
 /// The head file is synced this often, in events: bounds what a cut-off after a power loss could hide.
@@ -100,7 +101,7 @@ impl Writer {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(storage)?;
-        let found = sqlite::last_head(&self.path, &transaction)?;
+        let found = end::last_head(&self.path, &transaction)?;
         if found != self.head {
             let (found, expected) = (found.sequence, self.head.sequence);
             return Err(LedgerError::TakenOver { path: self.path.clone(), found, expected });
@@ -120,7 +121,7 @@ impl Writer {
         }
         if let Err(source) = transaction.commit() {
             // A failed commit may or may not have reached the disk: what the database says now is what holds.
-            self.head = sqlite::last_head(&self.path, &self.connection)?;
+            self.head = end::last_head(&self.path, &self.connection)?;
             return Err(storage(source));
         }
         self.head = head;

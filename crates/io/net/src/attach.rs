@@ -13,9 +13,10 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::{
     Error, HomeNetwork, Result,
     addresses::Egress,
+    error::ignoring,
     filter::{self, Member},
     forwarding,
-    home::{ignoring, link_index, needing},
+    home::{link_index, needing},
     identity::instance_hardware_address,
     netlink::{Batch, Socket},
     rtnetlink::{self, LinkRef},

@@ -14,7 +14,4 @@ mod upstreams;
 
 pub use names::{HomeNames, Names};
 pub use server::Server;
-pub use upstreams::Upstreams;
-
-/// The port of the domain name system.
-pub const PORT: u16 = 53;
+pub use upstreams::{PORT, Upstreams};

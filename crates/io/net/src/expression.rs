@@ -4,11 +4,11 @@
 
 use std::net::Ipv4Addr;
 
-use crate::{
-    netlink::Body,
-    nftables::{NFTA_DATA_VALUE, NFTA_LIST_ELEM},
-};
+use crate::netlink::Body;
 
+/// Every list of the protocol holds its elements under this attribute.
+pub(crate) const NFTA_LIST_ELEM: u16 = 1;
+pub(crate) const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
 /// The registers: a 16-byte one at the beginning, and the 4-byte one behind it, so that a link's
 /// name and an address behind it make one key.

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     Error, Result, Subnet,
     addresses::Addresses,
+    error::ignoring,
     filter::{self, Member},
     forwarding::{self, Description},
     identity::{BRIDGE_PREFIX, Identity},
@@ -327,14 +328,6 @@ pub(crate) fn needing(option: &'static str, result: Result<()>) -> Result<()> {
         {
             Err(Error::MissingKernelFeature { action, option, source })
         }
-        other => other,
-    }
-}
-
-/// Counts one error number as success: what was to be removed is not there.
-pub(crate) fn ignoring(number: i32, result: Result<()>) -> Result<()> {
-    match result {
-        Err(Error::Kernel { source, .. }) if source.raw_os_error() == Some(number) => Ok(()),
         other => other,
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::{
     Error, Result,
-    expression::Expression,
+    expression::{Expression, NFTA_DATA_VALUE, NFTA_LIST_ELEM},
     netlink::{Batch, Body, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, Socket, attributes},
 };
 
@@ -25,9 +25,6 @@ const NFT_MSG_NEWSET: u16 = 9;
 const NFT_MSG_NEWSETELEM: u16 = 12;
 const NFT_MSG_DELSETELEM: u16 = 14;
 
-/// Every list of the protocol holds its elements under this attribute.
-pub(crate) const NFTA_LIST_ELEM: u16 = 1;
-pub(crate) const NFTA_DATA_VALUE: u16 = 1;
 /// One attribute holds at most 64 KiB, and an element takes 36 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 1000;
 

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Result,
-    home::ignoring,
+    error::ignoring,
     netlink::{
         Answer, Batch, Body, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, Socket,
         attributes,

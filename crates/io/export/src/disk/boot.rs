@@ -2,7 +2,7 @@
 
 use hornero_store::StoreError;
 
-use crate::{ExportError, Work, init_config::Config, launch};
+use crate::{ExportError, init_config::Config, launch, work::ExportWork};
 
 use super::{
     cpio::Archive,
@@ -12,7 +12,7 @@ use super::{
 };
 
 pub(super) fn unified_image(
-    work: &Work<'_>,
+    work: &ExportWork<'_>,
     kernel: &Kernel,
     config: Config,
 ) -> Result<Vec<u8>, ExportError> {

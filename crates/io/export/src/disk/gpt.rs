@@ -4,7 +4,7 @@ use flate2::Crc;
 use hornero_model::Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::machine::HERE;
+use super::{guid::Guid, machine::HERE};
 
 pub(super) const SECTOR_LEN: u64 = 512;
 /// EFI system partition.
@@ -18,26 +18,6 @@ const HEADER_LEN: u32 = 92;
 const ENTRIES_SECTORS: u64 = (ENTRY_LEN * ENTRY_COUNT) as u64 / SECTOR_LEN;
 /// Partition attribute: mounted read-only by those who find it by its type.
 const READ_ONLY: u64 = 1 << 60;
-
-/// A GUID as it is stored: its first three parts little endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Guid([u8; 16]);
-
-impl Guid {
-    /// The GUID that is written as these four numbers; of the last one, a hyphen follows the first two bytes.
-    pub(super) const fn of(first: u32, second: u16, third: u16, last: u64) -> Self {
-        let ([a, b, c, d], [e, f], [g, h]) =
-            (first.to_le_bytes(), second.to_le_bytes(), third.to_le_bytes());
-        let [i, j, k, l, m, n, o, p] = last.to_be_bytes();
-        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
-    }
-
-    /// As it is stored.
-    #[cfg(test)]
-    pub(super) const fn bytes(self) -> [u8; 16] {
-        self.0
-    }
-}
 
 /// A partition, in bytes.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::{collections::HashMap, io::Read};
 use hornero_store::{EntryKind, StoreError, TreePath};
 
 use super::machine::HERE;
-use crate::{ExportError, Work, init_config::Driver};
+use crate::{ExportError, init_config::Driver, work::ExportWork};
 
 /// Drivers by what they are for; those a kernel does not have are left out, but for the root's file system.
 const WANTED: &[&str] = &[
@@ -58,7 +58,7 @@ pub(super) struct Module {
 }
 
 /// The newest kernel of the image.
-pub(super) fn find(work: &Work<'_>) -> Result<Kernel, ExportError> {
+pub(super) fn find(work: &ExportWork<'_>) -> Result<Kernel, ExportError> {
     let boot = TreePath::new("boot").expect("a short path");
     let mut releases: Vec<String> = work
         .tree
@@ -100,7 +100,10 @@ fn order(release: &str) -> Vec<(u64, String)> {
     parts
 }
 
-fn modules(work: &Work<'_>, release: &str) -> Result<(Vec<Module>, Vec<Driver>), ExportError> {
+fn modules(
+    work: &ExportWork<'_>,
+    release: &str,
+) -> Result<(Vec<Module>, Vec<Driver>), ExportError> {
     let base = format!("/lib/modules/{release}");
     let listed = text(work, &format!("{base}/modules.dep"))?;
     let aliases = text(work, &format!("{base}/modules.alias"))?;
@@ -179,12 +182,12 @@ fn name(path: &str) -> String {
     file.split(".ko").next().unwrap_or(file).replace('-', "_")
 }
 
-fn text(work: &Work<'_>, path: &str) -> Result<String, ExportError> {
+fn text(work: &ExportWork<'_>, path: &str) -> Result<String, ExportError> {
     let bytes = work.store.read_tree_file(work.tree, path)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn module(work: &Work<'_>, base: &str, path: &str) -> Result<Module, ExportError> {
+fn module(work: &ExportWork<'_>, base: &str, path: &str) -> Result<Module, ExportError> {
     let full = format!("{base}/{path}");
     let stored = work.store.read_tree_file(work.tree, &full)?;
     let unusable = |reason: String| ExportError::Unusable { path: full.clone(), reason };
@@ -213,7 +216,7 @@ fn limited(reader: impl Read, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
 
 /// A file of the image that the disk cannot do without.
 pub(super) fn read_needed(
-    work: &Work<'_>,
+    work: &ExportWork<'_>,
     path: &str,
     why: &'static str,
     package: &str,

@@ -1,6 +1,6 @@
 //! What a disk that boots has differently on each architecture.
 
-use super::gpt::Guid;
+use super::guid::Guid;
 
 /// One architecture, in the words of those who read a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

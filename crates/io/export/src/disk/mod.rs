@@ -6,6 +6,7 @@ mod boot;
 mod cpio;
 mod fat;
 mod gpt;
+mod guid;
 mod kernel;
 mod machine;
 mod pe;
@@ -14,9 +15,16 @@ mod qcow2;
 use hornero_store::erofs::plain_image;
 
 use crate::{
-    ExportError, ExportEvent, Work, Written, additions::Additions, contents, init_config::Place,
-    launch, output::Output,
+    ExportError, ExportEvent,
+    additions::Additions,
+    contents,
+    init_config::Place,
+    launch,
+    output::Output,
+    work::{ExportWork, FormatNotes},
 };
+
+use qcow2::Region;
 
 /// What holds the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,18 +40,11 @@ const TABLE_LEN: u64 = 34 * gpt::SECTOR_LEN;
 /// Beside the kernel: for one that is twice as large, should somebody put it there by hand.
 const BOOT_SPARE: u64 = 16 << 20;
 
-/// A part of the disk that has bytes; what lies between two reads as zeros.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Region {
-    start: u64,
-    len: u64,
-}
-
 pub(crate) fn export(
-    work: &Work<'_>,
+    work: &ExportWork<'_>,
     container: Container,
     output: &Output,
-) -> Result<Written, ExportError> {
+) -> Result<FormatNotes, ExportError> {
     let kernel = kernel::find(work)?;
     let additions = additions(work)?;
     let added = additions.paths();
@@ -104,22 +105,22 @@ pub(crate) fn export(
     output.write_at(&root.metadata, root_at)?;
     contents::write(work.store, &root.contents, root_at, output, work.progress)?;
     output.write_at(&parts.back(), back + TABLE_LEN - parts.back().len() as u64)?;
-    Ok(Written { added, left_out: Vec::new() })
+    Ok(FormatNotes { added, left_out: Vec::new() })
 }
 
 /// The root's partition is found by its name: no two images have the same.
-fn root_label(work: &Work<'_>) -> String {
+fn root_label(work: &ExportWork<'_>) -> String {
     // A name has up to 36 letters.
     format!("hornero-{}", &work.image.hex()[..28])
 }
 
-fn serial(work: &Work<'_>) -> u32 {
+fn serial(work: &ExportWork<'_>) -> u32 {
     let bytes = work.image.as_bytes();
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
 fn config(
-    work: &Work<'_>,
+    work: &ExportWork<'_>,
     label: &str,
     kernel: &kernel::Kernel,
 ) -> Result<crate::init_config::Config, ExportError> {
@@ -140,7 +141,7 @@ fn config(
 }
 
 /// A read-only root can get no mount points later.
-fn additions(work: &Work<'_>) -> Result<Additions, ExportError> {
+fn additions(work: &ExportWork<'_>) -> Result<Additions, ExportError> {
     let mut additions = Additions::default();
     for path in ["/dev", "/proc", "/sys", "/tmp", "/run"] {
         additions.directory(work.tree, path)?;

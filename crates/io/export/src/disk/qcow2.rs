@@ -5,8 +5,6 @@
 
 use crate::{ExportError, output::Output};
 
-use super::Region;
-
 const CLUSTER_BITS: u32 = 16;
 const CLUSTER_LEN: u64 = 1 << CLUSTER_BITS;
 /// A second-level table fills a cluster with places of 8 bytes.
@@ -17,6 +15,13 @@ const COUNTS: u64 = CLUSTER_LEN / 2;
 const COPIED: u64 = 1 << 63;
 const HEADER_LEN: u32 = 104;
 const REFCOUNT_ORDER: u32 = 4;
+
+/// A part of the disk that has bytes; what lies between two reads as zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Region {
+    pub start: u64,
+    pub len: u64,
+}
 
 /// Writes header and tables; gives where in the file each region begins.
 pub(super) fn write_tables<const COUNT: usize>(

@@ -6,7 +6,7 @@ use hornero_store::Entry;
 
 use crate::ExportError;
 
-use super::{ABSENT, metadata::Table};
+use super::{format::ABSENT, metadata::Table};
 
 /// The number of an inode without attributes.
 pub(super) const NONE: u32 = u32::MAX;

@@ -8,9 +8,9 @@ use std::{
 use hornero_model::Digest;
 use hornero_store::{StoreError, Tree};
 
-use crate::{ExportError, ExportEvent, Work, contents, ordered, output::Output};
+use crate::{ExportError, ExportEvent, contents, ordered, output::Output, work::ExportWork};
 
-use super::{BLOCK_LEN, LEVEL};
+use super::format::{BLOCK_LEN, LEVEL};
 
 /// In a size: the block is stored as it is.
 const UNCOMPRESSED: u32 = 1 << 24;
@@ -70,7 +70,11 @@ enum Block {
 }
 
 /// Writes every distinct content from `start` on.
-pub(super) fn write(work: &Work<'_>, output: &Output, start: u64) -> Result<Data, ExportError> {
+pub(super) fn write(
+    work: &ExportWork<'_>,
+    output: &Output,
+    start: u64,
+) -> Result<Data, ExportError> {
     let mut placed: HashMap<Digest, Placed> = HashMap::new();
     let mut written: HashMap<Digest, (u64, Vec<u32>)> = HashMap::new();
     let mut fragments = Vec::new();

@@ -8,8 +8,8 @@ use crate::ExportError;
 
 use super::{
     data::{Data, Placed},
+    format::seconds,
     metadata::{Owners, Table},
-    seconds,
 };
 
 /// Names that one header of a directory can have.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ExportError;
 
-use super::LEVEL;
+use super::format::LEVEL;
 
 const BLOCK_LEN: usize = 8192;
 const UNCOMPRESSED: u16 = 0x8000;

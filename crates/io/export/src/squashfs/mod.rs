@@ -5,31 +5,30 @@
 
 mod attributes;
 mod data;
+mod format;
 mod inodes;
 mod metadata;
 
-use hornero_store::Entry;
-
-use crate::{ExportError, ExportEvent, Work, Written, output::Output};
+use crate::{
+    ExportError, ExportEvent,
+    output::Output,
+    work::{ExportWork, FormatNotes},
+};
 
 use attributes::Attributes;
+use format::{ABSENT, BLOCK_LEN, seconds};
 use metadata::{Owners, Table};
 
-/// The largest and usual block: 1 MiB compresses a little better and makes every small read slow.
-const BLOCK_LEN: usize = 128 << 10;
 const BLOCK_BITS: u16 = 17;
 const SUPERBLOCK_LEN: u64 = 96;
 const MAGIC: u32 = 0x7371_7368;
 const ZSTD: u16 = 6;
-/// Fixed, since the bytes depend on it: about as small as the tool's 15 in a fraction of its time.
-const LEVEL: i32 = 7;
 /// Readers of images with a device below them take whole pages.
 const PADDING: u64 = 4096;
 /// Equal contents are stored once.
 const FLAG_DUPLICATES: u16 = 0x40;
-const ABSENT: u64 = u64::MAX;
 
-pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, ExportError> {
+pub(crate) fn export(work: &ExportWork<'_>, output: &Output) -> Result<FormatNotes, ExportError> {
     let entries = work.tree.entries();
     let mut attributes = Attributes::default();
     let mut left_out = Vec::new();
@@ -78,12 +77,7 @@ pub(crate) fn export(work: &Work<'_>, output: &Output) -> Result<Written, Export
     raw[88..96].copy_from_slice(&ABSENT.to_le_bytes());
     output.write_at(&raw, 0)?;
     output.set_len(at.next_multiple_of(PADDING))?;
-    Ok(Written { added: Vec::new(), left_out })
-}
-
-/// Time as the format has it, until 2106.
-fn seconds(entry: &Entry) -> u32 {
-    u32::try_from(entry.metadata.mtime).unwrap_or(u32::MAX)
+    Ok(FormatNotes { added: Vec::new(), left_out })
 }
 
 /// Writes records as metadata blocks and then the blocks' places; gives where those are.

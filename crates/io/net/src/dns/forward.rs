@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     message::{Query, is_server_trouble, set_id},
-    tcp::read_message,
+    tcp::{read_message, remaining},
 };
 
 /// How long one server may take to answer once.
@@ -106,12 +106,6 @@ fn ask_tcp(
     } else {
         Err(io::ErrorKind::InvalidData.into())
     }
-}
-
-/// The time left; an error where none is.
-pub(super) fn remaining(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 fn random_id() -> io::Result<u16> {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{forward::remaining, message::QUERY_MAX_BYTES};
+use super::message::QUERY_MAX_BYTES;
 
 /// How long a connection may wait for its next query (RFC 7766 section 6.2.3 asks for seconds).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +51,12 @@ pub(super) fn read_message(
     } else {
         Err(io::ErrorKind::UnexpectedEof.into())
     }
+}
+
+/// The time left; an error where none is.
+pub(super) fn remaining(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 /// Fills the buffer, however slowly the bytes come, until the deadline; `false` where the stream

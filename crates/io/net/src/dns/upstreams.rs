@@ -7,7 +7,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{PORT, names::Stamp};
+use super::names::Stamp;
+
+/// The port of the domain name system.
+pub const PORT: u16 = 53;
 
 /// As many as glibc uses (`MAXNS`).
 const SERVERS_MAX: usize = 3;
