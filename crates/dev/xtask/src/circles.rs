@@ -14,7 +14,6 @@ const NOT_YET: &[&str] = &[
     "crates/core/rollout",
     "crates/core/spec",
     "crates/dev/xtask",
-    "crates/io/sandbox",
     "crates/io/store",
 ];
 

@@ -1,9 +1,8 @@
 //! Refuses specifications that can't be right before the kernel is asked.
 
 use crate::{
-    MAX_GROUPS,
     error::StartError,
-    spec::{Root, SandboxSpec, SecretMount},
+    spec::{MAX_GROUPS, Root, SandboxSpec, SecretMount},
     volumes::VolumeMount,
 };
 

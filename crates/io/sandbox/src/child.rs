@@ -10,32 +10,15 @@ use std::{
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 use crate::{
-    capability,
-    message::{self, CommandStep, Kind, StepFailure},
-    plan::{Command, Operation, Plan, ScratchMount, inodes},
-    seccomp,
+    command::{Ends, give_up},
+    init,
+    message::{self, CommandStep, Kind},
+    plan::{Operation, Plan, ScratchMount, inodes},
     sys::{self, Errno, check},
 };
 
-/// The child's ends and streams.
-pub(crate) struct Ends {
-    pub socket: RawFd,
-    pub failure_pipe: RawFd,
-    /// Standard input, output and error of the command; all above 2.
-    pub streams: [RawFd; 3],
-    /// Where the caller's command line is in memory, from its first byte to behind its last.
-    pub command_line: Range<usize>,
-    /// Ranges of descriptor numbers that the child has no business with.
-    pub close: Vec<(u32, u32)>,
-    /// The working memory of exec, prepared by the caller.
-    pub arguments: Vec<*const libc::c_char>,
-    pub environment: Vec<*const libc::c_char>,
-}
-
 /// What the sandbox's first process is called.
 const NAME: &CStr = c"hornero-init";
-/// Open files of a command: enough for busy servers, and the hard limit is never raised.
-const OPEN_FILES: u64 = 65_536;
 
 /// Mounts between being made and being attached.
 struct Held {
@@ -55,12 +38,7 @@ pub(crate) fn run(plan: &Plan, ends: &Ends) -> ! {
         }
     }
     drop(held);
-    crate::init::run(plan, ends)
-}
-
-fn give_up(ends: &Ends, step: u32, errno: Errno) -> ! {
-    StepFailure { step, errno: errno.0 }.send(ends.failure_pipe);
-    sys::exit(125)
+    init::run(plan, ends)
 }
 
 fn prepare(ends: &Ends) -> sys::Result<()> {
@@ -69,7 +47,7 @@ fn prepare(ends: &Ends) -> sys::Result<()> {
     }
     // Invariant: nobody inside can trace or read this copy of the caller's memory, nor open its program by
     // `/proc/1/exe`.
-    prctl(libc::PR_SET_DUMPABLE, 0)?;
+    sys::prctl(libc::PR_SET_DUMPABLE, 0)?;
     // SAFETY: the name lives across the call.
     check(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) }))?;
     rename(&ends.command_line);
@@ -88,11 +66,6 @@ fn rename(command_line: &Range<usize>) {
         // caller's memory has for itself. Nothing of it reads them any more.
         unsafe { std::ptr::without_provenance_mut::<u8>(address).write_volatile(byte) };
     }
-}
-
-fn prctl(option: i32, value: u64) -> sys::Result<()> {
-    // SAFETY: prctl with integers only.
-    check(libc::c_long::from(unsafe { libc::prctl(option, value, 0_u64, 0_u64, 0_u64) })).map(drop)
 }
 
 const NO_DOMAIN: &[u8] = b"(none)";
@@ -284,80 +257,5 @@ fn loopback_up() -> sys::Result<()> {
         let up = check(libc::ioctl(socket, libc::SIOCSIFFLAGS as _, &raw const request).into());
         libc::close(socket);
         up.map(drop)
-    }
-}
-
-/// Turns a fresh clone of init into the command.
-pub(crate) fn become_command(command: &Command, ends: &Ends) -> ! {
-    let (step, errno) = match execute(command, ends) {
-        Ok(never) => match never {},
-        Err(failed) => failed,
-    };
-    give_up(ends, step as u32, errno)
-}
-
-enum Never {}
-
-fn execute(command: &Command, ends: &Ends) -> Result<Never, (CommandStep, Errno)> {
-    let at = |step: CommandStep| move |errno: Errno| (step, errno);
-    reset_signals().map_err(at(CommandStep::Limits))?;
-    sys::call(libc::SYS_setsid, [0; 4]).map_err(at(CommandStep::Limits))?;
-    limit(libc::RLIMIT_CORE, 0).map_err(at(CommandStep::Limits))?;
-    limit(libc::RLIMIT_NOFILE, OPEN_FILES).map_err(at(CommandStep::Limits))?;
-    streams(ends).map_err(at(CommandStep::Streams))?;
-    capability::limit_bounding_set(command.capabilities).map_err(at(CommandStep::Capabilities))?;
-    sys::become_user(command.uid, command.gid, &command.groups)
-        .map_err(at(CommandStep::Identity))?;
-    // SAFETY: the path lives across the call. After the change of user, so that its rights count.
-    check(libc::c_long::from(unsafe { libc::chdir(command.workdir.as_ptr()) }))
-        .map_err(at(CommandStep::WorkingDirectory))?;
-    // Another user than root has lost every capability by becoming it; a build step as such a user has none either.
-    let kept = if command.uid == 0 { command.capabilities } else { 0 };
-    capability::limit_to(kept).map_err(at(CommandStep::Capabilities))?;
-    prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(at(CommandStep::Filter))?;
-    message::send(ends.socket, Kind::Ready, 0, None).map_err(at(CommandStep::Ready))?;
-    seccomp::install(command.filter).map_err(at(CommandStep::Filter))?;
-    let mut worst = Errno(libc::ENOENT);
-    for candidate in &command.candidates {
-        // SAFETY: path, arguments and environment live across the call; both lists end in a null pointer.
-        let result = check(libc::c_long::from(unsafe {
-            libc::execve(candidate.as_ptr(), ends.arguments.as_ptr(), ends.environment.as_ptr())
-        }));
-        match result {
-            Ok(_) | Err(Errno(libc::ENOENT | libc::ENOTDIR)) => {}
-            Err(errno) => worst = errno,
-        }
-    }
-    Err((CommandStep::Exec, worst))
-}
-
-fn streams(ends: &Ends) -> sys::Result<()> {
-    for (target, source) in ends.streams.iter().enumerate() {
-        // Without O_CLOEXEC: these three stay open across exec.
-        sys::call(libc::SYS_dup3, [*source as u64, target as u64, 0, 0])?;
-    }
-    Ok(())
-}
-
-/// Every signal gets its default action, and none is blocked: exec would hand on what the caller ignores.
-fn reset_signals() -> sys::Result<()> {
-    for signal in 1..=64 {
-        if [libc::SIGKILL, libc::SIGSTOP, 32, 33].contains(&signal) {
-            continue;
-        }
-        sys::default_action(signal)?;
-    }
-    crate::init::set_signal_mask(0)
-}
-
-/// Lowers soft and hard limit to `most`; never raises.
-fn limit(resource: libc::__rlimit_resource_t, most: u64) -> sys::Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure lives across both calls.
-    unsafe {
-        check(libc::getrlimit(resource, &raw mut limit).into())?;
-        limit.rlim_max = limit.rlim_max.min(most);
-        limit.rlim_cur = limit.rlim_max;
-        check(libc::setrlimit(resource, &raw const limit).into()).map(drop)
     }
 }

@@ -7,7 +7,7 @@ use rustix::{
     mount::MountAttrFlags,
 };
 
-use crate::{error::StartError, identity::FileIds, layers::tmpfs, sys};
+use crate::{error::StartError, identity::FileIds, sys, tmpfs::tmpfs};
 
 /// Device nodes of `/dev`: name, major, minor. All reach only the kernel's own sources and sinks of bytes.
 const DEVICES: [(&str, u32, u32); 6] = [

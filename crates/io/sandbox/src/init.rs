@@ -3,8 +3,8 @@
 use std::os::fd::RawFd;
 
 use crate::{
-    capability, child,
-    child::Ends,
+    capability,
+    command::{self, Ends},
     message::{self, CommandStep, Kind, StepFailure},
     plan::Plan,
     sys::{self, Cloned, Errno, check},
@@ -17,14 +17,14 @@ pub(crate) fn run(plan: &Plan, ends: &Ends) -> ! {
         sys::exit(125)
     };
     // A caller that ignores SIGCHLD would otherwise lose the command's status.
-    let prepared = sys::default_action(libc::SIGCHLD).and_then(|()| set_signal_mask(u64::MAX));
+    let prepared = sys::default_action(libc::SIGCHLD).and_then(|()| sys::set_signal_mask(u64::MAX));
     let signals = match prepared.and_then(|()| signal_descriptor()) {
         Ok(signals) => signals,
         Err(errno) => fail(CommandStep::Init, errno),
     };
     // SAFETY: the child only makes system calls until it executes the command or exits.
     let command = match unsafe { sys::clone_process(0, None) } {
-        Ok(Cloned::Child) => child::become_command(&plan.command, ends),
+        Ok(Cloned::Child) => command::become_command(&plan.command, ends),
         Ok(Cloned::Parent { pid, pidfd }) => {
             drop(pidfd);
             pid
@@ -85,21 +85,6 @@ fn forget_signals(signals: RawFd) {
     let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>() * 4];
     // SAFETY: the buffer lives across the call and has the length given; the descriptor does not block.
     while unsafe { libc::read(signals, buffer.as_mut_ptr().cast(), buffer.len()) } > 0 {}
-}
-
-/// Blocks exactly the signals whose bits are set. By the raw call: glibc keeps two signals to itself.
-pub(crate) fn set_signal_mask(mask: u64) -> sys::Result<()> {
-    // SAFETY: the mask lives across the call and has the kernel's size.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            &raw const mask,
-            std::ptr::null::<u64>(),
-            size_of::<u64>(),
-        )
-    })
-    .map(drop)
 }
 
 fn signal_descriptor() -> sys::Result<RawFd> {

@@ -1,17 +1,13 @@
 //! Assembles the root, `/dev` and the provided files as detached mounts, seen by no mount namespace of the host.
 
 use std::{
-    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
 use rustix::{
     fs::{CWD, Mode, OFlags},
-    mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-        fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
-    },
+    mount::{OpenTreeFlags, open_tree},
 };
 
 use crate::{
@@ -20,7 +16,7 @@ use crate::{
     identity::FileIds,
     owners,
     provided::{MountedFile, provided_files},
-    root::{self, RootWay, Stack},
+    root::{RootWay, Stack, assemble, mount_by_loop, takes_no_files},
     skeleton::skeleton,
     spec::{ComposedRoot, IdMap, Root, SandboxSpec, SecretMount},
     stage::Hold,
@@ -153,7 +149,7 @@ impl<'a> Layers<'a> {
             objects: self.objects.as_ref(),
             upper: self.upper.as_ref(),
         };
-        root::assemble(self.way, &stack).map_err(|error| {
+        assemble(self.way, &stack).map_err(|error| {
             StartError::failed("assemble the root's overlay", self.object(), error)
         })
     }
@@ -183,7 +179,7 @@ fn metadata_mount(
     first: u32,
 ) -> Result<OwnedFd, StartError> {
     match way.metadata(&composed.metadata, first) {
-        Err(error) if root::takes_no_files(&error) => root::mount_by_loop(&composed.metadata),
+        Err(error) if takes_no_files(&error) => mount_by_loop(&composed.metadata),
         other => other,
     }
 }
@@ -213,56 +209,4 @@ fn clone_directory(path: &Path) -> Result<OwnedFd, StartError> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     open_tree(CWD, path, flags)
         .map_err(|error| StartError::failed("open the directory", path.display(), error))
-}
-
-/// Whether what lies in a tmpfs may be written to the host's swap space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Swap {
-    Allowed,
-    /// It stays in memory where the kernel knows how (Linux 6.4).
-    Refused,
-}
-
-/// A tmpfs, detached, whose root belongs to host id `owner`.
-pub(crate) fn tmpfs(
-    size: &str,
-    owner: u32,
-    attributes: MountAttrFlags,
-) -> rustix::io::Result<OwnedFd> {
-    tmpfs_by(size, owner, attributes, Swap::Allowed)
-}
-
-/// The same, and whether it may be swapped out.
-pub(crate) fn tmpfs_by(
-    size: &str,
-    owner: u32,
-    attributes: MountAttrFlags,
-    swap: Swap,
-) -> rustix::io::Result<OwnedFd> {
-    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    match swap {
-        Swap::Allowed => {}
-        // An older kernel does not know the word; there the host's swap space is as its owner made it.
-        Swap::Refused => match rustix::mount::fsconfig_set_flag(context.as_fd(), c"noswap") {
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(error) => return Err(error),
-        },
-    }
-    fsconfig_set_string(context.as_fd(), c"size", size)?;
-    fsconfig_set_string(context.as_fd(), c"mode", c"0755")?;
-    if owner != 0 {
-        let owner = owner.to_string();
-        fsconfig_set_string(context.as_fd(), c"uid", owner.as_str())?;
-        fsconfig_set_string(context.as_fd(), c"gid", owner.as_str())?;
-    }
-    fsconfig_create(context.as_fd())?;
-    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-}
-
-/// Attaches a mount where nothing of the host is needed, in the caller's own mount namespace. Not at `/`: a process
-/// below a mount at its root may make no user namespace.
-pub(crate) fn attach_aside(mount: &OwnedFd) -> io::Result<()> {
-    let attach =
-        |target: &str| move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
-    attach("/mnt").or_else(|_| attach("/media")).map_err(io::Error::from)
 }

@@ -10,6 +10,7 @@ mod capability;
 mod cgroup;
 mod check;
 mod child;
+mod command;
 mod devices;
 mod error;
 mod filter;
@@ -32,6 +33,7 @@ mod stage;
 mod start;
 mod support;
 mod sys;
+mod tmpfs;
 mod user_namespace;
 mod views;
 mod volumes;
@@ -45,15 +47,12 @@ pub use owners::settle_owners;
 pub use root::Rung;
 pub use running::Running;
 pub use spec::{
-    CgroupSpec, ComposedRoot, Fill, IdMap, Profile, ProvidedFile, Root, SandboxSpec, SecretMount,
-    View,
+    CgroupSpec, ComposedRoot, Fill, IdMap, MAX_GROUPS, Profile, ProvidedFile, Root, SandboxSpec,
+    SecretMount, View,
 };
 pub use start::{Brought, Network, Stdio, start, start_with};
 pub use support::{ROOT_VARIABLE, Support, support};
 pub use volumes::{FirstContent, VolumeMount, mount_ext4};
-
-/// The kernel's own limit is 65536; more than this in one image is a mistake.
-pub const MAX_GROUPS: usize = 64;
 
 /// Prepares what every start of this process needs and what takes long to make (the compiled system call filter, the
 /// look at the host), so that forks of it need not.

@@ -14,10 +14,10 @@ use rustix::{
 
 use crate::{
     error::StartError,
-    layers::{self, Swap},
     spec::{ProvidedFile, SecretMount},
     stage::Hold,
     sys,
+    tmpfs::{Swap, tmpfs_by},
 };
 
 /// A file takes whole pages, and none is larger than this.
@@ -77,7 +77,7 @@ fn failed(path: &str, error: io::Error) -> StartError {
 /// A file system in memory with room for some files.
 fn holder(files: usize, swap: Swap, hold: Hold<'_>) -> Result<OwnedFd, StartError> {
     let size = ((files + 1) * ROOM_BYTES).to_string();
-    let holder = layers::tmpfs_by(&size, 0, MountAttrFlags::empty(), swap)
+    let holder = tmpfs_by(&size, 0, MountAttrFlags::empty(), swap)
         .map_err(|error| failed("", error.into()))?;
     hold(&holder).map_err(|error| failed("", error))?;
     Ok(holder)

@@ -10,8 +10,8 @@ use rustix::{
 use crate::{
     error::StartError,
     identity::FileIds,
-    layers,
     spec::{Root, SandboxSpec},
+    tmpfs::tmpfs,
 };
 
 /// Directories that every root must have, to mount on.
@@ -26,7 +26,7 @@ pub(crate) fn skeleton(
     volumes: &[String],
     first: u32,
 ) -> Result<OwnedFd, StartError> {
-    let made = layers::tmpfs("1m", first, MountAttrFlags::empty());
+    let made = tmpfs("1m", first, MountAttrFlags::empty());
     let skeleton =
         made.map_err(|error| StartError::failed("make the skeleton layer", "", error))?;
     let place = match &spec.root {

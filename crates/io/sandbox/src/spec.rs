@@ -9,6 +9,9 @@ use std::{
 use hornero_model::{Resources, Scratch, User};
 use serde::{Deserialize, Serialize};
 
+/// The kernel's own limit is 65536; more than this in one image is a mistake.
+pub const MAX_GROUPS: usize = 64;
+
 /// Everything one sandbox needs; plain data, so that it can be sent to the process that starts it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxSpec {

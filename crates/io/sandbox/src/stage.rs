@@ -4,7 +4,12 @@
 
 use std::{io, os::fd::OwnedFd, thread};
 
-use crate::{error::StartError, layers, sys};
+use rustix::{
+    fs::CWD,
+    mount::{MoveMountFlags, move_mount},
+};
+
+use crate::{error::StartError, sys};
 
 /// Makes a detached mount fit for use as a layer.
 pub(crate) type Hold<'a> = &'a dyn Fn(&OwnedFd) -> io::Result<()>;
@@ -21,7 +26,7 @@ pub(crate) fn with<T: Send>(
         own_mount_namespace().map_err(|error| {
             StartError::failed("make a mount namespace for the layers", "", error)
         })?;
-        work(&layers::attach_aside)
+        work(&attach_aside)
     };
     thread::scope(|scope| {
         let stage = thread::Builder::new().name("stage".to_owned()).spawn_scoped(scope, staged);
@@ -37,4 +42,12 @@ pub(crate) fn with<T: Send>(
 fn own_mount_namespace() -> sys::Result<()> {
     sys::call(libc::SYS_unshare, [libc::CLONE_NEWNS as u64, 0, 0, 0])?;
     sys::mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"")
+}
+
+/// Attaches a mount where nothing of the host is needed, in the caller's own mount namespace. Not at `/`: a process
+/// below a mount at its root may make no user namespace.
+fn attach_aside(mount: &OwnedFd) -> io::Result<()> {
+    let attach =
+        |target: &str| move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
+    attach("/mnt").or_else(|_| attach("/media")).map_err(io::Error::from)
 }

@@ -10,8 +10,8 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::{
     cgroup::{Cgroup, Entrance},
-    check,
-    child::{self, Ends},
+    check, child,
+    command::Ends,
     error::StartError,
     layers::Layers,
     message::{self, CommandStep, Kind, StepFailure},

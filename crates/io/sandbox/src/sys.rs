@@ -213,3 +213,24 @@ pub(crate) fn exit(code: i32) -> ! {
     // SAFETY: ends the process.
     unsafe { libc::_exit(code) }
 }
+
+/// Asks the kernel something of this process.
+pub(crate) fn prctl(option: i32, value: u64) -> Result<()> {
+    // SAFETY: prctl with integers only.
+    check(libc::c_long::from(unsafe { libc::prctl(option, value, 0_u64, 0_u64, 0_u64) })).map(drop)
+}
+
+/// Blocks exactly the signals whose bits are set. By the raw call: glibc keeps two signals to itself.
+pub(crate) fn set_signal_mask(mask: u64) -> Result<()> {
+    // SAFETY: the mask lives across the call and has the kernel's size.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            std::ptr::null::<u64>(),
+            size_of::<u64>(),
+        )
+    })
+    .map(drop)
+}

@@ -16,9 +16,12 @@ use rustix::{
     mount::MountAttrFlags,
 };
 
-use super::{RootWay, Stack, assemble};
+use super::{
+    overlay::assemble,
+    way::{RootWay, Stack},
+};
 use crate::{
-    error::StartError, layers::tmpfs, stage, stage::Hold, sys, user_namespace::UserNamespace,
+    error::StartError, stage, stage::Hold, sys, tmpfs::tmpfs, user_namespace::UserNamespace,
 };
 
 /// A metadata image of a tree with one file, `file`, of user 33 and group 34; a test of the engine holds it against what

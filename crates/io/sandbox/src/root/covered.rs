@@ -14,8 +14,9 @@ use std::{
 use rustix::fs::MemfdFlags;
 
 use super::{
-    RootWay, Stack, loop_device, overlay,
+    loop_device, overlay,
     rewrite::{self, Change},
+    way::{RootWay, Stack},
 };
 use crate::error::StartError;
 

@@ -6,7 +6,10 @@ use std::{
     path::Path,
 };
 
-use super::{RootWay, Stack, erofs, overlay};
+use super::{
+    erofs, overlay,
+    way::{RootWay, Stack},
+};
 use crate::error::StartError;
 
 pub(super) struct Attached;

@@ -13,8 +13,11 @@ use rustix::{
     mount::MountAttrFlags,
 };
 
-use super::{RootWay, Stack, erofs, overlay};
-use crate::{error::StartError, layers, module, sys};
+use super::{
+    erofs, overlay,
+    way::{RootWay, Stack},
+};
+use crate::{error::StartError, module, sys, tmpfs::tmpfs};
 
 pub(super) struct ByLoop;
 
@@ -173,7 +176,7 @@ fn open_node(name: &str, access: OFlags, kind: FileType, number_file: &str) -> i
     let numbers =
         numbers.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
     let Some((major, minor)) = numbers else { return Err(Errno::NODEV.into()) };
-    let place = layers::tmpfs("64k", 0, MountAttrFlags::empty())?;
+    let place = tmpfs("64k", 0, MountAttrFlags::empty())?;
     let device = rustix::fs::makedev(major, minor);
     rustix::fs::mknodat(&place, name, kind, Mode::from_raw_mode(0o600), device)?;
     Ok(rustix::fs::openat(&place, name, flags, Mode::empty())?)

@@ -12,20 +12,15 @@ mod loop_device;
 mod overlay;
 mod rewrite;
 mod shifted;
+mod way;
 
-use std::{
-    fmt, io,
-    os::fd::{BorrowedFd, OwnedFd},
-    path::Path,
-    str::FromStr,
-};
+use std::{fmt, str::FromStr};
 
 pub(crate) use erofs::takes_no_files;
 pub(crate) use loop_device::{Access, attach as loop_device, mount as mount_by_loop};
-pub(crate) use overlay::{Stack, assemble};
+pub(crate) use overlay::assemble;
 use serde::{Deserialize, Serialize};
-
-use crate::error::StartError;
+pub(crate) use way::{RootWay, Stack};
 
 /// A way to make a root from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,25 +99,6 @@ impl FromStr for Rung {
             format!("`{text}` is no way to make a root; there are `{names}`")
         })
     }
-}
-
-/// What a rung does its own way.
-pub(crate) trait RootWay: Sync {
-    /// Whether layers have to be attached somewhere before an overlay takes them.
-    fn attaches_layers(&self) -> bool {
-        true
-    }
-
-    /// Whether the kernel maps the ids of layers; if not, the owners on disk are the host's.
-    fn maps_ids(&self) -> bool {
-        true
-    }
-
-    /// Mounts a metadata image, detached; `first` is the host id of the sandbox's root.
-    fn metadata(&self, image: &Path, first: u32) -> Result<OwnedFd, StartError>;
-
-    /// Gives an overlay under construction its lower layers.
-    fn lower_layers(&self, overlay: BorrowedFd<'_>, stack: &Stack<'_>) -> io::Result<()>;
 }
 
 #[cfg(test)]

@@ -10,19 +10,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen,
 };
 
-use super::RootWay;
-
-/// The layers of a root.
-pub(crate) struct Stack<'a> {
-    /// The metadata or a directory; none for an empty root.
-    pub lower: Option<&'a OwnedFd>,
-    /// What lies below it, to mount on.
-    pub skeleton: &'a OwnedFd,
-    /// The directory of objects that the metadata refers to.
-    pub objects: Option<&'a OwnedFd>,
-    /// A directory with `upper` and `work`; none for a read-only root.
-    pub upper: Option<&'a OwnedFd>,
-}
+use super::way::{RootWay, Stack};
 
 /// Makes the overlay, detached.
 pub(crate) fn assemble(way: &dyn RootWay, stack: &Stack<'_>) -> io::Result<OwnedFd> {

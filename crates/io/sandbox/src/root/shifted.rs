@@ -6,7 +6,10 @@ use std::{
     path::Path,
 };
 
-use super::{RootWay, Stack, covered, overlay};
+use super::{
+    covered, overlay,
+    way::{RootWay, Stack},
+};
 use crate::error::StartError;
 
 pub(super) struct Shifted;
