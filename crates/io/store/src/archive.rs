@@ -279,7 +279,7 @@ impl Unpacking<'_> {
 
     fn refuse(&self, path: &[u8], reason: &str) -> StoreError {
         // A hostile name may be as long as a header.
-        let shown = crate::path::display(&path[..path.len().min(PATH_LEN_MAX)]);
+        let shown = crate::path_rules::display(&path[..path.len().min(PATH_LEN_MAX)]);
         let reason = format!("entry `{shown}` {reason}");
         StoreError::Archive { name: self.name.to_owned(), reason }
     }

@@ -13,9 +13,10 @@ use hornero_model::Digest;
 
 use crate::{
     Result, Store, StoreError,
+    error::AttachmentKindError,
     files::{is_not_plain, is_unreadable, list_digests, read_limited},
     format::ATTACHMENTS,
-    staging,
+    sync,
 };
 
 /// A record of a bake or the facts of a large package take some MiB at most; contents belong into objects.
@@ -29,13 +30,6 @@ const CHECKSUM_LEN: usize = 32;
 const DERIVED: [&str; 1] = ["facts"];
 /// From this many on, one syncfs(2) is cheaper than flushing each.
 const SYNC_EACH_MAX: usize = 8;
-
-/// Why a text is no kind of attachment.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a kind of attachment: use 1 to 64 lower-case letters, digits, `.` and `-`, not beginning with `.`"
-)]
-pub struct AttachmentKindError(String);
 
 impl Store {
     /// Keeps `bytes` about an image or a layer under `kind`, durably and in one step; replaces what was there.
@@ -74,7 +68,7 @@ impl Store {
         }
         published?;
         if made_root {
-            staging::sync_directory(self.dir())?;
+            sync::directory(self.dir())?;
         }
         Ok(())
     }
@@ -93,8 +87,8 @@ impl Store {
             staged.push((self.staging().write(&framed)?, self.attachment_path(subject, kind)));
         }
         match many {
-            true => staging::sync_filesystem(&root)?,
-            false => staged.iter().try_for_each(|(path, _)| staging::sync_file(path))?,
+            true => sync::filesystem(&root)?,
+            false => staged.iter().try_for_each(|(path, _)| sync::file(path))?,
         }
         let mut directories = BTreeSet::new();
         for (path, target) in staged.iter() {
@@ -105,10 +99,10 @@ impl Store {
             self.staging().publish_over(path, target)?;
         }
         if many {
-            return staging::sync_filesystem(&root);
+            return sync::filesystem(&root);
         }
-        directories.into_iter().try_for_each(staging::sync_directory)?;
-        staging::sync_directory(&root)
+        directories.into_iter().try_for_each(sync::directory)?;
+        sync::directory(&root)
     }
 
     /// Makes the directory of a subject, in place of whatever else lies there: attaching mends.
@@ -178,7 +172,7 @@ impl Store {
         check_kind(kind)?;
         let removed = self.staging().discard(&self.attachment_path(subject, kind))?;
         if removed {
-            staging::sync_directory(&self.attachments_dir(subject))?;
+            sync::directory(&self.attachments_dir(subject))?;
         }
         Ok(removed)
     }
@@ -192,7 +186,7 @@ impl Store {
             Some(kind) if DERIVED.contains(&kind) => self.detach(subject, kind).map(|_| true),
             None if self.has_layer(subject) && self.is_attachments_place_taken(subject) => {
                 self.staging().discard(&self.attachments_dir(subject))?;
-                staging::sync_directory(&self.dir().join(ATTACHMENTS)).map(|()| true)
+                sync::directory(&self.dir().join(ATTACHMENTS)).map(|()| true)
             }
             _ => Ok(false),
         }

@@ -5,18 +5,14 @@
 //! neither is believed. The first use of a tree derives both from its layers, which are checked against the image, and
 //! compares; later ones compare with what is remembered here, in memory only.
 
-use std::{
-    collections::HashMap,
-    io,
-    path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{io, path::Path};
 
 use hornero_model::Digest;
 use rustix::fs::CWD;
 
 use crate::{
     Result, Store, StoreError, Stored,
+    derivations::Derived,
     files::{is_not_plain, is_unreadable, open_plain, read_limited},
     manifest,
     metadata::{Made, MetadataIndex},
@@ -25,48 +21,12 @@ use crate::{
     staging::Staging,
 };
 
-/// A home has dozens of images in use; beyond this all are forgotten and derived again, which costs a moment each.
-const TREES_MAX: usize = 4096;
-
-/// The metadata of the trees that were derived, by the keys of the trees.
-#[derive(Debug, Default)]
-pub(crate) struct DerivedTrees(Mutex<HashMap<Digest, Derived>>);
-
-/// What the metadata of a tree is: a function of its layers.
-#[derive(Debug, Clone, Copy)]
-struct Derived {
-    metadata: Stored,
-    /// What the index ends in.
-    index: Digest,
-    /// The metadata image's file when it was last seen to have these bytes.
-    seen: Option<FileState>,
-}
-
 /// What lies where a file with known bytes belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     Same,
     Other,
     Nothing,
-}
-
-impl DerivedTrees {
-    /// The map is whole between any two statements, so a panic elsewhere does not spoil it.
-    fn locked(&self) -> MutexGuard<'_, HashMap<Digest, Derived>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn get(&self, key: &Digest) -> Option<Derived> {
-        self.locked().get(key).copied()
-    }
-
-    fn put(&self, key: Digest, derived: Derived) {
-        let mut known = self.locked();
-        if known.len() >= TREES_MAX {
-            known.clear();
-        }
-        known.insert(key, derived);
-    }
 }
 
 impl Store {

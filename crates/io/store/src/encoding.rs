@@ -12,7 +12,7 @@ use hornero_model::Digest;
 use crate::{
     Entry, EntryKind, Layer, LayerError, Metadata, TreePath,
     layer::{ENTRY_COUNT_MAX, XATTR_COUNT_MAX, XATTR_VALUE_LEN_MAX},
-    path::PATH_LEN_MAX,
+    path_rules::PATH_LEN_MAX,
 };
 
 const MAGIC: &[u8] = b"hornero-layer\n";

@@ -4,10 +4,25 @@ use std::{io, path::PathBuf};
 
 use hornero_model::Digest;
 
-use crate::{AttachmentKindError, LayerError, RefNameError};
+use crate::LayerError;
 
 /// The result of a store operation.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Why a text is no kind of attachment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a kind of attachment: use 1 to 64 lower-case letters, digits, `.` and `-`, not beginning with `.`"
+)]
+pub struct AttachmentKindError(pub(crate) String);
+
+/// Why a text is no reference name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a reference name: use up to 8 parts of lower-case letters, digits, `.`, `_` and `-` with `/` \
+     between them, none beginning with `.`"
+)]
+pub struct RefNameError(pub(crate) String);
 
 /// Why a store operation failed.
 #[derive(Debug, thiserror::Error)]

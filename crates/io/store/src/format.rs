@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FORMAT_EPOCH, Result, StoreError, lock, staging};
+use crate::{FORMAT_EPOCH, Result, StoreError, lock, sync};
 
 /// Changes only when older programs could not even read the store.
 const STORE_VERSION: u32 = 1;
@@ -124,16 +124,16 @@ fn create(dir: &Path, path: &Path) -> Result<()> {
     fs::write(&temporary, bytes).map_err(|error| StoreError::io("write", &temporary, error))?;
     // Everything above has to be on disk before the file that says it is. One by one: flushing the whole file system
     // would wait for what everybody else has written as well.
-    staging::sync_file(&temporary)?;
+    sync::file(&temporary)?;
     for made in DIRECTORIES {
-        staging::sync_directory(&dir.join(made))?;
+        sync::directory(&dir.join(made))?;
     }
-    staging::sync_directory(dir)?;
+    sync::directory(dir)?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        staging::sync_directory(parent)?;
+        sync::directory(parent)?;
     }
     fs::rename(&temporary, path).map_err(|error| StoreError::io("rename", path, error))?;
-    staging::sync_directory(dir)
+    sync::directory(dir)
 }
 
 fn make_directory(path: &Path) -> Result<()> {

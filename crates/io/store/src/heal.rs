@@ -8,7 +8,7 @@ use crate::{
     Finding, Result, Store, StoreError, Stored,
     import::{decode_image, decode_layer},
     pins::image_of,
-    staging,
+    sync,
 };
 
 /// What a source of good bytes says: them, none when it does not have them, or why it failed.
@@ -155,9 +155,9 @@ impl Store {
     fn put_in_place(&self, bytes: &[u8], target: PathBuf) -> Result<bool> {
         let _lease = self.lease()?;
         let staged = self.staging().write(bytes)?;
-        staging::sync_file(&staged)?;
+        sync::file(&staged)?;
         self.staging().publish_over(&staged, &target)?;
-        target.parent().map_or(Ok(()), staging::sync_directory)?;
+        target.parent().map_or(Ok(()), sync::directory)?;
         Ok(true)
     }
 }

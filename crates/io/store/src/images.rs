@@ -4,7 +4,7 @@ use std::{collections::HashSet, fs, path::PathBuf};
 
 use hornero_model::Digest;
 
-use crate::{ImageManifest, Result, Store, StoreError, staging};
+use crate::{ImageManifest, Result, Store, StoreError, sync};
 
 /// From this many on, one syncfs(2) is cheaper than flushing each.
 const SYNC_EACH_MAX: usize = 8;
@@ -37,13 +37,13 @@ impl Store {
             return Ok(digests);
         };
         match staged.len() > SYNC_EACH_MAX {
-            true => staging::sync_filesystem(parent)?,
-            false => staged.iter().try_for_each(|(path, _)| staging::sync_file(path))?,
+            true => sync::filesystem(parent)?,
+            false => staged.iter().try_for_each(|(path, _)| sync::file(path))?,
         }
         for (path, target) in &staged {
             fs::rename(path, target).map_err(|error| StoreError::io("rename", target, error))?;
         }
-        staging::sync_directory(parent)?;
+        sync::directory(parent)?;
         Ok(digests)
     }
 }

@@ -57,15 +57,3 @@ fn check(kind: &str, expected: &Digest, bytes: &[u8], max_bytes: u64) -> Result<
         false => Err(StoreError::OtherContent { name: name(), expected: *expected, found }),
     }
 }
-
-/// What `found` should have been.
-pub(crate) fn other_content(name: &str, expected: Stored, found: Stored) -> StoreError {
-    if found.size > expected.size {
-        return StoreError::TooLarge { name: name.to_owned(), limit_bytes: expected.size };
-    }
-    StoreError::OtherContent {
-        name: name.to_owned(),
-        expected: expected.digest,
-        found: found.digest,
-    }
-}

@@ -14,36 +14,20 @@ use std::{
 use hornero_model::Digest;
 
 use crate::{
-    EntryKind, LAYER_BYTES_MAX, Layer, Result, Store, StoreError,
+    ImageManifest, LAYER_BYTES_MAX, Layer, MANIFEST_BYTES_MAX, Result, Store, StoreError, Stored,
     files::read_limited,
-    import::other_content,
     lock::StoreLease,
     objects::hash_reader,
     parallel,
     records::FileState,
     room::{STRIDE_BYTES, Watched, check_room},
-    staging,
+    staging, sync,
 };
 
 /// Contents up to this size are hashed before anything is written, so that known ones cost no write.
 const SMALL_LEN: usize = 1 << 20;
 /// From this many new files on, one syncfs(2) is cheaper than a flush for each.
 const SYNC_EACH_MAX: usize = 24;
-
-/// A content that is, or at the end of its ingest will be, in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored {
-    /// Its digest.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-}
-
-impl From<Stored> for EntryKind {
-    fn from(Stored { digest, size }: Stored) -> Self {
-        Self::File { digest, size }
-    }
-}
 
 /// What an ingest did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +38,50 @@ pub struct IngestReport {
     pub written: u64,
     /// Bytes of those.
     pub written_bytes: u64,
+}
+
+impl Store {
+    /// Begins a batch of contents and layers.
+    pub fn ingest(&self) -> Result<Ingest<'_>> {
+        Ingest::new(self)
+    }
+
+    /// Stores one content durably; for many use [`Store::ingest`], which syncs once.
+    pub fn put_object(&self, reader: impl Read) -> Result<Stored> {
+        let ingest = self.ingest()?;
+        let stored = ingest.put("object", reader)?;
+        let _: IngestReport = ingest.finish()?;
+        Ok(stored)
+    }
+
+    /// Stores one layer durably; all its contents have to be stored.
+    pub fn put_layer(&self, layer: &Layer) -> Result<Digest> {
+        let ingest = self.ingest()?;
+        let digest = ingest.put_layer(layer)?;
+        let _: IngestReport = ingest.finish()?;
+        Ok(digest)
+    }
+
+    /// Stores an image durably; all its layers have to be stored.
+    pub fn put_image(&self, image: &ImageManifest) -> Result<Digest> {
+        let bytes = image.encode();
+        let digest = Digest::of(&bytes);
+        // Whatever could not be read back is refused now, not at the next start.
+        ImageManifest::decode(&bytes)
+            .map_err(|reason| StoreError::BadManifest { digest, reason })?;
+        let _lease = self.lease()?;
+        for layer in &image.layers {
+            if !self.has_layer(layer) {
+                return Err(StoreError::Missing { kind: "layer", digest: *layer });
+            }
+        }
+        let path = self.image_path(&digest);
+        // Compared, not only looked for: putting an image again mends a damaged manifest.
+        if !matches!(read_limited(&path, MANIFEST_BYTES_MAX), Ok(Some(stored)) if stored == bytes) {
+            self.staging().replace(&path, &bytes, true)?;
+        }
+        Ok(digest)
+    }
 }
 
 /// A batch of contents and layers on their way in; usable from many threads at once.
@@ -270,10 +298,10 @@ impl<'store> Ingest<'store> {
         let objects = self.store.objects();
         let many = staged.len() + layers.len() > SYNC_EACH_MAX;
         if many {
-            staging::sync_filesystem(objects.dir())?;
+            sync::filesystem(objects.dir())?;
         } else {
-            staged.iter().try_for_each(|staged| staging::sync_file(&staged.path))?;
-            layers.iter().try_for_each(|(_, path)| staging::sync_file(path))?;
+            staged.iter().try_for_each(|staged| sync::file(&staged.path))?;
+            layers.iter().try_for_each(|(_, path)| sync::file(path))?;
         }
         parallel::each(staged, 64, |_, staged| {
             let target = objects.path(&staged.digest);
@@ -283,19 +311,17 @@ impl<'store> Ingest<'store> {
             staging::publish_new(&staged.path, &target)
         })?;
         if many {
-            staging::sync_filesystem(objects.dir())?;
+            sync::filesystem(objects.dir())?;
         } else {
             let shards: BTreeSet<u8> =
                 staged.iter().map(|staged| staged.digest.as_bytes()[0]).collect();
-            shards
-                .into_iter()
-                .try_for_each(|shard| staging::sync_directory(&objects.shard_dir(shard)))?;
+            shards.into_iter().try_for_each(|shard| sync::directory(&objects.shard_dir(shard)))?;
         }
         for (digest, path) in layers {
             self.store.staging().publish_over(path, &self.store.layer_path(digest))?;
         }
         if !layers.is_empty() {
-            staging::sync_directory(&self.store.layers_dir())?;
+            sync::directory(&self.store.layers_dir())?;
         }
         self.record(staged)
     }
@@ -369,6 +395,18 @@ impl Drop for Ingest<'_> {
 }
 
 /// Best effort: the staging directory as a whole goes when the store is closed or next opened.
+/// What `found` should have been.
+fn other_content(name: &str, expected: Stored, found: Stored) -> StoreError {
+    if found.size > expected.size {
+        return StoreError::TooLarge { name: name.to_owned(), limit_bytes: expected.size };
+    }
+    StoreError::OtherContent {
+        name: name.to_owned(),
+        expected: expected.digest,
+        found: found.digest,
+    }
+}
+
 fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }

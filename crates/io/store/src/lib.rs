@@ -17,6 +17,7 @@ mod attribute;
 mod cache;
 mod capture;
 mod collect;
+mod derivations;
 mod derived;
 mod diff;
 mod encoding;
@@ -37,6 +38,7 @@ mod metadata;
 mod objects;
 mod parallel;
 mod path;
+mod path_rules;
 mod pins;
 mod records;
 mod refs;
@@ -44,6 +46,7 @@ mod room;
 mod root;
 mod staging;
 mod store;
+mod sync;
 pub mod tarball;
 mod tarstream;
 mod tree;
@@ -53,7 +56,7 @@ mod users;
 mod verify;
 
 pub use archive::ArchiveLimits;
-pub use attachments::{ATTACHMENT_BYTES_MAX, ATTACHMENT_KIND_LEN_MAX, AttachmentKindError};
+pub use attachments::{ATTACHMENT_BYTES_MAX, ATTACHMENT_KIND_LEN_MAX};
 pub use cache::{CACHE_KEPT_BYTES, CACHE_KEPT_DAYS, CACHE_VALUE_BYTES_MAX};
 pub use capture::{CaptureOptions, DevicePolicy};
 pub use collect::{
@@ -62,19 +65,20 @@ pub use collect::{
 };
 pub use diff::{Aspects, Change, ChangeKind};
 pub use encoding::LAYER_BYTES_MAX;
-pub use error::{Damage, Result, StoreError};
+pub use error::{AttachmentKindError, Damage, RefNameError, Result, StoreError};
 pub use fsck::Finding;
 pub use heal::{HealSource, Healing};
-pub use ingest::{Ingest, IngestReport, Stored};
+pub use ingest::{Ingest, IngestReport};
 pub use layer::{
     ENTRY_COUNT_MAX, Entry, EntryKind, Layer, LayerError, MODE_MASK, MTIME_MAX, Metadata,
     SYMLINK_LEN_MAX, XATTR_COUNT_MAX, XATTR_NAME_LEN_MAX, XATTR_VALUE_LEN_MAX, is_storable_xattr,
 };
 pub use lock::StoreLease;
 pub use manifest::{FORMAT_EPOCH, ImageManifest, LAYER_COUNT_MAX, MANIFEST_BYTES_MAX};
-pub use objects::object_path;
-pub use path::{NAME_LEN_MAX, PATH_LEN_MAX, TreePath};
-pub use refs::{RefListing, RefNameError};
+pub use objects::{Stored, object_path};
+pub use path::TreePath;
+pub use path_rules::{NAME_LEN_MAX, PATH_LEN_MAX};
+pub use refs::RefListing;
 pub use room::check_room;
 pub use root::RootFiles;
 pub use store::Store;

@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Damage, Result, StoreError,
+    Damage, EntryKind, Result, StoreError,
     files::{is_not_plain, is_unreadable, open_plain_at},
     format::OBJECTS,
     records::FileState,
@@ -24,6 +24,21 @@ pub(crate) const CHUNK_LEN: usize = 256 * 1024;
 
 /// Room for the names of some 300 objects a system call.
 const LIST_BUFFER_LEN: usize = 32 * 1024;
+
+/// A content that is, or at the end of its ingest will be, in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl From<Stored> for EntryKind {
+    fn from(Stored { digest, size }: Stored) -> Self {
+        Self::File { digest, size }
+    }
+}
 
 /// The `objects` directory with its 256 shards kept open for fast lookups.
 #[derive(Debug)]

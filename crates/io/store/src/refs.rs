@@ -9,9 +9,10 @@ use hornero_model::Digest;
 
 use crate::{
     Result, Store, StoreError,
+    error::RefNameError,
     files::{is_not_plain, is_unreadable, read_limited},
     format::REFS,
-    staging,
+    sync,
 };
 
 /// A digest and a newline have 72 bytes.
@@ -20,14 +21,6 @@ const REF_BYTES_MAX: u64 = 128;
 const REF_DEPTH_MAX: usize = 8;
 /// The limit of a file name on every file system of ours.
 const REF_COMPONENT_MAX: usize = 255;
-
-/// Why a text is no reference name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a reference name: use up to 8 parts of lower-case letters, digits, `.`, `_` and `-` with `/` \
-     between them, none beginning with `.`"
-)]
-pub struct RefNameError(String);
 
 /// All references: those that lead somewhere, and those whose files are damaged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,7 +39,7 @@ impl Store {
             fs::create_dir_all(parent).map_err(|error| StoreError::io("create", parent, error))?;
             // A new directory has to be on disk as well, up to the one that always is.
             for ancestor in parent.ancestors().take_while(|dir| *dir != self.dir()) {
-                staging::sync_directory(ancestor)?;
+                sync::directory(ancestor)?;
             }
         }
         self.staging().replace(&path, format!("{digest}\n").as_bytes(), true)
@@ -80,7 +73,7 @@ impl Store {
         let path = self.ref_path(name)?;
         match fs::remove_file(&path) {
             Ok(()) => {
-                path.parent().map_or(Ok(()), staging::sync_directory)?;
+                path.parent().map_or(Ok(()), sync::directory)?;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

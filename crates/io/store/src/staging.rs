@@ -8,12 +8,13 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use rustix::fs::{RenameFlags, renameat_with, syncfs};
+use rustix::fs::{RenameFlags, renameat_with};
 
 use crate::{
     Result, StoreError,
     format::{LOCKS, STAGING},
     lock::{self, Mode, StoreLease},
+    sync,
 };
 
 /// A directory for the temporary files of one open store; locked, so that others see it is alive.
@@ -115,11 +116,11 @@ impl Staging {
     pub(crate) fn replace(&self, target: &Path, bytes: &[u8], durable: bool) -> Result<()> {
         let path = self.write(bytes)?;
         if durable {
-            sync_file(&path)?;
+            sync::file(&path)?;
         }
         fs::rename(&path, target).map_err(|error| StoreError::io("rename", target, error))?;
         match target.parent() {
-            Some(parent) if durable => sync_directory(parent),
+            Some(parent) if durable => sync::directory(parent),
             _ => Ok(()),
         }
     }
@@ -168,22 +169,4 @@ pub(crate) fn publish_new(staged: &Path, target: &Path) -> Result<()> {
         }
         Err(errno) => Err(StoreError::io("rename", target, errno)),
     }
-}
-
-/// Writes a file's data to disk.
-pub(crate) fn sync_file(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| StoreError::io("sync", path, error))
-}
-
-/// Writes a directory's names to disk.
-pub(crate) fn sync_directory(path: &Path) -> Result<()> {
-    sync_file(path)
-}
-
-/// Writes all of the file system that holds `path` to disk.
-pub(crate) fn sync_filesystem(path: &Path) -> Result<()> {
-    let file = File::open(path).map_err(|error| StoreError::io("open", path, error))?;
-    syncfs(&file).map_err(|errno| StoreError::io("sync the file system of", path, errno))
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -11,9 +11,9 @@ use std::{
 use hornero_model::Digest;
 
 use crate::{
-    Damage, Entry, EntryKind, ImageManifest, Ingest, IngestReport, LAYER_BYTES_MAX, Layer,
-    MANIFEST_BYTES_MAX, Result, StoreError, Stored, Tree,
-    derived::DerivedTrees,
+    Damage, Entry, EntryKind, ImageManifest, LAYER_BYTES_MAX, Layer, MANIFEST_BYTES_MAX, Result,
+    StoreError, Tree,
+    derivations::DerivedTrees,
     files::{is_not_plain, is_plain_file, is_unreadable, list_digests, read_limited},
     format::{self, IMAGES, LAYERS, LOCKS, METADATA, VERIFIED},
     lock::{self, Mode, StoreLease},
@@ -88,48 +88,6 @@ impl Store {
     pub fn exclusive(&self) -> Result<StoreLease> {
         lock::attempt(&self.lock_path(), Mode::Exclusive)?
             .ok_or_else(|| StoreError::Busy(self.dir.clone()))
-    }
-
-    /// Begins a batch of contents and layers.
-    pub fn ingest(&self) -> Result<Ingest<'_>> {
-        Ingest::new(self)
-    }
-
-    /// Stores one content durably; for many use [`Store::ingest`], which syncs once.
-    pub fn put_object(&self, reader: impl Read) -> Result<Stored> {
-        let ingest = self.ingest()?;
-        let stored = ingest.put("object", reader)?;
-        let _: IngestReport = ingest.finish()?;
-        Ok(stored)
-    }
-
-    /// Stores one layer durably; all its contents have to be stored.
-    pub fn put_layer(&self, layer: &Layer) -> Result<Digest> {
-        let ingest = self.ingest()?;
-        let digest = ingest.put_layer(layer)?;
-        let _: IngestReport = ingest.finish()?;
-        Ok(digest)
-    }
-
-    /// Stores an image durably; all its layers have to be stored.
-    pub fn put_image(&self, image: &ImageManifest) -> Result<Digest> {
-        let bytes = image.encode();
-        let digest = Digest::of(&bytes);
-        // Whatever could not be read back is refused now, not at the next start.
-        ImageManifest::decode(&bytes)
-            .map_err(|reason| StoreError::BadManifest { digest, reason })?;
-        let _lease = self.lease()?;
-        for layer in &image.layers {
-            if !self.has_layer(layer) {
-                return Err(StoreError::Missing { kind: "layer", digest: *layer });
-            }
-        }
-        let path = self.image_path(&digest);
-        // Compared, not only looked for: putting an image again mends a damaged manifest.
-        if !matches!(read_limited(&path, MANIFEST_BYTES_MAX), Ok(Some(stored)) if stored == bytes) {
-            self.staging.replace(&path, &bytes, true)?;
-        }
-        Ok(digest)
     }
 
     /// Whether the object is there; says nothing of its bytes.

@@ -48,7 +48,7 @@ impl Tree {
 
     /// As [`Tree::lookup`] for any bytes; `follow` says whether a symlink as last component is followed.
     pub fn resolve(&self, path: &[u8], follow: bool) -> Result<&Entry> {
-        let refuse = |reason| StoreError::NoPath { path: crate::path::display(path), reason };
+        let refuse = |reason| StoreError::NoPath { path: crate::path_rules::display(path), reason };
         let mut at = TreePath::root();
         let mut rest: VecDeque<Box<[u8]>> = split(path).collect();
         let mut followed = 0;

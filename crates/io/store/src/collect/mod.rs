@@ -12,8 +12,8 @@ mod sweep;
 use std::time::{Duration, Instant};
 
 pub use report::{
-    CeilingReport, CollectOptions, CollectProgress, CollectReport, Deleted, DeletedImage,
-    KeptImage, Protection, Reason, Root, Tally, Unneeded,
+    CeilingReport, CollectOptions, CollectProgress, CollectReport, CollectTeller, Deleted,
+    DeletedImage, KeptImage, Protection, Reason, Root, Tally, Unneeded,
 };
 
 use crate::{
@@ -28,9 +28,6 @@ use sweep::Sweep;
 const RETRY: Duration = Duration::from_millis(20);
 /// How often waiting is told.
 const TELL: Duration = Duration::from_secs(1);
-
-/// Told what collecting is about to do, possibly from several threads at once.
-pub type CollectTeller<'a> = &'a (dyn Fn(CollectProgress) + Sync);
 
 impl Store {
     /// Deletes every image that nothing keeps, and all that only those need.

@@ -78,6 +78,9 @@ pub enum CollectProgress {
     },
 }
 
+/// Told what collecting is about to do, possibly from several threads at once.
+pub type CollectTeller<'a> = &'a (dyn Fn(CollectProgress) + Sync);
+
 /// Files and their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {

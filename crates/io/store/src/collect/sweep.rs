@@ -11,13 +11,12 @@ use hornero_model::Digest;
 use rustix::fs::{AtFlags, unlinkat};
 
 use super::{
-    CollectTeller,
     mark::Live,
-    report::{CollectOptions, CollectProgress, Deleted, Tally},
+    report::{CollectOptions, CollectProgress, CollectTeller, Deleted, Tally},
 };
 use crate::{
     Result, Store, StoreError, format::IMAGES, graph::ALL_SHARDS, metadata::MetadataFile, parallel,
-    records::FileState, staging,
+    records::FileState, staging, sync,
 };
 
 /// One run over everything that may go.
@@ -99,7 +98,7 @@ impl<'a> Sweep<'a> {
     fn settle(&self, deleted: &Tally, directory: &Path) -> Result<()> {
         match self.options.dry_run || deleted.files == 0 {
             true => Ok(()),
-            false => staging::sync_directory(directory),
+            false => sync::directory(directory),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io};
 
 use tar::{EntryType, Header};
 
-use super::invalid;
+use super::fault::invalid;
 
 /// Records of one entry: an image's files have at most 64 attributes.
 const RECORD_COUNT_MAX: usize = 4096;

@@ -5,7 +5,9 @@
 //! `archive/tar`): links, directories and devices have no content whatever their size field says.
 
 mod entry;
+mod fault;
 mod sparse;
+mod sparse_map;
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -13,13 +15,12 @@ use tar::{EntryType, Header};
 
 use self::{
     entry::{Records, record_number, records, unsigned},
+    fault::{BLOCK, early, invalid},
     sparse::{Described, Sparse, described, sparse_of_records},
 };
 
 pub use self::entry::TarEntry;
 
-/// Everything in a tar is padded to this.
-const BLOCK: u64 = 512;
 /// One header of names or pax records: the longest paths have 4 KiB, all attributes of a file 64 KiB on most systems.
 const EXTENSION_BYTES_MAX: u64 = 1 << 20;
 /// Headers about the whole archive that may follow each other: builders write one.
@@ -251,12 +252,4 @@ impl<R: Read> Read for Content<'_, R> {
         }
         Ok(count)
     }
-}
-
-fn invalid(reason: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, reason)
-}
-
-fn early(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ends within its {what}"))
 }

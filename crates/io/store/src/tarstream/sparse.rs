@@ -3,20 +3,17 @@
 //! The map of the parts is in the header and in blocks after it (old GNU format), in records (pax formats 0.0 and 0.1),
 //! or in front of the content (pax format 1.0). GNU tar's manual, "Storing Sparse Files", describes them all.
 
-use std::io::{self, Read};
+use std::io;
 
-use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
+use tar::GnuSparseHeader;
 
 use super::{
-    BLOCK, TarReader, early,
     entry::{Records, SPARSE_MAP, record_number, unsigned},
-    invalid,
+    fault::invalid,
 };
 
 /// Parts of one sparse file.
-const PART_COUNT_MAX: usize = 1 << 16;
-/// Digits of a number that fits 64 bits.
-const NUMBER_LEN_MAX: usize = 20;
+pub(super) const PART_COUNT_MAX: usize = 1 << 16;
 
 /// A sparse file that is being read.
 pub(super) struct Sparse {
@@ -49,14 +46,14 @@ impl Sparse {
 
 /// Parts in the order in which they are stored.
 #[derive(Default)]
-struct Parts {
+pub(super) struct Parts {
     parts: Vec<(u64, u64)>,
     end: u64,
     total: u64,
 }
 
 impl Parts {
-    fn add(&mut self, offset: u64, length: u64) -> io::Result<()> {
+    pub(super) fn add(&mut self, offset: u64, length: u64) -> io::Result<()> {
         let after = offset.checked_add(length).filter(|_| offset >= self.end);
         self.end = after.ok_or_else(|| invalid("the parts of a sparse file overlap"))?;
         self.total = self.total.saturating_add(length);
@@ -67,7 +64,7 @@ impl Parts {
         Ok(())
     }
 
-    fn add_of_header(&mut self, part: &GnuSparseHeader) -> io::Result<()> {
+    pub(super) fn add_of_header(&mut self, part: &GnuSparseHeader) -> io::Result<()> {
         match part.is_empty() {
             true => Ok(()),
             false => self.add(unsigned(&part.offset)?, unsigned(&part.numbytes)?),
@@ -75,7 +72,7 @@ impl Parts {
     }
 
     /// The file, of which `stored` bytes are in the stream.
-    fn of_size(self, size: u64, stored: u64) -> io::Result<Sparse> {
+    pub(super) fn of_size(self, size: u64, stored: u64) -> io::Result<Sparse> {
         if self.end > size || self.total != stored {
             return Err(invalid("the parts of a sparse file are not what its size says"));
         }
@@ -103,7 +100,7 @@ pub(super) fn described(records: &Records) -> io::Result<Option<Described>> {
     }
 }
 
-fn real_size(records: &Records) -> io::Result<u64> {
+pub(super) fn real_size(records: &Records) -> io::Result<u64> {
     let size = record_number(records, b"GNU.sparse.realsize")
         .or_else(|| record_number(records, b"GNU.sparse.size"));
     size.ok_or_else(|| invalid("a sparse file does not say its size"))
@@ -122,53 +119,4 @@ pub(super) fn sparse_of_records(records: &Records, stored: u64) -> io::Result<Sp
         parts.add(offset?, numbers.next().ok_or_else(malformed)??)?;
     }
     parts.of_size(real_size(records)?, stored)
-}
-
-impl<R: Read> TarReader<R> {
-    /// The map in the header and the blocks after it; `stored` bytes follow them.
-    pub(super) fn sparse_of_header(&mut self, header: &Header, stored: u64) -> io::Result<Sparse> {
-        let gnu = header.as_gnu().ok_or_else(|| invalid("a sparse file has no GNU header"))?;
-        let mut parts = Parts::default();
-        gnu.sparse.iter().try_for_each(|part| parts.add_of_header(part))?;
-        let mut more = gnu.is_extended();
-        while more {
-            let mut next = GnuExtSparseHeader::new();
-            if !self.block(next.as_mut_bytes())? {
-                return Err(early("header"));
-            }
-            next.sparse.iter().try_for_each(|part| parts.add_of_header(part))?;
-            more = next.is_extended();
-        }
-        parts.of_size(unsigned(&gnu.realsize)?, stored)
-    }
-
-    /// Reads the map in front of the content: a count, then an offset and a length each, every number on a line of its
-    /// own, padded to whole blocks. What is left of the stored bytes are the parts.
-    pub(super) fn sparse_of_content(&mut self, records: &Records) -> io::Result<Sparse> {
-        let count = self.line()?;
-        if count > PART_COUNT_MAX as u64 {
-            return Err(invalid("a sparse file has too many parts"));
-        }
-        let mut parts = Parts::default();
-        for _ in 0..count {
-            let (offset, length) = (self.line()?, self.line()?);
-            parts.add(offset, length)?;
-        }
-        // The content began at a whole block.
-        let rest = (BLOCK - self.position % BLOCK) % BLOCK;
-        io::copy(&mut self.content().take(rest), &mut io::sink())?;
-        parts.of_size(real_size(records)?, self.stored)
-    }
-
-    fn line(&mut self) -> io::Result<u64> {
-        let mut digits = Vec::new();
-        let mut content = self.content().take(NUMBER_LEN_MAX as u64 + 1);
-        let mut byte = [0];
-        while content.read(&mut byte)? == 1 && byte[0] != b'\n' {
-            digits.push(byte[0]);
-        }
-        let text = std::str::from_utf8(&digits).ok();
-        text.and_then(|text| text.parse().ok())
-            .ok_or_else(|| invalid("the map of a sparse file is malformed"))
-    }
 }
