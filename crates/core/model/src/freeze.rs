@@ -16,7 +16,7 @@ pub struct Freeze {
     /// When it ends; at that moment it holds no more.
     pub until: Timestamp,
     /// Whether it holds for every directory of the home, not only for the one that declares it.
-    #[serde(default, skip_serializing_if = "crate::service::is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub home: bool,
 }
 

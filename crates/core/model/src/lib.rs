@@ -2,6 +2,7 @@
 //!
 //! Every other crate may depend on this one; it depends on nothing of ours and does no I/O.
 
+mod actor;
 mod boot;
 mod budget;
 mod check;
@@ -18,10 +19,12 @@ mod intervention;
 mod job;
 mod key;
 mod latency;
+mod listener;
 mod mount_field;
 mod name;
 mod pool;
 mod preview;
+mod protocol;
 mod purl;
 mod receipt;
 mod region;
@@ -40,6 +43,7 @@ mod time;
 mod version;
 mod volume;
 
+pub use actor::Actor;
 pub use boot::BootId;
 pub use budget::{Budget, ChurnBreach, ChurnScope, ChurnWindow};
 pub use check::{Check, HealthContract, HttpCheck, TcpCheck};
@@ -47,7 +51,7 @@ pub use digest::{Digest, DigestError};
 pub use directory::{Directory, DirectoryError, Standing};
 pub use drift::{Depth, DriftFinding, VerifiedInstance};
 pub use error_chain::error_chain;
-pub use event::{Actor, Event, EventBody, JournalEntry, NewEvent};
+pub use event::{Event, EventBody, JournalEntry, NewEvent};
 pub use freeze::Freeze;
 pub use host::{HostFeature, HostState, install_line};
 pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
@@ -56,14 +60,16 @@ pub use intervention::{Intervention, Steer};
 pub use job::{CronLine, Job, JobTurn};
 pub use key::{PublicKey, PublicKeyError};
 pub use latency::{LatencyBucket, LatencyHistogram};
+pub use listener::{ListenerLimits, RouteTls};
 pub use mount_field::mount_field;
 pub use name::{
     EdgeName, FreezeName, ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName,
     PreviewName, RegionName, ReleaseNumber, RolloutId, ScheduleName, SecretLabel, ServiceName,
     VolumeName,
 };
-pub use pool::{Admission, Pool, Share};
+pub use pool::{Admission, Pool, PoolBackend, PoolName, Share};
 pub use preview::{Preview, PreviewRule};
+pub use protocol::{Protocol, ProxyProtocol};
 pub use purl::DebianPurl;
 pub use receipt::{Receipt, ReceiptBody};
 pub use region::{EdgeRef, Spread};
@@ -72,16 +78,15 @@ pub use release::{Release, ReleaseRef};
 pub use room::{Batched, Room};
 pub use route::{
     BackendStatus, ConnectionCounters, EdgeConnections, EdgeStatus, Health, HostCertificate,
-    Listener, ListenerFault, ListenerLimits, PoolBackend, PoolName, PoolWaiting, Protocol,
-    ProxyProtocol, ReleaseCounters, RouteRule, RouteTable,
+    Listener, ListenerFault, PoolWaiting, ReleaseCounters, RouteRule, RouteTable,
 };
 pub use run::{CutOff, Run, RunEnd};
 pub use scale::{Scale, ToZero};
 pub use schedule::{MissedTimes, ScheduleAction, ScheduleEnd, ScheduleResult, ScheduleSpec};
 pub use secret::{SecretFile, SecretVersion};
 pub use service::{
-    ConfigFile, Keep, Port, Resources, RolloutPolicy, Route, RouteTls, STOP_GRACE, ServiceKind,
-    ServiceSpec, StopSignal, TrustedKey,
+    ConfigFile, Keep, Port, Resources, RolloutPolicy, Route, STOP_GRACE, ServiceKind, ServiceSpec,
+    StopSignal, TrustedKey,
 };
 pub use strategy::{
     CanaryPolicy, CanaryStep, OnInconclusive, ReplacePolicy, RollingPolicy, Strategy,

@@ -1,12 +1,32 @@
 //! Pools of a route table: the instances behind one port, and which releases among them get how much of what is new.
 
+use std::{fmt, net::SocketAddr};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HealthContract, Millis, PoolBackend, PoolName, Protocol, ReleaseNumber, Timestamp,
-    service::is_false,
+    HealthContract, InstanceId, Millis, PortName, Protocol, ProxyProtocol, ReleaseNumber,
+    ServiceName, Timestamp,
 };
+
+/// One port of one service, written `site/http`.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(deny_unknown_fields)]
+pub struct PoolName {
+    /// The service.
+    pub service: ServiceName,
+    /// Its port.
+    pub port: PortName,
+}
+
+impl fmt::Display for PoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.port)
+    }
+}
 
 /// The instances behind one port of one service: every set that runs, of which some get the traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,6 +71,28 @@ impl Pool {
     pub fn receives(&self, release: ReleaseNumber) -> bool {
         self.weight(release) > 0
     }
+}
+
+/// One instance in a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolBackend {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The release it was made from.
+    pub release: ReleaseNumber,
+    /// Where its port answers.
+    pub address: SocketAddr,
+    /// The health contract of its own release, which comes before the pool's: two releases of one service may
+    /// declare different checks, and neither may be judged by the other's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthContract>,
+    /// The header that each connection to it begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// The same of the port that its health check asks, which may be another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// One release's part of what is new in a pool.
@@ -133,7 +175,7 @@ impl Admission {
 struct WrittenPool {
     name: PoolName,
     protocol: Protocol,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     http2: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     idle_timeout: Option<Millis>,

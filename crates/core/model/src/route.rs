@@ -1,56 +1,14 @@
 //! The route table that control gives the edge, and what the edge reports back.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HealthContract, InstanceId, LatencyHistogram, Millis, Pool, PortName, PreviewRule,
-    ReleaseNumber, RouteTls, ServiceName, Term, service::is_false,
+    InstanceId, LatencyHistogram, ListenerLimits, Pool, PoolName, PreviewRule, Protocol,
+    ReleaseNumber, RouteTls, ServiceName, Term,
 };
-
-/// What is spoken on a port.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    /// HTTP/1.1 and HTTP/2.
-    Http,
-    /// Bytes.
-    Tcp,
-}
-
-/// A version of HAProxy's PROXY protocol (`proxy-protocol.txt`), whose header tells a server who connected to the edge.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum ProxyProtocol {
-    /// A line of text.
-    V1,
-    /// Bytes, which can also say that nobody is spoken for.
-    V2,
-}
-
-/// One port of one service, written `site/http`.
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(deny_unknown_fields)]
-pub struct PoolName {
-    /// The service.
-    pub service: ServiceName,
-    /// Its port.
-    pub port: PortName,
-}
-
-impl fmt::Display for PoolName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.service, self.port)
-    }
-}
 
 /// An immutable, numbered picture of where requests go. A table is put in force whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -82,7 +40,7 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<String>,
     /// Whether each connection of a trusted proxy begins with a header of the PROXY protocol, of either version.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proxy_protocol: bool,
     /// What it allows its clients.
     #[serde(default, skip_serializing_if = "ListenerLimits::is_default")]
@@ -90,46 +48,6 @@ pub struct Listener {
     /// Rules; the one with a host before one with `*.`, before one without, then the longest path prefix, wins. A TCP
     /// listener has one.
     pub rules: Vec<RouteRule>,
-}
-
-/// What a listener allows its clients; where it says nothing, the edge's own limits hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListenerLimits {
-    /// Connections at the same time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connections: Option<u32>,
-    /// The same of one source: an IPv4 address, or an IPv6 /64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connections_per_source: Option<u32>,
-    /// How long a request head, a TLS handshake or a PROXY header may take.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub head_timeout: Option<Millis>,
-    /// How long a connection may be silent between requests, or one of TCP in both directions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idle_timeout: Option<Millis>,
-}
-
-impl ListenerLimits {
-    pub(crate) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// The tighter of both in everything.
-    pub fn tightened(self, other: Self) -> Self {
-        fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
-            one.into_iter().chain(other).min()
-        }
-        Self {
-            connections: least(self.connections, other.connections),
-            connections_per_source: least(
-                self.connections_per_source,
-                other.connections_per_source,
-            ),
-            head_timeout: least(self.head_timeout, other.head_timeout),
-            idle_timeout: least(self.idle_timeout, other.idle_timeout),
-        }
-    }
 }
 
 /// The certificate of a host.
@@ -175,28 +93,6 @@ impl RouteRule {
     pub fn new(pool: PoolName) -> Self {
         Self { host: None, path_prefix: None, pool, redirect_to: None, previews: Vec::new() }
     }
-}
-
-/// One instance in a pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PoolBackend {
-    /// The instance.
-    pub instance: InstanceId,
-    /// The release it was made from.
-    pub release: ReleaseNumber,
-    /// Where its port answers.
-    pub address: SocketAddr,
-    /// The health contract of its own release, which comes before the pool's: two releases of one service may
-    /// declare different checks, and neither may be judged by the other's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<HealthContract>,
-    /// The header that each connection to it begins with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy_protocol: Option<ProxyProtocol>,
-    /// The same of the port that its health check asks, which may be another one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health_proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// What the edge thinks of a backend.

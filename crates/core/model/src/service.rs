@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Budget, Digest, HealthContract, ImageName, KeyName, ListenerLimits, Millis, MountedVolume,
-    PortName, Protocol, ProxyProtocol, PublicKey, Scale, SecretFile, ServiceName, Strategy,
+    PortName, Protocol, ProxyProtocol, PublicKey, RouteTls, Scale, SecretFile, ServiceName,
+    Strategy,
 };
 
 /// Everything a release needs to run a service.
@@ -241,7 +242,7 @@ pub struct Port {
     /// What is spoken on it.
     pub protocol: Protocol,
     /// Whether HTTP is HTTP/2 alone, without TLS.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub http2: bool,
     /// How long a connection to it may lie idle and still be used; none means 4 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -256,11 +257,6 @@ impl Port {
     pub fn new(name: PortName, container: u16, protocol: Protocol) -> Self {
         Self { name, container, protocol, http2: false, idle_timeout: None, proxy_protocol: None }
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-pub(crate) fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// A way in from outside.
@@ -292,7 +288,7 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<String>,
     /// Whether connections of trusted proxies begin with a header of the PROXY protocol.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proxy_protocol: bool,
     /// What the edge allows clients of `listen`.
     #[serde(default, skip_serializing_if = "ListenerLimits::is_default")]
@@ -316,16 +312,6 @@ impl Route {
             limits: ListenerLimits::default(),
         }
     }
-}
-
-/// Certificate and key for a route, as absolute paths on the host.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RouteTls {
-    /// PEM file with the certificate chain.
-    pub certificate: String,
-    /// PEM file with the private key.
-    pub key: String,
 }
 
 /// The timing of a rollout.

@@ -1,9 +1,8 @@
 //! The function `format`, with the verbs of HCL that a configuration needs.
 
 use crate::{
-    function::{Arguments, CallError},
-    library::{sized, text_of},
-    value::Value,
+    function::{Arguments, CallError, sized},
+    value::{Value, text_of},
 };
 
 /// Widths and precisions beyond a line's length are slips of the pen.

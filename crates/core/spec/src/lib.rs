@@ -3,6 +3,7 @@
 //! [`parse`] is the only way in: bytes and variables go in, a [`Spec`] or every error that could be found comes
 //! out. The crate does no I/O; what lies beside the file is asked of [`Sources`].
 
+mod call;
 mod canonical;
 pub mod defaults;
 mod error;
@@ -20,8 +21,10 @@ mod path;
 mod places;
 mod provision;
 mod read_archive;
+mod read_base;
 mod read_budget;
 mod read_check;
+mod read_command;
 mod read_configuration;
 mod read_copy;
 mod read_cron;
@@ -29,6 +32,7 @@ mod read_freeze;
 mod read_image;
 mod read_job;
 mod read_listener;
+mod read_port;
 mod read_provision;
 mod read_rollout;
 mod read_route;
@@ -38,12 +42,14 @@ mod read_service;
 mod read_trust;
 mod read_value;
 mod read_volume;
+mod read_word;
 mod resolve;
 mod scan;
 mod section;
 mod service;
 mod settings;
 mod sources;
+mod spec;
 mod suggest;
 mod template;
 mod traverse;
@@ -51,13 +57,6 @@ mod units;
 mod value;
 mod variable;
 pub mod vocabulary;
-
-use std::collections::BTreeMap;
-
-use hornero_model::{
-    Freeze, FreezeName, ImageName, JobName, KeyName, PublicKey, ScheduleName, ScheduleSpec,
-    ServiceName, VolumeName,
-};
 
 pub use canonical::canonical;
 pub use error::{ErrorCode, Errors, Place, SpecError};
@@ -72,29 +71,8 @@ pub use provision::{AnsibleProvision, Provision, ProvisionWork, SecretName, Secr
 pub use service::{ConfigDefinition, Mount, SecretDefinition, ServiceDefinition, VolumeDefinition};
 pub use settings::{SETTINGS_FILE, Settings, settings};
 pub use sources::{AtPath, Sources};
-pub use variable::{VariableArgumentError, Variables};
+pub use spec::Spec;
+pub use variable::{VARIABLE_PREFIX, VariableArgumentError, Variables};
 
 /// The name of the file that describes images and services.
 pub const FILE_NAME: &str = "hornero.hcl";
-
-/// The prefix of environment variables that set a `variable` of the file.
-pub const VARIABLE_PREFIX: &str = "HORNERO_VAR_";
-
-/// Everything a `hornero.hcl` declares, with every reference resolved to something declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spec {
-    /// Images, by name; no image is its own ancestor.
-    pub images: BTreeMap<ImageName, ImageDefinition>,
-    /// Services, by name; no service depends on itself.
-    pub services: BTreeMap<ServiceName, ServiceDefinition>,
-    /// Jobs, by name.
-    pub jobs: BTreeMap<JobName, JobDefinition>,
-    /// Freezes, by name.
-    pub freezes: BTreeMap<FreezeName, Freeze>,
-    /// Schedules, by name.
-    pub schedules: BTreeMap<ScheduleName, ScheduleSpec>,
-    /// Volumes, by name.
-    pub volumes: BTreeMap<VolumeName, VolumeDefinition>,
-    /// Keys that are trusted besides the home's own, by name; each service carries them too.
-    pub trust: BTreeMap<KeyName, PublicKey>,
-}

@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use crate::{
     format::format,
-    function::{Arguments, CallError, Function},
-    limits,
-    value::{Field, Located, Value, number_text},
+    function::{Arguments, CallError, Function, sized},
+    value::{Field, Located, Value, text_of},
 };
 
 type CallResult = Result<Value, CallError>;
@@ -61,16 +60,6 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     function("upper", 1, 1, |a| Ok(Value::string(a.text(0)?.to_uppercase()))),
     function("values", 1, 1, values),
 ];
-
-/// A value as text, where HCL converts it by itself.
-pub(crate) fn text_of(value: &Value) -> Option<Rc<str>> {
-    match value {
-        Value::String(text) => Some(Rc::clone(text)),
-        Value::Number(number) => Some(number_text(*number).into()),
-        Value::Bool(value) => Some(value.to_string().into()),
-        Value::Null | Value::List(_) | Value::Map(_) | Value::Reference(_) | Value::Unknown => None,
-    }
-}
 
 fn coalesce(a: &Arguments) -> CallResult {
     let empty = |value: &Value| match value {
@@ -318,12 +307,4 @@ fn trim_prefix(a: &Arguments) -> CallResult {
 fn trim_suffix(a: &Arguments) -> CallResult {
     let (text, suffix) = (a.text(0)?, a.text(1)?);
     Ok(Value::string(text.strip_suffix(&*suffix).unwrap_or(&text)))
-}
-
-/// Refuses to make a text that alone would use up the budget.
-pub(crate) fn sized(bytes: u64) -> Result<(), CallError> {
-    if bytes > limits::EVALUATION_BYTES {
-        return Err(CallError::new("this makes a text that is too long"));
-    }
-    Ok(())
 }

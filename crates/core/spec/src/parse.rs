@@ -13,7 +13,7 @@ use crate::{
     error::{Mistake, errors, floor},
     evaluate::Evaluator,
     limits, read_freeze, read_image, read_job, read_schedule, read_service, read_trust,
-    read_value::shown,
+    read_value::{shown, valid},
     read_volume, resolve, scan,
     section::{At, header, label},
     suggest::{did_you_mean, one_of},
@@ -317,5 +317,5 @@ fn declare<'b, N>(
     // A name that breaks the rule is declared too, so that what refers to it is not wrong as well.
     cx.declared.entry(kind).or_default().insert(name.value.to_string(), name.span.clone());
     let parsed = parse(&name.value);
-    read_service::valid(cx, parsed, name).map(|At { value, .. }| (value, block))
+    valid(cx, parsed, name).map(|At { value, .. }| (value, block))
 }

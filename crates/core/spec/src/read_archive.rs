@@ -9,8 +9,8 @@ use crate::{
     error::Mistake,
     evaluate::Evaluator,
     limits,
-    read_image::{invalid, keyring_path, mirror_address},
-    read_value::shown,
+    read_base::{keyring_path, mirror_address},
+    read_value::{invalid, shown},
     section::{Section, Text, label},
     value::Span,
 };

@@ -9,9 +9,8 @@ use crate::{
     ConfigDefinition, ErrorCode, SecretDefinition, SourceKind, Sources,
     error::Mistake,
     evaluate::Evaluator,
-    limits, path, read_copy, read_image,
-    read_service::valid,
-    read_value::shown,
+    limits, path, read_command, read_copy,
+    read_value::{shown, valid},
     section::{Section, Text, label},
     value::Span,
 };
@@ -22,7 +21,7 @@ const MADE: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 /// The `env` of a service, within its limit.
 pub(crate) fn env(cx: &mut Evaluator, section: &mut Section<'_>) -> BTreeMap<String, String> {
     let place = section.place("env");
-    let env = read_image::env(cx, section);
+    let env = read_command::env(cx, section);
     let bytes: usize = env.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes <= limits::SERVICE_ENV_BYTES {
         return env;

@@ -8,8 +8,8 @@ use crate::{
     CopyOwner, CopySource, SourceKind, Sources,
     evaluate::Evaluator,
     path,
-    read_image::{account, invalid},
-    read_value::shown,
+    read_command::account,
+    read_value::{invalid, shown},
     section::{At, Section, Text, label},
 };
 

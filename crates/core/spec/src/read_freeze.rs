@@ -10,8 +10,7 @@ use crate::{
     ErrorCode,
     error::Mistake,
     evaluate::Evaluator,
-    read_service::valid,
-    read_value::shown,
+    read_value::{shown, valid},
     section::{Section, Text, label},
     value::Span,
 };

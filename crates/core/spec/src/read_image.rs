@@ -3,19 +3,20 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use hcl_edit::structure::Block;
-use hornero_model::{Digest, ImageName, ImageTest, Millis, Scratch, TestCheck};
+use hornero_model::{ImageName, ImageTest, Millis, Scratch, TestCheck};
 
 use crate::{
     ArchiveDefinition, Base, CopySource, ErrorCode, Provision, SecretName, SecretSource, Sources,
-    StoredImage, defaults,
+    defaults,
     error::Mistake,
     evaluate::Evaluator,
-    limits, path, read_archive,
+    limits, path, read_archive, read_base,
     read_check::{self, NamedPorts},
+    read_command::{account, command, env, words},
     read_copy, read_provision,
-    read_value::{reference, shown, text, wrong_type},
+    read_value::{invalid, shown, wrong_type},
     section::{At, Section, Text, header, label},
-    value::{BlockKind, Field, Located, Span, Value},
+    value::{Span, Value},
 };
 
 /// An image before it inherits what its block leaves out.
@@ -52,7 +53,7 @@ pub(crate) fn read(
 ) -> ImageDraft {
     let what = format!("image `{name}`");
     let mut section = Section::of_block(cx, block, what);
-    let (base, from_span) = base(cx, &mut section);
+    let (base, from_span) = read_base::base(cx, &mut section);
     let copies = section
         .take_blocks(cx, "copy", limits::LIST)
         .into_iter()
@@ -95,138 +96,6 @@ pub(crate) fn read(
     draft
 }
 
-fn base(cx: &mut Evaluator, section: &mut Section<'_>) -> (Base, Option<Span>) {
-    let on_image = section.has("from");
-    let both = on_image && section.has("debian");
-    let neither = !on_image && !section.has("debian");
-    let suite = section.text(cx, "debian");
-    let from = parent(cx, section);
-    let mirror = section.text(cx, "mirror");
-    let keyring = section.text(cx, "keyring");
-    if let (true, Some(suite), Some(from)) = (both, &suite, &from) {
-        let message = format!("{} has both `debian` and `from`", section.what);
-        cx.report(
-            Mistake::new(ErrorCode::Conflict, from.span.clone(), message)
-                .related(suite.span.clone(), "the other is here")
-                .hint("an image is made on a Debian suite or on another image"),
-        );
-    }
-    if neither {
-        let hint = "write `debian = \"bookworm\"`, or `from = image.NAME` for one on another image";
-        section.missing(cx, "debian` or `from", hint);
-    }
-    if on_image {
-        for (key, value) in [("mirror", &mirror), ("keyring", &keyring)] {
-            if let Some(value) = value {
-                let message = format!("`{key}` goes with `debian`, not with `from`");
-                cx.report(
-                    Mistake::new(ErrorCode::Conflict, value.span.clone(), message)
-                        .hint("set it in the image that this one is made from"),
-                );
-            }
-        }
-    }
-    let suite = suite.filter(|suite| suite_name(cx, suite));
-    let mirror = mirror.filter(|mirror| mirror_address(cx, mirror));
-    let keyring = keyring.filter(|keyring| keyring_path(cx, "keyring", keyring));
-    let base = match &from {
-        Some(from) => from.value.clone(),
-        None => Base::Debian {
-            suite: suite.map(|suite| suite.value.to_string()).unwrap_or_default(),
-            mirror: mirror.map(|mirror| mirror.value.to_string()),
-            keyring: keyring.map(|keyring| keyring.value.to_string()),
-        },
-    };
-    (base, from.map(|from| from.span))
-}
-
-/// What `from` names: an image of the file, or one of the store.
-fn parent(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<At<Base>> {
-    let value = section.take("from")?;
-    let name = format!("`from` of {}", section.what);
-    let Value::String(written) = &value.value else {
-        let image = reference(cx, &name, &value, BlockKind::Image)?;
-        let base = Base::Image(ImageName::new(&*image.value).ok()?);
-        return Some(At { value: base, span: image.span });
-    };
-    let declared = cx.declared.get(&BlockKind::Image);
-    if let Some(place) = declared.and_then(|images| images.get(&**written)) {
-        let message = format!(
-            "{name} names an image of the store, but `{}` is one of this file",
-            shown(written)
-        );
-        let place = place.clone();
-        cx.report(
-            Mistake::new(ErrorCode::WrongType, value.span.clone(), message)
-                .related(place, "declared here")
-                .hint(format!("write it without quotes: `image.{}`", shown(written))),
-        );
-        return None;
-    }
-    let stored = match written.parse::<Digest>() {
-        Ok(digest) => Some(StoredImage::Digest(digest)),
-        Err(_) => ImageName::new(&**written).ok().map(StoredImage::Name),
-    };
-    let text = Text { value: Rc::clone(written), span: value.span };
-    let Some(stored) = stored else {
-        let hint = "write `image.NAME` for one of this file, and for one of the store the name it was imported under \
-                    or its whole digest in quotes";
-        invalid(cx, &text, "the name or digest of an image", hint);
-        return None;
-    };
-    Some(At { value: Base::Stored(stored), span: text.span })
-}
-
-fn suite_name(cx: &mut Evaluator, suite: &Text) -> bool {
-    let fine = !suite.value.is_empty()
-        && suite.value.len() <= 64
-        && suite.value.starts_with(|letter: char| letter.is_ascii_lowercase())
-        && suite.value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if !fine {
-        invalid(cx, suite, "a Debian suite", "write its name, such as `bookworm`");
-    }
-    fine
-}
-
-pub(crate) fn mirror_address(cx: &mut Evaluator, mirror: &Text) -> bool {
-    let rest = ["http://", "https://", "file:///"]
-        .iter()
-        .find_map(|scheme| mirror.value.strip_prefix(scheme));
-    let fine = rest.is_some_and(|rest| {
-        !rest.is_empty() && mirror.value.bytes().all(|byte| byte.is_ascii_graphic())
-    });
-    if !fine {
-        invalid(
-            cx,
-            mirror,
-            "the address of a mirror",
-            "write `http://HOST/PATH`, `https://HOST/PATH` or `file:///PATH`",
-        );
-    }
-    fine
-}
-
-pub(crate) fn keyring_path(cx: &mut Evaluator, key: &str, keyring: &Text) -> bool {
-    let outside = keyring.value.split('/').any(|part| part == "..");
-    if outside {
-        let message = format!("`{key}` must not contain `..`: `{}`", shown(&keyring.value));
-        cx.report(
-            Mistake::new(ErrorCode::PathEscapes, keyring.span.clone(), message)
-                .hint("write an absolute path, or one relative to the directory of `hornero.hcl`"),
-        );
-    } else if keyring.value.is_empty() {
-        invalid(cx, keyring, "a path", "write the path of a keyring file");
-        return false;
-    }
-    !outside
-}
-
-/// Reports a text that is not what it should be.
-pub(crate) fn invalid(cx: &mut Evaluator, text: &Text, what: &str, hint: &str) {
-    let message = format!("`{}` is not {what}", shown(&text.value));
-    cx.report(Mistake::new(ErrorCode::InvalidValue, text.span.clone(), message).hint(hint));
-}
-
 fn packages(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<String> {
     let mut packages: Vec<String> = Vec::new();
     for package in section.texts(cx, "packages").unwrap_or_default() {
@@ -261,88 +130,6 @@ fn run(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<String> {
         }
     }
     steps
-}
-
-pub(crate) fn command(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Vec<String>> {
-    let items = section.list(cx, "command", "a list of strings such as `[\"/usr/bin/app\"]`")?;
-    words(cx, &format!("`command` of {}", section.what), &items)
-}
-
-fn words(cx: &mut Evaluator, name: &str, items: &At<Vec<Located>>) -> Option<Vec<String>> {
-    let element = format!("an element of {name}");
-    let words: Vec<Text> = items.value.iter().filter_map(|item| text(cx, &element, item)).collect();
-    match words.first() {
-        Some(first) if first.value.is_empty() => {
-            let message = format!("the first element of {name} is empty");
-            cx.report(Mistake::new(ErrorCode::InvalidValue, first.span.clone(), message));
-        }
-        None if items.value.is_empty() => {
-            let message = format!("{name} is empty");
-            cx.report(
-                Mistake::new(ErrorCode::InvalidValue, items.span.clone(), message)
-                    .hint("its first element is the program"),
-            );
-        }
-        Some(_) | None => {}
-    }
-    Some(words.into_iter().map(|word| word.value.to_string()).collect())
-}
-
-/// A user or group, by name or number.
-pub(crate) fn account(cx: &mut Evaluator, key: &str, name: &Text) -> Option<String> {
-    let text = &*name.value;
-    let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let fine = if number {
-        // The largest id is -1, which means none.
-        text.parse::<u32>().is_ok_and(|id| id < u32::MAX)
-    } else {
-        text.len() <= 32
-            && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
-    };
-    if fine {
-        return Some(text.to_owned());
-    }
-    let hint = if text.contains(':') && key == "user" {
-        "write the user alone: the groups are those of the image's `/etc/group`"
-    } else {
-        "write a name or a number in quotes, such as `www-data` or `1000`"
-    };
-    invalid(cx, name, &format!("a {key}"), hint);
-    None
-}
-
-pub(crate) fn env(cx: &mut Evaluator, section: &mut Section<'_>) -> BTreeMap<String, String> {
-    let Some(value) = section.take("env") else { return BTreeMap::new() };
-    let Value::Map(fields) = &value.value else {
-        let name = format!("`env` of {}", section.what);
-        wrong_type(cx, &name, "an object such as `{ LANG = \"C.UTF-8\" }`", &value);
-        return BTreeMap::new();
-    };
-    fields.iter().filter_map(|(name, field)| variable(cx, name, field)).collect()
-}
-
-/// One environment variable; numbers and bools are written out.
-fn variable(cx: &mut Evaluator, name: &str, field: &Field) -> Option<(String, String)> {
-    let fine = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !fine {
-        let message = format!("`{}` is not the name of an environment variable", shown(name));
-        cx.report(
-            Mistake::new(ErrorCode::InvalidName, field.key_span.clone(), message)
-                .hint("use letters, digits and `_`, not beginning with a digit"),
-        );
-        return None;
-    }
-    let mut value = field.value.clone();
-    if let Value::Number(_) | Value::Bool(_) = value.value {
-        value.value = Value::String(crate::library::text_of(&value.value).unwrap_or_default());
-    }
-    if let Value::Null = value.value {
-        return None;
-    }
-    let text = text(cx, &format!("`env.{}`", shown(name)), &value)?;
-    Some((name.to_owned(), text.value.to_string()))
 }
 
 fn scratch(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<Scratch> {

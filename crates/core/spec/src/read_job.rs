@@ -9,9 +9,9 @@ use crate::{
     ErrorCode, ImageDefinition, JobDefinition, ServiceDefinition, Sources, defaults,
     error::Mistake,
     evaluate::Evaluator,
-    limits, read_configuration, read_cron, read_image,
-    read_service::{resources, stop_grace, stop_signal, valid},
-    read_value::shown,
+    limits, read_command, read_configuration, read_cron,
+    read_service::{resources, stop_grace, stop_signal},
+    read_value::{shown, valid},
     section::{At, Section, label},
     value::{BlockKind, Span},
 };
@@ -42,7 +42,7 @@ pub(crate) fn read(cx: &mut Evaluator, block: &Block, sources: &dyn Sources) -> 
     let files = config.iter().map(|file| file.path.as_str());
     let paths = files.chain(secrets.iter().map(|secret| secret.path.as_str()));
     read_configuration::apart(cx, &section.what, paths.zip(&config_spans).collect());
-    let command = read_image::command(cx, &mut section).unwrap_or_default();
+    let command = read_command::command(cx, &mut section).unwrap_or_default();
     let schedule = read_cron::line(cx, &mut section, "schedule");
     let deadline = section.duration(cx, "deadline", Millis(1_000)).unwrap_or(defaults::DEADLINE);
     let retries = section

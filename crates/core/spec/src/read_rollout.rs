@@ -10,8 +10,8 @@ use crate::{
     error::Mistake,
     evaluate::Evaluator,
     limits,
-    read_service::word,
     read_value::shown,
+    read_word::word,
     section::{Section, Text},
 };
 

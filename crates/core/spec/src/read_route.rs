@@ -11,8 +11,9 @@ use crate::{
     evaluate::Evaluator,
     limits, read_check,
     read_listener::{self, LimitsDraft},
-    read_service::{PROTOCOLS, PortDraft, word},
+    read_port::{PROTOCOLS, PortDraft},
     read_value::shown,
+    read_word::word,
     section::{At, Section, Text, header},
     value::Span,
 };

@@ -1,26 +1,26 @@
 //! Reads `service` blocks.
 
-use std::collections::BTreeMap;
-
 use hcl_edit::structure::Block;
 use hornero_model::{
-    Check, HealthContract, ImageName, Keep, Millis, Port, PortName, Protocol, ProxyProtocol,
-    Resources, Scale, ServiceKind, ServiceName, StopSignal, TcpCheck,
+    Check, HealthContract, ImageName, Keep, Millis, Port, PortName, Protocol, Resources, Route,
+    Scale, ServiceKind, ServiceName, StopSignal, TcpCheck,
 };
 
 use crate::{
-    ErrorCode, ServiceDefinition, Sources, defaults,
+    ConfigDefinition, ErrorCode, SecretDefinition, ServiceDefinition, Sources, defaults,
     error::Mistake,
     evaluate::Evaluator,
     limits, read_budget,
     read_check::{self, NamedPorts},
-    read_configuration, read_rollout,
+    read_configuration,
+    read_port::{PortDraft, ports},
+    read_rollout,
     read_route::{self, RouteDraft},
-    read_scale,
-    read_value::{reference, shown, wrong_type},
+    read_scale::{self, Scaled},
+    read_value::{reference, wrong_type},
     read_volume,
-    section::{At, Section, Text, label},
-    suggest::{did_you_mean, one_of},
+    read_word::word,
+    section::{Section, Text},
     value::{BlockKind, Span, Value, number_text},
 };
 
@@ -38,19 +38,7 @@ pub(crate) struct ServiceDraft {
     pub depends_on_span: Span,
 }
 
-/// A port before its protocol is known.
-#[derive(Debug)]
-pub(crate) struct PortDraft {
-    pub name: PortName,
-    pub container: u16,
-    pub protocol: Option<At<Protocol>>,
-    pub http2: bool,
-    pub idle_timeout: Option<Millis>,
-    pub proxy_protocol: Option<ProxyProtocol>,
-}
-
 /// Reads a block whose name was found to be valid; none where it has no image to run, which is reported.
-#[allow(clippy::too_many_lines, reason = "one line for each key")]
 pub(crate) fn read(
     cx: &mut Evaluator,
     block: &Block,
@@ -58,49 +46,19 @@ pub(crate) fn read(
     sources: &dyn Sources,
 ) -> Option<ServiceDraft> {
     let mut section = Section::of_block(cx, block, format!("service `{name}`"));
-    let image_written = section.has("image");
-    let image = section.reference(cx, "image", BlockKind::Image);
-    if !image_written {
-        section.missing(cx, "image", "write `image = image.NAME`");
-    }
+    let image = image(cx, &mut section);
     let kind = kind(cx, &mut section);
-    let drafts = ports(cx, &mut section);
-    let named: Vec<(PortName, u16)> =
-        drafts.iter().map(|port| (port.name.clone(), port.container)).collect();
-    let health = health(cx, &mut section, &named);
-    let routes = read_route::read_all(cx, &mut section, &drafts);
-    let ports = settle(cx, drafts, health.as_ref(), &routes);
-    let (routes, route_spans) = read_route::settle(cx, routes, &ports);
+    let WaysIn { ports, health, routes, route_spans } = ways_in(cx, &mut section);
     let mounts = read_volume::mounts(cx, &mut section, kind);
     let depends_on_span = section.span.clone();
     let depends_on = depends_on(cx, &mut section, &name);
-    let instances_place = section.has("instances").then(|| section.place("instances"));
-    let instances = section
-        .whole(
-            cx,
-            "instances",
-            1,
-            limits::INSTANCES,
-            "a service runs at least one instance, and one machine carries no more than a thousand; to stop a \
-             service, take it down",
-        )
-        .unwrap_or(defaults::INSTANCES);
-    let scaled =
-        read_scale::Scaled { kind, has_ports: !ports.is_empty(), instances: instances_place };
-    let scale = read_scale::read(cx, &mut section, &scaled);
+    let (instances, scale) = size(cx, &mut section, kind, !ports.is_empty());
     let (mounts, mount_spans): (Vec<_>, Vec<_>) = mounts.into_iter().unzip();
-    let config = read_configuration::config(cx, &mut section, sources);
-    let (config, mut config_spans): (Vec<_>, Vec<_>) = config.into_iter().unzip();
-    let secrets = read_configuration::secrets(cx, &mut section);
-    let (secrets, secret_spans): (Vec<_>, Vec<_>) = secrets.into_iter().unzip();
-    config_spans.extend(secret_spans);
-    let files = config.iter().map(|file| file.path.as_str());
-    let paths = files.chain(secrets.iter().map(|secret| secret.path.as_str()));
-    read_configuration::apart(cx, &section.what, paths.zip(&config_spans).collect());
+    let LaidOver { config, secrets, config_spans } = laid_over(cx, &mut section, sources);
     let definition = ServiceDefinition {
         image: ImageName::new(image.as_ref().map_or("none", |image| &image.value)).ok()?,
         kind,
-        instances: scale.as_ref().map_or(instances, Scale::least),
+        instances,
         scale,
         ports,
         health,
@@ -134,41 +92,80 @@ pub(crate) fn read(
     })
 }
 
-/// One of some words; anything else is reported.
-pub(crate) fn word<T: Copy>(
+fn image(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Text> {
+    let is_written = section.has("image");
+    let image = section.reference(cx, "image", BlockKind::Image);
+    if !is_written {
+        section.missing(cx, "image", "write `image = image.NAME`");
+    }
+    image
+}
+
+/// What leads to a service.
+struct WaysIn {
+    ports: Vec<Port>,
+    health: Option<HealthContract>,
+    routes: Vec<Route>,
+    route_spans: Vec<Span>,
+}
+
+fn ways_in(cx: &mut Evaluator, section: &mut Section<'_>) -> WaysIn {
+    let drafts = ports(cx, section);
+    let named: Vec<(PortName, u16)> =
+        drafts.iter().map(|port| (port.name.clone(), port.container)).collect();
+    let health = health(cx, section, &named);
+    let routes = read_route::read_all(cx, section, &drafts);
+    let ports = settle(cx, drafts, health.as_ref(), &routes);
+    let (routes, route_spans) = read_route::settle(cx, routes, &ports);
+    WaysIn { ports, health, routes, route_spans }
+}
+
+/// How many instances there are, at first where their load decides.
+fn size(
     cx: &mut Evaluator,
     section: &mut Section<'_>,
-    key: &'static str,
-    words: &[(&'static str, T)],
-) -> Option<At<T>> {
-    let text = section.text(cx, key)?;
-    if let Some((_, value)) = words.iter().find(|(word, _)| *word == &*text.value) {
-        return Some(At { value: *value, span: text.span });
-    }
-    let names = || words.iter().map(|(word, _)| *word);
-    let hint = did_you_mean(&text.value, names()).unwrap_or_else(|| {
-        let verb = if words.len() == 1 { "is only" } else { "is" };
-        format!("`{key}` {verb} {}", one_of(names()))
-    });
-    cx.report(
-        Mistake::new(
-            ErrorCode::InvalidValue,
-            text.span,
-            format!("`{key}` of {} can't be `{}`", section.what, shown(&text.value)),
+    kind: ServiceKind,
+    has_ports: bool,
+) -> (u32, Option<Scale>) {
+    let place = section.has("instances").then(|| section.place("instances"));
+    let instances = section
+        .whole(
+            cx,
+            "instances",
+            1,
+            limits::INSTANCES,
+            "a service runs at least one instance, and one machine carries no more than a thousand; to stop a \
+             service, take it down",
         )
-        .hint(hint),
-    );
-    None
+        .unwrap_or(defaults::INSTANCES);
+    let scale = read_scale::read(cx, section, &Scaled { kind, has_ports, instances: place });
+    (scale.as_ref().map_or(instances, Scale::least), scale)
+}
+
+/// What is laid over the root of instances.
+struct LaidOver {
+    config: Vec<ConfigDefinition>,
+    secrets: Vec<SecretDefinition>,
+    /// Where the path of each file stands, and then that of each secret.
+    config_spans: Vec<Span>,
+}
+
+fn laid_over(cx: &mut Evaluator, section: &mut Section<'_>, sources: &dyn Sources) -> LaidOver {
+    let config = read_configuration::config(cx, section, sources);
+    let (config, mut config_spans): (Vec<_>, Vec<_>) = config.into_iter().unzip();
+    let secrets = read_configuration::secrets(cx, section);
+    let (secrets, secret_spans): (Vec<_>, Vec<_>) = secrets.into_iter().unzip();
+    config_spans.extend(secret_spans);
+    let files = config.iter().map(|file: &ConfigDefinition| file.path.as_str());
+    let paths = files.chain(secrets.iter().map(|secret: &SecretDefinition| secret.path.as_str()));
+    read_configuration::apart(cx, &section.what, paths.zip(&config_spans).collect());
+    LaidOver { config, secrets, config_spans }
 }
 
 fn kind(cx: &mut Evaluator, section: &mut Section<'_>) -> ServiceKind {
     let words = [("stateless", ServiceKind::Stateless), ("stateful", ServiceKind::Stateful)];
     word(cx, section, "kind", &words).map_or(ServiceKind::Stateless, |kind| kind.value)
 }
-
-/// The words of protocols.
-pub(crate) const PROTOCOLS: [(&str, Protocol); 2] =
-    [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
 
 /// The words of signals.
 const STOP_SIGNALS: [(&str, StopSignal); 7] = [
@@ -202,95 +199,6 @@ pub(crate) fn stop_grace(cx: &mut Evaluator, section: &mut Section<'_>) -> Optio
             .hint("`down` and replacing wait for it: let the server end sooner"),
     );
     None
-}
-
-/// The words of ports' protocols, and whether each is HTTP/2.
-const PORT_PROTOCOLS: [(&str, (Protocol, bool)); 3] = [
-    ("http", (Protocol::Http, false)),
-    ("h2c", (Protocol::Http, true)),
-    ("tcp", (Protocol::Tcp, false)),
-];
-
-/// The words of versions of the PROXY protocol.
-const PROXY_PROTOCOLS: [(&str, ProxyProtocol); 2] =
-    [("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
-
-fn ports(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<PortDraft> {
-    let mut names: BTreeMap<PortName, Span> = BTreeMap::new();
-    let mut numbers: BTreeMap<u16, Span> = BTreeMap::new();
-    let mut ports = Vec::new();
-    for block in section.take_blocks(cx, "port", limits::PORTS) {
-        let name = label(cx, block, "a port needs a name", "http");
-        let what =
-            name.as_ref().map_or("port".to_owned(), |n| format!("port `{}`", shown(&n.value)));
-        let mut inner = Section::of_block(cx, block, what);
-        let container = inner.take("container");
-        if container.is_none() {
-            inner.missing(
-                cx,
-                "container",
-                "write the port inside the instance: `container = 8080`",
-            );
-        }
-        let container = container.and_then(|value| {
-            let name = format!("`container` of {}", inner.what);
-            read_check::number(cx, &name, &value)
-                .map(|number| At { value: number, span: value.span })
-        });
-        let protocol = word(cx, &mut inner, "protocol", &PORT_PROTOCOLS);
-        let http2 = protocol.as_ref().is_some_and(|written| written.value.1);
-        let protocol = protocol.map(|At { value, span }| At { value: value.0, span });
-        let idle_timeout = inner.duration(cx, "idle_timeout", Millis(0));
-        let proxy_protocol = word(cx, &mut inner, "proxy_protocol", &PROXY_PROTOCOLS);
-        inner.finish(cx);
-        let Some(name) = name.and_then(|name| valid(cx, PortName::new(&*name.value), name)) else {
-            continue;
-        };
-        if let Some(first) = names.get(&name.value) {
-            let message = format!("{} has two ports `{}`", section.what, name.value);
-            cx.report(
-                Mistake::new(ErrorCode::DuplicateName, name.span, message)
-                    .related(first.clone(), "the first is here"),
-            );
-            continue;
-        }
-        names.insert(name.value.clone(), name.span);
-        let Some(container) = container else { continue };
-        if let Some(first) = numbers.get(&container.value) {
-            let message = format!("{} has port {} twice", section.what, container.value);
-            cx.report(
-                Mistake::new(ErrorCode::PortClash, container.span, message)
-                    .related(first.clone(), "first used here"),
-            );
-            continue;
-        }
-        numbers.insert(container.value, container.span);
-        ports.push(PortDraft {
-            name: name.value,
-            container: container.value,
-            protocol,
-            http2,
-            idle_timeout,
-            proxy_protocol: proxy_protocol.map(|word| word.value),
-        });
-    }
-    ports
-}
-
-/// A name that was parsed, or its rule as a mistake.
-pub(crate) fn valid<T>(
-    cx: &mut Evaluator,
-    parsed: Result<T, hornero_model::NameError>,
-    text: Text,
-) -> Option<At<T>> {
-    match parsed {
-        Ok(value) => Some(At { value, span: text.span }),
-        Err(error) => {
-            let message = format!("`{}` is not a valid {}", shown(&error.text), error.kind);
-            cx.report(Mistake::new(ErrorCode::InvalidName, text.span, message).hint(error.rule));
-            None
-        }
-    }
 }
 
 fn health(

@@ -7,9 +7,7 @@ use crate::{
     ErrorCode,
     error::Mistake,
     evaluate::Evaluator,
-    read_image::invalid,
-    read_service::valid,
-    read_value::shown,
+    read_value::{invalid, shown, valid},
     section::{At, Section, label},
 };
 

@@ -7,9 +7,18 @@ use crate::{
     error::Mistake,
     evaluate::Evaluator,
     limits,
-    section::{At, Text},
-    value::{BlockKind, Located, Value, number_text},
+    value::{BlockKind, Located, Span, Value, number_text},
 };
+
+/// Something read, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct At<T> {
+    pub value: T,
+    pub span: Span,
+}
+
+/// A string and where it stands.
+pub(crate) type Text = At<Rc<str>>;
 
 /// A value as a string.
 pub(crate) fn text(cx: &mut Evaluator, name: &str, value: &Located) -> Option<Text> {
@@ -123,6 +132,28 @@ fn wrong(name: &str, expected: &str, value: &Located) -> Option<Mistake> {
         Mistake::new(ErrorCode::WrongType, value.span.clone(), message)
             .note(format!("this is {kind}"))
     })
+}
+
+/// Reports a text that is not what it should be.
+pub(crate) fn invalid(cx: &mut Evaluator, text: &Text, what: &str, hint: &str) {
+    let message = format!("`{}` is not {what}", shown(&text.value));
+    cx.report(Mistake::new(ErrorCode::InvalidValue, text.span.clone(), message).hint(hint));
+}
+
+/// A name that was parsed, or its rule as a mistake.
+pub(crate) fn valid<T>(
+    cx: &mut Evaluator,
+    parsed: Result<T, hornero_model::NameError>,
+    text: Text,
+) -> Option<At<T>> {
+    match parsed {
+        Ok(value) => Some(At { value, span: text.span }),
+        Err(error) => {
+            let message = format!("`{}` is not a valid {}", shown(&error.text), error.kind);
+            cx.report(Mistake::new(ErrorCode::InvalidName, text.span, message).hint(error.rule));
+            None
+        }
+    }
 }
 
 /// A user's text, short enough for a message.

@@ -1,6 +1,6 @@
 //! A block or object being read: keys are taken out one by one, and what is left over is a mistake.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::collections::BTreeMap;
 
 use hcl_edit::{
     Span as _,
@@ -19,6 +19,8 @@ use crate::{
     value::{BlockKind, Field, Located, Span, Value},
 };
 
+pub(crate) use crate::read_value::{At, Text};
+
 /// What is left of a block or object.
 #[derive(Debug)]
 pub(crate) struct Section<'b> {
@@ -31,16 +33,6 @@ pub(crate) struct Section<'b> {
     known_keys: Vec<&'static str>,
     known_blocks: Vec<&'static str>,
 }
-
-/// Something read, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct At<T> {
-    pub value: T,
-    pub span: Span,
-}
-
-/// A string and where it stands.
-pub(crate) type Text = At<Rc<str>>;
 
 /// The first line of a block: its kind and labels.
 pub(crate) fn header(block: &Block) -> Span {

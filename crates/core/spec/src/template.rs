@@ -45,7 +45,7 @@ impl Evaluator {
         let value = self.template(&template, span.clone());
         let found = self.mistakes.split_off(before);
         self.mistakes.extend(found.into_iter().map(|it| it.in_file(file, text, span.clone())));
-        let rendered = crate::library::text_of(&value);
+        let rendered = crate::value::text_of(&value);
         if rendered.is_none() && !matches!(value, Value::Unknown) {
             self.fail(span.clone(), format!("`{file}` comes to {}, not to text", value.kind()));
         }

@@ -172,3 +172,13 @@ pub(crate) fn number_text(number: f64) -> String {
     // Adding zero turns a negative zero into a plain one.
     (number + 0.0).to_string()
 }
+
+/// A value as text, where HCL converts it by itself.
+pub(crate) fn text_of(value: &Value) -> Option<Rc<str>> {
+    match value {
+        Value::String(text) => Some(Rc::clone(text)),
+        Value::Number(number) => Some(number_text(*number).into()),
+        Value::Bool(value) => Some(value.to_string().into()),
+        Value::Null | Value::List(_) | Value::Map(_) | Value::Reference(_) | Value::Unknown => None,
+    }
+}

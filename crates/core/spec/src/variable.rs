@@ -9,15 +9,18 @@ use hcl_edit::{
 };
 
 use crate::{
-    ErrorCode, VARIABLE_PREFIX,
+    ErrorCode,
     error::Mistake,
     evaluate::Evaluator,
-    library::{number_of, text_of},
+    library::number_of,
     read_value::shown,
     section::{Section, Text, header, label},
     suggest::{did_you_mean, one_of},
-    value::{Located, Span, Value},
+    value::{Located, Span, Value, text_of},
 };
+
+/// The prefix of environment variables that set a `variable` of the file.
+pub const VARIABLE_PREFIX: &str = "HORNERO_VAR_";
 
 /// Values for `variable` blocks from outside the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -15,9 +15,6 @@ const LONG_YET: &[&str] = &[
     "crates/app/driver/src/jobs.rs",
     "crates/core/rollout/src/fold.rs",
     "crates/core/rollout/src/transition.rs",
-    "crates/core/spec/src/read_image.rs",
-    "crates/core/spec/src/read_service.rs",
-    "crates/core/spec/src/vocabulary.rs",
     "crates/dev/sim/src/edge.rs",
     "crates/dev/sim/src/simulation.rs",
 ];
