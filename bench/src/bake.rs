@@ -10,10 +10,10 @@ use anyhow::{Context, Result, ensure};
 use hornero_archive::Relay;
 
 use crate::{
-    Setting,
     docker::Docker,
     hornero::Home,
     peers, process,
+    setting::Setting,
     table::{Better, HORNERO, Table},
 };
 

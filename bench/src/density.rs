@@ -8,11 +8,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    Setting,
     docker::Docker,
     hornero, peers,
     process::cpu_ms,
     roots::DebianRoot,
+    setting::Setting,
     small::{Processes, Small, pids},
     table::{Better, HORNERO, Table},
 };

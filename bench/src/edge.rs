@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::{
-    Setting, hornero, peers,
+    hornero, peers,
     process::{self, Server},
+    setting::Setting,
     table::{Better, HORNERO, Table},
 };
 

@@ -11,11 +11,11 @@ use hornero_model::ImageConfig;
 use hornero_store::{CaptureOptions, DevicePolicy, ImageManifest, Store};
 
 use crate::{
-    Setting,
     docker::Docker,
     hornero::Home,
     peers, process,
     roots::DebianRoot,
+    setting::Setting,
     table::{Better, HORNERO, Table},
 };
 

@@ -18,7 +18,8 @@ use hornero_store::{
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 
 use crate::{
-    Setting, process,
+    process,
+    setting::Setting,
     table::{Better, HORNERO, Table},
 };
 

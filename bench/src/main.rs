@@ -5,6 +5,7 @@ mod density;
 mod docker;
 mod edge;
 mod export;
+mod first_instruction;
 mod gc;
 mod hornero;
 mod judge;
@@ -14,6 +15,7 @@ mod rebase;
 mod reboot;
 mod roots;
 mod rungs;
+mod setting;
 mod small;
 mod soak;
 mod start;
@@ -30,7 +32,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
-use crate::table::Table;
+use crate::{setting::Setting, table::Table};
 
 /// Measures Hornero beside its peers and appends the tables to bench/RESULTS.md.
 #[derive(Parser)]
@@ -115,24 +117,10 @@ enum What {
     Stateful,
 }
 
-/// What every measurement needs.
-struct Setting {
-    runs: usize,
-    peers_only: bool,
-    /// Objects in the store whose garbage is collected.
-    objects: usize,
-    /// Images that are moved onto a patched base.
-    images: usize,
-    /// Patched states of the image whose storage and transfer are counted.
-    states: usize,
-    /// Removed at the end.
-    scratch: PathBuf,
-}
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    if arguments.get(1).is_some_and(|argument| argument == start::FIRST_INSTRUCTION) {
-        return start::first_instruction();
+    if arguments.get(1).is_some_and(|argument| argument == first_instruction::FIRST_INSTRUCTION) {
+        return first_instruction::first_instruction();
     }
     if arguments.get(1).is_some_and(|argument| argument == rungs::STARTER) {
         return rungs::serve(&arguments[2..]);

@@ -20,9 +20,9 @@ use hornero_store::{Entry, ImageManifest, Layer, Metadata, Store, TreePath};
 use rustix::fs::inotify;
 
 use crate::{
-    Setting,
     docker::Docker,
     peers, process,
+    setting::Setting,
     table::{Better, HORNERO, Table},
 };
 

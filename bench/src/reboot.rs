@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    Setting, hornero, process,
+    hornero, process,
+    setting::Setting,
     small::{Small, pids},
     table::{Better, HORNERO, Table},
 };

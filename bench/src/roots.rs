@@ -8,10 +8,22 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{process, start};
+use crate::process;
 
 /// Where the program that tells its first instruction lies in the root.
 pub const PROBE: &str = "/usr/local/bin/first-instruction";
+
+/// The nginx of the roots that are measured: it serves one page on port 8080.
+pub const NGINX_CONF: &str = "\
+worker_processes 1;
+pid /run/nginx.pid;
+error_log stderr;
+events { worker_connections 256; }
+http {
+    access_log off;
+    server { listen 8080; root /srv/site; }
+}
+";
 
 /// A root as tar archive and as directory, with [`PROBE`] in it.
 pub struct DebianRoot {
@@ -33,7 +45,7 @@ impl DebianRoot {
             )?;
             let probe = directory.join(PROBE.trim_start_matches('/'));
             fs::copy(std::env::current_exe()?, probe)?;
-            fs::write(directory.join("etc/nginx/nginx.conf"), start::NGINX_CONF)?;
+            fs::write(directory.join("etc/nginx/nginx.conf"), NGINX_CONF)?;
             process::run(
                 Command::new("tar").arg("-C").arg(&directory).arg("-cf").arg(&tar).arg("."),
             )?;

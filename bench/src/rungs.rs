@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use hornero_sandbox::{ComposedRoot, ROOT_VARIABLE, Root, Rung, Support};
 use hornero_store::{CaptureOptions, DevicePolicy, Store};
 
-use crate::start;
+use crate::first_instruction::{cgroup_parent, ours};
 
 /// The argument that makes this program start sandboxes when it is told to.
 pub const STARTER: &str = "start-by-rung";
@@ -79,10 +79,10 @@ pub fn serve(arguments: &[String]) -> ExitCode {
         hornero_sandbox::warm_up();
         for (number, line) in std::io::stdin().lines().enumerate() {
             line?;
-            let ms = start::ours(Root::Composed(root.clone()), number)?;
+            let ms = ours(Root::Composed(root.clone()), number)?;
             println!("{ms}");
         }
-        hornero_sandbox::remove_parent(&start::cgroup_parent());
+        hornero_sandbox::remove_parent(&cgroup_parent());
         Ok(())
     };
     match served() {

@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{
-    Setting,
     hornero::{self, Home},
     process,
+    setting::Setting,
 };
 
 /// Each is asked twice a second: with 500 of them these are 1,000 probes a second.

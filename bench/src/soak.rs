@@ -10,9 +10,9 @@ use anyhow::{Result, ensure};
 use hornero_load::{Load, LoadPlan, Mode, Workers};
 
 use crate::{
-    Setting,
     hornero::{self, Home},
     process,
+    setting::Setting,
     table::{Better, HORNERO, Table},
 };
 

@@ -11,11 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use hornero_load::{Load, LoadPlan, LoadReport, Marker, Mode, Workers};
 
 use crate::{
-    Setting,
     docker::Docker,
     hornero::{self, Home},
     peers, process,
     roots::DebianRoot,
+    setting::Setting,
     table::{Better, HORNERO, Table},
 };
 

@@ -13,10 +13,10 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    Setting,
     edge::{self, Contestant},
     peers,
     process::{self, Server, cpu_ms},
+    setting::Setting,
     table::{Better, Table},
 };
 

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use hornero_load::{Load, LoadPlan, Mode, Workers};
 
 use crate::{
-    Setting, hornero, process,
+    hornero, process,
+    setting::Setting,
     small::Small,
     table::{Better, HORNERO, Table},
 };

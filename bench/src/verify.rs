@@ -12,9 +12,9 @@ use hornero_model::ImageConfig;
 use hornero_store::{CaptureOptions, DevicePolicy, ImageManifest, Store};
 
 use crate::{
-    Setting,
     hornero::Home,
     peers, process,
+    setting::Setting,
     table::{Better, HORNERO, Table},
 };
 

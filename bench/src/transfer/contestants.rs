@@ -14,10 +14,9 @@ use hornero_oci::{Access, Pulled, Pushed, Quiet, Reference};
 use hornero_store::Store;
 
 use super::{
-    PATCHES, PULLED, PUSHED, REGISTRY, STORED, UPGRADED, add_fix,
     history::History,
     registries::{Moved, Registry, bytes_below},
-    row,
+    rows::{PATCHES, PULLED, PUSHED, REGISTRY, STORED, UPGRADED, add_fix, row},
 };
 use crate::{
     docker::Docker,

@@ -3,30 +3,24 @@
 mod contestants;
 mod history;
 mod registries;
+mod rows;
 
 use std::fs;
 
 use anyhow::Result;
 
 use crate::{
-    Setting, peers,
-    table::{Better, HORNERO, Table},
+    peers,
+    setting::Setting,
+    table::{HORNERO, Table},
 };
 use contestants::{Ours, Theirs};
 use history::{History, PACKAGES};
 use registries::Moved;
+use rows::{UPGRADED, add_fix};
 
-const STORED: &str = "stored where the images are built";
-const REGISTRY: &str = "stored in the registry";
-const PUSHED: &str = "pushed to the registry";
-const PULLED: &str = "pulled by a server that pulls every state";
-const PATCHES: &str = "of that, after the first state";
-const PULLED_FIX: &str = "pulled for one fix, by compressed size of its changed files";
-const PUSHED_FIX: &str = "pushed for one fix, by compressed size of its changed files";
 /// Docker with a base that is built anew for every state.
 const ANEW: &str = "docker, base built anew";
-/// Docker with upgrades in a layer on a base that stays.
-const UPGRADED: &str = "docker, upgrades in a layer on the first base";
 
 pub fn measure(setting: &Setting) -> Result<Table> {
     peers::install(peers::CONTAINERS)?;
@@ -79,15 +73,4 @@ pub fn measure(setting: &Setting) -> Result<Table> {
          at its default level; dpkg's database is among them.",
     );
     Ok(table)
-}
-
-fn row(table: &mut Table, what: &str, who: &str, bytes: u64) {
-    table.add(what, "MB", Better::Less, who, bytes as f64 / 1e6);
-}
-
-/// Bytes out and in for one fix, of which the changed files have so many compressed bytes.
-fn add_fix(table: &mut Table, who: &str, (out, bytes_in): (u64, u64), changed: u64) {
-    for (what, bytes) in [(PULLED_FIX, bytes_in), (PUSHED_FIX, out)] {
-        table.add(what, "×", Better::Less, who, bytes as f64 / changed as f64);
-    }
 }

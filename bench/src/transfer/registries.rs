@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{PATCHES, PULLED, PUSHED, REGISTRY, STORED, row};
+use super::rows::{PATCHES, PULLED, PUSHED, REGISTRY, STORED, row};
 use crate::{
     process::{self, Server},
     table::Table,

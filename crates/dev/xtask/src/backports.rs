@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{run, setup};
+use crate::{apt::apt, run};
 
 /// Which of `names` the host's own sources don't have.
 pub fn needed<'n>(names: &[&'n str]) -> Result<Vec<&'n str>> {
@@ -42,13 +42,13 @@ pub fn install(names: &[&str]) -> Result<()> {
     fs::write(directory.path().join(format!("hornero-backports.{kind}")), text)?;
     let sources = format!("Dir::Etc::SourceParts={}", directory.path().display());
     let suite = format!("{codename}-backports");
-    let installed = setup::apt(&["-o", &sources, "update"]).and_then(|()| {
+    let installed = apt(&["-o", &sources, "update"]).and_then(|()| {
         let install =
             ["-o", &sources, "install", "--no-install-recommends", "--target-release", &suite];
-        setup::apt(&[&install, names].concat())
+        apt(&[&install, names].concat())
     });
     // The host's own lists again, whatever came of it.
-    let restored = setup::apt(&["update"]);
+    let restored = apt(&["update"]);
     installed.and(restored)
 }
 

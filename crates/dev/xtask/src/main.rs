@@ -1,6 +1,7 @@
 //! Developer tasks: `cargo xtask setup | test | ci | demo | fixture | hosts | sim | package | bench`.
 
 mod advisories;
+mod apt;
 mod arrows;
 mod backports;
 mod bench;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{backports, run};
+use crate::{apt::apt, backports, run};
 
 /// A Debian package and why it is needed. CONTRIBUTING.md mirrors these tables; a test compares them.
 pub struct Package {
@@ -123,18 +123,6 @@ fn install_named(names: &[&str]) -> Result<()> {
 fn installed(package: &str) -> bool {
     let query = Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]).output();
     query.is_ok_and(|output| output.status.success() && output.stdout == b"installed")
-}
-
-pub(crate) fn apt(arguments: &[&str]) -> Result<()> {
-    run::check(
-        Command::new("apt-get")
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            // Another apt may run: wait for it. Two minutes are longer than an unattended upgrade of one package.
-            .args(["-y", "-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"])
-            .args(arguments)
-            // Data to stdout, messages to stderr: what apt says is a message here.
-            .stdout(std::io::stderr()),
-    )
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod payload;
 mod session;
 mod steps;
 mod traces;
+mod trial_kind;
 
 use std::{
     fs,
@@ -24,6 +25,7 @@ use serde_json::json;
 
 use catalogue::{MACHINES, MachineKind};
 use session::Session;
+use trial_kind::TrialKind;
 
 use crate::{interrupt, package, run, setup};
 
@@ -79,16 +81,6 @@ pub fn hosts(arguments: &[String]) -> Result<()> {
 struct Chosen {
     kinds: Vec<&'static MachineKind>,
     trial: TrialKind,
-}
-
-/// What is done on the machines.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TrialKind {
-    None,
-    OperatorQuickly,
-    Operator,
-    OperatorWithTests,
-    Newcomer,
 }
 
 /// What the arguments ask for; none where they only ask what there is.

@@ -6,9 +6,15 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{TrialKind, archive::Archive, image, native, traces::Traces};
+use super::{
+    archive::Archive,
+    image,
+    native::{self, strip},
+    traces::Traces,
+    trial_kind::TrialKind,
+};
 use crate::{
     package::{self, Wanted},
     run, tree,
@@ -106,12 +112,6 @@ fn carry_site(hornero: &Path, work: &Path, payload: &Path) -> Result<()> {
     run::check(&mut build)?;
     copy(&site, &payload.join("site"))?;
     copy(&home, &payload.join("home"))
-}
-
-/// A program without its symbols: a fifth of its size, which emulated machines feel.
-pub fn strip(program: &Path, to: &Path) -> Result<()> {
-    run::check(Command::new("strip").arg("-o").arg(to).arg(program))
-        .with_context(|| format!("`{}`", program.display()))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

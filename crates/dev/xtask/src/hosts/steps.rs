@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    TrialKind,
     catalogue::Expected,
     native, payload,
     session::{Session, json},
     traces::Traces,
+    trial_kind::TrialKind,
 };
 
 /// What the site's front page says.

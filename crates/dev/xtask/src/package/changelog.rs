@@ -1,6 +1,6 @@
 //! The Debian changelog, made from `CHANGELOG.md`.
 
-use super::Source;
+use super::wanted::Source;
 
 /// Who makes the packages.
 pub const MAINTAINER: &str = "Hornero developers <packages@hornero.dev>";

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::Made;
+use super::wanted::Made;
 use crate::run;
 
 /// The release whose smallest system packages are tried in.

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Source, architecture, changelog, licences, program::Program};
+use super::{architecture, changelog, licences, program::Program, wanted::Source};
 use crate::run;
 
 /// Where documentation lies below the prefix.

@@ -10,7 +10,8 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    Source, architecture, changelog::MAINTAINER, contents, contents::Contents, program::Program,
+    architecture, changelog::MAINTAINER, contents, contents::Contents, program::Program,
+    wanted::Source,
 };
 use crate::run;
 

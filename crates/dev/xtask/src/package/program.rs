@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Source, Wanted, architecture, linkage, sysroot};
+use super::{
+    architecture, linkage, sysroot,
+    wanted::{Source, Wanted},
+};
 use crate::run;
 
 /// The profile that is linked with an old C library.

@@ -9,8 +9,9 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    Source, architecture,
+    architecture,
     contents::{self, Contents, Item},
+    wanted::Source,
 };
 use crate::run;
 

@@ -1,5 +1,7 @@
 //! How packages are asked for, and that the same source makes the same ones.
 
+use std::process::Command;
+
 use super::*;
 
 fn parsed(words: &[&str]) -> String {
