@@ -1,6 +1,7 @@
 //! Measures Hornero beside its peers, in one run, interleaved, and prints ratios.
 
 mod bake;
+mod cold;
 mod density;
 mod docker;
 mod edge;
@@ -111,6 +112,8 @@ enum What {
     Reboot,
     /// Another program takes over under load: the longest pause that a client sees
     Upgrade,
+    /// The first answer of a service of which nothing runs, beside systemd's socket activation
+    Cold,
     /// Many switches and rollbacks under load; not part of the default
     Soak,
     /// PostgreSQL replaced under writes while things are killed: writes lost, time without service; not part of the default
@@ -149,6 +152,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         What::Judge,
         What::Reboot,
         What::Upgrade,
+        What::Cold,
     ];
     let wanted = if arguments.what.is_empty() { &all[..] } else { &arguments.what };
     // Under /var/tmp: roots and images are large, and /tmp may be in memory.
@@ -181,6 +185,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Density => density::measure(&setting, arguments.instances),
             What::Reboot => reboot::measure(&setting),
             What::Upgrade => upgrade::measure(&setting),
+            What::Cold => cold::measure(&setting),
             What::Soak => soak::measure(&setting, arguments.switches),
             What::Stateful => stateful::measure(&setting, arguments.replacements, arguments.seed),
         }?;

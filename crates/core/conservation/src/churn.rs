@@ -7,7 +7,7 @@ use hornero_model::{
     InstanceState, Release, ReleaseNumber, ServiceName, Timestamp,
 };
 
-use crate::leases::Leases;
+use crate::{leases::Leases, resting::Resting};
 
 /// How much more may be made because somebody asks for it: what Hornero did by itself does not count there. A release
 /// of a small service every quarter of a minute for an hour stays within it, a client in a loop does not.
@@ -24,6 +24,7 @@ pub struct Churn {
     /// What may be made in all, where that is declared.
     in_all: Option<Budget>,
     leases: Leases,
+    resting: Resting,
 }
 
 /// A limit that was reached, and holds until somebody lets go on.
@@ -100,10 +101,16 @@ impl Churn {
         &self.leases
     }
 
+    /// Which services may have no server.
+    pub(crate) fn resting(&self) -> &Resting {
+        &self.resting
+    }
+
     /// Takes in the next event of the ledger.
     #[allow(clippy::too_many_lines, reason = "one arm for each event")]
     pub fn apply(&mut self, event: &Event) {
         self.leases.apply(event);
+        self.resting.apply(event);
         match &event.body {
             EventBody::ReleaseCreated { release } => self.declared(release),
             EventBody::ServiceAdjusted { service, release } => {
@@ -288,8 +295,11 @@ impl Churn {
     fn declared(&mut self, release: &Release) {
         let spec = &release.spec;
         let tally = self.services.entry(spec.name.clone()).or_default();
-        let (instances, is_scaled) = (spec.instances, spec.scale.is_some());
-        let size = Size { instances, is_scaled, budget: spec.budget() };
+        let size = Size {
+            instances: spec.instances,
+            is_scaled: spec.scale.is_some(),
+            budget: spec.budget(),
+        };
         tally.releases.insert(release.number, size);
         tally.declare(release.number);
     }
@@ -338,7 +348,8 @@ impl Tally {
     }
 
     fn declare(&mut self, release: ReleaseNumber) {
-        if let Some(Size { instances, is_scaled, budget }) = self.releases.get(&release).copied() {
+        if let Some(declared) = self.releases.get(&release).copied() {
+            let Size { instances, is_scaled, budget } = declared;
             // One that is scaled keeps the number that it has.
             let stays = is_scaled && self.size > 0;
             self.size = if stays { self.size } else { instances };

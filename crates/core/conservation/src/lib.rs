@@ -7,6 +7,7 @@ mod account;
 mod churn;
 mod facts;
 mod leases;
+mod resting;
 mod rules;
 
 pub use account::{Account, ServiceAccount};
@@ -36,5 +37,7 @@ pub fn check(facts: &WatchdogFacts<'_>, effect: EffectFacts<'_>) -> Result<(), R
 
 #[cfg(test)]
 mod churn_tests;
+#[cfg(test)]
+mod rest_tests;
 #[cfg(test)]
 mod tests;

@@ -118,7 +118,7 @@ pub(crate) fn last_running(
         || facts.going_down.contains(&seen.service)
         // No other one can be there before it is gone; that it gets no requests was looked at before.
         || seen.holds_volumes
-        || is_held(facts, &seen.service)
+        || holds_requests(facts, &seen.service)
     {
         return Ok(());
     }
@@ -189,8 +189,7 @@ pub(crate) fn last_healthy(facts: &WatchdogFacts<'_>, table: &RouteTable) -> Res
         // A release may have other ports than the one before it; then it answers on those.
         let moved = same.is_none_or(|of| of.traffic != before.traffic && !has_receiver(of));
         let answers = |pool: &&Pool| answers(facts, pool);
-        let held = same.is_some_and(|of| of.admission != Admission::Open);
-        if held && facts.replaced.contains(service) {
+        if same.is_some_and(|of| is_held(facts, of)) {
             continue;
         }
         if same.is_some_and(answers) || (moved && after.iter().any(answers)) {
@@ -214,7 +213,12 @@ pub(crate) fn not_receiving(
     let tables = facts.in_force.iter().chain(&facts.unsettled);
     let receives = |of: &&Pool| {
         let is_own = of.name.service == *service && of.receives(release);
-        is_own && of.admission == Admission::Open
+        let lets_in = match of.admission {
+            Admission::Open => true,
+            Admission::Held { .. } => false,
+            Admission::Idle { .. } => of.backends.iter().any(|own| own.release == release),
+        };
+        is_own && lets_in
     };
     match tables.flat_map(|table| &table.pools).find(receives) {
         Some(pool) => refuse(
@@ -231,13 +235,26 @@ pub(crate) fn not_receiving(
     }
 }
 
-/// Whether a service is being replaced in its place, and by the table in force all its requests wait.
-fn is_held(facts: &WatchdogFacts<'_>, service: &ServiceName) -> bool {
-    let Some(table) = facts.in_force.filter(|_| facts.replaced.contains(service)) else {
-        return false;
-    };
-    let mut own = table.pools.iter().filter(|pool| pool.name.service == *service);
-    own.all(|pool| pool.admission != Admission::Open)
+/// Whether no server of a service has to be there, because by the table in force all its requests wait.
+fn holds_requests(facts: &WatchdogFacts<'_>, service: &ServiceName) -> bool {
+    let pools = facts.in_force.iter().flat_map(|table| &table.pools);
+    let mut own = pools.filter(|pool| pool.name.service == *service).peekable();
+    match own.peek() {
+        Some(_) => own.all(|pool| is_held(facts, pool)),
+        // Without ports nothing comes to it.
+        None => facts.in_force.is_some() && facts.replaced.contains(service),
+    }
+}
+
+/// Whether a pool keeps requests waiting for a reason that the ledger has: its servers are replaced in their place, or
+/// nothing of it has to run.
+fn is_held(facts: &WatchdogFacts<'_>, pool: &Pool) -> bool {
+    let service = &pool.name.service;
+    match pool.admission {
+        Admission::Open => false,
+        Admission::Held { .. } => facts.replaced.contains(service),
+        Admission::Idle { .. } => facts.churn.is_some_and(|churn| churn.resting().has(service)),
+    }
 }
 
 /// Whether a pool has a backend of a release that gets its requests at all.

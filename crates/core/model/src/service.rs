@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Budget, Digest, HealthContract, ImageName, KeyName, ListenerLimits, Millis, MountedVolume,
     PortName, Protocol, ProxyProtocol, PublicKey, RouteTls, Scale, SecretFile, ServiceName,
-    Strategy,
+    Strategy, ToZero,
 };
 
 /// Everything a release needs to run a service.
@@ -152,6 +152,11 @@ impl ServiceSpec {
     /// How many servers Hornero may make by itself.
     pub fn budget(&self) -> Budget {
         self.budget.unwrap_or_else(|| Budget::default_for(self.most_instances()))
+    }
+
+    /// When nothing of it has to run, where that is so.
+    pub fn to_zero(&self) -> Option<ToZero> {
+        self.scale.as_ref()?.to_zero
     }
 
     /// The most instances that may serve.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hornero_model::{ConfigFile, Millis, RolloutPolicy, Scale, ServiceSpec, Strategy};
+use hornero_model::{ConfigFile, Millis, RolloutPolicy, Scale, ServiceSpec, Strategy, ToZero};
 use serde_json::{Map, Value};
 
 /// What differs, a phrase for each field, in the order of the fields' names; the image first.
@@ -68,6 +68,14 @@ fn described_scale(scale: &Scale) -> Value {
     if let (Some(fields), Some(percent)) = (fields.as_object_mut(), scale.cpu_percent) {
         fields.remove("cpu_percent");
         fields.insert("cpu".to_owned(), format!("{percent}%").into());
+    }
+    if let (Some(fields), Some(ToZero { idle, hold, hold_requests })) =
+        (fields.as_object_mut(), scale.to_zero)
+    {
+        fields.remove("to_zero");
+        fields.insert("idle".to_owned(), idle.0.into());
+        fields.insert("hold".to_owned(), hold.0.into());
+        fields.insert("hold_requests".to_owned(), hold_requests.into());
     }
     fields
 }

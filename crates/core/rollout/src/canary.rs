@@ -121,7 +121,8 @@ impl View<'_> {
         let next = with_old(self.rollout, Phase::Canary, self.world, self.facts);
         let judged = Vec::new();
         let canary = Canary { step: 0, weight: first, window: None, judged };
-        let beside = next.from.is_some() && self.rollout.kind == Kind::Forward;
+        let serves = next.from.is_some() && self.world.serving_size(&next.service) > 0;
+        let beside = serves && self.rollout.kind == Kind::Forward;
         (beside && !self.has_no_ports()).then_some(Rollout { canary: Some(canary), ..next })
     }
 

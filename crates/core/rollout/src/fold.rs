@@ -478,7 +478,8 @@ impl World {
                 let by_load = |number: ReleaseNumber| {
                     service.releases.get(&number).is_some_and(|of| of.spec.scale.is_some())
                 };
-                if !rollout.from_terms().is_some_and(by_load) {
+                let asleep = service.scaled.as_ref().is_some_and(|last| last.wanted == 0);
+                if asleep || !rollout.from_terms().is_some_and(by_load) {
                     let to = service.releases[&terms].spec.clone();
                     let servers = u32::try_from(rollout.set.len()).unwrap_or(u32::MAX);
                     service.begin_scaling(&to, servers, rollout.since);

@@ -57,6 +57,8 @@ bugs! {
     NeverTriesAgain: "an effect that failed is not tried again",
     WaitsForEverForAnswers: "an answer that was lost is waited for without end",
     ScalesDownAtOnce: "servers leave that one moment does not need",
+    SleepsUnderLoad: "nothing of a service runs though requests come to it",
+    WakesNobody: "nothing is made for requests that wait at a service of which nothing runs",
     KeepsTheTerm: "a control that starts keeps the term of the one before it",
     CommitsBeforeAllPrepared: "an edge puts a table in force that another one has not prepared",
     AnswersBeforeRepair: "who asks for a service that lacks servers is told that it is done",

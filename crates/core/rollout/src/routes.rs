@@ -8,7 +8,7 @@ use std::{
 use hornero_model::{
     Admission, Check, Health, HostCertificate, InstanceId, Listener, ListenerFault, ListenerLimits,
     Pool, PoolBackend, PoolName, Port, PreviewRule, Protocol, ReleaseNumber, Route, RouteRule,
-    RouteTable, RouteTls, ServiceName, ServiceSpec, Share,
+    RouteTable, RouteTls, ServiceName, ServiceSpec, Share, ToZero,
 };
 
 use crate::planted::{Bug, planted};
@@ -287,6 +287,7 @@ fn service_pools(
             Some((id, world.instances[id].release, running.location.address, world.spec_of(id)?))
         })
         .collect();
+    let admission = admission(world, name);
     let mut ports: BTreeMap<&str, (&Port, &ServiceSpec)> = BTreeMap::new();
     for spec in specs.iter().copied().chain(kept.iter().map(|(_, _, _, spec)| *spec)) {
         for port in &spec.ports {
@@ -300,7 +301,7 @@ fn service_pools(
         idle_timeout: port.idle_timeout,
         traffic: traffic.clone(),
         previews: Vec::new(),
-        admission: world.rollout_of(name).map_or(Admission::Open, Rollout::admission),
+        admission,
         backends: kept
             .iter()
             .filter_map(|(id, release, address, spec)| {
@@ -319,6 +320,21 @@ fn service_pools(
         health: spec.health.clone(),
     };
     ports.into_values().map(pool).collect()
+}
+
+/// Whether the pools of a service let requests in. Those of a service of which nothing has to run hold what comes while no
+/// server is there for it, be it that none is wanted or that the last one failed; the edge opens them by itself.
+pub(crate) fn admission(world: &World, name: &ServiceName) -> Admission {
+    let by_rollout = world.rollout_of(name).map_or(Admission::Open, Rollout::admission);
+    let foremost = world.foremost(name).map(|release| world.terms(name, release));
+    let foremost = foremost.and_then(|terms| world.release(name, terms));
+    let to_zero = foremost.and_then(|release| release.spec.to_zero());
+    match (by_rollout, to_zero) {
+        (Admission::Open, Some(ToZero { hold, hold_requests, .. })) => {
+            Admission::Idle { wait: hold, at_most: hold_requests }
+        }
+        (by_rollout, _) => by_rollout,
+    }
 }
 
 /// The port that the health check of a service asks, if it is one of its own and it has a check.

@@ -8,8 +8,8 @@ use hornero_model::{
 };
 
 use crate::{
-    Facts, RepairState, ScaledTo, Service, Space, World, repair_state,
-    scaler::{Decision, Sample, Standing, decide},
+    Facts, Phase, RepairState, Rollout, ScaledTo, Service, Space, World, repair_state,
+    scaler::{Decision, Sample, Standing, decide, sleep, wake},
     step::{Record, created, new_ids},
 };
 
@@ -83,7 +83,7 @@ pub fn measures_processor(world: &World) -> bool {
     specs.filter_map(|spec| spec.scale.as_ref()).any(|scale| scale.cpu_percent.is_some())
 }
 
-/// What scaling records next for one service of which nothing is on its way.
+/// What scaling records next for one service.
 pub(crate) fn scale(
     world: &World,
     facts: &Facts,
@@ -111,16 +111,20 @@ fn wish(
 ) -> Option<(Decision, Result<u32, String>)> {
     let spec = &service.serving_release()?.spec;
     let scale = spec.scale.as_ref()?;
-    facts.edge.as_ref()?;
+    let waiting = facts.edge.as_ref()?.waiting_for(&service.name);
     let settled = service.serving.as_ref().is_some_and(|set| set.leaving.is_none());
     let load = facts.load.get(&service.name).filter(|_| settled)?;
     let standing = Standing {
         wanted: world.serving_size(&service.name),
         since: service.scaled.as_ref().map(|last| last.since).unwrap_or_default(),
+        woken: service.scaled.as_ref().is_some_and(|last| last.woken),
         cpu_millis: spec.resources.cpu_millis,
         now: facts.now,
     };
-    let decision = decide(scale, load, standing)?;
+    let decision = match standing.wanted {
+        0 => wake(scale, waiting),
+        _ => sleep(scale, load, standing, waiting).or_else(|| decide(scale, load, standing)),
+    }?;
     let bounded = bounded(world, facts, service, spec, (standing.wanted, decision.to));
     Some((decision, bounded))
 }
@@ -134,7 +138,9 @@ fn bounded(
     (from, to): (u32, u32),
 ) -> Result<u32, String> {
     let name = &service.name;
-    if let Some(rollout) = world.rollout_of(name) {
+    // What is asked for while another release prepares is answered by the one that serves.
+    let wakes = |rollout: &&Rollout| from == 0 && rollout.phase == Phase::Preparing;
+    if let Some(rollout) = world.rollout_of(name).filter(|of| !wakes(of)) {
         return Err(format!("rollout {} is under way", rollout.id));
     }
     match repair_state(world, facts, name) {
@@ -152,6 +158,9 @@ fn bounded(
     let Budget { per_hour, per_day } = spec.budget().for_load();
     let made = |span| service.made_for_load(facts.now, span);
     let (hour, day) = (made(HOUR), made(DAY));
+    if to == 0 && service.serving.as_ref().is_some_and(|of| !service.proven.contains(&of.terms)) {
+        return Err("its release is not proven yet".to_owned());
+    }
     if to < from {
         // What does not leave need not be made again: so that coming and going never uses up what may be made.
         let spent = hour >= per_hour.div_ceil(2) || day >= per_day.div_ceil(2);
@@ -190,7 +199,8 @@ pub(crate) fn scaled(
         return Err(format!("the number of servers of `{name}` does not follow from its load"));
     }
     let Some(service) = world.services.get_mut(name) else { return Ok(()) };
-    service.scaled = Some(ScaledTo { wanted: to, since: time, why: Some(by.why.clone()) });
+    let why = Some(by.why.clone());
+    service.scaled = Some(ScaledTo { wanted: to, since: time, woken: from == 0, why });
     service.scaling = to.saturating_sub(from);
     Ok(())
 }
@@ -227,6 +237,6 @@ impl Service {
     pub(crate) fn begin_scaling(&mut self, to: &ServiceSpec, servers: u32, time: Timestamp) {
         let Some(scale) = &to.scale else { return };
         let wanted = servers.clamp(scale.least(), scale.maximum.max(scale.least()));
-        self.scaled = Some(ScaledTo { wanted, since: time, why: None });
+        self.scaled = Some(ScaledTo { wanted, since: time, woken: false, why: None });
     }
 }

@@ -85,6 +85,8 @@ pub struct Standing {
     pub wanted: u32,
     /// Since when.
     pub since: Timestamp,
+    /// Whether there was none before.
+    pub woken: bool,
     /// The processor limit of each, in thousandths of a core.
     pub cpu_millis: u32,
     /// The moment.
@@ -138,14 +140,14 @@ impl Load {
         }
     }
 
-    /// Since when there was no request, as far as that was seen.
-    pub fn idle_since(&self) -> Timestamp {
-        self.busy_at
+    /// For how long there has been no request, as far as that was seen; none where what was seen is too old.
+    fn idle_for(&self, now: Timestamp) -> Option<Millis> {
+        let last = self.recent.back().filter(|last| now.since(last.at) <= WINDOW)?;
+        Some(last.at.since(self.busy_at))
     }
 
-    /// When something was last seen.
-    pub fn seen_at(&self) -> Option<Timestamp> {
-        self.recent.back().map(|last| last.at)
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        self.recent.back().is_some_and(|last| now.since(last.at) <= FRESH)
     }
 
     fn figures(&self) -> Option<Figures> {
@@ -210,8 +212,8 @@ impl Load {
 /// What number of servers the load wants now; none where it is to stay as it is, or too little is known. Up at once and at
 /// most to twice as many; down only to what has been enough for as long as it has to.
 pub fn decide(scale: &Scale, load: &Load, standing: Standing) -> Option<Decision> {
-    let Standing { wanted, since, cpu_millis, now } = standing;
-    if load.seen_at().is_none_or(|at| now.since(at) > FRESH) {
+    let Standing { wanted, since, cpu_millis, now, .. } = standing;
+    if !load.is_fresh(now) {
         return None;
     }
     let (demands, is_complete) = load.demands(scale, cpu_millis)?;
@@ -225,12 +227,36 @@ pub fn decide(scale: &Scale, load: &Load, standing: Standing) -> Option<Decision
     let at_once = planted(Bug::ScalesDownAtOnce);
     let enough = if at_once { load.enough.back() } else { load.enough.front() };
     let enough = enough.map(|(_, enough)| *enough).filter(|_| is_complete)?;
-    let is_due = at_once || now >= load.since.after(scale.stabilise) && now >= since.after(PAUSE);
+    // Those that waited for the first server were in flight nowhere.
+    let pause = if standing.woken { scale.stabilise.max(PAUSE) } else { PAUSE };
+    let is_due = at_once || now >= load.since.after(scale.stabilise) && now >= since.after(pause);
     (enough < wanted && is_due).then(|| {
         let figures = most.map(|most| format!("; now {}", most.text)).unwrap_or_default();
         let why = format!("{enough} were enough for {}{figures}", scale.stabilise);
         Decision { to: enough, why }
     })
+}
+
+/// Whether nothing has to run any more: no request came for as long as was declared, and none waits.
+pub fn sleep(scale: &Scale, load: &Load, standing: Standing, waiting: u64) -> Option<Decision> {
+    let idle = scale.to_zero?.idle;
+    let quiet = load.idle_for(standing.now).is_some_and(|quiet| quiet >= idle);
+    let quiet = quiet || planted(Bug::SleepsUnderLoad);
+    let due = quiet && waiting == 0 && standing.now >= standing.since.after(idle);
+    due.then(|| Decision { to: 0, why: format!("no request came for {idle}") })
+}
+
+/// How many servers are wanted for requests that wait at a service of which nothing runs: enough for those that do, by what
+/// is in flight on each, where that is a measure.
+pub fn wake(scale: &Scale, waiting: u64) -> Option<Decision> {
+    let each = u64::from(scale.in_flight.unwrap_or(u32::MAX)).max(1);
+    let wanted = u32::try_from(waiting.div_ceil(each)).unwrap_or(u32::MAX);
+    let why = match waiting {
+        1 => "a request waits for a server".to_owned(),
+        _ => format!("{waiting} requests wait for a server"),
+    };
+    (waiting > 0 && !planted(Bug::WakesNobody))
+        .then(|| Decision { to: wanted.min(LEAST_STEP).min(scale.maximum), why })
 }
 
 /// A number of servers that has room for so much; more than anybody may have is as good as any.

@@ -61,7 +61,7 @@ pub fn step(world: &World, facts: &Facts, tail: &mut dyn FnMut() -> String) -> S
         if records.len() == before {
             records.extend(adjust::settle(world, facts, name));
         }
-        if records.len() == before && rollout.is_none() {
+        if records.len() == before {
             records.extend(scale::scale(world, facts, name, tail));
         }
         if records.len() == before && rollout.is_none() {

@@ -12,6 +12,7 @@ use crate::{
     Baseline, Facts, Kind, Rollout, RolloutFailure, Switch, TestOutcome, World,
     failing::ended,
     repair::PATIENCE,
+    routes::admission,
     step::{Record, changed},
     transition::held,
 };
@@ -231,12 +232,13 @@ impl View<'_> {
                 },
             );
         };
+        let admission = admission(self.world, service);
         let agrees = in_force
             .table
             .pools
             .iter()
             .filter(|pool| pool.name.service == *service)
-            .all(|pool| pool.traffic == traffic && pool.admission == self.rollout.admission())
+            .all(|pool| pool.traffic == traffic && pool.admission == admission)
             || planted(Bug::SwitchesUnconfirmed);
         // The table must also know the set: one from before the service had pools agrees with anything.
         let knows = traffic.is_empty()

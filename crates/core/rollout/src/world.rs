@@ -113,6 +113,8 @@ pub struct ScaledTo {
     pub wanted: u32,
     /// Since when.
     pub since: Timestamp,
+    /// Whether there was none before.
+    pub woken: bool,
     /// The figures that made it so; none where it is what its release began with.
     pub why: Option<String>,
 }

@@ -35,6 +35,8 @@ pub const HOLD: Millis = Millis(30_000);
 pub const HOLD_REQUESTS: u32 = 1_000;
 /// How long fewer servers have to be enough: longer than the pauses within a rush.
 pub const STABILISE: Millis = Millis(60_000);
+/// How long no request may have come before nothing runs, where nothing has to: longer than most people read a page.
+pub const SCALE_IDLE: Millis = Millis(5 * 60_000);
 /// Memory of an instance, in bytes.
 pub const MEMORY_BYTES: u64 = 256 << 20;
 /// Processor time of an instance, in thousandths of a core.

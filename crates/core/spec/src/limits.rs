@@ -44,6 +44,12 @@ pub const SCALE_TARGET: u32 = 10_000_000;
 pub const STABILISE_MIN: Millis = Millis(1_000);
 /// The longest: who waits longer wants another `minimum`.
 pub const STABILISE: Millis = Millis(3_600_000);
+/// How long no request may have come at least before nothing runs: what was counted before has to be averaged out.
+pub const SCALE_IDLE_MIN: Millis = Millis(3_000);
+/// The longest: who waits longer wants a `minimum` of 1.
+pub const SCALE_IDLE: Millis = Millis(7 * 86_400_000);
+/// How long a request that finds nothing running may wait for a server at least: a start takes that long at times.
+pub const SCALE_HOLD_MIN: Millis = Millis(1_000);
 /// Releases that a keep-rule may name: more than a lifetime of daily rollouts.
 pub const KEEP_RELEASES: u32 = 10_000;
 /// Days that a keep-rule may name: ten years.

@@ -127,7 +127,8 @@ impl Checks {
         }
         // What a rush brought stays until it was over for as long as the file says.
         let up = self.scaled_up.get(service).copied().unwrap_or(0);
-        (now < up + scale.stabilise.0)
+        let stays = scale.to_zero.filter(|_| to == 0).map_or(scale.stabilise, |of| of.idle);
+        (now < up + stays.0)
             .then(|| format!("bounded-churn: `{service}` comes and goes within {}", now - up))
     }
 
@@ -216,7 +217,8 @@ impl Checks {
                 };
                 let servers = set.instances.iter().filter(seen).count();
                 let repaired = outcome.services.last().is_some_and(|of| of.rollout.is_none());
-                if repaired && servers < spec.instances as usize && !spec.ports.is_empty() {
+                let least = if spec.to_zero().is_some() { 0 } else { spec.instances };
+                if repaired && servers < least as usize && !spec.ports.is_empty() {
                     return wrong(format!("`{}` has {servers} servers", spec.name));
                 }
                 let whole = [Share::whole(set.release)];

@@ -10,7 +10,7 @@ use hornero_model::{
     PoolName, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Share, Term,
 };
 
-use crate::{Random, SimEngine, scenario::DRAIN_TIMEOUT};
+use crate::{IdleGates, Random, SimEngine, scenario::DRAIN_TIMEOUT};
 
 /// How old what control knows may be: a step of the edge, a late observation, and an effect on its way.
 const LATE_NEWS_MS: u64 = 400;
@@ -37,6 +37,8 @@ pub struct SimEdge {
     requests: Vec<SimRequest>,
     /// Requests that wait at a pool, by it.
     waiting: BTreeMap<PoolName, u64>,
+    /// Pools of which nothing has to run.
+    pub idle: IdleGates,
     /// Whether control can reach it.
     pub reachable: bool,
     /// Whether it was out of reach for so long that others went on without it, until it follows them.
@@ -154,6 +156,7 @@ impl SimEdge {
         self.table = table;
         self.prepared = None;
         self.was_away = false;
+        self.idle.keep(|pool| self.table.pools.iter().any(|of| of.name == *pool));
         self.version += 1;
         let names: Vec<InstanceId> = self.backends().map(|(_, id, _)| id.clone()).collect();
         self.health.retain(|id, _| names.contains(id));
@@ -239,8 +242,14 @@ impl SimEdge {
                 self.hold(&pool.name, (until.0, u64::from(at_most)), &pool.traffic, now);
                 continue;
             }
+            let comes = !self.idle.silent.contains(&pool.name.service);
+            if matches!(pool.admission, Admission::Idle { .. }) && !self.has_receiver(pool) {
+                self.hold_idle(pool, comes, now);
+                continue;
+            }
             let waited = self.waiting.remove(&pool.name).unwrap_or(0);
-            for _ in 0..=waited + self.rush {
+            let waited = waited + self.idle.let_in(&pool.name, comes, now);
+            for _ in 0..waited + if comes { 1 + self.rush } else { 0 } {
                 self.begin_request(pool, engine, random, now);
             }
         }
@@ -257,6 +266,23 @@ impl SimEdge {
             self.counters.entry((pool.clone(), share.release)).or_default().requests += 1;
             self.fail(pool, share.release);
         }
+    }
+
+    /// A request comes to a pool of which nothing runs, or none does.
+    fn hold_idle(&mut self, pool: &Pool, comes: bool, now: u64) {
+        let (failed, is_news) = self.idle.hold(&pool.name, pool.admission, comes, now);
+        self.version += u64::from(is_news);
+        let Some(share) = pool.traffic.first() else { return };
+        for _ in 0..failed {
+            self.counters.entry((pool.name.clone(), share.release)).or_default().requests += 1;
+            self.fail(&pool.name, share.release);
+        }
+    }
+
+    /// Whether something healthy gets the requests of a pool.
+    fn has_receiver(&self, pool: &Pool) -> bool {
+        let mut receives = pool.backends.iter().filter(|of| pool.receives(of.release));
+        receives.any(|of| self.healthy(&of.instance))
     }
 
     fn begin_request(&mut self, pool: &Pool, engine: &SimEngine, random: &mut Random, now: u64) {
@@ -338,6 +364,7 @@ impl SimEdge {
         self.health.clear();
         self.requests.clear();
         self.waiting.clear();
+        self.idle.clear();
         self.counters.clear();
     }
 
@@ -385,7 +412,7 @@ impl SimEdge {
             connections: None,
             faults: self.faults(),
             term: self.term,
-            waiting: Vec::new(),
+            waiting: self.idle.told(),
         }
     }
 
@@ -426,10 +453,7 @@ impl SimEdge {
     /// Whether a request for a service finds a server that it takes for healthy.
     pub(crate) fn serves(&self, service: &ServiceName) -> bool {
         let pools = self.table.pools.iter().filter(|pool| pool.name.service == *service);
-        pools.into_iter().any(|pool| {
-            let mut backends = pool.backends.iter();
-            backends.any(|of| pool.receives(of.release) && self.healthy(&of.instance))
-        })
+        pools.into_iter().any(|pool| self.has_receiver(pool))
     }
 
     /// The table in force.
@@ -491,7 +515,11 @@ fn draw_preview(previews: &[Share], random: &mut Random) -> Option<ReleaseNumber
 
 /// Whether a pool lets nothing in.
 fn is_held(pool: &Pool) -> bool {
-    pool.admission != Admission::Open
+    match pool.admission {
+        Admission::Open => false,
+        Admission::Held { .. } => true,
+        Admission::Idle { .. } => !pool.backends.iter().any(|of| pool.receives(of.release)),
+    }
 }
 
 /// Whether a release gets new requests, be it as that of a preview.

@@ -3,7 +3,7 @@
 use hornero_driver::{OutcomeKind, RequestKind};
 use hornero_model::{
     CanaryPolicy, EdgeName, ExitCause, Millis, OnInconclusive, Preview, PreviewName, Protocol,
-    ReleaseNumber, Route, Scale, ServiceName, ServiceSpec, Strategy, Timestamp,
+    ReleaseNumber, Route, Scale, ServiceName, ServiceSpec, Strategy, Timestamp, ToZero,
 };
 
 use crate::{
@@ -26,6 +26,8 @@ const PREVIEWS: u64 = 4_000_000;
 
 /// Seeds from here on are histories of several edges, which come and go one by one.
 const EDGES: u64 = 5_000_000;
+/// Seeds from here on are histories of services of which nothing has to run.
+const ASLEEP: u64 = 6_000_000;
 
 /// A history that one seed decides.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ struct History {
     random: Random,
     images: Vec<hornero_model::Digest>,
     is_scaled: bool,
+    may_sleep: bool,
 }
 
 /// Runs the history of a seed to its end, where everything is whole; `traced` keeps every line of it.
@@ -43,7 +46,7 @@ struct History {
 /// Where an invariant is broken, or it does not come to rest; the message says what and the last that happened.
 pub fn history(seed: u64, traced: bool) -> Simulation {
     let mut random = Random::new(seed ^ 0x5EED);
-    let mut edges = (seed >= EDGES).then(|| Random::new(seed ^ 0xED6E));
+    let mut edges = ((EDGES..ASLEEP).contains(&seed)).then(|| Random::new(seed ^ 0xED6E));
     let mut simulation = match &mut edges {
         Some(random) => {
             let others = ["east", "west"];
@@ -73,12 +76,14 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
     let mut pauses = Random::new(seed ^ 0x5709);
     let mut previews = (PREVIEWS..EDGES).contains(&seed).then(|| Random::new(seed ^ 0x9E71));
     let images = vec![simulation.host.scenario.image(Behaviour::GOOD)];
-    let is_scaled = (SCALED..VOLUMES).contains(&seed);
-    let mut history = History { has_volumes, simulation, random, images, is_scaled };
+    let may_sleep = seed >= ASLEEP;
+    let is_scaled = (SCALED..VOLUMES).contains(&seed) || may_sleep;
+    let mut history = History { has_volumes, simulation, random, images, is_scaled, may_sleep };
     for _ in 0..history.random.between(4, 14) {
         history.act();
         if history.is_scaled {
             history.simulation.host.edge.rush = *history.random.choose(&[0, 0, 1, 3]);
+            history.silence();
         }
         if let Some(random) = previews.as_mut() {
             history.preview(random);
@@ -106,6 +111,7 @@ impl History {
         }
         self.simulation.host.faults = Faults::default();
         self.simulation.host.edge.rush = 0;
+        self.simulation.host.edge.idle.silent.clear();
         self.simulation.come_to_rest();
         self.simulation.check_whole();
         for name in NAMES {
@@ -206,8 +212,24 @@ impl History {
         if self.is_scaled && random.chance(80) {
             let minimum = u32::try_from(random.between(1, 2)).unwrap_or(1);
             (spec.instances, spec.scale) = (minimum, Some(scale(minimum)));
+            if self.may_sleep && random.chance(80) {
+                let to_zero =
+                    ToZero { idle: Millis(3_000), hold: Millis(20_000), hold_requests: 500 };
+                let scale = Scale { minimum: 0, to_zero: Some(to_zero), ..scale(1) };
+                (spec.instances, spec.scale) = (1, Some(scale));
+            }
         }
         if self.has_volumes { stateful(spec) } else { spec }
+    }
+
+    /// No requests come to some services for a while.
+    fn silence(&mut self) {
+        if !self.may_sleep {
+            return;
+        }
+        let silent = NAMES.into_iter().filter(|_| self.random.chance(60));
+        let silent = silent.filter_map(|name| ServiceName::new(name).ok()).collect();
+        self.simulation.host.edge.idle.silent = silent;
     }
 
     /// Somebody asks for a preview, or removes one.

@@ -321,6 +321,8 @@ impl Ports for Host {
             let (before, seen) = (self.ledger.current(), (&self.scenario, &self.engine));
             let wrong = self.checks.recorded(event, before, seen, self.now);
             self.edge.violations.extend(wrong);
+            let asleep = self.edge.idle.too_early(&event.body, before, self.now);
+            self.edge.violations.extend(asleep);
             if let EventBody::Switched { receipt } = &event.body
                 && let Some(wrong) = self.contradiction(&receipt.body)
             {

@@ -287,6 +287,15 @@ impl Simulation {
             self.fail(&format!("rollout {} is {}", rollout.id, rollout.phase.name()));
         }
         self.check_addresses(driver);
+        // What failed too often is waited for in vain.
+        let in_vain = |name: &ServiceName| {
+            let state = driver.repair_state(name);
+            matches!(state, Some(RepairState::GaveUp { .. } | RepairState::Held))
+        };
+        let waits = self.host.edge.idle.told();
+        if let Some(waits) = waits.iter().find(|of| !in_vain(&of.pool.service)) {
+            self.fail(&format!("{} requests wait at `{}`", waits.requests, waits.pool));
+        }
         for (name, open) in &world.previews {
             if open.preview.until.0 + LATE_MS < self.host.now {
                 self.fail(&format!("`{name}` is there beyond its time"));

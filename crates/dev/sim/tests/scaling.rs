@@ -1,8 +1,12 @@
 //! Services whose number of servers follows from their load.
 
 use hornero_driver::{OutcomeKind, RequestKind};
-use hornero_model::{EventBody, ExitCause, InstanceId, Millis, Scale, ServiceName, ServiceSpec};
-use hornero_sim::{Behaviour, CrashPoint, SERVER_BYTES, SimMemory, Simulation, history, service};
+use hornero_model::{
+    EventBody, ExitCause, InstanceId, Millis, Scale, ServiceName, ServiceSpec, ToZero,
+};
+use hornero_sim::{
+    Behaviour, CrashPoint, SERVER_BYTES, SimMemory, Simulation, Trouble, history, service,
+};
 
 fn site() -> ServiceName {
     ServiceName::new("site").unwrap()
@@ -150,6 +154,96 @@ fn no_more_come_than_there_is_room_for() {
 #[test]
 fn histories_of_scaled_services_come_to_rest() {
     for seed in 2_000_000..2_000_012 {
+        history(seed, false);
+    }
+}
+
+/// A simulation of a service of which nothing has to run, and nothing does: no requests come to it.
+fn asleep(seed: u64) -> (Simulation, ServiceSpec) {
+    let mut simulation = Simulation::new(seed);
+    let image = simulation.host.scenario.image(Behaviour::GOOD);
+    let to_zero = ToZero { idle: Millis(5_000), hold: Millis(20_000), hold_requests: 100 };
+    let scale = Scale { minimum: 0, to_zero: Some(to_zero), ..scale() };
+    let spec = ServiceSpec { scale: Some(scale), ..service("site", image, 1) };
+    assert_eq!(simulation.ask(apply(&spec)).result, OutcomeKind::Done);
+    simulation.host.edge.idle.silent.insert(site());
+    until(&mut simulation, "sleep", |of| wanted(of) == 0 && ids(of).is_empty());
+    (simulation, spec)
+}
+
+fn wakes(simulation: &mut Simulation) {
+    simulation.host.edge.idle.silent.clear();
+    until(simulation, "a server", |of| wanted(of) > 0 && of.host.edge.idle.longest_wait_ms > 0);
+}
+
+#[test]
+fn nothing_runs_where_no_request_comes_and_the_first_one_is_answered() {
+    let (mut simulation, _) = asleep(6);
+    simulation.run(60_000);
+    assert_eq!(ids(&simulation).len(), 0);
+    wakes(&mut simulation);
+    let waited = simulation.host.edge.idle.longest_wait_ms;
+    assert!(waited < 2_000, "{waited} ms");
+    simulation.run(20_000);
+    assert_eq!(wanted(&simulation), 1);
+    simulation.host.edge.idle.silent.insert(site());
+    until(&mut simulation, "sleep again", |of| wanted(of) == 0 && ids(of).is_empty());
+    simulation.come_to_rest();
+    simulation.check_whole();
+    assert_eq!(failed_requests(&simulation), 0);
+}
+
+#[test]
+fn sleep_and_waking_outlive_control_at_every_write() {
+    for number in 1..7 {
+        for point in [CrashPoint::Before(number), CrashPoint::After(number)] {
+            let (mut simulation, _) = asleep(7);
+            simulation.crash_at(point);
+            wakes(&mut simulation);
+            simulation.run(6_000);
+            simulation.host.edge.idle.silent.insert(site());
+            simulation.crash_at(point);
+            until(&mut simulation, "sleep", |of| wanted(of) == 0 && ids(of).is_empty());
+            simulation.come_to_rest();
+            simulation.check_whole();
+            assert_eq!(failed_requests(&simulation), 0);
+        }
+    }
+}
+
+#[test]
+fn a_release_is_rolled_out_while_nothing_runs_and_what_comes_meanwhile_is_answered() {
+    let (mut simulation, spec) = asleep(8);
+    let image = simulation.host.scenario.image(Behaviour::GOOD);
+    let next = ServiceSpec { image, ..spec.clone() };
+    assert_eq!(simulation.ask(apply(&next)).result, OutcomeKind::Done);
+    until(&mut simulation, "sleep", |of| wanted(of) == 0);
+    // One that never gets healthy is given up, and who serves is woken meanwhile.
+    let image = simulation
+        .host
+        .scenario
+        .image(Behaviour { trouble: Trouble::NeverHealthy, ..Behaviour::GOOD });
+    simulation.host.edge.idle.silent.clear();
+    let bad = ServiceSpec { image, ..spec };
+    assert_eq!(simulation.ask(apply(&bad)).result, OutcomeKind::Failed);
+    simulation.come_to_rest();
+    simulation.check_whole();
+    assert_eq!(failed_requests(&simulation), 0);
+}
+
+#[test]
+fn who_waits_is_answered_after_a_start_of_the_edge_and_of_the_host() {
+    let (mut simulation, _) = asleep(9);
+    simulation.disturb_edge(0, 1_000, true);
+    simulation.run(5_000);
+    assert_eq!(ids(&simulation).len(), 0);
+    wakes(&mut simulation);
+    assert_eq!(failed_requests(&simulation), 0);
+}
+
+#[test]
+fn histories_of_services_that_sleep_come_to_rest() {
+    for seed in 6_000_000..6_000_030 {
         history(seed, false);
     }
 }

@@ -163,11 +163,17 @@ fn services(services: &[ServiceStatus]) -> Table {
     for service in services {
         let serving = service.instances.iter().filter(|instance| serves(instance)).count();
         let whole = usize::try_from(service.wanted).is_ok_and(|wanted| serving >= wanted);
+        let sleeps = service.scale.as_ref().is_some_and(|scale| scale.now == 0) && serving == 0;
+        let serving = match (sleeps, whole) {
+            (true, _) => ("idle".to_owned(), Tone::Quiet),
+            (false, true) => (format!("{serving}/{}", service.wanted), Tone::Good),
+            (false, false) => (format!("{serving}/{}", service.wanted), Tone::Bad),
+        };
         table.row(vec![
             (service.name.to_string(), Tone::Plain),
             (service.release.map_or_else(|| "-".into(), |number| number.to_string()), Tone::Plain),
             (short(service.image.as_ref()), Tone::Quiet),
-            (format!("{serving}/{}", service.wanted), if whole { Tone::Good } else { Tone::Bad }),
+            serving,
             (
                 service
                     .internal

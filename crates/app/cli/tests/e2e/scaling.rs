@@ -138,3 +138,65 @@ fn a_processor_in_use_is_seen_and_control_goes_on_from_what_was_wanted() {
     home.run(&["down"]).expect(0);
     home.assert_clean();
 }
+
+/// The word that `status` has for how the service serves.
+fn serving_word(home: &Home) -> String {
+    let status = home.run(&["status"]).expect(0).stdout;
+    let row = status.lines().find(|line| line.starts_with("site ")).unwrap_or_default().to_owned();
+    row.split_whitespace().nth(3).unwrap_or_default().to_owned()
+}
+
+fn is_asleep(home: &Home) -> bool {
+    scale(home)["now"] == json!(0) && home.status()["services"][0]["instances"] == json!([])
+}
+
+#[test]
+fn nothing_runs_without_requests_and_the_first_one_is_answered_whatever_was_killed_meanwhile() {
+    let home = Home::new();
+    write(
+        &home,
+        "scale {\n    minimum   = 0\n    maximum   = 2\n    in_flight = 10\n    idle      = \"3s\"\n  }",
+    );
+    home.up();
+    until("sleep", || is_asleep(&home));
+    assert_eq!(serving_word(&home), "idle");
+    // Those that come at once are all answered, by one server.
+    let waits: Vec<_> = (0..5)
+        .map(|_| {
+            let port = home.port;
+            std::thread::spawn(move || crate::home::get(port, "/").0)
+        })
+        .collect();
+    let answers: Vec<u16> = waits.into_iter().map(|of| of.join().unwrap()).collect();
+    assert_eq!(answers, [200; 5]);
+    assert_eq!((serving(&home).len(), serving_word(&home).as_str()), (1, "1/1"));
+    let first = scaled(&home);
+    let woken = first.iter().find(|(from, _, _)| *from == 0).unwrap();
+    assert!(woken.1 == 1 && woken.2.ends_with("for a server"), "{first:?}");
+    let slept = first.iter().find(|(_, to, _)| *to == 0).unwrap();
+    assert_eq!(slept.2, "no request came for 3s");
+
+    // A change is rolled out with one server, which goes again.
+    until("sleep again", || is_asleep(&home));
+    home.write("public/index.html", "another page");
+    home.up();
+    assert_eq!(home.get("/"), (200, "another page".to_owned()));
+    until("sleep after it", || is_asleep(&home));
+    // The edge is made anew, and still knows what to hold.
+    let edge = crate::home::pid(&home.status()["edge"]["pid"]);
+    crate::home::signal(edge, "KILL");
+    until("another edge", || {
+        home.status()["edge"]["pid"].as_i64().is_some_and(|pid| pid != i64::from(edge))
+    });
+    assert_eq!(home.get("/").0, 200);
+    until("sleep once more", || is_asleep(&home));
+    // While control is dead a request waits; the next control finds it.
+    crate::home::signal(home.control_pid(), "KILL");
+    let port = home.port;
+    let waits = std::thread::spawn(move || crate::home::get(port, "/").0);
+    home.up();
+    assert_eq!(waits.join().unwrap(), 200);
+    home.run(&["audit", "verify"]).expect(0);
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}

@@ -65,6 +65,7 @@ impl Service {
     fn take(&mut self, sample: Sample) {
         self.load.take(sample, &self.scale, CPU_MILLIS);
         let standing = Standing {
+            woken: false,
             wanted: self.wanted,
             since: self.since,
             cpu_millis: CPU_MILLIS,
@@ -138,8 +139,13 @@ fn what_is_not_seen_moves_nothing() {
     service.take(sample);
     assert_eq!(service.wanted, wanted);
     service.now = service.now.after(Millis(3_600_000));
-    let standing =
-        Standing { wanted, since: service.since, cpu_millis: CPU_MILLIS, now: service.now };
+    let standing = Standing {
+        woken: false,
+        wanted,
+        since: service.since,
+        cpu_millis: CPU_MILLIS,
+        now: service.now,
+    };
     assert_eq!(decide(&service.scale, &service.load, standing), None);
 }
 

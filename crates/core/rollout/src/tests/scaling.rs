@@ -1,7 +1,8 @@
 //! What scaling records, what it never does, and what is folded from it.
 
 use hornero_model::{
-    Budget, EventBody, InstanceState, Millis, ReleaseNumber, Room, Scale, ServiceSpec,
+    Admission, Budget, EventBody, InstanceState, Millis, PoolName, PoolWaiting, PortName,
+    ReleaseNumber, Room, Scale, ServiceSpec, ToZero,
 };
 
 use crate::{
@@ -204,4 +205,112 @@ fn a_number_that_follows_from_no_load_is_no_event() {
     let body = EventBody::Scaled { service: site(), from: 2, to: 3 };
     let error = bench.append(root(), body).unwrap_err();
     assert!(error.reason.contains("does not follow from its load"), "{error}");
+}
+
+fn sleeper(image: &str) -> ServiceSpec {
+    let to_zero = ToZero { idle: Millis(5_000), hold: Millis(20_000), hold_requests: 7 };
+    let scale = Scale { minimum: 0, to_zero: Some(to_zero), ..scale() };
+    ServiceSpec { scale: Some(scale), ..spec(image, 1) }
+}
+
+impl Bench {
+    /// A world in which nothing runs of `site@1`, because no request came.
+    fn asleep() -> Self {
+        let mut bench = Self::new();
+        bench.forward(&sleeper("one"));
+        bench.comply();
+        bench.pass(Millis(1_000));
+        bench.comply();
+        bench.log.clear();
+        bench.load(1, 20, 0);
+        assert_eq!((bench.scales().len(), bench.servers()), (1, 0));
+        bench.log.clear();
+        bench
+    }
+
+    /// So many requests wait for a server.
+    fn wait(&mut self, requests: u32) {
+        let pool = PoolName { service: site(), port: PortName::new("http").unwrap() };
+        self.status(|edge| edge.waiting = vec![PoolWaiting { pool: pool.clone(), requests }]);
+    }
+
+    /// How its pool lets requests in.
+    fn gate(&self) -> Admission {
+        crate::table(&self.world, &self.facts, 1).pools[0].admission
+    }
+}
+
+#[test]
+fn nothing_runs_without_requests_and_who_waits_gets_as_many_servers_as_that_takes() {
+    let mut bench = Bench::asleep();
+    assert_eq!(bench.gate(), Admission::Idle { wait: Millis(20_000), at_most: 7 });
+    assert_eq!(
+        crate::repair_state(&bench.world, &bench.facts, &site()),
+        Some(crate::RepairState::Whole)
+    );
+    let unchanged = Target::Unchanged(ReleaseNumber(1));
+    assert_eq!(Target::of(&bench.world, &bench.facts, &sleeper("one")), unchanged);
+    for (waiting, servers) in [(1, 1), (25, 3), (900, 4)] {
+        let mut bench = bench.clone();
+        bench.wait(waiting);
+        bench.one_step();
+        assert_eq!(bench.scales(), [&format!("scaled site from 0 to {servers}")]);
+        bench.wait(0);
+        bench.comply();
+        assert_eq!(bench.servers(), servers);
+        // Its pool lets in by itself what comes while something is healthy.
+        assert_eq!(bench.gate(), Admission::Idle { wait: Millis(20_000), at_most: 7 });
+    }
+    bench.facts.room = Some(Room { available_bytes: 0, limit_bytes: None });
+    bench.wait(3);
+    bench.one_step();
+    assert_eq!(bench.scales().len(), 0);
+    let why = scaling(&bench.world, &bench.facts, &site()).unwrap().held_back.unwrap();
+    assert!(why.contains("wants 1 (3 requests wait for a server), and there is no room"), "{why}");
+}
+
+#[test]
+fn a_release_that_is_not_proven_and_one_that_is_waited_for_do_not_sleep() {
+    let mut bench = Bench::new();
+    bench.forward(&sleeper("one"));
+    bench.comply();
+    bench.pass(Millis(1_000));
+    bench.comply();
+    let proven = std::mem::take(&mut bench.world.services.get_mut(&site()).unwrap().proven);
+    assert_eq!(proven.len(), 1);
+    bench.wait(1);
+    bench.load(1, 10, 0);
+    assert_eq!(bench.servers(), 1, "a request waits");
+    bench.world.services.get_mut(&site()).unwrap().proven = proven;
+    bench.wait(0);
+    bench.load(1, 2, 1);
+    bench.load(1, 4, 0);
+    assert_eq!(bench.servers(), 1, "the last request was a moment ago");
+    bench.load(1, 4, 0);
+    assert_eq!(bench.servers(), 0);
+}
+
+#[test]
+fn a_rollout_while_nothing_runs_makes_one_server_and_who_waits_meanwhile_is_answered_by_what_serves()
+ {
+    let mut bench = Bench::asleep();
+    bench.forward(&sleeper("two"));
+    assert_eq!(bench.phase(), Some(Phase::Preparing));
+    bench.wait(1);
+    bench.one_step();
+    assert_eq!(bench.scales(), ["scaled site from 0 to 1"]);
+    bench.wait(0);
+    bench.comply();
+    bench.pass(Millis(1_000));
+    bench.comply();
+    assert_eq!((bench.phase(), bench.servers()), (None, 1));
+    // Without anybody who waits the next one serves, and is not taken for one too many.
+    bench.load(2, 20, 0);
+    assert_eq!(bench.servers(), 0);
+    bench.forward(&sleeper("three"));
+    bench.comply();
+    bench.pass(Millis(1_000));
+    bench.comply();
+    assert_eq!((bench.phase(), bench.servers()), (None, 1));
+    assert_eq!(bench.world.serving_size(&site()), 1);
 }

@@ -123,7 +123,11 @@ const SCALE: BlockWords = part(
     "scale",
     "between how many servers the load decides, instead of `instances`",
     &[
-        key("minimum", Whole, "the fewest servers; 1 by default"),
+        key(
+            "minimum",
+            Whole,
+            "the fewest servers; 1 by default, 0 for none while no request comes",
+        ),
         required("maximum", Whole, "the most servers"),
         key("in_flight", Whole, "requests in flight that one server shall have"),
         key("requests_per_second", Whole, "requests a second that one server shall get"),
@@ -133,6 +137,17 @@ const SCALE: BlockWords = part(
             "the part of its processor limit that one server shall use, such as `70%`",
         ),
         key("stabilise", Duration, "how long fewer have to be enough; `60s` by default"),
+        key(
+            "idle",
+            Duration,
+            "with `minimum = 0`: after how long without a request none runs; `5m` by default",
+        ),
+        key(
+            "hold",
+            Duration,
+            "with `minimum = 0`: how long a request waits for a server; `30s` by default",
+        ),
+        key("hold_requests", Whole, "with `minimum = 0`: how many may wait; 1000 by default"),
     ],
     &[],
 );

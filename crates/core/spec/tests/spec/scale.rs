@@ -1,7 +1,7 @@
 //! How the number of servers follows from the load.
 
 use expect_test::expect;
-use hornero_model::{Budget, Digest, Millis, Scale, ServiceName, ServiceSpec};
+use hornero_model::{Budget, Digest, Millis, Scale, ServiceName, ServiceSpec, ToZero};
 
 use crate::check::{check, good};
 
@@ -44,6 +44,9 @@ fn it_is_read_with_what_holds_where_nothing_is_said() {
     assert_eq!((spec.instances, spec.scale.as_ref()), (3, Some(&expected)));
     // It may have as many as it may be scaled to, so its budget is that of so many.
     assert_eq!(spec.budget(), Budget { per_hour: 400, per_day: 2_000 });
+    let spec = service("scale {\n minimum = 0\n maximum = 2\n in_flight = 10\n idle = \"30s\"\n}");
+    let to_zero = ToZero { idle: Millis(30_000), hold: Millis(30_000), hold_requests: 1_000 };
+    assert_eq!((spec.instances, spec.to_zero()), (1, Some(to_zero)));
     assert_eq!(service("instances = 2").scale, None);
 }
 
@@ -52,9 +55,10 @@ fn scales_that_cannot_be() {
     check(
         &format!(
             "{IMAGE}service \"app\" {{\n image = image.app\n instances = 2\n port \"http\" {{\n  container = 80\n }}\n \
-             scale {{\n  minimum = 0\n  maximum = 8\n  in_flight = 0\n  cpu = \"110%\"\n  stabilise = \"2h\"\n }}\n}}\n\
+             scale {{\n  minimum = 1\n  idle = \"30s\"\n  maximum = 8\n  in_flight = 0\n  cpu = \"110%\"\n  stabilise = \"2h\"\n }}\n}}\n\
              service \"b\" {{\n image = image.app\n scale {{\n  minimum = 4\n  maximum = 2\n  in_flight = 5\n  speed = 5\n }}\n}}\n\
-             service \"c\" {{\n image = image.app\n scale {{\n  minimum = 2\n }}\n}}"
+             service \"c\" {{\n image = image.app\n scale {{\n  minimum = 2\n }}\n}}\n\
+             service \"d\" {{\n image = image.app\n scale {{\n  minimum = 0\n  maximum = 1\n  cpu = \"50%\"\n  hold = \"2h\"\n }}\n}}"
         ),
         expect![[r#"
             error[conflict]: service `app` has both `instances` and `scale`
@@ -68,75 +72,89 @@ fn scales_that_cannot_be() {
                |
                = hint: `scale` says between how many servers the load decides; leave `instances` out
 
-            error[out-of-range]: `minimum` of `scale` of service `app` must be from 1 to 1000, not 0
-              --> hornero.hcl:12:13
+            error[conflict]: `idle` of `scale` of service `app` says nothing with a `minimum` of 1
+              --> hornero.hcl:13:10
                |
-            12 |   minimum = 0
-               |             ^
+            13 |   idle = "30s"
+               |          ^^^^^
                |
-               = hint: at least one server runs, and one machine carries no more than a thousand
+               = hint: write `minimum = 0` where nothing has to run while no request comes
 
             error[out-of-range]: `in_flight` of `scale` of service `app` must be from 1 to 10000000, not 0
-              --> hornero.hcl:14:15
+              --> hornero.hcl:15:15
                |
-            14 |   in_flight = 0
+            15 |   in_flight = 0
                |               ^
                |
                = hint: a server that has nothing to do is not needed
 
             error[invalid-value]: `cpu` of `scale` of service `app` can't be `110%`
-              --> hornero.hcl:15:9
+              --> hornero.hcl:16:9
                |
-            15 |   cpu = "110%"
+            16 |   cpu = "110%"
                |         ^^^^^^
                |
                = hint: write a part of each server's processor limit, from `"1%"` to `"100%"`
 
             error[out-of-range]: `stabilise` of `scale` of service `app` must be at most 1h, not 2h
-              --> hornero.hcl:16:15
+              --> hornero.hcl:17:15
                |
-            16 |   stabilise = "2h"
+            17 |   stabilise = "2h"
                |               ^^^^
 
             error[conflict]: `scale` of service `b` has a `maximum` of 2 below its `minimum` of 4
-              --> hornero.hcl:23:13
+              --> hornero.hcl:24:13
                |
-            23 |   maximum = 2
+            24 |   maximum = 2
                |             ^
 
             error[conflict]: `scale` of service `b` counts requests by `in_flight`, and the service has no ports
-              --> hornero.hcl:24:15
+              --> hornero.hcl:25:15
                |
-            24 |   in_flight = 5
+            25 |   in_flight = 5
                |               ^
                |
                = hint: without ports there is only `cpu`
 
             error[unknown-key]: `scale` of service `b` has no key `speed`
-              --> hornero.hcl:25:3
+              --> hornero.hcl:26:3
                |
-            25 |   speed = 5
+            26 |   speed = 5
                |   ^^^^^
                |
-               = hint: it has `cpu`, `in_flight`, `maximum`, `minimum`, `requests_per_second`, `stabilise`
+               = hint: it has `cpu`, `hold`, `hold_requests`, `idle`, `in_flight`, `maximum`, `minimum`, `requests_per_second`, `stabilise`
 
             error[missing-key]: `scale` of service `c` needs `maximum`
-              --> hornero.hcl:30:2
+              --> hornero.hcl:31:2
                |
-            30 |  scale {
+            31 |  scale {
                |  ^^^^^
                |
                = hint: write how many servers it may have at most: `maximum = 8`
 
             error[missing-key]: `scale` of service `c` says nothing of how many servers are wanted
-              --> hornero.hcl:30:2
+              --> hornero.hcl:31:2
                |
-            30 |  scale {
+            31 |  scale {
                |  ^^^^^
                |
                = hint: write `in_flight = 10`, `requests_per_second = 50` or `cpu = "70%"`, for each server
 
-            there are 10 errors in `hornero.hcl`
+            error[conflict]: `scale` of service `d` has a `minimum` of 0, and the service has no ports
+              --> hornero.hcl:38:13
+               |
+            38 |   minimum = 0
+               |             ^
+               |
+               = hint: a server is started when a request comes, and none can: write `minimum = 1`
+
+            error[out-of-range]: `hold` of `scale` of service `d` must be at most 10m, not 2h
+              --> hornero.hcl:41:10
+               |
+            41 |   hold = "2h"
+               |          ^^^^
+
+            there are 12 errors in `hornero.hcl`
         "#]],
     );
 }
