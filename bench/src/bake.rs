@@ -14,7 +14,7 @@ use crate::{
     hornero::Home,
     peers, process,
     setting::Setting,
-    table::{Better, HORNERO, Table},
+    table::{BEFORE, Better, HORNERO, Table, in_turn},
 };
 
 const COLD: &str = "minbase + nginx from cached packages";
@@ -29,7 +29,9 @@ const ONE: &str = "one";
 const TWO: &str = "two";
 
 pub fn measure(setting: &Setting) -> Result<Table> {
-    peers::install(peers::BAKERS)?;
+    if setting.before.is_none() {
+        peers::install(peers::BAKERS)?;
+    }
     let directory = setting.scratch.join("bake");
     fs::create_dir_all(&directory)?;
     let mut table = Table::new("Bake: Debian bookworm minbase with nginx");
@@ -37,12 +39,26 @@ pub fn measure(setting: &Setting) -> Result<Table> {
     let relay = Relay::of_host(SUITE);
     relay.keep_in(&directory.join("mirror"));
     relay.hide(&["-security", "-updates"]);
+    if let Some(before) = &setting.before {
+        let places = [(HORNERO, &directory), (BEFORE, before)];
+        let contestants = places.map(|(who, place)| Ok((who, Ours::warm(place, &relay.url())?)));
+        let contestants = contestants.into_iter().collect::<Result<Vec<_>>>()?;
+        for run in 0..setting.runs {
+            for (who, ours) in in_turn(&contestants, run) {
+                ours.measure(who, &mut table)?;
+            }
+        }
+        table.remark(
+            "Packages and index come from caches; the store is empty before each run of the first line.",
+        );
+        return Ok(table);
+    }
     let docker = Docker::start(&directory)?;
     let peers = Peers::warm(&directory, &relay.url(), &docker)?;
     let ours = if setting.peers_only { None } else { Some(Ours::warm(&directory, &relay.url())?) };
     for _ in 0..setting.runs {
         if let Some(ours) = &ours {
-            ours.measure(&mut table)?;
+            ours.measure(HORNERO, &mut table)?;
         }
         peers.measure(&mut table)?;
     }
@@ -295,15 +311,15 @@ impl Ours {
         Ok((ms, scripts))
     }
 
-    fn measure(&self, table: &mut Table) -> Result<()> {
+    fn measure(&self, who: &str, table: &mut Table) -> Result<()> {
         let home = self.home("home")?;
         let (ms, scripts) = self.build(&home, ONE, &[])?;
-        table.add(COLD, "ms", Better::Less, HORNERO, ms);
-        table.add(SCRIPTS, "ms", Better::Less, HORNERO, scripts);
-        table.add(AGAIN, "ms", Better::Less, HORNERO, self.build(&home, ONE, &[])?.0);
+        table.add(COLD, "ms", Better::Less, who, ms);
+        table.add(SCRIPTS, "ms", Better::Less, who, scripts);
+        table.add(AGAIN, "ms", Better::Less, who, self.build(&home, ONE, &[])?.0);
         let home = self.home("home-of-two")?;
         self.build(&home, TWO, &["base"]).context("the base alone")?;
-        table.add(ON_BASE, "ms", Better::Less, HORNERO, self.build(&home, TWO, &["site"])?.0);
+        table.add(ON_BASE, "ms", Better::Less, who, self.build(&home, TWO, &["site"])?.0);
         Ok(())
     }
 }

@@ -17,20 +17,31 @@ use crate::process;
 pub const PROGRAM: &str = "hornero";
 /// The load generator, which is a server too.
 pub const LOAD: &str = "hornero-load";
+/// What measures.
+pub const BENCH: &str = "hornero-bench";
 
 /// Copies the programs built beside this one to `scratch`: a build in the meantime must not change what is measured.
 pub fn keep_programs(scratch: &Path) -> Result<()> {
     let own = std::env::current_exe()?;
-    for name in [PROGRAM, LOAD] {
-        let built = own.with_file_name(name);
-        std::fs::copy(&built, scratch.join(name)).with_context(|| {
-            format!("cannot copy `{}`; run `cargo xtask bench`", built.display())
-        })?;
-    }
-    Ok(())
+    let built = own.parent().context("this program lies nowhere")?;
+    copy(built, scratch, &[PROGRAM, LOAD]).context("run `cargo xtask bench`")
 }
 
-/// `hornero --home HOME`; the home lies in the scratch directory or in a directory there.
+/// Copies the programs of an older build, this one among them, to a directory: homes there are the older program's.
+pub fn keep_older_programs(built: &Path, directory: &Path) -> Result<()> {
+    std::fs::create_dir_all(directory)?;
+    copy(built, directory, &[PROGRAM, LOAD, BENCH]).context("`--before` names no build with them")
+}
+
+fn copy(from: &Path, to: &Path, names: &[&str]) -> Result<()> {
+    names.iter().try_for_each(|name| {
+        let built = from.join(name);
+        let copied = std::fs::copy(&built, to.join(name));
+        copied.map(drop).with_context(|| format!("cannot copy `{}`", built.display()))
+    })
+}
+
+/// `hornero --home HOME` of the programs that lie next above: those of the scratch directory or of an older build.
 pub fn command(home: &Path) -> Result<Command> {
     let program = home.ancestors().map(|above| above.join(PROGRAM)).find(|path| path.is_file());
     let mut command = Command::new(program.context("`hornero` was not copied")?);

@@ -30,7 +30,7 @@ mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 
 use crate::{setting::Setting, table::Table};
@@ -53,6 +53,9 @@ struct Arguments {
     /// Measure the peers only
     #[arg(long)]
     peers_only: bool,
+    /// Measure no peers, but in turn the programs of an older build that lie in this directory: of start, bake and deploy
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "peers_only")]
+    before: Option<PathBuf>,
     /// Where the tables are appended
     #[arg(long, default_value = "bench/RESULTS.md")]
     results: PathBuf,
@@ -137,29 +140,44 @@ fn main() -> ExitCode {
     }
 }
 
+/// What is measured where nothing is named.
+const ALL: &[What] = &[
+    What::Edge,
+    What::Tcp,
+    What::Start,
+    What::Bake,
+    What::Verify,
+    What::Gc,
+    What::Rebase,
+    What::Export,
+    What::Transfer,
+    What::Deploy,
+    What::Judge,
+    What::Reboot,
+    What::Upgrade,
+    What::Cold,
+];
+/// What the programs of an older build are measured in.
+const COMPARABLE: &[What] = &[What::Start, What::Bake, What::Deploy];
+
+fn wanted(arguments: &Arguments) -> Result<&[What]> {
+    let known = if arguments.before.is_some() { COMPARABLE } else { ALL };
+    let named = &arguments.what[..];
+    ensure!(
+        arguments.before.is_none() || named.iter().all(|what| known.contains(what)),
+        "`--before` measures start, bake and deploy"
+    );
+    Ok(if named.is_empty() { known } else { named })
+}
+
 fn run(arguments: &Arguments) -> Result<()> {
-    let all = [
-        What::Edge,
-        What::Tcp,
-        What::Start,
-        What::Bake,
-        What::Verify,
-        What::Gc,
-        What::Rebase,
-        What::Export,
-        What::Transfer,
-        What::Deploy,
-        What::Judge,
-        What::Reboot,
-        What::Upgrade,
-        What::Cold,
-    ];
-    let wanted = if arguments.what.is_empty() { &all[..] } else { &arguments.what };
+    let wanted = wanted(arguments)?;
     // Under /var/tmp: roots and images are large, and /tmp may be in memory.
     let directory = tempfile::Builder::new().prefix("hornero-bench-").tempdir_in("/var/tmp")?;
     let setting = Setting {
         runs: arguments.runs.max(1),
         peers_only: arguments.peers_only,
+        before: arguments.before.as_ref().map(|_| directory.path().join("before")),
         objects: arguments.objects,
         images: arguments.images,
         states: arguments.states.max(1),
@@ -167,6 +185,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     if !setting.peers_only {
         hornero::keep_programs(&setting.scratch)?;
+    }
+    if let (Some(from), Some(to)) = (&arguments.before, &setting.before) {
+        hornero::keep_older_programs(from, to)?;
     }
     let mut tables = Vec::new();
     for what in wanted {

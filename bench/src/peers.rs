@@ -19,6 +19,7 @@ pub const CONTAINERS: &[Peer] = &[
     ("docker.io", "starts and replaces containers, to compare with"),
     ("mmdebstrap", "makes the root that they start from"),
 ];
+pub const ROOTS: &[Peer] = &[("mmdebstrap", "makes the root that servers start from")];
 pub const BAKERS: &[Peer] = &[
     ("mmdebstrap", "bakes a base, to compare with"),
     ("debootstrap", "bakes a base, to compare with"),

@@ -38,11 +38,19 @@ pub struct Starter {
 impl Starter {
     /// One for each way that this host can do.
     pub fn all(root: &ComposedRoot) -> Result<Vec<Self>> {
-        Support::possible_rungs().into_iter().map(|rung| Self::new(rung, root)).collect()
+        let program = std::env::current_exe()?;
+        let rungs = Support::possible_rungs().into_iter();
+        rungs.map(|rung| Self::new(&program, rung, root)).collect()
     }
 
-    fn new(rung: Rung, root: &ComposedRoot) -> Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
+    /// One for the best way, by this program or by an older one.
+    pub fn best(program: &Path, root: &ComposedRoot) -> Result<Self> {
+        let rung = Support::possible_rungs().into_iter().next();
+        Self::new(program, rung.context("this host can make no root")?, root)
+    }
+
+    fn new(program: &Path, rung: Rung, root: &ComposedRoot) -> Result<Self> {
+        let mut process = Command::new(program)
             .arg(STARTER)
             .args([&root.metadata, &root.objects])
             .env(ROOT_VARIABLE, rung.name())

@@ -8,6 +8,8 @@ pub struct Setting {
     pub runs: usize,
     /// Whether only the peers are measured.
     pub peers_only: bool,
+    /// Where the programs of an older build were copied to: peers are left out then.
+    pub before: Option<PathBuf>,
     /// Objects in the store whose garbage is collected.
     pub objects: usize,
     /// Images that are moved onto a patched base.

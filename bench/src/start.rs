@@ -12,17 +12,23 @@ use serde_json::{Value, json};
 use crate::{
     docker::Docker,
     first_instruction::{FIRST_INSTRUCTION, told},
-    peers, process,
+    hornero, peers, process,
     roots::{DebianRoot, PROBE},
     rungs::{self, Starter},
     setting::Setting,
-    table::{Better, HORNERO, Table},
+    table::{BEFORE, Better, HORNERO, Table, in_turn},
 };
 
 /// Starts of each contestant in one run: single ones vary by more than what is measured.
 const STARTS: usize = 20;
 
+/// What is measured.
+const START: &str = "create to first instruction";
+
 pub fn measure(setting: &Setting) -> Result<Table> {
+    if let Some(before) = &setting.before {
+        return measure_beside(before, setting);
+    }
     peers::install(peers::CONTAINERS)?;
     let root = DebianRoot::make(&setting.scratch)?;
     let bundle = runc_bundle(&setting.scratch, &root)?;
@@ -34,7 +40,7 @@ pub fn measure(setting: &Setting) -> Result<Table> {
     };
     let mut starters = starters.into_iter().enumerate().collect::<Vec<_>>();
     let mut table = Table::new("Start: create to first instruction, same root, no network");
-    let name = "create to first instruction";
+    let name = START;
     for _ in 0..setting.runs {
         for number in 0..STARTS {
             let runc = runc(&setting.scratch, &bundle, number)?;
@@ -65,6 +71,28 @@ pub fn measure(setting: &Setting) -> Result<Table> {
          capability, control group with limits, from an image in the store, started from a process that runs already, as control does; the first figure is of the best way that this kernel can do. runc and \
          docker: their commands with the default hardening, without a user namespace.",
     );
+    Ok(table)
+}
+
+/// The best way that this kernel can do, by the programs of an older build as well.
+fn measure_beside(before: &Path, setting: &Setting) -> Result<Table> {
+    peers::install(peers::ROOTS)?;
+    let root = DebianRoot::make(&setting.scratch)?;
+    let composed = rungs::composed(&setting.scratch, &root.directory)?;
+    let programs = [(HORNERO, std::env::current_exe()?), (BEFORE, before.join(hornero::BENCH))];
+    let mut starters = Vec::new();
+    for (who, program) in programs {
+        starters.push((who, Starter::best(&program, &composed)?));
+    }
+    let mut table = Table::new("Start: create to first instruction, same root, no network");
+    for number in 0..setting.runs * STARTS {
+        for (who, starter) in in_turn(&mut starters, number) {
+            table.add(START, "ms", Better::Less, who, starter.start()?);
+        }
+    }
+    for (_, starter) in starters {
+        starter.end()?;
+    }
     Ok(table)
 }
 

@@ -16,7 +16,7 @@ use crate::{
     peers, process,
     roots::DebianRoot,
     setting::Setting,
-    table::{Better, HORNERO, Table},
+    table::{BEFORE, Better, HORNERO, Table, in_turn},
 };
 
 /// Replicas and health interval of both.
@@ -39,8 +39,23 @@ const SWITCH: &str = "the switch itself";
 const SWARM: &str = "docker build, swarm";
 
 pub fn measure(setting: &Setting) -> Result<Table> {
-    peers::install(peers::CONTAINERS)?;
     let mut table = Table::new("Deploy and roll back: 3 servers, health every 500 ms");
+    if let Some(before) = &setting.before {
+        let mut sites = Vec::new();
+        for warm in [true, false] {
+            sites.push((HORNERO, Site::start(&setting.scratch, warm)?));
+            sites.push((BEFORE, Site::start(before, warm)?));
+        }
+        for run in 1..=setting.runs {
+            for pair in sites.chunks(2) {
+                for (who, site) in in_turn(pair, run) {
+                    site.measure(run, who, &mut table)?;
+                }
+            }
+        }
+        return Ok(table);
+    }
+    peers::install(peers::CONTAINERS)?;
     let root = DebianRoot::make(&setting.scratch)?;
     let swarm = Swarm::start(&setting.scratch, &root)?;
     let mut sites = Vec::new();
@@ -50,7 +65,7 @@ pub fn measure(setting: &Setting) -> Result<Table> {
     }
     for run in 1..=setting.runs {
         for site in &sites {
-            site.measure(run, &mut table)?;
+            site.measure(run, HORNERO, &mut table)?;
         }
         swarm.measure(run, &mut table)?;
     }
@@ -219,7 +234,7 @@ impl Site {
     }
 
     /// Deploys a new page and goes back to the first one.
-    fn measure(&self, run: usize, table: &mut Table) -> Result<()> {
+    fn measure(&self, run: usize, who: &str, table: &mut Table) -> Result<()> {
         let version = run.to_string();
         fs::write(self.directory.join("public/index.html"), page(&version))?;
         let load = self.load()?;
@@ -230,9 +245,9 @@ impl Site {
         let before = receipt["from"].to_string();
         let moved_after = moved(load, FIRST, &version, begun)?;
         if self.warm {
-            add_switch(table, &receipt)?;
-            table.add(COMMANDS, "ms", Better::Less, HORNERO, returned);
-            table.add(ALL_NEW, "ms", Better::Less, HORNERO, moved_after);
+            add_switch(table, who, &receipt)?;
+            table.add(COMMANDS, "ms", Better::Less, who, returned);
+            table.add(ALL_NEW, "ms", Better::Less, who, moved_after);
         } else {
             self.wait_until_old_set_is_gone()?;
         }
@@ -242,9 +257,9 @@ impl Site {
         let (_, receipt) = self.home.run(&["rollback", "site", "--to", &before])?;
         let moved_after = moved(load, &version, FIRST, begun)?;
         ensure!(receipt["warm"] == self.warm, "`warm` should be {}: {receipt}", self.warm);
-        add_switch(table, &receipt)?;
+        add_switch(table, who, &receipt)?;
         let name = if self.warm { ALL_BACK } else { ALL_BACK_COLD };
-        table.add(name, "ms", Better::Less, HORNERO, moved_after);
+        table.add(name, "ms", Better::Less, who, moved_after);
         Ok(())
     }
 
@@ -290,11 +305,11 @@ fn moved(load: Load, old: &str, new: &str, begun: f64) -> Result<f64> {
     Ok(report.started_unix_ms + last - begun)
 }
 
-fn add_switch(table: &mut Table, receipt: &serde_json::Value) -> Result<()> {
+fn add_switch(table: &mut Table, who: &str, receipt: &serde_json::Value) -> Result<()> {
     let ms =
         receipt["switch_ms"].as_f64().with_context(|| format!("no `switch_ms` in {receipt}"))?;
     ensure!(receipt["requests_failed"] == 0, "requests failed: {receipt}");
-    table.add(SWITCH, "ms", Better::Less, HORNERO, ms);
+    table.add(SWITCH, "ms", Better::Less, who, ms);
     Ok(())
 }
 

@@ -29,6 +29,20 @@ pub struct Table {
 
 /// The contestant that the others are compared with.
 pub const HORNERO: &str = "hornero";
+/// The programs of an older build; run by run they are compared with one of Hornero's.
+pub const BEFORE: &str = "hornero before";
+
+/// Two contestants, the second one first every other time.
+pub fn in_turn<C>(contestants: C, run: usize) -> impl Iterator<Item = C::Item>
+where
+    C: IntoIterator<IntoIter: DoubleEndedIterator>,
+{
+    let mut contestants = contestants.into_iter();
+    std::iter::from_fn(move || match run % 2 {
+        0 => contestants.next(),
+        _ => contestants.next_back(),
+    })
+}
 
 impl Table {
     pub fn new(title: &'static str) -> Self {
@@ -80,6 +94,13 @@ impl Quantity {
         Some(median(values))
     }
 
+    /// The median of what is now to what was, run by run.
+    fn compare_pairs(&self, before: &[f64]) -> String {
+        let now = self.values.iter().find(|(who, _)| who == HORNERO);
+        let pairs = now.into_iter().flat_map(|(_, now)| now).zip(before);
+        format!("{:.3} of it", median(&pairs.map(|(now, before)| now / before).collect::<Vec<_>>()))
+    }
+
     fn write_rows(&self, text: &mut String) {
         for (who, values) in &self.values {
             let own = median(values);
@@ -87,6 +108,7 @@ impl Quantity {
                 (least.min(*value), most.max(*value))
             });
             let compared = match self.median(HORNERO) {
+                Some(_) if who == BEFORE => self.compare_pairs(values),
                 Some(hornero) if who != HORNERO => compare(hornero, own, self.better, self.unit),
                 _ => String::new(),
             };
@@ -148,6 +170,11 @@ mod tests {
             }
         }
         table.add("size", "MB", Better::Less, HORNERO, 20.0);
+        for (who, values) in [(HORNERO, [2.0, 30.0, 4.0]), (BEFORE, [1.0, 20.0, 4.0])] {
+            for value in values {
+                table.add("pairs", "ms", Better::Less, who, value);
+            }
+        }
         table.add("size", "MB", Better::Less, "other", 10.0);
         table.add("rate", "/s", Better::More, HORNERO, 50.0);
         table.add("rate", "/s", Better::More, "other", 100.0);
@@ -156,6 +183,7 @@ mod tests {
             "| time | hornero | 2.00 ms | 1.00 to 3.00 | 3 |  |",
             "| time | other | 20.0 ms | 10.0 to 2000 | 3 | 10.00× faster |",
             "| size | other | 10.0 MB | 10.0 to 10.0 | 1 | 2.00× larger |",
+            "| pairs | hornero before | 4.00 ms | 1.00 to 20.0 | 3 | 1.500 of it |",
             "| rate | other | 100.0 /s | 100.0 to 100.0 | 1 | 0.50× as much |",
         ] {
             assert!(text.contains(row), "{text}");
