@@ -24,6 +24,7 @@ mod heal;
 mod image;
 mod install;
 mod kept;
+mod key_files;
 mod limits;
 mod line;
 mod lineage;

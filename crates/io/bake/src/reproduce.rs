@@ -16,6 +16,7 @@ use crate::{
     maker::{Maker, Work},
     making::Making,
     ownership,
+    progress::{BakeProgress, Event},
     provision::Environment,
     rebase::{RebaseOptions, Rebaser},
     record::{BakeRecord, KnownRecord, LastBake, Moved, StepRecord},
@@ -117,12 +118,13 @@ pub fn reproduce(
     let manifest = store.image(image).map_err(BakeError::store)?;
     let scratch = Store::open(work.path().join("store")).map_err(BakeError::store)?;
     let access = context.access()?;
+    let progress = &SecretsWereTold(context.progress);
     let surroundings = Surroundings {
         store: &scratch,
         access: &access,
-        steps: Steps { home: &context.home, progress: context.progress },
+        steps: Steps { home: &context.home, progress },
         tmp: &tmp,
-        progress: context.progress,
+        progress,
     };
     let mut again = Again {
         store,
@@ -157,6 +159,17 @@ pub fn reproduce(
     }
     reproduction.seconds = started.elapsed().as_secs_f64();
     Ok(reproduction)
+}
+
+/// Passes on all but the files with secrets: those were told when the image was baked, and these go away again.
+struct SecretsWereTold<'p>(&'p dyn BakeProgress);
+
+impl BakeProgress for SecretsWereTold<'_> {
+    fn event(&self, event: Event) {
+        if !matches!(event, Event::SecretInImage { .. }) {
+            self.0.event(event);
+        }
+    }
 }
 
 /// An image that was made again.

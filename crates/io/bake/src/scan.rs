@@ -1,8 +1,9 @@
-//! What a scanner of secrets finds in a layer: private keys, and passwords and tokens where programs keep them.
+//! What a scanner of secrets finds in a layer: private keys, passwords and tokens where programs keep them, and whatever is
+//! as random as a key and not for everyone to read.
 
 use hornero_store::{Entry, EntryKind, Store};
 
-use crate::{BakeError, outcome::StepOutcome, source::LayerSource};
+use crate::{BakeError, key_files, outcome::StepOutcome, source::LayerSource};
 
 /// Larger files are data; the longest RSA key in use has 13 kB.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -11,7 +12,7 @@ const EXAMPLES: [&[u8]; 6] = [b"doc", b"example", b"examples", b"test", b"testda
 
 /// Files that programs keep secrets in, by the end of their path, and words of which one has to be there; without words
 /// anything counts.
-const FILES: [(&str, &[&str]); 12] = [
+const FILES: [(&str, &[&str]); 13] = [
     ("/.aws/credentials", &["aws_secret_access_key"]),
     ("/.docker/config.json", &["\"auth\"", "\"identitytoken\""]),
     ("/.erlang.cookie", &[]),
@@ -23,6 +24,8 @@ const FILES: [(&str, &[&str]); 12] = [
     ("/.pgpass", &[":"]),
     ("/.pypirc", &["password"]),
     ("/.vault-token", &[]),
+    // Passwords that scripts asked debconf for, or made up where nobody answered.
+    ("/debconf/passwords.dat", &["\nValue: "]),
     ("/rndc.key", &["secret"]),
 ];
 
@@ -67,16 +70,22 @@ pub(crate) fn secrets_of(store: &Store, gave: &StepOutcome) -> Result<Vec<String
 }
 
 fn has_secret(entry: &Entry, bytes: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(bytes) else { return false };
     if entry.path.components().any(|name| EXAMPLES.contains(&name)) {
         return false;
     }
+    let is_for_all = entry.metadata.mode & 0o004 != 0;
+    if key_files::is_binary_key(bytes) || (!is_for_all && key_files::is_random(bytes)) {
+        return true;
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let path = entry.path.to_string();
     let kept_in = FILES.iter().any(|(end, words)| {
         path.ends_with(end) && (words.is_empty() || words.iter().any(|word| text.contains(word)))
     });
-    let is_for_all = entry.metadata.mode & 0o004 != 0;
-    kept_in || has_key(text, is_for_all) || has_token(text)
+    kept_in
+        || has_key(text, is_for_all)
+        || has_token(text)
+        || (!is_for_all && text.lines().any(sets_password))
 }
 
 /// A file that is a private key; also one that has it among other things, where not everyone may read it: programs that
@@ -93,6 +102,26 @@ fn has_key(text: &str, is_for_all: bool) -> bool {
     own.next().is_some_and(is_key)
         || (!is_for_all && lines.clone().any(is_key))
         || text.contains("algorithm hmac-") && text.contains("secret \"")
+}
+
+/// A line of a configuration file that not everyone may read: `NAME = "VALUE"` and what comes near it, whose name ends as
+/// that of a password does. Values that stand for others (`$x`, `<x>`) are none.
+fn sets_password(line: &str) -> bool {
+    const NAMES: [&str; 6] = ["password", "passwd", "pass", "secret", "token", "apikey"];
+    let line = line.trim();
+    if line.starts_with(['#', ';', '*']) || line.starts_with("//") || line.starts_with("--") {
+        return false;
+    }
+    let Some((name, value)) = line.split_once(['=', ':']) else { return false };
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
+    let name = name.trim_end_matches(|letter| !is_letter(letter));
+    let name = name.rsplit(|letter| !is_letter(letter)).next().unwrap_or_default();
+    let name = name.to_ascii_lowercase().replace(['_', '-'], "");
+    let value = value.trim_start_matches(|letter: char| "=:> \t\"'`".contains(letter));
+    let value: String = value.chars().take_while(|letter| !"\"'`;, \t".contains(*letter)).collect();
+    NAMES.iter().any(|end| name.ends_with(end))
+        && value.len() >= 8
+        && !value.starts_with(['$', '<', '%', '{', '/', '@', '('])
 }
 
 fn has_token(text: &str) -> bool {
@@ -152,5 +181,37 @@ mod tests {
         check("srv/app/.env", 0o644, "KEY_ID=\"AKIAABCDEFGHIJKLMNOP\"\n", true);
         check("srv/app/README", 0o644, "like AKIAIOSFODNN7EXAMPLE\n", false);
         check("srv/app/.env", 0o644, "TOKEN=ghp_short\n", false);
+        let answers = "Name: slapd/internal/adminpw\nTemplate: slapd/internal/adminpw\nValue: x7\n";
+        check("var/cache/debconf/passwords.dat", 0o600, answers, true);
+        check("var/cache/debconf/passwords.dat", 0o600, "Name: a\nTemplate: a\n", false);
+        check("var/lib/app/cookie", 0o400, "JQWNYDLVKRXMZTUCBPAE", true);
+        check("var/lib/app/cookie", 0o444, "JQWNYDLVKRXMZTUCBPAE", false);
+    }
+
+    #[test]
+    fn passwords_are_told_of_where_not_everyone_may_read_them() {
+        for line in [
+            "$dbpass='kTq8vBn2Lw';",
+            "dbc_dbpass='kTq8vBn2Lw'",
+            "$cfg['blowfish_secret'] = 'kTq8vBn2Lw';",
+            "password = kTq8vBn2Lw",
+            "    \"api_key\": \"kTq8vBn2Lw\",",
+            "requirepass: kTq8vBn2Lw",
+        ] {
+            check("etc/app/config", 0o640, &format!("first\n{line}\n"), true);
+            check("etc/app/config", 0o644, &format!("first\n{line}\n"), false);
+            check("etc/app/config", 0o640, &format!("# {line}\n"), false);
+        }
+        for line in [
+            "password = ",
+            "password = ''",
+            "password = ${DB_PASSWORD}",
+            "passwd: files systemd",
+            "password\t[success=1 default=ignore]\tpam_unix.so",
+            "password_file = /run/secrets/password",
+            "authority = kTq8vBn2Lw",
+        ] {
+            check("etc/app/config", 0o640, &format!("{line}\n"), false);
+        }
     }
 }

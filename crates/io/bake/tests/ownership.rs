@@ -69,6 +69,7 @@ fn archive() -> Archive {
             .postinst(
                 "echo configured > /etc/configured\nmkdir -p /etc/ssl; umask 077\n\
                        echo '-----BEGIN PRIVATE KEY-----' > /etc/ssl/made.key\n\
+                       printf '\\263\\021\\376\\104\\007\\231\\312\\160\\046\\350\\134\\217\\001\\166\\333\\052' > /etc/munge.key\n\
                        mkdir -p /etc/bind /var/lib/rabbit; echo ABCDEFGH > /var/lib/rabbit/.erlang.cookie\n\
                        echo 'key x { algorithm hmac-sha256; secret \"c2VjcmV0\"; };' > /etc/bind/rndc.key",
             ),
@@ -117,6 +118,7 @@ fn secrets_that_a_step_makes_are_told_of() {
     let record = hornero_bake::BakeRecord::of(&home.store(), &site.digest).unwrap().unwrap();
     let expected = [
         "/etc/bind/rndc.key",
+        "/etc/munge.key",
         "/etc/ssl/made.key",
         "/var/lib/rabbit/.erlang.cookie",
         "/srv/.npmrc",

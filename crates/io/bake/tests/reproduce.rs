@@ -73,6 +73,33 @@ fn a_package_that_is_nowhere_any_more_is_named() {
 }
 
 #[test]
+fn an_identity_that_a_package_makes_up_differs_and_is_told_of_once() {
+    use hornero_bake::progress::Event;
+    let uuid = "read id < /proc/sys/kernel/random/uuid\n";
+    let archive = Archive::with(&[
+        shell(),
+        dpkg(),
+        // As varnish, open-iscsi and postgresql do: a secret, a name and a cluster with an identifier.
+        Package::new("identified", "1").postinst(&format!(
+            "{uuid}umask 077; echo $id > /etc/secret\n\
+             {uuid}umask 022; echo \"# name\nInitiatorName=x:$id\" > /etc/initiator\n\
+             {uuid}mkdir -p /var/lib/cluster; echo \"$id and so on\" > /var/lib/cluster/control"
+        )),
+    ]);
+    let home = Home::with_base(&archive, &["identified"]);
+    let base = home.bake_one("base");
+    let secret = Event::SecretInImage { image: name("base"), path: "/etc/secret".to_owned() };
+    let told = |event: &Event| matches!(event, Event::SecretInImage { .. });
+    let heard: Vec<Event> = home.heard().into_iter().filter(told).collect();
+    assert_eq!(heard, [secret]);
+    let again = reproduce(&home, &base).unwrap();
+    let paths: Vec<&str> = again.differences.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["/etc/initiator", "/etc/secret", "/var/lib/cluster/control"]);
+    assert!(again.differences.iter().all(|file| file.owner == Some(LayerSource::Configured)));
+    assert!(!home.heard().iter().any(told), "of the image that goes away again");
+}
+
+#[test]
 fn what_differs_is_named() {
     let archive = archive();
     let mut home = home(&archive);
