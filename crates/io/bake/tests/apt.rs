@@ -67,7 +67,6 @@ fn every_root_is_what_apt_makes() {
             Ok(digest) => home.store().tree(digest).unwrap(),
             Err(error) => {
                 println!("share {}: {error}", share.name);
-                println!("share {}: {error}", share.name);
                 faults.push(format!("share {}: {error}", share.name));
                 continue;
             }
@@ -75,8 +74,8 @@ fn every_root_is_what_apt_makes() {
         let begun = Instant::now();
         let repository = directory.path().join(format!("repository-{}", share.name));
         let root = directory.path().join(format!("root-{}", share.name));
-        let packages = publish(&home, share, &repository);
-        reference(&repository, &packages, &root);
+        let (packages, epoch) = publish(&home, share, &repository);
+        reference(&repository, &packages, epoch, &root);
         println!(
             "share {}: {} packages, baked in {:.1} s, by apt in {:.1} s",
             share.name,
@@ -108,8 +107,9 @@ fn bake(home: &Home, share: &Share) -> Result<Digest, String> {
     baked.map(|mut baked| baked.remove(0).digest).map_err(|error| chain(&error))
 }
 
-/// Writes the packages of a share, as they were baked, into a directory that apt reads; gives each with its version.
-fn publish(home: &Home, share: &Share, repository: &Path) -> Vec<String> {
+/// Writes the packages of a share, as they were baked, into a directory that apt reads; gives each with its version, and
+/// the time that scripts are told.
+fn publish(home: &Home, share: &Share, repository: &Path) -> (Vec<String>, u64) {
     fs::create_dir_all(repository).unwrap();
     let lock = hornero_bake::Lock::read(&home.source).unwrap().unwrap();
     let locked = &lock.images[&name(share.name)];
@@ -130,7 +130,7 @@ fn publish(home: &Home, share: &Share, repository: &Path) -> Vec<String> {
         packages.push(format!("{}={}", package.name, package.version));
     }
     fs::write(repository.join("Packages"), list).unwrap();
-    packages
+    (packages, locked.date())
 }
 
 fn find_cached(home: &Home, sha256: &str) -> PathBuf {
@@ -141,8 +141,11 @@ fn find_cached(home: &Home, sha256: &str) -> PathBuf {
 }
 
 /// What apt and dpkg make of packages.
-fn reference(repository: &Path, packages: &[String], root: &Path) {
-    let output = Command::new("mmdebstrap")
+fn reference(repository: &Path, packages: &[String], epoch: u64, root: &Path) {
+    // Under the host name of every bake, which packages write down.
+    let under_name = "hostname localhost && exec mmdebstrap \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--uts", "sh", "-c", under_name, "mmdebstrap"])
         .args(["--mode=root", "--variant=essential", "--format=directory"])
         .arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
         .arg("--aptopt=APT::Install-Recommends \"false\"")
@@ -153,6 +156,8 @@ fn reference(repository: &Path, packages: &[String], root: &Path) {
         .arg(format!("deb [trusted=yes] copy://{} ./", repository.display()))
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("TZ", "UTC")
+        .env("LC_ALL", "C.UTF-8")
+        .env("SOURCE_DATE_EPOCH", epoch.to_string())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);

@@ -112,6 +112,9 @@ fn any(patterns: &[&str], path: &str) -> bool {
     patterns.iter().any(|pattern| means(pattern, path))
 }
 
+/// The kind of a socket, which no image has.
+const SOCKET: &str = "socket";
+
 /// What is at a path, in words that can be compared.
 #[derive(Debug, PartialEq, Eq)]
 struct Look {
@@ -177,16 +180,37 @@ pub fn differences(store: &Store, tree: &Tree, root: &Path, share: &Share) -> Ve
                 };
                 let (one, two) = (words(0, one), words(1, two));
                 if one != two {
-                    faults.push(format!("/{path}: {one}, by apt {two}"));
+                    let lines = first_lines(&read(path)).unwrap_or_default();
+                    faults.push(format!("/{path}: {one}, by apt {two}{lines}"));
                 }
             }
             (Some(one), None) => {
                 faults.push(format!("/{path}: is there, by apt not: {}", one.kind))
             }
+            // What listened on it has ended.
+            (None, Some(look)) if look.kind == SOCKET => {}
             (None, _) => faults.push(format!("/{path}: is not there")),
         }
     }
     faults
+}
+
+/// The first lines of two texts that are not the same; none where they are equal, or no texts.
+fn first_lines([ours, theirs]: &[String; 2]) -> Option<String> {
+    let is_text = |text: &str| text.len() < 1 << 20 && !text.contains(['\0', '\u{fffd}']);
+    if !is_text(ours) || !is_text(theirs) {
+        return None;
+    }
+    let (mut ours, mut theirs) = (ours.lines(), theirs.lines());
+    loop {
+        let (one, two) = (ours.next(), theirs.next());
+        if one.or(two).is_none() {
+            return None;
+        } else if one != two {
+            let line = |line: Option<&str>| line.unwrap_or("(its end)").to_owned();
+            return Some(format!(": `{}`, by apt `{}`", line(one), line(two)));
+        }
+    }
 }
 
 type Normal = fn(&str) -> BTreeSet<String>;
@@ -283,8 +307,10 @@ fn walk(root: &Path, path: &str, found: &mut BTreeMap<String, Look>) {
             format!("file {}", digest(&file))
         } else if kind.is_fifo() {
             "named pipe".to_owned()
+        } else if kind.is_socket() {
+            SOCKET.to_owned()
         } else {
-            "device or socket".to_owned()
+            "device".to_owned()
         };
         let mode = if kind.is_symlink() { 0o777 } else { metadata.mode() & 0o7777 };
         let owner = (metadata.uid(), metadata.gid());

@@ -101,7 +101,12 @@ pub const SHARES: &[Share] = &[
             "xterm",
         ],
         left_out: &[],
-        other_contents: &[],
+        // Formats and logs have the time in them; lists are in the order of a hash, or of a directory.
+        other_contents: &[
+            "var/lib/texmf/web2c/",
+            "var/lib/texmf/fmtutil.cnf-TEXLIVEDIST",
+            "var/lib/texmf/ls-R",
+        ],
     },
     Share {
         name: "directory",
@@ -141,15 +146,18 @@ pub const SHARES: &[Share] = &[
             "clamav-daemon",
             "amavisd-new",
         ],
-        left_out: &[],
-        other_contents: &[],
+        // The name of the link is a hash of the new certificate.
+        left_out: &["etc/ssl/certs/*.0"],
+        // Berkeley's and GnuPG's databases have an identity of their own.
+        other_contents: &["etc/aliases.db", "etc/sasldb2", "var/lib/spamassassin/sa-update-keys/"],
     },
     Share {
         name: "mail-too",
         in_ci: false,
-        packages: &["exim4-daemon-light", "mailutils", "leafnode", "courier-imap"],
+        packages: &["exim4-daemon-light", "mailutils", "leafnode", "courier-imap", "proftpd-core"],
         left_out: &[],
-        other_contents: &[],
+        // A new key, and parameters for others.
+        other_contents: &["etc/courier/dhparams.pem", "etc/courier/imapd.pem"],
     },
     Share {
         name: "web",
@@ -169,8 +177,19 @@ pub const SHARES: &[Share] = &[
             "mosquitto",
             "prometheus-node-exporter",
         ],
-        left_out: &[],
-        other_contents: &[],
+        // Where no other web server was configured before it, it shows a page: either order is right.
+        left_out: &[
+            "etc/lighttpd/conf-enabled/99-unconfigured.conf",
+            "var/www/html/index.lighttpd.html",
+        ],
+        // A new secret each; a new cluster has an identity, and the time.
+        other_contents: &[
+            "etc/varnish/secret",
+            "var/lib/postgresql/15/main/global/pg_control",
+            "var/lib/postgresql/15/main/pg_stat/",
+            "var/lib/postgresql/15/main/pg_wal/",
+            "var/lib/rabbitmq/.erlang.cookie",
+        ],
     },
     Share {
         name: "languages",
@@ -194,7 +213,8 @@ pub const SHARES: &[Share] = &[
             "guile-3.0",
         ],
         left_out: &[],
-        other_contents: &[],
+        // Each authority with the time at which it was taken in.
+        other_contents: &["etc/ssl/certs/java/cacerts"],
     },
     Share {
         name: "system",
@@ -250,7 +270,6 @@ pub const SHARES: &[Share] = &[
             "libnss-mdns",
             "freeradius",
             "vsftpd",
-            "proftpd-core",
             "rsync",
         ],
         left_out: &[],
