@@ -259,7 +259,7 @@ impl Maker<'_> {
         let tree = surroundings.store.tree_of_layers(&making.layers).map_err(BakeError::store)?;
         let work = WorkDir::create(surroundings.tmp)
             .map_err(|error| BakeError::file(surroundings.tmp, error))?;
-        let mut env = scripts::environment(making.epoch);
+        let mut env = scripts::step_environment(making.epoch);
         env.extend(own_env.clone());
         let step = Step {
             image: &making.name,

@@ -16,7 +16,7 @@ use crate::{
     maker::{Maker, Work},
     making::Making,
     ownership,
-    progress::{BakeProgress, Event},
+    progress::{BakeEvent, BakeProgress},
     provision::Environment,
     rebase::{RebaseOptions, Rebaser},
     record::{BakeRecord, KnownRecord, LastBake, Moved, StepRecord},
@@ -165,8 +165,8 @@ pub fn reproduce(
 struct SecretsWereTold<'p>(&'p dyn BakeProgress);
 
 impl BakeProgress for SecretsWereTold<'_> {
-    fn event(&self, event: Event) {
-        if !matches!(event, Event::SecretInImage { .. }) {
+    fn event(&self, event: BakeEvent) {
+        if !matches!(event, BakeEvent::SecretInImage { .. }) {
             self.0.event(event);
         }
     }

@@ -74,7 +74,7 @@ fn a_package_that_is_nowhere_any_more_is_named() {
 
 #[test]
 fn an_identity_that_a_package_makes_up_differs_and_is_told_of_once() {
-    use hornero_bake::progress::Event;
+    use hornero_bake::progress::BakeEvent;
     let uuid = "read id < /proc/sys/kernel/random/uuid\n";
     let archive = Archive::with(&[
         shell(),
@@ -88,9 +88,9 @@ fn an_identity_that_a_package_makes_up_differs_and_is_told_of_once() {
     ]);
     let home = Home::with_base(&archive, &["identified"]);
     let base = home.bake_one("base");
-    let secret = Event::SecretInImage { image: name("base"), path: "/etc/secret".to_owned() };
-    let told = |event: &Event| matches!(event, Event::SecretInImage { .. });
-    let heard: Vec<Event> = home.heard().into_iter().filter(told).collect();
+    let secret = BakeEvent::SecretInImage { image: name("base"), path: "/etc/secret".to_owned() };
+    let told = |event: &BakeEvent| matches!(event, BakeEvent::SecretInImage { .. });
+    let heard: Vec<BakeEvent> = home.heard().into_iter().filter(told).collect();
     assert_eq!(heard, [secret]);
     let again = reproduce(&home, &base).unwrap();
     let paths: Vec<&str> = again.differences.iter().map(|file| file.path.as_str()).collect();

@@ -5,7 +5,7 @@ mod support;
 use hornero_archive::{Archive, Package, dpkg, shell};
 use hornero_bake::{LayerSource, ownership};
 use hornero_spec::Base;
-use hornero_store::TreePath;
+use hornero_store::{EntryKind, TreePath};
 use support::home::{Home, image, name};
 
 /// The packages on the archive's essential ones, all at once.
@@ -105,6 +105,37 @@ fn configuration_files_wait_until_their_package_is_configured() {
 
 fn tool() -> Package {
     Package::new("tool", "1").file("bin/tool", 0o755, "#!/bin/sh\necho tool\n")
+}
+
+#[test]
+fn scripts_of_packages_find_what_packages_brought() {
+    let asks = Package::new("asks", "1").depends("tool").postinst("tool > /etc/asked");
+    let archive = Archive::with(&[shell(), dpkg(), tool(), asks]);
+    let mut home = on_base(&archive, &[], &["asks"]);
+    let own = "mkdir -p /usr/local/bin; printf '#!/bin/sh\necho own\n' > /usr/local/bin/tool; \
+               chmod 755 /usr/local/bin/tool";
+    home.get("base").run = vec![own.to_owned()];
+    home.get("site").run = vec!["tool > /etc/step".to_owned()];
+    let site = home.bake_one("site");
+    assert_eq!(home.read(&site, "/etc/asked"), "tool\n");
+    assert_eq!(home.read(&site, "/etc/step"), "own\n");
+}
+
+#[test]
+fn scripts_find_a_list_of_resolvers_that_no_image_keeps() {
+    // As postfix's, which takes the host's name for unknown without it, and as systemd-resolved's.
+    let asks =
+        Package::new("asks", "1").postinst("[ -f /etc/resolv.conf ] && echo yes > /etc/asked");
+    let leads = Package::new("leads", "1").postinst("ln -sf ../run/resolv.conf /etc/resolv.conf");
+    let archive = Archive::with(&[shell(), dpkg(), asks, leads]);
+    let home = on_base(&archive, &["asks"], &["leads"]);
+    let path = TreePath::new("etc/resolv.conf").unwrap();
+    let base = home.bake_one("base");
+    assert_eq!(home.read(&base, "/etc/asked"), "yes\n");
+    assert!(home.store().tree(&base.digest).unwrap().get(&path).is_none());
+    let site = home.bake_one("site");
+    let tree = home.store().tree(&site.digest).unwrap();
+    assert!(matches!(tree.get(&path).unwrap().kind, EntryKind::Symlink { .. }));
 }
 
 /// As zutils does with the programs of gzip.

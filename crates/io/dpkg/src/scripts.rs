@@ -18,13 +18,19 @@ pub const ANSWERS: [(&str, &str); 2] = [
     ("usr/sbin/ischroot", "#!/bin/sh\nexit 0\n"),
 ];
 
+/// An `/etc/resolv.conf` for scripts where a root has none, by path, and never a part of the image: without one, postfix's
+/// takes the host's name for unknown.
+pub const RESOLVERS: (&str, &str) =
+    ("etc/resolv.conf", "# Nobody answers while an image is baked.\n");
+
 /// Which packages come before all others, in this order.
 const FIRST: [&str; 2] = ["base-passwd", "base-files"];
 
-/// The environment of maintainer scripts and of `run` steps.
+/// The environment of maintainer scripts: the path is apt's (`DPkg::Path`), so that what somebody put into `/usr/local` does
+/// not stand in for what a package depends on.
 pub fn environment(epoch: u64) -> BTreeMap<String, String> {
     [
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),
         ("LC_ALL", "C.UTF-8"),
         ("TZ", "UTC"),
@@ -35,6 +41,14 @@ pub fn environment(epoch: u64) -> BTreeMap<String, String> {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .chain([("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string())])
     .collect()
+}
+
+/// The environment of `run` steps and provisions, which find what lies in `/usr/local`, too.
+pub fn step_environment(epoch: u64) -> BTreeMap<String, String> {
+    let mut env = environment(epoch);
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    env.insert("PATH".to_owned(), path.to_owned());
+    env
 }
 
 /// The directory, while a script runs, of what it needs and no image keeps.

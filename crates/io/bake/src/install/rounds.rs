@@ -13,7 +13,7 @@ use hornero_dpkg::{
     scripts,
 };
 use hornero_model::Digest;
-use hornero_store::{EntryKind, Layer, Tree};
+use hornero_store::{EntryKind, Layer, Tree, TreePath};
 
 use super::installation::{InstallBase, Installation, database_layer, layer_refused, tree};
 use crate::{
@@ -176,12 +176,16 @@ impl<'r> Rounds<'r> {
         }
         let work = WorkDir::create(tmp).map_err(|error| BakeError::file(tmp, error))?;
         let upper = work.path().join("upper");
-        let answers = scripts::ANSWERS.map(|(path, text)| (path.to_owned(), text.as_bytes()));
-        let staged = files
-            .iter()
-            .map(|(path, contents)| (format!("{}/{path}", scripts::STAGE_DIR), &contents[..]));
-        for (path, contents) in answers.into_iter().chain(staged) {
-            write_program(&upper, &path, contents)
+        let answers =
+            scripts::ANSWERS.map(|(path, text)| (path.to_owned(), text.as_bytes(), 0o755));
+        let staged = files.iter().map(|(path, contents)| {
+            (format!("{}/{path}", scripts::STAGE_DIR), &contents[..], 0o755)
+        });
+        let (path, text) = scripts::RESOLVERS;
+        let is_there = TreePath::new(path).is_ok_and(|path| tree.get(&path).is_some());
+        let resolvers = (!is_there).then(|| (path.to_owned(), text.as_bytes(), 0o644));
+        for (path, contents, mode) in answers.into_iter().chain(staged).chain(resolvers) {
+            write_file(&upper, &path, contents, mode)
                 .map_err(|error| BakeError::file(&upper.join(&path), error))?;
         }
         let step = Step {
@@ -216,8 +220,8 @@ fn name_package(error: BakeError) -> BakeError {
     }
 }
 
-/// Writes a file that may be executed into an upper directory, whose directories lie on those of the root.
-fn write_program(upper: &Path, path: &str, contents: &[u8]) -> std::io::Result<()> {
+/// Writes a file into an upper directory, whose directories lie on those of the root.
+fn write_file(upper: &Path, path: &str, contents: &[u8], mode: u32) -> std::io::Result<()> {
     let file = upper.join(path);
     if let Some(parent) = file.parent() {
         fs::create_dir_all(parent)?;
@@ -226,5 +230,5 @@ fn write_program(upper: &Path, path: &str, contents: &[u8]) -> std::io::Result<(
         }
     }
     fs::write(&file, contents)?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))
+    fs::set_permissions(&file, fs::Permissions::from_mode(mode))
 }

@@ -99,10 +99,11 @@ fn settle(
     epoch: u64,
     fresh: &RangeInclusive<u64>,
 ) -> Result<Layer, BakeError> {
+    let [no_services, in_chroot] = scripts::ANSWERS;
+    let answers = [no_services, in_chroot, scripts::RESOLVERS];
     let mut kept = Vec::new();
     for mut entry in captured.into_entries() {
-        let answer =
-            scripts::ANSWERS.iter().find(|(path, _)| entry.path.as_bytes() == path.as_bytes());
+        let answer = answers.iter().find(|(path, _)| entry.path.as_bytes() == path.as_bytes());
         if let (Some((_, text)), EntryKind::File { digest, .. }) = (answer, &entry.kind)
             && *digest == Digest::of(text.as_bytes())
         {

@@ -185,7 +185,7 @@ impl Provisioning {
         let secrets = Secrets::read(image, &self.secrets, &self.environment)?;
         let work = WorkDir::create(surroundings.tmp)
             .map_err(|error| BakeError::file(surroundings.tmp, error))?;
-        let mut env = scripts::environment(making.epoch);
+        let mut env = scripts::step_environment(making.epoch);
         env.extend(self.env.clone());
         let mut step = Step {
             image,

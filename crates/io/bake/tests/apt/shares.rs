@@ -148,8 +148,14 @@ pub const SHARES: &[Share] = &[
         ],
         // The name of the link is a hash of the new certificate.
         left_out: &["etc/ssl/certs/*.0"],
-        // Berkeley's and GnuPG's databases have an identity of their own.
-        other_contents: &["etc/aliases.db", "etc/sasldb2", "var/lib/spamassassin/sa-update-keys/"],
+        // Berkeley's and GnuPG's databases have an identity of their own. Others write an alias where postfix was configured
+        // before them: either order is right.
+        other_contents: &[
+            "etc/aliases",
+            "etc/aliases.db",
+            "etc/sasldb2",
+            "var/lib/spamassassin/sa-update-keys/",
+        ],
     },
     Share {
         name: "mail-too",
@@ -305,7 +311,16 @@ pub const SHARES: &[Share] = &[
             "ispell",
             "sgml-base",
         ],
-        left_out: &[],
-        other_contents: &[],
+        // A repository of `/etc`, whose commit has the time; plugins for disks and links, of which a build has none.
+        left_out: &["etc/.git/objects/", "etc/munin/plugins/diskstats", "etc/munin/plugins/if_*"],
+        // What was there when the repository was made; an identity and a time by chance; numbers of files and of accounts.
+        other_contents: &[
+            "etc/.etckeeper",
+            "etc/.git/",
+            "etc/cron.d/popularity-contest",
+            "etc/popularity-contest.conf",
+            "var/lib/rkhunter/db/rkhunter.dat",
+            "var/lib/rkhunter/tmp/",
+        ],
     },
 ];
