@@ -279,7 +279,8 @@ pub const SHARES: &[Share] = &[
             "rsync",
         ],
         left_out: &[],
-        other_contents: &[],
+        // A new key, and parameters for others.
+        other_contents: &["etc/bind/rndc.key", "etc/freeradius/3.0/certs/dh"],
     },
     Share {
         name: "admin",
