@@ -15,11 +15,12 @@ use hornero_engine_port::{EngineError, InstanceSpec, Started};
 use hornero_ledger::{Head, Keys, Ledger, LedgerError};
 use hornero_model::{
     EdgeRef, Event, EventBody, ExitCause, InstanceId, LeasedMount, Location, NewEvent, Receipt,
-    ReceiptBody, RegionName, Room, RouteTable, ServiceName, ServiceSpec, Term, Timestamp,
-    error_chain,
+    ReceiptBody, RegionName, Room, RouteTable, Run, RunEnd, ServiceName, ServiceSpec, Term,
+    Timestamp, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
+use hornero_volume::Volumes;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
 
@@ -55,6 +56,8 @@ pub struct Adapters {
     pub starter: Starter,
     /// The network of the home.
     pub network: HomeNetwork,
+    /// The volumes of the home.
+    pub volumes: Volumes,
     /// The term of this control.
     pub tenure: Arc<Tenure>,
     /// The state directory of each edge.
@@ -67,6 +70,9 @@ pub struct Adapters {
     pub starts: Turnstile,
 }
 
+/// Carries out a run that is recorded, of a server like this, and gives its end. What was begun is not begun again.
+pub type CarryOut = Arc<dyn Fn(Run, Timestamp, ServiceSpec) -> RunEnd + Send + Sync>;
+
 /// The ports; owned by the thread of the driver.
 pub struct ControlPorts {
     /// The ledger.
@@ -75,6 +81,8 @@ pub struct ControlPorts {
     pub keys: Arc<Keys>,
     /// What effects need.
     pub adapters: Arc<Adapters>,
+    /// Carries out what a rollout wants run, to its end.
+    pub carry: CarryOut,
     /// What clients follow.
     pub operations: Arc<Operations>,
     /// Gets each head of the ledger, where one is declared.
@@ -176,10 +184,15 @@ impl Ports for ControlPorts {
     }
 
     fn dispatch(&mut self, id: EffectId, effect: Effect) {
-        let adapters = Arc::clone(&self.adapters);
+        let (adapters, carry) = (Arc::clone(&self.adapters), Arc::clone(&self.carry));
         let tail = self.random_tail();
         let work = move || {
-            let observation = adapters.perform(id, effect, &tail);
+            let observation = match effect {
+                Effect::CarryOut { region, run, since, spec } if adapters.has_engine(&region) => {
+                    Observation::RunEnded { end: carry(*run, since, *spec) }
+                }
+                effect => adapters.perform(id, effect, &tail),
+            };
             // Control is ending when nobody takes it; the next one finds out for itself.
             let _ = adapters.inputs.send(Input::Observe(observation));
         };
@@ -259,6 +272,11 @@ impl Adapters {
                 }
                 Err(error) => engine_failed(error),
             },
+            Effect::TakeSnapshots { .. } | Effect::RestoreSnapshots { .. } => {
+                self.copy_volumes(id, effect)
+            }
+            // The driver's ports carry it out beside all other one-off work.
+            Effect::CarryOut { run, .. } => failed(format!("run `{}` is none of these", run.id)),
             Effect::PrepareRoutes { edge, table } => self.at_edge(id, &edge, |client| {
                 let generation = client.prepare(&table)?;
                 Ok(Observation::RoutesPrepared { edge: edge.clone(), generation })

@@ -35,9 +35,8 @@ use crate::{
     clock::SteadyClock,
     edge::{self, EdgeKeeper},
     format,
-    input::{Input, Question},
+    input::Input,
     instances::{find, follow_exits},
-    jobs::{JobTimes, Jobs},
     local::{self, LogLimits},
     lock,
     network::{NetworkKeeper, service_addresses},
@@ -45,19 +44,16 @@ use crate::{
     ports::{Adapters, ControlPorts, CrashHook, STARTS_AT_ONCE},
     predecessor::Succession,
     provenance::ProvenanceCheck,
-    rehearsals::Rehearsals,
     replay::{self, Told},
     restoration::Restoration,
-    runs::{Recorder, Runs},
-    schedules::{Known, ScheduleTimes, Schedules},
     server, signals, socket,
     start::Starter,
     tenure::Tenure,
-    timekeeper::{self, TimeKeeper, Wake},
     turns,
     turnstile::Turnstile,
     up::{serves, summary},
     witness::{Witness, WitnessPlace},
+    work::{OneOffWork, Work},
 };
 
 /// How the control process is started.
@@ -141,10 +137,13 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let (inputs, taken) = mpsc::channel();
     let parts = Parts::take_over(options, &world, &inputs, &notifier)?;
     let witness = witness(options, &journal)?;
+    let adapters = Arc::new(parts.adapters(home, &journal.keys, &world, &inputs));
+    let beside = OneOffWork::new(&adapters, &inputs);
     let mut ports = ControlPorts {
         ledger: Arc::clone(&journal.ledger),
         keys: Arc::clone(&journal.keys),
-        adapters: Arc::new(parts.adapters(home, &journal.keys, &world, &inputs)),
+        carry: beside.carry(),
+        adapters,
         operations: Arc::default(),
         witness: witness.clone(),
         receipts: Arc::new(RwLock::new(receipts)),
@@ -158,13 +157,11 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     format::claim(home)?;
     let starting = Starting { version: hornero_model::program_version(), boot: &parts.boot };
     let driver = Driver::resume(world, churn, outside, starting, &mut ports)?;
-    for id in over {
-        parts.engine.remove(driver.term(), &id)?;
-    }
+    over.iter().try_for_each(|id| parts.engine.remove(driver.term(), id))?;
     follow_exits(Arc::clone(&parts.engine), inputs.clone())?;
     let adapters = Arc::clone(&ports.adapters);
     let network_keeper = NetworkKeeper::start(parts.network.clone(), move || adapters.is_over())?;
-    let work = Work::of(home, &ports, driver.world(), &inputs);
+    let work = Work::of(home, &ports, driver.world(), beside, &inputs);
     let time_keeper = work.keep_time()?;
     signals::end_on_signals(&parts.runtime, inputs.clone());
     let socket = home.join("control.sock");
@@ -227,65 +224,12 @@ fn witness(options: &Options, journal: &Journal) -> anyhow::Result<Option<Arc<Wi
     Ok(Some(Arc::new(Witness::start(place, Arc::clone(&journal.keys), head)?)))
 }
 
-/// What is done beside the driver: one-off work, that of the control process before this one goes on, jobs and schedules.
-struct Work {
-    recorder: Arc<Recorder>,
-    runs: Arc<Runs>,
-    jobs: Arc<Jobs>,
-    schedules: Arc<Schedules>,
-    rehearsals: Arc<Rehearsals>,
-    wake: Wake,
-}
-
-impl Work {
-    fn of(home: &Path, ports: &ControlPorts, world: &World, inputs: &Sender<Input>) -> Self {
-        let (recorder, adapters) = (inputs.clone(), Arc::clone(&ports.adapters));
-        let recorder = Recorder::new(move |record| recorder.send(Input::Record(record)).is_ok());
-        let recorder = Arc::new(recorder);
-        let runs = Arc::new(Runs::new(Arc::clone(&adapters), Arc::clone(&recorder)));
-        runs.adopt(world.runs.values().cloned());
-        let (own, recording) = (Arc::clone(&adapters), Arc::clone(&recorder));
-        let rehearsals = Arc::new(Rehearsals::new(own, recording));
-        rehearsals.give_up(world.open_rehearsals().map(|run| run.rehearsal.clone()).collect());
-        let wake = Wake::default();
-        let look = asked(inputs, |world: &World| world.jobs.clone());
-        let (own, recording) = (Arc::clone(&runs), Arc::clone(&recorder));
-        let jobs = Arc::new(Jobs::new(own, adapters, recording, wake.clone(), look));
-        let look = asked(inputs, Known::all);
-        let recording = Arc::clone(&recorder);
-        let schedules = Schedules::new(home.to_owned(), recording, wake.clone(), look);
-        Self { recorder, runs, jobs, schedules: Arc::new(schedules), rehearsals, wake }
-    }
-
-    fn keep_time(&self) -> std::io::Result<TimeKeeper> {
-        let jobs = JobTimes(Arc::clone(&self.jobs));
-        let schedules = ScheduleTimes(Arc::clone(&self.schedules));
-        timekeeper::keep(&self.wake, vec![Box::new(jobs), Box::new(schedules)])
-    }
-}
-
-/// Looks at the world of the thread that owns the driver; none where the control process ends.
-fn asked<T: Send + 'static>(
-    inputs: &Sender<Input>,
-    look: fn(&World) -> T,
-) -> impl Fn() -> Option<T> + Send + Sync + 'static {
-    let inputs = inputs.clone();
-    move || {
-        let (sender, seen) = mpsc::channel();
-        // Whoever asked is gone only when the control process is.
-        let question: Question =
-            Box::new(move |driver: &Driver| drop(sender.send(look(driver.world()))));
-        inputs.send(Input::Ask(question)).ok()?;
-        seen.recv().ok()
-    }
-}
-
 /// What requests are answered from.
 fn api(
     options: &Options,
     parts: &Parts,
     ports: &ControlPorts,
-    Work { recorder, runs, jobs, schedules, rehearsals, .. }: Work,
+    Work { recorder, runs, jobs, schedules, rehearsals, volumes, .. }: Work,
     inputs: Sender<Input>,
 ) -> Api {
     Api {
@@ -299,7 +243,7 @@ fn api(
         jobs,
         recorder,
         schedules,
-        volumes: Volumes::of(&options.home),
+        volumes,
         rehearsals,
         network: parts.network.clone(),
         edge: parts.keeper.news(),
@@ -377,6 +321,7 @@ impl Parts {
         Adapters {
             starter,
             network: self.network.clone(),
+            volumes: Volumes::of(home),
             tenure: Arc::clone(&self.tenure),
             edge_dirs: BTreeMap::from([(EdgeRef::default(), edge::state_dir(home))]),
             runtime: Handle::clone(self.runtime.handle()),

@@ -85,6 +85,7 @@ fn snapshot(snapshot: &Snapshot) -> VolumeSnapshot {
         why: snapshot.why.clone(),
         size_bytes: snapshot.size_bytes,
         stored_bytes: snapshot.stored_bytes,
+        keep_until: snapshot.keep_until,
     }
 }
 

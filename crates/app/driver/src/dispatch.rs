@@ -122,6 +122,9 @@ impl Driver {
             | Effect::StopInstance { .. }
             | Effect::RemoveInstance { .. }
             | Effect::RunTests { .. }
+            | Effect::CarryOut { .. }
+            | Effect::TakeSnapshots { .. }
+            | Effect::RestoreSnapshots { .. }
             | Effect::CutInFlight { .. }
             | Effect::GiveAddress { .. } => {}
         }
@@ -152,7 +155,11 @@ impl Driver {
                 matches!(of, EffectKey::Cut(other, ..) if other == edge) && in_flight(of)
             }),
             EffectKey::Cut(edge, ..) => in_flight(&EffectKey::Routes(edge.clone())),
-            EffectKey::Tests(_) | EffectKey::Address(..) => false,
+            EffectKey::Tests(_)
+            | EffectKey::Run(_)
+            | EffectKey::Snapshots(_)
+            | EffectKey::Restore(_)
+            | EffectKey::Address(..) => false,
         }
     }
 
@@ -176,10 +183,14 @@ impl Driver {
             Effect::CutInFlight { service, release, .. } => {
                 EffectFacts::Cut { service, release: *release }
             }
-            // A test runs apart from everything that serves, and an address is listened on by a table alone.
-            Effect::RunTests { .. } | Effect::GiveAddress { .. } | Effect::TakeAddress { .. } => {
-                return Ok(());
-            }
+            // Tests and runs are apart from everything that serves, and an address is listened on by a table alone. Snapshots
+            // need the volume's lock and its newest lease.
+            Effect::RunTests { .. }
+            | Effect::TakeSnapshots { .. }
+            | Effect::RestoreSnapshots { .. }
+            | Effect::CarryOut { .. }
+            | Effect::GiveAddress { .. }
+            | Effect::TakeAddress { .. } => return Ok(()),
         };
         hornero_conservation::check(&facts, effect)
     }
@@ -236,7 +247,7 @@ impl Driver {
         let recycled = self.world.instances.values().filter(named);
         observed.requested.extend(recycled.map(|instance| instance.service.clone()));
         observed.going_down.extend(removals.map(|rollout| rollout.service.clone()));
-        let replaced = self.world.rollouts.values().filter(|of| of.phase == Phase::Replacing);
+        let replaced = self.world.rollouts.values().filter(|of| of.replaces_now());
         observed.replaced.extend(replaced.map(|rollout| rollout.service.clone()));
         observed.forced = self.facts.forced.intersection(&observed.going_down).cloned().collect();
         observed
@@ -317,14 +328,16 @@ impl Driver {
     /// The service an effect concerns; none for a route table, which concerns all.
     fn service_of(&self, effect: &Effect) -> Option<ServiceName> {
         match effect {
-            Effect::StartInstance { spec, .. } | Effect::RunTests { spec, .. } => {
-                Some(spec.name.clone())
-            }
+            Effect::StartInstance { spec, .. }
+            | Effect::RunTests { spec, .. }
+            | Effect::CarryOut { spec, .. } => Some(spec.name.clone()),
             Effect::StopInstance { instance, .. } | Effect::RemoveInstance { instance, .. } => {
                 let instance = self.world.instances.get(instance)?;
                 (instance.state != InstanceState::Archived).then(|| instance.service.clone())
             }
             Effect::CutInFlight { service, .. }
+            | Effect::TakeSnapshots { service, .. }
+            | Effect::RestoreSnapshots { service, .. }
             | Effect::GiveAddress { service, .. }
             | Effect::TakeAddress { service, .. } => Some(service.clone()),
             Effect::PrepareRoutes { .. } | Effect::ApplyRoutes { .. } => None,

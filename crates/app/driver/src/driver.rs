@@ -263,6 +263,9 @@ impl Driver {
 
     /// Forgets what was observed of instances that are gone.
     fn prune(&mut self) {
+        self.facts.snapshots.retain(|id, _| self.world.rollouts.contains_key(id));
+        self.facts.restored.retain(|id, _| self.world.rollouts.contains_key(id));
+        self.facts.run_ends.retain(|id, _| self.world.runs.contains_key(id));
         self.ended.retain(|id, _| self.jobs.iter().any(|job| job.waits_for(*id)));
         let gone: Vec<InstanceId> = self
             .facts

@@ -51,6 +51,9 @@ impl Driver {
                     self.facts.tests.insert(image, run);
                 }
             }
+            Observation::RunEnded { .. }
+            | Observation::SnapshotsTaken { .. }
+            | Observation::SnapshotsRestored { .. } => self.waited_for(observation),
             Observation::RoutesPrepared { edge, generation } => {
                 self.routes_prepared(&edge, generation);
             }
@@ -71,6 +74,25 @@ impl Driver {
             Observation::EdgeStatus { edge, status } => self.edge_status(&edge, status, ports),
             Observation::EdgeLost { edge } => self.edge_lost(&edge),
             Observation::EffectFailed { effect, reason } => self.effect_failed(effect, reason),
+        }
+    }
+
+    /// What a rollout of servers with data waits for.
+    fn waited_for(&mut self, observation: Observation) {
+        match observation {
+            Observation::RunEnded { end } => {
+                self.pending.remove(&EffectKey::Run(end.id.clone()));
+                self.facts.run_ends.insert(end.id.clone(), end);
+            }
+            Observation::SnapshotsTaken { rollout, snapshots } => {
+                self.pending.remove(&EffectKey::Snapshots(rollout));
+                self.facts.snapshots.insert(rollout, snapshots);
+            }
+            Observation::SnapshotsRestored { rollout, restored } => {
+                self.pending.remove(&EffectKey::Restore(rollout));
+                self.facts.restored.insert(rollout, Ok(restored));
+            }
+            _ => {}
         }
     }
 

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_model::{
     Digest, EdgeRef, EdgeStatus, Event, ExitCause, InstanceId, Location, NewEvent, Receipt,
-    ReceiptBody, RegionName, ReleaseCounters, ReleaseNumber, Room, ServiceName, Term, Timestamp,
+    ReceiptBody, RegionName, ReleaseCounters, ReleaseNumber, RolloutId, Room, RunEnd, ServiceName,
+    TakenSnapshot, Term, Timestamp,
 };
 use hornero_rollout::{Effect, TestRun};
 
@@ -119,6 +120,25 @@ pub enum Observation {
         image: Digest,
         /// The results.
         run: TestRun,
+    },
+    /// One-off work ended: the answer to `CarryOut`. Its end may be recorded already.
+    RunEnded {
+        /// How.
+        end: RunEnd,
+    },
+    /// The answer to `TakeSnapshots`.
+    SnapshotsTaken {
+        /// The rollout.
+        rollout: RolloutId,
+        /// One of each volume.
+        snapshots: Vec<TakenSnapshot>,
+    },
+    /// The answer to `RestoreSnapshots`.
+    SnapshotsRestored {
+        /// The rollout.
+        rollout: RolloutId,
+        /// Each, and the snapshot that has what was there before.
+        restored: Vec<(TakenSnapshot, u64)>,
     },
     /// A route table was checked and made ready: the answer to `PrepareRoutes`.
     RoutesPrepared {

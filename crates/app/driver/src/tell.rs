@@ -195,11 +195,19 @@ fn replacing(rollout: &Rollout) -> String {
     };
     let why = rollout.failure.as_ref().map(|failure| failure.reason.as_str());
     match replacing.stage {
+        ReplacingStage::Quiescing => {
+            let run = replacing.quiesce.as_ref().map(|run| format!(" (`{run}`)"));
+            format!("running the quiesce command of `{service}@{goes}`{}", run.unwrap_or_default())
+        }
         ReplacingStage::Holding => {
             let why = why.map(|why| format!("going back: {why}; ")).unwrap_or_default();
             format!("{why}new requests wait until {} at most", replacing.until)
         }
         ReplacingStage::Stopping => format!("stopping the instances of `{service}@{goes}`"),
+        ReplacingStage::Preserving => format!("taking snapshots of the volumes of `{service}`"),
+        ReplacingStage::Restoring => {
+            format!("putting the volumes of `{service}` back to what they had")
+        }
         ReplacingStage::Starting if replacing.back => match rollout.from {
             Some(from) => format!("starting the instances of `{service}@{from}` again"),
             None => "starting nothing again".to_owned(),

@@ -89,9 +89,12 @@ pub use service::{
     StopSignal, TrustedKey,
 };
 pub use strategy::{
-    CanaryPolicy, CanaryStep, OnInconclusive, ReplacePolicy, RollingPolicy, Strategy,
+    CanaryPolicy, CanaryStep, OnInconclusive, Quiesce, ReplacePolicy, RollingPolicy,
+    SnapshotPolicy, Strategy,
 };
 pub use term::Term;
 pub use time::{Millis, Timestamp};
 pub use version::{program_version, set_program_version};
-pub use volume::{LeaseToken, LeasedMount, MountedVolume, Volume, VolumeChange};
+pub use volume::{
+    LeaseToken, LeasedMount, MountedVolume, SnapshotPurpose, TakenSnapshot, Volume, VolumeChange,
+};

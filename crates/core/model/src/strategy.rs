@@ -22,13 +22,38 @@ pub enum Strategy {
 }
 
 /// How servers that can't run twice are replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplacePolicy {
     /// How long requests may wait while no server is there.
     pub hold: Millis,
     /// How many may wait at the same time.
     pub hold_requests: u32,
+    /// What is run, in the image that serves, before its servers make room for those of the release; absent where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiesce: Option<Quiesce>,
+    /// That snapshots of the service's volumes are taken in between, to which a release goes back that fails before
+    /// anybody is let in to it; absent where it goes back to the data as it left it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotPolicy>,
+}
+
+/// Snapshots that are taken while servers are replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotPolicy {
+    /// How long each is kept.
+    pub keep: Millis,
+}
+
+/// A command that is run while the servers that are about to be replaced still serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Quiesce {
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub timeout: Millis,
 }
 
 /// How servers are replaced batch by batch.
@@ -84,6 +109,13 @@ impl Share {
     /// A weight as people write it, such as `12.5%`.
     pub fn percent(weight: u32) -> String {
         format!("{}%", f64::from(weight) * 100.0 / f64::from(Self::WHOLE))
+    }
+}
+
+impl ReplacePolicy {
+    /// Requests wait, and nothing else is done.
+    pub const fn holding(hold: Millis, hold_requests: u32) -> Self {
+        Self { hold, hold_requests, quiesce: None, snapshot: None }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::VolumeName;
+use crate::{Timestamp, VolumeName};
 
 /// The number of a lease of a volume; each is higher than every one before it. Who attaches a volume names it: a lower one
 /// than the highest that was seen attaches nothing.
@@ -88,6 +88,11 @@ pub enum VolumeChange {
         /// The snapshot that has what it had before.
         kept: u64,
     },
+    /// A snapshot of it was removed, because the time was over for which it was to be kept.
+    Expired {
+        /// The snapshot.
+        snapshot: u64,
+    },
     /// It was made larger.
     Grown {
         /// How large.
@@ -117,4 +122,31 @@ pub struct MountedVolume {
     pub path: String,
     /// The volume.
     pub volume: VolumeName,
+}
+
+/// A snapshot of a volume, such as `orders@3`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TakenSnapshot {
+    /// The volume.
+    pub volume: VolumeName,
+    /// Its number.
+    pub snapshot: u64,
+}
+
+impl fmt::Display for TakenSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.volume, self.snapshot)
+    }
+}
+
+/// What a snapshot is taken for. Asked for twice with one tag, it is taken once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotPurpose {
+    /// What tells it from every other one.
+    pub tag: String,
+    /// Why, for people.
+    pub why: String,
+    /// Until when it is kept.
+    pub keep_until: Timestamp,
 }

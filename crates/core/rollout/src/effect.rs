@@ -1,8 +1,9 @@
 //! Effects: what the recorded world asks the engine and the edge to do. Each is safe to repeat.
 
 use hornero_model::{
-    Digest, EdgeRef, InstanceId, LeasedMount, Millis, RegionName, ReleaseNumber, RouteTable,
-    ServiceName, ServiceSpec,
+    Digest, EdgeRef, InstanceId, LeaseToken, LeasedMount, Millis, RegionName, ReleaseNumber,
+    RolloutId, RouteTable, Run, ServiceName, ServiceSpec, SnapshotPurpose, TakenSnapshot,
+    Timestamp, VolumeName,
 };
 
 /// Something for an adapter to do.
@@ -45,6 +46,41 @@ pub enum Effect {
         image: Digest,
         /// The service that it is for; its limits and ports apply.
         spec: Box<ServiceSpec>,
+    },
+    /// Carries out one-off work that a rollout waits for, to its end; what was begun is not begun again.
+    CarryOut {
+        /// The region whose engine runs it.
+        region: RegionName,
+        /// The run, as it is recorded.
+        run: Box<Run>,
+        /// Since when.
+        since: Timestamp,
+        /// What its server is made from.
+        spec: Box<ServiceSpec>,
+    },
+    /// Takes a snapshot of each volume, once for a purpose, whoever asks again. Nobody has them.
+    TakeSnapshots {
+        /// The region whose engine has the volumes.
+        region: RegionName,
+        /// The rollout that waits for it.
+        rollout: RolloutId,
+        /// Its service.
+        service: ServiceName,
+        /// The volumes, each with its newest lease: where there is a newer one by now, nothing is done.
+        volumes: Vec<(VolumeName, LeaseToken)>,
+        /// What for.
+        purpose: SnapshotPurpose,
+    },
+    /// Puts snapshots in the place of what their volumes have, which becomes a snapshot each. Nobody has them.
+    RestoreSnapshots {
+        /// The region whose engine has the volumes.
+        region: RegionName,
+        /// The rollout that waits for it.
+        rollout: RolloutId,
+        /// Its service.
+        service: ServiceName,
+        /// The snapshots, each with the newest lease of its volume.
+        snapshots: Vec<(TakenSnapshot, LeaseToken)>,
     },
     /// Has an edge check a route table and make it ready, without putting it in force.
     PrepareRoutes {
@@ -101,6 +137,12 @@ pub enum EffectKey {
     Remove(InstanceId),
     /// Testing an image.
     Tests(Digest),
+    /// One-off work.
+    Run(InstanceId),
+    /// Taking the snapshots of a rollout.
+    Snapshots(RolloutId),
+    /// Putting them back.
+    Restore(RolloutId),
     /// The route table of an edge: it gets one at a time.
     Routes(EdgeRef),
     /// Cutting off a release at an edge.
@@ -117,6 +159,9 @@ impl Effect {
             Self::StopInstance { instance, .. } => EffectKey::Stop(instance.clone()),
             Self::RemoveInstance { instance, .. } => EffectKey::Remove(instance.clone()),
             Self::RunTests { image, .. } => EffectKey::Tests(*image),
+            Self::CarryOut { run, .. } => EffectKey::Run(run.id.clone()),
+            Self::TakeSnapshots { rollout, .. } => EffectKey::Snapshots(*rollout),
+            Self::RestoreSnapshots { rollout, .. } => EffectKey::Restore(*rollout),
             Self::PrepareRoutes { edge, .. } | Self::ApplyRoutes { edge, .. } => {
                 EffectKey::Routes(edge.clone())
             }
@@ -138,6 +183,9 @@ impl Effect {
             | Self::StopInstance { region, .. }
             | Self::RemoveInstance { region, .. }
             | Self::RunTests { region, .. }
+            | Self::CarryOut { region, .. }
+            | Self::TakeSnapshots { region, .. }
+            | Self::RestoreSnapshots { region, .. }
             | Self::GiveAddress { region, .. }
             | Self::TakeAddress { region, .. } => Some(region),
             Self::PrepareRoutes { .. } | Self::ApplyRoutes { .. } | Self::CutInFlight { .. } => {
@@ -156,6 +204,9 @@ impl Effect {
             | Self::StopInstance { .. }
             | Self::RemoveInstance { .. }
             | Self::RunTests { .. }
+            | Self::CarryOut { .. }
+            | Self::TakeSnapshots { .. }
+            | Self::RestoreSnapshots { .. }
             | Self::GiveAddress { .. }
             | Self::TakeAddress { .. } => None,
         }
@@ -169,6 +220,13 @@ impl std::fmt::Display for Effect {
             Self::StopInstance { instance, .. } => write!(f, "stop instance `{instance}`"),
             Self::RemoveInstance { instance, .. } => write!(f, "remove instance `{instance}`"),
             Self::RunTests { image, .. } => write!(f, "test image `{}`", image.short()),
+            Self::CarryOut { run, .. } => write!(f, "carry out run `{}`", run.id),
+            Self::TakeSnapshots { service, .. } => {
+                write!(f, "take snapshots of the volumes of `{service}`")
+            }
+            Self::RestoreSnapshots { service, .. } => {
+                write!(f, "put snapshots of the volumes of `{service}` back")
+            }
             Self::PrepareRoutes { edge, table } => {
                 write!(f, "prepare route table {}{}", table.generation, Named(edge))
             }

@@ -9,7 +9,8 @@ use std::{
 
 use hornero_model::{
     Actor, Digest, EdgeName, EdgeRef, EdgeStatus, ExitCause, Health, InstanceId, Location,
-    RegionName, ReleaseCounters, RolloutId, Room, RouteTable, ServiceName, Spread, Timestamp,
+    RegionName, ReleaseCounters, RolloutId, Room, RouteTable, RunEnd, ServiceName, Spread,
+    TakenSnapshot, Timestamp,
 };
 
 use crate::planted::{Bug, planted};
@@ -32,6 +33,12 @@ pub struct Facts {
     pub elsewhere: BTreeMap<RegionName, RegionFacts>,
     /// Test runs that ended since this process started, by image.
     pub tests: BTreeMap<Digest, TestRun>,
+    /// How one-off work ended that rollouts wait for, until that is recorded.
+    pub run_ends: BTreeMap<InstanceId, RunEnd>,
+    /// Snapshots that were taken for rollouts.
+    pub snapshots: BTreeMap<RolloutId, Vec<TakenSnapshot>>,
+    /// What became of snapshots that were to be put back: each, and the one that has what was there; or why it failed.
+    pub restored: BTreeMap<RolloutId, Result<Vec<(TakenSnapshot, u64)>, String>>,
     /// Rollouts whose `switching` entry was written by this process: only for them does the first confirmation of
     /// a table tell the counters at the moment of the switch.
     pub switching_here: BTreeSet<RolloutId>,

@@ -428,6 +428,7 @@ impl World {
         if rollout.phase.finished() {
             failed::over(self.service_mut(&rollout.service)?, &rollout);
             self.rollouts.remove(&rollout.id);
+            runs::forget(self, &rollout);
         } else {
             self.rollouts.insert(rollout.id, rollout);
         }

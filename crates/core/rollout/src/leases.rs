@@ -191,6 +191,7 @@ fn changed(world: &mut World, volume: &VolumeName, change: &VolumeChange, time: 
         }
         VolumeChange::Removed => known.made = None,
         VolumeChange::Snapshot { .. }
+        | VolumeChange::Expired { .. }
         | VolumeChange::Restored { .. }
         | VolumeChange::Grown { .. } => {}
     }

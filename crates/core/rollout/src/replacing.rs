@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{
-    Admission, InstanceId, InstanceState, Millis, ReplacePolicy, Strategy, Timestamp,
+    Admission, InstanceId, InstanceState, Millis, ReplacePolicy, Strategy, TakenSnapshot, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Facts, Phase, Rollout, RolloutFailure, Switch, World,
     failing::{start_deadline, start_failure},
+    preserving, quiescing,
     step::{Record, changed, created, new_ids},
     transition::{SWITCH_ALLOWANCE, with_old},
     view::{CUT_ALLOWANCE, Confirmed, View},
@@ -38,18 +39,50 @@ pub struct Replacing {
     /// How long nobody served before that.
     #[serde(default, skip_serializing_if = "Millis::is_zero")]
     pub unavailable: Millis,
+    /// The run of the command that the servers that go are quiesced with; none where none is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiesce: Option<InstanceId>,
+    /// The snapshots that were taken before the servers that come were started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<TakenSnapshot>,
+    /// Whether the edge was, or may have been, told to let somebody in to the servers that come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub let_in: bool,
 }
 
 /// What the replacement of servers waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplacingStage {
+    /// For the command that the old servers are quiesced with; nothing is held yet.
+    Quiescing,
     /// For the edge to hold new requests, and for those in flight.
     Holding,
     /// For the servers that go to be gone.
     Stopping,
+    /// For snapshots of the volumes.
+    Preserving,
+    /// For the snapshots to be in their place again, on the way back.
+    Restoring,
     /// For the servers that come to be healthy.
     Starting,
+}
+
+impl Replacing {
+    /// Forward, at a stage, with so many that may wait until then.
+    pub(crate) fn at(stage: ReplacingStage, until: Timestamp, at_most: u32) -> Self {
+        Self {
+            until,
+            at_most,
+            back: false,
+            stage,
+            stopped: None,
+            unavailable: Millis(0),
+            quiesce: None,
+            snapshots: Vec::new(),
+            let_in: false,
+        }
+    }
 }
 
 /// How the servers of a rollout take the place of those that can't run beside them.
@@ -69,7 +102,9 @@ pub(crate) fn times(world: &World, facts: &Facts, rollout: &Rollout) -> Vec<Time
     let spans =
         [SWITCH_ALLOWANCE, drain, CUT_ALLOWANCE, end_allowance(world, rollout), AGAIN_ALLOWANCE];
     let held = rollout.switch.map(|switch| switch.at.after(drain));
-    deadlines.chain(spans.map(|span| since.after(span))).chain(held).collect()
+    let quiesced = quiescing::until(world, rollout);
+    let named = held.into_iter().chain(quiesced).chain([preserving::until(rollout)]);
+    deadlines.chain(spans.map(|span| since.after(span))).chain(named).collect()
 }
 
 fn end_allowance(world: &World, rollout: &Rollout) -> Millis {
@@ -84,11 +119,22 @@ impl Rollout {
     /// Whether requests of the service are let in.
     pub(crate) fn admission(&self) -> Admission {
         match &self.replacing {
-            Some(Replacing { until, at_most, .. }) if self.phase == Phase::Replacing => {
+            Some(Replacing { until, at_most, .. }) if self.replaces_now() => {
                 Admission::Held { until: *until, at_most: *at_most }
             }
             Some(_) | None => Admission::Open,
         }
+    }
+
+    /// Whether its requests are held, or about to be, so that its servers may go.
+    pub fn replaces_now(&self) -> bool {
+        let is_quiet = |of: &Replacing| of.stage == ReplacingStage::Quiescing;
+        self.phase == Phase::Replacing && !self.replacing.as_ref().is_some_and(is_quiet)
+    }
+
+    /// The run of the command that the servers that go were quiesced with; none before it is begun, and without one.
+    pub fn quiesced_by(&self) -> Option<&InstanceId> {
+        self.replacing.as_ref()?.quiesce.as_ref()
     }
 
     /// Whether it goes to the new release by replacing servers in their place.
@@ -105,10 +151,11 @@ impl Rollout {
         }
     }
 
-    /// Servers of the old release that shall run while it is replaced: none but on the way back.
+    /// Servers of the old release that shall run while it is replaced: none but before that begins and on the way back.
     pub(crate) fn restored(&self, wanted: u32) -> u32 {
         let comes_back = |of: &Replacing| of.back && of.stage == ReplacingStage::Starting;
-        if self.replacing.as_ref().is_some_and(comes_back) { wanted } else { 0 }
+        let is_there = !self.replaces_now() || self.replacing.as_ref().is_some_and(comes_back);
+        if is_there { wanted } else { 0 }
     }
 }
 
@@ -124,11 +171,14 @@ impl View<'_> {
     pub(crate) fn begin_replacing(&self) -> Option<Rollout> {
         let policy = policy(self.world, self.rollout).filter(|_| self.replaces())?;
         let mut next = with_old(self.rollout, Phase::Replacing, self.world, self.facts);
-        let until = self.facts.now.after(policy.hold);
-        let (at_most, stage) = (policy.hold_requests, ReplacingStage::Holding);
-        let (stopped, unavailable) = (None, Millis(0));
-        let back = false;
-        next.replacing = Some(Replacing { until, at_most, back, stage, stopped, unavailable });
+        next.replacing = Some(Replacing {
+            quiesce: self.rollout.quiesced_by().cloned(),
+            ..Replacing::at(
+                ReplacingStage::Holding,
+                self.facts.now.after(policy.hold),
+                policy.hold_requests,
+            )
+        });
         Some(next)
     }
 
@@ -137,10 +187,15 @@ impl View<'_> {
         let halt = self.halt().filter(|_| !replacing.back);
         match (replacing.stage, halt) {
             // Nothing was taken away yet.
-            (ReplacingStage::Holding, Some(failure)) => Some(self.reopen(Some(failure))),
+            (ReplacingStage::Quiescing | ReplacingStage::Holding, Some(failure)) => {
+                Some(self.reopen(Some(failure)))
+            }
             (_, Some(failure)) => Some(self.replace_back(failure)),
+            (ReplacingStage::Quiescing, None) => self.quiescing(replacing),
             (ReplacingStage::Holding, None) => self.hold(replacing),
             (ReplacingStage::Stopping, None) => self.stop(replacing, tail),
+            (ReplacingStage::Preserving, None) => self.preserving(replacing, tail),
+            (ReplacingStage::Restoring, None) => self.restoring(replacing, tail),
             (ReplacingStage::Starting, None) if replacing.back => self.come_again(),
             (ReplacingStage::Starting, None) => self.come(),
         }
@@ -216,16 +271,38 @@ impl View<'_> {
                 true => late.then(|| self.reopen(None)),
             };
         }
+        let stage = if !replacing.back && self.preserves() {
+            ReplacingStage::Preserving
+        } else if self.restores(replacing) {
+            ReplacingStage::Restoring
+        } else {
+            return Some(self.start_those_that_come(replacing.clone(), tail));
+        };
         let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
-        next.replacing = Some(Replacing { stage: ReplacingStage::Starting, ..replacing.clone() });
-        let count = if replacing.back { 0 } else { self.world.size_of(self.spec()?) };
+        next.replacing = Some(Replacing { stage, ..replacing.clone() });
+        Some(vec![self.enter(next)])
+    }
+
+    /// Servers of the new release, or on the way back those that repair makes of the old one.
+    pub(crate) fn start_those_that_come(
+        &self,
+        replacing: Replacing,
+        tail: &mut dyn FnMut() -> String,
+    ) -> Vec<Record> {
+        let back = replacing.back;
+        let mut next = self.rollout.enter(Phase::Replacing, self.facts.now);
+        next.replacing = Some(Replacing { stage: ReplacingStage::Starting, ..replacing });
+        let count = match self.spec().filter(|_| !back) {
+            Some(spec) => self.world.size_of(spec),
+            None => 0,
+        };
         let Rollout { service, to, by, .. } = self.rollout;
         let fresh = new_ids(self.world, service, *to, count as usize, tail);
         let fresh: BTreeSet<InstanceId> = fresh.into_iter().collect();
         next.set.extend(fresh.iter().cloned());
         let mut records = vec![self.enter(next)];
         records.extend(fresh.into_iter().map(|id| created(by, service, *to, id)));
-        Some(records)
+        records
     }
 
     /// Once the new servers are healthy, requests are let in to them.
@@ -239,7 +316,9 @@ impl View<'_> {
         let ready = self.rollout.set.iter().all(|id| self.facts.healthy(self.world, id));
         ready.then(|| {
             let mut records = self.set_states(&self.rollout.set, InstanceState::Ready);
-            records.push(self.enter(self.rollout.enter(Phase::Switching, self.facts.now)));
+            let mut next = self.rollout.enter(Phase::Switching, self.facts.now);
+            next.replacing.iter_mut().for_each(|replacing| replacing.let_in = true);
+            records.push(self.enter(next));
             records
         })
     }
@@ -254,7 +333,7 @@ impl View<'_> {
     }
 
     /// Requests are let in to the old release, as it is.
-    fn reopen(&self, failure: Option<RolloutFailure>) -> Vec<Record> {
+    pub(crate) fn reopen(&self, failure: Option<RolloutFailure>) -> Vec<Record> {
         let mut next = with_old(self.rollout, Phase::Returning, self.world, self.facts);
         next.baseline = self.rollout.baseline;
         next.failure = failure.or(next.failure);

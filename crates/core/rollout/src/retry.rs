@@ -18,6 +18,8 @@ const ANSWER_ALLOWANCE: Millis = Millis(180_000);
 const EDGE_ALLOWANCE: Millis = Millis(40_000);
 /// The same for a run of tests, whose own time limits come first.
 const TESTS_ALLOWANCE: Millis = Millis(7_200_000);
+/// Tries of snapshots, and of putting them back, for which somebody waits who is not served.
+const SNAPSHOT_TRIES: u32 = 3;
 /// Tries of a route table before the rollouts that wait for it are undone: one may meet an edge that restarts.
 const ROUTE_TRIES: u32 = 3;
 
@@ -34,6 +36,9 @@ pub fn answer_allowance(key: &EffectKey) -> Millis {
         EffectKey::Start(_)
         | EffectKey::Stop(_)
         | EffectKey::Remove(_)
+        | EffectKey::Run(_)
+        | EffectKey::Snapshots(_)
+        | EffectKey::Restore(_)
         | EffectKey::Address(..) => ANSWER_ALLOWANCE,
     }
 }
@@ -91,9 +96,23 @@ pub fn failed(
             }
             AfterFailure::Again
         }
-        // A service does without an address of its own until it has one: only calls by its name need it.
-        EffectKey::Stop(_) | EffectKey::Remove(_) | EffectKey::Cut(..) | EffectKey::Address(..) => {
+        EffectKey::Snapshots(_) | EffectKey::Restore(_) if tries < SNAPSHOT_TRIES => {
             AfterFailure::Again
         }
+        EffectKey::Snapshots(rollout) => {
+            let failure = RolloutFailure::of(format!("no snapshot could be taken: {reason}"));
+            facts.halt(world, &failure, |of| of.id == *rollout);
+            AfterFailure::GivenUp
+        }
+        EffectKey::Restore(rollout) => {
+            facts.restored.insert(*rollout, Err(reason));
+            AfterFailure::GivenUp
+        }
+        // A service does without an address of its own until it has one: only calls by its name need it.
+        EffectKey::Stop(_)
+        | EffectKey::Remove(_)
+        | EffectKey::Run(_)
+        | EffectKey::Cut(..)
+        | EffectKey::Address(..) => AfterFailure::Again,
     }
 }

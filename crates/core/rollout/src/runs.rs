@@ -1,8 +1,10 @@
 //! One-off work as the ledger tells it: what was begun and has not ended.
 
-use hornero_model::{Actor, Digest, Run, RunEnd, Timestamp};
+use std::collections::BTreeSet;
 
-use crate::World;
+use hornero_model::{Actor, Digest, InstanceId, Run, RunEnd, Timestamp};
+
+use crate::{Rollout, World};
 
 /// One-off work that has not ended, by what is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,18 @@ impl OpenRun {
     }
 }
 
+/// The runs whose end rollouts wait for.
+pub fn waited_for(world: &World) -> BTreeSet<&InstanceId> {
+    world.rollouts.values().filter_map(Rollout::quiesced_by).collect()
+}
+
+/// A rollout is over: nobody asks any more how its run ended.
+pub(crate) fn forget(world: &mut World, rollout: &Rollout) {
+    if let Some(id) = rollout.quiesced_by() {
+        world.quiesced.remove(id);
+    }
+}
+
 pub(crate) fn started(
     world: &mut World,
     run: &Run,
@@ -39,7 +53,12 @@ pub(crate) fn started(
 
 pub(crate) fn ended(world: &mut World, end: &RunEnd) -> Result<(), String> {
     match world.runs.remove(&end.id) {
-        Some(_) => Ok(()),
+        Some(_) => {
+            if waited_for(world).contains(&end.id) {
+                world.quiesced.insert(end.id.clone(), end.clone());
+            }
+            Ok(())
+        }
         None => Err(format!("there is no run `{}`", end.id)),
     }
 }

@@ -9,8 +9,8 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Instance, World, adjust, failed, leases, listeners, previewing, recycle, repair, scale,
-    transition,
+    Facts, Instance, World, adjust, failed, leases, listeners, previewing, quiescing, recycle,
+    repair, scale, transition,
 };
 
 /// What to append before anything else is done; all of it in one write.
@@ -44,6 +44,7 @@ impl Step {
 pub fn step(world: &World, facts: &Facts, tail: &mut dyn FnMut() -> String) -> Step {
     let mut records = listeners::records(world, facts);
     records.extend(leases::records(world, facts));
+    records.extend(quiescing::ends(world, facts));
     for name in world.services.keys() {
         let rollout = world.rollout_of(name);
         let moved = rollout.and_then(|rollout| transition::advance(rollout, world, facts, tail));

@@ -41,7 +41,7 @@ pub(crate) fn advance(
 ) -> Option<Vec<Record>> {
     let view = View { rollout, world, facts };
     match rollout.phase {
-        Phase::Preparing => view.preparing(),
+        Phase::Preparing => view.preparing(tail),
         Phase::Canary => view.canary(),
         Phase::Rolling => view.rolling(tail),
         Phase::Replacing => view.replacing(tail),
@@ -58,7 +58,7 @@ pub(crate) fn advance(
 }
 
 impl View<'_> {
-    fn preparing(&self) -> Option<Vec<Record>> {
+    fn preparing(&self, tail: &mut dyn FnMut() -> String) -> Option<Vec<Record>> {
         // Servers that are kept waiting may be unknown for a moment, as when the edge is started again.
         let fails = if self.rollout.paused.is_some() { ended_of } else { start_failure_of };
         let failure = self.halt().or_else(|| self.first(fails)).or_else(|| self.failed_test());
@@ -81,6 +81,10 @@ impl View<'_> {
         }
         let mut records = self.test_records();
         records.extend(self.set_states(&self.rollout.set, InstanceState::Ready));
+        if let Some(begun) = self.begin_quiescing(tail) {
+            records.extend(begun);
+            return Some(records);
+        }
         let next = self.begin_canary().or_else(|| self.begin_rolling());
         let next = next.or_else(|| self.begin_replacing());
         let switch = || begin_switch(self.rollout, self.world, self.facts);

@@ -11,6 +11,7 @@ use crate::planted::{Bug, planted};
 use crate::{
     Baseline, Facts, Kind, Rollout, RolloutFailure, Switch, TestOutcome, World,
     failing::ended,
+    preserving,
     repair::PATIENCE,
     routes::admission,
     step::{Record, changed},
@@ -358,7 +359,9 @@ impl View<'_> {
                 .map(|_| held(rollout, self.facts).saturating_sub(rollout.baseline.held)),
             #[allow(clippy::cast_precision_loss)] // As above.
             unavailable_ms: replacing.map(|of| of.unavailable.0 as f64),
-            snapshot: None,
+            snapshot: replacing
+                .filter(|of| !of.snapshots.is_empty())
+                .map(|of| preserving::named(&of.snapshots)),
             batched: rollout.batched.clone(),
             by: rollout.by.clone(),
         })))

@@ -10,7 +10,8 @@ use hornero_model::{
 use crate::planted::{Bug, planted};
 use crate::{
     Effect, Facts, Instance, Kind, KnownEdge, Phase, RollingStage, World, adjust, edges::says_same,
-    leases, listeners, previews, recycle, repair, rounds, routes::has_way_back, table, transition,
+    leases, listeners, preserving, previews, quiescing, recycle, repair, rounds,
+    routes::has_way_back, table, transition,
 };
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
@@ -47,6 +48,8 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
     for rollout in world.rollouts.values() {
         effects.extend(tests(world, facts, rollout));
         effects.extend(cuts(world, facts, rollout));
+        effects.extend(quiescing::work(world, facts, rollout));
+        effects.extend(preserving::work(world, facts, rollout));
     }
     effects
 }

@@ -7,7 +7,7 @@ use std::{
 
 use hornero_model::{
     Actor, BootId, CanaryStep, Digest, Directory, ExitCause, FreezeName, InstanceId, InstanceState,
-    Intervention, JobName, Millis, Receipt, RegionName, Release, ReleaseNumber, RolloutId,
+    Intervention, JobName, Millis, Receipt, RegionName, Release, ReleaseNumber, RolloutId, RunEnd,
     ScheduleName, ServiceName, ServiceSpec, Share, Term, Timestamp, VolumeName,
 };
 
@@ -37,6 +37,8 @@ pub struct World {
     pub boot: Option<BootId>,
     /// One-off work that has not ended, by the id of its server.
     pub runs: BTreeMap<InstanceId, OpenRun>,
+    /// How the runs ended that a rollout under way waited for, by the id of their server.
+    pub quiesced: BTreeMap<InstanceId, RunEnd>,
     /// Jobs that are declared.
     pub jobs: BTreeMap<JobName, DeclaredJob>,
     /// The term of the control that started last.

@@ -33,6 +33,10 @@ pub const ON_INCONCLUSIVE: OnInconclusive = OnInconclusive::Abort;
 pub const HOLD: Millis = Millis(30_000);
 /// How many may wait then.
 pub const HOLD_REQUESTS: u32 = 1_000;
+/// How long the snapshot of a replacement is kept.
+pub const KEEP_SNAPSHOT: Millis = Millis(7 * 24 * 3_600_000);
+/// How long a quiesce command may take.
+pub const QUIESCE_TIMEOUT: Millis = Millis(30_000);
 /// How long fewer servers have to be enough: longer than the pauses within a rush.
 pub const STABILISE: Millis = Millis(60_000);
 /// How long no request may have come before nothing runs, where nothing has to: longer than most people read a page.

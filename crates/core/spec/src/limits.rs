@@ -36,6 +36,10 @@ pub const EXTRA_VARS: u64 = 10_000;
 pub const CANARY_STEPS: usize = 20;
 /// How long requests may wait while servers are replaced in their place: no client waits longer.
 pub const HOLD: Millis = Millis(600_000);
+/// How long the snapshot of a replacement is kept at least: until long after that.
+pub const LEAST_SNAPSHOT: Millis = Millis(3_600_000);
+/// How long a quiesce command may take: the old servers serve meanwhile, and somebody waits for the new ones.
+pub const QUIESCE_TIMEOUT: Millis = Millis(600_000);
 /// How many may wait then: more than the edge has connections by default.
 pub const HOLD_REQUESTS: u32 = 100_000;
 /// What one server may be said to have to do before another one is wanted: no server does more.

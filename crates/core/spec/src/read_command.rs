@@ -13,8 +13,17 @@ use crate::{
 
 /// `command`: a program and its arguments.
 pub(crate) fn command(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Vec<String>> {
-    let items = section.list(cx, "command", "a list of strings such as `[\"/usr/bin/app\"]`")?;
-    words(cx, &format!("`command` of {}", section.what), &items)
+    command_of(cx, section, "command")
+}
+
+/// A command and its arguments, by another key.
+pub(crate) fn command_of(
+    cx: &mut Evaluator,
+    section: &mut Section<'_>,
+    key: &'static str,
+) -> Option<Vec<String>> {
+    let items = section.list(cx, key, "a list of strings such as `[\"/usr/bin/app\"]`")?;
+    words(cx, &format!("`{key}` of {}", section.what), &items)
 }
 
 /// The elements of a list as a command.

@@ -1,15 +1,15 @@
 //! Reads how releases replace each other: `rollout` of a service.
 
 use hornero_model::{
-    CanaryPolicy, Millis, OnInconclusive, ReplacePolicy, RollingPolicy, RolloutPolicy, Share,
-    Strategy,
+    CanaryPolicy, Millis, OnInconclusive, Quiesce, ReplacePolicy, RollingPolicy, RolloutPolicy,
+    Share, SnapshotPolicy, Strategy,
 };
 
 use crate::{
     ErrorCode, defaults,
     error::Mistake,
     evaluate::Evaluator,
-    limits,
+    limits, read_command,
     read_value::shown,
     read_word::word,
     section::{Section, Text},
@@ -37,14 +37,21 @@ const ON_INCONCLUSIVE: [(&str, OnInconclusive); 3] = [
     ("wait", OnInconclusive::Wait),
 ];
 
+/// What a release that fails goes back to, and whether that is a snapshot.
+const ON_FAILURE: [(&str, bool); 2] = [("old_image", false), ("snapshot", true)];
+
 /// The keys that only one strategy has, and how it is called.
-const OF_ONE: [(&str, StrategyWord, &str, &str); 6] = [
+const OF_ONE: [(&str, StrategyWord, &str, &str); 10] = [
     ("steps", StrategyWord::Canary, "a canary", "canary"),
     ("step_timeout", StrategyWord::Canary, "a canary", "canary"),
     ("on_inconclusive", StrategyWord::Canary, "a canary", "canary"),
     ("max_surge", StrategyWord::Rolling, "a rolling rollout", "rolling"),
     ("hold", StrategyWord::Replace, "a replacement", "replace"),
     ("hold_requests", StrategyWord::Replace, "a replacement", "replace"),
+    ("quiesce", StrategyWord::Replace, "a replacement", "replace"),
+    ("quiesce_timeout", StrategyWord::Replace, "a replacement", "replace"),
+    ("on_failure", StrategyWord::Replace, "a replacement", "replace"),
+    ("keep_snapshot", StrategyWord::Replace, "a replacement", "replace"),
 ];
 
 /// `holds_volumes`: the service writes to volumes, so that its servers can't run beside each other.
@@ -65,8 +72,8 @@ pub(crate) fn read(
     };
     let Some(mut part) = section.part(cx, "rollout") else {
         if holds_volumes {
-            let (hold, hold_requests) = (defaults::HOLD, defaults::HOLD_REQUESTS);
-            policy.strategy = Strategy::Replace(ReplacePolicy { hold, hold_requests });
+            let replace = ReplacePolicy::holding(defaults::HOLD, defaults::HOLD_REQUESTS);
+            policy.strategy = Strategy::Replace(replace);
             policy.keep_warm = Millis(0);
         }
         return policy;
@@ -91,7 +98,7 @@ pub(crate) fn read(
             "a batch has at least one server, and a new one is there before an old one goes",
         ),
     };
-    let replace = replace(cx, &mut part);
+    let replace = replace(cx, &mut part, holds_volumes);
     match strategy {
         StrategyWord::BlueGreen => {}
         StrategyWord::Canary => policy.strategy = Strategy::Canary(canary),
@@ -133,19 +140,66 @@ fn strays(cx: &mut Evaluator, part: &Section<'_>, strategy: StrategyWord) {
     }
 }
 
-fn replace(cx: &mut Evaluator, part: &mut Section<'_>) -> ReplacePolicy {
+fn replace(cx: &mut Evaluator, part: &mut Section<'_>, holds_volumes: bool) -> ReplacePolicy {
     let hold = part.place("hold");
     let policy = ReplacePolicy {
         hold: part.duration(cx, "hold", Millis(0)).unwrap_or(defaults::HOLD),
         hold_requests: part
             .whole(cx, "hold_requests", 1, limits::HOLD_REQUESTS, "each that waits is a connection")
             .unwrap_or(defaults::HOLD_REQUESTS),
+        quiesce: quiesce(cx, part),
+        snapshot: snapshot(cx, part, holds_volumes),
     };
     if policy.hold > limits::HOLD {
         let message = format!("`hold` of {} must be at most {}", part.what, limits::HOLD);
         cx.report(Mistake::new(ErrorCode::OutOfRange, hold, message));
     }
     policy
+}
+
+/// The command that is run before, and how long it may take.
+fn quiesce(cx: &mut Evaluator, part: &mut Section<'_>) -> Option<Quiesce> {
+    let time = part.place("quiesce_timeout");
+    let timed = part.has("quiesce_timeout");
+    let command = read_command::command_of(cx, part, "quiesce");
+    let timeout = part.duration(cx, "quiesce_timeout", Millis(1_000));
+    let timeout = timeout.unwrap_or(defaults::QUIESCE_TIMEOUT);
+    if timeout > limits::QUIESCE_TIMEOUT {
+        let message = format!(
+            "`quiesce_timeout` of {} must be at most {}",
+            part.what,
+            limits::QUIESCE_TIMEOUT
+        );
+        cx.report(Mistake::new(ErrorCode::OutOfRange, time, message));
+    } else if timed && command.is_none() {
+        let message = format!("{} has `quiesce_timeout` without `quiesce`", part.what);
+        cx.report(Mistake::new(ErrorCode::Conflict, time, message));
+    }
+    // An empty one was reported.
+    let command = command.filter(|words| !words.is_empty())?;
+    Some(Quiesce { command, timeout })
+}
+
+/// Whether snapshots are taken in between, and how long they are kept.
+fn snapshot(
+    cx: &mut Evaluator,
+    part: &mut Section<'_>,
+    holds_volumes: bool,
+) -> Option<SnapshotPolicy> {
+    let (place, time) = (part.place("on_failure"), part.place("keep_snapshot"));
+    let wanted = word(cx, part, "on_failure", &ON_FAILURE).is_some_and(|word| word.value);
+    let keep = part.duration(cx, "keep_snapshot", limits::LEAST_SNAPSHOT);
+    if wanted && !holds_volumes {
+        let message = format!("{} goes back to a snapshot, and mounts no volume", part.what);
+        cx.report(Mistake::new(ErrorCode::Conflict, place, message));
+    } else if !wanted && keep.is_some() {
+        let message = format!("{} has `keep_snapshot`, and takes none", part.what);
+        cx.report(
+            Mistake::new(ErrorCode::Conflict, time, message)
+                .hint("set `on_failure = \"snapshot\"`"),
+        );
+    }
+    wanted.then(|| SnapshotPolicy { keep: keep.unwrap_or(defaults::KEEP_SNAPSHOT) })
 }
 
 fn canary(cx: &mut Evaluator, part: &mut Section<'_>) -> CanaryPolicy {

@@ -115,6 +115,14 @@ impl SimEngine {
         None
     }
 
+    /// Whether a running instance writes to one of these volumes.
+    pub fn is_written<'v>(&self, mut volumes: impl Iterator<Item = &'v VolumeName>) -> bool {
+        volumes.any(|volume| {
+            let writes = |of: &SimInstance| of.ended.is_none() && of.volumes.contains(volume);
+            self.instances.values().any(writes)
+        })
+    }
+
     /// A volume that more than one running instance writes to.
     pub fn written_twice(&self) -> Option<VolumeName> {
         let running = self.instances.values().filter(|instance| instance.ended.is_none());

@@ -147,6 +147,8 @@ pub struct Host {
     pub trace: Trace,
     /// Tests that were run, by image.
     pub tests_run: u64,
+    /// One-off work that was begun, and when it ends.
+    pub(crate) work: BTreeMap<InstanceId, u64>,
     pub(crate) checks: Checks,
     pub(crate) random: Random,
     pub(crate) queue: BTreeMap<(u64, u64), Happening>,
@@ -179,6 +181,7 @@ impl Host {
             answers: BTreeMap::new(),
             trace: Trace::default(),
             tests_run: 0,
+            work: BTreeMap::new(),
             checks: Checks::default(),
             random: Random::new(seed),
             queue: BTreeMap::new(),
@@ -375,7 +378,11 @@ impl Ports for Host {
                 self.random.between(1, 200)
             }
             Effect::RunTests { .. } => self.random.between(10, 600),
-            Effect::GiveAddress { .. } | Effect::TakeAddress { .. } => self.random.between(1, 20),
+            Effect::GiveAddress { .. }
+            | Effect::TakeAddress { .. }
+            | Effect::CarryOut { .. }
+            | Effect::TakeSnapshots { .. }
+            | Effect::RestoreSnapshots { .. } => self.random.between(1, 20),
         };
         let run = self.run;
         self.schedule(takes, Happening::Perform { run, id, effect });

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use hornero_driver::{EffectId, Observation};
-use hornero_model::{EdgeName, EdgeRef, ExitCause, Listener, RouteTable, ServiceName};
+use hornero_model::{
+    EdgeName, EdgeRef, ExitCause, Listener, Millis, RouteTable, Run, RunEnd, ServiceName,
+    TakenSnapshot,
+};
 use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
 
 use crate::{Host, Trouble, host::Happening, trace};
@@ -111,6 +114,21 @@ impl Host {
                 self.take_address(&service);
                 self.observe(Observation::ServiceAddressed { effect: id, service, address: None });
             }
+            Effect::CarryOut { run, .. } => self.carry_out(&run),
+            Effect::TakeSnapshots { rollout, volumes, .. } => {
+                let is_held = self.engine.is_written(volumes.iter().map(|(volume, _)| volume));
+                let taken = |(volume, _)| TakenSnapshot { volume, snapshot: rollout.0 };
+                let snapshots = volumes.into_iter().map(taken).collect();
+                let done = Observation::SnapshotsTaken { rollout, snapshots };
+                self.copied(id, is_held, done);
+            }
+            Effect::RestoreSnapshots { rollout, snapshots, .. } => {
+                let is_held = self.engine.is_written(snapshots.iter().map(|(of, _)| &of.volume));
+                let restored = snapshots.into_iter().map(|(of, _)| (of, 1_000 + rollout.0));
+                let restored = restored.collect();
+                let done = Observation::SnapshotsRestored { rollout, restored };
+                self.copied(id, is_held, done);
+            }
             Effect::PrepareRoutes { edge, table } => self.prepare(id, edge, &table),
             Effect::ApplyRoutes { edge, table, .. } => self.apply(id, edge, *table),
             Effect::CutInFlight { edge, service, release, generation } => {
@@ -126,6 +144,36 @@ impl Host {
                 self.observe(Observation::EdgeStatus { edge, status });
             }
         }
+    }
+
+    /// Volumes are copied while nobody has them, and not else.
+    fn copied(&mut self, id: EffectId, is_held: bool, done: Observation) {
+        let reason = "a volume is still attached".to_owned();
+        match is_held {
+            true => self.observe(Observation::EffectFailed { effect: id, reason }),
+            false => self.observe(done),
+        }
+    }
+
+    /// One-off work ends a while after it began; what was begun is not begun again, and its end is told whoever asks.
+    fn carry_out(&mut self, run: &Run) {
+        if !self.ledger.current().runs.contains_key(&run.id) {
+            let text = format!("run `{}` is begun, and not recorded", run.id);
+            self.edge.violations.push(text);
+        }
+        let ends = match self.work.get(&run.id) {
+            Some(ends) => *ends,
+            None => self.now + self.random.between(1, 500),
+        };
+        self.work.insert(run.id.clone(), ends);
+        let (cause, duration) = (ExitCause::Code(0), Millis(1));
+        let end = RunEnd { id: run.id.clone(), cause, cut_off: None, duration };
+        let observation = Observation::RunEnded { end };
+        let after = ends.saturating_sub(self.now);
+        self.schedule(
+            after,
+            Happening::Deliver { run: self.run, observation: Box::new(observation) },
+        );
     }
 
     /// The address of a service: the one that is recorded, or the first that nobody has.
@@ -177,6 +225,9 @@ impl Host {
             | Effect::RemoveInstance { .. }
             | Effect::GiveAddress { .. }
             | Effect::TakeAddress { .. }
+            | Effect::CarryOut { .. }
+            | Effect::TakeSnapshots { .. }
+            | Effect::RestoreSnapshots { .. }
             | Effect::RunTests { .. } => {}
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hornero_model::{
     Check, Digest, HealthContract, ImageName, Millis, MountedVolume, Port, PortName, Protocol,
-    ReplacePolicy, Resources, RolloutPolicy, Route, ServiceName, ServiceSpec, Strategy, TcpCheck,
-    VolumeName,
+    Quiesce, ReplacePolicy, Resources, RolloutPolicy, Route, ServiceName, ServiceSpec,
+    SnapshotPolicy, Strategy, TcpCheck, VolumeName,
 };
 
 use crate::Random;
@@ -153,12 +153,17 @@ pub fn service(name: &str, image: Digest, instances: u32) -> ServiceSpec {
 /// The same service as one with a volume of its own: one server, which goes before the next one comes.
 pub fn stateful(spec: ServiceSpec) -> ServiceSpec {
     let volume = VolumeName::new(spec.name.as_str()).expect("a valid name");
-    let (hold, hold_requests) = (Millis(20_000), 1_000);
+    let quiesce = Quiesce { command: vec!["/srv/flush".to_owned()], timeout: Millis(5_000) };
+    let replace = ReplacePolicy {
+        quiesce: Some(quiesce),
+        snapshot: Some(SnapshotPolicy { keep: Millis(3_600_000) }),
+        ..ReplacePolicy::holding(Millis(20_000), 1_000)
+    };
     ServiceSpec {
         instances: 1,
         mounts: vec![MountedVolume { path: "/data".to_owned(), volume }],
         rollout: RolloutPolicy {
-            strategy: Strategy::Replace(ReplacePolicy { hold, hold_requests }),
+            strategy: Strategy::Replace(replace),
             keep_warm: Millis(0),
             ..spec.rollout
         },

@@ -51,6 +51,9 @@ pub(crate) fn observed(observation: &Observation) -> String {
         Observation::InstanceStopped { instance } => format!("`{instance}` was stopped"),
         Observation::InstanceRemoved { instance } => format!("`{instance}` was removed"),
         Observation::TestsFinished { image, .. } => format!("tests of `{}` ran", image.short()),
+        Observation::RunEnded { end } => format!("run `{}` {}", end.id, end.cause),
+        Observation::SnapshotsTaken { rollout, .. } => format!("rollout {rollout} has snapshots"),
+        Observation::SnapshotsRestored { rollout, .. } => format!("rollout {rollout} has its data"),
         Observation::RoutesPrepared { edge, generation } => {
             format!("table {generation} is ready{}", at(edge))
         }

@@ -21,10 +21,10 @@ const STEERS: [Steer; 5] =
 /// How a release takes over, as chance has it.
 fn strategy(random: &mut Random) -> Strategy {
     match random.between(0, 5) {
-        4 | 5 => Strategy::Replace(ReplacePolicy {
-            hold: Millis(random.between(0, 20_000)),
-            hold_requests: 1_000,
-        }),
+        4 | 5 => {
+            let hold = Millis(random.between(0, 20_000));
+            Strategy::Replace(ReplacePolicy::holding(hold, 1_000))
+        }
         0 => Strategy::BlueGreen,
         1 | 2 => Strategy::Rolling(RollingPolicy {
             max_surge: random.chance(50).then(|| u32::try_from(random.between(1, 3)).unwrap()),
@@ -191,7 +191,7 @@ fn servers_that_cant_run_twice_never_do_whatever_dies() {
         let mut spec = service("site", image, 2);
         simulation.ask(apply(&spec));
         let (hold, hold_requests) = (Millis(30_000), 1_000);
-        spec.rollout.strategy = Strategy::Replace(ReplacePolicy { hold, hold_requests });
+        spec.rollout.strategy = Strategy::Replace(ReplacePolicy::holding(hold, hold_requests));
         spec.rollout.keep_warm = Millis(0);
         for _ in 0..4 {
             let behaviour = match random.chance(60) {
@@ -239,7 +239,7 @@ fn requests_wait_for_what_is_replaced_in_its_place_and_none_is_lost() {
         let mut spec = service("site", image, 2);
         simulation.ask(apply(&spec));
         let (hold, hold_requests) = (Millis(30_000), 10_000);
-        spec.rollout.strategy = Strategy::Replace(ReplacePolicy { hold, hold_requests });
+        spec.rollout.strategy = Strategy::Replace(ReplacePolicy::holding(hold, hold_requests));
         spec.rollout.keep_warm = Millis(0);
         // One that works takes over, one that does not start makes room again.
         for (behaviour, serving) in

@@ -28,11 +28,29 @@ pub fn attach(
     if !place.path().exists() {
         return Err(VolumeError::Missing { volume: volume.clone() });
     }
-    admit(&place, volume, lease)?;
+    open(&place, volume, locked(&place, volume, lease, patience)?)
+}
+
+/// Locks a volume that is to be copied or restored for who has its newest lease, and whose server is gone.
+pub(crate) fn lock_under(
+    place: &Place,
+    volume: &VolumeName,
+    lease: LeaseToken,
+) -> Result<File, VolumeError> {
+    locked(place, volume, lease, PATIENCE)
+}
+
+fn locked(
+    place: &Place,
+    volume: &VolumeName,
+    lease: LeaseToken,
+    patience: Duration,
+) -> Result<File, VolumeError> {
+    admit(place, volume, lease)?;
     let file = lock(&place.image(), volume, patience)?;
     // Whoever has a newer one may have come while this one waited.
-    admit(&place, volume, lease)?;
-    open(&place, volume, file)
+    admit(place, volume, lease)?;
+    Ok(file)
 }
 
 /// The file system of a volume that is locked, mended and as large as its file.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hornero_home::Opening;
-use hornero_model::{Timestamp, VolumeName};
+use hornero_model::{LeaseToken, Timestamp, VolumeName};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 
 use crate::{
@@ -146,16 +146,20 @@ fn open_snapshot(
         .map_err(VolumeError::failed(format!("open snapshot {number} of `{volume}`")))
 }
 
+/// Restores a volume that nobody has; for who has its newest lease, where one is named.
 pub(crate) fn restore(
     place: &Place,
     volume: &VolumeName,
     number: SnapshotNumber,
+    lease: Option<LeaseToken>,
 ) -> Result<Snapshot, VolumeError> {
     let failed = || VolumeError::failed(format!("restore volume `{volume}`"));
     let source = open_snapshot(place, volume, number)?;
-    let held = lock(&place.image(), volume, TURN)?;
-    let last = place.numbers().map_err(failed())?.pop();
-    let kept = SnapshotNumber(last.map_or(1, |last| last.0 + 1));
+    let held = match lease {
+        Some(lease) => attach::lock_under(place, volume, lease)?,
+        None => lock(&place.image(), volume, TURN)?,
+    };
+    let kept = snapshots::next(place).map_err(failed())?;
     let coming = place.snapshot(kept);
     snapshots::copy(&source, &coming, volume)?;
     let length = held.metadata().map_err(failed())?.len();
@@ -166,7 +170,7 @@ pub(crate) fn restore(
     }
     // Described before they change places: whoever is killed in between loses neither.
     let why = format!("what it had before snapshot {number} was restored");
-    snapshots::keep(place, volume, kept, &why)?;
+    snapshots::keep(place, volume, kept, snapshots::record(&why))?;
     renameat_with(CWD, &coming, CWD, place.image(), RenameFlags::EXCHANGE)
         .map_err(|errno| failed()(io::Error::from(errno)))?;
     sync(&place.snapshots())?;

@@ -53,6 +53,11 @@ pub(crate) struct SnapshotRecord {
     pub format: u32,
     pub created: Timestamp,
     pub why: String,
+    /// What it was taken for, where that may be asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_until: Option<Timestamp>,
 }
 
 /// The directory of one volume.
@@ -117,6 +122,46 @@ impl Place {
         record: &SnapshotRecord,
     ) -> io::Result<()> {
         write(&self.snapshot_record(number), record)
+    }
+
+    /// The highest number of a snapshot that was removed.
+    pub fn last_expired(&self) -> io::Result<Option<SnapshotNumber>> {
+        match read(&self.snapshots().join("expired")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    /// Notes that a snapshot is about to be removed, so that its number does not come again.
+    pub fn note_expired(&self, number: SnapshotNumber) -> io::Result<()> {
+        match self.last_expired()? {
+            Some(last) if last >= number => Ok(()),
+            Some(_) | None => write(&self.snapshots().join("expired"), &number),
+        }
+    }
+
+    /// Has a snapshot not count any more, and removes it.
+    pub fn remove_snapshot(&self, number: SnapshotNumber) -> io::Result<()> {
+        fs::remove_file(self.snapshot_record(number))?;
+        fs::remove_file(self.snapshot(number))
+    }
+
+    /// Removes data of snapshots that nothing describes: what was left by whoever was killed while taking or removing one.
+    pub fn remove_undescribed(&self) -> io::Result<()> {
+        let described = self.numbers()?;
+        let entries = match fs::read_dir(self.snapshots()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_suffix(".img"));
+            let number = number.and_then(|number| number.parse::<SnapshotNumber>().ok());
+            if let Some(number) = number.filter(|number| !described.contains(number)) {
+                fs::remove_file(self.snapshot(number))?;
+            }
+        }
+        Ok(())
     }
 
     /// Its snapshots, oldest first. One counts once it is described, which it is when it is whole.

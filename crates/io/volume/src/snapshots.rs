@@ -8,13 +8,14 @@ use std::{
 };
 
 use hornero_home::Opening;
-use hornero_model::{Timestamp, VolumeName};
+use hornero_model::{LeaseToken, SnapshotPurpose, Timestamp, VolumeName};
 use rustix::{
     fs::{Mode, OFlags, SeekFrom, copy_file_range, ioctl_ficlone, seek},
     io::Errno,
 };
 
 use crate::{
+    attach,
     directory::{self, FORMAT, Place, SnapshotRecord, sync},
     error::VolumeError,
     lock::{TURN, lock},
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub size_bytes: u64,
     /// What it takes from the host, also where it shares that.
     pub stored_bytes: u64,
+    /// Until when it is kept; none where until somebody removes the volume.
+    pub keep_until: Option<Timestamp>,
 }
 
 /// Takes a snapshot. Of a volume that is attached, `attached` is a directory of it: nothing is written to it meanwhile.
@@ -69,14 +72,61 @@ pub(crate) fn take(
             (source, Some(Frozen::freeze(directory).map_err(failed())?))
         }
     };
-    directory::make(&place.snapshots()).map_err(failed())?;
-    let last = place.numbers().map_err(failed())?.pop();
-    let number = SnapshotNumber(last.map_or(1, |last| last.0 + 1));
+    let number = next(place).map_err(failed())?;
     let path = place.snapshot(number);
     let copied = copy(&source, &path, volume);
     drop(frozen);
     copied?;
-    keep(place, volume, number, why)
+    keep(place, volume, number, record(why))
+}
+
+/// Takes a snapshot of a volume that nobody has, for who has its newest lease; one that was taken for this purpose counts.
+pub(crate) fn take_once(
+    place: &Place,
+    volume: &VolumeName,
+    lease: LeaseToken,
+    purpose: &SnapshotPurpose,
+) -> Result<Snapshot, VolumeError> {
+    let failed = || VolumeError::failed(format!("take a snapshot of `{volume}`"));
+    for number in place.numbers().map_err(failed())?.into_iter().rev() {
+        let tag = place.read_snapshot(number).map_err(failed())?.tag;
+        if tag.as_ref() == Some(&purpose.tag) {
+            return read(place, number).map_err(failed());
+        }
+    }
+    let source = attach::lock_under(place, volume, lease)?;
+    let number = next(place).map_err(failed())?;
+    copy(&source, &place.snapshot(number), volume)?;
+    let SnapshotPurpose { tag, why, keep_until } = purpose;
+    let (tag, keep_until) = (Some(tag.clone()), Some(*keep_until));
+    keep(place, volume, number, SnapshotRecord { tag, keep_until, ..record(why) })
+}
+
+/// Removes the snapshots whose time is over; gives their numbers.
+pub(crate) fn expire(place: &Place, now: Timestamp) -> io::Result<Vec<SnapshotNumber>> {
+    place.remove_undescribed()?;
+    let mut expired = Vec::new();
+    for number in place.numbers()? {
+        if place.read_snapshot(number)?.keep_until.is_some_and(|until| until < now) {
+            place.note_expired(number)?;
+            place.remove_snapshot(number)?;
+            expired.push(number);
+        }
+    }
+    Ok(expired)
+}
+
+/// The number of the next snapshot, for which there is room then. No number comes again: receipts have them.
+pub(crate) fn next(place: &Place) -> io::Result<SnapshotNumber> {
+    directory::make(&place.snapshots())?;
+    let last = place.numbers()?.pop().max(place.last_expired()?);
+    Ok(SnapshotNumber(last.map_or(1, |last| last.0 + 1)))
+}
+
+/// What is written beside a snapshot that is taken now.
+pub(crate) fn record(why: &str) -> SnapshotRecord {
+    let (format, created, why) = (FORMAT, Timestamp::now(), why.to_owned());
+    SnapshotRecord { format, created, why, tag: None, keep_until: None }
 }
 
 /// Describes a snapshot whose data is there; from then on it counts.
@@ -84,11 +134,9 @@ pub(crate) fn keep(
     place: &Place,
     volume: &VolumeName,
     number: SnapshotNumber,
-    why: &str,
+    record: SnapshotRecord,
 ) -> Result<Snapshot, VolumeError> {
     let failed = || VolumeError::failed(format!("keep a snapshot of `{volume}`"));
-    let why = why.to_owned();
-    let record = SnapshotRecord { format: FORMAT, created: Timestamp::now(), why };
     place.write_snapshot(number, &record).map_err(failed())?;
     sync(&place.snapshots())?;
     read(place, number).map_err(failed())
@@ -108,6 +156,7 @@ pub(crate) fn read(place: &Place, number: SnapshotNumber) -> io::Result<Snapshot
         why: record.why,
         size_bytes: data.len(),
         stored_bytes: data.blocks() * 512,
+        keep_until: record.keep_until,
     })
 }
 

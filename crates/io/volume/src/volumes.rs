@@ -7,7 +7,7 @@ use std::{
 };
 
 use hornero_home::Opening;
-use hornero_model::{Timestamp, VolumeName};
+use hornero_model::{LeaseToken, SnapshotPurpose, Timestamp, VolumeName};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
@@ -168,7 +168,55 @@ impl Volumes {
         snapshot: SnapshotNumber,
     ) -> Result<Snapshot, VolumeError> {
         let _turn = change::turn(&self.home)?;
-        change::restore(&self.place(volume)?, volume, snapshot)
+        change::restore(&self.place(volume)?, volume, snapshot, None)
+    }
+
+    /// Takes a snapshot of a volume that nobody has, for who has its newest lease. Asked for twice with one tag, it is taken
+    /// once.
+    ///
+    /// # Errors
+    /// [`VolumeError::LeaseOver`] for a lease that is not the newest, [`VolumeError::Held`] where its server did not let go.
+    pub fn preserve(
+        &self,
+        volume: &VolumeName,
+        lease: LeaseToken,
+        purpose: &SnapshotPurpose,
+    ) -> Result<Snapshot, VolumeError> {
+        let _turn = change::turn(&self.home)?;
+        snapshots::take_once(&self.place(volume)?, volume, lease, purpose)
+    }
+
+    /// As [`Self::restore`], for who has the volume's newest lease.
+    ///
+    /// # Errors
+    /// As [`Self::preserve`] and [`Self::restore`].
+    pub fn restore_under(
+        &self,
+        volume: &VolumeName,
+        lease: LeaseToken,
+        snapshot: SnapshotNumber,
+    ) -> Result<Snapshot, VolumeError> {
+        let _turn = change::turn(&self.home)?;
+        change::restore(&self.place(volume)?, volume, snapshot, Some(lease))
+    }
+
+    /// Removes the snapshots that were to be kept until before `now`; gives which.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn expire(&self, now: Timestamp) -> Result<Vec<(VolumeName, SnapshotNumber)>, VolumeError> {
+        let failed = || VolumeError::failed("remove snapshots whose time is over");
+        let names = directory::names(&self.home).map_err(failed())?;
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _turn = change::turn(&self.home)?;
+        let mut expired = Vec::new();
+        for name in names {
+            let numbers = snapshots::expire(&self.place(&name)?, now).map_err(failed())?;
+            expired.extend(numbers.into_iter().map(|number| (name.clone(), number)));
+        }
+        Ok(expired)
     }
 
     /// Makes a volume larger. Says whether whoever has it can use that; else it is so when it is attached next.

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use hornero_model::{LeaseToken, VolumeName};
+use hornero_model::{LeaseToken, SnapshotPurpose, Timestamp, VolumeName};
 use hornero_volume::{
     Cost, DATA, LEAST_BYTES, Origin, PATIENCE, Populate, SnapshotNumber, VolumeError, Volumes,
     attach, populate,
@@ -330,4 +330,45 @@ fn who_only_looks_keeps_nobody_from_a_snapshot() {
         [] as [String; 0],
         "looking wrote something"
     );
+}
+
+#[test]
+fn a_snapshot_for_a_purpose_is_taken_once_by_who_has_the_newest_lease() {
+    let home = home();
+    let orders = name("orders");
+    home.volumes.make(&orders, LEAST_BYTES).unwrap();
+    drop(home.attach(&orders, 2).unwrap());
+    let purpose = |tag: &str, keep_until| SnapshotPurpose {
+        tag: tag.to_owned(),
+        why: "before rollout 7".to_owned(),
+        keep_until: Timestamp(keep_until),
+    };
+    let preserve =
+        |lease, tag| home.volumes.preserve(&orders, LeaseToken(lease), &purpose(tag, 1_000));
+    assert!(matches!(preserve(1, "a"), Err(VolumeError::LeaseOver { .. })));
+    let first = preserve(2, "a").unwrap();
+    assert_eq!((first.number, first.keep_until), (SnapshotNumber(1), Some(Timestamp(1_000))));
+    assert_eq!(preserve(2, "a").unwrap(), first, "asked again it is the same one");
+    assert_eq!(preserve(2, "b").unwrap().number, SnapshotNumber(2));
+    let held = home.attach(&orders, 3).unwrap();
+    write(&held, "left", "by a bad release");
+    drop(held);
+    let restore = |lease| home.volumes.restore_under(&orders, LeaseToken(lease), SnapshotNumber(1));
+    assert!(matches!(restore(2), Err(VolumeError::LeaseOver { .. })));
+    assert_eq!(restore(3).unwrap().number, SnapshotNumber(3));
+    assert_eq!(read(home.attach(&orders, 3).unwrap(), "left"), None);
+    assert_eq!(home.volumes.expire(Timestamp(1_000)).unwrap(), []);
+    // What somebody left who was killed while a snapshot was taken.
+    let left_behind = home.path.join("volumes/orders/snapshots/9.img");
+    fs::write(&left_behind, "half a copy").unwrap();
+    let expired = [1, 2].map(|number| (orders.clone(), SnapshotNumber(number)));
+    assert_eq!(home.volumes.expire(Timestamp(1_001)).unwrap(), expired);
+    let left = home.volumes.facts(&orders).unwrap().snapshots;
+    assert_eq!(
+        left.iter().map(|of| of.number.0).collect::<Vec<_>>(),
+        [3],
+        "what was replaced stays"
+    );
+    assert!(!fs::exists(left_behind).unwrap());
+    assert_eq!(preserve(3, "c").unwrap().number, SnapshotNumber(4));
 }

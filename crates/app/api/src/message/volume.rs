@@ -76,6 +76,9 @@ pub struct VolumeSnapshot {
     pub size_bytes: u64,
     /// What it takes from the host, also where it shares that.
     pub stored_bytes: u64,
+    /// Until when it is kept; absent where until somebody removes the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_until: Option<Timestamp>,
 }
 
 /// Says which volumes a directory declares, and that it declares no others. Those that it declared before stay, with their

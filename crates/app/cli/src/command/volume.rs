@@ -132,8 +132,10 @@ fn described(volume: &VolumeStatus) -> String {
     );
     for snapshot in &volume.snapshots {
         let why = if snapshot.why.is_empty() { "-" } else { &snapshot.why };
+        let until = snapshot.keep_until.map(|until| format!("; kept until {until}"));
+        let until = until.unwrap_or_default();
         text.push_str(&format!(
-            "snapshot {:<2} {}  {}  {why}\n",
+            "snapshot {:<2} {}  {}  {why}{until}\n",
             snapshot.snapshot,
             snapshot.created,
             size(snapshot.stored_bytes),

@@ -11,7 +11,7 @@ use std::{
 
 use hornero_load::{
     Trial, Victim,
-    writes::{PostgresStore, Writers},
+    writes::{PostgresStore, RedisStore, Writers},
 };
 
 use crate::{
@@ -24,6 +24,11 @@ const ACCESS: &str = "host all all all trust\n";
 
 /// A database whose image differs by `number`, and whose volume is declared as `volume`.
 fn database(home: &Home, number: u32, volume: &str) {
+    database_with(home, number, volume, "");
+}
+
+/// The same with more lines of its `rollout`.
+fn database_with(home: &Home, number: u32, volume: &str, rollout: &str) {
     home.write("pg_hba.conf", ACCESS);
     let port = home.port;
     home.write(
@@ -72,6 +77,7 @@ service "db" {{
     hold          = "2m"
     drain_timeout = "5s"
     watch         = "200ms"
+    {rollout}
   }}
   stop_signal = "SIGINT"
   stop_grace  = "60s"
@@ -171,6 +177,49 @@ fn a_database_is_replaced_under_writes_and_kills_and_loses_nothing() {
     home.run(&["audit", "verify"]).expect(0);
 }
 
+/// The example of Redis on the base of all tests, with a port of its own, and an image that differs by `number`.
+fn redis(home: &Home, number: u32) {
+    home.write("redis.conf", include_str!("../../../../../examples/redis/redis.conf"));
+    let port = home.port;
+    let mut text = include_str!("../../../../../examples/redis/hornero.hcl").to_owned();
+    for (example, own) in [
+        ("  debian   = \"bookworm\"\n", "  from     = image.base\n".to_owned()),
+        (
+            "  user    = \"redis\"\n",
+            format!("  user    = \"redis\"\n  env     = {{ IMAGE = \"{number}\" }}\n"),
+        ),
+        ("listen   = 6379", format!("listen   = {port}")),
+        ("hold          = \"15s\"", "hold          = \"2m\"".to_owned()),
+    ] {
+        assert!(text.contains(example), "the example has no `{example}`");
+        text = text.replace(example, &own);
+    }
+    home.write("hornero.hcl", &format!("{BASE}{text}"));
+}
+
+#[test]
+fn redis_has_what_it_acknowledged_after_replacements_and_kills() {
+    let home = Home::new();
+    redis(&home, 0);
+    home.up();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, home.port));
+    let trial = Trial {
+        program: Path::new(env!("CARGO_BIN_EXE_hornero")),
+        home: &home.path(),
+        project: &home.project(),
+        volume: "cache",
+        release: &|number| redis(&home, number),
+        store: Arc::new(RedisStore { address }),
+        clients: 3,
+        seed: seed(),
+    };
+    let report = trial.run(&[None, Some(Victim::Server)]).unwrap();
+    let told = format!("{:#?}\n{:#?}", report.rounds, report.writes.refusals);
+    assert_eq!(report.checked.wrong, Vec::<String>::new(), "{told}");
+    assert_eq!((report.most_writers, report.refused), (1, 0), "{told}");
+    assert!(report.checked.acknowledged > 100, "{:?}", report.checked);
+}
+
 #[test]
 fn a_database_that_is_killed_comes_back_on_its_volume_under_a_new_lease() {
     let home = Home::new();
@@ -226,4 +275,51 @@ fn data_outlives_its_service_and_is_removed_by_name_alone() {
     home.run(&["volume", "rm", "copy"]).expect(0);
     assert_eq!(home.run(&["volume", "ls", "--json"]).expect(0).json(), serde_json::json!([]));
     home.run(&["down"]).expect(0);
+}
+
+/// What `psql` of the image does to the server that is about to go.
+fn quiesce(sql: &str) -> String {
+    format!(
+        r#"quiesce = ["/usr/lib/postgresql/15/bin/psql", "-h", "db.internal", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-c", "{sql}"]
+    on_failure = "snapshot""#
+    )
+}
+
+#[test]
+fn a_database_is_quiesced_once_and_a_bad_image_leaves_its_data_as_it_was() {
+    let home = Home::new();
+    database(&home, 0, "");
+    home.up();
+    psql(home.port, "create table quiesced (n bigint)").unwrap();
+    let quiesced = || psql(home.port, "select count(*) from quiesced").unwrap();
+    database_with(&home, 1, "", &quiesce("insert into quiesced values (1)"));
+    home.up();
+    assert_eq!(quiesced(), "1");
+    let receipt = home.run(&["receipt", "--json"]).expect(0).json()[0].clone();
+    assert_eq!(receipt["snapshot"], "orders@1", "{receipt}");
+    let shown = home.run(&["volume", "inspect", "orders"]).expect(0).stdout;
+    assert!(shown.contains("before rollout 2: db@1 to db@2; kept until "), "{shown}");
+    // A command that fails: nothing is touched.
+    let (before, _) = server(&home).unwrap();
+    database_with(&home, 2, "", &quiesce("select failed from nowhere"));
+    let failed = home.run(&["up"]);
+    assert_ne!(failed.code, 0, "{}", failed.stderr);
+    let why = "relation \"nowhere\" does not exist";
+    for told in ["the quiesce command", "exited with code 1", why] {
+        assert!(failed.stderr.contains(told), "{told}: {}", failed.stderr);
+    }
+    assert_eq!(server(&home).unwrap().0, before);
+    // An image that ruins the data and ends, as a migration does that fails.
+    database_with(&home, 3, "", &quiesce("insert into quiesced values (2)"));
+    let text = std::fs::read_to_string(home.project().join("hornero.hcl")).unwrap();
+    let ruins = r#""/bin/sh", "-c", "rm /var/lib/postgresql/15/main/PG_VERSION; exit 3","#;
+    home.write("hornero.hcl", &text.replace(r#""/usr/lib/postgresql/15/bin/postgres","#, ruins));
+    let failed = home.run(&["up"]).expect(4);
+    assert!(
+        failed.stderr.contains("the data is as it was before, by orders@2"),
+        "{}",
+        failed.stderr
+    );
+    assert_eq!(quiesced(), "2");
+    home.run(&["audit", "verify"]).expect(0);
 }

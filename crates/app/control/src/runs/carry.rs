@@ -44,8 +44,8 @@ pub struct Carried {
 }
 
 impl Carrier {
-    /// Carries it to its end.
-    pub fn carry_out(&self, carried: Carried) {
+    /// Carries it to its end, and gives that; it is recorded, but where the control process ends.
+    pub fn carry_out(&self, carried: Carried) -> RunEnd {
         let Carried { run, since, server, watched } = carried;
         let spent = Timestamp::now().since(since);
         let left = Millis(run.timeout.0.saturating_sub(spent.0));
@@ -65,8 +65,9 @@ impl Carrier {
         let (what, body) = (format!("run `{}`", run.id), EventBody::RunEnded { end: end.clone() });
         if self.recorder.record_end(&by, &body, &what) {
             self.remove(&run);
-            watched.ended(end);
+            watched.ended(end.clone());
         }
+        end
     }
 
     /// Starts its server; why it did not start, where it did not.

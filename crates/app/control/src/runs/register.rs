@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_model::{Actor, EventBody, InstanceId, Run, ServiceSpec, Timestamp};
+use hornero_model::{Actor, EventBody, InstanceId, Run, RunEnd, ServiceSpec, Timestamp};
 use hornero_rollout::OpenRun;
 
 use crate::{
@@ -37,6 +37,9 @@ pub enum Begun {
     /// It was not recorded, so nothing was begun.
     Not(NotRecorded),
 }
+
+/// Between two looks whether a run has ended that another thread carries out, which tells when it does.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Every run that this control process knows.
 pub struct Runs {
@@ -75,6 +78,27 @@ impl Runs {
         }
         self.carry_out(Carried { run, since, server: Some(server), watched });
         Begun::Yes { since }
+    }
+
+    /// Carries out a run that a rollout recorded, and waits for its end: what runs already is not started again.
+    pub fn carry(&self, run: Run, since: Timestamp, server: ServiceSpec) -> RunEnd {
+        let (watched, is_new) = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            match known.get(&run.id) {
+                Some(known) => (Arc::clone(&known.watched), false),
+                None => (insert(&mut known, &run), true),
+            }
+        };
+        if is_new {
+            let watched = Arc::clone(&watched);
+            return self.carrier.carry_out(Carried { run, since, server: Some(server), watched });
+        }
+        loop {
+            if let Some(end) = watched.end() {
+                return end;
+            }
+            watched.wait(LOOK);
+        }
     }
 
     /// Goes on with what an earlier control process began: what runs still is watched to its end, and what does not is
@@ -119,7 +143,7 @@ impl Runs {
         let id = carried.run.id.clone();
         let spawned = std::thread::Builder::new()
             .name("run".to_owned())
-            .spawn(move || carrier.carry_out(carried));
+            .spawn(move || drop(carrier.carry_out(carried)));
         if let Err(error) = spawned {
             // It stays open in the ledger: the next control process records that it was not started.
             tracing::warn!("no thread for run `{id}`: {error}");

@@ -11,10 +11,10 @@ fn orders() -> VolumeName {
     VolumeName::new("orders").unwrap()
 }
 
-fn stateful(image: &str) -> ServiceSpec {
+pub(super) fn stateful(image: &str) -> ServiceSpec {
     let mut spec = spec(image, 1);
     let hold = Millis(20_000);
-    spec.rollout.strategy = Strategy::Replace(ReplacePolicy { hold, hold_requests: 7 });
+    spec.rollout.strategy = Strategy::Replace(ReplacePolicy::holding(hold, 7));
     spec.rollout.keep_warm = Millis(0);
     spec.mounts = vec![MountedVolume { path: "/data".to_owned(), volume: orders() }];
     spec
@@ -22,7 +22,7 @@ fn stateful(image: &str) -> ServiceSpec {
 
 impl Bench {
     /// `site@1` serves with a volume.
-    fn holding() -> Self {
+    pub(super) fn holding() -> Self {
         let mut bench = Self::new();
         bench.forward(&stateful("one"));
         bench.one_writer();
@@ -38,7 +38,7 @@ impl Bench {
     }
 
     /// Decides and does, until nothing is under way; whatever starts has the newest lease, and nobody else is there.
-    fn one_writer(&mut self) {
+    pub(super) fn one_writer(&mut self) {
         for _ in 0..1_000 {
             let decided = self.one_step();
             let effects = self.wanted();

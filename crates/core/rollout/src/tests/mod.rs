@@ -10,7 +10,9 @@ mod fold;
 mod journal;
 mod leases;
 mod orders;
+mod preserving;
 mod previews;
+mod quiescing;
 mod recycling;
 mod replacing;
 mod retention;
@@ -31,8 +33,8 @@ use std::{
 use hornero_model::{
     Actor, BackendStatus, Check, Digest, EdgeName, EdgeStatus, Event, EventBody, ExitCause, Health,
     HealthContract, ImageName, InstanceHandle, InstanceId, Location, Millis, Place, Port, PortName,
-    Protocol, ReleaseCounters, ReleaseNumber, Resources, RolloutPolicy, Route, RouteTable,
-    ServiceName, ServiceSpec, Strategy, TcpCheck, Timestamp,
+    Protocol, ReleaseCounters, ReleaseNumber, Resources, RolloutPolicy, Route, RouteTable, RunEnd,
+    ServiceName, ServiceSpec, Strategy, TakenSnapshot, TcpCheck, Timestamp,
 };
 
 use crate::{
@@ -73,6 +75,20 @@ pub(crate) fn spec(image: &str, instances: u32) -> ServiceSpec {
 
 pub(crate) fn root() -> Actor {
     Actor { who: "root".to_owned(), why: "test".to_owned(), commit: None }
+}
+
+/// Every backend of a table, found healthy.
+pub(crate) fn all_healthy(table: &RouteTable) -> Vec<BackendStatus> {
+    let backends = table.pools.iter().flat_map(|pool| {
+        pool.backends.iter().map(|of| BackendStatus {
+            pool: pool.name.clone(),
+            instance: of.instance.clone(),
+            release: of.release,
+            health: Health::Healthy,
+            last_error: None,
+        })
+    });
+    backends.collect()
 }
 
 /// A world, what is seen of it, and everything that was recorded.
@@ -260,6 +276,7 @@ impl Bench {
     }
 
     /// An effect was done.
+    #[allow(clippy::too_many_lines, reason = "one arm for each effect")]
     pub fn done(&mut self, effect: Effect) {
         match effect {
             Effect::StartInstance { instance, .. } => {
@@ -280,16 +297,7 @@ impl Bench {
             Effect::RunTests { image, .. } => self.tested(image, true),
             Effect::PrepareRoutes { .. } => panic!("one edge is not asked to prepare: {effect}"),
             Effect::ApplyRoutes { table, .. } => {
-                let backends = table.pools.iter().flat_map(|pool| {
-                    pool.backends.iter().map(|of| BackendStatus {
-                        pool: pool.name.clone(),
-                        instance: of.instance.clone(),
-                        release: of.release,
-                        health: Health::Healthy,
-                        last_error: None,
-                    })
-                });
-                let backends: Vec<BackendStatus> = backends.collect();
+                let backends = all_healthy(&table);
                 let counters = self.status(|edge| {
                     assert!(edge.backends.len() <= 20);
                     edge.generation = table.generation;
@@ -299,6 +307,15 @@ impl Bench {
                 self.confirmed(*table, counters);
             }
             Effect::CutInFlight { release, .. } => self.in_flight(release.0, 0),
+            Effect::TakeSnapshots { rollout, volumes, .. } => {
+                let taken = |(volume, _)| TakenSnapshot { volume, snapshot: 3 };
+                self.facts.snapshots.insert(rollout, volumes.into_iter().map(taken).collect());
+            }
+            Effect::RestoreSnapshots { rollout, snapshots, .. } => {
+                let restored = snapshots.into_iter().map(|(of, _)| (of, 4)).collect();
+                self.facts.restored.insert(rollout, Ok(restored));
+            }
+            Effect::CarryOut { run, .. } => self.run_ended(&run.id, ExitCause::Code(0)),
             Effect::GiveAddress { service, .. } => {
                 let last = u8::try_from(self.facts.addresses.len() + 1).unwrap();
                 self.facts.addresses.insert(service, IpAddr::from([10, 8, 0, last]));
@@ -307,6 +324,12 @@ impl Bench {
                 self.facts.addresses.remove(&service);
             }
         }
+    }
+
+    /// One-off work ended.
+    pub fn run_ended(&mut self, id: &InstanceId, cause: ExitCause) {
+        let end = RunEnd { id: id.clone(), cause, cut_off: None, duration: Millis(70) };
+        self.facts.run_ends.insert(id.clone(), end);
     }
 
     pub fn tested(&mut self, image: Digest, passed: bool) {

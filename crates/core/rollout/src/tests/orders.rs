@@ -105,6 +105,9 @@ fn apply(bench: &mut Bench, input: &Input) {
                     effect,
                     Effect::StartInstance { .. }
                         | Effect::RunTests { .. }
+                        | Effect::CarryOut { .. }
+                        | Effect::TakeSnapshots { .. }
+                        | Effect::RestoreSnapshots { .. }
                         | Effect::GiveAddress { .. }
                 );
                 assert!(needs_none, "{effect} without an edge");
@@ -163,7 +166,10 @@ fn check(bench: &Bench, effect: &Effect) {
         Effect::StartInstance { instance, .. } => {
             assert!(world.instances.contains_key(instance), "recorded before it is started");
         }
-        Effect::RunTests { .. } => {}
+        Effect::RunTests { .. }
+        | Effect::CarryOut { .. }
+        | Effect::TakeSnapshots { .. }
+        | Effect::RestoreSnapshots { .. } => {}
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{Effect, Phase, RolloutFailure};
 fn replaced(image: &str) -> ServiceSpec {
     let mut spec = spec(image, 2);
     let hold = Millis(20_000);
-    spec.rollout.strategy = Strategy::Replace(ReplacePolicy { hold, hold_requests: 7 });
+    spec.rollout.strategy = Strategy::Replace(ReplacePolicy::holding(hold, 7));
     spec.rollout.keep_warm = Millis(0);
     spec
 }

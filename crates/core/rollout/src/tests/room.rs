@@ -146,7 +146,7 @@ fn servers_replaced_in_their_place_need_no_more_room_than_those_leave() {
     let mut next = spec("two", 2);
     next.rollout.keep_warm = Millis(0);
     let (hold, hold_requests) = (Millis(10_000), 100);
-    next.rollout.strategy = Strategy::Replace(ReplacePolicy { hold, hold_requests });
+    next.rollout.strategy = Strategy::Replace(ReplacePolicy::holding(hold, hold_requests));
     let larger = ServiceSpec { instances: 3, ..next.clone() };
     let text = bench.refused(&larger);
     assert!(text.contains("3 servers in the place of those that serve"), "{text}");

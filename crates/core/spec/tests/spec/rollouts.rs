@@ -1,7 +1,9 @@
 //! How releases replace each other, as it is written.
 
 use expect_test::expect;
-use hornero_model::{CanaryPolicy, Millis, OnInconclusive, ReplacePolicy, RollingPolicy, Strategy};
+use hornero_model::{
+    CanaryPolicy, Millis, OnInconclusive, Quiesce, ReplacePolicy, RollingPolicy, Strategy,
+};
 
 use crate::check::{check, read};
 
@@ -168,11 +170,64 @@ fn what_is_not_rolling() {
 
 #[test]
 fn replace() {
-    let default = ReplacePolicy { hold: Millis(30_000), hold_requests: 1_000 };
+    let default = ReplacePolicy::holding(Millis(30_000), 1_000);
     assert_eq!(strategy("    strategy = \"replace\"\n"), Strategy::Replace(default));
     let given = "    strategy = \"replace\"\n    hold = \"5s\"\n    hold_requests = 10\n";
-    let five = ReplacePolicy { hold: Millis(5_000), hold_requests: 10 };
+    let five = ReplacePolicy::holding(Millis(5_000), 10);
     assert_eq!(strategy(given), Strategy::Replace(five));
+    let given = "    strategy = \"replace\"\n    quiesce = [\"/srv/flush\", \"now\"]\n    quiesce_timeout = \"5s\"\n";
+    let command = vec!["/srv/flush".to_owned(), "now".to_owned()];
+    let quiesce = Some(Quiesce { command, timeout: Millis(5_000) });
+    let quiesced = ReplacePolicy { quiesce, ..ReplacePolicy::holding(Millis(30_000), 1_000) };
+    assert_eq!(strategy(given), Strategy::Replace(quiesced));
+    let wrong = "    strategy = \"replace\"\n    quiesce = []\n    on_failure = \"snapshot\"\n    quiesce_timeout = \"1h\"\n";
+    check(
+        &file(wrong),
+        expect![[r#"
+        error[invalid-value]: `quiesce` of `rollout` of service `a` is empty
+          --> hornero.hcl:10:15
+           |
+        10 |     quiesce = []
+           |               ^^
+           |
+           = hint: its first element is the program
+
+        error[conflict]: `rollout` of service `a` goes back to a snapshot, and mounts no volume
+          --> hornero.hcl:11:18
+           |
+        11 |     on_failure = "snapshot"
+           |                  ^^^^^^^^^^
+
+        error[out-of-range]: `quiesce_timeout` of `rollout` of service `a` must be at most 10m
+          --> hornero.hcl:12:23
+           |
+        12 |     quiesce_timeout = "1h"
+           |                       ^^^^
+
+        there are 3 errors in `hornero.hcl`
+    "#]],
+    );
+    let wrong = "    strategy = \"replace\"\n    on_failure = \"old_image\"\n    keep_snapshot = \"2h\"\n    quiesce_timeout = \"2s\"\n";
+    check(
+        &file(wrong),
+        expect![[r#"
+        error[conflict]: `rollout` of service `a` has `keep_snapshot`, and takes none
+          --> hornero.hcl:11:21
+           |
+        11 |     keep_snapshot = "2h"
+           |                     ^^^^
+           |
+           = hint: set `on_failure = "snapshot"`
+
+        error[conflict]: `rollout` of service `a` has `quiesce_timeout` without `quiesce`
+          --> hornero.hcl:12:23
+           |
+        12 |     quiesce_timeout = "2s"
+           |                       ^^^^
+
+        there are 2 errors in `hornero.hcl`
+    "#]],
+    );
     check(
         &file("    hold = \"5s\"\n"),
         expect![[r#"

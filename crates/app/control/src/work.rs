@@ -1,0 +1,113 @@
+//! What a control process does beside its driver: one-off work, jobs, schedules, rehearsals.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{self, Sender},
+    },
+};
+
+use hornero_driver::Driver;
+use hornero_rollout::{World, waited_for};
+use hornero_volume::Volumes;
+
+use crate::{
+    input::{Input, Question},
+    jobs::{JobTimes, Jobs},
+    ports::{Adapters, CarryOut, ControlPorts},
+    rehearsals::Rehearsals,
+    runs::{Recorder, Runs},
+    schedules::{Known, ScheduleTimes, Schedules},
+    snapshot_times::SnapshotTimes,
+    timekeeper::{self, ComesRound, TimeKeeper, Wake},
+};
+
+/// What works beside the driver and is there before it: the way into its ledger, and one-off work.
+pub struct OneOffWork {
+    recorder: Arc<Recorder>,
+    runs: Arc<Runs>,
+}
+
+impl OneOffWork {
+    /// With nothing under way.
+    pub fn new(adapters: &Arc<Adapters>, inputs: &Sender<Input>) -> Self {
+        let inputs = inputs.clone();
+        let recorder = Recorder::new(move |record| inputs.send(Input::Record(record)).is_ok());
+        let recorder = Arc::new(recorder);
+        let runs = Arc::new(Runs::new(Arc::clone(adapters), Arc::clone(&recorder)));
+        Self { recorder, runs }
+    }
+
+    /// Carries out for the driver what a rollout wants run.
+    pub fn carry(&self) -> CarryOut {
+        let runs = Arc::clone(&self.runs);
+        Arc::new(move |run, since, server| runs.carry(run, since, server))
+    }
+}
+
+/// What is done beside the driver: one-off work, that of the control process before this one goes on, jobs and schedules.
+pub struct Work {
+    pub recorder: Arc<Recorder>,
+    pub runs: Arc<Runs>,
+    pub jobs: Arc<Jobs>,
+    pub schedules: Arc<Schedules>,
+    pub rehearsals: Arc<Rehearsals>,
+    pub volumes: Volumes,
+    wake: Wake,
+}
+
+impl Work {
+    /// What there is at the start of a control process.
+    pub fn of(
+        home: &Path,
+        ports: &ControlPorts,
+        world: &World,
+        OneOffWork { recorder, runs }: OneOffWork,
+        inputs: &Sender<Input>,
+    ) -> Self {
+        let adapters = Arc::clone(&ports.adapters);
+        // What a rollout waits for the driver asks for by itself.
+        let waited_for = waited_for(world);
+        let open = world.runs.values().filter(|open| !waited_for.contains(&open.run.id));
+        runs.adopt(open.cloned());
+        let (own, recording) = (Arc::clone(&adapters), Arc::clone(&recorder));
+        let rehearsals = Arc::new(Rehearsals::new(own, recording));
+        rehearsals.give_up(world.open_rehearsals().map(|run| run.rehearsal.clone()).collect());
+        let wake = Wake::default();
+        let look = asked(inputs, |world: &World| world.jobs.clone());
+        let (own, recording) = (Arc::clone(&runs), Arc::clone(&recorder));
+        let jobs = Arc::new(Jobs::new(own, adapters, recording, wake.clone(), look));
+        let look = asked(inputs, Known::all);
+        let recording = Arc::clone(&recorder);
+        let schedules = Schedules::new(home.to_owned(), recording, wake.clone(), look);
+        let (schedules, volumes) = (Arc::new(schedules), ports.adapters.volumes.clone());
+        Self { recorder, runs, jobs, schedules, rehearsals, volumes, wake }
+    }
+
+    /// Has what comes round come round from now on.
+    pub fn keep_time(&self) -> std::io::Result<TimeKeeper> {
+        let jobs = JobTimes(Arc::clone(&self.jobs));
+        let schedules = ScheduleTimes(Arc::clone(&self.schedules));
+        let snapshots = SnapshotTimes::new(self.volumes.clone(), Arc::clone(&self.recorder));
+        let timed: Vec<Box<dyn ComesRound>> =
+            vec![Box::new(jobs), Box::new(schedules), Box::new(snapshots)];
+        timekeeper::keep(&self.wake, timed)
+    }
+}
+
+/// Looks at the world of the thread that owns the driver; none where the control process ends.
+fn asked<T: Send + 'static>(
+    inputs: &Sender<Input>,
+    look: fn(&World) -> T,
+) -> impl Fn() -> Option<T> + Send + Sync + 'static {
+    let inputs = inputs.clone();
+    move || {
+        let (sender, seen) = mpsc::channel();
+        // Whoever asked is gone only when the control process is.
+        let question: Question =
+            Box::new(move |driver: &Driver| drop(sender.send(look(driver.world()))));
+        inputs.send(Input::Ask(question)).ok()?;
+        seen.recv().ok()
+    }
+}
