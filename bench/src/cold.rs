@@ -11,9 +11,10 @@ use std::{
 use anyhow::{Result, ensure};
 
 use crate::{
-    Setting,
     hornero::{self, Home},
     process::{self, Server},
+    setting::Setting,
+    small::Small,
     table::{Better, HORNERO, Table},
 };
 
@@ -23,33 +24,8 @@ const EACH: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 const PEER: &str = "nginx by systemd-socket-activate";
 
-const SPEC: &str = r#"
-variable "listen" { default = 8000 }
-
-image "base" {
-  debian = "bookworm"
-}
-
-image "cold" {
-  from = image.base
-  copy "hornero-load" { to = "/usr/local/bin/hornero-load" }
-  user    = "nobody"
-  command = ["/usr/local/bin/hornero-load", "serve", "--listen", "0.0.0.0:8080"]
-}
-
-service "cold" {
-  image = image.cold
-  port "http" { container = 8080 }
-  health {
-    http     = { port = "http", path = "/health" }
-    interval = "500ms"
-  }
-  route {
-    listen = var.listen
-    port   = "http"
-  }
-  rollout { watch = "0s" }
-  scale {
+/// Instead of a number of servers.
+const SCALE: &str = r#"scale {
     minimum   = 0
     maximum   = 2
     in_flight = 100
@@ -58,28 +34,21 @@ service "cold" {
   budget {
     per_hour = 1000
     per_day  = 10000
-  }
-}
-"#;
+  }"#;
 
 pub fn measure(setting: &Setting) -> Result<Table> {
     let mut table = Table::new("Cold: the first answer where nothing runs");
+    let small = Small::scaled(setting, "cold", SCALE)?;
+    small.up()?;
     let directory = setting.scratch.join("cold");
-    fs::create_dir_all(&directory)?;
-    fs::copy(setting.scratch.join(hornero::LOAD), directory.join(hornero::LOAD))?;
-    fs::write(directory.join("hornero.hcl"), SPEC)?;
-    let home = Home::new(setting.scratch.join("cold-home"))?;
-    let address = process::free_address()?;
-    let (path, listen) = (directory.display().to_string(), format!("listen={}", address.port()));
-    home.up(&[&path, "--var", &listen])?;
     let (mut cold, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..setting.runs * EACH {
-        until_idle(&home)?;
-        let (ms, answer) = process::timed(|| hornero::get(address))?;
+        until_idle(&small.home)?;
+        let (ms, answer) = process::timed(|| hornero::get(small.address))?;
         ensure!(answer.starts_with("HTTP/1.1 200"), "it answered {answer:?}");
         table.add("request to answer, nothing runs", "ms", Better::Less, HORNERO, ms);
         cold.push(ms);
-        let (ms, _) = process::timed(|| hornero::get(address))?;
+        let (ms, _) = process::timed(|| hornero::get(small.address))?;
         table.add("request to answer, it runs", "ms", Better::Less, HORNERO, ms);
         peer.push(socket_activated(&directory)?);
         let last = peer.last().copied().unwrap_or_default();
@@ -111,6 +80,7 @@ fn until_idle(home: &Home) -> Result<()> {
             return Ok(());
         }
         ensure!(Instant::now() < deadline, "it does not sleep: {service}");
+        // A command says when; there is nothing to wait on.
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -127,6 +97,7 @@ fn socket_activated(directory: &Path) -> Result<f64> {
     let deadline = Instant::now() + PATIENCE;
     while !fs::read_to_string(&log).is_ok_and(|text| text.contains("Listening on")) {
         ensure!(Instant::now() < deadline, "it does not listen");
+        // What it says is in a file.
         std::thread::sleep(Duration::from_millis(5));
     }
     let (ms, answer) = process::timed(|| hornero::get(address))?;

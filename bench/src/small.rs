@@ -61,10 +61,19 @@ pub struct Small {
 impl Small {
     /// Bakes it: what is measured is what comes after. `name` is that of its directories.
     pub fn new(setting: &Setting, name: &str, instances: usize) -> Result<Self> {
+        Self::of(setting, name, instances, SPEC)
+    }
+
+    /// The same with a `scale` block in the place of a number of servers.
+    pub fn scaled(setting: &Setting, name: &str, scale: &str) -> Result<Self> {
+        Self::of(setting, name, 1, &SPEC.replace("instances = var.instances", scale))
+    }
+
+    fn of(setting: &Setting, name: &str, instances: usize, spec: &str) -> Result<Self> {
         let directory = setting.scratch.join(name);
         fs::create_dir_all(&directory)?;
         fs::copy(setting.scratch.join(hornero::LOAD), directory.join(hornero::LOAD))?;
-        fs::write(directory.join("hornero.hcl"), SPEC)?;
+        fs::write(directory.join("hornero.hcl"), spec)?;
         let home = Home::new(setting.scratch.join(format!("{name}-home")))?;
         let small = Self { home, address: process::free_address()?, directory, instances };
         let arguments = small.arguments();

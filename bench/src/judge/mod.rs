@@ -32,7 +32,7 @@ struct Scenario {
 
 /// Where a canary is looked at by the judge every second: the verdict that ended it, and after how many seconds.
 fn canary(scenario: &Scenario, seconds: u32, seed: u64) -> (Verdict, u32) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let before = scenario.traffic.before(scenario.before, &mut random);
     let mut window = Window::default();
     for second in 1..=seconds {
@@ -47,7 +47,7 @@ fn canary(scenario: &Scenario, seconds: u32, seed: u64) -> (Verdict, u32) {
 
 /// Whether an always watched canary is ever called worse; the same and better don't end it.
 fn is_ever_worse(scenario: &Scenario, seconds: u32, seed: u64) -> bool {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let before = scenario.traffic.before(scenario.before, &mut random);
     let mut window = Window::default();
     (1..=seconds).any(|second| {
@@ -67,7 +67,7 @@ fn verdict(window: &Window, before: &LatencyHistogram) -> Verdict {
 
 /// After how many seconds fixed thresholds take a canary back.
 fn until_taken_back(scenario: &Scenario, rules: &FixedThresholds, seed: u64) -> Option<u32> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     // The same requests as the judge's.
     scenario.traffic.before(scenario.before, &mut random);
     let (mut window, mut analysis) = (Window::default(), Analysis::new(rules));

@@ -1,22 +1,21 @@
 //! Simulated requests to two releases, from a seed.
 
 use hornero_judge::Tally;
+use hornero_load::Moments;
 use hornero_model::LatencyHistogram;
 
-/// Random numbers that are the same everywhere: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-pub struct Random(pub u64);
+/// Random numbers from a seed.
+pub struct Random(Moments);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    /// Those of a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(Moments(seed))
     }
 
     /// At least 0, less than 1.
     fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.0.number() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Normally distributed about 0 with a deviation of 1 (Box and Muller).

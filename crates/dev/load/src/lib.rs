@@ -18,5 +18,5 @@ pub mod writes;
 pub use plan::{LoadPlan, Marker, Mode, Workers};
 pub use report::{Latency, LoadFailure, LoadReport, MarkerReport, ModeReport};
 pub use run::{Load, LoadError};
-pub use trial::{Trial, TrialError, TrialReport, TrialRound, Victim};
+pub use trial::{Moments, Trial, TrialError, TrialReport, TrialRound, Victim};
 pub use upstream::{Upstream, UpstreamOptions};

@@ -146,7 +146,8 @@ impl Trial<'_> {
         let mut up = self.command(&["up"]).spawn()?;
         let killed = match victim {
             Some(victim) => {
-                let after = Duration::from_millis(random.next() % KILL_WITHIN_MS);
+                let after = Duration::from_millis(random.number() % KILL_WITHIN_MS);
+                // The moment is what is tried.
                 std::thread::sleep(after);
                 self.kill(victim)?;
                 Some((victim, after))
@@ -230,6 +231,7 @@ fn ended(child: &mut Child) -> Result<ExitStatus, TrialError> {
             child.wait()?;
             return Err(TrialError::Stuck(format!("`up` did not end within {:?}", PATIENCE * 2)));
         }
+        // The standard library waits for a child without a bound, or not at all.
         std::thread::sleep(LOOK * 5);
     }
 }
@@ -271,11 +273,13 @@ fn loop_devices_of(data: &Path) -> usize {
     backing.filter(|file| file == data).count()
 }
 
-/// Moments that follow from a seed, by SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-struct Moments(u64);
+/// Random numbers that follow from a seed and are the same everywhere: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+#[derive(Debug, Clone)]
+pub struct Moments(pub u64);
 
 impl Moments {
-    fn next(&mut self) -> u64 {
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

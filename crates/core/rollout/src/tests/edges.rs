@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{
-    BackendStatus, EdgeName, EdgeStatus, Health, Millis, ReleaseCounters, ReleaseNumber, RouteTable,
+    EdgeName, EdgeStatus, Health, Millis, ReleaseCounters, ReleaseNumber, RouteTable,
 };
 
-use super::{Bench, site, spec};
+use super::{Bench, all_healthy, site, spec};
 use crate::{AWAY_ALLOWANCE, Effect, Phase};
 
 fn name(edge: &str) -> EdgeName {
@@ -118,16 +118,7 @@ impl Bench {
 
 /// The status of an edge that has a table in force, and finds all servers healthy.
 fn follows(table: &RouteTable) -> EdgeStatus {
-    let backends = table.pools.iter().flat_map(|pool| {
-        pool.backends.iter().map(|of| BackendStatus {
-            pool: pool.name.clone(),
-            instance: of.instance.clone(),
-            release: of.release,
-            health: Health::Healthy,
-            last_error: None,
-        })
-    });
-    let backends: Vec<BackendStatus> = backends.collect();
+    let backends = all_healthy(table);
     let sets: BTreeSet<_> = backends.iter().map(|of| (of.pool.clone(), of.release)).collect();
     let counters = sets.into_iter().map(|(pool, release)| ReleaseCounters::new(pool, release));
     EdgeStatus {
