@@ -5,7 +5,7 @@ use hornero_rollout::{Record, RepairState, RolloutFailure, Step, routes_settled,
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports, Progress, ServiceOutcome,
-    jobs::{Current, ItemOutcome},
+    job::{Current, ItemOutcome},
 };
 
 /// How long an adjustment may take: as a repair, whose growing delays fit, and a drain.

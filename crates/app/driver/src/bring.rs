@@ -7,7 +7,7 @@ use hornero_rollout::{Declared, Record, RolloutFailure, check_belonging, down_or
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports,
-    jobs::{End, Item},
+    job::{End, Item},
 };
 
 impl Driver {

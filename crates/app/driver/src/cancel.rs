@@ -5,7 +5,7 @@ use hornero_rollout::{Phase, Rollout, RolloutFailure};
 
 use crate::{
     Driver, OutcomeKind,
-    jobs::{Current, ItemOutcome},
+    job::{Current, ItemOutcome},
 };
 
 impl Driver {

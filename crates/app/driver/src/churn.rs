@@ -4,7 +4,7 @@ use hornero_conservation::{Churn, Refusal, Stopped};
 use hornero_model::{Actor, EventBody, ExitCause, InstanceState, ServiceName};
 use hornero_rollout::{Effect, Record, RolloutFailure, SharedFailure};
 
-use crate::{Driver, DriverError, OutcomeKind, Ports, jobs::ItemOutcome};
+use crate::{Driver, DriverError, OutcomeKind, Ports, job::ItemOutcome};
 
 /// The invariant, as the documents name it.
 const BOUNDED_CHURN: &str = "bounded-churn";

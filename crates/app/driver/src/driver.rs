@@ -13,8 +13,8 @@ use hornero_rollout::{
 
 use crate::{
     LedgerFailed, Observation, Ports, Progress,
-    dispatch::{Pending, Refused},
-    jobs::Job,
+    job::Job,
+    pending::{Pending, Refused},
 };
 
 /// Steps that may follow one another without a new observation. Every phase of every service is far below it; more is
@@ -150,7 +150,6 @@ impl Driver {
     }
 
     /// Appends records in one write and folds what came back into the world.
-    #[allow(clippy::too_many_lines, reason = "one arm for each event")]
     pub(crate) fn persist(
         &mut self,
         records: Vec<Record>,
@@ -162,69 +161,46 @@ impl Driver {
         for event in &events {
             self.world.apply(event).map_err(DriverError::World)?;
             self.churn.apply(event);
-            match &event.body {
-                EventBody::Switched { receipt } => {
-                    receipts.insert(receipt.body.id, (**receipt).clone());
-                }
-                EventBody::RolloutStep { entry } => {
-                    if let Some(rollout) = Rollout::from_journal(&entry.state) {
-                        let receipt = receipts.remove(&rollout.id);
-                        self.entered(rollout, receipt, ports);
-                    }
-                }
-                EventBody::InstanceChanged { instance, state: InstanceState::Archived, .. } => {
-                    self.facts.archived(instance)
-                }
-                EventBody::ReleaseCreated { .. }
-                | EventBody::ReleaseProven { .. }
-                | EventBody::ImageTested { .. }
-                | EventBody::InstanceChanged { .. }
-                | EventBody::ServiceRemoved { .. }
-                | EventBody::EffectRefused { .. }
-                | EventBody::ControlStarted { .. }
-                | EventBody::HostStarted { .. }
-                | EventBody::ListenerChanged { .. }
-                | EventBody::ServiceOwned { .. } => self.tell_event(event, ports),
-                EventBody::RecycleSet { service, instances } => {
-                    self.tell_recycling(service, instances, &event.by, ports);
-                }
-                EventBody::ChurnStopped { .. }
-                | EventBody::ChurnResumed { .. }
-                | EventBody::FailureShared { .. }
-                | EventBody::RunStarted { .. }
-                | EventBody::RunEnded { .. }
-                | EventBody::JobDeclared { .. }
-                | EventBody::JobRemoved { .. }
-                | EventBody::FreezeDeclared { .. }
-                | EventBody::FreezeRemoved { .. }
-                | EventBody::FreezeOverridden { .. }
-                | EventBody::ScheduleDeclared { .. }
-                | EventBody::ScheduleRemoved { .. }
-                | EventBody::ScheduleBegun { .. }
-                | EventBody::ScheduleEnded { .. }
-                | EventBody::ScheduleSkipped { .. }
-                | EventBody::VolumeDeclared { .. }
-                | EventBody::VolumeUndeclared { .. }
-                | EventBody::VolumeChanged { .. }
-                | EventBody::VolumeLeased { .. }
-                | EventBody::VolumeReleased { .. }
-                | EventBody::PreviewDeclared { .. }
-                | EventBody::PreviewRemoved { .. }
-                | EventBody::RehearsalStarted { .. }
-                | EventBody::RehearsalEnded { .. }
-                | EventBody::GuardOverridden { .. }
-                | EventBody::JobSkipped { .. } => {}
-                EventBody::Scaled { service, from, to } => {
-                    self.tell_scaled(service, (*from, *to), &event.by, ports);
-                }
-                EventBody::ServiceAdjusted { service, .. } => {
-                    self.facts.unadjusted.remove(service);
-                    self.tell_adjusted(service, &event.by, ports);
-                }
-            }
+            self.take_in(event, &mut receipts, ports);
         }
         self.hold();
         Ok(())
+    }
+
+    /// What follows at once from an event that was recorded: what clients are told, and what is no longer held on to.
+    fn take_in(
+        &mut self,
+        event: &Event,
+        receipts: &mut BTreeMap<RolloutId, Receipt>,
+        ports: &mut dyn Ports,
+    ) {
+        match &event.body {
+            EventBody::Switched { receipt } => {
+                receipts.insert(receipt.body.id, (**receipt).clone());
+            }
+            EventBody::RolloutStep { entry } => {
+                if let Some(rollout) = Rollout::from_journal(&entry.state) {
+                    let receipt = receipts.remove(&rollout.id);
+                    self.entered(rollout, receipt, ports);
+                }
+            }
+            EventBody::InstanceChanged { instance, state: InstanceState::Archived, .. } => {
+                self.facts.archived(instance);
+            }
+            EventBody::InstanceChanged { .. } => self.tell_event(event, ports),
+            EventBody::RecycleSet { service, instances } => {
+                self.tell_recycling(service, instances, &event.by, ports);
+            }
+            EventBody::Scaled { service, from, to } => {
+                self.tell_scaled(service, (*from, *to), &event.by, ports);
+            }
+            EventBody::ServiceAdjusted { service, .. } => {
+                self.facts.unadjusted.remove(service);
+                self.tell_adjusted(service, &event.by, ports);
+            }
+            // Nothing else is told of, or known beside the ledger.
+            _ => {}
+        }
     }
 
     /// What the ledger is asked to take: receipts are signed.

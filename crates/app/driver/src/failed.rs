@@ -3,7 +3,7 @@
 use hornero_model::ServiceSpec;
 use hornero_rollout::{RolloutFailure, failed_before, is_adjustment};
 
-use crate::{Driver, OutcomeKind, jobs::ItemOutcome};
+use crate::{Driver, OutcomeKind, job::ItemOutcome};
 
 /// The guard, as the documents name it.
 const FAILED_RELEASE: &str = "failed-release";

@@ -10,8 +10,10 @@ mod churn;
 mod dispatch;
 mod driver;
 mod failed;
+mod job;
 mod jobs;
 mod observe;
+mod pending;
 mod port;
 mod previews;
 mod progress;
@@ -22,6 +24,7 @@ mod room;
 mod status;
 mod steer;
 mod tell;
+mod verdicts;
 
 pub use churn::Resumed;
 pub use driver::{Driver, DriverError};

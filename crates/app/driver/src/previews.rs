@@ -8,7 +8,7 @@ use hornero_rollout::{PreviewError, RepairState, RolloutFailure, start_preview};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports,
-    jobs::{Current, Item, ItemOutcome},
+    job::{Current, Item, ItemOutcome},
 };
 
 /// What is done for previews; one whose names are too long together counts as one of its service, which is told.

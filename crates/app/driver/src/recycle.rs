@@ -5,7 +5,7 @@ use hornero_rollout::{Record, RolloutFailure, room_for_more};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports, Progress, ServiceOutcome,
-    jobs::{Current, ItemOutcome},
+    job::{Current, ItemOutcome},
 };
 
 /// How long one instance's turn may take: as an adjustment, whose start, watch and drain are the same.

@@ -57,7 +57,6 @@ impl Driver {
     ///
     /// # Errors
     /// As [`Driver::handle`].
-    #[allow(clippy::too_many_lines, reason = "the order of its steps is what it does")]
     pub fn resume(
         world: World,
         churn: Churn,
@@ -78,35 +77,7 @@ impl Driver {
         });
         facts.elsewhere = elsewhere.collect();
         let restarted = world.boot.as_ref().is_some_and(|last| last != starting.boot);
-        let lost_by = match restarted {
-            true => ExitCause::HostRestarted,
-            false => ExitCause::Unknown,
-        };
-        for instance in instances {
-            let id = instance.instance;
-            if let Some(location) = instance.running {
-                facts.running.insert(id, Running { location, since: now });
-            } else {
-                // A host that goes down in good order ends servers by signals: that is no end of their own either.
-                let cause =
-                    instance.cause.filter(|_| !restarted).unwrap_or_else(|| lost_by.clone());
-                facts.exited.insert(id, Exit { cause, log_tail: instance.log_tail });
-            }
-        }
-        let lost = world.instances.values().filter(|instance| {
-            let known =
-                facts.running.contains_key(&instance.id) || facts.exited.contains_key(&instance.id);
-            !known && (restarted || instance.state != InstanceState::Created)
-        });
-        let lost = lost.filter(|_| !planted(Bug::MissesWhatEndedMeanwhile));
-        for instance in lost.cloned().collect::<Vec<_>>() {
-            if matches!(instance.state, InstanceState::Failed | InstanceState::Stopped) {
-                facts.removed.insert(instance.id);
-            } else {
-                let exit = Exit { cause: lost_by.clone(), log_tail: Vec::new() };
-                facts.exited.insert(instance.id, exit);
-            }
-        }
+        saw_instances(&mut facts, &world, instances, restarted);
         let detail = describe(&world, &facts);
         let mut driver = Self {
             term,
@@ -123,19 +94,7 @@ impl Driver {
             told_probes: Default::default(),
         };
         driver.hold();
-        let mut records = Vec::new();
-        if restarted {
-            let by = Actor::hornero("what ran on it ended with it");
-            let body = EventBody::HostStarted { boot: starting.boot.clone() };
-            records.push(Record::Event(by, body));
-        }
-        let body = EventBody::ControlStarted {
-            version: starting.version.to_owned(),
-            detail: detail.clone(),
-            boot: Some(starting.boot.clone()),
-            term: Some(term),
-        };
-        records.push(Record::Event(Actor::hornero(detail), body));
+        let records = begun(&starting, restarted, (detail, term));
         driver.persist(records, ports)?;
         ports.begins(term);
         let region = driver.facts.region.clone();
@@ -152,6 +111,55 @@ impl Driver {
         driver.look_for_room(&*ports);
         driver.settle(ports)?;
         Ok(driver)
+    }
+}
+
+/// What is recorded of a start: that the host was started again, where it was, and that control goes on.
+fn begun(starting: &Starting<'_>, restarted: bool, (detail, term): (String, Term)) -> Vec<Record> {
+    let boot = starting.boot.clone();
+    let host = restarted.then(|| {
+        let by = Actor::hornero("what ran on it ended with it");
+        Record::Event(by, EventBody::HostStarted { boot: boot.clone() })
+    });
+    let body = EventBody::ControlStarted {
+        version: starting.version.to_owned(),
+        detail: detail.clone(),
+        boot: Some(boot.clone()),
+        term: Some(term),
+    };
+    host.into_iter().chain([Record::Event(Actor::hornero(detail), body)]).collect()
+}
+
+/// Notes what runs and what ended, and of what the ledger has and nobody knows any more, that it ended.
+fn saw_instances(facts: &mut Facts, world: &World, found: Vec<Found>, restarted: bool) {
+    let lost_by = match restarted {
+        true => ExitCause::HostRestarted,
+        false => ExitCause::Unknown,
+    };
+    let since = facts.now;
+    for instance in found {
+        let id = instance.instance;
+        if let Some(location) = instance.running {
+            facts.running.insert(id, Running { location, since });
+        } else {
+            // A host that goes down in good order ends servers by signals: that is no end of their own either.
+            let cause = instance.cause.filter(|_| !restarted).unwrap_or_else(|| lost_by.clone());
+            facts.exited.insert(id, Exit { cause, log_tail: instance.log_tail });
+        }
+    }
+    for instance in world.instances.values() {
+        let known =
+            facts.running.contains_key(&instance.id) || facts.exited.contains_key(&instance.id);
+        let is_lost = !known && (restarted || instance.state != InstanceState::Created);
+        if !is_lost || planted(Bug::MissesWhatEndedMeanwhile) {
+            continue;
+        }
+        if matches!(instance.state, InstanceState::Failed | InstanceState::Stopped) {
+            facts.removed.insert(instance.id.clone());
+        } else {
+            let exit = Exit { cause: lost_by.clone(), log_tail: Vec::new() };
+            facts.exited.insert(instance.id.clone(), exit);
+        }
     }
 }
 

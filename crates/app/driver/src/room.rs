@@ -4,7 +4,7 @@ use hornero_rollout::{MakingWay, NoRoom, RolloutFailure, Target, last_proven, ma
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports, Progress,
-    jobs::{Item, ItemOutcome},
+    job::{Item, ItemOutcome},
 };
 
 /// The guard, as the documents name it.

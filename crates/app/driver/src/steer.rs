@@ -3,7 +3,7 @@
 use hornero_model::{ServiceName, Steer};
 use hornero_rollout::{Phase, Rollout, RolloutFailure, steer};
 
-use crate::{Driver, DriverError, OutcomeKind, Ports, jobs::ItemOutcome};
+use crate::{Driver, DriverError, OutcomeKind, Ports, job::ItemOutcome};
 
 impl Driver {
     /// Services with a rollout under way: what can be steered.

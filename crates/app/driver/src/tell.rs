@@ -25,66 +25,18 @@ impl Driver {
     }
 
     /// Tells clients that a rollout entered a phase.
-    #[allow(clippy::too_many_lines, reason = "one arm for each phase")]
     pub(crate) fn tell_phase(
         &self,
         rollout: &Rollout,
         receipt: Option<&Receipt>,
         ports: &mut dyn Ports,
     ) {
-        let (service, to) = (&rollout.service, rollout.to);
-        let why = || rollout.failure.as_ref().map_or("", |failure| failure.reason.as_str());
-        let by_itself = || match rollout.phase {
-            Phase::Preparing if rollout.set.is_empty() => {
-                format!(
-                    "preparing `{service}@{to}`, whose servers start when the old ones are gone"
-                )
-            }
-            Phase::Preparing => {
-                let count = rollout.set.len();
-                let batched = rollout.batched.as_ref().map(|of| format!("; {}", of.reason));
-                let batched = batched.unwrap_or_default();
-                format!("starting {count} instances of `{service}@{to}`{batched}")
-            }
-            Phase::Canary => canary(rollout),
-            Phase::Rolling => rolling(rollout),
-            Phase::Replacing => replacing(rollout),
-            Phase::Switching => match last_step(rollout) {
-                Some(step) => format!("{step}; switching to `{service}@{to}`"),
-                None => format!("switching to `{service}@{to}`"),
-            },
-            Phase::Watching => {
-                let ms = rollout.switch.map_or(0.0, |switch| switch.switch_ms);
-                format!("`{service}@{to}` serves; the switch took {ms:.2} ms")
-            }
-            Phase::Draining => "waiting for the last requests on the old set".to_owned(),
-            Phase::Finished => match receipt {
-                Some(receipt) => {
-                    format!("done; {} requests failed", receipt.body.requests_failed)
-                }
-                None => "done".to_owned(),
-            },
-            Phase::Undoing => format!("undoing: {}", why()),
-            Phase::Failed => format!("failed: {}", why()),
-            Phase::Returning => format!("going back: {}", why()),
-            Phase::Clearing => match rollout.from {
-                Some(from) => format!("`{service}@{from}` serves again"),
-                None => "nothing serves, as before".to_owned(),
-            },
-            Phase::RolledBack => format!("rolled back: {}", why()),
-            Phase::Closing => format!("closing the ways into `{service}`"),
-            Phase::Emptying => format!("stopping the instances of `{service}`"),
-            Phase::Removed if rollout.failure.is_some() => {
-                format!("`{service}` is gone; {}", why())
-            }
-            Phase::Removed => format!("`{service}` is gone"),
-        };
-        let message = steered(rollout).unwrap_or_else(by_itself);
+        let message = steered(rollout).unwrap_or_else(|| entered(rollout, receipt));
         let instance: Option<InstanceId> =
             rollout.failure.as_ref().and_then(|failure| failure.instance.clone());
         let step = |request| Progress::Step {
             request,
-            service: service.clone(),
+            service: rollout.service.clone(),
             rollout: Some(rollout.id),
             phase: rollout.phase.name(),
             message: message.clone(),
@@ -241,4 +193,52 @@ fn of_tests(run: &TestRun) -> String {
         .collect();
     let (passed, all) = (run.results.len() - failed.len(), run.results.len());
     format!("{passed} of {all} tests passed{}", failed.concat())
+}
+
+/// What a phase is about that a rollout entered.
+fn entered(rollout: &Rollout, receipt: Option<&Receipt>) -> String {
+    let (service, to) = (&rollout.service, rollout.to);
+    let why = || rollout.failure.as_ref().map_or("", |failure| failure.reason.as_str());
+    match rollout.phase {
+        Phase::Preparing => preparing(rollout),
+        Phase::Canary => canary(rollout),
+        Phase::Rolling => rolling(rollout),
+        Phase::Replacing => replacing(rollout),
+        Phase::Switching => match last_step(rollout) {
+            Some(step) => format!("{step}; switching to `{service}@{to}`"),
+            None => format!("switching to `{service}@{to}`"),
+        },
+        Phase::Watching => {
+            let ms = rollout.switch.map_or(0.0, |switch| switch.switch_ms);
+            format!("`{service}@{to}` serves; the switch took {ms:.2} ms")
+        }
+        Phase::Draining => "waiting for the last requests on the old set".to_owned(),
+        Phase::Finished => match receipt {
+            Some(receipt) => format!("done; {} requests failed", receipt.body.requests_failed),
+            None => "done".to_owned(),
+        },
+        Phase::Undoing => format!("undoing: {}", why()),
+        Phase::Failed => format!("failed: {}", why()),
+        Phase::Returning => format!("going back: {}", why()),
+        Phase::Clearing => match rollout.from {
+            Some(from) => format!("`{service}@{from}` serves again"),
+            None => "nothing serves, as before".to_owned(),
+        },
+        Phase::RolledBack => format!("rolled back: {}", why()),
+        Phase::Closing => format!("closing the ways into `{service}`"),
+        Phase::Emptying => format!("stopping the instances of `{service}`"),
+        Phase::Removed if rollout.failure.is_some() => format!("`{service}` is gone; {}", why()),
+        Phase::Removed => format!("`{service}` is gone"),
+    }
+}
+
+fn preparing(rollout: &Rollout) -> String {
+    let (service, to, count) = (&rollout.service, rollout.to, rollout.set.len());
+    if count == 0 {
+        return format!(
+            "preparing `{service}@{to}`, whose servers start when the old ones are gone"
+        );
+    }
+    let batched = rollout.batched.as_ref().map(|of| format!("; {}", of.reason));
+    format!("starting {count} instances of `{service}@{to}`{}", batched.unwrap_or_default())
 }

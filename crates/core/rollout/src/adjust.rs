@@ -11,22 +11,14 @@ use hornero_model::{
 };
 
 use crate::{
-    Facts, RepairState, ServingSet, World, repair_state,
+    Facts, Leaving, RepairState, ServingSet, World,
+    record::{Record, created, new_ids},
+    repair_state,
     routes::{addresses, concerns},
-    step::{Record, created, new_ids},
 };
 
 /// The edge tries a listener again every second: a fault that is told for so long is none of an earlier attempt.
 const FAULT_AGE: Millis = Millis(3_000);
-
-/// The release whose terms a serving set leaves, until what takes its place is seen to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leaving {
-    /// The release.
-    pub release: ReleaseNumber,
-    /// Since when.
-    pub since: Timestamp,
-}
 
 /// Whether two specs of a service make the same servers. A field that is not named here makes another one.
 pub fn makes_same_servers(one: &ServiceSpec, other: &ServiceSpec) -> bool {

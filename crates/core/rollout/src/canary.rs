@@ -5,41 +5,14 @@ use hornero_model::{
     Actor, CanaryPolicy, CanaryStep, EdgeStatus, ExitCause, InstanceState, OnInconclusive,
     ReleaseCounters, ReleaseNumber, ServiceName, Share, Strategy, Timestamp,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Kind, Phase, Rollout, RolloutFailure, Switch, World,
-    step::Record,
-    transition::{SWITCH_ALLOWANCE, begin_switch, with_old},
+    Canary, Facts, Kind, Phase, Rollout, RolloutFailure, Switch, Window, World,
+    record::Record,
+    switch::{SWITCH_ALLOWANCE, begin_switch, with_old},
     view::View,
 };
-
-/// How far a canary is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Canary {
-    /// Which of its steps it is at, from 0.
-    pub step: u32,
-    /// The new release's share there, in the unit of [`Share::weight`].
-    pub weight: u32,
-    /// What the edge had counted when it was first seen with that share in force; none until then.
-    pub window: Option<Window>,
-    /// What became of the steps before, and of the last one once it is over.
-    pub judged: Vec<CanaryStep>,
-}
-
-/// The beginning of the time over which two releases are compared.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Window {
-    /// The edge's process: another one may count anew, this one does not.
-    pub edge: u32,
-    /// What the release that serves had done by then.
-    pub baseline: Tally,
-    /// What the new release had done by then.
-    pub candidate: Tally,
-}
 
 /// How the releases of a canary do at its present step, as verdict and reasons; none while nothing can be said.
 pub fn judgement(

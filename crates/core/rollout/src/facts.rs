@@ -8,13 +8,13 @@ use std::{
 };
 
 use hornero_model::{
-    Actor, Digest, EdgeName, EdgeRef, EdgeStatus, ExitCause, Health, InstanceId, Location,
-    RegionName, ReleaseCounters, RolloutId, Room, RouteTable, RunEnd, ServiceName, Spread,
-    TakenSnapshot, Timestamp,
+    Actor, Digest, EdgeName, EdgeRef, EdgeStatus, ExitCause, Health, InstanceId, ListenerFault,
+    Location, RegionName, RolloutId, Room, RouteTable, RunEnd, ServiceName, TakenSnapshot,
+    Timestamp,
 };
 
 use crate::planted::{Bug, planted};
-use crate::{KnownEdge, ListenerSeen, Load, RolloutFailure, World};
+use crate::{InForce, KnownEdge, Load, RolloutFailure, World};
 
 /// What is known of the outside at one moment.
 ///
@@ -154,21 +154,6 @@ pub struct TestOutcome {
     pub detail: String,
 }
 
-/// A route table that was confirmed, by one edge or by all of a region.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InForce {
-    /// The table.
-    pub table: RouteTable,
-    /// How long the edge took to put it in force, in milliseconds; of several the one that took longest.
-    pub switch_ms: f64,
-    /// When the confirmation was seen, the last one of several.
-    pub at: Timestamp,
-    /// The counters at that moment.
-    pub counters: Vec<ReleaseCounters>,
-    /// How many edges confirmed it, and how long after one another.
-    pub spread: Spread,
-}
-
 impl Facts {
     /// What an instance's health is: by the edge where its service has ports, else by whether it runs.
     pub fn health(&self, world: &World, instance: &InstanceId) -> Health {
@@ -245,4 +230,13 @@ impl Facts {
         let regions = std::iter::once(&mut self.here).chain(self.elsewhere.values_mut());
         regions.filter(|region| region.edges.len() > 1).for_each(|region| region.gather(now));
     }
+}
+
+/// What was last seen of a listener, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerSeen {
+    /// What is wrong with it; none where it is as it should be.
+    pub fault: Option<ListenerFault>,
+    /// Since when it is so.
+    pub since: Timestamp,
 }

@@ -2,53 +2,17 @@
 
 use hornero_model::{
     Actor, EventBody, ExitCause, InstanceState, Millis, ReleaseNumber, ServiceName, ServiceSpec,
-    Timestamp,
 };
 
 use crate::{
-    Facts, Phase, Rollout, RolloutFailure, Service, World, failing::of_command, makes_same_servers,
-    step::Record,
+    Facts, FailedRelease, Phase, Rollout, Service, World, failing::of_command, makes_same_servers,
+    record::Record,
 };
 
 /// Two failures within this time may have one cause.
 const TOGETHER: Millis = Millis(600_000);
 /// Characters of a line that are compared: what comes after them is data.
 const LINE_CHARS: usize = 200;
-
-/// A release that failed, as it was the last time that it was tried.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedRelease {
-    /// When.
-    pub at: Timestamp,
-    /// Who had asked for it, and why.
-    pub by: Actor,
-    /// How.
-    pub failure: RolloutFailure,
-}
-
-/// That what serves fails as another release did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SharedFailure {
-    /// Since when.
-    pub since: Timestamp,
-    /// The release that serves.
-    pub release: ReleaseNumber,
-    /// The other one.
-    pub failed: ReleaseNumber,
-    /// How both failed.
-    pub failure: String,
-}
-
-impl SharedFailure {
-    /// What that says, for people.
-    pub fn reason(&self, service: &ServiceName) -> String {
-        let Self { release, failed, failure, .. } = self;
-        format!(
-            "`{service}@{release}` fails as `{service}@{failed}` did ({failure}), so the cause is likely state, \
-             configuration or a dependency, and not the release"
-        )
-    }
-}
 
 /// The release that failed from which `spec` would make the same servers; none where it may be tried.
 pub fn failed_before<'a>(

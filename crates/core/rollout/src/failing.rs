@@ -97,3 +97,6 @@ pub(crate) fn ended(world: &World, facts: &Facts, id: &InstanceId) -> Option<Rol
         ..RolloutFailure::of(format!("instance `{id}` is gone"))
     })
 }
+
+/// How long an instance may be unhealthy before a replacement is made: longer than a reload or a short overload.
+pub(crate) const PATIENCE: Millis = Millis(5_000);

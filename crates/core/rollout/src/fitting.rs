@@ -9,8 +9,8 @@ use hornero_model::{
 
 use crate::{
     Facts, Instance, Kind, NoRoom, Record, Space, World, is_adjustment,
+    record::changed,
     room::{by_limit, is_gone, leave_allowance, room_for_more, servers, sum},
-    step::changed,
 };
 
 /// What is done about servers that are in the way of those that are to come.

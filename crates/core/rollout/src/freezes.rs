@@ -2,16 +2,7 @@
 
 use hornero_model::{Directory, Freeze, FreezeName, Timestamp};
 
-use crate::World;
-
-/// A freeze that is declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeclaredFreeze {
-    /// What it is.
-    pub freeze: Freeze,
-    /// The directory that declares it.
-    pub directory: Directory,
-}
+use crate::{DeclaredFreeze, World};
 
 impl World {
     /// The freezes that hold for a directory at a moment: its own, and those of the whole home.

@@ -1,67 +1,8 @@
 //! Jobs as the ledger tells them: what is declared, what was seen to last, and what came of it.
 
-use hornero_model::{Digest, Directory, InstanceId, Job, JobName, Run, RunEnd, Timestamp};
+use hornero_model::{Directory, Job, JobName, Run, RunEnd, Timestamp};
 
-use crate::World;
-
-/// A job that is declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeclaredJob {
-    /// What it is.
-    pub job: Job,
-    /// The directory that declares it.
-    pub directory: Directory,
-    /// The time that was seen to last, or when its schedule was declared: what comes round after that is to be done.
-    pub since: Timestamp,
-    /// Its last run.
-    pub last: Option<JobRun>,
-    /// The times that were left out last.
-    pub skipped: Option<SkippedTimes>,
-}
-
-/// A run of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobRun {
-    /// Which.
-    pub id: InstanceId,
-    /// For when it was planned; none where somebody asked for it.
-    pub planned: Option<Timestamp>,
-    /// Which try it was, from 1.
-    pub attempt: u32,
-    /// Times before the planned one that were missed and are not made up.
-    pub missed: u32,
-    /// When it was begun.
-    pub started: Timestamp,
-    /// How it ended, and when; none while it goes on.
-    pub end: Option<(RunEnd, Timestamp)>,
-}
-
-/// Times for which nothing was begun.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkippedTimes {
-    /// The last of them.
-    pub planned: Timestamp,
-    /// How many were left out before that one.
-    pub missed: u32,
-    /// When that was recorded.
-    pub at: Timestamp,
-    /// Why, for people.
-    pub why: String,
-}
-
-impl DeclaredJob {
-    /// The run of it that goes on.
-    pub fn running(&self) -> Option<&JobRun> {
-        self.last.as_ref().filter(|run| run.end.is_none())
-    }
-
-    /// What of the store it needs, and why that is kept.
-    pub fn images(&self) -> impl Iterator<Item = (Digest, String)> + '_ {
-        let server = &self.job.server;
-        let images = std::iter::once(server.image).chain(server.configuration);
-        images.map(|image| (image, format!("job `{}` is made from it", self.job.name)))
-    }
-}
+use crate::{DeclaredJob, JobRun, SkippedTimes, World};
 
 pub(crate) fn declared(world: &mut World, job: &Job, directory: &Directory, at: Timestamp) {
     let before = world.jobs.remove(&job.name);

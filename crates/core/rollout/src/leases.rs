@@ -8,42 +8,7 @@ use hornero_model::{
     Timestamp, Volume, VolumeChange, VolumeName,
 };
 
-use crate::{Facts, Instance, World, step::Record};
-
-/// What the ledger says of a volume.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KnownVolume {
-    /// How it was declared last; none where it never was.
-    pub declared: Option<Volume>,
-    /// The directory that declares it; none where none does any more.
-    pub directory: Option<Directory>,
-    /// When its data was made; none where it has none.
-    pub made: Option<Timestamp>,
-    /// Who has it.
-    pub lease: Option<Lease>,
-    /// The number of its last lease.
-    pub last_lease: LeaseToken,
-}
-
-/// A lease that holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
-    /// Its number.
-    pub token: LeaseToken,
-    /// The service.
-    pub service: ServiceName,
-    /// Its server.
-    pub instance: InstanceId,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-impl KnownVolume {
-    /// Whether it may not be removed, by its last declaration.
-    pub fn is_protected(&self) -> bool {
-        self.declared.as_ref().is_some_and(|declared| declared.prevent_destroy)
-    }
-}
+use crate::{Facts, Instance, Lease, World, record::Record};
 
 impl World {
     /// The services that have a volume mounted by the terms they serve under.

@@ -4,22 +4,13 @@ use std::net::SocketAddr;
 
 use hornero_model::{Actor, EventBody, ListenerFault, Millis, ServiceName, Timestamp};
 
-use crate::{Facts, ListenerSpell, ListenerTrouble, Record, World, routes};
+use crate::{Facts, ListenerSeen, ListenerSpell, ListenerTrouble, Record, World, routes};
 
 /// How long a fault has to last, and has to be over, before it is recorded: an edge that starts tries its listeners
 /// within a second, and a renewed certificate is replaced file by file.
 const LASTS: Millis = Millis(3_000);
 /// Faults of a service that are remembered: what somebody asks about is among the last.
 const SPELLS: usize = 20;
-
-/// What was last seen of a listener, and since when.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListenerSeen {
-    /// What is wrong with it; none where it is as it should be.
-    pub fault: Option<ListenerFault>,
-    /// Since when it is so.
-    pub since: Timestamp,
-}
 
 /// Takes in what an edge says of its listeners.
 pub fn saw(world: &World, facts: &mut Facts, faults: &[ListenerFault]) {

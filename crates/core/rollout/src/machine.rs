@@ -8,8 +8,7 @@ use hornero_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::planted::{Bug, planted};
-use crate::{Canary, Paused, Replacing, Rolling, ServingSet, World};
+use crate::{Canary, Paused, Replacing, Rolling};
 
 /// A numbered, journalled transition of one service between two releases, or its removal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -382,31 +381,6 @@ impl Rollout {
     /// The release that served when it began: the one by whose terms the set of `from` serves.
     pub fn from_terms(&self) -> Option<ReleaseNumber> {
         self.old_terms.or(self.from)
-    }
-
-    /// Notes what serves now, and by whose terms.
-    pub(crate) fn leave(&mut self, serving: Option<&ServingSet>) {
-        self.from = serving.map(|set| set.release);
-        self.old_terms = serving.filter(|set| set.terms != set.release).map(|set| set.terms);
-    }
-
-    /// Which releases shall get new requests in its phase.
-    pub(crate) fn traffic(&self, world: &World) -> Vec<Share> {
-        match self.phase {
-            Phase::Preparing if planted(Bug::SharesTooEarly) => vec![Share::whole(self.to)],
-            Phase::Preparing | Phase::Undoing | Phase::Failed => {
-                world.serving_traffic(&self.service)
-            }
-            Phase::Canary => self.canary_traffic().unwrap_or_default(),
-            Phase::Rolling => self.rolling_traffic().unwrap_or_default(),
-            Phase::Switching | Phase::Watching | Phase::Draining | Phase::Finished => {
-                vec![Share::whole(self.to)]
-            }
-            Phase::Replacing | Phase::Returning | Phase::Clearing | Phase::RolledBack => {
-                self.from.map(Share::whole).into_iter().collect()
-            }
-            Phase::Closing | Phase::Emptying | Phase::Removed => Vec::new(),
-        }
     }
 
     /// The shares at the canary's step; none where there is no canary.

@@ -7,7 +7,7 @@ use hornero_model::{
 
 use crate::{
     Effect, Facts, Phase, Replacing, ReplacingStage, Rollout, RolloutFailure, World,
-    replacing::policy, step::Record, view::View,
+    record::Record, stage::named, view::View,
 };
 
 /// How long snapshots may take: without reflinks all data is copied, and requests wait no longer than a hold anyway.
@@ -42,7 +42,7 @@ pub(crate) fn work(world: &World, facts: &Facts, rollout: &Rollout) -> Option<Ef
 }
 
 fn purpose(world: &World, rollout: &Rollout) -> Option<SnapshotPurpose> {
-    let keep = policy(world, rollout)?.snapshot.as_ref()?.keep;
+    let keep = world.replace_policy(rollout)?.snapshot.as_ref()?.keep;
     let Rollout { id, service, requested, .. } = rollout;
     let from = rollout.from_terms().map(|from| format!("{service}@{from} to "));
     let why = format!(
@@ -58,7 +58,8 @@ fn purpose(world: &World, rollout: &Rollout) -> Option<SnapshotPurpose> {
 impl View<'_> {
     /// Whether snapshots are taken before the servers that come are started.
     pub(crate) fn preserves(&self) -> bool {
-        let declared = policy(self.world, self.rollout).is_some_and(|of| of.snapshot.is_some());
+        let declared =
+            self.world.replace_policy(self.rollout).is_some_and(|of| of.snapshot.is_some());
         declared && self.spec().is_some_and(|spec| spec.holds_volumes())
     }
 
@@ -122,11 +123,6 @@ impl View<'_> {
         records.extend(view.start_those_that_come(replacing.clone(), tail));
         Some(records)
     }
-}
-
-/// Snapshots as people are told of them.
-pub(crate) fn named(snapshots: &[TakenSnapshot]) -> String {
-    snapshots.iter().map(TakenSnapshot::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// When time alone moves it on.

@@ -6,8 +6,8 @@ use hornero_model::{
 
 use crate::{
     Facts, StartError, Target, World,
+    record::{Record, Step},
     start::{start_down, start_forward},
-    step::{Record, Step},
 };
 
 /// Why there can be no such preview.

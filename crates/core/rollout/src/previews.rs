@@ -9,20 +9,7 @@ use hornero_model::{
     Timestamp,
 };
 
-use crate::{Facts, World};
-
-/// A preview that was declared and of which something is left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenPreview {
-    /// What was asked for last.
-    pub preview: Preview,
-    /// Who asked for that, and why.
-    pub by: Actor,
-    /// When it was first declared.
-    pub since: Timestamp,
-    /// What its releases show: a release of the service, or none for what a directory declared.
-    pub shows: BTreeMap<ReleaseNumber, Option<ReleaseNumber>>,
-}
+use crate::{Facts, OpenPreview, World};
 
 impl World {
     /// The number that the next release of a service, or of what a preview runs as, gets.

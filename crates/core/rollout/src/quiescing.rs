@@ -6,7 +6,7 @@ use hornero_model::{
 
 use crate::{
     Effect, Facts, OpenRun, Phase, Replacing, ReplacingStage, Rollout, RolloutFailure, World,
-    replacing::policy, step::Record, transition::with_old, view::View,
+    record::Record, switch::with_old, view::View,
 };
 
 /// How long a command may take to be started and told the end of, beyond its own time.
@@ -16,7 +16,7 @@ const RUN_ALLOWANCE: Millis = Millis(120_000);
 /// the release says that comes: a command that fails is mended by what is rolled out next.
 fn declared<'w>(world: &'w World, rollout: &Rollout) -> Option<(&'w Release, &'w Quiesce)> {
     let release = world.services.get(&rollout.service)?.serving_release()?;
-    Some((release, policy(world, rollout)?.quiesce.as_ref()?))
+    Some((release, world.replace_policy(rollout)?.quiesce.as_ref()?))
 }
 
 /// The effect that carries out the run that a rollout waits for; none once its end is recorded.

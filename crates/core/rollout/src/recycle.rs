@@ -7,8 +7,9 @@ use hornero_model::{
 };
 
 use crate::{
-    Facts, Instance, RepairState, Service, ServingSet, Space, World, repair_state,
-    step::{Record, created, new_ids},
+    Facts, Instance, RepairState, Service, ServingSet, Space, World,
+    record::{Record, created, new_ids},
+    repair_state,
 };
 
 /// Of an instance's greatest age, the part by which it may be replaced earlier, so that those that were made together are

@@ -2,44 +2,12 @@
 //! being rolled out.
 
 use hornero_model::{
-    Actor, Digest, Millis, Rehearsal, RehearsalEnd, ReleaseNumber, ReleaseRef, ServiceName,
-    ServiceSpec, Timestamp,
+    Actor, Digest, Millis, Rehearsal, RehearsalEnd, ReleaseRef, ServiceName, ServiceSpec, Timestamp,
 };
 
-use crate::{Facts, Kind, Target, World, is_adjustment, last_proven};
-
-/// What is known of going back.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rehearsed {
-    /// The last rehearsal.
-    pub last: Option<RehearsalRun>,
-    /// The last time that a release from before was seen to become healthy.
-    pub proof: Option<Proof>,
-}
-
-/// A rehearsal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RehearsalRun {
-    /// Which.
-    pub rehearsal: Rehearsal,
-    /// Who asked for it, and why.
-    pub by: Actor,
-    /// When it was begun.
-    pub started: Timestamp,
-    /// How it ended, and when; none while it goes on.
-    pub end: Option<(RehearsalEnd, Timestamp)>,
-}
-
-/// That a service could go back, or did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proof {
-    /// The release that it could go back to.
-    pub release: ReleaseNumber,
-    /// When that was seen.
-    pub at: Timestamp,
-    /// How long it took until a server of it was healthy, or until the rollback had switched.
-    pub took: Millis,
-}
+use crate::{
+    Facts, Kind, Proof, RehearsalRun, Rehearsed, Target, World, is_adjustment, last_proven,
+};
 
 /// Why a release is not rolled out: nobody knows any more whether the service could go back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,15 +107,6 @@ pub fn stale_rollback(world: &World, facts: &Facts, spec: &ServiceSpec) -> Optio
     }
 }
 
-impl Rehearsed {
-    /// Why the last rehearsal failed, where nothing proved the contrary since.
-    pub fn failed_since(&self) -> Option<&str> {
-        let (end, at) = self.last.as_ref()?.end.as_ref()?;
-        let is_over = self.proof.is_some_and(|proof| proof.at >= *at);
-        (!end.failure.is_empty() && !is_over).then_some(&*end.failure)
-    }
-}
-
 pub(crate) fn started(
     world: &mut World,
     rehearsal: &Rehearsal,
@@ -195,7 +154,7 @@ pub(crate) fn switched(world: &mut World, body: &hornero_model::ReceiptBody, at:
 
 #[cfg(test)]
 mod tests {
-    use hornero_model::{EventBody, InstanceId};
+    use hornero_model::{EventBody, InstanceId, ReleaseNumber};
 
     use super::*;
     use crate::tests::{Bench, root, site, spec};

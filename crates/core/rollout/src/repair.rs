@@ -8,17 +8,15 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Phase, Space, World,
-    failing::{start_deadline, start_failure},
+    Facts, Instance, Phase, Service, ServingSet, Space, World,
+    failing::{PATIENCE, start_deadline, start_failure},
     leases,
-    step::{Record, changed, created, new_ids},
+    record::{Record, changed, created, new_ids},
 };
 
 /// Failures in a row, beyond one of every instance, after which nothing more is replaced. With the growing delays
 /// this gives a service some two minutes to come round.
 pub const MAX_REPAIRS: u32 = 8;
-/// How long an instance may be unhealthy before a replacement is made: longer than a reload or a short overload.
-pub(crate) const PATIENCE: Millis = Millis(5_000);
 /// The same where no other one can run beside it, as with volumes: the service is down while it is replaced, and a database
 /// that was overloaded, or replays its log, comes round by itself.
 const PATIENCE_ALONE: Millis = Millis(30_000);
@@ -92,7 +90,6 @@ fn patience(world: &World, service: &ServiceName) -> Millis {
 }
 
 /// What repair records next for one service.
-#[allow(clippy::too_many_lines, reason = "the order of its questions is what it decides")]
 pub(crate) fn repair(
     world: &World,
     facts: &Facts,
@@ -103,13 +100,50 @@ pub(crate) fn repair(
     let Some(set) = of.serving.as_ref().filter(|_| of.serving_release().is_some()) else {
         return Vec::new();
     };
-    let instances = || set.instances.iter().filter_map(|id| world.instances.get(id));
-    // Until the edge confirmed the way back, the old set is still draining.
-    let returning = world.rollout_of(service).is_some_and(|of| of.phase == Phase::Returning);
-    let joining = |id: &InstanceId| {
-        world.instances.get(id).is_some_and(|of| match of.state {
+    let repair = Repair { world, facts, of, set };
+    let joined = repair.join();
+    if !joined.is_empty() {
+        return joined;
+    }
+    let sick = repair.sick();
+    let replaced = repair.replace(&sick);
+    if !replaced.is_empty() {
+        return replaced;
+    }
+    let wanted = world.wanted_instances(service) as usize;
+    let fit = repair.serving_fit();
+    if fit >= wanted {
+        let mut records: Vec<_> = late_proof(world, facts, service).into_iter().collect();
+        records.extend(surplus(world, facts, service, fit - wanted));
+        return records;
+    }
+    repair.make_missing(&sick, tail)
+}
+
+/// The repair of one serving set.
+struct Repair<'a> {
+    world: &'a World,
+    facts: &'a Facts,
+    of: &'a Service,
+    set: &'a ServingSet,
+}
+
+impl<'a> Repair<'a> {
+    fn instances(&self) -> impl Iterator<Item = &'a Instance> {
+        let instances = &self.world.instances;
+        self.set.instances.iter().filter_map(|id| instances.get(id))
+    }
+
+    /// Whether the set is still draining because the edge did not confirm the way back to it yet.
+    fn returning(&self) -> bool {
+        self.world.rollout_of(&self.of.name).is_some_and(|of| of.phase == Phase::Returning)
+    }
+
+    /// Whether an instance has yet to become one of those that serve.
+    fn is_joining(&self, id: &InstanceId) -> bool {
+        self.world.instances.get(id).is_some_and(|of| match of.state {
             InstanceState::Serving => false,
-            InstanceState::Draining => !returning,
+            InstanceState::Draining => !self.returning(),
             InstanceState::Created
             | InstanceState::Starting
             | InstanceState::Probing
@@ -118,73 +152,88 @@ pub(crate) fn repair(
             | InstanceState::Failed
             | InstanceState::Archived => true,
         })
-    };
-    let mut records = Vec::new();
-    // Replacements that made it, and those that did not.
-    for instance in instances().filter(|of| joining(&of.id)) {
-        if facts.healthy(world, &instance.id) {
-            let by = Actor::hornero("it is healthy");
-            records.push(changed(&by, instance, InstanceState::Serving, None));
-        } else if let Some(failure) = start_failure(world, facts, &instance.id, instance.since) {
+    }
+
+    /// Replacements that made it, and those that did not.
+    fn join(&self) -> Vec<Record> {
+        let joining = self.instances().filter(|of| self.is_joining(&of.id));
+        let moved = joining.filter_map(|instance| {
+            if self.facts.healthy(self.world, &instance.id) {
+                let by = Actor::hornero("it is healthy");
+                return Some(changed(&by, instance, InstanceState::Serving, None));
+            }
+            let failure = start_failure(self.world, self.facts, &instance.id, instance.since)?;
             let by = Actor::hornero(failure.reason);
-            records.push(changed(&by, instance, InstanceState::Failed, failure.cause));
+            Some(changed(&by, instance, InstanceState::Failed, failure.cause))
+        });
+        moved.collect()
+    }
+
+    /// The instances that have been unhealthy for longer than is waited for.
+    fn sick(&self) -> BTreeSet<&'a InstanceId> {
+        if planted(Bug::KeepsSick) {
+            return BTreeSet::new();
         }
+        let patience = patience(self.world, &self.of.name);
+        let is_sick = |id: &&InstanceId| {
+            let since = self.facts.unhealthy_since.get(*id);
+            since.is_some_and(|since| self.facts.now >= since.after(patience))
+        };
+        self.set.instances.iter().filter(is_sick).collect()
     }
-    if !records.is_empty() {
-        return records;
+
+    /// How many serve and are healthy.
+    fn serving_fit(&self) -> usize {
+        let is_fit = |id: &&InstanceId| self.facts.healthy(self.world, id) && !self.is_joining(id);
+        self.set.instances.iter().filter(is_fit).count()
     }
-    let wanted = world.wanted_instances(service) as usize;
-    let alone = of.serving_release().is_some_and(|release| release.spec.holds_volumes());
-    let sick: BTreeSet<&InstanceId> = set
-        .instances
-        .iter()
-        .filter(|id| {
-            let since = facts.unhealthy_since.get(*id);
-            since.is_some_and(|since| facts.now >= since.after(patience(world, service)))
-        })
-        .filter(|_| !planted(Bug::KeepsSick))
-        .collect();
-    let joins = |id: &InstanceId| planted(Bug::RepairsTwice) && joining(id);
-    let fit = instances().filter(|of| !sick.contains(&of.id) && !joins(&of.id)).count();
-    let serving_fit =
-        set.instances.iter().filter(|id| facts.healthy(world, id) && !joining(id)).count();
-    // Each healthy replacement takes the place of one that stayed unhealthy.
-    let replaced = match alone {
-        false => (sick.len() + serving_fit).saturating_sub(wanted),
-        // What holds a volume goes before another one can have it.
-        true => sick.len(),
-    };
-    if replaced > 0 && !sick.is_empty() {
+
+    /// Each healthy replacement takes the place of one that stayed unhealthy.
+    fn replace(&self, sick: &BTreeSet<&InstanceId>) -> Vec<Record> {
+        let alone = self.of.serving_release().is_some_and(|of| of.spec.holds_volumes());
+        let wanted = self.world.wanted_instances(&self.of.name) as usize;
+        let replaced = match alone {
+            false => (sick.len() + self.serving_fit()).saturating_sub(wanted),
+            // What holds a volume goes before another one can have it.
+            true => sick.len(),
+        };
         let by = Actor::hornero("it stayed unhealthy and was replaced");
-        let sick = sick.into_iter().take(replaced).filter_map(|id| world.instances.get(id));
-        records.extend(sick.map(|of| changed(&by, of, InstanceState::Failed, None)));
-        return records;
+        let gone = sick.iter().take(replaced).filter_map(|id| self.world.instances.get(*id));
+        gone.map(|of| changed(&by, of, InstanceState::Failed, None)).collect()
     }
-    if serving_fit >= wanted {
-        records.extend(late_proof(world, facts, service));
-        records.extend(surplus(world, facts, service, serving_fit.saturating_sub(wanted)));
-        return records;
+
+    /// Makes what the set lacks, once its back-off is over and there is room.
+    fn make_missing(
+        &self,
+        sick: &BTreeSet<&InstanceId>,
+        tail: &mut dyn FnMut() -> String,
+    ) -> Vec<Record> {
+        let Self { world, facts, of, set } = *self;
+        let name = &of.name;
+        let Some(RepairState::Repairing { not_before }) = repair_state(world, facts, name) else {
+            return Vec::new();
+        };
+        if facts.now < not_before || planted(Bug::RepairsNever) {
+            return Vec::new();
+        }
+        // Until nothing is left of who has its volumes, another one could not start.
+        let mounts = of.serving_release().into_iter().flat_map(|release| &release.spec.mounts);
+        if leases::held(world, mounts.map(|mount| &mount.volume), None).is_some() {
+            return Vec::new();
+        }
+        // What comes back beside the servers of a rollout that failed comes as there is room.
+        let returning = self.returning();
+        let spec = of.serving_release().filter(|_| returning).map(|release| &release.spec);
+        let space = spec.and_then(|spec| Space::of(world, facts, spec));
+        let fits = space.map_or(usize::MAX, |space| space.holds() as usize);
+        let joins = |id: &InstanceId| planted(Bug::RepairsTwice) && self.is_joining(id);
+        let fit = self.instances().filter(|of| !sick.contains(&of.id) && !joins(&of.id)).count();
+        let wanted = world.wanted_instances(name) as usize;
+        let lacks = wanted.saturating_sub(fit).min(fits);
+        let by = Actor::hornero(format!("`{name}@{}` lacks an instance", set.release));
+        let fresh = new_ids(world, name, set.release, lacks, tail).into_iter();
+        fresh.map(|id| created(&by, name, set.release, id)).collect()
     }
-    let Some(RepairState::Repairing { not_before }) = repair_state(world, facts, service) else {
-        return records;
-    };
-    if facts.now < not_before || planted(Bug::RepairsNever) {
-        return records;
-    }
-    // Until nothing is left of who has its volumes, another one could not start.
-    let mounts = of.serving_release().into_iter().flat_map(|release| &release.spec.mounts);
-    if leases::held(world, mounts.map(|mount| &mount.volume), None).is_some() {
-        return records;
-    }
-    // What comes back beside the servers of a rollout that failed comes as there is room.
-    let spec = of.serving_release().filter(|_| returning).map(|release| &release.spec);
-    let space = spec.and_then(|spec| Space::of(world, facts, spec));
-    let fits = space.map_or(usize::MAX, |space| space.holds() as usize);
-    let lacks = wanted.saturating_sub(fit).min(fits);
-    let by = Actor::hornero(format!("`{service}@{}` lacks an instance", set.release));
-    let fresh = new_ids(world, service, set.release, lacks, tail).into_iter();
-    records.extend(fresh.map(|id| created(&by, service, set.release, id)));
-    records
 }
 
 /// Ends what is more than wanted: by terms that ask for fewer, or a sick one that healed just as its replacement came. What served for the shortest time

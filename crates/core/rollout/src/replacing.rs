@@ -2,17 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use hornero_model::{
-    Admission, InstanceId, InstanceState, Millis, ReplacePolicy, Strategy, TakenSnapshot, Timestamp,
-};
-use serde::{Deserialize, Serialize};
+use hornero_model::{Admission, InstanceId, InstanceState, Millis, Timestamp};
 
 use crate::{
-    Facts, Phase, Rollout, RolloutFailure, Switch, World,
+    Facts, Phase, Replacing, ReplacingStage, Rollout, RolloutFailure, Switch, World,
     failing::{start_deadline, start_failure},
     preserving, quiescing,
-    step::{Record, changed, created, new_ids},
-    transition::{SWITCH_ALLOWANCE, with_old},
+    record::{Record, changed, created, new_ids},
+    switch::{SWITCH_ALLOWANCE, with_old},
     view::{CUT_ALLOWANCE, Confirmed, View},
 };
 
@@ -20,78 +17,6 @@ use crate::{
 const END_ALLOWANCE: Millis = Millis(120_000);
 /// How long the old release may take to serve again before requests are let in to whatever of it is there.
 const AGAIN_ALLOWANCE: Millis = Millis(180_000);
-
-/// How far the replacement of servers that can't run twice is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Replacing {
-    /// Until when requests wait.
-    pub until: Timestamp,
-    /// How many may wait.
-    pub at_most: u32,
-    /// Whether it goes back: the servers of the new release go, and those of the old one come again.
-    pub back: bool,
-    /// What it waits for.
-    pub stage: ReplacingStage,
-    /// Since when nobody serves, because those that did were told to stop; none while somebody does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<Timestamp>,
-    /// How long nobody served before that.
-    #[serde(default, skip_serializing_if = "Millis::is_zero")]
-    pub unavailable: Millis,
-    /// The run of the command that the servers that go are quiesced with; none where none is declared.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quiesce: Option<InstanceId>,
-    /// The snapshots that were taken before the servers that come were started.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub snapshots: Vec<TakenSnapshot>,
-    /// Whether the edge was, or may have been, told to let somebody in to the servers that come.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub let_in: bool,
-}
-
-/// What the replacement of servers waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReplacingStage {
-    /// For the command that the old servers are quiesced with; nothing is held yet.
-    Quiescing,
-    /// For the edge to hold new requests, and for those in flight.
-    Holding,
-    /// For the servers that go to be gone.
-    Stopping,
-    /// For snapshots of the volumes.
-    Preserving,
-    /// For the snapshots to be in their place again, on the way back.
-    Restoring,
-    /// For the servers that come to be healthy.
-    Starting,
-}
-
-impl Replacing {
-    /// Forward, at a stage, with so many that may wait until then.
-    pub(crate) fn at(stage: ReplacingStage, until: Timestamp, at_most: u32) -> Self {
-        Self {
-            until,
-            at_most,
-            back: false,
-            stage,
-            stopped: None,
-            unavailable: Millis(0),
-            quiesce: None,
-            snapshots: Vec::new(),
-            let_in: false,
-        }
-    }
-}
-
-/// How the servers of a rollout take the place of those that can't run beside them.
-pub(crate) fn policy<'a>(world: &'a World, rollout: &Rollout) -> Option<&'a ReplacePolicy> {
-    match &world.release(&rollout.service, rollout.to_terms())?.spec.rollout.strategy {
-        Strategy::Replace(policy) => Some(policy),
-        Strategy::BlueGreen | Strategy::Canary(_) | Strategy::Rolling(_) => None,
-    }
-}
 
 /// When time alone moves it on.
 pub(crate) fn times(world: &World, facts: &Facts, rollout: &Rollout) -> Vec<Timestamp> {
@@ -164,12 +89,12 @@ impl View<'_> {
     pub(crate) fn replaces(&self) -> bool {
         let serving = self.world.services.get(&self.rollout.service);
         let serving = serving.is_some_and(|service| service.serving.is_some());
-        serving && policy(self.world, self.rollout).is_some()
+        serving && self.world.replace_policy(self.rollout).is_some()
     }
 
     /// The rollout as requests begin to be held; none where nothing serves that would be in the way.
     pub(crate) fn begin_replacing(&self) -> Option<Rollout> {
-        let policy = policy(self.world, self.rollout).filter(|_| self.replaces())?;
+        let policy = self.world.replace_policy(self.rollout).filter(|_| self.replaces())?;
         let mut next = with_old(self.rollout, Phase::Replacing, self.world, self.facts);
         next.replacing = Some(Replacing {
             quiesce: self.rollout.quiesced_by().cloned(),
@@ -348,7 +273,8 @@ impl View<'_> {
     /// It failed when the old servers were on their way out or gone: they come again once the new ones are gone.
     pub(crate) fn replace_back(&self, failure: RolloutFailure) -> Vec<Record> {
         let Some(replacing) = &self.rollout.replacing else { return Vec::new() };
-        let hold = policy(self.world, self.rollout).map(|policy| policy.hold).unwrap_or_default();
+        let hold =
+            self.world.replace_policy(self.rollout).map(|policy| policy.hold).unwrap_or_default();
         let until = self.facts.now.after(hold);
         // Servers that are on their way out are waited for first.
         let is_stopping =

@@ -3,48 +3,18 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{ExitCause, InstanceId, InstanceState, Millis, Share, Strategy, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    Facts, Phase, Rollout, RolloutFailure, Space, World,
+    Facts, Phase, Rolling, RollingStage, Rollout, RolloutFailure, Space, World,
     failing::{start_deadline, start_failure},
+    record::{Record, changed, created, new_ids},
     room::leave_allowance,
-    step::{Record, changed, created, new_ids},
-    transition::{SWITCH_ALLOWANCE, begin_switch, with_old},
+    switch::{SWITCH_ALLOWANCE, begin_switch, with_old},
     view::View,
 };
 
-/// How long the way back waits for the old set to be whole while the new servers answer beside it.
-pub(crate) const RESTORE_ALLOWANCE: Millis = Millis(60_000);
 /// Between two looks for room.
 const ROOM_LOOK: Millis = Millis(1_000);
-
-/// How far a rolling rollout is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rolling {
-    /// Which batch it is at, from 0.
-    pub batch: u32,
-    /// The share of the new servers that were healthy when the batch before was done, in the unit of [`Share::weight`].
-    pub weight: u32,
-    /// Old servers that stay beside them.
-    pub keep: u32,
-    /// What it waits for.
-    pub stage: RollingStage,
-    /// Whether the servers of the batch still wait for room, such as old ones leave when they are gone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub waits: bool,
-}
-
-/// What a rolling rollout waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RollingStage {
-    /// For the edge to give its servers their share; then old ones go.
-    Sharing,
-    /// For the servers of its next batch.
-    Starting,
-}
 
 /// How many servers of the new release of a rollout come at a time, where that is batch by batch: because its strategy is to
 /// do so, or for want of room.
@@ -66,17 +36,6 @@ pub(crate) fn times(world: &World, facts: &Facts, rollout: &Rollout) -> Vec<Time
     let waits = rollout.rolling.as_ref().is_some_and(|of| of.waits);
     let look = waits.then(|| facts.now.after(ROOM_LOOK));
     deadlines.chain([since.after(SWITCH_ALLOWANCE)]).chain(look).collect()
-}
-
-/// Whether the new servers of a rolling rollout on its way back are needed until the old set is whole again.
-pub(crate) fn restores(world: &World, facts: &Facts, rollout: &Rollout) -> bool {
-    let serving = world.services.get(&rollout.service).and_then(|of| of.serving.as_ref());
-    let wanted = rollout.from_terms().and_then(|from| world.release(&rollout.service, from));
-    let (Some(set), Some(_)) = (serving, wanted) else { return false };
-    let wanted = world.serving_size(&rollout.service);
-    let healthy = set.instances.iter().filter(|id| facts.healthy(world, id)).count();
-    let in_time = facts.now < rollout.since.max(facts.begun).after(RESTORE_ALLOWANCE);
-    rollout.rolling.is_some() && in_time && healthy < wanted as usize
 }
 
 /// The shares of two releases by their servers: `new` of the one that comes beside `old` of the one that goes.

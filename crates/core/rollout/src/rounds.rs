@@ -5,7 +5,7 @@
 use hornero_model::{EdgeName, RouteTable};
 
 use crate::planted::{Bug, planted};
-use crate::{Effect, Facts, KnownEdge, edges::says_same};
+use crate::{Effect, Facts, KnownEdge, edge::says_same};
 
 /// What the edges are to be asked so that they follow `table`. Where only one counts, it is asked to prepare it and put it in
 /// force at once: there is nobody to wait for in between.

@@ -13,7 +13,7 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Instance, OpenPreview, Phase, Rollout, World, previews::share_of, rolling::restores,
+    Facts, Instance, OpenPreview, Phase, Rollout, World, previews::share_of, switch::restores,
 };
 
 /// Two services that want the same place on the host.

@@ -2,28 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use hornero_model::{Actor, Digest, InstanceId, Run, RunEnd, Timestamp};
+use hornero_model::{Actor, InstanceId, Run, RunEnd, Timestamp};
 
-use crate::{Rollout, World};
-
-/// One-off work that has not ended, by what is recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenRun {
-    /// What it is.
-    pub run: Run,
-    /// Who asked for it, and why.
-    pub by: Actor,
-    /// When it was begun.
-    pub since: Timestamp,
-}
-
-impl OpenRun {
-    /// What of the store it needs, and why that is kept.
-    pub fn images(&self) -> impl Iterator<Item = (Digest, String)> + '_ {
-        let images = std::iter::once(self.run.image).chain(self.run.configuration);
-        images.map(|image| (image, format!("run `{}` is made from it", self.run.id)))
-    }
-}
+use crate::{OpenRun, Rollout, World};
 
 /// The runs whose end rollouts wait for.
 pub fn waited_for(world: &World) -> BTreeSet<&InstanceId> {

@@ -8,9 +8,10 @@ use hornero_model::{
 };
 
 use crate::{
-    Facts, Phase, RepairState, Rollout, ScaledTo, Service, Space, World, repair_state,
+    Facts, Phase, RepairState, Rollout, ScaledTo, Service, Space, World,
+    record::{Record, created, new_ids},
+    repair_state,
     scaler::{Decision, Sample, Standing, decide, sleep, wake},
-    step::{Record, created, new_ids},
 };
 
 const HOUR: Millis = Millis(3_600_000);

@@ -5,42 +5,7 @@ use hornero_model::{
     ServiceName, Timestamp,
 };
 
-use crate::{SkippedTimes, World, last_proven, order::down_order};
-
-/// A schedule that is declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeclaredSchedule {
-    /// What it is.
-    pub schedule: ScheduleSpec,
-    /// The directory that declares it.
-    pub directory: Directory,
-    /// The time that was seen to last, or when its time was declared: what comes round after that is to be done.
-    pub since: Timestamp,
-    /// The last time that was begun.
-    pub last: Option<ScheduleRun>,
-    /// The times that were left out last.
-    pub skipped: Option<SkippedTimes>,
-}
-
-/// A time of a schedule that was begun.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScheduleRun {
-    /// For when it was planned.
-    pub planned: Timestamp,
-    /// Times before the planned one that were missed and are not made up.
-    pub missed: u32,
-    /// When it was begun.
-    pub started: Timestamp,
-    /// How it ended, and when; none while it goes on.
-    pub end: Option<(ScheduleEnd, Timestamp)>,
-}
-
-impl DeclaredSchedule {
-    /// The time of it that goes on.
-    pub fn running(&self) -> Option<&ScheduleRun> {
-        self.last.as_ref().filter(|run| run.end.is_none())
-    }
-}
+use crate::{DeclaredSchedule, ScheduleRun, SkippedTimes, World, last_proven, order::down_order};
 
 impl World {
     /// What a schedule is done to, each service after those it depends on: those that it names, or all that serve and

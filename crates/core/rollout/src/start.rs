@@ -10,9 +10,10 @@ use hornero_model::{
 use crate::{
     Baseline, Facts, Kind, NoRoom, Phase, RepairState, Rollout, RouteClash, World, adjust, clash,
     fitting::{fit, is_in_place, reused},
-    foresee, is_adjustment, repair_state,
-    step::{Record, Step, changed, created, new_ids},
-    transition::begin_switch,
+    foresee, is_adjustment,
+    record::{Record, Step, changed, created, new_ids},
+    repair_state,
+    switch::begin_switch,
 };
 
 /// What an apply of one service comes to.

@@ -1,27 +1,14 @@
 //! What people tell a rollout under way: to stay where it is, to go on, to take its next step.
 
 use hornero_model::{Actor, EventBody, Intervention, Millis, Steer, Timestamp};
-use serde::{Deserialize, Serialize};
 
-use crate::{Facts, Phase, Rollout, RolloutFailure, World, step::Record, view::View};
+use crate::{Facts, Paused, Phase, Rollout, RolloutFailure, World, record::Record, view::View};
 
 /// How long a rollout stays paused: over a night and a day off. After it the rollout is taken back, because what serves
 /// is known to work, and two sets of servers should not be forgotten.
 pub const PAUSE_LIMIT: Millis = Millis(72 * 3_600_000);
 /// What may be done to one rollout: its state is written anew with each, and whoever needs more has a loop.
 const INTERVENTIONS_MAX: usize = 100;
-
-/// That somebody paused a rollout.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Paused {
-    /// Who, and why.
-    pub by: Actor,
-    /// When.
-    pub since: Timestamp,
-    /// When it is taken back if nobody did anything.
-    pub until: Timestamp,
-}
 
 /// Does to a rollout what somebody asks for; or says why that can't be. An abort is a cancel, and none of this.
 pub fn steer(

@@ -1,36 +1,22 @@
 //! The transitions of a rollout: from its state, the world and the facts to its next state and what is recorded.
 
-use hornero_model::{
-    EventBody, ExitCause, InstanceId, InstanceState, Millis, ReleaseNumber, ServiceName, Share,
-    Timestamp,
-};
+use hornero_model::{EventBody, ExitCause, InstanceId, InstanceState, Millis, Share};
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Baseline, Facts, Instance, Kind, Phase, Rollout, RolloutFailure, World, canary,
-    failing::{ended, start_deadline, start_failure},
-    replacing, rolling,
-    step::{Record, changed},
-    view::{CUT_ALLOWANCE, Confirmed, View},
+    Facts, Instance, Kind, Phase, Rollout, RolloutFailure, World,
+    failing::{ended, start_failure},
+    record::{Record, changed},
+    switch::{SWITCH_ALLOWANCE, begin_switch},
+    times::{
+        CONFIRM_ALLOWANCE, FORCE_ALLOWANCE, PREPARE_ALLOWANCE, RETURN_ALLOWANCE, UNDO_ALLOWANCE,
+        closed_at, empty_allowance, plus,
+    },
+    view::{Confirmed, View},
 };
 
-/// How long the edge may take to confirm a switch before the rollout goes back.
-pub(crate) const SWITCH_ALLOWANCE: Millis = Millis(30_000);
-/// How long stopping an undone set may hold up the answer; it goes on behind it.
-const UNDO_ALLOWANCE: Millis = Millis(60_000);
-/// How long the edge may leave it open whether it did what it was told, beyond the time that a phase takes anyway. Only
-/// counted while this process looks on; an edge that died is started again within seconds.
-const CONFIRM_ALLOWANCE: Millis = Millis(120_000);
-/// How long the edge may take for a service that is taken down by force; its servers end after that whatever it says.
-const FORCE_ALLOWANCE: Millis = Millis(10_000);
 /// What a rollout says that ended without a receipt.
 const UNCOUNTED: &str = "the edge could not be asked how the last requests on the old set ended";
-/// How long a removal may wait for instances to end before it goes on without them.
-const EMPTY_ALLOWANCE: Millis = Millis(120_000);
-/// How long a new set may take altogether: its instances have a bound of their own, and a run of tests may take two hours.
-const PREPARE_ALLOWANCE: Millis = Millis(9_000_000);
-/// How long a way back may wait for a healthy instance to go back to.
-const RETURN_ALLOWANCE: Millis = Millis(120_000);
 
 /// The next transition of a rollout, as what to record; none while it has to wait.
 pub(crate) fn advance(
@@ -379,106 +365,10 @@ impl View<'_> {
     }
 }
 
-/// The rollout as it enters the switch: what serves now is from here on the old set.
-pub(crate) fn begin_switch(rollout: &Rollout, world: &World, facts: &Facts) -> Rollout {
-    with_old(rollout, Phase::Switching, world, facts)
-}
-
-/// The rollout as it enters a phase with what serves now as its old set.
-pub(crate) fn with_old(rollout: &Rollout, phase: Phase, world: &World, facts: &Facts) -> Rollout {
-    let mut next = rollout.enter(phase, facts.now);
-    let serving = world.services.get(&rollout.service).and_then(|of| of.serving.as_ref());
-    next.leave(serving);
-    next.old = serving.map(|set| set.instances.clone()).unwrap_or_default();
-    let failed = |release: ReleaseNumber| {
-        facts.edge.as_ref().map_or(0, |edge| edge.totals(&rollout.service, release).1)
-    };
-    next.baseline = Baseline {
-        failed_from: next.from.map_or(0, failed),
-        failed_to: failed(rollout.to),
-        held: held(&next, facts),
-    };
-    next
-}
-
-/// Requests that waited before they were let in, as the edge has counted them by now.
-pub(crate) fn held(rollout: &Rollout, facts: &Facts) -> u64 {
-    let releases = rollout.from.into_iter().chain([rollout.to]);
-    let edge = facts.edge.iter();
-    edge.flat_map(|edge| releases.clone().map(|of| edge.held(&rollout.service, of))).sum()
-}
-
 fn ended_of(view: &View<'_>, id: &InstanceId) -> Option<RolloutFailure> {
     ended(view.world, view.facts, id)
 }
 
 fn start_failure_of(view: &View<'_>, id: &InstanceId) -> Option<RolloutFailure> {
     start_failure(view.world, view.facts, id, view.rollout.since)
-}
-
-/// Moments at which time alone may move a rollout on.
-pub(crate) fn times(rollout: &Rollout, world: &World, facts: &Facts) -> Vec<Timestamp> {
-    let Some(release) = world.release(&rollout.service, rollout.to_terms()) else {
-        return Vec::new();
-    };
-    let policy = &release.spec.rollout;
-    let since = rollout.since;
-    // As `View::lasted` counts.
-    let watched = since.max(facts.begun);
-    let drained = watched.after(plus(policy.drain_timeout, CONFIRM_ALLOWANCE));
-    if let Some(paused) = &rollout.paused {
-        return vec![paused.until];
-    }
-    match rollout.phase {
-        Phase::Preparing => {
-            let deadline = |id| start_deadline(world, facts, id, since);
-            let late = watched.after(PREPARE_ALLOWANCE);
-            rollout.set.iter().map(deadline).chain([late]).collect()
-        }
-        Phase::Canary => canary::times(world, rollout, watched),
-        Phase::Rolling => rolling::times(world, facts, rollout),
-        Phase::Replacing => replacing::times(world, facts, rollout),
-        Phase::Switching => vec![since.after(SWITCH_ALLOWANCE)],
-        Phase::Watching => {
-            let late = watched.after(plus(policy.watch, CONFIRM_ALLOWANCE));
-            vec![since.after(policy.watch), late]
-        }
-        Phase::Draining | Phase::Clearing => {
-            let begun = rollout.returned.or(rollout.switch).map_or(since, |switch| switch.at);
-            vec![begun.after(policy.drain_timeout), since.after(CUT_ALLOWANCE), drained]
-        }
-        Phase::Undoing => vec![since.after(UNDO_ALLOWANCE)],
-        Phase::Returning => {
-            vec![since.after(RETURN_ALLOWANCE), watched.after(rolling::RESTORE_ALLOWANCE)]
-        }
-        Phase::Closing => {
-            let late =
-                [FORCE_ALLOWANCE, CONFIRM_ALLOWANCE].map(|allowance| watched.after(allowance));
-            let closed = closed_at(world, rollout, facts);
-            let drained = [closed.after(policy.drain_timeout), since.after(CUT_ALLOWANCE)];
-            drained.into_iter().chain(late).collect()
-        }
-        Phase::Emptying => vec![watched.after(empty_allowance(world, &rollout.service))],
-        Phase::Finished | Phase::Failed | Phase::RolledBack | Phase::Removed => Vec::new(),
-    }
-}
-
-/// When the ways into a service that goes down were closed: its requests have as long as a drain takes from then on. Every
-/// server of it counts, since one of a rollout that failed may have got requests that nobody confirmed.
-fn closed_at(world: &World, rollout: &Rollout, facts: &Facts) -> Timestamp {
-    let own = world.instances.values().filter(|instance| instance.service == rollout.service);
-    let left = own.filter_map(|instance| facts.left_at(&instance.id));
-    left.fold(rollout.since, Timestamp::max)
-}
-
-/// How long a removal waits for the instances of `service`, which may take as long as their releases say.
-fn empty_allowance(world: &World, service: &ServiceName) -> Millis {
-    let instances = world.instances.iter().filter(|(_, instance)| instance.service == *service);
-    let graces = instances.filter_map(|(id, _)| world.spec_of(id)?.stop_grace);
-    Millis(EMPTY_ALLOWANCE.0 + graces.map(|grace| grace.0).max().unwrap_or_default())
-}
-
-/// One span after another.
-fn plus(first: Millis, second: Millis) -> Millis {
-    Millis(first.0.saturating_add(second.0))
 }

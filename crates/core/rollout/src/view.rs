@@ -10,12 +10,11 @@ use hornero_model::{
 use crate::planted::{Bug, planted};
 use crate::{
     Baseline, Facts, Kind, Rollout, RolloutFailure, Switch, TestOutcome, World,
-    failing::ended,
-    preserving,
-    repair::PATIENCE,
+    failing::{PATIENCE, ended},
+    record::{Record, changed},
     routes::admission,
-    step::{Record, changed},
-    transition::held,
+    stage::named,
+    switch::held,
 };
 
 /// How long cut requests may take to leave the edge's counters; the rollout ends without them after it.
@@ -361,7 +360,7 @@ impl View<'_> {
             unavailable_ms: replacing.map(|of| of.unavailable.0 as f64),
             snapshot: replacing
                 .filter(|of| !of.snapshots.is_empty())
-                .map(|of| preserving::named(&of.snapshots)),
+                .map(|of| named(&of.snapshots)),
             batched: rollout.batched.clone(),
             by: rollout.by.clone(),
         })))

@@ -9,9 +9,9 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Effect, Facts, Instance, Kind, KnownEdge, Phase, RollingStage, World, adjust, edges::says_same,
+    Effect, Facts, Instance, Kind, KnownEdge, Phase, RollingStage, World, adjust, edge::says_same,
     leases, listeners, preserving, previews, quiescing, recycle, repair, rounds,
-    routes::has_way_back, table, transition,
+    routes::has_way_back, table, times,
 };
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
@@ -282,8 +282,6 @@ pub fn wake(world: &World, facts: &Facts) -> Option<Timestamp> {
         |instance: &&Instance| leaves(facts, instance) && facts.running.contains_key(&instance.id);
     let leaving = world.instances.values().filter(leaving);
     times.extend(leaving.filter_map(|instance| drained_at(world, facts, instance)));
-    times.extend(
-        world.rollouts.values().flat_map(|rollout| transition::times(rollout, world, facts)),
-    );
+    times.extend(world.rollouts.values().flat_map(|rollout| times::times(rollout, world, facts)));
     times.into_iter().filter(|time| *time > facts.now).min()
 }

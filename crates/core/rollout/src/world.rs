@@ -7,10 +7,12 @@ use std::{
 
 use hornero_model::{
     Actor, BootId, CanaryStep, Digest, Directory, ExitCause, FreezeName, InstanceId, InstanceState,
-    Intervention, JobName, Millis, Receipt, RegionName, Release, ReleaseNumber, RolloutId, RunEnd,
-    ScheduleName, ServiceName, ServiceSpec, Share, Term, Timestamp, VolumeName,
+    Intervention, JobName, Millis, Receipt, RegionName, Release, ReleaseNumber, ReplacePolicy,
+    RolloutId, RunEnd, ScheduleName, ServiceName, ServiceSpec, Share, Strategy, Term, Timestamp,
+    VolumeName,
 };
 
+use crate::planted::{Bug, planted};
 use crate::{
     DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, KnownVolume, Leaving,
     OpenPreview, OpenRun, Phase, Rehearsed, Rollout, SharedFailure,
@@ -364,5 +366,57 @@ impl World {
     /// Whether an actor is Hornero itself.
     pub(crate) fn is_own(actor: &Actor) -> bool {
         actor.who == "hornero"
+    }
+}
+
+impl Rollout {
+    /// Notes what serves now, and by whose terms.
+    pub(crate) fn leave(&mut self, serving: Option<&ServingSet>) {
+        self.from = serving.map(|set| set.release);
+        self.old_terms = serving.filter(|set| set.terms != set.release).map(|set| set.terms);
+    }
+
+    /// Which releases shall get new requests in its phase.
+    pub(crate) fn traffic(&self, world: &World) -> Vec<Share> {
+        match self.phase {
+            Phase::Preparing if planted(Bug::SharesTooEarly) => vec![Share::whole(self.to)],
+            Phase::Preparing | Phase::Undoing | Phase::Failed => {
+                world.serving_traffic(&self.service)
+            }
+            Phase::Canary => self.canary_traffic().unwrap_or_default(),
+            Phase::Rolling => self.rolling_traffic().unwrap_or_default(),
+            Phase::Switching | Phase::Watching | Phase::Draining | Phase::Finished => {
+                vec![Share::whole(self.to)]
+            }
+            Phase::Replacing | Phase::Returning | Phase::Clearing | Phase::RolledBack => {
+                self.from.map(Share::whole).into_iter().collect()
+            }
+            Phase::Closing | Phase::Emptying | Phase::Removed => Vec::new(),
+        }
+    }
+}
+
+impl World {
+    /// How the servers of a rollout take the place of those that can't run beside them.
+    pub(crate) fn replace_policy(&self, rollout: &Rollout) -> Option<&ReplacePolicy> {
+        match &self.release(&rollout.service, rollout.to_terms())?.spec.rollout.strategy {
+            Strategy::Replace(policy) => Some(policy),
+            Strategy::BlueGreen | Strategy::Canary(_) | Strategy::Rolling(_) => None,
+        }
+    }
+
+    pub(crate) fn known_release(
+        &self,
+        service: &ServiceName,
+        release: ReleaseNumber,
+    ) -> Result<(), String> {
+        match self.release(service, release) {
+            Some(_) => Ok(()),
+            None => Err(format!("there is no release `{service}@{release}`")),
+        }
+    }
+
+    pub(crate) fn service_mut(&mut self, name: &ServiceName) -> Result<&mut Service, String> {
+        self.services.get_mut(name).ok_or_else(|| format!("there is no service `{name}`"))
     }
 }

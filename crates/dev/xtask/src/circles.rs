@@ -6,35 +6,22 @@ use anyhow::{Result, bail};
 
 use crate::modules::{self, Arrows, Modules};
 
-/// Crates whose modules still have circles. One that has none any more leaves the list, and never comes back.
-const NOT_YET: &[&str] = &["crates/app/driver", "crates/core/rollout"];
-
-/// No crate but those that are not there yet has a circle.
+/// No crate has a circle.
 pub fn check() -> Result<()> {
     let mut faults = Vec::new();
     for directory in modules::crates()? {
         let arrows = Modules::read(&Path::new(&directory).join("src"))?.arrows();
-        faults.extend(wrong(&directory, &circles(&arrows), NOT_YET));
+        faults.extend(wrong(&directory, &circles(&arrows)));
     }
     if faults.is_empty() { Ok(()) } else { bail!("{}", faults.join("\n")) }
 }
 
-fn wrong(directory: &str, circles: &[BTreeSet<String>], not_yet: &[&str]) -> Vec<String> {
-    match (not_yet.contains(&directory), circles) {
-        (true, []) => {
-            vec![format!(
-                "{directory}: no circle is left; take it out of crates/dev/xtask/src/circles.rs"
-            )]
-        }
-        (true, _) => Vec::new(),
-        (false, circles) => {
-            let told = circles.iter().map(|circle| {
-                let names: Vec<&str> = circle.iter().map(String::as_str).collect();
-                format!("{directory}: these modules name each other: {}", names.join(", "))
-            });
-            told.collect()
-        }
-    }
+fn wrong(directory: &str, circles: &[BTreeSet<String>]) -> Vec<String> {
+    let told = circles.iter().map(|circle| {
+        let names: Vec<&str> = circle.iter().map(String::as_str).collect();
+        format!("{directory}: these modules name each other: {}", names.join(", "))
+    });
+    told.collect()
 }
 
 /// Every set of modules from each of which a way leads to each other one.
@@ -83,15 +70,8 @@ mod tests {
         let with =
             arrows(&[("a", &["b", "d"]), ("b", &["c"]), ("c", &["a"]), ("d", &["e"]), ("e", &[])]);
         let expected = ["x: these modules name each other: a, b, c"];
-        assert_eq!(wrong("x", &circles(&with), &[]), expected);
-        assert_eq!(wrong("x", &circles(&with), &["x"]), [""; 0]);
-    }
-
-    #[test]
-    fn a_crate_that_is_free_leaves_the_list() {
+        assert_eq!(wrong("x", &circles(&with)), expected);
         let without = arrows(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &[])]);
-        assert_eq!(wrong("x", &circles(&without), &[]), [""; 0]);
-        let expected = ["x: no circle is left; take it out of crates/dev/xtask/src/circles.rs"];
-        assert_eq!(wrong("x", &circles(&without), &["x"]), expected);
+        assert_eq!(wrong("x", &circles(&without)), [""; 0]);
     }
 }
