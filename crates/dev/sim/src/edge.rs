@@ -1,16 +1,22 @@
 //! The simulated edge: health checks, requests that take their time, counters, tables by generation.
 
+mod status;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     iter,
 };
 
 use hornero_model::{
-    Admission, BackendStatus, EdgeStatus, Health, InstanceId, Listener, ListenerFault, Pool,
-    PoolName, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Share, Term,
+    Admission, Health, InstanceId, Pool, PoolName, ReleaseCounters, ReleaseNumber, RouteTable,
+    ServiceName, Share, Term,
 };
 
-use crate::{IdleGates, Random, SimEngine, scenario::DRAIN_TIMEOUT};
+use crate::{
+    IdleGates, Random, SimEngine,
+    pools::{draw, draw_preview, gets, is_held, receivers},
+    scenario::DRAIN_TIMEOUT,
+};
 
 /// How old what control knows may be: a step of the edge, a late observation, and an effect on its way.
 const LATE_NEWS_MS: u64 = 400;
@@ -377,74 +383,6 @@ impl SimEdge {
         }
     }
 
-    /// It confirms the table in force: whoever asked once more is told how things are by then.
-    pub(crate) fn confirms(&mut self) -> Vec<ReleaseCounters> {
-        let counters = self.counters();
-        self.history.insert(self.table.generation, counters.clone());
-        counters
-    }
-
-    /// Requests that were in flight on a release of a service when it put a table in force; none where it never did.
-    pub(crate) fn in_flight_at(
-        &self,
-        generation: u64,
-        counts: impl Fn(&ReleaseCounters) -> bool,
-    ) -> Option<u64> {
-        let counters = self.history.get(&generation)?;
-        Some(counters.iter().filter(|of| counts(of)).map(|of| of.in_flight).sum())
-    }
-
-    /// Its status.
-    pub fn status(&self) -> EdgeStatus {
-        let backends = self.backends().map(|(pool, id, release)| BackendStatus {
-            pool: pool.clone(),
-            instance: id.clone(),
-            release,
-            health: self.health.get(id).map_or(Health::Unknown, |state| state.0),
-            last_error: None,
-        });
-        EdgeStatus {
-            pid: self.pid,
-            generation: self.table.generation,
-            version: self.version,
-            backends: backends.collect(),
-            counters: self.counters(),
-            connections: None,
-            faults: self.faults(),
-            term: self.term,
-            waiting: self.idle.told(),
-        }
-    }
-
-    fn faults(&self) -> Vec<ListenerFault> {
-        let broken = |listener: &&Listener| self.broken.contains(&listener.address.port());
-        let fault = |listener: &Listener| ListenerFault {
-            address: listener.address,
-            reason: "there is no certificate".to_owned(),
-            serves: false,
-            certificate: None,
-        };
-        self.table.listeners.iter().filter(broken).map(fault).collect()
-    }
-
-    /// Counters of every release it knows.
-    pub fn counters(&self) -> Vec<ReleaseCounters> {
-        self.counters
-            .iter()
-            .map(|((pool, release), counted)| ReleaseCounters {
-                requests: counted.requests,
-                in_flight: self
-                    .requests
-                    .iter()
-                    .filter(|request| request.pool == *pool && request.release == *release)
-                    .count() as u64,
-                failed: counted.failed,
-                server_errors: counted.server_errors,
-                ..ReleaseCounters::new(pool.clone(), *release)
-            })
-            .collect()
-    }
-
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.pid
@@ -459,16 +397,6 @@ impl SimEdge {
     /// The table in force.
     pub fn table(&self) -> &RouteTable {
         &self.table
-    }
-
-    /// Requests in flight on releases that get no new ones.
-    pub fn inactive_in_flight(&self) -> usize {
-        let active = |request: &&SimRequest| {
-            !self.table.pools.iter().any(|pool| {
-                pool.name == request.pool && gets(pool, request.release) && !is_held(pool)
-            })
-        };
-        self.requests.iter().filter(active).count()
     }
 
     /// Whether it would send a request to an instance.
@@ -487,53 +415,4 @@ impl SimEdge {
             .iter()
             .flat_map(|pool| pool.backends.iter().map(|of| (&pool.name, &of.instance, of.release)))
     }
-}
-
-/// The release that a request falls on. One that gets everything takes nothing from the random numbers.
-fn draw(traffic: &[Share], random: &mut Random) -> Option<ReleaseNumber> {
-    if let [only] = traffic {
-        return Some(only.release);
-    }
-    draw_one(traffic, random)
-}
-
-fn draw_one(shares: &[Share], random: &mut Random) -> Option<ReleaseNumber> {
-    let mut place = random.between(0, u64::from(Share::WHOLE) - 1);
-    for share in shares {
-        match place.checked_sub(u64::from(share.weight)) {
-            Some(rest) => place = rest,
-            None => return Some(share.release),
-        }
-    }
-    None
-}
-
-/// The preview that a request falls on; where there is none, nothing is taken from the random numbers.
-fn draw_preview(previews: &[Share], random: &mut Random) -> Option<ReleaseNumber> {
-    if previews.is_empty() { None } else { draw_one(previews, random) }
-}
-
-/// Whether a pool lets nothing in.
-fn is_held(pool: &Pool) -> bool {
-    match pool.admission {
-        Admission::Open => false,
-        Admission::Held { .. } => true,
-        Admission::Idle { .. } => !pool.backends.iter().any(|of| pool.receives(of.release)),
-    }
-}
-
-/// Whether a release gets new requests, be it as that of a preview.
-fn gets(pool: &Pool, release: ReleaseNumber) -> bool {
-    pool.receives(release) || pool.preview_weight(release) > 0
-}
-
-/// The servers that get new requests.
-fn receivers(table: &RouteTable) -> BTreeSet<InstanceId> {
-    let pools = table.pools.iter();
-    let pools = pools.filter(|pool| !is_held(pool));
-    let of_pool = |pool: &Pool| {
-        let receives = pool.backends.iter().filter(|backend| pool.receives(backend.release));
-        receives.map(|backend| backend.instance.clone()).collect::<Vec<_>>()
-    };
-    pools.flat_map(of_pool).collect()
 }

@@ -14,6 +14,7 @@ mod ledger;
 mod older;
 mod others;
 mod performing;
+mod pools;
 mod random;
 mod scenario;
 mod simulation;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use hornero_driver::{EffectId, Observation};
 use hornero_model::{
-    EdgeName, EdgeRef, ExitCause, Listener, Millis, RouteTable, Run, RunEnd, ServiceName,
-    TakenSnapshot,
+    Digest, EdgeName, EdgeRef, ExitCause, InstanceId, LeasedMount, Listener, Millis, Pool,
+    ReleaseNumber, RouteTable, Run, RunEnd, ServiceName, TakenSnapshot,
 };
 use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
 
@@ -49,63 +49,17 @@ impl Host {
         self.mute = false;
     }
 
-    #[allow(clippy::too_many_lines, reason = "one arm for each effect")]
     fn done(&mut self, id: EffectId, effect: Effect) {
         match effect {
             Effect::StartInstance { instance, spec, mounts, .. } => {
-                let behaviour = self.scenario.behaviour(&spec.image);
-                let (image, now) = (spec.image, self.now);
-                let seen = self.engine.start(&instance, image, behaviour, &mounts, now);
-                if let Some(volume) = self.engine.written_twice() {
-                    let text = format!("one-writer: two servers write to volume `{volume}`");
-                    self.edge.violations.push(text);
-                }
-                self.observe(seen);
-                if let Some((at, cause)) = self.engine.fate(&instance) {
-                    let after = at.saturating_sub(self.now);
-                    self.schedule(after, Happening::Crash { instance, cause });
-                }
+                self.start(instance, spec.image, &mounts);
             }
-            Effect::StopInstance { instance, .. } => {
-                if self
-                    .tables()
-                    .flat_map(|table| &table.pools)
-                    .filter(|pool| !self.edge.forced.contains(&pool.name.service))
-                    .any(|pool| pool.backends.iter().any(|backend| backend.instance == instance))
-                {
-                    let text = format!("no-lost-request: `{instance}` is stopped while routed");
-                    self.edge.violations.push(text);
-                }
-                let seen = self.engine.stop(&instance);
-                // Its exit is seen as well, in any order.
-                if self.random.chance(30) {
-                    self.observe(Observation::InstanceExited {
-                        instance,
-                        cause: ExitCause::Signal(15),
-                        log_tail: Vec::new(),
-                    });
-                }
-                self.observe(seen);
-            }
+            Effect::StopInstance { instance, .. } => self.stop(instance),
             Effect::RemoveInstance { instance, .. } => {
                 let seen = self.engine.remove(&instance);
                 self.observe(seen);
             }
-            Effect::RunTests { image, .. } => {
-                self.tests_run += 1;
-                let behaviour = self.scenario.behaviour(&image);
-                let passed = behaviour.trouble != Trouble::TestFails;
-                let detail = if passed { String::new() } else { "status 500, not 200".to_owned() };
-                self.checks.tested(image, passed);
-                let test = "serves".to_owned();
-                let results = behaviour
-                    .has_tests
-                    .then_some(TestOutcome { test, passed, detail })
-                    .into_iter()
-                    .collect();
-                let run = TestRun { results, not_run: None, log_tail: Vec::new() };
-                self.observe(Observation::TestsFinished { effect: id, image, run });
-            }
+            Effect::RunTests { image, .. } => self.run_tests(id, image),
             Effect::GiveAddress { service, .. } => {
                 let address = Some(self.give_address(&service));
                 self.observe(Observation::ServiceAddressed { effect: id, service, address });
@@ -132,18 +86,74 @@ impl Host {
             Effect::PrepareRoutes { edge, table } => self.prepare(id, edge, &table),
             Effect::ApplyRoutes { edge, table, .. } => self.apply(id, edge, *table),
             Effect::CutInFlight { edge, service, release, generation } => {
-                let now = self.now;
-                let own = self.edge_at_mut(&edge.edge);
-                if let Err(reason) = own.cut(&service, release, generation, now) {
-                    self.observe(Observation::EffectFailed { effect: id, reason });
-                    return;
-                }
-                let status = own.status();
-                let of = edge.clone();
-                self.observe(Observation::InFlightCut { effect: id, edge: of, service, release });
-                self.observe(Observation::EdgeStatus { edge, status });
+                self.cut(id, edge, (service, release), generation);
             }
         }
+    }
+
+    fn start(&mut self, instance: InstanceId, image: Digest, mounts: &[LeasedMount]) {
+        let behaviour = self.scenario.behaviour(&image);
+        let seen = self.engine.start(&instance, image, behaviour, mounts, self.now);
+        if let Some(volume) = self.engine.written_twice() {
+            let text = format!("one-writer: two servers write to volume `{volume}`");
+            self.edge.violations.push(text);
+        }
+        self.observe(seen);
+        if let Some((at, cause)) = self.engine.fate(&instance) {
+            let after = at.saturating_sub(self.now);
+            self.schedule(after, Happening::Crash { instance, cause });
+        }
+    }
+
+    fn stop(&mut self, instance: InstanceId) {
+        let is_routed = |pool: &Pool| {
+            let mut backends = pool.backends.iter();
+            !self.edge.forced.contains(&pool.name.service)
+                && backends.any(|backend| backend.instance == instance)
+        };
+        let routed = self.tables().any(|table| table.pools.iter().any(is_routed));
+        if routed {
+            let text = format!("no-lost-request: `{instance}` is stopped while routed");
+            self.edge.violations.push(text);
+        }
+        let seen = self.engine.stop(&instance);
+        // Its exit is seen as well, in any order.
+        if self.random.chance(30) {
+            let (cause, log_tail) = (ExitCause::Signal(15), Vec::new());
+            self.observe(Observation::InstanceExited { instance, cause, log_tail });
+        }
+        self.observe(seen);
+    }
+
+    fn run_tests(&mut self, id: EffectId, image: Digest) {
+        self.tests_run += 1;
+        let behaviour = self.scenario.behaviour(&image);
+        let passed = behaviour.trouble != Trouble::TestFails;
+        let detail = if passed { String::new() } else { "status 500, not 200".to_owned() };
+        self.checks.tested(image, passed);
+        let outcome = TestOutcome { test: "serves".to_owned(), passed, detail };
+        let results = behaviour.has_tests.then_some(outcome).into_iter().collect();
+        let run = TestRun { results, not_run: None, log_tail: Vec::new() };
+        self.observe(Observation::TestsFinished { effect: id, image, run });
+    }
+
+    fn cut(
+        &mut self,
+        id: EffectId,
+        edge: EdgeRef,
+        (service, release): (ServiceName, ReleaseNumber),
+        generation: u64,
+    ) {
+        let now = self.now;
+        let own = self.edge_at_mut(&edge.edge);
+        if let Err(reason) = own.cut(&service, release, generation, now) {
+            self.observe(Observation::EffectFailed { effect: id, reason });
+            return;
+        }
+        let status = own.status();
+        let of = edge.clone();
+        self.observe(Observation::InFlightCut { effect: id, edge: of, service, release });
+        self.observe(Observation::EdgeStatus { edge, status });
     }
 
     /// Volumes are copied while nobody has them, and not else.

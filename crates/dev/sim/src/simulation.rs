@@ -1,21 +1,19 @@
 //! One history: the production driver on a simulated host, step by step, with its invariants checked.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod whole;
+
+use std::collections::BTreeMap;
 
 use hornero_driver::{
     Driver, DriverError, Observation, Outcome, Outside, Request, RequestId, RequestKind, Starting,
 };
-use hornero_model::{
-    Actor, EdgeName, EdgeRef, InstanceId, InstanceState, RegionName, ServiceName, Share,
-};
+use hornero_model::{Actor, EdgeName, EdgeRef, InstanceId, InstanceState, RegionName, ServiceName};
 use hornero_rollout::{RepairState, Service};
 
 use crate::{CrashPoint, Host, host::Happening, trace::observed};
 
 /// Steps of the edge, in milliseconds of virtual time.
 const EDGE_TICK_MS: u64 = 25;
-/// How late what has its time may be done at rest.
-const LATE_MS: u64 = 2_000;
 /// How often the edge's status is sent without a change.
 const STATUS_EVERY_TICKS: u64 = 20;
 
@@ -272,115 +270,6 @@ impl Simulation {
             | Happening::KillControl
             | Happening::StartControl
             | Happening::RestartHost => trace.note(now, "happens", || format!("{happening:?}")),
-        }
-    }
-
-    /// Checks that everything is whole and nothing is left over. Call it at rest.
-    #[allow(clippy::too_many_lines, reason = "one check after the other")]
-    pub fn check_whole(&self) {
-        let driver = self.driver();
-        let world = driver.world();
-        if self.host.ledger.world() != *world {
-            self.fail("the ledger and the driver's world differ");
-        }
-        if let Some(rollout) = world.rollouts.values().next() {
-            self.fail(&format!("rollout {} is {}", rollout.id, rollout.phase.name()));
-        }
-        self.check_addresses(driver);
-        // What failed too often is waited for in vain.
-        let in_vain = |name: &ServiceName| {
-            let state = driver.repair_state(name);
-            matches!(state, Some(RepairState::GaveUp { .. } | RepairState::Held))
-        };
-        let waits = self.host.edge.idle.told();
-        if let Some(waits) = waits.iter().find(|of| !in_vain(&of.pool.service)) {
-            self.fail(&format!("{} requests wait at `{}`", waits.requests, waits.pool));
-        }
-        for (name, open) in &world.previews {
-            if open.preview.until.0 + LATE_MS < self.host.now {
-                self.fail(&format!("`{name}` is there beyond its time"));
-            }
-            if !world.services.contains_key(&open.preview.service) {
-                self.fail(&format!("`{name}` shows what is not there"));
-            }
-        }
-        let table = self.host.edge.table();
-        if self.host.tables().any(|other| other != table) {
-            self.fail("two edges have different tables");
-        }
-        let mut expected: Vec<&InstanceId> = Vec::new();
-        for (name, service) in &world.services {
-            let Some(set) = &service.serving else {
-                if table.pools.iter().any(|pool| pool.name.service == *name) {
-                    self.fail(&format!("`{name}` does not serve and is routed to"));
-                }
-                continue;
-            };
-            expected.extend(&set.instances);
-            expected.extend(service.warm.iter().flat_map(|warm| &warm.instances));
-            if service.warm.as_ref().is_some_and(|warm| warm.until.0 + LATE_MS < self.host.now) {
-                self.fail(&format!("the warm set of `{name}` is kept beyond its time"));
-            }
-            for pool in table.pools.iter().filter(|pool| pool.name.service == *name) {
-                if pool.traffic != [Share::whole(set.release)] {
-                    self.fail(&format!(
-                        "`{}` goes to {:?}, not {}",
-                        pool.name, pool.traffic, set.release
-                    ));
-                }
-            }
-            if !table.pools.iter().any(|pool| pool.name.service == *name) {
-                self.fail(&format!("`{name}` serves and is not routed to"));
-            }
-            match driver.repair_state(name) {
-                Some(RepairState::Whole) => {}
-                // Nothing is replaced before somebody looked.
-                Some(RepairState::GaveUp { .. } | RepairState::Held) => continue,
-                state => self.fail(&format!("`{name}` is {state:?}")),
-            }
-            let answering = set
-                .instances
-                .iter()
-                .filter(|id| {
-                    // One that fell sick this moment is not noticed yet.
-                    let (engine, now) = (&self.host.engine, self.host.now);
-                    engine.answers(id, now) || engine.answers(id, now - 1_000)
-                })
-                .count();
-            let wanted = service.size_by(&service.releases[&set.terms].spec) as usize;
-            let routes = &service.releases[&set.terms].spec.routes;
-            for listen in routes.iter().map(|route| route.listen) {
-                if !table.listeners.iter().any(|of| of.address.port() == listen) {
-                    self.fail(&format!("`{name}` does not listen on {listen}"));
-                }
-            }
-            if set.leaving.is_some() || set.instances.len() != wanted {
-                self.fail(&format!("`{name}` has {:?}, wanted {wanted}", set));
-            }
-            if answering < wanted {
-                self.fail(&format!("{answering} of {wanted} instances of `{name}` answer"));
-            }
-        }
-        for id in self.host.engine.ids() {
-            if !expected.contains(&&id) {
-                self.fail(&format!("instance `{id}` is left over"));
-            }
-        }
-    }
-
-    /// Every service that is there has an address of its own, none has another's, and nothing that is gone has one.
-    fn check_addresses(&self, driver: &Driver) {
-        let addresses = &self.host.addresses;
-        if driver.facts().addresses != *addresses {
-            self.fail("control knows other addresses of services than those that are recorded");
-        }
-        let there = driver.world().services.values().filter(|service| !service.removed);
-        if !there.map(|service| &service.name).eq(addresses.keys()) {
-            self.fail(&format!("addresses are those of {:?}", addresses.keys()));
-        }
-        let distinct: BTreeSet<_> = addresses.values().collect();
-        if distinct.len() != addresses.len() {
-            self.fail("two services have one address");
         }
     }
 

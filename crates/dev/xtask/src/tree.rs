@@ -10,8 +10,6 @@ use crate::run;
 const LINES_MAX: usize = 450;
 /// Tests are tables of cases, which grow by the case.
 const TEST_LINES_MAX: usize = 800;
-/// Files that are longer yet. One that is short enough leaves the list, and never comes back.
-const LONG_YET: &[&str] = &["crates/dev/sim/src/edge.rs", "crates/dev/sim/src/simulation.rs"];
 /// Source files whose length is counted.
 const SOURCES: &[&str] = &["rs", "sh", "py", "ts", "js", "css"];
 /// Names that say nothing of what is in a file.
@@ -40,12 +38,8 @@ fn check_file(path: &str, text: &str, hosts: &[String], faults: &mut Vec<String>
         file.extension().is_some_and(|extension| SOURCES.iter().any(|known| extension == *known));
     let lines = text.lines().count();
     let lines_max = if is_test(path) { TEST_LINES_MAX } else { LINES_MAX };
-    match (source && lines > lines_max, LONG_YET.contains(&path)) {
-        (true, false) => faults.push(format!("{path}: {lines} lines; split it")),
-        (false, true) => faults.push(format!(
-            "{path}: {lines} lines are few enough; take it out of crates/dev/xtask/src/tree.rs"
-        )),
-        (true, true) | (false, false) => {}
+    if source && lines > lines_max {
+        faults.push(format!("{path}: {lines} lines; split it"));
     }
     if file.file_name().is_some_and(|name| EMPTY_NAMES.iter().any(|empty| name == *empty)) {
         faults.push(format!("{path}: the name says nothing of what is in it"));
@@ -137,7 +131,6 @@ mod tests {
             check("crates/io/x/src/utils.rs", "//! Owns x.\n"),
             check("b.rs", "fn main() {}\n"),
             check("crates/io/x/src/tests.rs", &format!("{long}{}", "\n".repeat(350))),
-            check(LONG_YET[0], "//! Owns x.\n"),
             check("README.md", "\nfrom http://mirror.example.org/debian\n"),
         ];
         expect_test::expect![[r#"
