@@ -44,7 +44,7 @@ impl Driver {
             return failed(taken_back.unwrap_or("the terms from before hold again").to_owned());
         }
         let leaves = |id: &_| !set.instances.contains(id);
-        let of_set = self.world.instances.values().filter(|of| of.service == *service);
+        let of_set = self.world.instances.of(service);
         let gone = !of_set.into_iter().any(|of| of.release == set.release && leaves(&of.id));
         let whole = self.repair_state(service) == Some(RepairState::Whole);
         // The ways in from before are closed by a table of its own, once those that come are seen to be open.

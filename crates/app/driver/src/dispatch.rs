@@ -18,10 +18,9 @@ impl Driver {
     pub(crate) fn perform(&mut self, ports: &mut dyn Ports) -> Result<bool, DriverError> {
         let effects = wanted(&self.world, &self.facts);
         let now = self.now();
-        self.pending.retain(|key, pending| {
-            pending.in_flight(now) || effects.iter().any(|effect| effect.key() == *key)
-        });
-        self.refused.retain(|(key, _)| effects.iter().any(|effect| effect.key() == *key));
+        let keys: BTreeSet<EffectKey> = effects.iter().map(Effect::key).collect();
+        self.pending.retain(|key, pending| pending.in_flight(now) || keys.contains(key));
+        self.refused.retain(|(key, _)| keys.contains(key));
         for effect in effects {
             let key = effect.key();
             // Another table than the one that failed need not wait for that one's next try.
@@ -123,13 +122,17 @@ impl Driver {
     }
 
     fn check(&self, effect: &Effect) -> Result<(), Refusal> {
-        let facts = self.observed();
+        let mut facts = self.observed(&self.concerned(effect));
         let volumes: Vec<VolumeName> = match effect {
             Effect::StartInstance { mounts, .. } => {
                 mounts.iter().map(|mount| mount.volume.clone()).collect()
             }
             _ => Vec::new(),
         };
+        // Nothing else is about who may write.
+        if !volumes.is_empty() {
+            facts.alive = self.alive();
+        }
         let effect = match effect {
             Effect::StartInstance { instance, spec, .. } => {
                 EffectFacts::Start { service: &spec.name, instance, volumes: &volumes }
@@ -154,9 +157,32 @@ impl Driver {
         hornero_conservation::check(&facts, effect)
     }
 
-    /// What the watchdog gets to see: observations, and what the ledger says was proven.
-    fn observed(&self) -> WatchdogFacts<'_> {
-        let engine = self.world.instances.values().map(|instance| {
+    /// The services that an effect is about: a table is about all of them.
+    fn concerned<'a>(&'a self, effect: &'a Effect) -> Vec<&'a ServiceName> {
+        match effect {
+            Effect::PrepareRoutes { .. } | Effect::ApplyRoutes { .. } => {
+                self.world.services.keys().collect()
+            }
+            Effect::StartInstance { spec, .. } => vec![&spec.name],
+            Effect::StopInstance { instance, .. } | Effect::RemoveInstance { instance, .. } => {
+                let instance = self.world.instances.get(instance);
+                instance.map(|instance| &instance.service).into_iter().collect()
+            }
+            // The edge looks on by itself which of them it cuts off.
+            Effect::CutInFlight { .. }
+            | Effect::RunTests { .. }
+            | Effect::TakeSnapshots { .. }
+            | Effect::RestoreSnapshots { .. }
+            | Effect::CarryOut { .. }
+            | Effect::GiveAddress { .. }
+            | Effect::TakeAddress { .. } => Vec::new(),
+        }
+    }
+
+    /// What the watchdog gets to see of some services: observations, and what the ledger says was proven.
+    fn observed(&self, services: &[&ServiceName]) -> WatchdogFacts<'_> {
+        let instances = services.iter().flat_map(|name| self.world.instances.of(name));
+        let engine = instances.map(|instance| {
             let seen = Seen {
                 service: instance.service.clone(),
                 release: instance.release,
@@ -174,12 +200,12 @@ impl Driver {
             unsettled: self.facts.unsettled.iter().collect(),
             left_out: self.left_out(),
             engine: engine.collect(),
-            alive: self.alive(),
             churn: Some(&self.churn),
             now: self.now(),
             ..WatchdogFacts::default()
         };
-        for (name, service) in &self.world.services {
+        let known = services.iter().filter_map(|name| self.world.services.get_key_value(*name));
+        for (name, service) in known {
             // Only what a table could make active; a service may have thousands of releases.
             let rollout = self.world.rollout_of(name);
             let numbers = rollout.into_iter().flat_map(|of| [of.from, Some(of.to)]).flatten();
@@ -203,7 +229,8 @@ impl Driver {
         observed.requested.extend(requested.map(|rollout| rollout.service.clone()));
         // What is recycled because somebody named it was asked for as well.
         let named = |of: &&Instance| of.recycle.as_ref().is_some_and(|by| by.who != "hornero");
-        let recycled = self.world.instances.values().filter(named);
+        let instances = services.iter().flat_map(|name| self.world.instances.of(name));
+        let recycled = instances.filter(named);
         observed.requested.extend(recycled.map(|instance| instance.service.clone()));
         observed.going_down.extend(removals.map(|rollout| rollout.service.clone()));
         let replaced = self.world.rollouts.values().filter(|of| of.replaces_now());

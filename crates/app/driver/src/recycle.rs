@@ -1,7 +1,7 @@
 //! Recycling that somebody asked for: marked in the ledger, then waited for until the last of it is gone.
 
 use hornero_model::{Actor, EventBody, InstanceId, InstanceState, Millis, ServiceName, Timestamp};
-use hornero_rollout::{Record, RolloutFailure, room_for_more};
+use hornero_rollout::{Instance, Record, RolloutFailure, room_for_more};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports, Progress, ServiceOutcome,
@@ -107,9 +107,8 @@ impl Driver {
         (done, all): (usize, usize),
         ports: &mut dyn Ports,
     ) -> RolloutFailure {
-        let failed = self.world.instances.values().filter(|instance| {
-            instance.service == *service && instance.state == InstanceState::Failed
-        });
+        let failed = self.world.instances.of(service);
+        let failed = failed.filter(|instance| instance.state == InstanceState::Failed);
         let last = failed.max_by_key(|instance| instance.since);
         let what = match last {
             Some(last) => format!("instance `{}` did not become healthy", last.id),
@@ -131,8 +130,8 @@ impl Driver {
         by: Actor,
         ports: &mut dyn Ports,
     ) -> Result<(), DriverError> {
-        let mut instances = self.world.instances.values().filter(|of| of.service == *service);
-        if !instances.any(|instance| instance.recycle.is_some()) {
+        let is_recycled = |instance: &Instance| instance.recycle.is_some();
+        if !self.world.instances.of(service).any(is_recycled) {
             return Ok(());
         }
         let body = EventBody::RecycleSet { service: service.clone(), instances: Vec::new() };

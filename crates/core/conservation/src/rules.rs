@@ -1,8 +1,10 @@
 //! The rules, one function an invariant.
 
+use std::collections::BTreeMap;
+
 use hornero_model::{
-    Admission, Health, InstanceId, Pool, PoolName, ReleaseNumber, RouteTable, ServiceName, Share,
-    VolumeName,
+    Admission, EdgeStatus, Health, InstanceId, Pool, PoolName, ReleaseNumber, RouteTable,
+    ServiceName, Share, VolumeName,
 };
 
 use crate::{Churn, Fitness, Refusal, WatchdogFacts};
@@ -138,6 +140,8 @@ pub(crate) fn last_running(
 /// More of a pool's traffic goes only to a release that is tested and healthy in whole, or that served before; so does what a
 /// preview gets of it.
 pub(crate) fn never_unproven(facts: &WatchdogFacts<'_>, table: &RouteTable) -> Result<(), Refusal> {
+    let healths = healths(facts);
+    let now = by_name(facts.in_force);
     let shares = table
         .pools
         .iter()
@@ -145,7 +149,7 @@ pub(crate) fn never_unproven(facts: &WatchdogFacts<'_>, table: &RouteTable) -> R
     for (pool, share) in shares {
         let (service, next) = (&pool.name.service, share.release);
         let served = facts.serving.get(service) == Some(&next);
-        if served || weight_now(facts, &pool.name, next) >= share.weight {
+        if served || weight_now(facts, &now, &pool.name, next) >= share.weight {
             continue;
         }
         let Some(fitness) = facts.fit.get(&(service.clone(), next)) else {
@@ -155,7 +159,7 @@ pub(crate) fn never_unproven(facts: &WatchdogFacts<'_>, table: &RouteTable) -> R
                 format!("`{service}@{next}` is not proven and its image has not passed its tests"),
             );
         };
-        let (healthy, all) = count(facts, pool, next);
+        let (healthy, all) = count(facts, &healths, pool, next);
         let enough = match fitness {
             Fitness::Tested => healthy == all && all > 0,
             // Where none of it is healthy no request reaches it; whether that is a loss is not this rule's.
@@ -178,21 +182,25 @@ pub(crate) fn never_unproven(facts: &WatchdogFacts<'_>, table: &RouteTable) -> R
 /// A pool that answers now still does under the next table, unless its service goes down.
 pub(crate) fn last_healthy(facts: &WatchdogFacts<'_>, table: &RouteTable) -> Result<(), Refusal> {
     let Some(in_force) = facts.in_force else { return Ok(()) };
+    let healths = healths(facts);
+    let mut pools: BTreeMap<&ServiceName, Vec<&Pool>> = BTreeMap::new();
+    for pool in &table.pools {
+        pools.entry(&pool.name.service).or_default().push(pool);
+    }
     for before in in_force.pools.iter().filter(|of| !facts.going_down.contains(&of.name.service)) {
-        if !answers(facts, before) {
+        if !answers(facts, &healths, before) {
             continue;
         }
         let service = &before.name.service;
-        let after: Vec<&Pool> =
-            table.pools.iter().filter(|of| of.name.service == *service).collect();
+        let after = pools.get(service).map(Vec::as_slice).unwrap_or_default();
         let same = after.iter().find(|of| of.name == before.name);
         // A release may have other ports than the one before it; then it answers on those.
         let moved = same.is_none_or(|of| of.traffic != before.traffic && !has_receiver(of));
-        let answers = |pool: &&Pool| answers(facts, pool);
+        let answers = |pool: &Pool| answers(facts, &healths, pool);
         if same.is_some_and(|of| is_held(facts, of)) {
             continue;
         }
-        if same.is_some_and(answers) || (moved && after.iter().any(answers)) {
+        if same.is_some_and(|of| answers(of)) || (moved && after.iter().any(|of| answers(of))) {
             continue;
         }
         return refuse(
@@ -263,29 +271,50 @@ fn has_receiver(pool: &Pool) -> bool {
 }
 
 /// Whether a healthy instance gets a pool's requests: the edge sends them there whichever release they fall on.
-fn answers(facts: &WatchdogFacts<'_>, pool: &Pool) -> bool {
-    pool.traffic.iter().any(|share| count(facts, pool, share.release).0 > 0)
+fn answers(facts: &WatchdogFacts<'_>, healths: &Healths, pool: &Pool) -> bool {
+    pool.traffic.iter().any(|share| count(facts, healths, pool, share.release).0 > 0)
 }
 
 /// How much of a pool's requests a release gets now: by the confirmed table, else by the ledger.
-fn weight_now(facts: &WatchdogFacts<'_>, pool: &PoolName, release: ReleaseNumber) -> u32 {
+fn weight_now(
+    facts: &WatchdogFacts<'_>,
+    now: &BTreeMap<&PoolName, &Pool>,
+    pool: &PoolName,
+    release: ReleaseNumber,
+) -> u32 {
     match facts.in_force {
-        Some(table) => {
-            let pool = table.pools.iter().find(|of| of.name == *pool);
-            pool.map_or(0, |pool| pool.weight(release).max(pool.preview_weight(release)))
+        Some(_) => {
+            now.get(pool).map_or(0, |pool| pool.weight(release).max(pool.preview_weight(release)))
         }
         None if facts.serving.get(&pool.service) == Some(&release) => Share::WHOLE,
         None => facts.shared.get(&(pool.service.clone(), release)).copied().unwrap_or(0),
     }
 }
 
+/// The pools of a table, found by their names.
+fn by_name(table: Option<&RouteTable>) -> BTreeMap<&PoolName, &Pool> {
+    table.into_iter().flat_map(|table| &table.pools).map(|pool| (&pool.name, pool)).collect()
+}
+
+/// What the edges say of each instance.
+type Healths = BTreeMap<InstanceId, Health>;
+
+fn healths(facts: &WatchdogFacts<'_>) -> Healths {
+    facts.edge.map(EdgeStatus::healths).unwrap_or_default()
+}
+
 /// How many backends of a release in a pool are healthy, and how many there are.
-fn count(facts: &WatchdogFacts<'_>, pool: &Pool, release: ReleaseNumber) -> (usize, usize) {
+fn count(
+    facts: &WatchdogFacts<'_>,
+    healths: &Healths,
+    pool: &Pool,
+    release: ReleaseNumber,
+) -> (usize, usize) {
     let of_release = pool.backends.iter().filter(|backend| backend.release == release);
     let healthy = |instance: &InstanceId| {
         // What the engine saw end is not healthy, though the edge may not have noticed yet.
         facts.engine.get(instance).is_none_or(|seen| seen.running)
-            && facts.edge.is_some_and(|edge| edge.health_of(instance) == Health::Healthy)
+            && healths.get(instance) == Some(&Health::Healthy)
     };
     of_release.fold((0, 0), |(good, all), backend| {
         (good + usize::from(healthy(&backend.instance)), all + 1)

@@ -282,23 +282,32 @@ impl EdgeStatus {
         counters.filter(|counter| service.is_of(&counter.pool.service)).map(|of| of.held).sum()
     }
 
+    /// The health of every instance that an edge has, as [`Self::health_of`] tells it of one.
+    pub fn healths(&self) -> BTreeMap<InstanceId, Health> {
+        let mut healths: BTreeMap<InstanceId, Health> = BTreeMap::new();
+        for backend in &self.backends {
+            match healths.get_mut(&backend.instance) {
+                Some(health) => *health = worst(*health, backend.health),
+                None => {
+                    healths.insert(backend.instance.clone(), backend.health);
+                }
+            }
+        }
+        healths
+    }
+
     /// The health of an instance over all its pools: the worst of them; unknown when the edge has no such backend.
     pub fn health_of(&self, instance: &InstanceId) -> Health {
-        let states: BTreeMap<&PoolName, Health> = self
-            .backends
-            .iter()
-            .filter(|backend| backend.instance == *instance)
-            .map(|backend| (&backend.pool, backend.health))
-            .collect();
-        if states.is_empty() {
-            return Health::Unknown;
-        }
-        if states.values().any(|health| *health == Health::Unhealthy) {
-            return Health::Unhealthy;
-        }
-        if states.values().any(|health| *health == Health::Unknown) {
-            return Health::Unknown;
-        }
-        Health::Healthy
+        let own = self.backends.iter().filter(|backend| backend.instance == *instance);
+        own.map(|backend| backend.health).reduce(worst).unwrap_or(Health::Unknown)
+    }
+}
+
+/// What an instance is that one pool finds in the one state and another in the other.
+const fn worst(one: Health, other: Health) -> Health {
+    match (one, other) {
+        (Health::Unhealthy, _) | (_, Health::Unhealthy) => Health::Unhealthy,
+        (Health::Unknown, _) | (_, Health::Unknown) => Health::Unknown,
+        (Health::Healthy, Health::Healthy) => Health::Healthy,
     }
 }

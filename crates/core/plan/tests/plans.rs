@@ -104,7 +104,7 @@ fn world(releases: Vec<ServiceSpec>, serving: u32, healthy: usize) -> (World, Fa
             health: if index < healthy { Health::Healthy } else { Health::Unhealthy },
             last_error: None,
         });
-        world.instances.insert(id.clone(), instance);
+        world.instances.insert(instance);
         instances.insert(id);
     }
     facts.edges.insert(EdgeName::default(), KnownEdge::default());

@@ -112,6 +112,14 @@ impl RegionFacts {
         if self.edges.len() > 1 && self.edge.is_none() && edge.is_some() {
             self.together_since = now;
         }
+        // A status that is the same one says the same of every instance.
+        let is_same = match (&self.edge, &edge) {
+            (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+            _ => false,
+        };
+        if !is_same {
+            self.healths = edge.as_ref().map(|edge| edge.healths()).unwrap_or_default();
+        }
         (self.edge, self.in_force, self.unsettled) = (edge, in_force, unsettled);
     }
 

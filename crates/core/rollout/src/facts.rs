@@ -82,9 +82,11 @@ pub struct RegionFacts {
     /// The table that the edges are asked to prepare, or that was the last of these. With one edge there is none: that is
     /// asked to prepare and commit at once.
     pub proposed: Option<RouteTable>,
-    /// What the edges say together; none while one of them that is waited for can't be reached. This and the next two follow
+    /// What the edges say together; none while one of them that is waited for can't be reached. This and the next three follow
     /// from `edges`.
     pub edge: Option<Arc<EdgeStatus>>,
+    /// What they say of each instance, by that.
+    pub healths: BTreeMap<InstanceId, Health>,
     /// Since when several edges say something together without a break.
     pub together_since: Timestamp,
     /// The table that all edges confirmed to this process.
@@ -163,7 +165,10 @@ impl Facts {
         if world.spec_of(instance).is_some_and(|spec| spec.ports.is_empty()) {
             return Health::Healthy;
         }
-        self.edge.as_ref().map_or(Health::Unknown, |edge| edge.health_of(instance))
+        match self.edge.is_some() {
+            true => self.healths.get(instance).copied().unwrap_or(Health::Unknown),
+            false => Health::Unknown,
+        }
     }
 
     /// Whether an instance runs and is healthy.

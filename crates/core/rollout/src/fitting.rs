@@ -96,9 +96,10 @@ pub fn foresee_in_time(
             let own = name == spec.name;
             let warm = service.warm.take_if(|warm| !own || warm.terms != terms);
             let kept: BTreeSet<InstanceId> = cleared.kept(&name).into_iter().cloned().collect();
-            let before = cleared.instances.len();
-            cleared.instances.retain(|id, of| of.service != name || kept.contains(id));
-            moved |= warm.is_some() || cleared.instances.len() < before;
+            let own = cleared.instances.of(&name).map(|instance| instance.id.clone());
+            let left: Vec<InstanceId> = own.filter(|id| !kept.contains(id)).collect();
+            left.iter().for_each(|id| cleared.instances.remove(id));
+            moved |= warm.is_some() || !left.is_empty();
         }
         if !moved {
             return foreseen;

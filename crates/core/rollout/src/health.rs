@@ -10,7 +10,7 @@ use crate::{Facts, World};
 /// unhealthy, or a server that hangs would be kept for as long as nobody can tell.
 pub fn saw(world: &World, facts: &mut Facts) -> Vec<InstanceId> {
     let mut healthy = Vec::new();
-    for (id, instance) in &world.instances {
+    for (id, instance) in world.instances.iter() {
         let unhealthy = match facts.health(world, id) {
             Health::Healthy => {
                 healthy.push(id.clone());

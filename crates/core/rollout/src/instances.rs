@@ -71,7 +71,7 @@ impl World {
             recycle: None,
             region: region.clone(),
         };
-        self.instances.insert(id.clone(), instance);
+        self.instances.insert(instance);
         Ok(())
     }
 

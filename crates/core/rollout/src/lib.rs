@@ -19,6 +19,7 @@ mod fold;
 mod freezes;
 mod halt;
 mod health;
+mod instance;
 mod instances;
 mod jobs;
 mod leases;
@@ -70,6 +71,7 @@ pub use failed::failed_before;
 pub use fitting::{MakingWay, foresee, foresee_in_time, make_way};
 pub use fold::WorldError;
 pub use health::saw as saw_health;
+pub use instance::{Instance, Instances};
 pub use listeners::saw as saw_listeners;
 pub use machine::{Baseline, Kind, Phase, Rollout, RolloutFailure, Switch};
 pub use order::down_order;
@@ -99,8 +101,7 @@ pub use steer::{PAUSE_LIMIT, steer};
 pub use step::step;
 pub use wanted::{routes_settled, wake, wanted};
 pub use world::{
-    Instance, ListenerSpell, ListenerTrouble, ScaledTo, Service, ServingSet, TestRecord, WarmSet,
-    World,
+    ListenerSpell, ListenerTrouble, ScaledTo, Service, ServingSet, TestRecord, WarmSet, World,
 };
 
 #[cfg(test)]

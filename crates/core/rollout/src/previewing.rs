@@ -109,7 +109,7 @@ pub(crate) fn lapse(world: &World, facts: &Facts) -> Vec<Record> {
         }
         let Preview { name, service, until, .. } = &open.preview;
         if world.is_over(runs_as) {
-            let instances = || world.instances.values().any(|of| of.service == *runs_as);
+            let instances = || world.instances.of(runs_as).next().is_some();
             if !instances() && !facts.addresses.contains_key(runs_as) {
                 let (preview, service) = (name.clone(), service.clone());
                 let body = EventBody::PreviewRemoved { preview, service };

@@ -109,7 +109,7 @@ pub(crate) fn removed(
     if !world.previews.contains_key(&runs_as) || !world.is_over(&runs_as) {
         return Err(format!("preview `{runs_as}` is not over"));
     }
-    if let Some(instance) = world.instances.values().find(|of| of.service == runs_as) {
+    if let Some(instance) = world.instances.of(&runs_as).next() {
         return Err(format!("instance `{}` of it is still there", instance.id));
     }
     world.previews.remove(&runs_as);

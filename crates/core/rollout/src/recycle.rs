@@ -167,7 +167,9 @@ pub(crate) fn set(
     if let Some(stray) = instances.iter().find(|id| !of_service(world, id)) {
         return Err(format!("there is no instance `{stray}` of `{name}`"));
     }
-    for instance in world.instances.values_mut().filter(|of| of.service == *name) {
+    let own: Vec<InstanceId> = world.instances.of(name).map(|of| of.id.clone()).collect();
+    for id in own {
+        let Some(instance) = world.instances.get_mut(&id) else { continue };
         if instances.is_empty() {
             instance.recycle = None;
         } else if instances.contains(&instance.id) {

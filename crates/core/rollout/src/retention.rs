@@ -90,7 +90,7 @@ fn needed(world: &World, service: &Service, found: &mut Vec<Retained>) {
         }
     };
     let mut keep = |number, reason| hold(number, reason, Hold::Needed);
-    for instance in world.instances.values().filter(|one| one.service == service.name) {
+    for instance in world.instances.of(&service.name) {
         keep(instance.release, format!("instance `{}` is made from it", instance.id));
     }
     if let Some(serving) = &service.serving {

@@ -239,8 +239,8 @@ fn open_specs<'a>(world: &'a World, name: &ServiceName) -> Vec<&'a ServiceSpec> 
 
 /// Whether something of the release that a rollout goes back to is healthy, replacements of its servers included.
 pub(crate) fn has_way_back(world: &World, facts: &Facts, rollout: &Rollout) -> bool {
-    let is_old = |of: &&Instance| of.service == rollout.service && Some(of.release) == rollout.from;
-    world.instances.values().filter(is_old).any(|of| facts.healthy(world, &of.id))
+    let is_old = |of: &&Instance| Some(of.release) == rollout.from;
+    world.instances.of(&rollout.service).filter(is_old).any(|of| facts.healthy(world, &of.id))
 }
 
 /// Who gets the requests of a service on its way back while nothing that it goes back to is healthy, or not all of what

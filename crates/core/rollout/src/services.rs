@@ -25,9 +25,7 @@ impl World {
     }
 
     pub(crate) fn service_removed(&mut self, service: &ServiceName) -> Result<(), String> {
-        if let Some(instance) =
-            self.instances.values().find(|instance| instance.service == *service)
-        {
+        if let Some(instance) = self.instances.of(service).next() {
             return Err(format!("instance `{}` of it is still there", instance.id));
         }
         let service = self.service_mut(service)?;

@@ -49,7 +49,7 @@ pub fn step(world: &World, facts: &Facts, tail: &mut dyn FnMut() -> String) -> S
 /// Records instances that ended, and those of which nothing is left.
 fn ends(world: &World, facts: &Facts, service: &ServiceName) -> Vec<Record> {
     let mut records = Vec::new();
-    for instance in world.instances.values().filter(|of| of.service == *service) {
+    for instance in world.instances.of(service) {
         let over = matches!(instance.state, InstanceState::Failed | InstanceState::Stopped);
         if let (Some(exit), false) = (facts.exited.get(&instance.id), over) {
             let by = Actor::hornero(format!("instance `{}` {}", instance.id, exit.cause));

@@ -74,15 +74,15 @@ pub(crate) fn times(rollout: &Rollout, world: &World, facts: &Facts) -> Vec<Time
 /// When the ways into a service that goes down were closed: its requests have as long as a drain takes from then on. Every
 /// server of it counts, since one of a rollout that failed may have got requests that nobody confirmed.
 pub(crate) fn closed_at(world: &World, rollout: &Rollout, facts: &Facts) -> Timestamp {
-    let own = world.instances.values().filter(|instance| instance.service == rollout.service);
+    let own = world.instances.of(&rollout.service);
     let left = own.filter_map(|instance| facts.left_at(&instance.id));
     left.fold(rollout.since, Timestamp::max)
 }
 
 /// How long a removal waits for the instances of `service`, which may take as long as their releases say.
 pub(crate) fn empty_allowance(world: &World, service: &ServiceName) -> Millis {
-    let instances = world.instances.iter().filter(|(_, instance)| instance.service == *service);
-    let graces = instances.filter_map(|(id, _)| world.spec_of(id)?.stop_grace);
+    let instances = world.instances.of(service);
+    let graces = instances.filter_map(|instance| world.spec_of(&instance.id)?.stop_grace);
     Millis(EMPTY_ALLOWANCE.0 + graces.map(|grace| grace.0).max().unwrap_or_default())
 }
 

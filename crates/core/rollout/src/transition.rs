@@ -286,8 +286,7 @@ impl View<'_> {
 
     fn emptying(&self) -> Option<Vec<Record>> {
         let service = &self.rollout.service;
-        let left: Vec<&Instance> =
-            self.world.instances.values().filter(|instance| instance.service == *service).collect();
+        let left: Vec<&Instance> = self.world.instances.of(service).collect();
         let allowance = empty_allowance(self.world, service);
         if !left.is_empty() && !self.lasted(allowance) {
             return None;

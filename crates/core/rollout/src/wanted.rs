@@ -22,8 +22,8 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
     for name in world.services.keys() {
         effects.extend(address(world, facts, name));
         let kept = world.kept(name);
-        let here = |of: &&Instance| of.service == *name && of.region == facts.region;
-        for instance in world.instances.values().filter(here) {
+        let here = |of: &&Instance| of.region == facts.region;
+        for instance in world.instances.of(name).filter(here) {
             if kept.contains(&instance.id) && !facts.exited.contains_key(&instance.id) {
                 effects.extend(start(world, facts, &instance.id));
             } else if facts.forced.contains(name) || ended_requests(world, facts, instance) {
@@ -198,10 +198,10 @@ fn has_drained(
     }
     let policy = world.release(&rollout.service, rollout.to_terms()).map(|of| &of.spec.rollout);
     let drain = policy.map_or(Millis(0), |policy| policy.drain_timeout);
-    let own = |of: &&Instance| of.service == rollout.service && of.release == release;
+    let own = |of: &&Instance| of.release == release;
     let over =
         |of: &Instance| edge.left_at(&of.id).is_some_and(|left| facts.now >= left.after(drain));
-    world.instances.values().filter(own).all(over)
+    world.instances.of(&rollout.service).filter(own).all(over)
 }
 
 /// A route table where the one in force is not what the world asks for, or where another one may come to be: a newer one

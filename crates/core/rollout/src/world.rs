@@ -6,15 +6,14 @@ use std::{
 };
 
 use hornero_model::{
-    Actor, BootId, CanaryStep, Digest, Directory, ExitCause, FreezeName, InstanceId, InstanceState,
-    Intervention, JobName, Millis, Receipt, RegionName, Release, ReleaseNumber, ReplacePolicy,
-    RolloutId, RunEnd, ScheduleName, ServiceName, ServiceSpec, Share, Strategy, Term, Timestamp,
-    VolumeName,
+    Actor, BootId, CanaryStep, Digest, Directory, FreezeName, InstanceId, InstanceState,
+    Intervention, JobName, Millis, Receipt, Release, ReleaseNumber, ReplacePolicy, RolloutId,
+    RunEnd, ScheduleName, ServiceName, ServiceSpec, Share, Strategy, Term, Timestamp, VolumeName,
 };
 
 use crate::planted::{Bug, planted};
 use crate::{
-    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, KnownVolume, Leaving,
+    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, Instances, KnownVolume, Leaving,
     OpenPreview, OpenRun, Phase, Rehearsed, Rollout, SharedFailure,
 };
 
@@ -24,7 +23,7 @@ pub struct World {
     /// Every service that ever had a release.
     pub services: BTreeMap<ServiceName, Service>,
     /// Instances that are not archived.
-    pub instances: BTreeMap<InstanceId, Instance>,
+    pub instances: Instances,
     /// The last result of every test that was run of an image, by the test's name.
     pub tests: BTreeMap<Digest, BTreeMap<String, TestRecord>>,
     /// Rollouts that are not over, as their last journal entry says.
@@ -173,29 +172,6 @@ pub struct WarmSet {
     pub until: Timestamp,
 }
 
-/// An instance that is not archived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance {
-    /// Its id.
-    pub id: InstanceId,
-    /// Its service.
-    pub service: ServiceName,
-    /// Its release.
-    pub release: ReleaseNumber,
-    /// Where it is in its life, as far as it was recorded.
-    pub state: InstanceState,
-    /// Why it ended, where it did.
-    pub cause: Option<ExitCause>,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When it entered its state.
-    pub since: Timestamp,
-    /// Who wants it replaced by a new one, and why, where somebody does.
-    pub recycle: Option<Actor>,
-    /// The region whose engine has it.
-    pub region: RegionName,
-}
-
 /// The last result of one test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestRecord {
@@ -268,7 +244,7 @@ impl World {
 
     /// Whether anything of a service is there: it serves, runs, or is on its way. One whose first release failed is not.
     pub fn is_there(&self, service: &Service) -> bool {
-        let runs = || self.instances.values().any(|instance| instance.service == service.name);
+        let runs = || self.instances.of(&service.name).next().is_some();
         let stands = || service.serving.is_some() || service.warm.is_some() || runs();
         self.rollout_of(&service.name).is_some() || (!service.removed && stands())
     }

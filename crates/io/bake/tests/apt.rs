@@ -148,6 +148,8 @@ fn reference(repository: &Path, packages: &[String], epoch: u64, root: &Path) {
         .args(["--uts", "sh", "-c", under_name, "mmdebstrap"])
         .args(["--mode=root", "--variant=essential", "--format=directory"])
         .arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
+        // As in every bake, where packages ask for the full name of the host.
+        .arg("--essential-hook=printf '127.0.0.1 localhost\\n' > \"$1/etc/hosts\"")
         .arg("--aptopt=APT::Install-Recommends \"false\"")
         .args(["--dpkgopt=force-confdef", "--dpkgopt=force-confold", "--dpkgopt=force-unsafe-io"])
         .arg(format!("--include={}", packages.join(",")))

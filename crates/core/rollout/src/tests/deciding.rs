@@ -83,6 +83,7 @@ fn health_that_nobody_knows_counts_against_a_server_that_serves() {
     // An edge that has just started knows nobody.
     bench.status(|edge| edge.backends.clear());
     facts.edge.clone_from(&bench.facts.edge);
+    facts.healths.clone_from(&bench.facts.healths);
     assert_eq!(facts.health(&world, &id), Health::Unknown);
     let first = facts.now;
     assert!(saw_health(&world, &mut facts).is_empty());
