@@ -7,6 +7,7 @@ mod docker;
 mod edge;
 mod export;
 mod first_instruction;
+mod fleet;
 mod gc;
 mod hornero;
 mod judge;
@@ -80,6 +81,9 @@ struct Arguments {
     /// Simulated canaries of each kind
     #[arg(long, default_value_t = 10_000)]
     canaries: u32,
+    /// Servers of the simulated fleets
+    #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]
+    fleets: Vec<u32>,
     /// Patched states of the image whose storage and transfer are counted
     #[arg(long, default_value_t = 30)]
     states: usize,
@@ -111,6 +115,8 @@ enum What {
     Density,
     /// False alarms of the judge of canaries, and how soon it finds bad ones, beside fixed thresholds; simulated
     Judge,
+    /// What deciding costs, by the number of servers; simulated
+    Fleet,
     /// A host that starts again after a power cut: until its servers are healthy
     Reboot,
     /// Another program takes over under load: the longest pause that a client sees
@@ -153,6 +159,7 @@ const ALL: &[What] = &[
     What::Transfer,
     What::Deploy,
     What::Judge,
+    What::Fleet,
     What::Reboot,
     What::Upgrade,
     What::Cold,
@@ -199,6 +206,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Bake => bake::measure(&setting),
             What::Gc => gc::measure(&setting),
             What::Judge => judge::measure(arguments.canaries.max(1)),
+            What::Fleet => fleet::measure(&arguments.fleets),
             What::Verify => verify::measure(&setting),
             What::Rebase => rebase::measure(&setting),
             What::Export => export::measure(&setting),

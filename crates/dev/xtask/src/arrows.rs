@@ -168,6 +168,8 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-python", "hornero-model", "sets of libraries are named by digests"),
     ("hornero-bench", "hornero-archive", "Debian as it was before its security updates"),
     ("hornero-bench", "hornero-bake", "it moves images without the command around it"),
+    ("hornero-bench", "hornero-driver", "it measures what deciding costs"),
+    ("hornero-bench", "hornero-rollout", "it measures what deciding costs"),
     ("hornero-bench", "hornero-export", "it gives peers the same base"),
     ("hornero-bench", "hornero-spec", "it says what is baked"),
     ("hornero-bench", "hornero-load", "it makes load"),
