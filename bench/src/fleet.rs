@@ -117,6 +117,7 @@ impl Fleet {
                 by: Actor { who: "bench".to_owned(), why: "measured".to_owned(), commit: None },
                 kind: RequestKind::Apply { services: vec![service(number, image)?] },
                 retry_failed: false,
+                overridden: Default::default(),
             };
             self.observe(Observation::Request(request))?;
             self.settle()?;

@@ -47,6 +47,8 @@ pub enum EndpointId {
     DeclareVolumes,
     /// Do something with a volume.
     ChangeVolume,
+    /// Ask the data guards of a service.
+    CheckGuards,
     /// Show a release, or what a directory declares, beside what serves.
     Preview,
     /// Remove a preview.
@@ -97,6 +99,7 @@ impl EndpointId {
             Self::Volumes => "Volumes",
             Self::DeclareVolumes => "DeclareVolumes",
             Self::ChangeVolume => "ChangeVolume",
+            Self::CheckGuards => "CheckGuards",
             Self::Preview => "Preview",
             Self::RemovePreview => "RemovePreview",
             Self::Operation => "Operation",
@@ -200,6 +203,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Some(schema::<message::DeclareVolumesRequest>), schema::<message::DeclaredVolumesReport>, false),
     endpoint!(ChangeVolume, "POST", "/v1/volumes/{volume}", "Take a snapshot of a volume, clone, restore, grow, adopt or remove it", [],
         Some(schema::<message::VolumeRequest>), schema::<message::VolumeReport>, false),
+    endpoint!(CheckGuards, "POST", "/v1/services/{service}/guards", "Ask each data guard of a service once; changes nothing", [],
+        None, schema::<message::GuardsReport>, false),
     endpoint!(Preview, "POST", "/v1/previews", "Show a release, or what a directory declares, beside what serves, by a name and for a time; streams progress and goes on without the client", [],
         Some(schema::<message::PreviewRequest>), schema::<message::OperationLine>, true),
     endpoint!(RemovePreview, "POST", "/v1/previews/{preview}/remove", "Remove a preview; streams progress and goes on without the client", [],

@@ -2,6 +2,7 @@
 
 mod audit;
 mod freeze;
+mod guard;
 mod history;
 mod instance;
 mod job;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use audit::AuditReport;
 pub use freeze::FreezeStatus;
+pub use guard::GuardsReport;
 pub use history::{HistoryEntry, ListenerFaultEntry, ReleaseFailure};
 pub use instance::{InstanceStatus, InternalAddress};
 pub use job::{

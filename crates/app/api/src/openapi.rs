@@ -86,6 +86,7 @@ mod tests {
                 "Volumes",
                 "DeclareVolumes",
                 "ChangeVolume",
+                "CheckGuards",
                 "Preview",
                 "RemovePreview",
                 "Operation",

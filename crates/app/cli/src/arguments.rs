@@ -6,6 +6,7 @@ mod bring;
 mod editor;
 mod examples;
 mod export;
+mod guard;
 mod home;
 mod image;
 mod job;
@@ -34,9 +35,10 @@ use crate::process_log::LogWords;
 
 pub use audit::AuditCommand;
 pub use authoring::{FormatArguments, InitArguments};
-pub use bring::{PlanArguments, UpArguments};
+pub use bring::{OverriddenGuards, PlanArguments, UpArguments};
 pub use editor::EditorFile;
 pub use export::{ExportFormat, ExportLayers, ExportWords};
+pub use guard::GuardCommand;
 pub use home::{BackupImages, HomeCommand};
 pub use image::{BillFormat, ImageCommand, ImportWords};
 pub use job::{JobCommand, ScheduleCommand};
@@ -121,6 +123,9 @@ pub enum Command {
         /// The release to go back to; the last proven one before the present by default
         #[arg(long, value_parser = values::release_number, value_name = "N")]
         to: Option<ReleaseNumber>,
+        /// Whose word counts for nothing
+        #[command(flatten)]
+        guards: OverriddenGuards,
         /// Why, for the record
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
@@ -285,6 +290,9 @@ took stands in `hornero status` as the proof; what serves is as before, whatever
         /// for when that can't be read, and record nothing
         #[arg(long, conflicts_with = "variables")]
         force: bool,
+        /// Whose word counts for nothing
+        #[command(flatten)]
+        guards: OverriddenGuards,
         /// Why, for the record
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
@@ -314,6 +322,9 @@ took stands in `hornero status` as the proof; what serves is as before, whatever
     /// List volumes, copy them, put them back, and remove them
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Ask what keeps servers with data from being taken away
+    #[command(subcommand)]
+    Guard(GuardCommand),
     /// Back up, restore, move or check the home
     #[command(subcommand)]
     Home(HomeCommand),

@@ -23,7 +23,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser as _};
 
-use arguments::{Arguments, AuditCommand, Command, ImageCommand, ScheduleCommand};
+use arguments::{Arguments, AuditCommand, Command, GuardCommand, ImageCommand, ScheduleCommand};
 use command::{
     audit, bake, churn, collect, diff, doctor, export, history, image, job, logs, manual,
     operation, patching, plan, preview, rebasing, receipt, recycle, rehearse, reproducing,
@@ -209,14 +209,17 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Status => status::status(home, json).await,
         Command::Settings => command::settings::run(home, json).await,
         Command::History { service } => history::history(home, json, &service).await,
-        Command::Rollback { service, to, reason } => {
-            operation::rollback(home, json, service, to, reason).await
+        Command::Rollback { service, to, guards, reason } => {
+            operation::rollback(home, json, service, to, (guards.overrides, reason)).await
         }
         Command::Recycle { object, reason } => recycle::run(home, json, object, reason).await,
         Command::Rehearse { service, reason } => rehearse::run(home, json, service, reason).await,
         Command::Job(command) => job::run(home, json, command).await,
         Command::Schedule(ScheduleCommand::Ls) => schedule::list(home, json).await,
         Command::Volume(command) => volume::run(home, json, command).await,
+        Command::Guard(GuardCommand::Check { service }) => {
+            command::guard::check(home, json, &service).await
+        }
         Command::Preview(command) => preview::run(home, json, command).await,
         Command::Run(arguments) => one_off::run(home, json, arguments).await,
         Command::Cancel { object, reason } => {
@@ -238,13 +241,13 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
             operation::end(home, json, &service.to_string_lossy(), reason).await
         }
         Command::Down { dir: None, force: true, .. } => operation::abandon(home, json),
-        Command::Down { dir, all, reason, force: false, variables: _ } => {
+        Command::Down { dir, all, guards, reason, force: false, variables: _ } => {
             let which = match (dir, all) {
                 (_, true) => up::Which::Everything,
                 (None, false) => up::Which::Here,
                 (Some(dir), false) => up::Which::Declared(dir),
             };
-            up::down(home, json, which, reason).await
+            up::down(home, json, which, (guards.overrides, reason)).await
         }
         Command::Build { .. }
         | Command::Reproduce { .. }
@@ -291,6 +294,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Job(_)
         | Command::Schedule(_)
         | Command::Volume(_)
+        | Command::Guard(_)
         | Command::Preview(_)
         | Command::Cancel { .. }
         | Command::Resume { .. }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     answer::ApiRefusal,
+    beside::AskGuards,
     input::Input,
     jobs::Jobs,
     operations::Operations,
@@ -44,6 +45,8 @@ pub struct Api {
     pub runs: Arc<Runs>,
     /// Jobs.
     pub jobs: Arc<Jobs>,
+    /// Data guards.
+    pub guards: AskGuards,
     /// Rehearsals of rollbacks.
     pub rehearsals: Arc<Rehearsals>,
     /// Schedules.

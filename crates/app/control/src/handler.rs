@@ -49,6 +49,7 @@ impl Handler for Api {
             EndpointId::ChangeVolume => {
                 self.change_volume(caller, values[0], body(request).await?).await
             }
+            EndpointId::CheckGuards => self.check_guards(values[0], request).await,
             EndpointId::Preview => self.preview(caller, body(request).await?).await,
             EndpointId::RemovePreview => {
                 self.remove_preview(caller, values[0], body(request).await?).await

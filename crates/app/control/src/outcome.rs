@@ -47,7 +47,13 @@ pub fn told(outcome: hornero_driver::Outcome) -> OperationOutcome {
                 (scratch, all) => scratch.or(all),
             };
             let guarded = failure.refused.as_deref();
-            let hint = guarded.and_then(|guard| churn::hint(guard, &service)).or(hint);
+            let of_data = guarded.and_then(|guard| guard.strip_prefix("guard.")).map(|guard| {
+                format!(
+                    "what served serves on; `hornero guard check {service}` asks again, `--override guard.{guard} \
+                     --reason …` goes on whatever it says"
+                )
+            });
+            let hint = of_data.or_else(|| guarded.and_then(|guard| churn::hint(guard, &service))).or(hint);
             let cause = failure.cause.as_ref().map(ToString::to_string);
             // The reason may tell the cause already.
             let reason = match cause.filter(|cause| !failure.reason.contains(cause.as_str())) {

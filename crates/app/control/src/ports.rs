@@ -15,22 +15,23 @@ use hornero_engine_port::{EngineError, InstanceSpec, Started};
 use hornero_ledger::{Head, Keys, Ledger, LedgerError};
 use hornero_model::{
     EdgeRef, Event, EventBody, ExitCause, InstanceId, LeasedMount, Location, NewEvent, Receipt,
-    ReceiptBody, RegionName, Room, RouteTable, Run, RunEnd, ServiceName, ServiceSpec, Term,
-    Timestamp, error_chain,
+    ReceiptBody, RegionName, Room, RouteTable, ServiceName, ServiceSpec, Term, Timestamp,
+    error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
 use hornero_volume::Volumes;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
 
 use crate::{
+    beside::{AskGuards, CarryOut},
     clock::SteadyClock,
     image_tests,
     input::Input,
     operations::Operations,
     outcome,
     start::{Starter, log_tail},
+    tail::new_tail,
     tenure::Tenure,
     turnstile::Turnstile,
     witness::Witness,
@@ -39,17 +40,6 @@ use crate::{
 /// Instances that start at once: each takes a thread here and a shim's memory while it does, and more than that keep the
 /// cores of large hosts no busier.
 pub const STARTS_AT_ONCE: usize = 64;
-/// Letters and digits of an instance id's tail; 8 of them make a repeat within a home's life unlikely enough.
-const TAIL_LETTERS: usize = 8;
-
-/// A new tail for an instance's id.
-pub fn new_tail() -> String {
-    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut bytes = [0_u8; TAIL_LETTERS];
-    SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
-    bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
-}
-
 /// What effects need; shared by the threads that perform them.
 pub struct Adapters {
     /// Prepares and starts instances.
@@ -70,9 +60,6 @@ pub struct Adapters {
     pub starts: Turnstile,
 }
 
-/// Carries out a run that is recorded, of a server like this, and gives its end. What was begun is not begun again.
-pub type CarryOut = Arc<dyn Fn(Run, Timestamp, ServiceSpec) -> RunEnd + Send + Sync>;
-
 /// The ports; owned by the thread of the driver.
 pub struct ControlPorts {
     /// The ledger.
@@ -83,6 +70,8 @@ pub struct ControlPorts {
     pub adapters: Arc<Adapters>,
     /// Carries out what a rollout wants run, to its end.
     pub carry: CarryOut,
+    /// Asks data guards.
+    pub guards: AskGuards,
     /// What clients follow.
     pub operations: Arc<Operations>,
     /// Gets each head of the ledger, where one is declared.
@@ -185,11 +174,18 @@ impl Ports for ControlPorts {
 
     fn dispatch(&mut self, id: EffectId, effect: Effect) {
         let (adapters, carry) = (Arc::clone(&self.adapters), Arc::clone(&self.carry));
+        let guards = Arc::clone(&self.guards);
         let tail = self.random_tail();
         let work = move || {
             let observation = match effect {
                 Effect::CarryOut { region, run, since, spec } if adapters.has_engine(&region) => {
                     Observation::RunEnded { end: carry(*run, since, *spec) }
+                }
+                Effect::AskGuards { region, rollout, round, question }
+                    if adapters.has_engine(&region) =>
+                {
+                    let answers = guards(&question);
+                    Observation::GuardsAnswered { effect: id, rollout, round, answers }
                 }
                 effect => adapters.perform(id, effect, &tail),
             };
@@ -276,6 +272,7 @@ impl Adapters {
                 self.copy_volumes(id, effect)
             }
             // The driver's ports carry it out beside all other one-off work.
+            Effect::AskGuards { .. } => failed("guards are asked elsewhere".to_owned()),
             Effect::CarryOut { run, .. } => failed(format!("run `{}` is none of these", run.id)),
             Effect::PrepareRoutes { edge, table } => self.at_edge(id, &edge, |client| {
                 let generation = client.prepare(&table)?;

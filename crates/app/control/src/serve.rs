@@ -143,6 +143,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         ledger: Arc::clone(&journal.ledger),
         keys: Arc::clone(&journal.keys),
         carry: beside.carry(),
+        guards: beside.guards(&adapters),
         adapters,
         operations: Arc::default(),
         witness: witness.clone(),
@@ -166,8 +167,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     signals::end_on_signals(&parts.runtime, inputs.clone());
     let socket = home.join("control.sock");
     parts.answer(&socket, api(options, &parts, &ports, work, inputs))?;
-    tracing::info!("ready: {}", summary(driver.world()));
-    notifier.ready(&summary(driver.world()));
+    tell_ready(&driver, &notifier);
     // The next upgrade may begin.
     drop(succession);
     let restoration = Restoration::new(begun, &driver);
@@ -183,6 +183,13 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(left),
     }
+}
+
+/// Tells the log and whoever started it that it answers from now on.
+fn tell_ready(driver: &Driver, notifier: &Notifier) {
+    let summary = summary(driver.world());
+    tracing::info!("ready: {summary}");
+    notifier.ready(&summary);
 }
 
 /// What comes before anything of the home is touched.
@@ -239,6 +246,7 @@ fn api(
         ledger: Arc::clone(&ports.ledger),
         engine: Arc::clone(&parts.engine),
         adapters: Arc::clone(&ports.adapters),
+        guards: Arc::clone(&ports.guards),
         runs,
         jobs,
         recorder,

@@ -17,6 +17,7 @@ use hornero_model::{
 };
 use hornero_secret::{SecretError, Vault};
 use hornero_store::Store;
+use zeroize::Zeroizing;
 
 use crate::provenance::{Denied, ProvenanceCheck};
 
@@ -168,6 +169,12 @@ impl Starter {
     /// The first secret of a service whose value is no longer in the home.
     pub fn lost_secret<'s>(&self, spec: &'s ServiceSpec) -> Option<&'s SecretFile> {
         spec.secrets.iter().find(|secret| !self.vault.has(&secret.name, &secret.version))
+    }
+
+    /// What a secret holds, which a server that is asked something wants as a password; the only secrets that this process
+    /// ever opens.
+    pub fn open_secret(&self, secret: &SecretFile) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        self.vault.sealed(&secret.name, &secret.version)?.open()
     }
 
     /// The secrets of a service, of which this process knows no more than that they are there.

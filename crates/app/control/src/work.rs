@@ -13,9 +13,11 @@ use hornero_rollout::{World, waited_for};
 use hornero_volume::Volumes;
 
 use crate::{
+    beside::{AskGuards, CarryOut},
+    guards::Guards,
     input::{Input, Question},
     jobs::{JobTimes, Jobs},
-    ports::{Adapters, CarryOut, ControlPorts},
+    ports::{Adapters, ControlPorts},
     rehearsals::Rehearsals,
     runs::{Recorder, Runs},
     schedules::{Known, ScheduleTimes, Schedules},
@@ -37,6 +39,12 @@ impl OneOffWork {
         let recorder = Arc::new(recorder);
         let runs = Arc::new(Runs::new(Arc::clone(adapters), Arc::clone(&recorder)));
         Self { recorder, runs }
+    }
+
+    /// Asks data guards.
+    pub fn guards(&self, adapters: &Arc<Adapters>) -> AskGuards {
+        let guards = Guards::new(Arc::clone(adapters), Arc::clone(&self.runs));
+        Arc::new(move |question| guards.once(question))
     }
 
     /// Carries out for the driver what a rollout wants run.

@@ -81,6 +81,7 @@ impl Driver {
             | Effect::RemoveInstance { .. }
             | Effect::RunTests { .. }
             | Effect::CarryOut { .. }
+            | Effect::AskGuards { .. }
             | Effect::TakeSnapshots { .. }
             | Effect::RestoreSnapshots { .. }
             | Effect::CutInFlight { .. }
@@ -115,6 +116,7 @@ impl Driver {
             EffectKey::Cut(edge, ..) => in_flight(&EffectKey::Routes(edge.clone())),
             EffectKey::Tests(_)
             | EffectKey::Run(_)
+            | EffectKey::Guards(_)
             | EffectKey::Snapshots(_)
             | EffectKey::Restore(_)
             | EffectKey::Address(..) => false,
@@ -145,9 +147,10 @@ impl Driver {
             Effect::CutInFlight { service, release, .. } => {
                 EffectFacts::Cut { service, release: *release }
             }
-            // Tests and runs are apart from everything that serves, and an address is listened on by a table alone. Snapshots
+            // Guards only look. Tests and runs are apart from everything that serves, and an address is listened on by a table alone. Snapshots
             // need the volume's lock and its newest lease.
             Effect::RunTests { .. }
+            | Effect::AskGuards { .. }
             | Effect::TakeSnapshots { .. }
             | Effect::RestoreSnapshots { .. }
             | Effect::CarryOut { .. }
@@ -175,6 +178,7 @@ impl Driver {
             | Effect::RestoreSnapshots { .. }
             | Effect::CarryOut { .. }
             | Effect::GiveAddress { .. }
+            | Effect::AskGuards { .. }
             | Effect::TakeAddress { .. } => Vec::new(),
         }
     }
@@ -317,6 +321,7 @@ impl Driver {
             Effect::StartInstance { spec, .. }
             | Effect::RunTests { spec, .. }
             | Effect::CarryOut { spec, .. } => Some(spec.name.clone()),
+            Effect::AskGuards { question, .. } => Some(question.release.service.clone()),
             Effect::StopInstance { instance, .. } | Effect::RemoveInstance { instance, .. } => {
                 let instance = self.world.instances.get(instance)?;
                 (instance.state != InstanceState::Archived).then(|| instance.service.clone())

@@ -1,10 +1,10 @@
 //! A request on its way: what is left of it, what it waits for, what became of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use hornero_model::{
-    Actor, InstanceId, Preview, ReleaseNumber, RolloutId, ServiceName, ServiceSpec, Steer,
-    Timestamp,
+    Actor, GuardName, InstanceId, Preview, ReleaseNumber, RolloutId, ServiceName, ServiceSpec,
+    Steer, Timestamp,
 };
 use hornero_rollout::{Declared, RolloutFailure};
 
@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) cancelled: Option<(ServiceName, RolloutFailure)>,
     /// Whether releases that failed are tried again.
     pub(crate) retry_failed: bool,
+    /// Data guards that are overridden.
+    pub(crate) overridden: BTreeSet<GuardName>,
 }
 
 #[derive(Debug, Clone)]

@@ -66,6 +66,7 @@ impl Driver {
             declared: brought,
             cancelled: None,
             retry_failed: request.retry_failed,
+            overridden: request.overridden,
         };
         self.jobs.insert(place, job);
     }
@@ -152,7 +153,7 @@ impl Driver {
                     return Ok(None);
                 }
                 None if self.makes_way(index, &item, moved, ports)? => return Ok(None),
-                None => match self.begin(index, &item, ports)? {
+                None => match self.begin_overriding(index, &item, ports)? {
                     Some(verdict) => verdict,
                     None => {
                         *moved = true;
@@ -178,6 +179,19 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Begins an item, whatever the guards say that its job overrides.
+    fn begin_overriding(
+        &mut self,
+        index: usize,
+        item: &Item,
+        ports: &mut dyn Ports,
+    ) -> Result<Option<ItemOutcome>, DriverError> {
+        self.facts.overridden = self.jobs[index].overridden.clone();
+        let begun = self.begin(index, item, ports);
+        self.facts.overridden.clear();
+        begun
     }
 
     /// Begins an item: gives its verdict where there is nothing to wait for.

@@ -10,6 +10,7 @@ mod churn;
 mod dispatch;
 mod driver;
 mod failed;
+mod guarding;
 mod job;
 mod jobs;
 mod observe;

@@ -51,9 +51,10 @@ impl Driver {
                     self.facts.tests.insert(image, run);
                 }
             }
-            Observation::RunEnded { .. }
+            Observation::GuardsAnswered { .. }
+            | Observation::RunEnded { .. }
             | Observation::SnapshotsTaken { .. }
-            | Observation::SnapshotsRestored { .. } => self.waited_for(observation),
+            | Observation::SnapshotsRestored { .. } => self.waited_for(observation, ports),
             Observation::RoutesPrepared { edge, generation } => {
                 self.routes_prepared(&edge, generation);
             }
@@ -78,8 +79,11 @@ impl Driver {
     }
 
     /// What a rollout of servers with data waits for.
-    fn waited_for(&mut self, observation: Observation) {
+    fn waited_for(&mut self, observation: Observation, ports: &mut dyn Ports) {
         match observation {
+            Observation::GuardsAnswered { effect, rollout, round, answers } => {
+                self.guards_answered((effect, rollout), round, answers, ports);
+            }
             Observation::RunEnded { end } => {
                 self.pending.remove(&EffectKey::Run(end.id.clone()));
                 self.facts.run_ends.insert(end.id.clone(), end);

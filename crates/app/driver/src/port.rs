@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_model::{
-    Digest, EdgeRef, EdgeStatus, Event, ExitCause, InstanceId, Location, NewEvent, Receipt,
-    ReceiptBody, RegionName, ReleaseCounters, ReleaseNumber, RolloutId, Room, RunEnd, ServiceName,
-    TakenSnapshot, Term, Timestamp,
+    Digest, EdgeRef, EdgeStatus, Event, ExitCause, GuardAnswer, InstanceId, Location, NewEvent,
+    Receipt, ReceiptBody, RegionName, ReleaseCounters, ReleaseNumber, RolloutId, Room, RunEnd,
+    ServiceName, TakenSnapshot, Term, Timestamp,
 };
-use hornero_rollout::{Effect, TestRun};
+use hornero_rollout::{Effect, GuardRound, TestRun};
 
 use crate::{Progress, Request};
 
@@ -125,6 +125,17 @@ pub enum Observation {
     RunEnded {
         /// How.
         end: RunEnd,
+    },
+    /// What guards say: the answer to `AskGuards`.
+    GuardsAnswered {
+        /// The effect that asked them.
+        effect: EffectId,
+        /// The rollout.
+        rollout: RolloutId,
+        /// At which point of it.
+        round: GuardRound,
+        /// What each said of each server.
+        answers: Vec<GuardAnswer>,
     },
     /// The answer to `TakeSnapshots`.
     SnapshotsTaken {

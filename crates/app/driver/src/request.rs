@@ -1,6 +1,10 @@
 //! Requests: what clients ask for.
 
-use hornero_model::{Actor, InstanceId, Preview, ReleaseNumber, ServiceName, ServiceSpec, Steer};
+use std::collections::BTreeSet;
+
+use hornero_model::{
+    Actor, GuardName, InstanceId, Preview, ReleaseNumber, ServiceName, ServiceSpec, Steer,
+};
 use hornero_rollout::Declared;
 
 /// The number of a request, given by whoever takes it in.
@@ -18,6 +22,8 @@ pub struct Request {
     pub kind: RequestKind,
     /// Whether releases that failed are tried again.
     pub retry_failed: bool,
+    /// Data guards that are overridden.
+    pub overridden: BTreeSet<GuardName>,
 }
 
 /// What is asked for. Requests that touch the same service wait for each other, first come, first served; others go

@@ -225,6 +225,9 @@ fn entered(rollout: &Rollout, receipt: Option<&Receipt>) -> String {
             None => "nothing serves, as before".to_owned(),
         },
         Phase::RolledBack => format!("rolled back: {}", why()),
+        Phase::Closing if rollout.guarding => {
+            format!("asking the guards of `{service}`; nothing is closed yet")
+        }
         Phase::Closing => format!("closing the ways into `{service}`"),
         Phase::Emptying => format!("stopping the instances of `{service}`"),
         Phase::Removed if rollout.failure.is_some() => format!("`{service}` is gone; {}", why()),

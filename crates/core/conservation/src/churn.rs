@@ -169,6 +169,7 @@ impl Churn {
             | EventBody::RehearsalStarted { .. }
             | EventBody::RehearsalEnded { .. }
             | EventBody::GuardOverridden { .. }
+            | EventBody::DataGuardOverridden { .. }
             | EventBody::ServiceOwned { .. } => {}
         }
     }

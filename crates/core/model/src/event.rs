@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, BootId, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName, InstanceId,
-    InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt, RegionName, Rehearsal,
-    RehearsalEnd, Release, ReleaseNumber, RolloutId, Run, RunEnd, ScheduleEnd, ScheduleName,
-    ScheduleSpec, ServiceName, Term, Timestamp, Volume, VolumeChange, VolumeName,
+    Actor, BootId, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName, GuardName,
+    InstanceId, InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt, RegionName,
+    Rehearsal, RehearsalEnd, Release, ReleaseNumber, RolloutId, Run, RunEnd, ScheduleEnd,
+    ScheduleName, ScheduleSpec, ServiceName, Term, Timestamp, Volume, VolumeChange, VolumeName,
 };
 
 /// An event as it stands in the ledger.
@@ -351,6 +351,15 @@ pub enum EventBody {
     RehearsalEnded {
         /// How.
         end: RehearsalEnd,
+    },
+    /// Somebody has a service's servers taken away whatever a data guard of it says.
+    DataGuardOverridden {
+        /// The guard.
+        guard: GuardName,
+        /// The service.
+        service: ServiceName,
+        /// The rollout that does it.
+        rollout: RolloutId,
     },
     /// Somebody rolls out although a guard refuses it.
     GuardOverridden {

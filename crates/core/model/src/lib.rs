@@ -12,6 +12,7 @@ mod drift;
 mod error_chain;
 mod event;
 mod freeze;
+mod guard;
 mod host;
 mod image;
 mod instance;
@@ -53,6 +54,10 @@ pub use drift::{Depth, DriftFinding, VerifiedInstance};
 pub use error_chain::error_chain;
 pub use event::{Event, EventBody, JournalEntry, NewEvent};
 pub use freeze::Freeze;
+pub use guard::{
+    AmqpProbe, DataGuard, DataProbe, GuardAnswer, GuardMeasure, GuardVerdict, HttpProbe,
+    JsonCondition, JsonTest, NatsProbe, PostgresProbe, ProbeLogin, RedisProbe,
+};
 pub use host::{HostFeature, HostState, install_line};
 pub use image::{ImageConfig, ImageTest, Scratch, TestCheck};
 pub use instance::{ExitCause, FileIdentity, InstanceHandle, InstanceState, Location, User};
@@ -63,9 +68,9 @@ pub use latency::{LatencyBucket, LatencyHistogram};
 pub use listener::{ListenerLimits, RouteTls};
 pub use mount_field::mount_field;
 pub use name::{
-    EdgeName, FreezeName, ImageName, InstanceId, JobName, KeyName, NameError, Place, PortName,
-    PreviewName, RegionName, ReleaseNumber, RolloutId, ScheduleName, SecretLabel, ServiceName,
-    VolumeName,
+    EdgeName, FreezeName, GuardName, ImageName, InstanceId, JobName, KeyName, NameError, Place,
+    PortName, PreviewName, RegionName, ReleaseNumber, RolloutId, ScheduleName, SecretLabel,
+    ServiceName, VolumeName,
 };
 pub use pool::{Admission, Pool, PoolBackend, PoolName, Share};
 pub use preview::{Preview, PreviewRule};

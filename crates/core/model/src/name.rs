@@ -100,6 +100,10 @@ label!(
     FreezeName, "freeze name", LABEL_MAX
 );
 label!(
+    /// The name of a data guard.
+    GuardName, "guard name", LABEL_MAX
+);
+label!(
     /// The name of a job.
     JobName, "job name", LABEL_MAX
 );

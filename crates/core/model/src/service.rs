@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Budget, Digest, HealthContract, ImageName, KeyName, ListenerLimits, Millis, MountedVolume,
-    PortName, Protocol, ProxyProtocol, PublicKey, RouteTls, Scale, SecretFile, ServiceName,
-    Strategy, ToZero,
+    Budget, DataGuard, Digest, HealthContract, ImageName, KeyName, ListenerLimits, Millis,
+    MountedVolume, PortName, Protocol, ProxyProtocol, PublicKey, RouteTls, Scale, SecretFile,
+    ServiceName, Strategy, ToZero,
 };
 
 /// Everything a release needs to run a service.
@@ -82,6 +82,9 @@ pub struct ServiceSpec {
     /// Volumes that its one instance writes to, sorted by path; a volume outlives every instance, and its service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountedVolume>,
+    /// What its servers are asked before they are taken away, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<DataGuard>,
 }
 
 /// A file of a release's configuration, read-only for the command.
@@ -136,6 +139,7 @@ impl ServiceSpec {
             secrets: Vec::new(),
             budget: None,
             mounts: Vec::new(),
+            guards: Vec::new(),
         }
     }
 

@@ -41,6 +41,7 @@ pub fn makes_same_servers(one: &ServiceSpec, other: &ServiceSpec) -> bool {
         require_fresh_rollback: None,
         keep: Keep::default(),
         budget: None,
+        guards: Vec::new(),
         ..spec.clone()
     };
     server(one) == server(other)

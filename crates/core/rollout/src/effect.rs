@@ -6,6 +6,8 @@ use hornero_model::{
     Timestamp, VolumeName,
 };
 
+use crate::{GuardQuestion, GuardRound};
+
 /// Something for an adapter to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -57,6 +59,17 @@ pub enum Effect {
         since: Timestamp,
         /// What its server is made from.
         spec: Box<ServiceSpec>,
+    },
+    /// Asks each guard once; what they say is true for a moment only.
+    AskGuards {
+        /// The region whose engine has the servers.
+        region: RegionName,
+        /// The rollout that waits for it.
+        rollout: RolloutId,
+        /// At which point of it.
+        round: GuardRound,
+        /// What is asked.
+        question: Box<GuardQuestion>,
     },
     /// Takes a snapshot of each volume, once for a purpose, whoever asks again. Nobody has them.
     TakeSnapshots {
@@ -139,6 +152,8 @@ pub enum EffectKey {
     Tests(Digest),
     /// One-off work.
     Run(InstanceId),
+    /// Asking the guards of a rollout.
+    Guards(RolloutId),
     /// Taking the snapshots of a rollout.
     Snapshots(RolloutId),
     /// Putting them back.
@@ -160,6 +175,7 @@ impl Effect {
             Self::RemoveInstance { instance, .. } => EffectKey::Remove(instance.clone()),
             Self::RunTests { image, .. } => EffectKey::Tests(*image),
             Self::CarryOut { run, .. } => EffectKey::Run(run.id.clone()),
+            Self::AskGuards { rollout, .. } => EffectKey::Guards(*rollout),
             Self::TakeSnapshots { rollout, .. } => EffectKey::Snapshots(*rollout),
             Self::RestoreSnapshots { rollout, .. } => EffectKey::Restore(*rollout),
             Self::PrepareRoutes { edge, .. } | Self::ApplyRoutes { edge, .. } => {
@@ -184,6 +200,7 @@ impl Effect {
             | Self::RemoveInstance { region, .. }
             | Self::RunTests { region, .. }
             | Self::CarryOut { region, .. }
+            | Self::AskGuards { region, .. }
             | Self::TakeSnapshots { region, .. }
             | Self::RestoreSnapshots { region, .. }
             | Self::GiveAddress { region, .. }
@@ -205,6 +222,7 @@ impl Effect {
             | Self::RemoveInstance { .. }
             | Self::RunTests { .. }
             | Self::CarryOut { .. }
+            | Self::AskGuards { .. }
             | Self::TakeSnapshots { .. }
             | Self::RestoreSnapshots { .. }
             | Self::GiveAddress { .. }
@@ -221,6 +239,9 @@ impl std::fmt::Display for Effect {
             Self::RemoveInstance { instance, .. } => write!(f, "remove instance `{instance}`"),
             Self::RunTests { image, .. } => write!(f, "test image `{}`", image.short()),
             Self::CarryOut { run, .. } => write!(f, "carry out run `{}`", run.id),
+            Self::AskGuards { question, .. } => {
+                write!(f, "ask the guards of `{}`", question.release.service)
+            }
             Self::TakeSnapshots { service, .. } => {
                 write!(f, "take snapshots of the volumes of `{service}`")
             }

@@ -8,13 +8,13 @@ use std::{
 };
 
 use hornero_model::{
-    Actor, Digest, EdgeName, EdgeRef, EdgeStatus, ExitCause, Health, InstanceId, ListenerFault,
-    Location, RegionName, RolloutId, Room, RouteTable, RunEnd, ServiceName, TakenSnapshot,
-    Timestamp,
+    Actor, Digest, EdgeName, EdgeRef, EdgeStatus, ExitCause, GuardName, Health, InstanceId,
+    ListenerFault, Location, RegionName, RolloutId, Room, RouteTable, RunEnd, ServiceName,
+    TakenSnapshot, Timestamp,
 };
 
 use crate::planted::{Bug, planted};
-use crate::{InForce, KnownEdge, Load, RolloutFailure, World};
+use crate::{GuardsSeen, InForce, KnownEdge, Load, RolloutFailure, World};
 
 /// What is known of the outside at one moment.
 ///
@@ -35,6 +35,10 @@ pub struct Facts {
     pub tests: BTreeMap<Digest, TestRun>,
     /// How one-off work ended that rollouts wait for, until that is recorded.
     pub run_ends: BTreeMap<InstanceId, RunEnd>,
+    /// What guards answered to rollouts that wait for them.
+    pub guards: BTreeMap<RolloutId, GuardsSeen>,
+    /// Guards that somebody overrides with what is begun now.
+    pub overridden: BTreeSet<GuardName>,
     /// Snapshots that were taken for rollouts.
     pub snapshots: BTreeMap<RolloutId, Vec<TakenSnapshot>>,
     /// What became of snapshots that were to be put back: each, and the one that has what was there; or why it failed.

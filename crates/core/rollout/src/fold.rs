@@ -76,7 +76,8 @@ impl World {
             EventBody::EffectRefused { .. }
             | EventBody::ChurnStopped { .. }
             | EventBody::FreezeOverridden { .. }
-            | EventBody::GuardOverridden { .. } => Ok(()),
+            | EventBody::GuardOverridden { .. }
+            | EventBody::DataGuardOverridden { .. } => Ok(()),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{
-    Actor, Batched, ExitCause, InstanceId, Intervention, JournalEntry, ReleaseNumber, RolloutId,
-    ServiceName, Share, Spread, Timestamp,
+    Actor, Batched, ExitCause, GuardName, InstanceId, Intervention, JournalEntry, ReleaseNumber,
+    RolloutId, ServiceName, Share, Spread, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,12 @@ pub struct Rollout {
     /// That it stays in its phase until somebody says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
+    /// Guards that somebody overrode.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub overridden: BTreeSet<GuardName>,
+    /// Whether it is a removal that has closed nothing yet, because its guards have not passed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guarding: bool,
     /// What people did to it by now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interventions: Vec<Intervention>,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hornero_model::{Admission, InstanceId, InstanceState, Millis, Timestamp};
 
 use crate::{
-    Facts, Phase, Replacing, ReplacingStage, Rollout, RolloutFailure, Switch, World,
+    Facts, GuardRound, Phase, Replacing, ReplacingStage, Rollout, RolloutFailure, Switch, World,
     failing::{start_deadline, start_failure},
     preserving, quiescing,
     record::{Record, changed, created, new_ids},
@@ -135,6 +135,12 @@ impl View<'_> {
         };
         let left =
             self.left(if replacing.back { Some(self.rollout.to) } else { self.rollout.from });
+        if self.is_quiet()
+            && let Some(kept) =
+                self.kept_back(GuardRound::Last, |failure| self.reopen(Some(failure)))
+        {
+            return kept;
+        }
         if left > 0 && !self.cut_is_over() {
             // What is cut off was in flight at this hold; by the next table it may have ended.
             let mut rollout = self.rollout.clone();
@@ -148,6 +154,17 @@ impl View<'_> {
         let mut records = self.end_all(gone);
         records.push(self.enter(next));
         Some(records)
+    }
+
+    /// Whether requests are held on the way forward, and those in flight had their time; what is cut off passed its guards.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let holding = |of: &Replacing| of.stage == ReplacingStage::Holding && !of.back;
+        if !self.rollout.replacing.as_ref().is_some_and(holding) || self.rollout.cut_off.is_some() {
+            return false;
+        }
+        let held = self.confirmed().map(|confirmed| confirmed.switch);
+        let held = held.filter(|_| self.caught_up(held));
+        held.is_some_and(|held| self.left(self.rollout.from) == 0 || self.drained(held.at))
     }
 
     /// The edge does not hold requests: forward nothing was done yet, and on the way back it must go on.

@@ -37,6 +37,7 @@ pub fn answer_allowance(key: &EffectKey) -> Millis {
         | EffectKey::Stop(_)
         | EffectKey::Remove(_)
         | EffectKey::Run(_)
+        | EffectKey::Guards(_)
         | EffectKey::Snapshots(_)
         | EffectKey::Restore(_)
         | EffectKey::Address(..) => ANSWER_ALLOWANCE,
@@ -112,6 +113,7 @@ pub fn failed(
         EffectKey::Stop(_)
         | EffectKey::Remove(_)
         | EffectKey::Run(_)
+        | EffectKey::Guards(_)
         | EffectKey::Cut(..)
         | EffectKey::Address(..) => AfterFailure::Again,
     }

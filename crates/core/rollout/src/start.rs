@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use hornero_model::{
-    Actor, EventBody, InstanceId, InstanceState, Release, ReleaseNumber, ServiceName, ServiceSpec,
-    Strategy,
+    Actor, DataGuard, EventBody, GuardName, InstanceId, InstanceState, Release, ReleaseNumber,
+    ServiceName, ServiceSpec, Strategy,
 };
 
 use crate::{
     Baseline, Facts, Kind, NoRoom, Phase, RepairState, Rollout, RouteClash, World, adjust, clash,
     fitting::{fit, is_in_place, reused},
-    foresee, is_adjustment,
+    foresee,
+    guarding::guards_of,
+    is_adjustment,
     record::{Record, Step, changed, created, new_ids},
     repair_state,
     switch::begin_switch,
@@ -178,7 +180,11 @@ pub fn start_down(
     rollout.phase = Phase::Closing;
     // What is on its way out already stays on it.
     rollout.set = world.kept(name).into_iter().cloned().collect();
-    Ok(Step { records: vec![journal(&rollout)] })
+    let guards = guards_of(world, name, Kind::Removal, None);
+    rollout.guarding = !guards.is_empty();
+    let mut records = override_guards(facts, &mut rollout, guards);
+    records.push(journal(&rollout));
+    Ok(Step { records })
 }
 
 /// The proven release to go back to: the one that served before, else the last one numbered below the one that
@@ -231,7 +237,9 @@ fn begin(
     let size = world.size_of(spec);
     let missing = (size as usize).saturating_sub(rollout.set.len());
     rollout.warm = missing == 0 && kind == Kind::Rollback;
-    if rollout.warm {
+    let guards = guards_of(world, name, kind, Some(spec));
+    records.extend(override_guards(facts, &mut rollout, guards));
+    if rollout.warm && guards.is_empty() {
         records.push(journal(&begin_switch(&rollout, world, facts)));
         return Ok(records);
     }
@@ -252,6 +260,21 @@ fn begin(
     records.push(journal(&rollout));
     records.extend(fresh.into_iter().map(|id| created(&rollout.by, name, to, id)));
     Ok(records)
+}
+
+/// Notes which of a rollout's guards somebody overrides; the events that tell it.
+fn override_guards(facts: &Facts, rollout: &mut Rollout, guards: &[DataGuard]) -> Vec<Record> {
+    let named = guards.iter().filter(|guard| facts.overridden.contains(&guard.name));
+    rollout.overridden = named.map(|guard| guard.name.clone()).collect();
+    let one = |guard: &GuardName| {
+        let body = EventBody::DataGuardOverridden {
+            guard: guard.clone(),
+            service: rollout.service.clone(),
+            rollout: rollout.id,
+        };
+        Record::Event(rollout.by.clone(), body)
+    };
+    rollout.overridden.iter().map(one).collect()
 }
 
 fn new_rollout(
@@ -288,6 +311,8 @@ fn new_rollout(
         terms: None,
         old_terms: None,
         paused: None,
+        overridden: BTreeSet::new(),
+        guarding: false,
         interventions: Vec::new(),
     }
 }

@@ -4,7 +4,7 @@ use hornero_model::{EventBody, ExitCause, InstanceId, InstanceState, Millis, Sha
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Instance, Kind, Phase, Rollout, RolloutFailure, World,
+    Facts, GuardRound, Instance, Kind, Phase, Rollout, RolloutFailure, World,
     failing::{ended, start_failure},
     record::{Record, changed},
     switch::{SWITCH_ALLOWANCE, begin_switch},
@@ -54,16 +54,14 @@ impl View<'_> {
         if self.rollout.paused.is_some() {
             return None;
         }
-        let healthy = self.rollout.set.iter().all(|id| self.facts.healthy(self.world, id))
-            || planted(Bug::SwitchesHalfReady) && self.any_healthy(&self.rollout.set);
-        let ready = (self.replaces() || !self.rollout.set.is_empty())
-            && healthy
-            && (self.tests_passed() || planted(Bug::SwitchesUntested));
-        if !ready {
+        if !self.is_ready() {
             let late = self.waited(PREPARE_ALLOWANCE);
             let failure =
                 || RolloutFailure::of(format!("it was not ready within {PREPARE_ALLOWANCE}"));
             return late.then(|| self.undo(failure()));
+        }
+        if let Some(kept) = self.kept_back(GuardRound::First, |failure| self.undo(failure)) {
+            return kept;
         }
         let mut records = self.test_records();
         records.extend(self.set_states(&self.rollout.set, InstanceState::Ready));
@@ -76,6 +74,16 @@ impl View<'_> {
         let switch = || begin_switch(self.rollout, self.world, self.facts);
         records.push(self.enter(next.unwrap_or_else(switch)));
         Some(records)
+    }
+
+    /// Whether the new set is ready to take over, where it runs before it does.
+    pub(crate) fn is_ready(&self) -> bool {
+        let healthy = self.rollout.set.iter().all(|id| self.facts.healthy(self.world, id))
+            || planted(Bug::SwitchesHalfReady) && self.any_healthy(&self.rollout.set);
+        self.rollout.paused.is_none()
+            && (self.replaces() || !self.rollout.set.is_empty())
+            && healthy
+            && (self.tests_passed() || planted(Bug::SwitchesUntested))
     }
 
     fn switching(&self) -> Option<Vec<Record>> {
@@ -242,7 +250,24 @@ impl View<'_> {
         Some(records)
     }
 
+    /// What is closed as a guard has it: nothing, until the guards have passed.
+    fn guarded_closing(&self) -> Option<Vec<Record>> {
+        if let Some(failure) = self.halt().filter(|_| !self.forced()) {
+            return Some(self.stay_open(failure));
+        }
+        let stay_open = |failure| self.stay_open(failure);
+        if let Some(kept) = self.kept_back(GuardRound::First, stay_open) {
+            return kept;
+        }
+        let mut next = self.rollout.enter(Phase::Closing, self.facts.now);
+        next.guarding = false;
+        Some(vec![self.enter(next)])
+    }
+
     fn closing(&self) -> Option<Vec<Record>> {
+        if self.rollout.guarding {
+            return self.guarded_closing();
+        }
         if let (Some(failure), false) = (self.cancelled(), self.forced()) {
             // A table on its way may still close them; it must not do so to a service that shall serve on.
             let settled = self.facts.unsettled.is_empty() || self.lasted(CONFIRM_ALLOWANCE);
@@ -258,15 +283,35 @@ impl View<'_> {
         if closed.is_none() {
             return self.lasted(CONFIRM_ALLOWANCE).then(|| self.stay_open(self.unclosed()));
         }
-        let service = &self.rollout.service;
-        let left: u64 =
-            self.facts.edge.iter().flat_map(|edge| &edge.counters).fold(0, |sum, of| {
-                sum + if self.world.counts(service, of) { of.in_flight } else { 0 }
-            });
+        let left = self.left_of_all();
+        if self.is_closed()
+            && let Some(kept) = self.kept_back(GuardRound::Last, |failure| self.stay_open(failure))
+        {
+            return kept;
+        }
         if left > 0 && !self.cut_is_over() {
             return self.cut(closed_at(self.world, self.rollout, self.facts), left);
         }
         Some(vec![self.enter(self.rollout.enter(Phase::Emptying, self.facts.now))])
+    }
+
+    /// Requests in flight on whatever of the service has some.
+    fn left_of_all(&self) -> u64 {
+        let service = &self.rollout.service;
+        self.facts
+            .edge
+            .iter()
+            .flat_map(|edge| &edge.counters)
+            .fold(0, |sum, of| sum + if self.world.counts(service, of) { of.in_flight } else { 0 })
+    }
+
+    /// Whether nobody is let in to what goes down, and those who are in had their time; what is cut off passed its guards.
+    pub(crate) fn is_closed(&self) -> bool {
+        let closed = self.confirmed().filter(|closed| self.caught_up(Some(closed.switch)));
+        let begun = closed_at(self.world, self.rollout, self.facts);
+        closed.is_some()
+            && self.rollout.cut_off.is_none()
+            && (self.left_of_all() == 0 || self.drained(begun))
     }
 
     fn unclosed(&self) -> RolloutFailure {

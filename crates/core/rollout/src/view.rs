@@ -294,11 +294,15 @@ impl View<'_> {
         edge.totals(&self.rollout.service, release).0
     }
 
-    pub(crate) fn cut(&self, begun: Timestamp, left: u64) -> Option<Vec<Record>> {
-        let spec = self.spec()?;
+    /// Whether requests in flight had as long as a drain takes.
+    pub(crate) fn drained(&self, begun: Timestamp) -> bool {
         let at_once = self.forced() || planted(Bug::CutsAtOnce);
-        let due = at_once || self.facts.now >= begun.after(spec.rollout.drain_timeout);
-        if !due || self.rollout.cut_off.is_some() {
+        let due = |spec: &ServiceSpec| self.facts.now >= begun.after(spec.rollout.drain_timeout);
+        self.spec().is_some_and(|spec| at_once || due(spec))
+    }
+
+    pub(crate) fn cut(&self, begun: Timestamp, left: u64) -> Option<Vec<Record>> {
+        if !self.drained(begun) || self.rollout.cut_off.is_some() {
             return None;
         }
         let mut next = self.rollout.enter(self.rollout.phase, self.facts.now);

@@ -10,7 +10,7 @@ use hornero_model::{
 use crate::planted::{Bug, planted};
 use crate::{
     Effect, Facts, Instance, Kind, KnownEdge, Phase, RollingStage, World, adjust, edge::says_same,
-    leases, listeners, preserving, previews, quiescing, recycle, repair, rounds,
+    guarding, leases, listeners, preserving, previews, quiescing, recycle, repair, rounds,
     routes::has_way_back, table, times,
 };
 
@@ -48,6 +48,7 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
     for rollout in world.rollouts.values() {
         effects.extend(tests(world, facts, rollout));
         effects.extend(cuts(world, facts, rollout));
+        effects.extend(guarding::work(world, facts, rollout));
         effects.extend(quiescing::work(world, facts, rollout));
         effects.extend(preserving::work(world, facts, rollout));
     }
@@ -283,5 +284,6 @@ pub fn wake(world: &World, facts: &Facts) -> Option<Timestamp> {
     let leaving = world.instances.values().filter(leaving);
     times.extend(leaving.filter_map(|instance| drained_at(world, facts, instance)));
     times.extend(world.rollouts.values().flat_map(|rollout| times::times(rollout, world, facts)));
+    times.extend(world.rollouts.values().flat_map(|of| guarding::times(world, facts, of)));
     times.into_iter().filter(|time| *time > facts.now).min()
 }

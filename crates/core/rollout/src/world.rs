@@ -367,6 +367,7 @@ impl Rollout {
             Phase::Replacing | Phase::Returning | Phase::Clearing | Phase::RolledBack => {
                 self.from.map(Share::whole).into_iter().collect()
             }
+            Phase::Closing if self.guarding => world.serving_traffic(&self.service),
             Phase::Closing | Phase::Emptying | Phase::Removed => Vec::new(),
         }
     }

@@ -37,6 +37,12 @@ pub const HOLD_REQUESTS: u32 = 1_000;
 pub const KEEP_SNAPSHOT: Millis = Millis(7 * 24 * 3_600_000);
 /// How long a quiesce command may take.
 pub const QUIESCE_TIMEOUT: Millis = Millis(30_000);
+/// How long a data guard is asked again until it passes.
+pub const GUARD_WITHIN: Millis = Millis(30_000);
+/// Whom a guard asks a PostgreSQL server as, and in which database: those that its packages make.
+pub const GUARD_POSTGRES: &str = "postgres";
+/// Whom a guard asks an AMQP server as: the user that RabbitMQ has at first.
+pub const GUARD_AMQP: &str = "guest";
 /// How long fewer servers have to be enough: longer than the pauses within a rush.
 pub const STABILISE: Millis = Millis(60_000);
 /// How long no request may have come before nothing runs, where nothing has to: longer than most people read a page.

@@ -29,6 +29,7 @@ mod read_configuration;
 mod read_copy;
 mod read_cron;
 mod read_freeze;
+mod read_guard;
 mod read_image;
 mod read_job;
 mod read_listener;

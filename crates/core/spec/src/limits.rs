@@ -40,6 +40,12 @@ pub const HOLD: Millis = Millis(600_000);
 pub const LEAST_SNAPSHOT: Millis = Millis(3_600_000);
 /// How long a quiesce command may take: the old servers serve meanwhile, and somebody waits for the new ones.
 pub const QUIESCE_TIMEOUT: Millis = Millis(600_000);
+/// How long a data guard is asked again at most: somebody waits for what comes after.
+pub const GUARD_WITHIN: Millis = Millis(3_600_000);
+/// How long a data guard is asked again at least: a probe takes a moment.
+pub const LEAST_GUARD_WITHIN: Millis = Millis(1_000);
+/// Data guards of a service: each is a question before every change.
+pub const GUARDS: usize = 32;
 /// How many may wait then: more than the edge has connections by default.
 pub const HOLD_REQUESTS: u32 = 100_000;
 /// What one server may be said to have to do before another one is wanted: no server does more.

@@ -187,11 +187,12 @@ fn read(cx: &mut Evaluator, body: &Body, given: &Variables, sources: &dyn Source
         .into_iter()
         .map(|(name, block)| (name.clone(), read_image::read(cx, block, name, sources)))
         .collect();
-    let volumes = blocks
+    let (volumes, guards): (BTreeMap<_, _>, BTreeMap<_, _>) = blocks
         .volumes
         .into_iter()
         .map(|(name, block)| (name.clone(), read_volume::read_volume(cx, block, name)))
-        .collect();
+        .map(|(name, (volume, guards))| ((name.clone(), volume), (name, guards)))
+        .unzip();
     let services = blocks
         .services
         .into_iter()
@@ -202,7 +203,7 @@ fn read(cx: &mut Evaluator, body: &Body, given: &Variables, sources: &dyn Source
     let schedules = read_schedule::read_all(cx, &blocks.schedules);
     let trust = trust(cx, &blocks.trust);
     let images = resolve::images(cx, images);
-    let services = resolve::services(cx, services, &images, &trust);
+    let services = resolve::services(cx, services, &images, (&trust, &guards));
     let jobs = resolve::jobs(cx, jobs, &images, &trust);
     Spec { images, services, jobs, freezes, schedules, volumes, trust }
 }

@@ -100,6 +100,7 @@ fn bare() -> Option<ServiceDefinition> {
         secrets: Vec::new(),
         budget: None,
         mounts: Vec::new(),
+        guards: Vec::new(),
     })
 }
 

@@ -13,6 +13,7 @@ use crate::{
     limits, read_budget,
     read_check::{self, NamedPorts},
     read_configuration,
+    read_guard::{self, GuardDraft},
     read_port::{PortDraft, ports},
     read_rollout,
     read_route::{self, RouteDraft},
@@ -36,6 +37,8 @@ pub(crate) struct ServiceDraft {
     /// Where the path of each configuration file stands, and then that of each secret; as many as the definition has.
     pub config_spans: Vec<Span>,
     pub depends_on_span: Span,
+    /// Its own guards, as they are written.
+    pub guards: Vec<GuardDraft>,
 }
 
 /// Reads a block whose name was found to be valid; none where it has no image to run, which is reported.
@@ -55,6 +58,7 @@ pub(crate) fn read(
     let (instances, scale) = size(cx, &mut section, kind, !ports.is_empty());
     let (mounts, mount_spans): (Vec<_>, Vec<_>) = mounts.into_iter().unzip();
     let LaidOver { config, secrets, config_spans } = laid_over(cx, &mut section, sources);
+    let guards = read_guard::take(cx, &mut section);
     let definition = ServiceDefinition {
         image: ImageName::new(image.as_ref().map_or("none", |image| &image.value)).ok()?,
         kind,
@@ -79,6 +83,8 @@ pub(crate) fn read(
         secrets,
         budget: read_budget::read(cx, &mut section),
         mounts,
+        // With those of its volumes: see `resolve`.
+        guards: Vec::new(),
         name,
     };
     section.finish(cx);
@@ -89,6 +95,7 @@ pub(crate) fn read(
         mount_spans,
         config_spans,
         depends_on_span,
+        guards,
     })
 }
 

@@ -8,6 +8,7 @@ use crate::{
     error::Mistake,
     evaluate::Evaluator,
     limits, path,
+    read_guard::{self, GuardDraft},
     read_value::shown,
     section::{Section, header, label},
     value::{BlockKind, Span},
@@ -67,16 +68,20 @@ pub(crate) fn mounts(
     mounts
 }
 
+/// A volume, and the guards of whoever mounts it.
+pub(crate) type VolumeDraft = (VolumeDefinition, Vec<GuardDraft>);
+
 /// Reads a `volume` block whose name was found to be valid.
-pub(crate) fn read_volume(cx: &mut Evaluator, block: &Block, name: VolumeName) -> VolumeDefinition {
+pub(crate) fn read_volume(cx: &mut Evaluator, block: &Block, name: VolumeName) -> VolumeDraft {
     let mut section = Section::of_block(cx, block, format!("volume `{name}`"));
     if !section.has("size") {
         section.missing(cx, "size", "write `size = \"10GiB\"`");
     }
     let size_bytes = section.size(cx, "size", limits::LEAST_VOLUME_BYTES).unwrap_or_default();
     let prevent_destroy = section.flag(cx, "prevent_destroy").unwrap_or(defaults::PREVENT_DESTROY);
+    let guards = read_guard::take(cx, &mut section);
     section.finish(cx);
-    VolumeDefinition { name, size_bytes, prevent_destroy }
+    (VolumeDefinition { name, size_bytes, prevent_destroy }, guards)
 }
 
 /// How old an instance may become. What writes to a volume can't be replaced by another one beside it.

@@ -12,6 +12,7 @@ use crate::{
     error::Mistake,
     evaluate::Evaluator,
     order, path,
+    read_guard::{self, GuardDraft, GuardedService},
     read_image::ImageDraft,
     read_job::{self, JobDraft},
     read_service::ServiceDraft,
@@ -160,10 +161,11 @@ pub(crate) fn services(
     cx: &mut Evaluator,
     mut drafts: Vec<ServiceDraft>,
     images: &BTreeMap<ImageName, ImageDefinition>,
-    trust: &BTreeMap<KeyName, PublicKey>,
+    (trust, of_volumes): (&BTreeMap<KeyName, PublicKey>, &BTreeMap<VolumeName, Vec<GuardDraft>>),
 ) -> BTreeMap<ServiceName, ServiceDefinition> {
     for draft in &mut drafts {
         draft.definition.trust = trusted(trust);
+        guards(cx, draft, of_volumes);
     }
     for draft in &drafts {
         let Some(image) = images.get(&draft.definition.image) else { continue };
@@ -184,6 +186,25 @@ pub(crate) fn services(
     route_clashes(cx, &drafts);
     volumes(cx, &drafts);
     drafts.into_iter().map(|draft| (draft.definition.name.clone(), draft.definition)).collect()
+}
+
+/// Gives a service its guards, and those of the volumes that it mounts.
+fn guards(
+    cx: &mut Evaluator,
+    draft: &mut ServiceDraft,
+    of_volumes: &BTreeMap<VolumeName, Vec<GuardDraft>>,
+) {
+    let mut guards = std::mem::take(&mut draft.guards);
+    let mounts = draft.definition.mounts.iter();
+    guards.extend(mounts.filter_map(|mount| of_volumes.get(&mount.volume)).flatten().cloned());
+    let definition = &draft.definition;
+    let service = GuardedService {
+        what: &format!("service `{}`", definition.name),
+        ports: &definition.ports,
+        secrets: &definition.secrets,
+    };
+    let guards = read_guard::settle(cx, guards, &service);
+    draft.definition.guards = guards;
 }
 
 fn scratch_under_mounts(cx: &mut Evaluator, draft: &ServiceDraft, image: &ImageDefinition) {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Budget, ConfigFile, Digest, HealthContract, ImageName, Keep, Millis, MountedVolume, Port,
-    Resources, RolloutPolicy, Route, Scale, SecretLabel, ServiceKind, ServiceName, ServiceSpec,
-    StopSignal, TrustedKey, Volume, VolumeName,
+    Budget, ConfigFile, DataGuard, Digest, HealthContract, ImageName, Keep, Millis, MountedVolume,
+    Port, Resources, RolloutPolicy, Route, Scale, SecretLabel, ServiceKind, ServiceName,
+    ServiceSpec, StopSignal, TrustedKey, Volume, VolumeName,
 };
 
 /// A `service` block; all that a [`ServiceSpec`] holds but the image's digest, which only a bake can tell.
@@ -57,6 +57,8 @@ pub struct ServiceDefinition {
     pub budget: Option<Budget>,
     /// Volumes and where they appear, sorted by path; empty for a stateless service.
     pub mounts: Vec<Mount>,
+    /// What its servers are asked before they are taken away, its own and those of its volumes, sorted by name.
+    pub guards: Vec<DataGuard>,
 }
 
 /// A volume of a service.
@@ -162,6 +164,7 @@ impl ServiceDefinition {
             secrets: Vec::new(),
             budget: self.budget,
             mounts: self.mounts.into_iter().map(Into::into).collect(),
+            guards: self.guards,
         }
     }
 }

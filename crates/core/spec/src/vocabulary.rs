@@ -3,6 +3,7 @@
 //! A test asks the reader of each block which names it takes, so none is missing here and none is made up.
 
 mod check;
+mod guard;
 mod image;
 mod service;
 mod words;
@@ -10,6 +11,7 @@ mod words;
 pub use words::{BlockWords, KeyWords, ValueKind};
 
 use self::{
+    guard::GUARD,
     image::IMAGE,
     service::{CONFIG, RESOURCES, SERVICE, SERVICE_SECRET, STOP_SIGNALS},
     words::{
@@ -90,7 +92,7 @@ const VOLUME: BlockWords = block(
         required("size", Size, "its size"),
         key("prevent_destroy", Flag, "whether `hornero volume rm` refuses it; `true` by default"),
     ],
-    &[],
+    &[&GUARD],
 );
 
 const TRUST: BlockWords = block(

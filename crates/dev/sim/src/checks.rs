@@ -7,10 +7,10 @@ use std::{
 
 use hornero_driver::{Outcome, OutcomeKind, RequestId, RequestKind};
 use hornero_model::{
-    Digest, EventBody, InstanceId, InstanceState, Listener, NewEvent, Preview, ReleaseNumber,
-    ServiceName, Share,
+    Digest, EventBody, GuardAnswer, GuardVerdict, InstanceId, InstanceState, Listener, NewEvent,
+    Preview, ReleaseNumber, RolloutId, ServiceName, Share,
 };
-use hornero_rollout::{Kind, Phase, Rollout, Service, World};
+use hornero_rollout::{Kind, Phase, ReplacingStage, Rollout, Service, World};
 
 use crate::{Scenario, SimEdge, SimEngine, Trouble};
 
@@ -23,6 +23,9 @@ const FOR_LOAD_AN_HOUR: usize = 4 * UNREQUESTED_AN_HOUR;
 const UNSERVED_MS: u64 = 30_000;
 /// How old what is decided by may be: news come late, and effects take their time.
 const LATE_MS: u64 = 1_000;
+
+/// How old a word of guards may be that servers go by.
+const PASS_AGE_MS: u64 = 10_000;
 
 /// What is remembered in order to judge.
 #[derive(Debug, Default)]
@@ -40,6 +43,8 @@ pub(crate) struct Checks {
     clear_since: u64,
     edge: u32,
     unserved_since: BTreeMap<ServiceName, u64>,
+    /// When the guards of each rollout last said that its servers may go.
+    guards_passed: BTreeMap<RolloutId, u64>,
 }
 
 impl Checks {
@@ -53,6 +58,40 @@ impl Checks {
         if passed {
             self.tested.insert(image);
         }
+    }
+
+    /// Guards were asked for a rollout.
+    pub fn guards_answered(&mut self, rollout: RolloutId, answers: &[GuardAnswer], now: u64) {
+        match answers.iter().all(|answer| answer.verdict == GuardVerdict::Passes) {
+            true => drop(self.guards_passed.insert(rollout, now)),
+            false => drop(self.guards_passed.remove(&rollout)),
+        }
+    }
+
+    /// What is wrong with a rollout that takes servers away from now on: its guards have to have passed, and not long ago.
+    fn unguarded(&self, rollout: &Rollout, before: &World, now: u64) -> Option<String> {
+        let last = before.rollouts.get(&rollout.id);
+        let stage = |of: &Rollout| of.replacing.as_ref().map(|of| (of.back, of.stage));
+        let begins = match (last.map(|last| (last.phase, stage(last))), rollout.phase) {
+            (Some((Phase::Preparing, _)) | None, phase) => phase != Phase::Preparing,
+            (Some((_, Some((false, ReplacingStage::Holding)))), Phase::Replacing) => {
+                stage(rollout) == Some((false, ReplacingStage::Stopping))
+                    && rollout.cut_off.is_none()
+            }
+            (Some((Phase::Closing, _)), Phase::Emptying) => rollout.cut_off.is_none(),
+            (Some(_), _) => false,
+        };
+        let goes_on = rollout.failure.is_none() && !rollout.phase.finished() && !rollout.guarding;
+        let service = before.services.get(&rollout.service)?;
+        let serving = service.serving.as_ref()?;
+        let number = if rollout.kind == Kind::Forward { rollout.to_terms() } else { serving.terms };
+        let guards = &service.releases.get(&number)?.spec.guards;
+        let counts = guards.iter().any(|guard| !rollout.overridden.contains(&guard.name));
+        if !begins || !goes_on || !counts || serving.instances.is_empty() {
+            return None;
+        }
+        let passed = self.guards_passed.get(&rollout.id).is_some_and(|at| now <= at + PASS_AGE_MS);
+        (!passed).then(|| format!("rollout {} takes servers away past its guards", rollout.id))
     }
 
     /// Whether the image of a release may serve: it declares no tests, or they ran and passed.
@@ -97,7 +136,9 @@ impl Checks {
             return Some(format!("one-writer: {reason}"));
         }
         if let EventBody::RolloutStep { entry } = &event.body {
-            return self.entered(&Rollout::from_journal(&entry.state)?, seen.1, now);
+            let rollout = Rollout::from_journal(&entry.state)?;
+            let unguarded = self.unguarded(&rollout, before, now);
+            return unguarded.or_else(|| self.entered(&rollout, seen.1, now));
         }
         if let EventBody::ReleaseProven { service, release } = &event.body {
             return self.proven(service, *release, before, seen, now);

@@ -381,6 +381,7 @@ impl Ports for Host {
             Effect::GiveAddress { .. }
             | Effect::TakeAddress { .. }
             | Effect::CarryOut { .. }
+            | Effect::AskGuards { .. }
             | Effect::TakeSnapshots { .. }
             | Effect::RestoreSnapshots { .. } => self.random.between(1, 20),
         };

@@ -69,6 +69,13 @@ impl Host {
                 self.observe(Observation::ServiceAddressed { effect: id, service, address: None });
             }
             Effect::CarryOut { run, .. } => self.carry_out(&run),
+            Effect::AskGuards { rollout, round, question, .. } => {
+                let now = self.now;
+                let answers = self.scenario.answers(&question, now);
+                self.checks.guards_answered(rollout, &answers, now);
+                let seen = Observation::GuardsAnswered { effect: id, rollout, round, answers };
+                self.observe(seen);
+            }
             Effect::TakeSnapshots { rollout, volumes, .. } => {
                 let is_held = self.engine.is_written(volumes.iter().map(|(volume, _)| volume));
                 let taken = |(volume, _)| TakenSnapshot { volume, snapshot: rollout.0 };
@@ -238,6 +245,7 @@ impl Host {
             | Effect::CarryOut { .. }
             | Effect::TakeSnapshots { .. }
             | Effect::RestoreSnapshots { .. }
+            | Effect::AskGuards { .. }
             | Effect::RunTests { .. } => {}
         }
     }

@@ -1,12 +1,13 @@
 //! Scenarios: how the servers made from an image behave, and the services that run them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use hornero_model::{
-    Check, Digest, HealthContract, ImageName, Millis, MountedVolume, Port, PortName, Protocol,
-    Quiesce, ReplacePolicy, Resources, RolloutPolicy, Route, ServiceName, ServiceSpec,
-    SnapshotPolicy, Strategy, TcpCheck, VolumeName,
+    Check, DataGuard, Digest, GuardAnswer, GuardName, GuardVerdict, HealthContract, ImageName,
+    InstanceId, Millis, MountedVolume, Port, PortName, Protocol, Quiesce, ReplacePolicy, Resources,
+    RolloutPolicy, Route, ServiceName, ServiceSpec, SnapshotPolicy, Strategy, TcpCheck, VolumeName,
 };
+use hornero_rollout::GuardQuestion;
 
 use crate::Random;
 
@@ -55,6 +56,8 @@ pub struct Behaviour {
 #[derive(Debug, Clone, Default)]
 pub struct Scenario {
     behaviours: BTreeMap<Digest, Behaviour>,
+    /// From when on guards pass, by name; until then they refuse. Others pass always.
+    pub guards_pass_from: BTreeMap<GuardName, u64>,
 }
 
 impl Behaviour {
@@ -109,6 +112,24 @@ impl Scenario {
     /// The servers that are made from an image from now on behave so, as where what they depend on changed.
     pub fn change(&mut self, image: &Digest, behaviour: Behaviour) {
         self.behaviours.insert(*image, behaviour);
+    }
+
+    /// What guards say now: nobody answers for a server that does not run.
+    pub fn answers(&self, question: &GuardQuestion, now: u64) -> Vec<GuardAnswer> {
+        let pairs = question.guards.iter().flat_map(|guard| {
+            question.servers.iter().map(move |(instance, address)| (guard, instance, address))
+        });
+        let answer = |(guard, instance, address): (&DataGuard, &InstanceId, &Option<IpAddr>)| {
+            let from = self.guards_pass_from.get(&guard.name).copied().unwrap_or(0);
+            let verdict = match address {
+                None => GuardVerdict::Unanswered,
+                Some(_) if now < from => GuardVerdict::Refuses,
+                Some(_) => GuardVerdict::Passes,
+            };
+            let (guard, instance) = (guard.name.clone(), Some(instance.clone()));
+            GuardAnswer { guard, instance, verdict, seen: format!("{verdict:?}") }
+        };
+        pairs.map(answer).collect()
     }
 
     /// How the servers of an image behave.

@@ -2,12 +2,14 @@
 
 mod whole;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_driver::{
     Driver, DriverError, Observation, Outcome, Outside, Request, RequestId, RequestKind, Starting,
 };
-use hornero_model::{Actor, EdgeName, EdgeRef, InstanceId, InstanceState, RegionName, ServiceName};
+use hornero_model::{
+    Actor, EdgeName, EdgeRef, GuardName, InstanceId, InstanceState, RegionName, ServiceName,
+};
 use hornero_rollout::{RepairState, Service};
 
 use crate::{CrashPoint, Host, host::Happening, trace::observed};
@@ -38,6 +40,8 @@ pub struct Simulation {
     pub load: bool,
     /// Whether those who ask for something want releases tried again that failed.
     pub retry_failed: bool,
+    /// Data guards that they override.
+    pub overridden: BTreeSet<GuardName>,
     seed: u64,
     ticks: u64,
     last_version: u64,
@@ -60,6 +64,7 @@ impl Simulation {
             older: None,
             load: true,
             retry_failed: false,
+            overridden: BTreeSet::new(),
             seed,
             ticks: 0,
             last_version: 0,
@@ -87,6 +92,7 @@ impl Simulation {
             by,
             kind,
             retry_failed: self.retry_failed,
+            overridden: self.overridden.clone(),
         }));
         id
     }

@@ -101,6 +101,12 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "hornero-volume",
         "who starts a server gives it its volumes (decision 0063)",
     ),
+    ("hornero-guard", "hornero-model", "what is asked is declared there (decision 0075)"),
+    (
+        "hornero-control",
+        "hornero-guard",
+        "it asks servers before they are taken away (decision 0075)",
+    ),
     ("hornero-secret", "hornero-home", "its files are a home's (decision 0049)"),
     ("hornero-secret", "hornero-model", "secrets and their values have names (decision 0049)"),
     (

@@ -1,7 +1,7 @@
 //! Requests that change what runs.
 
 use hornero_model::{
-    Directory, FreezeName, ReleaseNumber, ServiceName, ServiceSpec, Standing, Steer,
+    Directory, FreezeName, GuardName, ReleaseNumber, ServiceName, ServiceSpec, Standing, Steer,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,9 @@ pub struct ApplyRequest {
     /// Whether services are rolled out that want a fresh proof that they could go back and have none, which is recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub override_fresh_rollback: bool,
+    /// Data guards that are overridden, which is recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub override_guards: Vec<GuardName>,
     /// Why.
     #[serde(default)]
     pub intent: Intent,
@@ -60,6 +63,9 @@ pub struct RollbackRequest {
     /// The release to go back to; the last proven one before the present when absent.
     #[serde(default)]
     pub to: Option<ReleaseNumber>,
+    /// Data guards that are overridden, which is recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub override_guards: Vec<GuardName>,
     /// Why.
     #[serde(default)]
     pub intent: Intent,
@@ -76,6 +82,9 @@ pub struct DownRequest {
     /// are cut off, and its servers end ten seconds later even where the edge does not answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// Data guards that are overridden, which is recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub override_guards: Vec<GuardName>,
     /// Why.
     #[serde(default)]
     pub intent: Intent,

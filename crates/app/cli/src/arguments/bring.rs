@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hornero_model::{FreezeName, ServiceName};
+use hornero_model::{FreezeName, GuardName, ServiceName};
 
 use super::{preview::PreviewWords, source::Source};
 
@@ -32,7 +32,7 @@ pub struct UpArguments {
     #[arg(long)]
     pub retry_failed: bool,
     /// Roll out although this freeze holds or this guard refuses; needs `--reason`, and both stand in the ledger
-    #[arg(long = "override", value_name = "freeze.NAME|fresh_rollback", value_parser = overridden)]
+    #[arg(long = "override", value_name = "freeze.NAME|guard.NAME|fresh_rollback", value_parser = overridden)]
     pub overrides: Vec<Override>,
     /// What is shown beside what serves instead of taking its place
     #[command(flatten)]
@@ -44,6 +44,8 @@ pub struct UpArguments {
 pub enum Override {
     /// A freeze.
     Freeze(FreezeName),
+    /// A data guard.
+    Guard(GuardName),
     /// That a service wants a fresh proof that it could go back.
     FreshRollback,
 }
@@ -53,8 +55,26 @@ fn overridden(text: &str) -> Result<Override, String> {
     if text == "fresh_rollback" {
         return Ok(Override::FreshRollback);
     }
-    let name = text.strip_prefix("freeze.").ok_or("write `freeze.NAME` or `fresh_rollback`")?;
+    if text.starts_with("guard.") {
+        return overridden_guard(text).map(Override::Guard);
+    }
+    let name = text.strip_prefix("freeze.");
+    let name = name.ok_or("write `freeze.NAME`, `guard.NAME` or `fresh_rollback`")?;
     FreezeName::new(name).map(Override::Freeze).map_err(|error| error.to_string())
+}
+
+/// What `rollback` and `down` override.
+#[derive(Debug, Args)]
+pub struct OverriddenGuards {
+    /// Go on whatever this data guard says; needs `--reason`, and both stand in the ledger
+    #[arg(long = "override", value_name = "guard.NAME", value_parser = overridden_guard)]
+    pub overrides: Vec<GuardName>,
+}
+
+/// A data guard, as a refusal names it.
+fn overridden_guard(text: &str) -> Result<GuardName, String> {
+    let name = text.strip_prefix("guard.").ok_or("write `guard.NAME`")?;
+    GuardName::new(name).map_err(|error| error.to_string())
 }
 
 impl UpArguments {
@@ -62,7 +82,16 @@ impl UpArguments {
     pub fn freezes(&self) -> Vec<FreezeName> {
         let name = |one: &Override| match one {
             Override::Freeze(name) => Some(name.clone()),
-            Override::FreshRollback => None,
+            Override::Guard(_) | Override::FreshRollback => None,
+        };
+        self.overrides.iter().filter_map(name).collect()
+    }
+
+    /// The data guards that are overridden.
+    pub fn guards(&self) -> Vec<GuardName> {
+        let name = |one: &Override| match one {
+            Override::Guard(name) => Some(name.clone()),
+            Override::Freeze(_) | Override::FreshRollback => None,
         };
         self.overrides.iter().filter_map(name).collect()
     }

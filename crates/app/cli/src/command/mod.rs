@@ -18,6 +18,7 @@ pub mod export;
 mod foreseen;
 pub mod format;
 mod frozen;
+pub mod guard;
 pub mod history;
 pub mod home;
 pub mod host_leftovers;

@@ -13,14 +13,16 @@ use hornero_api::{
         RollbackRequest, ServiceOutcome, StatusReport, SteerRequest, VolumeStatus,
     },
 };
-use hornero_model::{Directory, Receipt, ReceiptBody, ReleaseNumber, ServiceName, Steer};
+use hornero_model::{
+    Directory, GuardName, Receipt, ReceiptBody, ReleaseNumber, ServiceName, Steer,
+};
 use hornero_net::HomeNetwork;
 use hyper::Method;
 use serde::Serialize;
 
 use crate::{
     arguments::{RolloutCommand, Steered},
-    command::{declared_jobs, declared_volumes, whole},
+    command::{declared_jobs, declared_volumes, frozen, whole},
     daemon,
     failure::Failure,
     harmless::harmless,
@@ -172,10 +174,12 @@ pub async fn rollback(
     json: bool,
     service: ServiceName,
     to: Option<ReleaseNumber>,
-    why: String,
+    (override_guards, why): (Vec<GuardName>, String),
 ) -> Result<(), Failure> {
+    frozen::check_reason(!override_guards.is_empty(), &why)?;
     let client = client_of(home).await?;
-    let request = RollbackRequest { service, to, intent: Intent { why, commit: None } };
+    let intent = Intent { why, commit: None };
+    let request = RollbackRequest { service, to, override_guards, intent };
     let outcome = follow(&client, "/v1/rollback", &request, || ()).await?;
     checked(&outcome)?;
     for service in &outcome.services {
@@ -266,7 +270,7 @@ pub async fn down(
     home: &Path,
     json: bool,
     declared: Option<(Directory, Vec<ServiceName>)>,
-    why: String,
+    (override_guards, why): (Vec<GuardName>, String),
 ) -> Result<(), Failure> {
     if home.exists() {
         hornero_bake::clean(home)?;
@@ -299,7 +303,8 @@ pub async fn down(
         }
     };
     declared_jobs::remove(&client, directory.as_ref(), &why).await?;
-    let request = DownRequest { services, force: false, intent: Intent { why, commit: None } };
+    let intent = Intent { why, commit: None };
+    let request = DownRequest { services, force: false, override_guards, intent };
     let outcome = follow(&client, "/v1/down", &request, || ()).await?;
     checked(&outcome)?;
     let is_of_it = |volume: &VolumeStatus| directory.is_none() || volume.directory == directory;
@@ -327,7 +332,8 @@ pub async fn end(home: &Path, json: bool, service: &str, why: String) -> Result<
     })?;
     let client = daemon::ensure(home).await?;
     let intent = Intent { why, commit: None };
-    let request = DownRequest { services: Some(vec![service]), force: true, intent };
+    let (services, override_guards) = (Some(vec![service]), Vec::new());
+    let request = DownRequest { services, force: true, override_guards, intent };
     let outcome = follow(&client, "/v1/down", &request, || ()).await?;
     checked(&outcome)?;
     end_idle(&client).await?;

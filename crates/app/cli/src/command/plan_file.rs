@@ -142,7 +142,9 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
     let intent = Intent { why: arguments.reason.clone(), commit };
     let (directory, jobs) = (kept.directory.clone(), kept.jobs);
     let (freezes, schedules) = (kept.freezes, kept.schedules);
-    frozen::check_reason(arguments.overrides_fresh_rollback(), &arguments.reason)?;
+    let override_guards = arguments.guards();
+    let overrides = arguments.overrides_fresh_rollback() || !override_guards.is_empty();
+    frozen::check_reason(overrides, &arguments.reason)?;
     let named = &arguments.freezes();
     let overrides =
         frozen::check(home, &directory, freezes.iter(), named, &arguments.reason).await?;
@@ -155,6 +157,7 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
         retry_failed: arguments.retry_failed,
         overrides,
         override_fresh_rollback: arguments.overrides_fresh_rollback(),
+        override_guards,
         intent: intent.clone(),
     };
     let volumes = None;

@@ -9,7 +9,7 @@ use hornero_api::{
     },
 };
 use hornero_doctor::Need;
-use hornero_model::{Directory, Freeze, Job, ScheduleSpec, ServiceName, ServiceSpec};
+use hornero_model::{Directory, Freeze, GuardName, Job, ScheduleSpec, ServiceName, ServiceSpec};
 use hornero_spec::FILE_NAME;
 use serde::Serialize;
 
@@ -57,7 +57,8 @@ pub async fn roll_out<R: Serialize>(
     let project = project::read(source, json_wanted)?;
     configuration::check_secrets(home, &project.spec)?;
     let (only, override_fresh_rollback) = (consent.only.clone(), consent.fresh_rollback);
-    frozen::check_reason(override_fresh_rollback, &reason)?;
+    let override_guards = consent.guards.clone();
+    consent.check_reason(&reason)?;
     let agreed = whole::agree(home, &project, consent, &reason).await?;
     // Nothing of it is collected before control holds it: a long drain keeps no collection waiting.
     let store = stores::store(home)?;
@@ -98,16 +99,16 @@ pub async fn roll_out<R: Serialize>(
         intent: intent.clone(),
     };
     let directory = Some(directory);
-    let planned = Vec::new();
     let request = ApplyRequest {
         services,
         directory,
         adopt,
         remove,
-        planned,
+        planned: Vec::new(),
         retry_failed,
         overrides,
         override_fresh_rollback,
+        override_guards,
         intent,
     };
     let request = (request, jobs);
@@ -164,8 +165,9 @@ pub async fn down(
     home: &Path,
     json_wanted: bool,
     which: Which,
-    reason: String,
+    (override_guards, reason): (Vec<GuardName>, String),
 ) -> Result<(), Failure> {
+    frozen::check_reason(!override_guards.is_empty(), &reason)?;
     // Where nothing ever ran there is nothing to find out.
     let here = Path::new(FILE_NAME).is_file() && home.join("ledger.db").exists();
     let (dir, is_named) = match which {
@@ -184,5 +186,5 @@ pub async fn down(
             Some((whole::directory(&dir)?, services))
         }
     };
-    operation::down(home, json_wanted, services, reason).await
+    operation::down(home, json_wanted, services, (override_guards, reason)).await
 }

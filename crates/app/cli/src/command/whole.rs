@@ -7,7 +7,7 @@ use std::{
 };
 
 use hornero_api::message::{PlanChange, PlanReport, PlanRequest, StatusReport};
-use hornero_model::{Digest, Directory, FreezeName, ServiceName};
+use hornero_model::{Digest, Directory, FreezeName, GuardName, ServiceName};
 
 use crate::{
     arguments::UpArguments,
@@ -30,6 +30,8 @@ pub struct Consent {
     pub overrides: Vec<FreezeName>,
     /// Whether services are rolled out that have no fresh proof that they could go back.
     pub fresh_rollback: bool,
+    /// Data guards that are overridden.
+    pub guards: Vec<GuardName>,
     /// The services that it is about; all that are declared where none is named.
     pub only: Vec<ServiceName>,
 }
@@ -78,8 +80,16 @@ impl Consent {
             retry_failed: arguments.retry_failed,
             overrides: arguments.freezes(),
             fresh_rollback: arguments.overrides_fresh_rollback(),
+            guards: arguments.guards(),
             only: Vec::new(),
         }
+    }
+}
+
+impl Consent {
+    /// What is overridden needs a reason.
+    pub fn check_reason(&self, reason: &str) -> Result<(), Failure> {
+        frozen::check_reason(self.fresh_rollback || !self.guards.is_empty(), reason)
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use clap::{Command, CommandFactory as _};
 use hornero_api::message::{
-    AuditReport, HistoryEntry, JobStatus, LogLine, PlanReport, PreviewStatus, RehearsalStatus,
-    ResumeReport, ScheduleStatus, StatusReport, VerifyReport, VolumeReport, VolumeStatus,
+    AuditReport, GuardsReport, HistoryEntry, JobStatus, LogLine, PlanReport, PreviewStatus,
+    RehearsalStatus, ResumeReport, ScheduleStatus, StatusReport, VerifyReport, VolumeReport,
+    VolumeStatus,
 };
 use hornero_bake::Rebased;
 use hornero_doctor::DoctorReport;
@@ -38,6 +39,7 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("doctor", false, schema::<DoctorReport>),
     ("down", false, schema::<OperationReport>),
     ("fmt", false, schema::<format::FormatReport>),
+    ("guard check", false, schema::<GuardsReport>),
     ("history", false, schema::<Vec<HistoryEntry>>),
     ("home accept-ledger", false, schema::<AcceptedLedger>),
     ("home backup", false, schema::<HomeBackupReport<'_>>),

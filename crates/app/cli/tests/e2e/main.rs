@@ -25,6 +25,7 @@ mod failed;
 mod first_loop;
 mod fleet;
 mod freezing;
+mod guards;
 mod home;
 mod isolation;
 mod logs;

@@ -23,7 +23,7 @@ use crate::{
 const ACCESS: &str = "host all all all trust\n";
 
 /// A database whose image differs by `number`, and whose volume is declared as `volume`.
-fn database(home: &Home, number: u32, volume: &str) {
+pub fn database(home: &Home, number: u32, volume: &str) {
     database_with(home, number, volume, "");
 }
 
@@ -89,7 +89,7 @@ service "db" {{
 }
 
 /// What `psql` answers, or what it says on a connection of its own through the edge.
-fn psql(port: u16, sql: &str) -> Result<String, String> {
+pub fn psql(port: u16, sql: &str) -> Result<String, String> {
     let output = Command::new("psql")
         .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres", "-tAc", sql])
         .env("PGCONNECT_TIMEOUT", "120")
@@ -112,7 +112,7 @@ fn nothing_lost(port: u16, acknowledged: &[u64]) {
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
 }
 
-fn server(home: &Home) -> Option<(String, u32)> {
+pub fn server(home: &Home) -> Option<(String, u32)> {
     let status = home.status();
     let instance = status["services"][0]["instances"].as_array()?.first()?.clone();
     let pid = u32::try_from(instance["pid"].as_u64()?).ok()?;
@@ -178,7 +178,7 @@ fn a_database_is_replaced_under_writes_and_kills_and_loses_nothing() {
 }
 
 /// The example of Redis on the base of all tests, with a port of its own, and an image that differs by `number`.
-fn redis(home: &Home, number: u32) {
+pub fn redis(home: &Home, number: u32) {
     home.write("redis.conf", include_str!("../../../../../examples/redis/redis.conf"));
     let port = home.port;
     let mut text = include_str!("../../../../../examples/redis/hornero.hcl").to_owned();

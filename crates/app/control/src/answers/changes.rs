@@ -1,15 +1,17 @@
 //! What changes what runs: from plan to take-down.
 
+use std::collections::BTreeSet;
+
 use hornero_api::message::{
     ApplyRequest, CancelRequest, DownRequest, Intent, PlanRequest, RecycleRequest, RollbackRequest,
     SteerRequest,
 };
 use hornero_driver::{Driver, RequestKind};
-use hornero_model::{Actor, InstanceId, ServiceName, ServiceSpec};
+use hornero_model::{Actor, GuardName, InstanceId, ServiceName, ServiceSpec};
 use hornero_rollout::{Declared, World, check_belonging};
 use hyper::StatusCode;
 
-use super::operation::word;
+use super::operation::{BeginOptions, word};
 use super::runs::asked;
 use crate::{
     answer::{Answer, ApiRefusal, json},
@@ -69,6 +71,7 @@ impl Api {
             checked.await?.map_err(|error| belonging::refusal(&error))?;
         }
         self.accept(services.clone(), Starter::accept).await?;
+        let overridden = self.overridden(wanted.override_guards, &services, None).await?;
         if let Some(declared) = &declared {
             let by = asked(caller.clone(), intent.clone(), "up");
             self.check_frozen(by.clone(), declared.directory.clone(), overrides).await?;
@@ -80,24 +83,41 @@ impl Api {
             Some(declared) => RequestKind::Bring { declared: Box::new(declared), services },
             None => RequestKind::Apply { services },
         };
-        self.begin_again(caller, intent, kind, Some(held), retry_failed)
+        self.begin_again(
+            caller,
+            intent,
+            kind,
+            Some(held),
+            BeginOptions { retry_failed, overridden },
+        )
     }
 
     /// Goes back to a release that was proven.
     pub async fn rollback(&self, caller: Caller, wanted: RollbackRequest) -> Answer {
-        let RollbackRequest { service, to, intent } = wanted;
+        let RollbackRequest { service, to, override_guards, intent } = wanted;
+        let overridden = self.overridden(override_guards, &[], Some(vec![service.clone()])).await?;
         let lease = self.lease().await?;
         let target = self.target(service.clone(), to).await?;
         self.accept(target, Starter::accept_again).await?;
         let held = Held::new(lease, std::iter::once(&service));
-        self.begin(caller, intent, RequestKind::Rollback { service, to }, Some(held))
+        let kind = RequestKind::Rollback { service, to };
+        self.begin_again(
+            caller,
+            intent,
+            kind,
+            Some(held),
+            BeginOptions { overridden, ..BeginOptions::default() },
+        )
     }
 
     /// Takes services down; one of them by force where that is asked for.
     pub async fn take_down(&self, caller: Caller, wanted: DownRequest) -> Answer {
-        let DownRequest { services, force, intent } = wanted;
+        let DownRequest { services, force, override_guards, intent } = wanted;
         match (force, services.as_deref()) {
-            (false, _) => self.down(caller, intent, services).await,
+            (false, _) => {
+                let overridden = self.overridden(override_guards, &[], services.clone()).await?;
+                self.down(caller, intent, services, overridden).await
+            }
             (true, Some([service])) => self.end(caller, intent, service.clone()).await,
             (true, _) => Err(ApiRefusal::new(
                 StatusCode::BAD_REQUEST,
@@ -140,6 +160,7 @@ impl Api {
         caller: Caller,
         intent: Intent,
         services: Option<Vec<ServiceName>>,
+        overridden: BTreeSet<GuardName>,
     ) -> Answer {
         let up: Vec<ServiceName> = self
             .ask(|driver| {
@@ -162,7 +183,13 @@ impl Api {
             false => RequestKind::Down { services },
         };
         // What runs is all that it touches, and that no collection takes.
-        self.begin(caller, intent, kind, None)
+        self.begin_again(
+            caller,
+            intent,
+            kind,
+            None,
+            BeginOptions { overridden, ..BeginOptions::default() },
+        )
     }
 
     /// Takes one service down before everything else that waits.

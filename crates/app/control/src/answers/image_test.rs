@@ -11,9 +11,9 @@ use crate::{
     api::Api,
     image_tests,
     input::{Input, Tested},
-    ports::new_tail,
     request::Caller,
     start::Starter,
+    tail::new_tail,
 };
 
 impl Api {

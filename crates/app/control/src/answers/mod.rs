@@ -4,6 +4,7 @@ mod accepting;
 mod changes;
 mod churn;
 mod frozen;
+mod guards;
 mod image_test;
 mod jobs;
 mod operation;

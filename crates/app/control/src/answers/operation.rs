@@ -1,10 +1,10 @@
 //! Operations: handed to the driver, and followed by whoever reads.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use hornero_api::message::{Intent, OperationLine};
 use hornero_driver::{Observation, Request as Job, RequestId, RequestKind};
-use hornero_model::{Actor, Steer};
+use hornero_model::{Actor, GuardName, Steer};
 
 use crate::{
     answer::{Answer, ApiRefusal, stream},
@@ -24,6 +24,15 @@ pub const fn word(steer: Steer) -> &'static str {
     }
 }
 
+/// BeginOptions a request is carried out beyond what it asks for.
+#[derive(Debug, Default)]
+pub struct BeginOptions {
+    /// Whether releases that failed are tried again.
+    pub retry_failed: bool,
+    /// Data guards that are overridden.
+    pub overridden: BTreeSet<GuardName>,
+}
+
 impl Api {
     /// Hands a request to the driver and follows it; what is held is held whoever follows.
     pub fn begin(
@@ -33,7 +42,7 @@ impl Api {
         kind: RequestKind,
         held: Option<Held>,
     ) -> Answer {
-        self.begin_again(caller, intent, kind, held, false)
+        self.begin_again(caller, intent, kind, held, BeginOptions::default())
     }
 
     /// The same, where releases that failed may be tried again.
@@ -43,7 +52,7 @@ impl Api {
         intent: Intent,
         kind: RequestKind,
         held: Option<Held>,
-        retry_failed: bool,
+        how: BeginOptions,
     ) -> Answer {
         let why = match intent.why.is_empty() {
             false => intent.why,
@@ -60,7 +69,8 @@ impl Api {
         };
         let number = self.operations.open(held);
         let by = Actor { who: caller.user, why, commit: intent.commit };
-        let request = Job { id: RequestId(number), by, kind, retry_failed };
+        let BeginOptions { retry_failed, overridden } = how;
+        let request = Job { id: RequestId(number), by, kind, retry_failed, overridden };
         self.inputs
             .send(Input::Observe(Observation::Request(request)))
             .map_err(ApiRefusal::internal)?;

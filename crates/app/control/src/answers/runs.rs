@@ -12,10 +12,10 @@ use super::records::parameter;
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::{Api, not_found},
-    ports::new_tail,
     request::Caller,
     runs::{self, Begun, Source},
     start::Starter,
+    tail::new_tail,
 };
 
 /// Who asks, and why; `word` where no reason is given.

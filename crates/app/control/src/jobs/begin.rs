@@ -11,8 +11,9 @@ use hornero_model::{
 use hornero_rollout::DeclaredJob;
 
 use crate::{
-    ports::{Adapters, new_tail},
+    ports::Adapters,
     runs::{Begun, NotRecorded, Recorder, Runs, Source},
+    tail::new_tail,
     timekeeper::Wake,
 };
 

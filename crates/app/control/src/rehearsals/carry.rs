@@ -12,8 +12,9 @@ use hornero_model::{
 use crate::{
     check, image_tests,
     instances::exit_of,
-    ports::{Adapters, new_tail},
+    ports::Adapters,
     start::{TEST_RELEASE, log_tail},
+    tail::new_tail,
     underway::Going,
 };
 

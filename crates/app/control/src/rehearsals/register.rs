@@ -8,9 +8,10 @@ use hornero_model::{
 };
 
 use crate::{
-    ports::{Adapters, new_tail},
+    ports::Adapters,
     rehearsals::carry::carry_out,
     runs::Recorder,
+    tail::new_tail,
     underway::{Busy, Underway},
 };
 

@@ -7,6 +7,7 @@ mod deciding;
 mod edges;
 mod failed;
 mod fold;
+mod guarding;
 mod journal;
 mod leases;
 mod orders;
@@ -38,8 +39,8 @@ use hornero_model::{
 };
 
 use crate::{
-    Effect, Exit, Facts, KnownEdge, Phase, Record, Running, TestOutcome, TestRun, World,
-    WorldError, start_forward, step, wanted,
+    Effect, Exit, Facts, GuardsSeen, KnownEdge, Phase, Record, Running, TestOutcome, TestRun,
+    World, WorldError, start_forward, step, wanted,
 };
 
 pub(crate) fn site() -> ServiceName {
@@ -315,6 +316,11 @@ impl Bench {
                 let restored = snapshots.into_iter().map(|(of, _)| (of, 4)).collect();
                 self.facts.restored.insert(rollout, Ok(restored));
             }
+            Effect::AskGuards { rollout, round, .. } => {
+                let (begun, answers) = (self.facts.now, Vec::new());
+                let seen = GuardsSeen { round, begun, at: begun, answers };
+                self.facts.guards.insert(rollout, seen);
+            }
             Effect::CarryOut { run, .. } => self.run_ended(&run.id, ExitCause::Code(0)),
             Effect::GiveAddress { service, .. } => {
                 let last = u8::try_from(self.facts.addresses.len() + 1).unwrap();
@@ -459,6 +465,7 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::Scaled { service, from, to } => format!("scaled {service} from {from} to {to}"),
         EventBody::RehearsalStarted { rehearsal } => format!("rehearsal {} started", rehearsal.id),
         EventBody::RehearsalEnded { end } => format!("rehearsal {} ended", end.id),
+        EventBody::DataGuardOverridden { guard, .. } => format!("guard.{guard} overridden"),
         EventBody::GuardOverridden { guard, .. } => format!("{guard} overridden"),
         EventBody::ChurnResumed { service } => format!("churn of {service:?} goes on"),
         EventBody::ServiceAdjusted { service, release } => format!("adjusted {service}@{release}"),

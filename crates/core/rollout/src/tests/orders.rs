@@ -169,6 +169,7 @@ fn check(bench: &Bench, effect: &Effect) {
         Effect::RunTests { .. }
         | Effect::CarryOut { .. }
         | Effect::TakeSnapshots { .. }
+        | Effect::AskGuards { .. }
         | Effect::RestoreSnapshots { .. } => {}
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     check::{HTTP_CHECK, TCP_CHECK},
+    guard::GUARD,
     words::{
         BlockWords,
         ValueKind::{
@@ -247,5 +248,6 @@ pub(super) const SERVICE: BlockWords = block(
         &MOUNT,
         &CONFIG,
         &SERVICE_SECRET,
+        &GUARD,
     ],
 );

@@ -10,6 +10,7 @@ mod check;
 mod configuration;
 mod documents;
 mod freezes;
+mod guards;
 mod jobs;
 mod listeners;
 mod network;
