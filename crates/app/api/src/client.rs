@@ -140,7 +140,12 @@ impl Client {
             None => Bytes::new(),
         };
         let answer = self.send(method, path, body).await?;
-        Ok(Lines { body: answer.into_body(), buffer: Vec::new(), of: std::marker::PhantomData })
+        Ok(Lines {
+            body: answer.into_body(),
+            buffer: Vec::new(),
+            searched: 0,
+            of: std::marker::PhantomData,
+        })
     }
 
     async fn send(
@@ -202,6 +207,8 @@ fn line_of<L: DeserializeOwned>(line: &[u8]) -> Result<L, ClientError> {
 pub struct Lines<L> {
     body: Incoming,
     buffer: Vec<u8>,
+    /// How much of it has no line end.
+    searched: usize,
     of: std::marker::PhantomData<L>,
 }
 
@@ -209,10 +216,13 @@ impl<L: DeserializeOwned> Lines<L> {
     /// The next line; none at the end of the stream.
     pub async fn next(&mut self) -> Result<Option<L>, ClientError> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+            let rest = &self.buffer[self.searched..];
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=self.searched + end).collect();
+                self.searched = 0;
                 return line_of(&line).map(Some);
             }
+            self.searched = self.buffer.len();
             if self.buffer.len() > LINE_MAX_BYTES {
                 return Err(ClientError::Broken(format!(
                     "a line is longer than {LINE_MAX_BYTES} bytes"

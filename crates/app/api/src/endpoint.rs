@@ -224,7 +224,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint!(Verify, "POST", "/v1/verify", "Compare running servers with their images; changes nothing", [],
         Some(schema::<message::VerifyRequest>), schema::<message::VerifyReport>, false),
     endpoint!(Logs, "GET", "/v1/logs/{object}", "Logs of a service or an instance, also of those long gone",
-        [("since", "only lines after this RFC 3339 time"), ("last", "only the last so many lines, 1000 at most"), ("follow", "true: go on as lines are written")],
+        [("since", "only lines after this RFC 3339 time"), ("until", "only lines up to this one"), ("level", "only lines of this level or worse"), ("grep", "only lines with this regular expression"), ("word", "only lines with this word, whole; may be given several times"), ("field", "`name=value`: only structured lines with this field; may be given several times"), ("raw", "true: with the bytes where some are no UTF-8"), ("last", "only the last so many lines, 1000 at most"), ("follow", "true: go on as lines are written")],
         None, schema::<message::LogLine>, true),
     endpoint!(OpenApi, "GET", "/v1/openapi.json", "This document", [], None, any, false),
     endpoint!(Shutdown, "POST", "/v1/shutdown", "End the control process; servers and edge go on", [],

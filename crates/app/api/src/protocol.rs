@@ -13,5 +13,6 @@ pub const PROTOCOL_HEADER: &str = "hornero-protocol";
 pub const REQUEST_MAX_BYTES: usize = 8 << 20;
 /// Largest answer the client reads whole; streams are bounded a line.
 pub const ANSWER_MAX_BYTES: usize = 64 << 20;
-/// Largest line of a streamed answer; a failure carries the tail of a log, which is cut far below this.
-pub const LINE_MAX_BYTES: usize = 1 << 20;
+/// Largest line of a streamed answer: a line of a log has 1 MiB at most, and is told as text and as message, where a byte
+/// may be escaped as six.
+pub const LINE_MAX_BYTES: usize = 24 << 20;

@@ -98,7 +98,12 @@ impl Table {
 
 /// Prints text to stdout; a reader that went away (`| head`) is no failure.
 pub fn print_text(text: &str) -> Result<(), Failure> {
-    match stdout().lock().write_all(text.as_bytes()) {
+    print_bytes(text.as_bytes())
+}
+
+/// Prints bytes as they are.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    match stdout().lock().write_all(bytes) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::reported(0)),
         other => Ok(other?),
     }
@@ -107,6 +112,13 @@ pub fn print_text(text: &str) -> Result<(), Failure> {
 /// Prints one JSON value on a line.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let mut text = serde_json::to_string(value).map_err(|error| Failure::of(&error))?;
+    // JSON need not escape these, and terminals obey them.
+    let obeyed = |letter: char| ('\u{7f}'..='\u{9f}').contains(&letter);
+    while let Some((at, letter)) = text.char_indices().find(|(_, letter)| obeyed(*letter)) {
+        let escaped = format!("\\u{:04x}", u32::from(letter));
+        text = text.replace(letter, &escaped);
+        debug_assert!(text[at..].starts_with(&escaped));
+    }
     text.push('\n');
     print_text(&text)
 }

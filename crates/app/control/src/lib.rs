@@ -69,6 +69,7 @@ pub use absent::{events_offline, history_offline, receipts_offline, status_offli
 pub use against::{WITNESS_BYTES_MAX, ledger_holds, ledger_holds_all};
 pub use boot::boot_id;
 pub use hornero_driver::{Account, ServiceAccount, Use};
+pub use hornero_engine_port::log::{LineLevel, LogFilter};
 pub use hornero_rollout::{Hold, KeepOverride, Retained};
 pub use local::{LogLimits, abandon, trim_logs};
 pub use logs::{LAST_LINES_MAX, LogWish, logs_offline};

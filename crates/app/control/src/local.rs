@@ -8,7 +8,7 @@ use hornero_model::{ExitCause, InstanceId};
 use hornero_net::HomeNetwork;
 use hornero_store::Store;
 
-pub use hornero_engine::{LogLimits, read_log, trim_logs};
+pub use hornero_engine::{LogLimits, log_mark, read_log, trim_logs};
 
 use crate::{edge::EdgeKeeper, lock::own, program::OWN_PROGRAM};
 

@@ -1,19 +1,29 @@
 //! Logs of a service or an instance, also of those long gone.
 
+mod joined;
+mod merged;
+mod told;
+mod writers;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use hornero_api::message::LogLine;
 use hornero_engine_port::{
-    Engine, EngineError,
-    log::{LogFrom, LogPage, LogQuery, LogStream, MAX_LINES},
+    Engine,
+    log::{LogFilter, LogQuery, MAX_LINES},
 };
 use hornero_ledger::{Ledger, LedgerError, MAX_READ_EVENTS};
-use hornero_model::{Event, EventBody, InstanceId, Timestamp};
+use hornero_model::{Event, InstanceId};
+use hornero_telemetry::{FilterError, Matcher};
 use hyper::StatusCode;
 
 use crate::{
     answer::{Answer, ApiRefusal, stream},
     local,
+    logs::{
+        merged::{LineReader, OpenLog, ReadLog, tell_last, tell_merged},
+        writers::{LogOwner, Selector, writers},
+    },
     offline::ledger_of,
 };
 
@@ -23,26 +33,34 @@ const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 pub const LAST_LINES_MAX: usize = MAX_LINES;
 
 /// Which lines are wanted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LogWish {
-    /// Only lines after this.
-    pub since: Option<Timestamp>,
+    /// Only such lines.
+    pub filter: LogFilter,
     /// Only the last so many of all, at most [`LAST_LINES_MAX`].
     pub last: Option<usize>,
     /// Go on as lines are written.
     pub follow: bool,
+    /// With the bytes themselves where some are no UTF-8.
+    pub raw: bool,
+}
+
+impl LogWish {
+    /// # Errors
+    /// Where no line can be asked for like that.
+    pub fn check(&self) -> Result<(), FilterError> {
+        Matcher::of(&self.filter).map(drop)
+    }
 }
 
 /// Where logs and the instances that wrote them are read from.
 struct Source<'a> {
     events: &'a dyn Fn(u64) -> Result<Vec<Event>, LedgerError>,
-    log: &'a dyn Fn(&InstanceId, &LogQuery) -> Result<LogPage, EngineError>,
+    log: ReadLog<'a>,
+    mark: &'a dyn Fn(&InstanceId) -> Option<u64>,
 }
 
-/// Whoever reads the lines; false once it has gone.
-type Reader<'a> = &'a mut dyn FnMut(&LogLine) -> bool;
-
-/// Streams the lines of every instance that `object` means, oldest instance first.
+/// Streams the lines of every instance that `object` means, the oldest first.
 pub async fn answer(
     ledger: Arc<dyn Ledger>,
     engine: Arc<dyn Engine>,
@@ -51,43 +69,51 @@ pub async fn answer(
 ) -> Answer {
     let (name, reader) = (object.to_owned(), Arc::clone(&ledger));
     let found = tokio::task::spawn_blocking(move || {
-        instances(&|next| reader.read(next, MAX_READ_EVENTS), &name, 1)
+        let events = |next| reader.read(next, MAX_READ_EVENTS);
+        Selector::of(&name).map(|selector| writers(&events, &selector, 1)).transpose()
     });
     let found = found.await.map_err(ApiRefusal::internal)?.map_err(ApiRefusal::internal)?;
-    if found.0.is_empty() {
+    let Some(found) = found.filter(|found| !found.0.is_empty()) else {
         return Err(ApiRefusal::new(
             StatusCode::NOT_FOUND,
             "no_such_object",
             format!("neither a service nor an instance `{object}`"),
         ));
-    }
+    };
     let (lines, answer) = stream();
     let name = object.to_owned();
     tokio::task::spawn_blocking(move || {
         let events = |next| ledger.read(next, MAX_READ_EVENTS);
         let log = |id: &InstanceId, query: &LogQuery| engine.logs(id, query);
-        let source = Source { events: &events, log: &log };
+        let mark = |id: &InstanceId| engine.log_mark(id);
+        let source = Source { events: &events, log: &log, mark: &mark };
         let send = &mut |line: &LogLine| lines.send_blocking(line);
-        source.tell(&name, found, wish, &|| lines.is_closed(), send);
+        source.tell(&name, found, &wish, &|| lines.is_closed(), send);
     });
     answer
 }
 
 /// The same from a home's own files, where no control process runs; false where the home knows no such object.
+///
+/// # Errors
+/// Where the ledger can't be read.
 pub fn logs_offline(
     home: &Path,
     object: &str,
-    wish: LogWish,
+    wish: &LogWish,
     send: &mut dyn FnMut(&LogLine) -> bool,
 ) -> anyhow::Result<bool> {
+    let Some(selector) = Selector::of(object) else { return Ok(false) };
     let ledger = ledger_of(home)?;
     let events = |next| ledger.read(next, MAX_READ_EVENTS);
     let log = |id: &InstanceId, query: &LogQuery| local::read_log(home, id, query);
-    let found = instances(&events, object, 1)?;
+    let mark = |id: &InstanceId| local::log_mark(home, id);
+    let found = writers(&events, &selector, 1)?;
     if found.0.is_empty() {
         return Ok(false);
     }
-    Source { events: &events, log: &log }.tell(object, found, wish, &|| false, send);
+    let source = Source { events: &events, log: &log, mark: &mark };
+    source.tell(object, found, wish, &|| false, send);
     Ok(true)
 }
 
@@ -96,143 +122,50 @@ impl Source<'_> {
     fn tell(
         &self,
         object: &str,
-        (found, mut next): (Vec<InstanceId>, u64),
-        wish: LogWish,
+        (found, mut next): (Vec<LogOwner>, u64),
+        wish: &LogWish,
         is_closed: &dyn Fn() -> bool,
-        send: Reader<'_>,
+        send: LineReader<'_>,
     ) {
-        let begin = wish.since.map_or(LogFrom::Start, LogFrom::Since);
-        let mut cursors: Vec<(InstanceId, LogFrom)> =
-            found.into_iter().map(|id| (id, begin)).collect();
-        if let Some(last) = wish.last
-            && !self.tell_last(&mut cursors, wish.since, last, send)
-        {
+        let Some(selector) = Selector::of(object) else { return };
+        let mut logs: Vec<OpenLog> = found.into_iter().map(OpenLog::new).collect();
+        let what = (&wish.filter, wish.raw);
+        let told = match wish.last {
+            Some(0) if !wish.follow => return,
+            Some(last) => tell_last(&mut logs, self.log, what, last, send),
+            None => tell_merged(&mut logs.iter_mut().collect::<Vec<_>>(), self.log, what, send),
+        };
+        if !told {
             return;
         }
-        loop {
-            let mut drained = cursors.iter_mut().filter(|(_, from)| {
-                // With the last lines alone, what was not there then is not told.
-                wish.follow || wish.last.is_none() || !matches!(from, LogFrom::Cursor(_))
-            });
-            if !drained.all(|(id, from)| self.drain(id, from, send)) {
-                return;
-            }
-            if !wish.follow || is_closed() {
+        while wish.follow && !is_closed() {
+            if !self.tell_new(&mut logs, what, send) {
                 return;
             }
             std::thread::sleep(FOLLOW_PAUSE);
             // Only what is new in the ledger: it is read many times a second, and grows for ever.
-            let Ok((new, after)) = instances(self.events, object, next) else { continue };
+            let Ok((new, after)) = writers(self.events, &selector, next) else { continue };
             next = after;
-            for id in new {
-                if !cursors.iter().any(|(known, _)| *known == id) {
-                    cursors.push((id, LogFrom::Start));
+            for writer in new {
+                if !logs.iter().any(|known| known.writer.id == writer.id) {
+                    logs.push(OpenLog::new(writer));
                 }
             }
         }
     }
 
-    /// Tells the last lines of all, by their times; false once the reader has gone.
-    fn tell_last(
+    /// Tells what was written since the last look; false once the reader has gone.
+    fn tell_new(
         &self,
-        cursors: &mut [(InstanceId, LogFrom)],
-        since: Option<Timestamp>,
-        last: usize,
-        send: Reader<'_>,
+        logs: &mut [OpenLog],
+        what: (&LogFilter, bool),
+        send: LineReader<'_>,
     ) -> bool {
-        let mut lines = Vec::new();
-        for (id, from) in cursors {
-            let query = LogQuery { from: LogFrom::Tail, lines: last.clamp(1, LAST_LINES_MAX) };
-            let Some(page) = self.page(id, &query) else { continue };
-            *from = LogFrom::Cursor(page.next);
-            lines.extend(page.lines.into_iter().map(|line| told(id, line)));
-        }
-        lines.retain(|line| since.is_none_or(|since| line.time >= since));
-        lines.sort_by_key(|line| line.time);
-        let skipped = lines.len().saturating_sub(last);
-        lines[skipped..].iter().all(send)
+        // Looked at first: what comes while it is read is found next time.
+        let changed = logs.iter_mut().filter_map(|log| {
+            let before = std::mem::replace(&mut log.mark, (self.mark)(&log.writer.id));
+            (log.mark.is_none() || log.mark != before).then_some(log)
+        });
+        tell_merged(&mut changed.collect::<Vec<_>>(), self.log, what, send)
     }
-
-    /// Sends what is new; false once the reader has gone.
-    fn drain(&self, id: &InstanceId, from: &mut LogFrom, send: Reader<'_>) -> bool {
-        loop {
-            let query = LogQuery { from: *from, lines: MAX_LINES };
-            let Some(page) = self.page(id, &query) else { return true };
-            let is_first = !matches!(from, LogFrom::Cursor(_));
-            *from = LogFrom::Cursor(page.next);
-            if is_first
-                && let Some(line) = dropped(id, &page)
-                && !send(&line)
-            {
-                return false;
-            }
-            if page.lines.is_empty() {
-                return true;
-            }
-            if !page.lines.into_iter().all(|line| send(&told(id, line))) {
-                return false;
-            }
-        }
-    }
-
-    /// A page of a log; none where there is no log so far, or it can't be read.
-    fn page(&self, id: &InstanceId, query: &LogQuery) -> Option<LogPage> {
-        match (self.log)(id, query) {
-            Ok(page) => Some(page),
-            // Decided, but not started yet: it has no log so far.
-            Err(EngineError::NotFound { .. }) => None,
-            Err(error) => {
-                tracing::warn!("reading the log of `{id}` failed: {error}");
-                None
-            }
-        }
-    }
-}
-
-/// Every instance made that is `object`, or of the service `object`, by the ledger's events from `next` on, and the
-/// number of the event after them.
-fn instances(
-    events: &dyn Fn(u64) -> Result<Vec<Event>, LedgerError>,
-    object: &str,
-    mut next: u64,
-) -> Result<(Vec<InstanceId>, u64), LedgerError> {
-    let mut found: Vec<InstanceId> = Vec::new();
-    loop {
-        let events = events(next)?;
-        let Some(last) = events.last() else { return Ok((found, next)) };
-        next = last.sequence + 1;
-        for event in events {
-            let apart = match &event.body {
-                EventBody::RunStarted { run } => Some(&run.id),
-                EventBody::RehearsalStarted { rehearsal } => Some(&rehearsal.id),
-                _ => None,
-            };
-            found.extend(apart.filter(|id| id.as_str() == object).cloned());
-            if let EventBody::InstanceChanged { instance, service, .. } = event.body
-                && (service.as_str() == object || instance.as_str() == object)
-                && !found.contains(&instance)
-            {
-                found.push(instance);
-            }
-        }
-    }
-}
-
-/// What is said where older lines of an instance are gone: logs are bounded.
-fn dropped(id: &InstanceId, page: &LogPage) -> Option<LogLine> {
-    if page.dropped_bytes == 0 {
-        return None;
-    }
-    // Where no line is left, the time is that of the look.
-    let time = page.lines.first().map_or_else(Timestamp::now, |line| line.time);
-    let text = format!("{} bytes of older lines were dropped", page.dropped_bytes);
-    Some(LogLine { time, instance: id.clone(), stream: "hornero".to_owned(), text })
-}
-
-fn told(id: &InstanceId, line: hornero_engine_port::log::LogLine) -> LogLine {
-    let stream = match line.stream {
-        LogStream::Stdout => "stdout",
-        LogStream::Stderr => "stderr",
-    };
-    LogLine { time: line.time, instance: id.clone(), stream: stream.to_owned(), text: line.text }
 }

@@ -27,6 +27,8 @@ pub const TEST_RELEASE: ReleaseNumber = ReleaseNumber(0);
 
 /// Lines of a failed instance's log that travel with the failure: enough for a stack trace's head.
 const LOG_TAIL_LINES: usize = 20;
+/// Bytes of each: they go into the ledger.
+const TAIL_LINE_BYTES: usize = 16 << 10;
 
 /// How often it is told that starts of an image go on; they are given up after sixty times as long without.
 const NEWS_INTERVAL: Duration = Duration::from_secs(1);
@@ -227,7 +229,13 @@ impl Starter {
 
 /// The last lines that an instance wrote; none where they can't be read, since a failure is told without them too.
 pub fn log_tail(engine: &dyn Engine, id: &InstanceId) -> Vec<String> {
-    let query = LogQuery { from: LogFrom::Tail, lines: LOG_TAIL_LINES };
+    let query = LogQuery::all(LogFrom::Tail, LOG_TAIL_LINES);
     let page = engine.logs(id, &query);
-    page.map(|page| page.lines.into_iter().map(|line| line.text).collect()).unwrap_or_default()
+    let cut = |line: hornero_engine_port::log::LogLine| {
+        let mut text = line.text;
+        let cut = (0..=TAIL_LINE_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(cut.unwrap_or(0));
+        text
+    };
+    page.map(|page| page.lines.into_iter().map(cut).collect()).unwrap_or_default()
 }

@@ -52,6 +52,12 @@ pub trait Engine: Send + Sync {
     /// Lines that an instance wrote, also of one long removed.
     fn logs(&self, id: &InstanceId, query: &LogQuery) -> Result<LogPage, EngineError>;
 
+    /// A number that is another one after an instance that was not removed has written something; none where it can't
+    /// tell, or there is no log. Cheap: whoever follows a log asks many times a second.
+    fn log_mark(&self, _: &InstanceId) -> Option<u64> {
+        None
+    }
+
     /// What memory there is for more instances; none where it can't tell.
     fn room(&self) -> Option<Room> {
         None

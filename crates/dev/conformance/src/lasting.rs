@@ -7,7 +7,7 @@ use std::{
 
 use hornero_engine_port::{
     Exit, InstanceStatus,
-    log::{LogFrom, LogQuery, LogStream},
+    log::{LogFilter, LogFrom, LogQuery, LogStream},
 };
 use hornero_model::{ExitCause, InstanceId};
 
@@ -19,7 +19,7 @@ pub fn logs_begin_with_the_first_byte(subject: &dyn Subject) {
     let id = fresh_id();
     engine.start(TERM, &subject.spec(id.clone(), &Script::WriteAndExit(0))).expect("start");
     wait_for_exit(&*engine, &id);
-    let page = |from, lines| engine.logs(&id, &LogQuery { from, lines }).expect("logs");
+    let page = |from, lines| engine.logs(&id, &LogQuery::all(from, lines)).expect("logs");
     let all = page(LogFrom::Start, 100);
     let lines: Vec<_> = all.lines.iter().map(|line| (line.stream, line.text.as_str())).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
@@ -30,8 +30,10 @@ pub fn logs_begin_with_the_first_byte(subject: &dyn Subject) {
     assert_eq!(one.lines, all.lines[..1]);
     assert_eq!(page(LogFrom::Cursor(one.next), 100).lines, all.lines[1..]);
     assert_eq!(page(LogFrom::Tail, 1).lines, all.lines[1..]);
-    let since = LogFrom::Since(hornero_model::Timestamp(all.lines[1].time.0 + 1));
-    assert_eq!(page(since, 100).lines, []);
+    let since = Some(hornero_model::Timestamp(all.lines[1].time.0 + 1));
+    let filter = LogFilter { since, ..LogFilter::default() };
+    let none = engine.logs(&id, &LogQuery { from: LogFrom::Start, lines: 100, filter });
+    assert_eq!(none.expect("logs").lines, []);
     engine.remove(TERM, &id).expect("remove");
     assert_eq!(page(LogFrom::Start, 100).lines, all.lines, "logs outlive their instance");
 }

@@ -77,7 +77,7 @@ pub(crate) fn wait_for_exit(engine: &dyn Engine, id: &InstanceId) -> ExitCause {
 /// Waits until an instance has written `line`.
 pub(crate) fn wait_for_line(engine: &dyn Engine, id: &InstanceId, line: &str) {
     let deadline = Instant::now() + DEADLINE;
-    let query = LogQuery { from: LogFrom::Start, lines: 100 };
+    let query = LogQuery::all(LogFrom::Start, 100);
     loop {
         let page = engine.logs(id, &query).expect("logs");
         if page.lines.iter().any(|known| known.text == line) {

@@ -107,6 +107,19 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "hornero-guard",
         "it asks servers before they are taken away (decision 0075)",
     ),
+    (
+        "hornero-telemetry",
+        "hornero-engine-port",
+        "which lines are asked for, and what a page of them is, is said there (decision 0078)",
+    ),
+    ("hornero-telemetry", "hornero-home", "its files are a home's (decision 0078)"),
+    ("hornero-telemetry", "hornero-model", "lines have times"),
+    ("hornero-engine", "hornero-telemetry", "what instances write is kept there (decision 0078)"),
+    (
+        "hornero-control",
+        "hornero-telemetry",
+        "what lines say of themselves is read there (decision 0078)",
+    ),
     ("hornero-secret", "hornero-home", "its files are a home's (decision 0049)"),
     ("hornero-secret", "hornero-model", "secrets and their values have names (decision 0049)"),
     (

@@ -12,7 +12,7 @@ mod configuration;
 mod ids;
 pub mod launcher;
 mod local;
-mod log_files;
+mod logs;
 mod record;
 mod recorded;
 mod retention;
@@ -23,5 +23,6 @@ mod wire;
 
 pub use hornero_sandbox::{Rung, Support, support};
 pub use launcher::LauncherCommand;
-pub use local::{LocalEngine, LocalOptions, read_log};
+pub use local::{LocalEngine, LocalOptions};
+pub use logs::{log_mark, read_log};
 pub use retention::{LogLimits, TrimmedLogs, trim_logs};

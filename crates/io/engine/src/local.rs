@@ -28,7 +28,6 @@ use crate::{
     assemble::{self, cgroup_parent},
     attached, compare,
     launcher::{Launcher, LauncherCommand},
-    log_files,
     record::{FORMAT, InstanceDirectory, Record},
     recorded::{RecordedSpec, RunningProcess, pid_of},
     retention::{LogKeeper, LogLimits, trim_logs},
@@ -283,22 +282,6 @@ fn invalid(spec: &InstanceSpec, reason: String) -> EngineError {
     EngineError::Invalid { id: spec.id.to_string(), reason }
 }
 
-/// A page of an instance's log from the home's files alone, where no engine is open.
-///
-/// # Errors
-/// [`EngineError::NotFound`] where there is no such log, and where it can't be read.
-pub fn read_log(home: &Path, id: &InstanceId, query: &LogQuery) -> Result<LogPage, EngineError> {
-    let failed = |error| EngineError::failed(format!("read the log of instance `{id}`"), error);
-    let directory = InstanceDirectory::of(home);
-    let live = directory.live(id);
-    let ended = !live.exists() || live.exit().map_err(failed)?.is_some();
-    let files = if live.exists() { live } else { directory.archived(id) };
-    if !files.exists() {
-        return Err(EngineError::NotFound { id: id.clone() });
-    }
-    log_files::read(&files.logs(), query, ended).map_err(failed)
-}
-
 fn term_error(error: TermError) -> EngineError {
     match error {
         TermError::Over { given, newest } => EngineError::TermOver { given, newest },
@@ -405,8 +388,12 @@ impl Engine for LocalEngine {
                 return Err(EngineError::NotFound { id: id.clone() });
             }
         }
-        log_files::read(&files.logs(), query, ended)
+        hornero_telemetry::read(&files.logs(), query, ended)
             .map_err(|error| EngineError::failed(format!("read the log of instance `{id}`"), error))
+    }
+
+    fn log_mark(&self, id: &InstanceId) -> Option<u64> {
+        crate::logs::log_mark(&self.home, id)
     }
 
     fn room(&self) -> Option<hornero_model::Room> {

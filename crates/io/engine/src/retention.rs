@@ -2,22 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::MetadataExt as _,
+    io,
     path::Path,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use hornero_home::Opening;
 use hornero_model::{InstanceId, ServiceName, Timestamp};
 
-use crate::{
-    log_files::{LogSegment, segments},
-    record::{InstanceDirectory, InstanceFiles},
-};
+use crate::record::{InstanceDirectory, InstanceFiles};
 
 /// Directories of archived instances that stay in a home, without their logs: each is some kilobytes, and nothing asks
 /// for the exit of one that ended so many others ago.
@@ -68,8 +62,8 @@ struct Archived {
     service: Option<ServiceName>,
     files: InstanceFiles,
     ended: Timestamp,
-    /// With their sizes in bytes, oldest first. Nobody writes to them any more.
-    segments: Vec<(LogSegment, u64)>,
+    /// What its log takes. Nobody writes to it any more.
+    log_bytes: u64,
 }
 
 /// The archived instances of a home as they were at the last look.
@@ -78,8 +72,7 @@ struct LogArchive {
     known: BTreeMap<InstanceId, Archived>,
 }
 
-/// Takes away what is over the limits: whole segments, the oldest first, and the beginning of the newest one where it
-/// alone is over them. Safe beside an engine and beside itself.
+/// Takes away what is over the limits: whole blocks, the oldest first. Safe beside an engine and beside itself.
 ///
 /// # Errors
 /// Where the archive can't be listed; one instance that can't be trimmed keeps no other from it.
@@ -145,84 +138,27 @@ fn oldest_allowed(newest: Option<Timestamp>, limits: &LogLimits) -> Timestamp {
 
 fn read(directory: &InstanceDirectory, id: &InstanceId) -> io::Result<Archived> {
     let files = directory.archived(id);
-    let segments = sized(&files)?;
+    let log_bytes = hornero_telemetry::size_bytes(&files.logs())?;
     // A record that can't be read leaves the log of nobody's service, which is bounded like any other.
     let service = files.record().ok().flatten().map(|record| record.spec.service);
     let ended = match files.exit() {
         Ok(Some(exit)) => exit.at,
-        _ => changed(&segments),
+        _ => hornero_telemetry::last_written(&files.logs()).unwrap_or(Timestamp(0)),
     };
-    Ok(Archived { service, files, ended, segments })
-}
-
-fn sized(files: &InstanceFiles) -> io::Result<Vec<(LogSegment, u64)>> {
-    let segments = match segments(&files.logs()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        segments => segments?,
-    };
-    let size = |path: &Path| fs::symlink_metadata(path).map(|found| found.size());
-    Ok(segments
-        .into_iter()
-        .filter_map(|segment| size(&segment.1).ok().map(|size| (segment, size)))
-        .collect())
-}
-
-/// When a log was last written to.
-fn changed(segments: &[(LogSegment, u64)]) -> Timestamp {
-    let modified = segments
-        .last()
-        .and_then(|((_, path), _)| fs::symlink_metadata(path).ok()?.modified().ok())
-        .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    Timestamp(modified.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+    Ok(Archived { service, files, ended, log_bytes })
 }
 
 /// Leaves at most `allowed` bytes of an instance's log; gives what is left and what went.
 fn trim(instance: &mut Archived, allowed: u64) -> (u64, u64) {
-    let before: u64 = instance.segments.iter().map(|(_, size)| size).sum();
+    let before = instance.log_bytes;
     if before <= allowed {
         return (before, 0);
     }
-    let mut left = allowed;
-    for (position, ((start, path), size)) in instance.segments.iter().rev().enumerate() {
-        if *size <= left {
-            left -= size;
-            continue;
-        }
-        let rest = if position == 0 { left } else { 0 };
-        // A log has no holes: all that is older goes as well.
-        left = 0;
-        let _ = cut(&instance.files, *start, path, *size, rest);
-    }
+    let logs = instance.files.logs();
     // What could not be taken away is found again next time.
-    instance.segments = sized(&instance.files).unwrap_or_default();
-    let after: u64 = instance.segments.iter().map(|(_, size)| size).sum();
-    (after, before.saturating_sub(after))
-}
-
-/// Cuts the beginning off a segment, so that at most `rest` bytes are left, beginning with a whole line.
-/// The newest segment stays at least as an empty file, whose name says where the log ended.
-fn cut(files: &InstanceFiles, start: u64, path: &Path, size: u64, rest: u64) -> io::Result<()> {
-    let is_newest = segments(&files.logs())?.last().is_none_or(|(last, _)| *last == start);
-    if !is_newest {
-        return fs::remove_file(path);
-    }
-    if size == 0 {
-        return Ok(());
-    }
-    let mut tail = Vec::new();
-    if rest > 0 {
-        let mut file = hornero_home::open(path, Opening::Read)?;
-        file.seek(SeekFrom::Start(size.saturating_sub(rest)))?;
-        file.take(rest).read_to_end(&mut tail)?;
-        // The line that was cut through goes as well.
-        let line = tail.iter().position(|byte| *byte == b'\n').map_or(tail.len(), |end| end + 1);
-        tail.drain(..line);
-    }
-    let name = format!("{:020}", start + size - tail.len() as u64);
-    let temporary = files.logs().join(format!(".{name}.{}", std::process::id()));
-    hornero_home::open(&temporary, Opening::Replace)?.write_all(&tail)?;
-    fs::rename(&temporary, files.logs().join(name))?;
-    fs::remove_file(path)
+    let _ = hornero_telemetry::trim(&logs, allowed);
+    instance.log_bytes = hornero_telemetry::size_bytes(&logs).unwrap_or(before);
+    (instance.log_bytes, before.saturating_sub(instance.log_bytes))
 }
 
 /// The thread that keeps the logs of a home within limits while its engine lives.

@@ -13,16 +13,16 @@ use std::{
 };
 
 use hornero_engine_port::log::LogStream;
-use hornero_model::{ExitCause, FileIdentity, InstanceId, Timestamp, error_chain};
+use hornero_model::{ExitCause, FileIdentity, InstanceId, error_chain};
 use hornero_net::{Attachment, HomeNetwork};
 use hornero_sandbox::{Brought, Cgroup, Network, Root, Running, Stdio, start_with};
+use hornero_telemetry::{LogWriter, nanoseconds_now};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     assemble::{NetworkPlace, cgroup_parent, sandbox_spec},
     attached, configuration,
-    log_files::LogWriter,
     record::{ExitRecord, InstanceDirectory, InstanceFiles, Record},
     recorded::{RecordedSignal, RunningProcess},
 };
@@ -251,20 +251,25 @@ fn keep(
                 while open[index] && pump(&mut streams[index], kinds[index], log) {}
             }
             // A full disk loses log lines, never the exit.
-            let _ = log.finish(Timestamp::now());
+            let _ = log.finish(nanoseconds_now());
             return cause;
         }
     }
 }
 
 /// Moves what is in a pipe into the log. Returns whether more may come now or later.
-fn pump(stream: &mut File, kind: LogStream, log: &mut LogWriter) -> bool {
+pub(crate) fn pump(stream: &mut File, kind: LogStream, log: &mut LogWriter) -> bool {
+    match log.take_from(kind, stream.as_fd(), nanoseconds_now()) {
+        Ok(moved) => return moved > 0,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+        Err(_) => {}
+    }
     let mut bytes = [0; READ_BYTES];
     match stream.read(&mut bytes) {
         Ok(0) => false,
         Ok(length) => {
-            // A full disk loses log lines, never blocks the instance.
-            let _ = log.take(kind, &bytes[..length], Timestamp::now());
+            // A full disk loses log lines, never blocks the instance: how many bytes, the log says later.
+            let _ = log.take(kind, &bytes[..length], nanoseconds_now());
             true
         }
         Err(error) => {

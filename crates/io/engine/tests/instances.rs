@@ -29,7 +29,7 @@ impl Drop for TestNetwork {
 }
 
 fn text(engine: &dyn Engine, id: &InstanceId) -> String {
-    let page = engine.logs(id, &LogQuery { from: LogFrom::Start, lines: 100 }).expect("logs");
+    let page = engine.logs(id, &LogQuery::all(LogFrom::Start, 100)).expect("logs");
     page.lines.iter().map(|line| format!("{}\n", line.text)).collect()
 }
 

@@ -58,7 +58,7 @@ fn a_volume_goes_from_one_instance_to_the_next_with_what_was_written() {
 }
 
 fn lines(engine: &impl Engine, id: &InstanceId) -> Vec<String> {
-    let query = LogQuery { from: LogFrom::Start, lines: 10 };
+    let query = LogQuery::all(LogFrom::Start, 10);
     let lines = engine.logs(id, &query).unwrap().lines;
     lines.into_iter().map(|line| line.text.trim().to_owned()).collect()
 }

@@ -10,11 +10,30 @@ use super::values::size;
 /// Which lines are shown.
 #[derive(Debug, Args)]
 pub struct LogsArguments {
-    /// Service or instance
+    /// Service, one of its releases (`SERVICE@N`), or instance
     pub object: String,
     /// Only lines after this time (RFC 3339) or this long ago (such as `10m`)
     #[arg(long)]
     pub since: Option<String>,
+    /// Only lines up to this time, or to this long ago
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only lines of this level or worse: trace, debug, info, warn, error or fatal
+    #[arg(long)]
+    pub level: Option<String>,
+    /// Only lines with this regular expression, of bytes; `(?i)` before it ignores case. `\bWORD\b` is found without
+    /// reading everything
+    #[arg(long, value_name = "REGEX")]
+    pub grep: Option<String>,
+    /// Only lines with this word, whole and in whatever case; found without reading everything
+    #[arg(long)]
+    pub word: Vec<String>,
+    /// Only lines that are JSON or `key=value` and have this field; `a.b=value` for one within another
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub field: Vec<String>,
+    /// Show the bytes alone, as they were written: escape sequences reach the terminal
+    #[arg(long)]
+    pub raw: bool,
     /// Only the last N lines of all, by their time
     #[arg(short = 'n', long, value_name = "N", value_parser = last_lines)]
     pub lines: Option<usize>,

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use hornero_engine_port::log::LogFilter;
 use hornero_model::{Receipt, RolloutId, ServiceName, error_chain};
 use hyper::StatusCode;
 
@@ -89,17 +90,46 @@ pub fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
+/// Every value of a query parameter, decoded.
+fn decoded<'q>(query: &'q str, name: &'q str) -> impl Iterator<Item = String> + 'q {
+    let values =
+        query.split('&').filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix('='));
+    values.map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
 /// Which lines of a log are asked for.
 fn log_wish(query: &str) -> Result<LogWish, ApiRefusal> {
     let bad = |text| ApiRefusal::new(StatusCode::BAD_REQUEST, "bad_request", text);
-    let since = parameter(query, "since").map(|text| {
-        let time = serde_json::from_value(text.into());
-        time.map_err(|_| bad(format!("`{text}` is no RFC 3339 time")))
-    });
+    let time = |name| {
+        let text = decoded(query, name).next();
+        text.map(|text| {
+            let time = serde_json::from_value(text.as_str().into());
+            time.map_err(|_| bad(format!("`{text}` is no RFC 3339 time")))
+        })
+        .transpose()
+    };
     let last = parameter(query, "last").map(|text| {
         let number = text.parse().ok().filter(|number| *number <= LAST_LINES_MAX);
         number.ok_or_else(|| bad(format!("`{text}` is no number up to {LAST_LINES_MAX}")))
     });
-    let follow = parameter(query, "follow") == Some("true");
-    Ok(LogWish { since: since.transpose()?, last: last.transpose()?, follow })
+    let level = parameter(query, "level").map(|text| text.parse().map_err(&bad)).transpose()?;
+    let fields = decoded(query, "field").map(|pair| {
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| bad(format!("`{pair}` is no field: write `name=value`")))?;
+        Ok((name.to_owned(), value.to_owned()))
+    });
+    let filter = LogFilter {
+        since: time("since")?,
+        until: time("until")?,
+        level,
+        pattern: decoded(query, "grep").next(),
+        words: decoded(query, "word").collect(),
+        fields: fields.collect::<Result<_, ApiRefusal>>()?,
+    };
+    let is_true = |name| parameter(query, name) == Some("true");
+    let (follow, raw) = (is_true("follow"), is_true("raw"));
+    let wish = LogWish { filter, last: last.transpose()?, follow, raw };
+    wish.check().map_err(|error| bad(error.to_string()))?;
+    Ok(wish)
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hornero_api::message::RunLine;
 use hornero_engine_port::{
     Engine,
-    log::{LogCursor, LogFrom, LogPage, LogQuery, LogStream, MAX_LINES},
+    log::{LogCursor, LogFrom, LogPage, LogQuery, MAX_LINES},
 };
 use hornero_model::{InstanceId, error_chain};
 
@@ -22,7 +22,7 @@ pub fn output(engine: Arc<dyn Engine>, id: InstanceId, watched: Arc<Watched>, fr
     let (lines, answer) = stream();
     tokio::task::spawn_blocking(move || {
         let page = |from: u64| {
-            let query = LogQuery { from: LogFrom::Cursor(LogCursor(from)), lines: MAX_LINES };
+            let query = LogQuery::all(LogFrom::Cursor(LogCursor(from)), MAX_LINES);
             engine.logs(&id, &query).map_err(|error| {
                 // Before its server was made there is no log.
                 tracing::debug!("the log of run `{id}`: {}", error_chain(&error));
@@ -68,11 +68,7 @@ fn send(lines: &LineSender, page: &LogPage, from: u64) -> bool {
         return false;
     }
     let told = page.lines.iter().all(|line| {
-        let stream = match line.stream {
-            LogStream::Stdout => "stdout",
-            LogStream::Stderr => "stderr",
-        };
-        let (stream, text) = (stream.to_owned(), line.text.clone());
+        let (stream, text) = (line.stream.as_str().to_owned(), line.text.clone());
         lines.send_blocking(&RunLine::Output { stream, text })
     });
     told && lines.send_blocking(&RunLine::Told { next: page.next.0 })
