@@ -209,6 +209,9 @@ took stands in `hornero status` as the proof; what serves is as before, whatever
         /// Only those of this service
         #[arg(long)]
         service: Option<ServiceName>,
+        /// Wait for the end of a rollout that is under way; exits with 4 where the new release was taken back
+        #[arg(long, requires = "id")]
+        wait: bool,
     },
     /// Bake images
     #[command(after_help = "Example:\n  hornero build . site --explain")]

@@ -32,7 +32,7 @@ pub use keeping::{
     FsckReport, FsckResult, ImageUseReport, KeepReason, KeptImageReport, MissingImage,
     StoreUseReport, WhyCollected, WhyKeptReport,
 };
-pub use operations::{OperationReport, PreviewReport, RollbackReport};
+pub use operations::{GoingOn, OperationReport, PreviewReport, RollbackReport, Timing};
 pub use runs::RunReport;
 pub use secrets::{ListedSecret, RemovedSecret, SecretReport};
 pub use settings::{LogSettings, SettingsReport};

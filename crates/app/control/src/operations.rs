@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 use hornero_api::message::OperationLine;
@@ -52,6 +53,7 @@ impl Held {
 }
 
 struct Operation {
+    begun: Instant,
     lines: Vec<OperationLine>,
     changed: watch::Sender<usize>,
     held: Option<Held>,
@@ -88,7 +90,8 @@ impl Operations {
         inner.last += 1;
         let number = inner.last;
         let lines = vec![OperationLine::Accepted { operation: number }];
-        let operation = Operation { lines, changed: watch::Sender::new(1), held, over: false };
+        let (begun, changed) = (Instant::now(), watch::Sender::new(1));
+        let operation = Operation { begun, lines, changed, held, over: false };
         inner.operations.insert(number, operation);
         while inner.operations.len() > KEPT_OPERATIONS {
             let oldest = inner.operations.iter().find(|(_, operation)| operation.over);
@@ -99,9 +102,12 @@ impl Operations {
     }
 
     /// Adds a line; an operation that is no longer kept, or is full but for its outcome, drops it.
-    pub fn push(&self, number: u64, line: OperationLine) {
+    pub fn push(&self, number: u64, mut line: OperationLine) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(operation) = inner.operations.get_mut(&number) else { return };
+        if let OperationLine::Progress { after_ms, .. } = &mut line {
+            *after_ms = Some(operation.begun.elapsed().as_secs_f64() * 1_000.0);
+        }
         let last = matches!(line, OperationLine::Finished { .. });
         operation.held.take_if(|held| held.is_over(&line));
         if operation.lines.len() < KEPT_LINES || last {
@@ -187,6 +193,9 @@ mod tests {
                 rollout: rollout.map(RolloutId),
                 phase: "preparing".to_owned(),
                 message: String::new(),
+                instance: None,
+                after_ms: None,
+                serves: None,
             };
             operations.push(number, line);
         };

@@ -1,8 +1,65 @@
 //! The driver's outcomes in the API's words.
 
-use hornero_api::message::{OperationFailure, OperationOutcome, OutcomeKind, ServiceOutcome};
+use hornero_api::message::{
+    OperationFailure, OperationLine, OperationOutcome, OutcomeKind, ServiceOutcome,
+};
+use hornero_driver::{Progress, RequestId};
 
 use crate::churn;
+
+/// The phase of the line that says that all servers and new requests are on what was asked for.
+const SERVING: &str = "serving";
+
+/// News in the line that those who follow an operation read; what belongs to none is logged.
+pub fn line(progress: Progress) -> Option<(RequestId, OperationLine)> {
+    match progress {
+        Progress::Step { request: None, service, phase, message, .. } => {
+            tracing::info!(%service, phase, "{message}");
+            None
+        }
+        Progress::Step { request: Some(request), service, rollout, phase, message, instance } => {
+            let (service, phase) = (Some(service), phase.to_owned());
+            let (after_ms, serves) = (None, None);
+            let line = OperationLine::Progress {
+                service,
+                rollout,
+                phase,
+                message,
+                instance,
+                after_ms,
+                serves,
+            };
+            Some((request, line))
+        }
+        Progress::Serves { request, services } => {
+            let line = OperationLine::Progress {
+                service: None,
+                rollout: None,
+                phase: SERVING.to_owned(),
+                message: "all servers and new requests are on it; watch and drain go on".to_owned(),
+                instance: None,
+                after_ms: None,
+                serves: Some(services.into_iter().map(service).collect()),
+            };
+            Some((request, line))
+        }
+        Progress::Finished { request, outcome } => {
+            Some((request, OperationLine::Finished { outcome: told(outcome) }))
+        }
+    }
+}
+
+fn service(outcome: hornero_driver::ServiceOutcome) -> ServiceOutcome {
+    ServiceOutcome {
+        name: outcome.service,
+        release: outcome.release,
+        image: outcome.image,
+        rollout: outcome.rollout,
+        receipt: outcome.receipt,
+        adjusted: outcome.adjusted,
+        recycled: outcome.recycled,
+    }
+}
 
 /// What to do where a server wrote to its root; nothing where it did not.
 fn read_only(log_tail: &[String]) -> Option<String> {
@@ -16,16 +73,8 @@ fn read_only(log_tail: &[String]) -> Option<String> {
 }
 
 /// An outcome as clients read it.
-pub fn told(outcome: hornero_driver::Outcome) -> OperationOutcome {
-    let services = outcome.services.into_iter().map(|service| ServiceOutcome {
-        name: service.service,
-        release: service.release,
-        image: service.image,
-        rollout: service.rollout,
-        receipt: service.receipt,
-        adjusted: service.adjusted,
-        recycled: service.recycled,
-    });
+fn told(outcome: hornero_driver::Outcome) -> OperationOutcome {
+    let services = outcome.services.into_iter().map(service);
     OperationOutcome {
         result: match outcome.result {
             hornero_driver::OutcomeKind::Done => OutcomeKind::Done,

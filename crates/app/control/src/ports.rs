@@ -8,7 +8,6 @@ use std::{
     time::Instant,
 };
 
-use hornero_api::message::OperationLine;
 use hornero_driver::{EffectId, LedgerFailed, Observation, Ports, Progress};
 use hornero_edge::{Applied, EdgeClient, EdgeClientError, RefusalCode};
 use hornero_engine_port::{EngineError, InstanceSpec, Started};
@@ -215,23 +214,8 @@ impl Ports for ControlPorts {
     }
 
     fn progress(&mut self, progress: Progress) {
-        match progress {
-            Progress::Step { request, service, rollout, phase, message, instance: _ } => {
-                match request {
-                    Some(request) => {
-                        let (service, phase) = (Some(service), phase.to_owned());
-                        self.operations.push(
-                            request.0,
-                            OperationLine::Progress { service, rollout, phase, message },
-                        );
-                    }
-                    None => tracing::info!(%service, phase, "{message}"),
-                }
-            }
-            Progress::Finished { request, outcome } => {
-                let outcome = outcome::told(outcome);
-                self.operations.push(request.0, OperationLine::Finished { outcome });
-            }
+        if let Some((request, line)) = outcome::line(progress) {
+            self.operations.push(request.0, line);
         }
     }
 }

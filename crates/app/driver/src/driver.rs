@@ -223,6 +223,7 @@ impl Driver {
             self.facts.switching_here.insert(rollout.id);
         }
         self.tell_phase(&rollout, receipt.as_ref(), ports);
+        self.tell_serves(&rollout, ports);
         if rollout.phase.finished() {
             self.facts.halted.remove(&rollout.id);
             self.facts.cancelled.remove(&rollout.id);

@@ -22,6 +22,7 @@ mod recycle;
 mod request;
 mod resume;
 mod room;
+mod serves;
 mod status;
 mod steer;
 mod tell;

@@ -23,6 +23,14 @@ pub enum Progress {
         /// The instance it is about, where it is about one.
         instance: Option<InstanceId>,
     },
+    /// All servers and new requests are on what a request brings: what is left of it is to watch and drain, and does not
+    /// need whoever asked.
+    Serves {
+        /// The request.
+        request: RequestId,
+        /// The services that it came to, as they serve now.
+        services: Vec<ServiceOutcome>,
+    },
     /// A request is over.
     Finished {
         /// The request.

@@ -68,6 +68,10 @@ pub struct ReceiptBody {
     /// That it went batch by batch for want of room; left out where there was enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batched: Option<Batched>,
+    /// Why the release that was rolled out was taken back, where this is the switch back to what served before; left out of
+    /// every other receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<String>,
     /// Who asked for it, and why.
     #[serde(flatten)]
     pub by: Actor,

@@ -366,6 +366,10 @@ impl View<'_> {
                 .filter(|of| !of.snapshots.is_empty())
                 .map(|of| named(&of.snapshots)),
             batched: rollout.batched.clone(),
+            taken_back: rollout
+                .returned
+                .and(rollout.failure.as_ref())
+                .map(|failure| failure.reason.clone()),
             by: rollout.by.clone(),
         })))
     }

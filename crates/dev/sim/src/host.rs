@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use hornero_driver::{EffectId, LedgerFailed, Observation, Outcome, Ports, Progress, RequestId};
+use hornero_driver::{
+    EffectId, LedgerFailed, Observation, Outcome, OutcomeKind, Ports, Progress, RequestId,
+};
 use hornero_model::{
     BootId, Digest, EdgeName, Event, EventBody, ExitCause, InstanceId, InstanceState, NewEvent,
     Receipt, ReceiptBody, RegionName, Room, ServiceName, Term, Timestamp,
@@ -297,6 +299,22 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Holds what a client is told against the edges that can be reached.
+    fn answered_well(&mut self, request: RequestId, outcome: &Outcome) {
+        let world = self.ledger.current();
+        let wrong: Vec<String> = self
+            .edges()
+            .filter(|(name, _)| !self.is_away(name))
+            .filter_map(|(_, edge)| {
+                let seen = (edge, &self.engine);
+                self.checks.answered(request, outcome, world, seen, self.now)
+            })
+            .collect();
+        self.edge.violations.extend(wrong);
+    }
+}
+
 impl Ports for Host {
     fn now(&self) -> Timestamp {
         Timestamp(self.now)
@@ -415,17 +433,13 @@ impl Ports for Host {
                 let line = format!("{service} {rollout} {phase}: {message}");
                 self.trace.told(self.now, &line);
             }
+            // It is judged as an answer is: whoever leaves now has been told the same.
+            Progress::Serves { request, services } => {
+                let outcome = Outcome { result: OutcomeKind::Done, services, failure: None };
+                self.answered_well(request, &outcome);
+            }
             Progress::Finished { request, outcome } => {
-                let world = self.ledger.current();
-                let wrong: Vec<String> = self
-                    .edges()
-                    .filter(|(name, _)| !self.is_away(name))
-                    .filter_map(|(_, edge)| {
-                        let seen = (edge, &self.engine);
-                        self.checks.answered(request, &outcome, world, seen, self.now)
-                    })
-                    .collect();
-                self.edge.violations.extend(wrong);
+                self.answered_well(request, &outcome);
                 if self.answers.insert(request, outcome).is_some() {
                     let text = format!("request {} was answered twice", request.0);
                     self.edge.violations.push(text);

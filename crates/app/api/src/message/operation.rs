@@ -23,6 +23,16 @@ pub enum OperationLine {
         phase: String,
         /// A sentence for people.
         message: String,
+        /// The instance that it is about, where it is about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instance: Option<InstanceId>,
+        /// How long after the request was taken, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_ms: Option<f64>,
+        /// With the phase `serving`: the services as they serve now. All servers and new requests are on what was asked for;
+        /// what is left is to watch and drain, whether or not anybody follows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        serves: Option<Vec<ServiceOutcome>>,
     },
     /// It is over; the last line.
     Finished {

@@ -34,6 +34,13 @@ pub struct UpArguments {
     /// Roll out although this freeze holds or this guard refuses; needs `--reason`, and both stand in the ledger
     #[arg(long = "override", value_name = "freeze.NAME|guard.NAME|fresh_rollback", value_parser = overridden)]
     pub overrides: Vec<Override>,
+    /// Return once all servers and new requests are on what is brought: it is watched, the old servers drain and the receipt
+    /// is written without this command
+    #[arg(long, conflicts_with = "name")]
+    pub no_wait: bool,
+    /// Show where each millisecond went
+    #[arg(long, conflicts_with = "name")]
+    pub timings: bool,
     /// What is shown beside what serves instead of taking its place
     #[command(flatten)]
     pub preview: PreviewWords,

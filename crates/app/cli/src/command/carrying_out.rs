@@ -12,11 +12,32 @@ use serde::Serialize;
 use crate::{
     command::{
         declared_jobs::{self, DirectoryJobs},
-        declared_volumes, operation,
+        declared_volumes,
+        following::{Followed, Until, follow_until},
+        operation,
+        timings::{self, Stopwatch},
     },
     failure::Failure,
     output::{print_json, print_text},
+    reports::{GoingOn, OperationReport, Timing},
 };
+
+/// What came of what was asked.
+pub struct CarriedOut {
+    /// The services.
+    pub services: Vec<ServiceOutcome>,
+    /// What goes on.
+    pub goes_on: Option<GoingOn>,
+    /// Where the time went, where that is wanted.
+    pub timings: Option<Vec<Timing>>,
+}
+
+impl From<CarriedOut> for OperationReport {
+    fn from(done: CarriedOut) -> Self {
+        let CarriedOut { services, goes_on, timings } = done;
+        Self { goes_on, timings, ..Self::of(services) }
+    }
+}
 
 /// Has control do what is asked, and tells what came of it; jobs change once services are as they are declared; `report` is
 /// what a script is told of the services.
@@ -24,21 +45,61 @@ pub async fn carry_out<R: Serialize>(
     client: &Client,
     json_wanted: bool,
     (request, jobs): (ApplyRequest, DirectoryJobs),
-    report: impl FnOnce(Vec<ServiceOutcome>) -> R,
+    (until, mut stopwatch): (Until, Stopwatch),
+    report: impl FnOnce(CarriedOut) -> R,
     accepted: impl FnOnce(),
 ) -> Result<(), Failure> {
     // A server that starts finds its volume.
     if let Some(volumes) = jobs.volumes.clone() {
         declared_volumes::declare(client, &jobs.directory, volumes, &jobs.intent).await?;
     }
-    let outcome = operation::follow(client, "/v1/apply", &request, accepted).await?;
-    let report = report(outcome.services.clone());
-    operation::checked(&outcome).map_err(|failure| failure.with_data(&report))?;
-    declared_jobs::declare(client, jobs).await?;
-    if json_wanted {
-        return print_json(&report);
+    let followed = follow_until(client, "/v1/apply", &request, accepted, until).await?;
+    let outcome = &followed.outcome;
+    stopwatch.operation(&followed);
+    if let Err(failure) = operation::checked(outcome) {
+        let timings = stopwatch.end();
+        let told = timings.as_deref().map(timings::table).unwrap_or_default();
+        let (services, goes_on) = (outcome.services.clone(), None);
+        if !json_wanted {
+            print_text(&told)?;
+        }
+        return Err(failure.with_data(report(CarriedOut { services, goes_on, timings })));
     }
-    outcome.services.iter().try_for_each(operation::tell)?;
+    declared_jobs::declare(client, jobs).await?;
+    stopwatch.lap("declare");
+    let timings = stopwatch.end();
+    let goes_on = going_on(&followed);
+    if json_wanted {
+        let services = outcome.services.clone();
+        return print_json(&report(CarriedOut { services, goes_on, timings }));
+    }
+    for service in &outcome.services {
+        match goes_on.as_ref().filter(|of| service.rollout == Some(of.rollout)) {
+            Some(of) => tell_going_on(service, of)?,
+            None => operation::tell(service)?,
+        }
+    }
+    tell_urls(&request)?;
+    print_text(&timings.as_deref().map(timings::table).unwrap_or_default())
+}
+
+/// What goes on without the command.
+fn going_on(followed: &Followed) -> Option<GoingOn> {
+    let rollout = followed.outcome.services.last().filter(|_| followed.goes_on)?.rollout?;
+    let see = format!("hornero receipt {rollout} --wait");
+    Some(GoingOn { operation: followed.operation, rollout, see })
+}
+
+fn tell_going_on(service: &ServiceOutcome, going_on: &GoingOn) -> Result<(), Failure> {
+    let release = service.release.map_or_else(String::new, |release| format!("@{release}"));
+    print_text(&format!(
+        "{}{release} serves; it is watched while the old servers drain: `{}` shows how that ends\n",
+        service.name, going_on.see
+    ))
+}
+
+/// Tells where services answer.
+fn tell_urls(request: &ApplyRequest) -> Result<(), Failure> {
     let routes = request
         .services
         .iter()

@@ -1,15 +1,11 @@
-//! `rollback`, `down` and the rolling-out half of `up`: send, follow the progress, tell the outcome.
+//! `rollback`, `down`, `cancel` and what is done to rollouts under way: send, follow, tell the outcome.
 
-use std::{
-    path::Path,
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 use hornero_api::{
     Client,
     message::{
-        CancelRequest, DownRequest, Intent, Nothing, OperationLine, OperationOutcome, OutcomeKind,
+        CancelRequest, DownRequest, Intent, Nothing, OperationOutcome, OutcomeKind,
         RollbackRequest, ServiceOutcome, StatusReport, SteerRequest, VolumeStatus,
     },
 };
@@ -17,86 +13,16 @@ use hornero_model::{
     Directory, GuardName, Receipt, ReceiptBody, ReleaseNumber, ServiceName, Steer,
 };
 use hornero_net::HomeNetwork;
-use hyper::Method;
 use serde::Serialize;
 
 use crate::{
     arguments::{RolloutCommand, Steered},
-    command::{declared_jobs, declared_volumes, frozen, whole},
+    command::{declared_jobs, declared_volumes, following::follow, frozen, whole},
     daemon,
     failure::Failure,
-    harmless::harmless,
     output::{print_json, print_text},
     reports::{OperationReport, RollbackReport},
 };
-
-/// After so long without a word a user wonders.
-const SILENCE: Duration = Duration::from_secs(5);
-
-/// Sends a request that changes something and follows it to its end, telling progress on stderr; `accepted` is called
-/// once control holds what it needs for it.
-pub async fn follow(
-    client: &Client,
-    path: &str,
-    request: &impl Serialize,
-    accepted: impl FnOnce(),
-) -> Result<OperationOutcome, Failure> {
-    let mut accepted = Some(accepted);
-    let mut lines = client.stream::<OperationLine>(Method::POST, path, Some(request)).await?;
-    let mut last = "waiting for what is under way in this home".to_owned();
-    let mut asked = Instant::now();
-    loop {
-        let mut line = pin!(lines.next());
-        let line = loop {
-            let waited = tokio::select! {
-                waited = tokio::time::timeout(SILENCE, &mut line) => waited,
-                // Where it can't be caught, it ends the command as it always did.
-                Ok(()) = tokio::signal::ctrl_c() => return Err(interrupted(accepted.is_none())),
-            };
-            match waited {
-                Ok(line) => break line?,
-                Err(_) => {
-                    let seconds = asked.elapsed().as_secs();
-                    eprintln!(
-                        "still     {last}, {seconds} s by now; it goes on without this command"
-                    );
-                }
-            }
-        };
-        let Some(line) = line else { break };
-        match line {
-            OperationLine::Accepted { .. } => {
-                if let Some(accepted) = accepted.take() {
-                    accepted();
-                }
-            }
-            OperationLine::Progress { service, phase, message, .. } => {
-                let service = service.map_or_else(String::new, |service| service.to_string());
-                eprintln!("{service:>12}  {phase:<9} {}", harmless(&message));
-                let news = format!("{phase} {service}: {}", harmless(&message));
-                (last, asked) = (news, Instant::now());
-            }
-            OperationLine::Finished { outcome } => return Ok(outcome),
-        }
-    }
-    let broken = hornero_api::ClientError::Broken("it ended before the outcome".to_owned());
-    Err(broken.into())
-}
-
-/// What a shell says of a command that Ctrl-C ended: 128 and the signal's number.
-const INTERRUPTED: u8 = 130;
-
-/// Ctrl-C ends this command and nothing else.
-fn interrupted(is_accepted: bool) -> Failure {
-    let text = match is_accepted {
-        true => "interrupted; the operation goes on without this command",
-        false => "interrupted before control answered; it may go on without this command",
-    };
-    Failure::new(INTERRUPTED, text).hint(
-        "`hornero status` shows how far it is, `hornero logs SERVICE` what its servers write; `hornero cancel SERVICE` \
-         ends it",
-    )
-}
 
 /// Tells why an operation did not end as asked; nothing to tell where it did.
 pub fn checked(outcome: &OperationOutcome) -> Result<(), Failure> {
@@ -362,8 +288,8 @@ pub fn abandon(home: &Path, json: bool) -> Result<(), Failure> {
         )
     })?;
     if json {
-        let (services, ended) = (Vec::new(), Some(ended));
-        return print_json(&OperationReport { services, ended });
+        let ended = Some(ended);
+        return print_json(&OperationReport { ended, ..OperationReport::of(Vec::new()) });
     }
     print_text(&format!(
         "{} instances ended; `hornero audit verify` says what is wrong with the ledger\n",

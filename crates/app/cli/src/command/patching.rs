@@ -12,8 +12,13 @@ use crate::{
     arguments::PatchArguments,
     command::{
         bake,
+        carrying_out::CarriedOut,
         configuration::{self, Kept},
-        doctor, names, package_changes, plain_server, sign, stores, up,
+        doctor,
+        following::Until,
+        names, package_changes, plain_server, sign, stores,
+        timings::Stopwatch,
+        up,
         whole::Consent,
     },
     daemon,
@@ -85,8 +90,9 @@ pub async fn patch(
         let how = (&source, bake::How::default());
         let consent = Consent { only, ..Consent::default() };
         // What is no longer declared is no part of a patch.
-        let told = |services| outcome(&report, &tests, Some(services));
-        return up::roll_out(home, json_wanted, how, consent, reason, told).await;
+        let told = |done: CarriedOut| outcome(&report, &tests, Some(done.services));
+        let manner = (Until::Over, Stopwatch::begin(false));
+        return up::roll_out(home, json_wanted, how, (consent, reason), manner, told).await;
     }
     match json_wanted {
         true => print_json(&outcome(&report, &tests, None)),

@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     arguments::{Source, UpArguments},
-    command::{carrying_out, declared_jobs::DirectoryJobs, foreseen, frozen, stores, whole},
+    command::{
+        carrying_out, declared_jobs::DirectoryJobs, following::Until, foreseen, frozen, stores,
+        timings::Stopwatch, whole,
+    },
     commit, daemon,
     failure::{Failure, exit},
     project,
@@ -105,7 +108,12 @@ pub fn write(
 }
 
 /// `hornero up FILE`: does what a plan says, exactly, or nothing.
-pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> Result<(), Failure> {
+pub async fn apply(
+    home: &Path,
+    json_wanted: bool,
+    arguments: &UpArguments,
+    stopwatch: Stopwatch,
+) -> Result<(), Failure> {
     let file = &arguments.source.dir;
     let source = &arguments.source;
     if !source.variables.is_empty()
@@ -162,8 +170,10 @@ pub async fn apply(home: &Path, json_wanted: bool, arguments: &UpArguments) -> R
     };
     let volumes = None;
     let jobs = DirectoryJobs { directory, jobs, freezes, schedules, volumes, adopt, intent };
-    let (request, report) = ((request, jobs), OperationReport::of);
-    carrying_out::carry_out(&client, json_wanted, request, report, move || drop(lease)).await
+    let until = Until::of(arguments);
+    let (request, manner, report) = ((request, jobs), (until, stopwatch), OperationReport::from);
+    carrying_out::carry_out(&client, json_wanted, request, manner, report, move || drop(lease))
+        .await
 }
 
 fn read(file: &Path) -> Result<PlanFile, Failure> {

@@ -15,7 +15,7 @@ use crate::{
     command::{
         absent, bake,
         configuration::{self, Kept},
-        desired, operation, stores,
+        desired, following, operation, stores,
     },
     commit, daemon,
     failure::{Failure, exit},
@@ -126,7 +126,7 @@ async fn show(
     request: &PreviewRequest,
     accepted: impl FnOnce(),
 ) -> Result<(), Failure> {
-    let outcome = operation::follow(client, "/v1/previews", request, accepted).await?;
+    let outcome = following::follow(client, "/v1/previews", request, accepted).await?;
     let status: StatusReport = client.get("/v1/status").await?;
     let previews = status.previews.into_iter().filter(|of| of.name == request.name).collect();
     let report = PreviewReport { previews };
@@ -180,7 +180,7 @@ async fn remove(home: &Path, json: bool, name: &PreviewName, why: String) -> Res
     let client = daemon::ensure(home).await?;
     let request = RemovePreviewRequest { intent: Intent { why, commit: None } };
     let path = format!("/v1/previews/{name}/remove");
-    let outcome = operation::follow(&client, &path, &request, || ()).await?;
+    let outcome = following::follow(&client, &path, &request, || ()).await?;
     operation::checked(&outcome)?;
     if json {
         return print_json(&OperationReport::of(outcome.services));

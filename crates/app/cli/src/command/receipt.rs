@@ -1,14 +1,19 @@
 //! `receipt`: the signed records of switches.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
+use hornero_api::{
+    ClientError,
+    message::{ServiceStatus, StatusReport},
+};
 use hornero_model::{Receipt, ReceiptBody, RolloutId, ServiceName};
+use hyper::StatusCode;
 
 use crate::{
     command::{
         absent::{asked_or_read, client},
         canary,
-        operation::{summary, without_service},
+        operation::{client_of, summary, without_service},
     },
     failure::{Failure, exit},
     harmless::harmless,
@@ -45,6 +50,42 @@ pub async fn receipt(
     receipts.iter().try_for_each(|receipt| print_text(&format!("{}\n", summary(receipt))))
 }
 
+/// Between two looks at a rollout that is waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// `hornero receipt ID --wait`: the receipt of a rollout once it is over.
+pub async fn wait(home: &Path, json: bool, id: RolloutId) -> Result<(), Failure> {
+    let client = client_of(home).await?;
+    let mut was_under_way = false;
+    loop {
+        let status: StatusReport = client.get("/v1/status").await?;
+        let is_it =
+            |service: &ServiceStatus| service.rollout.as_ref().is_some_and(|of| of.id == id);
+        if !status.services.iter().any(is_it) {
+            break;
+        }
+        was_under_way = true;
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    let receipt = match client.get::<Receipt>(&format!("/v1/receipts/{id}")).await {
+        Err(ClientError::Refused(_, StatusCode::NOT_FOUND)) if was_under_way => {
+            let text = format!("rollout {id} ended without a switch that stands");
+            let hint = "`hornero status` shows what serves, `hornero audit` why";
+            return Err(Failure::new(exit::FAILED, text).hint(hint));
+        }
+        receipt => receipt?,
+    };
+    if let Some(why) = &receipt.body.taken_back {
+        let (service, to) = (&receipt.body.service, receipt.body.to);
+        let text = format!("`{service}@{to}` serves again: {why}");
+        return Err(Failure::new(exit::ROLLED_BACK, text).with_data(&receipt));
+    }
+    match json {
+        true => print_json(&receipt),
+        false => print_text(&harmless(&receipt_text(&receipt))),
+    }
+}
+
 fn receipt_text(receipt: &Receipt) -> String {
     let body = &receipt.body;
     let from = match (body.from, body.from_image) {
@@ -77,6 +118,7 @@ fn receipt_text(receipt: &Receipt) -> String {
         + &without_service(body).map(|text| format!("replaced   {text}\n")).unwrap_or_default()
         + &spread(body)
         + &body.interventions.iter().map(|deed| format!("by hand    {deed}\n")).collect::<String>()
+        + &body.taken_back.iter().map(|why| format!("taken back {why}\n")).collect::<String>()
         + &body.batched.iter().map(|of| format!("batched    {}\n", of.reason)).collect::<String>()
 }
 

@@ -8,7 +8,7 @@ use hornero_api::{
 };
 
 use crate::{
-    command::operation::{checked, follow},
+    command::{following::follow, operation::checked},
     daemon,
     failure::Failure,
     output::{print_json, print_text},
@@ -26,7 +26,7 @@ pub async fn run(home: &Path, json: bool, object: String, why: String) -> Result
     let outcome = follow(&client, "/v1/recycle", &request, || ()).await?;
     checked(&outcome)?;
     if json {
-        return print_json(&OperationReport { services: outcome.services, ended: None });
+        return print_json(&OperationReport::of(outcome.services));
     }
     outcome.services.iter().try_for_each(|service| {
         let instances = service.recycled.len();

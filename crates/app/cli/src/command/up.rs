@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hornero_api::{
     Client,
-    message::{
-        ApplyRequest, Intent, PlanChange, PlanReport, PlanRequest, ServiceOutcome, StatusReport,
-    },
+    message::{ApplyRequest, Intent, PlanChange, PlanReport, PlanRequest, StatusReport},
 };
 use hornero_doctor::Need;
 use hornero_model::{Directory, Freeze, GuardName, Job, ScheduleSpec, ServiceName, ServiceSpec};
@@ -16,33 +14,41 @@ use serde::Serialize;
 use crate::{
     arguments::{Source, UpArguments},
     command::{
-        bake, carrying_out,
+        bake,
+        carrying_out::{self, CarriedOut},
         configuration::{self, Kept},
         declared_jobs::{self, DirectoryJobs},
-        desired, doctor, frozen, named, names, operation, plan_file, preview, problems, stores,
+        desired, doctor,
+        following::Until,
+        frozen, named, names, operation, plan_file, preview, problems, stores,
+        timings::Stopwatch,
         whole::{self, Agreed, Consent},
     },
     commit, daemon,
     failure::Failure,
-    project,
+    project::{self, Project},
     reports::OperationReport,
 };
 
 /// `hornero up`: bake, test, release, roll out, wait, read back.
 pub async fn up(home: &Path, json_wanted: bool, arguments: UpArguments) -> Result<(), Failure> {
+    let mut stopwatch = Stopwatch::begin(arguments.timings);
     doctor::before(home, Need::Run, true)?;
+    stopwatch.lap("check");
     if let Some(name) = arguments.preview.name.clone() {
         return preview::up(home, json_wanted, name, arguments).await;
     }
     if arguments.source.dir.is_file() {
-        return plan_file::apply(home, json_wanted, &arguments).await;
+        return plan_file::apply(home, json_wanted, &arguments, stopwatch).await;
     }
     let consent = Consent::of(&arguments, json_wanted);
+    let manner = (Until::of(&arguments), stopwatch);
     let UpArguments { source, reason, base, .. } = arguments;
     let store = stores::store(home)?;
     let base = base.map(|base| named::image_in(home, &store, &source.dir, &base)).transpose()?;
     let how = bake::How { base, ..bake::How::default() };
-    roll_out(home, json_wanted, (&source, how), consent, reason, OperationReport::of).await
+    roll_out(home, json_wanted, (&source, how), (consent, reason), manner, OperationReport::from)
+        .await
 }
 
 /// Bakes and rolls out; `report` is what a script is told of the services.
@@ -50,9 +56,9 @@ pub async fn roll_out<R: Serialize>(
     home: &Path,
     json_wanted: bool,
     (source, how): (&Source, bake::How),
-    consent: Consent,
-    reason: String,
-    report: impl FnOnce(Vec<ServiceOutcome>) -> R,
+    (consent, reason): (Consent, String),
+    (until, mut stopwatch): (Until, Stopwatch),
+    report: impl FnOnce(CarriedOut) -> R,
 ) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
     configuration::check_secrets(home, &project.spec)?;
@@ -64,15 +70,15 @@ pub async fn roll_out<R: Serialize>(
     let store = stores::store(home)?;
     let lease = store.lease()?;
     let known = names::all(home).unwrap_or_default();
+    stopwatch.lap("read");
     let mut baked = bake::bake(home, source, &project, None, how)?;
+    stopwatch.baked(&baked);
     let client = daemon::ensure(home).await?;
+    stopwatch.lap("connect");
     let kept = Some(Kept { home, store: &store });
     let wanted = |services: Vec<ServiceSpec>| limited(services, &only);
     let mut services = wanted(desired::specs(kept, &project.spec, bake::digests(&baked))?);
-    let serving = client.get::<StatusReport>("/v1/status").await?.services;
-    for taken in problems::taken_over(&known, &project.dir, &services, &serving) {
-        eprintln!("warning: {taken}");
-    }
+    warn_of_others(&client, &known, &project, &services).await?;
     let directory = &agreed.directory;
     let freezes: Vec<Freeze> = project.spec.freezes.values().cloned().collect();
     let mut jobs = declared_jobs::jobs(kept, &project.spec, bake::digests(&baked))?;
@@ -87,6 +93,7 @@ pub async fn roll_out<R: Serialize>(
         plan = changes(&client, directory, &services, (&jobs, timed)).await?;
     }
     tell_changes(&plan, &agreed);
+    stopwatch.lap("plan");
     let Agreed { directory, adopt, remove, retry_failed, overrides } = agreed;
     let intent = Intent { why: reason, commit: commit::commit(&project.dir) };
     let jobs = DirectoryJobs {
@@ -98,10 +105,9 @@ pub async fn roll_out<R: Serialize>(
         adopt: adopt.clone(),
         intent: intent.clone(),
     };
-    let directory = Some(directory);
     let request = ApplyRequest {
         services,
-        directory,
+        directory: Some(directory),
         adopt,
         remove,
         planned: Vec::new(),
@@ -111,8 +117,23 @@ pub async fn roll_out<R: Serialize>(
         override_guards,
         intent,
     };
-    let request = (request, jobs);
-    carrying_out::carry_out(&client, json_wanted, request, report, move || drop(lease)).await
+    let (request, manner) = ((request, jobs), (until, stopwatch));
+    carrying_out::carry_out(&client, json_wanted, request, manner, report, move || drop(lease))
+        .await
+}
+
+/// Warns of services that another directory has under the same name.
+async fn warn_of_others(
+    client: &Client,
+    known: &names::Known,
+    project: &Project,
+    services: &[ServiceSpec],
+) -> Result<(), Failure> {
+    let serving = client.get::<StatusReport>("/v1/status").await?.services;
+    for taken in problems::taken_over(known, &project.dir, services, &serving) {
+        eprintln!("warning: {taken}");
+    }
+    Ok(())
 }
 
 /// Tells what is about to change; what is no longer declared and stays is none of it.

@@ -28,6 +28,7 @@ mod freezing;
 mod guards;
 mod home;
 mod isolation;
+mod leaving;
 mod logs;
 mod old_homes;
 mod older;

@@ -214,6 +214,7 @@ fn only_known_releases_are_proven_and_switched_to() {
         unavailable_ms: None,
         snapshot: None,
         batched: None,
+        taken_back: None,
         by: root(),
     };
     let receipt = Receipt { body, signature: String::new(), key: String::new() };

@@ -102,6 +102,7 @@ pub fn receipt_body(id: u64) -> ReceiptBody {
         unavailable_ms: None,
         snapshot: None,
         batched: None,
+        taken_back: None,
         by: Actor { who: "root".into(), why: "a new page".into(), commit: None },
     }
 }
