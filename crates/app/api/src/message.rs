@@ -1,6 +1,7 @@
 //! What travels over the API.
 
 mod audit;
+mod call;
 mod freeze;
 mod guard;
 mod history;
@@ -25,6 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use audit::AuditReport;
+pub use call::CallStatus;
 pub use freeze::FreezeStatus;
 pub use guard::GuardsReport;
 pub use history::{HistoryEntry, ListenerFaultEntry, ReleaseFailure};

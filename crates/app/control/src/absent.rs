@@ -64,6 +64,7 @@ pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
         freezes: jobs::freezes(&world, Timestamp::now()),
         schedules: schedules::shown(&world, home, Timestamp::now()),
         previews: previews(&world, edge_seen.as_ref()),
+        calls: Vec::new(),
     })
 }
 

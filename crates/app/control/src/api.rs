@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::{
     answer::ApiRefusal,
     beside::AskGuards,
+    calls::{self, CallSource},
     input::Input,
     jobs::Jobs,
     operations::Operations,
@@ -57,6 +58,8 @@ pub struct Api {
     pub network: HomeNetwork,
     /// What is known of the edge beyond what it counts.
     pub edge: Arc<EdgeNews>,
+    /// Who calls whom.
+    pub calls: CallSource,
     /// When this process started.
     pub started: Timestamp,
     /// Why the home's settings are not those of its file.
@@ -78,6 +81,16 @@ impl Api {
         });
         self.inputs.send(Input::Ask(question)).map_err(ApiRefusal::internal)?;
         receiver.await.map_err(|_| ApiRefusal::internal("the control process is ending"))
+    }
+}
+
+impl Api {
+    /// Has who calls whom be as new as the edge can tell.
+    pub async fn look_at_calls(&self) -> Result<(), ApiRefusal> {
+        let CallSource { book, state_dir } = self.calls.clone();
+        let seen = tokio::task::spawn_blocking(move || calls::seen(&state_dir)).await;
+        let seen = seen.map_err(ApiRefusal::internal)?;
+        self.ask(move |driver| book.take_in(driver, seen)).await
     }
 }
 

@@ -13,11 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_driver::Observation;
+use hornero_driver::{Driver, Observation};
 use hornero_edge::{EdgeClient, EdgeClientError, RefusalCode};
 use hornero_model::{EdgeRef, EdgeStatus, Millis, error_chain};
 
 use crate::{
+    calls::{CallBook, CallSource, NextLook},
     input::Input,
     program::OWN_PROGRAM,
     succession::{EdgeNews, Succession},
@@ -45,6 +46,7 @@ pub struct EdgeKeeper {
     /// How long an edge may serve what it has open once its successor has taken over; the edge's default where absent.
     handover_timeout: Option<Duration>,
     news: Arc<EdgeNews>,
+    calls: Arc<CallBook>,
     tenure: Arc<Tenure>,
 }
 
@@ -69,6 +71,11 @@ impl EdgeKeeper {
     /// What is known of the edge beyond what it counts.
     pub fn news(&self) -> Arc<EdgeNews> {
         Arc::clone(&self.news)
+    }
+
+    /// Who calls whom.
+    pub fn calls(&self) -> CallSource {
+        CallSource { book: Arc::clone(&self.calls), state_dir: self.state_dir() }
     }
 
     fn state_dir(&self) -> PathBuf {
@@ -105,7 +112,7 @@ impl EdgeKeeper {
     fn watch(&self, child: &mut Option<Child>, inputs: &Sender<Input>) {
         let mut client = EdgeClient::new(&self.state_dir());
         let mut succession = Succession::new(self.state_dir(), &self.news);
-        let mut known = 0;
+        let (mut known, mut next_look) = (0, NextLook::default());
         while !self.stopping.load(Ordering::Acquire) {
             match client.wait(known, EDGE_WAIT) {
                 Ok(status) => {
@@ -127,6 +134,13 @@ impl EdgeKeeper {
                     };
                     if inputs.send(observe(status.clone())).is_err() {
                         return;
+                    }
+                    if next_look.is_due()
+                        && let Ok(seen) = client.calls()
+                    {
+                        let book = Arc::clone(&self.calls);
+                        let look = Box::new(move |driver: &Driver| book.take_in(driver, seen));
+                        let _ = inputs.send(Input::Ask(look));
                     }
                     let see = |status| {
                         // Whoever is gone is found gone above.
@@ -215,6 +229,7 @@ impl EdgeKeeper {
             stopping: Arc::default(),
             handover_timeout: None,
             news: Arc::default(),
+            calls: Arc::default(),
             tenure: Arc::default(),
         }
     }

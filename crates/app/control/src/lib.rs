@@ -11,6 +11,7 @@ mod api;
 mod belonging;
 mod beside;
 mod boot;
+mod calls;
 mod cancel;
 mod check;
 mod child;

@@ -422,5 +422,6 @@ pub fn plan(request: &PlanRequest, world: &World, facts: &Facts, churn: &Churn) 
         not_checked: Vec::new(),
         standings: standings.unwrap_or_default(),
         previews: previews::beside(world, &request.services),
+        undeclared_calls: Vec::new(),
     }
 }

@@ -255,6 +255,7 @@ fn api(
         rehearsals,
         network: parts.network.clone(),
         edge: parts.keeper.news(),
+        calls: parts.keeper.calls(),
         started: Timestamp::now(),
         settings_fault: options.settings_fault.clone(),
         witness: ports.witness.clone(),

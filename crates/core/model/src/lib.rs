@@ -5,6 +5,7 @@
 mod actor;
 mod boot;
 mod budget;
+mod call;
 mod check;
 mod digest;
 mod directory;
@@ -47,6 +48,7 @@ mod volume;
 pub use actor::Actor;
 pub use boot::BootId;
 pub use budget::{Budget, ChurnBreach, ChurnScope, ChurnWindow};
+pub use call::{EdgeCalls, SeenCall};
 pub use check::{Check, HealthContract, HttpCheck, TcpCheck};
 pub use digest::{Digest, DigestError};
 pub use directory::{Directory, DirectoryError, Standing};

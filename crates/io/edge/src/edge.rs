@@ -165,7 +165,7 @@ async fn live(
     let handover = takeover::ask(&options).await?;
     let version = handover.as_ref().map_or(0, |handover| handover.version);
     let rooms = Rooms::new(&options.limits, options.threads, options.internal_addresses);
-    let common = Arc::new(Common::new(rooms));
+    let common = Arc::new(Common::new(rooms, options.threads));
     let (workers, drained) = start_workers(&options, &common)?;
     let mut drained = Drained::new(drained, workers.len());
     let control = Control::new(options, common, workers, version);

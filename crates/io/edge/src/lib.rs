@@ -9,6 +9,7 @@ mod admin;
 mod admission;
 mod backend;
 mod buffer;
+mod calls;
 mod certificate;
 mod clock;
 mod control;

@@ -15,6 +15,8 @@ pub(crate) struct Origin {
     pub(crate) destination: SocketAddr,
     /// The listener's address in the table.
     pub(crate) listener: SocketAddr,
+    /// Whether the listener is one for the home's own servers.
+    pub(crate) is_internal: bool,
     /// What the listener allowed when the client came.
     pub(crate) limits: ListenerLimits,
 }

@@ -25,7 +25,7 @@ use crate::{
     net::Sock,
     origin::Origin,
     proxy_protocol::{self, Endpoints, Header, NoHeader},
-    room::Place,
+    room::{Kind, Place},
     slot::{Phase, Signal, Slot},
     slots::SlotGuard,
     source::Source,
@@ -61,8 +61,13 @@ pub(crate) async fn serve_connection(
     let Some(listener) = table.listener(&address) else { return };
     let (protocol, tls) = (listener.protocol, listener.tls.clone());
     let has_header = listener.expects_header(peer.ip());
-    let mut origin =
-        Origin { peer, destination: address, listener: address, limits: listener.limits };
+    let mut origin = Origin {
+        peer,
+        destination: address,
+        listener: address,
+        is_internal: listener.gauge.kind() == Kind::Internal,
+        limits: listener.limits,
+    };
     let place = Place { source: Cell::new(Source::of(peer.ip())), gauge: listener.gauge.clone() };
     drop(table);
     let Ok(sock) = Sock::new(connection) else { return };

@@ -76,6 +76,8 @@ pub(crate) struct Attempts {
     place: Option<Place>,
     /// Whether it had one, and was not counted for that yet.
     waited: bool,
+    /// Whether it was counted as a call of one of the home's own servers.
+    called: bool,
 }
 
 impl Attempts {
@@ -88,6 +90,7 @@ impl Attempts {
             hold_until: None,
             place: None,
             waited: false,
+            called: false,
         }
     }
 
@@ -184,6 +187,9 @@ pub(crate) async fn acquire(
     attempts: &mut Attempts,
     reuse: Reuse,
 ) -> Result<Upstream, Unserved> {
+    if origin.is_internal && !std::mem::replace(&mut attempts.called, true) {
+        worker.count_call(origin.peer.ip(), &pool.name);
+    }
     loop {
         let table = worker.table();
         if !table.has(pool) {

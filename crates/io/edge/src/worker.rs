@@ -3,13 +3,16 @@
 use std::{
     cell::{Cell, RefCell},
     hash::{BuildHasher, RandomState},
+    net::IpAddr,
     rc::Rc,
     sync::{Arc, atomic::AtomicUsize},
 };
 
+use hornero_model::{PoolName, Timestamp};
 use tokio::sync::Notify;
 
 use crate::{
+    calls::Calls,
     clock::Clock,
     limits::{LARGE_HEADS, LINGERING, Limits},
     room::Rooms,
@@ -31,11 +34,13 @@ pub(crate) struct Common {
     pub(crate) rooms: Rooms,
     /// Requests that wait for a healthy backend.
     pub(crate) holding: AtomicUsize,
+    /// What the home's own servers call; each thread has a lane of its own.
+    pub(crate) calls: Calls,
 }
 
 impl Common {
-    pub(crate) fn new(rooms: Rooms) -> Self {
-        Self { rooms, holding: AtomicUsize::new(0) }
+    pub(crate) fn new(rooms: Rooms, threads: usize) -> Self {
+        Self { rooms, holding: AtomicUsize::new(0), calls: Calls::new(threads) }
     }
 }
 
@@ -106,6 +111,11 @@ impl Worker {
         let draw = self.draws.get().wrapping_add(STEP);
         self.draws.set(draw);
         draw
+    }
+
+    /// Counts a request of one of the home's own servers, which called by a name inside Hornero's network.
+    pub(crate) fn count_call(&self, from: IpAddr, pool: &PoolName) {
+        self.common.calls.count(self.lane, from, pool, Timestamp::now());
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -7,6 +7,8 @@ use hornero_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::call::CallStatus;
+
 /// Asks what an apply would change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +59,9 @@ pub struct PlanReport {
     /// Previews beside the services of the directory; they change nothing of the plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub previews: Vec<PlannedPreview>,
+    /// Calls of services of the directory that it does not declare in their `depends_on`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undeclared_calls: Vec<CallStatus>,
 }
 
 /// A preview beside a service of a plan.

@@ -8,6 +8,7 @@ use hornero_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::call::CallStatus;
 use super::freeze::FreezeStatus;
 use super::instance::{InstanceStatus, InternalAddress};
 use super::job::JobStatus;
@@ -46,6 +47,9 @@ pub struct StatusReport {
     /// Previews, by service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub previews: Vec<PreviewStatus>,
+    /// Which service calls which.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<CallStatus>,
 }
 
 /// The control process.

@@ -3,6 +3,7 @@
 pub mod absent;
 pub mod audit;
 pub mod bake;
+mod calls;
 mod canary;
 mod carrying_out;
 pub mod churn;

@@ -6,11 +6,11 @@ use hornero_api::{
     Client,
     message::{PlanReport, PlannedPreview, StatusReport},
 };
-use hornero_model::Share;
+use hornero_model::{Share, Timestamp};
 
 use crate::{
     arguments::PlanArguments,
-    command::{bake, configuration, doctor, foreseen, names, plan_file, problems, whole},
+    command::{bake, calls, configuration, doctor, foreseen, names, plan_file, problems, whole},
     daemon,
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
@@ -77,6 +77,7 @@ fn tell(report: &PlanReport, json_wanted: bool) -> Result<(), Failure> {
         };
         eprintln!("note: preview `{name}` of `{service}` stays beside it{gets} until {until}");
     }
+    eprint!("{}", calls::undeclared(&report.undeclared_calls, Timestamp::now()));
     if report.changes.is_empty() {
         return print_text("nothing to change\n");
     }

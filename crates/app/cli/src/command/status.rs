@@ -285,6 +285,7 @@ mod tests {
             schedules: Vec::new(),
             freezes: Vec::new(),
             previews: Vec::new(),
+            calls: Vec::new(),
         };
         status_text(&report, Timestamp::default(), false)
     }

@@ -7,7 +7,7 @@ use hornero_api::message::{
 use hornero_model::{ConnectionCounters, ServiceName, Timestamp};
 
 use crate::{
-    command::{canary, churn},
+    command::{calls, canary, churn},
     harmless::harmless,
     output::age,
 };
@@ -17,6 +17,10 @@ pub fn notes(report: &StatusReport, runs: &str) -> String {
     let mut text: String = report.services.iter().map(of_service).collect();
     text.push_str(runs);
     text.push_str(&churn::stopped(&report.services));
+    let undeclared = calls::undeclared(&report.calls, Timestamp::now());
+    if !undeclared.is_empty() {
+        text.push_str(&format!("\n{undeclared}"));
+    }
     text.extend(report.routes.iter().map(of_route));
     text.push_str(of_processes(&report.control, report.edge.as_ref()));
     if report.control.absent {

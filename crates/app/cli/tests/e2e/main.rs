@@ -8,6 +8,7 @@ mod authoring;
 mod bad_release;
 mod boot;
 mod broken;
+mod calls;
 mod canary;
 mod cancelling;
 mod capacity;

@@ -1,6 +1,6 @@
 //! What changes what runs: from plan to take-down.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use hornero_api::message::{
     ApplyRequest, CancelRequest, DownRequest, Intent, PlanRequest, RecycleRequest, RollbackRequest,
@@ -41,11 +41,14 @@ fn recycled(world: &World, object: &str) -> Option<(RequestKind, ServiceSpec)> {
 impl Api {
     /// What an apply would change.
     pub async fn plan(&self, wanted: PlanRequest) -> Answer {
-        let room = self.engine.room();
+        self.look_at_calls().await?;
+        let (room, calls) = (self.engine.room(), Arc::clone(&self.calls.book));
         let look = move |driver: &Driver| {
             let mut facts = driver.facts().clone();
             facts.room = room;
-            report::plan(&wanted, driver.world(), &facts, driver.churn())
+            let mut plan = report::plan(&wanted, driver.world(), &facts, driver.churn());
+            plan.undeclared_calls = calls.undeclared(&wanted.services, driver.world());
+            plan
         };
         json(&self.ask(look).await?)
     }

@@ -35,7 +35,8 @@ impl Api {
         let journal_fault = self.operations.journal_fault();
         let settings_fault = self.settings_fault.clone();
         let witness = self.witness.as_ref().map(|witness| witness.status());
-        let edge = Arc::clone(&self.edge);
+        self.look_at_calls().await?;
+        let (edge, calls) = (Arc::clone(&self.edge), Arc::clone(&self.calls.book));
         let report = self
             .ask(move |driver| StatusReport {
                 services: report::services(driver, &internal, &*of_instances),
@@ -56,6 +57,7 @@ impl Api {
                 freezes: jobs::freezes(driver.world(), Timestamp::now()),
                 schedules: schedules::shown(driver.world(), &home, Timestamp::now()),
                 previews: report::previews(driver, &internal, &*of_instances),
+                calls: calls.shown(driver.world()),
             })
             .await?;
         json(&report)

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hornero_model::{EdgeStatus, Millis, ReleaseNumber, RouteTable, ServiceName, Term};
+use hornero_model::{EdgeCalls, EdgeStatus, Millis, ReleaseNumber, RouteTable, ServiceName, Term};
 
 use super::protocol::{
     AdminReply, AdminRequest, Applied, EdgeIdentity, Greeting, LINE_LIMIT, RefusalCode,
@@ -133,6 +133,18 @@ impl EdgeClient {
     /// How the edge is.
     pub fn status(&mut self) -> Result<EdgeStatus, EdgeClientError> {
         self.status_of(&AdminRequest::Status, Duration::ZERO)
+    }
+
+    /// Which of the home's own servers called what; nothing of an edge that is too old to tell.
+    pub fn calls(&mut self) -> Result<EdgeCalls, EdgeClientError> {
+        match self.ask(&AdminRequest::Calls, Duration::ZERO) {
+            Ok(AdminReply::Calls(calls)) => Ok(calls),
+            Err(EdgeClientError::Refused { code: RefusalCode::BadRequest, .. }) => {
+                Ok(EdgeCalls::default())
+            }
+            Ok(other) => Err(self.unexpected(&other)),
+            Err(error) => Err(error),
+        }
     }
 
     /// The status once its version is larger than `after_version`, or as it is after `timeout` (at most 10 minutes).

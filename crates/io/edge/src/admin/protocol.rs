@@ -7,7 +7,8 @@ use std::{
 };
 
 use hornero_model::{
-    BackendStatus, EdgeStatus, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName, Term,
+    BackendStatus, EdgeCalls, EdgeStatus, ReleaseCounters, ReleaseNumber, RouteTable, ServiceName,
+    Term,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
@@ -64,6 +65,8 @@ pub enum AdminRequest {
     },
     /// Asks for the status.
     Status,
+    /// Asks which of the home's own servers called what.
+    Calls,
     /// Asks for the status once its version is larger than `after_version`, or when the time is up.
     Wait {
         /// The version already known.
@@ -112,6 +115,7 @@ impl AdminRequest {
             | Self::Stop { term } => Some(*term),
             Self::Hello(_)
             | Self::Status
+            | Self::Calls
             | Self::Wait { .. }
             | Self::Takeover
             | Self::Sockets
@@ -130,6 +134,7 @@ impl AdminRequest {
             Self::Obey { .. } | Self::Prepare { .. } | Self::Commit { .. } => return None,
             Self::Hello(_)
             | Self::Status
+            | Self::Calls
             | Self::Wait { .. }
             | Self::Takeover
             | Self::Sockets
@@ -244,6 +249,8 @@ pub(crate) enum AdminReply {
     Applied(Applied),
     /// The status.
     Status(EdgeStatus),
+    /// Which of the home's own servers called what.
+    Calls(EdgeCalls),
     /// How many requests were cut off.
     Cut {
         /// Their number.

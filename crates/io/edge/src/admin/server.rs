@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use hornero_model::Term;
+use hornero_model::{Term, Timestamp};
 use tokio::{
     io::{AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -194,6 +194,7 @@ async fn answer(control: &Rc<Control>, request: AdminRequest, term: Option<Term>
             Err(error) => refused(code_of(&error), with_source(&error)),
         },
         AdminRequest::Status => AdminReply::Status(control.status()),
+        AdminRequest::Calls => AdminReply::Calls(control.common.calls.read(Timestamp::now())),
         AdminRequest::Wait { after_version, timeout_ms } => {
             let timeout = Duration::from_millis(timeout_ms.min(WAIT_LIMIT_MS));
             let mut version = control.version.subscribe();
