@@ -135,12 +135,8 @@ impl EdgeKeeper {
                     if inputs.send(observe(status.clone())).is_err() {
                         return;
                     }
-                    if next_look.is_due()
-                        && let Ok(seen) = client.calls()
-                    {
-                        let book = Arc::clone(&self.calls);
-                        let look = Box::new(move |driver: &Driver| book.take_in(driver, seen));
-                        let _ = inputs.send(Input::Ask(look));
+                    if next_look.is_due() {
+                        self.look_at_calls(&mut client, inputs);
                     }
                     let see = |status| {
                         // Whoever is gone is found gone above.
@@ -174,6 +170,15 @@ impl EdgeKeeper {
         }
         if let Some(child) = child {
             let _ = child.wait();
+        }
+    }
+
+    /// Takes in which calls the edge has counted.
+    fn look_at_calls(&self, client: &mut EdgeClient, inputs: &Sender<Input>) {
+        if let Ok(seen) = client.calls() {
+            let book = Arc::clone(&self.calls);
+            let look = Box::new(move |driver: &Driver| book.take_in(driver, seen));
+            let _ = inputs.send(Input::Ask(look));
         }
     }
 

@@ -76,6 +76,7 @@ fn table(admission: Admission, has_server: bool) -> RouteTable {
         idle_timeout: None,
         traffic: vec![Share::whole(ONE)],
         previews: Vec::new(),
+        sticky: None,
         admission,
         backends: has_server.then_some(backend).into_iter().collect(),
         health: None,

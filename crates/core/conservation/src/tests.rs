@@ -38,6 +38,7 @@ fn table(active: Option<u32>, instances: &[&str]) -> RouteTable {
         idle_timeout: None,
         traffic: active.map(|release| Share::whole(ReleaseNumber(release))).into_iter().collect(),
         previews: Vec::new(),
+        sticky: None,
         admission: Admission::Open,
         backends: instances.iter().map(backend).collect(),
         health: None,

@@ -39,6 +39,7 @@ mod scale;
 mod schedule;
 mod secret;
 mod service;
+mod sticky;
 mod strategy;
 mod term;
 mod time;
@@ -95,6 +96,7 @@ pub use service::{
     ConfigFile, Keep, Port, Resources, RolloutPolicy, Route, STOP_GRACE, ServiceKind, ServiceSpec,
     StopSignal, TrustedKey,
 };
+pub use sticky::Sticky;
 pub use strategy::{
     CanaryPolicy, CanaryStep, OnInconclusive, Quiesce, ReplacePolicy, RollingPolicy,
     SnapshotPolicy, Strategy,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     HealthContract, InstanceId, Millis, PortName, Protocol, ProxyProtocol, ReleaseNumber,
-    ServiceName, Timestamp,
+    ServiceName, Sticky, Timestamp,
 };
 
 /// One port of one service, written `site/http`.
@@ -46,6 +46,8 @@ pub struct Pool {
     /// What previews get of it before the rest is shared out: releases without a part in `traffic`. Where one has no healthy
     /// instance, those of `traffic` get its part; it never gets theirs.
     pub previews: Vec<Share>,
+    /// By what a client's requests stick to one of the releases that share them.
+    pub sticky: Option<Sticky>,
     /// Whether what is new is let in at once.
     pub admission: Admission,
     /// Instances of every set: those that get requests and those being started, drained or kept warm. All are checked.
@@ -184,6 +186,8 @@ struct WrittenPool {
     traffic: Vec<Share>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     previews: Vec<Share>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sticky: Option<Sticky>,
     #[serde(default, skip_serializing_if = "Admission::is_open")]
     admission: Admission,
     backends: Vec<PoolBackend>,
@@ -200,6 +204,7 @@ impl From<WrittenPool> for Pool {
             idle_timeout: written.idle_timeout,
             traffic: whole.chain(written.traffic).collect(),
             previews: written.previews,
+            sticky: written.sticky,
             admission: written.admission,
             backends: written.backends,
             health: written.health,
@@ -221,6 +226,7 @@ impl From<Pool> for WrittenPool {
             active,
             traffic,
             previews: pool.previews,
+            sticky: pool.sticky,
             admission: pool.admission,
             backends: pool.backends,
             health: pool.health,
@@ -256,10 +262,11 @@ mod tests {
         let mut pool: Pool = serde_json::from_str(OLD).unwrap();
         pool.traffic = vec![share(3, 9_500), share(4, 500)];
         pool.admission = Admission::Held { until: Timestamp(5), at_most: 7 };
+        pool.sticky = Some(Sticky::Cookie("session".to_owned()));
         let json = serde_json::to_string(&pool).unwrap();
         assert!(
             json.contains(
-                r#""active":null,"traffic":[{"release":3,"weight":9500},{"release":4,"weight":500}],"admission":{"held":{"until":"1970-01-01T00:00:00.005Z","at_most":7}}"#
+                r#""active":null,"traffic":[{"release":3,"weight":9500},{"release":4,"weight":500}],"sticky":{"cookie":"session"},"admission":{"held":{"until":"1970-01-01T00:00:00.005Z","at_most":7}}"#
             ),
             "{json}"
         );

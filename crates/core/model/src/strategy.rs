@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, Share, Timestamp};
+use crate::{Millis, Share, Sticky, Timestamp};
 
 /// How a new release takes over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -77,6 +77,9 @@ pub struct CanaryPolicy {
     pub step_timeout: Millis,
     /// What is done where there is none by then.
     pub on_inconclusive: OnInconclusive,
+    /// By what a client's requests stick to one of the two releases; each is shared out by itself where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
 }
 
 /// What is done with a canary about which nothing can be said.

@@ -89,6 +89,7 @@ fn rollout(policy: &RolloutPolicy) -> Value {
         fields["step_timeout"] = canary.step_timeout.0.into();
         fields["on_inconclusive"] =
             serde_json::to_value(canary.on_inconclusive).unwrap_or_default();
+        fields["sticky"] = serde_json::to_value(&canary.sticky).unwrap_or_default();
     }
     if let Strategy::Rolling(rolling) = &policy.strategy {
         fields["strategy"] = "rolling".into();

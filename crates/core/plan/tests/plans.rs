@@ -429,6 +429,7 @@ fn a_canary_says_its_shares() {
         steps: vec![1_000, 2_550],
         step_timeout: Millis(60_000),
         on_inconclusive: OnInconclusive::Abort,
+        sticky: None,
     });
     check(
         &[],

@@ -8,7 +8,7 @@ use std::{
 use hornero_model::{
     Admission, Check, Health, HostCertificate, InstanceId, Listener, ListenerFault, ListenerLimits,
     Pool, PoolBackend, PoolName, Port, PreviewRule, Protocol, ReleaseNumber, Route, RouteRule,
-    RouteTable, RouteTls, ServiceName, ServiceSpec, Share, ToZero,
+    RouteTable, RouteTls, ServiceName, ServiceSpec, Share, Sticky, Strategy, ToZero,
 };
 
 use crate::planted::{Bug, planted};
@@ -287,7 +287,7 @@ fn service_pools(
             Some((id, world.instances[id].release, running.location.address, world.spec_of(id)?))
         })
         .collect();
-    let admission = admission(world, name);
+    let (admission, sticky) = (admission(world, name), sticky(world, name));
     let mut ports: BTreeMap<&str, (&Port, &ServiceSpec)> = BTreeMap::new();
     for spec in specs.iter().copied().chain(kept.iter().map(|(_, _, _, spec)| *spec)) {
         for port in &spec.ports {
@@ -301,6 +301,7 @@ fn service_pools(
         idle_timeout: port.idle_timeout,
         traffic: traffic.clone(),
         previews: Vec::new(),
+        sticky: sticky.clone(),
         admission,
         backends: kept
             .iter()
@@ -320,6 +321,15 @@ fn service_pools(
         health: spec.health.clone(),
     };
     ports.into_values().map(pool).collect()
+}
+
+/// By what requests stick to one of two releases that share them: as the release says that comes.
+fn sticky(world: &World, name: &ServiceName) -> Option<Sticky> {
+    let rollout = world.rollout_of(name).filter(|of| of.phase == Phase::Canary)?;
+    match &world.release(name, rollout.to)?.spec.rollout.strategy {
+        Strategy::Canary(policy) => policy.sticky.clone(),
+        Strategy::BlueGreen | Strategy::Rolling(_) | Strategy::Replace(_) => None,
+    }
 }
 
 /// Whether the pools of a service let requests in. Those of a service of which nothing has to run hold what comes while no

@@ -40,6 +40,7 @@ mod read_route;
 mod read_scale;
 mod read_schedule;
 mod read_service;
+mod read_sticky;
 mod read_trust;
 mod read_value;
 mod read_volume;

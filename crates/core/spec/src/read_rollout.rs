@@ -9,7 +9,7 @@ use crate::{
     ErrorCode, defaults,
     error::Mistake,
     evaluate::Evaluator,
-    limits, read_command,
+    limits, read_command, read_sticky,
     read_value::shown,
     read_word::word,
     section::{Section, Text},
@@ -41,10 +41,11 @@ const ON_INCONCLUSIVE: [(&str, OnInconclusive); 3] = [
 const ON_FAILURE: [(&str, bool); 2] = [("old_image", false), ("snapshot", true)];
 
 /// The keys that only one strategy has, and how it is called.
-const OF_ONE: [(&str, StrategyWord, &str, &str); 10] = [
+const OF_ONE: [(&str, StrategyWord, &str, &str); 11] = [
     ("steps", StrategyWord::Canary, "a canary", "canary"),
     ("step_timeout", StrategyWord::Canary, "a canary", "canary"),
     ("on_inconclusive", StrategyWord::Canary, "a canary", "canary"),
+    ("sticky", StrategyWord::Canary, "a canary", "canary"),
     ("max_surge", StrategyWord::Rolling, "a rolling rollout", "rolling"),
     ("hold", StrategyWord::Replace, "a replacement", "replace"),
     ("hold_requests", StrategyWord::Replace, "a replacement", "replace"),
@@ -225,7 +226,7 @@ fn canary(cx: &mut Evaluator, part: &mut Section<'_>) -> CanaryPolicy {
         );
         cx.report(Mistake::new(ErrorCode::OutOfRange, place, message));
     }
-    let second = Millis(1_000);
+    let (second, sticky) = (Millis(1_000), read_sticky::read(cx, part));
     CanaryPolicy {
         steps,
         step_timeout: part
@@ -233,6 +234,7 @@ fn canary(cx: &mut Evaluator, part: &mut Section<'_>) -> CanaryPolicy {
             .unwrap_or(defaults::CANARY_STEP_TIMEOUT),
         on_inconclusive: word(cx, part, "on_inconclusive", &ON_INCONCLUSIVE)
             .map_or(defaults::ON_INCONCLUSIVE, |word| word.value),
+        sticky,
     }
 }
 

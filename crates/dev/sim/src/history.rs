@@ -308,5 +308,6 @@ fn canary(random: &mut Random) -> CanaryPolicy {
         steps: vec![2_000, 6_000],
         step_timeout: Millis(random.between(500, 4_000)),
         on_inconclusive: *random.choose(&on_inconclusive),
+        sticky: None,
     }
 }

@@ -19,6 +19,7 @@ fn canary(seed: u64, steps: &[u32], behaviour: Behaviour) -> (Simulation, Servic
         steps: steps.to_vec(),
         step_timeout: Millis(600_000),
         on_inconclusive: OnInconclusive::Wait,
+        sticky: None,
     });
     (simulation, spec)
 }

@@ -67,6 +67,7 @@ fn canary(
         steps: vec![2_000, 5_000],
         step_timeout: Millis(1_500),
         on_inconclusive,
+        sticky: None,
     });
     apply(&spec)
 }

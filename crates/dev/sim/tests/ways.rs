@@ -37,6 +37,7 @@ fn strategy(random: &mut Random) -> Strategy {
                 OnInconclusive::Promote,
                 OnInconclusive::Wait,
             ]),
+            sticky: None,
         }),
     }
 }
@@ -152,6 +153,7 @@ fn what_somebody_paused_stays_so_whenever_control_dies() {
             steps: vec![2_000],
             step_timeout: Millis(3_000),
             on_inconclusive: OnInconclusive::Promote,
+            sticky: None,
         });
         simulation.request(apply(&spec));
         simulation.run(100 * point);

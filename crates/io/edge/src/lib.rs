@@ -49,6 +49,7 @@ mod source;
 mod spare;
 mod start_lock;
 mod status;
+mod sticky;
 mod stream;
 mod table;
 mod takeover;

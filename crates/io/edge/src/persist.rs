@@ -115,6 +115,7 @@ mod tests {
             idle_timeout: None,
             traffic: vec![Share::whole(ReleaseNumber(1))],
             previews: Vec::new(),
+            sticky: None,
             admission: Admission::Open,
             backends: vec![backend],
             health: None,

@@ -4,7 +4,10 @@ use std::{cell::Cell, iter, ptr, rc::Rc, sync::Arc};
 
 use hornero_model::{Health, PoolName, Share};
 
-use crate::{counters::LaneCounters, gate::Gate, local_backend::LocalBackend, table::PoolSet};
+use crate::{
+    counters::LaneCounters, gate::Gate, local_backend::LocalBackend, sticky::Stickiness,
+    table::PoolSet,
+};
 
 /// A pool as one thread sees it.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub(crate) struct LocalPool {
     pub(crate) previews: Vec<LocalSet>,
     /// Whether its servers are asked by HTTP/2.
     pub(crate) http2: bool,
+    /// By what requests stick to one of its sets.
+    pub(crate) sticky: Option<Arc<Stickiness>>,
     pub(crate) gate: Option<Arc<Gate>>,
 }
 

@@ -12,6 +12,7 @@ use crate::{
     room::Rooms,
     rules::ListenerRules,
     sets::Sets,
+    sticky::Stickiness,
     table::{PoolSet, PoolSets, Table},
     tls::Certificates,
     validity::validate,
@@ -91,6 +92,7 @@ fn sets_of(pool: &Pool, backends: &[Arc<Backend>], current: &Table, means: &Mean
         idle_timeout: pool.idle_timeout.map(|span| span.duration()),
         sets: pool.traffic.iter().map(set).collect(),
         previews: pool.previews.iter().map(set).collect(),
+        sticky: Stickiness::of(pool).map(Arc::new),
         gate: Gate::of(
             pool.admission,
             before.and_then(|before| before.gate.as_ref()),

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use hornero_model::{PoolName, RouteTable};
 
-use crate::{backend::Backend, counters::SetCounters, gate::Gate, rules::ListenerRules};
+use crate::{
+    backend::Backend, counters::SetCounters, gate::Gate, rules::ListenerRules, sticky::Stickiness,
+};
 
 /// A table in force.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(crate) struct PoolSets {
     pub(crate) sets: Vec<PoolSet>,
     /// What previews get of them beforehand.
     pub(crate) previews: Vec<PoolSet>,
+    /// By what requests stick to one of the sets.
+    pub(crate) sticky: Option<Arc<Stickiness>>,
     /// Where new requests wait, while they do.
     pub(crate) gate: Option<Arc<Gate>>,
 }

@@ -94,6 +94,12 @@ impl Attempts {
         }
     }
 
+    /// Draws for a request what the client's others draw, where it tells who that is.
+    pub(crate) fn stick(mut self, draw: Option<u32>) -> Self {
+        self.draw = draw.unwrap_or(self.draw);
+        self
+    }
+
     /// Whether a harmless request is sent again after `backend` closed without a byte of an answer.
     ///
     /// One that had been kept alive may just have been too old. A fresh one says that the backend is in trouble; then

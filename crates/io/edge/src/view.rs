@@ -60,6 +60,7 @@ impl LocalTable {
                     sets: pool.sets.iter().map(&mut set).collect(),
                     previews: pool.previews.iter().map(&mut set).collect(),
                     http2: pool.http2,
+                    sticky: pool.sticky.clone(),
                     gate: pool.gate.clone(),
                 })
             })

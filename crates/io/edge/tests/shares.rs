@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use hornero_model::{
     Admission, LatencyBucket, Millis, PreviewName, PreviewRule, Protocol, ReleaseCounters,
-    ReleaseNumber, RouteTable, Share, Timestamp,
+    ReleaseNumber, RouteTable, Share, Sticky, Timestamp,
 };
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -93,6 +93,55 @@ fn a_release_without_a_healthy_server_leaves_its_part_to_the_others() {
     assert_eq!((counters(&status, 1).2, counters(&status, 2).2), (0, 0), "{status:?}");
     one.set_healthy(false);
     until("none is healthy", || get(edge.listener, "/").unwrap().status == 503);
+}
+
+/// Which of these users' requests release 2 answers, asked twice each, by HTTP/1.1 or HTTP/2.
+fn met_new(edge: &TestEdge, users: usize, by_http2: bool) -> Vec<bool> {
+    let mut http2 = Http2::connect(edge.listener);
+    let mut http1 = Client::connect(edge.listener);
+    let mut ask = |cookie: &str| match by_http2 {
+        true => http2.get_with("cookie", cookie).1,
+        false => {
+            http1.send(format!("GET / HTTP/1.1\r\nhost: test\r\ncookie: a=1; {cookie}\r\n\r\n"));
+            http1.answer().unwrap().text()
+        }
+    };
+    let user = |user: usize| {
+        let cookie = format!("session=user-{user}");
+        let (first, second) = (ask(&cookie), ask(&cookie));
+        assert_eq!(first, second, "the requests of {cookie} stick to one side");
+        first == "two"
+    };
+    (0..users).map(user).collect()
+}
+
+#[test]
+fn clients_stick_to_their_side_and_a_larger_share_takes_none_back() {
+    let (one, two) = (Backend::start("one"), Backend::start("two"));
+    let mut edge = TestEdge::start();
+    let sets: [(u32, &[SocketAddr]); 2] = [(1, &[one.address]), (2, &[two.address])];
+    let plain = table(0, edge.listener, None, &sets);
+    let mut before = vec![false; 300];
+    for (weight, least, most) in [(1_000, 10, 55), (5_000, 110, 190), (9_000, 245, 290)] {
+        let mut table = shared(plain.clone(), &[share(1, Share::WHOLE - weight), share(2, weight)]);
+        table.pools[0].sticky = Some(Sticky::Cookie("session".to_owned()));
+        edge.put(table);
+        edge.until_healthy(2);
+        let now = met_new(&edge, 300, false);
+        assert_eq!(now, met_new(&edge, 300, true), "HTTP/2 is shared out as HTTP/1.1 is");
+        let count = now.iter().filter(|met| **met).count();
+        assert!((least..=most).contains(&count), "{count} of 300 at {weight}");
+        let back = before.iter().zip(&now).filter(|(before, now)| **before && !**now).count();
+        assert_eq!(back, 0, "nobody goes back at {weight}");
+        before = now;
+    }
+    // Whoever has no such cookie is shared out request by request.
+    let mut client = Client::connect(edge.listener);
+    let old = (0..100).filter(|_| client.get("/").unwrap().text() == "one").count();
+    assert!((5..=15).contains(&old), "{old} of 100");
+    // One that sticks to a side without a server is answered all the same.
+    drop(two);
+    assert!(!met_new(&edge, 50, false).contains(&true));
 }
 
 #[test]
@@ -357,7 +406,12 @@ impl Http2 {
     }
 
     fn get(&mut self) -> (StatusCode, String) {
-        let request = Request::get("http://site.test/").body(Full::default()).unwrap();
+        self.get_with("accept", "*/*")
+    }
+
+    fn get_with(&mut self, field: &str, value: &str) -> (StatusCode, String) {
+        let request = Request::get("http://site.test/").header(field, value);
+        let request = request.body(Full::default()).unwrap();
         self.runtime.block_on(async {
             let answer = self.sender.send_request(request).await.unwrap();
             let status = answer.status();

@@ -114,8 +114,7 @@ pub async fn apply(
     arguments: &UpArguments,
     stopwatch: Stopwatch,
 ) -> Result<(), Failure> {
-    let file = &arguments.source.dir;
-    let source = &arguments.source;
+    let (source, file) = (&arguments.source, &arguments.source.dir);
     if !source.variables.is_empty()
         || source.locked
         || arguments.base.is_some()
@@ -153,9 +152,8 @@ pub async fn apply(
     let override_guards = arguments.guards();
     let overrides = arguments.overrides_fresh_rollback() || !override_guards.is_empty();
     frozen::check_reason(overrides, &arguments.reason)?;
-    let named = &arguments.freezes();
-    let overrides =
-        frozen::check(home, &directory, freezes.iter(), named, &arguments.reason).await?;
+    let (named, why) = (&arguments.freezes(), &arguments.reason);
+    let overrides = frozen::check(home, &directory, freezes.iter(), named, why).await?;
     let request = ApplyRequest {
         services: kept.services,
         directory: Some(kept.directory),
@@ -170,8 +168,8 @@ pub async fn apply(
     };
     let volumes = None;
     let jobs = DirectoryJobs { directory, jobs, freezes, schedules, volumes, adopt, intent };
-    let until = Until::of(arguments);
-    let (request, manner, report) = ((request, jobs), (until, stopwatch), OperationReport::from);
+    let (manner, report) = ((Until::of(arguments), stopwatch), OperationReport::from);
+    let request = (request, jobs);
     carrying_out::carry_out(&client, json_wanted, request, manner, report, move || drop(lease))
         .await
 }

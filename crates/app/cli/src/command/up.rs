@@ -69,7 +69,6 @@ pub async fn roll_out<R: Serialize>(
     // Nothing of it is collected before control holds it: a long drain keeps no collection waiting.
     let store = stores::store(home)?;
     let lease = store.lease()?;
-    let known = names::all(home).unwrap_or_default();
     stopwatch.lap("read");
     let mut baked = bake::bake(home, source, &project, None, how)?;
     stopwatch.baked(&baked);
@@ -78,7 +77,7 @@ pub async fn roll_out<R: Serialize>(
     let kept = Some(Kept { home, store: &store });
     let wanted = |services: Vec<ServiceSpec>| limited(services, &only);
     let mut services = wanted(desired::specs(kept, &project.spec, bake::digests(&baked))?);
-    warn_of_others(&client, &known, &project, &services).await?;
+    warn_of_others(home, &client, &project, &services).await?;
     let directory = &agreed.directory;
     let freezes: Vec<Freeze> = project.spec.freezes.values().cloned().collect();
     let mut jobs = declared_jobs::jobs(kept, &project.spec, bake::digests(&baked))?;
@@ -124,13 +123,14 @@ pub async fn roll_out<R: Serialize>(
 
 /// Warns of services that another directory has under the same name.
 async fn warn_of_others(
+    home: &Path,
     client: &Client,
-    known: &names::Known,
     project: &Project,
     services: &[ServiceSpec],
 ) -> Result<(), Failure> {
+    let known = names::all(home).unwrap_or_default();
     let serving = client.get::<StatusReport>("/v1/status").await?.services;
-    for taken in problems::taken_over(known, &project.dir, services, &serving) {
+    for taken in problems::taken_over(&known, &project.dir, services, &serving) {
         eprintln!("warning: {taken}");
     }
     Ok(())

@@ -15,6 +15,7 @@ fn canary(image: &str, on_inconclusive: OnInconclusive) -> ServiceSpec {
         steps: vec![1_000, 5_000],
         step_timeout: Millis(60_000),
         on_inconclusive,
+        sticky: None,
     });
     spec
 }

@@ -15,6 +15,7 @@ fn canary(image: &str) -> ServiceSpec {
         steps: vec![1_000, 5_000],
         step_timeout: Millis(60_000),
         on_inconclusive: OnInconclusive::Promote,
+        sticky: None,
     });
     spec
 }

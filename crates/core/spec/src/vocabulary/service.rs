@@ -73,6 +73,16 @@ const ROUTE: BlockWords = BlockWords {
     part: false,
 };
 
+const STICKY: BlockWords = part(
+    "sticky",
+    "by what a client's requests stick to one release of a canary",
+    &[
+        key("cookie", Text, "the name of a cookie"),
+        key("header", Text, "the name of a field of the request"),
+    ],
+    &[],
+);
+
 const ROLLOUT: BlockWords = part(
     "rollout",
     "how a release replaces the one before",
@@ -104,7 +114,7 @@ const ROLLOUT: BlockWords = part(
         key("keep_warm", Duration, "how long the old set stays for a warm rollback"),
         key("watch", Duration, "how long the new set is watched before it counts as proven"),
     ],
-    &[],
+    &[&STICKY],
 );
 
 pub(super) const RESOURCES: BlockWords = part(

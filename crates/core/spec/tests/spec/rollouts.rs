@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 use hornero_model::{
-    CanaryPolicy, Millis, OnInconclusive, Quiesce, ReplacePolicy, RollingPolicy, Strategy,
+    CanaryPolicy, Millis, OnInconclusive, Quiesce, ReplacePolicy, RollingPolicy, Sticky, Strategy,
 };
 
 use crate::check::{check, read};
@@ -26,17 +26,73 @@ fn canaries() {
         steps: vec![1_000, 5_000],
         step_timeout: Millis(300_000),
         on_inconclusive: OnInconclusive::Abort,
+        sticky: None,
     };
     assert_eq!(strategy("    strategy = \"canary\"\n"), Strategy::Canary(default));
     let given = CanaryPolicy {
         steps: vec![1, 250, 9_999],
         step_timeout: Millis(20_000),
         on_inconclusive: OnInconclusive::Wait,
+        sticky: None,
     };
     let text = "    strategy = \"canary\"\n    steps = [\"0.01%\", \"2.5%\", \"99.99%\"]\n    \
                 step_timeout = \"20s\"\n    on_inconclusive = \"wait\"\n";
     assert_eq!(strategy(text), Strategy::Canary(given));
     assert_eq!(strategy("    watch = \"1s\"\n"), Strategy::BlueGreen);
+}
+
+#[test]
+fn clients_stick_by_a_cookie_or_a_field() {
+    let sticky = |text: &str| match strategy(&format!("    strategy = \"canary\"\n{text}")) {
+        Strategy::Canary(canary) => canary.sticky,
+        other => panic!("{other:?}"),
+    };
+    let cookie = sticky("    sticky = { cookie = \"session\" }\n");
+    assert_eq!(cookie, Some(Sticky::Cookie("session".to_owned())));
+    let header = sticky("    sticky { header = \"X-User\" }\n");
+    assert_eq!(header, Some(Sticky::Header("x-user".to_owned())));
+    check(
+        &file("    sticky = { cookie = \"a\" }\n"),
+        expect![[r#"
+        error[conflict]: `rollout` of service `a` has `sticky`, which only a canary has
+         --> hornero.hcl:9:14
+          |
+        9 |     sticky = { cookie = "a" }
+          |              ^^^^^^^^^^^^^^^^
+          |
+          = hint: set `strategy = "canary"`
+
+        there is 1 error in `hornero.hcl`
+    "#]],
+    );
+    check(
+        &file("    strategy = \"canary\"\n    sticky = { cookie = \"a b\" }\n"),
+        expect![[r#"
+        error[invalid-value]: `a b` is no name of a cookie or a field
+          --> hornero.hcl:10:25
+           |
+        10 |     sticky = { cookie = "a b" }
+           |                         ^^^^^
+           |
+           = hint: letters, digits and `-_.`, at most 64 of them
+
+        there is 1 error in `hornero.hcl`
+    "#]],
+    );
+    check(
+        &file("    strategy = \"canary\"\n    sticky = {}\n"),
+        expect![[r#"
+        error[conflict]: `sticky` of `rollout` of service `a` needs a cookie or a field of the request, and one of them
+          --> hornero.hcl:10:14
+           |
+        10 |     sticky = {}
+           |              ^^
+           |
+           = hint: write `sticky = { cookie = "session" }` or `sticky = { header = "x-user" }`
+
+        there is 1 error in `hornero.hcl`
+    "#]],
+    );
 }
 
 #[test]

@@ -64,7 +64,8 @@ struct HeadReading {
 }
 
 /// A request and where it goes, or the edge's own answer to it.
-type Routed = (RequestHead, Result<Rc<LocalPool>, OwnAnswer>);
+/// A head, where it goes, and what it draws where its client sticks to a side.
+type Routed = (RequestHead, Result<Rc<LocalPool>, OwnAnswer>, Option<u32>);
 
 struct Connection<S> {
     worker: Rc<Worker>,
@@ -95,7 +96,7 @@ pub(crate) async fn serve<S: Stream>(
     let mut first = !https;
     loop {
         let next = match connection.read_head(std::mem::take(&mut first)).await {
-            Ok((head, pool)) => connection.request(&head, pool).await,
+            Ok((head, pool, stuck)) => connection.request(&head, pool, stuck).await,
             Err(HeadEnd::Closed) => Next::Close,
             Err(HeadEnd::GivenUp) => {
                 let (date, said) = (connection.worker.clock.date(), (408, "too many connections"));
@@ -158,13 +159,13 @@ impl<S: Stream> Connection<S> {
         let may_be_complete =
             reading.searched == 0 || ends_a_line(self.input.filled(), reading.searched);
         let found = if may_be_complete { self.translate()? } else { None };
-        if let Some((mut head, pool)) = found {
+        if let Some((mut head, pool, stuck)) = found {
             self.slot.set_phase(Phase::Busy);
             if self.slot.signal() == Some(Signal::GivenUp) {
                 self.slot.clear_signal();
                 head.keep_alive = false;
             }
-            return Ok(Some((head, pool)));
+            return Ok(Some((head, pool, stuck)));
         }
         reading.searched = self.input.filled().len();
         if self.input.is_full() {
@@ -227,21 +228,24 @@ impl<S: Stream> Connection<S> {
                 table.route(&self.origin.listener, host, path, field)
             }
         };
+        let stuck = pool.as_ref().ok().and_then(|pool| pool.sticky.as_deref());
+        let stuck = stuck.and_then(|of| of.draw(values(&filled[..head.used], of.field())));
         self.input.consume(head.used);
-        Ok(Some((head, pool)))
+        Ok(Some((head, pool, stuck)))
     }
 
     async fn request(
         &mut self,
         head: &RequestHead,
         pool: Result<Rc<LocalPool>, OwnAnswer>,
+        stuck: Option<u32>,
     ) -> Next {
         let mut pool = match pool {
             Ok(pool) => pool,
             Err((status, text)) => return self.refuse_request(head, status, &text).await,
         };
         self.slot.set_deadline_ms(self.worker.clock.deadline_ms(self.worker.limits.answer_timeout));
-        let mut attempts = Attempts::new(&self.worker);
+        let mut attempts = Attempts::new(&self.worker).stick(stuck);
         let mut ticket = None;
         let next = loop {
             let reuse = if head.idempotent { Reuse::Likely } else { Reuse::Certain };

@@ -137,6 +137,8 @@ fn refuse(status: u16, text: &'static str) -> Handled {
 /// A request as it was understood.
 struct Asked {
     pool: Rc<LocalPool>,
+    /// What it draws, where its client sticks to a side.
+    stuck: Option<u32>,
     /// As HTTP/1.1.
     head: Vec<u8>,
     framing: Framing,
@@ -174,6 +176,10 @@ impl Asked {
         let table = shared.worker.table();
         let field = |name: &'static str| parts.headers.get(name).map(HeaderValue::as_bytes);
         let pool = table.route(&shared.origin.listener, name, path.as_bytes(), field)?;
+        let stuck = pool.sticky.as_deref().and_then(|of| {
+            let values = parts.headers.get_all(of.field()).iter();
+            of.draw(values.map(HeaderValue::as_bytes))
+        });
         let length = parts.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| parse_length(length.as_bytes()));
         let framing = match (is_over || is_websocket, length) {
@@ -187,7 +193,7 @@ impl Asked {
         }
         let to_head = parts.method == Method::HEAD;
         let repeatable = framing == Framing::Empty && parts.method.is_idempotent();
-        Ok(Self { pool, head, framing, is_websocket, to_head, repeatable })
+        Ok(Self { pool, stuck, head, framing, is_websocket, to_head, repeatable })
     }
 }
 
@@ -230,7 +236,8 @@ async fn handle(
         Poll::Ready(())
     })
     .await;
-    let (mut ticket, mut attempts, mut body) = (None, Attempts::new(worker), Some(body));
+    let (mut ticket, mut attempts, mut body) =
+        (None, Attempts::new(worker).stick(asked.stuck), Some(body));
     let expected = Expected {
         head_bytes: worker.limits.head_bytes,
         to_head: asked.to_head,

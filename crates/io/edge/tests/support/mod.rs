@@ -131,6 +131,7 @@ pub fn table_of(
                 .into_iter()
                 .collect(),
             previews: Vec::new(),
+            sticky: None,
             admission: Admission::Open,
             backends,
             health: None,
