@@ -8,8 +8,8 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Instance, Phase, Service, ServingSet, Space, World,
-    failing::{PATIENCE, start_deadline, start_failure},
+    Facts, Instance, Phase, RolloutFailure, Service, ServingSet, Space, World,
+    failing::{PATIENCE, ended, start_deadline, start_failure},
     leases,
     record::{Record, changed, created, new_ids},
 };
@@ -162,11 +162,21 @@ impl<'a> Repair<'a> {
                 let by = Actor::hornero("it is healthy");
                 return Some(changed(&by, instance, InstanceState::Serving, None));
             }
-            let failure = start_failure(self.world, self.facts, &instance.id, instance.since)?;
+            let failure = self.failure(instance)?;
             let by = Actor::hornero(failure.reason);
             Some(changed(&by, instance, InstanceState::Failed, failure.cause))
         });
         moved.collect()
+    }
+
+    /// Why a replacement did not make it. While no edge can tell how it is, one that runs is neither well nor failed: another
+    /// one in its place would be no better off, and the next edge may find both to be well.
+    fn failure(&self, instance: &Instance) -> Option<RolloutFailure> {
+        let Self { world, facts, .. } = *self;
+        match facts.edge.is_none() && facts.running.contains_key(&instance.id) {
+            true => ended(world, facts, &instance.id),
+            false => start_failure(world, facts, &instance.id, instance.since),
+        }
     }
 
     /// The instances that have been unhealthy for longer than is waited for.

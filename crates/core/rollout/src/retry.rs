@@ -13,6 +13,9 @@ pub const REFUSED_RETRY: Millis = Millis(1_000);
 /// After this an answer counts as lost and the effect is asked for again; it is longer than any effect but a test
 /// run takes, and doing it twice is as doing it once.
 const ANSWER_ALLOWANCE: Millis = Millis(180_000);
+/// The same for a start. One that takes longer says that it goes on; asked for twice, the engine gives the one that runs. A
+/// server whose start was not heard of answers, and nobody sends it anything: that must not last.
+const START_ANSWER_ALLOWANCE: Millis = Millis(15_000);
 /// The same for what the edge is asked for, which has thirty seconds to answer: until this is over no other table goes to
 /// it, and a way back waits for that.
 const EDGE_ALLOWANCE: Millis = Millis(40_000);
@@ -33,8 +36,8 @@ pub fn answer_allowance(key: &EffectKey) -> Millis {
     match key {
         EffectKey::Tests(_) => TESTS_ALLOWANCE,
         EffectKey::Routes(_) | EffectKey::Cut(..) => EDGE_ALLOWANCE,
-        EffectKey::Start(_)
-        | EffectKey::Stop(_)
+        EffectKey::Start(_) => START_ANSWER_ALLOWANCE,
+        EffectKey::Stop(_)
         | EffectKey::Remove(_)
         | EffectKey::Run(_)
         | EffectKey::Guards(_)

@@ -15,6 +15,7 @@ mod preserving;
 mod previews;
 mod quiescing;
 mod recycling;
+mod repairing;
 mod replacing;
 mod retention;
 mod rolling;
