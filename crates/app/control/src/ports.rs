@@ -180,11 +180,11 @@ impl Ports for ControlPorts {
                 Effect::CarryOut { region, run, since, spec } if adapters.has_engine(&region) => {
                     Observation::RunEnded { end: carry(*run, since, *spec) }
                 }
-                Effect::AskGuards { region, rollout, round, question }
+                Effect::AskGuards { region, occasion, round, question }
                     if adapters.has_engine(&region) =>
                 {
                     let answers = guards(&question);
-                    Observation::GuardsAnswered { effect: id, rollout, round, answers }
+                    Observation::GuardsAnswered { effect: id, occasion, round, answers }
                 }
                 effect => adapters.perform(id, effect, &tail),
             };

@@ -1,7 +1,9 @@
 //! Adjustments of what serves: begun like rollouts, waited for like repairs.
 
 use hornero_model::{Actor, EventBody, Millis, ReleaseNumber, ServiceName, Timestamp};
-use hornero_rollout::{Record, RepairState, RolloutFailure, Step, routes_settled, take_back};
+use hornero_rollout::{
+    Record, RepairState, RolloutFailure, Step, routes_settled, surplus_refusal, take_back,
+};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports, Progress, ServiceOutcome,
@@ -40,7 +42,12 @@ impl Driver {
         };
         let serving = self.world.services.get(service).and_then(|of| of.serving.as_ref());
         let Some(set) = serving else { return failed(format!("`{service}` no longer serves")) };
+        let kept = surplus_refusal(&self.world, &self.facts, service);
         if set.terms != release {
+            if let Some(refused) = kept {
+                let outcome = self.outcome(service, None, None);
+                return Some(ItemOutcome::Failed(OutcomeKind::Refused, outcome, refused));
+            }
             return failed(taken_back.unwrap_or("the terms from before hold again").to_owned());
         }
         let leaves = |id: &_| !set.instances.contains(id);
@@ -53,7 +60,12 @@ impl Driver {
             let outcome = ServiceOutcome { adjusted: true, ..outcome };
             return Some(ItemOutcome::Done(outcome));
         }
-        if self.now() < until {
+        let kept = kept.filter(|_| set.leaving.is_some());
+        if self.now() < until && kept.is_none() {
+            return None;
+        }
+        if let Some(refused) = kept {
+            self.facts.unadjusted.insert(service.clone(), refused.reason);
             return None;
         }
         let reason = format!("`{service}` was not as asked after {ADJUST_ALLOWANCE}");

@@ -240,7 +240,7 @@ impl Driver {
 
     /// Forgets what was observed of instances that are gone.
     fn prune(&mut self) {
-        self.facts.guards.retain(|id, _| self.world.rollouts.contains_key(id));
+        self.forget_answers();
         self.facts.snapshots.retain(|id, _| self.world.rollouts.contains_key(id));
         self.facts.restored.retain(|id, _| self.world.rollouts.contains_key(id));
         self.facts.run_ends.retain(|id, _| self.world.runs.contains_key(id));

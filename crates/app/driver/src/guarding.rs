@@ -1,26 +1,29 @@
 //! Data guards: taking in what they say, and telling those who wait for it.
 
-use hornero_model::{GuardAnswer, GuardVerdict, RolloutId};
-use hornero_rollout::{EffectKey, GuardRound, GuardsSeen};
+use hornero_model::{GuardAnswer, GuardVerdict, Millis};
+use hornero_rollout::{EffectKey, GuardOccasion, GuardRound, GuardsSeen};
 
 use crate::{Driver, EffectId, Ports, Progress};
+
+/// How long what was said of servers that were more than wanted is remembered: what comes to it later is another occasion.
+const SURPLUS_MEMORY: Millis = Millis(60_000);
 
 impl Driver {
     /// Takes in what guards say, if it is the answer to the last time that they were asked.
     pub(crate) fn guards_answered(
         &mut self,
-        (effect, id): (EffectId, RolloutId),
+        (effect, occasion): (EffectId, GuardOccasion),
         round: GuardRound,
         answers: Vec<GuardAnswer>,
         ports: &mut dyn Ports,
     ) {
-        let key = EffectKey::Guards(id);
+        let key = EffectKey::Guards(occasion.clone());
         if self.pending.get(&key).is_none_or(|pending| pending.id != effect) {
             return;
         }
         self.pending.remove(&key);
         let at = self.now();
-        let last = self.facts.guards.get(&id).filter(|seen| seen.round == round);
+        let last = self.facts.guards.get(&occasion).filter(|seen| seen.round == round);
         let begun = last.map_or(at, |seen| seen.begun);
         let failing = |answers: &[GuardAnswer]| {
             let failing = answers.iter().find(|of| of.verdict != GuardVerdict::Passes)?;
@@ -28,16 +31,37 @@ impl Driver {
         };
         let before = last.and_then(|seen| failing(&seen.answers));
         let now = failing(&answers);
-        self.facts.guards.insert(id, GuardsSeen { round, begun, at, answers });
+        let seen = GuardsSeen { round, begun, at, answers };
+        self.facts.guards.insert(occasion.clone(), seen);
         let Some((guard, seen)) = now.filter(|now| before.as_ref() != Some(now)) else { return };
-        let Some(rollout) = self.world.rollouts.get(&id) else { return };
+        let (service, rollout) = match occasion {
+            GuardOccasion::Surplus(service) => (service, None),
+            GuardOccasion::Rollout(id) => match self.world.rollouts.get(&id) {
+                Some(rollout) => (rollout.service.clone(), Some(id)),
+                None => return,
+            },
+        };
+        let request = match rollout {
+            Some(id) => self.request_of(id),
+            None => self.request_for(&service),
+        };
         ports.progress(Progress::Step {
-            request: self.request_of(id),
-            service: rollout.service.clone(),
-            rollout: Some(id),
+            request,
+            service,
+            rollout,
             phase: "guarding",
             message: format!("waiting for guard `{guard}`: {seen}"),
             instance: None,
+        });
+    }
+
+    /// Forgets what guards said to what is over.
+    pub(crate) fn forget_answers(&mut self) {
+        let now = self.now();
+        let rollouts = &self.world.rollouts;
+        self.facts.guards.retain(|occasion, seen| match occasion {
+            GuardOccasion::Rollout(id) => rollouts.contains_key(id),
+            GuardOccasion::Surplus(_) => now < seen.at.after(SURPLUS_MEMORY),
         });
     }
 }

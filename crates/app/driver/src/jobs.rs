@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use hornero_model::{Actor, ServiceName, ServiceSpec};
 use hornero_rollout::{
-    Bug, RolloutFailure, Step, Target, TestRun, down_order, planted, start_down, start_forward,
-    start_rollback,
+    Bug, GuardOccasion, RolloutFailure, Step, Target, TestRun, down_order, planted, start_down,
+    start_forward, start_rollback,
 };
 
 use crate::{
@@ -188,6 +188,9 @@ impl Driver {
         item: &Item,
         ports: &mut dyn Ports,
     ) -> Result<Option<ItemOutcome>, DriverError> {
+        // What guards said before is no answer to what is asked for now.
+        let surplus = GuardOccasion::Surplus(item.service().clone());
+        self.facts.guards.remove(&surplus);
         self.facts.overridden = self.jobs[index].overridden.clone();
         let begun = self.begin(index, item, ports);
         self.facts.overridden.clear();

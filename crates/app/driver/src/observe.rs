@@ -81,8 +81,8 @@ impl Driver {
     /// What a rollout of servers with data waits for.
     fn waited_for(&mut self, observation: Observation, ports: &mut dyn Ports) {
         match observation {
-            Observation::GuardsAnswered { effect, rollout, round, answers } => {
-                self.guards_answered((effect, rollout), round, answers, ports);
+            Observation::GuardsAnswered { effect, occasion, round, answers } => {
+                self.guards_answered((effect, occasion), round, answers, ports);
             }
             Observation::RunEnded { end } => {
                 self.pending.remove(&EffectKey::Run(end.id.clone()));

@@ -7,7 +7,7 @@ use hornero_model::{
     Receipt, ReceiptBody, RegionName, ReleaseCounters, ReleaseNumber, RolloutId, Room, RunEnd,
     ServiceName, TakenSnapshot, Term, Timestamp,
 };
-use hornero_rollout::{Effect, GuardRound, TestRun};
+use hornero_rollout::{Effect, GuardOccasion, GuardRound, TestRun};
 
 use crate::{Progress, Request};
 
@@ -130,8 +130,8 @@ pub enum Observation {
     GuardsAnswered {
         /// The effect that asked them.
         effect: EffectId,
-        /// The rollout.
-        rollout: RolloutId,
+        /// What waits for it.
+        occasion: GuardOccasion,
         /// At which point of it.
         round: GuardRound,
         /// What each said of each server.

@@ -1,7 +1,7 @@
 //! Recycling that somebody asked for: marked in the ledger, then waited for until the last of it is gone.
 
 use hornero_model::{Actor, EventBody, InstanceId, InstanceState, Millis, ServiceName, Timestamp};
-use hornero_rollout::{Instance, Record, RolloutFailure, room_for_more};
+use hornero_rollout::{Instance, Record, RolloutFailure, room_for_more, surplus_refusal};
 
 use crate::{
     Driver, DriverError, OutcomeKind, Ports, Progress, ServiceOutcome,
@@ -90,6 +90,9 @@ impl Driver {
         }
         if done == all {
             return Some(ItemOutcome::Done(outcome));
+        }
+        if let Some(refused) = surplus_refusal(&self.world, &self.facts, service) {
+            return Some(ItemOutcome::Failed(OutcomeKind::Refused, outcome, refused));
         }
         if self.now() < until {
             return None;

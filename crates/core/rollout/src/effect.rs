@@ -6,7 +6,7 @@ use hornero_model::{
     Timestamp, VolumeName,
 };
 
-use crate::{GuardQuestion, GuardRound};
+use crate::{GuardOccasion, GuardQuestion, GuardRound};
 
 /// Something for an adapter to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,8 +64,8 @@ pub enum Effect {
     AskGuards {
         /// The region whose engine has the servers.
         region: RegionName,
-        /// The rollout that waits for it.
-        rollout: RolloutId,
+        /// What waits for it.
+        occasion: GuardOccasion,
         /// At which point of it.
         round: GuardRound,
         /// What is asked.
@@ -152,8 +152,8 @@ pub enum EffectKey {
     Tests(Digest),
     /// One-off work.
     Run(InstanceId),
-    /// Asking the guards of a rollout.
-    Guards(RolloutId),
+    /// Asking guards.
+    Guards(GuardOccasion),
     /// Taking the snapshots of a rollout.
     Snapshots(RolloutId),
     /// Putting them back.
@@ -175,7 +175,7 @@ impl Effect {
             Self::RemoveInstance { instance, .. } => EffectKey::Remove(instance.clone()),
             Self::RunTests { image, .. } => EffectKey::Tests(*image),
             Self::CarryOut { run, .. } => EffectKey::Run(run.id.clone()),
-            Self::AskGuards { rollout, .. } => EffectKey::Guards(*rollout),
+            Self::AskGuards { occasion, .. } => EffectKey::Guards(occasion.clone()),
             Self::TakeSnapshots { rollout, .. } => EffectKey::Snapshots(*rollout),
             Self::RestoreSnapshots { rollout, .. } => EffectKey::Restore(*rollout),
             Self::PrepareRoutes { edge, .. } | Self::ApplyRoutes { edge, .. } => {

@@ -14,7 +14,7 @@ use hornero_model::{
 };
 
 use crate::planted::{Bug, planted};
-use crate::{GuardsSeen, InForce, KnownEdge, Load, RolloutFailure, World};
+use crate::{GuardOccasion, GuardsSeen, InForce, KnownEdge, Load, RolloutFailure, World};
 
 /// What is known of the outside at one moment.
 ///
@@ -35,8 +35,8 @@ pub struct Facts {
     pub tests: BTreeMap<Digest, TestRun>,
     /// How one-off work ended that rollouts wait for, until that is recorded.
     pub run_ends: BTreeMap<InstanceId, RunEnd>,
-    /// What guards answered to rollouts that wait for them.
-    pub guards: BTreeMap<RolloutId, GuardsSeen>,
+    /// What guards answered to whatever waits for them.
+    pub guards: BTreeMap<GuardOccasion, GuardsSeen>,
     /// Guards that somebody overrides with what is begun now.
     pub overridden: BTreeSet<GuardName>,
     /// Snapshots that were taken for rollouts.

@@ -6,16 +6,14 @@ use hornero_model::{
 };
 
 use crate::{
-    Effect, Facts, GuardQuestion, GuardRound, GuardsSeen, Kind, Phase, Rollout, RolloutFailure,
-    World, record::Record, view::View,
+    Effect, Facts, GuardOccasion, GuardQuestion, GuardRound, GuardsSeen, Kind, Phase, Rollout,
+    RolloutFailure, World, record::Record, repair, view::View,
 };
 
 /// Between two times that servers are asked.
 const PAUSE: Millis = Millis(500);
 /// The same where commands are among what is asked: each is a server of its own.
 const COMMAND_PAUSE: Millis = Millis(5_000);
-/// How old a pass may be that something is begun by.
-const FRESH: Millis = Millis(5_000);
 
 /// What guards mean for a rollout.
 pub(crate) enum GuardOutcome {
@@ -97,11 +95,10 @@ impl View<'_> {
                 false => GuardOutcome::Waiting,
             };
         };
-        let mut failing = seen.answers.iter().filter(|of| of.verdict != GuardVerdict::Passes);
-        if failing.clone().next().is_none() {
-            return match over(seen.at.after(FRESH)) {
-                true => GuardOutcome::Waiting,
-                false => GuardOutcome::Passed,
+        if seen.failing().next().is_none() {
+            return match seen.passed(self.facts.now) {
+                true => GuardOutcome::Passed,
+                false => GuardOutcome::Waiting,
             };
         }
         let is_over = |answer: &&GuardAnswer| {
@@ -109,14 +106,15 @@ impl View<'_> {
             let within = guard.map_or(Millis(0), |guard| guard.within);
             over(seen.begun.after(within)) || until.is_some_and(over)
         };
-        match failing.find(is_over) {
+        match seen.failing().find(is_over) {
             Some(answer) => GuardOutcome::Refused(refusal(&self.rollout.service, answer)),
             None => GuardOutcome::Waiting,
         }
     }
 
     fn seen(&self, round: GuardRound) -> Option<&GuardsSeen> {
-        self.facts.guards.get(&self.rollout.id).filter(|seen| seen.round == round)
+        let occasion = GuardOccasion::Rollout(self.rollout.id);
+        self.facts.guards.get(&occasion).filter(|seen| seen.round == round)
     }
 
     /// The point at which the rollout waits for its guards; none where it is at no such point.
@@ -149,13 +147,8 @@ impl View<'_> {
     fn asks_at(&self) -> Option<(GuardRound, Timestamp)> {
         let round = self.guard_round()?;
         let GuardOutcome::Waiting = self.guarded(round) else { return None };
-        let runs_commands = |question: &GuardQuestion| {
-            question.guards.iter().any(|guard| matches!(guard.probe, DataProbe::Command(_)))
-        };
-        let pause = match self.question(round).is_some_and(|question| runs_commands(&question)) {
-            true => COMMAND_PAUSE,
-            false => PAUSE,
-        };
+        let question = self.question(round);
+        let pause = question.map_or(PAUSE, |question| pause(&question));
         let next = self.seen(round).map(|seen| seen.at.after(pause));
         Some((round, next.unwrap_or(self.facts.now)))
     }
@@ -174,6 +167,68 @@ impl View<'_> {
     }
 }
 
+/// How long it is until the same is asked again.
+fn pause(question: &GuardQuestion) -> Millis {
+    let is_command = |guard: &DataGuard| matches!(guard.probe, DataProbe::Command(_));
+    if question.guards.iter().any(is_command) { COMMAND_PAUSE } else { PAUSE }
+}
+
+/// What servers are asked that are more than wanted; none where there are none, or nothing is asked.
+fn of_surplus(world: &World, facts: &Facts, service: &ServiceName) -> Option<GuardQuestion> {
+    let guards = guards_of(world, service, Kind::Removal, None);
+    if guards.is_empty() {
+        return None;
+    }
+    let spare = repair::spare(world, facts, service);
+    let mut question = guard_question(world, facts, service, guards.to_vec())?;
+    question.servers.retain(|(id, _)| spare.iter().any(|of| of.id == *id));
+    (!question.servers.is_empty()).then_some(question)
+}
+
+/// When guards are asked whether what is more than wanted may go; none where they are not waited for.
+fn surplus_at(
+    world: &World,
+    facts: &Facts,
+    service: &ServiceName,
+) -> Option<(GuardQuestion, Timestamp)> {
+    let question = of_surplus(world, facts, service)?;
+    let seen = facts.guards.get(&GuardOccasion::Surplus(service.clone()));
+    let at = seen.map_or(facts.now, |seen| seen.at.after(pause(&question)));
+    Some((question, at))
+}
+
+/// The effect that asks whether what is more than wanted may go.
+pub(crate) fn surplus_work(world: &World, facts: &Facts, service: &ServiceName) -> Option<Effect> {
+    let (question, _) = surplus_at(world, facts, service).filter(|(_, at)| facts.now >= *at)?;
+    Some(Effect::AskGuards {
+        region: facts.region.clone(),
+        occasion: GuardOccasion::Surplus(service.clone()),
+        round: GuardRound::First,
+        question: Box::new(question),
+    })
+}
+
+/// When time alone has it asked again.
+pub(crate) fn surplus_times(world: &World, facts: &Facts) -> Vec<Timestamp> {
+    let times = |name| Some(surplus_at(world, facts, name)?.1);
+    world.services.keys().filter_map(times).collect()
+}
+
+/// Why what is more than wanted does not go, where a guard has said so for as long as it is asked.
+pub fn surplus_refusal(
+    world: &World,
+    facts: &Facts,
+    service: &ServiceName,
+) -> Option<RolloutFailure> {
+    let seen = facts.guards.get(&GuardOccasion::Surplus(service.clone()))?;
+    let guards = guards_of(world, service, Kind::Removal, None);
+    let is_over = |answer: &&GuardAnswer| {
+        let guard = guards.iter().find(|guard| guard.name == answer.guard);
+        guard.is_some_and(|guard| facts.now >= seen.begun.after(guard.within))
+    };
+    Some(refusal(service, seen.failing().find(is_over)?))
+}
+
 /// The effect that asks the guards that a rollout waits for; none while they need not be asked.
 pub(crate) fn work(world: &World, facts: &Facts, rollout: &Rollout) -> Option<Effect> {
     let view = View { rollout, world, facts };
@@ -181,7 +236,7 @@ pub(crate) fn work(world: &World, facts: &Facts, rollout: &Rollout) -> Option<Ef
     let question = view.question(round).filter(|_| facts.now >= at)?;
     Some(Effect::AskGuards {
         region: facts.region.clone(),
-        rollout: rollout.id,
+        occasion: GuardOccasion::Rollout(rollout.id),
         round,
         question: Box::new(question),
     })

@@ -72,7 +72,7 @@ pub use facts::{Exit, Facts, ListenerSeen, RegionFacts, Running, TestOutcome, Te
 pub use failed::failed_before;
 pub use fitting::{MakingWay, foresee, foresee_in_time, make_way};
 pub use fold::WorldError;
-pub use guarding::guard_question;
+pub use guarding::{guard_question, surplus_refusal};
 pub use health::saw as saw_health;
 pub use instance::{Instance, Instances};
 pub use listeners::saw as saw_listeners;
@@ -82,7 +82,7 @@ pub use order::down_order;
 pub use planted::plant;
 pub use planted::{Bug, planted};
 pub use previewing::{PreviewError, preview_spec, start_preview};
-pub use question::{GuardQuestion, GuardRound, GuardsSeen};
+pub use question::{GuardOccasion, GuardQuestion, GuardRound, GuardsSeen};
 pub use record::{Record, Step};
 pub use recorded::{
     DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, JobRun, KnownVolume, Lease,

@@ -8,7 +8,8 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Instance, Phase, RolloutFailure, Service, ServingSet, Space, World,
+    Facts, GuardOccasion, GuardsSeen, Instance, Phase, RolloutFailure, Service, ServingSet, Space,
+    World,
     failing::{PATIENCE, ended, start_deadline, start_failure},
     leases,
     record::{Record, changed, created, new_ids},
@@ -114,7 +115,7 @@ pub(crate) fn repair(
     let fit = repair.serving_fit();
     if fit >= wanted {
         let mut records: Vec<_> = late_proof(world, facts, service).into_iter().collect();
-        records.extend(surplus(world, facts, service, fit - wanted));
+        records.extend(surplus(world, facts, service));
         return records;
     }
     repair.make_missing(&sick, tail)
@@ -246,12 +247,21 @@ impl<'a> Repair<'a> {
     }
 }
 
-/// Ends what is more than wanted: by terms that ask for fewer, or a sick one that healed just as its replacement came. What served for the shortest time
-/// goes, once all have been well for as long as a sick one is waited for.
-fn surplus(world: &World, facts: &Facts, service: &ServiceName, count: usize) -> Vec<Record> {
-    let Some(set) = &world.services[service].serving else { return Vec::new() };
-    let mut serving: Vec<_> =
-        set.instances.iter().filter_map(|id| world.instances.get(id)).collect();
+/// The servers that are more than wanted and may go by now: by terms or a load that ask for fewer, or a sick one that healed just
+/// as its replacement came. What served for the shortest time goes, once all have been well for as long as a sick one is waited
+/// for.
+pub(crate) fn spare<'w>(
+    world: &'w World,
+    facts: &'w Facts,
+    service: &ServiceName,
+) -> Vec<&'w Instance> {
+    let of = &world.services[service];
+    let Some(set) = of.serving.as_ref().filter(|_| of.serving_release().is_some()) else {
+        return Vec::new();
+    };
+    let repair = Repair { world, facts, of, set };
+    let wanted = world.wanted_instances(service) as usize;
+    let count = repair.serving_fit().saturating_sub(wanted);
     let settled = surplus_due(world, service).is_none_or(|due| facts.now >= due);
     let whole = set.instances.iter().all(|id| facts.healthy(world, id));
     if count == 0
@@ -262,19 +272,36 @@ fn surplus(world: &World, facts: &Facts, service: &ServiceName, count: usize) ->
     {
         return Vec::new();
     }
+    let mut serving: Vec<_> = repair.instances().collect();
     serving.sort_by_key(|instance| std::cmp::Reverse((instance.since, &instance.id)));
     // What is recycled goes before all that is not, the oldest first.
     serving.sort_by_cached_key(|instance| match &instance.recycle {
         Some(_) => (0, instance.created, Some(instance.id.clone())),
         None => (1, Timestamp::default(), None),
     });
+    serving.truncate(count);
+    serving
+}
+
+/// Ends what is more than wanted, where the guards of the service let it go.
+fn surplus(world: &World, facts: &Facts, service: &ServiceName) -> Vec<Record> {
+    let gone = spare(world, facts, service);
+    let of = &world.services[service];
+    let terms = of.serving.as_ref().and_then(|set| world.release(service, set.terms));
+    let guarded = terms.is_some_and(|release| !release.spec.guards.is_empty());
+    let passed = |seen: &GuardsSeen| {
+        seen.passed(facts.now) && seen.is_about(gone.iter().map(|of| of.id.clone()))
+    };
+    let occasion = GuardOccasion::Surplus(service.clone());
+    if guarded && !facts.guards.get(&occasion).is_some_and(passed) {
+        return Vec::new();
+    }
     let by = Actor::hornero("more than wanted serve");
-    let gone = serving.into_iter().take(count);
-    gone.map(|instance| {
+    let ended = gone.into_iter().map(|instance| {
         let by = instance.recycle.as_ref().unwrap_or(&by);
         changed(by, instance, InstanceState::Stopped, None)
-    })
-    .collect()
+    });
+    ended.collect()
 }
 
 /// When the newest of a serving set has served long enough to tell whether one is too many; where one is recycled, long

@@ -21,6 +21,7 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
     effects.extend(routes(world, facts));
     for name in world.services.keys() {
         effects.extend(address(world, facts, name));
+        effects.extend(guarding::surplus_work(world, facts, name));
         let kept = world.kept(name);
         let here = |of: &&Instance| of.region == facts.region;
         for instance in world.instances.of(name).filter(here) {
@@ -285,5 +286,6 @@ pub fn wake(world: &World, facts: &Facts) -> Option<Timestamp> {
     times.extend(leaving.filter_map(|instance| drained_at(world, facts, instance)));
     times.extend(world.rollouts.values().flat_map(|rollout| times::times(rollout, world, facts)));
     times.extend(world.rollouts.values().flat_map(|of| guarding::times(world, facts, of)));
+    times.extend(guarding::surplus_times(world, facts));
     times.into_iter().filter(|time| *time > facts.now).min()
 }

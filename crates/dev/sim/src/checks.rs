@@ -8,9 +8,9 @@ use std::{
 use hornero_driver::{Outcome, OutcomeKind, RequestId, RequestKind};
 use hornero_model::{
     Digest, EventBody, GuardAnswer, GuardVerdict, InstanceId, InstanceState, Listener, NewEvent,
-    Preview, ReleaseNumber, RolloutId, ServiceName, Share,
+    Preview, ReleaseNumber, ServiceName, Share,
 };
-use hornero_rollout::{Kind, Phase, ReplacingStage, Rollout, Service, World};
+use hornero_rollout::{GuardOccasion, Kind, Phase, ReplacingStage, Rollout, Service, World};
 
 use crate::{Scenario, SimEdge, SimEngine, Trouble};
 
@@ -43,8 +43,8 @@ pub(crate) struct Checks {
     clear_since: u64,
     edge: u32,
     unserved_since: BTreeMap<ServiceName, u64>,
-    /// When the guards of each rollout last said that its servers may go.
-    guards_passed: BTreeMap<RolloutId, u64>,
+    /// When guards last said that servers may go, by what they were asked for.
+    guards_passed: BTreeMap<GuardOccasion, u64>,
 }
 
 impl Checks {
@@ -61,10 +61,10 @@ impl Checks {
     }
 
     /// Guards were asked for a rollout.
-    pub fn guards_answered(&mut self, rollout: RolloutId, answers: &[GuardAnswer], now: u64) {
+    pub fn guards_answered(&mut self, occasion: GuardOccasion, answers: &[GuardAnswer], now: u64) {
         match answers.iter().all(|answer| answer.verdict == GuardVerdict::Passes) {
-            true => drop(self.guards_passed.insert(rollout, now)),
-            false => drop(self.guards_passed.remove(&rollout)),
+            true => drop(self.guards_passed.insert(occasion, now)),
+            false => drop(self.guards_passed.remove(&occasion)),
         }
     }
 
@@ -90,8 +90,26 @@ impl Checks {
         if !begins || !goes_on || !counts || serving.instances.is_empty() {
             return None;
         }
-        let passed = self.guards_passed.get(&rollout.id).is_some_and(|at| now <= at + PASS_AGE_MS);
+        let passed = self.passed(&GuardOccasion::Rollout(rollout.id), now);
         (!passed).then(|| format!("rollout {} takes servers away past its guards", rollout.id))
+    }
+
+    fn passed(&self, occasion: &GuardOccasion, now: u64) -> bool {
+        self.guards_passed.get(occasion).is_some_and(|at| now <= at + PASS_AGE_MS)
+    }
+
+    /// What is wrong with a server that goes because more serve than are wanted, or another one took its place.
+    fn unguarded_surplus(&self, instance: &InstanceId, before: &World, now: u64) -> Option<String> {
+        let instance = before.instances.get(instance)?;
+        let name = &instance.service;
+        let set = before.services.get(name)?.serving.as_ref()?;
+        let guards = &before.release(name, set.terms)?.spec.guards;
+        let is_surplus = instance.state == InstanceState::Serving
+            && set.instances.contains(&instance.id)
+            && before.rollout_of(name).is_none();
+        let passed = self.passed(&GuardOccasion::Surplus(name.clone()), now);
+        (is_surplus && !guards.is_empty() && !passed)
+            .then(|| format!("`{}` goes past its guards", instance.id))
     }
 
     /// Whether the image of a release may serve: it declares no tests, or they ran and passed.
@@ -125,6 +143,12 @@ impl Checks {
             && event.by.who == "hornero"
         {
             return self.made_by_itself(service, now);
+        }
+        if let EventBody::InstanceChanged { instance, state: InstanceState::Stopped, .. } =
+            &event.body
+            && event.by.why != "no longer needed"
+        {
+            return self.unguarded_surplus(instance, before, now);
         }
         if let EventBody::Scaled { service, from, to } = &event.body {
             return self.scaled(service, (*from, *to), before, now);

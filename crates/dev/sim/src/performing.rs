@@ -69,11 +69,11 @@ impl Host {
                 self.observe(Observation::ServiceAddressed { effect: id, service, address: None });
             }
             Effect::CarryOut { run, .. } => self.carry_out(&run),
-            Effect::AskGuards { rollout, round, question, .. } => {
+            Effect::AskGuards { occasion, round, question, .. } => {
                 let now = self.now;
                 let answers = self.scenario.answers(&question, now);
-                self.checks.guards_answered(rollout, &answers, now);
-                let seen = Observation::GuardsAnswered { effect: id, rollout, round, answers };
+                self.checks.guards_answered(occasion.clone(), &answers, now);
+                let seen = Observation::GuardsAnswered { effect: id, occasion, round, answers };
                 self.observe(seen);
             }
             Effect::TakeSnapshots { rollout, volumes, .. } => {

@@ -77,10 +77,10 @@ pub(crate) fn observed(observation: &Observation) -> String {
             format!("edge {pid}{edge}, table {table}, version {version}: {backends}")
         }
         Observation::EdgeLost { edge } => format!("the edge{} is lost", at(edge)),
-        Observation::GuardsAnswered { rollout, round, answers, .. } => {
+        Observation::GuardsAnswered { occasion, round, answers, .. } => {
             let says: Vec<String> =
                 answers.iter().map(|of| format!("{} {:?}", of.guard, of.verdict)).collect();
-            format!("guards of rollout {rollout}, {round:?}: {}", says.join(", "))
+            format!("guards for {occasion:?}, {round:?}: {}", says.join(", "))
         }
         Observation::EffectFailed { effect, reason } => format!("{} failed: {reason}", id(*effect)),
     }

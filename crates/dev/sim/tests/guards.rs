@@ -120,6 +120,27 @@ fn what_refuses_leaves_everything_as_it_was_and_what_passes_later_is_waited_for(
 }
 
 #[test]
+fn what_is_too_many_or_recycled_stays_until_its_guards_pass() {
+    let mut simulation = Simulation::new(6);
+    let spec = serving(&mut simulation, false);
+    let fewer = ServiceSpec { instances: 1, ..spec.clone() };
+    refuse_for(&mut simulation, 3_600_000);
+    let recycle = || RequestKind::Recycle { service: site(), instance: None };
+    for request in [apply(&fewer), recycle()] {
+        let outcome = simulation.ask(request);
+        assert_eq!(outcome.result, OutcomeKind::Refused, "{outcome:?}");
+        assert_eq!(outcome.failure.unwrap().1.refused.as_deref(), Some("guard.quiet"));
+    }
+    refuse_for(&mut simulation, 2_000);
+    assert_eq!(simulation.ask(recycle()).result, OutcomeKind::Done);
+    refuse_for(&mut simulation, 2_000);
+    assert_eq!(simulation.ask(apply(&fewer)).result, OutcomeKind::Done);
+    simulation.come_to_rest();
+    simulation.check_whole();
+    assert_eq!(simulation.host.engine.ids().len(), 1);
+}
+
+#[test]
 fn what_is_taken_down_by_force_and_what_died_ask_nobody() {
     let mut simulation = Simulation::new(5);
     serving(&mut simulation, true);

@@ -6,7 +6,10 @@ use hornero_model::{
 };
 
 use super::{Bench, root, site, spec};
-use crate::{Effect, GuardRound, GuardsSeen, Phase, ReplacingStage, start_down, start_rollback};
+use crate::{
+    Effect, GuardRound, GuardsSeen, Phase, ReplacingStage, start_down, start_rollback,
+    surplus_refusal,
+};
 
 fn guard(name: &str, probe: DataProbe) -> DataGuard {
     DataGuard { name: GuardName::new(name).unwrap(), probe, within: Millis(10_000) }
@@ -56,10 +59,12 @@ impl Bench {
     /// Whoever is asked says so, but for commands, which pass.
     fn say(&mut self, verdict: GuardVerdict) {
         let asked = self.wanted().into_iter().find_map(|effect| match effect {
-            Effect::AskGuards { rollout, round, question, .. } => Some((rollout, round, question)),
+            Effect::AskGuards { occasion, round, question, .. } => {
+                Some((occasion, round, question))
+            }
             _ => None,
         });
-        let (rollout, round, question) = asked.expect("somebody is asked");
+        let (occasion, round, question) = asked.expect("somebody is asked");
         let answer = |guard: &DataGuard| GuardAnswer {
             guard: guard.name.clone(),
             instance: None,
@@ -71,9 +76,9 @@ impl Bench {
         };
         let answers = question.guards.iter().map(answer).collect();
         let at = self.facts.now;
-        let last = self.facts.guards.get(&rollout).filter(|seen| seen.round == round);
+        let last = self.facts.guards.get(&occasion).filter(|seen| seen.round == round);
         let begun = last.map_or(at, |seen| seen.begun);
-        self.facts.guards.insert(rollout, GuardsSeen { round, begun, at, answers });
+        self.facts.guards.insert(occasion, GuardsSeen { round, begun, at, answers });
     }
 
     /// Everything else is done as well as can be, until somebody is asked.
@@ -235,6 +240,31 @@ fn a_removal_closes_nothing_before_its_guards_passed_and_asks_again_once_it_is_c
     refused.pass(Millis(10_000));
     refused.one_step();
     refused.nothing_happened();
+}
+
+#[test]
+fn a_server_that_is_more_than_wanted_stays_until_its_guards_pass() {
+    let three = ServiceSpec { instances: 3, ..guarded("one") };
+    let mut bench = Bench::guarded(&three);
+    bench.forward(&ServiceSpec { instances: 2, ..three });
+    bench.pass(Millis(60_000));
+    bench.settle();
+    let servers =
+        |bench: &Bench| bench.world.services[&site()].serving.as_ref().unwrap().instances.len();
+    let asked = bench.wanted().into_iter().find_map(|effect| match effect {
+        Effect::AskGuards { question, .. } => Some(question.servers.len()),
+        _ => None,
+    });
+    assert_eq!(asked, Some(1), "the one that would go");
+    bench.say(GuardVerdict::Refuses);
+    bench.pass(Millis(10_000));
+    bench.settle();
+    assert_eq!(servers(&bench), 3);
+    let refusal = surplus_refusal(&bench.world, &bench.facts, &site()).unwrap();
+    assert_eq!(refusal.refused.as_deref(), Some("guard.quiet"));
+    bench.say(GuardVerdict::Passes);
+    bench.settle();
+    assert_eq!(servers(&bench), 2, "{:?}", bench.log);
 }
 
 #[test]

@@ -317,10 +317,10 @@ impl Bench {
                 let restored = snapshots.into_iter().map(|(of, _)| (of, 4)).collect();
                 self.facts.restored.insert(rollout, Ok(restored));
             }
-            Effect::AskGuards { rollout, round, .. } => {
+            Effect::AskGuards { occasion, round, .. } => {
                 let (begun, answers) = (self.facts.now, Vec::new());
                 let seen = GuardsSeen { round, begun, at: begun, answers };
-                self.facts.guards.insert(rollout, seen);
+                self.facts.guards.insert(occasion, seen);
             }
             Effect::CarryOut { run, .. } => self.run_ended(&run.id, ExitCause::Code(0)),
             Effect::GiveAddress { service, .. } => {
