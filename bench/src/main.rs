@@ -11,6 +11,7 @@ mod fleet;
 mod gc;
 mod hornero;
 mod judge;
+mod logs;
 mod peers;
 mod process;
 mod rebase;
@@ -87,6 +88,9 @@ struct Arguments {
     /// Patched states of the image whose storage and transfer are counted
     #[arg(long, default_value_t = 30)]
     states: usize,
+    /// Megabytes of logs that are written and searched
+    #[arg(long, default_value_t = 1_000)]
+    log_megabytes: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -123,6 +127,8 @@ enum What {
     Upgrade,
     /// The first answer of a service of which nothing runs, beside systemd's socket activation
     Cold,
+    /// Logs written, kept and searched, beside grep and zstdgrep; not part of the default
+    Logs,
     /// Many switches and rollbacks under load; not part of the default
     Soak,
     /// PostgreSQL replaced under writes while things are killed: writes lost, time without service; not part of the default
@@ -215,6 +221,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Reboot => reboot::measure(&setting),
             What::Upgrade => upgrade::measure(&setting),
             What::Cold => cold::measure(&setting),
+            What::Logs => logs::measure(&setting, arguments.log_megabytes),
             What::Soak => soak::measure(&setting, arguments.switches),
             What::Stateful => stateful::measure(&setting, arguments.replacements, arguments.seed),
         }?;

@@ -195,6 +195,8 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-bench", "hornero-model", "it measures the parts by themselves"),
     ("hornero-bench", "hornero-oci", "it counts what moves to a registry and back"),
     ("hornero-bench", "hornero-judge", "it counts how often the judge is wrong"),
+    ("hornero-bench", "hornero-engine-port", "which lines of logs are asked for is said there"),
+    ("hornero-bench", "hornero-telemetry", "it measures how logs are kept and found"),
     ("hornero-bench", "hornero-sandbox", "it measures the start of an instance"),
     ("hornero-bench", "hornero-store", "it makes images of roots that were made by others"),
 ];

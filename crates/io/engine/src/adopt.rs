@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::{
     LocalEngine,
     local::KILL_TIMEOUT,
-    shim,
+    logs, shim,
     state::{Entry, State},
 };
 
@@ -93,7 +93,9 @@ impl LocalEngine {
         let deadline = Instant::now() + ADOPT_TIMEOUT;
         loop {
             if let Some(process) = files.started()? {
-                self.shared.set(id, State::Running { process, shim: Arc::new(shim.try_clone()?) });
+                let streams = logs::hold(&shim, process.streams);
+                let shim = Arc::new(shim.try_clone()?);
+                self.shared.set(id, State::Running { process, shim, streams });
                 break;
             }
             if files.exit()?.is_some() || Instant::now() > deadline {

@@ -116,7 +116,12 @@ mod tests {
         let running = |id: &InstanceId| {
             let image = if *id == lost { Digest::of(b"lost") } else { image };
             let spec = RecordedSpec { image, ..record::tests::record(id, "site").spec };
-            let process = RunningProcess { pid: std::process::id(), address: None, metadata: None };
+            let process = RunningProcess {
+                pid: std::process::id(),
+                address: None,
+                metadata: None,
+                streams: None,
+            };
             (*id != gone).then_some((spec, process))
         };
         let ids = [lost.clone(), ended, gone.clone()];

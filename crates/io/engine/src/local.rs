@@ -28,6 +28,7 @@ use crate::{
     assemble::{self, cgroup_parent},
     attached, compare,
     launcher::{Launcher, LauncherCommand},
+    logs,
     record::{FORMAT, InstanceDirectory, Record},
     recorded::{RecordedSpec, RunningProcess, pid_of},
     retention::{LogKeeper, LogLimits, trim_logs},
@@ -255,7 +256,8 @@ impl LocalEngine {
     ) -> Result<(), EngineError> {
         let failed = |error| EngineError::failed(format!("watch instance `{id}`"), error);
         let copy = shim.try_clone().map_err(failed)?;
-        self.shared.set(id, State::Running { process, shim: Arc::new(shim) });
+        let streams = logs::hold(&shim, process.streams);
+        self.shared.set(id, State::Running { process, shim: Arc::new(shim), streams });
         self.watch.add(id.clone(), copy).map_err(failed)
     }
 
@@ -393,7 +395,7 @@ impl Engine for LocalEngine {
     }
 
     fn log_mark(&self, id: &InstanceId) -> Option<u64> {
-        crate::logs::log_mark(&self.home, id)
+        logs::log_mark(&self.home, id)
     }
 
     fn room(&self) -> Option<hornero_model::Room> {

@@ -1,12 +1,24 @@
-//! Logs of instances from the home's files alone, where no engine is open.
+//! Logs of instances: read from the home's files alone, and rescued where a shim was killed.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    },
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use hornero_engine_port::{
     EngineError,
-    log::{LogPage, LogQuery},
+    log::{LogPage, LogQuery, LogStream},
 };
 use hornero_model::InstanceId;
+use hornero_telemetry::{LogWriter, nanoseconds_now};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::record::{InstanceDirectory, InstanceFiles};
 
@@ -31,4 +43,66 @@ pub fn log_mark(home: &Path, id: &InstanceId) -> Option<u64> {
     let directory = InstanceDirectory::of(home);
     let mark = |files: InstanceFiles| hornero_telemetry::written_mark(&files.logs());
     mark(directory.live(id)).or_else(|| mark(directory.archived(id)))
+}
+
+/// The last of an instance's output comes this soon after its shim was killed, which kills it.
+const RESCUE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The read ends of an instance's standard output and error, held beside its shim.
+#[derive(Debug)]
+pub(crate) struct HeldStreams([File; 2]);
+
+/// Opens what a shim reads, by its own descriptors; none where it is gone, or is of a version that does not say which.
+pub(crate) fn hold(shim: &OwnedFd, streams: Option<[i32; 2]>) -> Option<HeldStreams> {
+    let opened = |number: i32| -> Option<File> {
+        let path = format!("/proc/{}/fd/{number}", pid_of(shim)?);
+        let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+        let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
+        file.metadata().ok()?.file_type().is_fifo().then_some(file)
+    };
+    let [out, err] = streams?;
+    let held = HeldStreams([opened(out)?, opened(err)?]);
+    // It still runs: what was opened by its id is its own.
+    is_running(shim).then_some(held)
+}
+
+/// The id of a process that a descriptor stands for (pidfd_open(2)).
+fn pid_of(process: &OwnedFd) -> Option<u32> {
+    let info =
+        std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+}
+
+fn is_running(process: &OwnedFd) -> bool {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut ended, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0)
+}
+
+impl HeldStreams {
+    /// Moves what a shim that was killed had not read into the log, which ends with it.
+    pub fn rescue(self, log: &Path) {
+        let deadline = Instant::now() + RESCUE_TIMEOUT;
+        let rescued = LogWriter::open(log).and_then(|mut log| {
+            for (stream, file) in [LogStream::Stdout, LogStream::Stderr].into_iter().zip(&self.0) {
+                loop {
+                    match log.take_from(stream, file.as_fd(), nanoseconds_now()) {
+                        Ok(0) => break,
+                        Ok(_) => {}
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            if Instant::now() > deadline {
+                                break;
+                            }
+                            // Until the last process of it is gone.
+                            thread::sleep(Duration::from_millis(1));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            log.finish(nanoseconds_now())
+        });
+        if let Err(error) = rescued {
+            tracing::warn!("the last output of an instance whose shim was killed is lost: {error}");
+        }
+    }
 }

@@ -156,6 +156,9 @@ pub(crate) struct RunningProcess {
     /// The file that its root's metadata is mounted from; none where that is not known, or there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<FileIdentity>,
+    /// The descriptors that the shim reads its standard output and error from.
+    #[serde(default)]
+    pub streams: Option<[i32; 2]>,
 }
 
 impl RunningProcess {

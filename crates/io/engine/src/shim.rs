@@ -82,7 +82,8 @@ pub(crate) fn run(home: &Path, id: &InstanceId, reply: OwnedFd) {
             return answer(&Reply::NotStarted(reason), None);
         }
     };
-    let started = RunningProcess { pid: running.pid(), address, metadata };
+    let held_at = streams.each_ref().map(AsRawFd::as_raw_fd);
+    let started = RunningProcess { pid: running.pid(), address, metadata, streams: Some(held_at) };
     // A shim that can't write this is not found by the next engine, which then ends the instance.
     let _ = files.write_started(&started);
     let myself = rustix::process::pidfd_open(

@@ -14,6 +14,7 @@ use hornero_sandbox::IdMap;
 
 use crate::{
     ids,
+    logs::HeldStreams,
     record::{ExitRecord, InstanceDirectory, Record},
     recorded::{RecordedSpec, RunningProcess},
     shim,
@@ -36,6 +37,8 @@ pub(crate) enum State {
     Running {
         process: RunningProcess,
         shim: Arc<OwnedFd>,
+        /// What it writes, should the shim be killed before it has read it.
+        streams: Option<HeldStreams>,
     },
     Exited {
         cause: ExitCause,
@@ -165,6 +168,13 @@ impl Shared {
         }
     }
 
+    fn take_streams(&self, id: &InstanceId) -> Option<HeldStreams> {
+        match &mut locked(&self.entries).get_mut(id)?.state {
+            State::Running { streams, .. } => streams.take(),
+            State::Created | State::Starting | State::Exited { .. } => None,
+        }
+    }
+
     pub fn list(&self) -> Vec<Instance> {
         locked(&self.entries).values().map(Entry::instance).collect()
     }
@@ -229,6 +239,9 @@ impl Shared {
         let exit = files.exit().ok().flatten().unwrap_or_else(|| {
             if let Some((record, _)) = self.get(id) {
                 shim::release(&self.home, &record);
+            }
+            if let Some(streams) = self.take_streams(id) {
+                streams.rescue(&files.logs());
             }
             let exit = ExitRecord::now(otherwise);
             // Without the file the next engine comes to the same end.

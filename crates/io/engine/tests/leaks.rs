@@ -12,7 +12,10 @@ use std::{
 
 use hornero_conformance::{DEADLINE, Script, Subject, TERM};
 use hornero_engine::LocalEngine;
-use hornero_engine_port::{Engine, InstanceStatus};
+use hornero_engine_port::{
+    Engine, InstanceStatus,
+    log::{LogFrom, LogQuery},
+};
 use hornero_model::ExitCause;
 use support::{TestHome, eventually, fresh_id, kill, processes_of, shim_pid};
 
@@ -35,6 +38,76 @@ fn a_killed_shim_takes_its_instance_along() {
     ));
     engine.remove(TERM, &id).expect("remove");
     home.assert_nothing_left(&id);
+}
+
+#[test]
+fn what_a_killed_shim_had_not_read_is_in_the_log() {
+    for reopened in [false, true] {
+        let home = TestHome::new();
+        let mut engine = home.engine();
+        let id = fresh_id(70 + usize::from(reopened));
+        // As many lines as fit, so that it waits for a reader in the end.
+        let script = "i=0; while true; do echo line $i; i=$((i+1)); done";
+        let mut spec = home.spec(id.clone(), &Script::IgnoreStop);
+        spec.command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+        engine.start(TERM, &spec).expect("start");
+        if reopened {
+            drop(engine);
+            engine = home.engine();
+        }
+        let exits = engine.exits();
+        let last = || {
+            let page = engine.logs(&id, &LogQuery::all(LogFrom::Tail, 1)).expect("logs");
+            page.lines.last().and_then(|line| line.text.strip_prefix("line ")?.parse::<u64>().ok())
+        };
+        eventually("some lines", || last() > Some(1_000));
+        let shim = shim_pid(&home.home(), &id).expect("the shim has left its id");
+        let pid = rustix::process::Pid::from_raw(shim).expect("an id");
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("stop");
+        eventually("the shim to stand still", || {
+            let status = fs::read_to_string(format!("/proc/{shim}/stat")).unwrap_or_default();
+            status.contains(") T ")
+        });
+        let read = last().expect("lines");
+        // The pipe is full once the command writes no more, for a hundred looks.
+        let seen = std::cell::Cell::new((0, 0));
+        eventually("the pipe to be full", || {
+            let written = processes_of(&home).iter().map(|pid| written_by(*pid)).sum::<u64>();
+            let (before, looks) = seen.get();
+            seen.set((written, if written == before { looks + 1 } else { 0 }));
+            looks > 100
+        });
+        kill(shim);
+        exits.recv_timeout(DEADLINE).expect("an exit");
+        let rescued = last().expect("lines");
+        assert!(rescued > read + 2_000, "{read} lines were read, {rescued} are there");
+        let (mut from, mut expected) = (LogFrom::Start, None);
+        loop {
+            let page = engine.logs(&id, &LogQuery::all(from, 1_000)).expect("logs");
+            for line in &page.lines {
+                let number: u64 =
+                    line.text.strip_prefix("line ").unwrap().parse().expect(&line.text);
+                assert!(
+                    expected.is_none_or(|expected| expected == number),
+                    "{number} after {expected:?}"
+                );
+                expected = Some(number + 1);
+            }
+            if page.finished {
+                break;
+            }
+            from = LogFrom::Cursor(page.next);
+        }
+        engine.remove(TERM, &id).expect("remove");
+        home.assert_nothing_left(&id);
+    }
+}
+
+/// Bytes that a process has written.
+fn written_by(pid: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    line.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 #[test]
