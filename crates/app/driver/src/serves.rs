@@ -25,7 +25,10 @@ impl Driver {
         let is_its = matches!(&job.current, Some(Current::Rollout(id)) if *id == rollout.id);
         let is_as_asked = |item: &Item| {
             item.spec().is_some_and(|spec| {
-                matches!(Target::of(&self.world, &self.facts, spec), Target::Unchanged(_))
+                let target = Target::of(&self.world, &self.facts, spec);
+                // One that is going down, or is on its way elsewhere, is not as it shall be yet.
+                let is_at_rest = self.world.rollout_of(&spec.name).is_none();
+                is_at_rest && matches!(target, Target::Unchanged(_))
             })
         };
         is_its && job.items.iter().skip(1).all(is_as_asked)
