@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::{
     answer::ApiRefusal,
     beside::AskGuards,
-    calls::{self, CallSource},
+    calls::CallSource,
     input::Input,
     jobs::Jobs,
     operations::Operations,
@@ -81,16 +81,6 @@ impl Api {
         });
         self.inputs.send(Input::Ask(question)).map_err(ApiRefusal::internal)?;
         receiver.await.map_err(|_| ApiRefusal::internal("the control process is ending"))
-    }
-}
-
-impl Api {
-    /// Has who calls whom be as new as the edge can tell.
-    pub async fn look_at_calls(&self) -> Result<(), ApiRefusal> {
-        let CallSource { book, state_dir } = self.calls.clone();
-        let seen = tokio::task::spawn_blocking(move || calls::seen(&state_dir)).await;
-        let seen = seen.map_err(ApiRefusal::internal)?;
-        self.ask(move |driver| book.take_in(driver, seen)).await
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::{Duration, Instant},
 };
 
@@ -13,14 +13,21 @@ use hornero_driver::Driver;
 use hornero_edge::EdgeClient;
 use hornero_model::{EdgeCalls, PoolName, ServiceName, ServiceSpec, Timestamp};
 use hornero_rollout::World;
+use tokio::sync::Semaphore;
+
+use crate::input::Input;
 
 /// How often the edge is asked while nobody looks: an instance that ended a moment ago is known by its address still.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long an answer waits for the edge to tell who calls whom; after that it says what was known before.
+const LOOK_BOUND: Duration = Duration::from_millis(250);
+/// How long an address is known to have been a service's: before that nobody else gets it.
+const REMEMBERED: Duration = Duration::from_secs(600);
 /// Pairs of services that are remembered; beyond that, those that were silent for longest go.
 const PAIRS: usize = 10_000;
 
-/// Whose word a count is: the edge's process, who called what, and since when it counts.
-type CountKey = (u32, IpAddr, PoolName, Timestamp);
+/// Whose word a count is: the edge's process and thread, who called what, and since when it counts.
+type CountKey = (u32, u32, IpAddr, PoolName, Timestamp);
 
 /// What is known of calls.
 #[derive(Debug, Default)]
@@ -28,6 +35,8 @@ struct Known {
     pairs: BTreeMap<(ServiceName, ServiceName), Called>,
     /// What of each count was taken in.
     taken: BTreeMap<CountKey, u64>,
+    /// Whose each address was when last seen, and when.
+    callers: BTreeMap<IpAddr, (ServiceName, Instant)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +47,11 @@ struct Called {
 
 /// The calls between services, as long as this process runs.
 #[derive(Debug, Default)]
-pub struct CallBook(Mutex<Known>);
+pub struct CallBook {
+    known: Mutex<Known>,
+    /// Held from asking an edge until its answer is on its way in, so that none overtakes another one.
+    asking: Mutex<()>,
+}
 
 /// When the edge is asked next.
 #[derive(Debug, Default)]
@@ -53,11 +66,6 @@ impl NextLook {
         }
         due
     }
-}
-
-/// What the edge with this state directory has counted; nothing where it can't be asked.
-pub fn seen(state_dir: &Path) -> EdgeCalls {
-    EdgeClient::new(state_dir).calls().unwrap_or_default()
 }
 
 /// Who called, by address.
@@ -76,21 +84,33 @@ fn shown(service: &ServiceName) -> ServiceName {
 }
 
 impl CallBook {
-    /// Takes in what an edge has counted by now.
-    pub fn take_in(&self, driver: &Driver, seen: EdgeCalls) {
-        self.count(&callers(driver), seen);
+    /// Asks an edge what it has counted by now, and has that taken in. Nothing is where it can't be asked.
+    pub fn look(self: &Arc<Self>, client: &mut EdgeClient, inputs: &Sender<Input>) {
+        let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(seen) = client.calls() {
+            let book = Arc::clone(self);
+            let look = Box::new(move |driver: &Driver| {
+                book.count(&callers(driver), seen, Instant::now());
+            });
+            let _ = inputs.send(Input::Ask(look));
+        }
     }
 
-    fn count(&self, callers: &BTreeMap<IpAddr, ServiceName>, seen: EdgeCalls) {
+    fn count(&self, callers: &BTreeMap<IpAddr, ServiceName>, seen: EdgeCalls, now: Instant) {
         let mut known = self.lock();
+        let known = &mut *known;
+        let seen_now = callers.iter().map(|(from, service)| (*from, (service.clone(), now)));
+        known.callers.extend(seen_now);
+        known.callers.retain(|_, (_, at)| now.duration_since(*at) < REMEMBERED);
         let mut still = BTreeSet::new();
         for call in seen.calls {
-            let key = (seen.pid, call.from, call.pool.clone(), call.since);
+            // It may have ended since, or be nobody's yet.
+            let Some((from, _)) = known.callers.get(&call.from) else { continue };
+            let key = (seen.pid, call.lane, call.from, call.pool.clone(), call.since);
             still.insert(key.clone());
             let taken = known.taken.entry(key).or_default();
             let fresh = call.requests.saturating_sub(*taken);
-            *taken = call.requests;
-            let Some(from) = callers.get(&call.from) else { continue };
+            *taken = call.requests.max(*taken);
             let pair = (shown(from), shown(&call.pool.service));
             if pair.0 == pair.1 || fresh == 0 {
                 continue;
@@ -115,7 +135,10 @@ impl CallBook {
         };
         self.told(is_there, |from, to| {
             let serving = world.services.get(from).and_then(|of| of.serving_release());
-            serving.is_some_and(|release| release.spec.depends_on.contains(to))
+            let coming = world.rollout_of(from).and_then(|of| world.release(from, of.to));
+            let mut releases = serving.into_iter().chain(coming).peekable();
+            // Of one of which nothing is known nobody can say that it declares nothing.
+            releases.peek().is_none() || releases.any(|of| of.spec.depends_on.contains(to))
         })
     }
 
@@ -152,7 +175,7 @@ impl CallBook {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,6 +186,22 @@ pub struct CallSource {
     pub book: Arc<CallBook>,
     /// The edge's state directory.
     pub state_dir: PathBuf,
+    /// One answer asks at a time: an edge that hangs holds up one thread, whoever wants to know.
+    pub turn: Arc<Semaphore>,
+}
+
+impl CallSource {
+    /// Has who calls whom be as new as the edge can tell within a moment.
+    pub async fn look(&self, inputs: &Sender<Input>) {
+        let Ok(turn) = Arc::clone(&self.turn).try_acquire_owned() else { return };
+        let (book, inputs) = (Arc::clone(&self.book), inputs.clone());
+        let state_dir = self.state_dir.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            book.look(&mut EdgeClient::new(&state_dir), &inputs);
+            drop(turn);
+        });
+        let _ = tokio::time::timeout(LOOK_BOUND, look).await;
+    }
 }
 
 #[cfg(test)]
@@ -179,7 +218,8 @@ mod tests {
         let pool = PoolName { service: name("orders"), port: "http".parse().unwrap() };
         let (since, last) = (Timestamp(since), Timestamp(since + requests));
         let from = "10.64.16.1".parse().unwrap();
-        EdgeCalls { pid, calls: vec![SeenCall { from, pool, requests, since, last }], uncounted: 0 }
+        let call = SeenCall { from, pool, lane: 0, requests, since, last };
+        EdgeCalls { pid, calls: vec![call], uncounted: 0 }
     }
 
     fn requests(book: &CallBook) -> u64 {
@@ -189,32 +229,39 @@ mod tests {
     #[test]
     fn each_call_is_counted_once_whoever_counts() {
         let (book, mut callers) = (CallBook::default(), BTreeMap::new());
-        callers.insert("10.64.16.1".parse().unwrap(), name("shop"));
-        book.count(&callers, seen(1, 5, 100));
-        book.count(&callers, seen(1, 5, 100));
-        book.count(&callers, seen(1, 7, 100));
+        let (now, from) = (Instant::now(), "10.64.16.1".parse().unwrap());
+        callers.insert(from, name("shop"));
+        book.count(&callers, seen(1, 5, 100), now);
+        book.count(&callers, seen(1, 5, 100), now);
+        book.count(&callers, seen(1, 7, 100), now);
         assert_eq!(requests(&book), 7);
         // Counted anew, and by another edge.
-        book.count(&callers, seen(1, 2, 900));
-        book.count(&callers, seen(2, 3, 900));
+        book.count(&callers, seen(1, 2, 900), now);
+        book.count(&callers, seen(2, 3, 900), now);
         assert_eq!(requests(&book), 12);
         let told = book.told(|_| true, |from, to| (from, to) == (&name("shop"), &name("orders")));
         assert!(told[0].declared && told[0].last == Timestamp(903), "{told:?}");
-        // Nobody's address, and a service that calls itself.
+        // One that has ended is known for a while; after that its address is nobody's.
         callers.clear();
-        book.count(&callers, seen(3, 3, 900));
-        callers.insert("10.64.16.1".parse().unwrap(), name("pr-7.orders"));
-        book.count(&callers, seen(4, 3, 900));
-        assert_eq!((requests(&book), book.lock().taken.len()), (12, 1));
+        book.count(&callers, seen(3, 3, 900), now);
+        assert_eq!(requests(&book), 15);
+        let later = now + REMEMBERED;
+        book.count(&callers, seen(3, 9, 900), later);
+        assert_eq!((requests(&book), book.lock().taken.len()), (15, 0));
+        // A service that calls itself.
+        let now = later;
+        callers.insert(from, name("pr-7.orders"));
+        book.count(&callers, seen(4, 3, 900), now);
+        assert_eq!((requests(&book), book.lock().taken.len()), (15, 1));
     }
 
     #[test]
     fn pairs_that_were_silent_for_longest_are_forgotten() {
-        let book = CallBook::default();
+        let (book, now) = (CallBook::default(), Instant::now());
         let from = "10.64.16.1".parse().unwrap();
         for caller in 0..PAIRS as u64 + 5 {
             let callers = BTreeMap::from([(from, name(&format!("s{caller}")))]);
-            book.count(&callers, seen(1, 1, caller));
+            book.count(&callers, seen(1, 1, caller), now);
         }
         let told = book.told(|_| true, |_, _| true);
         assert_eq!(told.len(), PAIRS);

@@ -13,9 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_driver::{Driver, Observation};
+use hornero_driver::Observation;
 use hornero_edge::{EdgeClient, EdgeClientError, RefusalCode};
 use hornero_model::{EdgeRef, EdgeStatus, Millis, error_chain};
+use tokio::sync::Semaphore;
 
 use crate::{
     calls::{CallBook, CallSource, NextLook},
@@ -75,7 +76,11 @@ impl EdgeKeeper {
 
     /// Who calls whom.
     pub fn calls(&self) -> CallSource {
-        CallSource { book: Arc::clone(&self.calls), state_dir: self.state_dir() }
+        CallSource {
+            book: Arc::clone(&self.calls),
+            state_dir: self.state_dir(),
+            turn: Arc::new(Semaphore::new(1)),
+        }
     }
 
     fn state_dir(&self) -> PathBuf {
@@ -136,7 +141,7 @@ impl EdgeKeeper {
                         return;
                     }
                     if next_look.is_due() {
-                        self.look_at_calls(&mut client, inputs);
+                        self.calls.look(&mut client, inputs);
                     }
                     let see = |status| {
                         // Whoever is gone is found gone above.
@@ -170,15 +175,6 @@ impl EdgeKeeper {
         }
         if let Some(child) = child {
             let _ = child.wait();
-        }
-    }
-
-    /// Takes in which calls the edge has counted.
-    fn look_at_calls(&self, client: &mut EdgeClient, inputs: &Sender<Input>) {
-        if let Ok(seen) = client.calls() {
-            let book = Arc::clone(&self.calls);
-            let look = Box::new(move |driver: &Driver| book.take_in(driver, seen));
-            let _ = inputs.send(Input::Ask(look));
         }
     }
 

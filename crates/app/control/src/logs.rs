@@ -21,7 +21,7 @@ use crate::{
     answer::{Answer, ApiRefusal, stream},
     local,
     logs::{
-        merged::{LineReader, OpenLog, ReadLog, tell_last, tell_merged},
+        merged::{LineReader, OpenLog, ReadLog, Telling, tell_last, tell_merged},
         writers::{LogOwner, Selector, writers},
     },
     offline::ledger_of,
@@ -129,17 +129,23 @@ impl Source<'_> {
     ) {
         let Some(selector) = Selector::of(object) else { return };
         let mut logs: Vec<OpenLog> = found.into_iter().map(OpenLog::new).collect();
-        let what = (&wish.filter, wish.raw);
+        let telling = Telling {
+            read: self.log,
+            filter: &wish.filter,
+            raw: wish.raw,
+            follow: wish.follow,
+            is_closed,
+        };
         let told = match wish.last {
             Some(0) if !wish.follow => return,
-            Some(last) => tell_last(&mut logs, self.log, what, last, send),
-            None => tell_merged(&mut logs.iter_mut().collect::<Vec<_>>(), self.log, what, send),
+            Some(last) => tell_last(&mut logs, &telling, last, send),
+            None => tell_merged(&mut logs.iter_mut().collect::<Vec<_>>(), &telling, send),
         };
         if !told {
             return;
         }
         while wish.follow && !is_closed() {
-            if !self.tell_new(&mut logs, what, send) {
+            if !self.tell_new(&mut logs, &telling, send) {
                 return;
             }
             std::thread::sleep(FOLLOW_PAUSE);
@@ -155,17 +161,12 @@ impl Source<'_> {
     }
 
     /// Tells what was written since the last look; false once the reader has gone.
-    fn tell_new(
-        &self,
-        logs: &mut [OpenLog],
-        what: (&LogFilter, bool),
-        send: LineReader<'_>,
-    ) -> bool {
+    fn tell_new(&self, logs: &mut [OpenLog], telling: &Telling<'_>, send: LineReader<'_>) -> bool {
         // Looked at first: what comes while it is read is found next time.
         let changed = logs.iter_mut().filter_map(|log| {
             let before = std::mem::replace(&mut log.mark, (self.mark)(&log.writer.id));
             (log.mark.is_none() || log.mark != before).then_some(log)
         });
-        tell_merged(&mut changed.collect::<Vec<_>>(), self.log, what, send)
+        tell_merged(&mut changed.collect::<Vec<_>>(), telling, send)
     }
 }

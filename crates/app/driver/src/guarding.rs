@@ -1,12 +1,12 @@
 //! Data guards: taking in what they say, and telling those who wait for it.
 
-use hornero_model::{GuardAnswer, GuardVerdict, Millis};
-use hornero_rollout::{EffectKey, GuardOccasion, GuardRound, GuardsSeen};
+use hornero_model::{GuardAnswer, GuardVerdict, Millis, Timestamp};
+use hornero_rollout::{Effect, EffectKey, GuardOccasion, GuardRound, GuardsSeen, answer_allowance};
 
 use crate::{Driver, EffectId, Ports, Progress};
 
 /// How long what was said of servers that were more than wanted is remembered: what comes to it later is another occasion.
-const SURPLUS_MEMORY: Millis = Millis(60_000);
+const SURPLUS_MEMORY: Millis = Millis(300_000);
 
 impl Driver {
     /// Takes in what guards say, if it is the answer to the last time that they were asked.
@@ -21,17 +21,18 @@ impl Driver {
         if self.pending.get(&key).is_none_or(|pending| pending.id != effect) {
             return;
         }
-        self.pending.remove(&key);
-        let at = self.now();
+        let Some(pending) = self.pending.remove(&key) else { return };
+        let Effect::AskGuards { question, .. } = pending.effect else { return };
+        let asked = Timestamp(pending.lost_at.0.saturating_sub(answer_allowance(&key).0));
+        let times = (asked, self.now());
         let last = self.facts.guards.get(&occasion).filter(|seen| seen.round == round);
-        let begun = last.map_or(at, |seen| seen.begun);
         let failing = |answers: &[GuardAnswer]| {
             let failing = answers.iter().find(|of| of.verdict != GuardVerdict::Passes)?;
             Some((failing.guard.clone(), failing.seen.clone()))
         };
         let before = last.and_then(|seen| failing(&seen.answers));
         let now = failing(&answers);
-        let seen = GuardsSeen { round, begun, at, answers };
+        let seen = GuardsSeen::of((&question, round), last, times, answers);
         self.facts.guards.insert(occasion.clone(), seen);
         let Some((guard, seen)) = now.filter(|now| before.as_ref() != Some(now)) else { return };
         let (service, rollout) = match occasion {

@@ -40,13 +40,6 @@ pub struct LogFilter {
     pub fields: Vec<(String, String)>,
 }
 
-impl LogFilter {
-    /// Whether every line is such a line.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// How bad it is what a line tells, the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -13,6 +13,9 @@ pub struct SeenCall {
     pub from: IpAddr,
     /// What it called.
     pub pool: PoolName,
+    /// Which of the edge's threads counted them: each counts for itself.
+    #[serde(default)]
+    pub lane: u32,
     /// Requests, or TCP connections, since `since`.
     pub requests: u64,
     /// The first of them. Counting that begins anew, as after a long silence, has another one.

@@ -109,7 +109,7 @@ impl RegionFacts {
                 (edge, in_force.map(Arc::new), unsettled_at_any(several, known))
             }
         };
-        if self.edges.len() > 1 && self.edge.is_none() && edge.is_some() {
+        if self.edge.is_none() && edge.is_some() {
             self.together_since = now;
         }
         // A status that is the same one says the same of every instance.

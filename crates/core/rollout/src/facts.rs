@@ -91,7 +91,7 @@ pub struct RegionFacts {
     pub edge: Option<Arc<EdgeStatus>>,
     /// What they say of each instance, by that.
     pub healths: BTreeMap<InstanceId, Health>,
-    /// Since when several edges say something together without a break.
+    /// Since when the edges say something, all together, without a break.
     pub together_since: Timestamp,
     /// The table that all edges confirmed to this process.
     pub in_force: Option<Arc<InForce>>,

@@ -7,6 +7,9 @@ use crate::{
     listeners, previews, recycle, rehearsals, runs, scale, schedules,
 };
 
+/// Of an event that was handed to what does not take in its kind: a mistake in Hornero.
+const STRAY: &str = "nobody takes it in";
+
 /// Why an event can't have happened after those before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("event {sequence} is impossible: {reason}")]
@@ -113,7 +116,7 @@ impl World {
             EventBody::Scaled { service, from, to } => {
                 scale::scaled(self, service, (*from, *to), &event.by, event.time)
             }
-            _ => Ok(()),
+            _ => Err(STRAY.to_owned()),
         }
     }
 
@@ -142,7 +145,7 @@ impl World {
                 self.term = self.term.max(term.unwrap_or_default());
             }
             EventBody::HostStarted { boot } => self.host_started(boot, event.time),
-            _ => {}
+            _ => return Err(STRAY.to_owned()),
         }
         Ok(())
     }
@@ -182,7 +185,7 @@ impl World {
                 rehearsals::started(self, rehearsal, by, time)?;
             }
             EventBody::RehearsalEnded { end } => rehearsals::ended(self, end, time)?,
-            _ => {}
+            _ => return Err(STRAY.to_owned()),
         }
         Ok(())
     }

@@ -14,6 +14,8 @@ use crate::{
 const PAUSE: Millis = Millis(500);
 /// The same where commands are among what is asked: each is a server of its own.
 const COMMAND_PAUSE: Millis = Millis(5_000);
+/// The same where a command refused and nobody waits for it: each time that it is run is recorded.
+const IDLE_PAUSE: Millis = Millis(120_000);
 
 /// What guards mean for a rollout.
 pub(crate) enum GuardOutcome {
@@ -88,23 +90,24 @@ impl View<'_> {
         let until = self.rollout.replacing.as_ref().map(|replacing| replacing.until);
         let until = until.filter(|_| round == GuardRound::Last);
         let over = |at: Timestamp| self.facts.now >= at;
-        let Some(seen) = self.seen(round) else {
+        let servers: Vec<_> = question.servers.iter().map(|(id, _)| id).collect();
+        let seen = self.seen(round).filter(|seen| seen.is_about(&question.guards, &servers));
+        let failing = |seen: &&GuardsSeen| seen.failing().next().is_some();
+        let Some(seen) = seen.filter(|seen| failing(seen) || seen.passed(self.facts.now)) else {
             let late = || RolloutFailure::of("its guards were not asked while requests waited");
             return match until.is_some_and(over) {
                 true => GuardOutcome::Refused(late()),
                 false => GuardOutcome::Waiting,
             };
         };
-        if seen.failing().next().is_none() {
-            return match seen.passed(self.facts.now) {
-                true => GuardOutcome::Passed,
-                false => GuardOutcome::Waiting,
-            };
+        if !failing(&seen) {
+            return GuardOutcome::Passed;
         }
+        let recent = seen.is_recent(self.facts.now);
         let is_over = |answer: &&GuardAnswer| {
             let guard = question.guards.iter().find(|guard| guard.name == answer.guard);
             let within = guard.map_or(Millis(0), |guard| guard.within);
-            over(seen.begun.after(within)) || until.is_some_and(over)
+            recent && over(seen.begun.after(within)) || until.is_some_and(over)
         };
         match seen.failing().find(is_over) {
             Some(answer) => GuardOutcome::Refused(refusal(&self.rollout.service, answer)),
@@ -169,8 +172,7 @@ impl View<'_> {
 
 /// How long it is until the same is asked again.
 fn pause(question: &GuardQuestion) -> Millis {
-    let is_command = |guard: &DataGuard| matches!(guard.probe, DataProbe::Command(_));
-    if question.guards.iter().any(is_command) { COMMAND_PAUSE } else { PAUSE }
+    if question.has_command() { COMMAND_PAUSE } else { PAUSE }
 }
 
 /// What servers are asked that are more than wanted; none where there are none, or nothing is asked.
@@ -193,8 +195,27 @@ fn surplus_at(
 ) -> Option<(GuardQuestion, Timestamp)> {
     let question = of_surplus(world, facts, service)?;
     let seen = facts.guards.get(&GuardOccasion::Surplus(service.clone()));
-    let at = seen.map_or(facts.now, |seen| seen.at.after(pause(&question)));
+    // Where a command was run, and there is no pass.
+    let refused = |seen: &GuardsSeen| {
+        let run = seen.answers.iter().any(|answer| answer.instance.is_none());
+        run && seen.failing().next().is_some()
+    };
+    let pause = match seen.is_some_and(refused) && !is_waited_for(world, service) {
+        true => IDLE_PAUSE,
+        false => pause(&question),
+    };
+    let at = seen.map_or(facts.now, |seen| seen.at.after(pause));
     Some((question, at))
+}
+
+/// Whether somebody who asked for it waits until what is more than wanted is gone.
+fn is_waited_for(world: &World, service: &ServiceName) -> bool {
+    let set = world.services.get(service).and_then(|of| of.serving.as_ref());
+    set.is_some_and(|set| {
+        let instances = set.instances.iter().filter_map(|id| world.instances.get(id));
+        let mut recycled = instances.filter_map(|instance| instance.recycle.as_ref());
+        set.leaving.is_some() || recycled.any(|by| by.who != "hornero")
+    })
 }
 
 /// The effect that asks whether what is more than wanted may go.
@@ -214,7 +235,7 @@ pub(crate) fn surplus_times(world: &World, facts: &Facts) -> Vec<Timestamp> {
     world.services.keys().filter_map(times).collect()
 }
 
-/// Why what is more than wanted does not go, where a guard has said so for as long as it is asked.
+/// Why what is more than wanted does not go, where a guard has said so of it for as long as it is asked, and lately.
 pub fn surplus_refusal(
     world: &World,
     facts: &Facts,
@@ -222,6 +243,14 @@ pub fn surplus_refusal(
 ) -> Option<RolloutFailure> {
     let seen = facts.guards.get(&GuardOccasion::Surplus(service.clone()))?;
     let guards = guards_of(world, service, Kind::Removal, None);
+    // Terms that were taken back leave nothing that is more than wanted: what was said of it tells why.
+    let others = of_surplus(world, facts, service).is_some_and(|question| {
+        let servers: Vec<_> = question.servers.iter().map(|(id, _)| id).collect();
+        !seen.is_about(guards, &servers)
+    });
+    if others || !seen.is_recent(facts.now) {
+        return None;
+    }
     let is_over = |answer: &&GuardAnswer| {
         let guard = guards.iter().find(|guard| guard.name == answer.guard);
         guard.is_some_and(|guard| facts.now >= seen.begun.after(guard.within))

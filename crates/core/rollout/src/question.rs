@@ -1,10 +1,10 @@
 //! What guards are asked, for what, and what they answered.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use hornero_model::{
-    DataGuard, GuardAnswer, GuardVerdict, InstanceId, Millis, ReleaseRef, RolloutId, ServiceName,
-    ServiceSpec, Timestamp,
+    DataGuard, DataProbe, GuardAnswer, GuardVerdict, InstanceId, Millis, ReleaseRef, RolloutId,
+    ServiceName, ServiceSpec, Timestamp,
 };
 
 /// What is to be asked, and of whom.
@@ -38,14 +38,24 @@ pub enum GuardRound {
     Last,
 }
 
+impl GuardQuestion {
+    /// How long servers have that are asked together; who asks gives up then.
+    pub const ASKING: Millis = Millis(3_000);
+
+    /// Whether a command is among what is asked.
+    pub fn has_command(&self) -> bool {
+        self.guards.iter().any(|guard| matches!(guard.probe, DataProbe::Command(_)))
+    }
+}
+
 /// What guards answered, when they were last asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardsSeen {
     /// At which point.
     pub round: GuardRound,
-    /// When the first answer of this round came.
+    /// Since when these servers are asked without a pass or a break.
     pub begun: Timestamp,
-    /// When this one came.
+    /// Of when this is: no server's answer is of a time before.
     pub at: Timestamp,
     /// What they said.
     pub answers: Vec<GuardAnswer>,
@@ -54,6 +64,30 @@ pub struct GuardsSeen {
 impl GuardsSeen {
     /// How old a pass may be that something is begun by.
     const FRESH: Millis = Millis(5_000);
+    /// How old a refusal may be that ends something, and how long after it the next question goes on with the same wait.
+    const RECENT: Millis = Millis(15_000);
+
+    /// What was answered to a question that was asked and answered at these times; `last` is the answer before.
+    pub fn of(
+        (question, round): (&GuardQuestion, GuardRound),
+        last: Option<&Self>,
+        (asked, answered): (Timestamp, Timestamp),
+        answers: Vec<GuardAnswer>,
+    ) -> Self {
+        // Behind commands servers are asked once more.
+        let at = match question.has_command() {
+            true => asked.max(Timestamp(answered.0.saturating_sub(GuardQuestion::ASKING.0))),
+            false => asked,
+        };
+        let goes_on = |last: &&Self| {
+            last.round == round
+                && last.failing().next().is_some()
+                && last.is_recent(asked)
+                && asked_of(&last.answers) == asked_of(&answers)
+        };
+        let begun = last.filter(goes_on).map_or(asked, |last| last.begun);
+        Self { round, begun, at, answers }
+    }
 
     /// What does not pass.
     pub(crate) fn failing(&self) -> impl Iterator<Item = &GuardAnswer> {
@@ -65,12 +99,28 @@ impl GuardsSeen {
         self.failing().next().is_none() && now < self.at.after(Self::FRESH)
     }
 
-    /// Whether these servers are among those that were asked; a command asks none in particular.
-    pub(crate) fn is_about(&self, mut servers: impl Iterator<Item = InstanceId>) -> bool {
-        let asked = |id: InstanceId| {
-            let answers = &mut self.answers.iter();
-            answers.any(|answer| answer.instance.as_ref().is_none_or(|of| *of == id))
-        };
-        servers.all(asked)
+    /// Whether a refusal counts yet.
+    pub(crate) fn is_recent(&self, now: Timestamp) -> bool {
+        now < self.at.after(Self::RECENT)
     }
+
+    /// Whether each of these servers was asked by each of these guards; a command asks none in particular, and is run
+    /// only where all others pass.
+    pub(crate) fn is_about(&self, guards: &[DataGuard], servers: &[&InstanceId]) -> bool {
+        let refused = self.failing().next().is_some();
+        guards.iter().all(|guard| {
+            let mut of = self.answers.iter().filter(|answer| answer.guard == guard.name);
+            match guard.probe {
+                DataProbe::Command(_) => refused || of.next().is_some(),
+                _ => {
+                    let asked: BTreeSet<_> = of.filter_map(|of| of.instance.as_ref()).collect();
+                    servers.iter().all(|id| asked.contains(id))
+                }
+            }
+        })
+    }
+}
+
+fn asked_of(answers: &[GuardAnswer]) -> BTreeSet<&InstanceId> {
+    answers.iter().filter_map(|answer| answer.instance.as_ref()).collect()
 }

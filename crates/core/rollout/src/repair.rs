@@ -288,12 +288,11 @@ fn surplus(world: &World, facts: &Facts, service: &ServiceName) -> Vec<Record> {
     let gone = spare(world, facts, service);
     let of = &world.services[service];
     let terms = of.serving.as_ref().and_then(|set| world.release(service, set.terms));
-    let guarded = terms.is_some_and(|release| !release.spec.guards.is_empty());
-    let passed = |seen: &GuardsSeen| {
-        seen.passed(facts.now) && seen.is_about(gone.iter().map(|of| of.id.clone()))
-    };
+    let guards = terms.map(|release| release.spec.guards.as_slice()).unwrap_or_default();
+    let servers: Vec<_> = gone.iter().map(|of| &of.id).collect();
+    let passed = |seen: &GuardsSeen| seen.passed(facts.now) && seen.is_about(guards, &servers);
     let occasion = GuardOccasion::Surplus(service.clone());
-    if guarded && !facts.guards.get(&occasion).is_some_and(passed) {
+    if !guards.is_empty() && !facts.guards.get(&occasion).is_some_and(passed) {
         return Vec::new();
     }
     let by = Actor::hornero("more than wanted serve");

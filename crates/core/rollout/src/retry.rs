@@ -13,14 +13,13 @@ pub const REFUSED_RETRY: Millis = Millis(1_000);
 /// After this an answer counts as lost and the effect is asked for again; it is longer than any effect but a test
 /// run takes, and doing it twice is as doing it once.
 const ANSWER_ALLOWANCE: Millis = Millis(180_000);
-/// The same for a start. One that takes longer says that it goes on; asked for twice, the engine gives the one that runs. A
-/// server whose start was not heard of answers, and nobody sends it anything: that must not last.
-const START_ANSWER_ALLOWANCE: Millis = Millis(15_000);
 /// The same for what the edge is asked for, which has thirty seconds to answer: until this is over no other table goes to
 /// it, and a way back waits for that.
 const EDGE_ALLOWANCE: Millis = Millis(40_000);
 /// The same for a run of tests, whose own time limits come first.
 const TESTS_ALLOWANCE: Millis = Millis(7_200_000);
+/// The same for guards: a command has an hour at most (`within`), and its server starts and ends beyond that.
+const GUARDS_ALLOWANCE: Millis = Millis(4_200_000);
 /// Tries of snapshots, and of putting them back, for which somebody waits who is not served.
 const SNAPSHOT_TRIES: u32 = 3;
 /// Tries of a route table before the rollouts that wait for it are undone: one may meet an edge that restarts.
@@ -35,12 +34,12 @@ pub fn retry_delay(tries: u32) -> Millis {
 pub fn answer_allowance(key: &EffectKey) -> Millis {
     match key {
         EffectKey::Tests(_) => TESTS_ALLOWANCE,
+        EffectKey::Guards(_) => GUARDS_ALLOWANCE,
         EffectKey::Routes(_) | EffectKey::Cut(..) => EDGE_ALLOWANCE,
-        EffectKey::Start(_) => START_ANSWER_ALLOWANCE,
-        EffectKey::Stop(_)
+        EffectKey::Start(_)
+        | EffectKey::Stop(_)
         | EffectKey::Remove(_)
         | EffectKey::Run(_)
-        | EffectKey::Guards(_)
         | EffectKey::Snapshots(_)
         | EffectKey::Restore(_)
         | EffectKey::Address(..) => ANSWER_ALLOWANCE,

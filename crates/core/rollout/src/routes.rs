@@ -8,12 +8,14 @@ use std::{
 use hornero_model::{
     Admission, Check, Health, HostCertificate, InstanceId, Listener, ListenerFault, ListenerLimits,
     Pool, PoolBackend, PoolName, Port, PreviewRule, Protocol, ReleaseNumber, Route, RouteRule,
-    RouteTable, RouteTls, ServiceName, ServiceSpec, Share, Sticky, Strategy, ToZero,
+    RouteTable, RouteTls, ServiceName, ServiceSpec, Share, ToZero,
 };
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Instance, OpenPreview, Phase, Rollout, World, previews::share_of, switch::restores,
+    Facts, Instance, OpenPreview, Phase, Rollout, World,
+    previews::share_of,
+    switch::{restores, sticky},
 };
 
 /// Two services that want the same place on the host.
@@ -321,15 +323,6 @@ fn service_pools(
         health: spec.health.clone(),
     };
     ports.into_values().map(pool).collect()
-}
-
-/// By what requests stick to one of two releases that share them: as the release says that comes.
-fn sticky(world: &World, name: &ServiceName) -> Option<Sticky> {
-    let rollout = world.rollout_of(name).filter(|of| of.phase == Phase::Canary)?;
-    match &world.release(name, rollout.to)?.spec.rollout.strategy {
-        Strategy::Canary(policy) => policy.sticky.clone(),
-        Strategy::BlueGreen | Strategy::Rolling(_) | Strategy::Replace(_) => None,
-    }
 }
 
 /// Whether the pools of a service let requests in. Those of a service of which nothing has to run hold what comes while no

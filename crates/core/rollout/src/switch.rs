@@ -1,6 +1,6 @@
 //! The moment at which traffic leaves one set for another: what it starts from, and what the way back waits for.
 
-use hornero_model::{Millis, ReleaseNumber};
+use hornero_model::{Millis, ReleaseNumber, ServiceName, Sticky, Strategy};
 
 use crate::{Baseline, Facts, Phase, Rollout, World};
 
@@ -48,4 +48,17 @@ pub(crate) fn restores(world: &World, facts: &Facts, rollout: &Rollout) -> bool 
     let healthy = set.instances.iter().filter(|id| facts.healthy(world, id)).count();
     let in_time = facts.now < rollout.since.max(facts.begun).after(RESTORE_ALLOWANCE);
     rollout.rolling.is_some() && in_time && healthy < wanted as usize
+}
+
+/// By what requests stick to one of two releases that share them: as the release says that comes.
+pub(crate) fn sticky(world: &World, name: &ServiceName) -> Option<Sticky> {
+    // On the way back, too, while nothing that it goes back to is healthy.
+    let shares = |of: &&Rollout| {
+        of.phase == Phase::Canary || of.phase == Phase::Returning && of.canary.is_some()
+    };
+    let rollout = world.rollout_of(name).filter(shares)?;
+    match &world.release(name, rollout.to)?.spec.rollout.strategy {
+        Strategy::Canary(policy) => policy.sticky.clone(),
+        Strategy::BlueGreen | Strategy::Rolling(_) | Strategy::Replace(_) => None,
+    }
 }

@@ -20,11 +20,6 @@ fn a_table_overtakes_no_cut_whose_predecessor_was_confirmed_twice() {
     history(1974, false);
 }
 
-#[test]
-fn a_server_whose_start_was_not_heard_of_gets_requests_soon() {
-    history(327, false);
-}
-
 /// Several edges, of which each comes and goes. A long run of other seeds from 5000000 on: `HORNERO_SIM_FIRST`.
 #[test]
 fn no_edge_serves_what_another_one_has_not_prepared() {

@@ -142,10 +142,10 @@ fn find_cached(home: &Home, sha256: &str) -> PathBuf {
 
 /// What apt and dpkg make of packages.
 fn reference(repository: &Path, packages: &[String], epoch: u64, root: &Path) {
-    // Under the host name of every bake, which packages write down.
+    // Under the host name of every bake, which packages write down; its mounts are nobody else's.
     let under_name = "hostname localhost && exec mmdebstrap \"$@\"";
     let output = Command::new("unshare")
-        .args(["--uts", "sh", "-c", under_name, "mmdebstrap"])
+        .args(["--uts", "--mount", "sh", "-c", under_name, "mmdebstrap"])
         .args(["--mode=root", "--variant=essential", "--format=directory"])
         .arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
         // As in every bake, where packages ask for the full name of the host.

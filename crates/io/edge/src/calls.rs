@@ -1,7 +1,7 @@
-//! Which of the home's own servers called which pool: a lane per thread, added up when somebody asks.
+//! Which of the home's own servers called which pool: a lane per thread, each told by itself, since each begins anew by itself.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -48,30 +48,27 @@ impl Calls {
         }
     }
 
-    /// All that are known, by caller.
+    /// All that are known, by caller, pool and lane.
     pub(crate) fn read(&self, now: Timestamp) -> EdgeCalls {
-        let mut all: BTreeMap<(IpAddr, PoolName), SeenCall> = BTreeMap::new();
-        let mut uncounted = 0;
-        for lane in &self.0 {
+        let (mut calls, mut uncounted) = (Vec::new(), 0);
+        for (number, lane) in (0..).zip(&self.0) {
             let mut lane = locked(lane);
             lane.forget_silent(now);
             uncounted += lane.uncounted;
             let called = lane.callers.iter().flat_map(|(from, of)| of.iter().map(|of| (*from, of)));
-            for (from, called) in called {
-                let Called { pool, requests, since, last } = called;
-                let seen = all.entry((from, pool.clone())).or_insert_with(|| SeenCall {
-                    from,
-                    pool: pool.clone(),
-                    requests: 0,
-                    since: *since,
-                    last: *last,
-                });
-                seen.requests += requests;
-                seen.since = seen.since.min(*since);
-                seen.last = seen.last.max(*last);
-            }
+            calls.extend(called.map(|(from, called)| SeenCall {
+                from,
+                pool: called.pool.clone(),
+                lane: number,
+                requests: called.requests,
+                since: called.since,
+                last: called.last,
+            }));
         }
-        EdgeCalls { pid: std::process::id(), calls: all.into_values().collect(), uncounted }
+        calls.sort_by(|one, other| {
+            (one.from, &one.pool, one.lane).cmp(&(other.from, &other.pool, other.lane))
+        });
+        EdgeCalls { pid: std::process::id(), calls, uncounted }
     }
 }
 
@@ -124,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_added_up_over_threads_and_counted_anew_after_a_long_silence() {
+    fn each_thread_counts_for_itself_and_anew_after_a_long_silence() {
         let calls = Calls::new(2);
         let at = |seconds: u64| Timestamp(1_000_000 + seconds * 1_000);
         calls.count(0, address(1), &pool("orders"), at(0));
@@ -132,11 +129,12 @@ mod tests {
         calls.count(1, address(1), &pool("users"), at(4));
         let read = calls.read(at(5));
         let seen: Vec<_> = read.calls.iter().map(|of| (of.requests, of.since, of.last)).collect();
-        assert_eq!(seen, [(2, at(0), at(3)), (1, at(4), at(4))]);
-        // Silent for ten minutes in one thread, and called again just before that in the other.
+        assert_eq!(seen, [(1, at(0), at(0)), (1, at(3), at(3)), (1, at(4), at(4))]);
+        // Silent for ten minutes in one thread, which counts anew; what the other counts goes on.
         calls.count(0, address(1), &pool("orders"), at(602));
         let read = calls.read(at(602));
-        assert_eq!((read.calls[0].requests, read.calls[0].since), (2, at(3)));
+        let seen: Vec<_> = read.calls.iter().map(|of| (of.lane, of.requests, of.since)).collect();
+        assert_eq!(seen, [(0, 1, at(602)), (1, 1, at(3)), (1, 1, at(4))]);
         assert!(calls.read(at(2_000)).calls.is_empty());
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Read as _},
     os::{
         fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
@@ -84,18 +84,11 @@ impl HeldStreams {
         let deadline = Instant::now() + RESCUE_TIMEOUT;
         let rescued = LogWriter::open(log).and_then(|mut log| {
             for (stream, file) in [LogStream::Stdout, LogStream::Stderr].into_iter().zip(&self.0) {
-                loop {
-                    match log.take_from(stream, file.as_fd(), nanoseconds_now()) {
-                        Ok(0) => break,
-                        Ok(_) => {}
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            if Instant::now() > deadline {
-                                break;
-                            }
-                            // Until the last process of it is gone.
-                            thread::sleep(Duration::from_millis(1));
-                        }
-                        Err(error) => return Err(error),
+                while rescue_some(stream, file, &mut log) {
+                    if Instant::now() > deadline {
+                        // Somebody holds the other end and writes on.
+                        log.lose(rustix::io::ioctl_fionread(file).unwrap_or(0));
+                        break;
                     }
                 }
             }
@@ -104,5 +97,83 @@ impl HeldStreams {
         if let Err(error) = rescued {
             tracing::warn!("the last output of an instance whose shim was killed is lost: {error}");
         }
+    }
+}
+
+/// Moves what is in a pipe into the log, or counts it as lost; false once nothing more will come.
+fn rescue_some(stream: LogStream, mut file: &File, log: &mut LogWriter) -> bool {
+    match log.take_from(stream, file.as_fd(), nanoseconds_now()) {
+        Ok(moved) => return moved > 0,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            // Until the last process of it is gone.
+            thread::sleep(Duration::from_millis(1));
+            return true;
+        }
+        Err(_) => {}
+    }
+    let mut bytes = [0; 16 << 10];
+    match file.read(&mut bytes) {
+        Ok(0) => false,
+        Ok(read) => {
+            log.lose(read as u64);
+            true
+        }
+        Err(error) => {
+            matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use hornero_engine_port::log::LogFrom;
+
+    use super::*;
+
+    fn held(streams: [io::PipeReader; 2]) -> HeldStreams {
+        HeldStreams(streams.map(|stream| {
+            rustix::io::ioctl_fionbio(&stream, true).unwrap();
+            File::from(OwnedFd::from(stream))
+        }))
+    }
+
+    #[test]
+    fn a_rescue_goes_on_where_blocks_cannot_be_finished() {
+        let directory = tempfile::tempdir().unwrap();
+        let ((out, mut to), (err, mut to_err)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        // One line in pieces of a mebibyte: in the way of the frames behind the first and the second.
+        for pieces in 1..=2 {
+            let name = format!(".{:020}.new", pieces << 20);
+            std::fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        let written = (3 << 20) + 5;
+        let writer = thread::spawn(move || {
+            to.write_all(&vec![b'x'; written]).unwrap();
+            to_err.write_all(b"the end\n").unwrap();
+        });
+        held([out, err]).rescue(directory.path());
+        writer.join().unwrap();
+        let query = LogQuery::all(LogFrom::Start, 100);
+        let told = hornero_telemetry::read(directory.path(), &query, true).unwrap();
+        let bytes = |stream| -> usize {
+            let of = told.lines.iter().filter(|line| line.stream == stream);
+            of.map(|line| line.text.len()).sum()
+        };
+        assert_eq!((bytes(LogStream::Stdout), bytes(LogStream::Stderr)), (written, 7));
+        assert_eq!(bytes(LogStream::Hornero), 0);
+    }
+
+    #[test]
+    fn a_rescue_ends_where_somebody_writes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let ((out, mut to), (err, _)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        let begun = Instant::now();
+        // Ends once nobody reads it.
+        let writer = thread::spawn(move || while to.write_all(&[b'\n'; 100]).is_ok() {});
+        held([out, err]).rescue(directory.path());
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        writer.join().unwrap();
     }
 }

@@ -157,7 +157,7 @@ pub(crate) struct RunningProcess {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<FileIdentity>,
     /// The descriptors that the shim reads its standard output and error from.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streams: Option<[i32; 2]>,
 }
 

@@ -259,7 +259,7 @@ fn keep(
 }
 
 /// Moves what is in a pipe into the log. Returns whether more may come now or later.
-pub(crate) fn pump(stream: &mut File, kind: LogStream, log: &mut LogWriter) -> bool {
+fn pump(stream: &mut File, kind: LogStream, log: &mut LogWriter) -> bool {
     match log.take_from(kind, stream.as_fd(), nanoseconds_now()) {
         Ok(moved) => return moved > 0,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,

@@ -147,22 +147,46 @@ fn greet(
     }
     body.push(0);
     send(stream, None, &body)?;
-    let mut scram: Option<(Scram, Option<ServerProof>)> = None;
+    let mut proof = Proof::NotAsked;
     for _ in 0..MESSAGES_MAX {
         match message(stream)? {
-            (b'R', body) => authenticate(stream, &body, login, &mut scram)?,
-            (b'Z', _) => return Ok(()),
+            (b'R', body) => authenticate(stream, &body, login, &mut proof)?,
+            (b'Z', _) => return proof.whole(),
             _ => {}
         }
     }
     Err(ProbeError::foreign("it never takes a query"))
 }
 
+/// Whether the server has shown that it knows the password, which it has to where it asked for a proof that we do.
+enum Proof {
+    /// It asked for none.
+    NotAsked,
+    /// It is to answer our first message.
+    Begun(Scram),
+    /// It is to answer our last one.
+    Owed(ServerProof),
+    /// It did.
+    Shown,
+}
+
+impl Proof {
+    /// That nothing is owed: who asks for a proof and never shows that it knows the password is somebody else.
+    fn whole(&self) -> Result<(), ProbeError> {
+        match self {
+            Self::NotAsked | Self::Shown => Ok(()),
+            Self::Begun(_) | Self::Owed(_) => {
+                Err(ProbeError::foreign("it does not show who it is"))
+            }
+        }
+    }
+}
+
 fn authenticate(
     stream: &mut impl Write,
     body: &[u8],
     login: Login<'_>,
-    scram: &mut Option<(Scram, Option<ServerProof>)>,
+    proof: &mut Proof,
 ) -> Result<(), ProbeError> {
     let foreign = || ProbeError::foreign("a request for a password without a kind");
     let (kind, rest) = body.split_first_chunk::<4>().ok_or_else(foreign)?;
@@ -174,11 +198,7 @@ fn authenticate(
         login.password.ok_or_else(missing)
     };
     match i32::from_be_bytes(*kind) {
-        0 => match scram {
-            // Who asks for a proof and never shows that it knows the password is somebody else.
-            Some((_, Some(_))) => Err(ProbeError::foreign("it does not show who it is")),
-            _ => Ok(()),
-        },
+        0 => proof.whole(),
         3 => {
             let mut body = password()?.to_vec();
             body.push(0);
@@ -196,18 +216,21 @@ fn authenticate(
             let length = i32::try_from(first.len()).unwrap_or_default();
             body.extend(length.to_be_bytes());
             body.extend(first.as_bytes());
-            *scram = Some((begun, None));
+            *proof = Proof::Begun(begun);
             send(stream, Some(b'p'), &body)
         }
         11 => {
-            let (begun, expected) = scram.as_mut().ok_or_else(foreign)?;
-            let (last, wanted) = begun.last(&String::from_utf8_lossy(rest))?;
-            *expected = Some(wanted);
+            let Proof::Begun(begun) = proof else { return Err(foreign()) };
+            let (last, owed) = begun.last(&String::from_utf8_lossy(rest))?;
+            *proof = Proof::Owed(owed);
             send(stream, Some(b'p'), last.as_bytes())
         }
-        12 => match scram.as_mut().and_then(|(_, expected)| expected.take()) {
-            Some(expected) if expected.is(&String::from_utf8_lossy(rest)) => Ok(()),
-            Some(_) | None => Err(ProbeError::foreign("it does not know the password")),
+        12 => match proof {
+            Proof::Owed(owed) if owed.is(&String::from_utf8_lossy(rest)) => {
+                *proof = Proof::Shown;
+                Ok(())
+            }
+            _ => Err(ProbeError::foreign("it does not know the password")),
         },
         5 => Err(ProbeError::Login(
             "it wants a password hashed by MD5: set `password_encryption = 'scram-sha-256'` and the password anew"

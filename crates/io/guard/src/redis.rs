@@ -93,8 +93,10 @@ fn judge(
     if let Some(most) = probe.pending_persistence {
         // Told only by servers that append to a file.
         let pending = number("aof_pending_bio_fsync").unwrap_or_default();
-        let under_way = number("rdb_bgsave_in_progress")? + number("aof_rewrite_in_progress")?;
-        measures.push(measure("saves and syncs under way", under_way + pending, most));
+        let saves = number("rdb_bgsave_in_progress")?;
+        let under_way = saves.saturating_add(number("aof_rewrite_in_progress")?);
+        let under_way = under_way.saturating_add(pending);
+        measures.push(measure("saves and syncs under way", under_way, most));
     }
     if let Some(most) = probe.unsaved_changes {
         measures.push(measure("unsaved changes", number("rdb_changes_since_last_save")?, most));
@@ -134,6 +136,12 @@ mod tests {
         {
             assert_eq!(judged(refused).0, GuardVerdict::Refuses);
         }
+        let most = u64::MAX;
+        let huge = format!(
+            "rdb_bgsave_in_progress:{most}\r\naof_rewrite_in_progress:1\r\naof_pending_bio_fsync:{most}\r\n"
+        );
+        let huge = judge(&fields(&huge), &probe(None, Some(7), None)).unwrap();
+        assert_eq!(huge.0, GuardVerdict::Refuses, "a sum that does not wrap");
         assert!(judge(&fields("connected_clients:x"), &probe(Some(0), None, None)).is_err());
     }
 }

@@ -98,6 +98,25 @@ fn a_postgresql_server_that_asks_for_a_plain_password() {
 }
 
 #[test]
+fn a_postgresql_server_that_asks_for_a_proof_has_to_show_its_own() {
+    let columns = ["t", "0", "2", "f", "0", "0", "0", "0"];
+    let mut row = 8_u16.to_be_bytes().to_vec();
+    for column in columns {
+        row.extend(u32::try_from(column.len()).unwrap().to_be_bytes());
+        row.extend(column.as_bytes());
+    }
+    let ready = message(b'Z', b"I");
+    let begins = message(b'R', &[&10_i32.to_be_bytes()[..], b"SCRAM-SHA-256\0\0"].concat());
+    let lets_in = message(b'R', &[0; 4]);
+    let answers = [ready.clone(), message(b'D', &row), ready].concat();
+    for greeting in [[begins.clone(), lets_in].concat(), begins] {
+        let error = ask(POSTGRES, Some("sesame"), &[greeting, answers.clone()].concat()).0;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("does not show who it is"), "{error}");
+    }
+}
+
+#[test]
 fn a_redis_server_that_wants_a_password() {
     let info = "connected_clients:2\r\n";
     let says = format!("+OK\r\n${}\r\n{info}\r\n", info.len());

@@ -134,6 +134,11 @@ impl Assembler {
         Self { batch: LineBatch { start, ..LineBatch::default() }, unended: Default::default() }
     }
 
+    /// Where the whole lines so far end.
+    pub fn end(&self) -> u64 {
+        self.batch.end()
+    }
+
     /// Takes what was read at once.
     pub fn take(&mut self, frame: &Frame<'_>) {
         let unended = &mut self.unended[stream_index(frame.stream)];

@@ -150,13 +150,19 @@ fn unzigzag(value: u64) -> i64 {
 /// Where there is no memory for it.
 pub fn seal(batch: &LineBatch) -> io::Result<Vec<u8>> {
     let mut filter = WordFilter::new();
-    let (mut levels, mut behind_key) = (0, false);
-    each_word(&batch.text, |begin, end, word| {
-        filter.insert(word);
-        let word = &batch.text[begin..end];
-        levels |= level_bits(word, behind_key);
-        behind_key = is_level_key(word);
-    });
+    let (mut levels, mut at) = (0, 0);
+    for run in &batch.runs {
+        // Each by itself: the last line of one may have no line feed, and no word goes on in another line.
+        let text = &batch.text[at..at + run.bytes];
+        at += run.bytes;
+        let mut behind_key = false;
+        each_word(text, |begin, end, word| {
+            filter.insert(word);
+            let word = &text[begin..end];
+            levels |= level_bits(word, behind_key);
+            behind_key = is_level_key(word);
+        });
+    }
     let (filter, filter_log2) = filter.folded().into_parts();
     let mut content = Vec::with_capacity(batch.runs.len() * 6 + batch.text.len());
     let mut before = batch.runs.first().map_or(0, |run| run.time_ns);
@@ -308,6 +314,24 @@ mod tests {
             let _ = runs_of(&bytes, 5);
             let _ = BlockHeader::read(&bytes);
         }
+    }
+
+    #[test]
+    fn a_line_without_its_end_has_words_of_its_own() {
+        let parts = [(1, 0, b"it is panic".to_vec()), (2, 1, b"fatal it is".to_vec())];
+        let sealed = seal(&batch(&parts)).unwrap();
+        let header = BlockHeader::read(&sealed).unwrap();
+        assert!(header.may_have(LineLevel::Fatal));
+        let filter = &sealed[BLOCK_HEADER_BYTES..];
+        for word in [&b"panic"[..], b"fatal"] {
+            let word = crate::filter::words_of(word)[0];
+            let from = crate::filter::line_of(word, header.filter_log2) * LINE_BYTES;
+            assert!(crate::filter::line_has(&filter[from..from + LINE_BYTES], word));
+        }
+        // A key of one line has no value in another.
+        let parts = [(1, 0, b"the level".to_vec()), (2, 1, b"50 of them".to_vec())];
+        let header = BlockHeader::read(&seal(&batch(&parts)).unwrap()).unwrap();
+        assert!(!header.may_have(LineLevel::Trace));
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Gathered {
 
     /// Takes a line.
     pub fn push(&mut self, line: LogLine) {
-        self.bytes += line.text.len();
+        self.bytes += line.text.len() + line.bytes.as_ref().map_or(0, Vec::len);
         self.lines.push(line);
     }
 

@@ -170,10 +170,11 @@ fn backwards(
                 break;
             }
             // Not told twice where a block was sealed and its frames are still there.
-            if header.end() > before
-                || !matcher.may_be_in(header)
-                || !segment.has_words(block, matcher.needed())?
-            {
+            if header.end() > before {
+                continue;
+            }
+            before = header.start;
+            if !matcher.may_be_in(header) || !segment.has_words(block, matcher.needed())? {
                 continue;
             }
             match segment.batch(block) {

@@ -42,6 +42,8 @@ impl Default for LogSizes {
 
 /// Where blocks can't be written, frames are kept for so many blocks; more is lost.
 const UNSEALED_BLOCKS: usize = 4;
+/// Nanoseconds between two attempts to write a block while output is lost for want of it.
+const RETRY_NS: u64 = 1_000_000_000;
 
 /// Writes the log of one instance. There is one at a time.
 #[derive(Debug)]
@@ -53,8 +55,12 @@ pub struct LogWriter {
     length: u64,
     /// Bytes of whole lines before them.
     start: u64,
-    payload: usize,
-    seal_at: usize,
+    /// Where the lines in blocks end: behind `start` where frames could not be replaced after their block was written.
+    sealed: u64,
+    /// How long the file is when it is sealed, headers included.
+    seal_at: u64,
+    /// When a block was last tried for want of room.
+    tried_ns: u64,
     within_line: [bool; 3],
     /// Bytes that could not be written, and were not told of so far.
     lost: u64,
@@ -86,7 +92,7 @@ impl LogWriter {
         let start = newest.map_or(0, |(start, _)| *start).max(sealed);
         let mut frames = Vec::new();
         if let Some((from, path)) = newest {
-            frames = unsealed_frames(*from, path, start)?;
+            frames = unsealed_frames(*from, path, sealed)?;
         }
         let file = put_frames(directory, start, &frames)?;
         for (_, path) in files.frames.iter().filter(|(from, _)| *from != start) {
@@ -98,8 +104,9 @@ impl LogWriter {
             file,
             length: frames.len() as u64,
             start,
-            payload: 0,
-            seal_at: sizes.block_bytes,
+            sealed: start,
+            seal_at: sizes.block_bytes as u64,
+            tried_ns: 0,
             within_line: [false; 3],
             lost: 0,
         };
@@ -117,7 +124,8 @@ impl LogWriter {
         for part in bytes.chunks(MAX_PAYLOAD_BYTES) {
             self.append(stream, part, time_ns)?;
         }
-        self.seal_when_full()
+        self.seal_when_full();
+        Ok(())
     }
 
     /// Moves what is in a pipe into the log, at most 64 KiB; gives how much it was. Whenever this process is killed, a
@@ -125,7 +133,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] where nothing is there; as [`LogWriter::take`] where it can't be written, and then it
-    /// is still in the pipe.
+    /// is still in the pipe. What has left the pipe is never an error: it is in the log, or counts as lost.
     pub fn take_from(
         &mut self,
         stream: LogStream,
@@ -133,7 +141,7 @@ impl LogWriter {
         time_ns: u64,
     ) -> io::Result<usize> {
         self.tell_lost(time_ns)?;
-        self.check_room()?;
+        self.make_room(time_ns)?;
         let continues = self.within_line[stream_index(stream)];
         let empty = Frame { time_ns, stream, continues, bytes: &[] };
         let moved = self
@@ -149,12 +157,19 @@ impl LogWriter {
             }
         };
         let mut bytes = vec![0; moved];
-        self.file.read_exact_at(&mut bytes, self.length + HEADER_BYTES as u64)?;
-        let frame = Frame { bytes: &bytes, ..empty };
-        self.file.write_all_at(&frame.header(), self.length)?;
+        let read = self.file.read_exact_at(&mut bytes, self.length + HEADER_BYTES as u64);
+        let closed = read.and_then(|()| {
+            let frame = Frame { bytes: &bytes, ..empty };
+            self.file.write_all_at(&frame.header(), self.length)
+        });
+        if closed.is_err() {
+            self.lose(moved as u64);
+            let _ = self.file.set_len(self.length);
+            return Ok(moved);
+        }
         self.length += (HEADER_BYTES + moved) as u64;
         self.passed(stream, &bytes);
-        self.seal_when_full()?;
+        self.seal_when_full();
         Ok(moved)
     }
 
@@ -195,13 +210,13 @@ impl LogWriter {
     fn append(&mut self, stream: LogStream, bytes: &[u8], time_ns: u64) -> io::Result<()> {
         let written = self.tell_lost(time_ns).and_then(|()| self.write(stream, bytes, time_ns));
         if written.is_err() {
-            self.lost += bytes.len() as u64;
+            self.lose(bytes.len() as u64);
         }
         written
     }
 
     fn write(&mut self, stream: LogStream, bytes: &[u8], time_ns: u64) -> io::Result<()> {
-        self.check_room()?;
+        self.make_room(time_ns)?;
         let continues = self.within_line[stream_index(stream)];
         let mut frame = Vec::with_capacity(HEADER_BYTES + bytes.len());
         Frame { time_ns, stream, continues, bytes }.append_to(&mut frame);
@@ -215,15 +230,20 @@ impl LogWriter {
         Ok(())
     }
 
-    fn check_room(&self) -> io::Result<()> {
-        match self.payload > UNSEALED_BLOCKS * self.sizes.block_bytes + MAX_LINE_BYTES {
+    /// Fails while too much is not sealed; seals it once that is possible again.
+    fn make_room(&mut self, time_ns: u64) -> io::Result<()> {
+        let most = (UNSEALED_BLOCKS * self.sizes.block_bytes + MAX_LINE_BYTES) as u64;
+        if self.length > most && time_ns.abs_diff(self.tried_ns) >= RETRY_NS {
+            self.tried_ns = time_ns;
+            self.seal(false)?;
+        }
+        match self.length > most {
             true => Err(io::Error::other("blocks of the log can't be written")),
             false => Ok(()),
         }
     }
 
     fn passed(&mut self, stream: LogStream, bytes: &[u8]) {
-        self.payload += bytes.len();
         if let Some(last) = bytes.last() {
             self.within_line[stream_index(stream)] = *last != b'\n';
         }
@@ -241,39 +261,45 @@ impl LogWriter {
         Ok(())
     }
 
-    fn seal_when_full(&mut self) -> io::Result<()> {
-        if self.payload < self.seal_at {
-            return Ok(());
+    fn seal_when_full(&mut self) {
+        if self.length < self.seal_at {
+            return;
         }
-        let sealed = self.seal(false);
+        // Where it fails, all of it is there as frames.
+        let _ = self.seal(false);
         // One line that is longer than a block, or no room for one: tried again with the next.
-        self.seal_at = self.payload + self.sizes.block_bytes;
-        sealed
+        self.seal_at = self.length + self.sizes.block_bytes as u64;
     }
 
     fn seal(&mut self, ended: bool) -> io::Result<()> {
         let mut bytes = vec![0; usize::try_from(self.length).map_err(io::Error::other)?];
         self.file.read_exact_at(&mut bytes, 0)?;
-        let mut assembler = Assembler::new(self.start);
+        if self.sealed > self.start {
+            bytes = frames_behind(self.start, &bytes, self.sealed);
+        }
+        let mut assembler = Assembler::new(self.sealed);
         LogFrames::of(&bytes, true).for_each(|frame| assembler.take(&frame));
         drop(bytes);
         let (batch, unended) = match ended {
             true => (assembler.finish(), Default::default()),
             false => assembler.into_parts(),
         };
-        if batch.text.is_empty() {
+        let mut dropped = Ok(());
+        if !batch.text.is_empty() {
+            self.append_block(batch.start, &block::seal(&batch)?)?;
+            // Whatever fails from here on: these lines are in a block, and are in no other.
+            self.sealed = batch.end();
+            dropped = self.drop_oldest();
+        } else if self.sealed == self.start {
             return Ok(());
         }
-        let block = block::seal(&batch)?;
-        self.append_block(batch.start, &block)?;
         let carried = frames_of(&unended);
         let before = frames_path(&self.directory, self.start);
-        self.file = put_frames(&self.directory, batch.end(), &carried)?;
-        (self.start, self.length) = (batch.end(), carried.len() as u64);
-        self.payload = unended.iter().map(|line| line.bytes.len()).sum();
+        self.file = put_frames(&self.directory, self.sealed, &carried)?;
+        (self.start, self.length) = (self.sealed, carried.len() as u64);
         // Found and removed by the next writer where it fails.
         let _ = fs::remove_file(before);
-        Ok(())
+        dropped
     }
 
     fn append_block(&self, start: u64, block: &[u8]) -> io::Result<()> {
@@ -291,7 +317,7 @@ impl LogWriter {
             let _ = file.set_len(length);
             return Err(error);
         }
-        self.drop_oldest()
+        Ok(())
     }
 
     /// Drops the oldest files of blocks while all of them are too large.
@@ -319,22 +345,46 @@ fn mended_end(files: &LogFiles) -> io::Result<u64> {
     Ok(segment.blocks().last().map_or(*start, |(_, header)| header.end()))
 }
 
-/// The frames of a file that lie behind a place among whole lines.
-fn unsealed_frames(from: u64, path: &Path, start: u64) -> io::Result<Vec<u8>> {
+/// The frames of a file whose lines are in no block: blocks end at `sealed`.
+fn unsealed_frames(from: u64, path: &Path, sealed: u64) -> io::Result<Vec<u8>> {
     let file = hornero_home::open(path, Opening::Read)?;
     let length = file.metadata()?.size().min(MAX_FRAMES_FILE_BYTES);
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, 0)?;
-    let (mut assembler, mut frames) = (Assembler::new(from), Vec::new());
-    for frame in LogFrames::of(&bytes, true) {
+    if sealed > from {
+        // Killed between a block and the new file, or that could not be written.
+        return Ok(frames_behind(from, &bytes, sealed));
+    }
+    let mut frames = Vec::new();
+    LogFrames::of(&bytes, true).for_each(|frame| frame.append_to(&mut frames));
+    Ok(frames)
+}
+
+/// What is left of frames, which begin at `from` among whole lines, once those before `sealed` are in a block.
+fn frames_behind(from: u64, bytes: &[u8], sealed: u64) -> Vec<u8> {
+    // A block was made of all whole lines up to some frame: of that and those before only lines without an end are left.
+    let mut frames = LogFrames::of(bytes, true);
+    let mut assembler = Assembler::new(from);
+    while assembler.end() < sealed
+        && let Some(frame) = frames.next()
+    {
         assembler.take(&frame);
-        frame.append_to(&mut frames);
     }
-    if from == start {
-        return Ok(frames);
+    let mut left = Vec::new();
+    if assembler.end() == sealed {
+        left = frames_of(&assembler.into_parts().1);
+    } else {
+        // Or of everything, where the log was to end there.
+        frames = LogFrames::of(bytes, true);
+        let mut end = from;
+        while end < sealed
+            && let Some(frame) = frames.next()
+        {
+            end += frame.bytes.len() as u64;
+        }
     }
-    // Killed between a block and the new file: whole lines are in the block.
-    Ok(frames_of(&assembler.into_parts().1))
+    frames.for_each(|frame| frame.append_to(&mut left));
+    left
 }
 
 /// Lines without an end, as frames again.
@@ -355,8 +405,10 @@ fn put_frames(directory: &Path, start: u64, frames: &[u8]) -> io::Result<File> {
     let path = frames_path(directory, start);
     let fresh = directory.join(format!(".{start:020}.new"));
     let file = hornero_home::open(&fresh, Opening::Replace)?;
-    file.write_all_at(frames, 0)?;
-    fs::rename(&fresh, &path)?;
+    if let Err(error) = file.write_all_at(frames, 0).and_then(|()| fs::rename(&fresh, &path)) {
+        let _ = fs::remove_file(&fresh);
+        return Err(error);
+    }
     Ok(file)
 }
 

@@ -50,8 +50,8 @@ pub async fn receipt(
     receipts.iter().try_for_each(|receipt| print_text(&format!("{}\n", summary(receipt))))
 }
 
-/// Between two looks at a rollout that is waited for.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two looks at a rollout that is waited for: nobody tells of its end, and nobody misses a quarter of a second of it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// `hornero receipt ID --wait`: the receipt of a rollout once it is over.
 pub async fn wait(home: &Path, json: bool, id: RolloutId) -> Result<(), Failure> {

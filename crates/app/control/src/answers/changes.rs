@@ -41,7 +41,7 @@ fn recycled(world: &World, object: &str) -> Option<(RequestKind, ServiceSpec)> {
 impl Api {
     /// What an apply would change.
     pub async fn plan(&self, wanted: PlanRequest) -> Answer {
-        self.look_at_calls().await?;
+        self.calls.look(&self.inputs).await;
         let (room, calls) = (self.engine.room(), Arc::clone(&self.calls.book));
         let look = move |driver: &Driver| {
             let mut facts = driver.facts().clone();

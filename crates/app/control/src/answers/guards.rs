@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use hornero_api::message::GuardsReport;
 use hornero_driver::Driver;
-use hornero_model::{GuardName, ServiceName, ServiceSpec};
-use hornero_rollout::{World, guard_question};
+use hornero_model::{DataGuard, DataProbe, GuardAnswer, GuardName, ServiceName, ServiceSpec};
+use hornero_rollout::{GuardQuestion, World, guard_question};
 
 use hyper::{Request, body::Incoming};
 
@@ -16,10 +16,20 @@ use crate::{
 };
 
 /// The guards of the release by which a service serves; none where there is no such service.
-fn guards(world: &World, service: &ServiceName) -> Option<Vec<hornero_model::DataGuard>> {
+fn guards(world: &World, service: &ServiceName) -> Option<Vec<DataGuard>> {
     let of = world.services.get(service).filter(|of| !of.removed)?;
     let terms = of.serving.as_ref().and_then(|set| world.release(service, set.terms));
     Some(terms.or_else(|| of.newest())?.spec.guards.clone())
+}
+
+/// The same as two questions, of which neither leaves the other out: commands are else not run where a server refuses.
+fn apart(question: GuardQuestion) -> [GuardQuestion; 2] {
+    let is_command = |guard: &DataGuard| matches!(guard.probe, DataProbe::Command(_));
+    let (commands, others) = question.guards.iter().cloned().partition(is_command);
+    [
+        GuardQuestion { guards: others, ..question.clone() },
+        GuardQuestion { guards: commands, ..question },
+    ]
 }
 
 impl Api {
@@ -67,10 +77,11 @@ impl Api {
         };
         let (declared, question) = self.ask(look).await?.ok_or_else(missing)?;
         let asking = Arc::clone(&self.guards);
-        let answers = match question {
-            Some(question) => tokio::task::spawn_blocking(move || asking(&question))
-                .await
-                .map_err(ApiRefusal::internal)?,
+        let answers: Vec<GuardAnswer> = match question {
+            Some(question) => {
+                let ask = move || apart(question).iter().flat_map(|one| asking(one)).collect();
+                tokio::task::spawn_blocking(ask).await.map_err(ApiRefusal::internal)?
+            }
             None => Vec::new(),
         };
         json(&GuardsReport { service, declared, answers })

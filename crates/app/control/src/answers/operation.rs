@@ -24,7 +24,7 @@ pub const fn word(steer: Steer) -> &'static str {
     }
 }
 
-/// BeginOptions a request is carried out beyond what it asks for.
+/// How a request is carried out, beyond what it asks for.
 #[derive(Debug, Default)]
 pub struct BeginOptions {
     /// Whether releases that failed are tried again.

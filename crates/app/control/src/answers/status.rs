@@ -35,7 +35,7 @@ impl Api {
         let journal_fault = self.operations.journal_fault();
         let settings_fault = self.settings_fault.clone();
         let witness = self.witness.as_ref().map(|witness| witness.status());
-        self.look_at_calls().await?;
+        self.calls.look(&self.inputs).await;
         let (edge, calls) = (Arc::clone(&self.edge), Arc::clone(&self.calls.book));
         let report = self
             .ask(move |driver| StatusReport {

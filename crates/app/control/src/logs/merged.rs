@@ -8,7 +8,10 @@ use std::{
 use hornero_api::message::LogLine;
 use hornero_engine_port::{
     EngineError,
-    log::{LogFilter, LogFrom, LogLine as EngineLine, LogPage, LogQuery, MAX_LINES},
+    log::{
+        LogCursor, LogFilter, LogFrom, LogLine as EngineLine, LogPage, LogQuery, MAX_LINES,
+        MAX_PAGE_BYTES,
+    },
 };
 use hornero_model::{InstanceId, Timestamp};
 
@@ -23,29 +26,66 @@ pub type ReadLog<'a> = &'a dyn Fn(&InstanceId, &LogQuery) -> Result<LogPage, Eng
 /// Whoever reads the lines; false once it has gone.
 pub type LineReader<'a> = &'a mut dyn FnMut(&LogLine) -> bool;
 
+/// Bytes of lines that wait for their turn, of all logs together.
+const WAITING_BYTES: usize = 64 << 20;
+/// Lines of a page at least, however many logs are open: for fewer it is not worth to open a block.
+const LEAST_LINES: usize = 64;
+
+/// What is told of logs, and for how long.
+#[derive(Clone, Copy)]
+pub struct Telling<'a> {
+    pub read: ReadLog<'a>,
+    pub filter: &'a LogFilter,
+    /// With the bytes themselves where some are no UTF-8.
+    pub raw: bool,
+    /// Whether it is called again as lines are written.
+    pub follow: bool,
+    /// Whether the reader has gone, also while there is nothing to send.
+    pub is_closed: &'a dyn Fn() -> bool,
+}
+
 /// A log on its way to the reader.
 #[derive(Debug)]
 pub struct OpenLog {
     pub writer: LogOwner,
     from: LogFrom,
     waiting: VecDeque<EngineLine>,
+    until: Until,
     /// What it was known by when it was last read to its end.
     pub mark: Option<u64>,
+}
+
+/// How far a log is read in one round: a server may write faster than anybody reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Not known before a page of it was read.
+    Unknown,
+    /// Where it ended then.
+    Place(LogCursor),
+    /// No further.
+    Here,
 }
 
 impl OpenLog {
     /// From its first line on.
     pub fn new(writer: LogOwner) -> Self {
-        Self { writer, from: LogFrom::Start, waiting: VecDeque::new(), mark: None }
+        Self {
+            writer,
+            from: LogFrom::Start,
+            waiting: VecDeque::new(),
+            until: Until::Unknown,
+            mark: None,
+        }
     }
 
-    /// Reads the next page; false where nothing is there.
-    fn fill(&mut self, read: ReadLog<'_>, filter: &LogFilter) -> bool {
-        loop {
-            let query = LogQuery { from: self.from, lines: MAX_LINES, filter: filter.clone() };
+    /// Reads the next page with lines, so many at most; false where nothing is there, or the round is over.
+    fn fill(&mut self, telling: &Telling<'_>, lines: usize) -> bool {
+        let Telling { read, filter, is_closed, .. } = *telling;
+        while self.until != Until::Here && !is_closed() {
+            let query = LogQuery { from: self.from, lines, filter: filter.clone() };
             let Some(page) = page(read, &self.writer.id, &query) else { return false };
+            self.pass(telling, &page, lines);
             let is_first = !matches!(self.from, LogFrom::Cursor(_));
-            let stays = self.from == LogFrom::Cursor(page.next);
             self.from = LogFrom::Cursor(page.next);
             if is_first && is_of_all(filter) {
                 self.waiting.extend(dropped(&page));
@@ -55,11 +95,41 @@ impl OpenLog {
             if !self.waiting.is_empty() {
                 return true;
             }
-            if stays || page.finished {
-                return false;
-            }
+        }
+        false
+    }
+
+    /// Notes how far it is to be read, once it was read to the end of this page.
+    fn pass(&mut self, telling: &Telling<'_>, page: &LogPage, lines: usize) {
+        let stays = self.from == LogFrom::Cursor(page.next);
+        // What comes behind a page with room for more is found in the next round, if there is one.
+        if stays || page.finished || (telling.follow && !is_full(page, lines)) {
+            self.until = Until::Here;
+        } else if self.until == Until::Unknown {
+            self.until = end(telling.read, &self.writer.id).map_or(Until::Here, Until::Place);
+        }
+        if let Until::Place(until) = self.until
+            && page.next >= until
+        {
+            self.until = Until::Here;
         }
     }
+}
+
+fn is_full(page: &LogPage, lines: usize) -> bool {
+    let bytes = |line: &EngineLine| line.text.len() + line.bytes.as_ref().map_or(0, Vec::len);
+    page.lines.len() >= lines || page.lines.iter().map(bytes).sum::<usize>() >= MAX_PAGE_BYTES
+}
+
+/// Where a log ends now.
+fn end(read: ReadLog<'_>, id: &InstanceId) -> Option<LogCursor> {
+    page(read, id, &LogQuery::all(LogFrom::Tail, 0)).map(|page| page.next)
+}
+
+/// Lines of a page where so many logs have lines that wait.
+fn page_lines(open: usize) -> usize {
+    let pages = WAITING_BYTES / MAX_PAGE_BYTES;
+    (MAX_LINES * pages / open.max(1)).clamp(LEAST_LINES, MAX_LINES)
 }
 
 /// Whether lines that stand together are told together.
@@ -86,20 +156,17 @@ fn order(line: &EngineLine) -> (Timestamp, u32) {
 }
 
 /// Sends what is there of these logs, oldest first; false once the reader has gone.
-pub fn tell_merged(
-    logs: &mut [&mut OpenLog],
-    read: ReadLog<'_>,
-    (filter, raw): (&LogFilter, bool),
-    send: LineReader<'_>,
-) -> bool {
+pub fn tell_merged(logs: &mut [&mut OpenLog], telling: &Telling<'_>, send: LineReader<'_>) -> bool {
+    logs.iter_mut().for_each(|log| log.until = Until::Unknown);
     // A log is read once its first line can be the next: it holds none older than its instance.
     let begins = |log: &OpenLog| (log.writer.since, 0);
     let mut turns: BinaryHeap<_> =
         logs.iter().enumerate().map(|(index, log)| Reverse((begins(log), index))).collect();
     while let Some(Reverse((_, index))) = turns.pop() {
+        let open = logs.iter().filter(|log| !log.waiting.is_empty()).count() + 1;
         let log = &mut *logs[index];
         if log.waiting.is_empty() {
-            if log.fill(read, filter)
+            if log.fill(telling, page_lines(open))
                 && let Some(line) = log.waiting.front()
             {
                 turns.push(Reverse((order(line), index)));
@@ -109,7 +176,7 @@ pub fn tell_merged(
         let next = turns.peek().map(|Reverse((turn, _))| *turn);
         // As many as stand before the first line of another log.
         while let Some(line) = log.waiting.pop_front() {
-            if !send(&told(&log.writer, raw, line)) {
+            if !send(&told(&log.writer, telling.raw, line)) {
                 return false;
             }
             match log.waiting.front().map(order) {
@@ -129,13 +196,12 @@ pub fn tell_merged(
 /// others only for what is newer than what was found.
 pub fn tell_last(
     logs: &mut [OpenLog],
-    read: ReadLog<'_>,
-    (filter, raw): (&LogFilter, bool),
+    telling: &Telling<'_>,
     last: usize,
     send: LineReader<'_>,
 ) -> bool {
     let mut found: Vec<(usize, EngineLine)> = Vec::new();
-    let mut filter = filter.clone();
+    let mut filter = telling.filter.clone();
     let joins = is_of_all(&filter);
     for (index, log) in logs.iter_mut().enumerate().rev() {
         let query = LogQuery {
@@ -143,7 +209,7 @@ pub fn tell_last(
             lines: last.clamp(1, MAX_LINES),
             filter: filter.clone(),
         };
-        let Some(page) = page(read, &log.writer.id, &query) else { continue };
+        let Some(page) = page(telling.read, &log.writer.id, &query) else { continue };
         log.from = LogFrom::Cursor(page.next);
         found.extend(page.lines.into_iter().map(|line| (index, line)));
         found.sort_by_key(|(_, line)| order(line));
@@ -163,6 +229,9 @@ pub fn tell_last(
     }
     groups.into_iter().all(|(index, lines)| {
         let lines = if joins { joined(lines) } else { lines };
-        lines.into_iter().all(|line| send(&told(&logs[index].writer, raw, line)))
+        lines.into_iter().all(|line| send(&told(&logs[index].writer, telling.raw, line)))
     })
 }
+
+#[cfg(test)]
+mod tests;

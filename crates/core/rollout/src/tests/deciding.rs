@@ -30,13 +30,6 @@ fn a_failed_effect_waits_longer_each_time_but_not_for_ever() {
 }
 
 #[test]
-fn a_start_that_was_not_heard_of_is_asked_for_again_before_anybody_misses_the_server() {
-    let id = hornero_model::InstanceId::new("site-1-a").unwrap();
-    let start = answer_allowance(&EffectKey::Start(id.clone()));
-    assert!(start < Millis(20_000) && start < answer_allowance(&EffectKey::Stop(id)));
-}
-
-#[test]
 fn an_edge_that_refuses_a_table_three_times_halts_what_waits_for_it() {
     let Bench { world, mut facts, .. } = replacing();
     let mut refused = |tries| {

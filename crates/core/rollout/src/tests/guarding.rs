@@ -1,14 +1,14 @@
 //! Servers whose guards are asked before they are taken away.
 
 use hornero_model::{
-    Admission, DataGuard, DataProbe, GuardAnswer, GuardName, GuardVerdict, Millis, ReleaseNumber,
-    ReplacePolicy, ServiceSpec, Share, Strategy,
+    Admission, DataGuard, DataProbe, GuardAnswer, GuardName, GuardVerdict, InstanceId, Millis,
+    ReleaseNumber, ReplacePolicy, ServiceSpec, Share, Strategy, Timestamp,
 };
 
 use super::{Bench, root, site, spec};
 use crate::{
-    Effect, GuardRound, GuardsSeen, Phase, ReplacingStage, start_down, start_rollback,
-    surplus_refusal,
+    Effect, EffectKey, GuardOccasion, GuardRound, GuardsSeen, Phase, ReplacingStage,
+    answer_allowance, start_down, start_rollback, surplus_refusal,
 };
 
 fn guard(name: &str, probe: DataProbe) -> DataGuard {
@@ -65,20 +65,23 @@ impl Bench {
             _ => None,
         });
         let (occasion, round, question) = asked.expect("somebody is asked");
-        let answer = |guard: &DataGuard| GuardAnswer {
+        let of = |guard: &DataGuard, instance, verdict| GuardAnswer {
             guard: guard.name.clone(),
-            instance: None,
-            verdict: match guard.probe {
-                DataProbe::Command(_) => GuardVerdict::Passes,
-                _ => verdict,
-            },
+            instance,
+            verdict,
             seen: "3 clients".to_owned(),
         };
-        let answers = question.guards.iter().map(answer).collect();
-        let at = self.facts.now;
-        let last = self.facts.guards.get(&occasion).filter(|seen| seen.round == round);
-        let begun = last.map_or(at, |seen| seen.begun);
-        self.facts.guards.insert(occasion, GuardsSeen { round, begun, at, answers });
+        let answer = |guard: &DataGuard| match guard.probe {
+            DataProbe::Command(_) => vec![of(guard, None, GuardVerdict::Passes)],
+            _ => {
+                let servers = question.servers.iter();
+                servers.map(|(id, _)| of(guard, Some(id.clone()), verdict)).collect()
+            }
+        };
+        let answers = question.guards.iter().flat_map(answer).collect();
+        let (now, last) = (self.facts.now, self.facts.guards.get(&occasion));
+        let seen = GuardsSeen::of((&question, round), last, (now, now), answers);
+        self.facts.guards.insert(occasion, seen);
     }
 
     /// Everything else is done as well as can be, until somebody is asked.
@@ -160,11 +163,88 @@ fn one_that_refuses_for_too_long_ends_the_rollout_before_it_began() {
         assert!(bench.one_step());
         bench.nothing_happened();
         let what = match verdict {
-            GuardVerdict::Refuses => "guard `quiet` of `site` refuses: 3 clients",
-            _ => "guard `quiet` of `site` can't be asked: 3 clients",
+            GuardVerdict::Refuses => "guard `quiet` of `site` refuses of `site-1-t1`: 3 clients",
+            _ => "guard `quiet` of `site` can't be asked of `site-1-t1`: 3 clients",
         };
         bench.failed_by(what);
     }
+}
+
+/// How long a refusal has to last is counted anew after a pause.
+#[test]
+fn a_refusal_from_before_a_pause_ends_nothing() {
+    let mut bench = Bench::guarded(&replaced("one"));
+    bench.forward(&replaced("two"));
+    bench.until_asked();
+    bench.say(GuardVerdict::Refuses);
+    bench.pass(Millis(600_000));
+    assert!(!bench.one_step(), "by an old answer: {:?}", bench.log);
+    bench.say(GuardVerdict::Refuses);
+    assert!(!bench.one_step(), "at the first answer since: {:?}", bench.log);
+    bench.pass(Millis(5_000));
+    bench.say(GuardVerdict::Refuses);
+    assert!(!bench.one_step(), "{:?}", bench.log);
+    bench.pass(Millis(5_000));
+    assert!(bench.one_step());
+    bench.failed_by("guard `quiet` of `site` refuses");
+}
+
+#[test]
+fn what_was_said_of_other_servers_says_nothing() {
+    let mut bench = Bench::guarded(&guarded("one"));
+    bench.forward(&guarded("two"));
+    bench.until_asked();
+    bench.say(GuardVerdict::Passes);
+    let other = InstanceId::new("site-1-other").unwrap();
+    let ids = |seen: &mut GuardsSeen| {
+        for answer in &mut seen.answers {
+            answer.instance = answer.instance.as_ref().map(|_| other.clone());
+        }
+    };
+    bench.facts.guards.values_mut().for_each(ids);
+    assert!(!bench.one_step(), "{:?}", bench.log);
+}
+
+#[test]
+fn the_wait_for_a_pass_begins_anew_after_a_pass_or_with_other_servers() {
+    let mut bench = Bench::guarded(&guarded("one"));
+    bench.forward(&guarded("two"));
+    bench.until_asked();
+    let effects = bench.wanted();
+    let question = effects.into_iter().find_map(|effect| match effect {
+        Effect::AskGuards { question, .. } => Some(*question),
+        _ => None,
+    });
+    let question = question.unwrap();
+    let one = |id: &str, verdict| GuardAnswer {
+        guard: GuardName::new("quiet").unwrap(),
+        instance: Some(InstanceId::new(id).unwrap()),
+        verdict,
+        seen: String::new(),
+    };
+    let asked = |last: Option<&GuardsSeen>, (from, to), id: &str, verdict| {
+        let times = (Timestamp(from), Timestamp(to));
+        GuardsSeen::of((&question, GuardRound::First), last, times, vec![one(id, verdict)])
+    };
+    let first = asked(None, (1_000, 121_000), "site-1-a", GuardVerdict::Refuses);
+    assert_eq!(first.begun, Timestamp(1_000), "when it was asked, not when it was answered");
+    assert_eq!(first.at, Timestamp(118_000), "servers are asked last, behind a command");
+    let next = (126_000, 127_000);
+    let again = asked(Some(&first), next, "site-1-a", GuardVerdict::Refuses);
+    assert_eq!((again.begun, again.at), (Timestamp(1_000), Timestamp(126_000)));
+    let of_b = asked(Some(&again), (131_000, 131_100), "site-1-b", GuardVerdict::Refuses);
+    assert_eq!(of_b.begun, Timestamp(131_000));
+    let passed = asked(Some(&of_b), (136_000, 136_100), "site-1-b", GuardVerdict::Passes);
+    let refused = asked(Some(&passed), (141_000, 141_100), "site-1-b", GuardVerdict::Refuses);
+    assert_eq!(refused.begun, Timestamp(141_000));
+    let late = asked(Some(&refused), (741_000, 741_100), "site-1-b", GuardVerdict::Refuses);
+    assert_eq!(late.begun, Timestamp(741_000));
+}
+
+#[test]
+fn a_question_may_take_as_long_as_a_command() {
+    let key = EffectKey::Guards(GuardOccasion::Surplus(site()));
+    assert!(answer_allowance(&key) > Millis(3_600_000));
 }
 
 #[test]
@@ -256,6 +336,7 @@ fn a_server_that_is_more_than_wanted_stays_until_its_guards_pass() {
         _ => None,
     });
     assert_eq!(asked, Some(1), "the one that would go");
+    let mut others = bench.clone();
     bench.say(GuardVerdict::Refuses);
     bench.pass(Millis(10_000));
     bench.settle();
@@ -265,6 +346,37 @@ fn a_server_that_is_more_than_wanted_stays_until_its_guards_pass() {
     bench.say(GuardVerdict::Passes);
     bench.settle();
     assert_eq!(servers(&bench), 2, "{:?}", bench.log);
+    // A server that nobody asked stays, whatever commands and others said.
+    others.say(GuardVerdict::Passes);
+    let set = others.world.services[&site()].serving.as_ref().unwrap();
+    let kept = set.instances.iter().next().unwrap().clone();
+    for seen in others.facts.guards.values_mut() {
+        let servers = seen.answers.iter_mut().filter_map(|answer| answer.instance.as_mut());
+        servers.for_each(|id| *id = InstanceId::new(format!("{kept}x")).unwrap());
+    }
+    others.settle();
+    assert_eq!(servers(&others), 3, "{:?}", others.log);
+}
+
+#[test]
+fn a_command_that_refuses_is_run_rarely_where_nobody_waits() {
+    let three = ServiceSpec { instances: 3, ..guarded("one") };
+    let mut bench = Bench::guarded(&three);
+    bench.forward(&ServiceSpec { instances: 2, ..three });
+    bench.pass(Millis(60_000));
+    bench.settle();
+    bench.say(GuardVerdict::Passes);
+    for seen in bench.facts.guards.values_mut() {
+        let commands = seen.answers.iter_mut().filter(|answer| answer.instance.is_none());
+        commands.for_each(|answer| answer.verdict = GuardVerdict::Refuses);
+    }
+    bench.pass(Millis(6_000));
+    assert!(bench.asked().is_some(), "an adjustment waits");
+    let set = bench.world.services.get_mut(&site()).unwrap().serving.as_mut().unwrap();
+    set.leaving = None;
+    assert_eq!(bench.asked(), None);
+    bench.pass(Millis(115_000));
+    assert!(bench.asked().is_some());
 }
 
 #[test]

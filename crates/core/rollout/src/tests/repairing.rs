@@ -60,3 +60,19 @@ fn nothing_that_runs_is_replaced_while_no_edge_can_tell_how_it_is() {
     bench.comply();
     assert_eq!((coming(&bench), created(&bench)), (0, 2), "{:?}", bench.log);
 }
+
+#[test]
+fn an_edge_that_is_back_has_time_to_find_out_how_what_runs_is() {
+    let mut bench = repaired();
+    let status = bench.lose_edge();
+    bench.pass(LONG);
+    bench.settle();
+    // It knows the one on its way up, and has not checked it yet.
+    bench.see(status);
+    bench.settle();
+    assert_eq!((coming(&bench), created(&bench)), (1, 1), "{:?}", bench.log);
+    // One that it does not find well in its time is replaced.
+    bench.pass(LONG);
+    bench.settle();
+    assert_eq!(created(&bench), 2, "{:?}", bench.log);
+}

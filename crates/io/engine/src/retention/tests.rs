@@ -40,7 +40,8 @@ impl Home {
         files.create().unwrap();
         let record = crate::record::tests::record(&id, service);
         files.write_record(&record).unwrap();
-        let sizes = LogSizes { block_bytes: 10 * 100, segment_bytes: 10_000, log_bytes: 1 << 20 };
+        // Ten lines, each in a frame of its own.
+        let sizes = LogSizes { block_bytes: 10 * 124, segment_bytes: 10_000, log_bytes: 1 << 20 };
         let mut log = LogWriter::with_sizes(&files.logs(), sizes).unwrap();
         for line in 0..lines {
             let digest = hornero_model::Digest::of(&line.to_le_bytes());
@@ -84,7 +85,7 @@ fn a_service_keeps_its_newest_lines_and_says_how_much_is_gone() {
     let other = home.archive("mail", 4, now - 9_000, 100);
     let each = home.size(&new);
     assert_eq!((home.size(&old), home.size(&other)), (each, each));
-    let trimmed = home.trim(limits(each * 3 / 2, 1 << 30));
+    let trimmed = home.trim(limits(each * 29 / 20, 1 << 30));
     assert_eq!((home.lines(&new), home.lines(&other)), (100, 100));
     // A block that was cut through goes whole.
     let kept = home.lines(&middle);
@@ -96,7 +97,7 @@ fn a_service_keeps_its_newest_lines_and_says_how_much_is_gone() {
     assert_eq!(home.page(&new).dropped_bytes, 0);
     let kept_bytes = home.size(&middle) + 2 * each;
     assert_eq!(trimmed, TrimmedLogs { bytes: 4 * each - kept_bytes, instances: 2, kept_bytes });
-    assert_eq!(home.trim(limits(each * 3 / 2, 1 << 30)).bytes, 0, "nothing is trimmed twice");
+    assert_eq!(home.trim(limits(each * 29 / 20, 1 << 30)).bytes, 0, "nothing is trimmed twice");
 }
 
 #[test]

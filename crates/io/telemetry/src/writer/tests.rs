@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use hornero_engine_port::log::{LogFrom, LogPage, LogQuery};
+use hornero_engine_port::log::{LogCursor, LogFrom, LogPage, LogQuery};
 use proptest::prelude::*;
 
 use super::*;
@@ -127,6 +127,136 @@ fn frames_that_were_never_sealed_are_trimmed_too() {
     trim(directory.path(), 10).unwrap();
     let gone = page(directory.path(), LogFrom::Start, 10, true);
     assert_eq!((gone.lines.len(), gone.dropped_bytes), (0, 11));
+}
+
+/// Lines of a block of [`SMALL`], where each has twenty bytes and a frame of its own.
+const FULL: u64 = 7;
+
+/// Writes lines of twenty bytes up to this one.
+fn write_to(writer: &mut LogWriter, next: &mut u64, end: u64) {
+    for number in *next..end {
+        let text = format!("line {number:014}\n");
+        writer.take(LogStream::Stdout, text.as_bytes(), number).unwrap();
+    }
+    *next = end;
+}
+
+/// Each line once, forwards and backwards, and behind some of them.
+fn check_lines(directory: &Path, count: u64) {
+    let expected: Vec<String> = (0..count).map(|number| format!("line {number:014}")).collect();
+    assert_eq!(texts(&page(directory, LogFrom::Start, 1_000, true)), expected);
+    assert_eq!(texts(&page(directory, LogFrom::Tail, 1_000, true)), expected);
+    let cursor = LogFrom::Cursor(LogCursor(20 * 5));
+    assert_eq!(texts(&page(directory, cursor, 1_000, true)), expected[5..]);
+}
+
+/// In the way of the frames that begin behind so many lines.
+fn barrier(directory: &Path, lines: u64) -> PathBuf {
+    let barrier = directory.join(format!(".{:020}.new", 20 * lines));
+    fs::create_dir(&barrier).unwrap();
+    barrier
+}
+
+#[test]
+fn a_block_whose_frames_could_not_be_replaced_is_sealed_once() {
+    for killed in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = LogWriter::with_sizes(directory.path(), SMALL).unwrap();
+        let (mut next, barrier) = (0, barrier(directory.path(), FULL));
+        write_to(&mut writer, &mut next, FULL);
+        let files = LogFiles::list(directory.path()).unwrap();
+        assert_eq!((files.blocks.len(), files.frames[0].0), (1, 0), "a block, and no new frames");
+        write_to(&mut writer, &mut next, FULL + 4);
+        check_lines(directory.path(), FULL + 4);
+        fs::remove_dir(barrier).unwrap();
+        if killed {
+            writer = LogWriter::with_sizes(directory.path(), SMALL).unwrap();
+            check_lines(directory.path(), FULL + 4);
+        }
+        write_to(&mut writer, &mut next, 60);
+        check_lines(directory.path(), 60);
+        writer.finish(99).unwrap();
+        check_lines(directory.path(), 60);
+    }
+}
+
+#[test]
+fn a_last_line_that_was_sealed_before_its_frames_were_replaced_is_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LogWriter::with_sizes(directory.path(), SMALL).unwrap();
+    let mut next = 0;
+    write_to(&mut writer, &mut next, 3);
+    // Without its line feed it is as long as two lines.
+    writer.take(LogStream::Stdout, &[b'x'; 40], 3).unwrap();
+    let barrier = barrier(directory.path(), 5);
+    writer.finish(4).unwrap_err();
+    fs::remove_dir(barrier).unwrap();
+    for _ in 0..2 {
+        let told = page(directory.path(), LogFrom::Start, 10, true);
+        assert_eq!((told.lines.len(), told.next.0), (4, 100), "{told:?}");
+        writer = LogWriter::with_sizes(directory.path(), SMALL).unwrap();
+        writer.finish(5).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_dropped_harms_no_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let sizes = LogSizes { log_bytes: 1, ..SMALL };
+    let mut writer = LogWriter::with_sizes(directory.path(), sizes).unwrap();
+    // The oldest, and no file.
+    let barrier = directory.path().join("0.blocks");
+    fs::create_dir(&barrier).unwrap();
+    let mut next = 0;
+    write_to(&mut writer, &mut next, FULL + 2);
+    fs::remove_dir(barrier).unwrap();
+    check_lines(directory.path(), FULL + 2);
+    let files = LogFiles::list(directory.path()).unwrap();
+    assert_eq!(files.frames.last().unwrap().0, 20 * FULL);
+}
+
+#[test]
+fn short_lines_are_sealed_by_what_their_frames_take() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LogWriter::with_sizes(directory.path(), SMALL).unwrap();
+    for number in 0..100 {
+        writer.take(LogStream::Stdout, b"\n", number).unwrap();
+        let frames = LogFiles::list(directory.path()).unwrap().frames.pop().unwrap();
+        assert!(fs::metadata(frames.1).unwrap().size() < 400);
+    }
+    assert_eq!(page(directory.path(), LogFrom::Start, 1_000, false).lines.len(), 100);
+}
+
+#[test]
+fn what_has_left_the_pipe_is_no_error_and_blocks_are_tried_again() {
+    use std::os::fd::AsFd as _;
+    const SECOND: u64 = 1_000_000_000;
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = LogWriter::with_sizes(directory.path(), SMALL).unwrap();
+    let (out, mut to) = std::io::pipe().unwrap();
+    // In the way of the first block.
+    let barrier = blocks_path(directory.path(), 0);
+    fs::create_dir(&barrier).unwrap();
+    let line = [&[b'x'; 9_999][..], b"\n"].concat();
+    let mut written = 0;
+    let refused = loop {
+        to.write_all(&line).unwrap();
+        match writer.take_from(LogStream::Stdout, out.as_fd(), SECOND) {
+            Ok(moved) => assert_eq!(moved, line.len()),
+            Err(error) => break error,
+        }
+        written += 1;
+        assert!(written < 200, "it is bounded");
+    };
+    assert!(written > 100, "{written}: {refused}");
+    writer.take(LogStream::Stdout, b"lost\n", SECOND).unwrap_err();
+    fs::remove_dir(&barrier).unwrap();
+    assert!(writer.take_from(LogStream::Stdout, out.as_fd(), SECOND).is_err(), "not at once");
+    assert_eq!(writer.take_from(LogStream::Stdout, out.as_fd(), 3 * SECOND).unwrap(), line.len());
+    writer.finish(3 * SECOND).unwrap();
+    let told = page(directory.path(), LogFrom::Start, 1_000, true);
+    assert_eq!(told.lines.len(), written + 2);
+    assert!(told.lines[written].text.contains("lost_bytes=5"), "{:?}", told.lines[written]);
 }
 
 /// Steps of a seal at which a writer may be killed.
