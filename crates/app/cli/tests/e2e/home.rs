@@ -6,7 +6,10 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::Once,
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -348,9 +351,17 @@ pub fn signal(pid: i32, name: &str) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// A port that nothing listens on at this moment.
+/// A port that nothing listens on, and that nothing gets by chance: the kernel gives those from 32768 on to whoever connects
+/// to something or listens anywhere. None is given twice by this process, and others begin elsewhere.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 10_000;
+    const PORTS: u32 = 22_000;
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    let begin = std::process::id().wrapping_mul(131);
+    let ports = (0..PORTS).map(|_| begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)));
+    let mut ports = ports.filter_map(|number| u16::try_from(FIRST + number % PORTS).ok());
+    ports.find(is_free).expect("a port is free")
 }
 
 /// A GET over a new connection; status 0 where there was no answer.
