@@ -83,7 +83,7 @@ struct Arguments {
     #[arg(long, default_value_t = 10_000)]
     canaries: u32,
     /// Servers of the simulated fleets
-    #[arg(long, value_delimiter = ',', default_value = "100,1000,10000")]
+    #[arg(long, value_delimiter = ',', default_value = "100,1000")]
     fleets: Vec<u32>,
     /// Patched states of the image whose storage and transfer are counted
     #[arg(long, default_value_t = 30)]
