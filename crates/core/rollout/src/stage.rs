@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Canary {
     /// Which of its steps it is at, from 0.
     pub step: u32,
-    /// The new release's share there, in the unit of [`Share::weight`].
+    /// The new release's share there, in the unit of [`hornero_model::Share::weight`].
     pub weight: u32,
     /// What the edge had counted when it was first seen with that share in force; none until then.
     pub window: Option<Window>,
@@ -36,7 +36,7 @@ pub struct Window {
 pub struct Rolling {
     /// Which batch it is at, from 0.
     pub batch: u32,
-    /// The share of the new servers that were healthy when the batch before was done, in the unit of [`Share::weight`].
+    /// The share of the new servers that were healthy when the batch before was done, in the unit of [`hornero_model::Share::weight`].
     pub weight: u32,
     /// Old servers that stay beside them.
     pub keep: u32,
