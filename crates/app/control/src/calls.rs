@@ -37,6 +37,8 @@ struct Known {
     taken: BTreeMap<CountKey, u64>,
     /// Whose each address was when last seen, and when.
     callers: BTreeMap<IpAddr, (ServiceName, Instant)>,
+    /// Calls that the edge had no room to count.
+    uncounted: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +104,11 @@ impl CallBook {
         let seen_now = callers.iter().map(|(from, service)| (*from, (service.clone(), now)));
         known.callers.extend(seen_now);
         known.callers.retain(|_, (_, at)| now.duration_since(*at) < REMEMBERED);
+        if seen.uncounted > known.uncounted {
+            let more = seen.uncounted - known.uncounted;
+            tracing::warn!("{more} calls between services were not counted: too many pairs call");
+        }
+        known.uncounted = seen.uncounted;
         let mut still = BTreeSet::new();
         for call in seen.calls {
             // It may have ended since, or be nobody's yet.

@@ -15,7 +15,10 @@ impl Driver {
         }
         for job in self.jobs.iter().filter(|job| self.is_all_but_over(job, rollout)) {
             let outcome = self.outcome(&rollout.service, Some(rollout.id), None);
-            let services = job.done.iter().cloned().chain([outcome]).collect();
+            // What comes after it is as it shall be already.
+            let others = job.items.iter().skip(1);
+            let others = others.map(|item| self.outcome(item.service(), None, None));
+            let services = job.done.iter().cloned().chain([outcome]).chain(others).collect();
             ports.progress(Progress::Serves { request: job.id, services });
         }
     }

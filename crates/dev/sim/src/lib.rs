@@ -4,6 +4,7 @@
 //! included, and the invariants are checked as it goes. Nothing here runs in production.
 
 mod checks;
+mod crashing;
 mod edge;
 mod edges;
 mod engine;
@@ -20,6 +21,7 @@ mod scenario;
 mod simulation;
 mod trace;
 
+pub use crashing::at_every_append;
 pub use edge::SimEdge;
 pub use engine::SimEngine;
 pub use history::history;

@@ -3,37 +3,16 @@
 
 use hornero_driver::RequestKind;
 use hornero_model::{CanaryPolicy, Millis, OnInconclusive, ServiceName, ServiceSpec, Strategy};
-use hornero_sim::{Behaviour, CrashPoint, Simulation, Trouble, service};
+use hornero_sim::{Behaviour, Simulation, Trouble, service};
 
-/// Runs `act` once for every append it makes, with control killed, or everything on the host, just before and just
-/// after that append, and checks with `check` what it came to. The load goes on all the time.
+/// Control is killed, or everything on the host, at each append of what is asked for; `check` says what it has to come to.
 fn at_every_append(
     prepare: impl Fn(&mut Simulation) -> RequestKind,
     check: impl Fn(&Simulation, &str),
 ) {
     for seed in 0..2 {
-        let mut simulation = Simulation::new(seed);
-        let request = prepare(&mut simulation);
-        let before = simulation.host.ledger.appends;
-        simulation.ask(request);
-        let appends = simulation.host.ledger.appends - before;
+        let appends = hornero_sim::at_every_append(seed, &prepare, &check);
         assert!(appends >= 2, "there is something to be killed at");
-        for number in 1..=appends {
-            for point in [CrashPoint::Before(number), CrashPoint::After(number)] {
-                for takes_host in [false, true] {
-                    let mut simulation = Simulation::new(seed);
-                    let request = prepare(&mut simulation);
-                    simulation.crash_at(point);
-                    simulation.host.crash_takes_host = takes_host;
-                    let id = simulation.request(request);
-                    simulation.answer(id, 60_000);
-                    simulation.host.crash = None;
-                    simulation.come_to_rest();
-                    simulation.check_whole();
-                    check(&simulation, &format!("seed {seed}, {point:?}, host: {takes_host}"));
-                }
-            }
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use hornero_driver::{OutcomeKind, RequestKind};
 use hornero_model::{
     DataGuard, DataProbe, GuardName, Millis, ProbeLogin, RedisProbe, ServiceName, ServiceSpec,
 };
-use hornero_sim::{Behaviour, CrashPoint, Simulation, service, stateful};
+use hornero_sim::{Behaviour, Simulation, at_every_append, service, stateful};
 
 fn quiet() -> GuardName {
     GuardName::new("quiet").unwrap()
@@ -66,27 +66,11 @@ fn control_and_host_may_die_at_any_moment() {
                 false => apply(&next),
             }
         };
-        let mut simulation = Simulation::new(seed);
-        let request = prepare(&mut simulation);
-        let before = simulation.host.ledger.appends;
-        assert_eq!(simulation.ask(request).result, OutcomeKind::Done);
-        let appends = simulation.host.ledger.appends - before;
+        let mut whole = Simulation::new(seed);
+        let request = prepare(&mut whole);
+        assert_eq!(whole.ask(request).result, OutcomeKind::Done);
+        let appends = at_every_append(seed, prepare, |_, _| ());
         assert!(appends >= 4, "{appends}");
-        for number in 1..=appends {
-            for point in [CrashPoint::Before(number), CrashPoint::After(number)] {
-                for takes_host in [false, true] {
-                    let mut simulation = Simulation::new(seed);
-                    let request = prepare(&mut simulation);
-                    simulation.crash_at(point);
-                    simulation.host.crash_takes_host = takes_host;
-                    let id = simulation.request(request);
-                    simulation.answer(id, 60_000);
-                    simulation.host.crash = None;
-                    simulation.come_to_rest();
-                    simulation.check_whole();
-                }
-            }
-        }
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
         unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     },
     path::Path,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -100,13 +99,20 @@ impl HeldStreams {
     }
 }
 
+/// Waits until more is in a pipe, or the last process that could write to it is gone; for a moment at most, since whoever asks
+/// has a deadline.
+fn wait_for_more(pipe: &File) {
+    let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    // Interrupted or not, it is looked at again.
+    let _ = poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&moment));
+}
+
 /// Moves what is in a pipe into the log, or counts it as lost; false once nothing more will come.
 fn rescue_some(stream: LogStream, mut file: &File, log: &mut LogWriter) -> bool {
     match log.take_from(stream, file.as_fd(), nanoseconds_now()) {
         Ok(moved) => return moved > 0,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            // Until the last process of it is gone.
-            thread::sleep(Duration::from_millis(1));
+            wait_for_more(file);
             return true;
         }
         Err(_) => {}
@@ -119,14 +125,19 @@ fn rescue_some(stream: LogStream, mut file: &File, log: &mut LogWriter) -> bool 
             true
         }
         Err(error) => {
-            matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+            let goes_on =
+                matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
+            if goes_on {
+                wait_for_more(file);
+            }
+            goes_on
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{io::Write as _, thread};
 
     use hornero_engine_port::log::LogFrom;
 

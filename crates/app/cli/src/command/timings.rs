@@ -134,6 +134,13 @@ fn stretches(steps: &[ToldStep], took_ms: f64) -> Vec<Timing> {
                 if let Some(way) = way {
                     timings[way.index].ms = told.after_ms - way.began_ms;
                 }
+                // What is no rollout has no last phase: it lasts until something else begins.
+                let others = ways.iter().filter(|(of, _)| of.1.is_none() && **of != key);
+                let open = others.map(|(of, way)| (of.clone(), way.index, way.began_ms));
+                for (of, index, began_ms) in open.collect::<Vec<_>>() {
+                    timings[index].ms = told.after_ms - began_ms;
+                    ways.remove(&of);
+                }
                 let index = timings.len();
                 let began_ms = told.after_ms;
                 ways.insert(key, Way { phase: phase.to_owned(), began_ms, index });
@@ -220,6 +227,20 @@ mod tests {
         );
         assert_eq!(timings[2].object.as_deref(), server);
         assert_eq!(timings[2].within.as_deref(), Some("preparing"));
+    }
+
+    #[test]
+    fn what_is_no_rollout_lasts_until_something_else_begins() {
+        let adjusting = ToldStep { rollout: None, ..told(2.0, "adjusting", None) };
+        let other = |after_ms, phase| ToldStep {
+            service: Some("docs".parse().unwrap()),
+            ..told(after_ms, phase, None)
+        };
+        let steps = [adjusting, other(30.0, "preparing"), other(90.0, "finished")];
+        let spans: Vec<(String, f64, f64)> =
+            stretches(&steps, 100.0).into_iter().map(|of| (of.step, of.began_ms, of.ms)).collect();
+        let expected = [("wait", 0.0, 2.0), ("adjusting", 2.0, 28.0), ("preparing", 30.0, 60.0)];
+        assert_eq!(spans, expected.map(|(step, began, ms)| (step.to_owned(), began, ms)));
     }
 
     #[test]

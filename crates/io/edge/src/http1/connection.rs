@@ -63,8 +63,7 @@ struct HeadReading {
     large: Option<Counted>,
 }
 
-/// A request and where it goes, or the edge's own answer to it.
-/// A head, where it goes, and what it draws where its client sticks to a side.
+/// A head, where it goes or the edge's own answer to it, and what it draws where its client sticks to a side.
 type Routed = (RequestHead, Result<Rc<LocalPool>, OwnAnswer>, Option<u32>);
 
 struct Connection<S> {
