@@ -7,6 +7,8 @@ use crate::message;
 /// Every endpoint there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointId {
+    /// Whether control answers.
+    Health,
     /// What runs.
     Status,
     /// Make services run as specified.
@@ -79,6 +81,7 @@ impl EndpointId {
     /// Its name in the API's document: clients are generated from it, so it never changes.
     pub const fn operation(self) -> &'static str {
         match self {
+            Self::Health => "Health",
             Self::Status => "Status",
             Self::Apply => "Apply",
             Self::Plan => "Plan",
@@ -164,6 +167,7 @@ macro_rules! endpoint {
 /// The table.
 #[rustfmt::skip]
 pub const ENDPOINTS: &[Endpoint] = &[
+    endpoint!(Health, "GET", "/v1/health", "Whether the control process answers and decides; says nothing of services", [], None, schema::<message::Nothing>, false),
     endpoint!(Status, "GET", "/v1/status", "What runs", [], None, schema::<message::StatusReport>, false),
     endpoint!(Apply, "POST", "/v1/apply", "Make services run as specified; streams progress and goes on without the client", [],
         Some(schema::<message::ApplyRequest>), schema::<message::OperationLine>, true),

@@ -92,6 +92,7 @@ pub struct Arguments {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Bake, test, release, roll out, wait, and read back
     #[command(after_help = examples::UP)]

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_api::{Client, ClientError, message::StatusReport};
+use hornero_api::{Client, ClientError, message::Nothing};
 use hornero_home::Opening;
 
 use crate::{
@@ -173,9 +173,11 @@ impl News {
 }
 
 async fn answers(client: &Client) -> Result<bool, Failure> {
-    match client.get::<StatusReport>("/v1/status").await {
+    match client.get::<Nothing>("/v1/health").await {
         Ok(_) => Ok(true),
         Err(ClientError::Unreachable { .. } | ClientError::Broken(_)) => Ok(false),
+        // One of before there was this question answers too.
+        Err(ClientError::Refused(problem, _)) if problem.code == "no_such_endpoint" => Ok(true),
         Err(error @ (ClientError::Refused(..) | ClientError::OtherProtocol { .. })) => {
             Err(error.into())
         }

@@ -27,6 +27,7 @@ impl Handler for Api {
         };
         let caller = self.named(caller);
         match endpoint.id {
+            EndpointId::Health => self.health().await,
             EndpointId::Status => self.status().await,
             EndpointId::Apply => self.apply(caller, body(request).await?).await,
             EndpointId::Plan => self.plan(body(request).await?).await,
@@ -76,6 +77,12 @@ impl Handler for Api {
 }
 
 impl Api {
+    /// That control answers: the thread that decides says it.
+    async fn health(&self) -> Answer {
+        self.ask(|_| ()).await?;
+        json(&Nothing {})
+    }
+
     /// The same caller, as a command of a schedule where it is one.
     fn named(&self, caller: Caller) -> Caller {
         match caller.process.and_then(|of| self.schedules.children.schedule_of(of)) {

@@ -77,6 +77,7 @@ fn table(admission: Admission, has_server: bool) -> RouteTable {
         traffic: vec![Share::whole(ONE)],
         previews: Vec::new(),
         sticky: None,
+        probe: None,
         admission,
         backends: has_server.then_some(backend).into_iter().collect(),
         health: None,

@@ -39,6 +39,7 @@ fn table(active: Option<u32>, instances: &[&str]) -> RouteTable {
         traffic: active.map(|release| Share::whole(ReleaseNumber(release))).into_iter().collect(),
         previews: Vec::new(),
         sticky: None,
+        probe: None,
         admission: Admission::Open,
         backends: instances.iter().map(backend).collect(),
         health: None,

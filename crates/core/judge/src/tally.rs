@@ -32,6 +32,20 @@ impl Tally {
         tally
     }
 
+    /// What came of the edges' own requests to a release, in all its pools together.
+    pub fn of_probes<'a>(counters: impl IntoIterator<Item = &'a ReleaseCounters>) -> Self {
+        let mut tally = Self::default();
+        for probes in counters.into_iter().filter_map(|counters| counters.probes.as_deref()) {
+            tally.merge(&Self {
+                requests: probes.requests,
+                failed: probes.failed,
+                server_errors: probes.server_errors,
+                latency: probes.latency.clone(),
+            });
+        }
+        tally
+    }
+
     /// Adds another one: that of another pool or edge.
     pub fn merge(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);

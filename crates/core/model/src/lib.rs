@@ -75,7 +75,7 @@ pub use name::{
     PortName, PreviewName, RegionName, ReleaseNumber, RolloutId, ScheduleName, SecretLabel,
     ServiceName, VolumeName,
 };
-pub use pool::{Admission, Pool, PoolBackend, PoolName, Share};
+pub use pool::{Admission, Pool, PoolBackend, PoolName, PoolProbe, Share};
 pub use preview::{Preview, PreviewRule};
 pub use protocol::{Protocol, ProxyProtocol};
 pub use purl::DebianPurl;
@@ -86,7 +86,7 @@ pub use release::{Release, ReleaseRef};
 pub use room::{Batched, Room};
 pub use route::{
     BackendStatus, ConnectionCounters, EdgeConnections, EdgeStatus, Health, HostCertificate,
-    Listener, ListenerFault, PoolWaiting, ReleaseCounters, RouteRule, RouteTable,
+    Listener, ListenerFault, PoolWaiting, ProbeCounters, ReleaseCounters, RouteRule, RouteTable,
 };
 pub use run::{CutOff, Run, RunEnd};
 pub use scale::{Scale, ToZero};
@@ -98,8 +98,8 @@ pub use service::{
 };
 pub use sticky::Sticky;
 pub use strategy::{
-    CanaryPolicy, CanaryStep, OnInconclusive, Quiesce, ReplacePolicy, RollingPolicy,
-    SnapshotPolicy, Strategy,
+    CanaryPolicy, CanaryProbe, CanaryStep, JudgePolicy, OnInconclusive, Quiesce, ReplacePolicy,
+    RollingPolicy, SnapshotPolicy, Strategy,
 };
 pub use term::Term;
 pub use time::{Millis, Timestamp};

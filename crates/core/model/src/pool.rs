@@ -48,6 +48,8 @@ pub struct Pool {
     pub previews: Vec<Share>,
     /// By what a client's requests stick to one of the releases that share them.
     pub sticky: Option<Sticky>,
+    /// What the edge asks each of the releases that share requests, by itself.
+    pub probe: Option<PoolProbe>,
     /// Whether what is new is let in at once.
     pub admission: Admission,
     /// Instances of every set: those that get requests and those being started, drained or kept warm. All are checked.
@@ -73,6 +75,16 @@ impl Pool {
     pub fn receives(&self, release: ReleaseNumber) -> bool {
         self.weight(release) > 0
     }
+}
+
+/// Requests of the edge's own to each of the releases that share a pool's traffic, while several do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolProbe {
+    /// The path of the request, a GET by HTTP/1.1.
+    pub path: String,
+    /// How often each release is asked.
+    pub interval: Millis,
 }
 
 /// One instance in a pool.
@@ -188,6 +200,8 @@ struct WrittenPool {
     previews: Vec<Share>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sticky: Option<Sticky>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    probe: Option<PoolProbe>,
     #[serde(default, skip_serializing_if = "Admission::is_open")]
     admission: Admission,
     backends: Vec<PoolBackend>,
@@ -205,6 +219,7 @@ impl From<WrittenPool> for Pool {
             traffic: whole.chain(written.traffic).collect(),
             previews: written.previews,
             sticky: written.sticky,
+            probe: written.probe,
             admission: written.admission,
             backends: written.backends,
             health: written.health,
@@ -227,6 +242,7 @@ impl From<Pool> for WrittenPool {
             traffic,
             previews: pool.previews,
             sticky: pool.sticky,
+            probe: pool.probe,
             admission: pool.admission,
             backends: pool.backends,
             health: pool.health,

@@ -151,6 +151,22 @@ pub struct ReleaseCounters {
     /// Bytes that came from instances, in the same way; absent in an edge that is too old to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_out: Option<u64>,
+    /// What came of the edge's own requests, in none of the other counts; absent where it made none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<Box<ProbeCounters>>,
+}
+
+/// What came of requests that the edge made by itself to one release in one pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeCounters {
+    /// Those that have ended.
+    pub requests: u64,
+    /// Those without an answer.
+    pub failed: u64,
+    /// Answers with a status of 500 or more.
+    pub server_errors: u64,
+    /// How long answers took to begin, from before the connection was made.
+    pub latency: LatencyHistogram,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -171,7 +187,18 @@ impl ReleaseCounters {
             latency: LatencyHistogram::default(),
             bytes_in: None,
             bytes_out: None,
+            probes: None,
         }
+    }
+}
+
+impl ProbeCounters {
+    /// Adds those of another edge, or of one before it.
+    pub fn merge(&mut self, other: &Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.server_errors = self.server_errors.saturating_add(other.server_errors);
+        self.latency.merge(&other.latency);
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, Share, Sticky, Timestamp};
+use crate::{Millis, PortName, Share, Sticky, Timestamp};
 
 /// How a new release takes over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +80,42 @@ pub struct CanaryPolicy {
     /// By what a client's requests stick to one of the two releases; each is shared out by itself where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,
+    /// How sure the judge has to be, and what it lets pass, where that is not as usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgePolicy>,
+    /// Requests of the edge's own that both releases get while they share what comes; none where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<CanaryProbe>,
+}
+
+/// How sure the judge of a canary has to be, and what it lets pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JudgePolicy {
+    /// How often a release that does no worse may be called worse, in the unit of [`Share::weight`].
+    pub false_alarms: u32,
+    /// Requests of each release before it may be called the same or better.
+    pub minimum_requests: u32,
+    /// Errors more for each request that don't count, in the unit of [`Share::weight`].
+    pub errors: u32,
+    /// How much longer answers may take, in percent of how long they took.
+    pub slowdown: u32,
+    /// How much longer they may take in any case.
+    pub pause: Millis,
+}
+
+/// Requests that the edge makes by itself to both releases of a canary, so that something can be said of them where little
+/// comes from outside. They are counted apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryProbe {
+    /// The port that is asked; each that speaks HTTP/1.1 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
+    /// The path of the request, a GET.
+    pub path: String,
+    /// How often each release is asked.
+    pub interval: Millis,
 }
 
 /// What is done with a canary about which nothing can be said.
@@ -112,6 +148,18 @@ impl Share {
     /// A weight as people write it, such as `12.5%`.
     pub fn percent(weight: u32) -> String {
         format!("{}%", f64::from(weight) * 100.0 / f64::from(Self::WHOLE))
+    }
+}
+
+impl Default for JudgePolicy {
+    fn default() -> Self {
+        Self {
+            false_alarms: 100,
+            minimum_requests: 100,
+            errors: 50,
+            slowdown: 50,
+            pause: Millis(5),
+        }
     }
 }
 

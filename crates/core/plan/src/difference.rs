@@ -90,6 +90,8 @@ fn rollout(policy: &RolloutPolicy) -> Value {
         fields["on_inconclusive"] =
             serde_json::to_value(canary.on_inconclusive).unwrap_or_default();
         fields["sticky"] = serde_json::to_value(&canary.sticky).unwrap_or_default();
+        fields["judge"] = serde_json::to_value(canary.judge).unwrap_or_default();
+        fields["probe"] = serde_json::to_value(&canary.probe).unwrap_or_default();
     }
     if let Strategy::Rolling(rolling) = &policy.strategy {
         fields["strategy"] = "rolling".into();

@@ -430,6 +430,8 @@ fn a_canary_says_its_shares() {
         step_timeout: Millis(60_000),
         on_inconclusive: OnInconclusive::Abort,
         sticky: None,
+        judge: None,
+        probe: None,
     });
     check(
         &[],

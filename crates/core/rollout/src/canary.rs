@@ -1,14 +1,15 @@
 //! The canary: a new release gets a growing share of the requests, and at each step is judged beside the one that serves.
 
-use hornero_judge::{Comparison, JudgeSettings, Judgement, Tally, Verdict, judge};
+use hornero_judge::{Judgement, Verdict};
 use hornero_model::{
-    Actor, CanaryPolicy, CanaryStep, EdgeStatus, ExitCause, InstanceState, OnInconclusive,
-    ReleaseCounters, ReleaseNumber, ServiceName, Share, Strategy, Timestamp,
+    Actor, CanaryPolicy, CanaryStep, EdgeStatus, ExitCause, InstanceState, OnInconclusive, Share,
+    Strategy, Timestamp,
 };
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Canary, Facts, Kind, Phase, Rollout, RolloutFailure, Switch, Window, World,
+    Canary, Facts, Kind, Phase, Rollout, RolloutFailure, Switch, World,
+    judging::{begin_window, judged},
     record::Record,
     switch::{SWITCH_ALLOWANCE, begin_switch, with_old},
     view::View,
@@ -20,35 +21,12 @@ pub fn judgement(
     facts: &Facts,
     rollout: &Rollout,
 ) -> Option<(&'static str, Vec<String>)> {
-    let judgement = judged(world, facts, rollout)?;
+    let judgement = judged(facts, rollout, policy(world, rollout)?)?;
     Some((word(judgement.verdict), reasons(&judgement)))
 }
 
 fn reasons(judgement: &Judgement) -> Vec<String> {
     judgement.reasons().map(str::to_owned).collect()
-}
-
-fn judged(world: &World, facts: &Facts, rollout: &Rollout) -> Option<Judgement> {
-    let policy = policy(world, rollout)?;
-    let window = rollout.canary.as_ref()?.window.as_ref()?;
-    let edge = facts.edge.as_ref()?;
-    let (from, to) = (rollout.from?, rollout.to);
-    let seen = |release| tally(&edge.counters, &rollout.service, release);
-    let (baseline, candidate) = (seen(from), seen(to));
-    // A status that comes late is of before the window; what it counts less of was counted anew only by another edge.
-    let is_late = has_less(&baseline, &window.baseline) || has_less(&candidate, &window.candidate);
-    if is_late && edge.pid == window.edge {
-        return None;
-    }
-    let baseline = baseline.since(&window.baseline);
-    let candidate = candidate.since(&window.candidate);
-    let comparison = Comparison {
-        baseline: (from, &baseline),
-        candidate: (to, &candidate),
-        before: &window.baseline.latency,
-    };
-    let steps = u32::try_from(policy.steps.len()).unwrap_or(u32::MAX);
-    Some(judge(&comparison, &JudgeSettings::default().for_each_of(steps)))
 }
 
 /// How the new release of a rollout takes over, where that is as a canary.
@@ -63,17 +41,6 @@ pub(crate) fn policy<'a>(world: &'a World, rollout: &Rollout) -> Option<&'a Cana
 pub(crate) fn times(world: &World, rollout: &Rollout, watched: Timestamp) -> Vec<Timestamp> {
     let timeout = policy(world, rollout).map(|policy| policy.step_timeout).unwrap_or_default();
     vec![rollout.since.after(SWITCH_ALLOWANCE), watched.after(timeout)]
-}
-
-fn tally(counters: &[ReleaseCounters], service: &ServiceName, release: ReleaseNumber) -> Tally {
-    let of = |of: &&ReleaseCounters| of.pool.service == *service && of.release == release;
-    Tally::of(counters.iter().filter(of))
-}
-
-fn has_less(one: &Tally, other: &Tally) -> bool {
-    one.requests < other.requests
-        || one.failed < other.failed
-        || one.server_errors < other.server_errors
 }
 
 /// A verdict as it is recorded.
@@ -121,7 +88,7 @@ impl View<'_> {
             };
             return late.then(|| self.take_back(failure(), canary.judged.clone()));
         }
-        let judgement = judged(self.world, self.facts, self.rollout);
+        let judgement = judged(self.facts, self.rollout, policy);
         let verdict = judgement.as_ref().map_or(Verdict::Inconclusive, |of| of.verdict);
         let inconclusive_for = self.lasted(policy.step_timeout);
         let decision = match verdict {
@@ -157,9 +124,7 @@ impl View<'_> {
 
     /// The edge gives it its share: what is counted from here on is compared.
     fn begin_window(&self, canary: &Canary, switch: Switch, edge: &EdgeStatus) -> Vec<Record> {
-        let seen = |release| tally(&edge.counters, &self.rollout.service, release);
-        let baseline = self.rollout.from.map(seen).unwrap_or_default();
-        let window = Window { edge: edge.pid, baseline, candidate: seen(self.rollout.to) };
+        let window = begin_window(self.rollout, policy(self.world, self.rollout), edge);
         let mut next = self.rollout.enter(Phase::Canary, self.facts.now);
         next.canary = Some(Canary { window: Some(window), ..canary.clone() });
         next.switch = next.switch.or(Some(switch));

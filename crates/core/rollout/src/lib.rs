@@ -23,6 +23,7 @@ mod health;
 mod instance;
 mod instances;
 mod jobs;
+mod judging;
 mod leases;
 mod listeners;
 mod machine;

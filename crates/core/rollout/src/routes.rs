@@ -15,7 +15,7 @@ use crate::planted::{Bug, planted};
 use crate::{
     Facts, Instance, OpenPreview, Phase, Rollout, World,
     previews::share_of,
-    switch::{restores, sticky},
+    switch::{probe, restores, sticky},
 };
 
 /// Two services that want the same place on the host.
@@ -304,6 +304,7 @@ fn service_pools(
         traffic: traffic.clone(),
         previews: Vec::new(),
         sticky: sticky.clone(),
+        probe: probe(world, name, port),
         admission,
         backends: kept
             .iter()

@@ -28,6 +28,9 @@ pub struct Window {
     pub baseline: Tally,
     /// What the new release had done by then.
     pub candidate: Tally,
+    /// What had come by then of the edge's own requests to both, the release that serves first; absent where it makes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<(Tally, Tally)>,
 }
 
 /// How far a rolling rollout is.

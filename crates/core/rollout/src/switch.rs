@@ -1,6 +1,8 @@
 //! The moment at which traffic leaves one set for another: what it starts from, and what the way back waits for.
 
-use hornero_model::{Millis, ReleaseNumber, ServiceName, Sticky, Strategy};
+use hornero_model::{
+    Millis, PoolProbe, Port, Protocol, ReleaseNumber, ServiceName, Sticky, Strategy,
+};
 
 use crate::{Baseline, Facts, Phase, Rollout, World};
 
@@ -48,6 +50,18 @@ pub(crate) fn restores(world: &World, facts: &Facts, rollout: &Rollout) -> bool 
     let healthy = set.instances.iter().filter(|id| facts.healthy(world, id)).count();
     let in_time = facts.now < rollout.since.max(facts.begun).after(RESTORE_ALLOWANCE);
     rollout.rolling.is_some() && in_time && healthy < wanted as usize
+}
+
+/// What the edge asks the two releases of a canary by itself, at a port of the service.
+pub(crate) fn probe(world: &World, name: &ServiceName, port: &Port) -> Option<PoolProbe> {
+    let rollout = world.rollout_of(name).filter(|of| of.phase == Phase::Canary)?;
+    let Strategy::Canary(policy) = &world.release(name, rollout.to)?.spec.rollout.strategy else {
+        return None;
+    };
+    let probe = policy.probe.as_ref()?;
+    let is_asked = probe.port.as_ref().is_none_or(|asked| *asked == port.name);
+    let answers = port.protocol == Protocol::Http && !port.http2;
+    (is_asked && answers).then(|| PoolProbe { path: probe.path.clone(), interval: probe.interval })
 }
 
 /// By what requests stick to one of two releases that share them: as the release says that comes.

@@ -26,6 +26,8 @@ pub const WATCH: Millis = Millis(2_000);
 pub const CANARY_STEPS: [u32; 2] = [1_000, 5_000];
 /// How long a step of a canary waits for a verdict: ten requests a second are some 3,000 by then.
 pub const CANARY_STEP_TIMEOUT: Millis = Millis(5 * 60_000);
+/// How often the edge asks each release of a canary that is probed: a hundred requests of each are there in ten seconds.
+pub const PROBE_INTERVAL: Millis = Millis(100);
 /// What becomes of a canary about which nothing can be said: what serves is known to work.
 pub const ON_INCONCLUSIVE: OnInconclusive = OnInconclusive::Abort;
 /// How long requests wait while servers are replaced in their place: longer than most take to start, and no longer than

@@ -32,6 +32,7 @@ mod read_freeze;
 mod read_guard;
 mod read_image;
 mod read_job;
+mod read_judge;
 mod read_listener;
 mod read_port;
 mod read_provision;

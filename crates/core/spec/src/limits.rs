@@ -34,6 +34,8 @@ pub const SECRETS: usize = 16;
 pub const EXTRA_VARS: u64 = 10_000;
 /// Steps of a canary: each shares the bound on the judge's errors with the others.
 pub const CANARY_STEPS: usize = 20;
+/// Requests that a canary may need before it is judged the same.
+pub const JUDGED_REQUESTS: u32 = 10_000_000;
 /// How long requests may wait while servers are replaced in their place: no client waits longer.
 pub const HOLD: Millis = Millis(600_000);
 /// How long the snapshot of a replacement is kept at least: until long after that.

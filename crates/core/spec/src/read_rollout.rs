@@ -1,15 +1,15 @@
 //! Reads how releases replace each other: `rollout` of a service.
 
 use hornero_model::{
-    CanaryPolicy, Millis, OnInconclusive, Quiesce, ReplacePolicy, RollingPolicy, RolloutPolicy,
-    Share, SnapshotPolicy, Strategy,
+    CanaryPolicy, Millis, OnInconclusive, Port, Quiesce, ReplacePolicy, RollingPolicy,
+    RolloutPolicy, Share, SnapshotPolicy, Strategy,
 };
 
 use crate::{
     ErrorCode, defaults,
     error::Mistake,
     evaluate::Evaluator,
-    limits, read_command, read_sticky,
+    limits, read_command, read_judge, read_sticky,
     read_value::shown,
     read_word::word,
     section::{Section, Text},
@@ -41,11 +41,13 @@ const ON_INCONCLUSIVE: [(&str, OnInconclusive); 3] = [
 const ON_FAILURE: [(&str, bool); 2] = [("old_image", false), ("snapshot", true)];
 
 /// The keys that only one strategy has, and how it is called.
-const OF_ONE: [(&str, StrategyWord, &str, &str); 11] = [
+const OF_ONE: [(&str, StrategyWord, &str, &str); 13] = [
     ("steps", StrategyWord::Canary, "a canary", "canary"),
     ("step_timeout", StrategyWord::Canary, "a canary", "canary"),
     ("on_inconclusive", StrategyWord::Canary, "a canary", "canary"),
     ("sticky", StrategyWord::Canary, "a canary", "canary"),
+    ("judge", StrategyWord::Canary, "a canary", "canary"),
+    ("probe", StrategyWord::Canary, "a canary", "canary"),
     ("max_surge", StrategyWord::Rolling, "a rolling rollout", "rolling"),
     ("hold", StrategyWord::Replace, "a replacement", "replace"),
     ("hold_requests", StrategyWord::Replace, "a replacement", "replace"),
@@ -60,6 +62,7 @@ pub(crate) fn read(
     cx: &mut Evaluator,
     section: &mut Section<'_>,
     holds_volumes: bool,
+    ports: &[Port],
 ) -> RolloutPolicy {
     let mut policy = RolloutPolicy {
         strategy: Strategy::BlueGreen,
@@ -89,7 +92,7 @@ pub(crate) fn read(
         );
     }
     strays(cx, &part, strategy);
-    let canary = canary(cx, &mut part);
+    let canary = canary(cx, &mut part, ports);
     let rolling = RollingPolicy {
         max_surge: part.whole(
             cx,
@@ -203,7 +206,7 @@ fn snapshot(
     wanted.then(|| SnapshotPolicy { keep: keep.unwrap_or(defaults::KEEP_SNAPSHOT) })
 }
 
-fn canary(cx: &mut Evaluator, part: &mut Section<'_>) -> CanaryPolicy {
+fn canary(cx: &mut Evaluator, part: &mut Section<'_>, ports: &[Port]) -> CanaryPolicy {
     let place = part.place("steps");
     let written = part.texts(cx, "steps");
     let steps = match &written {
@@ -235,6 +238,8 @@ fn canary(cx: &mut Evaluator, part: &mut Section<'_>) -> CanaryPolicy {
         on_inconclusive: word(cx, part, "on_inconclusive", &ON_INCONCLUSIVE)
             .map_or(defaults::ON_INCONCLUSIVE, |word| word.value),
         sticky,
+        judge: read_judge::judge(cx, part),
+        probe: read_judge::probe(cx, part, ports),
     }
 }
 

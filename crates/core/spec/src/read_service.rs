@@ -59,6 +59,7 @@ pub(crate) fn read(
     let (mounts, mount_spans): (Vec<_>, Vec<_>) = mounts.into_iter().unzip();
     let LaidOver { config, secrets, config_spans } = laid_over(cx, &mut section, sources);
     let guards = read_guard::take(cx, &mut section);
+    let rollout = read_rollout::read(cx, &mut section, !mounts.is_empty(), &ports);
     let definition = ServiceDefinition {
         image: ImageName::new(image.as_ref().map_or("none", |image| &image.value)).ok()?,
         kind,
@@ -67,7 +68,7 @@ pub(crate) fn read(
         ports,
         health,
         routes,
-        rollout: read_rollout::read(cx, &mut section, !mounts.is_empty()),
+        rollout,
         resources: resources(cx, &mut section),
         egress: section.flag(cx, "egress").unwrap_or(defaults::EGRESS),
         depends_on,

@@ -309,5 +309,7 @@ fn canary(random: &mut Random) -> CanaryPolicy {
         step_timeout: Millis(random.between(500, 4_000)),
         on_inconclusive: *random.choose(&on_inconclusive),
         sticky: None,
+        judge: None,
+        probe: None,
     }
 }

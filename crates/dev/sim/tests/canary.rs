@@ -20,6 +20,8 @@ fn canary(seed: u64, steps: &[u32], behaviour: Behaviour) -> (Simulation, Servic
         step_timeout: Millis(600_000),
         on_inconclusive: OnInconclusive::Wait,
         sticky: None,
+        judge: None,
+        probe: None,
     });
     (simulation, spec)
 }

@@ -95,8 +95,14 @@ fn a_canary_is_not_begun_that_could_not_be_judged_as_a_whole() {
     let (mut simulation, mut spec) = serving(1, 5, true);
     let on_inconclusive = OnInconclusive::Promote;
     let (steps, step_timeout) = (vec![2_000], Millis(1_000));
-    spec.rollout.strategy =
-        Strategy::Canary(CanaryPolicy { steps, step_timeout, on_inconclusive, sticky: None });
+    spec.rollout.strategy = Strategy::Canary(CanaryPolicy {
+        steps,
+        step_timeout,
+        on_inconclusive,
+        sticky: None,
+        judge: None,
+        probe: None,
+    });
     let outcome = simulation.ask(apply(&spec));
     let (_, failure) = outcome.failure.expect("it is refused");
     assert!(failure.reason.contains("3 servers beside those that serve"), "{}", failure.reason);

@@ -47,6 +47,8 @@ fn canary(
         step_timeout: Millis(1_500),
         on_inconclusive,
         sticky: None,
+        judge: None,
+        probe: None,
     });
     apply(&spec)
 }

@@ -123,6 +123,8 @@ fn rollouts_go_on_beside_it_and_are_judged_without_it() {
         step_timeout: Millis(600_000),
         on_inconclusive: OnInconclusive::Wait,
         sticky: None,
+        judge: None,
+        probe: None,
     });
     let rolled = simulation.ask(apply(&spec));
     assert_eq!(rolled.result, OutcomeKind::Done, "{:?}", rolled.failure);

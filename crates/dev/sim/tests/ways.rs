@@ -38,6 +38,8 @@ fn strategy(random: &mut Random) -> Strategy {
                 OnInconclusive::Wait,
             ]),
             sticky: None,
+            judge: None,
+            probe: None,
         }),
     }
 }
@@ -154,6 +156,8 @@ fn what_somebody_paused_stays_so_whenever_control_dies() {
             step_timeout: Millis(3_000),
             on_inconclusive: OnInconclusive::Promote,
             sticky: None,
+            judge: None,
+            probe: None,
         });
         simulation.request(apply(&spec));
         simulation.run(100 * point);

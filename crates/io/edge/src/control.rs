@@ -27,6 +27,7 @@ use crate::{
     persist,
     predecessor::Predecessor,
     prepare::{Means, prepare},
+    probe,
     sets::{SetKey, Sets},
     table::{self, Table},
     thread::Command,
@@ -60,6 +61,8 @@ pub(crate) struct Control {
     ready: RefCell<Option<Arc<Table>>>,
     pub(crate) certificates: Certificates,
     probers: RefCell<Vec<(Arc<Backend>, AbortHandle)>>,
+    /// What asks the releases that share requests, while some do.
+    asking: RefCell<Vec<AbortHandle>>,
     /// Every listening socket: what a successor gets.
     pub(crate) listening: Listening,
     /// Held while a table is put in force.
@@ -104,6 +107,7 @@ impl Control {
             table: RefCell::new(table::empty()),
             ready: RefCell::default(),
             probers: RefCell::default(),
+            asking: RefCell::default(),
             listening: Listening::default(),
             applying: tokio::sync::Mutex::new(()),
             persisted: Cell::new(true),
@@ -315,7 +319,7 @@ impl Control {
         switch_ms
     }
 
-    /// Starts probers for new backends and ends those of backends that are gone.
+    /// Starts probers for new backends and ends those of backends that are gone; the same for what asks releases.
     fn probe(self: &Rc<Self>, table: &Table) {
         let mut probers = self.probers.borrow_mut();
         probers.retain(|(backend, prober)| {
@@ -331,6 +335,10 @@ impl Control {
                 probers.push((backend.clone(), prober.abort_handle()));
             }
         }
+        let asking = probe::wanted(table).into_iter();
+        let asking = asking.map(|release| spawn_local(probe::ask_for_ever(release)).abort_handle());
+        let before = self.asking.replace(asking.collect());
+        before.iter().for_each(AbortHandle::abort);
     }
 
     async fn persist(&self, table: &Arc<Table>) -> Result<(), EdgeError> {

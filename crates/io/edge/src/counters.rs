@@ -6,10 +6,10 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use hornero_model::{LatencyBucket, PoolName, ReleaseCounters, ReleaseNumber};
+use hornero_model::{LatencyBucket, PoolName, ProbeCounters, ReleaseCounters, ReleaseNumber};
 use tokio::sync::Notify;
 
 /// One thread's counters, alone on its cache lines (128: pairs of lines are fetched together).
@@ -35,6 +35,8 @@ pub(crate) struct SetCounters {
     lanes: Box<[Lane]>,
     /// What a predecessor counted before it handed over, and what is still in flight there.
     inherited: Mutex<ReleaseCounters>,
+    /// What came of this edge's own requests, once it made any.
+    probes: Mutex<Option<Box<ProbeCounters>>>,
     /// Whether the set is out of traffic, so that its last request must be reported.
     retired: AtomicBool,
     /// Told whenever a request of a retired set ends.
@@ -64,6 +66,7 @@ impl SetCounters {
             release,
             lanes: (0..threads).map(|_| Lane::default()).collect(),
             inherited: Mutex::new(inherited),
+            probes: Mutex::default(),
             retired: AtomicBool::new(false),
             ended,
         })
@@ -96,6 +99,33 @@ impl SetCounters {
 
     fn inherited(&self) -> MutexGuard<'_, ReleaseCounters> {
         self.inherited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request of the edge's own: the status of its answer and how long that took, or none where none came.
+    pub(crate) fn probed(&self, answer: Option<(u16, Duration)>) {
+        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        let probes = probes.get_or_insert_default();
+        probes.requests += 1;
+        match answer {
+            None => probes.failed += 1,
+            Some((status, took)) => {
+                probes.server_errors += u64::from(status >= 500);
+                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                probes.latency.add(LatencyBucket::of_micros(micros), 1);
+            }
+        }
+    }
+
+    /// What came of the edge's own requests, those of a predecessor included.
+    fn probes(&self) -> Option<Box<ProbeCounters>> {
+        let own = self.probes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match (own, self.inherited().probes.clone()) {
+            (Some(mut own), Some(inherited)) => {
+                own.merge(&inherited);
+                Some(own)
+            }
+            (own, inherited) => own.or(inherited),
+        }
     }
 
     /// Requests begun and in flight, without those of a predecessor.
@@ -138,7 +168,7 @@ impl SetCounters {
                 latency.add(bucket, count.load(Ordering::Acquire));
             }
         }
-        ReleaseCounters { latency, ..self.read_counts() }
+        ReleaseCounters { latency, probes: self.probes(), ..self.read_counts() }
     }
 }
 

@@ -38,6 +38,7 @@ mod pipe;
 mod pool;
 mod predecessor;
 mod prepare;
+mod probe;
 mod proxy_protocol;
 mod room;
 mod rules;

@@ -116,6 +116,7 @@ mod tests {
             traffic: vec![Share::whole(ReleaseNumber(1))],
             previews: Vec::new(),
             sticky: None,
+            probe: None,
             admission: Admission::Open,
             backends: vec![backend],
             health: None,

@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use hornero_model::{
-    Admission, LatencyBucket, Millis, PreviewName, PreviewRule, Protocol, ReleaseCounters,
-    ReleaseNumber, RouteTable, Share, Sticky, Timestamp,
+    Admission, LatencyBucket, Millis, PoolProbe, PreviewName, PreviewRule, Protocol,
+    ReleaseCounters, ReleaseNumber, RouteTable, Share, Sticky, Timestamp,
 };
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -93,6 +93,52 @@ fn a_release_without_a_healthy_server_leaves_its_part_to_the_others() {
     assert_eq!((counters(&status, 1).2, counters(&status, 2).2), (0, 0), "{status:?}");
     one.set_healthy(false);
     until("none is healthy", || get(edge.listener, "/").unwrap().status == 503);
+}
+
+#[test]
+fn releases_that_share_requests_are_asked_by_the_edge_and_counted_apart() {
+    let (one, two) = (Backend::start("one"), Backend::start("two"));
+    let mut edge = TestEdge::start();
+    let sets: [(u32, &[SocketAddr]); 2] = [(1, &[one.address]), (2, &[two.address])];
+    let asking = |traffic: &[Share], listener| {
+        let mut table = shared(table(0, listener, None, &sets), traffic);
+        let (path, interval) = ("/status?503".to_owned(), Millis(10));
+        table.pools[0].probe = Some(PoolProbe { path, interval });
+        table
+    };
+    edge.put(asking(&[share(1, 9_000), share(2, 1_000)], edge.listener));
+    edge.until_healthy(2);
+    let probes = |edge: &mut TestEdge, release: u32| {
+        let status = edge.admin.status().unwrap();
+        let of = status.counters.iter().find(|of| of.release.0 == release).cloned().unwrap();
+        assert_eq!((of.requests, of.failed, of.server_errors), (0, 0, 0), "{of:?}");
+        of.probes.map(|probes| *probes).unwrap_or_default()
+    };
+    until("both were asked", || (1..=2).all(|release| probes(&mut edge, release).requests >= 5));
+    for release in 1..=2 {
+        let seen = probes(&mut edge, release);
+        assert_eq!((seen.server_errors, seen.failed), (seen.requests, 0), "{seen:?}");
+        assert_eq!(seen.latency.count(), seen.requests, "{seen:?}");
+    }
+    // One that is gone is none to ask: its health is told by its checks.
+    drop(two);
+    until("a check has failed", || {
+        let status = edge.admin.status().unwrap();
+        status.backends.iter().any(|of| of.health == hornero_model::Health::Unhealthy)
+    });
+    let before = (probes(&mut edge, 1).requests, probes(&mut edge, 2).requests);
+    until("the other is asked on", || probes(&mut edge, 1).requests > before.0 + 5);
+    assert!(probes(&mut edge, 2).requests <= before.1 + 1);
+    // Nothing is shared any more.
+    edge.put(asking(&[share(1, Share::WHOLE)], edge.listener));
+    let (asked, begun) = (probes(&mut edge, 1).requests, one.requests());
+    for _ in 0..20 {
+        assert_eq!(get(edge.listener, "/").unwrap().status, 200);
+    }
+    until("twenty requests came", || one.requests() >= begun + 20);
+    let status = edge.admin.status().unwrap();
+    let probed = status.counters[0].probes.clone().unwrap().requests;
+    assert!(probed <= asked + 1, "{probed} after {asked}");
 }
 
 /// Which of these users' requests release 2 answers, asked twice each, by HTTP/1.1 or HTTP/2.

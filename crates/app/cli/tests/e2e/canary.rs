@@ -103,3 +103,34 @@ fn one_about_which_nothing_can_be_said_waits_for_its_time_and_is_taken_back() {
     assert!(up.stderr.contains("nothing could be said of `site@2` at 12.5%"), "{}", up.stderr);
     assert_eq!(home.get(SHOP).1, "<i>one</i>");
 }
+
+#[test]
+fn one_to_which_nothing_comes_is_judged_by_what_the_edge_asks() {
+    let canary = r#"strategy = "canary"
+    steps    = ["50%"]
+    judge    = { minimum_requests = 200 }
+    probe {
+      path     = "/shop"
+      interval = "10ms"
+    }"#;
+    let home = Home::new();
+    write(&home, "one", "0.01%", canary);
+    home.up();
+    write(&home, "two", "0.01%", canary);
+    home.run(&["up"]).expect(0);
+    assert_eq!(home.get(SHOP).1, "<i>two</i>");
+    let receipts = home.run(&["receipt", "--json"]).expect(0).json();
+    let of_two = receipts.as_array().unwrap().iter().find(|receipt| receipt["to"] == 2).unwrap();
+    assert!(matches!(verdicts(&of_two["canary"])[..], [(5_000, "same" | "better")]), "{of_two}");
+    let reasons = of_two["canary"][0]["reasons"].to_string();
+    assert!(reasons.contains("asked by the edge, "), "{reasons}");
+
+    write(&home, "three", "30%", canary);
+    let up = home.run(&["up"]).expect(4);
+    assert!(up.stderr.contains("`site@3` does worse at 50%: asked by the edge, "), "{}", up.stderr);
+    assert_eq!(home.get(SHOP).1, "<i>two</i>");
+    // They are nobody's requests.
+    let receipts = home.run(&["receipt", "--json"]).expect(0).json();
+    let failed = receipts.as_array().unwrap().iter().map(|receipt| &receipt["requests_failed"]);
+    assert!(failed.into_iter().all(|failed| failed == 0), "{receipts}");
+}

@@ -2,8 +2,8 @@
 
 use expect_test::{Expect, expect};
 use hornero_model::{
-    CanaryPolicy, Health, Millis, OnInconclusive, ReleaseCounters, ReleaseNumber, ServiceSpec,
-    Share, Strategy,
+    CanaryPolicy, CanaryProbe, Health, JudgePolicy, Millis, OnInconclusive, ProbeCounters,
+    ReleaseCounters, ReleaseNumber, ServiceSpec, Share, Strategy,
 };
 
 use super::{Bench, root, site, spec};
@@ -16,6 +16,8 @@ fn canary(image: &str, on_inconclusive: OnInconclusive) -> ServiceSpec {
         step_timeout: Millis(60_000),
         on_inconclusive,
         sticky: None,
+        judge: None,
+        probe: None,
     });
     spec
 }
@@ -122,6 +124,79 @@ fn a_bad_one_is_taken_back_by_one_table() {
     assert_eq!(service.serving.as_ref().unwrap().release, ReleaseNumber(1));
     assert!(!service.proven.contains(&ReleaseNumber(2)));
     assert_eq!(service.canaries[&ReleaseNumber(2)][0].verdict, "worse");
+}
+
+/// A canary of a service to which nothing comes from outside, and whose releases the edge asks by itself.
+fn probed() -> Bench {
+    let mut spec = canary("two", OnInconclusive::Abort);
+    let Strategy::Canary(policy) = &mut spec.rollout.strategy else { unreachable!() };
+    policy.judge = Some(JudgePolicy { minimum_requests: 1_000, ..JudgePolicy::default() });
+    policy.probe =
+        Some(CanaryProbe { port: None, path: "/probe".to_owned(), interval: Millis(50) });
+    let mut bench = Bench::serving(2);
+    bench.forward(&spec);
+    bench.comply();
+    assert_eq!(bench.phase(), Some(Phase::Canary));
+    bench.log.clear();
+    bench
+}
+
+impl Bench {
+    /// What came of the edge's own requests to a release since it began.
+    fn probed(&mut self, release: u32, requests: u64, failed: u64) {
+        self.in_flight(release, 0);
+        let of = |of: &&mut ReleaseCounters| of.release.0 == release;
+        let probes = ProbeCounters { requests, failed, ..ProbeCounters::default() };
+        self.status(|edge| {
+            for counters in edge.counters.iter_mut().filter(of) {
+                counters.probes = Some(Box::new(probes.clone()));
+            }
+        });
+    }
+
+    /// What the edge asks by itself.
+    fn asks(&self) -> Option<(String, Millis)> {
+        let pool = &self.facts.in_force.as_ref().unwrap().table.pools[0];
+        pool.probe.clone().map(|probe| (probe.path, probe.interval))
+    }
+}
+
+#[test]
+fn one_to_which_nothing_comes_is_judged_by_what_the_edge_asks() {
+    let mut bench = probed();
+    assert_eq!(bench.asks(), Some(("/probe".to_owned(), Millis(50))));
+    // Fewer than are declared to be enough, however good they are.
+    bench.probed(1, 900, 0);
+    bench.probed(2, 900, 0);
+    bench.comply();
+    assert_eq!(weights(&bench), [(1, 9_000), (2, 1_000)]);
+    bench.probed(1, 5_000, 0);
+    bench.probed(2, 5_000, 0);
+    bench.comply();
+    assert_eq!(weights(&bench), [(1, 5_000), (2, 5_000)]);
+    bench.probed(1, 10_000, 0);
+    bench.probed(2, 10_000, 0);
+    bench.comply();
+    assert_eq!(weights(&bench), [(2, Share::WHOLE)]);
+    assert_eq!(bench.asks(), None, "nothing is asked once one release gets everything");
+}
+
+#[test]
+fn one_that_fails_what_the_edge_asks_is_taken_back_though_what_comes_goes_well() {
+    let mut bench = probed();
+    bench.counted(1, 5_000, 0);
+    bench.counted(2, 500, 0);
+    bench.probed(1, 500, 0);
+    bench.probed(2, 500, 100);
+    bench.comply();
+    assert_eq!(weights(&bench), [(1, Share::WHOLE)]);
+    let log = bench.log.join("\n");
+    assert!(
+        log.contains("does worse at 10%: asked by the edge, 100 of 500 requests failed"),
+        "{log}"
+    );
+    // Nobody's request failed.
+    assert!(log.contains("receipt 2 to 1: drained 0, cut 0, failed 0"), "{log}");
 }
 
 #[test]

@@ -16,6 +16,8 @@ fn canary(image: &str) -> ServiceSpec {
         step_timeout: Millis(60_000),
         on_inconclusive: OnInconclusive::Promote,
         sticky: None,
+        judge: None,
+        probe: None,
     });
     spec
 }

@@ -83,6 +83,34 @@ const STICKY: BlockWords = part(
     &[],
 );
 
+const JUDGE: BlockWords = part(
+    "judge",
+    "how sure the judge of a canary has to be, and what it lets pass",
+    &[
+        key("false_alarms", Text, "how often a good canary may be taken back; `1%` by default"),
+        key(
+            "minimum_requests",
+            Whole,
+            "requests of each release before it counts as good; 100 by default",
+        ),
+        key("errors", Text, "errors more that don't count; `0.5%` by default"),
+        key("slowdown", Text, "how much longer answers may take; `50%` by default"),
+        key("pause", Duration, "how much longer they may take in any case; `5ms` by default"),
+    ],
+    &[],
+);
+
+const PROBE: BlockWords = part(
+    "probe",
+    "requests that the edge makes to both releases of a canary by itself",
+    &[
+        key("port", Text, "name of the port that is asked; every HTTP port by default"),
+        key("path", Text, "path of the request; `/` by default"),
+        key("interval", Duration, "how often each release is asked; `100ms` by default"),
+    ],
+    &[],
+);
+
 const ROLLOUT: BlockWords = part(
     "rollout",
     "how a release replaces the one before",
@@ -114,7 +142,7 @@ const ROLLOUT: BlockWords = part(
         key("keep_warm", Duration, "how long the old set stays for a warm rollback"),
         key("watch", Duration, "how long the new set is watched before it counts as proven"),
     ],
-    &[&STICKY],
+    &[&STICKY, &JUDGE, &PROBE],
 );
 
 pub(super) const RESOURCES: BlockWords = part(

@@ -2,7 +2,8 @@
 
 use expect_test::expect;
 use hornero_model::{
-    CanaryPolicy, Millis, OnInconclusive, Quiesce, ReplacePolicy, RollingPolicy, Sticky, Strategy,
+    CanaryPolicy, CanaryProbe, JudgePolicy, Millis, OnInconclusive, PortName, Quiesce,
+    ReplacePolicy, RollingPolicy, Sticky, Strategy,
 };
 
 use crate::check::{check, read};
@@ -27,6 +28,8 @@ fn canaries() {
         step_timeout: Millis(300_000),
         on_inconclusive: OnInconclusive::Abort,
         sticky: None,
+        judge: None,
+        probe: None,
     };
     assert_eq!(strategy("    strategy = \"canary\"\n"), Strategy::Canary(default));
     let given = CanaryPolicy {
@@ -34,11 +37,93 @@ fn canaries() {
         step_timeout: Millis(20_000),
         on_inconclusive: OnInconclusive::Wait,
         sticky: None,
+        judge: None,
+        probe: None,
     };
     let text = "    strategy = \"canary\"\n    steps = [\"0.01%\", \"2.5%\", \"99.99%\"]\n    \
                 step_timeout = \"20s\"\n    on_inconclusive = \"wait\"\n";
     assert_eq!(strategy(text), Strategy::Canary(given));
     assert_eq!(strategy("    watch = \"1s\"\n"), Strategy::BlueGreen);
+}
+
+#[test]
+fn what_the_judge_lets_pass_and_what_the_edge_asks() {
+    let canary = |text: &str| match strategy(&format!("    strategy = \"canary\"\n{text}")) {
+        Strategy::Canary(canary) => canary,
+        other => panic!("{other:?}"),
+    };
+    let usual = canary("    judge {}\n    probe {}\n");
+    assert_eq!(usual.judge, Some(JudgePolicy::default()));
+    let probe = CanaryProbe { port: None, path: "/".to_owned(), interval: Millis(100) };
+    assert_eq!(usual.probe, Some(probe));
+    let given = canary(
+        "    judge = { false_alarms = \"0.1%\", minimum_requests = 20, errors = \"0%\", slowdown = \"200%\", pause = \"1s\" }\n    \
+         probe = { port = \"http\", path = \"/shop?probe\", interval = \"20ms\" }\n",
+    );
+    let judge = JudgePolicy {
+        false_alarms: 10,
+        minimum_requests: 20,
+        errors: 0,
+        slowdown: 200,
+        pause: Millis(1_000),
+    };
+    assert_eq!(given.judge, Some(judge));
+    let (port, path) = (Some(PortName::new("http").unwrap()), "/shop?probe".to_owned());
+    assert_eq!(given.probe, Some(CanaryProbe { port, path, interval: Millis(20) }));
+    let wrong = "    judge = { false_alarms = \"50%\", errors = \"1\", slowdown = \"half\" }\n    \
+                 probe = { port = \"htp\" }\n";
+    check(
+        &file(&format!("    strategy = \"canary\"\n{wrong}")),
+        expect![[r#"
+        error[invalid-value]: `50%` is no such share
+          --> hornero.hcl:10:30
+           |
+        10 |     judge = { false_alarms = "50%", errors = "1", slowdown = "half" }
+           |                              ^^^^^
+           |
+           = hint: from `0.01%` to `20%`, such as `1%`
+
+        error[invalid-value]: `1` is no such share
+          --> hornero.hcl:10:46
+           |
+        10 |     judge = { false_alarms = "50%", errors = "1", slowdown = "half" }
+           |                                              ^^^
+           |
+           = hint: from `0%` to `50%`, such as `0.5%`
+
+        error[invalid-value]: `half` is no number of percents
+          --> hornero.hcl:10:62
+           |
+        10 |     judge = { false_alarms = "50%", errors = "1", slowdown = "half" }
+           |                                                              ^^^^^^
+           |
+           = hint: from `0%` to `1000%`: `50%` is half as long again
+
+        error[unknown-reference]: the service has no port `htp`
+          --> hornero.hcl:11:22
+           |
+        11 |     probe = { port = "htp" }
+           |                      ^^^^^
+           |
+           = hint: did you mean `http`?
+
+        there are 4 errors in `hornero.hcl`
+    "#]],
+    );
+    check(
+        &file("    probe = { path = \"/\" }\n"),
+        expect![[r#"
+        error[conflict]: `rollout` of service `a` has `probe`, which only a canary has
+         --> hornero.hcl:9:13
+          |
+        9 |     probe = { path = "/" }
+          |             ^^^^^^^^^^^^^^
+          |
+          = hint: set `strategy = "canary"`
+
+        there is 1 error in `hornero.hcl`
+    "#]],
+    );
 }
 
 #[test]

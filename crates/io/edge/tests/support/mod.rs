@@ -132,6 +132,7 @@ pub fn table_of(
                 .collect(),
             previews: Vec::new(),
             sticky: None,
+            probe: None,
             admission: Admission::Open,
             backends,
             health: None,
