@@ -29,6 +29,7 @@ mod tcp;
 mod transfer;
 mod upgrade;
 mod verify;
+mod wide;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -127,6 +128,8 @@ enum What {
     Upgrade,
     /// The first answer of a service of which nothing runs, beside systemd's socket activation
     Cold,
+    /// Warm rollbacks under load with a thousand routes in the table
+    Wide,
     /// Logs written, kept and searched, beside grep and zstdgrep; not part of the default
     Logs,
     /// Many switches and rollbacks under load; not part of the default
@@ -169,6 +172,7 @@ const ALL: &[What] = &[
     What::Reboot,
     What::Upgrade,
     What::Cold,
+    What::Wide,
 ];
 /// What the programs of an older build are measured in.
 const COMPARABLE: &[What] = &[What::Start, What::Bake, What::Deploy];
@@ -221,6 +225,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Reboot => reboot::measure(&setting),
             What::Upgrade => upgrade::measure(&setting),
             What::Cold => cold::measure(&setting),
+            What::Wide => wide::measure(&setting),
             What::Logs => logs::measure(&setting, arguments.log_megabytes),
             What::Soak => soak::measure(&setting, arguments.switches),
             What::Stateful => stateful::measure(&setting, arguments.replacements, arguments.seed),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     document,
-    home::{Home, signal, until},
+    home::{Home, free_port, signal, until},
     site::Site,
     traffic::Traffic,
 };
@@ -30,10 +30,11 @@ fn schedules(home: &Home) -> Value {
     home.run(&["schedule", "ls", "--json"]).expect(0).json()
 }
 
-/// Instances of `site` that serve.
+/// Instances that serve.
 fn serving(home: &Home) -> BTreeSet<String> {
     let status = home.status();
-    let instances = status["services"][0]["instances"].as_array().unwrap().iter();
+    let services = status["services"].as_array().unwrap().iter();
+    let instances = services.flat_map(|service| service["instances"].as_array().unwrap());
     let serving = instances.filter(|instance| instance["state"] == "serving");
     serving.map(|instance| instance["id"].as_str().unwrap().to_owned()).collect()
 }
@@ -133,6 +134,39 @@ fn a_directory_is_patched_when_it_comes_round_as_long_as_it_is_roots_alone() {
     assert!(detail.contains("refused") && detail.contains("not root's alone"), "{detail}");
     mode(0o755);
     // Going down ends what is done just then, and nothing of it comes back.
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}
+
+/// `alpha`, which needs `site`, beside it: its name comes first, its turn does not.
+fn write_two(home: &Home, blocks: &str) {
+    write(home, blocks);
+    let service = "depends_on = [service.site]";
+    let alpha = Site { name: "alpha", instances: 1, image: "", service, ..Site::default() };
+    let text = fs::read_to_string(home.project().join("hornero.hcl")).unwrap();
+    home.write("hornero.hcl", &format!("{text}{}", alpha.blocks(free_port())));
+}
+
+#[test]
+fn services_are_redeployed_after_those_that_they_depend_on() {
+    let home = Home::new();
+    write_two(&home, &schedule("fresh", "redeploy"));
+    home.up();
+    let first = serving(&home);
+    let traffic = Traffic::start(home.port);
+    until("a time to be done", || schedules(&home)[0]["last"]["result"] == "done");
+    traffic.stop_whole();
+    assert_eq!(first.intersection(&serving(&home)).count(), 0);
+    let listed = schedules(&home);
+    let log = fs::read_to_string(listed[0]["log"].as_str().unwrap()).unwrap();
+    let place = |service: &str| log.find(&format!("$ hornero recycle {service}"));
+    let (site, alpha) = (place("site"), place("alpha"));
+    assert!(site.is_some() && site < alpha, "{log}");
+    // Releases are as they were: nothing new was made.
+    for service in ["site", "alpha"] {
+        let history = home.run(&["history", service, "--json"]).expect(0).json();
+        assert_eq!(history.as_array().unwrap().len(), 1, "{history}");
+    }
     home.run(&["down"]).expect(0);
     home.assert_clean();
 }
