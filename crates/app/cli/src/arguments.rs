@@ -3,6 +3,7 @@
 mod audit;
 mod authoring;
 mod bring;
+mod bundle;
 mod editor;
 mod examples;
 mod export;
@@ -36,6 +37,7 @@ use crate::process_log::LogWords;
 pub use audit::AuditCommand;
 pub use authoring::{FormatArguments, InitArguments};
 pub use bring::{OverriddenGuards, PlanArguments, UpArguments};
+pub use bundle::BundleCommand;
 pub use editor::EditorFile;
 pub use export::{ExportFormat, ExportLayers, ExportWords};
 pub use guard::GuardCommand;
@@ -270,6 +272,16 @@ took stands in `hornero status` as the proof; what serves is as before, whatever
     /// Show logs of a service or an instance, also of those long gone
     #[command(after_help = examples::LOGS)]
     Logs(LogsArguments),
+    /// Say why a server failed: the likely cause in one line, what speaks for it, and what tells it from others
+    #[command(after_help = examples::AUTOPSY)]
+    Autopsy {
+        /// The server, or the file of a bundle; the newest bundle by default
+        #[arg(value_name = "INSTANCE|BUNDLE")]
+        object: Option<String>,
+    },
+    /// List and export what is kept of servers that failed
+    #[command(subcommand)]
+    Bundle(BundleCommand),
     /// Show the ledger: everything that happened
     Audit {
         /// Check instead that nothing was touched

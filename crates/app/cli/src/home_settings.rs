@@ -10,6 +10,7 @@ use std::{
 };
 
 use hornero_control::{LogLimits, WitnessPlace};
+use hornero_forensics::ShelfLimits;
 use hornero_home::{Opening, open, put};
 use hornero_model::Budget;
 use hornero_spec::{Errors, SETTINGS_FILE, Settings, limits::FILE_BYTES, settings};
@@ -26,6 +27,8 @@ pub struct HomeSettings {
     pub budget: Option<Budget>,
     /// What logs of servers that are gone may take.
     pub logs: LogLimits,
+    /// What bundles of servers that failed may take.
+    pub bundles: ShelfLimits,
     /// Who gets the ledger's heads.
     pub witness: Option<WitnessPlace>,
     /// Why these are not what the file says now.
@@ -101,6 +104,16 @@ pub fn log_limits(settings: &Settings) -> LogLimits {
     }
 }
 
+/// The same for bundles.
+pub fn bundle_limits(settings: &Settings) -> ShelfLimits {
+    let default = ShelfLimits::default();
+    ShelfLimits {
+        per_hour: settings.bundles_per_hour.unwrap_or(default.per_hour),
+        home_bytes: settings.bundle_home_bytes.unwrap_or(default.home_bytes),
+        age: settings.bundle_days.map_or(default.age, days),
+    }
+}
+
 fn those_of(home: &Path, written: Result<Option<(Vec<u8>, Settings)>, Unusable>) -> HomeSettings {
     match written {
         Ok(found) => understood(&found.map(|(_, settings)| settings).unwrap_or_default(), None),
@@ -109,9 +122,9 @@ fn those_of(home: &Path, written: Result<Option<(Vec<u8>, Settings)>, Unusable>)
 }
 
 fn understood(settings: &Settings, fault: Option<String>) -> HomeSettings {
-    let logs = log_limits(settings);
+    let (logs, bundles) = (log_limits(settings), bundle_limits(settings));
     let witness = settings.witness.as_ref().and_then(|text| text.parse().ok());
-    HomeSettings { budget: settings.budget, logs, witness, fault }
+    HomeSettings { budget: settings.budget, logs, bundles, witness, fault }
 }
 
 /// The file and what it says; none where there is no file.

@@ -19,7 +19,10 @@ mod stderr;
 mod supervision;
 mod version;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser as _};
 
@@ -93,6 +96,13 @@ fn admitted(arguments: &Arguments) -> Result<PathBuf, Failure> {
     Ok(home)
 }
 
+/// What serves goes on serving, whatever is missing for more: said in the log, and no reason to end.
+fn remark_on_host(home: &Path) {
+    for remark in doctor::remarks(home) {
+        tracing::warn!("{remark}");
+    }
+}
+
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let json = arguments.json;
     let home = admitted(&arguments)?;
@@ -100,15 +110,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Serve { crash_at_append, logs, log, succeeding, witness } => {
             log.begin();
-            // What serves goes on serving, whatever is missing for more: said in the log, and no reason to end.
-            for remark in doctor::remarks(&home) {
-                tracing::warn!("{remark}");
-            }
+            remark_on_host(&home);
             let home_settings = home_settings::take(&home);
             let edge_environment = log.environment();
             let options = hornero_control::Options {
                 home,
                 log_limits: logs.limits(home_settings.logs),
+                bundle_limits: home_settings.bundles,
                 budget: home_settings.budget,
                 settings_fault: home_settings.fault,
                 crash_at_append,
@@ -130,6 +138,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Arguments::command(), "hornero", &mut script);
             output::print_text(&String::from_utf8_lossy(&script))
         }
+        Command::Autopsy { object } => command::autopsy::run(&home, json, object.as_deref()),
+        Command::Bundle(words) => command::autopsy::bundles(&home, json, &words),
         Command::Upgrade(arguments) => command::upgrade::run(&home, json, &arguments),
         Command::Init(arguments) => command::init::run(json, &arguments),
         Command::Validate(source) => command::validate::run(json, &source),
@@ -266,6 +276,8 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         | Command::Serve { .. }
         | Command::Edge { .. }
         | Command::Upgrade(_)
+        | Command::Autopsy { .. }
+        | Command::Bundle(_)
         | Command::Shim => unreachable!("handled before the runtime starts"),
     }
 }
@@ -306,6 +318,8 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Image { .. }
         | Command::Verify { .. }
         | Command::Logs(_)
+        | Command::Autopsy { .. }
+        | Command::Bundle(_)
         | Command::Audit { .. }
         | Command::Completions { .. }
         | Command::Init(_)

@@ -3,6 +3,7 @@
 mod baking;
 mod churn;
 mod comparing;
+mod forensics;
 mod home;
 mod images;
 mod keeping;
@@ -20,6 +21,7 @@ pub use baking::{
 };
 pub use churn::{ChurnCause, ChurnHour, ChurnReport, ChurnUse, ServiceChurn};
 pub use comparing::{MistakesReport, TreeReport};
+pub use forensics::{AutopsyReport, ExportedBundle, ListedBundle};
 pub use home::{
     AcceptedLedger, HomeBackupReport, HomeCheckReport, HomeMoveReport, HomeRestoreReport,
 };
@@ -35,5 +37,5 @@ pub use keeping::{
 pub use operations::{GoingOn, OperationReport, PreviewReport, RollbackReport, Timing};
 pub use runs::RunReport;
 pub use secrets::{ListedSecret, RemovedSecret, SecretReport};
-pub use settings::{LogSettings, SettingsReport};
+pub use settings::{BundleSettings, LogSettings, SettingsReport};
 pub use transport::{ExportReport, ImportReport, PullReport, PushReport};

@@ -65,6 +65,7 @@ pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
         schedules: schedules::shown(&world, home, Timestamp::now()),
         previews: previews(&world, edge_seen.as_ref()),
         calls: Vec::new(),
+        failures: Vec::new(),
     })
 }
 

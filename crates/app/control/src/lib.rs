@@ -19,6 +19,7 @@ mod churn;
 mod clock;
 mod copies;
 mod edge;
+mod forensics;
 pub mod format;
 mod guards;
 mod handler;

@@ -91,10 +91,11 @@ fn told(outcome: hornero_driver::Outcome) -> OperationOutcome {
                 .as_ref()
                 .filter(|_| !failure.log_tail.is_empty())
                 .map(|id| format!("`hornero logs {id}` shows all it wrote"));
-            let hint = match (read_only(&failure.log_tail), all) {
-                (Some(scratch), Some(all)) => Some(format!("{scratch}\n{all}")),
-                (scratch, all) => scratch.or(all),
-            };
+            let autopsy =
+                failure.instance.as_ref().map(|id| format!("`hornero autopsy {id}` says why"));
+            let hints: Vec<String> =
+                [read_only(&failure.log_tail), all, autopsy].into_iter().flatten().collect();
+            let hint = (!hints.is_empty()).then(|| hints.join("\n"));
             let guarded = failure.refused.as_deref();
             let of_data = guarded.and_then(|guard| guard.strip_prefix("guard.")).map(|guard| {
                 format!(

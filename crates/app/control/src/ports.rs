@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use crate::{
     beside::{AskGuards, CarryOut},
     clock::SteadyClock,
+    forensics::Forensics,
     image_tests,
     input::Input,
     operations::Operations,
@@ -57,6 +58,8 @@ pub struct Adapters {
     pub inputs: Sender<Input>,
     /// Instances that start at once.
     pub starts: Turnstile,
+    /// What is kept of servers that fail.
+    pub forensics: Arc<Forensics>,
 }
 
 /// The ports; owned by the thread of the driver.
@@ -139,6 +142,7 @@ impl Ports for ControlPorts {
             witness.tell(Head { sequence: last.sequence, hash: last.hash });
         }
         for event in &appended {
+            self.adapters.forensics.saw(event);
             if let EventBody::ReleaseCreated { release } = &event.body {
                 self.adapters.starter.learn(release);
             }
@@ -233,6 +237,7 @@ impl Adapters {
                 self.start(id, instance, release, &spec, mounts)
             }
             Effect::StopInstance { instance, grace, .. } => {
+                self.forensics.look_before_end(id.term, &instance);
                 match engine.stop(id.term, &instance, grace.duration()) {
                     Ok(_) | Err(EngineError::NotFound { .. }) => {
                         Observation::InstanceStopped { instance }

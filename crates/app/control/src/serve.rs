@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, RwLock,
-        mpsc::{self, Sender},
+        mpsc::{self, Receiver, Sender},
     },
     time::{Duration, Instant},
 };
@@ -17,6 +17,7 @@ use std::{
 use anyhow::Context as _;
 use hornero_driver::{Driver, Found, Observation, Outside, Regions, Starting};
 use hornero_engine_port::Engine;
+use hornero_forensics::ShelfLimits;
 use hornero_ledger::{Keys, Ledger, SqliteLedger};
 use hornero_model::{
     BootId, Budget, EdgeName, EdgeRef, ExitCause, PublicKey, RegionName, ServiceName, Term,
@@ -34,6 +35,7 @@ use crate::{
     boot::{self, boot_id},
     clock::SteadyClock,
     edge::{self, EdgeKeeper},
+    forensics::{Forensics, Noticed, keep_bundles},
     format,
     input::Input,
     instances::{find, follow_exits},
@@ -63,6 +65,8 @@ pub struct Options {
     pub home: PathBuf,
     /// What logs of servers that are gone may take.
     pub log_limits: LogLimits,
+    /// What bundles of servers that failed may take.
+    pub bundle_limits: ShelfLimits,
     /// Fault hook: the journal write at which the process kills itself.
     pub crash_at_append: Option<u64>,
     /// What the edge gets as its environment: how it logs.
@@ -137,7 +141,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let (inputs, taken) = mpsc::channel();
     let parts = Parts::take_over(options, &world, &inputs, &notifier)?;
     let witness = witness(options, &journal)?;
-    let adapters = Arc::new(parts.adapters(home, &journal.keys, &world, &inputs));
+    let (adapters, noticed) = parts.adapters(home, &journal.keys, &world, &inputs);
     let beside = OneOffWork::new(&adapters, &inputs);
     let mut ports = ControlPorts {
         ledger: Arc::clone(&journal.ledger),
@@ -160,10 +164,10 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let driver = Driver::resume(world, churn, outside, starting, &mut ports)?;
     over.iter().try_for_each(|id| parts.engine.remove(driver.term(), id))?;
     follow_exits(Arc::clone(&parts.engine), inputs.clone())?;
-    let adapters = Arc::clone(&ports.adapters);
-    let network_keeper = NetworkKeeper::start(parts.network.clone(), move || adapters.is_over())?;
+    let network_keeper = keep_network(&parts, &ports)?;
     let work = Work::of(home, &ports, driver.world(), beside, &inputs);
     let time_keeper = work.keep_time()?;
+    keep_bundles((home, options.bundle_limits), &ports, &work.recorder, driver.world(), noticed)?;
     signals::end_on_signals(&parts.runtime, inputs.clone());
     let socket = home.join("control.sock");
     parts.answer(&socket, api(options, &parts, &ports, work, inputs))?;
@@ -183,6 +187,12 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(left),
     }
+}
+
+/// Has the network looked after, as long as this control is the one that is obeyed.
+fn keep_network(parts: &Parts, ports: &ControlPorts) -> anyhow::Result<NetworkKeeper> {
+    let adapters = Arc::clone(&ports.adapters);
+    Ok(NetworkKeeper::start(parts.network.clone(), move || adapters.is_over())?)
 }
 
 /// Tells the log and whoever started it that it answers from now on.
@@ -316,7 +326,8 @@ impl Parts {
         keys: &Keys,
         world: &World,
         inputs: &Sender<Input>,
-    ) -> Adapters {
+    ) -> (Arc<Adapters>, Receiver<Noticed>) {
+        let (forensics, noticed) = Forensics::new(Arc::clone(&self.engine));
         let own = PublicKey::from_bytes(*keys.public().as_bytes());
         let provenance = ProvenanceCheck::new(Arc::clone(&self.store), own);
         let news = inputs.clone();
@@ -327,7 +338,7 @@ impl Parts {
         let starter = Starter::new(store, engine, provenance, Vault::of(home), Box::new(went_on));
         let newest = world.services.values().filter_map(|service| service.newest());
         newest.for_each(|release| starter.learn(release));
-        Adapters {
+        let adapters = Adapters {
             starter,
             network: self.network.clone(),
             volumes: Volumes::of(home),
@@ -336,7 +347,9 @@ impl Parts {
             runtime: Handle::clone(self.runtime.handle()),
             inputs: inputs.clone(),
             starts: Turnstile::new(STARTS_AT_ONCE),
-        }
+            forensics: Arc::new(forensics),
+        };
+        (Arc::new(adapters), noticed)
     }
 
     /// Answers requests from now on.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hornero_driver::{Driver, DriverError, Observation};
-use hornero_model::error_chain;
+use hornero_model::{Timestamp, error_chain};
 
 use crate::{
     churn::Resume,
@@ -137,6 +137,9 @@ impl Turns<'_> {
 
     /// Has the driver observe; gives how long to wait before it is asked again where the ledger took nothing.
     fn observe(&mut self, observation: Observation) -> Result<Option<Duration>, DriverError> {
+        if let Observation::EdgeStatus { status, .. } = &observation {
+            self.ports.adapters.forensics.heard(status, Timestamp::now());
+        }
         match self.driver.handle(observation, self.ports) {
             Ok(()) => Ok(None),
             Err(error @ DriverError::Ledger(_)) => {

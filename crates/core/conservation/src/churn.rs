@@ -170,6 +170,7 @@ impl Churn {
             | EventBody::RehearsalEnded { .. }
             | EventBody::GuardOverridden { .. }
             | EventBody::DataGuardOverridden { .. }
+            | EventBody::BundleSealed { .. }
             | EventBody::ServiceOwned { .. } => {}
         }
     }

@@ -4,13 +4,15 @@
 //! by a place. Whatever passes the conformance kit may stand behind it.
 
 mod error;
+pub mod evidence;
 mod instance;
 pub mod log;
 
 use std::{collections::BTreeMap, sync::mpsc::Receiver, time::Duration};
 
 use hornero_model::{
-    Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, Room, Term, VerifiedInstance,
+    Depth, ExitCause, GroupFigures, HostFeature, InstanceHandle, InstanceId, Room, Term,
+    VerifiedInstance,
 };
 
 pub use error::EngineError;
@@ -18,7 +20,10 @@ pub use instance::{
     Exit, FileContent, HostEntry, Instance, InstanceFile, InstanceSpec, InstanceStatus, Started,
 };
 
-use crate::log::{LogPage, LogQuery};
+use crate::{
+    evidence::Evidence,
+    log::{LogPage, LogQuery},
+};
 
 /// Makes instances. Every call may be repeated, and blocks until it is done or has failed.
 ///
@@ -77,6 +82,25 @@ pub trait Engine: Send + Sync {
         ids: &[InstanceId],
         depth: Depth,
     ) -> Result<Vec<VerifiedInstance>, EngineError>;
+
+    /// What can be seen of an instance that is sick or has ended, within `budget`; what was missed is named. One that runs
+    /// stands still meanwhile, where the host can make it. Of one that has ended some of it is told once only, and for a
+    /// short time.
+    fn examine(
+        &self,
+        term: Term,
+        id: &InstanceId,
+        budget: Duration,
+    ) -> Result<Evidence, EngineError> {
+        let _ = (term, id, budget);
+        Ok(Evidence::default())
+    }
+
+    /// What the control group of an instance has counted: until now, or until its end; none where nobody can tell.
+    fn figures(&self, id: &InstanceId) -> Option<GroupFigures> {
+        let _ = id;
+        None
+    }
 
     /// Removes what instances share, once none is left.
     ///

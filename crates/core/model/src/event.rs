@@ -6,10 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, BootId, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName, GuardName,
-    InstanceId, InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt, RegionName,
-    Rehearsal, RehearsalEnd, Release, ReleaseNumber, RolloutId, Run, RunEnd, ScheduleEnd,
-    ScheduleName, ScheduleSpec, ServiceName, Term, Timestamp, Volume, VolumeChange, VolumeName,
+    Actor, BootId, BundleSeal, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName,
+    GuardName, InstanceId, InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt,
+    RegionName, Rehearsal, RehearsalEnd, Release, ReleaseNumber, RolloutId, Run, RunEnd,
+    ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, Term, Timestamp, Volume, VolumeChange,
+    VolumeName,
 };
 
 /// An event as it stands in the ledger.
@@ -367,6 +368,11 @@ pub enum EventBody {
         guard: String,
         /// What is brought up.
         directory: Directory,
+    },
+    /// What there was of a server that failed is kept in a bundle.
+    BundleSealed {
+        /// Its digest, signed.
+        seal: Box<BundleSeal>,
     },
 }
 

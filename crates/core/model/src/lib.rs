@@ -5,6 +5,7 @@
 mod actor;
 mod boot;
 mod budget;
+mod bundle;
 mod call;
 mod check;
 mod digest;
@@ -12,6 +13,7 @@ mod directory;
 mod drift;
 mod error_chain;
 mod event;
+mod figures;
 mod freeze;
 mod guard;
 mod host;
@@ -49,6 +51,7 @@ mod volume;
 pub use actor::Actor;
 pub use boot::BootId;
 pub use budget::{Budget, ChurnBreach, ChurnScope, ChurnWindow};
+pub use bundle::{BundleBody, BundleSeal};
 pub use call::{EdgeCalls, SeenCall};
 pub use check::{Check, HealthContract, HttpCheck, TcpCheck};
 pub use digest::{Digest, DigestError};
@@ -56,6 +59,7 @@ pub use directory::{Directory, DirectoryError, Standing};
 pub use drift::{Depth, DriftFinding, VerifiedInstance};
 pub use error_chain::error_chain;
 pub use event::{Event, EventBody, JournalEntry, NewEvent};
+pub use figures::GroupFigures;
 pub use freeze::Freeze;
 pub use guard::{
     AmqpProbe, DataGuard, DataProbe, GuardAnswer, GuardMeasure, GuardVerdict, HttpProbe,

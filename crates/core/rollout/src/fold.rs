@@ -75,12 +75,13 @@ impl World {
             | EventBody::PreviewRemoved { .. }
             | EventBody::RehearsalStarted { .. }
             | EventBody::RehearsalEnded { .. } => self.fold_beside(event),
-            // The watchdog counts for itself, and what was overridden is for people to read.
+            // The watchdog counts for itself; what was overridden or kept is for people to read.
             EventBody::EffectRefused { .. }
             | EventBody::ChurnStopped { .. }
             | EventBody::FreezeOverridden { .. }
             | EventBody::GuardOverridden { .. }
-            | EventBody::DataGuardOverridden { .. } => Ok(()),
+            | EventBody::DataGuardOverridden { .. }
+            | EventBody::BundleSealed { .. } => Ok(()),
         }
     }
 

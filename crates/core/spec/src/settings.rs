@@ -19,6 +19,11 @@ const LOG_BYTES_MIN: u64 = 64 << 10;
 /// Days that they are kept at most, a hundred years.
 const LOG_DAYS_MAX: u32 = 36_500;
 
+/// Bundles of one service in an hour at most: each takes a moment of a processor, and the last ones of a loop tell nothing new.
+const BUNDLES_MAX: u32 = 1_000;
+/// Bytes that bundles have at least: some of them.
+const BUNDLE_BYTES_MIN: u64 = 1 << 20;
+
 /// What a home's file of settings says. What it leaves out has its default, or what `hornero serve` is started with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -30,6 +35,12 @@ pub struct Settings {
     pub log_home_bytes: Option<u64>,
     /// How many days older than the newest they may be.
     pub log_days: Option<u32>,
+    /// How many bundles of servers that failed are made of one service in an hour.
+    pub bundles_per_hour: Option<u32>,
+    /// Bytes that all of them may take.
+    pub bundle_home_bytes: Option<u64>,
+    /// How many days older than the newest they may be.
+    pub bundle_days: Option<u32>,
     /// Who gets the ledger's heads, as written.
     pub witness: Option<String>,
 }
@@ -47,21 +58,25 @@ pub fn settings(file: &str, bytes: &[u8]) -> Result<Settings, Errors> {
     let mut cx = Evaluator::default();
     let mut section = Section::of_body(&mut cx, &body, 0..0, "the home".to_owned());
     let budget = read_budget::read(&mut cx, &mut section);
-    let (mut log_service_bytes, mut log_home_bytes, mut log_days) = (None, None, None);
+    let mut read = Settings { budget, ..Settings::default() };
+    let longest = "a hundred years are the most";
     if let Some(mut logs) = section.part(&mut cx, "logs") {
-        log_service_bytes = bytes_of(&mut cx, &mut logs, "per_service");
-        log_home_bytes = bytes_of(&mut cx, &mut logs, "in_all");
-        log_days = logs.whole(&mut cx, "days", 0, LOG_DAYS_MAX, "a hundred years are the most");
+        read.log_service_bytes = logs.size(&mut cx, "per_service", LOG_BYTES_MIN);
+        read.log_home_bytes = logs.size(&mut cx, "in_all", LOG_BYTES_MIN);
+        read.log_days = logs.whole(&mut cx, "days", 0, LOG_DAYS_MAX, longest);
         logs.finish(&mut cx);
     }
-    let witness = section.text(&mut cx, "witness").map(|text| text.value.to_string());
+    if let Some(mut bundles) = section.part(&mut cx, "bundles") {
+        let most = "more tell nothing new";
+        read.bundles_per_hour = bundles.whole(&mut cx, "per_hour", 0, BUNDLES_MAX, most);
+        read.bundle_home_bytes = bundles.size(&mut cx, "in_all", BUNDLE_BYTES_MIN);
+        read.bundle_days = bundles.whole(&mut cx, "days", 0, LOG_DAYS_MAX, longest);
+        bundles.finish(&mut cx);
+    }
+    read.witness = section.text(&mut cx, "witness").map(|text| text.value.to_string());
     section.finish(&mut cx);
     match errors(file, text, cx.mistakes) {
         Some(errors) => Err(errors),
-        None => Ok(Settings { budget, log_service_bytes, log_home_bytes, log_days, witness }),
+        None => Ok(read),
     }
-}
-
-fn bytes_of(cx: &mut Evaluator, logs: &mut Section<'_>, key: &'static str) -> Option<u64> {
-    logs.size(cx, key, LOG_BYTES_MIN)
 }

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     LocalEngine,
+    evidence::scratch::hold as hold_scratch,
     local::KILL_TIMEOUT,
     logs, shim,
     state::{Entry, State},
@@ -95,7 +96,9 @@ impl LocalEngine {
             if let Some(process) = files.started()? {
                 let streams = logs::hold(&shim, process.streams);
                 let shim = Arc::new(shim.try_clone()?);
-                self.shared.set(id, State::Running { process, shim, streams });
+                let spec = files.record()?.map(|record| record.spec);
+                let scratch = spec.and_then(|spec| hold_scratch(&spec, &process));
+                self.shared.set(id, State::Running { process, shim, streams, scratch });
                 break;
             }
             if files.exit()?.is_some() || Instant::now() > deadline {

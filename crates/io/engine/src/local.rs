@@ -13,12 +13,13 @@ use std::{
 
 use hornero_engine_port::{
     Engine, EngineError, Exit, Instance, InstanceSpec, InstanceStatus, Started,
+    evidence::Evidence,
     log::{LogPage, LogQuery},
 };
-use hornero_home::{TermError, Terms};
+use hornero_home::Terms;
 use hornero_model::{
-    Depth, ExitCause, HostFeature, InstanceHandle, InstanceId, Term, Timestamp, VerifiedInstance,
-    error_chain,
+    Depth, ExitCause, GroupFigures, HostFeature, InstanceHandle, InstanceId, Term, Timestamp,
+    VerifiedInstance, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_sandbox::{Cgroup, groups_below, remove_parent};
@@ -27,10 +28,12 @@ use hornero_store::{RootFiles, Store};
 use crate::{
     assemble::{self, cgroup_parent},
     attached, compare,
+    evidence::scratch::hold as hold_scratch,
     launcher::{Launcher, LauncherCommand},
     logs,
     record::{FORMAT, InstanceDirectory, Record},
     recorded::{RecordedSpec, RunningProcess, pid_of},
+    refusals::{invalid, not_recorded, term_error},
     retention::{LogKeeper, LogLimits, trim_logs},
     shim::{self, Reply},
     state::{Shared, State},
@@ -61,7 +64,7 @@ pub struct LocalOptions {
 /// The engine of one home on this host. There must be one at a time for a home.
 #[derive(Debug)]
 pub struct LocalEngine {
-    home: PathBuf,
+    pub(crate) home: PathBuf,
     options: LocalOptions,
     pub(crate) directory: InstanceDirectory,
     launcher: Launcher,
@@ -257,7 +260,8 @@ impl LocalEngine {
         let failed = |error| EngineError::failed(format!("watch instance `{id}`"), error);
         let copy = shim.try_clone().map_err(failed)?;
         let streams = logs::hold(&shim, process.streams);
-        self.shared.set(id, State::Running { process, shim: Arc::new(shim), streams });
+        let scratch = self.shared.get(id).and_then(|(of, _)| hold_scratch(&of.spec, &process));
+        self.shared.set(id, State::Running { process, shim: Arc::new(shim), streams, scratch });
         self.watch.add(id.clone(), copy).map_err(failed)
     }
 
@@ -274,21 +278,6 @@ enum Known {
     New,
     Recorded,
     Running(Started),
-}
-
-fn not_recorded(id: &InstanceId, error: std::io::Error) -> EngineError {
-    EngineError::failed(format!("record instance `{id}`"), error)
-}
-
-fn invalid(spec: &InstanceSpec, reason: String) -> EngineError {
-    EngineError::Invalid { id: spec.id.to_string(), reason }
-}
-
-fn term_error(error: TermError) -> EngineError {
-    match error {
-        TermError::Over { given, newest } => EngineError::TermOver { given, newest },
-        TermError::File { .. } => EngineError::failed("tell which control is obeyed", error),
-    }
 }
 
 impl Engine for LocalEngine {
@@ -336,6 +325,9 @@ impl Engine for LocalEngine {
                 self.shared.ended_without_record(id, "it was stopped before its start");
             }
         }
+        // Whoever ends it on request has looked at it before.
+        self.shared.let_go_of_scratch(id);
+        Cgroup::at(&cgroup_parent(&self.home), id.as_str()).thaw();
         self.signal(id, shim::STOP);
         if let Some(cause) = self.shared.wait_for_exit(id, grace) {
             return Ok(cause);
@@ -413,6 +405,20 @@ impl Engine for LocalEngine {
     ) -> Result<Vec<VerifiedInstance>, EngineError> {
         let _turn = self.comparing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         compare::instances(self.store()?, ids, &|id| self.shared.running(id), depth)
+    }
+
+    fn examine(
+        &self,
+        term: Term,
+        id: &InstanceId,
+        budget: Duration,
+    ) -> Result<Evidence, EngineError> {
+        self.admit(term)?;
+        self.look_at(id, budget)
+    }
+
+    fn figures(&self, id: &InstanceId) -> Option<GroupFigures> {
+        self.counted(id)
     }
 
     fn clean_up(&self, term: Term) -> Result<(), EngineError> {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use hornero_home::Opening;
-use hornero_model::{ExitCause, InstanceId, Timestamp};
+use hornero_model::{ExitCause, GroupFigures, InstanceId, Timestamp};
 use hornero_sandbox::IdMap;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -196,6 +196,15 @@ impl InstanceFiles {
 
     pub fn write_exit(&self, exit: &ExitRecord) -> io::Result<()> {
         write(&self.directory, "exit.json", exit, true)
+    }
+
+    /// What its control group had counted at its end; none where that was not written, or can't be read.
+    pub fn figures(&self) -> Option<GroupFigures> {
+        read(&self.directory.join("figures.json")).ok().flatten()
+    }
+
+    pub fn write_figures(&self, figures: &GroupFigures) -> io::Result<()> {
+        write(&self.directory, "figures.json", figures, false)
     }
 
     /// Takes the lock for the calling process, and leaves its process id for others; none when another has it.

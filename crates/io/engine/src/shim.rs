@@ -13,7 +13,7 @@ use std::{
 };
 
 use hornero_engine_port::log::LogStream;
-use hornero_model::{ExitCause, FileIdentity, InstanceId, error_chain};
+use hornero_model::{ExitCause, FileIdentity, GroupFigures, InstanceId, error_chain};
 use hornero_net::{Attachment, HomeNetwork};
 use hornero_sandbox::{Brought, Cgroup, Network, Root, Running, Stdio, start_with};
 use hornero_telemetry::{LogWriter, nanoseconds_now};
@@ -92,8 +92,10 @@ pub(crate) fn run(home: &Path, id: &InstanceId, reply: OwnedFd) {
     );
     answer(&Reply::Started(started), myself.as_ref().ok().map(AsFd::as_fd));
     drop((reply, myself));
-    let cause = keep(running, streams, &signals, &mut log, record.spec.stop_signal);
+    let (cause, figures) = keep(running, streams, &signals, &mut log, record.spec.stop_signal);
     release(home, &record);
+    // Only a bundle would miss them.
+    let _ = files.write_figures(&figures);
     end(&files, cause);
     drop((held, lock));
 }
@@ -203,14 +205,15 @@ fn pipe() -> Result<(File, OwnedFd), String> {
     made().map_err(|error| format!("make a pipe: {error}"))
 }
 
-/// Writes the log and passes on signals until the command has ended; returns why it did.
+/// Writes the log and passes on signals until the command has ended; returns why it did, and what its control group had
+/// counted by then.
 fn keep(
     mut running: Running,
     mut streams: Streams,
     signals: &OwnedFd,
     log: &mut LogWriter,
     stop_signal: RecordedSignal,
-) -> ExitCause {
+) -> (ExitCause, GroupFigures) {
     let kinds = [LogStream::Stdout, LogStream::Stderr];
     let mut open = [true, true];
     loop {
@@ -253,7 +256,7 @@ fn keep(
             }
             // A full disk loses log lines, never the exit.
             let _ = log.finish(nanoseconds_now());
-            return cause;
+            return (cause, running.figures());
         }
     }
 }

@@ -13,6 +13,7 @@ use hornero_model::{ExitCause, InstanceId, Timestamp};
 use hornero_sandbox::IdMap;
 
 use crate::{
+    evidence::scratch::HeldScratch,
     ids,
     logs::HeldStreams,
     record::{ExitRecord, InstanceDirectory, Record},
@@ -39,6 +40,8 @@ pub(crate) enum State {
         shim: Arc<OwnedFd>,
         /// What it writes, should the shim be killed before it has read it.
         streams: Option<HeldStreams>,
+        /// What it writes to, should it end by itself.
+        scratch: Option<HeldScratch>,
     },
     Exited {
         cause: ExitCause,
@@ -54,7 +57,12 @@ pub(crate) struct Shared {
     entries: Mutex<BTreeMap<InstanceId, Entry>>,
     changed: Condvar,
     exits: Mutex<Exits>,
+    /// What instances wrote to that ended by themselves, the newest last.
+    remains: Mutex<VecDeque<(InstanceId, HeldScratch)>>,
 }
+
+/// Instances of which that is held: their files take memory until somebody has looked at them, or others have ended.
+const REMAINS_MAX: usize = 8;
 
 /// Exits on their way to a subscriber.
 #[derive(Debug, Default)]
@@ -108,7 +116,8 @@ impl Entry {
 impl Shared {
     pub fn new(home: PathBuf, directory: InstanceDirectory) -> Self {
         let entries = Mutex::default();
-        Self { home, directory, entries, changed: Condvar::new(), exits: Mutex::default() }
+        let (exits, remains) = (Mutex::default(), Mutex::default());
+        Self { home, directory, entries, changed: Condvar::new(), exits, remains }
     }
 
     /// Adds an instance found on disk; one that has ended is told of.
@@ -175,6 +184,34 @@ impl Shared {
         }
     }
 
+    fn take_scratch(&self, id: &InstanceId) -> Option<HeldScratch> {
+        match &mut locked(&self.entries).get_mut(id)?.state {
+            State::Running { scratch, .. } => scratch.take(),
+            State::Created | State::Starting | State::Exited { .. } => None,
+        }
+    }
+
+    /// An instance is to end: nobody looks at what it wrote afterwards.
+    pub fn let_go_of_scratch(&self, id: &InstanceId) {
+        self.take_scratch(id);
+    }
+
+    /// What an instance wrote to that has ended by itself, once.
+    pub fn take_remains(&self, id: &InstanceId) -> Option<HeldScratch> {
+        let mut remains = locked(&self.remains);
+        let at = remains.iter().position(|(of, _)| of == id)?;
+        remains.remove(at).map(|(_, held)| held)
+    }
+
+    fn keep_remains(&self, id: &InstanceId) {
+        let Some(held) = self.take_scratch(id) else { return };
+        let mut remains = locked(&self.remains);
+        if remains.len() == REMAINS_MAX {
+            remains.pop_front();
+        }
+        remains.push_back((id.clone(), held));
+    }
+
     pub fn list(&self) -> Vec<Instance> {
         locked(&self.entries).values().map(Entry::instance).collect()
     }
@@ -235,6 +272,7 @@ impl Shared {
     }
 
     fn conclude(&self, id: &InstanceId, otherwise: ExitCause) {
+        self.keep_remains(id);
         let files = self.directory.live(id);
         let exit = files.exit().ok().flatten().unwrap_or_else(|| {
             if let Some((record, _)) = self.get(id) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hornero_home::Opening;
-use hornero_model::{Digest, Receipt, ReceiptBody};
+use hornero_model::{BundleBody, BundleSeal, Digest, Receipt, ReceiptBody};
 use ring::{
     rand::SystemRandom,
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
@@ -108,6 +108,12 @@ impl Keys {
         let message = receipt_message(&body)?;
         let signature = hex::encode(self.pair.sign(&message));
         Ok(Receipt { body, signature, key: self.public.to_string() })
+    }
+
+    /// Signs what a bundle is.
+    pub fn seal_bundle(&self, body: BundleBody) -> BundleSeal {
+        let signature = hex::encode(self.pair.sign(&bundle_message(&body)));
+        BundleSeal { body, signature, key: self.public.to_string() }
     }
 
     /// Signs the bytes of a DSSE envelope, for a statement of where an image came from.
@@ -210,6 +216,22 @@ pub fn verify_receipt(receipt: &Receipt, key: &VerifyingKey) -> Result<(), Recei
         Ok(signature) if key.signed(&message, &signature) => Ok(()),
         _ => Err(ReceiptError::BadSignature { id }),
     }
+}
+
+/// Whether `seal` was signed with the key that it names, and says what it said then; whose key that is, is another question.
+pub fn is_sealed(seal: &BundleSeal) -> bool {
+    let key: Result<VerifyingKey, _> = seal.key.parse();
+    let signature = hex::decode(&seal.signature);
+    let (Ok(key), Ok(signature)) = (key, signature) else { return false };
+    key.signed(&bundle_message(&seal.body), &signature)
+}
+
+/// What keeps the signature of a bundle apart from every other one is its beginning.
+fn bundle_message(body: &BundleBody) -> Vec<u8> {
+    let mut message = b"hornero bundle 1\n".to_vec();
+    // Invariant: it has only string keys and whole numbers, so that JSON can carry it.
+    message.extend(serde_json::to_vec(body).expect("what is said of a bundle is JSON"));
+    message
 }
 
 fn receipt_message(body: &ReceiptBody) -> Result<Vec<u8>, ReceiptError> {

@@ -20,7 +20,7 @@ mod writer;
 pub use chain::{Head, event_hash, genesis};
 pub use error::{KeyError, LedgerError, ReceiptError};
 pub use head::{head_line, parse_head};
-pub use keys::{Keys, VerifyingKey, verify_receipt};
+pub use keys::{Keys, VerifyingKey, is_sealed, verify_receipt};
 pub use ledger::Ledger;
 pub use limits::{MAX_BATCH_EVENTS, MAX_BODY_BYTES, MAX_READ_EVENTS, MAX_WHO_BYTES, MAX_WHY_BYTES};
 pub use schema::FORMAT;

@@ -163,7 +163,16 @@ impl Cgroup {
         }
     }
 
-    fn controller(&self, name: &str) -> Option<&Path> {
+    pub(crate) fn v2(&self) -> Option<&Path> {
+        self.v2.as_deref()
+    }
+
+    /// Process ids, each as often as hierarchies tell of it.
+    pub(crate) fn members(&self) -> Vec<i32> {
+        self.directories().flat_map(processes).collect()
+    }
+
+    pub(crate) fn controller(&self, name: &str) -> Option<&Path> {
         self.v1.iter().find(|(other, _)| *other == name).map(|(_, path)| path.as_path())
     }
 
@@ -368,7 +377,7 @@ fn write(directory: &Path, name: &str, value: &str) -> Result<(), StartError> {
         .map_err(|error| StartError::failed("limit control group", path.display(), error))
 }
 
-fn field(path: &Path, name: &str) -> Option<u64> {
+pub(crate) fn field(path: &Path, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }

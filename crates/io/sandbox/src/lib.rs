@@ -13,6 +13,7 @@ mod child;
 mod command;
 mod devices;
 mod error;
+mod figures;
 mod filter;
 mod hierarchies;
 mod identity;

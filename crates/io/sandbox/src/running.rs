@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_model::ExitCause;
+use hornero_model::{ExitCause, GroupFigures};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Signal, WaitIdOptions},
@@ -100,6 +100,11 @@ impl Running {
     /// What the sandbox uses; nothing without a control group.
     pub fn usage(&self) -> Usage {
         self.cgroup.as_ref().map(Cgroup::usage).unwrap_or_default()
+    }
+
+    /// What its control group has counted; nothing without one.
+    pub fn figures(&self) -> GroupFigures {
+        self.cgroup.as_ref().map(Cgroup::figures).unwrap_or_default()
     }
 
     /// Waits for the command's end, at most for `timeout` where one is given. None means that it still runs. After its

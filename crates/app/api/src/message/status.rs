@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use hornero_model::{
-    Digest, Directory, EdgeConnections, Protocol, ReleaseNumber, ServiceName, Share, Timestamp,
+    BundleBody, Digest, Directory, EdgeConnections, Protocol, ReleaseNumber, ServiceName, Share,
+    Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,9 @@ pub struct StatusReport {
     /// Which service calls which.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<CallStatus>,
+    /// Servers that failed in the last hour and of which there is a bundle, the newest first; a few of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<BundleBody>,
 }
 
 /// The control process.

@@ -86,6 +86,13 @@ pub(super) const LOGS: &str = "\
 Examples:
   hornero logs site --since 10m --follow
   hornero logs site -n 20                 the last 20 lines of all its servers";
+pub(super) const AUTOPSY: &str = "\
+Examples:
+  hornero autopsy                              the server that failed last
+  hornero autopsy site-7-k3j9x2ab --json
+  hornero autopsy /tmp/site.bundle             from another machine
+
+A bundle is made of every server that failed, a few an hour of one service. It needs no control process to be read.";
 pub(super) const DOWN: &str = "\
 Examples:
   hornero down examples/site     what it declares

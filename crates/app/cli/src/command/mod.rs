@@ -2,6 +2,7 @@
 
 pub mod absent;
 pub mod audit;
+pub mod autopsy;
 pub mod bake;
 mod calls;
 mod canary;

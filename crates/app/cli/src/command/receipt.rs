@@ -6,7 +6,7 @@ use hornero_api::{
     ClientError,
     message::{ServiceStatus, StatusReport},
 };
-use hornero_model::{Receipt, ReceiptBody, RolloutId, ServiceName};
+use hornero_model::{InstanceId, Receipt, ReceiptBody, RolloutId, ServiceName};
 use hyper::StatusCode;
 
 use crate::{
@@ -117,12 +117,21 @@ fn receipt_text(receipt: &Receipt) -> String {
         .collect::<String>()
         + &without_service(body).map(|text| format!("replaced   {text}\n")).unwrap_or_default()
         + &spread(body)
+        + &failed_server(body)
+            .map(|id| format!("autopsy    hornero autopsy {id}\n"))
+            .unwrap_or_default()
         + &body.interventions.iter().map(|deed| format!("by hand    {deed}\n")).collect::<String>()
         + &body.taken_back.iter().map(|why| format!("taken back {why}\n")).collect::<String>()
         + &body.batched.iter().map(|of| format!("batched    {}\n", of.reason)).collect::<String>()
 }
 
 /// Over how many edges the switch was made, where there are several.
+/// The server that a new release was taken back for, as the reason names it.
+fn failed_server(body: &ReceiptBody) -> Option<InstanceId> {
+    let (_, named) = body.taken_back.as_ref()?.split_once("instance `")?;
+    InstanceId::new(named.split_once('`')?.0).ok()
+}
+
 fn spread(body: &ReceiptBody) -> String {
     match (body.edges, body.skew_ms) {
         (Some(edges), Some(skew)) if edges > 1 => {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hornero_api::{ClientError, message::StatusReport};
 use hornero_control::LogLimits;
+use hornero_forensics::ShelfLimits;
 use hornero_spec::{SETTINGS_FILE, Settings};
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     home_settings::{self, Unusable},
     output::{Table, Tone, print_json, print_text, size},
     project,
-    reports::{LogSettings, SettingsReport},
+    reports::{BundleSettings, LogSettings, SettingsReport},
     supervision,
 };
 
@@ -33,6 +34,7 @@ pub async fn run(home: &Path, json: bool) -> Result<(), Failure> {
         present: home.join(SETTINGS_FILE).exists(),
         budget: written.budget,
         logs: logs(&home_settings::log_limits(&written)),
+        bundles: bundles(&home_settings::bundle_limits(&written)),
         witness: written.witness.clone(),
         in_force,
     };
@@ -45,6 +47,14 @@ pub async fn run(home: &Path, json: bool) -> Result<(), Failure> {
 fn logs(limits: &LogLimits) -> LogSettings {
     LogSettings {
         per_service: limits.service_bytes,
+        in_all: limits.home_bytes,
+        days: limits.age.as_secs() / (24 * 3600),
+    }
+}
+
+fn bundles(limits: &ShelfLimits) -> BundleSettings {
+    BundleSettings {
+        per_hour: limits.per_hour,
         in_all: limits.home_bytes,
         days: limits.age.as_secs() / (24 * 3600),
     }
@@ -69,6 +79,10 @@ fn text(report: &SettingsReport, written: &Settings, home: &Path) -> String {
     row("logs.per_service", size(*per_service), written.log_service_bytes.is_some());
     row("logs.in_all", size(*in_all), written.log_home_bytes.is_some());
     row("logs.days", days.to_string(), written.log_days.is_some());
+    let BundleSettings { per_hour, in_all, days } = &report.bundles;
+    row("bundles.per_hour", per_hour.to_string(), written.bundles_per_hour.is_some());
+    row("bundles.in_all", size(*in_all), written.bundle_home_bytes.is_some());
+    row("bundles.days", days.to_string(), written.bundle_days.is_some());
     let witness = report.witness.clone().unwrap_or_else(|| "none".to_owned());
     row("witness", witness, report.witness.is_some());
     let mut text = table.render(crate::output::coloured());

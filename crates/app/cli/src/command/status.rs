@@ -286,6 +286,7 @@ mod tests {
             freezes: Vec::new(),
             previews: Vec::new(),
             calls: Vec::new(),
+            failures: Vec::new(),
         };
         status_text(&report, Timestamp::default(), false)
     }

@@ -4,7 +4,7 @@ use hornero_api::message::{
     ControlStatus, EdgeReport, PausedStatus, RouteStatus, ServiceStatus, StatusReport,
     SupportReport, WitnessStatus,
 };
-use hornero_model::{ConnectionCounters, ServiceName, Timestamp};
+use hornero_model::{BundleBody, ConnectionCounters, ServiceName, Timestamp};
 
 use crate::{
     command::{calls, canary, churn},
@@ -17,6 +17,7 @@ pub fn notes(report: &StatusReport, runs: &str) -> String {
     let mut text: String = report.services.iter().map(of_service).collect();
     text.push_str(runs);
     text.push_str(&churn::stopped(&report.services));
+    text.push_str(&failures(&report.failures));
     let undeclared = calls::undeclared(&report.calls, Timestamp::now());
     if !undeclared.is_empty() {
         text.push_str(&format!("\n{undeclared}"));
@@ -47,6 +48,16 @@ pub fn notes(report: &StatusReport, runs: &str) -> String {
         ));
     }
     text + &of_host(&report.limits)
+}
+
+/// Servers that failed lately, and where more is told of each.
+fn failures(failures: &[BundleBody]) -> String {
+    let now = Timestamp::now();
+    let told = failures.iter().map(|of| {
+        let (id, ago) = (&of.instance, age(now, of.sealed));
+        format!("\nfailed: `{id}` {ago} ago: {}; `hornero autopsy {id}`\n", harmless(&of.summary))
+    });
+    told.collect()
 }
 
 /// Whether a service could go back, by the last that was seen of it.

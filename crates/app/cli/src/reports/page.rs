@@ -32,7 +32,10 @@ fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("audit", true, schema::<Event>),
     ("audit verify", false, schema::<AuditReport>),
+    ("autopsy", false, schema::<AutopsyReport<'_>>),
     ("build", false, schema::<BuildReport>),
+    ("bundle export", false, schema::<ExportedBundle>),
+    ("bundle ls", false, schema::<Vec<ListedBundle>>),
     ("cancel", false, schema::<OperationReport>),
     ("cancel RUN", false, schema::<RunReport>),
     ("churn", false, schema::<ChurnReport>),

@@ -16,11 +16,24 @@ pub struct SettingsReport {
     pub budget: Option<Budget>,
     /// What logs of servers that are gone may take.
     pub logs: LogSettings,
+    /// What bundles of servers that failed may take.
+    pub bundles: BundleSettings,
     /// Who gets the ledger's heads; null for nobody.
     pub witness: Option<String>,
     /// Whether the control process that runs took the file as it is now; null where none runs. What `hornero serve` was
     /// started with by options or variables holds before the file.
     pub in_force: Option<bool>,
+}
+
+/// What bundles of servers that failed may take.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct BundleSettings {
+    /// How many are made of one service in an hour.
+    pub per_hour: u32,
+    /// Bytes in all.
+    pub in_all: u64,
+    /// Days older than the newest that they may be.
+    pub days: u64,
 }
 
 /// What logs of servers that are gone may take.

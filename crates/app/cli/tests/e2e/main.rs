@@ -25,6 +25,7 @@ mod document;
 mod failed;
 mod first_loop;
 mod fleet;
+mod forensics;
 mod freezing;
 mod guards;
 mod home;

@@ -8,6 +8,7 @@ use hornero_model::{HostState, Timestamp};
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::Api,
+    forensics::TOLD_FOR,
     jobs, report, runs, schedules,
 };
 
@@ -37,6 +38,9 @@ impl Api {
         let witness = self.witness.as_ref().map(|witness| witness.status());
         self.calls.look(&self.inputs).await;
         let (edge, calls) = (Arc::clone(&self.edge), Arc::clone(&self.calls.book));
+        let now = Timestamp::now();
+        let lately = self.adapters.forensics.recent().into_iter();
+        let failures = lately.filter(|of| now.since(of.sealed) < TOLD_FOR).collect();
         let report = self
             .ask(move |driver| StatusReport {
                 services: report::services(driver, &internal, &*of_instances),
@@ -58,6 +62,7 @@ impl Api {
                 schedules: schedules::shown(driver.world(), &home, Timestamp::now()),
                 previews: report::previews(driver, &internal, &*of_instances),
                 calls: calls.shown(driver.world()),
+                failures,
             })
             .await?;
         json(&report)

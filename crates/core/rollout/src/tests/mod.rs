@@ -468,6 +468,7 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::RehearsalEnded { end } => format!("rehearsal {} ended", end.id),
         EventBody::DataGuardOverridden { guard, .. } => format!("guard.{guard} overridden"),
         EventBody::GuardOverridden { guard, .. } => format!("{guard} overridden"),
+        EventBody::BundleSealed { seal } => format!("bundle of {} sealed", seal.body.instance),
         EventBody::ChurnResumed { service } => format!("churn of {service:?} goes on"),
         EventBody::ServiceAdjusted { service, release } => format!("adjusted {service}@{release}"),
         EventBody::RecycleSet { instances, .. } => {

@@ -12,12 +12,15 @@ fn check(text: &str, expected: Expect) {
 #[test]
 fn everything_that_can_be_set() {
     let text = "budget {\n  per_hour = 100\n}\nlogs {\n  per_service = \"128MiB\"\n  in_all = \"4GiB\"\n  days = 30\n}\n\
-                witness = \"file:/mnt/heads\"\n";
+                bundles {\n  per_hour = 3\n  in_all = \"2GiB\"\n  days = 7\n}\nwitness = \"file:/mnt/heads\"\n";
     let expected = Settings {
         budget: Some(Budget { per_hour: 100, per_day: 500 }),
         log_service_bytes: Some(128 << 20),
         log_home_bytes: Some(4 << 30),
         log_days: Some(30),
+        bundles_per_hour: Some(3),
+        bundle_home_bytes: Some(2 << 30),
+        bundle_days: Some(7),
         witness: Some("file:/mnt/heads".to_owned()),
     };
     assert_eq!(settings("settings.hcl", text.as_bytes()).unwrap(), expected);

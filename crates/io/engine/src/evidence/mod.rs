@@ -1,0 +1,6 @@
+//! What can be seen of an instance: its processes, sockets and files, and what the kernel wrote about it.
+
+pub mod kernel;
+pub mod processes;
+pub mod scratch;
+pub mod sockets;

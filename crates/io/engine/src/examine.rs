@@ -1,0 +1,126 @@
+//! Looking at an instance that is sick or has ended, within a time.
+
+use std::time::{Duration, Instant};
+
+use hornero_engine_port::{EngineError, evidence::Evidence};
+use hornero_model::{GroupFigures, InstanceId};
+use hornero_sandbox::Cgroup;
+
+use crate::{
+    LocalEngine,
+    assemble::cgroup_parent,
+    evidence::{
+        kernel, processes,
+        scratch::{self, HeldScratch},
+        sockets,
+    },
+    record::InstanceFiles,
+};
+
+/// Everything stands still within a millisecond; what does not by then hangs in the kernel.
+const FREEZE_PATIENCE: Duration = Duration::from_millis(50);
+
+impl LocalEngine {
+    /// What can be seen of an instance.
+    pub(crate) fn look_at(
+        &self,
+        id: &InstanceId,
+        budget: Duration,
+    ) -> Result<Evidence, EngineError> {
+        let until = Instant::now() + budget;
+        let mut evidence = Evidence::default();
+        let files = self.files_by_id(id)?;
+        let pids = match self.shared.running(id) {
+            Some((spec, process)) => {
+                let held = scratch::hold(&spec, &process);
+                self.look_at_living(id, process.pid, held.as_ref(), until, &mut evidence)
+            }
+            None => self.look_at_dead(id, &files, until, &mut evidence),
+        };
+        match kernel::lines(id, &pids, until) {
+            Ok(lines) => evidence.kernel = lines,
+            Err(why) => evidence.miss("what the kernel wrote", why),
+        }
+        Ok(evidence)
+    }
+
+    fn look_at_living(
+        &self,
+        id: &InstanceId,
+        pid: u32,
+        held: Option<&HeldScratch>,
+        until: Instant,
+        evidence: &mut Evidence,
+    ) -> Vec<u32> {
+        let group = Cgroup::at(&cgroup_parent(&self.home), id.as_str());
+        let pids = group.processes();
+        // Before they stand still: a thread that does shows nothing of what it did.
+        processes::observe(&pids, until, evidence);
+        let _thaw = Thaw(&group);
+        match group.freeze(FREEZE_PATIENCE) {
+            Ok(frozen) => evidence.frozen = frozen,
+            Err(error) => evidence.miss("standing still", error.to_string()),
+        }
+        if !evidence.frozen {
+            let why =
+                "this host has no freezer of control groups of version 2, or it did not get there";
+            evidence.miss("standing still", why);
+        }
+        sockets::observe(pid, evidence);
+        evidence.group = Some(group.figures());
+        match held {
+            Some(held) => held.observe(until, evidence),
+            None => evidence.miss("scratch", "it ended before it could be opened"),
+        }
+        pids
+    }
+
+    /// Of one that has ended: what its shim wrote down, and its writable directories as long as they are held.
+    fn look_at_dead(
+        &self,
+        id: &InstanceId,
+        files: &InstanceFiles,
+        until: Instant,
+        evidence: &mut Evidence,
+    ) -> Vec<u32> {
+        evidence.miss("processes and sockets", "it had ended when it was looked at");
+        evidence.group = files.figures();
+        if evidence.group.is_none() {
+            evidence.miss("control group", "its shim left no figures");
+        }
+        let held = self.shared.take_remains(id);
+        match &held {
+            Some(held) => held.observe(until, evidence),
+            None => evidence.miss("scratch", "nobody held it when it ended"),
+        }
+        let started = files.started().ok().flatten().map(|process| process.pid);
+        started.into_iter().chain(held.map(|held| held.pid)).collect()
+    }
+
+    /// What the control group of an instance has counted.
+    pub(crate) fn counted(&self, id: &InstanceId) -> Option<GroupFigures> {
+        if self.shared.running(id).is_some() {
+            return Some(Cgroup::at(&cgroup_parent(&self.home), id.as_str()).figures());
+        }
+        self.files_by_id(id).ok()?.figures()
+    }
+
+    /// The files of an instance, removed or not.
+    fn files_by_id(&self, id: &InstanceId) -> Result<InstanceFiles, EngineError> {
+        let live = self.directory.live(id);
+        let files = if live.exists() { live } else { self.directory.archived(id) };
+        match files.exists() {
+            true => Ok(files),
+            false => Err(EngineError::NotFound { id: id.clone() }),
+        }
+    }
+}
+
+/// Lets everything go on, however looking ended.
+struct Thaw<'a>(&'a Cgroup);
+
+impl Drop for Thaw<'_> {
+    fn drop(&mut self) {
+        self.0.thaw();
+    }
+}

@@ -1,0 +1,14 @@
+//! Bundles of servers that failed: how they are written, read, and kept within bounds.
+//!
+//! A bundle is one file that says by itself what it is: a line with its kind, a line with its seal, and an archive (tar in
+//! zstd) behind them. `docs/reference/formats.md` describes it.
+
+mod archive;
+mod error;
+mod file;
+mod shelf;
+
+pub use archive::pack;
+pub use error::BundleError;
+pub use file::{SealedBundle, read};
+pub use shelf::{Shelf, ShelfLimits, ShelvedBundle};
