@@ -1,9 +1,9 @@
-//! The client of the API: one request a connection over the control process's Unix socket.
+//! The client of the API: one request a connection, over the control process's Unix socket or to one elsewhere.
 
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Once, OnceLock},
+    sync::{Arc, Once, OnceLock},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use tokio::net::UnixStream;
 
 use crate::{
     ANSWER_MAX_BYTES, LINE_MAX_BYTES, PROTOCOL, PROTOCOL_HEADER, VERSION_HEADER, message::Problem,
+    remote::RemoteApi, wire::Wire,
 };
 
 /// How long an answer may take to begin: checking the longest of ledgers needs seconds, so a control process that is
@@ -33,6 +34,14 @@ pub enum ClientError {
     Unreachable {
         /// The socket.
         path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nothing answers where a control process elsewhere should.
+    #[error("the control process can't be reached at `{url}`")]
+    Away {
+        /// The URL.
+        url: String,
         /// Why.
         source: io::Error,
     },
@@ -98,19 +107,34 @@ fn meet(answer: &HeaderMap) -> Result<(), ClientError> {
 /// A client for the control process of one home.
 #[derive(Debug, Clone)]
 pub struct Client {
-    socket: PathBuf,
+    way: Way,
     timeout: Duration,
+}
+
+/// How it is reached.
+#[derive(Debug, Clone)]
+enum Way {
+    Socket(PathBuf),
+    Remote(Arc<RemoteApi>),
 }
 
 impl Client {
     /// A client for the socket at `path`; connects with each request.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { socket: path.into(), timeout: ANSWER_TIMEOUT }
+        Self { way: Way::Socket(path.into()), timeout: ANSWER_TIMEOUT }
     }
 
-    /// The socket.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    /// A client for a control process elsewhere.
+    pub fn remote(remote: Arc<RemoteApi>) -> Self {
+        Self { way: Way::Remote(remote), timeout: ANSWER_TIMEOUT }
+    }
+
+    /// The socket, where it is reached by one.
+    pub fn socket(&self) -> Option<&Path> {
+        match &self.way {
+            Way::Socket(path) => Some(path),
+            Way::Remote(_) => None,
+        }
     }
 
     /// Asks and reads the whole answer.
@@ -148,21 +172,37 @@ impl Client {
         })
     }
 
+    /// A connection, what the host is called there, and what says who asks.
+    async fn connect(&self) -> Result<(Box<dyn Wire>, String, Option<String>), ClientError> {
+        match &self.way {
+            Way::Socket(path) => {
+                let unreachable = |source| ClientError::Unreachable { path: path.clone(), source };
+                let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+                Ok((Box::new(stream), "localhost".to_owned(), None))
+            }
+            Way::Remote(remote) => {
+                let away = |source| ClientError::Away { url: remote.url().to_owned(), source };
+                let stream = remote.connect().await.map_err(away)?;
+                Ok((stream, remote.authority(), remote.authorization()))
+            }
+        }
+    }
+
     async fn send(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
-        let unreachable = |source| ClientError::Unreachable { path: self.socket.clone(), source };
-        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let (stream, host, authorization) = self.connect().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::broken)?;
         tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "localhost")
+        let mut request = Request::builder().method(method).uri(path).header("host", host);
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        let request = request
             .header(VERSION_HEADER, hornero_model::program_version())
             .header(PROTOCOL_HEADER, PROTOCOL)
             .body(Full::new(body))
@@ -256,7 +296,7 @@ mod tests {
         let path = directory.path().join("control.sock");
         // Connections wait in its queue, and nobody takes them.
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let client = Client { socket: path, timeout: Duration::from_millis(20) };
+        let client = Client { way: Way::Socket(path), timeout: Duration::from_millis(20) };
         let error = client.get::<Nothing>("/v1/status").await.unwrap_err();
         assert!(matches!(&error, ClientError::Broken(why) if why.contains("20ms")), "{error}");
     }

@@ -1,5 +1,6 @@
 //! The one table of endpoints: the server dispatches on it and the OpenAPI document is made from it.
 
+use hornero_model::Role;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::message;
@@ -75,6 +76,14 @@ pub enum EndpointId {
     OpenApi,
     /// End the control process; servers and edge go on.
     Shutdown,
+    /// Events as they happen.
+    Events,
+    /// Who asks, and what they may.
+    Session,
+    /// Make a link for a browser.
+    Login,
+    /// End what a browser was given.
+    Logout,
 }
 
 impl EndpointId {
@@ -115,6 +124,10 @@ impl EndpointId {
             Self::Logs => "Logs",
             Self::OpenApi => "OpenApi",
             Self::Shutdown => "Shutdown",
+            Self::Events => "Events",
+            Self::Session => "Session",
+            Self::Login => "Login",
+            Self::Logout => "Logout",
         }
     }
 }
@@ -125,6 +138,8 @@ type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 pub struct Endpoint {
     /// Which one.
     pub id: EndpointId,
+    /// The least that whoever asks has to be. What a request asks for may need more: see `hornero_control`.
+    pub role: Role,
     /// HTTP method.
     pub method: &'static str,
     /// Path; a segment in braces matches any one segment.
@@ -150,9 +165,10 @@ fn any(_: &mut SchemaGenerator) -> Schema {
 }
 
 macro_rules! endpoint {
-    ($id:ident, $method:literal, $path:literal, $summary:literal, $query:expr, $request:expr, $answer:expr, $stream:literal) => {
+    ($id:ident, $role:ident, $method:literal, $path:literal, $summary:literal, $query:expr, $request:expr, $answer:expr, $stream:literal) => {
         Endpoint {
             id: EndpointId::$id,
+            role: Role::$role,
             method: $method,
             path: $path,
             summary: $summary,
@@ -167,71 +183,80 @@ macro_rules! endpoint {
 /// The table.
 #[rustfmt::skip]
 pub const ENDPOINTS: &[Endpoint] = &[
-    endpoint!(Health, "GET", "/v1/health", "Whether the control process answers and decides; says nothing of services", [], None, schema::<message::Nothing>, false),
-    endpoint!(Status, "GET", "/v1/status", "What runs", [], None, schema::<message::StatusReport>, false),
-    endpoint!(Apply, "POST", "/v1/apply", "Make services run as specified; streams progress and goes on without the client", [],
+    endpoint!(Health, Viewer, "GET", "/v1/health", "Whether the control process answers and decides; says nothing of services", [], None, schema::<message::Nothing>, false),
+    endpoint!(Status, Viewer, "GET", "/v1/status", "What runs", [], None, schema::<message::StatusReport>, false),
+    endpoint!(Apply, Releaser, "POST", "/v1/apply", "Make services run as specified; streams progress and goes on without the client", [],
         Some(schema::<message::ApplyRequest>), schema::<message::OperationLine>, true),
-    endpoint!(Plan, "POST", "/v1/plan", "What an apply would change, and why", [],
+    endpoint!(Plan, Viewer, "POST", "/v1/plan", "What an apply would change, and why", [],
         Some(schema::<message::PlanRequest>), schema::<message::PlanReport>, false),
-    endpoint!(Test, "POST", "/v1/test", "Run the tests of an image; nothing is recorded, a rollout runs them again", [],
+    endpoint!(Test, Releaser, "POST", "/v1/test", "Run the tests of an image; nothing is recorded, a rollout runs them again", [],
         Some(schema::<message::TestRequest>), schema::<message::TestReport>, false),
-    endpoint!(Rollback, "POST", "/v1/rollback", "Go back to a proven release; streams progress and goes on without the client", [],
+    endpoint!(Rollback, Operator, "POST", "/v1/rollback", "Go back to a proven release; streams progress and goes on without the client", [],
         Some(schema::<message::RollbackRequest>), schema::<message::OperationLine>, true),
-    endpoint!(Down, "POST", "/v1/down", "Take services down; streams progress and goes on without the client", [],
+    endpoint!(Down, Releaser, "POST", "/v1/down", "Take services down; streams progress and goes on without the client", [],
         Some(schema::<message::DownRequest>), schema::<message::OperationLine>, true),
-    endpoint!(Recycle, "POST", "/v1/recycle", "Replace a service's servers, or one, by new ones of the same release, one after the other; streams progress and goes on without the client", [],
+    endpoint!(Recycle, Operator, "POST", "/v1/recycle", "Replace a service's servers, or one, by new ones of the same release, one after the other; streams progress and goes on without the client", [],
         Some(schema::<message::RecycleRequest>), schema::<message::OperationLine>, true),
-    endpoint!(Cancel, "POST", "/v1/cancel", "End what is under way for a service, the way a failed rollout ends; streams progress", [],
+    endpoint!(Cancel, Operator, "POST", "/v1/cancel", "End what is under way for a service, the way a failed rollout ends; streams progress", [],
         Some(schema::<message::CancelRequest>), schema::<message::OperationLine>, true),
-    endpoint!(Resume, "POST", "/v1/resume", "Let go on what a limit of churn stopped", [],
+    endpoint!(Resume, Operator, "POST", "/v1/resume", "Let go on what a limit of churn stopped", [],
         Some(schema::<message::ResumeRequest>), schema::<message::ResumeReport>, false),
-    endpoint!(Steer, "POST", "/v1/steer", "Pause, resume, promote or abort the rollout of a service; streams progress", [],
+    endpoint!(Steer, Operator, "POST", "/v1/steer", "Pause, resume, promote or abort the rollout of a service; streams progress", [],
         Some(schema::<message::SteerRequest>), schema::<message::OperationLine>, true),
-    endpoint!(Run, "POST", "/v1/runs", "Run a command once, in a server of its own; it goes on without the client", [],
+    endpoint!(Run, Releaser, "POST", "/v1/runs", "Run a command once, in a server of its own; it goes on without the client", [],
         Some(schema::<message::RunRequest>), schema::<message::RunStatus>, false),
-    endpoint!(RunOutput, "GET", "/v1/runs/{run}", "What one-off work writes, and its end", [("from", "only what was not told before")],
+    endpoint!(RunOutput, Viewer, "GET", "/v1/runs/{run}", "What one-off work writes, and its end", [("from", "only what was not told before")],
         None, schema::<message::RunLine>, true),
-    endpoint!(RunCancel, "POST", "/v1/runs/{run}/cancel", "End one-off work: its stop signal, then SIGKILL", [],
+    endpoint!(RunCancel, Operator, "POST", "/v1/runs/{run}/cancel", "End one-off work: its stop signal, then SIGKILL", [],
         Some(schema::<message::CancelRunRequest>), schema::<message::Nothing>, false),
-    endpoint!(Rehearse, "POST", "/v1/rehearsals", "Start a server of the release before, to see that a service could go back; it goes on without the client", [],
+    endpoint!(Rehearse, Operator, "POST", "/v1/rehearsals", "Start a server of the release before, to see that a service could go back; it goes on without the client", [],
         Some(schema::<message::RehearseRequest>), schema::<message::RehearsalStatus>, false),
-    endpoint!(Rehearsal, "GET", "/v1/rehearsals/{rehearsal}", "How a rehearsal stands, while it is the last one of its service", [],
+    endpoint!(Rehearsal, Viewer, "GET", "/v1/rehearsals/{rehearsal}", "How a rehearsal stands, while it is the last one of its service", [],
         None, schema::<message::RehearsalStatus>, false),
-    endpoint!(DeclareJobs, "POST", "/v1/jobs", "Say which jobs, freezes and schedules a directory declares, and that it declares no others", [],
+    endpoint!(DeclareJobs, Admin, "POST", "/v1/jobs", "Say which jobs, freezes and schedules a directory declares, and that it declares no others", [],
         Some(schema::<message::DeclareJobsRequest>), schema::<message::DeclaredJobsReport>, false),
-    endpoint!(RunJob, "POST", "/v1/jobs/{job}/runs", "Run a job now; it goes on without the client", [],
+    endpoint!(RunJob, Operator, "POST", "/v1/jobs/{job}/runs", "Run a job now; it goes on without the client", [],
         Some(schema::<message::RunJobRequest>), schema::<message::RunStatus>, false),
-    endpoint!(Volumes, "GET", "/v1/volumes", "Every volume, by name", [],
+    endpoint!(Volumes, Viewer, "GET", "/v1/volumes", "Every volume, by name", [],
         None, schema::<Vec<message::VolumeStatus>>, false),
-    endpoint!(DeclareVolumes, "POST", "/v1/volumes", "Say which volumes a directory declares, and make those that are not there; nothing is removed", [],
+    endpoint!(DeclareVolumes, Releaser, "POST", "/v1/volumes", "Say which volumes a directory declares, and make those that are not there; nothing is removed", [],
         Some(schema::<message::DeclareVolumesRequest>), schema::<message::DeclaredVolumesReport>, false),
-    endpoint!(ChangeVolume, "POST", "/v1/volumes/{volume}", "Take a snapshot of a volume, clone, restore, grow, adopt or remove it", [],
+    endpoint!(ChangeVolume, Operator, "POST", "/v1/volumes/{volume}", "Take a snapshot of a volume, clone, restore, grow, adopt or remove it", [],
         Some(schema::<message::VolumeRequest>), schema::<message::VolumeReport>, false),
-    endpoint!(CheckGuards, "POST", "/v1/services/{service}/guards", "Ask each data guard of a service once; changes nothing", [],
+    endpoint!(CheckGuards, Operator, "POST", "/v1/services/{service}/guards", "Ask each data guard of a service once; changes nothing", [],
         None, schema::<message::GuardsReport>, false),
-    endpoint!(Preview, "POST", "/v1/previews", "Show a release, or what a directory declares, beside what serves, by a name and for a time; streams progress and goes on without the client", [],
+    endpoint!(Preview, Releaser, "POST", "/v1/previews", "Show a release, or what a directory declares, beside what serves, by a name and for a time; streams progress and goes on without the client", [],
         Some(schema::<message::PreviewRequest>), schema::<message::OperationLine>, true),
-    endpoint!(RemovePreview, "POST", "/v1/previews/{preview}/remove", "Remove a preview; streams progress and goes on without the client", [],
+    endpoint!(RemovePreview, Releaser, "POST", "/v1/previews/{preview}/remove", "Remove a preview; streams progress and goes on without the client", [],
         Some(schema::<message::RemovePreviewRequest>), schema::<message::OperationLine>, true),
-    endpoint!(Operation, "GET", "/v1/operations/{operation}", "The lines of an operation from its first, and those to come", [],
+    endpoint!(Operation, Viewer, "GET", "/v1/operations/{operation}", "The lines of an operation from its first, and those to come", [],
         None, schema::<message::OperationLine>, true),
-    endpoint!(History, "GET", "/v1/services/{service}/history", "A service's releases, newest first", [],
+    endpoint!(History, Viewer, "GET", "/v1/services/{service}/history", "A service's releases, newest first", [],
         None, schema::<Vec<message::HistoryEntry>>, false),
-    endpoint!(Receipts, "GET", "/v1/receipts", "Receipts of switches, newest first", [("service", "only of this service")],
+    endpoint!(Receipts, Viewer, "GET", "/v1/receipts", "Receipts of switches, newest first", [("service", "only of this service")],
         None, schema::<Vec<hornero_model::Receipt>>, false),
-    endpoint!(Receipt, "GET", "/v1/receipts/{receipt}", "One receipt", [],
+    endpoint!(Receipt, Viewer, "GET", "/v1/receipts/{receipt}", "One receipt", [],
         None, schema::<hornero_model::Receipt>, false),
-    endpoint!(Audit, "GET", "/v1/audit", "The ledger's events, oldest first", [("from", "first sequence number")],
+    endpoint!(Audit, Viewer, "GET", "/v1/audit", "The ledger's events, oldest first", [("from", "first sequence number")],
         None, schema::<hornero_model::Event>, true),
-    endpoint!(AuditVerify, "POST", "/v1/audit/verify", "Check that no event of the ledger was touched", [],
+    endpoint!(AuditVerify, Viewer, "POST", "/v1/audit/verify", "Check that no event of the ledger was touched", [],
         None, schema::<message::AuditReport>, false),
-    endpoint!(Verify, "POST", "/v1/verify", "Compare running servers with their images; changes nothing", [],
+    endpoint!(Verify, Viewer, "POST", "/v1/verify", "Compare running servers with their images; changes nothing", [],
         Some(schema::<message::VerifyRequest>), schema::<message::VerifyReport>, false),
-    endpoint!(Logs, "GET", "/v1/logs/{object}", "Logs of a service or an instance, also of those long gone",
+    endpoint!(Logs, Viewer, "GET", "/v1/logs/{object}", "Logs of a service or an instance, also of those long gone",
         [("since", "only lines after this RFC 3339 time"), ("until", "only lines up to this one"), ("level", "only lines of this level or worse"), ("grep", "only lines with this regular expression"), ("word", "only lines with this word, whole; may be given several times"), ("field", "`name=value`: only structured lines with this field; may be given several times"), ("raw", "true: with the bytes where some are no UTF-8"), ("last", "only the last so many lines, 1000 at most"), ("follow", "true: go on as lines are written")],
         None, schema::<message::LogLine>, true),
-    endpoint!(OpenApi, "GET", "/v1/openapi.json", "This document", [], None, any, false),
-    endpoint!(Shutdown, "POST", "/v1/shutdown", "End the control process; servers and edge go on", [],
+    endpoint!(OpenApi, Viewer, "GET", "/v1/openapi.json", "This document", [], None, any, false),
+    endpoint!(Shutdown, Admin, "POST", "/v1/shutdown", "End the control process; servers and edge go on", [],
+        None, schema::<message::Nothing>, false),
+    endpoint!(Events, Viewer, "GET", "/v1/events", "The ledger's events as they happen, as server-sent events with the sequence number as id; `Last-Event-ID` holds before `after`",
+        [("after", "the last sequence number that is known; 0 for all events; only new ones where it is left out")],
+        None, schema::<hornero_model::Event>, true),
+    endpoint!(Session, Viewer, "GET", "/v1/session", "Who asks, and what they may", [],
+        None, schema::<message::SessionReport>, false),
+    endpoint!(Login, Viewer, "POST", "/v1/logins", "Make a link by which a browser logs in, once; only by the Unix socket", [],
+        Some(schema::<message::LoginRequest>), schema::<message::LoginReport>, false),
+    endpoint!(Logout, Viewer, "POST", "/v1/logout", "End what the browser that asks was given", [],
         None, schema::<message::Nothing>, false),
 ];
 
@@ -258,6 +283,29 @@ pub fn matched<'p>(method: &str, path: &'p str) -> Option<(&'static Endpoint, Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What an endpoint needs is decided on purpose: who adds one says it here a second time.
+    #[test]
+    fn each_endpoint_has_the_role_that_was_decided() {
+        let of = |role: Role| {
+            let own = ENDPOINTS.iter().filter(|endpoint| endpoint.role == role);
+            own.map(|endpoint| endpoint.id.operation()).collect::<Vec<_>>().join(" ")
+        };
+        let viewer = "Health Status Plan RunOutput Rehearsal Volumes Operation History Receipts Receipt Audit AuditVerify Verify \
+                      Logs OpenApi Events Session Login Logout";
+        assert_eq!(of(Role::Viewer), viewer);
+        let operator = "Rollback Recycle Cancel Resume Steer RunCancel Rehearse RunJob ChangeVolume CheckGuards";
+        assert_eq!(of(Role::Operator), operator);
+        assert_eq!(of(Role::Releaser), "Apply Test Down Run DeclareVolumes Preview RemovePreview");
+        assert_eq!(of(Role::Breaker), "");
+        assert_eq!(of(Role::Admin), "DeclareJobs Shutdown");
+        let changes = |endpoint: &&Endpoint| endpoint.method != "GET";
+        let looks = ["Plan", "AuditVerify", "Verify", "Login", "Logout"];
+        for endpoint in ENDPOINTS.iter().filter(changes) {
+            let is_look = looks.contains(&endpoint.id.operation());
+            assert!(is_look || endpoint.role > Role::Viewer, "{}", endpoint.path);
+        }
+    }
 
     #[test]
     fn paths_match_whole_segments_only() {

@@ -1,4 +1,4 @@
-//! The HTTP+JSON API over a Unix socket: its types, its table of endpoints, the OpenAPI document made from
+//! The HTTP+JSON API over a Unix socket and TCP: its types, its table of endpoints, the OpenAPI document made from
 //! that table, and its client.
 //!
 //! The server side lives in `hornero-control`, which dispatches on [`endpoint::ENDPOINTS`]; so a path that is
@@ -9,6 +9,8 @@ pub mod endpoint;
 pub mod message;
 mod openapi;
 mod protocol;
+mod remote;
+mod wire;
 
 pub use client::{Client, ClientError, on_other_version};
 pub use endpoint::{Endpoint, EndpointId, matched};
@@ -16,3 +18,5 @@ pub use openapi::document;
 pub use protocol::{
     ANSWER_MAX_BYTES, LINE_MAX_BYTES, PROTOCOL, PROTOCOL_HEADER, REQUEST_MAX_BYTES, VERSION_HEADER,
 };
+pub use remote::{RemoteApi, RemoteApiError, TRUSTED};
+pub use wire::Wire;

@@ -1,5 +1,6 @@
 //! What travels over the API.
 
+mod access;
 mod audit;
 mod call;
 mod freeze;
@@ -25,6 +26,7 @@ mod volume;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use access::{ApiStatus, LoginReport, LoginRequest, SessionReport};
 pub use audit::AuditReport;
 pub use call::CallStatus;
 pub use freeze::FreezeStatus;

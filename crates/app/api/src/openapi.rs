@@ -3,7 +3,7 @@
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::{endpoint::ENDPOINTS, message::Problem};
+use crate::{EndpointId, endpoint::ENDPOINTS, message::Problem};
 
 /// The document (OpenAPI 3.1.0, whose schemas are JSON Schema 2020-12).
 pub fn document() -> Value {
@@ -15,7 +15,11 @@ pub fn document() -> Value {
     let problem = generator.subschema_for::<Problem>();
     let mut paths = Map::new();
     for endpoint in ENDPOINTS {
-        let kind = if endpoint.stream { "application/x-ndjson" } else { "application/json" };
+        let kind = match (endpoint.id, endpoint.stream) {
+            (EndpointId::Events, _) => "text/event-stream",
+            (_, true) => "application/x-ndjson",
+            (_, false) => "application/json",
+        };
         let answer = (endpoint.answer)(&mut generator);
         let in_path = endpoint
             .path
@@ -28,6 +32,7 @@ pub fn document() -> Value {
         let mut operation = json!({
             "operationId": endpoint.id.operation(),
             "summary": endpoint.summary,
+            "x-hornero-role": endpoint.role.as_str(),
             "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
             "responses": {
                 "200": { "description": "done, or the stream's lines", "content": { kind: { "schema": answer } } },
@@ -50,9 +55,19 @@ pub fn document() -> Value {
     json!({
         "openapi": "3.1.0",
         "info": { "title": "Hornero", "version": hornero_model::program_version(), "license": { "name": "MIT OR Apache-2.0" } },
-        "servers": [{ "url": "http://localhost", "description": "the Unix socket `control.sock` in Hornero's home" }],
+        "servers": [
+            { "url": "http://localhost", "description": "the Unix socket `control.sock` in Hornero's home" },
+            { "url": "https://{host}", "description": "what `api` of the home's settings declares", "variables": { "host": { "default": "localhost:8443" } } }
+        ],
+        "security": [{}, { "token": [] }, { "browser": [] }],
         "paths": paths,
-        "components": { "schemas": schemas }
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer", "description": "a token of the home's settings" },
+                "browser": { "type": "apiKey", "in": "cookie", "name": "hornero-PORT", "description": "what `hornero dashboard` gives a browser; `__Host-hornero-PORT` with TLS" }
+            }
+        }
     })
 }
 
@@ -98,7 +113,11 @@ mod tests {
                 "Verify",
                 "Logs",
                 "OpenApi",
-                "Shutdown"
+                "Shutdown",
+                "Events",
+                "Session",
+                "Login",
+                "Logout"
             ]
         );
     }

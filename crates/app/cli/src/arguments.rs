@@ -1,5 +1,6 @@
 //! The command line: what can be typed, its help texts and examples.
 
+mod api;
 mod audit;
 mod authoring;
 mod bring;
@@ -34,6 +35,7 @@ use hornero_model::{ReleaseNumber, RolloutId, ServiceName};
 
 use crate::process_log::LogWords;
 
+pub use api::{ApiWords, DashboardArguments, TokenCommand};
 pub use audit::AuditCommand;
 pub use authoring::{FormatArguments, InitArguments};
 pub use bring::{OverriddenGuards, PlanArguments, UpArguments};
@@ -86,6 +88,10 @@ pub struct Arguments {
     /// Print data for scripts on stdout
     #[arg(long, global = true)]
     pub json: bool,
+
+    /// Which API is asked
+    #[command(flatten)]
+    pub api: ApiWords,
 
     /// What to do
     #[command(subcommand)]
@@ -357,6 +363,12 @@ took stands in `hornero status` as the proof; what serves is as before, whatever
     /// Show what holds for all services of the home, and whether control runs with it
     #[command(after_help = examples::SETTINGS)]
     Settings,
+    /// Make a link by which a browser sees this home: a dashboard of what runs
+    #[command(after_help = examples::DASHBOARD)]
+    Dashboard(DashboardArguments),
+    /// Make tokens for the API over TCP
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print the API's OpenAPI document
     Openapi,
     /// Run the control process (started by `up`)

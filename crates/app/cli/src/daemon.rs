@@ -14,6 +14,7 @@ use hornero_home::Opening;
 
 use crate::{
     failure::{Failure, exit},
+    remote,
     supervision::{Unit, unit_of},
 };
 
@@ -42,6 +43,9 @@ pub fn socket(home: &Path) -> PathBuf {
 /// A client for the control process of `home`, which is started where none answers: by systemd where its unit is that of
 /// this home, so that it is watched and started again, else as a child that outlives this command.
 pub async fn ensure(home: &Path) -> Result<Client, Failure> {
+    if let Some(client) = remote::client() {
+        return Ok(client);
+    }
     let client = Client::new(socket(home));
     if answers(&client).await? {
         return Ok(client);
@@ -178,9 +182,11 @@ async fn answers(client: &Client) -> Result<bool, Failure> {
         Err(ClientError::Unreachable { .. } | ClientError::Broken(_)) => Ok(false),
         // One of before there was this question answers too.
         Err(ClientError::Refused(problem, _)) if problem.code == "no_such_endpoint" => Ok(true),
-        Err(error @ (ClientError::Refused(..) | ClientError::OtherProtocol { .. })) => {
-            Err(error.into())
-        }
+        Err(
+            error @ (ClientError::Refused(..)
+            | ClientError::OtherProtocol { .. }
+            | ClientError::Away { .. }),
+        ) => Err(error.into()),
     }
 }
 

@@ -278,6 +278,11 @@ impl From<ClientError> for Failure {
                     None => failure,
                 }
             }
+            ClientError::Away { source, .. } => {
+                Self::new(exit::UNREACHABLE, format!("{error}: {source}")).word("api_away").hint(
+                    "`--api` or HORNERO_API says where it is, `--api-ca` by which certificates it is trusted",
+                )
+            }
             ClientError::OtherProtocol { version, .. } => {
                 Self::new(exit::UNREACHABLE, &error).word("other_protocol").hint(format!(
                     "`hornero upgrade` of the newer of both moves control and edge to it; or use the command of {version}"

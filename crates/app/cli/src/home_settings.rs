@@ -12,7 +12,7 @@ use std::{
 use hornero_control::{LogLimits, WitnessPlace};
 use hornero_forensics::ShelfLimits;
 use hornero_home::{Opening, open, put};
-use hornero_model::Budget;
+use hornero_model::{ApiSettings, Budget};
 use hornero_spec::{Errors, SETTINGS_FILE, Settings, limits::FILE_BYTES, settings};
 
 use crate::arguments::days;
@@ -31,6 +31,8 @@ pub struct HomeSettings {
     pub bundles: ShelfLimits,
     /// Who gets the ledger's heads.
     pub witness: Option<WitnessPlace>,
+    /// Where the API listens, and who may what.
+    pub api: ApiSettings,
     /// Why these are not what the file says now.
     pub fault: Option<String>,
 }
@@ -124,7 +126,8 @@ fn those_of(home: &Path, written: Result<Option<(Vec<u8>, Settings)>, Unusable>)
 fn understood(settings: &Settings, fault: Option<String>) -> HomeSettings {
     let (logs, bundles) = (log_limits(settings), bundle_limits(settings));
     let witness = settings.witness.as_ref().and_then(|text| text.parse().ok());
-    HomeSettings { budget: settings.budget, logs, bundles, witness, fault }
+    let (budget, api) = (settings.budget, settings.api.clone());
+    HomeSettings { budget, logs, bundles, witness, api, fault }
 }
 
 /// The file and what it says; none where there is no file.

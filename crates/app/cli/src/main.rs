@@ -13,6 +13,7 @@ mod output;
 mod process_log;
 mod progress;
 mod project;
+mod remote;
 mod replace;
 mod reports;
 mod stderr;
@@ -79,6 +80,7 @@ fn admitted(arguments: &Arguments) -> Result<PathBuf, Failure> {
     let home = match &arguments.command {
         // What is wrong with a host or a home is told, whatever home is there.
         Command::Doctor => std::path::absolute(&arguments.home)?,
+        _ if remote::is_elsewhere() => arguments.home.clone(),
         command if works_on_home(command) && !cares_for_home(command) => {
             let home = within_limits(hornero_home::admit(&arguments.home)?)?;
             hornero_control::format::check(&home)?;
@@ -105,6 +107,7 @@ fn remark_on_host(home: &Path) {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let json = arguments.json;
+    remote::take(&arguments.api, &arguments.command)?;
     let home = admitted(&arguments)?;
     // The processes come first: each owns its threads, and the launcher must have none.
     match arguments.command {
@@ -119,6 +122,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 bundle_limits: home_settings.bundles,
                 budget: home_settings.budget,
                 settings_fault: home_settings.fault,
+                api: home_settings.api,
                 crash_at_append,
                 edge_environment,
                 handover_timeout: succeeding.handover_timeout,
@@ -146,6 +150,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Fmt(arguments) => command::format::run(json, &arguments),
         Command::Editor { file } => output::print_json(&command::editor::contents(file)),
         Command::Manual(arguments) => manual::write(&arguments),
+        Command::Token(command) => command::access::token(json, &command),
         Command::Openapi => output::print_json(&hornero_api::document()),
         Command::Build { source, image, explain, verify, twice } => bake::build(
             &home,
@@ -217,6 +222,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Plan(arguments) => plan::plan(home, json, &arguments).await,
         Command::Doctor => doctor::doctor(home, json).await,
         Command::Status => status::status(home, json).await,
+        Command::Dashboard(arguments) => command::access::dashboard(home, json, arguments).await,
         Command::Settings => command::settings::run(home, json).await,
         Command::History { service } => history::history(home, json, &service).await,
         Command::Rollback { service, to, guards, reason } => {
@@ -271,6 +277,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         | Command::Editor { .. }
         | Command::Manual(_)
         | Command::Openapi
+        | Command::Token(_)
         | Command::Home(_)
         | Command::Secret(_)
         | Command::Serve { .. }
@@ -328,6 +335,8 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Editor { .. }
         | Command::Manual(_)
         | Command::Openapi
+        | Command::Token(_)
+        | Command::Dashboard(_)
         | Command::Shim => false,
     }
 }
@@ -346,6 +355,7 @@ const fn works_on_home(command: &Command) -> bool {
             | Command::Editor { .. }
             | Command::Completions { .. }
             | Command::Manual(_)
+            | Command::Token(_)
             | Command::Openapi
     )
 }

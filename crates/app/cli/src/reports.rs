@@ -1,5 +1,6 @@
 //! What `--json` prints: structs of this command's own, by subject.
 
+mod access;
 mod baking;
 mod churn;
 mod comparing;
@@ -15,6 +16,7 @@ mod secrets;
 mod settings;
 mod transport;
 
+pub use access::{AccessSettings, TokenReport};
 pub use baking::{
     BuildReport, BuiltImage, BuiltStep, LockReport, LockedCount, PatchOutcome, RefusedBase,
     ReproductionReport, TestedImage, TwiceReport,

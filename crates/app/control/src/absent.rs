@@ -51,6 +51,8 @@ pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
             settings_fault: None,
             witness: None,
             absent: true,
+            api: Vec::new(),
+            sequence: world.last_sequence,
         },
         edge: edge.map(|edge| EdgeReport {
             pid: edge.pid,

@@ -126,6 +126,14 @@ pub fn stream() -> (LineSender, Answer) {
     (LineSender(sender), Ok(response))
 }
 
+/// A streamed answer of some other kind, and what fills it, piece by piece.
+pub fn pieces(kind: &'static str, depth: usize) -> (mpsc::Sender<Bytes>, Response<Body>) {
+    let (sender, receiver) = mpsc::channel(depth);
+    let mut response = Response::new(LineBody(receiver).boxed_unsync());
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static(kind));
+    (sender, response)
+}
+
 /// The lines as a body.
 struct LineBody(mpsc::Receiver<Bytes>);
 

@@ -9,9 +9,10 @@ use hornero_model::{Receipt, Timestamp};
 use hornero_net::HomeNetwork;
 use hornero_volume::Volumes;
 use hyper::StatusCode;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::{
+    access::ways::Ways,
     answer::ApiRefusal,
     beside::AskGuards,
     calls::CallSource,
@@ -66,6 +67,12 @@ pub struct Api {
     pub settings_fault: Option<String>,
     /// What gets the ledger's heads.
     pub witness: Option<Arc<Witness>>,
+    /// The ways in beside the home's own socket.
+    pub ways: Arc<Ways>,
+    /// The number of the newest event.
+    pub newest: watch::Receiver<u64>,
+    /// Those who may follow events beside those who do.
+    pub readers: Arc<Semaphore>,
 }
 
 impl Api {

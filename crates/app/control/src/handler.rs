@@ -6,15 +6,42 @@ use hornero_api::{EndpointId, message::Nothing};
 use hyper::{Request, StatusCode, body::Incoming};
 
 use crate::{
-    answer::{Answer, ApiRefusal, json},
+    access::{gate::Admitted, pages::guard},
+    answer::{Answer, ApiRefusal, json, told},
     api::Api,
     input::Input,
     request::{Caller, body, whole},
-    server::Handler,
+    server::{Handler, HangUp, Peer},
 };
 
 impl Handler for Api {
-    async fn handle(self: Arc<Self>, caller: Caller, request: Request<Incoming>) -> Answer {
+    async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Answer {
+        let (remote, gate) = match peer {
+            Peer::Local(caller) => return self.answer(caller, request).await,
+            Peer::Remote(remote, gate) => (remote, gate),
+        };
+        let found = hornero_api::matched(request.method().as_str(), request.uri().path());
+        let leaves = found.as_ref().is_some_and(|found| found.0.id == EndpointId::Logout);
+        let headers = leaves.then(|| request.headers().clone());
+        let answer = match gate.admit(&remote, &request, found.is_some()) {
+            Ok(Admitted::Caller(caller)) => self.answer(caller, request).await,
+            Ok(Admitted::Answer(answer)) => Ok(answer),
+            Err(refusal) => Err(refusal),
+        };
+        let mut answer = told(answer);
+        if let Some(headers) = headers
+            && answer.status().is_success()
+        {
+            gate.log_out(&remote, &headers, &mut answer);
+        }
+        guard(&mut answer);
+        Ok(answer)
+    }
+}
+
+impl Api {
+    /// Answers somebody who is known by now.
+    async fn answer(self: Arc<Self>, caller: Caller, request: Request<Incoming>) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let query = request.uri().query().unwrap_or_default().to_owned();
         let Some((endpoint, values)) = hornero_api::matched(method.as_str(), &path) else {
@@ -25,6 +52,7 @@ impl Handler for Api {
             )
             .hint("GET /v1/openapi.json lists all"));
         };
+        caller.needs(endpoint.role, &format!("`{method} {}`", endpoint.path))?;
         let caller = self.named(caller);
         match endpoint.id {
             EndpointId::Health => self.health().await,
@@ -70,6 +98,16 @@ impl Handler for Api {
             EndpointId::Shutdown => {
                 whole(request).await?;
                 self.inputs.send(Input::Shutdown).map_err(ApiRefusal::internal)?;
+                json(&Nothing {})
+            }
+            EndpointId::Events => {
+                let hang_up = request.extensions().get::<HangUp>().cloned().unwrap_or_default();
+                self.events(&query, request.headers(), hang_up)
+            }
+            EndpointId::Session => self.session(caller),
+            EndpointId::Login => self.login(&caller, body(request).await?),
+            EndpointId::Logout => {
+                whole(request).await?;
                 json(&Nothing {})
             }
         }

@@ -4,6 +4,7 @@
 //! results back to it; the API asks it. Everything else in here is an adapter of a port.
 
 mod absent;
+mod access;
 mod against;
 mod answer;
 mod answers;
@@ -18,6 +19,7 @@ mod child;
 mod churn;
 mod clock;
 mod copies;
+pub mod dashboard;
 mod edge;
 mod forensics;
 pub mod format;

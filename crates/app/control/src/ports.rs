@@ -20,7 +20,7 @@ use hornero_model::{
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
 use hornero_volume::Volumes;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
     beside::{AskGuards, CarryOut},
@@ -82,6 +82,8 @@ pub struct ControlPorts {
     pub receipts: Arc<RwLock<Vec<Receipt>>>,
     /// The time that is decided by, and whether nothing is timed by it at this moment.
     pub clock: Mutex<(SteadyClock, bool)>,
+    /// Who follows events is told here of the newest.
+    pub newest: watch::Sender<u64>,
     /// The fault hook.
     pub crash: CrashHook,
 }
@@ -152,6 +154,9 @@ impl Ports for ControlPorts {
             _ => None,
         });
         self.receipts.write().unwrap_or_else(PoisonError::into_inner).extend(new);
+        if let Some(last) = appended.last() {
+            self.newest.send_replace(last.sequence);
+        }
         Ok(appended)
     }
 

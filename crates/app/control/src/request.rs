@@ -1,6 +1,7 @@
 //! Requests of clients: who calls, and what came with it, within limits.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -9,14 +10,13 @@ use std::{
 };
 
 use hornero_api::REQUEST_MAX_BYTES;
-use hornero_model::{Directory, ScheduleName};
+use hornero_model::{Directory, Role, ScheduleName, Timestamp};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     Request, StatusCode,
     body::{Bytes, Incoming},
 };
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
 use crate::answer::ApiRefusal;
 
@@ -33,6 +33,25 @@ pub struct Caller {
     pub process: Option<u32>,
     /// The schedule that it is a command of.
     pub schedule: Option<(Directory, ScheduleName)>,
+    /// What they may; nothing where absent.
+    pub role: Option<Role>,
+    /// Until when, where it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Whether they call by a Unix socket.
+    pub is_local: bool,
+}
+
+/// The other end of a connection by TCP, before it says who it is.
+#[derive(Debug, Clone)]
+pub struct RemotePeer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The address that it called.
+    pub local: SocketAddr,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// The common name of its certificate, which was verified; none where it showed none.
+    pub client: Option<String>,
 }
 
 /// How far the client of a request has come.
@@ -70,32 +89,25 @@ impl ClientProgress {
 }
 
 impl Caller {
+    /// Refuses where the caller is less than `role`, which `what` needs.
+    pub fn needs(&self, role: Role, what: &str) -> Result<(), ApiRefusal> {
+        let Some(own) = self.role else {
+            let text = format!("`{}` is in no group that may use this API", self.user);
+            let refusal = ApiRefusal::new(StatusCode::FORBIDDEN, "needs_role", text);
+            return Err(refusal.hint("`group` blocks of `api` in `settings.hcl` say which may"));
+        };
+        if own >= role {
+            return Ok(());
+        }
+        let text = format!("{what} needs the role {role}; `{}` is {own}", self.user);
+        Err(ApiRefusal::new(StatusCode::FORBIDDEN, "needs_role", text))
+    }
+
     /// The same as a command of a schedule.
     pub fn of_schedule(self, schedule: (Directory, ScheduleName)) -> Self {
         let user = format!("schedule {}", schedule.1);
         Self { user, schedule: Some(schedule), ..self }
     }
-}
-
-/// Who is at the other end of a connection, by what the kernel says of it.
-pub fn caller_of(stream: &UnixStream) -> Caller {
-    let credentials = stream.peer_cred();
-    let process = credentials.as_ref().ok().and_then(|of| u32::try_from(of.pid()?).ok());
-    let user = match credentials {
-        Ok(credentials) => user_name(credentials.uid()),
-        Err(error) => format!("unknown ({error})"),
-    };
-    Caller { user, process, schedule: None }
-}
-
-/// The name of a Unix user by `/etc/passwd`, or its number.
-fn user_name(uid: u32) -> String {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    passwd
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.get(2).is_some_and(|field| field.parse() == Ok(uid)))
-        .map_or_else(|| uid.to_string(), |fields| fields[0].to_owned())
 }
 
 /// The request's JSON body, within limits.

@@ -20,17 +20,22 @@ use hornero_engine_port::Engine;
 use hornero_forensics::ShelfLimits;
 use hornero_ledger::{Keys, Ledger, SqliteLedger};
 use hornero_model::{
-    BootId, Budget, EdgeName, EdgeRef, ExitCause, PublicKey, RegionName, ServiceName, Term,
-    Timestamp, error_chain,
+    ApiSettings, BootId, Budget, EdgeName, EdgeRef, ExitCause, PublicKey, RegionName, ServiceName,
+    Term, Timestamp, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::World;
 use hornero_secret::Vault;
 use hornero_store::Store;
 use hornero_volume::Volumes;
-use tokio::runtime::{Handle, Runtime};
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::{Semaphore, watch},
+};
 
 use crate::{
+    access::ways::Ways,
+    answers::events::READERS,
     api::Api,
     boot::{self, boot_id},
     clock::SteadyClock,
@@ -82,6 +87,8 @@ pub struct Options {
     pub budget: Option<Budget>,
     /// Why the home's settings are not those of its file.
     pub settings_fault: Option<String>,
+    /// Where the API listens beside the home's socket, and who may what.
+    pub api: ApiSettings,
 }
 
 /// How a control process ended that was told to.
@@ -153,6 +160,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         witness: witness.clone(),
         receipts: Arc::new(RwLock::new(receipts)),
         clock: Mutex::new((clock(&*journal.ledger, &world)?, false)),
+        newest: watch::Sender::new(world.last_sequence),
         crash: CrashHook { at: options.crash_at_append, passed: 0 },
     };
     notifier.starting("looking at the instances");
@@ -269,6 +277,9 @@ fn api(
         started: Timestamp::now(),
         settings_fault: options.settings_fault.clone(),
         witness: ports.witness.clone(),
+        ways: Arc::new(Ways::of(&options.home, options.api.clone())),
+        newest: ports.newest.subscribe(),
+        readers: Arc::new(Semaphore::new(READERS)),
     }
 }
 
@@ -355,7 +366,9 @@ impl Parts {
     /// Answers requests from now on.
     fn answer(&self, socket: &Path, api: Api) -> anyhow::Result<()> {
         let listener = server::bind(socket).with_context(|| format!("`{}`", socket.display()))?;
-        self.runtime.spawn(socket::serve(socket.to_owned(), listener, Arc::new(api)));
+        let (api, _runtime) = (Arc::new(api), self.runtime.enter());
+        api.ways.open(&api);
+        self.runtime.spawn(socket::serve(socket.to_owned(), listener, api));
         Ok(())
     }
 

@@ -1,8 +1,8 @@
-//! The API's server: one task a connection on the Unix socket, the caller known by socket credentials.
+//! The API's server: one task a connection, whichever way it came in by.
 
-use std::{collections::VecDeque, convert::Infallible, path::Path, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, io, path::Path, sync::Arc, time::Duration};
 
-use hornero_api::{PROTOCOL, PROTOCOL_HEADER, VERSION_HEADER};
+use hornero_api::{PROTOCOL, PROTOCOL_HEADER, VERSION_HEADER, Wire};
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
     body::{Body as _, Incoming},
@@ -11,22 +11,75 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::UnixListener, sync::Semaphore, task::AbortHandle};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::AbortHandle,
+};
 
 use crate::{
+    access::{gate::Gate, rates::Source},
     answer::{Answer, ApiRefusal, Body, told},
-    request::{Caller, ClientProgress, ClientStage, READ_TIMEOUT, caller_of},
+    request::{Caller, ClientProgress, ClientStage, READ_TIMEOUT, RemotePeer},
 };
 
 /// Connections served at once; a person and a few scripts need a handful, followers of logs some more.
 const CONNECTIONS: usize = 256;
+
+/// Connections of one source at once: a browser has six, and what stands before many has some more.
+const OF_ONE_SOURCE: usize = 64;
+/// Bytes of a request's head beyond which no more is read; with what came last it has twice as many at most. A search in
+/// logs is the longest there is.
+const HEAD_BYTES: usize = 32 << 10;
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub enum Peer {
+    /// A process of this host, by a Unix socket.
+    Local(Caller),
+    /// Somebody by TCP, and who decides on what they send.
+    Remote(RemotePeer, Arc<Gate>),
+}
+
+/// A connection that was let in.
+pub struct Welcomed {
+    /// The connection.
+    pub stream: Box<dyn Wire>,
+    /// Who is at its other end.
+    pub peer: Peer,
+}
+
+/// A way in.
+pub trait Door: Send + Sync + 'static {
+    /// A connection that nothing was said by yet.
+    type Knock: Send + 'static;
+
+    /// The next connection.
+    fn knock(&self) -> impl Future<Output = io::Result<Self::Knock>> + Send;
+
+    /// Whose connections are counted together; none where they are not counted.
+    fn source(knock: &Self::Knock) -> Option<Source>;
+
+    /// What it is once both have shaken hands; none where they don't.
+    fn welcome(&self, knock: Self::Knock) -> impl Future<Output = Option<Welcomed>> + Send;
+}
+
+/// Ends a connection whose client does not read what it is told.
+#[derive(Debug, Clone, Default)]
+pub struct HangUp(Arc<Notify>);
+
+impl HangUp {
+    /// Ends it.
+    pub fn hang_up(&self) {
+        self.0.notify_one();
+    }
+}
 
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
     fn handle(
         self: Arc<Self>,
-        caller: Caller,
+        peer: Peer,
         request: Request<Incoming>,
     ) -> impl Future<Output = Answer> + Send;
 }
@@ -46,61 +99,94 @@ pub fn bind(path: &Path) -> std::io::Result<std::os::unix::net::UnixListener> {
 }
 
 /// Serves until the future is dropped.
-pub async fn serve<H: Handler>(listener: UnixListener, handler: Arc<H>) {
-    serve_within(listener, handler, READ_TIMEOUT).await;
+pub async fn serve<H: Handler>(door: impl Door, handler: Arc<H>) {
+    serve_within(door, handler, READ_TIMEOUT).await;
 }
 
-async fn serve_within<H: Handler>(listener: UnixListener, handler: Arc<H>, head: Duration) {
+async fn serve_within<D: Door, H: Handler>(door: D, handler: Arc<H>, head: Duration) {
+    let door = Arc::new(door);
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut clients = VecDeque::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let knock = match door.knock().await {
+            Ok(knock) => knock,
             Err(error) => {
-                tracing::warn!("accepting on the control socket failed: {error}");
+                tracing::warn!("accepting a connection to the API failed: {error}");
                 // Out of file descriptors is the usual cause; give others time to close theirs.
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;
             }
         };
-        if clients.len() >= 2 * CONNECTIONS {
+        let source = D::source(&knock);
+        if clients.len() >= 2 * CONNECTIONS || source.is_some() {
             clients.retain(|client: &Client| !client.task.is_finished());
         }
+        let of_source = |client: &&Client| source.is_some() && client.source == source;
+        if clients.iter().filter(of_source).count() >= OF_ONE_SOURCE
+            && !give_up_one(&mut clients, |client| client.source == source)
+        {
+            // All of its connections are in use; an answer would take as much as one more.
+            continue;
+        }
         if slots.available_permits() == 0 {
-            give_up_one(&mut clients);
+            give_up_one(&mut clients, |_| true);
         }
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let handler = Arc::clone(&handler);
+        let (handler, door) = (Arc::clone(&handler), Arc::clone(&door));
         let progress = ClientProgress::silent();
         let seen = progress.clone();
         let task = tokio::spawn(async move {
-            let caller = caller_of(&stream);
-            let service = service_fn(move |mut request: Request<Incoming>| {
-                let (handler, caller) = (Arc::clone(&handler), caller.clone());
-                let progress = progress.clone();
-                async move {
-                    progress.set(match request.body().is_end_stream() {
-                        true => ClientStage::Working,
-                        false => ClientStage::Asking,
-                    });
-                    request.extensions_mut().insert(progress.clone());
-                    let answer = match same_protocol(request.headers()) {
-                        Ok(()) => handler.handle(caller, request).await,
-                        Err(refusal) => Err(refusal),
-                    };
-                    progress.set(ClientStage::Answered);
-                    Ok::<_, Infallible>(answered(answer))
-                }
-            });
-            // A connection that breaks concerns its client alone.
-            let _ = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(head)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let welcomed = tokio::time::timeout(head, door.welcome(knock)).await;
+            if let Ok(Some(welcomed)) = welcomed {
+                converse(welcomed, handler, progress, head).await;
+            }
             drop(slot);
         });
-        clients.push_back(Client { task: task.abort_handle(), progress: seen });
+        clients.push_back(Client { task: task.abort_handle(), progress: seen, source });
+    }
+}
+
+/// Answers what comes by one connection, to its end.
+async fn converse<H: Handler>(
+    Welcomed { stream, peer }: Welcomed,
+    handler: Arc<H>,
+    progress: ClientProgress,
+    head: Duration,
+) {
+    let ends = HangUp::default();
+    let ended = ends.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let (handler, peer, ends) = (Arc::clone(&handler), peer.clone(), ends.clone());
+        let progress = progress.clone();
+        async move {
+            progress.set(match request.body().is_end_stream() {
+                true => ClientStage::Working,
+                false => ClientStage::Asking,
+            });
+            request.extensions_mut().insert(progress.clone());
+            request.extensions_mut().insert(ends);
+            let answer = match same_protocol(request.headers()) {
+                Ok(()) => handler.handle(peer, request).await,
+                Err(refusal) => Err(refusal),
+            };
+            let answer = answered(answer);
+            // Whoever was refused waits for nothing more.
+            progress.set(match answer.status().is_client_error() {
+                true => ClientStage::Silent,
+                false => ClientStage::Answered,
+            });
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let conversation = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    // A connection that breaks concerns its client alone.
+    tokio::select! {
+        _ = conversation => {}
+        () = ended.0.notified() => {}
     }
 }
 
@@ -108,21 +194,23 @@ async fn serve_within<H: Handler>(listener: UnixListener, handler: Arc<H>, head:
 struct Client {
     task: AbortHandle,
     progress: ClientProgress,
+    source: Option<Source>,
 }
 
 /// Ends the oldest connection that has asked for nothing yet, or else the oldest whose request is not whole: clients that
-/// begin requests and never end them must not keep others waiting.
-fn give_up_one(clients: &mut VecDeque<Client>) {
+/// begin requests and never end them must not keep others waiting. False where there is none of those that are meant.
+fn give_up_one(clients: &mut VecDeque<Client>, is_meant: impl Fn(&Client) -> bool) -> bool {
     clients.retain(|client| !client.task.is_finished());
     for wanted in [ClientStage::Silent, ClientStage::Asking] {
-        let is = |client: &Client| client.progress.is(wanted);
+        let is = |client: &Client| client.progress.is(wanted) && is_meant(client);
         if let Some(at) = clients.iter().position(is) {
             if let Some(client) = clients.remove(at) {
                 client.task.abort();
             }
-            return;
+            return true;
         }
     }
+    false
 }
 
 fn answered(answer: Answer) -> Response<Body> {
@@ -154,16 +242,16 @@ fn same_protocol(headers: &HeaderMap) -> Result<(), ApiRefusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{answer::json, request::body};
+    use crate::{access::local_door::LocalDoor, answer::json, request::body};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::UnixStream,
+        net::{UnixListener, UnixStream},
     };
 
     struct Echo;
 
     impl Handler for Echo {
-        async fn handle(self: Arc<Self>, _: Caller, request: Request<Incoming>) -> Answer {
+        async fn handle(self: Arc<Self>, _: Peer, request: Request<Incoming>) -> Answer {
             json(&body::<serde_json::Value>(request).await?)
         }
     }
@@ -186,7 +274,7 @@ mod tests {
     struct Slow(Arc<Semaphore>);
 
     impl Handler for Slow {
-        async fn handle(self: Arc<Self>, _: Caller, request: Request<Incoming>) -> Answer {
+        async fn handle(self: Arc<Self>, _: Peer, request: Request<Incoming>) -> Answer {
             let value = body::<serde_json::Value>(request).await?;
             let _place = self.0.acquire().await.map_err(ApiRefusal::internal)?;
             json(&value)
@@ -197,7 +285,7 @@ mod tests {
     async fn a_whole_request_that_waits_for_its_answer_is_not_given_up() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
-        let listener = UnixListener::from_std(bind(&path).unwrap()).unwrap();
+        let listener = LocalDoor::own(UnixListener::from_std(bind(&path).unwrap()).unwrap());
         let go = Arc::new(Semaphore::new(0));
         let handler = Arc::new(Slow(Arc::clone(&go)));
         let server = tokio::spawn(serve_within(listener, handler, Duration::from_secs(3_600)));
@@ -229,7 +317,7 @@ mod tests {
     async fn clients_that_never_end_their_request_keep_no_connection_from_others() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
-        let listener = UnixListener::from_std(bind(&path).unwrap()).unwrap();
+        let listener = LocalDoor::own(UnixListener::from_std(bind(&path).unwrap()).unwrap());
         let served = serve_within(listener, Arc::new(Echo), Duration::from_secs(3_600));
         let server = tokio::spawn(served);
         let head = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n";

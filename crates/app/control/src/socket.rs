@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use crate::server::{self, Handler};
+use crate::{
+    access::local_door::LocalDoor,
+    server::{self, Handler},
+};
 
 /// Between two looks whether the socket is still there: nobody waits longer for it than for a slow answer.
 const LOOK: Duration = Duration::from_secs(1);
@@ -20,7 +23,7 @@ pub async fn serve<H: Handler>(path: PathBuf, listener: UnixListener, handler: A
         let (listener, own) = bound;
         match tokio::net::UnixListener::from_std(listener) {
             Ok(listener) => tokio::select! {
-                () = server::serve(listener, Arc::clone(&handler)) => return,
+                () = server::serve(LocalDoor::own(listener), Arc::clone(&handler)) => return,
                 () = lost(&path, own) => {}
             },
             Err(error) => tracing::warn!("the control socket can't be used: {error}"),

@@ -3,6 +3,8 @@
 //! Every other crate may depend on this one; it depends on nothing of ours and does no I/O.
 
 mod actor;
+mod alert_settings;
+mod api_settings;
 mod boot;
 mod budget;
 mod bundle;
@@ -34,6 +36,7 @@ mod receipt;
 mod region;
 mod rehearsal;
 mod release;
+mod role;
 mod room;
 mod route;
 mod run;
@@ -49,6 +52,8 @@ mod version;
 mod volume;
 
 pub use actor::Actor;
+pub use alert_settings::AlertSettings;
+pub use api_settings::{ApiListener, ApiSettings, ClientGrant, GroupGrant, TokenGrant};
 pub use boot::BootId;
 pub use budget::{Budget, ChurnBreach, ChurnScope, ChurnWindow};
 pub use bundle::{BundleBody, BundleSeal};
@@ -87,6 +92,7 @@ pub use receipt::{Receipt, ReceiptBody};
 pub use region::{EdgeRef, Spread};
 pub use rehearsal::{Rehearsal, RehearsalEnd};
 pub use release::{Release, ReleaseRef};
+pub use role::Role;
 pub use room::{Batched, Room};
 pub use route::{
     BackendStatus, ConnectionCounters, EdgeConnections, EdgeStatus, Health, HostCertificate,

@@ -20,6 +20,8 @@ mod parse;
 mod path;
 mod places;
 mod provision;
+mod read_alerts;
+mod read_api;
 mod read_archive;
 mod read_base;
 mod read_budget;

@@ -1,13 +1,13 @@
 //! Reads `settings.hcl` of a home: what holds for all of its services.
 
-use hornero_model::Budget;
+use hornero_model::{AlertSettings, ApiSettings, Budget};
 
 use crate::{
     Errors,
     error::errors,
     evaluate::Evaluator,
     parse::{any_text, body, failed},
-    read_budget,
+    read_alerts, read_api, read_budget,
     section::Section,
 };
 
@@ -43,6 +43,10 @@ pub struct Settings {
     pub bundle_days: Option<u32>,
     /// Who gets the ledger's heads, as written.
     pub witness: Option<String>,
+    /// Where the API listens, and who may what.
+    pub api: ApiSettings,
+    /// Who hears of alerts.
+    pub alerts: AlertSettings,
 }
 
 /// Reads a home's file of settings; an empty one sets nothing.
@@ -74,6 +78,8 @@ pub fn settings(file: &str, bytes: &[u8]) -> Result<Settings, Errors> {
         bundles.finish(&mut cx);
     }
     read.witness = section.text(&mut cx, "witness").map(|text| text.value.to_string());
+    read.api = read_api::read(&mut cx, &mut section).unwrap_or_default();
+    read.alerts = read_alerts::read(&mut cx, &mut section).unwrap_or_default();
     section.finish(&mut cx);
     match errors(file, text, cx.mistakes) {
         Some(errors) => Err(errors),

@@ -9,6 +9,7 @@ use hornero_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::access::ApiStatus;
 use super::call::CallStatus;
 use super::freeze::FreezeStatus;
 use super::instance::{InstanceStatus, InternalAddress};
@@ -78,6 +79,12 @@ pub struct ControlStatus {
     /// and start, and no process id.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub absent: bool,
+    /// Where its API is reached beside the home's socket; empty where nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub api: Vec<ApiStatus>,
+    /// The newest event of the ledger of which this is: `/v1/events?after=` it misses nothing.
+    #[serde(default)]
+    pub sequence: u64,
 }
 
 /// How it stands with the witness of the ledger.

@@ -124,3 +124,11 @@ Examples:
   hornero settings --json
 
 A file with mistakes ends with exit code 2 and shows them; control goes on with what it said before.";
+
+pub const DASHBOARD: &str = "\
+Examples:
+  hornero dashboard                       a link that only looks
+  hornero dashboard --role operator       one that may act, as `docs/guides/api.md` says
+  ssh -L 8443:127.0.0.1:8443 HOST         from elsewhere, with `hornero dashboard --port 8443` on the host
+
+The link is valid once, for five minutes; what the browser gets for it, for twelve hours.";

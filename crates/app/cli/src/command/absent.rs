@@ -4,22 +4,22 @@ use std::path::Path;
 
 use hornero_api::{Client, ClientError, message::StatusReport};
 
-use crate::{daemon, failure::Failure};
+use crate::{daemon, failure::Failure, remote};
 
 /// A client of the home's control process.
 pub fn client(home: &Path) -> Client {
-    Client::new(daemon::socket(home))
+    remote::client_or(|| daemon::socket(home))
 }
 
 /// Whether a home has a ledger that whoever asks may read.
 pub fn is_readable(home: &Path) -> bool {
-    std::fs::File::open(home.join("ledger.db")).is_ok()
+    !remote::is_elsewhere() && std::fs::File::open(home.join("ledger.db")).is_ok()
 }
 
 /// Says that no control process runs and that the home itself is read; the error where there is nothing to read, or
 /// whoever asks may not.
 pub fn note(home: &Path, error: ClientError) -> Result<(), Failure> {
-    if !is_readable(home) {
+    if remote::is_elsewhere() || !is_readable(home) {
         return Err(error.into());
     }
     eprintln!("note: no control process runs; this is what the home's own files say");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hornero_api::{
-    Client, ClientError,
+    ClientError,
     message::{Intent, Nothing, ResumeReport, ResumeRequest, ServiceStatus},
 };
 use hornero_control::{Account, ServiceAccount, Use};
@@ -11,8 +11,7 @@ use hornero_model::{ChurnScope, Event, Millis, ServiceName, Timestamp};
 use hyper::Method;
 
 use crate::{
-    command::{absent, logs::since_time},
-    daemon,
+    command::{absent, logs::since_time, operation},
     failure::{Failure, exit},
     home_settings,
     output::{Table, Tone, print_json, print_text},
@@ -184,10 +183,7 @@ pub async fn resume(
     service: Option<ServiceName>,
     why: String,
 ) -> Result<(), Failure> {
-    let client = match home.join("ledger.db").exists() {
-        true => daemon::ensure(home).await?,
-        false => Client::new(daemon::socket(home)),
-    };
+    let client = operation::client_of(home).await?;
     let request = ResumeRequest { service, intent: Intent { why, commit: None } };
     let report: ResumeReport = client.post("/v1/resume", &request).await?;
     if json {

@@ -3,14 +3,13 @@
 use std::{collections::BTreeSet, path::Path};
 
 use hornero_api::{
-    Client, ClientError,
+    ClientError,
     message::{FreezeStatus, StatusReport},
 };
 use hornero_model::{Directory, Freeze, FreezeName, Timestamp};
 
 use crate::{
     command::absent,
-    daemon,
     failure::{Failure, exit},
 };
 
@@ -54,7 +53,7 @@ pub fn check_reason(overrides: bool, reason: &str) -> Result<(), Failure> {
 
 /// What the home knows of freezes; nothing where nothing ever ran there.
 async fn known(home: &Path) -> Result<Vec<FreezeStatus>, Failure> {
-    match Client::new(daemon::socket(home)).get::<StatusReport>("/v1/status").await {
+    match absent::client(home).get::<StatusReport>("/v1/status").await {
         Ok(status) => Ok(status.freezes),
         Err(ClientError::Unreachable { .. }) if absent::is_readable(home) => {
             let status = hornero_control::status_offline(home);

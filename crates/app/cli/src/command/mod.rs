@@ -1,6 +1,7 @@
 //! The commands, one file a family.
 
 pub mod absent;
+pub mod access;
 pub mod audit;
 pub mod autopsy;
 pub mod bake;

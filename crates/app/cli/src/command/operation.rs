@@ -21,6 +21,7 @@ use crate::{
     daemon,
     failure::Failure,
     output::{print_json, print_text},
+    remote,
     reports::{OperationReport, RollbackReport},
 };
 
@@ -185,9 +186,9 @@ fn serving(service: &ServiceOutcome) -> Option<String> {
 
 /// A client of the home's control process: one that died is started again, since what it had begun goes on with the next.
 pub async fn client_of(home: &Path) -> Result<Client, Failure> {
-    match home.join("ledger.db").exists() {
+    match remote::has_ledger(home) {
         true => daemon::ensure(home).await,
-        false => Ok(Client::new(daemon::socket(home))),
+        false => Ok(remote::client_or(|| daemon::socket(home))),
     }
 }
 
@@ -301,7 +302,7 @@ pub fn abandon(home: &Path, json: bool) -> Result<(), Failure> {
 async fn gone(client: &Client) {
     // Longer than control gives effects under way when it ends.
     for _ in 0..6_000 {
-        if !client.socket().exists() {
+        if !client.socket().is_some_and(Path::exists) {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

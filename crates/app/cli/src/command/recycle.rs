@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use hornero_api::{
-    Client,
-    message::{Intent, RecycleRequest},
-};
+use hornero_api::message::{Intent, RecycleRequest};
 
 use crate::{
-    command::{following::follow, operation::checked},
-    daemon,
+    command::{
+        following::follow,
+        operation::{checked, client_of},
+    },
     failure::Failure,
     output::{print_json, print_text},
     reports::OperationReport,
@@ -18,10 +17,7 @@ use crate::{
 /// Asks for it, and follows it to its end.
 pub async fn run(home: &Path, json: bool, object: String, why: String) -> Result<(), Failure> {
     // A control process that died is started again; where none ever was, nothing serves.
-    let client = match home.join("ledger.db").exists() {
-        true => daemon::ensure(home).await?,
-        false => Client::new(daemon::socket(home)),
-    };
+    let client = client_of(home).await?;
     let request = RecycleRequest { object, intent: Intent { why, commit: None } };
     let outcome = follow(&client, "/v1/recycle", &request, || ()).await?;
     checked(&outcome)?;

@@ -13,7 +13,7 @@ use crate::{
     home_settings::{self, Unusable},
     output::{Table, Tone, print_json, print_text, size},
     project,
-    reports::{BundleSettings, LogSettings, SettingsReport},
+    reports::{AccessSettings, BundleSettings, LogSettings, SettingsReport},
     supervision,
 };
 
@@ -36,6 +36,7 @@ pub async fn run(home: &Path, json: bool) -> Result<(), Failure> {
         logs: logs(&home_settings::log_limits(&written)),
         bundles: bundles(&home_settings::bundle_limits(&written)),
         witness: written.witness.clone(),
+        api: AccessSettings::of(&written.api),
         in_force,
     };
     if json {
@@ -85,6 +86,20 @@ fn text(report: &SettingsReport, written: &Settings, home: &Path) -> String {
     row("bundles.days", days.to_string(), written.bundle_days.is_some());
     let witness = report.witness.clone().unwrap_or_else(|| "none".to_owned());
     row("witness", witness, report.witness.is_some());
+    let api = &report.api;
+    let mut row = |setting: String, value: String| {
+        let from = (SETTINGS_FILE.to_owned(), Tone::Quiet);
+        table.row(vec![(setting, Tone::Plain), (value, Tone::Plain), from]);
+    };
+    if let Some(listen) = &api.listen {
+        row("api.listen".to_owned(), format!("{listen}{}", if api.tls { ", TLS" } else { "" }));
+    }
+    if let Some(socket) = &api.socket {
+        row("api.socket".to_owned(), socket.clone());
+    }
+    for granted in &api.granted {
+        row(format!("api.{} {}", granted.kind, granted.name), granted.role.to_string());
+    }
     let mut text = table.render(crate::output::coloured());
     if report.in_force == Some(false) {
         let way = match supervision::unit_of(home) {

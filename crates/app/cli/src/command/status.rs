@@ -277,6 +277,8 @@ mod tests {
                 settings_fault: None,
                 witness: None,
                 absent: false,
+                api: Vec::new(),
+                sequence: 0,
             },
             edge: Some(Default::default()),
             limits: Vec::new(),

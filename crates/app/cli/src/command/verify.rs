@@ -2,17 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use hornero_api::{
-    Client,
-    message::{VerifyReport, VerifyRequest},
-};
+use hornero_api::message::{VerifyReport, VerifyRequest};
 use hornero_model::{DriftFinding, ServiceName};
 use hornero_store::TreePath;
 use hornero_verify::{Depth, verify_tree};
 
 use crate::{
-    command::{named, stores},
-    daemon,
+    command::{absent, named, stores},
     failure::{Failure, exit},
     harmless::harmless,
     output::{Table, Tone, print_json, print_text, short},
@@ -29,7 +25,7 @@ pub async fn services(
     service: Option<ServiceName>,
     full: bool,
 ) -> Result<(), Failure> {
-    let client = Client::new(daemon::socket(home));
+    let client = absent::client(home);
     let report: VerifyReport = client.post("/v1/verify", &VerifyRequest { service, full }).await?;
     let instances = || report.services.iter().flat_map(|service| &service.instances);
     let drifted = instances().filter(|instance| !instance.ok).count();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::{Command, CommandFactory as _};
+use hornero_api::message::LoginReport;
 use hornero_api::message::{
     AuditReport, GuardsReport, HistoryEntry, JobStatus, LogLine, PlanReport, PreviewStatus,
     RehearsalStatus, ResumeReport, ScheduleStatus, StatusReport, VerifyReport, VolumeReport,
@@ -40,6 +41,7 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("cancel RUN", false, schema::<RunReport>),
     ("churn", false, schema::<ChurnReport>),
     ("doctor", false, schema::<DoctorReport>),
+    ("dashboard", false, schema::<LoginReport>),
     ("down", false, schema::<OperationReport>),
     ("fmt", false, schema::<format::FormatReport>),
     ("guard check", false, schema::<GuardsReport>),
@@ -93,6 +95,7 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("secret set", false, schema::<SecretReport>),
     ("settings", false, schema::<SettingsReport>),
     ("status", false, schema::<StatusReport>),
+    ("token new", false, schema::<TokenReport>),
     ("up", false, schema::<OperationReport>),
     ("up --preview", false, schema::<PreviewReport>),
     ("upgrade", false, schema::<upgrade::UpgradeReport>),

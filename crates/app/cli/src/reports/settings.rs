@@ -4,6 +4,8 @@ use hornero_model::Budget;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::access::AccessSettings;
+
 /// What holds for all services of a home.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SettingsReport {
@@ -20,6 +22,8 @@ pub struct SettingsReport {
     pub bundles: BundleSettings,
     /// Who gets the ledger's heads; null for nobody.
     pub witness: Option<String>,
+    /// Who may use the API, and where beside the home's own socket.
+    pub api: AccessSettings,
     /// Whether the control process that runs took the file as it is now; null where none runs. What `hornero serve` was
     /// started with by options or variables holds before the file.
     pub in_force: Option<bool>,

@@ -3,6 +3,7 @@
 #![allow(clippy::too_many_lines, reason = "cases stand in tables")]
 
 mod absent;
+mod access;
 mod adjusting;
 mod authoring;
 mod bad_release;

@@ -7,7 +7,7 @@ use hornero_api::message::{
     SteerRequest,
 };
 use hornero_driver::{Driver, RequestKind};
-use hornero_model::{Actor, GuardName, InstanceId, ServiceName, ServiceSpec};
+use hornero_model::{Actor, GuardName, InstanceId, Role, ServiceName, ServiceSpec};
 use hornero_rollout::{Declared, World, check_belonging};
 use hyper::StatusCode;
 
@@ -59,6 +59,11 @@ impl Api {
         let (retry_failed, overrides, intent) =
             (wanted.retry_failed, wanted.overrides, wanted.intent);
         let unproven = wanted.override_fresh_rollback;
+        let overrides_some =
+            unproven || !overrides.is_empty() || !wanted.override_guards.is_empty();
+        if overrides_some {
+            caller.needs(Role::Breaker, "to override what protects")?;
+        }
         let lease = self.lease().await?;
         let declared = directory.map(|directory| Declared {
             directory,
@@ -98,6 +103,9 @@ impl Api {
     /// Goes back to a release that was proven.
     pub async fn rollback(&self, caller: Caller, wanted: RollbackRequest) -> Answer {
         let RollbackRequest { service, to, override_guards, intent } = wanted;
+        if !override_guards.is_empty() {
+            caller.needs(Role::Breaker, "to override guards")?;
+        }
         let overridden = self.overridden(override_guards, &[], Some(vec![service.clone()])).await?;
         let lease = self.lease().await?;
         let target = self.target(service.clone(), to).await?;
@@ -116,6 +124,9 @@ impl Api {
     /// Takes services down; one of them by force where that is asked for.
     pub async fn take_down(&self, caller: Caller, wanted: DownRequest) -> Answer {
         let DownRequest { services, force, override_guards, intent } = wanted;
+        if force || !override_guards.is_empty() {
+            caller.needs(Role::Breaker, "to take down by force or over guards")?;
+        }
         match (force, services.as_deref()) {
             (false, _) => {
                 let overridden = self.overridden(override_guards, &[], services.clone()).await?;

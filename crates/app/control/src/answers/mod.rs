@@ -1,8 +1,10 @@
 //! The answers to the API's requests, by what they are about.
 
 mod accepting;
+mod access;
 mod changes;
 mod churn;
+pub mod events;
 mod frozen;
 mod guards;
 mod image_test;

@@ -35,6 +35,7 @@ impl Api {
         let (started, home) = (self.started, self.schedules.home().to_owned());
         let journal_fault = self.operations.journal_fault();
         let settings_fault = self.settings_fault.clone();
+        let api = self.ways.status();
         let witness = self.witness.as_ref().map(|witness| witness.status());
         self.calls.look(&self.inputs).await;
         let (edge, calls) = (Arc::clone(&self.edge), Arc::clone(&self.calls.book));
@@ -53,6 +54,8 @@ impl Api {
                     settings_fault,
                     witness,
                     absent: false,
+                    api,
+                    sequence: driver.world().last_sequence,
                 },
                 edge: report::edge(driver).map(|report| edge.complete(report)),
                 limits,

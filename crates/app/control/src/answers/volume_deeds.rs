@@ -8,7 +8,7 @@ use std::{
 
 use hornero_api::message::{VolumeDeed, VolumeReport, VolumeRequest};
 use hornero_driver::Driver;
-use hornero_model::{Actor, EventBody, ServiceName, VolumeChange, VolumeName};
+use hornero_model::{Actor, EventBody, Role, ServiceName, VolumeChange, VolumeName};
 use hornero_rollout::KnownVolume;
 use hornero_volume::{SnapshotNumber, Volumes};
 use hyper::StatusCode;
@@ -35,10 +35,25 @@ struct Looked {
     holder: Option<(u32, String)>,
 }
 
+/// What somebody has to be to do this to a volume.
+const fn needed(deed: &VolumeDeed) -> (Role, &'static str) {
+    match deed {
+        VolumeDeed::Snapshot => (Role::Operator, "to take a snapshot of a volume"),
+        VolumeDeed::Clone { .. } => (Role::Releaser, "to clone a volume"),
+        VolumeDeed::Grow { .. } => (Role::Releaser, "to make a volume larger"),
+        VolumeDeed::Restore { .. } => (Role::Breaker, "to put a volume back"),
+        VolumeDeed::Remove => (Role::Breaker, "to remove a volume"),
+        // It reads any directory of the host.
+        VolumeDeed::Adopt { .. } => (Role::Admin, "to make a volume of a directory"),
+    }
+}
+
 impl Api {
     /// Does something with a volume.
     pub async fn change_volume(&self, caller: Caller, name: &str, wanted: VolumeRequest) -> Answer {
         let VolumeRequest { deed, intent } = wanted;
+        let (role, what) = needed(&deed);
+        caller.needs(role, what)?;
         let name: VolumeName = name.parse().map_err(|_| not_found("volume", name))?;
         let volume = name.clone();
         let engine = Arc::clone(&self.engine);

@@ -2,13 +2,10 @@
 
 use std::{io, sync::Arc};
 
+use hornero_api::TRUSTED;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
 
 use super::limits::{PATIENCE, within_limits};
-
-/// Where distributions keep the certificates that the host trusts.
-const TRUSTED: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 pub(super) fn put(url: &str, head: &str) -> io::Result<()> {
     let answer = agent(url)?.put(url).content_type("text/plain").send(head);

@@ -1,7 +1,7 @@
 //! The file of a home's settings.
 
 use expect_test::{Expect, expect};
-use hornero_model::Budget;
+use hornero_model::{Budget, Digest, Role};
 use hornero_spec::{Settings, settings};
 
 fn check(text: &str, expected: Expect) {
@@ -22,6 +22,7 @@ fn everything_that_can_be_set() {
         bundle_home_bytes: Some(2 << 30),
         bundle_days: Some(7),
         witness: Some("file:/mnt/heads".to_owned()),
+        ..Settings::default()
     };
     assert_eq!(settings("settings.hcl", text.as_bytes()).unwrap(), expected);
     for nothing in ["", "\n", "# nothing yet\n"] {
@@ -90,10 +91,122 @@ fn every_mistake_is_told_with_its_place() {
         5 | service "a" {
           | ^^^^^^^^^^^
           |
-          = hint: it has `budget`, `logs`, `witness`
+          = hint: it has `alerts`, `api`, `budget`, `logs`, `witness`
 
         there are 2 errors in `settings.hcl`
     "#]],
+    );
+}
+
+#[test]
+fn who_may_use_the_api_and_who_hears_of_alerts() {
+    let text = r#"
+api {
+  listen      = "[::]:8443"
+  certificate = "/etc/hornero/api.pem"
+  key         = "/etc/hornero/api.key"
+  client_ca   = "/etc/hornero/clients.pem"
+  hosts       = ["Hornero.example.com"]
+  token "ci" {
+    role   = "releaser"
+    sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+  }
+  client "pager" {
+    role = "viewer"
+  }
+  socket = "/run/hornero.sock"
+  group "deployers" {
+    role = "operator"
+  }
+}
+alerts {
+  alertmanager = "http://127.0.0.1:9093/"
+  command      = "/usr/local/bin/page"
+}
+"#;
+    let read = settings("settings.hcl", text.as_bytes()).unwrap();
+    let listener = read.api.listener.unwrap();
+    assert_eq!(listener.address.to_string(), "[::]:8443");
+    assert_eq!(listener.tls.unwrap().key, "/etc/hornero/api.key");
+    assert_eq!(listener.hosts, ["hornero.example.com"]);
+    let token = &listener.tokens[0];
+    assert_eq!((token.name.as_str(), token.role), ("ci", Role::Releaser));
+    assert_eq!(token.sha256, Digest::of(b"test"));
+    assert_eq!(listener.clients[0].role, Role::Viewer);
+    assert_eq!(read.api.groups[0].role, Role::Operator);
+    assert_eq!(read.alerts.alertmanager.as_deref(), Some("http://127.0.0.1:9093"));
+    assert_eq!(read.alerts.command.as_deref(), Some("/usr/local/bin/page"));
+}
+
+#[test]
+fn nothing_is_reached_from_elsewhere_without_tls() {
+    check(
+        "api {\n  listen = \"0.0.0.0:8080\"\n  token \"ci\" {\n    role = \"root\"\n    sha256 = \"s3cret-token\"\n  }\n}\n",
+        expect![[r#"
+            error[conflict]: `0.0.0.0:8080` is reached from elsewhere, and has no TLS
+             --> settings.hcl:2:12
+              |
+            2 |   listen = "0.0.0.0:8080"
+              |            ^^^^^^^^^^^^^^
+              |
+              = hint: add `certificate` and `key`, or listen on 127.0.0.1 or [::1]
+
+            error[invalid-value]: `role` of token `ci` can't be `root`
+             --> settings.hcl:4:12
+              |
+            4 |     role = "root"
+              |            ^^^^^^
+              |
+              = hint: `role` is `viewer`, `operator`, `releaser`, `breaker` or `admin`
+
+            error[invalid-value]: `sha256` of token `ci` is not 64 hex digits
+             --> settings.hcl:5:14
+              |
+            5 |     sha256 = "s3cret-token"
+              |              ^^^^^^^^^^^^^^
+              |
+              = hint: `hornero token new NAME --role ROLE` makes a token and prints the block
+
+            there are 3 errors in `settings.hcl`
+        "#]],
+    );
+    check(
+        "api {\n  certificate = \"api.pem\"\n  client \"a\" {\n  }\n}\nalerts {\n  webhook = \"https://u:p@h/\"\n}\n",
+        expect![[r#"
+            error[missing-key]: `api` of the home needs `key`
+             --> settings.hcl:1:1
+              |
+            1 | api {
+              | ^^^
+              |
+              = hint: write `key = "/PATH"`, the key of `certificate`
+
+            error[invalid-value]: `api.pem` is not an absolute path
+             --> settings.hcl:2:17
+              |
+            2 |   certificate = "api.pem"
+              |                 ^^^^^^^^^
+              |
+              = hint: it begins with `/`
+
+            error[missing-key]: client `a` needs `role`
+             --> settings.hcl:3:3
+              |
+            3 |   client "a" {
+              |   ^^^^^^^^^^
+              |
+              = hint: write `role = "viewer"`, or more than that
+
+            error[invalid-value]: `https://u:p@h/` is not such a URL
+             --> settings.hcl:7:13
+              |
+            7 |   webhook = "https://u:p@h/"
+              |             ^^^^^^^^^^^^^^^^
+              |
+              = hint: it begins with `http://` or `https://`, and has a host and no password
+
+            there are 4 errors in `settings.hcl`
+        "#]],
     );
 }
 

@@ -1,0 +1,44 @@
+//! Reads `alerts` of a home's settings: who hears of them.
+
+use hornero_model::AlertSettings;
+
+use crate::{evaluate::Evaluator, read_value::invalid, section::Section};
+
+/// Reads the part, where there is one.
+pub(crate) fn read(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<AlertSettings> {
+    let mut part = section.part(cx, "alerts")?;
+    let settings = AlertSettings {
+        alertmanager: url(cx, &mut part, "alertmanager"),
+        webhook: url(cx, &mut part, "webhook"),
+        command: program(cx, &mut part),
+        rollouts: url(cx, &mut part, "rollouts"),
+    };
+    part.finish(cx);
+    Some(settings)
+}
+
+fn url(cx: &mut Evaluator, part: &mut Section<'_>, key: &'static str) -> Option<String> {
+    let text = part.text(cx, key)?;
+    let rest = text.value.strip_prefix("http://").or_else(|| text.value.strip_prefix("https://"));
+    let authority = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let is_plain = text.value.bytes().all(|byte| byte.is_ascii_graphic());
+    match authority {
+        Some(authority) if !authority.is_empty() && !authority.contains('@') && is_plain => {
+            Some(text.value.trim_end_matches('/').to_owned())
+        }
+        Some(_) | None => {
+            let hint = "it begins with `http://` or `https://`, and has a host and no password";
+            invalid(cx, &text, "such a URL", hint);
+            None
+        }
+    }
+}
+
+fn program(cx: &mut Evaluator, part: &mut Section<'_>) -> Option<String> {
+    let text = part.text(cx, "command")?;
+    if text.value.starts_with('/') {
+        return Some(text.value.to_string());
+    }
+    invalid(cx, &text, "an absolute path", "name a program, which reads the alert from its stdin");
+    None
+}
