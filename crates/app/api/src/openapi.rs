@@ -1,9 +1,13 @@
 //! The OpenAPI 3.1 document, made from the endpoint table and the message types' schemas.
 
-use schemars::{SchemaGenerator, generate::SchemaSettings};
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::{EndpointId, endpoint::ENDPOINTS, message::Problem};
+use crate::{
+    EndpointId,
+    endpoint::{ENDPOINTS, Endpoint},
+    message::Problem,
+};
 
 /// The document (OpenAPI 3.1.0, whose schemas are JSON Schema 2020-12).
 pub fn document() -> Value {
@@ -15,41 +19,8 @@ pub fn document() -> Value {
     let problem = generator.subschema_for::<Problem>();
     let mut paths = Map::new();
     for endpoint in ENDPOINTS {
-        let kind = match (endpoint.id, endpoint.stream) {
-            (EndpointId::Events, _) => "text/event-stream",
-            (_, true) => "application/x-ndjson",
-            (_, false) => "application/json",
-        };
-        let answer = (endpoint.answer)(&mut generator);
-        let in_path = endpoint
-            .path
-            .split('/')
-            .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
-            .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
-        let in_query = endpoint.query.iter().map(|(name, meaning)| {
-            json!({ "name": name, "in": "query", "description": meaning, "schema": { "type": "string" } })
-        });
-        let mut operation = json!({
-            "operationId": endpoint.id.operation(),
-            "summary": endpoint.summary,
-            "x-hornero-role": endpoint.role.as_str(),
-            "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
-            "responses": {
-                "200": { "description": "done, or the stream's lines", "content": { kind: { "schema": answer } } },
-                "default": {
-                    "description": "refused or failed",
-                    "content": { "application/json": { "schema": problem } }
-                }
-            }
-        });
-        if let Some(request) = endpoint.request {
-            operation["requestBody"] = json!({
-                "required": true,
-                "content": { "application/json": { "schema": request(&mut generator) } }
-            });
-        }
         let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
-        path[endpoint.method.to_ascii_lowercase()] = operation;
+        path[endpoint.method.to_ascii_lowercase()] = operation(endpoint, &problem, &mut generator);
     }
     let schemas = generator.take_definitions(true);
     json!({
@@ -71,6 +42,44 @@ pub fn document() -> Value {
     })
 }
 
+/// One endpoint.
+fn operation(endpoint: &Endpoint, problem: &Schema, generator: &mut SchemaGenerator) -> Value {
+    let kind = match (endpoint.id, endpoint.stream) {
+        (EndpointId::Events, _) => "text/event-stream",
+        (_, true) => "application/x-ndjson",
+        (_, false) => "application/json",
+    };
+    let answer = (endpoint.answer)(generator);
+    let in_path = endpoint
+        .path
+        .split('/')
+        .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+    let in_query = endpoint.query.iter().map(|(name, meaning)| {
+        json!({ "name": name, "in": "query", "description": meaning, "schema": { "type": "string" } })
+    });
+    let mut operation = json!({
+        "operationId": endpoint.id.operation(),
+        "summary": endpoint.summary,
+        "x-hornero-role": endpoint.role.as_str(),
+        "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
+        "responses": {
+            "200": { "description": "done, or the stream's lines", "content": { kind: { "schema": answer } } },
+            "default": {
+                "description": "refused or failed",
+                "content": { "application/json": { "schema": problem } }
+            }
+        }
+    });
+    if let Some(request) = endpoint.request {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": request(generator) } }
+        });
+    }
+    operation
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +90,7 @@ mod tests {
         assert_eq!(
             names,
             [
+                "Health",
                 "Status",
                 "Apply",
                 "Plan",
