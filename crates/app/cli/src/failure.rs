@@ -1,12 +1,9 @@
 //! How a command fails: an exit code of the contract, a message, and a hint apart from it.
 
 use std::{
-    ffi::OsString,
     fmt::Display,
     io::{ErrorKind, Write as _, stdout},
-    path::Path,
     process::ExitCode,
-    sync::OnceLock,
 };
 
 use hornero_api::ClientError;
@@ -16,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{harmless::harmless, process_log::LogFormat};
+use crate::{harmless::harmless, hints, process_log::LogFormat};
 
 /// Exit codes of the command line's contract.
 pub mod exit {
@@ -167,7 +164,7 @@ impl Failure {
         if !self.reported {
             // The text may hold what a server or a build step wrote.
             eprintln!("error: {}", set_in(&harmless(&self.message)));
-            let hint = self.hint.as_deref().map(|hint| for_home(hint, HOME.get()));
+            let hint = self.hint.as_deref().map(hints::for_named_home);
             if let Some(hint) = &hint {
                 eprintln!("hint: {}", set_in(&harmless(hint)));
             }
@@ -185,39 +182,6 @@ impl Failure {
             }
         }
         ExitCode::from(self.code)
-    }
-}
-
-/// The home that `--home` named; unset where the environment or nobody did, so that commands in hints need not.
-static HOME: OnceLock<String> = OnceLock::new();
-
-/// Has hints name the home that this command was told of, so that what is pasted works on the same one.
-pub fn hints_for(home: &Path) {
-    let words = std::env::args_os().skip(1).take_while(|word| word != "--");
-    let is_named = |word: OsString| {
-        let word = word.as_encoded_bytes();
-        word == b"--home" || word.starts_with(b"--home=")
-    };
-    if words.into_iter().any(is_named) {
-        // Told once, by `main`.
-        let _ = HOME.set(in_shell(&home.display().to_string()));
-    }
-}
-
-/// A hint whose commands are for `home`.
-fn for_home(hint: &str, home: Option<&String>) -> String {
-    match home {
-        Some(home) => hint.replace("`hornero ", &format!("`hornero --home {home} ")),
-        None => hint.to_owned(),
-    }
-}
-
-/// A word as a shell takes it.
-fn in_shell(word: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@%".contains(letter);
-    match word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 
@@ -353,22 +317,12 @@ impl From<std::io::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, path::PathBuf};
+    use std::{
+        collections::BTreeSet,
+        path::{Path, PathBuf},
+    };
 
     use super::*;
-
-    #[test]
-    fn commands_in_hints_are_for_the_home_that_was_named() {
-        let hint = "`hornero status` shows it; `journalctl -u hornero` too";
-        assert_eq!(for_home(hint, None), hint);
-        let home = in_shell("/srv/my home");
-        assert_eq!(
-            for_home(hint, Some(&home)),
-            "`hornero --home '/srv/my home' status` shows it; `journalctl -u hornero` too"
-        );
-        assert_eq!(in_shell("/tmp/h-1"), "/tmp/h-1");
-        assert_eq!(in_shell("it's"), r"'it'\''s'");
-    }
 
     #[test]
     fn no_line_of_a_message_passes_for_one_of_ours() {

@@ -8,6 +8,7 @@ mod commit;
 mod daemon;
 mod failure;
 mod harmless;
+mod hints;
 mod home_settings;
 mod output;
 mod process_log;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         Err(error) => return misused(&error),
     };
     let json = arguments.json;
-    failure::hints_for(&arguments.home);
+    hints::hints_for(&arguments.home);
     // `upgrade` ends the difference itself.
     if !matches!(arguments.command, Command::Upgrade(_)) {
         hornero_api::on_other_version(version::tell_of_other);
