@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    access::{gate::Gate, rates::Source},
+    access::{gate::AccessGate, rates::Source},
     answer::{Answer, ApiRefusal, Body, told},
     request::{Caller, ClientProgress, ClientStage, READ_TIMEOUT, RemotePeer},
 };
@@ -37,7 +37,7 @@ pub enum Peer {
     /// A process of this host, by a Unix socket.
     Local(Caller),
     /// Somebody by TCP, and who decides on what they send.
-    Remote(RemotePeer, Arc<Gate>),
+    Remote(RemotePeer, Arc<AccessGate>),
 }
 
 /// A connection that was let in.

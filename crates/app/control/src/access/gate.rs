@@ -32,7 +32,7 @@ pub enum Admitted {
 
 /// Who is let in by which ways.
 #[derive(Debug)]
-pub struct Gate {
+pub struct AccessGate {
     /// What the settings say; nothing where there is only the way for browsers.
     declared: Option<ApiListener>,
     /// Codes and browsers.
@@ -40,7 +40,7 @@ pub struct Gate {
     rates: Arc<Rates>,
 }
 
-impl Gate {
+impl AccessGate {
     /// For one way in.
     pub const fn new(
         declared: Option<ApiListener>,
@@ -203,7 +203,7 @@ mod tests {
 
     struct Tried {
         _home: tempfile::TempDir,
-        gate: Gate,
+        gate: AccessGate,
     }
 
     fn gate() -> Tried {
@@ -222,12 +222,13 @@ mod tests {
             tokens: tokens.to_vec(),
             clients: vec![ClientGrant { name: "pager".to_owned(), role: Role::Operator }],
         };
-        let gate = Gate::new(Some(declared), Arc::new(Logins::of(home.path())), Arc::default());
+        let gate =
+            AccessGate::new(Some(declared), Arc::new(Logins::of(home.path())), Arc::default());
         Tried { _home: home, gate }
     }
 
     fn asked(
-        gate: &Gate,
+        gate: &AccessGate,
         peer: &RemotePeer,
         path: &str,
         headers: &[(&str, &str)],

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::{common_name::common_name, gate::Gate, rates::Source, tls::TlsKeeper};
+use super::{common_name::common_name, gate::AccessGate, rates::Source, tls::TlsKeeper};
 use crate::{
     request::RemotePeer,
     server::{Door, Peer, Welcomed},
@@ -16,7 +16,7 @@ pub struct TcpDoor {
     listener: TcpListener,
     local: SocketAddr,
     tls: Option<TlsKeeper>,
-    gate: Arc<Gate>,
+    gate: Arc<AccessGate>,
 }
 
 impl TcpDoor {
@@ -24,7 +24,7 @@ impl TcpDoor {
     pub fn new(
         listener: std::net::TcpListener,
         tls: Option<TlsKeeper>,
-        gate: Arc<Gate>,
+        gate: Arc<AccessGate>,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let local = listener.local_addr()?;

@@ -14,7 +14,7 @@ use hornero_model::{ApiListener, ApiSettings, GroupGrant, Timestamp};
 use tokio::task::AbortHandle;
 
 use super::{
-    gate::Gate, local_door::LocalDoor, logins::Logins, rates::Rates, tcp_door::TcpDoor,
+    gate::AccessGate, local_door::LocalDoor, logins::Logins, rates::Rates, tcp_door::TcpDoor,
     tls::TlsKeeper,
 };
 use crate::server::{self, Handler};
@@ -125,7 +125,7 @@ impl Ways {
     ) -> io::Result<SocketAddr> {
         let listener = bind(address)?;
         let address = listener.local_addr()?;
-        let gate = Gate::new(None, Arc::clone(&self.logins), Arc::clone(&self.rates));
+        let gate = AccessGate::new(None, Arc::clone(&self.logins), Arc::clone(&self.rates));
         let door = TcpDoor::new(listener, None, Arc::new(gate))?;
         let (ways, handler) = (Arc::clone(self), Arc::clone(handler));
         let task = tokio::spawn(async move {
@@ -160,8 +160,11 @@ impl Ways {
     }
 
     async fn listen<H: Handler>(&self, listener: ApiListener, handler: Arc<H>) {
-        let gate =
-            Gate::new(Some(listener.clone()), Arc::clone(&self.logins), Arc::clone(&self.rates));
+        let gate = AccessGate::new(
+            Some(listener.clone()),
+            Arc::clone(&self.logins),
+            Arc::clone(&self.rates),
+        );
         let gate = Arc::new(gate);
         let shown = listener.address.to_string();
         loop {
