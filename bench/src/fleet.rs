@@ -118,6 +118,7 @@ impl Fleet {
                 kind: RequestKind::Apply { services: vec![service(number, image)?] },
                 retry_failed: false,
                 overridden: Default::default(),
+                rulings: BTreeMap::new(),
             };
             self.observe(Observation::Request(request))?;
             self.settle()?;

@@ -19,6 +19,7 @@ mod rollout;
 mod run;
 mod schedule;
 mod status;
+mod step;
 mod test;
 mod verify;
 mod volume;
@@ -56,6 +57,7 @@ pub use status::{
     ControlStatus, EdgePredecessor, EdgeReport, RouteFault, RouteStatus, ScaleStatus,
     ServiceStatus, StatusReport, SupportReport, WitnessStatus,
 };
+pub use step::{StepState, StepStatus};
 pub use test::{TestReport, TestRequest, TestResult};
 pub use verify::{VerifiedService, VerifyReport, VerifyRequest};
 pub use volume::{

@@ -20,7 +20,7 @@ use crate::{
     previews::{self, Seen},
     rehearsals,
     replay::fold,
-    report, runs, schedules,
+    report, runs, schedules, steps,
 };
 
 /// What ran by the ledger's last word; what the edge finds healthy where it answers.
@@ -158,6 +158,7 @@ fn of_service(
         stopped: None,
         proof: rehearsals::proof(world, &service.name, Timestamp::now()),
         rehearsal: rehearsals::last(world, &service.name),
+        steps: steps::shown(world, &service.name),
     }
 }
 

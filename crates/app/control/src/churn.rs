@@ -159,7 +159,7 @@ fn problem(
             let size = service.map_or(spec.instances, |service| service.size_by(spec));
             size.saturating_sub(runs)
         }
-        Action::Bake | Action::Repair | Action::Remove => return None,
+        Action::Bake | Action::Repair | Action::Remove | Action::Run => return None,
     };
     let uses = |of: Option<&ServiceName>| {
         let uses = churn.uses(of, now).into_iter();

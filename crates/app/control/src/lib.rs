@@ -56,6 +56,7 @@ mod signals;
 mod snapshot_times;
 mod socket;
 mod start;
+mod steps;
 mod succession;
 mod tail;
 mod tenure;

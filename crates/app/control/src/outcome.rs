@@ -103,7 +103,13 @@ fn told(outcome: hornero_driver::Outcome) -> OperationOutcome {
                      --reason …` goes on whatever it says"
                 )
             });
-            let hint = of_data.or_else(|| guarded.and_then(|guard| churn::hint(guard, &service))).or(hint);
+            let of_step = guarded.and_then(|guard| guard.strip_prefix("step.")).map(|step| {
+                format!(
+                    "look at the data; `hornero up --rerun-step {step}` runs it once more, `--override step.{step} --reason \
+                     …` counts it as done"
+                )
+            });
+            let hint = of_data.or(of_step).or_else(|| guarded.and_then(|guard| churn::hint(guard, &service))).or(hint);
             let cause = failure.cause.as_ref().map(ToString::to_string);
             // The reason may tell the cause already.
             let reason = match cause.filter(|cause| !failure.reason.contains(cause.as_str())) {

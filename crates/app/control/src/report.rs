@@ -25,7 +25,7 @@ use hornero_rollout::{
 use crate::{
     churn::{self, CAPACITY},
     previews::{self, Seen},
-    rehearsals,
+    rehearsals, steps,
 };
 
 /// Services that are up or on their way, by name.
@@ -140,6 +140,7 @@ fn service(
         stopped: churn::stop_of(driver.world(), driver.churn(), &service.name),
         proof: rehearsals::proof(driver.world(), &service.name, driver.facts().now),
         rehearsal: rehearsals::last(driver.world(), &service.name),
+        steps: steps::shown(driver.world(), &service.name),
     }
 }
 

@@ -68,7 +68,8 @@ impl Driver {
             Phase::Failed if rollout.stays => {
                 format!("`{service}@{to}` serves on: nothing that served before it is healthy")
             }
-            Phase::Preparing
+            Phase::Expanding
+            | Phase::Preparing
             | Phase::Canary
             | Phase::Rolling
             | Phase::Replacing

@@ -1,10 +1,10 @@
 //! A request on its way: what is left of it, what it waits for, what became of it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hornero_model::{
     Actor, GuardName, InstanceId, Preview, ReleaseNumber, RolloutId, ServiceName, ServiceSpec,
-    Steer, Timestamp,
+    Steer, StepName, StepRuling, Timestamp,
 };
 use hornero_rollout::{Declared, RolloutFailure};
 
@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) retry_failed: bool,
     /// Data guards that are overridden.
     pub(crate) overridden: BTreeSet<GuardName>,
+    /// What is decided about schema steps.
+    pub(crate) rulings: BTreeMap<StepName, StepRuling>,
 }
 
 #[derive(Debug, Clone)]

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use hornero_model::{Actor, ServiceName, ServiceSpec};
 use hornero_rollout::{
-    Bug, GuardOccasion, RolloutFailure, Step, Target, TestRun, down_order, planted, start_down,
-    start_forward, start_rollback,
+    Bug, GuardOccasion, RolloutFailure, Step, Target, TestRun, down_order, planted, rule_steps,
+    start_down, start_forward, start_rollback,
 };
 
 use crate::{
@@ -67,6 +67,7 @@ impl Driver {
             cancelled: None,
             retry_failed: request.retry_failed,
             overridden: request.overridden,
+            rulings: request.rulings,
         };
         self.jobs.insert(place, job);
     }
@@ -192,8 +193,10 @@ impl Driver {
         let surplus = GuardOccasion::Surplus(item.service().clone());
         self.facts.guards.remove(&surplus);
         self.facts.overridden = self.jobs[index].overridden.clone();
+        self.facts.rulings = self.jobs[index].rulings.clone();
         let begun = self.begin(index, item, ports);
         self.facts.overridden.clear();
+        self.facts.rulings.clear();
         begun
     }
 
@@ -254,6 +257,11 @@ impl Driver {
             }
             Target::Unchanged(_) => {
                 self.own(index, name, ports)?;
+                let by = &self.jobs[index].by;
+                let ruled = rule_steps(&self.world, &self.facts, name, by);
+                if !ruled.is_empty() {
+                    self.persist(ruled, ports)?;
+                }
                 Some(ItemOutcome::Done(self.outcome(name, None, None)))
             }
             Target::Repair(_) if self.facts.held.contains(name) => Some(self.held(name)),

@@ -1,9 +1,10 @@
 //! Requests: what clients ask for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::{
     Actor, GuardName, InstanceId, Preview, ReleaseNumber, ServiceName, ServiceSpec, Steer,
+    StepName, StepRuling,
 };
 use hornero_rollout::Declared;
 
@@ -24,6 +25,8 @@ pub struct Request {
     pub retry_failed: bool,
     /// Data guards that are overridden.
     pub overridden: BTreeSet<GuardName>,
+    /// What is decided about schema steps that failed, or of which nobody knows how far they came.
+    pub rulings: BTreeMap<StepName, StepRuling>,
 }
 
 /// What is asked for. Requests that touch the same service wait for each other, first come, first served; others go

@@ -200,6 +200,7 @@ fn entered(rollout: &Rollout, receipt: Option<&Receipt>) -> String {
     let (service, to) = (&rollout.service, rollout.to);
     let why = || rollout.failure.as_ref().map_or("", |failure| failure.reason.as_str());
     match rollout.phase {
+        Phase::Expanding => expanding(rollout),
         Phase::Preparing => preparing(rollout),
         Phase::Canary => canary(rollout),
         Phase::Rolling => rolling(rollout),
@@ -232,6 +233,14 @@ fn entered(rollout: &Rollout, receipt: Option<&Receipt>) -> String {
         Phase::Emptying => format!("stopping the instances of `{service}`"),
         Phase::Removed if rollout.failure.is_some() => format!("`{service}` is gone; {}", why()),
         Phase::Removed => format!("`{service}` is gone"),
+    }
+}
+
+fn expanding(rollout: &Rollout) -> String {
+    let (service, to) = (&rollout.service, rollout.to_terms());
+    match &rollout.expanding {
+        Some(of) => format!("running step `{}` of `{service}@{to}` (`{}`)", of.step, of.run),
+        None => format!("`{service}@{to}` has schema steps, which come before its servers"),
     }
 }
 

@@ -11,6 +11,9 @@ use crate::{
 /// How long a request waits for a repair it asked for: growing delays and start timeouts fit, a hung one ends.
 const REPAIR_ALLOWANCE: Millis = Millis(300_000);
 
+/// What refuses to go back behind it, as the documents name it.
+const POINT_OF_NO_RETURN: &str = "point-of-no-return";
+
 impl Driver {
     pub(crate) fn verdict(
         &mut self,
@@ -71,10 +74,15 @@ impl Driver {
             Phase::RolledBack => OutcomeKind::RolledBack,
             Phase::Failed => match &failure {
                 Some(RolloutFailure { refused: Some(_), .. }) => OutcomeKind::Refused,
+                // Nothing of it came, and what served before serves.
+                Some(_) if rollout.failed_by_step() && rollout.from.is_some() => {
+                    OutcomeKind::RolledBack
+                }
                 Some(_) | None => OutcomeKind::Failed,
             },
             Phase::Finished | Phase::Removed => return ItemOutcome::Done(outcome),
-            Phase::Preparing
+            Phase::Expanding
+            | Phase::Preparing
             | Phase::Canary
             | Phase::Rolling
             | Phase::Replacing
@@ -106,6 +114,15 @@ impl Driver {
             StartError::NoService(_) | StartError::NoRelease(..) => OutcomeKind::NotFound,
             StartError::Unproven(..) => {
                 failure.refused = Some("never-unproven".to_owned());
+                OutcomeKind::Refused
+            }
+            StartError::NoReturn(..) => {
+                failure.refused = Some(POINT_OF_NO_RETURN.to_owned());
+                OutcomeKind::Refused
+            }
+            StartError::Step(step) => {
+                failure.refused = Some(format!("step.{}", step.step));
+                failure.instance = Some(step.run.clone());
                 OutcomeKind::Refused
             }
             StartError::Serves(..)

@@ -171,6 +171,7 @@ impl Churn {
             | EventBody::GuardOverridden { .. }
             | EventBody::DataGuardOverridden { .. }
             | EventBody::BundleSealed { .. }
+            | EventBody::StepRuled { .. }
             | EventBody::ServiceOwned { .. } => {}
         }
     }

@@ -9,8 +9,8 @@ use crate::{
     Actor, BootId, BundleSeal, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName,
     GuardName, InstanceId, InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt,
     RegionName, Rehearsal, RehearsalEnd, Release, ReleaseNumber, RolloutId, Run, RunEnd,
-    ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, Term, Timestamp, Volume, VolumeChange,
-    VolumeName,
+    ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, StepName, StepRuling, Term, Timestamp,
+    Volume, VolumeChange, VolumeName,
 };
 
 /// An event as it stands in the ledger.
@@ -373,6 +373,17 @@ pub enum EventBody {
     BundleSealed {
         /// Its digest, signed.
         seal: Box<BundleSeal>,
+    },
+    /// Somebody decided about a schema step that failed, or of which nobody knows whether it did its work.
+    StepRuled {
+        /// The service.
+        service: ServiceName,
+        /// The release that has the step.
+        release: ReleaseNumber,
+        /// The step.
+        step: StepName,
+        /// What.
+        ruling: StepRuling,
     },
 }
 

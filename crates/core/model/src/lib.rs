@@ -26,6 +26,7 @@ mod job;
 mod key;
 mod latency;
 mod listener;
+mod migrate;
 mod mount_field;
 mod name;
 mod pool;
@@ -78,6 +79,9 @@ pub use job::{CronLine, Job, JobTurn};
 pub use key::{PublicKey, PublicKeyError};
 pub use latency::{LatencyBucket, LatencyHistogram};
 pub use listener::{ListenerLimits, RouteTls};
+pub use migrate::{
+    Migrate, PointOfNoReturn, StepName, StepNameError, StepPhase, StepRuling, StepTurn,
+};
 pub use mount_field::mount_field;
 pub use name::{
     EdgeName, FreezeName, GuardName, ImageName, InstanceId, JobName, KeyName, NameError, Place,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, ExitCause, ImageName, InstanceId, JobTurn, Millis, ReleaseRef};
+use crate::{Digest, ExitCause, ImageName, InstanceId, JobTurn, Millis, ReleaseRef, StepTurn};
 
 /// A run as it was begun. Its command is not started a second time, whatever happens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +17,9 @@ pub struct Run {
     /// The job that it is a run of; absent where it is of none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobTurn>,
+    /// The schema step that it carries out; absent where it carries out none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepTurn>,
     /// The image's name, for people.
     pub image_name: ImageName,
     /// The image.

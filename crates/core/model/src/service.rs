@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Budget, DataGuard, Digest, HealthContract, ImageName, KeyName, ListenerLimits, Millis,
+    Budget, DataGuard, Digest, HealthContract, ImageName, KeyName, ListenerLimits, Migrate, Millis,
     MountedVolume, PortName, Protocol, ProxyProtocol, PublicKey, RouteTls, Scale, SecretFile,
     ServiceName, Strategy, ToZero,
 };
@@ -85,6 +85,9 @@ pub struct ServiceSpec {
     /// What its servers are asked before they are taken away, sorted by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guards: Vec<DataGuard>,
+    /// Its schema steps; none where it declares none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<Migrate>,
 }
 
 /// A file of a release's configuration, read-only for the command.
@@ -140,6 +143,7 @@ impl ServiceSpec {
             budget: None,
             mounts: Vec::new(),
             guards: Vec::new(),
+            migrate: None,
         }
     }
 

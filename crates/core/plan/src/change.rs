@@ -46,6 +46,8 @@ pub enum ObjectKind {
     Freeze,
     /// A schedule.
     Schedule,
+    /// A schema step of a service.
+    Step,
 }
 
 /// What is done to an object.
@@ -66,6 +68,8 @@ pub enum Action {
     Adjust,
     /// A service is taken down.
     Remove,
+    /// A schema step is run.
+    Run,
 }
 
 impl ObjectKind {
@@ -77,6 +81,7 @@ impl ObjectKind {
             Self::Job => "job",
             Self::Freeze => "freeze",
             Self::Schedule => "schedule",
+            Self::Step => "step",
         }
     }
 }
@@ -92,6 +97,7 @@ impl Action {
             Self::Scale => "scale",
             Self::Adjust => "adjust",
             Self::Remove => "remove",
+            Self::Run => "run",
         }
     }
 }

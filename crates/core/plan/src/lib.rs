@@ -13,6 +13,7 @@ mod own;
 mod plan;
 mod problem;
 mod schedule;
+mod steps;
 mod whole;
 
 pub use change::{Action, Change, Foreign, ObjectKind};

@@ -8,7 +8,7 @@ use hornero_rollout::{
 };
 use serde::Serialize;
 
-use crate::{Action, Change, Foreign, ObjectKind, differences, whole};
+use crate::{Action, Change, Foreign, ObjectKind, differences, steps, whole};
 
 /// What an apply would change; empty when there is nothing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -58,8 +58,16 @@ pub fn plan(
             reason.push_str(&batches(spec, world, facts).unwrap_or_else(|| way(spec, world)));
         }
         let object = spec.name.to_string();
-        Some(Change { kind: ObjectKind::Service, object, action, reason, renamed: None })
+        let change = Change { kind: ObjectKind::Service, object, action, reason, renamed: None };
+        let steps = match action {
+            Action::Create | Action::Replace => {
+                steps::steps(world, spec, Target::of(world, facts, spec))
+            }
+            _ => Vec::new(),
+        };
+        Some(std::iter::once(change).chain(steps))
     });
+    let changes = changes.flatten();
     let changes = bakes.chain(changes).collect();
     match directory {
         None => Plan { changes, foreign: Vec::new() },

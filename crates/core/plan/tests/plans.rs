@@ -139,6 +139,7 @@ fn world(releases: Vec<ServiceSpec>, serving: u32, healthy: usize) -> (World, Fa
         scaled: None,
         scaling: 0,
         made_by_load: Vec::new(),
+        steps: BTreeMap::new(),
     };
     world.services = BTreeMap::from([(name("site"), service)]);
     (world, facts)

@@ -10,7 +10,7 @@ use std::{
 use hornero_model::{
     Actor, Digest, EdgeName, EdgeRef, EdgeStatus, ExitCause, GuardName, Health, InstanceId,
     ListenerFault, Location, RegionName, RolloutId, Room, RouteTable, RunEnd, ServiceName,
-    TakenSnapshot, Timestamp,
+    StepName, StepRuling, TakenSnapshot, Timestamp,
 };
 
 use crate::planted::{Bug, planted};
@@ -39,6 +39,8 @@ pub struct Facts {
     pub guards: BTreeMap<GuardOccasion, GuardsSeen>,
     /// Guards that somebody overrides with what is begun now.
     pub overridden: BTreeSet<GuardName>,
+    /// What somebody decides about schema steps with what is begun now.
+    pub rulings: BTreeMap<StepName, StepRuling>,
     /// Snapshots that were taken for rollouts.
     pub snapshots: BTreeMap<RolloutId, Vec<TakenSnapshot>>,
     /// What became of snapshots that were to be put back: each, and the one that has what was there; or why it failed.

@@ -4,7 +4,7 @@ use hornero_model::{Event, EventBody};
 
 use crate::{
     ListenerTrouble, SharedFailure, SkippedTimes, TestRecord, World, freezes, jobs, leases,
-    listeners, previews, recycle, rehearsals, runs, scale, schedules,
+    listeners, previews, recycle, rehearsals, runs, scale, schedules, steps,
 };
 
 /// Of an event that was handed to what does not take in its kind: a mistake in Hornero.
@@ -63,6 +63,9 @@ impl World {
             | EventBody::ScheduleSkipped { .. } => {
                 schedules::fold(self, event);
                 Ok(())
+            }
+            EventBody::StepRuled { service, release, step, ruling } => {
+                steps::ruled(self, service, (*release, *step), *ruling)
             }
             EventBody::RunStarted { .. }
             | EventBody::RunEnded { .. }

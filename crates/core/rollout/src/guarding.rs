@@ -130,7 +130,8 @@ impl View<'_> {
             Phase::Closing if self.rollout.guarding => Some(GuardRound::First),
             Phase::Closing => self.is_closed().then_some(GuardRound::Last),
             Phase::Replacing => self.is_quiet().then_some(GuardRound::Last),
-            Phase::Canary
+            Phase::Expanding
+            | Phase::Canary
             | Phase::Rolling
             | Phase::Switching
             | Phase::Watching

@@ -18,7 +18,8 @@ impl Facts {
         let halted = world.rollouts.values().filter(|rollout| {
             matches!(
                 rollout.phase,
-                Phase::Preparing
+                Phase::Expanding
+                    | Phase::Preparing
                     | Phase::Canary
                     | Phase::Rolling
                     | Phase::Replacing
@@ -75,7 +76,8 @@ impl Facts {
             Phase::Emptying => {
                 Some(format!("the instances of `{service}` are being stopped already"))
             }
-            Phase::Preparing
+            Phase::Expanding
+            | Phase::Preparing
             | Phase::Canary
             | Phase::Rolling
             | Phase::Replacing

@@ -27,6 +27,7 @@ mod judging;
 mod leases;
 mod listeners;
 mod machine;
+mod migrating;
 mod order;
 mod planted;
 mod preserving;
@@ -47,6 +48,7 @@ mod rollouts;
 mod room;
 mod rounds;
 mod routes;
+mod ruling;
 mod runs;
 mod scale;
 mod scaler;
@@ -56,6 +58,7 @@ mod stage;
 mod start;
 mod steer;
 mod step;
+mod steps;
 mod switch;
 mod times;
 mod transition;
@@ -86,9 +89,9 @@ pub use previewing::{PreviewError, preview_spec, start_preview};
 pub use question::{GuardOccasion, GuardQuestion, GuardRound, GuardsSeen};
 pub use record::{Record, Step};
 pub use recorded::{
-    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, JobRun, KnownVolume, Lease,
-    Leaving, OpenPreview, OpenRun, Proof, RehearsalRun, Rehearsed, ScheduleRun, SharedFailure,
-    SkippedTimes,
+    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, JobRun, KnownStep, KnownVolume,
+    Lease, Leaving, OpenPreview, OpenRun, Proof, RehearsalRun, Rehearsed, ScheduleRun,
+    SharedFailure, SkippedTimes, StepProgress,
 };
 pub use recycle::recycle_due;
 pub use rehearsals::{StaleRollback, stale_rollback};
@@ -97,13 +100,17 @@ pub use retention::{Hold, KeepOverride, Retained, in_use, needed_by_runs, retain
 pub use retry::{AfterFailure, REFUSED_RETRY, answer_allowance, failed, retry_delay};
 pub use room::{NoRoom, Space, room_for_more};
 pub use routes::{RouteClash, brings, clash, clash_with, socket, table};
+pub use ruling::{StepInTheWay, no_return, rule_steps};
 pub use runs::waited_for;
 pub use scale::{Scaling, measures_processor, saw_load, scaling};
 pub use scaler::{Load, Sample};
-pub use stage::{Canary, Paused, Replacing, ReplacingStage, Rolling, RollingStage, Window};
+pub use stage::{
+    Canary, Expanding, Paused, Replacing, ReplacingStage, Rolling, RollingStage, Window,
+};
 pub use start::{StartError, Target, last_proven, start_down, start_forward, start_rollback};
 pub use steer::{PAUSE_LIMIT, steer};
 pub use step::step;
+pub use steps::{ReleaseStep, release_steps};
 pub use wanted::{routes_settled, wake, wanted};
 pub use world::{
     ListenerSpell, ListenerTrouble, ScaledTo, Service, ServingSet, TestRecord, WarmSet, World,

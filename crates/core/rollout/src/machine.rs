@@ -8,7 +8,7 @@ use hornero_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Canary, Paused, Replacing, Rolling};
+use crate::{Canary, Expanding, Paused, Replacing, Rolling};
 
 /// A numbered, journalled transition of one service between two releases, or its removal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,9 @@ pub struct Rollout {
     pub stays: bool,
     /// Requests that were in flight when the drain's time was up, and that were then cut off.
     pub cut_off: Option<u64>,
+    /// How far its schema steps are; none before the first is begun, and without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expanding: Option<Expanding>,
     /// How far it is as a canary; none where it is none, and before its first step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
@@ -98,6 +101,8 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
+    /// Schema steps are run, and nothing of the release is started yet; the old set serves.
+    Expanding,
     /// The new set is started and probed while the image's tests run; the old set serves.
     Preparing,
     /// Both sets serve, the new one a share of the requests, by which it is judged.
@@ -189,6 +194,7 @@ impl Phase {
     /// Its name, as journal and status give it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Expanding => "expanding",
             Self::Preparing => "preparing",
             Self::Canary => "canary",
             Self::Rolling => "rolling",
@@ -212,7 +218,8 @@ impl Phase {
     pub const fn finished(self) -> bool {
         match self {
             Self::Finished | Self::Failed | Self::RolledBack | Self::Removed => true,
-            Self::Preparing
+            Self::Expanding
+            | Self::Preparing
             | Self::Canary
             | Self::Rolling
             | Self::Replacing
@@ -230,7 +237,8 @@ impl Phase {
     /// Whether instances that fail while serving are replaced in it; else the rollout itself answers for them.
     pub(crate) const fn repairs(self) -> bool {
         match self {
-            Self::Preparing
+            Self::Expanding
+            | Self::Preparing
             | Self::Canary
             | Self::Rolling
             | Self::Replacing
@@ -254,7 +262,8 @@ impl Phase {
 
     pub(crate) const fn keeps_new_set(self) -> bool {
         match self {
-            Self::Preparing
+            Self::Expanding
+            | Self::Preparing
             | Self::Canary
             | Self::Rolling
             | Self::Replacing
@@ -281,7 +290,8 @@ impl Phase {
             | Self::Returning
             | Self::Clearing
             | Self::Closing => true,
-            Self::Preparing
+            Self::Expanding
+            | Self::Preparing
             | Self::Canary
             | Self::Rolling
             | Self::Replacing
@@ -301,6 +311,9 @@ impl Phase {
     /// Whether `next` may follow.
     pub const fn may_become(self, next: Self) -> bool {
         match self {
+            Self::Expanding => {
+                matches!(next, Self::Expanding | Self::Preparing | Self::Switching | Self::Undoing)
+            }
             Self::Preparing => {
                 matches!(
                     next,

@@ -48,6 +48,7 @@ pub fn preview_spec(runs_as: ServiceName, preview: &Preview, spec: &ServiceSpec)
         max_age: None,
         budget: None,
         scale: None,
+        migrate: None,
         ..spec.clone()
     };
     own.rollout.strategy = Strategy::BlueGreen;

@@ -66,6 +66,7 @@ impl View<'_> {
             id,
             release: Some(release.reference()),
             job: None,
+            step: None,
             image_name: spec.image_name.clone(),
             image: spec.image,
             configuration: spec.configuration,

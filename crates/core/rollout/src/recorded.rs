@@ -1,11 +1,11 @@
-//! What the ledger has of jobs, runs, schedules, freezes, volumes and previews, and of releases that failed or were left.
+//! What the ledger has of jobs, runs, schema steps, schedules, freezes, volumes and previews, and of releases that failed or were left.
 
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Actor, Digest, Directory, Freeze, InstanceId, Job, LeaseToken, Millis, Preview, Rehearsal,
-    RehearsalEnd, ReleaseNumber, Run, RunEnd, ScheduleEnd, ScheduleSpec, ServiceName, Timestamp,
-    Volume,
+    Actor, CutOff, Digest, Directory, ExitCause, Freeze, InstanceId, Job, LeaseToken, Millis,
+    Preview, Rehearsal, RehearsalEnd, ReleaseNumber, Run, RunEnd, ScheduleEnd, ScheduleSpec,
+    ServiceName, Timestamp, Volume,
 };
 
 use crate::RolloutFailure;
@@ -94,6 +94,70 @@ impl OpenRun {
     pub fn images(&self) -> impl Iterator<Item = (Digest, String)> + '_ {
         let images = std::iter::once(self.run.image).chain(self.run.configuration);
         images.map(|image| (image, format!("run `{}` is made from it", self.run.id)))
+    }
+}
+
+/// What is known of a step that was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownStep {
+    /// The digest of all that its server was made from.
+    pub content: Digest,
+    /// Its command and arguments.
+    pub command: Vec<String>,
+    /// The run that carried it out, or does.
+    pub run: InstanceId,
+    /// When it was begun.
+    pub begun: Timestamp,
+    /// How far it came.
+    pub progress: StepProgress,
+}
+
+/// How far a step came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepProgress {
+    /// Its run was begun, and its end is not recorded.
+    Running,
+    /// Its command did its work, or somebody says that it counts as done.
+    Done,
+    /// Its command was not started, for this reason: nothing was done.
+    NotBegun(String),
+    /// Its command said itself that it failed.
+    Failed(String),
+    /// Its command was begun and did not come to an end of its own: whether it did its work nobody knows.
+    HalfWay(String),
+}
+
+impl StepProgress {
+    /// Why somebody has to decide before anything goes on; none where nobody has to.
+    pub fn trouble(&self) -> Option<&str> {
+        match self {
+            Self::Failed(why) | Self::HalfWay(why) => Some(why),
+            Self::Running | Self::Done | Self::NotBegun(_) => None,
+        }
+    }
+
+    /// Whether its command was begun, or may have been.
+    pub const fn was_begun(&self) -> bool {
+        !matches!(self, Self::NotBegun(_))
+    }
+
+    pub(crate) fn of(end: &RunEnd) -> Self {
+        match (&end.cause, end.cut_off) {
+            (_, Some(CutOff::Timeout)) => {
+                Self::HalfWay(format!("was ended after {}", end.duration))
+            }
+            (_, Some(CutOff::Cancelled)) => Self::HalfWay("was cancelled".to_owned()),
+            (ExitCause::NotStarted(why), None) => Self::NotBegun(why.clone()),
+            (ExitCause::Code(0), None) => Self::Done,
+            (ExitCause::Code(_), None) => Self::Failed(end.cause.to_string()),
+            (
+                ExitCause::Signal(_)
+                | ExitCause::OutOfMemory
+                | ExitCause::Unknown
+                | ExitCause::HostRestarted,
+                None,
+            ) => Self::HalfWay(end.cause.to_string()),
+        }
     }
 }
 

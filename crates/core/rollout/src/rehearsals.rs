@@ -7,6 +7,7 @@ use hornero_model::{
 
 use crate::{
     Facts, Kind, Proof, RehearsalRun, Rehearsed, Target, World, is_adjustment, last_proven,
+    no_return,
 };
 
 /// Why a release is not rolled out: nobody knows any more whether the service could go back.
@@ -91,7 +92,9 @@ pub fn stale_rollback(world: &World, facts: &Facts, spec: &ServiceSpec) -> Optio
     let wanted = spec.require_fresh_rollback?;
     let service = spec.name.clone();
     let is_new = matches!(Target::of(world, facts, spec), Target::New(_) | Target::Again(_));
-    if !is_new || is_adjustment(world, spec) || last_proven(world, &service).is_none() {
+    let back = last_proven(world, &service).filter(|to| no_return(world, &service, *to).is_none());
+    let nowhere = back.is_none();
+    if !is_new || is_adjustment(world, spec) || nowhere {
         return None;
     }
     let rehearsed = world.rehearsals.get(&service);

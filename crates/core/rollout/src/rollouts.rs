@@ -60,7 +60,8 @@ impl World {
         if rollout.id != self.next_rollout() {
             return Err(format!("rollout {} is not under way", rollout.id));
         }
-        if !matches!(rollout.phase, Phase::Preparing | Phase::Switching | Phase::Closing) {
+        let begins = [Phase::Expanding, Phase::Preparing, Phase::Switching, Phase::Closing];
+        if !begins.contains(&rollout.phase) {
             return Err(format!("rollout {} can't begin as {}", rollout.id, rollout.phase.name()));
         }
         if let Some(other) = self.rollout_of(&rollout.service) {
@@ -77,9 +78,11 @@ impl World {
         let (new, old) = (self.alive(&rollout.set), self.alive(&rollout.old));
         let service = self.service_mut(&rollout.service)?;
         match rollout.phase {
-            Phase::Preparing | Phase::Canary | Phase::Rolling | Phase::Switching => {
-                service.removed = false;
-            }
+            Phase::Expanding
+            | Phase::Preparing
+            | Phase::Canary
+            | Phase::Rolling
+            | Phase::Switching => service.removed = false,
             Phase::Replacing if rollout.replaces_forward() => service.removed = false,
             Phase::Watching => service.new_set_serves(rollout, new),
             Phase::Replacing | Phase::Returning => service.old_set_serves(rollout, old),

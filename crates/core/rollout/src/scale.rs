@@ -140,7 +140,9 @@ fn bounded(
 ) -> Result<u32, String> {
     let name = &service.name;
     // What is asked for while another release prepares is answered by the one that serves.
-    let wakes = |rollout: &&Rollout| from == 0 && rollout.phase == Phase::Preparing;
+    let wakes = |rollout: &&Rollout| {
+        from == 0 && matches!(rollout.phase, Phase::Expanding | Phase::Preparing)
+    };
     if let Some(rollout) = world.rollout_of(name).filter(|of| !wakes(of)) {
         return Err(format!("rollout {} is under way", rollout.id));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hornero_model::{BootId, Release, ReleaseNumber, ServiceName, Timestamp};
 
-use crate::{Leaving, Service, World, makes_same_servers, previews};
+use crate::{Leaving, Service, World, makes_same_servers, previews, steps};
 
 /// Starts of the host that are remembered of a service: what somebody asks about is among the last.
 const HOST_STARTS: usize = 20;
@@ -65,6 +65,7 @@ impl World {
     pub(crate) fn host_started(&mut self, boot: &BootId, time: Timestamp) {
         self.boot = Some(boot.clone());
         for service in self.services.values_mut() {
+            steps::host_started(service);
             service.made.clear();
             service.failures = 0;
             service.last_failure = None;
@@ -115,6 +116,7 @@ impl World {
             scaled: None,
             scaling: 0,
             made_by_load: Vec::new(),
+            steps: BTreeMap::new(),
         });
         service.releases.insert(release.number, release.clone());
         Ok(())

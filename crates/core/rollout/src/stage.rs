@@ -1,7 +1,7 @@
 //! How far a rollout is on its way, by canary, batch by batch or in place, as its journal keeps it.
 
 use hornero_judge::Tally;
-use hornero_model::{Actor, CanaryStep, InstanceId, Millis, TakenSnapshot, Timestamp};
+use hornero_model::{Actor, CanaryStep, InstanceId, Millis, StepName, TakenSnapshot, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How far a canary is.
@@ -122,6 +122,16 @@ impl Replacing {
             let_in: false,
         }
     }
+}
+
+/// How far the schema steps are that are run before a release comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expanding {
+    /// The step that was begun last.
+    pub step: StepName,
+    /// Its run.
+    pub run: InstanceId,
 }
 
 /// That somebody paused a rollout.

@@ -15,6 +15,7 @@ use crate::{
     is_adjustment,
     record::{Record, Step, changed, created, new_ids},
     repair_state,
+    ruling::{self, StepInTheWay, no_return},
     switch::begin_switch,
 };
 
@@ -52,6 +53,12 @@ pub enum StartError {
     /// Another rollout of the service is under way.
     #[error("rollout {1} of `{0}` is under way")]
     Busy(ServiceName, hornero_model::RolloutId),
+    /// What it would go back to can't read its data any more.
+    #[error("`{0}` can't go back to `{0}@{1}`: {2}")]
+    NoReturn(ServiceName, ReleaseNumber, String),
+    /// Somebody has to decide about one of its schema steps first.
+    #[error(transparent)]
+    Step(#[from] Box<StepInTheWay>),
     /// Its routes clash with another service's.
     #[error(transparent)]
     Clash(#[from] RouteClash),
@@ -152,6 +159,9 @@ pub fn start_rollback(
     if !service.proven.contains(&to) {
         return Err(StartError::Unproven(name.clone(), to));
     }
+    if let Some(why) = no_return(world, name, to).filter(|_| !is_adjustment(world, &release.spec)) {
+        return Err(StartError::NoReturn(name.clone(), to, why));
+    }
     clash(world, &release.spec)?;
     if is_adjustment(world, &release.spec) {
         foresee(world, facts, &release.spec, to)?;
@@ -226,20 +236,46 @@ fn begin(
     let mut rollout = new_rollout(world, facts, kind, name, to, by);
     rollout.terms = (terms != to).then_some(terms);
     rollout.leave(service.and_then(|of| of.serving.as_ref()));
+    let mut records = match kind {
+        Kind::Forward => ruling::clear(world, facts, spec, terms, by)?,
+        Kind::Rollback | Kind::Removal => Vec::new(),
+    };
+    records.extend(override_guards(facts, &mut rollout, guards_of(world, name, kind, Some(spec))));
+    if kind == Kind::Forward && ruling::expands(world, spec, terms) {
+        foresee(world, facts, spec, terms)?;
+        rollout.phase = Phase::Expanding;
+        records.push(journal(&rollout));
+        return Ok(records);
+    }
+    records.extend(come(world, facts, rollout, spec, tail)?);
+    Ok(records)
+}
+
+/// The servers of a rollout to a release with this spec come: what is there already, and what is started.
+pub(crate) fn come(
+    world: &World,
+    facts: &Facts,
+    mut rollout: Rollout,
+    spec: &ServiceSpec,
+    tail: &mut dyn FnMut() -> String,
+) -> Result<Vec<Record>, NoRoom> {
+    let (name, kind, to, by) = (&spec.name, rollout.kind, rollout.to, rollout.by.clone());
+    let terms = rollout.to_terms();
+    let service = world.services.get(name);
+    let in_place = is_in_place(world, spec);
+    let kept = service.and_then(|of| of.warm.as_ref()).filter(|warm| warm.terms == terms);
     rollout.set = reused(world, facts, spec, terms);
     // What is not used must not get traffic with the rest of its release: it is on its way out from here on.
     let unused =
         kept.iter().flat_map(|kept| &kept.instances).filter(|id| !rollout.set.contains(*id));
     let mut records: Vec<Record> = unused
         .filter_map(|id| world.instances.get(id))
-        .map(|instance| changed(by, instance, InstanceState::Draining, None))
+        .map(|instance| changed(&by, instance, InstanceState::Draining, None))
         .collect();
     let size = world.size_of(spec);
     let missing = (size as usize).saturating_sub(rollout.set.len());
     rollout.warm = missing == 0 && kind == Kind::Rollback;
-    let guards = guards_of(world, name, kind, Some(spec));
-    records.extend(override_guards(facts, &mut rollout, guards));
-    if rollout.warm && guards.is_empty() {
+    if rollout.warm && guards_of(world, name, kind, Some(spec)).is_empty() {
         records.push(journal(&begin_switch(&rollout, world, facts)));
         return Ok(records);
     }
@@ -304,6 +340,7 @@ fn new_rollout(
         returned: None,
         stays: false,
         cut_off: None,
+        expanding: None,
         canary: None,
         batched: None,
         rolling: None,

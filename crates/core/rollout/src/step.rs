@@ -4,8 +4,8 @@ use hornero_model::{Actor, InstanceState, ServiceName};
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Record, Step, World, adjust, failed, leases, listeners, previewing, quiescing,
-    record::changed, recycle, repair, scale, transition,
+    Facts, Record, Step, World, adjust, failed, leases, listeners, migrating, previewing,
+    quiescing, record::changed, recycle, repair, scale, transition,
 };
 
 /// Decides the next step. `tail` draws the random end of a new instance's id.
@@ -15,6 +15,7 @@ pub fn step(world: &World, facts: &Facts, tail: &mut dyn FnMut() -> String) -> S
     let mut records = listeners::records(world, facts);
     records.extend(leases::records(world, facts));
     records.extend(quiescing::ends(world, facts));
+    records.extend(migrating::ends(world, facts));
     for name in world.services.keys() {
         let rollout = world.rollout_of(name);
         let moved = rollout.and_then(|rollout| transition::advance(rollout, world, facts, tail));
@@ -38,6 +39,9 @@ pub fn step(world: &World, facts: &Facts, tail: &mut dyn FnMut() -> String) -> S
         if records.len() == before && rollout.is_none() {
             records.extend(recycle::recycle(world, facts, name, tail));
             records.extend(expire(world, facts, name));
+        }
+        if records.len() == before && rollout.is_none() {
+            records.extend(migrating::contract(world, facts, name, tail));
         }
     }
     if records.is_empty() {

@@ -5,7 +5,7 @@ use hornero_model::{Millis, ServiceName, Timestamp};
 use crate::{
     Facts, Phase, Rollout, World, canary,
     failing::start_deadline,
-    replacing, rolling,
+    migrating, replacing, rolling,
     switch::{RESTORE_ALLOWANCE, SWITCH_ALLOWANCE},
     view::CUT_ALLOWANCE,
 };
@@ -38,6 +38,7 @@ pub(crate) fn times(rollout: &Rollout, world: &World, facts: &Facts) -> Vec<Time
         return vec![paused.until];
     }
     match rollout.phase {
+        Phase::Expanding => migrating::times(world, rollout, watched),
         Phase::Preparing => {
             let deadline = |id| start_deadline(world, facts, id, since);
             let late = watched.after(PREPARE_ALLOWANCE);

@@ -27,6 +27,7 @@ pub(crate) fn advance(
 ) -> Option<Vec<Record>> {
     let view = View { rollout, world, facts };
     match rollout.phase {
+        Phase::Expanding => view.expanding(tail),
         Phase::Preparing => view.preparing(tail),
         Phase::Canary => view.canary(),
         Phase::Rolling => view.rolling(tail),
@@ -359,7 +360,7 @@ impl View<'_> {
         Some(records)
     }
 
-    fn undo(&self, failure: RolloutFailure) -> Vec<Record> {
+    pub(crate) fn undo(&self, failure: RolloutFailure) -> Vec<Record> {
         let mut next = self.rollout.enter(Phase::Undoing, self.facts.now);
         next.failure = Some(failure);
         let mut records = self.test_records();
@@ -382,6 +383,11 @@ impl View<'_> {
     /// Back to the old set where one of it is healthy. Where there is nothing to go back to, what is healthy of the
     /// new set serves on: taking it away would only cost more requests.
     fn fail_after_switch(&self, failure: RolloutFailure) -> Vec<Record> {
+        if self.is_past_return() {
+            let kept = "; it serves on, because no release before it can read its data";
+            let reason = format!("{}{kept}", failure.reason);
+            return self.stay(RolloutFailure { reason, ..failure });
+        }
         if self.rollout.replaces_forward() {
             return self.replace_back(failure);
         }

@@ -10,8 +10,8 @@ use hornero_model::{
 use crate::planted::{Bug, planted};
 use crate::{
     Effect, Facts, Instance, Kind, KnownEdge, Phase, RollingStage, World, adjust, edge::says_same,
-    guarding, leases, listeners, preserving, previews, quiescing, recycle, repair, rounds,
-    routes::has_way_back, table, times,
+    guarding, leases, listeners, migrating, preserving, previews, quiescing, recycle, repair,
+    rounds, routes::has_way_back, table, times,
 };
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
@@ -53,6 +53,7 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
         effects.extend(quiescing::work(world, facts, rollout));
         effects.extend(preserving::work(world, facts, rollout));
     }
+    effects.extend(migrating::work(world, facts));
     effects
 }
 
@@ -142,7 +143,7 @@ fn end(world: &World, facts: &Facts, id: &InstanceId, forced: bool) -> Option<Ef
 
 fn tests(world: &World, facts: &Facts, rollout: &crate::Rollout) -> Option<Effect> {
     let spec = &world.release(&rollout.service, rollout.to)?.spec;
-    let due = rollout.phase == Phase::Preparing
+    let due = matches!(rollout.phase, Phase::Expanding | Phase::Preparing)
         && rollout.kind == Kind::Forward
         && !world.image_passed(&spec.image)
         && !facts.tests.contains_key(&spec.image);
@@ -253,7 +254,8 @@ fn waits_for_health(world: &World, facts: &Facts, rollout: &crate::Rollout) -> b
         Phase::Returning if rollout.shared_out() && facts.in_force.is_none() => {
             !has_way_back(world, facts, rollout) && rollout.set.iter().any(unknown)
         }
-        Phase::Preparing
+        Phase::Expanding
+        | Phase::Preparing
         | Phase::Replacing
         | Phase::Watching
         | Phase::Draining
@@ -278,6 +280,7 @@ pub fn wake(world: &World, facts: &Facts) -> Option<Timestamp> {
         times.extend(repair::wake(world, facts, name));
         times.extend(recycle::wake(world, facts, name));
         times.extend(adjust::wake(world, name));
+        times.extend(migrating::wake(world, name));
         times.extend(service.warm.as_ref().map(|warm| warm.until));
     }
     let leaving =

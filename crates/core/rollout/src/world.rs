@@ -8,13 +8,14 @@ use std::{
 use hornero_model::{
     Actor, BootId, CanaryStep, Digest, Directory, FreezeName, InstanceId, InstanceState,
     Intervention, JobName, Millis, Receipt, Release, ReleaseNumber, ReplacePolicy, RolloutId,
-    RunEnd, ScheduleName, ServiceName, ServiceSpec, Share, Strategy, Term, Timestamp, VolumeName,
+    RunEnd, ScheduleName, ServiceName, ServiceSpec, Share, StepName, Strategy, Term, Timestamp,
+    VolumeName,
 };
 
 use crate::planted::{Bug, planted};
 use crate::{
-    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, Instances, KnownVolume, Leaving,
-    OpenPreview, OpenRun, Phase, Rehearsed, Rollout, SharedFailure,
+    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, Instances, KnownStep,
+    KnownVolume, Leaving, OpenPreview, OpenRun, Phase, Rehearsed, Rollout, SharedFailure,
 };
 
 /// Everything that follows from the events appended so far. Build it with [`World::default`] and [`World::apply`].
@@ -107,6 +108,8 @@ pub struct Service {
     pub scaling: u32,
     /// When servers were made because of its load, within the last day.
     pub made_by_load: Vec<Timestamp>,
+    /// Schema steps that were begun, by release.
+    pub steps: BTreeMap<ReleaseNumber, BTreeMap<StepName, KnownStep>>,
 }
 
 /// How many servers of a service are wanted where that follows from its load.
@@ -356,7 +359,7 @@ impl Rollout {
     pub(crate) fn traffic(&self, world: &World) -> Vec<Share> {
         match self.phase {
             Phase::Preparing if planted(Bug::SharesTooEarly) => vec![Share::whole(self.to)],
-            Phase::Preparing | Phase::Undoing | Phase::Failed => {
+            Phase::Expanding | Phase::Preparing | Phase::Undoing | Phase::Failed => {
                 world.serving_traffic(&self.service)
             }
             Phase::Canary => self.canary_traffic().unwrap_or_default(),

@@ -39,6 +39,8 @@ pub const HOLD_REQUESTS: u32 = 1_000;
 pub const KEEP_SNAPSHOT: Millis = Millis(7 * 24 * 3_600_000);
 /// How long a quiesce command may take.
 pub const QUIESCE_TIMEOUT: Millis = Millis(30_000);
+/// How long a schema step may take.
+pub const STEP_TIMEOUT: Millis = Millis(600_000);
 /// How long a data guard is asked again until it passes.
 pub const GUARD_WITHIN: Millis = Millis(30_000);
 /// Whom a guard asks a PostgreSQL server as, and in which database: those that its packages make.

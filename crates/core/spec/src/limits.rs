@@ -42,6 +42,10 @@ pub const HOLD: Millis = Millis(600_000);
 pub const LEAST_SNAPSHOT: Millis = Millis(3_600_000);
 /// How long a quiesce command may take: the old servers serve meanwhile, and somebody waits for the new ones.
 pub const QUIESCE_TIMEOUT: Millis = Millis(600_000);
+/// How long a schema step may take: somebody waits for what comes after, or looks in on it.
+pub const STEP_TIMEOUT: Millis = Millis(86_400_000);
+/// Schema steps of a service before it comes, and after: each is a server of its own.
+pub const STEPS: usize = 64;
 /// How long a data guard is asked again at most: somebody waits for what comes after.
 pub const GUARD_WITHIN: Millis = Millis(3_600_000);
 /// How long a data guard is asked again at least: a probe takes a moment.

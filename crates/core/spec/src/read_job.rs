@@ -101,6 +101,7 @@ fn bare() -> Option<ServiceDefinition> {
         budget: None,
         mounts: Vec::new(),
         guards: Vec::new(),
+        migrate: None,
     })
 }
 

@@ -14,6 +14,7 @@ use crate::{
     read_check::{self, NamedPorts},
     read_configuration,
     read_guard::{self, GuardDraft},
+    read_migrate,
     read_port::{PortDraft, ports},
     read_rollout,
     read_route::{self, RouteDraft},
@@ -60,6 +61,7 @@ pub(crate) fn read(
     let LaidOver { config, secrets, config_spans } = laid_over(cx, &mut section, sources);
     let guards = read_guard::take(cx, &mut section);
     let rollout = read_rollout::read(cx, &mut section, !mounts.is_empty(), &ports);
+    let migrate = read_migrate::read(cx, &mut section, !mounts.is_empty());
     let definition = ServiceDefinition {
         image: ImageName::new(image.as_ref().map_or("none", |image| &image.value)).ok()?,
         kind,
@@ -86,6 +88,7 @@ pub(crate) fn read(
         mounts,
         // With those of its volumes: see `resolve`.
         guards: Vec::new(),
+        migrate,
         name,
     };
     section.finish(cx);

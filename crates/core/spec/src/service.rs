@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Budget, ConfigFile, DataGuard, Digest, HealthContract, ImageName, Keep, Millis, MountedVolume,
-    Port, Resources, RolloutPolicy, Route, Scale, SecretLabel, ServiceKind, ServiceName,
-    ServiceSpec, StopSignal, TrustedKey, Volume, VolumeName,
+    Budget, ConfigFile, DataGuard, Digest, HealthContract, ImageName, Keep, Migrate, Millis,
+    MountedVolume, Port, Resources, RolloutPolicy, Route, Scale, SecretLabel, ServiceKind,
+    ServiceName, ServiceSpec, StopSignal, TrustedKey, Volume, VolumeName,
 };
 
 /// A `service` block; all that a [`ServiceSpec`] holds but the image's digest, which only a bake can tell.
@@ -59,6 +59,8 @@ pub struct ServiceDefinition {
     pub mounts: Vec<Mount>,
     /// What its servers are asked before they are taken away, its own and those of its volumes, sorted by name.
     pub guards: Vec<DataGuard>,
+    /// Its schema steps; none where it declares none.
+    pub migrate: Option<Migrate>,
 }
 
 /// A volume of a service.
@@ -165,6 +167,7 @@ impl ServiceDefinition {
             budget: self.budget,
             mounts: self.mounts.into_iter().map(Into::into).collect(),
             guards: self.guards,
+            migrate: self.migrate,
         }
     }
 }

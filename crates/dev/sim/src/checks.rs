@@ -73,7 +73,9 @@ impl Checks {
         let last = before.rollouts.get(&rollout.id);
         let stage = |of: &Rollout| of.replacing.as_ref().map(|of| (of.back, of.stage));
         let begins = match (last.map(|last| (last.phase, stage(last))), rollout.phase) {
-            (Some((Phase::Preparing, _)) | None, phase) => phase != Phase::Preparing,
+            (Some((Phase::Expanding | Phase::Preparing, _)) | None, phase) => {
+                !matches!(phase, Phase::Expanding | Phase::Preparing)
+            }
             (Some((_, Some((false, ReplacingStage::Holding)))), Phase::Replacing) => {
                 stage(rollout) == Some((false, ReplacingStage::Stopping))
                     && rollout.cut_off.is_none()

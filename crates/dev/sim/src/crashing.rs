@@ -2,7 +2,7 @@
 
 use hornero_driver::RequestKind;
 
-use crate::{CrashPoint, Simulation};
+use crate::{CrashPoint, Host, Simulation};
 
 /// Carries out what `prepare` asks for once whole, and then once for every append that it made, with control killed, or
 /// everything on the host, just before and just after that append. Each comes to rest whole; `check` looks at what it came to,
@@ -34,4 +34,15 @@ pub fn at_every_append(
         }
     }
     appends
+}
+
+impl Host {
+    /// The host loses its power and is started again: what ran is gone, ledger and the edge's table stay.
+    pub(crate) fn restart(&mut self) {
+        self.boots += 1;
+        // Of steps that ran the engine may know nothing any more.
+        self.work.retain(|id, _| !id.as_str().starts_with("step-"));
+        self.engine.lose_power(&mut self.random, self.now);
+        self.edge.start_on_another_boot();
+    }
 }

@@ -7,7 +7,7 @@ use hornero_driver::{
 };
 use hornero_model::{
     BootId, Digest, EdgeName, Event, EventBody, ExitCause, InstanceId, InstanceState, NewEvent,
-    Receipt, ReceiptBody, RegionName, Room, ServiceName, Term, Timestamp,
+    Receipt, ReceiptBody, RegionName, ReleaseRef, Room, ServiceName, StepName, Term, Timestamp,
 };
 use hornero_rollout::{Effect, Instance};
 
@@ -151,6 +151,8 @@ pub struct Host {
     pub tests_run: u64,
     /// One-off work that was begun, and when it ends.
     pub(crate) work: BTreeMap<InstanceId, u64>,
+    /// Schema steps whose command was begun, in order.
+    pub steps_begun: Vec<(ReleaseRef, StepName)>,
     pub(crate) checks: Checks,
     pub(crate) random: Random,
     pub(crate) queue: BTreeMap<(u64, u64), Happening>,
@@ -160,7 +162,7 @@ pub struct Host {
     /// Whether what is done at this moment is told to nobody.
     pub(crate) mute: bool,
     /// Starts of the host.
-    boots: u64,
+    pub(crate) boots: u64,
     counter: u64,
 }
 
@@ -184,6 +186,7 @@ impl Host {
             trace: Trace::default(),
             tests_run: 0,
             work: BTreeMap::new(),
+            steps_begun: Vec::new(),
             checks: Checks::default(),
             random: Random::new(seed),
             queue: BTreeMap::new(),
@@ -197,13 +200,6 @@ impl Host {
 
     pub(crate) fn boot(&self) -> BootId {
         BootId::new(format!("boot-{}", self.boots))
-    }
-
-    /// The host loses its power and is started again: what ran is gone, ledger and the edge's table stay.
-    pub(crate) fn restart(&mut self) {
-        self.boots += 1;
-        self.engine.lose_power(&mut self.random, self.now);
-        self.edge.start_on_another_boot();
     }
 
     pub(crate) fn schedule(&mut self, after: u64, happening: Happening) {

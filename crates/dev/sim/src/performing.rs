@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hornero_driver::{EffectId, Observation};
 use hornero_model::{
     Digest, EdgeName, EdgeRef, ExitCause, InstanceId, LeasedMount, Listener, Millis, Pool,
-    ReleaseNumber, RouteTable, Run, RunEnd, ServiceName, TakenSnapshot,
+    ReleaseNumber, ReleaseRef, RouteTable, Run, RunEnd, ServiceName, StepPhase, TakenSnapshot,
 };
 use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
 
@@ -178,12 +178,20 @@ impl Host {
             let text = format!("run `{}` is begun, and not recorded", run.id);
             self.edge.violations.push(text);
         }
+        if !self.work.contains_key(&run.id) {
+            self.begin_step(run);
+        }
         let ends = match self.work.get(&run.id) {
             Some(ends) => *ends,
             None => self.now + self.random.between(1, 500),
         };
         self.work.insert(run.id.clone(), ends);
-        let (cause, duration) = (ExitCause::Code(0), Millis(1));
+        let cause = match run.command.get(1).map(String::as_str) {
+            Some("fails") => ExitCause::Code(3),
+            Some("dies") => ExitCause::Signal(9),
+            Some(_) | None => ExitCause::Code(0),
+        };
+        let duration = Millis(1);
         let end = RunEnd { id: run.id.clone(), cause, cut_off: None, duration };
         let observation = Observation::RunEnded { end };
         let after = ends.saturating_sub(self.now);
@@ -191,6 +199,28 @@ impl Host {
             after,
             Happening::Deliver { run: self.run, observation: Box::new(observation) },
         );
+    }
+
+    /// The command of a schema step begins, which it does once; before anything of its release, or after all of others.
+    fn begin_step(&mut self, run: &Run) {
+        let (Some(turn), Some(release)) = (&run.step, &run.release) else { return };
+        let ReleaseRef { service, number } = release;
+        let begun = (release.clone(), turn.step);
+        let mut wrong = Vec::new();
+        if self.steps_begun.contains(&begun) {
+            wrong.push("a second time".to_owned());
+        }
+        self.steps_begun.push(begun);
+        for instance in self.ledger.current().instances.of(service) {
+            let is_own = instance.release == *number;
+            match turn.step.phase {
+                StepPhase::Expand if is_own => wrong.push(format!("after `{}`", instance.id)),
+                StepPhase::Contract if !is_own => wrong.push(format!("beside `{}`", instance.id)),
+                StepPhase::Expand | StepPhase::Contract => {}
+            }
+        }
+        let text = |how: String| format!("step `{}` of `{release}` is begun {how}", turn.step);
+        self.edge.violations.extend(wrong.into_iter().map(text));
     }
 
     /// The address of a service: the one that is recorded, or the first that nobody has.

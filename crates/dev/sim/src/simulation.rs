@@ -9,6 +9,7 @@ use hornero_driver::{
 };
 use hornero_model::{
     Actor, EdgeName, EdgeRef, GuardName, InstanceId, InstanceState, RegionName, ServiceName,
+    StepName, StepRuling,
 };
 use hornero_rollout::{RepairState, Service};
 
@@ -42,6 +43,8 @@ pub struct Simulation {
     pub retry_failed: bool,
     /// Data guards that they override.
     pub overridden: BTreeSet<GuardName>,
+    /// What whoever asks decides about schema steps.
+    pub rulings: BTreeMap<StepName, StepRuling>,
     seed: u64,
     ticks: u64,
     last_version: u64,
@@ -65,6 +68,7 @@ impl Simulation {
             load: true,
             retry_failed: false,
             overridden: BTreeSet::new(),
+            rulings: BTreeMap::new(),
             seed,
             ticks: 0,
             last_version: 0,
@@ -93,6 +97,7 @@ impl Simulation {
             kind,
             retry_failed: self.retry_failed,
             overridden: self.overridden.clone(),
+            rulings: self.rulings.clone(),
         }));
         id
     }

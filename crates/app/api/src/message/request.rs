@@ -1,7 +1,10 @@
 //! Requests that change what runs.
 
+use std::collections::BTreeMap;
+
 use hornero_model::{
     Directory, FreezeName, GuardName, ReleaseNumber, ServiceName, ServiceSpec, Standing, Steer,
+    StepName, StepRuling,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,6 +52,9 @@ pub struct ApplyRequest {
     /// Data guards that are overridden, which is recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub override_guards: Vec<GuardName>,
+    /// What is decided about schema steps that failed, or of which nobody knows how far they came; it is recorded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub steps: BTreeMap<StepName, StepRuling>,
     /// Why.
     #[serde(default)]
     pub intent: Intent,

@@ -20,6 +20,7 @@ use super::resume::ServiceStop;
 use super::rollout::RolloutStatus;
 use super::run::RunStatus;
 use super::schedule::ScheduleStatus;
+use super::step::StepStatus;
 
 /// What runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -200,6 +201,9 @@ pub struct ServiceStatus {
     /// The last rehearsal of its rollback, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rehearsal: Option<RehearsalStatus>,
+    /// The schema steps of the release that serves, or that is on its way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepStatus>,
 }
 
 /// How many servers a service has by its load.

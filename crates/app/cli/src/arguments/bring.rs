@@ -1,9 +1,9 @@
 //! What `up` and `plan` take.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
-use hornero_model::{FreezeName, GuardName, ServiceName};
+use hornero_model::{FreezeName, GuardName, ServiceName, StepName, StepNameError, StepRuling};
 
 use super::{preview::PreviewWords, source::Source};
 
@@ -31,9 +31,17 @@ pub struct UpArguments {
     /// Try releases again that failed: their servers would be the same
     #[arg(long)]
     pub retry_failed: bool,
-    /// Roll out although this freeze holds or this guard refuses; needs `--reason`, and both stand in the ledger
-    #[arg(long = "override", value_name = "freeze.NAME|guard.NAME|fresh_rollback", value_parser = overridden)]
+    /// Roll out although this freeze holds or this guard refuses, or with this schema step taken for done; needs `--reason`,
+    /// and both stand in the ledger
+    #[arg(
+        long = "override",
+        value_name = "freeze.NAME|guard.NAME|step.NAME|fresh_rollback",
+        value_parser = overridden
+    )]
     pub overrides: Vec<Override>,
+    /// Run this schema step once more that failed, or of which nobody knows how far it came
+    #[arg(long, value_name = "NAME", conflicts_with = "name")]
+    pub rerun_step: Vec<StepName>,
     /// Return once all servers and new requests are on what is brought: it is watched, the old servers drain and the receipt
     /// is written without this command
     #[arg(long, conflicts_with = "name")]
@@ -53,6 +61,8 @@ pub enum Override {
     Freeze(FreezeName),
     /// A data guard.
     Guard(GuardName),
+    /// A schema step, which counts as done.
+    Step(StepName),
     /// That a service wants a fresh proof that it could go back.
     FreshRollback,
 }
@@ -65,8 +75,11 @@ fn overridden(text: &str) -> Result<Override, String> {
     if text.starts_with("guard.") {
         return overridden_guard(text).map(Override::Guard);
     }
+    if let Some(step) = text.strip_prefix("step.") {
+        return step.parse().map(Override::Step).map_err(|error: StepNameError| error.to_string());
+    }
     let name = text.strip_prefix("freeze.");
-    let name = name.ok_or("write `freeze.NAME`, `guard.NAME` or `fresh_rollback`")?;
+    let name = name.ok_or("write `freeze.NAME`, `guard.NAME`, `step.NAME` or `fresh_rollback`")?;
     FreezeName::new(name).map(Override::Freeze).map_err(|error| error.to_string())
 }
 
@@ -89,7 +102,7 @@ impl UpArguments {
     pub fn freezes(&self) -> Vec<FreezeName> {
         let name = |one: &Override| match one {
             Override::Freeze(name) => Some(name.clone()),
-            Override::Guard(_) | Override::FreshRollback => None,
+            Override::Guard(_) | Override::Step(_) | Override::FreshRollback => None,
         };
         self.overrides.iter().filter_map(name).collect()
     }
@@ -98,9 +111,25 @@ impl UpArguments {
     pub fn guards(&self) -> Vec<GuardName> {
         let name = |one: &Override| match one {
             Override::Guard(name) => Some(name.clone()),
-            Override::Freeze(_) | Override::FreshRollback => None,
+            Override::Freeze(_) | Override::Step(_) | Override::FreshRollback => None,
         };
         self.overrides.iter().filter_map(name).collect()
+    }
+
+    /// What is decided about schema steps.
+    pub fn rulings(&self) -> BTreeMap<StepName, StepRuling> {
+        let done = self.overrides.iter().filter_map(|one| match one {
+            Override::Step(step) => Some((*step, StepRuling::Done)),
+            Override::Freeze(_) | Override::Guard(_) | Override::FreshRollback => None,
+        });
+        let again = self.rerun_step.iter().map(|step| (*step, StepRuling::Rerun));
+        again.chain(done).collect()
+    }
+
+    /// Whether something is overridden that is recorded with a reason, beside freezes.
+    pub fn needs_reason(&self) -> bool {
+        let is_freeze = |one: &Override| matches!(one, Override::Freeze(_));
+        !self.overrides.iter().all(is_freeze)
     }
 
     /// Whether services are rolled out that have no fresh proof that they could go back.

@@ -104,6 +104,10 @@ fn value(key: &KeyWords) -> Value {
         ValueKind::Texts | ValueKind::References => {
             or_expression(json!({ "type": "array", "items": text }))
         }
+        ValueKind::Commands => or_expression(json!({
+            "type": "array",
+            "items": { "type": "array", "items": { "type": "string" } },
+        })),
         ValueKind::Map => or_expression(json!({
             "type": "object",
             "additionalProperties": { "type": ["string", "number", "boolean"] },

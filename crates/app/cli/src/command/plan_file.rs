@@ -149,9 +149,8 @@ pub async fn apply(
     let intent = Intent { why: arguments.reason.clone(), commit };
     let (directory, jobs) = (kept.directory.clone(), kept.jobs);
     let (freezes, schedules) = (kept.freezes, kept.schedules);
-    let override_guards = arguments.guards();
-    let overrides = arguments.overrides_fresh_rollback() || !override_guards.is_empty();
-    frozen::check_reason(overrides, &arguments.reason)?;
+    let (override_guards, steps) = (arguments.guards(), arguments.rulings());
+    frozen::check_reason(arguments.needs_reason(), &arguments.reason)?;
     let (named, why) = (&arguments.freezes(), &arguments.reason);
     let overrides = frozen::check(home, &directory, freezes.iter(), named, why).await?;
     let request = ApplyRequest {
@@ -164,6 +163,7 @@ pub async fn apply(
         overrides,
         override_fresh_rollback: arguments.overrides_fresh_rollback(),
         override_guards,
+        steps,
         intent: intent.clone(),
     };
     let volumes = None;

@@ -267,6 +267,7 @@ mod tests {
                 stopped: None,
                 proof: None,
                 rehearsal: None,
+                steps: Vec::new(),
             }],
             routes: Vec::new(),
             control: ControlStatus {

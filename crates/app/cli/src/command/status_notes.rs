@@ -1,8 +1,8 @@
 //! What `status` says below its tables: what waits for somebody, what is wrong, and what this host can't do.
 
 use hornero_api::message::{
-    ControlStatus, EdgeReport, PausedStatus, RouteStatus, ServiceStatus, StatusReport,
-    SupportReport, WitnessStatus,
+    ControlStatus, EdgeReport, PausedStatus, RouteStatus, ServiceStatus, StatusReport, StepState,
+    StepStatus, SupportReport, WitnessStatus,
 };
 use hornero_model::{BundleBody, ConnectionCounters, ServiceName, Timestamp};
 
@@ -81,6 +81,32 @@ fn going_back(service: &ServiceStatus) -> String {
     harmless(&text).into_owned()
 }
 
+/// Schema steps that are not done, a line each.
+fn of_steps(service: &ServiceStatus) -> String {
+    let left = service.steps.iter().filter(|step| step.state != StepState::Done);
+    let one = |of: &StepStatus| {
+        let StepStatus { step, run, why, .. } = of;
+        let name = &service.name;
+        let run = run.as_ref().map(|run| format!(" (`{run}`)")).unwrap_or_default();
+        let why = why.as_deref().unwrap_or_default();
+        match of.state {
+            StepState::Waits if why.is_empty() => {
+                format!("\nstep: `{step}` of `{name}` waits for its time\n")
+            }
+            StepState::Waits => {
+                format!("\nstep: `{step}` of `{name}`{run} was not started: {why}\n")
+            }
+            StepState::Running => format!("\nstep: `{step}` of `{name}`{run} is run\n"),
+            StepState::Done => String::new(),
+            StepState::Failed | StepState::HalfWay => format!(
+                "\nwarning: step `{step}` of `{name}`{run} {why}; look at the data, then `hornero up --rerun-step {step}` \
+                 or `--override step.{step} --reason …`\n"
+            ),
+        }
+    };
+    harmless(&left.map(one).collect::<String>()).into_owned()
+}
+
 /// What of a service waits for somebody.
 fn of_service(service: &ServiceStatus) -> String {
     let mut text = String::new();
@@ -99,6 +125,7 @@ fn of_service(service: &ServiceStatus) -> String {
         let name = &service.name;
         text.push_str(&harmless(&format!("\nnot scaled: `{name}`: {held_back}\n")));
     }
+    text.push_str(&of_steps(service));
     text.push_str(&going_back(service));
     if let Some(failures) = service.gave_up_after {
         text.push_str(&format!(

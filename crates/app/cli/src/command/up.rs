@@ -62,8 +62,8 @@ pub async fn roll_out<R: Serialize>(
 ) -> Result<(), Failure> {
     let project = project::read(source, json_wanted)?;
     configuration::check_secrets(home, &project.spec)?;
-    let (only, override_fresh_rollback) = (consent.only.clone(), consent.fresh_rollback);
-    let override_guards = consent.guards.clone();
+    let Consent { only, guards: override_guards, steps, .. } = consent.clone();
+    let override_fresh_rollback = consent.fresh_rollback;
     consent.check_reason(&reason)?;
     let agreed = whole::agree(home, &project, consent, &reason).await?;
     // Nothing of it is collected before control holds it: a long drain keeps no collection waiting.
@@ -114,6 +114,7 @@ pub async fn roll_out<R: Serialize>(
         overrides,
         override_fresh_rollback,
         override_guards,
+        steps,
         intent,
     };
     let (request, manner) = ((request, jobs), (until, stopwatch));

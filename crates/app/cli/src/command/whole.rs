@@ -2,12 +2,13 @@
 //! is baked or changed.
 
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal as _, stderr, stdin},
     path::Path,
 };
 
 use hornero_api::message::{PlanChange, PlanReport, PlanRequest, StatusReport};
-use hornero_model::{Digest, Directory, FreezeName, GuardName, ServiceName};
+use hornero_model::{Digest, Directory, FreezeName, GuardName, ServiceName, StepName, StepRuling};
 
 use crate::{
     arguments::UpArguments,
@@ -32,6 +33,8 @@ pub struct Consent {
     pub fresh_rollback: bool,
     /// Data guards that are overridden.
     pub guards: Vec<GuardName>,
+    /// What is decided about schema steps.
+    pub steps: BTreeMap<StepName, StepRuling>,
     /// The services that it is about; all that are declared where none is named.
     pub only: Vec<ServiceName>,
 }
@@ -81,6 +84,7 @@ impl Consent {
             overrides: arguments.freezes(),
             fresh_rollback: arguments.overrides_fresh_rollback(),
             guards: arguments.guards(),
+            steps: arguments.rulings(),
             only: Vec::new(),
         }
     }
@@ -89,7 +93,9 @@ impl Consent {
 impl Consent {
     /// What is overridden needs a reason.
     pub fn check_reason(&self, reason: &str) -> Result<(), Failure> {
-        frozen::check_reason(self.fresh_rollback || !self.guards.is_empty(), reason)
+        let counts_as_done = self.steps.values().any(|ruling| *ruling == StepRuling::Done);
+        let overrides = self.fresh_rollback || !self.guards.is_empty() || counts_as_done;
+        frozen::check_reason(overrides, reason)
     }
 }
 

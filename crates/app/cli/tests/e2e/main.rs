@@ -33,6 +33,7 @@ mod home;
 mod isolation;
 mod leaving;
 mod logs;
+mod migrating;
 mod old_homes;
 mod older;
 mod one_off;

@@ -80,6 +80,7 @@ impl Api {
         }
         self.accept(services.clone(), Starter::accept).await?;
         let overridden = self.overridden(wanted.override_guards, &services, None).await?;
+        let rulings = wanted.steps;
         if let Some(declared) = &declared {
             let by = asked(caller.clone(), intent.clone(), "up");
             self.check_frozen(by.clone(), declared.directory.clone(), overrides).await?;
@@ -96,7 +97,7 @@ impl Api {
             intent,
             kind,
             Some(held),
-            BeginOptions { retry_failed, overridden },
+            BeginOptions { retry_failed, overridden, rulings },
         )
     }
 

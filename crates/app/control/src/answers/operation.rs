@@ -1,10 +1,13 @@
 //! Operations: handed to the driver, and followed by whoever reads.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hornero_api::message::{Intent, OperationLine};
 use hornero_driver::{Observation, Request as Job, RequestId, RequestKind};
-use hornero_model::{Actor, GuardName, Steer};
+use hornero_model::{Actor, GuardName, Steer, StepName, StepRuling};
 
 use crate::{
     answer::{Answer, ApiRefusal, stream},
@@ -31,6 +34,8 @@ pub struct BeginOptions {
     pub retry_failed: bool,
     /// Data guards that are overridden.
     pub overridden: BTreeSet<GuardName>,
+    /// What is decided about schema steps.
+    pub rulings: BTreeMap<StepName, StepRuling>,
 }
 
 impl Api {
@@ -69,8 +74,9 @@ impl Api {
         };
         let number = self.operations.open(held);
         let by = Actor { who: caller.user, why, commit: intent.commit };
-        let BeginOptions { retry_failed, overridden } = how;
-        let request = Job { id: RequestId(number), by, kind, retry_failed, overridden };
+        let BeginOptions { retry_failed, overridden, rulings } = how;
+        let id = RequestId(number);
+        let request = Job { id, by, kind, retry_failed, overridden, rulings };
         self.inputs
             .send(Input::Observe(Observation::Request(request)))
             .map_err(ApiRefusal::internal)?;

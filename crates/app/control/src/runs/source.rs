@@ -27,6 +27,7 @@ impl Source {
             id: InstanceId::new(format!("{kind}-{}-{tail}", server.name))?,
             release: release.clone(),
             job: job.clone(),
+            step: None,
             image_name: server.image_name.clone(),
             image: server.image,
             configuration: server.configuration,

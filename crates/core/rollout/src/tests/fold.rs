@@ -69,6 +69,7 @@ fn run(id: &str) -> Run {
         id: InstanceId::new(id).unwrap(),
         release: None,
         job: None,
+        step: None,
         image_name: ImageName::new("site").unwrap(),
         image: Digest::of(b"one-off"),
         configuration: Some(Digest::of(b"files")),

@@ -467,6 +467,7 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::RehearsalStarted { rehearsal } => format!("rehearsal {} started", rehearsal.id),
         EventBody::RehearsalEnded { end } => format!("rehearsal {} ended", end.id),
         EventBody::DataGuardOverridden { guard, .. } => format!("guard.{guard} overridden"),
+        EventBody::StepRuled { step, ruling, .. } => format!("step {step} ruled {ruling:?}"),
         EventBody::GuardOverridden { guard, .. } => format!("{guard} overridden"),
         EventBody::BundleSealed { seal } => format!("bundle of {} sealed", seal.body.instance),
         EventBody::ChurnResumed { service } => format!("churn of {service:?} goes on"),

@@ -6,7 +6,8 @@ use super::{
     words::{
         BlockWords,
         ValueKind::{
-            Duration, Flag, Map, Number, Reference, References, Size, Text, Texts, Whole, Word,
+            Commands, Duration, Flag, Map, Number, Reference, References, Size, Text, Texts, Whole,
+            Word,
         },
         block, key, part, required,
     },
@@ -143,6 +144,27 @@ const ROLLOUT: BlockWords = part(
         key("watch", Duration, "how long the new set is watched before it counts as proven"),
     ],
     &[&STICKY, &JUDGE, &PROBE],
+);
+
+const MIGRATE: BlockWords = part(
+    "migrate",
+    "schema steps, each a server of its own that is run once for a release",
+    &[
+        key("expand", Commands, "commands that are run before anything of a release is started"),
+        key("contract", Commands, "commands that are run once the release before is retired"),
+        key("timeout", Duration, "how long each may take; `10m` by default"),
+        key(
+            "point_of_no_return",
+            Word(&["contract", "switch"]),
+            "from when on nothing goes back to a release before; `contract` by default",
+        ),
+        key(
+            "first_release",
+            Word(&["run", "skip"]),
+            "whether they are run before any release has served; `skip` by default with a volume",
+        ),
+    ],
+    &[],
 );
 
 pub(super) const RESOURCES: BlockWords = part(
@@ -287,5 +309,6 @@ pub(super) const SERVICE: BlockWords = block(
         &CONFIG,
         &SERVICE_SECRET,
         &GUARD,
+        &MIGRATE,
     ],
 );

@@ -49,6 +49,8 @@ pub enum ValueKind {
     Size,
     /// A list of text.
     Texts,
+    /// A list of commands, each a list of text.
+    Commands,
     /// An object whose values are text, numbers or bools.
     Map,
     /// A list of paths, or of objects with path and size.

@@ -1,0 +1,167 @@
+//! A schema step is begun once, before anything of its release or after all of others, wherever control is killed or the host's
+//! power cut: the checks of the simulation look at each command that is begun.
+
+use hornero_driver::{OutcomeKind, RequestKind};
+use hornero_model::{
+    Migrate, Millis, PointOfNoReturn, ReleaseNumber, ServiceName, ServiceSpec, StepName, StepPhase,
+    StepRuling,
+};
+use hornero_rollout::StepProgress;
+use hornero_sim::{Behaviour, Simulation, at_every_append, service, stateful};
+
+fn site() -> ServiceName {
+    ServiceName::new("site").unwrap()
+}
+
+fn apply(spec: &ServiceSpec) -> RequestKind {
+    RequestKind::Apply { services: vec![spec.clone()] }
+}
+
+fn back() -> RequestKind {
+    RequestKind::Rollback { service: site(), to: None }
+}
+
+fn command(word: &str) -> Vec<String> {
+    vec!["/srv/migrate".to_owned(), word.to_owned()]
+}
+
+fn migrate(expand: &[&str], contract: &[&str]) -> Migrate {
+    let commands = |words: &[&str]| words.iter().map(|word| command(word)).collect();
+    Migrate {
+        expand: commands(expand),
+        contract: commands(contract),
+        timeout: Millis(20_000),
+        point_of_no_return: PointOfNoReturn::Contract,
+        first_release: false,
+    }
+}
+
+/// What serves first, and what comes then.
+fn two(simulation: &mut Simulation, holds_data: bool, migrate: Migrate) -> ServiceSpec {
+    let mut image = || simulation.host.scenario.image(Behaviour::GOOD);
+    let (one, two) = (image(), image());
+    let spec = service("site", one, 2);
+    let mut spec = if holds_data { stateful(spec) } else { spec };
+    spec.rollout.keep_warm = Millis(0);
+    assert_eq!(simulation.ask(apply(&spec)).result, OutcomeKind::Done);
+    ServiceSpec { image: two, migrate: Some(migrate), ..spec }
+}
+
+fn progress(simulation: &Simulation, step: &str) -> Option<StepProgress> {
+    let step: StepName = step.parse().unwrap();
+    let steps = simulation.driver().world().services[&site()].steps.get(&ReleaseNumber(2))?;
+    Some(steps.get(&step)?.progress.clone())
+}
+
+/// What serves is of a release whose steps before it are done, and a step that did its work was begun once.
+fn check(simulation: &Simulation, what: &str) {
+    let begun = &simulation.host.steps_begun;
+    let expanded = begun.iter().filter(|(_, step)| step.phase == StepPhase::Expand).count();
+    let all_done = ["expand.1", "expand.2"]
+        .iter()
+        .all(|step| progress(simulation, step) == Some(StepProgress::Done));
+    match simulation.serving("site") {
+        Some(2) => assert!(all_done && expanded == 2, "{what}: {begun:?}"),
+        Some(1) => assert!(expanded <= 2, "{what}: {begun:?}"),
+        other => panic!("{what}: {other:?} serves"),
+    }
+}
+
+#[test]
+fn control_and_host_may_die_at_any_moment() {
+    for (seed, holds_data) in [(0, false), (1, true)] {
+        let prepare = |simulation: &mut Simulation| {
+            apply(&two(simulation, holds_data, migrate(&["a", "b"], &["c"])))
+        };
+        let mut whole = Simulation::new(seed);
+        let request = prepare(&mut whole);
+        assert_eq!(whole.ask(request).result, OutcomeKind::Done);
+        whole.run(5_000);
+        assert_eq!(progress(&whole, "contract.1"), Some(StepProgress::Done));
+        assert_eq!(whole.host.steps_begun.len(), 3);
+        let appends = at_every_append(seed, prepare, check);
+        assert!(appends >= 7, "{appends}");
+    }
+}
+
+#[test]
+fn so_they_may_while_what_comes_after_is_run() {
+    for takes_host in [false, true] {
+        let mut ends = std::collections::BTreeMap::new();
+        for after in (0..2_000).step_by(40) {
+            let mut simulation = Simulation::new(after);
+            let next = two(&mut simulation, false, migrate(&["a", "b"], &["c", "d"]));
+            assert_eq!(simulation.ask(apply(&next)).result, OutcomeKind::Done);
+            match takes_host {
+                true => simulation.restart_host(after),
+                false => simulation.kill_control(after),
+            }
+            simulation.run(after + 10_000);
+            simulation.come_to_rest();
+            simulation.check_whole();
+            let done = |step: &str| progress(&simulation, step) == Some(StepProgress::Done);
+            *ends.entry((done("contract.1"), done("contract.2"))).or_insert(0) += 1;
+        }
+        assert!(ends.contains_key(&(true, true)), "{ends:?}");
+        // Where control alone dies its steps go on; with the host they end, and are not begun again.
+        assert_eq!(ends.len() > 1, takes_host, "{ends:?}");
+    }
+}
+
+#[test]
+fn what_fails_leaves_everything_as_it_was_and_is_not_begun_again_by_itself() {
+    for (seed, word, half_way) in [(2, "fails", false), (3, "dies", true)] {
+        let mut simulation = Simulation::new(seed);
+        let next = two(&mut simulation, true, migrate(&["a", word], &[]));
+        let servers = simulation.host.engine.ids();
+        let outcome = simulation.ask(apply(&next));
+        assert_eq!(outcome.result, OutcomeKind::RolledBack, "{outcome:?}");
+        assert!(outcome.failure.unwrap().1.reason.starts_with("step `expand.2` (`step-site-"));
+        simulation.come_to_rest();
+        assert_eq!(simulation.host.engine.ids(), servers);
+        let again = simulation.ask(apply(&next));
+        assert_eq!(again.result, OutcomeKind::Refused, "{again:?}");
+        let failure = again.failure.unwrap().1;
+        assert_eq!(failure.refused.as_deref(), Some("step.expand.2"));
+        assert_eq!(
+            failure.reason.contains("nobody knows how far it came"),
+            half_way,
+            "{failure:?}"
+        );
+        assert_eq!(simulation.host.steps_begun.len(), 2);
+        // Another image does not make it certain what the one before did; another command is another step.
+        let image = simulation.host.scenario.image(Behaviour::GOOD);
+        let rebuilt = simulation.ask(apply(&ServiceSpec { image, ..next.clone() }));
+        assert_eq!(rebuilt.result == OutcomeKind::Refused, half_way, "{rebuilt:?}");
+        let step: StepName = "expand.2".parse().unwrap();
+        simulation.rulings.insert(step, StepRuling::Done);
+        let done = simulation.ask(apply(&next));
+        assert_eq!(done.result, OutcomeKind::Done, "{done:?}");
+    }
+}
+
+#[test]
+fn nothing_goes_back_behind_a_point_of_no_return() {
+    let mut simulation = Simulation::new(4);
+    let mut next = two(&mut simulation, false, migrate(&["a"], &["c"]));
+    next.rollout.keep_warm = Millis(8_000);
+    assert_eq!(simulation.ask(apply(&next)).result, OutcomeKind::Done);
+    assert_eq!(progress(&simulation, "contract.1"), None, "what served before is kept warm");
+    assert_eq!(simulation.ask(back()).result, OutcomeKind::Done);
+    assert_eq!(simulation.ask(apply(&next)).result, OutcomeKind::Done);
+    simulation.run(20_000);
+    assert_eq!(progress(&simulation, "contract.1"), Some(StepProgress::Done));
+    let refused = simulation.ask(back());
+    assert_eq!(refused.result, OutcomeKind::Refused, "{refused:?}");
+    let failure = refused.failure.unwrap().1;
+    assert_eq!(failure.refused.as_deref(), Some("point-of-no-return"));
+    assert!(failure.reason.contains("`site` can't go back to `site@1`: step `contract.1`"));
+    assert_eq!(simulation.serving("site"), Some(2));
+
+    let mut simulation = Simulation::new(5);
+    let at_switch = Migrate { point_of_no_return: PointOfNoReturn::Switch, ..migrate(&["a"], &[]) };
+    let next = two(&mut simulation, false, at_switch);
+    assert_eq!(simulation.ask(apply(&next)).result, OutcomeKind::Done);
+    let refused = simulation.ask(back());
+    assert_eq!(refused.result, OutcomeKind::Refused, "{refused:?}");
+}
