@@ -84,6 +84,12 @@ pub enum EndpointId {
     Login,
     /// End what a browser was given.
     Logout,
+    /// What the edge counts.
+    Traffic,
+    /// How many servers were made and removed.
+    Churn,
+    /// What two images have differently.
+    ImageDifference,
 }
 
 impl EndpointId {
@@ -128,6 +134,9 @@ impl EndpointId {
             Self::Session => "Session",
             Self::Login => "Login",
             Self::Logout => "Logout",
+            Self::Traffic => "Traffic",
+            Self::Churn => "Churn",
+            Self::ImageDifference => "ImageDifference",
         }
     }
 }
@@ -237,7 +246,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         None, schema::<Vec<hornero_model::Receipt>>, false),
     endpoint!(Receipt, Viewer, "GET", "/v1/receipts/{receipt}", "One receipt", [],
         None, schema::<hornero_model::Receipt>, false),
-    endpoint!(Audit, Viewer, "GET", "/v1/audit", "The ledger's events, oldest first", [("from", "first sequence number")],
+    endpoint!(Audit, Viewer, "GET", "/v1/audit", "The ledger's events, oldest first", [("from", "first sequence number"), ("last", "only the newest so many, 10000 at most"), ("service", "only what is about this service"), ("instance", "only what is about this instance")],
         None, schema::<hornero_model::Event>, true),
     endpoint!(AuditVerify, Viewer, "POST", "/v1/audit/verify", "Check that no event of the ledger was touched", [],
         None, schema::<message::AuditReport>, false),
@@ -258,6 +267,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Some(schema::<message::LoginRequest>), schema::<message::LoginReport>, false),
     endpoint!(Logout, Viewer, "POST", "/v1/logout", "End what the browser that asks was given", [],
         None, schema::<message::Nothing>, false),
+    endpoint!(Traffic, Viewer, "GET", "/v1/traffic", "What the edge has counted of each release: requests, errors, latencies", [],
+        None, schema::<message::TrafficReport>, false),
+    endpoint!(Churn, Viewer, "GET", "/v1/churn", "How many servers were made and removed, why and because of whom, beside their limits", [("since", "from this RFC 3339 time on; the last 24 hours by default")],
+        None, schema::<message::ChurnReport>, false),
+    endpoint!(ImageDifference, Viewer, "GET", "/v1/images/{image}/difference/{other}", "What another image has differently: packages, paths (2000 at most), configuration", [],
+        None, schema::<message::ImageDifference>, false),
 ];
 
 /// The endpoint that a method and path mean, with the values of the braces in order.
@@ -292,7 +307,7 @@ mod tests {
             own.map(|endpoint| endpoint.id.operation()).collect::<Vec<_>>().join(" ")
         };
         let viewer = "Health Status Plan RunOutput Rehearsal Volumes Operation History Receipts Receipt Audit AuditVerify Verify \
-                      Logs OpenApi Events Session Login Logout";
+                      Logs OpenApi Events Session Login Logout Traffic Churn ImageDifference";
         assert_eq!(of(Role::Viewer), viewer);
         let operator = "Rollback Recycle Cancel Resume Steer RunCancel Rehearse RunJob ChangeVolume CheckGuards";
         assert_eq!(of(Role::Operator), operator);

@@ -3,6 +3,8 @@
 mod access;
 mod audit;
 mod call;
+mod churn;
+mod difference;
 mod freeze;
 mod guard;
 mod history;
@@ -21,6 +23,7 @@ mod schedule;
 mod status;
 mod step;
 mod test;
+mod traffic;
 mod verify;
 mod volume;
 
@@ -30,6 +33,10 @@ use serde::{Deserialize, Serialize};
 pub use access::{ApiStatus, LoginReport, LoginRequest, SessionReport};
 pub use audit::AuditReport;
 pub use call::CallStatus;
+pub use churn::{ChurnCause, ChurnHour, ChurnReport, ChurnUse, ServiceChurn};
+pub use difference::{
+    ImageDifference, ImageFieldChange, ImageFileChange, ImageFileState, PackageDifference,
+};
 pub use freeze::FreezeStatus;
 pub use guard::GuardsReport;
 pub use history::{HistoryEntry, ListenerFaultEntry, ReleaseFailure};
@@ -59,6 +66,7 @@ pub use status::{
 };
 pub use step::{StepState, StepStatus};
 pub use test::{TestReport, TestRequest, TestResult};
+pub use traffic::TrafficReport;
 pub use verify::{VerifiedService, VerifyReport, VerifyRequest};
 pub use volume::{
     CopyCost, DeclareVolumesRequest, DeclaredVolumesReport, VolumeDeed, VolumeLease, VolumeReport,

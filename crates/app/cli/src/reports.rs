@@ -2,7 +2,6 @@
 
 mod access;
 mod baking;
-mod churn;
 mod comparing;
 mod forensics;
 mod home;
@@ -21,7 +20,6 @@ pub use baking::{
     BuildReport, BuiltImage, BuiltStep, LockReport, LockedCount, PatchOutcome, RefusedBase,
     ReproductionReport, TestedImage, TwiceReport,
 };
-pub use churn::{ChurnCause, ChurnHour, ChurnReport, ChurnUse, ServiceChurn};
 pub use comparing::{MistakesReport, TreeReport};
 pub use forensics::{AutopsyReport, ExportedBundle, ListedBundle};
 pub use home::{

@@ -110,6 +110,9 @@ impl Api {
                 whole(request).await?;
                 json(&Nothing {})
             }
+            EndpointId::Traffic => self.traffic().await,
+            EndpointId::Churn => self.churn(&query).await,
+            EndpointId::ImageDifference => self.image_difference(values[0], values[1]).await,
         }
     }
 }

@@ -5,10 +5,12 @@
 
 mod absent;
 mod access;
+mod account;
 mod against;
 mod answer;
 mod answers;
 mod api;
+mod audit_filter;
 mod belonging;
 mod beside;
 mod boot;
@@ -20,6 +22,7 @@ mod churn;
 mod clock;
 mod copies;
 pub mod dashboard;
+pub mod difference;
 mod edge;
 mod forensics;
 pub mod format;
@@ -71,6 +74,7 @@ mod witness;
 mod work;
 
 pub use absent::{events_offline, history_offline, receipts_offline, status_offline};
+pub use account::churn_report;
 pub use against::{WITNESS_BYTES_MAX, ledger_holds, ledger_holds_all};
 pub use boot::boot_id;
 pub use hornero_driver::{Account, ServiceAccount, Use};

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use hornero_api::{
     ClientError,
-    message::{Intent, Nothing, ResumeReport, ResumeRequest, ServiceStatus},
+    message::{ChurnReport, ChurnUse, Intent, Nothing, ResumeReport, ResumeRequest, ServiceStatus},
 };
-use hornero_control::{Account, ServiceAccount, Use};
+use hornero_control::{Account, churn_report};
 use hornero_model::{ChurnScope, Event, Millis, ServiceName, Timestamp};
 use hyper::Method;
 
@@ -15,13 +15,10 @@ use crate::{
     failure::{Failure, exit},
     home_settings,
     output::{Table, Tone, print_json, print_text},
-    reports::{ChurnCause, ChurnHour, ChurnReport, ChurnUse, ServiceChurn},
 };
 
 /// What is told where nobody says since when.
 const DAY: Millis = Millis(86_400_000);
-/// Reasons that are told of one service; the rest are added up.
-const CAUSES: usize = 20;
 
 /// `hornero churn`: reads the ledger, also where no control process runs.
 pub async fn churn(
@@ -36,19 +33,12 @@ pub async fn churn(
         None => Timestamp(now.0.saturating_sub(DAY.0)),
     };
     let account = read(home, since).await?;
-    let mut services: Vec<(ServiceName, ServiceAccount)> = account.at(now).into_iter().collect();
-    services.retain(|(name, _)| service.as_ref().is_none_or(|service| service == name));
-    if let (Some(service), true) = (&service, services.is_empty()) {
+    let mut report = churn_report(&account.at(now), account.churn(), since, now);
+    report.services.retain(|one| service.as_ref().is_none_or(|service| *service == one.name));
+    if let (Some(service), true) = (&service, report.services.is_empty()) {
         let failure = Failure::new(exit::NO_SUCH_OBJECT, format!("no service `{service}`"));
         return Err(failure.word("no_such_service"));
     }
-    let uses = |of: Option<&ServiceName>| account.churn().uses(of, now).into_iter().map(told);
-    let told = services.into_iter().map(|(name, account)| {
-        let budget = uses(Some(&name)).collect();
-        of_service(name, &account, budget)
-    });
-    let services = told.collect();
-    let report = ChurnReport { since, until: now, services, home: uses(None).collect() };
     if json {
         return print_json(&report);
     }
@@ -78,45 +68,6 @@ async fn read(home: &Path, since: Timestamp) -> Result<Account, Failure> {
         Err(error) => return Err(error.into()),
     }
     Ok(account)
-}
-
-fn told(one: Use) -> ChurnUse {
-    let Use { window, scope, made, limit } = one;
-    ChurnUse { scope, window, made, limit }
-}
-
-#[allow(clippy::cast_precision_loss)] // Nobody pays for the last byte of a second.
-fn of_service(name: ServiceName, account: &ServiceAccount, budget: Vec<ChurnUse>) -> ServiceChurn {
-    const GIB_HOUR: f64 = (1_u64 << 30) as f64 * 3_600.0;
-    let cause = |((who, why), made): (&(String, String), &u32)| ChurnCause {
-        who: who.clone(),
-        why: why.clone(),
-        made: *made,
-    };
-    let mut causes: Vec<ChurnCause> = account.causes.iter().map(cause).collect();
-    causes.sort_by_key(|cause| std::cmp::Reverse(cause.made));
-    let rest: u32 = causes.iter().skip(CAUSES).map(|cause| cause.made).sum();
-    causes.truncate(CAUSES);
-    if rest > 0 {
-        causes.push(ChurnCause { who: String::new(), why: String::new(), made: rest });
-    }
-    let hour = |(from, (made, removed)): (&Timestamp, &(u32, u32))| ChurnHour {
-        from: *from,
-        made: *made,
-        removed: *removed,
-    };
-    ServiceChurn {
-        name,
-        made: account.made,
-        removed: account.removed,
-        failed: account.failed,
-        running: account.running,
-        seconds: account.time.0 as f64 / 1_000.0,
-        memory_gib_hours: account.memory_byte_seconds as f64 / GIB_HOUR,
-        causes,
-        hours: account.hours.iter().map(hour).collect(),
-        budget,
-    }
 }
 
 /// What was made by itself beside its limits, such as `3/60 an hour, 3/300 a day`.

@@ -1,12 +1,9 @@
 //! `image diff`: what two images have differently, by package, file and configuration.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
-use hornero_model::{Digest, ImageConfig};
-use hornero_store::{Aspects, Change, ChangeKind, Entry, EntryKind, Store, StoreError, Tree};
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde_json::{Value, json};
+use hornero_api::message::{ImageDifference, ImageFileChange, ImageFileState};
+use hornero_control::difference::image_difference;
 
 use crate::{
     command::{named, stores},
@@ -15,223 +12,20 @@ use crate::{
     output::{print_json, print_text},
 };
 
-/// What two images have differently.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Difference {
-    /// The older image.
-    old: Digest,
-    /// The newer one.
-    new: Digest,
-    /// Packages, by name.
-    packages: Vec<PackageDifference>,
-    /// Files, directories and links, by path.
-    files: Vec<FileChange>,
-    /// Fields of the run configuration.
-    config: Vec<FieldChange>,
-}
-
-/// A package that only one image has, or both in different versions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-struct PackageDifference {
-    /// Its name.
-    name: String,
-    /// The version in the older image; null where it has none.
-    old: Option<String>,
-    /// The version in the newer image; null where it has none.
-    new: Option<String>,
-}
-
-/// A path that two images have differently.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-struct FileChange {
-    /// The path, absolute.
-    path: String,
-    /// `added`, `removed` or `changed`.
-    change: &'static str,
-    /// In what a changed one differs.
-    what: Vec<&'static str>,
-    /// What the older image has; absent where it has nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old: Option<FileState>,
-    /// What the newer image has; absent where it has nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new: Option<FileState>,
-}
-
-/// What one image has at a path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-struct FileState {
-    /// What it is, such as `file` or `directory`.
-    kind: &'static str,
-    /// The digest of a file's content.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    digest: Option<Digest>,
-    /// A file's size in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    size_bytes: Option<u64>,
-    /// Where a symlink leads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
-    /// A device's numbers, as `MAJOR:MINOR`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device: Option<String>,
-    /// Permission bits in octal digits.
-    mode: String,
-    /// The number of its user.
-    uid: u32,
-    /// The number of its group.
-    gid: u32,
-    /// When it was changed, in seconds since the Unix epoch.
-    mtime: u64,
-}
-
-/// A field of the configuration that two images have differently.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-struct FieldChange {
-    /// Its name.
-    field: String,
-    /// What the older image has.
-    old: Value,
-    /// What the newer image has.
-    new: Value,
-}
-
 /// `hornero image diff`.
 pub fn run(home: &Path, json_wanted: bool, old: &str, new: &str) -> Result<(), Failure> {
     let store = stores::known_store(home)?;
     let (old, new) = (named::image(home, &store, old)?, named::image(home, &store, new)?);
-    let found = difference(&store, &old, &new)?;
+    let found = image_difference(&store, &old, &new)?;
     match json_wanted {
         true => print_json(&found),
         false => print_text(&harmless(&text(&found))),
     }
 }
 
-fn difference(store: &Store, old: &Digest, new: &Digest) -> Result<Difference, Failure> {
-    let (before, after) = (store.tree(old)?, store.tree(new)?);
-    let (config, new_config) = (store.image(old)?.config, store.image(new)?.config);
-    Ok(Difference {
-        old: *old,
-        new: *new,
-        packages: package_changes(&packages(store, &before)?, &packages(store, &after)?),
-        files: Tree::diff(&before, &after).iter().map(file_change).collect(),
-        config: field_changes(&config, &new_config)?,
-    })
-}
-
-/// The packages that are installed in a tree, by name, as dpkg's status says; none where there is no dpkg.
-fn packages(store: &Store, tree: &Tree) -> Result<BTreeMap<String, String>, Failure> {
-    match store.read_tree_file(tree, "/var/lib/dpkg/status") {
-        Ok(status) => Ok(installed(&String::from_utf8_lossy(&status))),
-        Err(StoreError::NoPath { .. }) => Ok(BTreeMap::new()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The packages of a status file that are installed.
-fn installed(status: &str) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    for stanza in status.split("\n\n") {
-        let field = |name: &str| {
-            stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-        };
-        let (Some(name), Some(version)) = (field("Package"), field("Version")) else { continue };
-        if field("Status").is_none_or(|status| status.ends_with(" installed")) {
-            found.insert(name.to_owned(), version.to_owned());
-        }
-    }
-    found
-}
-
-fn package_changes(
-    old: &BTreeMap<String, String>,
-    new: &BTreeMap<String, String>,
-) -> Vec<PackageDifference> {
-    let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-        .into_iter()
-        .filter(|name| old.get(*name) != new.get(*name))
-        .map(|name| PackageDifference {
-            name: name.clone(),
-            old: old.get(name).cloned(),
-            new: new.get(name).cloned(),
-        })
-        .collect()
-}
-
-fn file_change(change: &Change<'_>) -> FileChange {
-    let path = change.new.or(change.old).map_or_else(String::new, |entry| entry.path.to_string());
-    let (word, what) = match change.kind {
-        ChangeKind::Added => ("added", Vec::new()),
-        ChangeKind::Removed => ("removed", Vec::new()),
-        ChangeKind::Changed(aspects) => ("changed", words(aspects)),
-    };
-    FileChange { path, change: word, what, old: change.old.map(state), new: change.new.map(state) }
-}
-
-fn words(aspects: Aspects) -> Vec<&'static str> {
-    let all = [
-        ("kind", aspects.kind),
-        ("content", aspects.content),
-        ("size", aspects.size),
-        ("mode", aspects.mode),
-        ("owner", aspects.owner),
-        ("mtime", aspects.mtime),
-        ("xattrs", aspects.xattrs),
-    ];
-    all.into_iter().filter(|(_, differs)| *differs).map(|(word, _)| word).collect()
-}
-
-fn state(entry: &Entry) -> FileState {
-    let (mut digest, mut size_bytes, mut target, mut device) = (None, None, None, None);
-    match &entry.kind {
-        EntryKind::File { digest: content, size } => {
-            (digest, size_bytes) = (Some(*content), Some(*size));
-        }
-        EntryKind::Symlink { target: to } => {
-            target = Some(String::from_utf8_lossy(to).into_owned());
-        }
-        EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
-            device = Some(format!("{major}:{minor}"));
-        }
-        EntryKind::Directory { .. } | EntryKind::Fifo | EntryKind::Whiteout => {}
-    }
-    let metadata = &entry.metadata;
-    FileState {
-        kind: entry.kind.word(),
-        digest,
-        size_bytes,
-        target,
-        device,
-        mode: format!("{:04o}", metadata.mode),
-        uid: metadata.uid,
-        gid: metadata.gid,
-        mtime: metadata.mtime,
-    }
-}
-
-fn field_changes(old: &ImageConfig, new: &ImageConfig) -> Result<Vec<FieldChange>, Failure> {
-    let value = |config| serde_json::to_value(config).map_err(|error| Failure::of(&error));
-    let (old, new) = (value(old)?, value(new)?);
-    let fields = |value: &Value| -> Vec<String> {
-        value.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect()
-    };
-    let mut names = fields(&old);
-    names.extend(fields(&new));
-    names.sort_unstable();
-    names.dedup();
-    let changed = names.into_iter().filter(|name| old.get(name) != new.get(name));
-    let side = |value: &Value, name: &str| value.get(name).cloned().unwrap_or(json!(null));
-    Ok(changed
-        .map(|name| FieldChange { old: side(&old, &name), new: side(&new, &name), field: name })
-        .collect())
-}
-
 /// The difference for people. What differs in nothing but its time is only counted: a file that is made anew on every
 /// bake says little.
-fn text(found: &Difference) -> String {
+fn text(found: &ImageDifference) -> String {
     let mut lines = Vec::new();
     for change in &found.packages {
         lines.push(match (&change.old, &change.new) {
@@ -242,7 +36,7 @@ fn text(found: &Difference) -> String {
             }
         });
     }
-    let (timed, files): (Vec<&FileChange>, Vec<&FileChange>) =
+    let (timed, files): (Vec<&ImageFileChange>, Vec<&ImageFileChange>) =
         found.files.iter().partition(|change| change.what == ["mtime"]);
     lines.extend(files.into_iter().map(file_line));
     if !timed.is_empty() {
@@ -257,8 +51,8 @@ fn text(found: &Difference) -> String {
     lines.join("\n") + "\n"
 }
 
-fn file_line(change: &FileChange) -> String {
-    let size = |state: &FileState| match state.size_bytes {
+fn file_line(change: &ImageFileChange) -> String {
+    let size = |state: &ImageFileState| match state.size_bytes {
         Some(size) => format!("{size} bytes"),
         None => state.kind.to_owned(),
     };
@@ -274,7 +68,7 @@ fn file_line(change: &FileChange) -> String {
     }
 }
 
-fn detail(what: &str, old: &FileState, new: &FileState) -> String {
+fn detail(what: &str, old: &ImageFileState, new: &ImageFileState) -> String {
     match what {
         "kind" => format!("{} -> {}", old.kind, new.kind),
         "size" => format!(
@@ -290,8 +84,13 @@ fn detail(what: &str, old: &FileState, new: &FileState) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use expect_test::expect;
-    use hornero_store::{Layer, Metadata, TreePath};
+    use hornero_control::difference::{field_changes, file_change, installed, package_changes};
+    use hornero_model::{Digest, ImageConfig};
+    use hornero_store::{Entry, EntryKind, Layer, Metadata, Tree, TreePath};
+    use serde_json::json;
 
     use super::*;
 
@@ -340,7 +139,7 @@ mod tests {
             )
         };
         let command = |word: &str| ImageConfig { command: vec![word.into()], ..Default::default() };
-        let found = Difference {
+        let found = ImageDifference {
             old: Digest::of(b"old"),
             new: Digest::of(b"new"),
             packages: package_changes(
@@ -351,7 +150,8 @@ mod tests {
                 &installed(&(status("1.22.1-9+deb12u1") + "\nPackage: new\nVersion: 2\n")),
             ),
             files: Tree::diff(&old, &new).iter().map(file_change).collect(),
-            config: field_changes(&command("a"), &command("b")).unwrap(),
+            left_off: 0,
+            config: field_changes(&command("a"), &command("b")),
         };
         expect![[r#"
             - package gone 1
@@ -407,9 +207,12 @@ mod tests {
         let same = tree(vec![file("a", "a", 0o644)]);
         assert!(Tree::diff(&same, &same).is_empty());
         let config = ImageConfig::default();
-        assert!(field_changes(&config, &config).unwrap().is_empty());
+        assert!(field_changes(&config, &config).is_empty());
         let (old, new) = (Digest::of(b"same"), Digest::of(b"same"));
         let (packages, files, config) = (Vec::new(), Vec::new(), Vec::new());
-        assert_eq!(text(&Difference { old, new, packages, files, config }), "no difference\n");
+        assert_eq!(
+            text(&ImageDifference { old, new, packages, files, left_off: 0, config }),
+            "no difference\n"
+        );
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use clap::{Command, CommandFactory as _};
 use hornero_api::message::LoginReport;
 use hornero_api::message::{
-    AuditReport, GuardsReport, HistoryEntry, JobStatus, LogLine, PlanReport, PreviewStatus,
-    RehearsalStatus, ResumeReport, ScheduleStatus, StatusReport, VerifyReport, VolumeReport,
-    VolumeStatus,
+    AuditReport, ChurnReport, GuardsReport, HistoryEntry, ImageDifference, JobStatus, LogLine,
+    PlanReport, PreviewStatus, RehearsalStatus, ResumeReport, ScheduleStatus, StatusReport,
+    VerifyReport, VolumeReport, VolumeStatus,
 };
 use hornero_bake::Rebased;
 use hornero_doctor::DoctorReport;
@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::{
     arguments::Arguments,
-    command::{diff, format, init, upgrade, validate},
+    command::{format, init, upgrade, validate},
     failure::ErrorReport,
 };
 
@@ -51,7 +51,7 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("home check", false, schema::<HomeCheckReport<'_>>),
     ("home move", false, schema::<HomeMoveReport<'_>>),
     ("home restore", false, schema::<HomeRestoreReport<'_>>),
-    ("image diff", false, schema::<diff::Difference>),
+    ("image diff", false, schema::<ImageDifference>),
     ("image du", false, schema::<StoreUseReport<'_>>),
     ("image export", false, schema::<ExportReport<'_>>),
     ("image fsck", false, schema::<FsckReport<'_>>),

@@ -5,6 +5,7 @@ mod access;
 mod changes;
 mod churn;
 pub mod events;
+mod figures;
 mod frozen;
 mod guards;
 mod image_test;

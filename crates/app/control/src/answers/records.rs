@@ -3,12 +3,13 @@
 use std::sync::{Arc, PoisonError};
 
 use hornero_engine_port::log::LogFilter;
-use hornero_model::{Receipt, RolloutId, ServiceName, error_chain};
+use hornero_model::{Receipt, RolloutId, ServiceName, Timestamp, error_chain};
 use hyper::StatusCode;
 
 use crate::{
     answer::{Answer, ApiRefusal, json, stream},
     api::{Api, not_found},
+    audit_filter::{self, AuditWish, LAST_EVENTS_MAX},
     logs::{self, LAST_LINES_MAX, LogWish},
     offline::audit_report,
     report,
@@ -56,33 +57,63 @@ impl Api {
         json(&audit_report(verdict.map_err(ApiRefusal::internal)?))
     }
 
-    /// Every event, from the number on that the query names.
+    /// The events that the query asks for.
     pub fn audit(&self, query: &str) -> Answer {
-        let from: u64 = parameter(query, "from").unwrap_or("1").parse().map_err(|_| {
-            ApiRefusal::new(StatusCode::BAD_REQUEST, "bad_request", "`from` is no sequence number")
-        })?;
+        let wish = audit_wish(query)?;
         let ledger = Arc::clone(&self.ledger);
         let (lines, answer) = stream();
         tokio::task::spawn_blocking(move || {
-            /// Events a read: few enough that a reader who goes away costs little.
-            const PAGE: usize = 500;
-            let mut next = from;
-            loop {
-                let events = match ledger.read(next, PAGE) {
-                    Ok(events) => events,
-                    Err(error) => {
-                        return lines.fail_blocking("ledger", error_chain(&error));
+            let failed = |error| lines.fail_blocking("ledger", error_chain(&error));
+            if let Some(last) = wish.last {
+                return match wish.newest(&*ledger, last) {
+                    Ok(events) => {
+                        // A reader that has gone misses nothing.
+                        let _ = events.iter().all(|event| lines.send_blocking(event));
                     }
+                    Err(error) => failed(error),
+                };
+            }
+            let mut next = wish.from;
+            loop {
+                let events = match ledger.read(next, audit_filter::PAGE) {
+                    Ok(events) => events,
+                    Err(error) => return failed(error),
                 };
                 let Some(last) = events.last() else { return };
                 next = last.sequence + 1;
-                if !events.iter().all(|event| lines.send_blocking(event)) {
+                let mut wanted = events.iter().filter(|event| wish.is_for(event));
+                if !wanted.all(|event| lines.send_blocking(event)) || lines.is_closed() {
                     return;
                 }
             }
         });
         answer
     }
+}
+
+/// Which events are asked for.
+fn audit_wish(query: &str) -> Result<AuditWish, ApiRefusal> {
+    let bad = |text: String| ApiRefusal::new(StatusCode::BAD_REQUEST, "bad_request", text);
+    let from = parameter(query, "from").unwrap_or("1").parse();
+    let from = from.map_err(|_| bad("`from` is no sequence number".to_owned()))?;
+    let last = parameter(query, "last").map(|text| {
+        let number = text.parse().ok().filter(|number| *number <= LAST_EVENTS_MAX);
+        number.ok_or_else(|| bad(format!("`last` is no number up to {LAST_EVENTS_MAX}")))
+    });
+    let (service, instance) = (decoded(query, "service").next(), decoded(query, "instance").next());
+    Ok(AuditWish { from, last: last.transpose()?, service, instance })
+}
+
+/// A time that a query gives.
+pub fn time(query: &str, name: &str) -> Result<Option<Timestamp>, ApiRefusal> {
+    let text = decoded(query, name).next();
+    text.map(|text| {
+        serde_json::from_value(text.as_str().into()).map_err(|_| {
+            let text = format!("`{text}` is no RFC 3339 time");
+            ApiRefusal::new(StatusCode::BAD_REQUEST, "bad_request", text)
+        })
+    })
+    .transpose()
 }
 
 /// The value of a query parameter; what Hornero's own values need of percent-decoding is nothing but `:` and `+`.
@@ -100,14 +131,6 @@ fn decoded<'q>(query: &'q str, name: &'q str) -> impl Iterator<Item = String> + 
 /// Which lines of a log are asked for.
 fn log_wish(query: &str) -> Result<LogWish, ApiRefusal> {
     let bad = |text| ApiRefusal::new(StatusCode::BAD_REQUEST, "bad_request", text);
-    let time = |name| {
-        let text = decoded(query, name).next();
-        text.map(|text| {
-            let time = serde_json::from_value(text.as_str().into());
-            time.map_err(|_| bad(format!("`{text}` is no RFC 3339 time")))
-        })
-        .transpose()
-    };
     let last = parameter(query, "last").map(|text| {
         let number = text.parse().ok().filter(|number| *number <= LAST_LINES_MAX);
         number.ok_or_else(|| bad(format!("`{text}` is no number up to {LAST_LINES_MAX}")))
@@ -120,8 +143,8 @@ fn log_wish(query: &str) -> Result<LogWish, ApiRefusal> {
         Ok((name.to_owned(), value.to_owned()))
     });
     let filter = LogFilter {
-        since: time("since")?,
-        until: time("until")?,
+        since: time(query, "since")?,
+        until: time(query, "until")?,
         level,
         pattern: decoded(query, "grep").next(),
         words: decoded(query, "word").collect(),

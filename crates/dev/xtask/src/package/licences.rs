@@ -30,6 +30,7 @@ struct Library {
 pub fn third_party(target: &str) -> Result<String> {
     let mut libraries = linked(target)?;
     libraries.push(standard_library()?);
+    libraries.push(vendored()?);
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
     let mut texts = Vec::new();
     let mut made = String::from(
@@ -110,6 +111,16 @@ fn standard_library() -> Result<Library> {
         licence: "MIT OR Apache-2.0".to_owned(),
         origin: "https://www.rust-lang.org".to_owned(),
         texts,
+    })
+}
+
+/// What the dashboard has of others.
+fn vendored() -> Result<Library> {
+    Ok(Library {
+        title: "Preact and htm, in the dashboard".to_owned(),
+        licence: "MIT AND Apache-2.0".to_owned(),
+        origin: "https://github.com/developit/htm".to_owned(),
+        texts: texts_in(Path::new("dashboard/vendor"))?,
     })
 }
 

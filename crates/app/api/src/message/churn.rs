@@ -1,11 +1,11 @@
-//! What `churn` counted.
+//! How many servers were made and removed, why, and beside which limits.
 
 use hornero_model::{ChurnScope, ChurnWindow, ServiceName, Timestamp};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What `churn` counted.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChurnReport {
     /// From when on.
     pub since: Timestamp,
@@ -18,7 +18,7 @@ pub struct ChurnReport {
 }
 
 /// What was made and removed of a service.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceChurn {
     /// The service.
     pub name: ServiceName,
@@ -43,7 +43,7 @@ pub struct ServiceChurn {
 }
 
 /// Servers that were made for one reason.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChurnCause {
     /// Who asked; `hornero` where nobody did.
     pub who: String,
@@ -54,7 +54,7 @@ pub struct ChurnCause {
 }
 
 /// What happened within an hour.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChurnHour {
     /// Its beginning.
     pub from: Timestamp,
@@ -65,7 +65,7 @@ pub struct ChurnHour {
 }
 
 /// What was made beside one limit.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChurnUse {
     /// Whose servers count.
     pub scope: ChurnScope,
