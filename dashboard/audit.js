@@ -41,6 +41,8 @@ export function told({ body }) {
       return `control ${body.version} started: ${body.detail}`;
     case "effect_refused":
       return `the watchdog refused ${body.effect}: ${body.reason}`;
+    case "bundle_sealed":
+      return `what was left of ${body.seal.instance} was kept: ${body.seal.summary}`;
     case "scaled":
       return `${body.service} from ${body.from} to ${body.to} servers`;
     case "churn_stopped":

@@ -2,10 +2,10 @@
 import { html, useEffect, useState } from "./vendor/preact-htm.js";
 import { Action } from "./action.js";
 import * as api from "./api.js";
-import { EVENT_HEAD, EventRow } from "./audit.js";
-import { harmless } from "./format.js";
+import { EVENT_HEAD, EventRow, told } from "./audit.js";
+import { bytes, harmless } from "./format.js";
 import { begun, listen, status } from "./live.js";
-import { Badge, Command, Empty, Fault, Moment, Section, State, Table, useAnswer } from "./parts.js";
+import { Badge, Command, Digest, Empty, Fault, Moment, Section, State, Table } from "./parts.js";
 import { useSignal } from "./signal.js";
 import { Instances } from "./service.js";
 
@@ -22,19 +22,14 @@ function causeText(cause) {
 
 /** @param {{events: any[], id: string}} props */
 const Timeline = ({ events, id }) => html`<ol class="timeline">${events
-  .filter(({ body }) => body.instance === id || body.end?.run === id || body.end?.id === id)
-  .filter(({ body }) => body.kind === "instance_changed" || body.kind === "volume_leased" || body.kind === "run_ended")
-  .map(({ sequence, time, body, why }) => html`<li key=${sequence}><${Moment} at=${time} ms /> <${State} word=${body.state ?? body.kind.replaceAll("_", " ")} /> ${causeText(body.cause)} <span class="dim">${harmless(why)}</span></li>`)}</ol>`;
+  .filter(({ body }) => body.instance === id || body.end?.run === id)
+  .map((event) => html`<li key=${event.sequence}><${Moment} at=${event.time} ms /> ${event.body.kind === "instance_changed" ? html`<${State} word=${event.body.state} /> ${causeText(event.body.cause)}` : harmless(told(event))} <span class="dim">${harmless(event.why)}</span></li>`)}</ol>`;
 
-/** @param {{id: string}} props */
-function Autopsy({ id }) {
-  const { value } = useAnswer(() => api.get(`/v1/instances/${encodeURIComponent(id)}/autopsy`), [id]);
-  if (!value) return null;
-  return html`<${Section} title="Autopsy" id="autopsy" aside=${html`<${Command} words=${["autopsy", id]} />`}>
-    <p class="note warn"><strong>${harmless(String(value.summary ?? value.cause ?? "sealed"))}</strong></p>
-    <pre tabindex="0">${harmless(JSON.stringify(value, null, 2))}</pre>
-  <//>`;
-}
+/** What was kept of a server that failed, as the ledger tells of it. @param {{seal: any}} props */
+const Autopsy = ({ seal }) => html`<${Section} title="Autopsy" id="autopsy" aside=${html`<${Command} words=${["autopsy", seal.instance]} />`}>
+  <p class="note warn"><strong>${harmless(seal.summary)}</strong></p>
+  <p class="dim">Sealed at <${Moment} at=${seal.sealed} />: ${bytes(seal.bytes)}, <${Digest} digest=${seal.digest} /></p>
+<//>`;
 
 /** @param {{object: string}} props */
 export function InstanceView({ object }) {
@@ -49,7 +44,7 @@ export function InstanceView({ object }) {
         return [...before, ...fresh.filter(({ sequence }) => !known.has(sequence))].sort((one, other) => one.sequence - other.sequence);
       });
     const end = listen((event) => {
-      if (event.body.instance === object) add([event]);
+      if (event.body.instance === object || event.body.seal?.instance === object) add([event]);
     });
     (async () => {
       try {
@@ -75,7 +70,7 @@ export function InstanceView({ object }) {
     </div>
     <${Fault} text=${fault} />
     ${alive ? html`<${Section} title="Now" id="now"><${Instances} instances=${[alive]} label="This server" /><//>` : ""}
-    <${Autopsy} id=${object} />
+    ${events.filter(({ body }) => body.seal?.instance === object).map(({ body }) => html`<${Autopsy} seal=${body.seal} />`)}
     <${Section} title="Timeline" id="timeline">${events.length > 0 ? html`<${Timeline} events=${events} id=${object} />` : html`<${Empty}>The ledger has no event of it.<//>`}<//>
     ${events.length > 0 && html`<${Section} title="Events" id="events"><${Table} label="Events" className="events" head=${EVENT_HEAD} rows=${[...events].reverse().map((event) => html`<${EventRow} key=${event.sequence} event=${event} />`)} /><//>`}`;
 }

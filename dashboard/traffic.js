@@ -4,6 +4,8 @@ import { useSignal } from "./signal.js";
 
 /** Readings that are kept: two minutes of them. */
 const READINGS = 120;
+/** The least time between two of them. */
+const READING_MS = 800;
 /** The time that figures are of. */
 const WINDOW_MS = 15_000;
 
@@ -38,6 +40,8 @@ traffic.follow((report) => {
   const next = reading(report);
   // Another edge counts anew.
   if (readings.length > 0 && readings[readings.length - 1].edge !== next.edge) readings.length = 0;
+  // The edge is asked once a second: what is read sooner would show the same counts, and twice as many after it.
+  if (readings.length > 0 && next.at - readings[readings.length - 1].at < READING_MS) return;
   readings.push(next);
   if (readings.length > READINGS) readings.shift();
 });

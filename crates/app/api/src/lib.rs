@@ -13,7 +13,7 @@ mod remote;
 mod wire;
 
 pub use client::{Client, ClientError, on_other_version};
-pub use endpoint::{Endpoint, EndpointId, matched};
+pub use endpoint::{ENDPOINTS, Endpoint, EndpointId, matched};
 pub use openapi::document;
 pub use protocol::{
     ANSWER_MAX_BYTES, LINE_MAX_BYTES, PROTOCOL, PROTOCOL_HEADER, REQUEST_MAX_BYTES, VERSION_HEADER,

@@ -156,6 +156,26 @@ mod tests {
     }
 
     #[test]
+    fn buttons_are_there_for_those_who_may_press_them() {
+        let script = text(&file("/action.js").unwrap());
+        let table = script.split_once("const NEEDS = {\n").unwrap().1.split_once("};").unwrap().0;
+        for line in table.lines() {
+            let (operation, role) = line.trim().trim_end_matches(',').split_once(": ").unwrap();
+            let endpoint = hornero_api::ENDPOINTS.iter().find(|of| of.id.operation() == operation);
+            let endpoint = endpoint.unwrap_or_else(|| panic!("no endpoint `{operation}`"));
+            assert_eq!(role.trim_matches('"'), endpoint.role.to_string(), "{operation}");
+        }
+        // And every button is of an operation in the table.
+        for file in FILES.iter().filter(|file| file.path.ends_with(".js")) {
+            for named in text(file).split("operation=\"").skip(1) {
+                let operation = named.split('"').next().unwrap();
+                let is_known = table.contains(&format!("  {operation}: "));
+                assert!(is_known, "{}: {operation}", file.path);
+            }
+        }
+    }
+
+    #[test]
     fn what_others_wrote_is_as_they_wrote_it() {
         let vendored = file("/vendor/preact-htm.js").unwrap();
         let readme = fs::read_to_string(directory().join("vendor/README.md")).unwrap();

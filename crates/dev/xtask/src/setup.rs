@@ -22,6 +22,7 @@ pub const PACKAGES: &[Package] = &[
     },
     Package { name: "ca-certificates", why: "a mirror may be reached by https" },
     Package { name: "busybox-static", why: "tests make small roots to start instances from" },
+    Package { name: "chromium", why: "tests look at the dashboard in it" },
     Package { name: "age", why: "tests let it read the secrets that Hornero encrypts" },
     Package { name: "ansible-core", why: "tests bake images with real playbooks" },
     Package {

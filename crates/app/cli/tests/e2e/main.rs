@@ -20,6 +20,7 @@ mod collecting;
 mod configuration;
 mod contents;
 mod crash;
+mod dashboard;
 mod disk;
 mod doctor;
 mod document;

@@ -80,7 +80,7 @@ pub fn forget(answer: &mut Response<Body>, name: &str, tls: bool) {
 
 /// The file of the dashboard at a path, exactly as it is written; none where there is none.
 pub fn file(path: &str, headers: &HeaderMap) -> Option<Answer> {
-    let DashboardFile { content_type, bytes, etag } = dashboard::file(path)?;
+    let DashboardFile { content_type, bytes, etag, .. } = dashboard::file(path)?;
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let about = [(header::ETAG, etag), (header::CACHE_CONTROL, "no-cache")];
     if known.is_some_and(|known| known.split(',').any(|one| one.trim() == etag)) {
