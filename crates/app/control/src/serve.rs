@@ -186,10 +186,8 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let driver = turns::run(driver, &mut ports, &taken, &notifier, restoration)?;
     network_keeper.end();
     time_keeper.end();
-    let left = match !serves(driver.world()) && driver.is_idle() {
-        true => Ended::Empty,
-        false => Ended::Serving,
-    };
+    let left =
+        if serves(driver.world()) || !driver.is_idle() { Ended::Serving } else { Ended::Empty };
     parts.end(left, driver.term(), witness.as_deref(), &notifier)?;
     match fs::remove_file(&socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),

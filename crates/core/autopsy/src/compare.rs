@@ -119,7 +119,7 @@ mod tests {
             [""; 0],
             "nobody to compare with"
         );
-        let many: Vec<String> = (b'a'..b'z').map(|one| char::from(one).to_string()).collect();
+        let many: Vec<String> = (b'a'..=b'y').map(|one| char::from(one).to_string()).collect();
         let told = only_here(many.iter().map(String::as_str), others.into_iter());
         assert_eq!((told.len(), told.last().map(String::as_str)), (ONLY_HERE_MAX, Some("y")));
     }

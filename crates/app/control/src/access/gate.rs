@@ -130,7 +130,10 @@ impl AccessGate {
     fn by_token(&self, token: &str) -> Option<Caller> {
         let digest = Digest::of(within(token).as_bytes());
         let tokens = self.declared.as_ref()?.tokens.iter();
-        let found = tokens.filter(|grant| same(&grant.sha256, &digest)).last()?;
+        let found = tokens.fold(None, |found, grant| match same(&grant.sha256, &digest) {
+            true => Some(grant),
+            false => found,
+        })?;
         Some(remote_caller(format!("token:{}", found.name), found.role, None))
     }
 

@@ -76,8 +76,10 @@ fn add(passes: &mut Vec<Pass>, pass: Pass, most: usize) {
 /// Where a secret is among some, each of which is looked at.
 fn position(passes: &[Pass], secret: &str) -> Option<usize> {
     let digest = Digest::of(secret.as_bytes());
-    let found = passes.iter().enumerate().filter(|(_, pass)| same(&pass.sha256, &digest));
-    found.map(|(at, _)| at).last()
+    passes.iter().enumerate().fold(None, |found, (at, pass)| match same(&pass.sha256, &digest) {
+        true => Some(at),
+        false => found,
+    })
 }
 
 impl Logins {
