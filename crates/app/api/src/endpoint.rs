@@ -56,6 +56,12 @@ pub enum EndpointId {
     Preview,
     /// Remove a preview.
     RemovePreview,
+    /// Take a server out of traffic and keep it.
+    Quarantine,
+    /// Every server that is kept.
+    Quarantines,
+    /// Let a server go that is kept.
+    ReleaseQuarantine,
     /// The lines of an operation, from its first.
     Operation,
     /// A service's releases.
@@ -120,6 +126,9 @@ impl EndpointId {
             Self::CheckGuards => "CheckGuards",
             Self::Preview => "Preview",
             Self::RemovePreview => "RemovePreview",
+            Self::Quarantine => "Quarantine",
+            Self::Quarantines => "Quarantines",
+            Self::ReleaseQuarantine => "ReleaseQuarantine",
             Self::Operation => "Operation",
             Self::History => "History",
             Self::Receipts => "Receipts",
@@ -273,6 +282,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
         None, schema::<message::ChurnReport>, false),
     endpoint!(ImageDifference, Viewer, "GET", "/v1/images/{image}/difference/{other}", "What another image has differently: packages, paths (2000 at most), configuration", [],
         None, schema::<message::ImageDifference>, false),
+    endpoint!(Quarantine, Operator, "POST", "/v1/quarantines", "Replace a server, and keep it as it is until its time is up; it goes on without the client", [],
+        Some(schema::<message::QuarantineRequest>), schema::<message::QuarantineStatus>, false),
+    endpoint!(Quarantines, Viewer, "GET", "/v1/quarantines", "Every server that is kept, the oldest first", [],
+        None, schema::<Vec<message::QuarantineStatus>>, false),
+    endpoint!(ReleaseQuarantine, Operator, "POST", "/v1/quarantines/{instance}/release", "Let a server go that is kept", [],
+        Some(schema::<message::ReleaseRequest>), schema::<message::QuarantineStatus>, false),
 ];
 
 /// The endpoint that a method and path mean, with the values of the braces in order.
@@ -307,9 +322,9 @@ mod tests {
             own.map(|endpoint| endpoint.id.operation()).collect::<Vec<_>>().join(" ")
         };
         let viewer = "Health Status Plan RunOutput Rehearsal Volumes Operation History Receipts Receipt Audit AuditVerify Verify \
-                      Logs OpenApi Events Session Login Logout Traffic Churn ImageDifference";
+                      Logs OpenApi Events Session Login Logout Traffic Churn ImageDifference Quarantines";
         assert_eq!(of(Role::Viewer), viewer);
-        let operator = "Rollback Recycle Cancel Resume Steer RunCancel Rehearse RunJob ChangeVolume CheckGuards";
+        let operator = "Rollback Recycle Cancel Resume Steer RunCancel Rehearse RunJob ChangeVolume CheckGuards Quarantine ReleaseQuarantine";
         assert_eq!(of(Role::Operator), operator);
         assert_eq!(of(Role::Releaser), "Apply Test Down Run DeclareVolumes Preview RemovePreview");
         assert_eq!(of(Role::Breaker), "");

@@ -14,6 +14,7 @@ mod log;
 mod operation;
 mod plan;
 mod preview;
+mod quarantine;
 mod rehearsal;
 mod request;
 mod resume;
@@ -52,6 +53,7 @@ pub use plan::{
     NotChecked, PlanChange, PlanImage, PlanProblem, PlanReport, PlanRequest, PlannedPreview,
 };
 pub use preview::{PreviewRequest, PreviewSource, PreviewStatus, RemovePreviewRequest};
+pub use quarantine::{QuarantineRequest, QuarantineState, QuarantineStatus, ReleaseRequest};
 pub use rehearsal::{ProofStatus, RehearsalStatus, RehearseRequest};
 pub use request::{
     ApplyRequest, CancelRequest, DownRequest, Intent, RecycleRequest, RollbackRequest, SteerRequest,

@@ -19,6 +19,7 @@ mod packing;
 mod page;
 mod patch;
 mod preview;
+mod quarantine;
 mod rollout;
 mod run;
 mod secret;
@@ -51,6 +52,7 @@ pub use manual::ManualArguments;
 pub use packing::Packing;
 pub use patch::PatchArguments;
 pub use preview::{PreviewCommand, PreviewWords};
+pub use quarantine::{QuarantineArguments, QuarantineCommand};
 pub use rollout::{RolloutCommand, Steered};
 pub use run::RunArguments;
 pub use secret::SecretCommand;
@@ -285,6 +287,9 @@ took stands in `hornero status` as the proof; what serves is as before, whatever
         #[arg(value_name = "INSTANCE|BUNDLE")]
         object: Option<String>,
     },
+    /// Replace a server and keep it as it is, out of traffic and standing still, so that it can be looked at
+    #[command(after_help = examples::QUARANTINE)]
+    Quarantine(QuarantineArguments),
     /// List and export what is kept of servers that failed
     #[command(subcommand)]
     Bundle(BundleCommand),

@@ -143,7 +143,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Arguments::command(), "hornero", &mut script);
             output::print_text(&String::from_utf8_lossy(&script))
         }
-        Command::Autopsy { object } => command::autopsy::run(&home, json, object.as_deref()),
+        Command::Autopsy { object } => command::autopsy::run(&home, json, object),
         Command::Bundle(words) => command::autopsy::bundles(&home, json, &words),
         Command::Upgrade(arguments) => command::upgrade::run(&home, json, &arguments),
         Command::Init(arguments) => command::init::run(json, &arguments),
@@ -237,6 +237,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Guard(GuardCommand::Check { service }) => {
             command::guard::check(home, json, &service).await
         }
+        Command::Quarantine(words) => command::quarantine::run(home, json, words).await,
         Command::Preview(command) => preview::run(home, json, command).await,
         Command::Run(arguments) => one_off::run(home, json, arguments).await,
         Command::Cancel { object, reason } => {
@@ -317,6 +318,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Volume(_)
         | Command::Guard(_)
         | Command::Preview(_)
+        | Command::Quarantine(_)
         | Command::Cancel { .. }
         | Command::Resume { .. }
         | Command::Churn { .. }

@@ -18,7 +18,7 @@ use crate::{
     edge, jobs,
     offline::ledger_of,
     previews::{self, Seen},
-    rehearsals,
+    quarantines, rehearsals,
     replay::fold,
     report, runs, schedules, steps,
 };
@@ -68,6 +68,7 @@ pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
         previews: previews(&world, edge_seen.as_ref()),
         calls: Vec::new(),
         failures: Vec::new(),
+        quarantined: quarantines::shown(&world, None, Timestamp::now()),
     })
 }
 

@@ -84,6 +84,11 @@ impl Api {
             EndpointId::RemovePreview => {
                 self.remove_preview(caller, values[0], body(request).await?).await
             }
+            EndpointId::Quarantine => self.quarantine(caller, body(request).await?).await,
+            EndpointId::Quarantines => self.quarantines().await,
+            EndpointId::ReleaseQuarantine => {
+                self.release_quarantine(caller, values[0], body(request).await?).await
+            }
             EndpointId::Operation => self.operation(values[0]),
             EndpointId::History => self.history(values[0]).await,
             EndpointId::Receipts => self.receipts(&query),

@@ -46,6 +46,7 @@ mod predecessor;
 mod previews;
 mod program;
 mod provenance;
+mod quarantines;
 mod rehearsals;
 mod replay;
 mod report;
@@ -90,6 +91,7 @@ pub use offline::{
 pub use predecessor::readable;
 pub use program::{OWN_PROGRAM, Program};
 pub use provenance::{Denied, ProvenanceCheck};
+pub use quarantines::quarantines_offline;
 pub use serve::{Ended, Options, serve};
 pub use volumes::volumes_offline;
 pub use witness::WitnessPlace;

@@ -250,6 +250,10 @@ impl Adapters {
                     Err(error) => engine_failed(error),
                 }
             }
+            Effect::FreezeInstance { instance, .. } => match engine.freeze(id.term, &instance) {
+                Ok(_) => Observation::InstanceFrozen { instance },
+                Err(error) => engine_failed(error),
+            },
             Effect::RemoveInstance { instance, .. } => match engine.remove(id.term, &instance) {
                 Ok(()) => Observation::InstanceRemoved { instance },
                 Err(error) => engine_failed(error),

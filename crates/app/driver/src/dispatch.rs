@@ -79,6 +79,7 @@ impl Driver {
             Effect::StartInstance { .. }
             | Effect::StopInstance { .. }
             | Effect::RemoveInstance { .. }
+            | Effect::FreezeInstance { .. }
             | Effect::RunTests { .. }
             | Effect::CarryOut { .. }
             | Effect::AskGuards { .. }
@@ -105,8 +106,12 @@ impl Driver {
             other != key && self.pending.get(other).is_some_and(|of| of.in_flight(now))
         };
         match key {
-            EffectKey::Start(id) | EffectKey::Stop(id) | EffectKey::Remove(id) => {
-                let of_instance = [EffectKey::Start, EffectKey::Stop, EffectKey::Remove];
+            EffectKey::Start(id)
+            | EffectKey::Stop(id)
+            | EffectKey::Remove(id)
+            | EffectKey::Freeze(id) => {
+                let of_instance =
+                    [EffectKey::Start, EffectKey::Stop, EffectKey::Remove, EffectKey::Freeze];
                 of_instance.iter().any(|of| in_flight(&of(id.clone())))
             }
             // A release must not be cut off by an order that a table has overtaken, so they go one by one.
@@ -139,7 +144,10 @@ impl Driver {
             Effect::StartInstance { instance, spec, .. } => {
                 EffectFacts::Start { service: &spec.name, instance, volumes: &volumes }
             }
-            Effect::StopInstance { instance, .. } => EffectFacts::Stop { instance },
+            // Nobody is served by what stands still.
+            Effect::StopInstance { instance, .. } | Effect::FreezeInstance { instance, .. } => {
+                EffectFacts::Stop { instance }
+            }
             Effect::RemoveInstance { instance, .. } => EffectFacts::Remove { instance },
             Effect::PrepareRoutes { table, .. } | Effect::ApplyRoutes { table, .. } => {
                 EffectFacts::Apply { table }
@@ -167,7 +175,9 @@ impl Driver {
                 self.world.services.keys().collect()
             }
             Effect::StartInstance { spec, .. } => vec![&spec.name],
-            Effect::StopInstance { instance, .. } | Effect::RemoveInstance { instance, .. } => {
+            Effect::StopInstance { instance, .. }
+            | Effect::RemoveInstance { instance, .. }
+            | Effect::FreezeInstance { instance, .. } => {
                 let instance = self.world.instances.get(instance);
                 instance.map(|instance| &instance.service).into_iter().collect()
             }
@@ -322,7 +332,9 @@ impl Driver {
             | Effect::RunTests { spec, .. }
             | Effect::CarryOut { spec, .. } => Some(spec.name.clone()),
             Effect::AskGuards { question, .. } => Some(question.release.service.clone()),
-            Effect::StopInstance { instance, .. } | Effect::RemoveInstance { instance, .. } => {
+            Effect::StopInstance { instance, .. }
+            | Effect::RemoveInstance { instance, .. }
+            | Effect::FreezeInstance { instance, .. } => {
                 let instance = self.world.instances.get(instance)?;
                 (instance.state != InstanceState::Archived).then(|| instance.service.clone())
             }

@@ -259,6 +259,7 @@ impl Driver {
             self.facts.starting.remove(&id);
             self.facts.exited.remove(&id);
             self.facts.stopped.remove(&id);
+            self.facts.frozen.remove(&id);
             self.facts.unhealthy_since.remove(&id);
             self.facts.forget_leaving(&id);
             self.told_healthy.remove(&id);

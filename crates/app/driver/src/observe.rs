@@ -38,6 +38,10 @@ impl Driver {
                 self.facts.running.remove(&instance);
                 self.facts.stopped.insert(instance);
             }
+            Observation::InstanceFrozen { instance } => {
+                self.pending.remove(&EffectKey::Freeze(instance.clone()));
+                self.facts.frozen.insert(instance);
+            }
             Observation::InstanceRemoved { instance } => {
                 self.pending.remove(&EffectKey::Remove(instance.clone()));
                 self.facts.running.remove(&instance);

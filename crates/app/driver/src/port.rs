@@ -107,6 +107,11 @@ pub enum Observation {
         /// The instance.
         instance: InstanceId,
     },
+    /// An instance stands still, or its engine can't make it: the answer to `FreezeInstance`.
+    InstanceFrozen {
+        /// The instance.
+        instance: InstanceId,
+    },
     /// Nothing but logs is left of an instance: the answer to `RemoveInstance`.
     InstanceRemoved {
         /// The instance.

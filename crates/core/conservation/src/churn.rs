@@ -172,6 +172,8 @@ impl Churn {
             | EventBody::DataGuardOverridden { .. }
             | EventBody::BundleSealed { .. }
             | EventBody::StepRuled { .. }
+            | EventBody::InstanceQuarantined { .. }
+            | EventBody::QuarantineEnded { .. }
             | EventBody::ServiceOwned { .. } => {}
         }
     }

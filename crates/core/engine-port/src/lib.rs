@@ -96,6 +96,12 @@ pub trait Engine: Send + Sync {
         Ok(Evidence::default())
     }
 
+    /// Makes everything in an instance stand still until it is stopped; false where the host can't, or it does not run.
+    fn freeze(&self, term: Term, id: &InstanceId) -> Result<bool, EngineError> {
+        let _ = (term, id);
+        Ok(false)
+    }
+
     /// What the control group of an instance has counted: until now, or until its end; none where nobody can tell.
     fn figures(&self, id: &InstanceId) -> Option<GroupFigures> {
         let _ = id;

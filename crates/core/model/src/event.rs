@@ -385,6 +385,22 @@ pub enum EventBody {
         /// What.
         ruling: StepRuling,
     },
+    /// A server is to be replaced, and kept as it is until then for somebody to look at.
+    InstanceQuarantined {
+        /// The server.
+        instance: InstanceId,
+        /// Its service.
+        service: ServiceName,
+        /// When it is removed.
+        until: Timestamp,
+    },
+    /// Nobody needs a server any longer that was kept.
+    QuarantineEnded {
+        /// The server.
+        instance: InstanceId,
+        /// Its service.
+        service: ServiceName,
+    },
 }
 
 /// One write of a rollout's journal: the whole state of its machine, opaque to all but `rollout`.

@@ -91,6 +91,7 @@ fn world(releases: Vec<ServiceSpec>, serving: u32, healthy: usize) -> (World, Fa
             created: Timestamp(0),
             since: Timestamp(0),
             recycle: None,
+            quarantine: None,
             region: Default::default(),
         };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);

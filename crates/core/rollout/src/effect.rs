@@ -33,6 +33,13 @@ pub enum Effect {
         /// How long it may take to end by itself before it is killed.
         grace: Millis,
     },
+    /// Makes everything in an instance stand still, where the engine can; one that does already is left alone.
+    FreezeInstance {
+        /// The region whose engine has it.
+        region: RegionName,
+        /// Its id.
+        instance: InstanceId,
+    },
     /// Removes what is left of a stopped instance, except its logs.
     RemoveInstance {
         /// The region whose engine has it.
@@ -148,6 +155,8 @@ pub enum EffectKey {
     Stop(InstanceId),
     /// Removing an instance.
     Remove(InstanceId),
+    /// Making one stand still.
+    Freeze(InstanceId),
     /// Testing an image.
     Tests(Digest),
     /// One-off work.
@@ -173,6 +182,7 @@ impl Effect {
             Self::StartInstance { instance, .. } => EffectKey::Start(instance.clone()),
             Self::StopInstance { instance, .. } => EffectKey::Stop(instance.clone()),
             Self::RemoveInstance { instance, .. } => EffectKey::Remove(instance.clone()),
+            Self::FreezeInstance { instance, .. } => EffectKey::Freeze(instance.clone()),
             Self::RunTests { image, .. } => EffectKey::Tests(*image),
             Self::CarryOut { run, .. } => EffectKey::Run(run.id.clone()),
             Self::AskGuards { occasion, .. } => EffectKey::Guards(occasion.clone()),
@@ -198,6 +208,7 @@ impl Effect {
             Self::StartInstance { region, .. }
             | Self::StopInstance { region, .. }
             | Self::RemoveInstance { region, .. }
+            | Self::FreezeInstance { region, .. }
             | Self::RunTests { region, .. }
             | Self::CarryOut { region, .. }
             | Self::AskGuards { region, .. }
@@ -220,6 +231,7 @@ impl Effect {
             Self::StartInstance { .. }
             | Self::StopInstance { .. }
             | Self::RemoveInstance { .. }
+            | Self::FreezeInstance { .. }
             | Self::RunTests { .. }
             | Self::CarryOut { .. }
             | Self::AskGuards { .. }
@@ -237,6 +249,9 @@ impl std::fmt::Display for Effect {
             Self::StartInstance { instance, .. } => write!(f, "start instance `{instance}`"),
             Self::StopInstance { instance, .. } => write!(f, "stop instance `{instance}`"),
             Self::RemoveInstance { instance, .. } => write!(f, "remove instance `{instance}`"),
+            Self::FreezeInstance { instance, .. } => {
+                write!(f, "make instance `{instance}` stand still")
+            }
             Self::RunTests { image, .. } => write!(f, "test image `{}`", image.short()),
             Self::CarryOut { run, .. } => write!(f, "carry out run `{}`", run.id),
             Self::AskGuards { question, .. } => {

@@ -4,7 +4,7 @@ use hornero_model::{Event, EventBody};
 
 use crate::{
     ListenerTrouble, SharedFailure, SkippedTimes, TestRecord, World, freezes, jobs, leases,
-    listeners, previews, recycle, rehearsals, runs, scale, schedules, steps,
+    listeners, previews, quarantine, recycle, rehearsals, runs, scale, schedules, steps,
 };
 
 /// Of an event that was handed to what does not take in its kind: a mistake in Hornero.
@@ -45,6 +45,8 @@ impl World {
             | EventBody::ServiceOwned { .. }
             | EventBody::ServiceAdjusted { .. }
             | EventBody::RecycleSet { .. }
+            | EventBody::InstanceQuarantined { .. }
+            | EventBody::QuarantineEnded { .. }
             | EventBody::Scaled { .. } => self.fold_service(event),
             EventBody::ChurnResumed { .. }
             | EventBody::FailureShared { .. }
@@ -116,6 +118,14 @@ impl World {
             }
             EventBody::RecycleSet { service, instances } => {
                 recycle::set(self, service, instances, &event.by)
+            }
+            EventBody::InstanceQuarantined { instance, until, .. } => {
+                quarantine::begun(self, instance, *until, &event.by, event.time);
+                Ok(())
+            }
+            EventBody::QuarantineEnded { instance, .. } => {
+                quarantine::ended(self, instance);
+                Ok(())
             }
             EventBody::Scaled { service, from, to } => {
                 scale::scaled(self, service, (*from, *to), &event.by, event.time)

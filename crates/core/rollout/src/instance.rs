@@ -9,6 +9,8 @@ use hornero_model::{
     Actor, ExitCause, InstanceId, InstanceState, RegionName, ReleaseNumber, ServiceName, Timestamp,
 };
 
+use crate::quarantine::Quarantine;
+
 /// An instance that is not archived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
@@ -28,6 +30,8 @@ pub struct Instance {
     pub since: Timestamp,
     /// Who wants it replaced by a new one, and why, where somebody does.
     pub recycle: Option<Actor>,
+    /// Until when it is kept for somebody to look at, where it is.
+    pub quarantine: Option<Quarantine>,
     /// The region whose engine has it.
     pub region: RegionName,
 }

@@ -69,6 +69,7 @@ impl World {
             created: time,
             since: time,
             recycle: None,
+            quarantine: None,
             region: region.clone(),
         };
         self.instances.insert(instance);

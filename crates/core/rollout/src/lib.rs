@@ -33,6 +33,7 @@ mod planted;
 mod preserving;
 mod previewing;
 mod previews;
+mod quarantine;
 mod question;
 mod quiescing;
 mod record;
@@ -86,6 +87,7 @@ pub use order::down_order;
 pub use planted::plant;
 pub use planted::{Bug, planted};
 pub use previewing::{PreviewError, preview_spec, start_preview};
+pub use quarantine::Quarantine;
 pub use question::{GuardOccasion, GuardQuestion, GuardRound, GuardsSeen};
 pub use record::{Record, Step};
 pub use recorded::{

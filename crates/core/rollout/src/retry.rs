@@ -39,6 +39,7 @@ pub fn answer_allowance(key: &EffectKey) -> Millis {
         EffectKey::Start(_)
         | EffectKey::Stop(_)
         | EffectKey::Remove(_)
+        | EffectKey::Freeze(_)
         | EffectKey::Run(_)
         | EffectKey::Snapshots(_)
         | EffectKey::Restore(_)
@@ -114,6 +115,7 @@ pub fn failed(
         // A service does without an address of its own until it has one: only calls by its name need it.
         EffectKey::Stop(_)
         | EffectKey::Remove(_)
+        | EffectKey::Freeze(_)
         | EffectKey::Run(_)
         | EffectKey::Guards(_)
         | EffectKey::Cut(..)

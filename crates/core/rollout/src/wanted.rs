@@ -10,8 +10,8 @@ use hornero_model::{
 use crate::planted::{Bug, planted};
 use crate::{
     Effect, Facts, Instance, Kind, KnownEdge, Phase, RollingStage, World, adjust, edge::says_same,
-    guarding, leases, listeners, migrating, preserving, previews, quiescing, recycle, repair,
-    rounds, routes::has_way_back, table, times,
+    guarding, leases, listeners, migrating, preserving, previews, quarantine, quiescing, recycle,
+    repair, rounds, routes::has_way_back, table, times,
 };
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
@@ -27,6 +27,9 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
         for instance in world.instances.of(name).filter(here) {
             if kept.contains(&instance.id) && !facts.exited.contains_key(&instance.id) {
                 effects.extend(start(world, facts, &instance.id));
+            } else if quarantine::holds(world, facts, instance) {
+                let due = ended_requests(world, facts, instance);
+                effects.extend(due.then(|| quarantine::freeze(facts, instance)).flatten());
             } else if facts.forced.contains(name) || ended_requests(world, facts, instance) {
                 effects.extend(end(world, facts, &instance.id, facts.forced.contains(name)));
             }
@@ -276,6 +279,7 @@ pub fn wake(world: &World, facts: &Facts) -> Option<Timestamp> {
     let mut times = listeners::wake(world, facts);
     times.extend(facts.times());
     times.extend(previews::times(world));
+    times.extend(quarantine::times(world));
     for (name, service) in &world.services {
         times.extend(repair::wake(world, facts, name));
         times.extend(recycle::wake(world, facts, name));

@@ -388,9 +388,9 @@ impl Ports for Host {
             Effect::StartInstance { spec, .. } => {
                 self.random.between(1, 80) + self.verify(spec.image)
             }
-            Effect::StopInstance { .. } | Effect::RemoveInstance { .. } => {
-                self.random.between(1, 200)
-            }
+            Effect::StopInstance { .. }
+            | Effect::FreezeInstance { .. }
+            | Effect::RemoveInstance { .. } => self.random.between(1, 200),
             Effect::RunTests { .. } => self.random.between(10, 600),
             Effect::GiveAddress { .. }
             | Effect::TakeAddress { .. }

@@ -55,6 +55,9 @@ impl Host {
                 self.start(instance, spec.image, &mounts);
             }
             Effect::StopInstance { instance, .. } => self.stop(instance),
+            Effect::FreezeInstance { instance, .. } => {
+                self.observe(Observation::InstanceFrozen { instance });
+            }
             Effect::RemoveInstance { instance, .. } => {
                 let seen = self.engine.remove(&instance);
                 self.observe(seen);
@@ -270,6 +273,7 @@ impl Host {
             Effect::StartInstance { .. }
             | Effect::StopInstance { .. }
             | Effect::RemoveInstance { .. }
+            | Effect::FreezeInstance { .. }
             | Effect::GiveAddress { .. }
             | Effect::TakeAddress { .. }
             | Effect::CarryOut { .. }

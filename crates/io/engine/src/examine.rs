@@ -97,6 +97,16 @@ impl LocalEngine {
         started.into_iter().chain(held.map(|held| held.pid)).collect()
     }
 
+    /// Makes everything in an instance that runs stand still.
+    pub(crate) fn stand_still(&self, id: &InstanceId) -> Result<bool, EngineError> {
+        if self.shared.running(id).is_none() {
+            return Ok(false);
+        }
+        let group = Cgroup::at(&cgroup_parent(&self.home), id.as_str());
+        let failed = |error| EngineError::failed(format!("freeze instance `{id}`"), error);
+        group.freeze(FREEZE_PATIENCE).map_err(failed)
+    }
+
     /// What the control group of an instance has counted.
     pub(crate) fn counted(&self, id: &InstanceId) -> Option<GroupFigures> {
         if self.shared.running(id).is_some() {

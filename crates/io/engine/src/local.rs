@@ -417,6 +417,11 @@ impl Engine for LocalEngine {
         self.look_at(id, budget)
     }
 
+    fn freeze(&self, term: Term, id: &InstanceId) -> Result<bool, EngineError> {
+        self.admit(term)?;
+        self.stand_still(id)
+    }
+
     fn figures(&self, id: &InstanceId) -> Option<GroupFigures> {
         self.counted(id)
     }

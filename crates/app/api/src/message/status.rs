@@ -15,6 +15,7 @@ use super::freeze::FreezeStatus;
 use super::instance::{InstanceStatus, InternalAddress};
 use super::job::JobStatus;
 use super::preview::PreviewStatus;
+use super::quarantine::QuarantineStatus;
 use super::rehearsal::{ProofStatus, RehearsalStatus};
 use super::resume::ServiceStop;
 use super::rollout::RolloutStatus;
@@ -56,6 +57,9 @@ pub struct StatusReport {
     /// Servers that failed in the last hour and of which there is a bundle, the newest first; a few of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<BundleBody>,
+    /// Servers that are kept for somebody to look at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<QuarantineStatus>,
 }
 
 /// The control process.

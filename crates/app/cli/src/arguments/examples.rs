@@ -93,6 +93,13 @@ Examples:
   hornero autopsy /tmp/site.bundle             from another machine
 
 A bundle is made of every server that failed, a few an hour of one service. It needs no control process to be read.";
+pub(super) const QUARANTINE: &str = "\
+Examples:
+  hornero quarantine site-7-k3j9x2ab --for 2h --reason 'odd latencies'
+  hornero quarantine ls
+  hornero quarantine release site-7-k3j9x2ab
+
+Another server takes its place first, so there has to be room for one more. When its time is up it is removed.";
 pub(super) const DOWN: &str = "\
 Examples:
   hornero down examples/site     what it declares

@@ -29,7 +29,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const LINES: usize = 10;
 
 /// `hornero autopsy`.
-pub fn run(home: &Path, json: bool, object: Option<&str>) -> Result<(), Failure> {
+pub fn run(home: &Path, json: bool, object: Option<String>) -> Result<(), Failure> {
+    let object = object.as_deref();
     let mut path = found(home, object)?;
     let mut bundle = read(&path);
     if is_gone(&bundle) {

@@ -42,6 +42,7 @@ pub mod plan_file;
 pub mod preview;
 pub mod problems;
 pub mod process;
+pub mod quarantine;
 pub mod rebasing;
 pub mod receipt;
 pub mod recycle;

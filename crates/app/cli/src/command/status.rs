@@ -290,6 +290,7 @@ mod tests {
             previews: Vec::new(),
             calls: Vec::new(),
             failures: Vec::new(),
+            quarantined: Vec::new(),
         };
         status_text(&report, Timestamp::default(), false)
     }

@@ -1,8 +1,8 @@
 //! What `status` says below its tables: what waits for somebody, what is wrong, and what this host can't do.
 
 use hornero_api::message::{
-    ControlStatus, EdgeReport, PausedStatus, RouteStatus, ServiceStatus, StatusReport, StepState,
-    StepStatus, SupportReport, WitnessStatus,
+    ControlStatus, EdgeReport, PausedStatus, QuarantineStatus, RouteStatus, ServiceStatus,
+    StatusReport, StepState, StepStatus, SupportReport, WitnessStatus,
 };
 use hornero_model::{BundleBody, ConnectionCounters, ServiceName, Timestamp};
 
@@ -18,6 +18,7 @@ pub fn notes(report: &StatusReport, runs: &str) -> String {
     text.push_str(runs);
     text.push_str(&churn::stopped(&report.services));
     text.push_str(&failures(&report.failures));
+    text.extend(report.quarantined.iter().map(quarantined));
     let undeclared = calls::undeclared(&report.calls, Timestamp::now());
     if !undeclared.is_empty() {
         text.push_str(&format!("\n{undeclared}"));
@@ -58,6 +59,15 @@ fn failures(failures: &[BundleBody]) -> String {
         format!("\nfailed: `{id}` {ago} ago: {}; `hornero autopsy {id}`\n", harmless(&of.summary))
     });
     told.collect()
+}
+
+/// That a server is kept for somebody to look at.
+fn quarantined(of: &QuarantineStatus) -> String {
+    let QuarantineStatus { instance, until, who, why, .. } = of;
+    let why = harmless(why);
+    format!(
+        "\nquarantined: `{instance}` by `{who}` until {until}: {why}; `hornero quarantine release {instance}`\n"
+    )
 }
 
 /// Whether a service could go back, by the last that was seen of it.

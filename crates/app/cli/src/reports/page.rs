@@ -6,8 +6,8 @@ use clap::{Command, CommandFactory as _};
 use hornero_api::message::LoginReport;
 use hornero_api::message::{
     AuditReport, ChurnReport, GuardsReport, HistoryEntry, ImageDifference, JobStatus, LogLine,
-    PlanReport, PreviewStatus, RehearsalStatus, ResumeReport, ScheduleStatus, StatusReport,
-    VerifyReport, VolumeReport, VolumeStatus,
+    PlanReport, PreviewStatus, QuarantineStatus, RehearsalStatus, ResumeReport, ScheduleStatus,
+    StatusReport, VerifyReport, VolumeReport, VolumeStatus,
 };
 use hornero_bake::Rebased;
 use hornero_doctor::DoctorReport;
@@ -78,6 +78,9 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("plan", false, schema::<PlanReport>),
     ("preview ls", false, schema::<Vec<PreviewStatus>>),
     ("preview rm", false, schema::<OperationReport>),
+    ("quarantine", false, schema::<QuarantineStatus>),
+    ("quarantine ls", false, schema::<Vec<QuarantineStatus>>),
+    ("quarantine release", false, schema::<QuarantineStatus>),
     ("receipt", false, schema::<Vec<Receipt>>),
     ("receipt ID", false, schema::<Receipt>),
     ("recycle", false, schema::<OperationReport>),

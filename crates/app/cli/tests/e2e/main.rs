@@ -43,6 +43,7 @@ mod owned;
 mod patching;
 mod previews;
 mod provenance;
+mod quarantine;
 mod recycling;
 mod rehearsals;
 mod replacing;

@@ -12,6 +12,7 @@ mod image_test;
 mod jobs;
 mod operation;
 mod previews;
+mod quarantines;
 mod recording;
 mod records;
 mod rehearsals;

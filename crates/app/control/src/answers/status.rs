@@ -9,7 +9,7 @@ use crate::{
     answer::{Answer, ApiRefusal, json},
     api::Api,
     forensics::TOLD_FOR,
-    jobs, report, runs, schedules,
+    jobs, quarantines, report, runs, schedules,
 };
 
 impl Api {
@@ -66,6 +66,7 @@ impl Api {
                 previews: report::previews(driver, &internal, &*of_instances),
                 calls: calls.shown(driver.world()),
                 failures,
+                quarantined: quarantines::shown(driver.world(), Some(driver.facts()), now),
             })
             .await?;
         json(&report)

@@ -13,6 +13,7 @@ mod leases;
 mod orders;
 mod preserving;
 mod previews;
+mod quarantining;
 mod quiescing;
 mod recycling;
 mod repairing;
@@ -289,6 +290,9 @@ impl Bench {
                 let running = Running { location, since: self.facts.now };
                 self.facts.running.insert(instance, running);
             }
+            Effect::FreezeInstance { instance, .. } => {
+                self.facts.frozen.insert(instance);
+            }
             Effect::StopInstance { instance, .. } => {
                 self.facts.running.remove(&instance);
                 self.facts.stopped.insert(instance);
@@ -469,6 +473,8 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::DataGuardOverridden { guard, .. } => format!("guard.{guard} overridden"),
         EventBody::StepRuled { step, ruling, .. } => format!("step {step} ruled {ruling:?}"),
         EventBody::GuardOverridden { guard, .. } => format!("{guard} overridden"),
+        EventBody::InstanceQuarantined { instance, .. } => format!("{instance} quarantined"),
+        EventBody::QuarantineEnded { instance, .. } => format!("{instance} released"),
         EventBody::BundleSealed { seal } => format!("bundle of {} sealed", seal.body.instance),
         EventBody::ChurnResumed { service } => format!("churn of {service:?} goes on"),
         EventBody::ServiceAdjusted { service, release } => format!("adjusted {service}@{release}"),

@@ -149,7 +149,9 @@ fn check(bench: &Bench, effect: &Effect) {
                 assert!(world.image_passed(&image), "tested");
             }
         }
-        Effect::StopInstance { instance, .. } | Effect::RemoveInstance { instance, .. } => {
+        Effect::StopInstance { instance, .. }
+        | Effect::FreezeInstance { instance, .. }
+        | Effect::RemoveInstance { instance, .. } => {
             assert!(!facts.routed(instance), "`{instance}` is stopped while it is routed to");
             assert!(!world.kept(&site()).contains(instance) || facts.exited.contains_key(instance));
         }

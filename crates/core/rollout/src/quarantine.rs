@@ -1,0 +1,70 @@
+//! Quarantine: servers that somebody has taken out of traffic, kept as they are until a time so that they can be looked at.
+//!
+//! Such a server goes the way of one that is recycled: another one serves before it leaves, and its requests end. Only then is
+//! it not ended, but stands still. When its time is up, or its service goes, it ends as every other one does.
+
+use hornero_model::{Actor, InstanceId, InstanceState, Timestamp};
+
+use crate::{Effect, Facts, Instance, Kind, World};
+
+/// That a server is kept for somebody to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Who asked for it, and why.
+    pub by: Actor,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// Takes in that a server is to be kept. One that is gone by now is none any more.
+pub(crate) fn begun(
+    world: &mut World,
+    id: &InstanceId,
+    until: Timestamp,
+    by: &Actor,
+    time: Timestamp,
+) {
+    let Some(instance) = world.instances.get_mut(id) else { return };
+    instance.quarantine = Some(Quarantine { by: by.clone(), since: time, until });
+    if instance.state != InstanceState::Serving {
+        return;
+    }
+    instance.recycle = Some(by.clone());
+    let name = instance.service.clone();
+    if let Some(service) = world.services.get_mut(&name) {
+        // What a person asks for is tried at once.
+        service.recycle_failures = 0;
+        service.last_recycle_failure = None;
+    }
+}
+
+/// Takes in that somebody needs a server no longer. One that serves still, serves on.
+pub(crate) fn ended(world: &mut World, id: &InstanceId) {
+    let Some(instance) = world.instances.get_mut(id) else { return };
+    if instance.quarantine.take().is_some() && instance.state == InstanceState::Serving {
+        instance.recycle = None;
+    }
+}
+
+/// Whether a server that is no longer needed is kept all the same.
+pub(crate) fn holds(world: &World, facts: &Facts, instance: &Instance) -> bool {
+    let Some(quarantine) = &instance.quarantine else { return false };
+    let name = &instance.service;
+    let removal = world.rollout_of(name).is_some_and(|rollout| rollout.kind == Kind::Removal);
+    let goes = removal || world.services[name].removed || facts.forced.contains(name);
+    facts.now < quarantine.until && !goes && facts.running.contains_key(&instance.id)
+}
+
+/// Makes a server that is kept stand still, once nothing is routed to it.
+pub(crate) fn freeze(facts: &Facts, instance: &Instance) -> Option<Effect> {
+    let id = &instance.id;
+    let due = !facts.frozen.contains(id) && !facts.routed(id);
+    due.then(|| Effect::FreezeInstance { region: facts.region.clone(), instance: id.clone() })
+}
+
+/// When the time of servers that are kept is up.
+pub(crate) fn times(world: &World) -> impl Iterator<Item = Timestamp> {
+    world.instances.values().filter_map(|of| Some(of.quarantine.as_ref()?.until))
+}
