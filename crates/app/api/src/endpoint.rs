@@ -78,6 +78,14 @@ pub enum EndpointId {
     Verify,
     /// Logs of a service or an instance.
     Logs,
+    /// What runs uses and answers now.
+    Figures,
+    /// Figures of a service or an instance over time.
+    FigureHistory,
+    /// Everything that is measured, for Prometheus.
+    Metrics,
+    /// Where instances are scraped.
+    ScrapeTargets,
     /// This API's document.
     OpenApi,
     /// End the control process; servers and edge go on.
@@ -137,6 +145,10 @@ impl EndpointId {
             Self::AuditVerify => "AuditVerify",
             Self::Verify => "Verify",
             Self::Logs => "Logs",
+            Self::Figures => "Figures",
+            Self::FigureHistory => "FigureHistory",
+            Self::Metrics => "Metrics",
+            Self::ScrapeTargets => "ScrapeTargets",
             Self::OpenApi => "OpenApi",
             Self::Shutdown => "Shutdown",
             Self::Events => "Events",
@@ -180,6 +192,11 @@ fn schema<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 
 fn any(_: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!({ "type": "object" })
+}
+
+/// Text that is no JSON.
+fn text(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({ "type": "string" })
 }
 
 macro_rules! endpoint {
@@ -288,6 +305,15 @@ pub const ENDPOINTS: &[Endpoint] = &[
         None, schema::<Vec<message::QuarantineStatus>>, false),
     endpoint!(ReleaseQuarantine, Operator, "POST", "/v1/quarantines/{instance}/release", "Let a server go that is kept", [],
         Some(schema::<message::ReleaseRequest>), schema::<message::QuarantineStatus>, false),
+    endpoint!(Figures, Viewer, "GET", "/v1/figures", "What services, releases and instances use and answer now", [],
+        None, schema::<message::FiguresReport>, false),
+    endpoint!(FigureHistory, Viewer, "GET", "/v1/figures/{object}", "Figures of a service or an instance over time, also of those long gone",
+        [("since", "from this RFC 3339 time on; an hour ago by default"), ("until", "up to this one; now by default"), ("step", "how many seconds each point stands for, at least 10; a hundredth of the time by default")],
+        None, schema::<message::FigureHistory>, false),
+    endpoint!(Metrics, Viewer, "GET", "/metrics", "Everything that is measured, in Prometheus' text format", [],
+        None, text, false),
+    endpoint!(ScrapeTargets, Viewer, "GET", "/v1/sd", "Where instances are scraped, as Prometheus' discovery by HTTP reads it", [("service", "only of this service")],
+        None, schema::<Vec<message::ScrapeTarget>>, false),
 ];
 
 /// The endpoint that a method and path mean, with the values of the braces in order.
@@ -322,7 +348,8 @@ mod tests {
             own.map(|endpoint| endpoint.id.operation()).collect::<Vec<_>>().join(" ")
         };
         let viewer = "Health Status Plan RunOutput Rehearsal Volumes Operation History Receipts Receipt Audit AuditVerify Verify \
-                      Logs OpenApi Events Session Login Logout Traffic Churn ImageDifference Quarantines";
+                      Logs OpenApi Events Session Login Logout Traffic Churn ImageDifference Quarantines \
+                      Figures FigureHistory Metrics ScrapeTargets";
         assert_eq!(of(Role::Viewer), viewer);
         let operator = "Rollback Recycle Cancel Resume Steer RunCancel Rehearse RunJob ChangeVolume CheckGuards Quarantine ReleaseQuarantine";
         assert_eq!(of(Role::Operator), operator);

@@ -5,6 +5,7 @@ mod audit;
 mod call;
 mod churn;
 mod difference;
+mod figures;
 mod freeze;
 mod guard;
 mod history;
@@ -37,6 +38,10 @@ pub use call::CallStatus;
 pub use churn::{ChurnCause, ChurnHour, ChurnReport, ChurnUse, ServiceChurn};
 pub use difference::{
     ImageDifference, ImageFieldChange, ImageFileChange, ImageFileState, PackageDifference,
+};
+pub use figures::{
+    FigureHistory, FigurePoint, FiguresReport, InstanceFigures, ReleaseFigures, ReleaseRates,
+    ScrapeTarget,
 };
 pub use freeze::FreezeStatus;
 pub use guard::GuardsReport;

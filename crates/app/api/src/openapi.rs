@@ -46,6 +46,7 @@ pub fn document() -> Value {
 fn operation(endpoint: &Endpoint, problem: &Schema, generator: &mut SchemaGenerator) -> Value {
     let kind = match (endpoint.id, endpoint.stream) {
         (EndpointId::Events, _) => "text/event-stream",
+        (EndpointId::Metrics, _) => "text/plain",
         (_, true) => "application/x-ndjson",
         (_, false) => "application/json",
     };
@@ -127,7 +128,11 @@ mod tests {
                 "Events",
                 "Session",
                 "Login",
-                "Logout"
+                "Logout",
+                "Figures",
+                "FigureHistory",
+                "Metrics",
+                "ScrapeTargets"
             ]
         );
     }

@@ -11,6 +11,7 @@ mod export;
 mod guard;
 mod home;
 mod image;
+mod inventory;
 mod job;
 mod logs;
 mod manual;
@@ -24,6 +25,7 @@ mod rollout;
 mod run;
 mod secret;
 mod source;
+mod top;
 mod upgrade;
 mod values;
 mod volume;
@@ -46,6 +48,7 @@ pub use export::{ExportFormat, ExportLayers, ExportWords};
 pub use guard::GuardCommand;
 pub use home::{BackupImages, HomeCommand};
 pub use image::{BillFormat, ImageCommand, ImportWords};
+pub use inventory::InventoryFormat;
 pub use job::{JobCommand, ScheduleCommand};
 pub use logs::{LogBounds, LogsArguments, days};
 pub use manual::ManualArguments;
@@ -57,6 +60,7 @@ pub use rollout::{RolloutCommand, Steered};
 pub use run::RunArguments;
 pub use secret::SecretCommand;
 pub use source::Source;
+pub use top::TopArguments;
 pub use upgrade::{Succeeding, UpgradeArguments};
 pub use volume::{NamedVolume, VolumeCommand};
 pub use witness::{WITNESS_VARIABLE, WitnessWords};
@@ -121,6 +125,16 @@ pub enum Command {
     Plan(PlanArguments),
     /// Show what runs
     Status,
+    /// Show what services, releases and instances use and answer, live or over time
+    #[command(after_help = examples::TOP)]
+    Top(TopArguments),
+    /// List what runs where, from which image with which packages, since when and whose, for other tools
+    #[command(after_help = examples::INVENTORY)]
+    Inventory {
+        /// The format; `--json` is the first
+        #[arg(long, value_enum, default_value = "json")]
+        format: InventoryFormat,
+    },
     /// Show a service's releases, newest first
     History {
         /// The service

@@ -224,6 +224,8 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Doctor => doctor::doctor(home, json).await,
         Command::Status => status::status(home, json).await,
         Command::Dashboard(arguments) => command::access::dashboard(home, json, arguments).await,
+        Command::Inventory { format } => command::inventory::run(home, json, format).await,
+        Command::Top(arguments) => command::top::top(home, json, &arguments).await,
         Command::Settings => command::settings::run(home, json).await,
         Command::History { service } => history::history(home, json, &service).await,
         Command::Rollback { service, to, guards, reason } => {
@@ -308,6 +310,8 @@ const fn needs_root(command: &Command) -> bool {
         Command::Plan(_)
         | Command::Doctor
         | Command::Status
+        | Command::Top(_)
+        | Command::Inventory { .. }
         | Command::Settings
         | Command::History { .. }
         | Command::Rollback { .. }

@@ -6,6 +6,7 @@ mod comparing;
 mod forensics;
 mod home;
 mod images;
+mod inventory;
 mod keeping;
 mod operations;
 #[cfg(test)]
@@ -28,6 +29,9 @@ pub use home::{
 pub use images::{
     ImageList, ImageVerifyReport, InspectedImage, LastTest, ListedImage, PinReport, ReleaseOfImage,
     UntagReport,
+};
+pub use inventory::{
+    InventoryImage, InventoryInstance, InventoryPackage, InventoryReport, InventoryService,
 };
 pub use keeping::{
     CeilingOutcome, CollectedImage, CollectionReport, DamagedUse, Firmness, FsckFinding,

@@ -149,6 +149,7 @@ fn of_service(
         release: serving.map(|release| release.number),
         image: serving.map(|release| release.spec.image),
         directory: world.owner(&service.name).cloned(),
+        labels: serving.map(|release| release.spec.labels.clone()).unwrap_or_default(),
         wanted: world.serving_size(&service.name),
         scale: scaling(world, &Facts::default(), &service.name)
             .and_then(|scaling| report::scale(service, scaling)),

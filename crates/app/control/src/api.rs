@@ -18,6 +18,7 @@ use crate::{
     calls::CallSource,
     input::Input,
     jobs::Jobs,
+    metrics::Metrics,
     operations::Operations,
     ports::Adapters,
     rehearsals::Rehearsals,
@@ -63,6 +64,8 @@ pub struct Api {
     pub calls: CallSource,
     /// When this process started.
     pub started: Timestamp,
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
     /// Why the home's settings are not those of its file.
     pub settings_fault: Option<String>,
     /// What gets the ledger's heads.

@@ -100,6 +100,10 @@ impl Api {
             }
             EndpointId::Verify => self.verify(body(request).await?).await,
             EndpointId::Logs => self.logs(values[0], &query).await,
+            EndpointId::Metrics => self.exposition().await,
+            EndpointId::Figures | EndpointId::FigureHistory | EndpointId::ScrapeTargets => {
+                self.measured(values.first().copied(), &query, endpoint.id).await
+            }
             EndpointId::OpenApi => json(&hornero_api::document()),
             EndpointId::Shutdown => {
                 whole(request).await?;

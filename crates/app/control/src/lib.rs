@@ -36,6 +36,7 @@ mod local;
 mod lock;
 mod logs;
 mod metadata;
+mod metrics;
 mod network;
 mod notify;
 mod offline;
@@ -83,6 +84,7 @@ pub use hornero_engine_port::log::{LineLevel, LogFilter};
 pub use hornero_rollout::{Hold, KeepOverride, Retained};
 pub use local::{LogLimits, abandon, trim_logs};
 pub use logs::{LAST_LINES_MAX, LogWish, logs_offline};
+pub use metrics::{Exposition, FamilyKind};
 pub use notify::status_file;
 pub use offline::{
     ImageHistory, KeptImages, history_of, image_of, newest_event, plan_offline, retained_images,

@@ -123,6 +123,7 @@ fn service(
         release: serving.map(|release| release.number),
         image: serving.map(|release| release.spec.image),
         directory: driver.world().owner(&service.name).cloned(),
+        labels: serving.map(|release| release.spec.labels.clone()).unwrap_or_default(),
         wanted: driver.world().serving_size(&service.name),
         scale: driver.scaling(&service.name).and_then(|scaling| scale(service, scaling)),
         internal: internal.get(&service.name).map(|address| InternalAddress {

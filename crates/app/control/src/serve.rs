@@ -252,7 +252,7 @@ fn api(
     options: &Options,
     parts: &Parts,
     ports: &ControlPorts,
-    Work { recorder, runs, jobs, schedules, rehearsals, volumes, .. }: Work,
+    Work { recorder, runs, jobs, schedules, rehearsals, volumes, metrics, .. }: Work,
     inputs: Sender<Input>,
 ) -> Api {
     Api {
@@ -273,6 +273,7 @@ fn api(
         edge: parts.keeper.news(),
         calls: parts.keeper.calls(),
         started: Timestamp::now(),
+        metrics,
         settings_fault: options.settings_fault.clone(),
         witness: ports.witness.clone(),
         ways: Arc::new(Ways::of(&options.home, options.api.clone())),

@@ -17,6 +17,7 @@ use crate::{
     guards::Guards,
     input::{Input, Question},
     jobs::{JobTimes, Jobs},
+    metrics::{Metrics, MetricsKeeper},
     ports::{Adapters, ControlPorts},
     rehearsals::Rehearsals,
     runs::{Recorder, Runs},
@@ -62,6 +63,7 @@ pub struct Work {
     pub schedules: Arc<Schedules>,
     pub rehearsals: Arc<Rehearsals>,
     pub volumes: Volumes,
+    pub metrics: Arc<Metrics>,
     wake: Wake,
 }
 
@@ -90,17 +92,36 @@ impl Work {
         let recording = Arc::clone(&recorder);
         let schedules = Schedules::new(home.to_owned(), recording, wake.clone(), look);
         let (schedules, volumes) = (Arc::new(schedules), ports.adapters.volumes.clone());
-        Self { recorder, runs, jobs, schedules, rehearsals, volumes, wake }
+        let engine = Arc::clone(ports.adapters.starter.engine());
+        let ledger = (Arc::clone(&ports.ledger), world.last_sequence);
+        let metrics = Arc::new(Metrics::new(home, engine, ledger, inputs.clone()));
+        Self { recorder, runs, jobs, schedules, rehearsals, volumes, metrics, wake }
     }
 
-    /// Has what comes round come round from now on.
-    pub fn keep_time(&self) -> std::io::Result<TimeKeeper> {
+    /// Has what comes round come round from now on, and figures kept.
+    pub fn keep_time(&self) -> std::io::Result<Keepers> {
         let jobs = JobTimes(Arc::clone(&self.jobs));
         let schedules = ScheduleTimes(Arc::clone(&self.schedules));
         let snapshots = SnapshotTimes::new(self.volumes.clone(), Arc::clone(&self.recorder));
         let timed: Vec<Box<dyn ComesRound>> =
             vec![Box::new(jobs), Box::new(schedules), Box::new(snapshots)];
-        timekeeper::keep(&self.wake, timed)
+        let time = timekeeper::keep(&self.wake, timed)?;
+        let metrics = MetricsKeeper::start(Arc::clone(&self.metrics))?;
+        Ok(Keepers { time, metrics })
+    }
+}
+
+/// What keeps the time, and what looks at everything every few seconds.
+pub struct Keepers {
+    time: TimeKeeper,
+    metrics: MetricsKeeper,
+}
+
+impl Keepers {
+    /// Begins no more; what has begun goes on.
+    pub fn end(self) {
+        self.time.end();
+        self.metrics.end();
     }
 }
 

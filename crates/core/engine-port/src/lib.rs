@@ -11,8 +11,8 @@ pub mod log;
 use std::{collections::BTreeMap, sync::mpsc::Receiver, time::Duration};
 
 use hornero_model::{
-    Depth, ExitCause, GroupFigures, HostFeature, InstanceHandle, InstanceId, Room, Term,
-    VerifiedInstance,
+    Depth, ExitCause, GroupFigures, HostFeature, InstanceHandle, InstanceId, InstanceUsage, Room,
+    Term, VerifiedInstance,
 };
 
 pub use error::EngineError;
@@ -73,6 +73,13 @@ pub trait Engine: Send + Sync {
     fn processor_use(&self, ids: &[InstanceId]) -> Option<BTreeMap<InstanceId, u64>> {
         let _ = ids;
         None
+    }
+
+    /// What each of `ids` uses of its host now, those that run; nothing where it can't tell. Reads some files of the kernel for
+    /// each, so it is for a look every few seconds.
+    fn usage(&self, ids: &[InstanceId]) -> BTreeMap<InstanceId, InstanceUsage> {
+        let _ = ids;
+        BTreeMap::new()
     }
 
     /// Compares instances with their images, those of `ids` that run. One that ends meanwhile is left out; one that

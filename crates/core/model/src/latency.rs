@@ -102,6 +102,11 @@ impl LatencyHistogram {
         self.0.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
+    /// How many fell into each bucket, of those into which any did, from the shortest.
+    pub fn counts(&self) -> impl Iterator<Item = (LatencyBucket, u64)> {
+        self.0.iter().map(|(bucket, count)| (*bucket, *count))
+    }
+
     /// How many took longer than all of a bucket.
     pub fn count_over(&self, bucket: LatencyBucket) -> u64 {
         use std::ops::Bound::{Excluded, Unbounded};

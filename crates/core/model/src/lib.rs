@@ -49,6 +49,7 @@ mod sticky;
 mod strategy;
 mod term;
 mod time;
+mod usage;
 mod version;
 mod volume;
 
@@ -99,16 +100,17 @@ pub use release::{Release, ReleaseRef};
 pub use role::Role;
 pub use room::{Batched, Room};
 pub use route::{
-    BackendStatus, ConnectionCounters, EdgeConnections, EdgeStatus, Health, HostCertificate,
-    Listener, ListenerFault, PoolWaiting, ProbeCounters, ReleaseCounters, RouteRule, RouteTable,
+    AnswerClasses, BackendStatus, ConnectionCounters, EdgeConnections, EdgeStatus, Health,
+    HostCertificate, Listener, ListenerFault, PoolWaiting, ProbeCounters, ReleaseCounters,
+    RouteRule, RouteTable,
 };
 pub use run::{CutOff, Run, RunEnd};
 pub use scale::{Scale, ToZero};
 pub use schedule::{MissedTimes, ScheduleAction, ScheduleEnd, ScheduleResult, ScheduleSpec};
 pub use secret::{SecretFile, SecretVersion};
 pub use service::{
-    ConfigFile, Keep, Port, Resources, RolloutPolicy, Route, STOP_GRACE, ServiceKind, ServiceSpec,
-    StopSignal, TrustedKey,
+    ConfigFile, Keep, MetricsEndpoint, Port, Resources, RolloutPolicy, Route, STOP_GRACE,
+    ServiceKind, ServiceSpec, StopSignal, TrustedKey,
 };
 pub use sticky::Sticky;
 pub use strategy::{
@@ -117,6 +119,7 @@ pub use strategy::{
 };
 pub use term::Term;
 pub use time::{Millis, Timestamp};
+pub use usage::{InstanceUsage, Pressure};
 pub use version::{program_version, set_program_version};
 pub use volume::{
     LeaseToken, LeasedMount, MountedVolume, SnapshotPurpose, TakenSnapshot, Volume, VolumeChange,

@@ -114,7 +114,10 @@ impl ReleaseCounters {
             sum.failed += of.failed;
             sum.server_errors += of.server_errors;
             sum.held += of.held;
+            sum.retries += of.retries;
+            sum.answers.merge(&of.answers);
             sum.latency.merge(&of.latency);
+            sum.latency_sum_us += of.latency_sum_us;
             let both = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
             sum.bytes_in = both(sum.bytes_in, of.bytes_in);
             sum.bytes_out = both(sum.bytes_out, of.bytes_out);

@@ -141,10 +141,21 @@ pub struct ReleaseCounters {
     /// Requests that waited before they were let in, while nothing new was: of those begun. Left out while there was none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub held: u64,
+    /// Attempts beyond the first that requests took: the server before could not be reached, or closed without a word. Left
+    /// out while there was none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: u64,
+    /// Answers that the instances gave themselves, by class; those of 500 and more are `server_errors`. Left out while there
+    /// was none, as in an edge that is too old to tell.
+    #[serde(default, skip_serializing_if = "AnswerClasses::is_empty")]
+    pub answers: AnswerClasses,
     /// How long answers of instances took to begin: from the choice of the release, which follows on the request's head, to
     /// the answer's head (1xx left aside). Only HTTP, and only in a status: a table is confirmed without them.
     #[serde(default, skip_serializing_if = "LatencyHistogram::is_empty")]
     pub latency: LatencyHistogram,
+    /// The sum of those times, in microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub latency_sum_us: u64,
     /// Bytes that went to instances, heads and what is in flight included; absent in an edge that is too old to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_in: Option<u64>,
@@ -169,6 +180,38 @@ pub struct ProbeCounters {
     pub latency: LatencyHistogram,
 }
 
+/// Answers by the class of their status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct AnswerClasses {
+    /// 101: the connection speaks another protocol from then on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub upgraded: u64,
+    /// 2xx.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub success: u64,
+    /// 3xx.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub redirect: u64,
+    /// 4xx.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub client_error: u64,
+}
+
+impl AnswerClasses {
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds what another edge counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.upgraded += other.upgraded;
+        self.success += other.success;
+        self.redirect += other.redirect;
+        self.client_error += other.client_error;
+    }
+}
+
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
@@ -184,7 +227,10 @@ impl ReleaseCounters {
             failed: 0,
             server_errors: 0,
             held: 0,
+            retries: 0,
+            answers: AnswerClasses::default(),
             latency: LatencyHistogram::default(),
+            latency_sum_us: 0,
             bytes_in: None,
             bytes_out: None,
             probes: None,

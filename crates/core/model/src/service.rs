@@ -88,6 +88,22 @@ pub struct ServiceSpec {
     /// Its schema steps; none where it declares none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrate: Option<Migrate>,
+    /// What people say of it, such as who owns it, for inventories and metrics.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Where its instances tell figures of their own; none where they tell none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsEndpoint>,
+}
+
+/// Where each instance of a service answers to a scrape (Prometheus' text over HTTP).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsEndpoint {
+    /// TCP port inside the instance.
+    pub port: u16,
+    /// The path, beginning with `/`.
+    pub path: String,
 }
 
 /// A file of a release's configuration, read-only for the command.
@@ -144,6 +160,8 @@ impl ServiceSpec {
             mounts: Vec::new(),
             guards: Vec::new(),
             migrate: None,
+            labels: BTreeMap::new(),
+            metrics: None,
         }
     }
 

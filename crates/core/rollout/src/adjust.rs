@@ -3,7 +3,7 @@
 //! The serving set keeps its instances and the release they were made from, which is what edge and engine know; what
 //! changes are its terms: how many there are, by which ways they are reached, and the timing of what comes later.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use hornero_model::{
     Actor, EventBody, Keep, Millis, ReleaseNumber, RolloutPolicy, Route, ServiceName, ServiceSpec,
@@ -42,6 +42,8 @@ pub fn makes_same_servers(one: &ServiceSpec, other: &ServiceSpec) -> bool {
         keep: Keep::default(),
         budget: None,
         guards: Vec::new(),
+        labels: BTreeMap::new(),
+        metrics: None,
         ..spec.clone()
     };
     server(one) == server(other)

@@ -36,6 +36,7 @@ mod read_image;
 mod read_job;
 mod read_judge;
 mod read_listener;
+mod read_metrics;
 mod read_migrate;
 mod read_port;
 mod read_provision;

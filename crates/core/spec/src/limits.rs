@@ -72,6 +72,10 @@ pub const KEEP_RELEASES: u32 = 10_000;
 pub const KEEP_DAYS: u32 = 3_660;
 /// Servers that a budget may allow: a thousand of them anew every minute and a half, all day.
 pub const BUDGET: u32 = 1_000_000;
+/// Labels of a service: each is part of every line of an inventory.
+pub const LABELS: usize = 32;
+/// Bytes of the name or the value of a label.
+pub const LABEL_BYTES: usize = 128;
 /// Elements of one list (packages, copies, commands, scratch directories).
 pub const LIST: usize = 4_096;
 /// Keys of one object: the parser of HCL compares each with all before it.

@@ -63,7 +63,11 @@ fn tcp(cx: &mut Evaluator, mut section: Section<'_>, ports: &NamedPorts<'_>) -> 
 }
 
 /// The port of a check; a service with one port, or one called `http`, need not say it.
-fn port(cx: &mut Evaluator, section: &mut Section<'_>, ports: &NamedPorts<'_>) -> Option<At<u16>> {
+pub(crate) fn port(
+    cx: &mut Evaluator,
+    section: &mut Section<'_>,
+    ports: &NamedPorts<'_>,
+) -> Option<At<u16>> {
     let Some(value) = section.take("port") else {
         let only = match ports.ports {
             [only] => Some(only),

@@ -102,6 +102,8 @@ fn bare() -> Option<ServiceDefinition> {
         mounts: Vec::new(),
         guards: Vec::new(),
         migrate: None,
+        labels: BTreeMap::new(),
+        metrics: None,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::{
     read_check::{self, NamedPorts},
     read_configuration,
     read_guard::{self, GuardDraft},
-    read_migrate,
+    read_metrics, read_migrate,
     read_port::{PortDraft, ports},
     read_rollout,
     read_route::{self, RouteDraft},
@@ -54,6 +54,7 @@ pub(crate) fn read(
     let kind = kind(cx, &mut section);
     let WaysIn { ports, health, routes, route_spans } = ways_in(cx, &mut section);
     let mounts = read_volume::mounts(cx, &mut section, kind);
+    let metrics = read_metrics::endpoint(cx, &mut section, &ports);
     let depends_on_span = section.span.clone();
     let depends_on = depends_on(cx, &mut section, &name);
     let (instances, scale) = size(cx, &mut section, kind, !ports.is_empty());
@@ -89,6 +90,8 @@ pub(crate) fn read(
         // With those of its volumes: see `resolve`.
         guards: Vec::new(),
         migrate,
+        labels: read_metrics::labels(cx, &mut section),
+        metrics,
         name,
     };
     section.finish(cx);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Budget, ConfigFile, DataGuard, Digest, HealthContract, ImageName, Keep, Migrate, Millis,
-    MountedVolume, Port, Resources, RolloutPolicy, Route, Scale, SecretLabel, ServiceKind,
-    ServiceName, ServiceSpec, StopSignal, TrustedKey, Volume, VolumeName,
+    Budget, ConfigFile, DataGuard, Digest, HealthContract, ImageName, Keep, MetricsEndpoint,
+    Migrate, Millis, MountedVolume, Port, Resources, RolloutPolicy, Route, Scale, SecretLabel,
+    ServiceKind, ServiceName, ServiceSpec, StopSignal, TrustedKey, Volume, VolumeName,
 };
 
 /// A `service` block; all that a [`ServiceSpec`] holds but the image's digest, which only a bake can tell.
@@ -61,6 +61,10 @@ pub struct ServiceDefinition {
     pub guards: Vec<DataGuard>,
     /// Its schema steps; none where it declares none.
     pub migrate: Option<Migrate>,
+    /// What people say of it.
+    pub labels: BTreeMap<String, String>,
+    /// Where its instances tell figures of their own; none where they tell none.
+    pub metrics: Option<MetricsEndpoint>,
 }
 
 /// A volume of a service.
@@ -168,6 +172,8 @@ impl ServiceDefinition {
             mounts: self.mounts.into_iter().map(Into::into).collect(),
             guards: self.guards,
             migrate: self.migrate,
+            labels: self.labels,
+            metrics: self.metrics,
         }
     }
 }

@@ -62,6 +62,10 @@ pub const PACKAGES: &[Package] = &[
     Package { name: "podman", why: "tests let Podman run what Hornero pushed" },
     Package { name: "procps", why: "tests end processes with kill" },
     Package {
+        name: "prometheus",
+        why: "tests let it discover and scrape servers, and its promtool read what is exposed",
+    },
+    Package {
         name: "python3-pip",
         why: "tests fetch public libraries that read SBOMs and speak gRPC and WebSockets with it, by pinned hashes",
     },

@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hornero_model::{LatencyBucket, PoolName, ProbeCounters, ReleaseCounters, ReleaseNumber};
+use hornero_model::{
+    AnswerClasses, LatencyBucket, PoolName, ProbeCounters, ReleaseCounters, ReleaseNumber,
+};
 use tokio::sync::Notify;
 
 /// One thread's counters, alone on its cache lines (128: pairs of lines are fetched together).
@@ -21,6 +23,10 @@ struct Lane {
     failed: AtomicU64,
     server_errors: AtomicU64,
     held: AtomicU64,
+    retries: AtomicU64,
+    /// By class: 1xx, 2xx, 3xx, 4xx.
+    answers: [AtomicU64; 4],
+    latency_sum_us: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     /// 2 KiB, made with the first answer: many sets never get one on every thread.
@@ -148,12 +154,21 @@ impl SetCounters {
         let sum = |counter: fn(&Lane) -> &AtomicU64| -> u64 {
             self.lanes.iter().map(|lane| counter(lane).load(Ordering::Acquire)).sum()
         };
+        let mut answers = AnswerClasses {
+            upgraded: sum(|lane| &lane.answers[0]),
+            success: sum(|lane| &lane.answers[1]),
+            redirect: sum(|lane| &lane.answers[2]),
+            client_error: sum(|lane| &lane.answers[3]),
+        };
+        answers.merge(&inherited.answers);
         ReleaseCounters {
             requests: inherited.requests + begun,
             in_flight: inherited.in_flight + in_flight,
             failed: inherited.failed + sum(|lane| &lane.failed),
             server_errors: inherited.server_errors + sum(|lane| &lane.server_errors),
             held: inherited.held + sum(|lane| &lane.held),
+            retries: inherited.retries + sum(|lane| &lane.retries),
+            answers,
             bytes_in: Some(inherited.bytes_in.unwrap_or(0) + sum(|lane| &lane.bytes_in)),
             bytes_out: Some(inherited.bytes_out.unwrap_or(0) + sum(|lane| &lane.bytes_out)),
             ..ReleaseCounters::new(self.pool.clone(), self.release)
@@ -162,13 +177,20 @@ impl SetCounters {
 
     /// Everything.
     pub(crate) fn read(&self) -> ReleaseCounters {
-        let mut latency = self.inherited().latency.clone();
+        let (mut latency, mut latency_sum_us) = {
+            let inherited = self.inherited();
+            (inherited.latency.clone(), inherited.latency_sum_us)
+        };
+        for lane in &self.lanes {
+            latency_sum_us += lane.latency_sum_us.load(Ordering::Acquire);
+        }
         for counts in self.lanes.iter().filter_map(|lane| lane.latency.get()) {
             for (bucket, count) in LatencyBucket::all().zip(counts.iter()) {
                 latency.add(bucket, count.load(Ordering::Acquire));
             }
         }
-        ReleaseCounters { latency, probes: self.probes(), ..self.read_counts() }
+        let probes = self.probes();
+        ReleaseCounters { latency, latency_sum_us, probes, ..self.read_counts() }
     }
 }
 
@@ -235,17 +257,24 @@ impl Ticket {
         bump(&self.counters.lane().held);
     }
 
+    /// Counts another attempt, after one that reached no server or got no word from it.
+    pub(crate) fn retried(&self) {
+        bump(&self.counters.lane().retries);
+    }
+
     /// Counts an answer that the instance gave, when its head is there: how long it took, and whether it is a server error.
     pub(crate) fn answered(&self, status: u16) {
         let lane = self.counters.lane();
-        if status >= 500 {
-            bump(&lane.server_errors);
+        match lane.answers.get(usize::from(status / 100).wrapping_sub(1)) {
+            Some(class) => bump(class),
+            None => bump(&lane.server_errors),
         }
         let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let latency = lane
             .latency
             .get_or_init(|| Box::new([const { AtomicU64::new(0) }; LatencyBucket::COUNT]));
         bump(&latency[LatencyBucket::of_micros(micros).index()]);
+        add(&lane.latency_sum_us, micros);
     }
 }
 

@@ -244,6 +244,7 @@ pub(crate) async fn acquire(
             ticket.iter_mut().for_each(Ticket::fail);
             return Err(Unserved::Unreachable);
         }
+        ticket.iter().for_each(Ticket::retried);
     }
 }
 

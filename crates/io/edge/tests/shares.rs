@@ -485,6 +485,9 @@ fn latencies_and_bytes_count_for_the_release_that_answered() {
     let counters = counted(&mut edge, 1);
     let slow = counters.latency.count_over(LatencyBucket::ended_by(300_000));
     assert_eq!((counters.latency.count(), slow, counters.server_errors), (4, 1, 1));
+    assert_eq!((counters.answers.success, counters.answers.client_error), (3, 0));
+    assert!((300_000..30_000_000).contains(&counters.latency_sum_us), "{counters:?}");
+    assert_eq!(counters.retries, 0);
     // A large body, either way, over both versions; heads are small beside it.
     let begin = counters;
     client.get("/big?1000000").unwrap();

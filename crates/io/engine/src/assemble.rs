@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr, path::Path};
 
-use hornero_model::{Digest, InstanceId};
+use hornero_model::{Digest, InstanceId, InstanceUsage};
 use hornero_sandbox::{
     Cgroup, CgroupSpec, ComposedRoot, IdMap, MemoryRoom, Profile, ProvidedFile, Root, SandboxSpec,
     memory_room,
@@ -40,6 +40,14 @@ pub(crate) fn processor_use(home: &Path, ids: &[InstanceId]) -> BTreeMap<Instanc
     let groups = ids.iter().map(|id| (id, Cgroup::at(&parent, id.as_str())));
     let there = groups.filter(|(_, group)| group.exists());
     there.map(|(id, group)| (id.clone(), group.usage().cpu_us)).collect()
+}
+
+/// What instances use, those that have a control group.
+pub(crate) fn usage(home: &Path, ids: &[InstanceId]) -> BTreeMap<InstanceId, InstanceUsage> {
+    let parent = cgroup_parent(home);
+    let used =
+        |id: &InstanceId| Some((id.clone(), Cgroup::at(&parent, id.as_str()).consumption()?));
+    ids.iter().filter_map(used).collect()
 }
 
 /// A root of some files.

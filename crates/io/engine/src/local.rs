@@ -18,8 +18,8 @@ use hornero_engine_port::{
 };
 use hornero_home::Terms;
 use hornero_model::{
-    Depth, ExitCause, GroupFigures, HostFeature, InstanceHandle, InstanceId, Term, Timestamp,
-    VerifiedInstance, error_chain,
+    Depth, ExitCause, GroupFigures, HostFeature, InstanceHandle, InstanceId, InstanceUsage, Term,
+    Timestamp, VerifiedInstance, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_sandbox::{Cgroup, groups_below, remove_parent};
@@ -396,6 +396,10 @@ impl Engine for LocalEngine {
 
     fn processor_use(&self, ids: &[InstanceId]) -> Option<BTreeMap<InstanceId, u64>> {
         Some(assemble::processor_use(&self.home, ids))
+    }
+
+    fn usage(&self, ids: &[InstanceId]) -> BTreeMap<InstanceId, InstanceUsage> {
+        assemble::usage(&self.home, ids)
     }
 
     fn verify(

@@ -11,6 +11,7 @@ mod cgroup;
 mod check;
 mod child;
 mod command;
+mod consumption;
 mod devices;
 mod error;
 mod figures;

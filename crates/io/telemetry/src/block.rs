@@ -8,6 +8,7 @@ use crate::{
     batch::{LineBatch, LineRun},
     filter::{LINE_BYTES, MAX_LINES_LOG2, WordFilter, each_word},
     frame::{checksum, stream_index, stream_of},
+    number::{put, take, unzigzag, zigzag},
     structure,
 };
 
@@ -112,36 +113,6 @@ impl BlockHeader {
             && header.start.checked_add(header.text_bytes).is_some();
         fits.then_some(header)
     }
-}
-
-fn put(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (first, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(first & 0x7f) << shift;
-        if first & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-/// A difference of times, small numbers for small ones of either sign.
-fn zigzag(difference: i64) -> u64 {
-    ((difference << 1) ^ (difference >> 63)) as u64
-}
-
-fn unzigzag(value: u64) -> i64 {
-    ((value >> 1) as i64) ^ -((value & 1) as i64)
 }
 
 /// Seals lines, of which there has to be one at least.

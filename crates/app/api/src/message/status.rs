@@ -1,6 +1,6 @@
 //! What runs.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use hornero_model::{
     BundleBody, Digest, Directory, EdgeConnections, Protocol, ReleaseNumber, ServiceName, Share,
@@ -181,6 +181,9 @@ pub struct ServiceStatus {
     /// The directory that it belongs to; absent where it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<Directory>,
+    /// What people say of it, such as who owns it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// How many instances are wanted: as many as its release says, or as its load needs.
     pub wanted: u32,
     /// How its load decides that; absent where its release does.

@@ -24,6 +24,21 @@ Examples:
   hornero plan
   hornero plan --out plan.json && hornero up plan.json
   hornero plan --detailed-exitcode       10 where there is something to change";
+pub(super) const TOP: &str = "\
+Examples:
+  hornero top                          live, until Ctrl-C
+  hornero top site --once
+  hornero top site --since 24h         over time, from what is kept for weeks
+  hornero top site-17-k3f9q2 --since 7d --step 1h      also of one that is gone
+
+Rates are of the last seconds. HELD are requests that waited to be let in.";
+pub(super) const INVENTORY: &str = "\
+Examples:
+  hornero inventory --format csv > servers.csv
+  hornero inventory --format cyclonedx > inventory.cdx.json
+  hornero inventory --format prometheus > /var/lib/prometheus/node-exporter/hornero.prom
+
+Whose a service is say its `labels`. Ids name the same thing for as long as it is there.";
 pub(super) const RECYCLE: &str = "\
 Examples:
   hornero recycle site --reason 'leaks memory'    all servers of a service, the oldest first

@@ -244,6 +244,7 @@ mod tests {
                 release: Some(ReleaseNumber(1)),
                 image: None,
                 directory: None,
+                labels: Default::default(),
                 wanted: 1,
                 internal: None,
                 rollout: None,

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use clap::{Command, CommandFactory as _};
 use hornero_api::message::LoginReport;
 use hornero_api::message::{
-    AuditReport, ChurnReport, GuardsReport, HistoryEntry, ImageDifference, JobStatus, LogLine,
-    PlanReport, PreviewStatus, QuarantineStatus, RehearsalStatus, ResumeReport, ScheduleStatus,
-    StatusReport, VerifyReport, VolumeReport, VolumeStatus,
+    AuditReport, ChurnReport, FigureHistory, FiguresReport, GuardsReport, HistoryEntry,
+    ImageDifference, JobStatus, LogLine, PlanReport, PreviewStatus, QuarantineStatus,
+    RehearsalStatus, ResumeReport, ScheduleStatus, StatusReport, VerifyReport, VolumeReport,
+    VolumeStatus,
 };
 use hornero_bake::Rebased;
 use hornero_doctor::DoctorReport;
@@ -68,6 +69,7 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("image verify", false, schema::<ImageVerifyReport>),
     ("image why-kept", false, schema::<WhyKeptReport<'_>>),
     ("init", false, schema::<init::InitReport>),
+    ("inventory", false, schema::<InventoryReport>),
     ("rehearse", false, schema::<RehearsalStatus>),
     ("job ls", false, schema::<Vec<JobStatus>>),
     ("schedule ls", false, schema::<Vec<ScheduleStatus>>),
@@ -99,6 +101,8 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("settings", false, schema::<SettingsReport>),
     ("status", false, schema::<StatusReport>),
     ("token new", false, schema::<TokenReport>),
+    ("top", false, schema::<FiguresReport>),
+    ("top --since", false, schema::<FigureHistory>),
     ("up", false, schema::<OperationReport>),
     ("up --preview", false, schema::<PreviewReport>),
     ("upgrade", false, schema::<upgrade::UpgradeReport>),

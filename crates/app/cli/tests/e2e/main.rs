@@ -34,6 +34,7 @@ mod home;
 mod isolation;
 mod leaving;
 mod logs;
+mod metrics;
 mod migrating;
 mod old_homes;
 mod older;

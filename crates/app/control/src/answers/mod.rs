@@ -10,6 +10,7 @@ mod frozen;
 mod guards;
 mod image_test;
 mod jobs;
+mod metrics;
 mod operation;
 mod previews;
 mod quarantines;

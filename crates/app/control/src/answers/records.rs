@@ -122,7 +122,7 @@ pub fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
 }
 
 /// Every value of a query parameter, decoded.
-fn decoded<'q>(query: &'q str, name: &'q str) -> impl Iterator<Item = String> + 'q {
+pub fn decoded<'q>(query: &'q str, name: &'q str) -> impl Iterator<Item = String> + 'q {
     let values =
         query.split('&').filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix('='));
     values.map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())

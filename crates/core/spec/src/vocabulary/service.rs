@@ -6,8 +6,8 @@ use super::{
     words::{
         BlockWords,
         ValueKind::{
-            Commands, Duration, Flag, Map, Number, Reference, References, Size, Text, Texts, Whole,
-            Word,
+            Any, Commands, Duration, Flag, Map, Number, Reference, References, Size, Text, Texts,
+            Whole, Word,
         },
         block, key, part, required,
     },
@@ -188,6 +188,16 @@ const BUDGET: BlockWords = part(
     &[],
 );
 
+const METRICS: BlockWords = part(
+    "metrics",
+    "where each instance answers to a scrape",
+    &[
+        key("port", Any, "the port: a number, or a name of the service's; `http` by default"),
+        key("path", Text, "path that is asked; `/metrics` by default"),
+    ],
+    &[],
+);
+
 const SCALE: BlockWords = part(
     "scale",
     "between how many servers the load decides, instead of `instances`",
@@ -284,6 +294,7 @@ pub(super) const SERVICE: BlockWords = block(
         key("kind", Word(&["stateless", "stateful"]), "whether it holds data"),
         key("instances", Whole, "how many serve; 1 by default"),
         key("env", Map, "environment of the command, over the image's own"),
+        key("labels", Map, "what people say of it, such as `{ owner = \"shop\" }`"),
         key("egress", Flag, "whether instances may open connections to outside"),
         key("depends_on", References, "services that must be there first"),
         key("keep_releases", Whole, "how many of its newest proven releases keep their images"),
@@ -305,6 +316,7 @@ pub(super) const SERVICE: BlockWords = block(
         &SCALE,
         &RESOURCES,
         &BUDGET,
+        &METRICS,
         &MOUNT,
         &CONFIG,
         &SERVICE_SECRET,

@@ -13,6 +13,7 @@ mod freezes;
 mod guards;
 mod jobs;
 mod listeners;
+mod metrics;
 mod migrate;
 mod network;
 mod paths;

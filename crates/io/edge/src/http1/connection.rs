@@ -307,6 +307,7 @@ impl<S: Stream> Connection<S> {
             ExchangeEnd::Repeatable
                 if attempts.after_silence(pool, &upstream.backend, upstream.reused) =>
             {
+                ticket.retried();
                 return None;
             }
             ExchangeEnd::Repeatable | ExchangeEnd::Failed(502) => {

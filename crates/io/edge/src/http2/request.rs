@@ -275,6 +275,7 @@ async fn handle(
         if !again {
             return failed(ticket.as_mut(), unanswered);
         }
+        ticket.iter().for_each(Ticket::retried);
     }
 }
 

@@ -1,0 +1,235 @@
+//! Figures of a service or an instance over time, read from what is kept.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
+
+use hornero_api::message::{FigureHistory, FigurePoint};
+use hornero_model::{LatencyHistogram, Millis, Timestamp};
+use hornero_telemetry::figures::{self, Figure, FigureRange, FigureSeries, Subject};
+
+use super::lately::quantile_ms;
+
+/// How long before the time that is asked for is looked at, so that its first differences are known.
+const BEFORE: Millis = Millis(60_000);
+
+/// What was seen within a step.
+#[derive(Debug, Default)]
+struct Step {
+    cpu_us: u64,
+    kills: u64,
+    requests: u64,
+    errors: u64,
+    latency: LatencyHistogram,
+    instances: BTreeSet<Subject>,
+    /// The most memory of a moment.
+    memory_bytes: u64,
+    has_usage: bool,
+    has_requests: bool,
+}
+
+/// What grew, and by how much.
+struct Growth {
+    at: Timestamp,
+    figure: Figure,
+    count: u64,
+}
+
+/// What is folded from figures.
+#[derive(Default)]
+struct Folding {
+    growths: Vec<Growth>,
+    /// What began within the time: it counts from nothing where something else was seen before it.
+    begun: Vec<Growth>,
+    last: BTreeMap<(Subject, Figure), u64>,
+    /// When it was first looked.
+    first: Option<Timestamp>,
+    memory: BTreeMap<Timestamp, u64>,
+    instances: BTreeMap<Timestamp, Vec<Subject>>,
+}
+
+impl Folding {
+    fn take(&mut self, series: FigureSeries<'_>) {
+        let FigureSeries { subject, figure, times, values } = series;
+        if figure == Figure::Memory {
+            for (at, value) in times.iter().zip(values) {
+                *self.memory.entry(*at).or_default() += value;
+                let instances = self.instances.entry(*at).or_default();
+                instances.push(subject.clone());
+            }
+        }
+        if !is_told(figure) {
+            return;
+        }
+        let mut last = self.last.get(&(subject.clone(), figure)).copied();
+        for (at, value) in times.iter().zip(values) {
+            match last.replace(*value) {
+                // A count that is less than before began anew.
+                Some(before) => {
+                    let count = value.checked_sub(before).unwrap_or(*value);
+                    if count > 0 {
+                        self.growths.push(Growth { at: *at, figure, count });
+                    }
+                }
+                None => self.begun.push(Growth { at: *at, figure, count: *value }),
+            }
+        }
+        if let Some(last) = last {
+            self.last.insert((subject.clone(), figure), last);
+        }
+    }
+
+    fn steps(mut self, since: Timestamp, step: Millis) -> BTreeMap<u64, Step> {
+        let first = self.first;
+        self.begun.retain(|growth| first.is_some_and(|first| growth.at > first));
+        let number = |at: Timestamp| at.0.checked_sub(since.0).map(|span| span / step.0);
+        let mut steps: BTreeMap<u64, Step> = BTreeMap::new();
+        for Growth { at, figure, count } in self.growths.into_iter().chain(self.begun) {
+            let Some(number) = number(at) else { continue };
+            let step = steps.entry(number).or_default();
+            match figure {
+                Figure::Processor => step.cpu_us += count,
+                Figure::OutOfMemoryKills => step.kills += count,
+                Figure::Requests => step.requests += count,
+                Figure::Failed | Figure::ServerErrors => step.errors += count,
+                Figure::Latency(bucket) => step.latency.add(bucket, count),
+                _ => {}
+            }
+            step.has_requests |= figure == Figure::Requests;
+        }
+        for (at, bytes) in self.memory {
+            let Some(number) = number(at) else { continue };
+            let step = steps.entry(number).or_default();
+            step.has_usage = true;
+            step.memory_bytes = step.memory_bytes.max(bytes);
+            step.instances.extend(self.instances.remove(&at).unwrap_or_default());
+        }
+        steps
+    }
+}
+
+/// Whether growth of a figure is told of.
+fn is_told(figure: Figure) -> bool {
+    matches!(
+        figure,
+        Figure::Processor
+            | Figure::OutOfMemoryKills
+            | Figure::Requests
+            | Figure::Failed
+            | Figure::ServerErrors
+            | Figure::Latency(_)
+    )
+}
+
+/// Figures of a service or an instance between two times.
+///
+/// # Errors
+/// Where what is kept can't be read.
+pub fn history(
+    directory: &Path,
+    object: &str,
+    (since, until): (Timestamp, Timestamp),
+    step: Millis,
+) -> io::Result<FigureHistory> {
+    let of = |subject: &Subject| match subject {
+        Subject::Instance { instance, .. } if instance.as_str() == object => true,
+        _ => subject.service().as_str() == object,
+    };
+    let before = Timestamp(since.0.saturating_sub(BEFORE.0));
+    let mut folding = Folding::default();
+    let range = FigureRange { since: before, until, of: &of };
+    let first = figures::read(directory, range, &mut |series| {
+        folding.take(series);
+        true
+    })?;
+    folding.first = first;
+    let step_seconds = (step.0 / 1_000).max(1);
+    let points = folding.steps(since, step).into_iter();
+    let points =
+        points.map(|(number, seen)| point(Timestamp(since.0 + number * step.0), &seen, step));
+    Ok(FigureHistory { object: object.to_owned(), step_seconds, points: points.collect() })
+}
+
+#[allow(clippy::cast_precision_loss)] // Averages for people.
+fn point(at: Timestamp, seen: &Step, step: Millis) -> FigurePoint {
+    let seconds = step.duration().as_secs_f64();
+    let rate = |count: u64| seen.has_requests.then_some(count as f64 / seconds);
+    FigurePoint {
+        at,
+        instances: u32::try_from(seen.instances.len()).unwrap_or(u32::MAX),
+        cpu: seen.has_usage.then_some(seen.cpu_us as f64 / 1_000_000.0 / seconds),
+        memory_bytes: seen.has_usage.then_some(seen.memory_bytes),
+        out_of_memory_kills: Some(seen.kills).filter(|kills| *kills > 0),
+        requests_per_second: rate(seen.requests),
+        errors_per_second: rate(seen.errors),
+        p50_ms: quantile_ms(&seen.latency, 0.5),
+        p99_ms: quantile_ms(&seen.latency, 0.99),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hornero_model::{LatencyBucket, PoolName, ReleaseNumber};
+    use hornero_telemetry::figures::{FigureLimits, FigureWriter};
+
+    use super::*;
+
+    fn instance(tail: &str) -> Subject {
+        Subject::Instance {
+            service: "site".parse().unwrap(),
+            release: ReleaseNumber(1),
+            instance: format!("site-1-{tail}").parse().unwrap(),
+        }
+    }
+
+    fn pool(release: u32) -> Subject {
+        let pool = PoolName { service: "site".parse().unwrap(), port: "http".parse().unwrap() };
+        Subject::Pool { pool, release: ReleaseNumber(release) }
+    }
+
+    #[test]
+    fn what_grew_is_told_by_steps_also_of_what_is_gone() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path().join("metrics");
+        let limits = FigureLimits { block_ticks: 4, ..FigureLimits::default() };
+        let mut writer = FigureWriter::open(&directory, limits).unwrap();
+        let bucket = LatencyBucket::of_micros(5_000);
+        for tick in 0..20_u64 {
+            let at = Timestamp(1_000_000 + tick * 10_000);
+            let mut seen = vec![
+                (instance("a"), Figure::Memory, 100),
+                (instance("a"), Figure::Processor, tick * 5_000_000),
+            ];
+            // It ends after 100 seconds, and so does its release; another one comes, and is asked ten times at once.
+            if tick < 10 {
+                seen.push((instance("b"), Figure::Memory, 50));
+                seen.push((pool(1), Figure::Requests, 1_000 + tick * 20));
+                seen.push((pool(1), Figure::Latency(bucket), tick * 20 + 1));
+            } else {
+                seen.push((pool(2), Figure::Requests, 10 + (tick - 10) * 40));
+            }
+            writer.append(at, &seen).unwrap();
+        }
+        let told = |object: &str| {
+            let range = (Timestamp(1_000_000), Timestamp(1_200_000));
+            history(&directory, object, range, Millis(100_000)).unwrap().points
+        };
+        let points = told("site");
+        assert_eq!(points.len(), 2, "{points:?}");
+        let (first, second) = (&points[0], &points[1]);
+        // Nine differences of what was there before, in 100 seconds.
+        assert_eq!(first.requests_per_second, Some(1.8));
+        assert_eq!(second.requests_per_second, Some(3.7));
+        assert_eq!((first.memory_bytes, second.memory_bytes), (Some(150), Some(100)));
+        assert_eq!((first.instances, second.instances), (2, 1));
+        assert_eq!((first.cpu, second.cpu), (Some(0.45), Some(0.5)));
+        assert!(first.p99_ms.is_some_and(|ms| (5.0..6.0).contains(&ms)), "{first:?}");
+        assert_eq!(second.p99_ms, None);
+        let gone = told("site-1-b");
+        assert_eq!((gone.len(), gone[0].memory_bytes), (1, Some(50)));
+        assert_eq!(gone[0].requests_per_second, None);
+        assert!(told("nothing").is_empty());
+    }
+}

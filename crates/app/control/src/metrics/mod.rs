@@ -1,0 +1,16 @@
+//! Metrics: what is seen every few seconds of all that runs, kept for weeks, and told to whoever scrapes.
+
+mod exposition;
+mod families;
+mod history;
+mod keeper;
+mod lately;
+mod seen;
+mod tally;
+mod targets;
+
+pub use exposition::{Exposition, FamilyKind};
+pub use families::{Own, exposition};
+pub use history::history;
+pub use keeper::{Metrics, MetricsKeeper};
+pub use lately::report;
