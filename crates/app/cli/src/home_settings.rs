@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use hornero_control::{LogLimits, WitnessPlace};
+use hornero_control::{LogLimits, OtlpSettings, WitnessPlace};
 use hornero_forensics::ShelfLimits;
 use hornero_home::{Opening, open, put};
 use hornero_model::{ApiSettings, Budget};
@@ -33,6 +33,8 @@ pub struct HomeSettings {
     pub witness: Option<WitnessPlace>,
     /// Where the API listens, and who may what.
     pub api: ApiSettings,
+    /// Who gets figures, logs and traces.
+    pub otlp: Option<OtlpSettings>,
     /// Why these are not what the file says now.
     pub fault: Option<String>,
 }
@@ -126,8 +128,15 @@ fn those_of(home: &Path, written: Result<Option<(Vec<u8>, Settings)>, Unusable>)
 fn understood(settings: &Settings, fault: Option<String>) -> HomeSettings {
     let (logs, bundles) = (log_limits(settings), bundle_limits(settings));
     let witness = settings.witness.as_ref().and_then(|text| text.parse().ok());
+    let otlp = settings.otlp.as_ref().map(|collector| OtlpSettings {
+        endpoint: collector.endpoint.clone(),
+        token_file: collector.token_file.as_ref().map(Into::into),
+        metrics: collector.metrics,
+        logs: collector.logs,
+        traces: collector.traces,
+    });
     let (budget, api) = (settings.budget, settings.api.clone());
-    HomeSettings { budget, logs, bundles, witness, api, fault }
+    HomeSettings { budget, logs, bundles, witness, api, otlp, fault }
 }
 
 /// The file and what it says; none where there is no file.

@@ -112,26 +112,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let home = admitted(&arguments)?;
     // The processes come first: each owns its threads, and the launcher must have none.
     match arguments.command {
-        Command::Serve { crash_at_append, logs, log, succeeding, witness } => {
-            log.begin();
-            remark_on_host(&home);
-            let home_settings = home_settings::take(&home);
-            let edge_environment = log.environment();
-            let options = hornero_control::Options {
-                home,
-                log_limits: logs.limits(home_settings.logs),
-                bundle_limits: home_settings.bundles,
-                budget: home_settings.budget,
-                settings_fault: home_settings.fault,
-                api: home_settings.api,
-                crash_at_append,
-                edge_environment,
-                handover_timeout: succeeding.handover_timeout,
-                succeed: succeeding.succeed,
-                witness: witness.witness.or(home_settings.witness),
-            };
-            command::process::serve(&options, log)
-        }
+        command @ Command::Serve { .. } => serve(home, command),
         Command::Home(words) => command::home::run(&home, json, words),
         Command::Secret(words) => command::secret::run(&home, json, words),
         Command::Edge { log, handover_timeout } => {
@@ -172,6 +153,32 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             .build()?
             .block_on(ask(&home, json, other)),
     }
+}
+
+/// The control process.
+fn serve(home: PathBuf, command: Command) -> Result<(), Failure> {
+    let Command::Serve { crash_at_append, logs, log, succeeding, witness } = command else {
+        unreachable!("only that command is given")
+    };
+    log.begin();
+    remark_on_host(&home);
+    let home_settings = home_settings::take(&home);
+    let edge_environment = log.environment();
+    let options = hornero_control::Options {
+        home,
+        log_limits: logs.limits(home_settings.logs),
+        bundle_limits: home_settings.bundles,
+        budget: home_settings.budget,
+        settings_fault: home_settings.fault,
+        api: home_settings.api,
+        otlp: home_settings.otlp,
+        crash_at_append,
+        edge_environment,
+        handover_timeout: succeeding.handover_timeout,
+        succeed: succeeding.succeed,
+        witness: witness.witness.or(home_settings.witness),
+    };
+    command::process::serve(&options, log)
 }
 
 /// The commands of the store.

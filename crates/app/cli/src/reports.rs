@@ -41,5 +41,5 @@ pub use keeping::{
 pub use operations::{GoingOn, OperationReport, PreviewReport, RollbackReport, Timing};
 pub use runs::RunReport;
 pub use secrets::{ListedSecret, RemovedSecret, SecretReport};
-pub use settings::{BundleSettings, LogSettings, SettingsReport};
+pub use settings::{BundleSettings, LogSettings, OtlpReport, SettingsReport};
 pub use transport::{ExportReport, ImportReport, PullReport, PushReport};

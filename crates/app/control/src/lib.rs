@@ -41,6 +41,7 @@ mod network;
 mod notify;
 mod offline;
 mod operations;
+mod otlp;
 mod outcome;
 mod ports;
 mod predecessor;
@@ -90,6 +91,7 @@ pub use offline::{
     ImageHistory, KeptImages, history_of, image_of, newest_event, plan_offline, retained_images,
     secrets_in_use, secrets_of_jobs, verify_ledger,
 };
+pub use otlp::OtlpSettings;
 pub use predecessor::readable;
 pub use program::{OWN_PROGRAM, Program};
 pub use provenance::{Denied, ProvenanceCheck};

@@ -48,6 +48,7 @@ use crate::{
     lock,
     network::{NetworkKeeper, service_addresses},
     notify::Notifier,
+    otlp::OtlpSettings,
     ports::{Adapters, ControlPorts, CrashHook, STARTS_AT_ONCE},
     predecessor::Succession,
     provenance::ProvenanceCheck,
@@ -85,6 +86,8 @@ pub struct Options {
     pub witness: Option<WitnessPlace>,
     /// Servers that may be made by itself of all services together; what follows from their budgets where absent.
     pub budget: Option<Budget>,
+    /// Who gets figures, logs and traces.
+    pub otlp: Option<OtlpSettings>,
     /// Why the home's settings are not those of its file.
     pub settings_fault: Option<String>,
     /// Where the API listens beside the home's socket, and who may what.
@@ -174,7 +177,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     follow_exits(Arc::clone(&parts.engine), inputs.clone())?;
     let network_keeper = keep_network(&parts, &ports)?;
     let work = Work::of(home, &ports, driver.world(), beside, &inputs);
-    let time_keeper = work.keep_time()?;
+    let time_keeper = work.keep_time(options.otlp.as_ref())?;
     keep_bundles((home, options.bundle_limits), &ports, &work.recorder, driver.world(), noticed)?;
     signals::end_on_signals(&parts.runtime, inputs.clone());
     let socket = home.join("control.sock");

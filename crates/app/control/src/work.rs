@@ -18,6 +18,7 @@ use crate::{
     input::{Input, Question},
     jobs::{JobTimes, Jobs},
     metrics::{Metrics, MetricsKeeper},
+    otlp::{Exporter, ExporterParts, OtlpSettings},
     ports::{Adapters, ControlPorts},
     rehearsals::Rehearsals,
     runs::{Recorder, Runs},
@@ -64,6 +65,7 @@ pub struct Work {
     pub rehearsals: Arc<Rehearsals>,
     pub volumes: Volumes,
     pub metrics: Arc<Metrics>,
+    sent: ExporterParts,
     wake: Wake,
 }
 
@@ -93,13 +95,19 @@ impl Work {
         let schedules = Schedules::new(home.to_owned(), recording, wake.clone(), look);
         let (schedules, volumes) = (Arc::new(schedules), ports.adapters.volumes.clone());
         let engine = Arc::clone(ports.adapters.starter.engine());
+        let sent = ExporterParts {
+            directory: home.join("metrics"),
+            engine: Arc::clone(&engine),
+            ledger: Arc::clone(&ports.ledger),
+            last_sequence: world.last_sequence,
+        };
         let ledger = (Arc::clone(&ports.ledger), world.last_sequence);
         let metrics = Arc::new(Metrics::new(home, engine, ledger, inputs.clone()));
-        Self { recorder, runs, jobs, schedules, rehearsals, volumes, metrics, wake }
+        Self { recorder, runs, jobs, schedules, rehearsals, volumes, metrics, sent, wake }
     }
 
     /// Has what comes round come round from now on, and figures kept.
-    pub fn keep_time(&self) -> std::io::Result<Keepers> {
+    pub fn keep_time(&self, otlp: Option<&OtlpSettings>) -> std::io::Result<Keepers> {
         let jobs = JobTimes(Arc::clone(&self.jobs));
         let schedules = ScheduleTimes(Arc::clone(&self.schedules));
         let snapshots = SnapshotTimes::new(self.volumes.clone(), Arc::clone(&self.recorder));
@@ -107,7 +115,8 @@ impl Work {
             vec![Box::new(jobs), Box::new(schedules), Box::new(snapshots)];
         let time = timekeeper::keep(&self.wake, timed)?;
         let metrics = MetricsKeeper::start(Arc::clone(&self.metrics))?;
-        Ok(Keepers { time, metrics })
+        let export = |settings: &OtlpSettings| Exporter::start(settings.clone(), self.sent.clone());
+        Ok(Keepers { time, metrics, exporter: otlp.map(export).transpose()? })
     }
 }
 
@@ -115,6 +124,7 @@ impl Work {
 pub struct Keepers {
     time: TimeKeeper,
     metrics: MetricsKeeper,
+    exporter: Option<Exporter>,
 }
 
 impl Keepers {
@@ -122,6 +132,9 @@ impl Keepers {
     pub fn end(self) {
         self.time.end();
         self.metrics.end();
+        if let Some(exporter) = self.exporter {
+            exporter.end();
+        }
     }
 }
 

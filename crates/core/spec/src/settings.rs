@@ -8,6 +8,7 @@ use crate::{
     evaluate::Evaluator,
     parse::{any_text, body, failed},
     read_alerts, read_api, read_budget,
+    read_otlp::{self, Collector},
     section::Section,
 };
 
@@ -47,6 +48,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// Who hears of alerts.
     pub alerts: AlertSettings,
+    /// Who gets figures, logs and traces.
+    pub otlp: Option<Collector>,
 }
 
 /// Reads a home's file of settings; an empty one sets nothing.
@@ -80,6 +83,7 @@ pub fn settings(file: &str, bytes: &[u8]) -> Result<Settings, Errors> {
     read.witness = section.text(&mut cx, "witness").map(|text| text.value.to_string());
     read.api = read_api::read(&mut cx, &mut section).unwrap_or_default();
     read.alerts = read_alerts::read(&mut cx, &mut section).unwrap_or_default();
+    read.otlp = read_otlp::read(&mut cx, &mut section);
     section.finish(&mut cx);
     match errors(file, text, cx.mistakes) {
         Some(errors) => Err(errors),

@@ -5,7 +5,7 @@ use std::path::Path;
 use hornero_api::{ClientError, message::StatusReport};
 use hornero_control::LogLimits;
 use hornero_forensics::ShelfLimits;
-use hornero_spec::{SETTINGS_FILE, Settings};
+use hornero_spec::{Collector, SETTINGS_FILE, Settings};
 
 use crate::{
     command::absent,
@@ -13,7 +13,7 @@ use crate::{
     home_settings::{self, Unusable},
     output::{Table, Tone, print_json, print_text, size},
     project,
-    reports::{AccessSettings, BundleSettings, LogSettings, SettingsReport},
+    reports::{AccessSettings, BundleSettings, LogSettings, OtlpReport, SettingsReport},
     supervision,
 };
 
@@ -36,6 +36,7 @@ pub async fn run(home: &Path, json: bool) -> Result<(), Failure> {
         logs: logs(&home_settings::log_limits(&written)),
         bundles: bundles(&home_settings::bundle_limits(&written)),
         witness: written.witness.clone(),
+        otlp: written.otlp.as_ref().map(collector),
         api: AccessSettings::of(&written.api),
         in_force,
     };
@@ -43,6 +44,16 @@ pub async fn run(home: &Path, json: bool) -> Result<(), Failure> {
         return print_json(&report);
     }
     print_text(&text(&report, &written, home))
+}
+
+fn collector(of: &Collector) -> OtlpReport {
+    OtlpReport {
+        endpoint: of.endpoint.clone(),
+        token_file: of.token_file.clone(),
+        metrics: of.metrics,
+        logs: of.logs,
+        traces: of.traces,
+    }
 }
 
 fn logs(limits: &LogLimits) -> LogSettings {
@@ -86,6 +97,15 @@ fn text(report: &SettingsReport, written: &Settings, home: &Path) -> String {
     row("bundles.days", days.to_string(), written.bundle_days.is_some());
     let witness = report.witness.clone().unwrap_or_else(|| "none".to_owned());
     row("witness", witness, report.witness.is_some());
+    let otlp = report.otlp.as_ref().map_or_else(
+        || "none".to_owned(),
+        |of| {
+            let kinds = [("metrics", of.metrics), ("logs", of.logs), ("traces", of.traces)];
+            let sent = kinds.into_iter().filter_map(|(kind, sent)| sent.then_some(kind));
+            format!("{}: {}", of.endpoint, sent.collect::<Vec<_>>().join(", "))
+        },
+    );
+    row("otlp", otlp, report.otlp.is_some());
     let api = &report.api;
     let mut row = |setting: String, value: String| {
         let from = (SETTINGS_FILE.to_owned(), Tone::Quiet);

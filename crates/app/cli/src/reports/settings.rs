@@ -24,6 +24,8 @@ pub struct SettingsReport {
     pub witness: Option<String>,
     /// Who may use the API, and where beside the home's own socket.
     pub api: AccessSettings,
+    /// Who gets figures, logs and traces; null for nobody.
+    pub otlp: Option<OtlpReport>,
     /// Whether the control process that runs took the file as it is now; null where none runs. What `hornero serve` was
     /// started with by options or variables holds before the file.
     pub in_force: Option<bool>,
@@ -49,4 +51,19 @@ pub struct LogSettings {
     pub in_all: u64,
     /// Days older than the newest that they may be.
     pub days: u64,
+}
+
+/// A collector that speaks OTLP, and what it gets.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OtlpReport {
+    /// Its URL.
+    pub endpoint: String,
+    /// The file with the token that is shown to it.
+    pub token_file: Option<String>,
+    /// Whether it gets figures.
+    pub metrics: bool,
+    /// Whether it gets what servers write.
+    pub logs: bool,
+    /// Whether it gets rollouts.
+    pub traces: bool,
 }

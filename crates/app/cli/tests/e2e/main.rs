@@ -40,6 +40,7 @@ mod old_homes;
 mod older;
 mod one_off;
 mod operations;
+mod otlp;
 mod owned;
 mod patching;
 mod previews;

@@ -5,7 +5,7 @@
 
 mod limits;
 mod place;
-mod web;
+pub mod web;
 
 pub use place::WitnessPlace;
 

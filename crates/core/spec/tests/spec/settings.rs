@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 use hornero_model::{Budget, Digest, Role};
-use hornero_spec::{Settings, settings};
+use hornero_spec::{Collector, Settings, settings};
 
 fn check(text: &str, expected: Expect) {
     let errors = settings("settings.hcl", text.as_bytes()).unwrap_err();
@@ -12,7 +12,8 @@ fn check(text: &str, expected: Expect) {
 #[test]
 fn everything_that_can_be_set() {
     let text = "budget {\n  per_hour = 100\n}\nlogs {\n  per_service = \"128MiB\"\n  in_all = \"4GiB\"\n  days = 30\n}\n\
-                bundles {\n  per_hour = 3\n  in_all = \"2GiB\"\n  days = 7\n}\nwitness = \"file:/mnt/heads\"\n";
+                bundles {\n  per_hour = 3\n  in_all = \"2GiB\"\n  days = 7\n}\nwitness = \"file:/mnt/heads\"\n\
+                otlp {\n  endpoint = \"https://c.example:4318\"\n  token_file = \"/etc/token\"\n  logs = false\n}\n";
     let expected = Settings {
         budget: Some(Budget { per_hour: 100, per_day: 500 }),
         log_service_bytes: Some(128 << 20),
@@ -22,6 +23,13 @@ fn everything_that_can_be_set() {
         bundle_home_bytes: Some(2 << 30),
         bundle_days: Some(7),
         witness: Some("file:/mnt/heads".to_owned()),
+        otlp: Some(Collector {
+            endpoint: "https://c.example:4318".to_owned(),
+            token_file: Some("/etc/token".to_owned()),
+            metrics: true,
+            logs: false,
+            traces: true,
+        }),
         ..Settings::default()
     };
     assert_eq!(settings("settings.hcl", text.as_bytes()).unwrap(), expected);
@@ -219,5 +227,21 @@ proptest::proptest! {
     #[test]
     fn any_text_of_its_words_is_read_or_refused(text in "(budget|logs|days|=|\\{|\\}|\"|1|MiB|\n| ){0,40}") {
         let _ = settings("settings.hcl", text.as_bytes());
+    }
+}
+
+#[test]
+fn collectors_that_cannot_be() {
+    for (lines, expected) in [
+        ("", "`otlp` of the home needs `endpoint`"),
+        ("endpoint = \"localhost:4318\"", "`localhost:4318` is not the URL of a collector"),
+        ("endpoint = \"http://\"", "`http://` is not the URL of a collector"),
+        ("endpoint = \"http://a/b?c\"", "`http://a/b?c` is not the URL of a collector"),
+        ("endpoint = \"http://a\"\n token_file = \"b\"", "`b` is not an absolute path"),
+    ] {
+        let text = format!("otlp {{\n {lines}\n}}\n");
+        let errors = settings("settings.hcl", text.as_bytes()).unwrap_err();
+        let told = errors.render(false).to_string();
+        assert!(told.contains(expected), "{told}");
     }
 }
