@@ -52,8 +52,7 @@ const LAUNCHES: usize = 3;
 pub struct LocalOptions {
     /// What becomes the launcher.
     pub launcher: LauncherCommand,
-    /// Whether instances are connected to the home's network, which must be up. Otherwise each has only its own
-    /// loopback interface.
+    /// Whether instances are connected to the home's network, which must be up; else each has a loopback interface alone.
     pub networked: bool,
     /// What logs of archived instances may take.
     pub log_limits: LogLimits,
@@ -123,8 +122,7 @@ impl LocalEngine {
         Ok(engine)
     }
 
-    /// Removes control groups and addresses of instances that do not run: what was left by shims killed while no
-    /// engine was open.
+    /// Removes control groups and addresses of instances that do not run: shims killed while no engine was open left them.
     fn sweep(&self) {
         let alive = |name: &str| InstanceId::new(name).is_ok_and(|id| self.shared.is_alive(&id));
         let parent = cgroup_parent(&self.home);

@@ -1,3 +1,5 @@
+//! Inventories in every format, of what runs and of hostile labels.
+
 use expect_test::expect;
 use hornero_model::{Health, InstanceState, ReleaseNumber};
 

@@ -1,3 +1,5 @@
+//! Figures that are kept: over new writers, within limits, and after torn ends.
+
 use hornero_model::{PoolName, ReleaseNumber};
 use proptest::prelude::*;
 
