@@ -11,7 +11,7 @@ use super::records::{decoded, parameter};
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::Api,
-    metrics::{Metrics, Own, exposition, history, report},
+    metrics::{Metrics, OwnFigures, exposition, history, report},
 };
 
 /// Points that one answer has at most.
@@ -100,7 +100,7 @@ impl Api {
             let (seen, _) = metrics.look()?;
             let home = metrics.directory().parent()?;
             let ledger = std::fs::metadata(home.join("ledger.db"));
-            let own = Own {
+            let own = OwnFigures {
                 started,
                 tally: &metrics.tally(&seen),
                 journal_fault,

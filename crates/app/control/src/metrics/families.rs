@@ -18,7 +18,7 @@ use super::{
         Label, seconds,
     },
     seen::{Seen, SeenInstance, SeenService},
-    tally::{OUTCOMES, ServiceTally, Tally},
+    tally::{HomeTally, OUTCOMES, ServiceTally},
 };
 
 /// The upper bounds of the histogram's buckets as powers of two, in microseconds: from half a millisecond to 16 seconds. At
@@ -26,9 +26,9 @@ use super::{
 const BOUNDS_LOG2: std::ops::RangeInclusive<u32> = 9..=24;
 
 /// What is told beside what runs.
-pub struct Own<'a> {
+pub struct OwnFigures<'a> {
     pub started: Timestamp,
-    pub tally: &'a Tally,
+    pub tally: &'a HomeTally,
     /// Why the ledger takes nothing.
     pub journal_fault: bool,
     pub ledger_bytes: u64,
@@ -37,7 +37,7 @@ pub struct Own<'a> {
 }
 
 /// The text of one scrape.
-pub fn exposition(seen: &Seen, own: &Own<'_>) -> String {
+pub fn exposition(seen: &Seen, own: &OwnFigures<'_>) -> String {
     let mut text = Exposition::default();
     process(&mut text, seen, own);
     rollouts(&mut text, seen, own.tally);
@@ -48,7 +48,7 @@ pub fn exposition(seen: &Seen, own: &Own<'_>) -> String {
     text.into_text()
 }
 
-fn process(text: &mut Exposition, seen: &Seen, own: &Own<'_>) {
+fn process(text: &mut Exposition, seen: &Seen, own: &OwnFigures<'_>) {
     text.family("hornero_build_info", Gauge, "The version of the control process.")
         .sample(&[("version", program_version())], 1);
     text.family("hornero_control_start_time_seconds", Gauge, "When the control process started.")
@@ -69,7 +69,7 @@ fn process(text: &mut Exposition, seen: &Seen, own: &Own<'_>) {
     }
 }
 
-fn rollouts(text: &mut Exposition, seen: &Seen, tally: &Tally) {
+fn rollouts(text: &mut Exposition, seen: &Seen, tally: &HomeTally) {
     text.family("hornero_rollouts_running", Gauge, "Rollouts under way.")
         .sample(&[], seen.rollouts);
     text.family("hornero_rollouts_total", Counter, "Rollouts that ended, by how.");
@@ -108,7 +108,7 @@ fn edge(text: &mut Exposition, seen: &Seen) {
     }
 }
 
-fn services(text: &mut Exposition, seen: &Seen, tally: &Tally) {
+fn services(text: &mut Exposition, seen: &Seen, tally: &HomeTally) {
     text.family("hornero_service_info", Gauge, "What serves of a service.");
     for service in &seen.services {
         let release = service.release.map(|number| number.to_string()).unwrap_or_default();
@@ -181,7 +181,7 @@ const fn health(health: Health) -> &'static str {
     }
 }
 
-fn tallied(text: &mut Exposition, seen: &Seen, tally: &Tally) {
+fn tallied(text: &mut Exposition, seen: &Seen, tally: &HomeTally) {
     let families: [(&'static str, &str, fn(&ServiceTally) -> u64); 3] = [
         ("hornero_releases_created_total", "Releases that were made.", |of| of.releases),
         ("hornero_instances_created_total", "Instances that were made.", |of| of.made),

@@ -8,7 +8,7 @@ use std::{
 
 use hornero_api::message::{FigureHistory, FigurePoint};
 use hornero_model::{LatencyHistogram, Millis, Timestamp};
-use hornero_telemetry::figures::{self, Figure, FigureRange, FigureSeries, Subject};
+use hornero_telemetry::figures::{self, Figure, FigureRange, FigureSeries, FigureSubject};
 
 use super::lately::quantile_ms;
 
@@ -23,7 +23,7 @@ struct Step {
     requests: u64,
     errors: u64,
     latency: LatencyHistogram,
-    instances: BTreeSet<Subject>,
+    instances: BTreeSet<FigureSubject>,
     /// The most memory of a moment.
     memory_bytes: u64,
     has_usage: bool,
@@ -43,11 +43,11 @@ struct Folding {
     growths: Vec<Growth>,
     /// What began within the time: it counts from nothing where something else was seen before it.
     begun: Vec<Growth>,
-    last: BTreeMap<(Subject, Figure), u64>,
+    last: BTreeMap<(FigureSubject, Figure), u64>,
     /// When it was first looked.
     first: Option<Timestamp>,
     memory: BTreeMap<Timestamp, u64>,
-    instances: BTreeMap<Timestamp, Vec<Subject>>,
+    instances: BTreeMap<Timestamp, Vec<FigureSubject>>,
 }
 
 impl Folding {
@@ -133,8 +133,8 @@ pub fn history(
     (since, until): (Timestamp, Timestamp),
     step: Millis,
 ) -> io::Result<FigureHistory> {
-    let of = |subject: &Subject| match subject {
-        Subject::Instance { instance, .. } if instance.as_str() == object => true,
+    let of = |subject: &FigureSubject| match subject {
+        FigureSubject::Instance { instance, .. } if instance.as_str() == object => true,
         _ => subject.service().as_str() == object,
     };
     let before = Timestamp(since.0.saturating_sub(BEFORE.0));
@@ -176,17 +176,17 @@ mod tests {
 
     use super::*;
 
-    fn instance(tail: &str) -> Subject {
-        Subject::Instance {
+    fn instance(tail: &str) -> FigureSubject {
+        FigureSubject::Instance {
             service: "site".parse().unwrap(),
             release: ReleaseNumber(1),
             instance: format!("site-1-{tail}").parse().unwrap(),
         }
     }
 
-    fn pool(release: u32) -> Subject {
+    fn pool(release: u32) -> FigureSubject {
         let pool = PoolName { service: "site".parse().unwrap(), port: "http".parse().unwrap() };
-        Subject::Pool { pool, release: ReleaseNumber(release) }
+        FigureSubject::Pool { pool, release: ReleaseNumber(release) }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use hornero_telemetry::figures::{FigureLimits, FigureWriter, size_bytes};
 
 use super::{
     seen::Seen,
-    tally::{LedgerTally, Tally},
+    tally::{HomeTally, LedgerTally},
     targets::{self, TargetsFile},
 };
 use crate::input::Input;
@@ -108,7 +108,7 @@ impl Metrics {
     }
 
     /// What happened since the control process started.
-    pub fn tally(&self, seen: &Seen) -> Tally {
+    pub fn tally(&self, seen: &Seen) -> HomeTally {
         let mut tally = locked(&self.tally);
         tally.look(&seen.services.iter().map(|service| &service.name).collect());
         tally.tally.clone()

@@ -10,7 +10,7 @@ mod tally;
 mod targets;
 
 pub use exposition::{Exposition, FamilyKind};
-pub use families::{Own, exposition};
+pub use families::{OwnFigures, exposition};
 pub use history::history;
 pub use keeper::{Metrics, MetricsKeeper};
 pub use lately::report;

@@ -8,7 +8,7 @@ use hornero_model::{
     Resources, ServiceName, ServiceSpec, Timestamp,
 };
 use hornero_rollout::RepairState;
-use hornero_telemetry::figures::{Figure, Subject};
+use hornero_telemetry::figures::{Figure, FigureSubject};
 
 /// A look at everything.
 #[derive(Debug)]
@@ -134,11 +134,11 @@ impl Seen {
     }
 
     /// What is kept of it.
-    pub fn figures(&self) -> Vec<(Subject, Figure, u64)> {
+    pub fn figures(&self) -> Vec<(FigureSubject, Figure, u64)> {
         let mut figures = Vec::new();
         for one in &self.instances {
             let Some(usage) = self.usage.get(&one.view.id) else { continue };
-            let subject = Subject::Instance {
+            let subject = FigureSubject::Instance {
                 service: one.view.service.clone(),
                 release: one.view.release,
                 instance: one.view.id.clone(),
@@ -146,7 +146,8 @@ impl Seen {
             of_instance(usage, |figure, value| figures.push((subject.clone(), figure, value)));
         }
         for counters in self.counters() {
-            let subject = Subject::Pool { pool: counters.pool.clone(), release: counters.release };
+            let subject =
+                FigureSubject::Pool { pool: counters.pool.clone(), release: counters.release };
             of_release(counters, |figure, value| figures.push((subject.clone(), figure, value)));
         }
         figures

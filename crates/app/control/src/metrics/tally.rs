@@ -24,13 +24,13 @@ pub struct ServiceTally {
 
 /// What happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct HomeTally {
     pub rollouts: BTreeMap<String, u64>,
     pub services: BTreeMap<ServiceName, ServiceTally>,
     pub refused: u64,
 }
 
-impl Tally {
+impl HomeTally {
     fn count(&mut self, event: &Event) {
         match &event.body {
             EventBody::RolloutStep { entry } if entry.finished => {
@@ -55,13 +55,13 @@ impl Tally {
 pub struct LedgerTally {
     ledger: Arc<dyn Ledger>,
     next: u64,
-    pub tally: Tally,
+    pub tally: HomeTally,
 }
 
 impl LedgerTally {
     /// From the event after `last` on.
     pub fn after(ledger: Arc<dyn Ledger>, last: u64) -> Self {
-        Self { ledger, next: last + 1, tally: Tally::default() }
+        Self { ledger, next: last + 1, tally: HomeTally::default() }
     }
 
     /// Counts what was appended since. Only services that are `there` are remembered.

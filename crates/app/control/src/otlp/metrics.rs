@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io, path::Path};
 
 use hornero_model::{LatencyBucket, LatencyHistogram, Timestamp};
-use hornero_telemetry::figures::{self, Figure, FigureRange, Subject};
+use hornero_telemetry::figures::{self, Figure, FigureRange, FigureSubject};
 use serde_json::{Value, json};
 
 use super::words::{nanos, number, own_resource, scope, text};
@@ -32,10 +32,11 @@ pub fn batch(
     host: &str,
     (since, until): (Timestamp, Timestamp),
 ) -> io::Result<Option<MetricsBatch>> {
-    let all = |_: &Subject| true;
+    let all = |_: &FigureSubject| true;
     let range = FigureRange { since: Timestamp(since.0 + 1), until, of: &all };
-    let mut values: BTreeMap<Figure, BTreeMap<Subject, Points>> = BTreeMap::new();
-    let mut latencies: BTreeMap<Subject, BTreeMap<Timestamp, LatencyHistogram>> = BTreeMap::new();
+    let mut values: BTreeMap<Figure, BTreeMap<FigureSubject, Points>> = BTreeMap::new();
+    let mut latencies: BTreeMap<FigureSubject, BTreeMap<Timestamp, LatencyHistogram>> =
+        BTreeMap::new();
     let mut last = None;
     figures::read(directory, range, &mut |series| {
         let seen = series.times.iter().copied().zip(series.values.iter().copied());
@@ -97,9 +98,9 @@ fn described(figure: Figure) -> Option<(&'static str, &'static str, Option<f64>)
 }
 
 #[allow(clippy::cast_precision_loss)] // Microseconds of a hundred years.
-fn metric(figure: Figure, of: &BTreeMap<Subject, Points>) -> Option<Value> {
+fn metric(figure: Figure, of: &BTreeMap<FigureSubject, Points>) -> Option<Value> {
     let (name, unit, divisor) = described(figure)?;
-    let point = |subject: &Subject, (at, value): &(Timestamp, u64)| {
+    let point = |subject: &FigureSubject, (at, value): &(Timestamp, u64)| {
         let mut point = json!({ "attributes": attributes(subject), "timeUnixNano": nanos(*at) });
         match divisor {
             Some(divisor) => point["asDouble"] = json!(*value as f64 / divisor),
@@ -124,8 +125,8 @@ fn metric(figure: Figure, of: &BTreeMap<Subject, Points>) -> Option<Value> {
 
 #[allow(clippy::cast_precision_loss)] // Microseconds of a hundred years.
 fn durations(
-    latencies: &BTreeMap<Subject, BTreeMap<Timestamp, LatencyHistogram>>,
-    sums: &BTreeMap<Subject, Points>,
+    latencies: &BTreeMap<FigureSubject, BTreeMap<Timestamp, LatencyHistogram>>,
+    sums: &BTreeMap<FigureSubject, Points>,
 ) -> Value {
     let seconds = |micros: u64| micros as f64 / 1_000_000.0;
     let bounds: Vec<f64> = BOUNDS_LOG2.map(|power| seconds(1 << power)).collect();
@@ -165,16 +166,16 @@ fn counts(latency: &LatencyHistogram) -> Vec<String> {
     counts
 }
 
-fn attributes(subject: &Subject) -> Vec<Value> {
+fn attributes(subject: &FigureSubject) -> Vec<Value> {
     let mut attributes = vec![
         text("hornero.service", subject.service()),
         number("hornero.release", u64::from(subject.release().0)),
     ];
     match subject {
-        Subject::Instance { instance, .. } => {
+        FigureSubject::Instance { instance, .. } => {
             attributes.push(text("hornero.instance", instance));
         }
-        Subject::Pool { pool, .. } => attributes.push(text("hornero.port", &pool.port)),
+        FigureSubject::Pool { pool, .. } => attributes.push(text("hornero.port", &pool.port)),
     }
     attributes
 }

@@ -5,8 +5,8 @@ use std::io;
 use hornero_model::Timestamp;
 
 use super::{
-    subject::{Figure, Subject},
-    window::{Run, Window},
+    subject::{Figure, FigureSubject},
+    window::{FigureRun, FigureWindow},
 };
 use crate::{
     frame::checksum,
@@ -59,7 +59,7 @@ impl FigureHeader {
 ///
 /// # Errors
 /// Where there is no memory for it, or it is beyond what a block may be.
-pub fn seal(window: &Window) -> io::Result<Vec<u8>> {
+pub fn seal(window: &FigureWindow) -> io::Result<Vec<u8>> {
     let content = content(window);
     let compressed = zstd::bulk::compress(&content, LEVEL)?;
     let length = u32::try_from(compressed.len())
@@ -80,7 +80,7 @@ pub fn seal(window: &Window) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-fn content(window: &Window) -> Vec<u8> {
+fn content(window: &FigureWindow) -> Vec<u8> {
     let mut out = Vec::new();
     put_differences(&mut out, window.times.iter().map(|time| time.0));
     put(&mut out, window.columns.len() as u64);
@@ -111,7 +111,7 @@ fn put_differences(out: &mut Vec<u8>, values: impl Iterator<Item = u64>) {
 }
 
 /// The window of a whole block, with those subjects that are `wanted`; none where it is torn or damaged.
-pub fn open(bytes: &[u8], wanted: &dyn Fn(&Subject) -> bool) -> Option<Window> {
+pub fn open(bytes: &[u8], wanted: &dyn Fn(&FigureSubject) -> bool) -> Option<FigureWindow> {
     let header = FigureHeader::read(bytes)?;
     let bytes = bytes.get(..usize::try_from(header.size()).ok()?)?;
     let sum = u32::from_le_bytes(std::array::from_fn(|index| bytes[8 + index]));
@@ -128,17 +128,17 @@ pub fn open(bytes: &[u8], wanted: &dyn Fn(&Subject) -> bool) -> Option<Window> {
 fn window(
     content: &[u8],
     header: &FigureHeader,
-    wanted: &dyn Fn(&Subject) -> bool,
-) -> Option<Window> {
+    wanted: &dyn Fn(&FigureSubject) -> bool,
+) -> Option<FigureWindow> {
     let mut rest = content;
     let ticks = usize::try_from(header.ticks).ok()?;
     let times = differences(&mut rest, ticks)?.into_iter().map(Timestamp).collect();
-    let mut window = Window { times, ..Window::new(header.first_tick) };
+    let mut window = FigureWindow { times, ..FigureWindow::new(header.first_tick) };
     for _ in 0..take(&mut rest)? {
         let length = usize::try_from(take(&mut rest)?).ok()?;
         let text = std::str::from_utf8(rest.get(..length)?).ok()?;
         rest = &rest[length..];
-        let subject = Subject::of_text(text).filter(|subject| wanted(subject));
+        let subject = FigureSubject::of_text(text).filter(|subject| wanted(subject));
         let mut columns = std::collections::BTreeMap::new();
         for _ in 0..take(&mut rest)? {
             let figure = Figure::of_number(take(&mut rest)?);
@@ -156,13 +156,13 @@ fn window(
     Some(window)
 }
 
-fn runs(rest: &mut &[u8], ticks: usize) -> Option<Vec<Run>> {
+fn runs(rest: &mut &[u8], ticks: usize) -> Option<Vec<FigureRun>> {
     let mut runs = Vec::new();
     for _ in 0..take(rest)? {
         let first = usize::try_from(take(rest)?).ok()?;
         let count = usize::try_from(take(rest)?).ok()?;
         first.checked_add(count).filter(|end| *end <= ticks)?;
-        runs.push(Run { first, values: differences(rest, count)? });
+        runs.push(FigureRun { first, values: differences(rest, count)? });
     }
     Some(runs)
 }
@@ -185,16 +185,16 @@ mod tests {
 
     use super::*;
 
-    fn subject(number: u8) -> Subject {
+    fn subject(number: u8) -> FigureSubject {
         let (service, release) = ("site".parse().unwrap(), ReleaseNumber(u32::from(number)));
         match number % 2 {
             0 => {
                 let instance = format!("site-{number}-ab").parse().unwrap();
-                Subject::Instance { service, release, instance }
+                FigureSubject::Instance { service, release, instance }
             }
             _ => {
                 let pool = hornero_model::PoolName { service, port: "http".parse().unwrap() };
-                Subject::Pool { pool, release }
+                FigureSubject::Pool { pool, release }
             }
         }
     }
@@ -207,8 +207,8 @@ mod tests {
 
     type Moment = (u64, Vec<(u8, u8, u64)>);
 
-    fn filled(moments: &[Moment]) -> Window {
-        let mut window = Window::new(17);
+    fn filled(moments: &[Moment]) -> FigureWindow {
+        let mut window = FigureWindow::new(17);
         for (at, figures) in moments {
             let figures: Vec<_> = figures
                 .iter()
@@ -234,7 +234,7 @@ mod tests {
         #[test]
         fn moments_one_by_one_make_the_same_block(moments in moments()) {
             let whole = filled(&moments);
-            let mut merged = Window::new(17);
+            let mut merged = FigureWindow::new(17);
             for moment in &moments {
                 let one = seal(&filled(std::slice::from_ref(moment))).unwrap();
                 merged.append(&open(&one, &|_| true).unwrap());

@@ -10,5 +10,5 @@ mod window;
 mod write;
 
 pub use read::{FigureRange, FigureSeries, read, size_bytes};
-pub use subject::{Figure, Subject};
+pub use subject::{Figure, FigureSubject};
 pub use write::{FigureLimits, FigureWriter};

@@ -11,8 +11,8 @@ use hornero_model::Timestamp;
 
 use super::{
     block::{self, FIGURE_HEADER_BYTES, FigureHeader},
-    subject::{Figure, Subject},
-    window::Window,
+    subject::{Figure, FigureSubject},
+    window::FigureWindow,
 };
 
 /// The file of moments that are not merged yet.
@@ -28,14 +28,14 @@ pub struct FigureRange<'q> {
     /// Up to this one.
     pub until: Timestamp,
     /// Of what.
-    pub of: &'q dyn Fn(&Subject) -> bool,
+    pub of: &'q dyn Fn(&FigureSubject) -> bool,
 }
 
 /// Values of one figure, as they were seen one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FigureSeries<'w> {
     /// Of what.
-    pub subject: &'w Subject,
+    pub subject: &'w FigureSubject,
     /// Which.
     pub figure: Figure,
     /// When each was seen.
@@ -84,8 +84,8 @@ pub(super) fn headers(file: &fs::File) -> io::Result<(Vec<(u64, FigureHeader)>, 
 pub(super) fn opened(
     file: &fs::File,
     (at, header): &(u64, FigureHeader),
-    of: &dyn Fn(&Subject) -> bool,
-) -> io::Result<Option<Window>> {
+    of: &dyn Fn(&FigureSubject) -> bool,
+) -> io::Result<Option<FigureWindow>> {
     let mut bytes = vec![0; usize::try_from(header.size()).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, *at)?;
     Ok(block::open(&bytes, of))
@@ -94,8 +94,8 @@ pub(super) fn opened(
 /// The moments that are not merged yet, as windows of one, up to the first that is torn; and where that is.
 pub(super) fn ticks(
     directory: &Path,
-    of: &dyn Fn(&Subject) -> bool,
-) -> io::Result<(Vec<Window>, u64)> {
+    of: &dyn Fn(&FigureSubject) -> bool,
+) -> io::Result<(Vec<FigureWindow>, u64)> {
     let file = match hornero_home::open(&directory.join(TICKS), Opening::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
         opened => opened?,
@@ -168,14 +168,18 @@ pub fn read(
 }
 
 /// The first moment of a range, in a window or before.
-fn earlier(first: Option<Timestamp>, window: &Window, range: FigureRange<'_>) -> Option<Timestamp> {
+fn earlier(
+    first: Option<Timestamp>,
+    window: &FigureWindow,
+    range: FigureRange<'_>,
+) -> Option<Timestamp> {
     let inside = window.times.iter().copied();
     let inside = inside.filter(|time| (range.since..=range.until).contains(time));
     first.into_iter().chain(inside).min()
 }
 
 fn show(
-    window: &Window,
+    window: &FigureWindow,
     range: FigureRange<'_>,
     see: &mut dyn FnMut(FigureSeries<'_>) -> bool,
 ) -> bool {

@@ -4,7 +4,7 @@ use hornero_model::{InstanceId, LatencyBucket, PoolName, ReleaseNumber, ServiceN
 
 /// What figures are of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Subject {
+pub enum FigureSubject {
     /// One instance.
     Instance {
         /// Its service.
@@ -23,7 +23,7 @@ pub enum Subject {
     },
 }
 
-impl Subject {
+impl FigureSubject {
     /// The service.
     pub fn service(&self) -> &ServiceName {
         match self {
@@ -207,14 +207,15 @@ mod tests {
         let release = ReleaseNumber(7);
         let instance = "site-7-ab12".parse().unwrap();
         let pool = PoolName { service: service.clone(), port: "http".parse().unwrap() };
-        for subject in
-            [Subject::Instance { service, release, instance }, Subject::Pool { pool, release }]
-        {
-            assert_eq!(Subject::of_text(&subject.to_text()), Some(subject));
+        for subject in [
+            FigureSubject::Instance { service, release, instance },
+            FigureSubject::Pool { pool, release },
+        ] {
+            assert_eq!(FigureSubject::of_text(&subject.to_text()), Some(subject));
         }
         for wrong in ["", "i\nsite\n7", "i\nsite\n7\nx\ny", "x\nsite\n7\nx", "i\nsite\nx\nsite-7-a"]
         {
-            assert_eq!(Subject::of_text(wrong), None, "{wrong:?}");
+            assert_eq!(FigureSubject::of_text(wrong), None, "{wrong:?}");
         }
     }
 }

@@ -4,27 +4,27 @@ use std::collections::BTreeMap;
 
 use hornero_model::Timestamp;
 
-use super::subject::{Figure, Subject};
+use super::subject::{Figure, FigureSubject};
 
 /// Values of one figure, from one moment of a window on without a gap.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
+pub struct FigureRun {
     pub first: usize,
     pub values: Vec<u64>,
 }
 
 /// Figures of some moments that follow each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Window {
+pub struct FigureWindow {
     /// How many moments there were before the first one.
     pub first_tick: u64,
     pub times: Vec<Timestamp>,
-    pub columns: BTreeMap<Subject, BTreeMap<Figure, Vec<Run>>>,
+    pub columns: BTreeMap<FigureSubject, BTreeMap<Figure, Vec<FigureRun>>>,
     /// How many values there are.
     pub values: usize,
 }
 
-impl Window {
+impl FigureWindow {
     /// Without a moment.
     pub fn new(first_tick: u64) -> Self {
         Self { first_tick, ..Self::default() }
@@ -36,7 +36,7 @@ impl Window {
     }
 
     /// Adds a moment.
-    pub fn add(&mut self, at: Timestamp, figures: &[(Subject, Figure, u64)]) {
+    pub fn add(&mut self, at: Timestamp, figures: &[(FigureSubject, Figure, u64)]) {
         let tick = self.times.len();
         self.times.push(at);
         for (subject, figure, value) in figures {
@@ -49,7 +49,7 @@ impl Window {
                 Some(run) if run.first + run.values.len() == tick => run.values.push(*value),
                 // Told twice: the first counts.
                 Some(run) if run.first + run.values.len() > tick => continue,
-                Some(_) | None => runs.push(Run { first: tick, values: vec![*value] }),
+                Some(_) | None => runs.push(FigureRun { first: tick, values: vec![*value] }),
             }
             self.values += 1;
         }
@@ -69,7 +69,7 @@ impl Window {
                         Some(last) if last.first + last.values.len() == first => {
                             last.values.extend_from_slice(&run.values);
                         }
-                        Some(_) | None => own.push(Run { first, values: run.values.clone() }),
+                        Some(_) | None => own.push(FigureRun { first, values: run.values.clone() }),
                     }
                 }
             }

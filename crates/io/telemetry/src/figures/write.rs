@@ -13,8 +13,8 @@ use hornero_model::{Millis, Timestamp};
 use super::{
     block,
     read::{TICKS, files, headers, opened, ticks},
-    subject::{Figure, Subject},
-    window::Window,
+    subject::{Figure, FigureSubject},
+    window::FigureWindow,
 };
 
 /// How much is kept, and in pieces of which size.
@@ -55,7 +55,7 @@ pub struct FigureWriter {
     /// The moments that are not merged yet, and how much of it is whole.
     file: File,
     length: u64,
-    window: Window,
+    window: FigureWindow,
 }
 
 impl FigureWriter {
@@ -71,7 +71,7 @@ impl FigureWriter {
         let first = unsealed().next().map_or(sealed, |one| one.first_tick);
         let file = hornero_home::open(&directory.join(TICKS), Opening::Create)?;
         file.set_len(length)?;
-        let mut window = Window::new(first);
+        let mut window = FigureWindow::new(first);
         for one in unsealed() {
             if one.first_tick == window.end_tick() {
                 window.append(one);
@@ -84,8 +84,12 @@ impl FigureWriter {
     ///
     /// # Errors
     /// Where it can't be written; the moment is lost, and the next one is tried anew.
-    pub fn append(&mut self, at: Timestamp, figures: &[(Subject, Figure, u64)]) -> io::Result<()> {
-        let mut moment = Window::new(self.window.end_tick());
+    pub fn append(
+        &mut self,
+        at: Timestamp,
+        figures: &[(FigureSubject, Figure, u64)],
+    ) -> io::Result<()> {
+        let mut moment = FigureWindow::new(self.window.end_tick());
         moment.add(at, figures);
         let bytes = block::seal(&moment)?;
         // What was torn by an attempt before is written over.
@@ -124,7 +128,7 @@ impl FigureWriter {
 
     /// Forgets the moments that are not merged, because they are by now or can't be.
     fn begin_anew(&mut self) -> io::Result<()> {
-        self.window = Window::new(self.window.end_tick());
+        self.window = FigureWindow::new(self.window.end_tick());
         self.file.set_len(0)?;
         self.length = 0;
         Ok(())

@@ -14,30 +14,30 @@ const SMALL: FigureLimits = FigureLimits {
     age: Millis(1_000_000),
 };
 
-fn instance(number: u32) -> Subject {
-    Subject::Instance {
+fn instance(number: u32) -> FigureSubject {
+    FigureSubject::Instance {
         service: "site".parse().unwrap(),
         release: ReleaseNumber(number),
         instance: format!("site-{number}-ab").parse().unwrap(),
     }
 }
 
-fn pool() -> Subject {
+fn pool() -> FigureSubject {
     let pool = PoolName { service: "site".parse().unwrap(), port: "http".parse().unwrap() };
-    Subject::Pool { pool, release: ReleaseNumber(1) }
+    FigureSubject::Pool { pool, release: ReleaseNumber(1) }
 }
 
 /// What is told of each moment.
-fn seen(tick: u64) -> Vec<(Subject, Figure, u64)> {
+fn seen(tick: u64) -> Vec<(FigureSubject, Figure, u64)> {
     vec![
         (instance(1 + (tick / 7) as u32), Figure::Memory, 1_000_000 + tick),
         (pool(), Figure::Requests, tick * 10),
     ]
 }
 
-fn values(directory: &Path, subject: &Subject, figure: Figure) -> Vec<(u64, u64)> {
+fn values(directory: &Path, subject: &FigureSubject, figure: Figure) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
-    let of = |one: &Subject| one == subject;
+    let of = |one: &FigureSubject| one == subject;
     let range = FigureRange { since: Timestamp(0), until: Timestamp(u64::MAX), of: &of };
     read(directory, range, &mut |series| {
         if series.figure == figure {
@@ -72,7 +72,7 @@ fn what_was_seen_is_found_also_of_those_long_gone_and_over_new_writers() {
     let of_second = values(&directory, &instance(2), Figure::Memory);
     assert_eq!(of_second, (7..14).map(|tick| (tick, 1_000_000 + tick)).collect::<Vec<_>>());
     assert!(values(&directory, &instance(2), Figure::Descriptors).is_empty());
-    let (mut count, of) = (0, |_: &Subject| true);
+    let (mut count, of) = (0, |_: &FigureSubject| true);
     let range = FigureRange { since: Timestamp(10), until: Timestamp(12), of: &of };
     read(&directory, range, &mut |series| {
         assert!(series.times.iter().all(|time| (10..=12).contains(&time.0)), "{series:?}");
