@@ -85,24 +85,24 @@ fn every_mistake_is_told_with_its_place() {
     check(
         "budget {\n  per_hour = 10\n  per_day = 5\n}\nservice \"a\" {\n}\n",
         expect![[r#"
-        error[conflict]: `budget` of the home allows 10 servers in an hour and 5 in a whole day
-         --> settings.hcl:3:13
-          |
-        3 |   per_day = 5
-          |             ^
-          |
-          = hint: `per_day` is at least `per_hour`
+            error[conflict]: `budget` of the home allows 10 servers in an hour and 5 in a whole day
+             --> settings.hcl:3:13
+              |
+            3 |   per_day = 5
+              |             ^
+              |
+              = hint: `per_day` is at least `per_hour`
 
-        error[unknown-block]: the home has no block `service`
-         --> settings.hcl:5:1
-          |
-        5 | service "a" {
-          | ^^^^^^^^^^^
-          |
-          = hint: it has `alerts`, `api`, `budget`, `logs`, `witness`
+            error[unknown-block]: the home has no block `service`
+             --> settings.hcl:5:1
+              |
+            5 | service "a" {
+              | ^^^^^^^^^^^
+              |
+              = hint: it has `alerts`, `api`, `budget`, `bundles`, `logs`, `otlp`, `witness`
 
-        there are 2 errors in `settings.hcl`
-    "#]],
+            there are 2 errors in `settings.hcl`
+        "#]],
     );
 }
 
