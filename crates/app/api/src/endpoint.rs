@@ -104,6 +104,8 @@ pub enum EndpointId {
     Churn,
     /// What two images have differently.
     ImageDifference,
+    /// Alerts, and who hears of them.
+    Alerts,
 }
 
 impl EndpointId {
@@ -158,6 +160,7 @@ impl EndpointId {
             Self::Traffic => "Traffic",
             Self::Churn => "Churn",
             Self::ImageDifference => "ImageDifference",
+            Self::Alerts => "Alerts",
         }
     }
 }
@@ -314,6 +317,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
         None, text, false),
     endpoint!(ScrapeTargets, Viewer, "GET", "/v1/sd", "Where instances are scraped, as Prometheus' discovery by HTTP reads it", [("service", "only of this service")],
         None, schema::<Vec<message::ScrapeTarget>>, false),
+    endpoint!(Alerts, Viewer, "GET", "/v1/alerts", "Alerts that hold, the last ones that were resolved, and who hears of them", [],
+        None, schema::<message::AlertsReport>, false),
 ];
 
 /// The endpoint that a method and path mean, with the values of the braces in order.
@@ -349,7 +354,7 @@ mod tests {
         };
         let viewer = "Health Status Plan RunOutput Rehearsal Volumes Operation History Receipts Receipt Audit AuditVerify Verify \
                       Logs OpenApi Events Session Login Logout Traffic Churn ImageDifference Quarantines \
-                      Figures FigureHistory Metrics ScrapeTargets";
+                      Figures FigureHistory Metrics ScrapeTargets Alerts";
         assert_eq!(of(Role::Viewer), viewer);
         let operator = "Rollback Recycle Cancel Resume Steer RunCancel Rehearse RunJob ChangeVolume CheckGuards Quarantine ReleaseQuarantine";
         assert_eq!(of(Role::Operator), operator);

@@ -1,6 +1,7 @@
 //! What travels over the API.
 
 mod access;
+mod alert;
 mod audit;
 mod call;
 mod churn;
@@ -33,6 +34,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use access::{ApiStatus, LoginReport, LoginRequest, SessionReport};
+pub use alert::{AlertDestination, AlertStatus, AlertsReport};
 pub use audit::AuditReport;
 pub use call::CallStatus;
 pub use churn::{ChurnCause, ChurnHour, ChurnReport, ChurnUse, ServiceChurn};

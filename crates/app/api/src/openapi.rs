@@ -138,7 +138,8 @@ mod tests {
                 "Figures",
                 "FigureHistory",
                 "Metrics",
-                "ScrapeTargets"
+                "ScrapeTargets",
+                "Alerts"
             ]
         );
     }

@@ -38,7 +38,7 @@ use hornero_model::{ReleaseNumber, RolloutId, ServiceName};
 
 use crate::process_log::LogWords;
 
-pub use api::{ApiWords, DashboardArguments, TokenCommand};
+pub use api::{AlertsCommand, ApiWords, DashboardArguments, TokenCommand};
 pub use audit::AuditCommand;
 pub use authoring::{FormatArguments, InitArguments};
 pub use bring::{OverriddenGuards, PlanArguments, UpArguments};
@@ -382,6 +382,9 @@ took stands in `hornero status` as the proof; what serves is as before, whatever
     /// Show what holds for all services of the home, and whether control runs with it
     #[command(after_help = examples::SETTINGS)]
     Settings,
+    /// Show what needs somebody's attention, and print rules for Prometheus
+    #[command(subcommand)]
+    Alerts(AlertsCommand),
     /// Make a link by which a browser sees this home: a dashboard of what runs
     #[command(after_help = examples::DASHBOARD)]
     Dashboard(DashboardArguments),

@@ -12,7 +12,7 @@ use std::{
 use hornero_control::{LogLimits, OtlpSettings, WitnessPlace};
 use hornero_forensics::ShelfLimits;
 use hornero_home::{Opening, open, put};
-use hornero_model::{ApiSettings, Budget};
+use hornero_model::{AlertSettings, ApiSettings, Budget};
 use hornero_spec::{Errors, SETTINGS_FILE, Settings, limits::FILE_BYTES, settings};
 
 use crate::arguments::days;
@@ -35,6 +35,8 @@ pub struct HomeSettings {
     pub api: ApiSettings,
     /// Who gets figures, logs and traces.
     pub otlp: Option<OtlpSettings>,
+    /// Who hears of alerts.
+    pub alerts: AlertSettings,
     /// Why these are not what the file says now.
     pub fault: Option<String>,
 }
@@ -136,7 +138,8 @@ fn understood(settings: &Settings, fault: Option<String>) -> HomeSettings {
         traces: collector.traces,
     });
     let (budget, api) = (settings.budget, settings.api.clone());
-    HomeSettings { budget, logs, bundles, witness, api, otlp, fault }
+    let alerts = settings.alerts.clone();
+    HomeSettings { budget, logs, bundles, witness, api, otlp, alerts, fault }
 }
 
 /// The file and what it says; none where there is no file.

@@ -171,6 +171,7 @@ fn serve(home: PathBuf, command: Command) -> Result<(), Failure> {
         budget: home_settings.budget,
         settings_fault: home_settings.fault,
         api: home_settings.api,
+        alerts: home_settings.alerts,
         otlp: home_settings.otlp,
         crash_at_append,
         edge_environment,
@@ -230,6 +231,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Plan(arguments) => plan::plan(home, json, &arguments).await,
         Command::Doctor => doctor::doctor(home, json).await,
         Command::Status => status::status(home, json).await,
+        Command::Alerts(command) => command::alerts::run(home, json, command).await,
         Command::Dashboard(arguments) => command::access::dashboard(home, json, arguments).await,
         Command::Inventory { format } => command::inventory::run(home, json, format).await,
         Command::Top(arguments) => command::top::top(home, json, &arguments).await,
@@ -351,6 +353,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Openapi
         | Command::Token(_)
         | Command::Dashboard(_)
+        | Command::Alerts(_)
         | Command::Shim => false,
     }
 }

@@ -119,6 +119,7 @@ const fn is_of_host(command: &Command) -> bool {
         }
         | Command::Verify { tree: None, .. }
         | Command::Preview(PreviewCommand::Ls | PreviewCommand::Rm { .. })
+        | Command::Alerts(_)
         | Command::Token(TokenCommand::New { .. })
         | Command::Completions { .. }
         | Command::Openapi => false,

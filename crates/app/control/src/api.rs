@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::{
     access::ways::Ways,
+    alerts::watch::Alerts,
     answer::ApiRefusal,
     beside::AskGuards,
     calls::CallSource,
@@ -70,6 +71,8 @@ pub struct Api {
     pub settings_fault: Option<String>,
     /// What gets the ledger's heads.
     pub witness: Option<Arc<Witness>>,
+    /// The alerts.
+    pub alerts: Arc<Alerts>,
     /// The ways in beside the home's own socket.
     pub ways: Arc<Ways>,
     /// The number of the newest event.

@@ -116,6 +116,7 @@ impl Api {
             }
             EndpointId::Session => self.session(caller),
             EndpointId::Login => self.login(&caller, body(request).await?),
+            EndpointId::Alerts => json(&self.alerts.report()),
             EndpointId::Logout => {
                 whole(request).await?;
                 json(&Nothing {})

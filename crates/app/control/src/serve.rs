@@ -20,8 +20,8 @@ use hornero_engine_port::Engine;
 use hornero_forensics::ShelfLimits;
 use hornero_ledger::{Keys, Ledger, SqliteLedger};
 use hornero_model::{
-    ApiSettings, BootId, Budget, EdgeName, EdgeRef, ExitCause, PublicKey, RegionName, ServiceName,
-    Term, Timestamp, error_chain,
+    AlertSettings, ApiSettings, BootId, Budget, EdgeName, EdgeRef, ExitCause, PublicKey,
+    RegionName, ServiceName, Term, Timestamp, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::World;
@@ -35,6 +35,7 @@ use tokio::{
 
 use crate::{
     access::ways::Ways,
+    alerts::{looking::look, watch::Alerts},
     answers::events::READERS,
     api::Api,
     boot::{self, boot_id},
@@ -92,6 +93,8 @@ pub struct Options {
     pub settings_fault: Option<String>,
     /// Where the API listens beside the home's socket, and who may what.
     pub api: ApiSettings,
+    /// Who hears of alerts.
+    pub alerts: AlertSettings,
 }
 
 /// How a control process ended that was told to.
@@ -181,13 +184,14 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     keep_bundles((home, options.bundle_limits), &ports, &work.recorder, driver.world(), noticed)?;
     signals::end_on_signals(&parts.runtime, inputs.clone());
     let socket = home.join("control.sock");
-    parts.answer(&socket, api(options, &parts, &ports, work, inputs))?;
+    let alerts = parts.answer(&socket, api(options, &parts, &ports, work, inputs))?;
     tell_ready(&driver, &notifier);
     // The next upgrade may begin.
     drop(succession);
     let restoration = Restoration::new(begun, &driver);
     let driver = turns::run(driver, &mut ports, &taken, &notifier, restoration)?;
     network_keeper.end();
+    alerts.end();
     time_keeper.end();
     let left =
         if serves(driver.world()) || !driver.is_idle() { Ended::Serving } else { Ended::Empty };
@@ -279,6 +283,7 @@ fn api(
         metrics,
         settings_fault: options.settings_fault.clone(),
         witness: ports.witness.clone(),
+        alerts: Arc::new(Alerts::of(&options.home, options.alerts.clone())),
         ways: Arc::new(Ways::of(&options.home, options.api.clone())),
         newest: ports.newest.subscribe(),
         readers: Arc::new(Semaphore::new(READERS)),
@@ -365,13 +370,15 @@ impl Parts {
         (Arc::new(adapters), noticed)
     }
 
-    /// Answers requests from now on.
-    fn answer(&self, socket: &Path, api: Api) -> anyhow::Result<()> {
+    /// Answers requests from now on, and looks for what needs somebody.
+    fn answer(&self, socket: &Path, api: Api) -> anyhow::Result<Arc<Alerts>> {
         let listener = server::bind(socket).with_context(|| format!("`{}`", socket.display()))?;
         let (api, _runtime) = (Arc::new(api), self.runtime.enter());
         api.ways.open(&api);
+        let (alerts, newest) = (Arc::clone(&api.alerts), api.newest.clone());
+        alerts.begin(look(&api), Arc::clone(&api.ledger), move || *newest.borrow())?;
         self.runtime.spawn(socket::serve(socket.to_owned(), listener, api));
-        Ok(())
+        Ok(alerts)
     }
 
     /// Ends, and takes everything away where nothing is left to serve.

@@ -40,6 +40,17 @@ pub enum TokenCommand {
     },
 }
 
+/// What to do with alerts.
+#[derive(Debug, Subcommand)]
+pub enum AlertsCommand {
+    /// List alerts that hold, and the last ones that were resolved
+    #[command(after_help = "Example:\n  hornero alerts ls --json")]
+    Ls,
+    /// Print a file of rules for Prometheus, which go by the metric `hornero_alert_firing`
+    #[command(after_help = "Example:\n  hornero alerts rules > /etc/prometheus/rules/hornero.yml")]
+    Rules,
+}
+
 /// For `dashboard`.
 #[derive(Debug, Args)]
 pub struct DashboardArguments {

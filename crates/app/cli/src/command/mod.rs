@@ -2,6 +2,7 @@
 
 pub mod absent;
 pub mod access;
+pub mod alerts;
 pub mod audit;
 pub mod autopsy;
 pub mod bake;

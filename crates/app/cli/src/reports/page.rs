@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::{Command, CommandFactory as _};
-use hornero_api::message::LoginReport;
+use hornero_api::message::{AlertsReport, LoginReport};
 use hornero_api::message::{
     AuditReport, ChurnReport, FigureHistory, FiguresReport, GuardsReport, HistoryEntry,
     ImageDifference, JobStatus, LogLine, PlanReport, PreviewStatus, QuarantineStatus,
@@ -32,6 +32,7 @@ fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 /// Commands, whether each prints a value a line, and what the values are. A word more is an argument with which a command
 /// prints something else.
 const REPORTS: &[(&str, bool, SchemaOf)] = &[
+    ("alerts ls", false, schema::<AlertsReport>),
     ("audit", true, schema::<Event>),
     ("audit verify", false, schema::<AuditReport>),
     ("autopsy", false, schema::<AutopsyReport<'_>>),
@@ -128,6 +129,7 @@ const BESIDE_ERRORS: &[(&str, SchemaOf)] = &[
 
 /// Commands that print the same with and without `--json`, and why.
 const WITHOUT: &[(&str, &str)] = &[
+    ("alerts rules", "a file for Prometheus"),
     ("completions", "a script for a shell"),
     ("edge", "a process"),
     ("editor", "documents of editors' formats"),

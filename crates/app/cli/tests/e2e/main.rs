@@ -5,6 +5,7 @@
 mod absent;
 mod access;
 mod adjusting;
+mod alerts;
 mod authoring;
 mod bad_release;
 mod boot;

@@ -110,7 +110,7 @@ impl Api {
             };
             Some(exposition(&seen, &own))
         });
-        let text = text.await?.ok_or_else(unanswered)?;
+        let text = text.await?.ok_or_else(unanswered)? + &self.alerts.exposition();
         let mut response = Response::new(Full::new(Bytes::from(text)).boxed_unsync());
         response.headers_mut().insert("content-type", TEXT);
         Ok(response)
