@@ -37,6 +37,8 @@ struct Inner {
     waiting: VecDeque<(StandingAlert, Instant)>,
     /// The alerts that the destination was told of, and not yet that they are over.
     told: BTreeSet<(String, String)>,
+    /// The alert that the destination is being told of.
+    telling: Option<(String, String)>,
     status: OutboxStatus,
     ended: bool,
 }
@@ -71,7 +73,8 @@ impl Outbox {
         let same = |one: &StandingAlert| one.rule == alert.rule && one.object == alert.object;
         let before = inner.waiting.iter().position(|(one, _)| same(one));
         drop(before.and_then(|at| inner.waiting.remove(at)));
-        let is_told = inner.told.contains(&(alert.rule.clone(), alert.object.clone()));
+        let key = (alert.rule.clone(), alert.object.clone());
+        let is_told = inner.told.contains(&key) || inner.telling.as_ref() == Some(&key);
         // What nobody was told of need not be called over.
         if is_told || alert.resolved.is_none() {
             if inner.waiting.len() >= WAITING {
@@ -111,9 +114,11 @@ impl Outbox {
                 return;
             }
             let Some((alert, since)) = inner.waiting.front().cloned() else { continue };
+            inner.telling = Some((alert.rule.clone(), alert.object.clone()));
             drop(inner);
             let taken = send(&alert);
             let mut inner = self.inner();
+            inner.telling = None;
             let is_still_first = inner.waiting.front().is_some_and(|first| first.1 == since);
             match taken {
                 Ok(()) => {
