@@ -4,6 +4,8 @@
 const SILENCE_MS = 45_000;
 const RETRY_FIRST_MS = 100;
 const RETRY_LAST_MS = 3_000;
+/** Between two tries of a page that is signed out: somebody has to open a new link first. */
+const SIGNED_OUT_MS = 30_000;
 
 /**
  * @typedef {{type: "event", event: any}} EventNote an event of the ledger
@@ -41,6 +43,7 @@ export class EventStream {
         this.enter(/** @type {any} */ (error).status === 401 ? "signed out" : "lost");
       }
       pause = this.last !== before ? RETRY_FIRST_MS : Math.min(2 * pause, RETRY_LAST_MS);
+      if (this.state.state === "signed out") pause = SIGNED_OUT_MS;
       // All browsers lose control at the same moment; they need not come back at the same one.
       await new Promise((done) => setTimeout(done, pause * (0.75 + Math.random() / 2)));
     }

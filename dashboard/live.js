@@ -146,7 +146,7 @@ export function start() {
   void look();
   setInterval(() => now.set(Date.now()), 1_000);
   setInterval(() => {
-    if (!document.hidden) void look();
+    if (!document.hidden && connection.value.state !== "signed out") void look();
   }, STATUS_BEAT_MS);
   setInterval(() => {
     if (!document.hidden && watchers > 0) void lookAtTraffic();

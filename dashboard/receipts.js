@@ -24,7 +24,7 @@ function Signature({ id }) {
   if (fault) return html`<span role="alert">${fault}</span>`;
   if (holds === undefined) return html`<button type="button" class="quiet" onClick=${verify}>Verify<span class="hidden"> receipt ${id}</span></button>`;
   if (holds === null) return html`<${Badge} tone="warn">this browser can't<//>`;
-  return html`<span role="status"><${Badge} tone=${holds ? "ok" : "bad"}>${holds ? "signature holds" : "signature is wrong"}<//></span>`;
+  return html`<span role="status"><${Badge} tone=${holds ? "ok" : "bad"}>${holds ? "signed by the key in it" : "signature is wrong"}<//></span>`;
 }
 
 /** @param {{receipt: any}} props */

@@ -29,6 +29,9 @@ use crate::{
     witness::Witness,
 };
 
+/// Looks that read much, at once: more would only take the disk from each other.
+pub const LONG_LOOKS: usize = 4;
+
 /// Everything that requests are answered from.
 pub struct Api {
     /// To the thread that owns the driver.
@@ -75,6 +78,8 @@ pub struct Api {
     pub alerts: Arc<Alerts>,
     /// The ways in beside the home's own socket.
     pub ways: Arc<Ways>,
+    /// Places for looks that read much.
+    pub long_looks: Arc<Semaphore>,
     /// The number of the newest event.
     pub newest: watch::Receiver<u64>,
     /// Those who may follow events beside those who do.
@@ -82,6 +87,22 @@ pub struct Api {
 }
 
 impl Api {
+    /// Looks at what takes long: a few at a time, so that no number of them keeps anything else from a thread. Whoever goes
+    /// away before their turn has come is not looked for.
+    pub async fn look_long<T: Send + 'static>(
+        &self,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiRefusal> {
+        let places = Arc::clone(&self.long_looks);
+        let place = places.acquire_owned().await.map_err(ApiRefusal::internal)?;
+        let looking = tokio::task::spawn_blocking(move || {
+            // It is free once the look has ended, also where nobody waits for it any more.
+            let _place = place;
+            look()
+        });
+        looking.await.map_err(ApiRefusal::internal)
+    }
+
     /// Asks the thread that owns the driver.
     pub async fn ask<T: Send + 'static>(
         &self,

@@ -10,8 +10,8 @@ use crate::{
     answer::{Answer, ApiRefusal, json, told},
     api::Api,
     input::Input,
-    request::{Caller, body, whole},
-    server::{Handler, HangUp, Peer},
+    request::{Caller, HangUp, body, whole},
+    server::{ForNobody, Handler, Peer, same_protocol},
 };
 
 impl Handler for Api {
@@ -24,8 +24,18 @@ impl Handler for Api {
         let leaves = found.as_ref().is_some_and(|found| found.0.id == EndpointId::Logout);
         let headers = leaves.then(|| request.headers().clone());
         let answer = match gate.admit(&remote, &request, found.is_some()) {
-            Ok(Admitted::Caller(caller)) => self.answer(caller, request).await,
-            Ok(Admitted::Answer(answer)) => Ok(answer),
+            Ok(Admitted::Caller(caller)) => {
+                if let Some(ends) = request.extensions().get::<HangUp>()
+                    && caller.until.is_some()
+                {
+                    gate.hang_up_with(&remote, request.headers(), ends);
+                }
+                self.answer(caller, request).await
+            }
+            Ok(Admitted::Answer(mut answer)) => {
+                answer.extensions_mut().insert(ForNobody);
+                Ok(answer)
+            }
             Err(refusal) => Err(refusal),
         };
         let mut answer = told(answer);
@@ -43,6 +53,7 @@ impl Api {
     /// Answers somebody who is known by now.
     #[allow(clippy::too_many_lines, reason = "one arm for each endpoint")]
     async fn answer(self: Arc<Self>, caller: Caller, request: Request<Incoming>) -> Answer {
+        same_protocol(request.headers())?;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let query = request.uri().query().unwrap_or_default().to_owned();
         let Some((endpoint, values)) = hornero_api::matched(method.as_str(), &path) else {

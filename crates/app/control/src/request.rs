@@ -3,8 +3,8 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -17,6 +17,7 @@ use hyper::{
     body::{Bytes, Incoming},
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use crate::answer::ApiRefusal;
 
@@ -52,6 +53,35 @@ pub struct RemotePeer {
     pub tls: bool,
     /// The common name of its certificate, which was verified; none where it showed none.
     pub client: Option<String>,
+}
+
+/// Ends a connection whose client does not read what it is told.
+#[derive(Debug, Clone, Default)]
+pub struct HangUp {
+    ends: Arc<Notify>,
+    watched: Arc<AtomicBool>,
+}
+
+impl HangUp {
+    /// Whether nobody watches over the connection yet, who then does.
+    pub fn is_first_watch(&self) -> bool {
+        !self.watched.swap(true, Ordering::Relaxed)
+    }
+
+    /// The same without keeping anything of the connection.
+    pub fn weak(&self) -> Weak<Notify> {
+        Arc::downgrade(&self.ends)
+    }
+
+    /// Returns once it is to end.
+    pub async fn hung_up(&self) {
+        self.ends.notified().await;
+    }
+
+    /// Ends it.
+    pub fn hang_up(&self) {
+        self.ends.notify_one();
+    }
 }
 
 /// How far the client of a request has come.

@@ -37,7 +37,7 @@ use crate::{
     access::ways::Ways,
     alerts::{looking::look, watch::Alerts},
     answers::events::READERS,
-    api::Api,
+    api::{Api, LONG_LOOKS},
     boot::{self, boot_id},
     clock::SteadyClock,
     edge::{self, EdgeKeeper},
@@ -285,6 +285,7 @@ fn api(
         witness: ports.witness.clone(),
         alerts: Arc::new(Alerts::of(&options.home, options.alerts.clone())),
         ways: Arc::new(Ways::of(&options.home, options.api.clone())),
+        long_looks: Arc::new(Semaphore::new(LONG_LOOKS)),
         newest: ports.newest.subscribe(),
         readers: Arc::new(Semaphore::new(READERS)),
     }

@@ -11,15 +11,12 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    sync::{Notify, Semaphore},
-    task::AbortHandle,
-};
+use tokio::{sync::Semaphore, task::AbortHandle};
 
 use crate::{
     access::{gate::AccessGate, rates::Source},
     answer::{Answer, ApiRefusal, Body, told},
-    request::{Caller, ClientProgress, ClientStage, READ_TIMEOUT, RemotePeer},
+    request::{Caller, ClientProgress, ClientStage, HangUp, READ_TIMEOUT, RemotePeer},
 };
 
 /// Connections served at once; a person and a few scripts need a handful, followers of logs some more.
@@ -57,22 +54,15 @@ pub trait Door: Send + Sync + 'static {
     fn knock(&self) -> impl Future<Output = io::Result<Self::Knock>> + Send;
 
     /// Whose connections are counted together; none where they are not counted.
-    fn source(knock: &Self::Knock) -> Option<Source>;
+    fn source(&self, knock: &Self::Knock) -> Option<Source>;
 
     /// What it is once both have shaken hands; none where they don't.
     fn welcome(&self, knock: Self::Knock) -> impl Future<Output = Option<Welcomed>> + Send;
 }
 
-/// Ends a connection whose client does not read what it is told.
-#[derive(Debug, Clone, Default)]
-pub struct HangUp(Arc<Notify>);
-
-impl HangUp {
-    /// Ends it.
-    pub fn hang_up(&self) {
-        self.0.notify_one();
-    }
-}
+/// Marks an answer that anybody gets: its client has shown nothing for which others should wait.
+#[derive(Debug, Clone, Copy)]
+pub struct ForNobody;
 
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -117,7 +107,7 @@ async fn serve_within<D: Door, H: Handler>(door: D, handler: Arc<H>, head: Durat
                 continue;
             }
         };
-        let source = D::source(&knock);
+        let source = door.source(&knock);
         if clients.len() >= 2 * CONNECTIONS || source.is_some() {
             clients.retain(|client: &Client| !client.task.is_finished());
         }
@@ -165,13 +155,10 @@ async fn converse<H: Handler>(
             });
             request.extensions_mut().insert(progress.clone());
             request.extensions_mut().insert(ends);
-            let answer = match same_protocol(request.headers()) {
-                Ok(()) => handler.handle(peer, request).await,
-                Err(refusal) => Err(refusal),
-            };
-            let answer = answered(answer);
-            // Whoever was refused waits for nothing more.
-            progress.set(match answer.status().is_client_error() {
+            let answer = answered(handler.handle(peer, request).await);
+            // Whoever was refused, or never said who they are, waits for nothing more.
+            let is_of_nobody = answer.extensions().get::<ForNobody>().is_some();
+            progress.set(match is_of_nobody || answer.status().is_client_error() {
                 true => ClientStage::Silent,
                 false => ClientStage::Answered,
             });
@@ -186,7 +173,7 @@ async fn converse<H: Handler>(
     // A connection that breaks concerns its client alone.
     tokio::select! {
         _ = conversation => {}
-        () = ended.0.notified() => {}
+        () = ended.hung_up() => {}
     }
 }
 
@@ -222,7 +209,7 @@ fn answered(answer: Answer) -> Response<Body> {
 }
 
 /// Refuses a client that says that it speaks another protocol; the first versions don't say it, and speak 1.
-fn same_protocol(headers: &HeaderMap) -> Result<(), ApiRefusal> {
+pub fn same_protocol(headers: &HeaderMap) -> Result<(), ApiRefusal> {
     let said = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     match said(PROTOCOL_HEADER) {
         Some(protocol) if protocol != PROTOCOL.to_string() => {

@@ -230,7 +230,7 @@ fn a_canary_is_seen_and_promoted_though_control_is_killed() {
     assert_eq!(home.get("/"), (200, "two".to_owned()));
     browser.view("receipts");
     browser.press("Verify receipt 2", "main");
-    browser.wait("signature holds");
+    browser.wait("signed by the key in it");
     let lags =
         browser.value("[...(window.lags ?? new Map()).values()].sort((one, other) => one - other)");
     eprintln!("from an event's time to the screen, in ms: {lags}");

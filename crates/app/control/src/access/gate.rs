@@ -1,6 +1,9 @@
 //! Decides who a request over TCP is from.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hornero_model::{ApiListener, Digest, Role, Timestamp};
 use hyper::{Request, Response, StatusCode, header};
@@ -14,11 +17,13 @@ use super::{
 };
 use crate::{
     answer::{Answer, ApiRefusal, Body},
-    request::{Caller, RemotePeer},
+    request::{Caller, HangUp, RemotePeer},
 };
 
 /// The path at which a browser changes its code for a cookie.
 const LOGIN: &str = "/login";
+/// Between two looks whether the browser at the other end of a connection is still in.
+const SESSION_LOOK: Duration = Duration::from_secs(5);
 /// Bytes of a token, a code or a cookie that are looked at.
 const SECRET_BYTES: usize = 512;
 
@@ -66,7 +71,7 @@ impl AccessGate {
         let (method, headers, path) = (request.method(), request.headers(), request.uri().path());
         if !is_api && only_looks(method) {
             if path == LOGIN {
-                return self.log_in(peer, request.uri().query(), source).map(Admitted::Answer);
+                return self.log_in(peer, request.uri().query()).map(Admitted::Answer);
             }
             if let Some(file) = pages::file(path, headers) {
                 return file.map(Admitted::Answer);
@@ -76,7 +81,9 @@ impl AccessGate {
         let (token, browser) = (bearer(request)?, cookie(headers, &name));
         let by_cookie = token.is_none() && browser.is_some();
         check_page((method, headers), (&host, peer.tls), by_cookie)?;
-        if token.is_some() || browser.is_some() {
+        // Nobody guesses a cookie or a code, and a page that is left open goes on sending one that is over: to count
+        // them would keep others of its address out.
+        if token.is_some() {
             self.may_try(source)?;
         }
         let found = match (token, browser) {
@@ -84,7 +91,7 @@ impl AccessGate {
             (None, Some(browser)) => self.by_cookie(browser),
             (None, None) => self.by_certificate(peer),
         };
-        if found.is_none() && (token.is_some() || browser.is_some()) {
+        if found.is_none() && token.is_some() {
             self.rates.was_wrong(source, now);
         }
         found.map(Admitted::Caller).ok_or_else(|| nobody(by_cookie))
@@ -104,6 +111,30 @@ impl AccessGate {
         pages::forget(answer, &name, peer.tls);
     }
 
+    /// Has a connection end once what its browser was given is over: a stream may have no end of its own.
+    pub fn hang_up_with(&self, peer: &RemotePeer, headers: &header::HeaderMap, ends: &HangUp) {
+        let name = cookie_name(peer.tls, peer.local.port());
+        let Some(secret) = cookie(headers, &name).map(|secret| within(secret).to_owned()) else {
+            return;
+        };
+        // One watch a connection, however much it asks.
+        if !ends.is_first_watch() {
+            return;
+        }
+        let (logins, connection) = (Arc::clone(&self.logins), ends.weak());
+        tokio::spawn(async move {
+            loop {
+                // Leaving and time both end it; neither tells.
+                tokio::time::sleep(SESSION_LOOK).await;
+                let Some(connection) = connection.upgrade() else { return };
+                if logins.browser(&secret, Timestamp::now()).is_none() {
+                    connection.notify_one();
+                    return;
+                }
+            }
+        });
+    }
+
     fn may_try(&self, source: Source) -> Result<(), ApiRefusal> {
         match self.rates.may_try(source, Instant::now()) {
             true => Ok(()),
@@ -111,12 +142,10 @@ impl AccessGate {
         }
     }
 
-    fn log_in(&self, peer: &RemotePeer, query: Option<&str>, source: Source) -> Answer {
-        self.may_try(source)?;
+    fn log_in(&self, peer: &RemotePeer, query: Option<&str>) -> Answer {
         let code = query.and_then(|query| query.strip_prefix("code=")).unwrap_or_default();
         let taken = self.logins.take_code(within(code), Timestamp::now());
         let Some((secret, pass)) = taken else {
-            self.rates.was_wrong(source, Instant::now());
             let text =
                 "this link is not valid, or not any more: each is valid once, for five minutes";
             let refusal = ApiRefusal::new(StatusCode::FORBIDDEN, "wrong_code", text);
@@ -311,8 +340,24 @@ mod tests {
         }
         let right = [("authorization", "Bearer right")];
         assert_eq!(user(asked(&gate, &peer, "/v1/status", &right)), Err(429));
-        assert_eq!(user(asked(&gate, &peer, "/login?code=x", &[])), Err(429));
         assert!(user(asked(&gate, &peer_of("192.0.2.2:1"), "/v1/status", &right)).is_ok());
+    }
+
+    #[test]
+    fn a_page_that_is_left_open_keeps_nobody_of_its_address_out() {
+        let Tried { gate, _home } = gate();
+        let peer = peer_of("192.0.2.1:1");
+        let name = cookie_name(peer.tls, peer.local.port());
+        for _ in 0..50 {
+            let stale = format!("{name}=over");
+            assert_eq!(user(asked(&gate, &peer, "/v1/status", &[("cookie", &stale)])), Err(401));
+            assert_eq!(user(asked(&gate, &peer, "/login?code=guess", &[])), Err(403));
+        }
+        let right = [("authorization", "Bearer right")];
+        assert!(user(asked(&gate, &peer, "/v1/status", &right)).is_ok());
+        let (code, _) = gate.logins.new_code("root", Role::Viewer, Timestamp::now());
+        let link = format!("/login?code={code}");
+        assert!(matches!(asked(&gate, &peer, &link, &[]), Ok(Admitted::Answer(_))));
     }
 
     #[test]

@@ -21,6 +21,8 @@ const CODE_MS: u64 = 5 * 60 * 1000;
 const BROWSER_MS: u64 = 12 * 60 * 60 * 1000;
 /// Codes at once; the oldest goes where there are more.
 const CODES: usize = 32;
+/// Codes, and browsers, of one user at once.
+const OF_ONE_USER: usize = 8;
 /// Browsers at once, likewise.
 const BROWSERS: usize = 64;
 /// Bytes of the file: some hundred for each browser.
@@ -65,10 +67,15 @@ fn later(now: Timestamp, ms: u64) -> Timestamp {
     Timestamp(now.0.saturating_add(ms))
 }
 
-/// Takes one more; the oldest goes where there are too many.
+/// Takes one more; the oldest of the same user goes where they have too many, so that nobody throws others out.
 fn add(passes: &mut Vec<Pass>, pass: Pass, most: usize) {
-    if passes.len() >= most {
-        passes.remove(0);
+    let own = passes.iter().filter(|of| of.user == pass.user).count();
+    let gone = match own >= OF_ONE_USER {
+        true => passes.iter().position(|of| of.user == pass.user),
+        false => (passes.len() >= most).then_some(0),
+    };
+    if let Some(gone) = gone {
+        passes.remove(gone);
     }
     passes.push(pass);
 }

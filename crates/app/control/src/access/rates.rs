@@ -11,25 +11,30 @@ use std::{
 const REQUESTS: f64 = 300.0;
 /// Requests of one source a second in the long run.
 const REQUESTS_A_SECOND: f64 = 50.0;
-/// Wrong tokens, codes and cookies of one source at once.
+/// Wrong tokens of one source at once.
 const MISTAKES: f64 = 10.0;
 /// The same in the long run: ten a minute.
 const MISTAKES_A_SECOND: f64 = 10.0 / 60.0;
 /// Sources that are remembered; what is over shares one allowance.
 const SOURCES: usize = 4096;
 
-/// Where requests come from: an address, or a network of 2^64 of them, which one host has by IPv6.
+/// Where requests come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Source(IpAddr);
+pub enum Source {
+    /// An address, or a network of 2^64 of them, which one host has by IPv6.
+    Net(IpAddr),
+    /// A user of this host, by number.
+    User(u32),
+}
 
 impl From<IpAddr> for Source {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(address) if !address.is_loopback() => {
                 let [a, b, c, d, ..] = address.segments();
-                Self(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+                Self::Net(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
             }
-            address => Self(address),
+            address => Self::Net(address),
         }
     }
 }
@@ -95,7 +100,7 @@ impl Rates {
         if !sources.contains_key(&key) && sources.len() >= SOURCES {
             sources.retain(|_, left| !left.filled(now).is_full());
             if sources.len() >= SOURCES {
-                key = Source(Ipv6Addr::UNSPECIFIED.into());
+                key = Source::Net(Ipv6Addr::UNSPECIFIED.into());
             }
         }
         let left = sources.entry(key).or_insert_with(|| Allowance::new(now));

@@ -40,7 +40,7 @@ impl Door for TcpDoor {
         self.listener.accept().await
     }
 
-    fn source(knock: &Self::Knock) -> Option<Source> {
+    fn source(&self, knock: &Self::Knock) -> Option<Source> {
         Some(knock.1.ip().into())
     }
 

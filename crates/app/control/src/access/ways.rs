@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Why there is no way for a browser.
 #[derive(Debug, thiserror::Error)]
 pub enum NoWay {
+    /// It is not open.
+    #[error("nothing is reached at {0}: {1}")]
+    Closed(String, String),
     /// There is one, elsewhere.
     #[error("the dashboard is at {0} already")]
     Elsewhere(SocketAddr),
@@ -83,11 +86,9 @@ impl Ways {
         if let Some(listener) = self.settings.listener.clone() {
             let (ways, handler) = (Arc::clone(self), Arc::clone(handler));
             tokio::spawn(async move { ways.listen(listener, handler).await });
-        } else if let Some(address) = self.logins.listener()
-            && self.logins.are_open(Timestamp::now())
-            && let Err(error) = self.open_at(address, handler)
-        {
-            tracing::warn!("browsers that were logged in have no way any more: {error}");
+        } else if let Some(address) = self.logins.listener() {
+            let (ways, handler) = (Arc::clone(self), Arc::clone(handler));
+            tokio::spawn(async move { ways.open_again(address, handler).await });
         }
         if let Some(path) = self.settings.socket.clone() {
             let (groups, handler) = (self.settings.groups.clone(), Arc::clone(handler));
@@ -103,25 +104,63 @@ impl Ways {
         handler: &Arc<H>,
     ) -> Result<String, NoWay> {
         if let Some(listener) = &self.settings.listener {
-            return Ok(shown_url(listener));
+            self.check_open(listener)?;
+            return match port.filter(|port| *port != listener.address.port()) {
+                Some(_) => Err(NoWay::Elsewhere(listener.address)),
+                None => Ok(shown_url(listener)),
+            };
         }
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.unwrap_or(0));
-        let opened = self.opened().as_ref().map(|opened| opened.address);
-        let address = match opened {
-            Some(opened) if port.is_none_or(|port| port == opened.port()) => opened,
-            Some(opened) => return Err(NoWay::Elsewhere(opened)),
-            None => {
-                let opened = self.open_at(address, handler);
-                opened.map_err(|error| NoWay::Taken(address, error))?
-            }
+        // Held until it is open, so that two who ask at once get one.
+        let mut opened = self.opened();
+        let address = match &*opened {
+            Some(opened) if port.is_none_or(|port| port == opened.address.port()) => opened.address,
+            Some(opened) => return Err(NoWay::Elsewhere(opened.address)),
+            None => self
+                .open_at(address, handler, &mut opened)
+                .map_err(|error| NoWay::Taken(address, error))?,
         };
         Ok(format!("http://{address}"))
+    }
+
+    /// A link to a port that somebody else holds would give its code to them.
+    fn check_open(&self, listener: &ApiListener) -> Result<(), NoWay> {
+        let shown = listener.address.to_string();
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let fault = match told.iter().find(|way| way.listen == shown) {
+            Some(way) => way.fault.clone(),
+            None => Some("it is being opened".to_owned()),
+        };
+        fault.map_or(Ok(()), |fault| Err(NoWay::Closed(shown, fault)))
+    }
+
+    /// Opens again what browsers that are in use, as soon as the port can be had.
+    async fn open_again<H: Handler>(self: &Arc<Self>, address: SocketAddr, handler: Arc<H>) {
+        while self.logins.are_open(Timestamp::now()) {
+            let error = {
+                let mut opened = self.opened();
+                if opened.is_some() {
+                    break;
+                }
+                self.open_at(address, &handler, &mut opened).err()
+            };
+            self.tell(&address.to_string(), false, error.as_ref());
+            if error.is_none() {
+                break;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        // Once it is open it is told as what was opened.
+        let shown = address.to_string();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|way| way.listen != shown);
     }
 
     fn open_at<H: Handler>(
         self: &Arc<Self>,
         address: SocketAddr,
         handler: &Arc<H>,
+        opened: &mut Option<Opened>,
     ) -> io::Result<SocketAddr> {
         let listener = bind(address)?;
         let address = listener.local_addr()?;
@@ -137,7 +176,7 @@ impl Ways {
             ways.logins.listens(None);
         });
         self.logins.listens(Some(address));
-        *self.opened() = Some(Opened { address, task: task.abort_handle() });
+        *opened = Some(Opened { address, task: task.abort_handle() });
         Ok(address)
     }
 

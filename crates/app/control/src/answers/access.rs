@@ -30,10 +30,15 @@ impl Api {
         }
         let role = wanted.role.unwrap_or(Role::Viewer);
         caller.needs(role, "such a link")?;
+        if wanted.port.is_some() {
+            // Root listens there.
+            caller.needs(Role::Admin, "to choose the port")?;
+        }
         let opened = self.ways.for_browsers(wanted.port, self).map_err(|error| {
             let refusal = ApiRefusal::new(StatusCode::CONFLICT, "no_way", error.to_string());
             match error {
                 NoWay::Elsewhere(_) => refusal.hint("without `--port` the link leads there"),
+                NoWay::Closed(..) => refusal.hint("`hornero status` says how it stands with it"),
                 NoWay::Taken(..) => refusal.hint("name another `--port`, or none"),
             }
         })?;

@@ -7,7 +7,7 @@ use hornero_api::message::{
     SteerRequest,
 };
 use hornero_driver::{Driver, RequestKind};
-use hornero_model::{Actor, GuardName, InstanceId, Role, ServiceName, ServiceSpec};
+use hornero_model::{Actor, GuardName, InstanceId, Role, ServiceName, ServiceSpec, StepRuling};
 use hornero_rollout::{Declared, World, check_belonging};
 use hyper::StatusCode;
 
@@ -59,8 +59,10 @@ impl Api {
         let (retry_failed, overrides, intent) =
             (wanted.retry_failed, wanted.overrides, wanted.intent);
         let unproven = wanted.override_fresh_rollback;
-        let overrides_some =
-            unproven || !overrides.is_empty() || !wanted.override_guards.is_empty();
+        let overrides_some = unproven
+            || !overrides.is_empty()
+            || !wanted.override_guards.is_empty()
+            || wanted.steps.values().any(|ruling| *ruling == StepRuling::Done);
         if overrides_some {
             caller.needs(Role::Breaker, "to override what protects")?;
         }
@@ -81,12 +83,11 @@ impl Api {
         self.accept(services.clone(), Starter::accept).await?;
         let overridden = self.overridden(wanted.override_guards, &services, None).await?;
         let rulings = wanted.steps;
-        if let Some(declared) = &declared {
-            let by = asked(caller.clone(), intent.clone(), "up");
-            self.check_frozen(by.clone(), declared.directory.clone(), overrides).await?;
-            let what = (declared.directory.clone(), services.clone());
-            self.check_fresh_rollback(by, what, unproven).await?;
-        }
+        let by = asked(caller.clone(), intent.clone(), "up");
+        let directory = declared.as_ref().map(|declared| declared.directory.clone());
+        let names = services.iter().map(|service| service.name.clone()).collect();
+        self.check_frozen(by.clone(), (directory.clone(), names), overrides).await?;
+        self.check_fresh_rollback(by, (directory, services.clone()), unproven).await?;
         let held = Held::new(lease, services.iter().map(|service| &service.name));
         let kind = match declared {
             Some(declared) => RequestKind::Bring { declared: Box::new(declared), services },

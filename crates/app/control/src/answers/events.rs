@@ -11,7 +11,7 @@ use super::records::parameter;
 use crate::{
     answer::{Answer, ApiRefusal, Body, pieces},
     api::Api,
-    server::HangUp,
+    request::HangUp,
 };
 
 /// Between two signs of life.

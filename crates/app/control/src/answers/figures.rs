@@ -29,7 +29,7 @@ impl Api {
         let before = Timestamp(until.0.saturating_sub(DAY.0));
         let since = time(query, "since")?.unwrap_or(before);
         let ledger = Arc::clone(&self.ledger);
-        let account = tokio::task::spawn_blocking(move || {
+        let account = self.look_long(move || {
             let (mut account, mut next) = (Account::since(since), 1);
             loop {
                 let events = ledger.read(next, audit_filter::PAGE)?;
@@ -38,8 +38,7 @@ impl Api {
                 events.iter().for_each(|event| account.apply(event));
             }
         });
-        let account = account.await.map_err(ApiRefusal::internal)?;
-        let account = account.map_err(|error| ApiRefusal::internal(error_chain(&error)))?;
+        let account = account.await?.map_err(|error| ApiRefusal::internal(error_chain(&error)))?;
         let report = self
             .ask(move |driver| churn_report(&account.at(until), driver.churn(), since, until))
             .await?;
@@ -67,10 +66,8 @@ impl Api {
         let digest = |text: &str| text.parse::<Digest>().map_err(|_| not_found("image", text));
         let (old, new) = (digest(old)?, digest(new)?);
         let adapters = Arc::clone(&self.adapters);
-        let found = tokio::task::spawn_blocking(move || {
-            image_difference(adapters.starter.store(), &old, &new)
-        });
-        let mut found = match found.await.map_err(ApiRefusal::internal)? {
+        let found = self.look_long(move || image_difference(adapters.starter.store(), &old, &new));
+        let mut found = match found.await? {
             Ok(found) => found,
             Err(StoreError::Missing { kind, digest }) => {
                 return Err(not_found(kind, &digest.to_string()));

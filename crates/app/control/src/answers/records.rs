@@ -51,9 +51,7 @@ impl Api {
     /// Whether the ledger is as it was written.
     pub async fn audit_verify(&self) -> Answer {
         let ledger = Arc::clone(&self.ledger);
-        let verdict = tokio::task::spawn_blocking(move || ledger.verify())
-            .await
-            .map_err(ApiRefusal::internal)?;
+        let verdict = self.look_long(move || ledger.verify()).await?;
         json(&audit_report(verdict.map_err(ApiRefusal::internal)?))
     }
 

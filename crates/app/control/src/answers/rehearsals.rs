@@ -8,7 +8,7 @@ use hornero_model::{Actor, Directory, EventBody, ServiceName, ServiceSpec};
 use hornero_rollout::{Facts, StartError, World, last_proven, room_for_more, stale_rollback};
 use hyper::StatusCode;
 
-use super::runs::asked;
+use super::{frozen::no_directory, runs::asked};
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::{Api, not_found},
@@ -101,7 +101,7 @@ impl Api {
     pub async fn check_fresh_rollback(
         &self,
         by: Actor,
-        (directory, services): (Directory, Vec<ServiceSpec>),
+        (directory, services): (Option<Directory>, Vec<ServiceSpec>),
         overridden: bool,
     ) -> Result<(), ApiRefusal> {
         let look = move |driver: &Driver| {
@@ -118,7 +118,7 @@ impl Api {
                  {FRESH_ROLLBACK} --reason …` rolls out all the same"
             )));
         }
-        let guard = FRESH_ROLLBACK.to_owned();
+        let (guard, directory) = (FRESH_ROLLBACK.to_owned(), directory.ok_or_else(no_directory)?);
         self.record(by, vec![EventBody::GuardOverridden { guard, directory }]).await
     }
 }

@@ -31,11 +31,10 @@ impl Api {
         }
         let engine = Arc::clone(&self.engine);
         let depth = if full { Depth::Full } else { Depth::Fast };
-        let report = tokio::task::spawn_blocking(move || {
+        let looked = self.look_long(move || {
             let asked = verify::Asked { services: &services, others };
             verify::run(&*engine, asked, depth)
         });
-        let report = report.await.map_err(ApiRefusal::internal)?;
-        json(&report.map_err(|error| ApiRefusal::internal(format!("{error:#}")))?)
+        json(&looked.await?.map_err(|error| ApiRefusal::internal(format!("{error:#}")))?)
     }
 }
