@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hornero_model::{
-    Digest, EdgeRef, EdgeStatus, ExitCause, InstanceId, ReleaseCounters, ServiceName,
+    Digest, EdgeRef, EdgeStatus, ExitCause, InstanceId, Location, ReleaseCounters, ServiceName,
 };
 use hornero_rollout::{
     AfterFailure, Bug, Effect, EffectKey, Exit, Running, failed, measures_processor, planted,
@@ -18,15 +18,7 @@ impl Driver {
             Observation::Tick => {}
             Observation::Request(request) => self.take(request),
             Observation::InstanceStarted { instance, location } => {
-                self.pending.remove(&EffectKey::Start(instance.clone()));
-                let is_over = self.is_over(&instance);
-                if is_over || self.facts.running.contains_key(&instance) {
-                    return;
-                }
-                let runs = format!("runs at {}", location.address);
-                self.tell_instance(&instance, "starting", runs, ports);
-                let running = Running { location, since: self.now() };
-                self.facts.running.insert(instance, running);
+                self.started(instance, location, ports);
             }
             Observation::StartsGoOn { image } => self.starts_go_on(image),
             Observation::InstanceExited { instance, cause, log_tail } => {
@@ -80,6 +72,18 @@ impl Driver {
             Observation::EdgeLost { edge } => self.edge_lost(&edge),
             Observation::EffectFailed { effect, reason } => self.effect_failed(effect, reason),
         }
+    }
+
+    fn started(&mut self, instance: InstanceId, location: Location, ports: &mut dyn Ports) {
+        self.pending.remove(&EffectKey::Start(instance.clone()));
+        let is_over = self.is_over(&instance);
+        if is_over || self.facts.running.contains_key(&instance) {
+            return;
+        }
+        let runs = format!("runs at {}", location.address);
+        self.tell_instance(&instance, "starting", runs, ports);
+        let running = Running { location, since: self.now() };
+        self.facts.running.insert(instance, running);
     }
 
     /// What a rollout of servers with data waits for.
