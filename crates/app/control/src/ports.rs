@@ -13,8 +13,8 @@ use hornero_edge::{Applied, EdgeClient, EdgeClientError, RefusalCode};
 use hornero_engine_port::{EngineError, InstanceSpec, Started};
 use hornero_ledger::{Head, Keys, Ledger, LedgerError};
 use hornero_model::{
-    EdgeRef, Event, EventBody, ExitCause, InstanceId, LeasedMount, Location, NewEvent, Receipt,
-    ReceiptBody, RegionName, Room, RouteTable, ServiceName, ServiceSpec, Term, Timestamp,
+    EdgeRef, Event, EventBody, ExitCause, InstanceId, LeasedMount, Location, Millis, NewEvent,
+    Receipt, ReceiptBody, RegionName, Room, RouteTable, ServiceName, ServiceSpec, Term, Timestamp,
     error_chain,
 };
 use hornero_net::HomeNetwork;
@@ -241,15 +241,7 @@ impl Adapters {
             Effect::StartInstance { instance, release, spec, mounts, .. } => {
                 self.start(id, instance, release, &spec, mounts)
             }
-            Effect::StopInstance { instance, grace, .. } => {
-                self.forensics.look_before_end(id.term, &instance);
-                match engine.stop(id.term, &instance, grace.duration()) {
-                    Ok(_) | Err(EngineError::NotFound { .. }) => {
-                        Observation::InstanceStopped { instance }
-                    }
-                    Err(error) => engine_failed(error),
-                }
-            }
+            Effect::StopInstance { instance, grace, .. } => self.stop(id, instance, grace),
             Effect::FreezeInstance { instance, .. } => match engine.freeze(id.term, &instance) {
                 Ok(_) => Observation::InstanceFrozen { instance },
                 Err(error) => engine_failed(error),
@@ -292,6 +284,18 @@ impl Adapters {
             Effect::TakeAddress { service, .. } => self.address(id, service, |network, service| {
                 network.release_service_address(service).map(|()| None)
             }),
+        }
+    }
+
+    /// Stops a server, after a look at one that is sick.
+    fn stop(&self, id: EffectId, instance: InstanceId, grace: Millis) -> Observation {
+        self.forensics.look_before_end(id.term, &instance);
+        match self.starter.engine().stop(id.term, &instance, grace.duration()) {
+            Ok(_) | Err(EngineError::NotFound { .. }) => Observation::InstanceStopped { instance },
+            Err(error) => {
+                let reason = self.engine_fault(&error);
+                Observation::EffectFailed { effect: id, reason }
+            }
         }
     }
 

@@ -78,18 +78,17 @@ pub async fn roll_out<R: Serialize>(
     let wanted = |services: Vec<ServiceSpec>| limited(services, &only);
     let mut services = wanted(desired::specs(kept, &project.spec, bake::digests(&baked))?);
     warn_of_others(home, &client, &project, &services).await?;
-    let directory = &agreed.directory;
     let freezes: Vec<Freeze> = project.spec.freezes.values().cloned().collect();
     let mut jobs = declared_jobs::jobs(kept, &project.spec, bake::digests(&baked))?;
     let schedules: Vec<ScheduleSpec> = project.spec.schedules.values().cloned().collect();
     let timed = (&freezes[..], &schedules[..]);
-    let mut plan = changes(&client, directory, &services, (&jobs, timed)).await?;
+    let mut plan = changes(&client, &agreed.directory, &services, (&jobs, timed)).await?;
     if !plan.changes.is_empty() && !bake::are_whole(home, &baked)? {
         let how = bake::How { verify: true, ..how };
         baked = bake::bake(home, source, &project, None, how)?;
         services = wanted(desired::specs(kept, &project.spec, bake::digests(&baked))?);
         jobs = declared_jobs::jobs(kept, &project.spec, bake::digests(&baked))?;
-        plan = changes(&client, directory, &services, (&jobs, timed)).await?;
+        plan = changes(&client, &agreed.directory, &services, (&jobs, timed)).await?;
     }
     tell_changes(&plan, &agreed);
     stopwatch.lap("plan");

@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(asked, 300);
         assert!(rates.may_ask(source("192.0.2.1"), now + Duration::from_millis(50)));
         for number in 0..20_000_u32 {
-            rates.may_ask(Source(IpAddr::V4(number.into())), now);
+            rates.may_ask(Source::Net(IpAddr::V4(number.into())), now);
         }
         assert!(rates.0.lock().unwrap().len() <= SOURCES + 1);
     }

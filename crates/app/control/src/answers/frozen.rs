@@ -26,8 +26,8 @@ impl Api {
             // Those of the home hold whoever is concerned.
             let of_home = world.frozen(None, now);
             let own = concerned.iter().flat_map(|directory| world.frozen(Some(directory), now));
-            let mut held = of_home.chain(own).filter(|of| !named.contains(&of.freeze.name));
-            (held.next().cloned(), concerned.into_iter().next())
+            let held = of_home.chain(own).find(|of| !named.contains(&of.freeze.name)).cloned();
+            (held, concerned.into_iter().next())
         };
         let (held, directory) = self.ask(look).await?;
         if let Some(held) = held {

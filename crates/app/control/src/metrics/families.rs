@@ -127,7 +127,7 @@ fn services(text: &mut Exposition, seen: &Seen, tally: &HomeTally) {
             text.sample(&own.into_iter().chain(labels).collect::<Vec<_>>(), 1);
         }
     }
-    let states: [(&'static str, &str, fn(&SeenService) -> u64); 4] = [
+    let states: [Told<SeenService, u64>; 4] = [
         ("hornero_service_instances_wanted", "Instances that a service wants.", |of| {
             of.wanted.into()
         }),
@@ -181,8 +181,11 @@ const fn health(health: Health) -> &'static str {
     }
 }
 
+/// A family's name, what it is, and its value of a thing.
+type Told<T, V> = (&'static str, &'static str, fn(&T) -> V);
+
 fn tallied(text: &mut Exposition, seen: &Seen, tally: &HomeTally) {
-    let families: [(&'static str, &str, fn(&ServiceTally) -> u64); 3] = [
+    let families: [Told<ServiceTally, u64>; 3] = [
         ("hornero_releases_created_total", "Releases that were made.", |of| of.releases),
         ("hornero_instances_created_total", "Instances that were made.", |of| of.made),
         (
@@ -202,7 +205,7 @@ fn tallied(text: &mut Exposition, seen: &Seen, tally: &HomeTally) {
 
 /// What was made against what may be; the home's own without a service.
 fn budgets(text: &mut Exposition, seen: &Seen) {
-    let families: [(&'static str, &str, fn(&Use) -> u32); 2] = [
+    let families: [Told<Use, u32>; 2] = [
         (
             "hornero_churn_used",
             "Servers that were made within a time and count against a limit.",
