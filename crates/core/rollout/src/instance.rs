@@ -9,7 +9,16 @@ use hornero_model::{
     Actor, ExitCause, InstanceId, InstanceState, RegionName, ReleaseNumber, ServiceName, Timestamp,
 };
 
-use crate::quarantine::Quarantine;
+/// That a server is kept for somebody to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Who asked for it, and why.
+    pub by: Actor,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
 
 /// An instance that is not archived.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -79,7 +79,7 @@ pub use fitting::{MakingWay, foresee, foresee_in_time, make_way};
 pub use fold::WorldError;
 pub use guarding::{guard_question, surplus_refusal};
 pub use health::saw as saw_health;
-pub use instance::{Instance, Instances};
+pub use instance::{Instance, Instances, Quarantine};
 pub use listeners::saw as saw_listeners;
 pub use machine::{Baseline, Kind, Phase, Rollout, RolloutFailure, Switch};
 pub use order::down_order;
@@ -87,7 +87,6 @@ pub use order::down_order;
 pub use planted::plant;
 pub use planted::{Bug, planted};
 pub use previewing::{PreviewError, preview_spec, start_preview};
-pub use quarantine::Quarantine;
 pub use question::{GuardOccasion, GuardQuestion, GuardRound, GuardsSeen};
 pub use record::{Record, Step};
 pub use recorded::{

@@ -5,18 +5,7 @@
 
 use hornero_model::{Actor, InstanceId, InstanceState, Timestamp};
 
-use crate::{Effect, Facts, Instance, Kind, World};
-
-/// That a server is kept for somebody to look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantine {
-    /// Who asked for it, and why.
-    pub by: Actor,
-    /// Since when.
-    pub since: Timestamp,
-    /// Until when.
-    pub until: Timestamp,
-}
+use crate::{Effect, Facts, Instance, Kind, Quarantine, World};
 
 /// Takes in that a server is to be kept. One that is gone by now is none any more.
 pub(crate) fn begun(
