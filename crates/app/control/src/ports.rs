@@ -243,7 +243,7 @@ impl Adapters {
             }
             Effect::StopInstance { instance, grace, .. } => self.stop(id, instance, grace),
             Effect::FreezeInstance { instance, .. } => match engine.freeze(id.term, &instance) {
-                Ok(_) => Observation::InstanceFrozen { instance },
+                Ok(stands_still) => Observation::InstanceFrozen { instance, stands_still },
                 Err(error) => engine_failed(error),
             },
             Effect::RemoveInstance { instance, .. } => match engine.remove(id.term, &instance) {

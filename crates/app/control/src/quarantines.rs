@@ -23,15 +23,12 @@ pub fn shown(world: &World, facts: Option<&Facts>, now: Timestamp) -> Vec<Quaran
 pub fn one(instance: &Instance, facts: Option<&Facts>, now: Timestamp) -> Option<QuarantineStatus> {
     let quarantine = instance.quarantine.as_ref()?;
     let running = facts.map(|facts| facts.running.get(&instance.id));
-    let state = match (instance.state, running) {
-        (InstanceState::Serving, _) => QuarantineState::Replacing,
-        _ if now >= quarantine.until => QuarantineState::Ending,
-        (_, Some(None)) => QuarantineState::Ending,
-        (_, Some(Some(_))) if !facts.is_some_and(|facts| facts.frozen.contains(&instance.id)) => {
-            QuarantineState::Draining
-        }
-        _ => QuarantineState::Frozen,
-    };
+    let state = state_of(
+        instance.state,
+        now >= quarantine.until,
+        running.map(|running| running.is_some()),
+        facts.and_then(|facts| facts.frozen.get(&instance.id).copied()),
+    );
     let handle = running.flatten().map(|running| &running.location.handle);
     Some(QuarantineStatus {
         instance: instance.id.clone(),
@@ -44,4 +41,43 @@ pub fn one(instance: &Instance, facts: Option<&Facts>, now: Timestamp) -> Option
         why: quarantine.by.why.clone(),
         pid: handle.and_then(|handle| handle.as_str().parse().ok()),
     })
+}
+
+/// How far one is: whether its time is up, whether it runs, and whether it stands still since it was to be made to, as far as
+/// that is known.
+fn state_of(
+    state: InstanceState,
+    is_over: bool,
+    runs: Option<bool>,
+    stands_still: Option<bool>,
+) -> QuarantineState {
+    match (state, runs) {
+        (InstanceState::Serving, _) => QuarantineState::Replacing,
+        _ if is_over => QuarantineState::Ending,
+        (_, Some(false)) => QuarantineState::Ending,
+        (_, Some(true)) => match stands_still {
+            None => QuarantineState::Draining,
+            Some(true) => QuarantineState::Frozen,
+            Some(false) => QuarantineState::Running,
+        },
+        (_, None) => QuarantineState::Kept,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stands_still_is_told_to() {
+        let kept =
+            |runs, stands_still| state_of(InstanceState::Draining, false, runs, stands_still);
+        assert_eq!(kept(Some(true), None), QuarantineState::Draining);
+        assert_eq!(kept(Some(true), Some(true)), QuarantineState::Frozen);
+        assert_eq!(kept(Some(true), Some(false)), QuarantineState::Running, "its host can't");
+        assert_eq!(kept(Some(false), Some(true)), QuarantineState::Ending);
+        assert_eq!(kept(None, None), QuarantineState::Kept, "nobody has looked");
+        let serving = state_of(InstanceState::Serving, true, None, None);
+        assert_eq!(serving, QuarantineState::Replacing);
+    }
 }

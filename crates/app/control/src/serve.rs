@@ -154,7 +154,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let (inputs, taken) = mpsc::channel();
     let parts = Parts::take_over(options, &world, &inputs, &notifier)?;
     let witness = witness(options, &journal)?;
-    let (adapters, noticed) = parts.adapters(home, &journal.keys, &world, &inputs);
+    let (adapters, noticed) = parts.adapters(options, &journal.keys, &world, &inputs);
     let beside = OneOffWork::new(&adapters, &inputs);
     let mut ports = ControlPorts {
         ledger: Arc::clone(&journal.ledger),
@@ -341,12 +341,13 @@ impl Parts {
     /// What effects need.
     fn adapters(
         &self,
-        home: &Path,
+        options: &Options,
         keys: &Keys,
         world: &World,
         inputs: &Sender<Input>,
     ) -> (Arc<Adapters>, Receiver<Noticed>) {
-        let (forensics, noticed) = Forensics::new(Arc::clone(&self.engine));
+        let (home, per_hour) = (&options.home, options.bundle_limits.per_hour);
+        let (forensics, noticed) = Forensics::new(Arc::clone(&self.engine), per_hour);
         let own = PublicKey::from_bytes(*keys.public().as_bytes());
         let provenance = ProvenanceCheck::new(Arc::clone(&self.store), own);
         let news = inputs.clone();

@@ -30,9 +30,9 @@ impl Driver {
                 self.facts.running.remove(&instance);
                 self.facts.stopped.insert(instance);
             }
-            Observation::InstanceFrozen { instance } => {
+            Observation::InstanceFrozen { instance, stands_still } => {
                 self.pending.remove(&EffectKey::Freeze(instance.clone()));
-                self.facts.frozen.insert(instance);
+                self.facts.frozen.insert(instance, stands_still);
             }
             Observation::InstanceRemoved { instance } => {
                 self.pending.remove(&EffectKey::Remove(instance.clone()));

@@ -111,6 +111,8 @@ pub enum Observation {
     InstanceFrozen {
         /// The instance.
         instance: InstanceId,
+        /// Whether it does.
+        stands_still: bool,
     },
     /// Nothing but logs is left of an instance: the answer to `RemoveInstance`.
     InstanceRemoved {

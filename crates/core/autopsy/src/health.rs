@@ -27,7 +27,7 @@ pub fn unwell(contents: &BundleContents) -> AutopsyFinding {
         return AutopsyFinding::new(LikelyCause::NotListening, summary).with(error);
     }
     let timed_out = ["timed out", "no answer", "time-out", "timeout", "did not answer"];
-    if timed_out.iter().any(|words| error.contains(words)) || error.is_empty() {
+    if timed_out.iter().any(|words| error.contains(words)) {
         let summary = match activity(contents) {
             Some(Activity::Busy { running, threads }) => {
                 format!(
@@ -48,7 +48,11 @@ pub fn unwell(contents: &BundleContents) -> AutopsyFinding {
             .with(error)
             .with(&pressure(contents));
     }
-    AutopsyFinding::new(LikelyCause::Unhealthy, format!("health check failed: {}", shown(error)))
+    let summary = match error {
+        "" => "it was not healthy; what its health check met is not known".to_owned(),
+        error => format!("health check failed: {}", shown(error)),
+    };
+    AutopsyFinding::new(LikelyCause::Unhealthy, summary)
 }
 
 fn activity(contents: &BundleContents) -> Option<Activity> {

@@ -4,6 +4,7 @@
 
 mod bundle;
 mod cause;
+mod clean;
 mod compare;
 mod finding;
 mod health;
@@ -13,6 +14,7 @@ mod signal;
 
 pub use bundle::{BundleContents, BundleLine, BundleManifest, KeptPart, SCHEMA, SeenHealth};
 pub use cause::autopsy;
+pub use clean::{redact, withhold};
 pub use compare::{ComparedServers, OtherServer, ServerRelation, differences, only_here};
 pub use finding::{AutopsyFinding, LikelyCause};
 pub use redact::{Redactor, SecretInBundle};

@@ -2,6 +2,8 @@
 
 /// Shorter values, and shorter lines of values, are found in everything: nobody's secret has three characters.
 const NEEDLE_BYTES_MIN: usize = 4;
+/// What is kept of a line of a log, in bytes.
+const LINE_BYTES: usize = 4 << 10;
 /// What stands where a value stood.
 const MARK: &str = "[secret]";
 /// Options whose value is a secret of somebody's, however it came there.
@@ -74,6 +76,15 @@ impl Redactor {
             }
         }
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// A line of a log without the values, and cut where it is a long one: only then, since half a value would not be found.
+    pub fn line(&self, text: &str) -> String {
+        let mut text = self.text(text);
+        let most = LINE_BYTES.min(text.len());
+        let cut = (0..=most).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(cut.unwrap_or(0));
+        text
     }
 
     /// A command line without the values, and without what an option says is one.

@@ -77,8 +77,8 @@ pub struct RegionFacts {
     pub exited: BTreeMap<InstanceId, Exit>,
     /// Instances that ended because they were asked, or of which the engine has nothing.
     pub stopped: BTreeSet<InstanceId>,
-    /// Instances that were made to stand still, as far as this process knows.
-    pub frozen: BTreeSet<InstanceId>,
+    /// Instances that were to be made to stand still, as far as this process knows, and whether they do: not every host can.
+    pub frozen: BTreeMap<InstanceId, bool>,
     /// Instances of which the engine has nothing left.
     pub removed: BTreeSet<InstanceId>,
     /// Instances that the ledger no longer knows of, and of which the engine was not seen to have nothing left.

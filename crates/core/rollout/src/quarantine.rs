@@ -49,7 +49,7 @@ pub(crate) fn holds(world: &World, facts: &Facts, instance: &Instance) -> bool {
 /// Makes a server that is kept stand still, once nothing is routed to it.
 pub(crate) fn freeze(facts: &Facts, instance: &Instance) -> Option<Effect> {
     let id = &instance.id;
-    let due = !facts.frozen.contains(id) && !facts.routed(id);
+    let due = !facts.frozen.contains_key(id) && !facts.routed(id);
     due.then(|| Effect::FreezeInstance { region: facts.region.clone(), instance: id.clone() })
 }
 

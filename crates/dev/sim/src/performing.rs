@@ -56,7 +56,7 @@ impl Host {
             }
             Effect::StopInstance { instance, .. } => self.stop(instance),
             Effect::FreezeInstance { instance, .. } => {
-                self.observe(Observation::InstanceFrozen { instance });
+                self.observe(Observation::InstanceFrozen { instance, stands_still: true });
             }
             Effect::RemoveInstance { instance, .. } => {
                 let seen = self.engine.remove(&instance);

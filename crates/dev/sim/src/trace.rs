@@ -49,7 +49,12 @@ pub(crate) fn observed(observation: &Observation) -> String {
         Observation::StartsGoOn { image } => format!("starts of `{}` go on", image.short()),
         Observation::InstanceExited { instance, cause, .. } => format!("`{instance}` {cause}"),
         Observation::InstanceStopped { instance } => format!("`{instance}` was stopped"),
-        Observation::InstanceFrozen { instance } => format!("`{instance}` stands still"),
+        Observation::InstanceFrozen { instance, stands_still: true } => {
+            format!("`{instance}` stands still")
+        }
+        Observation::InstanceFrozen { instance, .. } => {
+            format!("`{instance}` can't be made to stand still")
+        }
         Observation::InstanceRemoved { instance } => format!("`{instance}` was removed"),
         Observation::TestsFinished { image, .. } => format!("tests of `{}` ran", image.short()),
         Observation::RunEnded { end } => format!("run `{}` {}", end.id, end.cause),

@@ -314,12 +314,13 @@ impl Control {
             .keep(|address| table.listeners.iter().any(|listener| listener.address == *address));
         self.certificates.keep(&table.source.listeners);
         *self.table.borrow_mut() = table;
+        self.ask_releases();
         self.persisted.set(false);
         self.bump();
         switch_ms
     }
 
-    /// Starts probers for new backends and ends those of backends that are gone; the same for what asks releases.
+    /// Starts probers for new backends and ends those of backends that are gone.
     fn probe(self: &Rc<Self>, table: &Table) {
         let mut probers = self.probers.borrow_mut();
         probers.retain(|(backend, prober)| {
@@ -335,9 +336,14 @@ impl Control {
                 probers.push((backend.clone(), prober.abort_handle()));
             }
         }
-        let asking = probe::wanted(table).into_iter();
-        let asking = asking.map(|release| spawn_local(probe::ask_for_ever(release)).abort_handle());
-        let before = self.asking.replace(asking.collect());
+    }
+
+    /// Asks the releases that share requests in the table in force, in the place of whom was asked before: nobody while this
+    /// edge leaves, since its successor asks.
+    pub(crate) fn ask_releases(&self) {
+        let wanted = if self.is_leaving() { Vec::new() } else { probe::wanted(&self.table()) };
+        let asking = wanted.into_iter().map(|release| spawn_local(probe::ask_for_ever(release)));
+        let before = self.asking.replace(asking.map(|task| task.abort_handle()).collect());
         before.iter().for_each(AbortHandle::abort);
     }
 

@@ -46,6 +46,7 @@ impl Control {
     /// Stops accepting.
     pub(crate) async fn leave(&self, how: Leave) {
         self.leaving.send_replace(true);
+        self.ask_releases();
         if how != Leave::HandedOver {
             self.listening.close();
         }
@@ -66,6 +67,7 @@ impl Control {
         })
         .await;
         self.leaving.send_replace(false);
+        self.ask_releases();
     }
 
     /// Tells every thread something and waits until all have obeyed.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use hornero_edge::{Edge, EdgeClient, EdgeOptions, HandoverStep, TAKEOVER_PROTOCOL};
-use hornero_model::Protocol;
+use hornero_model::{Millis, PoolProbe, Protocol, ReleaseNumber, Share};
 use support::{
     address,
     backend::{Backend, odd},
@@ -368,4 +368,62 @@ fn another_take_over_protocol_is_refused_by_name_and_nothing_is_changed() {
     assert_eq!(asked.load(Ordering::SeqCst), 1, "nothing but its name was asked for");
     let identity = EdgeClient::new(dir.path()).hello("7.8.9").unwrap().unwrap();
     assert_eq!(identity.greeting.version, "99.1.0", "fields that came later are ignored");
+}
+
+/// A server that answers all that it is asked; how many checks of its health, and how many other requests.
+fn asked() -> (SocketAddr, [Arc<AtomicU32>; 2]) {
+    let counts = [(); 2].map(|()| Arc::new(AtomicU32::new(0)));
+    let [checks, others] = counts.clone();
+    let address = odd(move |_, mut stream: TcpStream| {
+        let (mut request, mut bytes) = (Vec::new(), [0; 4096]);
+        while !request.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut bytes) {
+                Ok(count) if count > 0 => request.extend_from_slice(&bytes[..count]),
+                _ => return,
+            }
+        }
+        let count = if request.starts_with(b"GET /health") { &checks } else { &others };
+        count.fetch_add(1, Ordering::SeqCst);
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+        let _ = stream.write_all(head.as_bytes());
+    });
+    (address, counts)
+}
+
+#[test]
+fn an_edge_that_leaves_asks_no_releases_until_it_comes_back() {
+    let (mut scene, mut first) = Scene::new(EdgeProcess::start);
+    // It has something open, so that it stays beside its successor.
+    let mut slow = Client::connect(scene.listener);
+    slow.send("GET /slow?100000 HTTP/1.1\r\nhost: a\r\n\r\n");
+    slow.head().unwrap();
+    let (two, [checks, asked]) = asked();
+    let sets: [(u32, &[SocketAddr]); 2] = [(1, &[scene.backend.address]), (2, &[two])];
+    let mut shared = table(2, scene.listener, Some(1), &sets);
+    let share = |release, weight| Share { release: ReleaseNumber(release), weight };
+    shared.pools[0].traffic = vec![share(1, Share::WHOLE - 1), share(2, 1)];
+    shared.pools[0].probe = Some(PoolProbe { path: "/probe".to_owned(), interval: Millis(10) });
+    scene.admin.apply(&shared).unwrap();
+    let read = |count: &AtomicU32| count.load(Ordering::SeqCst);
+    let more = |count: &AtomicU32, what| {
+        let before = read(count);
+        until(what, || read(count) >= before + 20);
+    };
+    more(&asked, "it is asked");
+    let second = EdgeProcess::start(scene.dir.path());
+    until("the first has let go", || {
+        let hello = EdgeClient::new(scene.dir.path()).hello("x").unwrap().unwrap();
+        hello.succession.is_some()
+    });
+    more(&asked, "the second asks");
+    // Of the two only the first goes on, and with it its checks.
+    second.signal(rustix::process::Signal::STOP);
+    more(&checks, "the first checks on");
+    let before = read(&asked);
+    more(&checks, "the first checks on");
+    assert_eq!(read(&asked), before, "nobody is left to ask");
+    second.signal(rustix::process::Signal::KILL);
+    until("the first serves again", || scene.pid() == Some(first.id()));
+    more(&asked, "the first asks again");
+    assert!(!first.has_ended());
 }

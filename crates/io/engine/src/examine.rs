@@ -37,10 +37,8 @@ impl LocalEngine {
             }
             None => self.look_at_dead(id, &files, until, &mut evidence),
         };
-        match kernel::lines(id, &pids, until) {
-            Ok(lines) => evidence.kernel = lines,
-            Err(why) => evidence.miss("what the kernel wrote", why),
-        }
+        let made = files.record().ok().flatten().map(|record| record.created);
+        kernel::observe(id, &pids, made, until, &mut evidence);
         Ok(evidence)
     }
 

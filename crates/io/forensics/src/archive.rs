@@ -71,14 +71,22 @@ pub fn unpack(packed: &[u8]) -> Result<BundleContents, String> {
     let mut archive = tar::Archive::new(stream.take(UNPACKED_BYTES));
     let entries = archive.entries().map_err(|error| error.to_string())?;
     let mut parts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for entry in entries {
+    let mut left = UNPACKED_BYTES;
+    for (number, entry) in entries.enumerate() {
         let mut entry = entry.map_err(|error| {
             format!("its archive ends early, or is over {UNPACKED_BYTES} bytes: {error}")
         })?;
-        if parts.len() == ENTRIES_MAX {
+        if number == ENTRIES_MAX {
             return Err(format!("it has over {ENTRIES_MAX} entries"));
         }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        // Of a sparse file the holes would be filled without anything being read.
+        if entry.header().entry_type() != tar::EntryType::Regular {
+            return Err(format!("`{name}` is no plain file"));
+        }
+        left = left
+            .checked_sub(entry.size())
+            .ok_or_else(|| format!("it is over {UNPACKED_BYTES} bytes when it is unpacked"))?;
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
         parts.insert(name, bytes);

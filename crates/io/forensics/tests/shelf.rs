@@ -132,6 +132,57 @@ fn a_later_schema_is_told_as_such() {
     assert!(matches!(read(&path), Err(BundleError::Newer { .. })));
 }
 
+/// A file that says it is a bundle, with this archive; what reading it says.
+fn refused(archive: &[u8]) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let shelf = Shelf::of(home.path());
+    let packed = zstd::encode_all(archive, 3).unwrap();
+    let (mut seal, _) = put(&shelf, "site-1-a", 5);
+    (seal.body.digest, seal.body.bytes) = (Digest::of(&packed), packed.len() as u64);
+    shelf.put(&seal, &packed).unwrap();
+    match read(&shelf.find(&seal.body.instance).unwrap().path) {
+        Err(BundleError::NoBundle { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_archive_that_would_fill_memory_is_refused_by_its_heads() {
+    let octal = |field: &mut [u8], number: u64| {
+        let text = format!("{number:0width$o}", width = field.len() - 1);
+        field[..text.len()].copy_from_slice(text.as_bytes());
+    };
+    let entry = |kind: tar::EntryType, name: &str, size: u64| {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).unwrap();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(0o600);
+        header
+    };
+    // Some bytes at the end of a hole of 256 MiB.
+    let mut sparse = entry(tar::EntryType::GNUSparse, "scratch/files/hole", 512);
+    let gnu = sparse.as_gnu_mut().unwrap();
+    octal(&mut gnu.sparse[0].offset, (256 << 20) - 512);
+    octal(&mut gnu.sparse[0].numbytes, 512);
+    octal(&mut gnu.realsize, 256 << 20);
+    sparse.set_cksum();
+    let mut archive = sparse.as_bytes().to_vec();
+    archive.resize(archive.len() + 512 + 1024, 0);
+    assert_eq!(refused(&archive), "`scratch/files/hole` is no plain file");
+    // Larger than all of a bundle may be, whatever comes behind its head.
+    let mut large = entry(tar::EntryType::Regular, "log.json", 1 << 30);
+    large.set_cksum();
+    let mut archive = large.as_bytes().to_vec();
+    archive.resize(archive.len() + 1024, 0);
+    assert_eq!(refused(&archive), "it is over 67108864 bytes when it is unpacked");
+    let mut link = entry(tar::EntryType::Symlink, "log.json", 0);
+    link.set_cksum();
+    let mut archive = link.as_bytes().to_vec();
+    archive.resize(archive.len() + 1024, 0);
+    assert_eq!(refused(&archive), "`log.json` is no plain file");
+}
+
 #[test]
 fn bundles_stay_within_their_bounds() {
     let home = tempfile::tempdir().unwrap();

@@ -57,8 +57,12 @@ pub enum QuarantineState {
     Replacing,
     /// Its requests end.
     Draining,
-    /// It gets no requests and stands still, where the host can make it.
+    /// It gets no requests and stands still.
     Frozen,
+    /// It gets no requests and runs on: its host can't make it stand still.
+    Running,
+    /// It gets no requests; whether it stands still is not known, since no control process runs.
+    Kept,
     /// It ended meanwhile, or its time is up: it is being removed.
     Ending,
 }

@@ -71,7 +71,13 @@ async fn begin(
     let pid = status.pid.map_or_else(String::new, |pid| {
         format!("; its files are in /proc/{pid}/root, its network by `nsenter -n -t {pid}`")
     });
-    print_text(&format!("{instance} is kept as it is until {}{pid}\n", status.until))
+    let how = match status.state {
+        QuarantineState::Running => {
+            "is kept, and runs on since its host can't make it stand still,"
+        }
+        _ => "is kept as it is",
+    };
+    print_text(&format!("{instance} {how} until {}{pid}\n", status.until))
 }
 
 async fn found(client: &Client, instance: &InstanceId) -> Result<QuarantineStatus, Failure> {
@@ -100,6 +106,8 @@ async fn list(home: &Path, json: bool) -> Result<(), Failure> {
             QuarantineState::Replacing => ("replacing", Tone::Passing),
             QuarantineState::Draining => ("draining", Tone::Passing),
             QuarantineState::Frozen => ("frozen", Tone::Good),
+            QuarantineState::Running => ("running", Tone::Passing),
+            QuarantineState::Kept => ("kept", Tone::Passing),
             QuarantineState::Ending => ("ending", Tone::Quiet),
         };
         table.row(vec![

@@ -142,8 +142,8 @@ fn no_bundle_has_a_secret() {
     let mut child = set.stdin(std::process::Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), planted.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
-    // It is where it is mounted, in its environment, in a file of scratch, in its log, and in a command line.
-    let command = r#"["/bin/sh", "-c", "export DB=$(cat /run/secrets/db); echo with $DB; echo $DB > /run/copy; echo fine > /run/other; sh -c 'sleep 600; true' $DB & sleep 600"]"#;
+    // It is where it is mounted, in its environment, in a file of scratch and in names there, in its log, and in a command line.
+    let command = r#"["/bin/sh", "-c", "export DB=$(cat /run/secrets/db); echo with $DB; echo $DB > /run/copy; echo fine > /run/other; mkdir \"/run/of $DB\"; ln -s \"/$DB\" /run/link; sh -c 'sleep 600; true' $DB & sleep 600"]"#;
     let service = "secret \"db\" {\n    path = \"/run/secrets/db\"\n  }";
     let health = "start_timeout = \"2s\"";
     let site = Site { instances: 1, command, image: "", service, health, ..Site::default() };
@@ -160,6 +160,7 @@ fn no_bundle_has_a_secret() {
     // What was written is seen all the same.
     let paths: Vec<&str> = bundle.contents.scratch.iter().map(|of| of.path.as_str()).collect();
     assert!(paths.contains(&"/run/copy") && paths.contains(&"/run/other"), "{paths:?}");
+    assert!(paths.contains(&"/run/of [secret]") && paths.contains(&"/run/link"), "{paths:?}");
     assert!(!paths.contains(&"/run/secrets/db"), "{paths:?}");
     assert!(bundle.contents.files.contains_key("/run/other"));
     assert!(said["last_lines"][0].as_str().unwrap().contains("with [secret]"), "{said:#}");

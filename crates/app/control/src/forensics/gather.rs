@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hornero_autopsy::{
     BundleContents, BundleLine, BundleManifest, ComparedServers, OtherServer, Redactor, SCHEMA,
-    ServerRelation, only_here,
+    ServerRelation, only_here, redact, withhold,
 };
 use hornero_engine_port::{
     Engine,
@@ -24,10 +24,10 @@ use crate::{instances::exit_of, start::Starter};
 const DEAD_BUDGET: Duration = Duration::from_secs(2);
 /// Lines of its log.
 const LINES: usize = 300;
-/// Bytes of one.
-const LINE_BYTES: usize = 4 << 10;
 /// Lines of each other server's log that its own are compared with.
 const LINES_OF_OTHERS: usize = 200;
+/// What is missing where a server's secrets are not known.
+const MAY_HAVE_SECRETS: &str = "log, command lines, files, what it was ended for and what checks met: all that may have a secret";
 
 /// What everything is read from.
 pub struct Gathering<'a> {
@@ -70,13 +70,18 @@ impl Gathering<'_> {
         contents.edge = known.counters.clone();
         contents.group = evidence.group.take().unwrap_or_default();
         contents.sockets = std::mem::take(&mut evidence.sockets);
-        match self.redactor(&known) {
-            Ok(redactor) => self.readable(&mut contents, evidence, &redactor),
+        let redactor = self.redactor(&known);
+        match &redactor {
+            Ok(redactor) => {
+                self.readable(&mut contents, evidence);
+                redact(&mut contents, redactor);
+            }
             Err(why) => {
-                contents.miss("log, command lines and files: all that may have a secret", why)
+                withhold(&mut contents);
+                contents.miss(MAY_HAVE_SECRETS, why.as_str());
             }
         }
-        self.compare(&mut contents, &known);
+        self.compare(&mut contents, &known, redactor.as_ref().ok());
         contents.manifest.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         contents
     }
@@ -93,35 +98,14 @@ impl Gathering<'_> {
         Ok(redactor)
     }
 
-    /// What people and programs wrote, without values of secrets.
-    fn readable(&self, contents: &mut BundleContents, evidence: Evidence, redactor: &Redactor) {
-        let Evidence { mut processes, mut scratch, contents: files, kernel, .. } = evidence;
-        contents.manifest.why = redactor.text(&contents.manifest.why);
-        for process in &mut processes {
-            process.command = redactor.command(&process.command);
-        }
-        for (path, bytes) in files {
-            let Err(_) = redactor.file(&bytes) else {
-                contents.files.insert(path, bytes);
-                continue;
-            };
-            // A digest of a few bytes would tell which they are.
-            for entry in scratch.iter_mut().filter(|entry| entry.path == path) {
-                entry.digest = None;
-                entry.left_out = Some("it has the value of a secret".to_owned());
-            }
-        }
-        contents.scratch = scratch;
+    /// What people and programs wrote, with whatever secrets are in it.
+    fn readable(&self, contents: &mut BundleContents, evidence: Evidence) {
+        let Evidence { processes, scratch, contents: files, kernel, .. } = evidence;
         contents.processes = processes;
-        let kernel = self.with_paths(contents.manifest.image.as_ref(), kernel);
-        contents.kernel = kernel.iter().map(|line| redactor.text(line)).collect();
-        for seen in &mut contents.health {
-            seen.error = seen.error.as_deref().map(|error| redactor.text(error));
-        }
+        (contents.scratch, contents.files) = (scratch, files);
+        contents.kernel = self.with_paths(contents.manifest.image.as_ref(), kernel);
         match self.lines(&contents.manifest.instance, LINES) {
-            Ok(lines) => {
-                contents.log = lines.into_iter().map(|line| redacted(line, redactor)).collect()
-            }
+            Ok(lines) => contents.log = lines,
             Err(why) => contents.miss("log", why),
         }
     }
@@ -152,18 +136,21 @@ impl Gathering<'_> {
         let query = LogQuery::all(LogFrom::Tail, lines);
         let page =
             self.starter.engine().logs(instance, &query).map_err(|error| error_chain(&error))?;
-        let line = |mut line: hornero_engine_port::log::LogLine| {
-            let cut = (0..=LINE_BYTES.min(line.text.len()))
-                .rev()
-                .find(|at| line.text.is_char_boundary(*at));
-            line.text.truncate(cut.unwrap_or(0));
-            BundleLine { time: line.time, stream: line.stream, text: line.text }
+        let line = |line: hornero_engine_port::log::LogLine| BundleLine {
+            time: line.time,
+            stream: line.stream,
+            text: line.text,
         };
         Ok(page.lines.into_iter().map(line).collect())
     }
 
     /// What is known of others of its service.
-    fn compare(&self, contents: &mut BundleContents, known: &KnownServer) {
+    fn compare(
+        &self,
+        contents: &mut BundleContents,
+        known: &KnownServer,
+        redactor: Option<&Redactor>,
+    ) {
         let engine = self.starter.engine();
         let others = known.others.iter().map(|(id, release, relation)| OtherServer {
             instance: id.clone(),
@@ -173,11 +160,17 @@ impl Gathering<'_> {
             exit: None,
         });
         let siblings = known.others.iter().filter(|(_, _, of)| *of == ServerRelation::Sibling);
-        let written =
-            siblings.filter_map(|(id, ..)| self.lines(id, LINES_OF_OTHERS).ok()).flatten();
-        let written: Vec<BundleLine> = written.collect();
+        // Without lines of its own there is nothing to compare.
+        let compared = redactor.map(|redactor| (siblings, redactor));
+        let written: Vec<String> = compared
+            .into_iter()
+            .flat_map(|(siblings, redactor)| {
+                let lines = siblings.filter_map(|(id, ..)| self.lines(id, LINES_OF_OTHERS).ok());
+                lines.flatten().map(|line| redactor.line(&line.text))
+            })
+            .collect();
         let own = contents.log.iter().map(|line| line.text.as_str());
-        let others_wrote = written.iter().map(|line| line.text.as_str());
+        let others_wrote = written.iter().map(String::as_str);
         contents.compared = ComparedServers {
             failures: known.failures,
             others: others.collect(),
@@ -190,10 +183,6 @@ impl Gathering<'_> {
 fn object_in(line: &str) -> Option<&str> {
     let digits = line.split(|one: char| !one.is_ascii_hexdigit());
     digits.into_iter().find(|part| part.len() == 62)
-}
-
-fn redacted(line: BundleLine, redactor: &Redactor) -> BundleLine {
-    BundleLine { text: redactor.text(&line.text), ..line }
 }
 
 fn dead(engine: &dyn Engine, term: Term, instance: &InstanceId) -> Evidence {

@@ -78,7 +78,9 @@ impl BundleKeeper {
         }
         for noticed in noticed {
             let instance = noticed.instance.clone();
-            match self.make(noticed) {
+            let made = self.make(noticed);
+            self.forensics().done_with(&instance);
+            match made {
                 Ok(true) => {}
                 // The control process ends: the next one sees to it.
                 Ok(false) => return,
@@ -91,12 +93,11 @@ impl BundleKeeper {
     fn make(&self, noticed: Noticed) -> io::Result<bool> {
         let instance = noticed.instance.clone();
         if !self.shelf.admits(&noticed.service, Timestamp::now(), &self.limits)? {
-            // What is held of it is let go.
-            let _ = self.adapters.starter.engine().examine(
-                self.adapters.tenure.term(),
-                &instance,
-                std::time::Duration::ZERO,
-            );
+            // What is held of it is let go; one that was seen while it ran may run still, and is left alone.
+            if noticed.living.is_none() {
+                let (engine, term) = (self.adapters.starter.engine(), self.adapters.tenure.term());
+                let _ = engine.examine(term, &instance, std::time::Duration::ZERO);
+            }
             let most = self.limits.per_hour;
             tracing::info!(
                 "no bundle of `{instance}`: its service has {most} of this hour already"

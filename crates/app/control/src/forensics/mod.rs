@@ -1,5 +1,6 @@
 //! What is kept of servers that fail: noticed, looked at, sealed and recorded, while replacing them waits for nothing.
 
+mod allowance;
 mod gather;
 mod keeper;
 mod known;

@@ -17,6 +17,8 @@ use hornero_model::{
 };
 use hornero_rollout::{Rollout, World};
 
+use super::allowance::Allowance;
+
 /// How long looking at a server may take that runs: it gets no requests any more, and whatever replaces it runs already, but
 /// where it holds a volume the next one waits for its end.
 const LIVING_BUDGET: Duration = Duration::from_millis(250);
@@ -61,6 +63,7 @@ pub struct Forensics {
     sick: Mutex<BTreeMap<InstanceId, Sick>>,
     healths: Mutex<BTreeMap<InstanceId, VecDeque<SeenHealth>>>,
     recent: Mutex<VecDeque<BundleBody>>,
+    allowance: Mutex<Allowance>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,11 +71,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Forensics {
-    /// With nothing noticed yet; what is comes out of the other value.
-    pub fn new(engine: Arc<dyn Engine>) -> (Self, Receiver<Noticed>) {
+    /// With nothing noticed yet, for so many bundles of one service in an hour; what is noticed comes out of the other value.
+    pub fn new(engine: Arc<dyn Engine>, per_hour: u32) -> (Self, Receiver<Noticed>) {
         let (waiting, noticed) = sync_channel(WAITING_MAX);
         let (sick, healths, recent) = Default::default();
-        (Self { engine, waiting, sick, healths, recent }, noticed)
+        let allowance = Mutex::new(Allowance::new(per_hour));
+        (Self { engine, waiting, sick, healths, recent, allowance }, noticed)
     }
 
     /// Servers that failed before this process began and were not removed yet; `has` says of which there is a bundle.
@@ -136,6 +140,12 @@ impl Forensics {
         let Some(Sick { service, release, why }) = locked(&self.sick).remove(instance) else {
             return;
         };
+        // Asked first: one of which no bundle will be made is not made to stand still.
+        let may = locked(&self.allowance).look(instance, &service, Timestamp::now());
+        if let Err(why) = may {
+            tracing::info!("no bundle of `{instance}` is made: {why}");
+            return;
+        }
         let living = self.engine.examine(term, instance, LIVING_BUDGET);
         let living = living.unwrap_or_else(|error| {
             let mut nothing = Evidence::default();
@@ -149,6 +159,7 @@ impl Forensics {
     fn wait(&self, noticed: Noticed) {
         let instance = noticed.instance.clone();
         if self.waiting.try_send(noticed).is_err() {
+            self.done_with(&instance);
             tracing::warn!(
                 "no bundle of `{instance}` is made: {WAITING_MAX} servers wait for theirs"
             );
@@ -181,8 +192,14 @@ impl Forensics {
         locked(&self.healths).get(instance).into_iter().flatten().cloned().collect()
     }
 
+    /// What was seen of a server is in a bundle, or forgotten.
+    pub fn done_with(&self, instance: &InstanceId) {
+        locked(&self.allowance).over(instance);
+    }
+
     /// A bundle was sealed.
     pub fn sealed(&self, body: BundleBody) {
+        locked(&self.allowance).made(&body.service, body.sealed);
         let mut recent = locked(&self.recent);
         if recent.len() == RECENT_MAX {
             recent.pop_front();

@@ -172,4 +172,7 @@ fn one_that_runs_is_told_by_what_its_check_met() {
     check(&waits, LikelyCause::Unresponsive, expected);
     let ill = running(&[("S", "")], true, "status 503");
     check(&ill, LikelyCause::Unhealthy, "health check failed: status 503");
+    let unknown = running(&[("R", "")], true, "");
+    let expected = "it was not healthy; what its health check met is not known";
+    check(&unknown, LikelyCause::Unhealthy, expected);
 }

@@ -291,7 +291,7 @@ impl Bench {
                 self.facts.running.insert(instance, running);
             }
             Effect::FreezeInstance { instance, .. } => {
-                self.facts.frozen.insert(instance);
+                self.facts.frozen.insert(instance, true);
             }
             Effect::StopInstance { instance, .. } => {
                 self.facts.running.remove(&instance);

@@ -55,7 +55,10 @@ fn another_one_serves_before_it_stands_still_and_it_ends_when_its_time_is_up() {
     until_it_is_out(&mut bench);
     assert!(!serves(&bench, &one) && count(&bench) == 2, "{:?}", bench.log);
     assert!(bench.facts.running.contains_key(&one), "it is kept");
-    assert!(bench.facts.frozen.contains(&one), "it stands still");
+    assert_eq!(bench.facts.frozen.get(&one), Some(&true), "it stands still");
+    assert!(wanted(&bench.world, &bench.facts).is_empty());
+    // Where a host can't, it is not asked again and again.
+    bench.facts.frozen.insert(one.clone(), false);
     assert!(wanted(&bench.world, &bench.facts).is_empty());
     // Control that starts anew knows of it, and makes sure.
     bench.facts.frozen.clear();

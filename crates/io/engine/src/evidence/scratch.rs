@@ -126,7 +126,7 @@ impl Walk<'_> {
             self.entry(at, &name, path.clone(), &found);
             if kind == FileType::Directory {
                 if depth == DEPTH_MAX {
-                    return Err(format!("`{path}` lies too deep"));
+                    return Err(format!("one lies more than {DEPTH_MAX} directories deep"));
                 }
                 let flags = flags | OFlags::NOFOLLOW;
                 let Ok(below) = openat(at, &name, flags, Mode::empty()) else { continue };
