@@ -115,6 +115,7 @@ fn world(releases: Vec<ServiceSpec>, serving: u32, healthy: usize) -> (World, Fa
         name: name("site"),
         releases: numbered.collect(),
         proven: BTreeSet::from([number]),
+        served: BTreeSet::from([number]),
         serving: (serving > 0).then_some(ServingSet {
             release: number,
             terms: number,

@@ -6,8 +6,8 @@ use hornero_model::{
 };
 
 use crate::{
-    Effect, Expanding, Facts, Kind, OpenRun, Phase, ReleaseStep, Rollout, RolloutFailure,
-    StepProgress, World,
+    Effect, Expanding, Facts, Kind, OpenRun, Phase, ReleaseStep, Rollout, RolloutFailure, Service,
+    StepProgress, World, makes_same_servers,
     record::Record,
     start::come,
     steps::{first_left, open},
@@ -91,7 +91,15 @@ fn retires<'w>(world: &'w World, name: &ServiceName) -> Option<&'w Release> {
     let alone = world.instances.of(name).all(|of| of.release == set.release);
     let free = world.rollout_of(name).is_none() && service.warm.is_none();
     let retires = alone && free && service.proven.contains(&set.release);
-    world.release(name, set.release).filter(|_| retires)
+    let release = world.release(name, set.release).filter(|_| retires)?;
+    (!came_back(service, release)).then_some(release)
+}
+
+/// Whether a later release was proven in its place: people went back to it, and what it left undone is not made up for.
+fn came_back(service: &Service, release: &Release) -> bool {
+    let mut later =
+        service.proven.range(release.number..).filter_map(|of| service.releases.get(of));
+    later.any(|later| !makes_same_servers(&release.spec, &later.spec))
 }
 
 /// When time alone has a step begun.

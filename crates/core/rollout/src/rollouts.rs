@@ -93,6 +93,7 @@ impl World {
             }
             Phase::Failed if rollout.stays => {
                 service.serving = Some(serving(rollout.to, rollout.to_terms(), new));
+                service.served.extend([rollout.to, rollout.to_terms()]);
             }
             Phase::Draining
             | Phase::Undoing
@@ -138,6 +139,7 @@ impl Service {
             self.begin_scaling(&to, servers, rollout.since);
         }
         self.serving = Some(serving(rollout.to, terms, new));
+        self.served.extend([rollout.to, terms]);
         self.shared = None;
         self.warm.take_if(|warm| warm.release == rollout.to);
         self.restoring = 0;

@@ -26,7 +26,7 @@ pub(crate) fn clear(
     number: ReleaseNumber,
     by: &Actor,
 ) -> Result<Vec<Record>, Box<StepInTheWay>> {
-    let mut records = Vec::new();
+    let mut records: Vec<Record> = Vec::new();
     let mut steps = release_steps(world, spec, number, StepPhase::Expand);
     if let Some(serving) = serving(world, &spec.name) {
         let contract = release_steps(world, &serving.spec, serving.number, StepPhase::Contract);
@@ -43,15 +43,18 @@ pub(crate) fn clear(
             let (why, run) = (why.to_owned(), known.run.clone());
             return Err(Box::new(StepInTheWay {
                 service,
-                release,
-                step: name,
+                step: step.name,
+                recorded: (release, name),
                 run,
                 why,
                 half_way,
             }));
         };
         let body = EventBody::StepRuled { service, release, step: name, ruling: *ruling };
-        records.push(Record::Event(by.clone(), body));
+        let ruled = Record::Event(by.clone(), body);
+        if !records.contains(&ruled) {
+            records.push(ruled);
+        }
     }
     Ok(records)
 }
@@ -75,10 +78,10 @@ pub fn rule_steps(world: &World, facts: &Facts, service: &ServiceName, by: &Acto
 pub struct StepInTheWay {
     /// The service.
     pub service: ServiceName,
-    /// The release that has it.
-    pub release: ReleaseNumber,
-    /// The step.
+    /// The step by its place now, by which people decide about it.
     pub step: StepName,
+    /// The release that began it, and the place that it had there.
+    pub recorded: (ReleaseNumber, StepName),
     /// Its run.
     pub run: InstanceId,
     /// How it ended.
@@ -91,8 +94,16 @@ impl std::error::Error for StepInTheWay {}
 
 impl fmt::Display for StepInTheWay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, release, step, run, why, half_way } = self;
-        write!(f, "step `{step}` of `{service}@{release}` (`{run}`) {why}")?;
+        let Self { service, step, recorded: (release, was), run, why, half_way } = self;
+        match step == was {
+            true => write!(f, "step `{step}` of `{service}@{release}` (`{run}`) {why}")?,
+            false => {
+                write!(
+                    f,
+                    "step `{step}`, which was `{was}` of `{service}@{release}` (`{run}`), {why}"
+                )?;
+            }
+        }
         if *half_way {
             write!(f, ": it was begun, and nobody knows how far it came")?;
         }
@@ -131,8 +142,9 @@ fn passed(service: &Service, number: ReleaseNumber, release: &Release) -> Option
     }
     let migrate = release.spec.migrate.as_ref()?;
     let at_switch = migrate.point_of_no_return == PointOfNoReturn::Switch;
-    let serves = service.serving.as_ref().is_some_and(|set| set.release == number);
-    (at_switch && (serves || service.proven.contains(&number))).then(|| {
+    // One that failed its watch and served on was never proven, and wrote all the same.
+    let served = service.served.contains(&number) || service.proven.contains(&number);
+    (at_switch && served).then(|| {
         format!(
             "`{reference}` has served, and declares that no release before it can read its data"
         )

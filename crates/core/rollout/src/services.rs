@@ -96,6 +96,7 @@ impl World {
             name: name.clone(),
             releases: BTreeMap::new(),
             proven: Default::default(),
+            served: Default::default(),
             serving: None,
             warm: None,
             last_receipt: None,

@@ -52,36 +52,41 @@ pub fn release_steps<'w>(
     if !served && !migrate.first_release {
         return Vec::new();
     }
-    let one = |(name, command): (StepName, &'w [String])| {
+    let commands = migrate.of(phase);
+    let one = |(at, (name, command)): (usize, (StepName, &'w [String]))| {
         let content = content(spec, phase, command);
-        let known = service.and_then(|of| known(of, number, (name, command), &content));
+        let before = commands.iter().take(at).filter(|of| of.as_slice() == command).count();
+        let known = service.and_then(|of| known(of, number, (name, command), &content, before));
         ReleaseStep { name, command, content, known }
     };
-    migrate.steps(phase).map(one).collect()
+    migrate.steps(phase).enumerate().map(one).collect()
 }
 
 /// What is known of a step of a release: of itself, or of the same one in releases just before it that never served. Of one
-/// that was left half-way its command is enough: another image makes nothing certain.
+/// that was left half-way its command is enough: another image makes nothing certain. Where `equal` steps with this command
+/// are before it in its list, as many of the same ones are passed over: each is a step of its own.
 fn known<'w>(
     service: &'w Service,
     number: ReleaseNumber,
     (name, command): (StepName, &[String]),
     content: &Digest,
+    equal: usize,
 ) -> Option<(ReleaseNumber, StepName, &'w KnownStep)> {
     if let Some(own) = service.steps.get(&number).and_then(|steps| steps.get(&name)) {
         return Some((number, name, own));
     }
     let served = service.proven.range(..number).next_back().copied();
-    let is_same = |of: &&(ReleaseNumber, StepName, &KnownStep)| {
-        let (_, other, known) = of;
+    let is_same = |(other, known): &(&StepName, &KnownStep)| {
         let half_way = matches!(known.progress, StepProgress::HalfWay(_));
         let same = known.content == *content || half_way && known.command == command;
         other.phase == name.phase && same
     };
     let before = service.steps.range(..number).rev();
-    let before = before.take_while(|(of, _)| served.is_none_or(|served| **of > served));
-    let all = before.flat_map(|(of, steps)| steps.iter().map(|(name, known)| (*of, *name, known)));
-    all.collect::<Vec<_>>().iter().find(is_same).copied()
+    let mut before = before.take_while(|(of, _)| served.is_none_or(|served| **of > served));
+    before.find_map(|(of, steps)| {
+        let (name, known) = steps.iter().filter(is_same).nth(equal)?;
+        Some((*of, *name, known))
+    })
 }
 
 /// The runs of steps that have not ended by what is recorded.
@@ -140,7 +145,7 @@ pub(crate) fn host_started(service: &mut Service) {
     }
 }
 
-/// Somebody decided about a step.
+/// Somebody decided about a step. Where nothing was to be decided, nothing changes: no ledger is lost over that.
 pub(crate) fn ruled(
     world: &mut World,
     service: &ServiceName,
@@ -149,11 +154,11 @@ pub(crate) fn ruled(
 ) -> Result<(), String> {
     let steps = world.service_mut(service)?.steps.get_mut(&release);
     let known = steps.and_then(|steps| steps.get_mut(&step));
-    let known = known.filter(|known| known.progress.trouble().is_some());
-    let none = || format!("nothing is to be decided about step `{step}` of `{service}@{release}`");
-    known.ok_or_else(none)?.progress = match ruling {
-        StepRuling::Rerun => StepProgress::NotBegun("it is to be run once more".to_owned()),
-        StepRuling::Done => StepProgress::Done,
-    };
+    if let Some(known) = known.filter(|known| known.progress.trouble().is_some()) {
+        known.progress = match ruling {
+            StepRuling::Rerun => StepProgress::NotBegun("it is to be run once more".to_owned()),
+            StepRuling::Done => StepProgress::Done,
+        };
+    }
     Ok(())
 }

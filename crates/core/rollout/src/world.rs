@@ -68,6 +68,8 @@ pub struct Service {
     pub releases: BTreeMap<ReleaseNumber, Release>,
     /// Releases that passed their tests and served healthy.
     pub proven: BTreeSet<ReleaseNumber>,
+    /// Releases that got all requests at some time, also those that failed then.
+    pub served: BTreeSet<ReleaseNumber>,
     /// The set that gets the traffic; none before the first switch and after a removal.
     pub serving: Option<ServingSet>,
     /// The set that served before and still runs.

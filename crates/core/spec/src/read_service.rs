@@ -62,7 +62,7 @@ pub(crate) fn read(
     let LaidOver { config, secrets, config_spans } = laid_over(cx, &mut section, sources);
     let guards = read_guard::take(cx, &mut section);
     let rollout = read_rollout::read(cx, &mut section, !mounts.is_empty(), &ports);
-    let migrate = read_migrate::read(cx, &mut section, !mounts.is_empty());
+    let migrate = read_migrate::read(cx, &mut section, !mounts.is_empty(), &rollout.strategy);
     let definition = ServiceDefinition {
         image: ImageName::new(image.as_ref().map_or("none", |image| &image.value)).ok()?,
         kind,

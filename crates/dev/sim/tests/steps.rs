@@ -165,3 +165,35 @@ fn nothing_goes_back_behind_a_point_of_no_return() {
     let refused = simulation.ask(back());
     assert_eq!(refused.result, OutcomeKind::Refused, "{refused:?}");
 }
+
+#[test]
+fn who_moves_a_step_is_told_by_what_name_it_is_decided_about() {
+    let mut simulation = Simulation::new(6);
+    let next = two(&mut simulation, true, migrate(&["a", "dies"], &[]));
+    assert_eq!(simulation.ask(apply(&next)).result, OutcomeKind::RolledBack);
+    let moved = ServiceSpec { migrate: Some(migrate(&["dies"], &[])), ..next };
+    let refused = simulation.ask(apply(&moved));
+    assert_eq!(refused.result, OutcomeKind::Refused, "{refused:?}");
+    let failure = refused.failure.unwrap().1;
+    assert_eq!(failure.refused.as_deref(), Some("step.expand.1"));
+    let named = failure.reason.contains("step `expand.1`, which was `expand.2` of `site@2` (`");
+    assert!(named, "{failure:?}");
+    simulation.rulings.insert("expand.1".parse().unwrap(), StepRuling::Done);
+    let done = simulation.ask(apply(&moved));
+    assert_eq!(done.result, OutcomeKind::Done, "{done:?}");
+}
+
+#[test]
+fn what_people_went_back_to_does_not_take_away_by_itself_what_it_left() {
+    let mut simulation = Simulation::new(7);
+    let mut next = two(&mut simulation, false, migrate(&["a"], &["c"]));
+    next.rollout.keep_warm = Millis(8_000);
+    assert_eq!(simulation.ask(apply(&next)).result, OutcomeKind::Done);
+    let image = simulation.host.scenario.image(Behaviour::GOOD);
+    let third = ServiceSpec { image, migrate: None, ..next };
+    assert_eq!(simulation.ask(apply(&third)).result, OutcomeKind::Done);
+    assert_eq!(simulation.ask(back()).result, OutcomeKind::Done);
+    assert_eq!(simulation.serving("site"), Some(2));
+    simulation.run(60_000);
+    assert_eq!(progress(&simulation, "contract.1"), None);
+}

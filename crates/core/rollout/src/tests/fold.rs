@@ -312,7 +312,7 @@ fn rollouts_go_one_by_one_and_in_order() {
         bench,
         EventBody::RolloutStep { entry },
         expect![
-            "the state of rollout 2 can't be read: unknown variant `unheard-of`, expected one of `preparing`, `canary`, `rolling`, `replacing`, `switching`, `watching`, `draining`, `finished`, `undoing`, `failed`, `returning`, `clearing`, `rolled_back`, `closing`, `emptying`, `removed`"
+            "the state of rollout 2 can't be read: unknown variant `unheard-of`, expected one of `expanding`, `preparing`, `canary`, `rolling`, `replacing`, `switching`, `watching`, `draining`, `finished`, `undoing`, `failed`, `returning`, `clearing`, `rolled_back`, `closing`, `emptying`, `removed`"
         ],
     );
     // A rollout that is over stays over.

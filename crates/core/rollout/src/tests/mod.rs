@@ -10,6 +10,7 @@ mod fold;
 mod guarding;
 mod journal;
 mod leases;
+mod migrating;
 mod orders;
 mod preserving;
 mod previews;

@@ -99,3 +99,39 @@ fn mistakes() {
     "#]],
     );
 }
+
+#[test]
+fn a_command_stands_once_in_a_list() {
+    check(
+        &file(
+            "  migrate {\n    expand = [[\"/m\"], [\"/n\"], [\"/m\"]]\n    contract = [[\"/m\"]]\n  }\n",
+        ),
+        expect![[r#"
+            error[conflict]: `expand` of `migrate` of service `a` has the same command twice
+             --> hornero.hcl:9:31
+              |
+            9 |     expand = [["/m"], ["/n"], ["/m"]]
+              |               ------          ^^^^^^ a step is run once
+              |               |
+              |               here it is already
+              |
+              = hint: take one out, or give it an argument that tells it from the other
+
+            there is 1 error in `hornero.hcl`
+        "#]],
+    );
+}
+
+#[test]
+fn what_shares_requests_has_its_point_of_no_return_later() {
+    for strategy in ["canary", "rolling"] {
+        let service = format!(
+            "  port \"http\" {{ container = 80 }}\n  instances = 2\n  rollout {{ strategy = \"{strategy}\" }}\n  \
+             migrate {{\n    expand = [[\"/m\"]]\n    point_of_no_return = \"switch\"\n  }}\n"
+        );
+        let said = crate::check::read(&file(&service)).unwrap_err().to_string();
+        let expected = format!("can't be `switch` where `strategy` is `{strategy}`");
+        assert!(said.contains(&expected), "{said}");
+        assert!(said.contains("there is 1 error"), "{said}");
+    }
+}
