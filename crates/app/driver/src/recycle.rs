@@ -126,7 +126,7 @@ impl Driver {
         }
     }
 
-    /// Lets what is not replaced yet serve on.
+    /// Lets what is not replaced yet serve on. What was to be kept of it once it is replaced is not kept.
     pub(crate) fn end_recycling(
         &mut self,
         service: &ServiceName,
@@ -137,8 +137,17 @@ impl Driver {
         if !self.world.instances.of(service).any(is_recycled) {
             return Ok(());
         }
+        let kept = self.world.instances.of(service).filter(|instance| {
+            instance.quarantine.is_some() && instance.state == InstanceState::Serving
+        });
+        let kept: Vec<InstanceId> = kept.map(|instance| instance.id.clone()).collect();
         let body = EventBody::RecycleSet { service: service.clone(), instances: Vec::new() };
-        self.persist(vec![Record::Event(by, body)], ports)
+        self.persist(vec![Record::Event(by, body)], ports)?;
+        for id in kept {
+            let message = format!("`{id}` is not kept in quarantine: it serves on");
+            self.tell(service, message, Some(id), ports);
+        }
+        Ok(())
     }
 
     /// Tells that instances are to be replaced, or no longer are.

@@ -18,6 +18,8 @@ pub struct Quarantine {
     pub since: Timestamp,
     /// Until when.
     pub until: Timestamp,
+    /// Who wants it replaced whether it is kept or not, where somebody does.
+    pub recycle: Option<Actor>,
 }
 
 /// An instance that is not archived.

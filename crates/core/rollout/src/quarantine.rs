@@ -5,7 +5,7 @@
 
 use hornero_model::{Actor, InstanceId, InstanceState, Timestamp};
 
-use crate::{Effect, Facts, Instance, Kind, Quarantine, World};
+use crate::{Effect, Facts, Instance, Kind, Quarantine, Rollout, World};
 
 /// Takes in that a server is to be kept. One that is gone by now is none any more.
 pub(crate) fn begun(
@@ -16,7 +16,11 @@ pub(crate) fn begun(
     time: Timestamp,
 ) {
     let Some(instance) = world.instances.get_mut(id) else { return };
-    instance.quarantine = Some(Quarantine { by: by.clone(), since: time, until });
+    let before = match instance.quarantine.take() {
+        Some(earlier) => earlier.recycle,
+        None => instance.recycle.clone(),
+    };
+    instance.quarantine = Some(Quarantine { by: by.clone(), since: time, until, recycle: before });
     if instance.state != InstanceState::Serving {
         return;
     }
@@ -29,11 +33,13 @@ pub(crate) fn begun(
     }
 }
 
-/// Takes in that somebody needs a server no longer. One that serves still, serves on.
+/// Takes in that somebody needs a server no longer. One that serves still, serves on, unless it was to be replaced anyway.
 pub(crate) fn ended(world: &mut World, id: &InstanceId) {
     let Some(instance) = world.instances.get_mut(id) else { return };
-    if instance.quarantine.take().is_some() && instance.state == InstanceState::Serving {
-        instance.recycle = None;
+    if let Some(quarantine) = instance.quarantine.take()
+        && instance.state == InstanceState::Serving
+    {
+        instance.recycle = quarantine.recycle;
     }
 }
 
@@ -41,8 +47,15 @@ pub(crate) fn ended(world: &mut World, id: &InstanceId) {
 pub(crate) fn holds(world: &World, facts: &Facts, instance: &Instance) -> bool {
     let Some(quarantine) = &instance.quarantine else { return false };
     let name = &instance.service;
-    let removal = world.rollout_of(name).is_some_and(|rollout| rollout.kind == Kind::Removal);
-    let goes = removal || world.services[name].removed || facts.forced.contains(name);
+    // One in place can't begin before those that were there are gone.
+    let leaves = |rollout: &Rollout| {
+        let mut concerned = rollout.old.iter().chain(&rollout.set);
+        rollout.kind == Kind::Removal
+            || (rollout.replacing.is_some() && concerned.any(|id| *id == instance.id))
+    };
+    let goes = world.rollout_of(name).is_some_and(leaves)
+        || world.services[name].removed
+        || facts.forced.contains(name);
     facts.now < quarantine.until && !goes && facts.running.contains_key(&instance.id)
 }
 

@@ -172,8 +172,15 @@ pub(crate) fn set(
         let Some(instance) = world.instances.get_mut(&id) else { continue };
         if instances.is_empty() {
             instance.recycle = None;
+            // One that nothing replaces serves on: it is not kept.
+            if instance.state == InstanceState::Serving {
+                instance.quarantine = None;
+            }
         } else if instances.contains(&instance.id) {
             instance.recycle = Some(by.clone());
+            if let Some(quarantine) = &mut instance.quarantine {
+                quarantine.recycle = Some(by.clone());
+            }
         }
     }
     let service =

@@ -1,10 +1,12 @@
 //! Quarantine: replaced first, kept until its time is up, and not a moment longer.
 
-use hornero_model::{EventBody, InstanceId, InstanceState, Millis, Timestamp};
+use hornero_model::{
+    EventBody, InstanceId, InstanceState, Millis, ReleaseNumber, Share, Timestamp,
+};
 
 use crate::{
     Effect,
-    tests::{Bench, root, site, spec},
+    tests::{Bench, replacing::replaced, root, site, spec},
     wanted,
 };
 
@@ -88,4 +90,47 @@ fn one_that_is_released_ends_or_serves_on() {
     release(&mut bench, &one);
     bench.comply();
     assert_eq!(count(&bench), 2);
+}
+
+#[test]
+fn a_release_in_place_does_not_wait_for_one_that_is_kept() {
+    let (mut bench, one) = serving();
+    let until = bench.facts.now.after(Millis(100_000_000));
+    quarantine(&mut bench, &one, until);
+    bench.forward(&replaced("two"));
+    bench.in_place(Bench::done);
+    assert_eq!(bench.world.traffic(&site()), [Share::whole(ReleaseNumber(2))], "{:?}", bench.log);
+    assert_eq!((bench.running(1), bench.running(2)), (0, 2), "{:?}", bench.log);
+}
+
+#[test]
+fn one_that_nothing_replaces_is_not_kept() {
+    let (mut bench, one) = serving();
+    let until = bench.facts.now.after(Millis(100_000));
+    quarantine(&mut bench, &one, until);
+    let body = EventBody::RecycleSet { service: site(), instances: Vec::new() };
+    bench.append(root(), body).unwrap();
+    let left = &bench.world.instances[&one];
+    assert_eq!((&left.recycle, &left.quarantine), (&None, &None));
+    until_it_is_out(&mut bench);
+    assert!(serves(&bench, &one), "{:?}", bench.log);
+}
+
+#[test]
+fn one_that_was_to_be_replaced_anyway_is_after_its_release_too() {
+    let (mut bench, one) = serving();
+    let until = bench.facts.now.after(Millis(100_000));
+    let ask = || EventBody::RecycleSet { service: site(), instances: vec![one.clone()] };
+    bench.append(root(), ask()).unwrap();
+    for again in [until, until.after(Millis(1))] {
+        quarantine(&mut bench, &one, again);
+    }
+    release(&mut bench, &one);
+    assert!(bench.world.instances[&one].recycle.is_some(), "asked for before");
+    quarantine(&mut bench, &one, until);
+    bench.append(root(), ask()).unwrap();
+    release(&mut bench, &one);
+    assert!(bench.world.instances[&one].recycle.is_some(), "asked for meanwhile");
+    until_it_is_out(&mut bench);
+    assert!(!bench.world.instances.contains_key(&one), "{:?}", bench.log);
 }

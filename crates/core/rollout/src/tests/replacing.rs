@@ -7,7 +7,7 @@ use hornero_model::{
 use super::{Bench, site, spec};
 use crate::{Effect, Phase, RolloutFailure};
 
-fn replaced(image: &str) -> ServiceSpec {
+pub(super) fn replaced(image: &str) -> ServiceSpec {
     let mut spec = spec(image, 2);
     let hold = Millis(20_000);
     spec.rollout.strategy = Strategy::Replace(ReplacePolicy::holding(hold, 7));
@@ -20,7 +20,7 @@ impl Bench {
         self.facts.in_force.as_ref().unwrap().table.pools[0].admission
     }
 
-    fn running(&self, release: u32) -> usize {
+    pub(super) fn running(&self, release: u32) -> usize {
         let of = |id: &&hornero_model::InstanceId| {
             self.world.instances.get(*id).is_some_and(|of| of.release.0 == release)
         };
@@ -37,7 +37,7 @@ impl Bench {
     }
 
     /// Decides and does one thing after the other, looking at it after each, until nothing is under way.
-    fn in_place(&mut self, does: impl Fn(&mut Self, Effect)) {
+    pub(super) fn in_place(&mut self, does: impl Fn(&mut Self, Effect)) {
         for _ in 0..1_000 {
             let decided = self.one_step();
             assert!(self.running(1) == 0 || self.running(2) == 0, "{:?}", self.log);
