@@ -172,6 +172,8 @@ pub struct DeclaredSchedule {
     pub since: Timestamp,
     /// The last time that was begun.
     pub last: Option<ScheduleRun>,
+    /// How the last time ended that is over.
+    pub over: Option<ScheduleEnd>,
     /// The times that were left out last.
     pub skipped: Option<SkippedTimes>,
 }

@@ -83,9 +83,10 @@ fn declared(world: &mut World, schedule: &ScheduleSpec, directory: &Directory, a
     let before = world.schedules.remove(&key);
     let as_before = before.as_ref().filter(|before| before.schedule.when == schedule.when);
     let since = as_before.map_or(at, |before| before.since);
-    let (last, skipped) = before.map_or((None, None), |before| (before.last, before.skipped));
+    let (last, over, skipped) =
+        before.map_or((None, None, None), |before| (before.last, before.over, before.skipped));
     let (schedule, directory) = (schedule.clone(), directory.clone());
-    let declared = DeclaredSchedule { schedule, directory, since, last, skipped };
+    let declared = DeclaredSchedule { schedule, directory, since, last, over, skipped };
     world.schedules.insert(key, declared);
 }
 
@@ -96,10 +97,11 @@ fn begun(world: &mut World, key: &Key, run: ScheduleRun) {
 }
 
 fn ended(world: &mut World, key: &Key, end: &ScheduleEnd, at: Timestamp) {
-    let declared = world.schedules.get_mut(key);
-    let last = declared.and_then(|declared| declared.last.as_mut());
+    let Some(declared) = world.schedules.get_mut(key) else { return };
+    let last = declared.last.as_mut();
     if let Some(run) = last.filter(|run| run.planned == end.planned && run.end.is_none()) {
         run.end = Some((end.clone(), at));
+        declared.over = Some(end.clone());
     }
 }
 
@@ -154,6 +156,7 @@ mod tests {
         let last = world.schedules[&key].last.clone().unwrap();
         let (ended, at) = last.end.unwrap();
         assert_eq!((ended.result, at), (ScheduleResult::Done, Timestamp(23)));
+        assert_eq!(world.schedules[&key].over, Some(ended));
         // Declared as before it goes on; at other times it begins anew.
         append(&mut world, 30, "up", declare("0 3 * * *"));
         assert_eq!(world.schedules[&key].since, planned);

@@ -31,11 +31,18 @@ pub(crate) fn read(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Coll
     let endpoint = endpoint?;
     let host = ["http://", "https://"].iter().find_map(|way| endpoint.value.strip_prefix(way));
     let is_url = host.is_some_and(|host| {
-        !host.is_empty()
+        let authority = host.split('/').next().unwrap_or_default();
+        !authority.is_empty()
+            && !authority.contains('@')
             && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
     });
     if !is_url {
-        invalid(cx, &endpoint, "the URL of a collector", "begin it with `http://` or `https://`");
+        invalid(
+            cx,
+            &endpoint,
+            "the URL of a collector",
+            "begin it with `http://` or `https://`, and name a host and no password",
+        );
         return None;
     }
     if let Some(file) = &token_file

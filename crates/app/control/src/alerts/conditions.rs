@@ -198,9 +198,15 @@ fn servers_missing(driver: &Driver, there: &[&Service]) -> Vec<Condition> {
 
 fn schedules(world: &World) -> impl Iterator<Item = Condition> {
     world.schedules.values().filter_map(|declared| {
-        let (end, _) = declared.last.as_ref()?.end.as_ref()?;
-        let failed = end.result == ScheduleResult::Failed;
-        failed.then(|| condition(&SCHEDULE_FAILED, &declared.schedule.name, end.detail.clone()))
+        let name = &declared.schedule.name;
+        let end = declared.over.as_ref().filter(|end| end.result == ScheduleResult::Failed)?;
+        // Directories name theirs as they like.
+        let same = world.schedules.values().filter(|other| other.schedule.name == *name).count();
+        let object = match same {
+            1 => name.to_string(),
+            _ => format!("{name} of {}", declared.directory),
+        };
+        Some(condition(&SCHEDULE_FAILED, object, end.detail.clone()))
     })
 }
 

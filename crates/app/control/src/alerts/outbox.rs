@@ -1,4 +1,4 @@
-//! What is to be sent to one destination: in order, each until it is taken, within bounds.
+//! What is to be sent to one destination: each until it is taken, behind the others where it is not, within bounds.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -63,6 +63,11 @@ impl Outbox {
         self.inner().waiting.iter().map(|(alert, _)| alert.clone()).collect()
     }
 
+    /// The alerts that the destination was told of, and not yet that they are over.
+    pub fn told(&self) -> BTreeSet<(String, String)> {
+        self.inner().told.clone()
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,7 +83,10 @@ impl Outbox {
         // What nobody was told of need not be called over.
         if is_told || alert.resolved.is_none() {
             if inner.waiting.len() >= WAITING {
-                inner.waiting.pop_front();
+                let oldest = inner.waiting.pop_front().map(|(alert, _)| alert);
+                if let Some(over) = oldest.filter(|alert| alert.resolved.is_some()) {
+                    inner.told.remove(&(over.rule, over.object));
+                }
                 inner.status.dropped += 1;
             }
             inner.waiting.push_back((alert, Instant::now()));
@@ -136,10 +144,17 @@ impl Outbox {
                     if since.elapsed() < TRIED {
                         let until = Instant::now() + pause;
                         pause = (pause * 2).min(PAUSES.1);
+                        // Another one may be taken all the same.
+                        if is_still_first {
+                            inner.waiting.rotate_left(1);
+                        }
                         self.wait(inner, until);
                         continue;
                     }
                     inner.status.dropped += 1;
+                    if alert.resolved.is_some() {
+                        inner.told.remove(&(alert.rule, alert.object));
+                    }
                 }
             }
             if is_still_first {
@@ -203,6 +218,28 @@ mod tests {
         assert_eq!(next(), (2, "loud".to_owned()));
         outbox.add(alert("loud", true));
         assert_eq!(next(), (3, "loud".to_owned()));
+        outbox.end();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_not_taken_holds_nothing_up() {
+        let outbox = Arc::new(Outbox::default());
+        outbox.add(alert("strange", false));
+        outbox.add(alert("plain", false));
+        let (told, heard) = mpsc::channel();
+        let sender = Arc::clone(&outbox);
+        let thread = std::thread::spawn(move || {
+            let send = |alert: &StandingAlert| {
+                told.send(alert.object.clone()).unwrap();
+                if alert.object == "strange" { Err("no".to_owned()) } else { Ok(()) }
+            };
+            sender.run(send, || {});
+        });
+        let next = || heard.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!([next(), next(), next()], ["strange", "plain", "strange"]);
+        let told = [("budget_near".to_owned(), "plain".to_owned())];
+        assert_eq!(outbox.told(), told.into());
         outbox.end();
         thread.join().unwrap();
     }

@@ -125,7 +125,10 @@ impl RolloutNews {
 /// What a webhook is told of an event, where it is a beginning or an end of a rollout.
 fn news(home: &str, event: &Event, begun: &mut BTreeSet<RolloutId>) -> Option<Value> {
     let EventBody::RolloutStep { entry } = &event.body else { return None };
-    let is_new = !entry.finished && begun.insert(entry.rollout) && entry.phase == "preparing";
+    // Its first entry is of the moment when it was asked for, whatever it begins with.
+    let requested = entry.state.get("requested");
+    let begins = requested.is_some() && requested == entry.state.get("since");
+    let is_new = !entry.finished && begun.insert(entry.rollout) && begins;
     if !is_new && !entry.finished {
         return None;
     }

@@ -44,6 +44,10 @@ struct Kept {
     /// What waits for each destination.
     #[serde(default)]
     waiting: BTreeMap<String, Vec<StandingAlert>>,
+    /// The alerts, by rule and object, that each destination was told of and not yet that they are over; absent in files of
+    /// earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told: Option<BTreeMap<String, BTreeSet<(String, String)>>>,
 }
 
 /// The alerts of a home.
@@ -79,16 +83,18 @@ impl Alerts {
         let book = AlertBook::of(kept.alerts);
         let outboxes = declared.map(|(kind, _)| {
             let waiting = kept.waiting.get(kind).cloned().unwrap_or_default();
-            let key = |one: &StandingAlert| (one.rule.clone(), one.object.clone());
-            let untold: BTreeSet<_> =
-                waiting.iter().filter(|one| one.resolved.is_none()).map(key).collect();
-            let told = book.firing().map(key).filter(|key| !untold.contains(key));
-            // One that is over and waits was told of.
-            let over = waiting.iter().filter(|one| one.resolved.is_some()).map(key);
-            let told: Vec<_> = told.chain(over).collect();
-            (kind, Arc::new(Outbox::of(waiting, told.into_iter())))
+            let told = told(&book, &waiting, kept.told.as_ref().map(|told| told.get(kind)));
+            // One that it was not told of, as when it was declared just now.
+            let outbox = Outbox::of(waiting, told.iter().cloned());
+            let waits: BTreeSet<_> = outbox.waiting().iter().map(key).collect();
+            let missing = book.firing().filter(|one| {
+                let key = key(one);
+                !told.contains(&key) && !waits.contains(&key)
+            });
+            missing.for_each(|one| outbox.add(one.clone()));
+            (kind, Arc::new(outbox))
         });
-        let outboxes = outboxes.collect();
+        let outboxes: BTreeMap<_, _> = outboxes.collect();
         let rollouts = settings.rollouts.clone().map(|url| RolloutNews::new(home, url));
         let (book, ended) = (Mutex::new(book), AtomicBool::new(false));
         let (home, kept) = (home.to_owned(), Mutex::default());
@@ -150,7 +156,12 @@ impl Alerts {
             spawn(
                 kind,
                 Box::new(move || {
-                    outbox.run(|alert| own.send(kind, alert), || own.keep());
+                    let send = |alert: &StandingAlert| {
+                        // A control process after this one knows that it may have been told.
+                        own.keep();
+                        own.send(kind, alert)
+                    };
+                    outbox.run(send, || own.keep());
                 }),
             )?;
         }
@@ -230,14 +241,16 @@ impl Alerts {
         let alerts: Vec<StandingAlert> = self.book().all().filter(fired).cloned().collect();
         let waiting =
             self.outboxes.iter().map(|(kind, outbox)| ((*kind).to_owned(), outbox.waiting()));
-        let now = Kept { format: 1, alerts, waiting: waiting.collect() };
+        let told = self.outboxes.iter().map(|(kind, outbox)| ((*kind).to_owned(), outbox.told()));
+        let told = Some(told.collect());
+        let now = Kept { format: 1, alerts, waiting: waiting.collect(), told };
         let same = |one: &StandingAlert, other: &StandingAlert| {
             (&one.rule, &one.object, one.fired, one.resolved)
                 == (&other.rule, &other.object, other.fired, other.resolved)
         };
         let alike = now.alerts.len() == kept.alerts.len()
             && now.alerts.iter().zip(&kept.alerts).all(|(one, other)| same(one, other))
-            && now.waiting == kept.waiting;
+            && (&now.waiting, &now.told) == (&kept.waiting, &kept.told);
         if alike {
             return;
         }
@@ -247,6 +260,27 @@ impl Alerts {
             tracing::warn!("`{}` can't be written: {error}", self.file.display());
         }
     }
+}
+
+fn key(alert: &StandingAlert) -> (String, String) {
+    (alert.rule.clone(), alert.object.clone())
+}
+
+/// What a destination was told of: as it is kept, or in a file of an earlier version all that fires and does not wait.
+fn told(
+    book: &AlertBook,
+    waiting: &[StandingAlert],
+    kept: Option<Option<&BTreeSet<(String, String)>>>,
+) -> BTreeSet<(String, String)> {
+    if let Some(kept) = kept {
+        return kept.cloned().unwrap_or_default();
+    }
+    let untold: BTreeSet<_> =
+        waiting.iter().filter(|one| one.resolved.is_none()).map(key).collect();
+    let told = book.firing().map(key).filter(|key| !untold.contains(key));
+    // One that is over and waits was told of.
+    let over = waiting.iter().filter(|one| one.resolved.is_some()).map(key);
+    told.chain(over).collect()
 }
 
 fn status(alert: &StandingAlert) -> Option<AlertStatus> {

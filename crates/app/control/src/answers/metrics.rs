@@ -88,9 +88,9 @@ impl Api {
                 })?,
         };
         let object = object.to_owned();
-        let read =
-            move |metrics: &Metrics| history(metrics.directory(), &object, (since, until), step);
-        json(&self.blocking(read).await?.map_err(ApiRefusal::internal)?)
+        let metrics = Arc::clone(&self.metrics);
+        let read = move || history(metrics.directory(), &object, (since, until), step);
+        json(&self.look_long(read).await?.map_err(ApiRefusal::internal)?)
     }
 
     /// Everything that is measured, in Prometheus' text format.

@@ -23,7 +23,8 @@ struct Step {
     requests: u64,
     errors: u64,
     latency: LatencyHistogram,
-    instances: BTreeSet<FigureSubject>,
+    /// The numbers of its subjects.
+    instances: BTreeSet<u32>,
     /// The most memory of a moment.
     memory_bytes: u64,
     has_usage: bool,
@@ -38,75 +39,102 @@ struct Growth {
 }
 
 /// What is folded from figures.
-#[derive(Default)]
 struct Folding {
-    growths: Vec<Growth>,
-    /// What began within the time: it counts from nothing where something else was seen before it.
+    since: Timestamp,
+    step: Millis,
+    /// What is known of each step.
+    steps: BTreeMap<u64, Step>,
+    /// What began within the time, once for each subject and figure: it counts from nothing where something else was seen
+    /// before it.
     begun: Vec<Growth>,
-    last: BTreeMap<(FigureSubject, Figure), u64>,
-    /// When it was first looked.
-    first: Option<Timestamp>,
+    last: BTreeMap<(u32, Figure), u64>,
+    /// All memory of a moment: subjects come one after the other.
     memory: BTreeMap<Timestamp, u64>,
-    instances: BTreeMap<Timestamp, Vec<FigureSubject>>,
+    /// Each subject's number.
+    subjects: BTreeMap<FigureSubject, u32>,
 }
 
 impl Folding {
+    fn new(since: Timestamp, step: Millis) -> Self {
+        let (steps, begun, last) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        let (memory, subjects) = (BTreeMap::new(), BTreeMap::new());
+        Self { since, step, steps, begun, last, memory, subjects }
+    }
+
+    /// The step that a time is in; none where it is before all of them.
+    fn step(&mut self, at: Timestamp) -> Option<&mut Step> {
+        let span = at.0.checked_sub(self.since.0)?;
+        Some(self.steps.entry(span / self.step.0).or_default())
+    }
+
+    fn number(&mut self, subject: &FigureSubject) -> u32 {
+        if let Some(number) = self.subjects.get(subject) {
+            return *number;
+        }
+        let number = u32::try_from(self.subjects.len()).unwrap_or(u32::MAX);
+        self.subjects.insert(subject.clone(), number);
+        number
+    }
+
     fn take(&mut self, series: FigureSeries<'_>) {
         let FigureSeries { subject, figure, times, values } = series;
+        let subject = self.number(subject);
         if figure == Figure::Memory {
             for (at, value) in times.iter().zip(values) {
                 *self.memory.entry(*at).or_default() += value;
-                let instances = self.instances.entry(*at).or_default();
-                instances.push(subject.clone());
+                if let Some(step) = self.step(*at) {
+                    step.instances.insert(subject);
+                }
             }
         }
         if !is_told(figure) {
             return;
         }
-        let mut last = self.last.get(&(subject.clone(), figure)).copied();
+        let mut last = self.last.get(&(subject, figure)).copied();
         for (at, value) in times.iter().zip(values) {
             match last.replace(*value) {
                 // A count that is less than before began anew.
                 Some(before) => {
                     let count = value.checked_sub(before).unwrap_or(*value);
                     if count > 0 {
-                        self.growths.push(Growth { at: *at, figure, count });
+                        self.grow(&Growth { at: *at, figure, count });
                     }
                 }
                 None => self.begun.push(Growth { at: *at, figure, count: *value }),
             }
         }
         if let Some(last) = last {
-            self.last.insert((subject.clone(), figure), last);
+            self.last.insert((subject, figure), last);
         }
     }
 
-    fn steps(mut self, since: Timestamp, step: Millis) -> BTreeMap<u64, Step> {
-        let first = self.first;
-        self.begun.retain(|growth| first.is_some_and(|first| growth.at > first));
-        let number = |at: Timestamp| at.0.checked_sub(since.0).map(|span| span / step.0);
-        let mut steps: BTreeMap<u64, Step> = BTreeMap::new();
-        for Growth { at, figure, count } in self.growths.into_iter().chain(self.begun) {
-            let Some(number) = number(at) else { continue };
-            let step = steps.entry(number).or_default();
-            match figure {
-                Figure::Processor => step.cpu_us += count,
-                Figure::OutOfMemoryKills => step.kills += count,
-                Figure::Requests => step.requests += count,
-                Figure::Failed | Figure::ServerErrors => step.errors += count,
-                Figure::Latency(bucket) => step.latency.add(bucket, count),
-                _ => {}
-            }
-            step.has_requests |= figure == Figure::Requests;
+    fn grow(&mut self, growth: &Growth) {
+        let Growth { at, figure, count } = *growth;
+        let Some(step) = self.step(at) else { return };
+        match figure {
+            Figure::Processor => step.cpu_us += count,
+            Figure::OutOfMemoryKills => step.kills += count,
+            Figure::Requests => step.requests += count,
+            Figure::Failed | Figure::ServerErrors => step.errors += count,
+            Figure::Latency(bucket) => step.latency.add(bucket, count),
+            _ => {}
         }
-        for (at, bytes) in self.memory {
-            let Some(number) = number(at) else { continue };
-            let step = steps.entry(number).or_default();
+        step.has_requests |= figure == Figure::Requests;
+    }
+
+    /// The steps, once it is known when it was first looked.
+    fn steps(mut self, first: Option<Timestamp>) -> BTreeMap<u64, Step> {
+        for growth in std::mem::take(&mut self.begun) {
+            if first.is_some_and(|first| growth.at > first) {
+                self.grow(&growth);
+            }
+        }
+        for (at, bytes) in std::mem::take(&mut self.memory) {
+            let Some(step) = self.step(at) else { continue };
             step.has_usage = true;
             step.memory_bytes = step.memory_bytes.max(bytes);
-            step.instances.extend(self.instances.remove(&at).unwrap_or_default());
         }
-        steps
+        self.steps
     }
 }
 
@@ -138,15 +166,14 @@ pub fn history(
         _ => subject.service().as_str() == object,
     };
     let before = Timestamp(since.0.saturating_sub(BEFORE.0));
-    let mut folding = Folding::default();
+    let mut folding = Folding::new(since, step);
     let range = FigureRange { since: before, until, of: &of };
     let first = figures::read(directory, range, &mut |series| {
         folding.take(series);
         true
     })?;
-    folding.first = first;
     let step_seconds = (step.0 / 1_000).max(1);
-    let points = folding.steps(since, step).into_iter();
+    let points = folding.steps(first).into_iter();
     let points =
         points.map(|(number, seen)| point(Timestamp(since.0 + number * step.0), &seen, step));
     Ok(FigureHistory { object: object.to_owned(), step_seconds, points: points.collect() })

@@ -40,6 +40,9 @@ pub struct SentLog {
     pub release: ReleaseNumber,
     /// The place of the next line; none where all of it is to be sent.
     pub next: Option<LogCursor>,
+    /// Whether it is archived: a log that is not found then never comes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
 }
 
 /// The file.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use hornero_engine_port::{
-    Engine,
+    Engine, EngineError,
     log::{LogFrom, LogQuery},
 };
 use hornero_ledger::{Ledger, LedgerError};
@@ -214,7 +214,7 @@ impl ExportState {
         let ends = running.map(|of| {
             let tail = self.parts.engine.logs(&of.id, &LogQuery::all(LogFrom::Tail, 1));
             let next = tail.ok().map(|page| page.next);
-            (of.id, SentLog { service: of.service, release: of.release, next })
+            (of.id, SentLog { service: of.service, release: of.release, next, archived: false })
         });
         ends.collect()
     }
@@ -247,16 +247,16 @@ impl ExportState {
         if !self.settings.logs {
             return;
         }
-        if let EventBody::InstanceChanged {
-            instance,
-            service,
-            release,
-            state: InstanceState::Created,
-            ..
-        } = &event.body
-        {
-            let log = SentLog { service: service.clone(), release: *release, next: None };
+        let EventBody::InstanceChanged { instance, service, release, state, .. } = &event.body
+        else {
+            return;
+        };
+        if *state == InstanceState::Created {
+            let (service, release) = (service.clone(), *release);
+            let log = SentLog { service, release, next: None, archived: false };
             sent.logs.insert(instance.clone(), log);
+        } else if let Some(log) = sent.logs.get_mut(instance) {
+            log.archived |= *state == InstanceState::Archived;
         }
     }
 
@@ -328,8 +328,10 @@ impl ExportState {
             let from = log.next.map_or(LogFrom::Start, LogFrom::Cursor);
             let page = match self.parts.engine.logs(instance, &LogQuery::all(from, LINES)) {
                 Ok(page) => page,
+                // It never started, or its log is gone by age.
+                Err(EngineError::NotFound { .. }) if log.archived => return LogState::Over,
                 Err(error) => {
-                    // It has not started yet, or its log is gone by age.
+                    // It has not started yet.
                     tracing::debug!("{}", error_chain(&error));
                     return LogState::More;
                 }

@@ -58,7 +58,10 @@ fn answered(settings: &OtlpSettings, path: &str, request: &Value) -> io::Result<
 fn delivery(status: u16, after: Option<Duration>, body: &[u8]) -> SendOutcome {
     match status {
         200..=299 => SendOutcome::Taken(refused_part(body)),
-        429 | 502 | 503 | 504 => SendOutcome::Later(format!("it answered {status}"), after),
+        // A token is put right; what was written meanwhile is not lost.
+        401 | 403 | 429 | 502 | 503 | 504 => {
+            SendOutcome::Later(format!("it answered {status}"), after)
+        }
         _ => SendOutcome::Refused(format!("it answered {status}: {}", words(body))),
     }
 }
@@ -97,10 +100,10 @@ mod tests {
             delivery(429, wait, b""),
             SendOutcome::Later("it answered 429".to_owned(), wait)
         );
-        for status in [502, 503, 504] {
+        for status in [401, 403, 502, 503, 504] {
             assert!(matches!(delivery(status, None, b""), SendOutcome::Later(_, None)), "{status}");
         }
-        for status in [301, 400, 401, 404, 413, 500] {
+        for status in [301, 400, 404, 413, 500] {
             assert!(matches!(delivery(status, None, b"no\n"), SendOutcome::Refused(_)), "{status}");
         }
     }

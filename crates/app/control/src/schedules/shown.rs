@@ -15,7 +15,7 @@ pub fn shown(world: &World, home: &Path, now: Timestamp) -> Vec<ScheduleStatus> 
 }
 
 fn schedule(declared: &DeclaredSchedule, home: &Path, now: Timestamp) -> ScheduleStatus {
-    let DeclaredSchedule { schedule, directory, since, last, skipped } = declared;
+    let DeclaredSchedule { schedule, directory, since, last, skipped, .. } = declared;
     let read = Schedule::new(&schedule.when.line, &schedule.when.timezone).ok();
     let path = log::path(home, directory, &schedule.name);
     ScheduleStatus {

@@ -236,6 +236,7 @@ fn collectors_that_cannot_be() {
         ("", "`otlp` of the home needs `endpoint`"),
         ("endpoint = \"localhost:4318\"", "`localhost:4318` is not the URL of a collector"),
         ("endpoint = \"http://\"", "`http://` is not the URL of a collector"),
+        ("endpoint = \"http://u:p@a\"", "is not the URL of a collector"),
         ("endpoint = \"http://a/b?c\"", "`http://a/b?c` is not the URL of a collector"),
         ("endpoint = \"http://a\"\n token_file = \"b\"", "`b` is not an absolute path"),
     ] {

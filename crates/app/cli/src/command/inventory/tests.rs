@@ -98,6 +98,22 @@ fn groups_have_names_that_ansible_takes() {
 }
 
 #[test]
+fn what_ansible_reads_is_no_template_and_no_two_groups_are_one() {
+    let mut report = report();
+    let one = &mut report.instances[0];
+    one.labels = BTreeMap::from([
+        ("a".to_owned(), "b_c".to_owned()),
+        ("a_b".to_owned(), "c".to_owned()),
+        ("owner".to_owned(), "{{ lookup('pipe', 'id') }}".to_owned()),
+    ]);
+    let document = ansible::document(&report);
+    let labels = &document["_meta"]["hostvars"]["site-3-ab12"]["hornero_labels"];
+    assert_eq!(labels["owner"]["__ansible_unsafe"], "{{ lookup('pipe', 'id') }}");
+    let groups = document.as_object().unwrap().keys();
+    assert_eq!(groups.filter(|group| group.starts_with("label_a_b_c_")).count(), 2);
+}
+
+#[test]
 fn equal_inventories_have_equal_documents_but_for_their_time() {
     let (one, mut other) = (report(), report());
     other.at = Timestamp(5);
