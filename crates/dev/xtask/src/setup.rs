@@ -57,7 +57,6 @@ pub const PACKAGES: &[Package] = &[
     Package { name: "libnginx-mod-stream", why: "nginx sends PROXY headers for TCP alone" },
     Package { name: "nghttp2-client", why: "tests ask the edge with nghttp and h2load" },
     Package { name: "nftables", why: "tests set up firewalls that drop" },
-    Package { name: "prometheus", why: "its promtool checks rules in tests" },
     Package { name: "prometheus-alertmanager", why: "tests have it take alerts" },
     Package { name: "openssl", why: "tests make certificates for the edge's TLS" },
     Package { name: "ovmf", why: "the firmware that starts exported disks in tests" },
@@ -65,7 +64,7 @@ pub const PACKAGES: &[Package] = &[
     Package { name: "procps", why: "tests end processes with kill" },
     Package {
         name: "prometheus",
-        why: "tests let it discover and scrape servers, and its promtool read what is exposed",
+        why: "tests let it discover and scrape servers, and its promtool read rules and what is exposed",
     },
     Package {
         name: "python3-pip",

@@ -34,6 +34,10 @@ pub struct ShareOutcome {
     pub failures: String,
 }
 
+/// The program whose tests wait for servers most of their time: one more of them runs than there are processors.
+const WAITING: &str = "--test e2e";
+/// How many tests of a program run at once, for its harness.
+const THREADS: &str = "RUST_TEST_THREADS";
 /// How much of a failed program's output is repeated at the end of a run, in bytes.
 const FAILURES_MAX: usize = 16 << 10;
 
@@ -109,7 +113,12 @@ fn failures(output: &str) -> String {
 fn execute(program: &Program, arguments: &[String]) -> Result<(ExitStatus, Vec<u8>)> {
     let mut file = tempfile::tempfile()?;
     let copy = |file: &File| file.try_clone().map(Stdio::from);
-    let status = Command::new(&program.executable)
+    let mut command = Command::new(&program.executable);
+    if program.name.ends_with(WAITING) && std::env::var_os(THREADS).is_none() {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        command.env(THREADS, (processors + 1).to_string());
+    }
+    let status = command
         .args(arguments)
         .current_dir(&program.directory)
         .env("CARGO_MANIFEST_DIR", &program.directory)
