@@ -30,6 +30,7 @@ const STATES: [&str; 11] = [
 
 /// Looks at the sockets that a process can see.
 pub fn observe(pid: u32, evidence: &mut Evidence) {
+    let mut found = Vec::new();
     for kind in ["tcp", "tcp6", "udp", "udp6", "unix"] {
         let path = format!("/proc/{pid}/net/{kind}");
         let Some(text) = text(Path::new(&path)) else {
@@ -37,13 +38,15 @@ pub fn observe(pid: u32, evidence: &mut Evidence) {
             continue;
         };
         let lines = text.lines().skip(1);
-        let found = lines.filter_map(|line| match kind {
+        found.extend(lines.filter_map(|line| match kind {
             "unix" => local(line),
             _ => internet(kind, line),
-        });
-        let room = SOCKETS_MAX - evidence.sockets.len();
-        evidence.sockets.extend(found.take(room));
+        }));
     }
+    // Those that listen say most: no number of others leaves them out.
+    found.sort_by_key(|socket| socket.state != "listen");
+    found.truncate(SOCKETS_MAX);
+    evidence.sockets.extend(found);
 }
 
 fn internet(kind: &str, line: &str) -> Option<ObservedSocket> {

@@ -81,6 +81,21 @@ pub(super) fn headers(file: &fs::File) -> io::Result<(Vec<(u64, FigureHeader)>, 
     Ok((headers, at))
 }
 
+/// Without what is torn at the end: a writer that was killed, or is just writing, leaves a header without its block, or bytes that
+/// pass for a header.
+pub(super) fn without_torn(
+    file: &fs::File,
+    mut headers: Vec<(u64, FigureHeader)>,
+) -> io::Result<Vec<(u64, FigureHeader)>> {
+    while let Some(place) = headers.last() {
+        if opened(file, place, &|_| false)?.is_some() {
+            break;
+        }
+        headers.pop();
+    }
+    Ok(headers)
+}
+
 pub(super) fn opened(
     file: &fs::File,
     (at, header): &(u64, FigureHeader),
@@ -139,13 +154,19 @@ pub fn read(
     // Before the blocks: what is merged meanwhile is told by those, and is left out here by its number.
     let (ticks, _) = ticks(directory, range.of)?;
     let mut sealed = 0;
-    for (_, path) in files(directory)? {
-        let file = match hornero_home::open(&path, Opening::Read) {
+    let files = files(directory)?;
+    for (number, (_, path)) in files.iter().enumerate() {
+        let file = match hornero_home::open(path, Opening::Read) {
             // Its time was over.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => opened?,
         };
-        for place in headers(&file)?.0 {
+        let mut places = headers(&file)?.0;
+        if number + 1 == files.len() {
+            // What it would have merged is told as it was seen.
+            places = without_torn(&file, places)?;
+        }
+        for place in places {
             let header = place.1;
             sealed = sealed.max(header.first_tick + header.ticks);
             if header.last < range.since || header.first > range.until {

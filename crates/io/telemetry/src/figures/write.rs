@@ -12,7 +12,7 @@ use hornero_model::{Millis, Timestamp};
 
 use super::{
     block,
-    read::{TICKS, files, headers, opened, ticks},
+    read::{TICKS, files, headers, ticks, without_torn},
     subject::{Figure, FigureSubject},
     window::FigureWindow,
 };
@@ -161,13 +161,7 @@ fn mended_end(directory: &Path) -> io::Result<u64> {
     let mut sealed = 0;
     for (first, path) in files(directory)?.into_iter().rev() {
         let file = hornero_home::open(&path, Opening::Change)?;
-        let (mut headers, _) = headers(&file)?;
-        while let Some(place) = headers.last() {
-            if opened(&file, place, &|_| false)?.is_some() {
-                break;
-            }
-            headers.pop();
-        }
+        let headers = without_torn(&file, headers(&file)?.0)?;
         let end = headers.last().map_or(0, |(at, header)| at + header.size());
         file.set_len(end)?;
         sealed = sealed.max(first);
