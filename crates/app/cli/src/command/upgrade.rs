@@ -13,7 +13,7 @@ use std::{
 
 use hornero_api::{
     Client, ClientError,
-    message::{ControlStatus, EdgeReport, StatusReport},
+    message::{ControlStatus, EdgeReport, Nothing, StatusReport},
 };
 use hornero_control::Program;
 use schemars::JsonSchema;
@@ -30,6 +30,8 @@ use probe::Probe;
 
 /// Between two looks at control.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How long the old control may take to be gone once it has begun to end.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long another upgrade is waited for without a word.
 const QUIET: Duration = Duration::from_secs(2);
 /// How long is waited for connections without a request to leave the old edge, which ends them after 5 s, so that what
@@ -221,7 +223,7 @@ async fn replace(
         }
     };
     let tail = daemon::last_lines(&daemon::log_path(home));
-    if old.lives() {
+    if goes_on(client, old).await {
         return Err(
             Failure::new(exit::FAILED, format!("{why}; the one from before serves on")).hint(tail)
         );
@@ -229,6 +231,23 @@ async fn replace(
     back(home, client, old).await.map_err(|failure| failure.further_hint(&tail))?;
     let text = format!("{why}; hornero {} serves again", old.control.version);
     Err(Failure::new(exit::ROLLED_BACK, text).word("rolled_back").hint(tail))
+}
+
+/// Whether the old control goes on: one that has begun to end may still be there for a moment, and decides nothing any more.
+async fn goes_on(client: &Client, old: &Old) -> bool {
+    let deadline = Instant::now() + END_TIMEOUT;
+    while old.lives() {
+        match client.get::<Nothing>("/v1/health").await {
+            Ok(_) => return true,
+            // One of before there was this question answers too.
+            Err(ClientError::Refused(problem, _)) if problem.code == "no_such_endpoint" => {
+                return true;
+            }
+            Err(_) if Instant::now() >= deadline => return true,
+            Err(_) => tokio::time::sleep(LOOK_INTERVAL).await,
+        }
+    }
+    false
 }
 
 /// Waits until another control than the old one answers.

@@ -163,7 +163,8 @@ fn labelled_anew(home: &Home, instance: &str) {
     let serving = home.status();
     let instances = serving["services"][0]["instances"].as_array().unwrap();
     assert!(instances.iter().any(|one| one["id"] == instance), "{serving}");
-    assert!(asked(home, "/metrics").1.contains("label_owner=\"till\""));
+    // What is told may be a second old.
+    until("the label to be told", || asked(home, "/metrics").1.contains("label_owner=\"till\""));
     home.write("hornero.hcl", &text);
     home.up();
 }
