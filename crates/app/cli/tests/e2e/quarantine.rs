@@ -55,6 +55,8 @@ fn it_is_replaced_stands_still_and_goes_when_its_time_is_up() {
     assert_eq!(again.json()["error"]["code"], "quarantined_already");
     // Whoever is killed meanwhile, it stays, and goes in time.
     signal(home.control_pid(), "KILL");
+    // Until it is gone it may still take a connection.
+    until("the ledger to be read", || home.run(&["quarantine", "ls"]).code == 0);
     assert_eq!(listed(&home)[0]["instance"], id, "the ledger has it");
     home.run(&["up"]).expect(0);
     until("control to have looked", || listed(&home)[0]["state"] == "frozen");
