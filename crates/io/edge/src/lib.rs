@@ -79,3 +79,4 @@ pub use fault::HandoverStep;
 pub use limits::Limits;
 pub use options::EdgeOptions;
 pub use tls::{CertificateFault, TlsFile};
+pub use tls::{certified, der, file as certificate_file};

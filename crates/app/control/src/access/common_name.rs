@@ -1,5 +1,7 @@
 //! The common name of a certificate's subject: who a client with one is.
 
+use hornero_edge::der::element;
+
 /// Tags of elements (X.690, 8.1.2).
 const VERSION: u8 = 0xa0;
 const OBJECT_IDENTIFIER: u8 = 0x06;
@@ -41,29 +43,6 @@ pub fn common_name(certificate: &[u8]) -> Option<String> {
         sets = set.rest;
     }
     found
-}
-
-/// An element of DER, and what follows it.
-struct Element<'a> {
-    tag: u8,
-    content: &'a [u8],
-    rest: &'a [u8],
-}
-
-fn element(input: &[u8]) -> Option<Element<'_>> {
-    let (tag, rest) = input.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(*first), rest),
-        // Certificates are below 16 MiB by far.
-        0x81..=0x83 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some(Element { tag: *tag, content, rest })
 }
 
 #[cfg(test)]

@@ -1,32 +1,31 @@
 //! The TLS of the API: its certificate, as its files have it, and whose certificates of clients count.
 
 use std::{
-    fs,
-    io::{self, Read as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    io,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use hornero_edge::{
+    certificate_file::{Stamp, contents, stamp},
+    certified,
+};
 use hornero_model::{ApiListener, RouteTls};
 use rustls::{
     RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, pem::PemObject as _},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::SingleCertAndKey,
 };
 
-/// A chain of certificates is a few kilobytes.
-const FILE_BYTES: u64 = 1 << 20;
 /// Between two looks whether a file has changed.
 const LOOK: Duration = Duration::from_secs(5);
-
-/// What tells one state of a file from another.
-type Stamp = Option<[i64; 4]>;
 
 #[derive(Debug)]
 struct Taken {
     config: Arc<ServerConfig>,
-    stamps: Vec<Stamp>,
+    stamps: Vec<Option<Stamp>>,
     looked: Instant,
 }
 
@@ -56,9 +55,9 @@ impl TlsKeeper {
             taken.looked = Instant::now();
             let stamps = stamps(&self.files, self.client_ca.as_ref());
             if stamps != taken.stamps {
-                taken.stamps = stamps;
+                // What could not be used is tried again though its files look the same.
                 match config(&self.files, self.client_ca.as_deref()) {
-                    Ok(config) => taken.config = config,
+                    Ok(config) => (taken.config, taken.stamps) = (config, stamps),
                     Err(error) => tracing::warn!("the API keeps the certificate it had: {error}"),
                 }
             }
@@ -67,21 +66,14 @@ impl TlsKeeper {
     }
 }
 
-fn stamps(files: &RouteTls, client_ca: Option<&String>) -> Vec<Stamp> {
+fn stamps(files: &RouteTls, client_ca: Option<&String>) -> Vec<Option<Stamp>> {
     let paths = [Some(&files.certificate), Some(&files.key), client_ca];
-    let stamp = |path: &String| {
-        let found = fs::metadata(path).ok()?;
-        let inode = found.ino().cast_signed();
-        Some([inode, found.size().cast_signed(), found.mtime(), found.mtime_nsec()])
-    };
-    paths.into_iter().flatten().map(stamp).collect()
+    paths.into_iter().flatten().map(|path| stamp(Path::new(path))).collect()
 }
 
 fn config(files: &RouteTls, client_ca: Option<&str>) -> io::Result<Arc<ServerConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(&contents(&files.key)?)
-        .map_err(|error| failed(&files.key, &error))?;
+    let certified = certified(files).map_err(|fault| io::Error::other(fault.reason))?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
@@ -102,14 +94,13 @@ fn config(files: &RouteTls, client_ca: Option<&str>) -> io::Result<Arc<ServerCon
         }
         None => builder.with_no_client_auth(),
     };
-    let made = builder.with_single_cert(chain, key);
-    let mut made = made.map_err(|error| failed(&files.certificate, &error))?;
+    let mut made = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     made.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(made))
 }
 
 fn certificates(path: &str) -> io::Result<Vec<CertificateDer<'static>>> {
-    let contents = contents(path)?;
+    let contents = contents(Path::new(path)).map_err(|error| failed(path, &error))?;
     let found = CertificateDer::pem_slice_iter(&contents).collect::<Result<Vec<_>, _>>();
     match found.map_err(|error| failed(path, &error))? {
         found if found.is_empty() => Err(failed(path, &"no certificate in it")),
@@ -119,21 +110,4 @@ fn certificates(path: &str) -> io::Result<Vec<CertificateDer<'static>>> {
 
 fn failed(path: &str, reason: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(format!("`{path}` can't be used: {reason}"))
-}
-
-/// A whole file, unless it is none or too large to be a certificate.
-fn contents(path: &str) -> io::Result<Vec<u8>> {
-    // A pipe in its place would be waited for.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = fs::File::options().read(true).custom_flags(flags).open(path);
-    let file = file.map_err(|error| failed(path, &error))?;
-    if !file.metadata()?.is_file() {
-        return Err(failed(path, &"it is no file"));
-    }
-    let mut contents = Vec::new();
-    file.take(FILE_BYTES + 1).read_to_end(&mut contents)?;
-    match contents.len() as u64 > FILE_BYTES {
-        true => Err(failed(path, &"it has more than 1 MiB")),
-        false => Ok(contents),
-    }
 }

@@ -134,7 +134,7 @@ impl Ways {
         fault.map_or(Ok(()), |fault| Err(NoWay::Closed(shown, fault)))
     }
 
-    /// Opens again what browsers that are in use, as soon as the port can be had.
+    /// Opens again what browsers use that are in, as soon as the port can be had.
     async fn open_again<H: Handler>(self: &Arc<Self>, address: SocketAddr, handler: Arc<H>) {
         while self.logins.are_open(Timestamp::now()) {
             let error = {

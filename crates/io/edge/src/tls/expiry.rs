@@ -1,5 +1,7 @@
 //! When a certificate begins and ends: the one field of it that the edge reads itself.
 
+use super::der::element;
+
 /// Tags of elements (X.690, 8.1.2).
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
@@ -25,29 +27,6 @@ pub(crate) fn validity(certificate: &[u8]) -> Option<(i64, i64)> {
     let not_after = element(not_before.rest)?;
     let first = seconds(not_before.tag, not_before.content)?;
     Some((first, seconds(not_after.tag, not_after.content)?))
-}
-
-/// An element of DER, and what follows it.
-struct Element<'a> {
-    tag: u8,
-    content: &'a [u8],
-    rest: &'a [u8],
-}
-
-fn element(input: &[u8]) -> Option<Element<'_>> {
-    let (tag, rest) = input.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(*first), rest),
-        // Certificates are below 16 MiB by far.
-        0x81..=0x83 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some(Element { tag: *tag, content, rest })
 }
 
 /// `YYMMDDHHMMSSZ`, of 1950 to 2049, or `YYYYMMDDHHMMSSZ`.

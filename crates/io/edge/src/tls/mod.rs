@@ -3,8 +3,10 @@
 //! Hosts whose files can't be used are down alone: what is asked of them ends in the handshake. Those that had a good
 //! certificate before go on with that until it expires, also after the edge has been started again.
 
+pub mod der;
 mod expiry;
 mod fault;
+pub mod file;
 mod kept;
 mod pair;
 
@@ -23,8 +25,9 @@ use tokio_rustls::rustls::{
     sign::CertifiedKey,
 };
 
+pub(crate) use self::expiry::validity;
 pub use self::fault::{CertificateFault, TlsFile};
-pub(crate) use self::{expiry::validity, pair::certified};
+pub use self::pair::certified;
 use self::{
     kept::Kept,
     pair::{Pair, Stamps, is_expired, stamps},

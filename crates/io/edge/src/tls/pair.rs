@@ -1,9 +1,6 @@
 //! A certificate and its key: as files, and as what TLS serves.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -22,13 +19,11 @@ use super::{
         CertificateFault,
         TlsFile::{self, Certificate, Key},
     },
+    file::{Stamp, contents, stamp},
 };
 
-/// A chain of certificates is a few kilobytes.
-const FILE_BYTES: u64 = 1 << 20;
-
 /// What tells one state of both files from another; none for a file that is not there.
-pub(super) type Stamps = [Option<[i64; 6]>; 2];
+pub(super) type Stamps = [Option<Stamp>; 2];
 
 /// The text of both files.
 pub(super) struct Pair {
@@ -77,31 +72,13 @@ pub(super) fn is_expired(key: &CertifiedKey) -> bool {
 }
 
 /// What would be served with these files.
-pub(crate) fn certified(files: &RouteTls) -> Result<CertifiedKey, CertificateFault> {
+///
+/// # Errors
+/// Which of them can't be used, and why.
+pub fn certified(files: &RouteTls) -> Result<CertifiedKey, CertificateFault> {
     Pair::read(files)?.certified(files)
 }
 
 pub(super) fn stamps(files: &RouteTls) -> Stamps {
-    [&files.certificate, &files.key].map(|path| {
-        let found = fs::metadata(path).ok()?;
-        let (device, inode) = (found.dev().cast_signed(), found.ino().cast_signed());
-        let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
-        Some([device, inode, times[0], times[1], times[2], times[3]])
-    })
-}
-
-/// A whole file, unless it is none or too large to be a certificate.
-fn contents(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe in its place would be waited for.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let mut contents = Vec::new();
-    file.take(FILE_BYTES + 1).read_to_end(&mut contents)?;
-    if contents.len() as u64 > FILE_BYTES {
-        return Err(io::Error::other(format!("it has more than {} MiB", FILE_BYTES >> 20)));
-    }
-    Ok(contents)
+    [&files.certificate, &files.key].map(|path| stamp(Path::new(path)))
 }
