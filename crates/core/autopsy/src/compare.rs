@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hornero_model::{ExitCause, GroupFigures, InstanceId, ReleaseNumber};
+use hornero_model::{GroupFigures, InstanceId, ReleaseNumber};
 use serde::{Deserialize, Serialize};
 
 /// Lines that are told of as the failed server's alone.
@@ -31,9 +31,6 @@ pub struct OtherServer {
     /// What its control group counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<GroupFigures>,
-    /// How it ended, where it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit: Option<ExitCause>,
 }
 
 /// What another server is to a failed one.
@@ -133,7 +130,6 @@ mod tests {
             release: ReleaseNumber(1),
             relation,
             figures: Some(figures(peak)),
-            exit: None,
         };
         let compared = ComparedServers {
             failures: 3,

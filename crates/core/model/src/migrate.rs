@@ -100,11 +100,6 @@ impl Migrate {
             (StepName { phase, number }, command)
         })
     }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.expand.is_empty() && self.contract.is_empty()
-    }
 }
 
 impl StepPhase {

@@ -118,6 +118,9 @@ impl ReleaseCounters {
             sum.answers.merge(&of.answers);
             sum.latency.merge(&of.latency);
             sum.latency_sum_us += of.latency_sum_us;
+            if let Some(own) = &of.probes {
+                sum.probes.get_or_insert_default().merge(own);
+            }
             let both = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
             sum.bytes_in = both(sum.bytes_in, of.bytes_in);
             sum.bytes_out = both(sum.bytes_out, of.bytes_out);
@@ -173,7 +176,7 @@ fn waiting(statuses: &[&EdgeStatus]) -> Vec<PoolWaiting> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PortName, ServiceName};
+    use crate::{PortName, ProbeCounters, ServiceName};
 
     fn pool() -> PoolName {
         PoolName {
@@ -224,6 +227,20 @@ mod tests {
         let service = ServiceName::new("site").unwrap();
         assert_eq!(all.totals(&service, ReleaseNumber(1)), (7, 2));
         assert_ne!(all.pid, one.pid, "another process than any of them");
+    }
+
+    #[test]
+    fn what_each_edge_asked_by_itself_counts() {
+        let of = |requests: u64| {
+            let probes = ProbeCounters { requests, failed: 1, ..ProbeCounters::default() };
+            let probes = (requests > 0).then(|| Box::new(probes));
+            ReleaseCounters { probes, ..ReleaseCounters::new(pool(), ReleaseNumber(1)) }
+        };
+        // The first of three edges has not begun to.
+        let counted = [of(0), of(3), of(4)];
+        let sums = ReleaseCounters::sum(counted.iter());
+        let probes = sums[0].probes.as_deref().unwrap();
+        assert_eq!((sums.len(), probes.requests, probes.failed), (1, 7, 2));
     }
 
     #[test]

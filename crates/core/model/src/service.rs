@@ -284,6 +284,11 @@ pub struct Port {
 }
 
 impl Port {
+    /// Whether it can be asked by HTTP/1.1.
+    pub fn speaks_http1(&self) -> bool {
+        self.protocol == Protocol::Http && !self.http2
+    }
+
     /// A port that speaks HTTP/1.1, or bytes.
     pub fn new(name: PortName, container: u16, protocol: Protocol) -> Self {
         Self { name, container, protocol, http2: false, idle_timeout: None, proxy_protocol: None }

@@ -28,6 +28,7 @@ mod leases;
 mod listeners;
 mod machine;
 mod migrating;
+mod one_off;
 mod order;
 mod planted;
 mod preserving;

@@ -1,21 +1,23 @@
 //! Schema steps: those that are run before a release comes and those that are run once the one before is retired, each once.
 
+use std::ops::Bound;
+
 use hornero_model::{
-    Actor, EventBody, ExitCause, InstanceId, Millis, PointOfNoReturn, Release, Run, RunEnd,
-    ServiceName, ServiceSpec, StepPhase, StepTurn, Timestamp,
+    Actor, EventBody, ExitCause, Millis, PointOfNoReturn, Release, Run, RunEnd, ServiceName,
+    ServiceSpec, StepPhase, StepTurn, Timestamp,
 };
 
 use crate::{
     Effect, Expanding, Facts, Kind, OpenRun, Phase, ReleaseStep, Rollout, RolloutFailure, Service,
     StepProgress, World, makes_same_servers,
+    one_off::{carry_out, of_release},
     record::Record,
+    recorded::HALF_WAY,
     start::come,
-    steps::{first_left, open},
+    steps::{content, first_left, open},
     view::View,
 };
 
-/// How long a step may take to be started and told the end of, beyond its own time.
-const RUN_ALLOWANCE: Millis = Millis(120_000);
 /// After what time a contract step is begun again whose command could not be started.
 const RETRY: Millis = Millis(300_000);
 /// How long the tests of an image may take before its steps: a run of tests may take two hours.
@@ -32,13 +34,8 @@ fn goes_on(world: &World, run: &Run) -> bool {
 
 /// The effects that carry steps out to their end.
 pub(crate) fn work(world: &World, facts: &Facts) -> Vec<Effect> {
-    let one = |OpenRun { run, since, .. }: &OpenRun| {
-        let release = run.release.as_ref()?;
-        let spec = &world.release(&release.service, release.number)?.spec;
-        let (run, spec) = (Box::new(run.clone()), Box::new(spec.clone()));
-        Some(Effect::CarryOut { region: facts.region.clone(), run, since: *since, spec })
-    };
-    open(world).filter(|open| goes_on(world, &open.run)).filter_map(one).collect()
+    let own = open(world).filter(|open| goes_on(world, &open.run));
+    own.filter_map(|open| carry_out(world, facts, open)).collect()
 }
 
 /// Records the ends of runs whose steps ended with the host: nobody asks for them any more.
@@ -51,11 +48,6 @@ pub(crate) fn ends(world: &World, facts: &Facts) -> Vec<Record> {
         Record::Event(Actor::hornero("it ended with the host"), EventBody::RunEnded { end })
     };
     lost.map(one).collect()
-}
-
-/// When a run that goes on is given up.
-fn due(open: &OpenRun) -> Timestamp {
-    open.since.after(Millis(open.run.timeout.0.saturating_add(RUN_ALLOWANCE.0)))
 }
 
 /// The contract steps of what serves, one after the other, once nothing of another release is left.
@@ -88,17 +80,19 @@ pub(crate) fn contract(
 fn retires<'w>(world: &'w World, name: &ServiceName) -> Option<&'w Release> {
     let service = world.services.get(name)?;
     let set = service.serving.as_ref().filter(|set| set.leaving.is_none())?;
+    let release = world.release(name, set.release)?;
+    // Asked first: most have none, and the rest is looked at with every step.
+    release.spec.migrate.as_ref().filter(|of| !of.contract.is_empty())?;
     let alone = world.instances.of(name).all(|of| of.release == set.release);
     let free = world.rollout_of(name).is_none() && service.warm.is_none();
     let retires = alone && free && service.proven.contains(&set.release);
-    let release = world.release(name, set.release).filter(|_| retires)?;
-    (!came_back(service, release)).then_some(release)
+    (retires && !came_back(service, release)).then_some(release)
 }
 
 /// Whether a later release was proven in its place: people went back to it, and what it left undone is not made up for.
 fn came_back(service: &Service, release: &Release) -> bool {
-    let mut later =
-        service.proven.range(release.number..).filter_map(|of| service.releases.get(of));
+    let later = (Bound::Excluded(release.number), Bound::Unbounded);
+    let mut later = service.proven.range(later).filter_map(|of| service.releases.get(of));
     later.any(|later| !makes_same_servers(&release.spec, &later.spec))
 }
 
@@ -120,29 +114,16 @@ fn begun(
     step: &ReleaseStep<'_>,
     tail: &mut dyn FnMut() -> String,
 ) -> Option<Run> {
-    let spec = &release.spec;
-    let tail = tail();
-    let id = InstanceId::new(format!("step-{}-{tail}", spec.name));
-    // The longest of names leave no room for the word.
-    let id = id.or_else(|_| InstanceId::new(format!("step-{tail}"))).ok()?;
-    Some(Run {
-        id,
-        release: Some(release.reference()),
-        job: None,
-        step: Some(StepTurn { step: step.name, content: step.content }),
-        image_name: spec.image_name.clone(),
-        image: spec.image,
-        configuration: spec.configuration,
-        command: step.command.to_vec(),
-        timeout: spec.migrate.as_ref()?.timeout,
-        stop_grace: spec.stop_grace(),
-    })
+    let content = content(&release.spec, step.name.phase, step.command);
+    let timeout = release.spec.migrate.as_ref()?.timeout;
+    let run = of_release(release, "step", (step.command.to_vec(), timeout), &tail())?;
+    Some(Run { step: Some(StepTurn { step: step.name, content }), ..run })
 }
 
 /// When time alone moves a rollout on that runs steps.
 pub(crate) fn times(world: &World, rollout: &Rollout, watched: Timestamp) -> Vec<Timestamp> {
     let own = open(world).filter(|open| is_of(open, &rollout.service));
-    own.map(due).chain([watched.after(TESTS_ALLOWANCE)]).collect()
+    own.map(OpenRun::due).chain([watched.after(TESTS_ALLOWANCE)]).collect()
 }
 
 impl Rollout {
@@ -174,7 +155,7 @@ impl View<'_> {
         }
         if let Some(open) = open(self.world).find(|open| is_of(open, &self.rollout.service)) {
             let why = || format!("nobody can tell how step `{}` ended", open.run.id);
-            let late = self.facts.now >= due(open);
+            let late = self.facts.now >= open.due();
             return late.then(|| self.undo(RolloutFailure::of(why())));
         }
         let number = self.rollout.to_terms();
@@ -190,9 +171,7 @@ impl View<'_> {
                 StepProgress::NotBegun(_) if own != Some(&known.run) => None,
                 StepProgress::NotBegun(why) => Some((known, format!("was not started: {why}"))),
                 StepProgress::Failed(why) => Some((known, why.clone())),
-                StepProgress::HalfWay(why) => {
-                    Some((known, format!("{why}: it was begun, and nobody knows how far it came")))
-                }
+                StepProgress::HalfWay(why) => Some((known, format!("{why}: {HALF_WAY}"))),
                 StepProgress::Running | StepProgress::Done => return None,
             },
         };

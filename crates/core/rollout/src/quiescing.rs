@@ -1,16 +1,14 @@
 //! The command that is run before servers that can't run twice are replaced, while the old ones still serve.
 
-use hornero_model::{
-    Actor, CutOff, EventBody, InstanceId, Millis, Quiesce, Release, Run, RunEnd, Timestamp,
-};
+use hornero_model::{Actor, CutOff, EventBody, Quiesce, Release, RunEnd, Timestamp};
 
 use crate::{
-    Effect, Facts, OpenRun, Phase, Replacing, ReplacingStage, Rollout, RolloutFailure, World,
-    record::Record, switch::with_old, view::View,
+    Effect, Facts, Phase, Replacing, ReplacingStage, Rollout, RolloutFailure, World,
+    one_off::{carry_out, of_release},
+    record::Record,
+    switch::with_old,
+    view::View,
 };
-
-/// How long a command may take to be started and told the end of, beyond its own time.
-const RUN_ALLOWANCE: Millis = Millis(120_000);
 
 /// The release that serves, and the command that its servers are to be quiesced with. As everything of a rollout, that is what
 /// the release says that comes: a command that fails is mended by what is rolled out next.
@@ -21,11 +19,7 @@ fn declared<'w>(world: &'w World, rollout: &Rollout) -> Option<(&'w Release, &'w
 
 /// The effect that carries out the run that a rollout waits for; none once its end is recorded.
 pub(crate) fn work(world: &World, facts: &Facts, rollout: &Rollout) -> Option<Effect> {
-    let OpenRun { run, since, .. } = world.runs.get(rollout.quiesced_by()?)?;
-    let release = run.release.as_ref()?;
-    let spec = &world.release(&release.service, release.number)?.spec;
-    let (run, spec) = (Box::new(run.clone()), Box::new(spec.clone()));
-    Some(Effect::CarryOut { region: facts.region.clone(), run, since: *since, spec })
+    carry_out(world, facts, world.runs.get(rollout.quiesced_by()?)?)
 }
 
 /// Records the ends of runs that were seen.
@@ -40,8 +34,7 @@ pub(crate) fn ends(world: &World, facts: &Facts) -> Vec<Record> {
 
 /// When time alone moves it on.
 pub(crate) fn until(world: &World, rollout: &Rollout) -> Option<Timestamp> {
-    let run = world.runs.get(rollout.quiesced_by()?)?;
-    Some(run.since.after(Millis(run.run.timeout.0.saturating_add(RUN_ALLOWANCE.0))))
+    Some(world.runs.get(rollout.quiesced_by()?)?.due())
 }
 
 impl View<'_> {
@@ -51,29 +44,13 @@ impl View<'_> {
             return None;
         }
         let (release, quiesce) = declared(self.world, self.rollout)?;
-        let service = &self.rollout.service;
-        let tail = tail();
-        let id = InstanceId::new(format!("quiesce-{service}-{tail}"));
-        // The longest of names leave no room for the word.
-        let id = id.or_else(|_| InstanceId::new(format!("quiesce-{tail}"))).ok()?;
+        let command = (quiesce.command.clone(), quiesce.timeout);
+        let run = of_release(release, "quiesce", command, &tail())?;
         let mut next = with_old(self.rollout, Phase::Replacing, self.world, self.facts);
         next.replacing = Some(Replacing {
-            quiesce: Some(id.clone()),
+            quiesce: Some(run.id.clone()),
             ..Replacing::at(ReplacingStage::Quiescing, self.facts.now, 0)
         });
-        let spec = &release.spec;
-        let run = Run {
-            id,
-            release: Some(release.reference()),
-            job: None,
-            step: None,
-            image_name: spec.image_name.clone(),
-            image: spec.image,
-            configuration: spec.configuration,
-            command: quiesce.command.clone(),
-            timeout: quiesce.timeout,
-            stop_grace: spec.stop_grace(),
-        };
         let begun = self.event(EventBody::RunStarted { run: Box::new(run) });
         Some(vec![self.enter(next), begun])
     }

@@ -89,7 +89,18 @@ pub struct OpenRun {
     pub since: Timestamp,
 }
 
+/// How long a run of a rollout may take to be started and told the end of, beyond its own time.
+const RUN_ALLOWANCE: Millis = Millis(120_000);
+
+/// What is said of a schema step of which nobody knows how far it came.
+pub(crate) const HALF_WAY: &str = "it was begun, and nobody knows how far it came";
+
 impl OpenRun {
+    /// When it is given up where nobody tells its end.
+    pub(crate) fn due(&self) -> Timestamp {
+        self.since.after(Millis(self.run.timeout.0.saturating_add(RUN_ALLOWANCE.0)))
+    }
+
     /// What of the store it needs, and why that is kept.
     pub fn images(&self) -> impl Iterator<Item = (Digest, String)> + '_ {
         let images = std::iter::once(self.run.image).chain(self.run.configuration);

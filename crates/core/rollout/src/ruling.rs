@@ -8,8 +8,8 @@ use hornero_model::{
 };
 
 use crate::{
-    Facts, KnownStep, ReleaseStep, Service, StepProgress, World, record::Record, release_steps,
-    steps::first_left,
+    Facts, KnownStep, ReleaseStep, Service, StepProgress, World, record::Record,
+    recorded::HALF_WAY, release_steps, steps::first_left,
 };
 
 /// Whether steps are to be run before a release with this spec comes.
@@ -105,7 +105,7 @@ impl fmt::Display for StepInTheWay {
             }
         }
         if *half_way {
-            write!(f, ": it was begun, and nobody knows how far it came")?;
+            write!(f, ": {HALF_WAY}")?;
         }
         Ok(())
     }

@@ -22,8 +22,6 @@ pub struct ReleaseStep<'w> {
     pub name: StepName,
     /// Its command and arguments.
     pub command: &'w [String],
-    /// The digest of all that its server is made from.
-    pub content: Digest,
     /// What is known of it, and of which release that was recorded; none where it was never begun.
     pub known: Option<(ReleaseNumber, StepName, &'w KnownStep)>,
 }
@@ -54,10 +52,9 @@ pub fn release_steps<'w>(
     }
     let commands = migrate.of(phase);
     let one = |(at, (name, command)): (usize, (StepName, &'w [String]))| {
-        let content = content(spec, phase, command);
         let before = commands.iter().take(at).filter(|of| of.as_slice() == command).count();
-        let known = service.and_then(|of| known(of, number, (name, command), &content, before));
-        ReleaseStep { name, command, content, known }
+        let known = service.and_then(|of| known(of, (spec, number), (name, command), before));
+        ReleaseStep { name, command, known }
     };
     migrate.steps(phase).enumerate().map(one).collect()
 }
@@ -67,18 +64,18 @@ pub fn release_steps<'w>(
 /// are before it in its list, as many of the same ones are passed over: each is a step of its own.
 fn known<'w>(
     service: &'w Service,
-    number: ReleaseNumber,
+    (spec, number): (&ServiceSpec, ReleaseNumber),
     (name, command): (StepName, &[String]),
-    content: &Digest,
     equal: usize,
 ) -> Option<(ReleaseNumber, StepName, &'w KnownStep)> {
     if let Some(own) = service.steps.get(&number).and_then(|steps| steps.get(&name)) {
         return Some((number, name, own));
     }
+    let content = content(spec, name.phase, command);
     let served = service.proven.range(..number).next_back().copied();
     let is_same = |(other, known): &(&StepName, &KnownStep)| {
         let half_way = matches!(known.progress, StepProgress::HalfWay(_));
-        let same = known.content == *content || half_way && known.command == command;
+        let same = known.content == content || half_way && known.command == command;
         other.phase == name.phase && same
     };
     let before = service.steps.range(..number).rev();

@@ -1,8 +1,6 @@
 //! The moment at which traffic leaves one set for another: what it starts from, and what the way back waits for.
 
-use hornero_model::{
-    Millis, PoolProbe, Port, Protocol, ReleaseNumber, ServiceName, Sticky, Strategy,
-};
+use hornero_model::{Millis, PoolProbe, Port, ReleaseNumber, ServiceName, Sticky, Strategy};
 
 use crate::{Baseline, Facts, Phase, Rollout, World};
 
@@ -60,8 +58,8 @@ pub(crate) fn probe(world: &World, name: &ServiceName, port: &Port) -> Option<Po
     };
     let probe = policy.probe.as_ref()?;
     let is_asked = probe.port.as_ref().is_none_or(|asked| *asked == port.name);
-    let answers = port.protocol == Protocol::Http && !port.http2;
-    (is_asked && answers).then(|| PoolProbe { path: probe.path.clone(), interval: probe.interval })
+    (is_asked && port.speaks_http1())
+        .then(|| PoolProbe { path: probe.path.clone(), interval: probe.interval })
 }
 
 /// By what requests stick to one of two releases that share them: as the release says that comes.

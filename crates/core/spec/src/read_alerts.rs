@@ -2,7 +2,11 @@
 
 use hornero_model::AlertSettings;
 
-use crate::{evaluate::Evaluator, read_value::invalid, section::Section};
+use crate::{
+    evaluate::Evaluator,
+    read_value::{invalid, is_http_url},
+    section::Section,
+};
 
 /// Reads the part, where there is one.
 pub(crate) fn read(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<AlertSettings> {
@@ -19,19 +23,12 @@ pub(crate) fn read(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Aler
 
 fn url(cx: &mut Evaluator, part: &mut Section<'_>, key: &'static str) -> Option<String> {
     let text = part.text(cx, key)?;
-    let rest = text.value.strip_prefix("http://").or_else(|| text.value.strip_prefix("https://"));
-    let authority = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    let is_plain = text.value.bytes().all(|byte| byte.is_ascii_graphic());
-    match authority {
-        Some(authority) if !authority.is_empty() && !authority.contains('@') && is_plain => {
-            Some(text.value.trim_end_matches('/').to_owned())
-        }
-        Some(_) | None => {
-            let hint = "it begins with `http://` or `https://`, and has a host and no password";
-            invalid(cx, &text, "such a URL", hint);
-            None
-        }
+    if is_http_url(&text.value) {
+        return Some(text.value.trim_end_matches('/').to_owned());
     }
+    let hint = "it begins with `http://` or `https://`, and has a host and no password";
+    invalid(cx, &text, "such a URL", hint);
+    None
 }
 
 fn program(cx: &mut Evaluator, part: &mut Section<'_>) -> Option<String> {

@@ -20,14 +20,6 @@ use crate::{
 
 /// Bytes of a name: it stands in each event that its bearer causes.
 const NAME_BYTES: usize = 64;
-/// The words of roles.
-const ROLES: [(&str, Role); 5] = [
-    ("viewer", Role::Viewer),
-    ("operator", Role::Operator),
-    ("releaser", Role::Releaser),
-    ("breaker", Role::Breaker),
-    ("admin", Role::Admin),
-];
 const TOKEN_HINT: &str = "`hornero token new NAME --role ROLE` makes a token and prints the block";
 
 /// Reads the part, where there is one.
@@ -173,7 +165,8 @@ fn role(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Role> {
     if !section.has("role") {
         section.missing(cx, "role", "write `role = \"viewer\"`, or more than that");
     }
-    word(cx, section, "role", &ROLES).map(|role| role.value)
+    let roles = Role::ALL.map(|role| (role.as_str(), role));
+    word(cx, section, "role", &roles).map(|role| role.value)
 }
 
 fn granted(

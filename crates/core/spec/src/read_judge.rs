@@ -1,6 +1,6 @@
 //! Reads how canaries are judged, and by which requests of the edge's own: `judge` and `probe` of a canary.
 
-use hornero_model::{CanaryProbe, JudgePolicy, Millis, Port, PortName, Protocol};
+use hornero_model::{CanaryProbe, JudgePolicy, Millis, Port, PortName};
 
 use crate::{
     ErrorCode, defaults,
@@ -72,7 +72,9 @@ fn hundredths(text: &str) -> Option<u32> {
 
 /// Whole percents, more than a hundred included.
 fn percent(cx: &mut Evaluator, text: &Text) -> Option<u32> {
-    let number = text.value.strip_suffix('%').and_then(|number| number.parse::<u32>().ok());
+    let digits = |number: &&str| number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.value.strip_suffix('%').filter(digits);
+    let number = number.and_then(|number| number.parse::<u32>().ok());
     let percent = number.filter(|percent| *percent <= SLOWDOWN);
     if percent.is_none() {
         let message = format!("`{}` is no number of percents", shown(&text.value));
@@ -96,7 +98,7 @@ pub(crate) fn probe(
         .and_then(|path| read_check::http_path(cx, "the path of a probe", &path));
     let interval = part.duration(cx, "interval", QUICKEST).unwrap_or(defaults::PROBE_INTERVAL);
     part.finish(cx);
-    let answers = |port: &&Port| port.protocol == Protocol::Http && !port.http2;
+    let answers = |port: &&Port| port.speaks_http1();
     if !ports.iter().any(|port| answers(&port)) {
         let message = format!("{what} needs a port that speaks HTTP/1.1");
         cx.report(

@@ -50,7 +50,7 @@ pub(crate) fn read(
         first_release: first.map_or(!holds_volumes, |word| word.value),
     };
     let span = part.span.clone();
-    if migrate.is_empty() && !has_some {
+    if !has_some {
         let message = format!("{} has no step", part.what);
         cx.report(
             Mistake::new(ErrorCode::Conflict, span, message)

@@ -1,6 +1,10 @@
 //! Reads who gets figures, logs and traces: `otlp` of a home's settings.
 
-use crate::{evaluate::Evaluator, read_value::invalid, section::Section};
+use crate::{
+    evaluate::Evaluator,
+    read_value::{invalid, is_http_url},
+    section::Section,
+};
 
 /// A collector that speaks OTLP, and what it gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +33,7 @@ pub(crate) fn read(cx: &mut Evaluator, section: &mut Section<'_>) -> Option<Coll
         (part.flag(cx, "metrics"), part.flag(cx, "logs"), part.flag(cx, "traces"));
     part.finish(cx);
     let endpoint = endpoint?;
-    let host = ["http://", "https://"].iter().find_map(|way| endpoint.value.strip_prefix(way));
-    let is_url = host.is_some_and(|host| {
-        let authority = host.split('/').next().unwrap_or_default();
-        !authority.is_empty()
-            && !authority.contains('@')
-            && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
-    });
-    if !is_url {
+    if !is_http_url(&endpoint.value) || endpoint.value.contains(['?', '#']) {
         invalid(
             cx,
             &endpoint,

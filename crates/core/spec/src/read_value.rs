@@ -134,6 +134,14 @@ fn wrong(name: &str, expected: &str, value: &Located) -> Option<Mistake> {
     })
 }
 
+/// Whether a text is a URL of a host by HTTP, with no password in it.
+pub(crate) fn is_http_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let authority = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let named = authority.is_some_and(|host| !host.is_empty() && !host.contains('@'));
+    named && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Reports a text that is not what it should be.
 pub(crate) fn invalid(cx: &mut Evaluator, text: &Text, what: &str, hint: &str) {
     let message = format!("`{}` is not {what}", shown(&text.value));

@@ -96,8 +96,8 @@ impl LocalEngine {
             if let Some(process) = files.started()? {
                 let streams = logs::hold(&shim, process.streams);
                 let shim = Arc::new(shim.try_clone()?);
-                let spec = files.record()?.map(|record| record.spec);
-                let scratch = spec.and_then(|spec| hold_scratch(&spec, &process));
+                let known = self.shared.get(id);
+                let scratch = known.and_then(|(of, _)| hold_scratch(&of.spec, &process));
                 self.shared.set(id, State::Running { process, shim, streams, scratch });
                 break;
             }

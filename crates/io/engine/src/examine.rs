@@ -56,13 +56,12 @@ impl LocalEngine {
         processes::observe(&pids, until, evidence);
         let _thaw = Thaw(&group);
         match group.freeze(FREEZE_PATIENCE) {
-            Ok(frozen) => evidence.frozen = frozen,
+            Ok(true) => evidence.frozen = true,
+            Ok(false) => evidence.miss(
+                "standing still",
+                "this host has no freezer of control groups of version 2, or it did not get there",
+            ),
             Err(error) => evidence.miss("standing still", error.to_string()),
-        }
-        if !evidence.frozen {
-            let why =
-                "this host has no freezer of control groups of version 2, or it did not get there";
-            evidence.miss("standing still", why);
         }
         sockets::observe(pid, evidence);
         evidence.group = Some(group.figures());

@@ -65,8 +65,8 @@ fn append(archive: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) -> io::
     archive.append_data(&mut header, name, bytes)
 }
 
-/// What was packed; the error says what is not as it is in bundles.
-pub fn unpack(packed: &[u8]) -> Result<BundleContents, String> {
+/// The files that were packed, by name.
+fn unpacked(packed: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let stream = zstd::Decoder::new(packed).map_err(|error| error.to_string())?;
     let mut archive = tar::Archive::new(stream.take(UNPACKED_BYTES));
     let entries = archive.entries().map_err(|error| error.to_string())?;
@@ -91,11 +91,17 @@ pub fn unpack(packed: &[u8]) -> Result<BundleContents, String> {
         entry.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
         parts.insert(name, bytes);
     }
+    Ok(parts)
+}
+
+/// What was packed; the error says what is not as it is in bundles.
+pub(crate) fn unpack(packed: &[u8]) -> Result<BundleContents, Unreadable> {
+    let parts = unpacked(packed)?;
     // Before anything else of it is understood: a later version may have other parts.
     let manifest: serde_json::Value = parsed(&parts, "manifest.json")?;
     let schema = manifest.get("schema").and_then(serde_json::Value::as_u64);
-    if schema.is_some_and(|schema| schema > u64::from(SCHEMA)) {
-        return Err(LATER.to_owned());
+    if let Some(later) = schema.filter(|schema| *schema > u64::from(SCHEMA)) {
+        return Err(Unreadable::Later(later));
     }
     let manifest: BundleManifest =
         serde_json::from_value(manifest).map_err(|error| format!("`manifest.json`: {error}"))?;
@@ -118,8 +124,20 @@ pub fn unpack(packed: &[u8]) -> Result<BundleContents, String> {
     Ok(contents)
 }
 
-/// What [`unpack`] says of a bundle of a later version.
-pub const LATER: &str = "its schema is a later one";
+/// Why [`unpack`] gives nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// It is of this later schema.
+    Later(u64),
+    /// It is none.
+    Broken(String),
+}
+
+impl From<String> for Unreadable {
+    fn from(reason: String) -> Self {
+        Self::Broken(reason)
+    }
+}
 
 fn parsed<T: DeserializeOwned>(parts: &BTreeMap<String, Vec<u8>>, name: &str) -> Result<T, String> {
     let bytes = parts.get(name).ok_or_else(|| format!("it has no `{name}`"))?;

@@ -35,7 +35,7 @@ pub enum BundleError {
         /// Which.
         path: PathBuf,
         /// Its schema.
-        schema: u32,
+        schema: u64,
         /// Ours.
         known: u32,
     },

@@ -10,7 +10,7 @@ use hornero_autopsy::{BundleContents, SCHEMA};
 use hornero_model::{BundleSeal, Digest};
 
 use crate::{
-    archive::{LATER, unpack},
+    archive::{Unreadable, unpack},
     error::BundleError,
 };
 
@@ -60,9 +60,11 @@ pub fn read(path: &Path) -> Result<SealedBundle, BundleError> {
     if packed.len() as u64 != seal.body.bytes || Digest::of(&packed) != seal.body.digest {
         return Err(BundleError::Changed { path: path.to_owned() });
     }
-    let contents = unpack(&packed).map_err(|reason| match reason == LATER {
-        true => BundleError::Newer { path: path.to_owned(), schema: SCHEMA + 1, known: SCHEMA },
-        false => no_bundle(reason),
+    let contents = unpack(&packed).map_err(|unreadable| match unreadable {
+        Unreadable::Later(schema) => {
+            BundleError::Newer { path: path.to_owned(), schema, known: SCHEMA }
+        }
+        Unreadable::Broken(reason) => no_bundle(reason),
     })?;
     if contents.manifest.instance != seal.body.instance {
         return Err(no_bundle("its seal is of another server".to_owned()));

@@ -157,7 +157,6 @@ impl Gathering<'_> {
             release: *release,
             relation: *relation,
             figures: engine.figures(id),
-            exit: None,
         });
         let siblings = known.others.iter().filter(|(_, _, of)| *of == ServerRelation::Sibling);
         // Without lines of its own there is nothing to compare.
