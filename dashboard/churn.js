@@ -30,7 +30,7 @@ export function ChurnView() {
   const [span_, setSpan] = useState("1d");
   const last = useSignal(head);
   const report = useSignal(status);
-  const { value, fault, hint } = useAnswer(() => api.get(`/v1/churn?since=${encodeURIComponent(since(span_))}`), [span_, last]);
+  const { value, fault, hint } = useAnswer(() => api.get(`/v1/churn?since=${encodeURIComponent(since(span_))}`), [span_], [last]);
   const stops = (report?.services ?? []).filter((/** @type {any} */ one) => one.stopped);
   return html`<div class="title"><h1>Churn and budget</h1>
       <label class="search">Since <select onChange=${(/** @type {any} */ event) => setSpan(event.target.value)}>${[["1h", "an hour"], ["1d", "a day"], ["7d", "a week"], ["30d", "a month"]].map(([name, text]) => html`<option value=${name} selected=${name === span_}>${text}</option>`)}</select></label>

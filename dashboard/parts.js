@@ -70,24 +70,46 @@ export const Table = ({ label, head, rows, className = "" }) => html`<div class=
 </div>`;
 
 /**
- * What an endpoint answers, asked for again whenever an input changes.
+ * What an endpoint answers, asked for again whenever the question is another one, or there is an occasion: one at a time, and once more
+ * afterwards for all that came meanwhile.
  * @template T
  * @param {() => Promise<T>} ask
- * @param {unknown[]} inputs
+ * @param {unknown[]} question what tells one question from another
+ * @param {unknown[]} [occasions] what, when it changes, is a reason to ask the same once more
  * @returns {{value: T | null, fault: string, hint: string, again: () => void}}
  */
-export function useAnswer(ask, inputs) {
+export function useAnswer(ask, question, occasions = []) {
   const [state, setState] = useState(/** @type {{value: T | null, fault: string, hint: string}} */ ({ value: null, fault: "", hint: "" }));
   const [turn, setTurn] = useState(0);
+  const [asker] = useState(() => ({ ask, key: "", busy: false, again: false, gone: false }));
   const connection = useSignal(begun);
+  asker.ask = ask;
+  asker.key = question.join("\n");
   useEffect(() => {
-    let wanted = true;
-    ask().then(
-      (value) => wanted && setState({ value, fault: "", hint: "" }),
-      (error) => wanted && setState((before) => ({ ...before, fault: error.message, hint: error.hint ?? "" })),
-    );
-    return () => void (wanted = false);
-  }, [...inputs, turn, connection]);
+    asker.gone = false;
+    return () => void (asker.gone = true);
+  }, []);
+  useEffect(() => {
+    asker.again = true;
+    if (asker.busy) return;
+    asker.busy = true;
+    void (async () => {
+      while (asker.again && !asker.gone) {
+        asker.again = false;
+        const { key } = asker;
+        // What came of another question is of no use.
+        const isWanted = () => !asker.gone && key === asker.key;
+        try {
+          const value = await asker.ask();
+          if (isWanted()) setState({ value, fault: "", hint: "" });
+        } catch (error) {
+          const { message, hint } = /** @type {Error & {hint?: string}} */ (error);
+          if (isWanted()) setState((before) => ({ ...before, fault: message, hint: hint ?? "" }));
+        }
+      }
+      asker.busy = false;
+    })();
+  }, [asker.key, ...occasions, turn, connection]);
   return { ...state, again: () => setTurn((before) => before + 1) };
 }
 

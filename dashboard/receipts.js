@@ -45,7 +45,7 @@ const Row = ({ receipt }) => html`<tr>
 export function ReceiptsView({ object }) {
   const last = useSignal(head);
   const path = `/v1/receipts${object ? `?service=${encodeURIComponent(object)}` : ""}`;
-  const { value, fault, hint } = useAnswer(() => api.get(path), [path, last]);
+  const { value, fault, hint } = useAnswer(() => api.get(path), [path], [last]);
   return html`<div class="title"><h1>Receipts${object && ` of ${object}`}</h1><p class="same"><${Command} words=${["receipt", ...(object ? ["--service", object] : [])]} /></p></div>
     <${Fault} text=${fault} hint=${hint} />
     ${value?.length === 0 && html`<${Empty}>Nothing has been switched yet.<//>`}

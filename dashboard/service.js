@@ -69,7 +69,7 @@ export function ServiceView({ object }) {
   const last = useSignal(head);
   useEffect(watchTraffic, []);
   const service = report?.services.find((/** @type {any} */ one) => one.name === object);
-  const history = useAnswer(() => api.get(`/v1/services/${encodeURIComponent(object)}/history`), [object, service?.release, service?.rollout?.phase, last]);
+  const history = useAnswer(() => api.get(`/v1/services/${encodeURIComponent(object)}/history`), [object], [service?.release, service?.rollout?.phase, last]);
   if (!report) return html`<h1>${object}</h1><${Empty}>Asking control what runs …<//>`;
   const { tone, word } = service ? standing(service) : { tone: "plain", word: "not up" };
   const name = object;

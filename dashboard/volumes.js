@@ -21,7 +21,7 @@ const Volume = ({ volume }) => html`<tr>
 
 export function VolumesView() {
   const last = useSignal(head);
-  const { value, fault, hint } = useAnswer(() => api.get("/v1/volumes"), [last]);
+  const { value, fault, hint } = useAnswer(() => api.get("/v1/volumes"), [], [last]);
   const snapshots = (value ?? []).flatMap((/** @type {any} */ volume) => volume.snapshots.map((/** @type {any} */ one) => ({ volume: volume.name, ...one })));
   return html`<div class="title"><h1>Volumes</h1><p class="same"><${Command} words=${["volume", "ls"]} /></p></div>
     <${Fault} text=${fault} hint=${hint} />

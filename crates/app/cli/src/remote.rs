@@ -34,8 +34,9 @@ static ELSEWHERE: OnceLock<Elsewhere> = OnceLock::new();
 /// Has the command ask an API elsewhere, where one is named; refused where it needs the host for what it does.
 pub fn take(words: &ApiWords, command: &Command) -> Result<(), Failure> {
     let Some(url) = &words.api else {
-        if words.token_file.is_some() || words.api_ca.is_some() || words.api_certificate.is_some() {
-            let text = "`--token-file`, `--api-ca` and `--api-certificate` go with `--api`";
+        // The others may be set in the environment for good.
+        if words.token_file.is_some() {
+            let text = "`--token-file` goes with `--api`";
             return Err(Failure::new(exit::USAGE, text));
         }
         return Ok(());
@@ -120,6 +121,8 @@ const fn is_of_host(command: &Command) -> bool {
         | Command::Verify { tree: None, .. }
         | Command::Preview(PreviewCommand::Ls | PreviewCommand::Rm { .. })
         | Command::Alerts(_)
+        | Command::Top(_)
+        | Command::Quarantine(_)
         | Command::Token(TokenCommand::New { .. })
         | Command::Completions { .. }
         | Command::Openapi => false,

@@ -112,9 +112,9 @@ impl Api {
             EndpointId::Verify => self.verify(body(request).await?).await,
             EndpointId::Logs => self.logs(values[0], &query).await,
             EndpointId::Metrics => self.exposition().await,
-            EndpointId::Figures | EndpointId::FigureHistory | EndpointId::ScrapeTargets => {
-                self.measured(values.first().copied(), &query, endpoint.id).await
-            }
+            EndpointId::Figures => self.figures().await,
+            EndpointId::FigureHistory => self.figure_history(values[0], &query).await,
+            EndpointId::ScrapeTargets => self.scrape_targets(&query).await,
             EndpointId::OpenApi => json(&hornero_api::document()),
             EndpointId::Shutdown => {
                 whole(request).await?;

@@ -1,6 +1,6 @@
 //! What the thread that owns the driver takes.
 
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Sender};
 
 use hornero_driver::{Driver, DriverError, Observation};
 use hornero_model::{Actor, Digest};
@@ -39,4 +39,16 @@ pub enum Input {
     TakenOver(String),
     /// The process shall end; servers and edge go on where services are up.
     Shutdown,
+}
+
+/// Has the thread that owns the driver look; none where the control process ends.
+pub fn ask<T: Send + 'static>(
+    inputs: &Sender<Input>,
+    look: impl FnOnce(&Driver) -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, seen) = mpsc::channel();
+    // Whoever asked is gone only when the control process is.
+    let question: Question = Box::new(move |driver: &Driver| drop(sender.send(look(driver))));
+    inputs.send(Input::Ask(question)).ok()?;
+    seen.recv().ok()
 }

@@ -2,20 +2,16 @@
 
 use std::{
     path::Path,
-    sync::{
-        Arc,
-        mpsc::{self, Sender},
-    },
+    sync::{Arc, mpsc::Sender},
 };
 
-use hornero_driver::Driver;
 use hornero_rollout::{World, waited_for};
 use hornero_volume::Volumes;
 
 use crate::{
     beside::{AskGuards, CarryOut},
     guards::Guards,
-    input::{Input, Question},
+    input::{Input, ask},
     jobs::{JobTimes, Jobs},
     metrics::{Metrics, MetricsKeeper},
     otlp::{Exporter, ExporterParts, OtlpSettings},
@@ -144,12 +140,5 @@ fn asked<T: Send + 'static>(
     look: fn(&World) -> T,
 ) -> impl Fn() -> Option<T> + Send + Sync + 'static {
     let inputs = inputs.clone();
-    move || {
-        let (sender, seen) = mpsc::channel();
-        // Whoever asked is gone only when the control process is.
-        let question: Question =
-            Box::new(move |driver: &Driver| drop(sender.send(look(driver.world()))));
-        inputs.send(Input::Ask(question)).ok()?;
-        seen.recv().ok()
-    }
+    move || ask(&inputs, move |driver| look(driver.world()))
 }

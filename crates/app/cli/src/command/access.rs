@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hornero_api::message::{LoginReport, LoginRequest};
 use hornero_model::{Digest, Role, Timestamp};
-use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::{
     arguments::{DashboardArguments, TokenCommand},
-    command::absent,
+    command::{absent, secret},
     failure::{Failure, exit},
     output::{age, print_json, print_text},
     reports::TokenReport,
@@ -27,11 +25,7 @@ pub fn token(json: bool, command: &TokenCommand) -> Result<(), Failure> {
             "the name of a token has letters, digits, `-`, `_`, `.` and `@`; at most 64 of them";
         return Err(Failure::new(exit::USAGE, text));
     }
-    let mut bytes = [0_u8; TOKEN_BYTES];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Failure::new(exit::FAILED, "no randomness"))?;
-    let token = format!("hrn_{}", URL_SAFE_NO_PAD.encode(bytes));
+    let token = format!("hrn_{}", String::from_utf8_lossy(&secret::random(TOKEN_BYTES)?));
     let report = made(name, *role, token);
     match json {
         true => print_json(&report),

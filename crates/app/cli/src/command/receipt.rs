@@ -125,13 +125,13 @@ fn receipt_text(receipt: &Receipt) -> String {
         + &body.batched.iter().map(|of| format!("batched    {}\n", of.reason)).collect::<String>()
 }
 
-/// Over how many edges the switch was made, where there are several.
 /// The server that a new release was taken back for, as the reason names it.
 fn failed_server(body: &ReceiptBody) -> Option<InstanceId> {
     let (_, named) = body.taken_back.as_ref()?.split_once("instance `")?;
     InstanceId::new(named.split_once('`')?.0).ok()
 }
 
+/// Over how many edges the switch was made, where there are several.
 fn spread(body: &ReceiptBody) -> String {
     match (body.edges, body.skew_ms) {
         (Some(edges), Some(skew)) if edges > 1 => {

@@ -66,7 +66,7 @@ fn from_stdin(name: &SecretLabel) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 /// Random text of so many random bytes.
-fn random(bytes: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub fn random(bytes: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     // Six bits a letter.
     let mut value = Zeroizing::new(vec![0; (bytes * 8).div_ceil(6)]);

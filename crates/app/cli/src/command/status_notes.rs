@@ -48,6 +48,15 @@ pub fn notes(report: &StatusReport, runs: &str) -> String {
             harmless(fault)
         ));
     }
+    for way in &report.control.api {
+        if let Some(fault) = &way.fault {
+            let listen = harmless(&way.listen);
+            text.push_str(&format!(
+                "\nwarning: the API is not reached at `{listen}`: {}\n",
+                harmless(fault)
+            ));
+        }
+    }
     text + &of_host(&report.limits)
 }
 

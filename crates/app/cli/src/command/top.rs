@@ -11,6 +11,7 @@ use hornero_api::{
     message::{FigureHistory, FiguresReport, InstanceFigures, ReleaseFigures},
 };
 use hornero_model::{Health, InstanceState, Timestamp};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
     arguments::TopArguments,
@@ -94,12 +95,9 @@ async fn over_time(
 
 /// An object as a part of a path.
 fn encoded(object: &str) -> String {
-    let safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
-    let bytes = object.bytes().map(|byte| match safe(&byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    });
-    bytes.collect()
+    /// What is no unreserved letter (RFC 3986, 2.3).
+    const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(object, PART).to_string()
 }
 
 fn text(report: &FiguresReport, colour: bool) -> String {

@@ -82,8 +82,9 @@ pub fn of_services(driver: &Driver, now: Timestamp) -> Vec<Condition> {
     let world = driver.world();
     let there = world.services.values().filter(|service| world.is_there(service));
     let there: Vec<&Service> = there.filter(|service| service.name.preview().is_none()).collect();
+    let bases = bases(world);
     let mut found: Vec<Condition> =
-        there.iter().flat_map(|service| of_service(driver, service, now)).collect();
+        there.iter().flat_map(|service| of_service(driver, service, &bases, now)).collect();
     found.extend(near(driver, None, now));
     found.extend(servers_missing(driver, &there));
     let faults = driver.edge().map(|edge| edge.faults.as_slice()).unwrap_or_default();
@@ -109,7 +110,12 @@ fn refusing(driver: &Driver, now: Timestamp) -> Vec<Condition> {
     told.collect()
 }
 
-fn of_service(driver: &Driver, service: &Service, now: Timestamp) -> Vec<Condition> {
+fn of_service(
+    driver: &Driver,
+    service: &Service,
+    bases: &BTreeMap<Digest, Timestamp>,
+    now: Timestamp,
+) -> Vec<Condition> {
     let (world, name) = (driver.world(), &service.name);
     let mut found: Vec<Condition> = near(driver, Some(name), now).into_iter().collect();
     if let Some(stopped) = driver.churn().stopped(name) {
@@ -131,18 +137,27 @@ fn of_service(driver: &Driver, service: &Service, now: Timestamp) -> Vec<Conditi
     let halted = rollout.and_then(|rollout| driver.facts().halted.get(&rollout.id));
     found.extend(halted.map(|halt| condition(&SERVICE_HALTED, name, halt.reason.clone())));
     let base = service.serving_release().and_then(|release| release.spec.base);
-    if let Some(days) = base.and_then(|base| days_of(world, base, now)) {
+    if let Some(days) = base.and_then(|base| days(*bases.get(&base)?, now)) {
         found.push(condition(&STALE_BASE, name, format!("its base came {days} days ago")));
     }
     found.extend(stale_proof(world, service, now).map(|text| condition(&STALE_PROOF, name, text)));
     found
 }
 
-/// How many days ago a base came into the home, where that is long ago.
-fn days_of(world: &World, base: Digest, now: Timestamp) -> Option<u64> {
-    let releases = world.services.values().flat_map(|service| service.releases.values());
-    let on_it = releases.filter(|release| release.spec.base == Some(base));
-    let age = now.since(on_it.map(|release| release.created).min()?);
+/// When each base came into the home.
+fn bases(world: &World) -> BTreeMap<Digest, Timestamp> {
+    let mut came = BTreeMap::new();
+    for release in world.services.values().flat_map(|service| service.releases.values()) {
+        let Some(base) = release.spec.base else { continue };
+        let first = came.entry(base).or_insert(release.created);
+        *first = release.created.min(*first);
+    }
+    came
+}
+
+/// How many days ago something came, where that is long ago.
+fn days(came: Timestamp, now: Timestamp) -> Option<u64> {
+    let age = now.since(came);
     (age > BASE_AGE).then_some(age.0 / (24 * 3_600_000))
 }
 

@@ -1,18 +1,12 @@
 //! What alerts look at, in the control process that runs.
 
-use std::sync::mpsc;
-
-use hornero_driver::Driver;
 use hornero_model::Timestamp;
 
 use super::{
     conditions::{OwnFaults, of_control, of_services},
     watch::AlertLook,
 };
-use crate::{
-    api::Api,
-    input::{Input, Question},
-};
+use crate::{api::Api, input::ask};
 
 /// Looks at the services by the thread that owns the driver, and at what control sees of itself.
 pub fn look(api: &Api) -> AlertLook {
@@ -20,12 +14,7 @@ pub fn look(api: &Api) -> AlertLook {
     let (settings, witness, ways) =
         (api.settings_fault.clone(), api.witness.clone(), api.ways.clone());
     Box::new(move |now: Timestamp| {
-        let (sender, seen) = mpsc::channel();
-        // Whoever asked is gone only when the control process is.
-        let question: Question =
-            Box::new(move |driver: &Driver| drop(sender.send(of_services(driver, now))));
-        inputs.send(Input::Ask(question)).ok()?;
-        let mut found = seen.recv().ok()?;
+        let mut found = ask(&inputs, move |driver| of_services(driver, now))?;
         let fault = |way: hornero_api::message::ApiStatus| {
             way.fault.map(|fault| format!("`{}`: {fault}", way.listen))
         };

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::{self, Read as _},
+    io::Read as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -59,10 +59,18 @@ impl RolloutNews {
     pub fn run(&self, ledger: &Arc<dyn Ledger>, newest: impl Fn() -> u64) {
         // What began before is told of at its end alone.
         let mut begun = BTreeSet::new();
-        let first = self.cursor().unwrap_or_else(&newest);
+        let mut kept = self.cursor();
+        let first = kept.unwrap_or_else(&newest);
         let mut cursor = first.max(newest().saturating_sub(BEHIND)).min(newest());
         let mut pause = PAUSE;
         while !self.ended.load(Ordering::Acquire) {
+            if newest() <= cursor {
+                self.keep(cursor, &mut kept);
+                if self.waited(PAUSE) {
+                    return;
+                }
+                continue;
+            }
             let page = ledger.read(cursor + 1, PAGE).unwrap_or_default();
             for event in &page {
                 if let Some(body) = news(&self.home, event, &mut begun) {
@@ -75,15 +83,13 @@ impl RolloutNews {
                     }
                     (pause, cursor) = (PAUSE, event.sequence);
                     self.note(None);
-                    self.keep(cursor);
+                    self.keep(cursor, &mut kept);
                 }
             }
             cursor = page.last().map_or(cursor, |event| event.sequence);
-            if page.len() < PAGE {
-                self.keep(cursor);
-                if self.waited(PAUSE) {
-                    return;
-                }
+            // One that can't be read is no reason for haste.
+            if page.is_empty() && self.waited(PAUSE) {
+                return;
             }
         }
     }
@@ -110,14 +116,14 @@ impl RolloutNews {
         (kept["format"] == 1).then(|| kept["sequence"].as_u64())?
     }
 
-    fn keep(&self, cursor: u64) {
-        if self.cursor() == Some(cursor) {
+    fn keep(&self, cursor: u64, kept: &mut Option<u64>) {
+        if *kept == Some(cursor) {
             return;
         }
-        let kept = json!({ "format": 1, "sequence": cursor }).to_string();
-        let written: io::Result<()> = put(&self.file, kept.as_bytes());
-        if let Err(error) = written {
-            tracing::warn!("`{}` can't be written: {error}", self.file.display());
+        let text = json!({ "format": 1, "sequence": cursor }).to_string();
+        match put(&self.file, text.as_bytes()) {
+            Ok(()) => *kept = Some(cursor),
+            Err(error) => tracing::warn!("`{}` can't be written: {error}", self.file.display()),
         }
     }
 }

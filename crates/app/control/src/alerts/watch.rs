@@ -26,6 +26,7 @@ use super::{
     send,
     states::{AlertBook, Condition, StandingAlert},
 };
+use crate::metrics::{Exposition, FamilyKind};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -129,16 +130,13 @@ impl Alerts {
 
     /// Those that fire, as Prometheus reads them.
     pub fn exposition(&self) -> String {
-        let firing = self.report().alerts.into_iter().filter(|alert| alert.state == "firing");
-        let escaped =
-            |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ");
-        let lines = firing.map(|alert| {
+        let mut text = Exposition::default();
+        text.family(METRIC, FamilyKind::Gauge, "Alerts that fire.");
+        for alert in self.report().alerts.iter().filter(|alert| alert.state == "firing") {
             let AlertStatus { rule, object, severity, .. } = alert;
-            let object = escaped(&object);
-            format!("{METRIC}{{rule=\"{rule}\",object=\"{object}\",severity=\"{severity}\"}} 1\n")
-        });
-        let head = format!("# HELP {METRIC} Alerts that fire.\n# TYPE {METRIC} gauge\n");
-        head + &lines.collect::<String>()
+            text.sample(&[("rule", rule), ("object", object), ("severity", severity)], 1);
+        }
+        text.into_text()
     }
 
     /// Looks and tells from now on, each on a thread of its own: none waits for another.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use hornero_api::{EndpointId, message::ScrapeTarget};
+use hornero_api::message::ScrapeTarget;
 use hornero_model::{Millis, Timestamp};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Response, StatusCode, body::Bytes, header::HeaderValue};
 
-use super::records::{decoded, parameter};
+use super::records::{parameter, time};
 use crate::{
     answer::{Answer, ApiRefusal, json},
     api::Api,
@@ -43,35 +43,18 @@ impl Api {
         tokio::task::spawn_blocking(move || work(&metrics)).await.map_err(ApiRefusal::internal)
     }
 
-    /// What is measured, as data: over time where the question is about an object.
-    pub async fn measured(&self, object: Option<&str>, query: &str, asked: EndpointId) -> Answer {
-        match object {
-            Some(object) => self.figure_history(object, query).await,
-            None if asked == EndpointId::ScrapeTargets => self.scrape_targets(query).await,
-            None => self.figures().await,
-        }
-    }
-
     /// What runs uses and answers now.
-    async fn figures(&self) -> Answer {
+    pub async fn figures(&self) -> Answer {
         let seen = self.blocking(Metrics::look).await?;
         let (seen, before) = seen.ok_or_else(unanswered)?;
         json(&report(&seen, before.as_deref()))
     }
 
     /// Figures of a service or an instance over time.
-    async fn figure_history(&self, object: &str, query: &str) -> Answer {
+    pub async fn figure_history(&self, object: &str, query: &str) -> Answer {
         let now = Timestamp::now();
-        let time = |name| {
-            let text = decoded(query, name).next();
-            text.map(|text| {
-                let time = serde_json::from_value(text.as_str().into());
-                time.map_err(|_| bad(format!("`{text}` is no RFC 3339 time")))
-            })
-            .transpose()
-        };
-        let until: Timestamp = time("until")?.unwrap_or(now);
-        let since = time("since")?.unwrap_or(Timestamp(until.0.saturating_sub(HOUR.0)));
+        let until = time(query, "until")?.unwrap_or(now);
+        let since = time(query, "since")?.unwrap_or(Timestamp(until.0.saturating_sub(HOUR.0)));
         let span = until.since(since).0;
         let step = match parameter(query, "step") {
             None => Millis((span / POINTS).next_multiple_of(1_000).max(LEAST_STEP.0)),
@@ -117,7 +100,7 @@ impl Api {
     }
 
     /// Where instances are scraped; those of one service where the query names it.
-    async fn scrape_targets(&self, query: &str) -> Answer {
+    pub async fn scrape_targets(&self, query: &str) -> Answer {
         let service = parameter(query, "service").map(str::to_owned);
         let targets = self.blocking(Metrics::targets).await?.ok_or_else(unanswered)?;
         let own = targets

@@ -1,6 +1,6 @@
 //! What the thread that owns the driver knows of a server that failed, and of others of its service.
 
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::Sender;
 
 use hornero_autopsy::ServerRelation;
 use hornero_driver::Driver;
@@ -8,7 +8,7 @@ use hornero_model::{
     Digest, InstanceId, ReleaseCounters, ReleaseNumber, SecretFile, ServiceName, Timestamp,
 };
 
-use crate::input::{Input, Question};
+use crate::input::{self, Input};
 
 /// Others of each kind that a failed server is compared with.
 const OTHERS_MAX: usize = 3;
@@ -38,14 +38,8 @@ pub fn ask(
     instance: &InstanceId,
     (service, release): (&ServiceName, ReleaseNumber),
 ) -> Option<KnownServer> {
-    let (sender, answer) = mpsc::channel();
     let (instance, service) = (instance.clone(), service.clone());
-    let question: Question = Box::new(move |driver: &Driver| {
-        // Whoever asked is gone only when the control process is.
-        drop(sender.send(look(driver, &instance, &service, release)));
-    });
-    inputs.send(Input::Ask(question)).ok()?;
-    answer.recv().ok()
+    input::ask(inputs, move |driver| look(driver, &instance, &service, release))
 }
 
 fn look(

@@ -100,6 +100,10 @@ impl Forensics {
                 }
             }
             EventBody::RolloutStep { entry } => {
+                // Most have none, and each is recorded by the thread that decides.
+                if entry.state.get("failure").is_none_or(serde_json::Value::is_null) {
+                    return;
+                }
                 let Some(rollout) = Rollout::from_journal(&entry.state) else { return };
                 let Some(failure) = rollout.failure else { return };
                 // What ended by itself is recorded as an instance that failed.

@@ -27,7 +27,7 @@ use super::{
 use crate::input::Input;
 
 /// Between two looks that are kept: a month of them takes a few megabytes for a dozen servers.
-const INTERVAL: Duration = Duration::from_secs(10);
+pub const INTERVAL: Duration = Duration::from_secs(10);
 /// Between two looks at where instances are scraped.
 const TARGETS_INTERVAL: Duration = Duration::from_secs(1);
 /// A look that is no older is new enough for whoever asks.

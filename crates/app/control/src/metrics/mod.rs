@@ -12,5 +12,5 @@ mod targets;
 pub use exposition::{Exposition, FamilyKind};
 pub use families::{OwnFigures, exposition};
 pub use history::history;
-pub use keeper::{Metrics, MetricsKeeper};
+pub use keeper::{INTERVAL as FIGURES_INTERVAL, Metrics, MetricsKeeper};
 pub use lately::report;

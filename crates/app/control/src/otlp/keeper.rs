@@ -27,6 +27,7 @@ use super::{
     settings::OtlpSettings,
     traces::{self, RolloutTrace, Rollouts},
 };
+use crate::metrics::FIGURES_INTERVAL;
 
 /// Between two turns while everything was sent.
 const TURN: Duration = Duration::from_secs(2);
@@ -181,7 +182,8 @@ impl ExportState {
         if self.settings.metrics && self.signals[0].may_send() {
             self.send_metrics(&mut file.sent);
         }
-        if self.settings.traces && self.signals[1].may_send() {
+        // Without any to send, only how far was read moves on.
+        if self.signals[1].may_send() {
             self.send_traces(&mut file.sent);
         }
         if self.settings.logs && self.signals[2].may_send() {
@@ -262,6 +264,10 @@ impl ExportState {
 
     fn send_metrics(&mut self, sent: &mut Sent) {
         let now = Timestamp::now();
+        // The next moment is kept no sooner.
+        if now.since(sent.metrics).duration() < FIGURES_INTERVAL {
+            return;
+        }
         for _ in 0..REQUESTS {
             let until = Timestamp((sent.metrics.0 + WINDOW_MS).min(now.0));
             let range = (sent.metrics, until);
