@@ -8,7 +8,7 @@ use std::{
 };
 
 use hornero_edge::{
-    certificate_file::{Stamp, contents, stamp},
+    certificate_file::{CertificateStamp, contents, stamp},
     certified,
 };
 use hornero_model::{ApiListener, RouteTls};
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct Taken {
     config: Arc<ServerConfig>,
-    stamps: Vec<Option<Stamp>>,
+    stamps: Vec<Option<CertificateStamp>>,
     looked: Instant,
 }
 
@@ -66,7 +66,7 @@ impl TlsKeeper {
     }
 }
 
-fn stamps(files: &RouteTls, client_ca: Option<&String>) -> Vec<Option<Stamp>> {
+fn stamps(files: &RouteTls, client_ca: Option<&String>) -> Vec<Option<CertificateStamp>> {
     let paths = [Some(&files.certificate), Some(&files.key), client_ca];
     paths.into_iter().flatten().map(|path| stamp(Path::new(path))).collect()
 }

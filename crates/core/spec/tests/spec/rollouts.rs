@@ -110,7 +110,9 @@ fn what_the_judge_lets_pass_and_what_the_edge_asks() {
         there are 4 errors in `hornero.hcl`
     "#]],
     );
-    check(&file("    strategy = \"canary\"\n    judge = { slowdown = \"+50%\" }\n"), expect![[r#"
+    check(
+        &file("    strategy = \"canary\"\n    judge = { slowdown = \"+50%\" }\n"),
+        expect![[r#"
         error[invalid-value]: `+50%` is no number of percents
           --> hornero.hcl:10:26
            |
@@ -120,7 +122,8 @@ fn what_the_judge_lets_pass_and_what_the_edge_asks() {
            = hint: from `0%` to `1000%`: `50%` is half as long again
 
         there is 1 error in `hornero.hcl`
-    "#]]);
+    "#]],
+    );
     check(
         &file("    probe = { path = \"/\" }\n"),
         expect![[r#"

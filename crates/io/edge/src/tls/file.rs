@@ -11,10 +11,10 @@ use std::{
 const FILE_BYTES: u64 = 1 << 20;
 
 /// What tells one state of a file from another.
-pub type Stamp = [i64; 6];
+pub type CertificateStamp = [i64; 6];
 
 /// That of a file; none where it is not there.
-pub fn stamp(path: &Path) -> Option<Stamp> {
+pub fn stamp(path: &Path) -> Option<CertificateStamp> {
     let found = fs::metadata(path).ok()?;
     let (device, inode) = (found.dev().cast_signed(), found.ino().cast_signed());
     let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];

@@ -19,11 +19,11 @@ use super::{
         CertificateFault,
         TlsFile::{self, Certificate, Key},
     },
-    file::{Stamp, contents, stamp},
+    file::{CertificateStamp, contents, stamp},
 };
 
 /// What tells one state of both files from another; none for a file that is not there.
-pub(super) type Stamps = [Option<Stamp>; 2];
+pub(super) type Stamps = [Option<CertificateStamp>; 2];
 
 /// The text of both files.
 pub(super) struct Pair {
