@@ -110,7 +110,8 @@ impl Metrics {
     /// What happened since the control process started.
     pub fn tally(&self, seen: &Seen) -> HomeTally {
         let mut tally = locked(&self.tally);
-        tally.look(&seen.services.iter().map(|service| &service.name).collect());
+        let there = seen.services.iter().map(|service| &service.name).collect();
+        tally.look(seen.last_sequence, &there);
         tally.tally.clone()
     }
 

@@ -64,8 +64,9 @@ impl LedgerTally {
         Self { ledger, next: last + 1, tally: HomeTally::default() }
     }
 
-    /// Counts what was appended since. Only services that are `there` are remembered.
-    pub fn look(&mut self, there: &BTreeSet<&ServiceName>) {
+    /// Counts what was appended since, up to the event `last`, after which only services were `there` that are remembered: those that
+    /// came later are counted with a look that knows of them.
+    pub fn look(&mut self, last: u64, there: &BTreeSet<&ServiceName>) {
         for _ in 0..PAGES {
             let events = match self.ledger.read(self.next, MAX_READ_EVENTS) {
                 Ok(events) => events,
@@ -74,10 +75,59 @@ impl LedgerTally {
                     break;
                 }
             };
-            let Some(last) = events.last() else { break };
-            self.next = last.sequence + 1;
-            events.iter().for_each(|event| self.tally.count(event));
+            let known = events.iter().take_while(|event| event.sequence <= last);
+            let mut counted = 0;
+            for event in known {
+                self.tally.count(event);
+                self.next = event.sequence + 1;
+                counted += 1;
+            }
+            if counted == 0 || counted < events.len() {
+                break;
+            }
         }
         self.tally.services.retain(|name, _| there.contains(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hornero_ledger::{Keys, SqliteLedger};
+    use hornero_model::{Actor, NewEvent, RegionName, ReleaseNumber, Timestamp};
+
+    use super::*;
+
+    fn made(instance: &str) -> NewEvent {
+        let body = EventBody::InstanceChanged {
+            instance: instance.parse().unwrap(),
+            service: "site".parse().unwrap(),
+            release: ReleaseNumber(1),
+            state: InstanceState::Created,
+            cause: None,
+            region: RegionName::default(),
+        };
+        NewEvent { time: Timestamp(1), by: Actor::hornero("a test"), body }
+    }
+
+    #[test]
+    fn a_service_that_came_after_a_look_is_counted_by_the_next() {
+        let home = tempfile::tempdir().unwrap();
+        let keys = Arc::new(Keys::open_or_create(&home.path().join("keys")).unwrap());
+        let ledger = SqliteLedger::open(&home.path().join("ledger.db"), keys).unwrap();
+        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+        let mut tally = LedgerTally::after(Arc::clone(&ledger), 0);
+        ledger.append(vec![made("site-1-a"), made("site-1-b")]).unwrap();
+        // What was looked at is of before both were made.
+        tally.look(0, &BTreeSet::new());
+        assert!(tally.tally.services.is_empty());
+        let site: ServiceName = "site".parse().unwrap();
+        tally.look(1, &BTreeSet::from([&site]));
+        assert_eq!(tally.tally.services[&site].made, 1);
+        tally.look(2, &BTreeSet::from([&site]));
+        tally.look(2, &BTreeSet::from([&site]));
+        assert_eq!(tally.tally.services[&site].made, 2);
+        // One that is gone is told of no more.
+        tally.look(2, &BTreeSet::new());
+        assert!(tally.tally.services.is_empty());
     }
 }
