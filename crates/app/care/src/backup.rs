@@ -190,12 +190,15 @@ impl BackupInMaking<'_> {
         let parts = parts::of_images(store, images)?;
         self.damaged.extend(parts.damaged);
         self.take(&store.dir().join("format"), "store/format")?;
-        let of = parts.files.len() as u64;
+        let of = (parts.files.len() + parts.references.len()) as u64;
         for (done, file) in (0_u64..).zip(&parts.files) {
             if done % STEP_FILES == 0 {
                 show(CareStep::Store { done, of });
             }
             self.copy_part(store.dir(), file)?;
+        }
+        for (file, image) in &parts.references {
+            self.write_reference(file, image)?;
         }
         show(CareStep::Store { done: of, of });
         Ok(())
@@ -234,13 +237,30 @@ impl BackupInMaking<'_> {
                 let _ = fs::remove_file(&to);
                 self.damaged.push(format!("`{}` is not what its name says", from.display()));
             }
-            // What is known about an image, and names, may be taken away at any time; contents may not.
+            // What is known about an image may be taken away at any time; contents may not.
             Err(error) if error.kind() == io::ErrorKind::NotFound && by_digest.is_none() => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.damaged.push(format!("`{}` is missing", from.display()));
             }
             Err(error) => return Err(failed("copy", &from)(error)),
         }
+        Ok(())
+    }
+
+    /// A reference to an image that this backup has, whatever it leads to in the home by now.
+    fn write_reference(&mut self, file: &Path, image: &Digest) -> Result<(), CareError> {
+        let name = format!("store/{}", file.display());
+        let (to, text) = (self.out.join(&name), hornero_store::reference_text(image));
+        let (digest, bytes) = (Digest::of(text.as_bytes()), text.len() as u64);
+        let is_there = self.before.get(&name) == Some(&digest)
+            && fs::symlink_metadata(&to).is_ok_and(|found| found.size() == bytes);
+        if !is_there {
+            make(to.parent().unwrap_or(&to))?;
+            manifest::put(&to, text.as_bytes())?;
+            self.copied_files += 1;
+            self.copied_bytes += bytes;
+        }
+        self.enter(name, digest, bytes);
         Ok(())
     }
 
@@ -332,5 +352,50 @@ fn remove_if_there(path: &Path) -> Result<(), CareError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hornero_model::ImageConfig;
+    use hornero_store::ImageManifest;
+
+    use super::*;
+
+    fn image(store: &Store, number: u16) -> Digest {
+        let config = ImageConfig { workdir: format!("/{number}"), ..ImageConfig::default() };
+        store.put_image(&ImageManifest::new(Vec::new(), config)).unwrap()
+    }
+
+    #[test]
+    fn a_name_leads_to_what_the_backup_has_though_it_is_given_to_another_image_meanwhile() {
+        let place = tempfile::tempdir().unwrap();
+        let (home, out) = (place.path().join("home"), place.path().join("out"));
+        let store = Store::open(home.join("store")).unwrap();
+        let (old, new) = (image(&store, 1), image(&store, 2));
+        store.set_ref("image/base", &old).unwrap();
+        let plan = BackupPlan {
+            images: BTreeSet::from([old]),
+            choice: "used",
+            keys: false,
+            secrets_key: false,
+        };
+        // A bake beside it ends once what is to be copied is known.
+        let bake = |step: CareStep| {
+            if matches!(step, CareStep::Store { done: 0, .. }) {
+                store.set_ref("image/base", &new).unwrap();
+            }
+        };
+        for number in [1, 2] {
+            store.set_ref("image/base", &old).unwrap();
+            let made = backup(&home, &out, &plan, &bake).unwrap();
+            assert_eq!((made.manifest.number, made.damaged.len()), (number, 0));
+            assert_eq!(store.get_ref("image/base").unwrap(), Some(new));
+            let restored = place.path().join(format!("restored-{number}"));
+            crate::restore(&out, &restored, &|_| {}).unwrap();
+            let copy = Store::open(restored.join("store")).unwrap();
+            assert_eq!(copy.get_ref("image/base").unwrap(), Some(old));
+            assert_eq!(copy.fsck().unwrap(), []);
+        }
     }
 }

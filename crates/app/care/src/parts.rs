@@ -85,8 +85,10 @@ fn below(
 /// Files of the store that some images consist of.
 #[derive(Debug, Default)]
 pub(crate) struct StoreFiles {
-    /// Paths below the store, contents first and references last: what leads to others comes after them.
+    /// Paths below the store, contents first: what leads to others comes after them.
     pub files: Vec<PathBuf>,
+    /// References, with the images they led to: somebody else may have moved one before it is its turn to be copied.
+    pub references: Vec<(PathBuf, Digest)>,
     /// Images and layers that can't be read, and why.
     pub damaged: Vec<String>,
 }
@@ -127,7 +129,7 @@ pub(crate) fn of_images(store: &Store, images: &BTreeSet<Digest>) -> Result<Stor
     files.extend(whole.iter().map(|image| Path::new("images").join(image.hex())));
     for (name, image) in store.ref_listing()?.refs {
         if whole.contains(&image) {
-            files.push(Path::new("refs").join(name));
+            found.references.push((Path::new("refs").join(name), image));
         }
     }
     found.files = files;

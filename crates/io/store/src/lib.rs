@@ -78,7 +78,7 @@ pub use manifest::{FORMAT_EPOCH, ImageManifest, LAYER_COUNT_MAX, MANIFEST_BYTES_
 pub use objects::{Stored, object_path};
 pub use path::TreePath;
 pub use path_rules::{NAME_LEN_MAX, PATH_LEN_MAX};
-pub use refs::RefListing;
+pub use refs::{RefListing, reference_text};
 pub use room::check_room;
 pub use root::RootFiles;
 pub use store::Store;

@@ -31,6 +31,11 @@ pub struct RefListing {
     pub damaged: Vec<String>,
 }
 
+/// What the file of a reference to an image or a layer holds.
+pub fn reference_text(digest: &Digest) -> String {
+    format!("{digest}\n")
+}
+
 impl Store {
     /// Lets `name` lead to `digest`, durably and in one step; also one that is damaged.
     pub fn set_ref(&self, name: &str, digest: &Digest) -> Result<()> {
@@ -42,7 +47,7 @@ impl Store {
                 sync::directory(ancestor)?;
             }
         }
-        self.staging().replace(&path, format!("{digest}\n").as_bytes(), true)
+        self.staging().replace(&path, reference_text(digest).as_bytes(), true)
     }
 
     /// What `name` leads to.
