@@ -1,14 +1,17 @@
 //! How far a transfer is, on stderr.
 
 use std::{
-    io::{IsTerminal as _, Write as _, stderr},
+    io::{IsTerminal as _, stderr},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use hornero_oci::TransferEvent;
 
-use crate::{harmless::harmless, output::size};
+use crate::{
+    harmless::harmless,
+    output::{size, write_stderr},
+};
 
 /// Between two lines about a long transfer.
 const REMIND: Duration = Duration::from_secs(5);
@@ -46,23 +49,22 @@ impl Bar {
         state.2 = Instant::now();
         state.3 = true;
         let text = format!("{:<9} {} of {}", self.word, size(state.0), size(state.1));
-        // Progress that can't be shown is no reason to fail.
-        let _ = match self.terminal {
-            true => write!(stderr(), "\r\u{1b}[K{text}"),
-            false => writeln!(stderr(), "{text}"),
-        };
+        match self.terminal {
+            true => write_stderr(&format!("\r\u{1b}[K{text}")),
+            false => tell!("{text}"),
+        }
     }
 
     fn say(&self, text: &str) {
         let start = if self.terminal { "\r\u{1b}[K" } else { "" };
-        let _ = writeln!(stderr(), "{start}{}", harmless(text));
+        tell!("{start}{}", harmless(text));
     }
 
     /// Nothing more comes.
     pub fn end(&self) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.terminal && state.3 {
-            let _ = write!(stderr(), "\r\u{1b}[K");
+            write_stderr("\r\u{1b}[K");
         }
     }
 

@@ -149,7 +149,7 @@ impl News {
                 self.newest = self.looked;
                 self.text = text;
                 if self.begun.elapsed() >= QUIET {
-                    eprintln!("waiting  for the control process: {}", self.text);
+                    tell!("waiting  for the control process: {}", self.text);
                 }
             }
         }

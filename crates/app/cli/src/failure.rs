@@ -163,10 +163,10 @@ impl Failure {
     pub fn report(self, json: bool) -> ExitCode {
         if !self.reported {
             // The text may hold what a server or a build step wrote.
-            eprintln!("error: {}", set_in(&harmless(&self.message)));
+            tell!("error: {}", set_in(&harmless(&self.message)));
             let hint = self.hint.as_deref().map(hints::for_named_home);
             if let Some(hint) = &hint {
-                eprintln!("hint: {}", set_in(&harmless(hint)));
+                tell!("hint: {}", set_in(&harmless(hint)));
             }
             if json {
                 let error = ErrorReport {

@@ -1,5 +1,10 @@
 //! The `hornero` command: reads the command line, does one thing, answers with an exit code of the contract.
 
+/// Says a line on stderr, as `eprintln!` does, which writes piece by piece and panics where nobody reads.
+macro_rules! tell {
+    ($($words:tt)*) => { $crate::output::write_stderr(&(format!($($words)*) + "\n")) };
+}
+
 mod arguments;
 mod bar;
 mod build_log;

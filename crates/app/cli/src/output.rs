@@ -96,6 +96,12 @@ impl Table {
     }
 }
 
+/// Writes text to stderr, whole and at once, so that lines of several processes stay lines. One that nobody reads any more is
+/// no reason to fail.
+pub fn write_stderr(text: &str) {
+    let _ = stderr().lock().write_all(text.as_bytes());
+}
+
 /// Prints text to stdout; a reader that went away (`| head`) is no failure.
 pub fn print_text(text: &str) -> Result<(), Failure> {
     print_bytes(text.as_bytes())

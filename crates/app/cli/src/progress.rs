@@ -1,7 +1,7 @@
 //! Tells a bake's progress on stderr: one line that changes on a terminal, whole lines elsewhere.
 
 use std::{
-    io::{IsTerminal as _, Write as _, stderr},
+    io::{IsTerminal as _, stderr},
     path::Path,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -9,7 +9,7 @@ use std::{
 
 use hornero_bake::progress::{ArchiveEvent, BakeEvent, BakeProgress};
 
-use crate::{build_log::BuildLog, failure::Failure, harmless::harmless};
+use crate::{build_log::BuildLog, failure::Failure, harmless::harmless, output::write_stderr};
 
 /// Between two repaints of the changing line: more often is only flicker.
 const REPAINT: Duration = Duration::from_millis(80);
@@ -71,19 +71,18 @@ impl State {
             return;
         }
         self.painted = Some(Instant::now());
-        let mut out = stderr().lock();
-        // Progress that can't be shown is no reason to fail.
         let text = harmless(text);
-        let _ = if terminal { write!(out, "\r\u{1b}[K{text}") } else { writeln!(out, "{text}") };
-        let _ = out.flush();
+        match terminal {
+            true => write_stderr(&format!("\r\u{1b}[K{text}")),
+            false => tell!("{text}"),
+        }
         self.line_open = terminal;
     }
 
     fn line(&mut self, text: &str) {
-        let mut out = stderr().lock();
         let clear = if self.line_open { "\r\u{1b}[K" } else { "" };
         // Build steps and archives write what they like.
-        let _ = writeln!(out, "{clear}{}", harmless(text));
+        tell!("{clear}{}", harmless(text));
         self.line_open = false;
         self.painted = Some(Instant::now());
     }

@@ -83,7 +83,7 @@ pub fn mistaken<T>(file: &str, errors: &Errors, json_wanted: bool) -> Result<T, 
         let error = ErrorReport { message: &message, hint: None, exit: exit::USAGE, code: None };
         print_json(&MistakesReport { error, errors: errors.errors() })?;
     }
-    eprint!("{}", errors.render(crate::output::coloured_stderr()));
+    crate::output::write_stderr(&errors.render(crate::output::coloured_stderr()));
     Err(Failure::reported(exit::USAGE))
 }
 

@@ -19,7 +19,7 @@ pub fn shown() -> &'static str {
 
 /// Says on stderr that control is of another version, and what to do about it.
 pub fn tell_of_other(control: Option<&str>) {
-    eprintln!("{}", about_other(control));
+    tell!("{}", about_other(control));
 }
 
 fn about_other(control: Option<&str>) -> String {

@@ -22,7 +22,7 @@ pub fn note(home: &Path, error: ClientError) -> Result<(), Failure> {
     if remote::is_elsewhere() || !is_readable(home) {
         return Err(error.into());
     }
-    eprintln!("note: no control process runs; this is what the home's own files say");
+    tell!("note: no control process runs; this is what the home's own files say");
     Ok(())
 }
 

@@ -86,7 +86,7 @@ pub fn are_whole(home: &Path, images: &[BakedImage]) -> Result<bool, Failure> {
     let store = stores::store(home)?;
     for image in images {
         if let Err(error) = store.verify_image(&image.digest) {
-            eprintln!("damaged  image.{}: {error}; baking it anew", image.name);
+            tell!("damaged  image.{}: {error}; baking it anew", image.name);
             return Ok(false);
         }
     }

@@ -175,13 +175,10 @@ fn show(progress: CollectProgress) {
         CollectProgress::Waiting { waited } => {
             // Told about once a second: a log need not have them all.
             if waited.as_secs() % 10 == 0 {
-                eprintln!(
-                    "waiting  something is at work on the store, {} s by now",
-                    waited.as_secs()
-                );
+                tell!("waiting  something is at work on the store, {} s by now", waited.as_secs());
             }
         }
-        CollectProgress::Marking { images } => eprintln!("looking  at {images} images"),
+        CollectProgress::Marking { images } => tell!("looking  at {images} images"),
         CollectProgress::Deleting { .. } => {}
     }
 }

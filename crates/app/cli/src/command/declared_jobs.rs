@@ -62,7 +62,7 @@ pub async fn declare(client: &Client, declared: DirectoryJobs) -> Result<(), Fai
     let request = DeclareJobsRequest { directory, jobs, freezes, schedules, adopt, intent };
     let report: DeclaredJobsReport = client.post("/v1/jobs", &request).await?;
     for change in report.changes {
-        eprintln!("{:>12}  {:<9} {}", change.object, change.action, change.reason);
+        tell!("{:>12}  {:<9} {}", change.object, change.action, change.reason);
     }
     Ok(())
 }

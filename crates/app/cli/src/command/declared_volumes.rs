@@ -26,7 +26,7 @@ pub async fn declare(
     let (directory, intent) = (directory.clone(), intent.clone());
     let request = DeclareVolumesRequest { directory, volumes, intent };
     let report: DeclaredVolumesReport = client.post("/v1/volumes", &request).await?;
-    report.changes.iter().for_each(|change| eprintln!("{change}"));
+    report.changes.iter().for_each(|change| tell!("{change}"));
     // Those that are not declared any more are told of each time: their data takes room, and is somebody's.
     tell_kept(client, |volume| {
         volume.directory.is_none() && known.iter().any(|was| was.name == volume.name && is_own(was))
@@ -42,7 +42,7 @@ pub async fn tell_kept(
     let volumes: Vec<VolumeStatus> = client.get("/v1/volumes").await?;
     let now = Timestamp::now();
     for volume in volumes.iter().filter(|volume| which(volume)) {
-        eprintln!(
+        tell!(
             "volume `{}` stays: {} of data, made {} ago; `hornero volume rm {}` removes it{}",
             volume.name,
             size(volume.stored_bytes),

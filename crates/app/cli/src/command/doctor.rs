@@ -37,7 +37,7 @@ pub fn before(home: &Path, need: Need, tell: bool) -> Result<(), Failure> {
     }
     if tell {
         for finding in hornero_doctor::told_before(&facts, need) {
-            eprintln!("{}", note("host", &finding));
+            tell!("{}", note("host", &finding));
         }
     }
     Ok(())

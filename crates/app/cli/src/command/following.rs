@@ -153,7 +153,7 @@ impl Course {
                 serves: None,
             } => {
                 let name = service.as_ref().map_or_else(String::new, ToString::to_string);
-                eprintln!("{name:>12}  {phase:<9} {}", harmless(&message));
+                tell!("{name:>12}  {phase:<9} {}", harmless(&message));
                 silence.broken_by(format!("{phase} {name}: {}", harmless(&message)));
                 let after_ms = after_ms.unwrap_or(arrived);
                 self.steps.push(ToldStep { after_ms, service, rollout, phase, instance });
@@ -190,7 +190,7 @@ impl Silence {
 
     fn tell(&self) {
         let (last, seconds) = (&self.last, self.since.elapsed().as_secs());
-        eprintln!("still     {last}, {seconds} s by now; it goes on without this command");
+        tell!("still     {last}, {seconds} s by now; it goes on without this command");
     }
 }
 

@@ -57,7 +57,7 @@ pub fn run(json: bool, arguments: &FormatArguments) -> Result<(), Failure> {
     match mistaken {
         Some(failure) => Err(failure),
         None if arguments.check && changed > 0 => {
-            eprintln!("hint: `hornero fmt` puts them into their canonical form");
+            tell!("hint: `hornero fmt` puts them into their canonical form");
             Err(Failure::reported(exit::FAILED))
         }
         None => Ok(()),
@@ -73,7 +73,7 @@ fn stream(arguments: &FormatArguments) -> Result<(), Failure> {
     let formatted = canonical_or_told("-", &bytes)?;
     match arguments.check {
         true if formatted.as_bytes() != bytes => {
-            eprintln!("stdin is not in its canonical form");
+            tell!("stdin is not in its canonical form");
             Err(Failure::reported(exit::FAILED))
         }
         true => Ok(()),
@@ -109,7 +109,7 @@ fn told(failure: Failure) -> Failure {
 
 fn canonical_or_told(shown: &str, bytes: &[u8]) -> Result<String, Failure> {
     canonical(shown, bytes).map_err(|errors| {
-        eprint!("{}", errors.render(crate::output::coloured_stderr()));
+        crate::output::write_stderr(&errors.render(crate::output::coloured_stderr()));
         Failure::reported(exit::USAGE)
     })
 }

@@ -37,7 +37,7 @@ pub async fn check<'f>(
     let names: BTreeSet<FreezeName> = holding.iter().map(|freeze| freeze.name.clone()).collect();
     check_reason(!names.is_empty(), reason)?;
     for name in overrides.iter().filter(|name| !names.contains(*name)) {
-        eprintln!("note     freeze.{name} does not hold now");
+        tell!("note     freeze.{name} does not hold now");
     }
     Ok(names.into_iter().collect())
 }

@@ -64,9 +64,9 @@ pub fn run(home: &Path, json: bool, command: HomeCommand) -> Result<(), Failure>
 /// Says how far long work is.
 fn show(step: CareStep) {
     match step {
-        CareStep::Ledger => eprintln!("copying   the ledger"),
-        CareStep::Store { done, of } => eprintln!("copying   {done} of {of} files of the store"),
-        CareStep::Verify { done, of } => eprintln!("verifying {done} of {of} files"),
+        CareStep::Ledger => tell!("copying   the ledger"),
+        CareStep::Store { done, of } => tell!("copying   {done} of {of} files of the store"),
+        CareStep::Verify { done, of } => tell!("verifying {done} of {of} files"),
     }
 }
 

@@ -216,7 +216,7 @@ async fn test(
             Some(client) => client,
             None => control.insert(daemon::ensure(home).await?),
         };
-        eprintln!("testing  image.{}", image.name);
+        tell!("testing  image.{}", image.name);
         let request =
             TestRequest { service: service_for(Kept { home, store: &store }, spec, image)? };
         let run: TestReport = client.post("/v1/test", &request).await?;

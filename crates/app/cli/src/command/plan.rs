@@ -27,7 +27,7 @@ pub async fn plan(
     let project = project::read(source, json_wanted)?;
     configuration::check_secrets(home, &project.spec)?;
     for remark in doctor::remarks(home) {
-        eprintln!("note: {remark}");
+        tell!("note: {remark}");
     }
     if source.locked {
         bake::check_lock(home, &project)?;
@@ -37,7 +37,7 @@ pub async fn plan(
     let client = Client::new(daemon::socket(home));
     let status = client.get::<StatusReport>("/v1/status").await.ok();
     if status.is_none() && home.join("ledger.db").exists() {
-        eprintln!("note: the control process does not run, so what serves healthy is not known");
+        tell!("note: the control process does not run, so what serves healthy is not known");
     }
     let mut report = foreseen::ask(home, &request).await?;
     let (routes, serving) =
@@ -49,7 +49,7 @@ pub async fn plan(
     let packages = bake::foresee_packages(home, &project)?;
     problems::of_packages(&packages, &places, &mut report);
     for taken in problems::taken_over(&known, &project.dir, &request.services, &serving) {
-        eprintln!("warning: {taken}");
+        tell!("warning: {taken}");
     }
     let mut adopt = Vec::new();
     whole::release_dead(&mut report, &mut adopt);
@@ -75,9 +75,9 @@ fn tell(report: &PlanReport, json_wanted: bool) -> Result<(), Failure> {
             0 => String::new(),
             share => format!(" with {} of its requests", Share::percent(*share)),
         };
-        eprintln!("note: preview `{name}` of `{service}` stays beside it{gets} until {until}");
+        tell!("note: preview `{name}` of `{service}` stays beside it{gets} until {until}");
     }
-    eprint!("{}", calls::undeclared(&report.undeclared_calls, Timestamp::now()));
+    crate::output::write_stderr(&calls::undeclared(&report.undeclared_calls, Timestamp::now()));
     if report.changes.is_empty() {
         return print_text("nothing to change\n");
     }

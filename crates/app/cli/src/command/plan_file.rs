@@ -129,10 +129,7 @@ pub async fn apply(
     check_source(home, json_wanted, &kept)?;
     let client = daemon::ensure(home).await?;
     for change in &kept.changes {
-        eprintln!(
-            "plan     {}.{}: {}: {}",
-            change.kind, change.object, change.action, change.reason
-        );
+        tell!("plan     {}.{}: {}: {}", change.kind, change.object, change.action, change.reason);
     }
     if let Some(service) = kept.services.iter().find(|service| service.holds_volumes()) {
         let text =

@@ -107,9 +107,7 @@ fn chosen<'s>(
     let (serving, absent): (Vec<&ServiceName>, Vec<_>) =
         declared.into_iter().partition(|name| serves(name));
     for name in absent {
-        eprintln!(
-            "note: `{name}` does not serve, so there is nothing that it could be shown beside"
-        );
+        tell!("note: `{name}` does not serve, so there is nothing that it could be shown beside");
     }
     match serving.is_empty() {
         true => Err(Failure::new(

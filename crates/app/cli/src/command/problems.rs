@@ -78,25 +78,19 @@ pub fn locate(problems: &mut [PlanProblem], places: &DeclaredPlaces<'_>) {
 /// Tells it to people.
 pub fn tell(report: &PlanReport) {
     for problem in &report.problems {
-        eprintln!("problem: {}.{}: {}", problem.kind, problem.object, harmless(&problem.reason));
+        tell!("problem: {}.{}: {}", problem.kind, problem.object, harmless(&problem.reason));
         if let (Some(file), Some(line), Some(column)) =
             (&problem.file, problem.line, problem.column)
         {
-            eprintln!("  at {file}:{line}:{column}");
+            tell!("  at {file}:{line}:{column}");
         }
         if let Some(hint) = &problem.hint {
-            eprintln!("  hint: {}", harmless(hint));
+            tell!("  hint: {}", harmless(hint));
         }
     }
     for gap in &report.not_checked {
-        eprintln!(
-            "not checked: {}.{}: {}: {}",
-            gap.kind,
-            gap.object,
-            gap.what,
-            harmless(&gap.reason)
-        );
-        eprintln!("  hint: {}", gap.hint);
+        tell!("not checked: {}.{}: {}: {}", gap.kind, gap.object, gap.what, harmless(&gap.reason));
+        tell!("  hint: {}", gap.hint);
     }
 }
 

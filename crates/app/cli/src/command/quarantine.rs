@@ -59,7 +59,7 @@ async fn begin(
                 QuarantineState::Replacing => "serves until another one does",
                 _ => "gets no new requests; those in flight end",
             };
-            eprintln!("{instance} {doing}");
+            tell!("{instance} {doing}");
             told = Some(status.state);
         }
         tokio::time::sleep(LOOK_INTERVAL).await;

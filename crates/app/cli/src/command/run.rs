@@ -177,7 +177,7 @@ impl Told {
                 Some(RunLine::Finished { end }) => return Ok(Some(end)),
                 Some(RunLine::Told { next }) => self.next = next,
                 Some(RunLine::Lost { bytes }) => {
-                    eprintln!(
+                    tell!(
                         "note: {bytes} bytes of what it wrote were gone before they could be shown"
                     );
                 }
@@ -200,7 +200,7 @@ impl Told {
             return Err(Stopped::Left(failure.hint("`hornero status` shows it until it has")));
         }
         self.interrupted = true;
-        eprintln!("ending   run `{}`; Ctrl-C once more leaves it to end by itself", run.id);
+        tell!("ending   run `{}`; Ctrl-C once more leaves it to end by itself", run.id);
         Ok(cancel(client, run, "Ctrl-C").await?)
     }
 

@@ -58,7 +58,7 @@ fn from_stdin(name: &SecretLabel) -> Result<Zeroizing<Vec<u8>>, Failure> {
         }
     }
     if value.ends_with(b"\n") {
-        eprintln!(
+        tell!(
             "note: the value ends with a line break, which is part of it; `printf %s` writes none"
         );
     }

@@ -233,7 +233,7 @@ pub fn moved(
 ) -> Result<(), Failure> {
     let vouching = Vouching::of(home, store)?;
     if let Some(denied) = of.iter().find_map(|part| vouching.check(part).err()) {
-        eprintln!("note     {} is not signed: {denied}", image.short());
+        tell!("note     {} is not signed: {denied}", image.short());
         return Ok(());
     }
     // Its first statement says how it came to be, and stays as long as the record that it names.

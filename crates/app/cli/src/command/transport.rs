@@ -146,7 +146,7 @@ pub fn pull(
         pulled.contents_present
     ))?;
     if pulled.foreign {
-        eprintln!(
+        tell!(
             "note     nobody signed it: `hornero image import {reference}` vouches for it, if you do"
         );
     }
@@ -166,7 +166,7 @@ fn allowing(max_size: Option<u64>) -> ImportOptions {
 fn lead(store: &Store, name: &ImageName, image: &Digest) -> Result<(), Failure> {
     let key = names::key(name.as_str());
     if let Some(before) = names::leads(store, &key)?.filter(|before| before != image) {
-        eprintln!("note     `{name}` led to {before} until now");
+        tell!("note     `{name}` led to {before} until now");
     }
     Ok(store.set_ref(&key, image)?)
 }

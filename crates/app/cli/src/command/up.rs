@@ -131,7 +131,7 @@ async fn warn_of_others(
     let known = names::all(home).unwrap_or_default();
     let serving = client.get::<StatusReport>("/v1/status").await?.services;
     for taken in problems::taken_over(&known, &project.dir, services, &serving) {
-        eprintln!("warning: {taken}");
+        tell!("warning: {taken}");
     }
     Ok(())
 }
@@ -143,10 +143,7 @@ fn tell_changes(plan: &PlanReport, agreed: &Agreed) {
             && !agreed.remove.iter().any(|name| name.as_str() == change.object)
     };
     for change in plan.changes.iter().filter(|change| !is_left(change)) {
-        eprintln!(
-            "plan     {}.{}: {}: {}",
-            change.kind, change.object, change.action, change.reason
-        );
+        tell!("plan     {}.{}: {}: {}", change.kind, change.object, change.action, change.reason);
     }
 }
 
@@ -201,7 +198,7 @@ pub async fn down(
         Some(dir) => {
             let services = project::services(&dir, json_wanted).inspect_err(|_| {
                 if !is_named {
-                    eprintln!("hint: `hornero down --all` takes down everything in this home");
+                    tell!("hint: `hornero down --all` takes down everything in this home");
                 }
             })?;
             Some((whole::directory(&dir)?, services))

@@ -152,7 +152,7 @@ async fn lock(home: &Path, timeout: Duration) -> Result<File, Failure> {
             Err(error) => return Err(std::io::Error::from(error).into()),
         }
         if !told && begun.elapsed() >= QUIET {
-            eprintln!("waiting  for another `hornero upgrade` of this home");
+            tell!("waiting  for another `hornero upgrade` of this home");
             told = true;
         }
         tokio::time::sleep(LOOK_INTERVAL).await;

@@ -181,7 +181,7 @@ pub fn release_dead(report: &mut PlanReport, adopt: &mut Vec<ServiceName>) {
         else {
             return true;
         };
-        eprintln!(
+        tell!(
             "note     service.{name}: `{}` declares nothing any more: this directory takes it over",
             harmless(owner.as_str())
         );
@@ -212,7 +212,7 @@ fn removed(
         Prune::Yes => Ok(all()),
         Prune::No => {
             for name in names {
-                eprintln!("note     service.{name}: no longer declared, and left as it is");
+                tell!("note     service.{name}: no longer declared, and left as it is");
             }
             Ok(Vec::new())
         }
@@ -222,7 +222,7 @@ fn removed(
         )),
         Prune::Ask => {
             for change in gone {
-                eprintln!("remove   service.{}: {}", change.object, harmless(&change.reason));
+                tell!("remove   service.{}: {}", change.object, harmless(&change.reason));
             }
             match asked("Take down what is no longer declared? [y/N] ")? {
                 true => Ok(all()),
@@ -234,7 +234,7 @@ fn removed(
 
 /// Asks on the terminal; anything but yes is no.
 fn asked(question: &str) -> Result<bool, Failure> {
-    eprint!("{question}");
+    crate::output::write_stderr(question);
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -254,7 +254,7 @@ pub fn own(
     let mut services: Vec<ServiceName> = Vec::new();
     for name in declared {
         match owner(&name).filter(|owner| *owner != directory) {
-            Some(owner) if names::is_live(Path::new(owner.as_str())) => eprintln!(
+            Some(owner) if names::is_live(Path::new(owner.as_str())) => tell!(
                 "note     service.{name}: it belongs to `{}`, and stays",
                 harmless(owner.as_str())
             ),

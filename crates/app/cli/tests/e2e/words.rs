@@ -115,3 +115,20 @@ fn all_that_a_build_step_prints_is_kept() {
     let text = fs::read_to_string(log).unwrap();
     assert!(text.contains(&line) && text.contains("it goes wrong"), "{text}");
 }
+
+#[test]
+fn a_command_whose_progress_nobody_reads_does_its_work() {
+    let home = Home::new();
+    Site { instances: 1, ..Site::default() }.write(&home, "one");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let done = home.command(&["up"]).stderr(writer).output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stdout));
+    assert_eq!(home.get("/").1.trim(), "one");
+    // And what is wrong with a command is still told by its exit code.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let refused = home.command(&["rollback", "site"]).stderr(writer).output().unwrap();
+    assert_ne!(refused.status.code(), Some(101));
+    home.run(&["down"]).expect(0);
+}
