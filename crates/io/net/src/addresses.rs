@@ -7,12 +7,17 @@
 use std::{
     fs::File,
     net::Ipv4Addr,
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use hornero_model::InstanceId;
+use rustix::{
+    fs::{SeekFrom, seek},
+    io::Errno,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Error, Result, Subnet, lock::open_locked};
@@ -192,26 +197,26 @@ impl Addresses {
         Ok(slot.map(|(index, _)| subnet.instance(index)))
     }
 
-    /// Everything held, by address.
+    /// Everything held, by address. Reads what was ever written: a table of one instance is four megabytes long.
     pub fn holders(&self, subnet: Subnet) -> Result<Vec<Holder>> {
         let file = open_locked(&self.path)?;
-        let mut bytes = Vec::new();
         let length = file.metadata().map_err(self.fail("read"))?.len();
         // No more than the table: whatever follows it is not ours.
-        bytes.resize(length.min((Subnet::INSTANCES * SLOT_BYTES) as u64) as usize, 0);
-        let read = read_up_to(&file, &mut bytes, 0).map_err(self.fail("read"))?;
-        bytes.truncate(read);
-        Ok(bytes
-            .chunks_exact(SLOT_BYTES)
-            .enumerate()
-            .filter(|(_, bytes)| bytes[0] == HELD)
-            .filter_map(|(index, bytes)| match Slot::decode(bytes) {
-                Slot::Held { instance, attached } => {
-                    Some(Holder { instance, address: subnet.instance(index), attached })
+        let length = length.min((Subnet::INSTANCES * SLOT_BYTES) as u64);
+        let mut holders = Vec::new();
+        let mut at = 0;
+        while let Some(written) = next_written(&file, at, length).map_err(self.fail("read"))? {
+            let mut bytes = vec![0; (written.end - written.start) as usize];
+            let read = read_up_to(&file, &mut bytes, written.start).map_err(self.fail("read"))?;
+            let first = written.start as usize / SLOT_BYTES;
+            for (index, bytes) in (first..).zip(bytes[..read].chunks_exact(SLOT_BYTES)) {
+                if let Slot::Held { instance, attached } = Slot::decode(bytes) {
+                    holders.push(Holder { instance, address: subnet.instance(index), attached });
                 }
-                Slot::Free | Slot::Released { .. } => None,
-            })
-            .collect())
+            }
+            at = written.end;
+        }
+        Ok(holders)
     }
 
     /// Whether whoever has this address may reach what lies outside the home: an attached instance
@@ -274,6 +279,21 @@ fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<usi
         }
     }
     Ok(done)
+}
+
+/// The next whole slots from `at` on of which something was written, as places in bytes; none where only holes follow.
+fn next_written(file: &File, at: u64, length: u64) -> std::io::Result<Option<Range<u64>>> {
+    if at >= length {
+        return Ok(None);
+    }
+    let data = match seek(file, SeekFrom::Data(at)) {
+        Ok(data) if data < length => data,
+        Ok(_) | Err(Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let slot = SLOT_BYTES as u64;
+    let hole = seek(file, SeekFrom::Hole(data))?;
+    Ok(Some(data / slot * slot..(hole.div_ceil(slot) * slot).min(length)))
 }
 
 fn now_seconds() -> u64 {
