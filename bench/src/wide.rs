@@ -75,7 +75,7 @@ fn spec() -> Result<String> {
         write!(
             text,
             "\nservice \"{name}\" {{\n  image = image.site\n  scale {{\n    minimum = 0\n    maximum = 1\n    \
-             in_flight = 100\n    idle = \"1s\"\n  }}\n  port \"http\" {{ container = 8080 }}\n  \
+             in_flight = 100\n    idle = \"3s\"\n  }}\n  port \"http\" {{ container = 8080 }}\n  \
              health {{\n    http = {{ port = \"http\", path = \"/health\" }}\n  }}\n  rollout {{ watch = \"0s\" }}\n  \
              resources {{ memory = \"32MiB\" }}\n"
         )?;
