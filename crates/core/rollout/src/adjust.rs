@@ -14,7 +14,8 @@ use crate::{
     Facts, Leaving, RepairState, ServingSet, World,
     record::{Record, created, new_ids},
     repair_state,
-    routes::{addresses, concerns},
+    routes::concerns,
+    rules::addresses,
 };
 
 /// The edge tries a listener again every second: a fault that is told for so long is none of an earlier attempt.

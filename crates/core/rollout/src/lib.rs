@@ -50,6 +50,7 @@ mod rollouts;
 mod room;
 mod rounds;
 mod routes;
+mod rules;
 mod ruling;
 mod runs;
 mod scale;

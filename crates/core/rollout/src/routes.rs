@@ -1,13 +1,10 @@
 //! The route table as a pure function of the world, the instances' addresses and the services' own addresses.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use hornero_model::{
-    Admission, Check, Health, HostCertificate, InstanceId, Listener, ListenerFault, ListenerLimits,
-    Pool, PoolBackend, PoolName, Port, PreviewRule, Protocol, ReleaseNumber, Route, RouteRule,
+    Admission, Check, Health, HostCertificate, InstanceId, Listener, ListenerFault, Pool,
+    PoolBackend, PoolName, Port, PreviewRule, Protocol, ReleaseNumber, Route, RouteRule,
     RouteTable, RouteTls, ServiceName, ServiceSpec, Share, ToZero,
 };
 
@@ -15,6 +12,7 @@ use crate::planted::{Bug, planted};
 use crate::{
     Facts, Instance, OpenPreview, Phase, Rollout, World,
     previews::share_of,
+    rules::{ListenersInMaking, addresses, any, listener, settle_certificates},
     switch::{probe, restores, sticky},
 };
 
@@ -39,27 +37,24 @@ pub struct RouteClash {
 /// Every set that runs is in its pools, so that all are probed; [`World::traffic`] says which of them get requests. A
 /// service without an address of its own gets no internal listener.
 pub fn table(world: &World, facts: &Facts, generation: u64) -> RouteTable {
-    let mut listeners: BTreeMap<SocketAddr, Listener> = BTreeMap::new();
+    let mut making = ListenersInMaking::default();
     let mut pools = Vec::new();
     for name in world.services.keys() {
         let specs = open_specs(world, name);
         let address = facts.address(name);
         for spec in &specs {
             for route in &spec.routes {
-                add_route(&mut listeners, name, route);
+                making.add_route(name, route);
             }
             for port in address.iter().flat_map(|_| &spec.ports) {
                 let address = SocketAddr::new(address.unwrap_or_else(any), port.container);
                 let pool = PoolName { service: name.clone(), port: port.name.clone() };
-                add_rule(
-                    &mut listeners,
-                    listener(address, port.protocol, None),
-                    RouteRule::new(pool),
-                );
+                making.add_rule(listener(address, port.protocol, None), RouteRule::new(pool));
             }
         }
         pools.extend(service_pools(world, facts, name, &specs));
     }
+    let mut listeners = making.listeners;
     for (runs_as, open) in &world.previews {
         lead_to(&mut listeners, &pools, runs_as, open);
         share_with(&mut pools, world, facts, runs_as);
@@ -350,94 +345,7 @@ fn checked_port(spec: &ServiceSpec) -> Option<&Port> {
     spec.ports.iter().find(|port| port.container == number)
 }
 
-fn add_route(listeners: &mut BTreeMap<SocketAddr, Listener>, service: &ServiceName, route: &Route) {
-    let rule = RouteRule {
-        host: route.host.clone(),
-        path_prefix: route.path_prefix.clone(),
-        pool: PoolName { service: service.clone(), port: route.port.clone() },
-        redirect_to: route.redirect_to,
-        previews: Vec::new(),
-    };
-    for address in addresses(route) {
-        let mut listener = listener(address, route.protocol, route.tls.clone());
-        listener.trusted_proxies.clone_from(&route.trusted_proxies);
-        listener.proxy_protocol = route.proxy_protocol;
-        listener.limits = route.limits;
-        add_rule(listeners, listener, rule.clone());
-    }
-}
-
-/// A listener without rules.
-fn listener(address: SocketAddr, protocol: Protocol, tls: Option<RouteTls>) -> Listener {
-    Listener {
-        address,
-        protocol,
-        tls,
-        certificates: Vec::new(),
-        trusted_proxies: Vec::new(),
-        proxy_protocol: false,
-        limits: ListenerLimits::default(),
-        rules: Vec::new(),
-    }
-}
-
-/// Adds a rule to the listener of its address; of two rules for the same requests the first stays, and of two
-/// certificates for one host. The certificate for no host is noted as one for the host ``.
-fn add_rule(listeners: &mut BTreeMap<SocketAddr, Listener>, empty: Listener, rule: RouteRule) {
-    let (protocol, tls) = (empty.protocol, empty.tls.clone());
-    let (proxies, proxy_protocol) = (empty.trusted_proxies.clone(), empty.proxy_protocol);
-    let limits = empty.limits;
-    let listener = listeners.entry(empty.address).or_insert(empty);
-    let same = |other: &RouteRule| {
-        other.host == rule.host && other.path_prefix == rule.path_prefix
-            || protocol == Protocol::Tcp
-    };
-    if listener.protocol != protocol
-        || (&listener.trusted_proxies, listener.proxy_protocol) != (&proxies, proxy_protocol)
-        || listener.tls.is_some() != tls.is_some()
-        || listener.rules.iter().any(same)
-    {
-        return;
-    }
-    let host = rule.host.clone().unwrap_or_default();
-    let of_host = listener.certificates.iter().find(|own| own.host == host);
-    match (of_host, tls) {
-        (None, Some(tls)) => listener.certificates.push(HostCertificate { host, tls }),
-        (Some(own), Some(tls)) if own.tls != tls => return,
-        (_, _) => {}
-    }
-    // Services of several files may share it, and change at different times: none gets more than it asked for.
-    listener.limits = listener.limits.tightened(limits);
-    listener.rules.push(rule);
-}
-
-/// Has a listener show the certificate of the rule without a host, or else of the first, to whoever asks for none that
-/// has its own. Where all are the same that is all.
-fn settle_certificates(listener: &mut Listener) {
-    let Some(first) = listener.certificates.first().map(|first| first.tls.clone()) else { return };
-    let of_none = listener.certificates.iter().find(|own| own.host.is_empty());
-    let rest = of_none.map_or(first, |own| own.tls.clone());
-    if listener.certificates.iter().all(|own| own.tls == rest) {
-        listener.certificates.clear();
-    }
-    listener.certificates.retain(|own| !own.host.is_empty());
-    listener.certificates.sort();
-    listener.tls = Some(rest);
-}
-
-/// Where the edge listens for a route: everywhere, where it names no address.
-pub(crate) fn addresses(route: &Route) -> Vec<SocketAddr> {
-    let every = || vec![any(), Ipv6Addr::UNSPECIFIED.into()];
-    let addresses = route.address.map_or_else(every, |address| vec![address]);
-    addresses.into_iter().map(|address| SocketAddr::new(address, route.listen)).collect()
-}
-
 /// Where a route listens.
 pub fn socket(route: &Route) -> SocketAddr {
     SocketAddr::new(route.address.unwrap_or_else(any), route.listen)
-}
-
-/// Every IPv4 address of the host, which also stands for every address where routes are compared.
-fn any() -> IpAddr {
-    Ipv4Addr::UNSPECIFIED.into()
 }
