@@ -412,6 +412,8 @@ impl Adapters {
             let log_tail = log_tail(&**engine, &instance);
             Observation::InstanceExited { instance: instance.clone(), cause, log_tail }
         };
+        let turn = self.starts.turn_of(&instance);
+        let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let _place = self.starts.enter(|others_left| {
             if others_left {
                 self.starter.went_on(&spec.image);

@@ -1,9 +1,12 @@
-//! Lets so many through at once and no more.
+//! Lets so many through at once and no more, and those for one instance one after the other.
 
 use std::{
-    sync::{Condvar, Mutex, PoisonError},
+    collections::BTreeMap,
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
+
+use hornero_model::InstanceId;
 
 /// How often who waits looks whether others have left.
 const LOOK: Duration = Duration::from_secs(5);
@@ -15,6 +18,8 @@ pub struct Turnstile {
     look: Duration,
     counts: Mutex<Counts>,
     left: Condvar,
+    /// Whose turn it is, for each instance that somebody wants to start.
+    turns: Mutex<BTreeMap<InstanceId, Arc<Mutex<()>>>>,
 }
 
 #[derive(Debug)]
@@ -32,7 +37,16 @@ impl Turnstile {
     /// One that lets `most` in.
     pub const fn new(most: usize) -> Self {
         let counts = Mutex::new(Counts { inside: 0, left: 0 });
-        Self { most, look: LOOK, counts, left: Condvar::new() }
+        let turns = Mutex::new(BTreeMap::new());
+        Self { most, look: LOOK, counts, left: Condvar::new(), turns }
+    }
+
+    /// What is held by whoever starts an instance: a second one waits for it without a word, so that nobody takes a start that
+    /// hangs for one that goes on.
+    pub fn turn_of(&self, instance: &InstanceId) -> Arc<Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(instance.clone()).or_default())
     }
 
     /// Waits for a place. Who waits long is told every few seconds whether others left meanwhile.
@@ -66,6 +80,23 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    #[test]
+    fn starts_of_one_instance_wait_for_each_other_and_those_of_others_do_not() {
+        let turnstile = Turnstile::new(3);
+        let id = |name: &str| InstanceId::new(name).unwrap();
+        let first = turnstile.turn_of(&id("site-1-a"));
+        let _mine = first.lock().unwrap();
+        assert!(turnstile.turn_of(&id("site-1-a")).try_lock().is_err());
+        assert!(turnstile.turn_of(&id("site-1-b")).try_lock().is_ok());
+        assert_eq!(
+            turnstile.turns.lock().unwrap().len(),
+            2,
+            "one that ended, and one that goes on"
+        );
+        turnstile.turn_of(&id("site-1-c"));
+        assert_eq!(turnstile.turns.lock().unwrap().len(), 2, "nothing is kept of what ended");
+    }
 
     #[test]
     fn no_more_than_so_many_are_inside_at_once() {

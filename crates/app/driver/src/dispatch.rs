@@ -8,7 +8,7 @@ use hornero_model::{
 };
 use hornero_rollout::{
     Effect, EffectKey, Instance, Kind, Phase, REFUSED_RETRY, Record, RollingStage, RolloutFailure,
-    answer_allowance, wanted,
+    wanted,
 };
 
 use crate::{Driver, DriverError, EffectId, Ports, pending::Pending};
@@ -42,14 +42,7 @@ impl Driver {
             }
             self.last_effect += 1;
             let id = EffectId { term: self.term, number: self.last_effect };
-            let tries = self.pending.get(&key).map_or(0, |pending| pending.tries);
-            let pending = Pending {
-                id,
-                effect: effect.clone(),
-                lost_at: now.after(answer_allowance(&key)),
-                tries,
-                not_before: None,
-            };
+            let pending = Pending::asked(id, effect.clone(), self.pending.get(&key), now);
             self.pending.insert(key, pending);
             self.asked_for(&effect);
             ports.dispatch(id, effect);
@@ -98,7 +91,7 @@ impl Driver {
     fn is_held(&self, key: &EffectKey) -> bool {
         let now = self.now();
         if let Some(pending) = self.pending.get(key)
-            && (pending.in_flight(now) || pending.not_before.is_some_and(|at| now < at))
+            && (pending.is_awaited(now) || pending.not_before.is_some_and(|at| now < at))
         {
             return true;
         }
@@ -296,6 +289,7 @@ impl Driver {
             id,
             effect,
             lost_at: self.now(),
+            again_at: self.now(),
             tries: 0,
             not_before: Some(self.now().after(REFUSED_RETRY)),
         };

@@ -123,7 +123,8 @@ impl Driver {
     pub fn next_tick(&self) -> Millis {
         /// With nothing due: a look now and then, should the host's clock have jumped.
         const IDLE: Millis = Millis(60_000);
-        let retries = self.pending.values().filter_map(|pending| pending.not_before);
+        let now = self.facts.now;
+        let retries = self.pending.values().filter_map(|pending| pending.due(now));
         let wake = wake(&self.world, &self.facts).into_iter().chain(retries).min();
         wake.map_or(IDLE, |at| Millis(at.since(self.facts.now).0.clamp(1, IDLE.0)))
     }

@@ -6,7 +6,7 @@ use crate::{Facts, RolloutFailure, World, leases};
 
 /// How long an instance may take from the decision to a running command, or its start without going on, beyond which it
 /// counts as failed: slow hosts verify a large image for minutes, a hung start does not hold a rollout for ever.
-const START_ALLOWANCE: Millis = Millis(60_000);
+pub(crate) const START_ALLOWANCE: Millis = Millis(60_000);
 /// Start timeout of an instance whose service declares no health contract; it is healthy once it runs.
 const DEFAULT_START_TIMEOUT: Millis = Millis(60_000);
 

@@ -100,7 +100,9 @@ pub use recycle::recycle_due;
 pub use rehearsals::{StaleRollback, stale_rollback};
 pub use repair::{MAX_REPAIRS, RepairState, repair_state};
 pub use retention::{Hold, KeepOverride, Retained, in_use, needed_by_runs, retained};
-pub use retry::{AfterFailure, REFUSED_RETRY, answer_allowance, failed, retry_delay};
+pub use retry::{
+    AfterFailure, REFUSED_RETRY, answer_allowance, failed, repeat_allowance, retry_delay,
+};
 pub use room::{NoRoom, Space, room_for_more};
 pub use routes::{RouteClash, brings, clash, clash_with, socket, table};
 pub use ruling::{StepInTheWay, no_return, rule_steps};

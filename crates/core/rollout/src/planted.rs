@@ -61,6 +61,14 @@ bugs! {
     WakesNobody: "nothing is made for requests that wait at a service of which nothing runs",
     KeepsTheTerm: "a control that starts keeps the term of the one before it",
     CommitsBeforeAllPrepared: "an edge puts a table in force that another one has not prepared",
+    IgnoresRoom: "servers are decided on that there is no memory for",
+    KeepsPreviews: "a preview stays when its time is up",
+    EndsLeasesEarly: "the lease of a volume ends when its server is told to stop",
+    RepeatsTurns: "a time of a schedule that was begun is begun once more",
+    ForgetsFailedRehearsals: "a rehearsal that failed keeps no release from coming",
+    IgnoresProbes: "what the edge's own requests show of a canary is not looked at",
+    AsksForStartsOnce: "a start without an answer is asked for again when its server was given up",
+    BlamesReleasesForEdges: "a server that no edge could look at counts as unhealthy",
     AnswersBeforeRepair: "who asks for a service that lacks servers is told that it is done",
 }
 

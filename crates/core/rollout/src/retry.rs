@@ -2,6 +2,7 @@
 
 use hornero_model::{ExitCause, InstanceId, Millis};
 
+use crate::planted::{Bug, planted};
 use crate::{EffectKey, Facts, RolloutFailure, Service, World};
 
 /// The first delay before a failed effect is tried again; doubled by every further failure.
@@ -20,6 +21,10 @@ const EDGE_ALLOWANCE: Millis = Millis(40_000);
 const TESTS_ALLOWANCE: Millis = Millis(7_200_000);
 /// The same for guards: a command has an hour at most (`within`), and its server starts and ends beyond that.
 const GUARDS_ALLOWANCE: Millis = Millis(4_200_000);
+/// After this a start is asked for once more, from its last news on, though its answer may still come: an instance is given up
+/// that does not run within `START_ALLOWANCE`, and nothing is gained by asking after that. One that is merely slow is done
+/// once: the second start of an instance waits for the first, and tells nothing meanwhile, so that it renews nobody's time.
+const START_REPEAT: Millis = Millis(10_000);
 /// Tries of snapshots, and of putting them back, for which somebody waits who is not served.
 const SNAPSHOT_TRIES: u32 = 3;
 /// Tries of a route table before the rollouts that wait for it are undone: one may meet an edge that restarts.
@@ -44,6 +49,26 @@ pub fn answer_allowance(key: &EffectKey) -> Millis {
         | EffectKey::Snapshots(_)
         | EffectKey::Restore(_)
         | EffectKey::Address(..) => ANSWER_ALLOWANCE,
+    }
+}
+
+/// How long an effect that got no answer waits until it is asked for once more. Until [`answer_allowance`] is over it may still be
+/// done, and nothing that must not meet it is asked for.
+pub fn repeat_allowance(key: &EffectKey) -> Millis {
+    match key {
+        EffectKey::Start(_) if planted(Bug::AsksForStartsOnce) => ANSWER_ALLOWANCE,
+        EffectKey::Start(_) => START_REPEAT,
+        EffectKey::Stop(_)
+        | EffectKey::Remove(_)
+        | EffectKey::Freeze(_)
+        | EffectKey::Tests(_)
+        | EffectKey::Run(_)
+        | EffectKey::Guards(_)
+        | EffectKey::Snapshots(_)
+        | EffectKey::Restore(_)
+        | EffectKey::Routes(_)
+        | EffectKey::Cut(..)
+        | EffectKey::Address(..) => answer_allowance(key),
     }
 }
 

@@ -236,6 +236,11 @@ impl SimEngine {
         self.instances.get(id).is_some_and(|instance| instance.ended.is_some())
     }
 
+    /// How many instances were made since the beginning.
+    pub fn made(&self) -> u32 {
+        self.made
+    }
+
     /// How many instances run.
     pub fn running(&self) -> u64 {
         let running = self.instances.values().filter(|instance| instance.ended.is_none());

@@ -1,7 +1,7 @@
 //! What the edge was given and does late: nobody counts on it, and nothing is broken by it.
 
 use hornero_driver::{OutcomeKind, RequestKind};
-use hornero_model::{ExitCause, InstanceId, ServiceSpec};
+use hornero_model::{ExitCause, InstanceId, InstanceState, ServiceSpec};
 use hornero_sim::{Behaviour, Faults, Simulation, service};
 
 fn apply(spec: &ServiceSpec) -> RequestKind {
@@ -65,6 +65,29 @@ fn a_table_that_failed_may_still_come() {
         simulation.come_to_rest();
         simulation.check_whole();
     }
+}
+
+/// Found by seed 327: the server ran, and its service lacked it until it was given up a minute later.
+#[test]
+fn a_start_whose_answer_is_lost_is_asked_for_again_before_its_server_is_given_up() {
+    let (mut simulation, spec, ids) = serving();
+    simulation.crash_instance(&ids[0], ExitCause::Signal(9));
+    simulation.host.edge_delay_ms = 300;
+    simulation.host.faults = Faults { unanswered: 100, ..Faults::default() };
+    simulation.run(200);
+    let (there, made) = (simulation.host.engine.ids(), simulation.host.engine.made());
+    simulation.host.edge_delay_ms = 0;
+    simulation.host.faults = Faults::default();
+    simulation.run(25_000);
+    let serving = simulation.driver().world().services[&spec.name].serving.as_ref().unwrap();
+    let replacement = there.iter().find(|id| !ids.contains(id)).expect("a replacement");
+    assert!(serving.instances.contains(replacement));
+    let state = simulation.driver().world().instances[replacement].state;
+    assert_eq!(state, InstanceState::Serving);
+    simulation.run(60_000);
+    simulation.come_to_rest();
+    simulation.check_whole();
+    assert_eq!(simulation.host.engine.made(), made, "nothing was made in its place");
 }
 
 /// Found by seed 46 of the ways to replace: the answer to a start was lost, so its service was removed without anybody

@@ -3,9 +3,10 @@
 use hornero_model::{EdgeRef, Health, Millis, ServiceName};
 
 use super::{Bench, root, site, spec};
+use crate::failing::START_ALLOWANCE;
 use crate::{
     AfterFailure, EffectKey, Phase, RolloutFailure, World, answer_allowance, down_order, failed,
-    retry_delay, saw_health, start_down, start_forward,
+    repeat_allowance, retry_delay, saw_health, start_down, start_forward,
 };
 
 /// A world in which `site` serves and is being replaced.
@@ -27,6 +28,16 @@ fn a_failed_effect_waits_longer_each_time_but_not_for_ever() {
         answer_allowance(&EffectKey::Tests(image))
             > answer_allowance(&EffectKey::Routes(EdgeRef::default()))
     );
+}
+
+#[test]
+fn a_start_without_an_answer_is_asked_for_again_while_its_server_is_waited_for() {
+    let start = EffectKey::Start(Bench::serving(1).instance(1));
+    assert!(repeat_allowance(&start).0 * 3 < START_ALLOWANCE.0);
+    // One that is slow keeps others from its server for as long as before.
+    assert!(answer_allowance(&start) > START_ALLOWANCE);
+    let stop = EffectKey::Stop(Bench::serving(1).instance(1));
+    assert_eq!(repeat_allowance(&stop), answer_allowance(&stop));
 }
 
 #[test]
