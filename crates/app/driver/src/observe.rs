@@ -1,9 +1,10 @@
 //! Taking in observations: late, doubled and reordered ones must not make anything untrue.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use hornero_model::{
-    Digest, EdgeRef, EdgeStatus, ExitCause, InstanceId, Location, ReleaseCounters, ServiceName,
+    Digest, EdgeRef, EdgeStatus, ExitCause, Health, InstanceId, Location, ReleaseCounters,
+    ServiceName,
 };
 use hornero_rollout::{
     AfterFailure, Bug, Effect, EffectKey, Exit, Running, failed, measures_processor, planted,
@@ -69,7 +70,7 @@ impl Driver {
                 self.addressed(effect, service, address);
             }
             Observation::EdgeStatus { edge, status } => self.edge_status(&edge, status, ports),
-            Observation::EdgeLost { edge } => self.edge_lost(&edge),
+            Observation::EdgeLost { edge } => self.edge_lost(&edge, ports),
             Observation::EffectFailed { effect, reason } => self.effect_failed(effect, reason),
         }
     }
@@ -193,10 +194,14 @@ impl Driver {
         }
     }
 
-    fn edge_lost(&mut self, edge: &EdgeRef) {
+    fn edge_lost(&mut self, edge: &EdgeRef, ports: &mut dyn Ports) {
         let now = self.now();
+        let could_tell = self.facts.edge.is_some();
         if let Some(region) = self.facts.at_mut(&edge.region) {
             region.lost_edge(&edge.edge, now);
+        }
+        if could_tell && self.facts.edge.is_none() {
+            self.tell_away(edge, ports);
         }
     }
 
@@ -244,7 +249,11 @@ impl Driver {
                 self.tell_instance(&id, "probing", "is healthy".to_owned(), ports);
             }
         }
-        let ids: Vec<InstanceId> = self.world.instances.keys().cloned().collect();
+        // Few are not well, and each is looked for among all that the edge tells of.
+        let backends = self.facts.edge.iter().flat_map(|edge| &edge.backends);
+        let sick = backends.filter(|of| of.health != Health::Healthy && of.last_error.is_some());
+        let known = sick.filter(|of| self.world.instances.contains_key(&of.instance));
+        let ids: BTreeSet<InstanceId> = known.map(|of| of.instance.clone()).collect();
         for id in ids {
             self.tell_probe(&id, ports);
         }

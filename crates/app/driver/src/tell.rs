@@ -1,7 +1,9 @@
 //! What clients are told of rollouts, and which of them.
 
-use hornero_model::{Digest, InstanceId, Millis, Receipt, RolloutId, ServiceName, Share};
-use hornero_rollout::{Phase, ReplacingStage, Rolling, RollingStage, Rollout, TestRun};
+use hornero_model::{Digest, EdgeRef, InstanceId, Millis, Receipt, RolloutId, ServiceName, Share};
+use hornero_rollout::{
+    Phase, ReplacingStage, Rolling, RollingStage, Rollout, TestRun, UNHEARD_ALLOWANCE,
+};
 
 use crate::{Driver, Ports, Progress, RequestId, steer::steered};
 
@@ -73,13 +75,8 @@ impl Driver {
         what: String,
         ports: &mut dyn Ports,
     ) {
-        let Some(rollout) = self.world.rollouts.values().find(|rollout| rollout.set.contains(id))
-        else {
-            return;
-        };
-        if !matches!(rollout.phase, Phase::Preparing | Phase::Rolling | Phase::Replacing) {
-            return;
-        }
+        let mut rollouts = self.world.rollouts.values().filter(|of| has_servers_coming(of));
+        let Some(rollout) = rollouts.find(|rollout| rollout.set.contains(id)) else { return };
         ports.progress(Progress::Step {
             request: self.request_of(rollout.id),
             service: rollout.service.clone(),
@@ -88,6 +85,27 @@ impl Driver {
             message: format!("instance `{id}` {what}"),
             instance: Some(id.clone()),
         });
+    }
+
+    /// Tells that an edge can't be reached, to those whose servers on their way up nobody can check without it.
+    pub(crate) fn tell_away(&self, edge: &EdgeRef, ports: &mut dyn Ports) {
+        let who = match self.facts.edges.len() > 1 {
+            true => format!("edge `{}`", edge.edge),
+            false => "the edge".to_owned(),
+        };
+        for rollout in self.world.rollouts.values().filter(|of| has_servers_coming(of)) {
+            ports.progress(Progress::Step {
+                request: self.request_of(rollout.id),
+                service: rollout.service.clone(),
+                rollout: Some(rollout.id),
+                phase: rollout.phase.name(),
+                message: format!(
+                    "{who} can't be reached; what comes up is waited for until it can tell how that is, \
+                     {UNHEARD_ALLOWANCE} at most"
+                ),
+                instance: None,
+            });
+        }
     }
 
     /// Tells what an instance on its way up answers while it is waited for: each answer once, and not those of its first
@@ -103,6 +121,11 @@ impl Driver {
             self.tell_instance(id, "probing", format!("is not healthy yet: {seen}"), ports);
         }
     }
+}
+
+/// Whether servers of a rollout may be on their way up.
+const fn has_servers_coming(rollout: &Rollout) -> bool {
+    matches!(rollout.phase, Phase::Preparing | Phase::Rolling | Phase::Replacing)
 }
 
 /// How far a canary is.

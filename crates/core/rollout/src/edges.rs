@@ -163,15 +163,17 @@ impl Facts {
         left?.into_iter().max()
     }
 
-    /// Since when it can be told how servers are, or from when on it will be at the latest, where one of several edges is
-    /// waited for: what is on its way up can't be found healthy before.
+    /// Since when it can be told how servers are. While an edge is waited for: since when it can't be, or from when on it will
+    /// be at the latest, where others go on without it. What is on its way up can't be found healthy before.
     pub(crate) fn heard_since(&self) -> Timestamp {
-        if self.edge.is_some() || self.edges.len() < 2 {
+        if self.edge.is_some() {
             return self.together_since;
         }
         let waited_for =
             self.counting(self.now).into_iter().filter_map(|(_, edge)| edge.away_since);
-        waited_for.map(|since| since.after(AWAY_ALLOWANCE)).max().unwrap_or_default()
+        let wait = if self.edges.len() > 1 { AWAY_ALLOWANCE } else { Millis(0) };
+        let since = waited_for.map(|since| since.after(wait)).max();
+        since.unwrap_or(self.together_since)
     }
 
     /// Who has not done what the edges were asked for, for people: by name where there are several.

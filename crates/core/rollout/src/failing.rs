@@ -2,11 +2,16 @@
 
 use hornero_model::{ExitCause, InstanceId, InstanceState, Millis, Timestamp};
 
+use crate::planted::{Bug, planted};
 use crate::{Facts, RolloutFailure, World, leases};
 
 /// How long an instance may take from the decision to a running command, or its start without going on, beyond which it
 /// counts as failed: slow hosts verify a large image for minutes, a hung start does not hold a rollout for ever.
 pub(crate) const START_ALLOWANCE: Millis = Millis(60_000);
+/// How long what runs is waited for, at least, while no edge tells how it is: an edge that can't be reached, or that has not
+/// got its table yet, says nothing of a release. One that died is started again within seconds; two minutes are time for
+/// somebody to look at one that hangs.
+pub const UNHEARD_ALLOWANCE: Millis = Millis(120_000);
 /// Start timeout of an instance whose service declares no health contract; it is healthy once it runs.
 const DEFAULT_START_TIMEOUT: Millis = Millis(60_000);
 
@@ -22,7 +27,12 @@ pub(crate) fn start_deadline(
         .and_then(|spec| spec.health.as_ref())
         .map_or(DEFAULT_START_TIMEOUT, |health| health.start_timeout);
     match facts.running.get(id) {
-        Some(running) => running.since.max(decided).max(facts.heard_since()).after(timeout),
+        Some(running) => {
+            let since = running.since.max(decided).max(facts.heard_since());
+            let allowed =
+                if is_heard_of(facts, id) { timeout } else { timeout.max(UNHEARD_ALLOWANCE) };
+            since.after(allowed)
+        }
         None => {
             let went_on = facts.starting.get(id).copied().unwrap_or_default();
             went_on.max(decided).after(START_ALLOWANCE)
@@ -43,26 +53,49 @@ pub(crate) fn start_failure(
     if facts.healthy(world, id) || facts.now < start_deadline(world, facts, id, decided) {
         return None;
     }
-    let reason = if facts.running.contains_key(id) {
-        let seen = facts.edge.as_ref().and_then(|edge| {
-            edge.backends.iter().find(|backend| backend.instance == *id)?.last_error.clone()
-        });
-        let seen = seen.unwrap_or_else(|| "the edge has not checked it".to_owned());
-        format!("instance `{id}` did not become healthy in time: {seen}")
-    } else {
-        match (facts.starting.get(id), leases::waits_for(world, id)) {
-            (_, Some((volume, holder))) => format!(
-                "instance `{id}` was not started: volume `{volume}` is held by `{holder}`, of which something is left"
-            ),
-            (Some(_), None) => {
-                format!("the start of instance `{id}` did not go on within {START_ALLOWANCE}")
-            }
-            (None, None) => format!("instance `{id}` was not started within {START_ALLOWANCE}"),
-        }
-    };
-    // One that was not even started says nothing of its release.
-    let of_release = facts.running.contains_key(id);
+    let runs = facts.running.contains_key(id);
+    let reason = if runs { unhealthy(facts, id) } else { unstarted(world, facts, id) };
+    // One that was not even started says nothing of its release, nor does one of which no edge told how it is.
+    let of_release = runs && is_heard_of(facts, id);
     Some(RolloutFailure { instance: Some(id.clone()), of_release, ..RolloutFailure::of(reason) })
+}
+
+/// Whether the edges tell how one is, be it that they have not checked it yet.
+fn is_heard_of(facts: &Facts, id: &InstanceId) -> bool {
+    planted(Bug::BlamesReleasesForEdges) || facts.edge.is_some() && facts.healths.contains_key(id)
+}
+
+/// What is said of one that runs and was not found healthy in its time.
+fn unhealthy(facts: &Facts, id: &InstanceId) -> String {
+    let Some(edge) = &facts.edge else {
+        return format!(
+            "instance `{id}` runs, but {} could not be reached within {UNHEARD_ALLOWANCE} to tell how it is",
+            facts.laggards()
+        );
+    };
+    match edge.backends.iter().find(|backend| backend.instance == *id) {
+        Some(backend) => {
+            let seen = backend.last_error.as_deref().unwrap_or("the edge has not checked it");
+            format!("instance `{id}` did not become healthy in time: {seen}")
+        }
+        None => format!(
+            "instance `{id}` runs, but {} did not take it into its table within {UNHEARD_ALLOWANCE}",
+            facts.laggards()
+        ),
+    }
+}
+
+/// What is said of one that does not run in its time.
+fn unstarted(world: &World, facts: &Facts, id: &InstanceId) -> String {
+    match (facts.starting.get(id), leases::waits_for(world, id)) {
+        (_, Some((volume, holder))) => format!(
+            "instance `{id}` was not started: volume `{volume}` is held by `{holder}`, of which something is left"
+        ),
+        (Some(_), None) => {
+            format!("the start of instance `{id}` did not go on within {START_ALLOWANCE}")
+        }
+        (None, None) => format!("instance `{id}` was not started within {START_ALLOWANCE}"),
+    }
 }
 
 /// Whether a command ended by itself, rather than with its host, its shim, or before it began.

@@ -77,6 +77,7 @@ pub use edges::AWAY_ALLOWANCE;
 pub use effect::{Effect, EffectKey};
 pub use facts::{Exit, Facts, ListenerSeen, RegionFacts, Running, TestOutcome, TestRun};
 pub use failed::failed_before;
+pub use failing::UNHEARD_ALLOWANCE;
 pub use fitting::{MakingWay, foresee, foresee_in_time, make_way};
 pub use fold::WorldError;
 pub use guarding::{guard_question, surplus_refusal};

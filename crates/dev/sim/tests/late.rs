@@ -90,6 +90,38 @@ fn a_start_whose_answer_is_lost_is_asked_for_again_before_its_server_is_given_up
     assert_eq!(simulation.host.engine.made(), made, "nothing was made in its place");
 }
 
+/// A release whose servers come up while nobody can check them is not at fault.
+#[test]
+fn a_release_waits_for_an_edge_that_is_away() {
+    let (mut simulation, mut spec, _) = serving();
+    spec.image = simulation.host.scenario.image(Behaviour::GOOD);
+    let request = simulation.request(apply(&spec));
+    simulation.disturb_edge(5, 60_000, false);
+    let outcome = simulation.answer(request, 120_000).expect("an answer");
+    assert_eq!(outcome.result, OutcomeKind::Done, "{:?}", outcome.failure);
+    assert_eq!(simulation.serving("site"), Some(2));
+    simulation.come_to_rest();
+    simulation.check_whole();
+}
+
+#[test]
+fn an_edge_that_stays_away_ends_a_rollout_by_its_name_in_two_minutes() {
+    let (mut simulation, mut spec, old) = serving();
+    spec.image = simulation.host.scenario.image(Behaviour::GOOD);
+    let request = simulation.request(apply(&spec));
+    simulation.disturb_edge(5, 300_000, false);
+    let outcome = simulation.answer(request, 200_000).expect("an answer");
+    assert_eq!(outcome.result, OutcomeKind::Failed);
+    let (_, failure) = outcome.failure.expect("a failure");
+    assert!(failure.reason.contains("the edge could not be reached"), "{}", failure.reason);
+    simulation.run(200_000);
+    simulation.come_to_rest();
+    simulation.check_whole();
+    assert_eq!(simulation.host.engine.ids(), old);
+    // The same again is not refused: nothing is known against it.
+    assert_eq!(simulation.ask(apply(&spec)).result, OutcomeKind::Done);
+}
+
 /// Found by seed 46 of the ways to replace: the answer to a start was lost, so its service was removed without anybody
 /// knowing that the server runs, and it ran for ever.
 #[test]

@@ -26,6 +26,7 @@ mod routes;
 mod scaling;
 mod steering;
 mod transitions;
+mod unheard;
 mod unsettled;
 
 use std::{
