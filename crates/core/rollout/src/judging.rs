@@ -4,6 +4,7 @@
 use hornero_judge::{Comparison, JudgeSettings, Judgement, Tally, Tolerance, Verdict, judge};
 use hornero_model::{CanaryPolicy, EdgeStatus, ReleaseCounters, ReleaseNumber, Share};
 
+use crate::planted::{Bug, planted};
 use crate::{Facts, Rollout, Window};
 
 /// How the releases of a canary do since its window began; none while nothing can be said.
@@ -32,7 +33,7 @@ pub(crate) fn judged(facts: &Facts, rollout: &Rollout, policy: &CanaryPolicy) ->
         Some(judge(&comparison, &settings(policy).for_each_of(windows)))
     };
     let start = (&window.baseline, &window.candidate);
-    let Some(probes) = &window.probes else {
+    let Some(probes) = window.probes.as_ref().filter(|_| !planted(Bug::IgnoresProbes)) else {
         return compare((&baseline, &candidate), start, steps);
     };
     let both = steps.saturating_mul(2);

@@ -8,6 +8,7 @@ use hornero_model::{
     Timestamp, Volume, VolumeChange, VolumeName,
 };
 
+use crate::planted::{Bug, planted};
 use crate::{Facts, Instance, Lease, World, record::Record};
 
 impl World {
@@ -63,10 +64,11 @@ pub(crate) fn held<'w>(
 pub(crate) fn records(world: &World, facts: &Facts) -> Vec<Record> {
     let mut records = Vec::new();
     for (name, volume) in &world.volumes {
-        let Some(lease) = volume.lease.as_ref().filter(|of| is_gone(world, facts, &of.instance))
-        else {
-            continue;
+        let is_over = |of: &&Lease| {
+            is_gone(world, facts, &of.instance)
+                || planted(Bug::EndsLeasesEarly) && is_told_to_stop(world, &of.instance)
         };
+        let Some(lease) = volume.lease.as_ref().filter(is_over) else { continue };
         let by = Actor::hornero(format!("nothing is left of `{}`", lease.instance));
         let body = EventBody::VolumeReleased { volume: name.clone(), lease: lease.token };
         records.push(Record::Event(by, body));
@@ -78,6 +80,11 @@ pub(crate) fn records(world: &World, facts: &Facts) -> Vec<Record> {
         }
     }
     records
+}
+
+fn is_told_to_stop(world: &World, id: &InstanceId) -> bool {
+    let state = world.instances.get(id).map(|of| of.state);
+    matches!(state, Some(InstanceState::Stopped | InstanceState::Failed))
 }
 
 /// Leases for what is about to be started: all of its volumes, or none yet.

@@ -237,8 +237,10 @@ impl<'a> Repair<'a> {
         let spec = of.serving_release().filter(|_| returning).map(|release| &release.spec);
         let space = spec.and_then(|spec| Space::of(world, facts, spec));
         let fits = space.map_or(usize::MAX, |space| space.holds() as usize);
-        let joins = |id: &InstanceId| planted(Bug::RepairsTwice) && self.is_joining(id);
-        let fit = self.instances().filter(|of| !sick.contains(&of.id) && !joins(&of.id)).count();
+        let joins = |of: &Instance| {
+            planted(Bug::RepairsTwice) && of.since < facts.now && self.is_joining(&of.id)
+        };
+        let fit = self.instances().filter(|of| !sick.contains(&of.id) && !joins(of)).count();
         let wanted = world.wanted_instances(name) as usize;
         let lacks = wanted.saturating_sub(fit).min(fits);
         let by = Actor::hornero(format!("`{name}@{}` lacks an instance", set.release));

@@ -9,6 +9,7 @@ use std::fmt;
 
 use hornero_model::{InstanceState, Millis, Room, ServiceName, ServiceSpec};
 
+use crate::planted::{Bug, planted};
 use crate::{Facts, Instance, World};
 
 /// How long servers that leave may take beyond their drain and their grace before they are no longer waited for.
@@ -54,6 +55,9 @@ impl Space {
 
     /// How many more servers fit.
     pub fn holds(&self) -> u32 {
+        if planted(Bug::IgnoresRoom) {
+            return u32::MAX;
+        }
         let count = self.free_bytes / self.need_bytes.max(1);
         u32::try_from(count).unwrap_or(u32::MAX)
     }

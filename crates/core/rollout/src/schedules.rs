@@ -5,6 +5,7 @@ use hornero_model::{
     ServiceName, Timestamp,
 };
 
+use crate::planted::{Bug, planted};
 use crate::{DeclaredSchedule, ScheduleRun, SkippedTimes, World, last_proven, order::down_order};
 
 impl World {
@@ -92,7 +93,9 @@ fn declared(world: &mut World, schedule: &ScheduleSpec, directory: &Directory, a
 
 fn begun(world: &mut World, key: &Key, run: ScheduleRun) {
     let Some(declared) = world.schedules.get_mut(key) else { return };
-    declared.since = declared.since.max(run.planned);
+    if !planted(Bug::RepeatsTurns) {
+        declared.since = declared.since.max(run.planned);
+    }
     declared.last = Some(run);
 }
 

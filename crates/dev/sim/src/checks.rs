@@ -1,5 +1,7 @@
 //! What must hold whatever happens, looked at beside what decides: from what was asked, what is recorded, and what is.
 
+mod rounds;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -7,8 +9,8 @@ use std::{
 
 use hornero_driver::{Outcome, OutcomeKind, RequestId, RequestKind};
 use hornero_model::{
-    Digest, EventBody, GuardAnswer, GuardVerdict, InstanceId, InstanceState, Listener, NewEvent,
-    Preview, ReleaseNumber, ServiceName, Share,
+    Digest, Directory, EventBody, GuardAnswer, GuardVerdict, InstanceId, InstanceState, Listener,
+    NewEvent, Preview, ReleaseNumber, ScheduleName, ServiceName, Share,
 };
 use hornero_rollout::{GuardOccasion, Kind, Phase, ReplacingStage, Rollout, Service, World};
 
@@ -45,6 +47,10 @@ pub(crate) struct Checks {
     unserved_since: BTreeMap<ServiceName, u64>,
     /// When guards last said that servers may go, by what they were asked for.
     guards_passed: BTreeMap<GuardOccasion, u64>,
+    /// The last time of each schedule that was begun or left out.
+    turns: BTreeMap<(Directory, ScheduleName), u64>,
+    /// Whether what was seen last of each service's way back is that it does not work.
+    no_way_back: BTreeSet<ServiceName>,
 }
 
 impl Checks {
@@ -166,6 +172,10 @@ impl Checks {
             let unguarded = self.unguarded(&rollout, before, now);
             return unguarded.or_else(|| self.entered(&rollout, seen.1, now));
         }
+        if let Some(wrong) = self.came_round(&event.body, now) {
+            return Some(wrong);
+        }
+        self.rehearsed(&event.body, before);
         if let EventBody::ReleaseProven { service, release } = &event.body {
             return self.proven(service, *release, before, seen, now);
         }

@@ -1,5 +1,6 @@
 //! The simulated edge: health checks, requests that take their time, counters, tables by generation.
 
+mod probing;
 mod status;
 
 use std::{
@@ -15,6 +16,7 @@ use hornero_model::{
 use crate::{
     IdleGates, Random, SimEngine,
     pools::{draw, draw_preview, gets, is_held, receivers},
+    probed::SimProbed,
     scenario::DRAIN_TIMEOUT,
 };
 
@@ -71,6 +73,7 @@ struct Counted {
     requests: u64,
     failed: u64,
     server_errors: u64,
+    probed: SimProbed,
 }
 
 #[derive(Debug, Clone)]
@@ -195,6 +198,7 @@ impl SimEdge {
         if load {
             self.begin_requests(engine, random, now);
         }
+        self.probe(engine, random, now);
         if before != self.inactive_in_flight() || before == 0 {
             self.version += u64::from(before != self.inactive_in_flight());
         }

@@ -2,8 +2,9 @@
 
 use hornero_driver::{OutcomeKind, RequestKind};
 use hornero_model::{
-    CanaryPolicy, EdgeName, ExitCause, Millis, OnInconclusive, Preview, PreviewName, Protocol,
-    ReleaseNumber, Route, Scale, ServiceName, ServiceSpec, Strategy, Timestamp, ToZero,
+    CanaryPolicy, CanaryProbe, CronLine, Directory, EdgeName, ExitCause, Millis, MissedTimes,
+    OnInconclusive, Preview, PreviewName, Protocol, ReleaseNumber, Route, Scale, ScheduleAction,
+    ScheduleName, ScheduleSpec, ServiceName, ServiceSpec, Strategy, Timestamp, ToZero,
 };
 
 use crate::{
@@ -28,6 +29,12 @@ const PREVIEWS: u64 = 4_000_000;
 const EDGES: u64 = 5_000_000;
 /// Seeds from here on are histories of services of which nothing has to run.
 const ASLEEP: u64 = 6_000_000;
+/// Seeds from here on are histories with schedules, rehearsals, canaries that the edge probes, an edge that is away for long,
+/// and an engine that often says nothing of a start.
+const BESIDE: u64 = 7_000_000;
+
+/// How long a canary is probed at each step: some hundred times.
+const PROBED_FOR: Millis = Millis(12_000);
 
 /// A history that one seed decides.
 #[derive(Debug)]
@@ -38,6 +45,8 @@ struct History {
     images: Vec<hornero_model::Digest>,
     is_scaled: bool,
     may_sleep: bool,
+    /// What is drawn for schedules, rehearsals and probes, in histories that have them.
+    beside: Option<Random>,
 }
 
 /// Runs the history of a seed to its end, where everything is whole; `traced` keeps every line of it.
@@ -64,7 +73,13 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
             // Drawn apart, so that what a seed is otherwise stays.
             belated: Random::new(seed ^ 0xB31A7ED).between(0, 8),
             unanswered: Random::new(seed ^ 0xA45E4).between(0, 8).saturating_sub(6),
+            unanswered_starts: 0,
         };
+    }
+    let mut beside = (seed >= BESIDE).then(|| Random::new(seed ^ 0xBE51DE));
+    if let Some(random) = &mut beside {
+        simulation.host.faults.unanswered_starts = random.between(0, 20);
+        simulation.hears_again = true;
     }
     let has_volumes = (VOLUMES..PREVIEWS).contains(&seed);
     if (LITTLE_MEMORY..SCALED).contains(&seed) {
@@ -76,9 +91,10 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
     let mut pauses = Random::new(seed ^ 0x5709);
     let mut previews = (PREVIEWS..EDGES).contains(&seed).then(|| Random::new(seed ^ 0x9E71));
     let images = vec![simulation.host.scenario.image(Behaviour::GOOD)];
-    let may_sleep = seed >= ASLEEP;
+    let may_sleep = (ASLEEP..BESIDE).contains(&seed);
     let is_scaled = (SCALED..VOLUMES).contains(&seed) || may_sleep;
-    let mut history = History { has_volumes, simulation, random, images, is_scaled, may_sleep };
+    let mut history =
+        History { has_volumes, simulation, random, images, is_scaled, may_sleep, beside };
     for _ in 0..history.random.between(4, 14) {
         history.act();
         if history.is_scaled {
@@ -91,12 +107,12 @@ pub fn history(seed: u64, traced: bool) -> Simulation {
         if let Some(random) = edges.as_mut() {
             history.trouble_an_edge(random);
         }
+        history.go_beside();
         if pauses.chance(4) {
             let (after, lasts) = (pauses.between(0, 2_000), pauses.between(500, 4_000));
             history.simulation.pause_control(after, lasts);
         }
-        let pause = history.random.between(0, if history.is_scaled { 12_000 } else { 3_000 });
-        history.simulation.run(pause);
+        history.goes_on();
     }
     history.end()
 }
@@ -105,10 +121,11 @@ impl History {
     /// Without any more faults everything comes to rest, whole, and one good release of each service comes up.
     fn end(mut self) -> Simulation {
         self.simulation.run(3_000);
-        if self.simulation.host.edges().count() > 1 {
+        if self.simulation.host.edges().count() > 1 || self.beside.is_some() {
             // Until the last of them is back.
             self.simulation.run(45_000);
         }
+        self.simulation.remove_schedules();
         self.simulation.host.faults = Faults::default();
         self.simulation.host.edge.rush = 0;
         self.simulation.host.edge.idle.silent.clear();
@@ -141,6 +158,13 @@ impl History {
             let why = outcome.failure.map(|(_, failure)| failure.reason).unwrap_or_default();
             self.simulation.fail(&format!("good servers of `{}` don't come up: {why}", spec.name));
         }
+    }
+
+    /// A while in which nobody does anything.
+    fn goes_on(&mut self) {
+        let is_long = self.is_scaled || self.beside.is_some();
+        let pause = self.random.between(0, if is_long { 12_000 } else { 3_000 });
+        self.simulation.run(pause);
     }
 
     /// One thing that somebody asks for, or that goes wrong.
@@ -209,6 +233,11 @@ impl History {
         if random.chance(40) {
             spec.rollout.strategy = Strategy::Canary(canary(random));
         }
+        if let (Strategy::Canary(policy), Some(random)) =
+            (&mut spec.rollout.strategy, &mut self.beside)
+        {
+            probed(policy, random);
+        }
         if self.is_scaled && random.chance(80) {
             let minimum = u32::try_from(random.between(1, 2)).unwrap_or(1);
             (spec.instances, spec.scale) = (minimum, Some(scale(minimum)));
@@ -220,6 +249,94 @@ impl History {
             }
         }
         if self.has_volumes { stateful(spec) } else { spec }
+    }
+
+    /// Something of what control does beside its driver, or that an edge is away for long.
+    fn go_beside(&mut self) {
+        let Some(mut random) = self.beside.take() else { return };
+        let silent = NAMES.into_iter().filter(|_| random.chance(40));
+        let silent = silent.filter_map(|name| ServiceName::new(name).ok()).collect();
+        self.simulation.host.edge.idle.silent = silent;
+        let service = ServiceName::new(*random.choose(&NAMES)).expect("a valid name");
+        match random.between(0, 8) {
+            0 => self.declare_schedule(&service, &mut random),
+            6 => self.rehearse_twice(&service, &mut random),
+            1 => {
+                let (takes_ms, works) = (random.between(200, 5_000), random.chance(50));
+                self.simulation.rehearse(&service, takes_ms, works);
+            }
+            2 | 3 | 7 => {
+                let image = self.simulation.host.scenario.image(Behaviour::any(&mut random));
+                let mut spec = crate::service(service.as_str(), image, 2);
+                spec.require_fresh_rollback = Some(Millis(random.between(60_000, 240_000)));
+                let rehearsal = (random.between(200, 5_000), random.chance(60));
+                self.simulation.bring_carefully(&spec, rehearsal);
+            }
+            4 => {
+                let lasts = random.between(4_000, 40_000);
+                self.simulation.disturb_edge(random.between(0, 1_000), lasts, random.chance(30));
+            }
+            8 => self.take_down_what_lacks_a_server(service, &mut random),
+            _ => self.bring_one_that_errs(&service),
+        }
+        self.beside = Some(random);
+    }
+
+    /// Two releases come one after the other, it is seen that the service could go back, and then perhaps that it could not.
+    fn rehearse_twice(&mut self, service: &ServiceName, random: &mut Random) {
+        let mut spec = crate::service(service.as_str(), self.images[0], 2);
+        spec.require_fresh_rollback = Some(Millis(120_000));
+        for _ in 0..2 {
+            spec.image = self.simulation.host.scenario.image(Behaviour::GOOD);
+            self.simulation.request(RequestKind::Apply { services: vec![spec.clone()] });
+            self.simulation.run(random.between(3_000, 6_000));
+        }
+        for works in [true, random.chance(50)] {
+            self.simulation.rehearse(service, random.between(100, 500), works);
+            self.simulation.run(random.between(2_000, 4_000));
+        }
+        spec.image = self.simulation.host.scenario.image(Behaviour::GOOD);
+        self.simulation.bring_carefully(&spec, (random.between(200, 5_000), true));
+    }
+
+    /// A server dies, and its service is taken down while another one starts.
+    fn take_down_what_lacks_a_server(&mut self, service: ServiceName, random: &mut Random) {
+        let Some(driver) = &self.simulation.driver else { return };
+        let serving = driver.world().services.get(&service).and_then(|of| of.serving.as_ref());
+        let victim = serving.and_then(|set| set.instances.first().cloned());
+        if let Some(victim) = victim {
+            self.simulation.crash_instance(&victim, ExitCause::Signal(9));
+            self.simulation.run(random.between(100, 2_000));
+            self.simulation.request(RequestKind::Down { services: vec![service] });
+        }
+    }
+
+    /// A release of which only requests show that it is a bad one, and which comes where nothing can be said.
+    fn bring_one_that_errs(&mut self, service: &ServiceName) {
+        let image = self.simulation.host.scenario.image(Behaviour::with(Trouble::Errs));
+        let mut spec = crate::service(service.as_str(), image, 2);
+        spec.rollout.strategy = Strategy::Canary(CanaryPolicy {
+            steps: vec![1_000],
+            step_timeout: PROBED_FOR,
+            on_inconclusive: OnInconclusive::Promote,
+            sticky: None,
+            judge: None,
+            probe: Some(probe()),
+        });
+        self.simulation.request(RequestKind::Apply { services: vec![spec] });
+    }
+
+    fn declare_schedule(&mut self, service: &ServiceName, random: &mut Random) {
+        let directory = Directory::new("/srv/shop").expect("an absolute path");
+        let when = CronLine { line: "* * * * *".to_owned(), timezone: "UTC".to_owned() };
+        let schedule = ScheduleSpec {
+            name: ScheduleName::new(*random.choose(&["fresh", "often"])).expect("a valid name"),
+            action: ScheduleAction::Recycle,
+            when,
+            services: vec![service.clone()],
+            missed: *random.choose(&[MissedTimes::Skip, MissedTimes::CatchUp]),
+        };
+        self.simulation.declare_schedule(&directory, schedule);
     }
 
     /// No requests come to some services for a while.
@@ -299,6 +416,18 @@ fn scale(minimum: u32) -> Scale {
         stabilise: Millis(4_000),
         to_zero: None,
     }
+}
+
+/// The same with requests of the edge's own, for long enough that something can be said by them alone.
+fn probed(policy: &mut CanaryPolicy, random: &mut Random) {
+    if random.chance(70) {
+        policy.probe = Some(probe());
+        policy.step_timeout = PROBED_FOR;
+    }
+}
+
+fn probe() -> CanaryProbe {
+    CanaryProbe { port: None, path: "/".to_owned(), interval: Millis(25) }
 }
 
 /// A canary that is over soon, whatever becomes of it.

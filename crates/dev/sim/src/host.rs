@@ -34,6 +34,8 @@ pub struct Faults {
     pub belated: u64,
     /// Effects, but for tests, that are done and of which nothing is told.
     pub unanswered: u64,
+    /// The same of starts alone, beside those.
+    pub unanswered_starts: u64,
 }
 
 /// Memory for servers, each of which takes all that it may at once.
@@ -339,7 +341,9 @@ impl Ports for Host {
             let wrong = self.checks.recorded(event, before, seen, self.now);
             self.edge.violations.extend(wrong);
             let asleep = self.edge.idle.too_early(&event.body, before, self.now);
-            self.edge.violations.extend(asleep);
+            let unheeded = self.edge.unheeded(&event.body, before);
+            let blamed = self.blamed(&event.body, before);
+            self.edge.violations.extend(asleep.into_iter().chain(unheeded).chain(blamed));
             if let EventBody::Switched { receipt } = &event.body
                 && let Some(wrong) = self.contradiction(&receipt.body)
             {

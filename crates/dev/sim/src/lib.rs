@@ -3,19 +3,23 @@
 //! Clock, engine, edge and ledger are simulated; the driver is the one that ships. One seed is one history, faults
 //! included, and the invariants are checked as it goes. Nothing here runs in production.
 
+mod beside;
 mod checks;
 mod crashing;
 mod edge;
 mod edges;
 mod engine;
+mod heeding;
 mod history;
 mod host;
 mod idle;
+mod keepers;
 mod ledger;
 mod older;
 mod others;
 mod performing;
 mod pools;
+mod probed;
 mod random;
 mod scenario;
 mod simulation;

@@ -75,6 +75,7 @@ impl Simulation {
     pub(crate) fn control_pauses(&mut self) {
         let Some(driver) = self.driver.take() else { return };
         self.older = Some(driver);
+        self.keepers.lose();
         self.host.pause_control();
     }
 

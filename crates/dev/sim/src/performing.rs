@@ -44,7 +44,10 @@ impl Host {
         self.trace.note(self.now, "performed", || trace::effect(id, &effect));
         self.mute = self.faults.unanswered > 0
             && !matches!(effect, Effect::RunTests { .. })
-            && self.random.chance(self.faults.unanswered);
+            && self.random.chance(self.faults.unanswered)
+            || self.faults.unanswered_starts > 0
+                && matches!(effect, Effect::StartInstance { .. })
+                && self.random.chance(self.faults.unanswered_starts);
         self.done(id, effect);
         self.mute = false;
     }

@@ -13,10 +13,12 @@ use hornero_model::{
 };
 use hornero_rollout::{RepairState, Service};
 
-use crate::{CrashPoint, Host, host::Happening, trace::observed};
+use crate::{CrashPoint, Host, host::Happening, keepers::SimKeepers, trace::observed};
 
 /// Steps of the edge, in milliseconds of virtual time.
 const EDGE_TICK_MS: u64 = 25;
+/// How often control looks at schedules and rehearsals.
+const LOOK_EVERY_TICKS: u64 = 40;
 /// How often the edge's status is sent without a change.
 const STATUS_EVERY_TICKS: u64 = 20;
 
@@ -37,10 +39,14 @@ pub struct Simulation {
     pub driver: Option<Driver>,
     /// The driver of a control that has stopped and will go on.
     pub(crate) older: Option<Driver>,
+    /// What control does beside its driver.
+    pub(crate) keepers: SimKeepers,
     /// Whether clients send requests through the edge.
     pub load: bool,
     /// Whether those who ask for something want releases tried again that failed.
     pub retry_failed: bool,
+    /// Whether control hears again and again that it can't reach the edge, as it does; else once.
+    pub(crate) hears_again: bool,
     /// Data guards that they override.
     pub overridden: BTreeSet<GuardName>,
     /// What whoever asks decides about schema steps.
@@ -65,8 +71,10 @@ impl Simulation {
             host: Host::new(seed),
             driver: None,
             older: None,
+            keepers: SimKeepers::default(),
             load: true,
             retry_failed: false,
+            hears_again: false,
             overridden: BTreeSet::new(),
             rulings: BTreeMap::new(),
             seed,
@@ -312,12 +320,25 @@ impl Simulation {
             let edge = EdgeRef::default();
             host.observe(Observation::EdgeStatus { edge, status });
         }
+        let is_due = self.hears_again && self.ticks.is_multiple_of(STATUS_EVERY_TICKS);
+        if is_due && !host.edge.reachable {
+            host.observe(Observation::EdgeLost { edge: EdgeRef::default() });
+        }
         for edge in host.tick_others(self.load, self.ticks.is_multiple_of(STATUS_EVERY_TICKS)) {
             let status = host.edge_at(&edge).status();
             let edge = EdgeRef { edge, ..EdgeRef::default() };
             host.observe(Observation::EdgeStatus { edge, status });
         }
         host.schedule(EDGE_TICK_MS, Happening::EdgeTick);
+        self.judge_edge();
+        if self.ticks.is_multiple_of(LOOK_EVERY_TICKS) {
+            self.look_beside();
+        }
+    }
+
+    /// Holds what the edge did in its last step against what is recorded.
+    fn judge_edge(&mut self) {
+        let host = &mut self.host;
         for (instance, service, release, left) in host.edge.take_stopped() {
             let world = host.ledger.current();
             let receipt = world.services.get(&service).and_then(|of| of.last_receipt.as_ref());
@@ -348,7 +369,7 @@ impl Simulation {
         self.after(result);
     }
 
-    fn after(&mut self, result: Result<(), DriverError>) {
+    pub(crate) fn after(&mut self, result: Result<(), DriverError>) {
         if self.host.crashed {
             self.lose_control();
             return;
@@ -364,6 +385,7 @@ impl Simulation {
 
     fn lose_control(&mut self) {
         self.driver = None;
+        self.keepers.lose();
         self.host.crashed = false;
         self.host.crash = None;
         self.host.lose_control();

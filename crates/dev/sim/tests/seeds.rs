@@ -28,6 +28,15 @@ fn no_edge_serves_what_another_one_has_not_prepared() {
     }
 }
 
+/// What control does beside its driver, an edge that is away for long, and starts of which nothing is told. A long run of other
+/// seeds from 7000000 on: `HORNERO_SIM_FIRST`.
+#[test]
+fn schedules_rehearsals_and_probed_canaries_end_whole() {
+    for seed in 7_000_000..7_000_000 + SEEDS / 2 {
+        history(seed, false);
+    }
+}
+
 /// Services with volumes, of which each has one server that is replaced in its place. A long run of other seeds from
 /// 3000000 on: `HORNERO_SIM_FIRST`.
 #[test]

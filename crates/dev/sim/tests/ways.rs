@@ -110,6 +110,7 @@ fn history(seed: u64) {
     simulation.host.trace.whole = std::env::var_os("HORNERO_SIM_TRACE").is_some();
     if random.chance(70) {
         simulation.host.faults = Faults {
+            unanswered_starts: 0,
             doubled: random.between(0, 20),
             late: random.between(0, 30),
             failed: random.between(0, 8),

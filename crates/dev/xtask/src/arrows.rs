@@ -202,6 +202,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("hornero-sim", "hornero-model", "it drives the production loop"),
     ("hornero-sim", "hornero-driver", "it drives the production loop"),
     ("hornero-sim", "hornero-rollout", "it drives the production loop"),
+    ("hornero-sim", "hornero-calendar", "schedules come round in histories as they do in control"),
     ("hornero-conformance", "hornero-model", "what an engine is asked for"),
     ("hornero-conformance", "hornero-engine-port", "the `Engine` port"),
     ("hornero-archive", "hornero-model", "files of an archive are named by digests"),

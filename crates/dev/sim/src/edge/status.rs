@@ -69,6 +69,7 @@ impl SimEdge {
                     .count() as u64,
                 failed: counted.failed,
                 server_errors: counted.server_errors,
+                probes: counted.probed.told(),
                 ..ReleaseCounters::new(pool.clone(), *release)
             })
             .collect()
