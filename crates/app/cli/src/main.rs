@@ -36,8 +36,8 @@ use clap::{CommandFactory as _, Parser as _};
 use arguments::{Arguments, AuditCommand, Command, GuardCommand, ImageCommand, ScheduleCommand};
 use command::{
     audit, bake, churn, collect, diff, doctor, export, history, image, job, logs, manual,
-    operation, patching, plan, preview, rebasing, receipt, recycle, rehearse, reproducing,
-    run as one_off, sbom, schedule, status, storage, transport, up, verify, volume,
+    operation, patching, plan, preview, rebasing, receipt, receipt_wait, recycle, rehearse,
+    reproducing, run as one_off, sbom, schedule, status, storage, transport, up, verify, volume,
 };
 use failure::Failure;
 
@@ -264,7 +264,9 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         }
         Command::Resume { service, reason } => churn::resume(home, json, service, reason).await,
         Command::Rollout(command) => operation::steer(home, json, command).await,
-        Command::Receipt { id: Some(id), wait: true, .. } => receipt::wait(home, json, id).await,
+        Command::Receipt { id: Some(id), wait: true, .. } => {
+            receipt_wait::wait(home, json, id).await
+        }
         Command::Receipt { id, service, .. } => receipt::receipt(home, json, id, service).await,
         Command::Verify { service, full, .. } => verify::services(home, json, service, full).await,
         Command::Logs(arguments) => logs::logs(home, json, &arguments).await,

@@ -47,6 +47,7 @@ pub mod process;
 pub mod quarantine;
 pub mod rebasing;
 pub mod receipt;
+pub mod receipt_wait;
 pub mod recycle;
 pub mod rehearse;
 pub mod reproducing;

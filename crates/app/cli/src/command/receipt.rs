@@ -1,19 +1,14 @@
 //! `receipt`: the signed records of switches.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use hornero_api::{
-    ClientError,
-    message::{ServiceStatus, StatusReport},
-};
 use hornero_model::{InstanceId, Receipt, ReceiptBody, RolloutId, ServiceName};
-use hyper::StatusCode;
 
 use crate::{
     command::{
         absent::{asked_or_read, client},
         canary,
-        operation::{client_of, summary, without_service},
+        operation::{summary, without_service},
     },
     failure::{Failure, exit},
     harmless::harmless,
@@ -50,43 +45,8 @@ pub async fn receipt(
     receipts.iter().try_for_each(|receipt| print_text(&format!("{}\n", summary(receipt))))
 }
 
-/// Between two looks at a rollout that is waited for: nobody tells of its end, and nobody misses a quarter of a second of it.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-
-/// `hornero receipt ID --wait`: the receipt of a rollout once it is over.
-pub async fn wait(home: &Path, json: bool, id: RolloutId) -> Result<(), Failure> {
-    let client = client_of(home).await?;
-    let mut was_under_way = false;
-    loop {
-        let status: StatusReport = client.get("/v1/status").await?;
-        let is_it =
-            |service: &ServiceStatus| service.rollout.as_ref().is_some_and(|of| of.id == id);
-        if !status.services.iter().any(is_it) {
-            break;
-        }
-        was_under_way = true;
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
-    let receipt = match client.get::<Receipt>(&format!("/v1/receipts/{id}")).await {
-        Err(ClientError::Refused(_, StatusCode::NOT_FOUND)) if was_under_way => {
-            let text = format!("rollout {id} ended without a switch that stands");
-            let hint = "`hornero status` shows what serves, `hornero audit` why";
-            return Err(Failure::new(exit::FAILED, text).hint(hint));
-        }
-        receipt => receipt?,
-    };
-    if let Some(why) = &receipt.body.taken_back {
-        let (service, to) = (&receipt.body.service, receipt.body.to);
-        let text = format!("`{service}@{to}` serves again: {why}");
-        return Err(Failure::new(exit::ROLLED_BACK, text).with_data(&receipt));
-    }
-    match json {
-        true => print_json(&receipt),
-        false => print_text(&harmless(&receipt_text(&receipt))),
-    }
-}
-
-fn receipt_text(receipt: &Receipt) -> String {
+/// A receipt, for people.
+pub fn receipt_text(receipt: &Receipt) -> String {
     let body = &receipt.body;
     let from = match (body.from, body.from_image) {
         (Some(number), Some(image)) => format!("{}@{number}  {image}", body.service),

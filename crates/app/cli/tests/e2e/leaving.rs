@@ -1,9 +1,11 @@
 //! `up --no-wait` leaves once everybody is served by the new release, and `--timings` tells where the time went.
 
+use std::{io::Read as _, process::Stdio};
+
 use serde_json::{Value, json};
 
 use crate::{
-    home::{Home, until},
+    home::{Home, Running, pid, signal, until},
     site::Site,
 };
 
@@ -77,6 +79,41 @@ fn whoever_comes_back_is_told_that_the_release_was_taken_back() {
     let receipt = home.run(&["receipt", &id, "--json"]).expect(0).json();
     assert_eq!((&receipt["from"], &receipt["to"]), (&json!(2), &json!(1)));
     assert!(receipt["taken_back"].as_str().is_some_and(|why| !why.is_empty()), "{receipt}");
+    home.run(&["down"]).expect(0);
+    home.assert_clean();
+}
+
+#[test]
+fn whoever_waits_for_a_receipt_gets_it_though_control_is_killed_meanwhile() {
+    let home = Home::new();
+    write(&home, &Site::default(), "one", "200ms");
+    home.up();
+    write(&home, &Site::default(), "two", "8s");
+    let up = home.run(&["up", "--no-wait", "--json"]).expect(0).json();
+    let id = up["goes_on"]["rollout"].to_string();
+    let said = home.project().join("said");
+    let mut command = home.command(&["receipt", &id, "--wait", "--json"]);
+    let stderr = std::fs::File::create(&said).unwrap();
+    let mut waiting = Running(command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap());
+    let lines = || {
+        let said = std::fs::read_to_string(&said).unwrap();
+        said.lines().filter(|line| line.contains("the control process is gone")).count()
+    };
+    // A control that is killed before the command has asked it anything is started by the command without a word.
+    until("the command to miss control", || {
+        let status = home.run(&["status", "--json"]);
+        if lines() == 0 && status.code == 0 && status.json()["control"]["pid"].is_i64() {
+            signal(pid(&status.json()["control"]["pid"]), "KILL");
+        }
+        lines() > 0
+    });
+    let mut told = String::new();
+    waiting.0.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(waiting.0.wait().unwrap().success(), "{}", std::fs::read_to_string(&said).unwrap());
+    let receipt: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&receipt["id"].to_string(), &receipt["to"]), (&id, &json!(2)));
+    assert_eq!(lines(), 1, "{}", std::fs::read_to_string(&said).unwrap());
+    assert_eq!(home.get("/"), (200, "two".to_owned()));
     home.run(&["down"]).expect(0);
     home.assert_clean();
 }
