@@ -109,7 +109,12 @@ fn told(outcome: hornero_driver::Outcome) -> OperationOutcome {
                      …` counts it as done"
                 )
             });
-            let hint = of_data.or(of_step).or_else(|| guarded.and_then(|guard| churn::hint(guard, &service))).or(hint);
+            let of_nothing = guarded.filter(|guard| *guard == "step-unreached").map(|_| {
+                "bring up first what served before, which the step can reach, then this; where its data has been changed by hand, \
+                 take the step out of `migrate`"
+                    .to_owned()
+            });
+            let hint = of_data.or(of_step).or(of_nothing).or_else(|| guarded.and_then(|guard| churn::hint(guard, &service))).or(hint);
             let cause = failure.cause.as_ref().map(ToString::to_string);
             // The reason may tell the cause already.
             let reason = match cause.filter(|cause| !failure.reason.contains(cause.as_str())) {

@@ -187,7 +187,10 @@ impl Ports for ControlPorts {
         let work = move || {
             let observation = match effect {
                 Effect::CarryOut { region, run, since, spec } if adapters.has_engine(&region) => {
-                    Observation::RunEnded { end: carry(*run, since, *spec) }
+                    Observation::RunEnded { end: carry(*run, since, Some(*spec)) }
+                }
+                Effect::EndRun { region, run, since } if adapters.has_engine(&region) => {
+                    Observation::RunEnded { end: carry(*run, since, None) }
                 }
                 Effect::AskGuards { region, occasion, round, question }
                     if adapters.has_engine(&region) =>
@@ -261,9 +264,10 @@ impl Adapters {
             Effect::TakeSnapshots { .. } | Effect::RestoreSnapshots { .. } => {
                 self.copy_volumes(id, effect)
             }
-            // The driver's ports carry it out beside all other one-off work.
-            Effect::AskGuards { .. } => failed("guards are asked elsewhere".to_owned()),
-            Effect::CarryOut { run, .. } => failed(format!("run `{}` is none of these", run.id)),
+            // The driver's ports carry these out beside all other one-off work.
+            Effect::AskGuards { .. } | Effect::CarryOut { .. } | Effect::EndRun { .. } => {
+                failed("runs and guards are carried out elsewhere".to_owned())
+            }
             Effect::PrepareRoutes { edge, table } => self.at_edge(id, &edge, |client| {
                 let generation = client.prepare(&table)?;
                 Ok(Observation::RoutesPrepared { edge: edge.clone(), generation })

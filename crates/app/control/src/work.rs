@@ -45,7 +45,7 @@ impl OneOffWork {
         Arc::new(move |question| guards.once(question))
     }
 
-    /// Carries out for the driver what a rollout wants run.
+    /// Carries out for the driver what a rollout wants run, and ends it.
     pub fn carry(&self) -> CarryOut {
         let runs = Arc::clone(&self.runs);
         Arc::new(move |run, since, server| runs.carry(run, since, server))

@@ -75,6 +75,7 @@ impl Driver {
             | Effect::FreezeInstance { .. }
             | Effect::RunTests { .. }
             | Effect::CarryOut { .. }
+            | Effect::EndRun { .. }
             | Effect::AskGuards { .. }
             | Effect::TakeSnapshots { .. }
             | Effect::RestoreSnapshots { .. }
@@ -114,6 +115,7 @@ impl Driver {
             EffectKey::Cut(edge, ..) => in_flight(&EffectKey::Routes(edge.clone())),
             EffectKey::Tests(_)
             | EffectKey::Run(_)
+            | EffectKey::EndRun(_)
             | EffectKey::Guards(_)
             | EffectKey::Snapshots(_)
             | EffectKey::Restore(_)
@@ -155,6 +157,7 @@ impl Driver {
             | Effect::TakeSnapshots { .. }
             | Effect::RestoreSnapshots { .. }
             | Effect::CarryOut { .. }
+            | Effect::EndRun { .. }
             | Effect::GiveAddress { .. }
             | Effect::TakeAddress { .. } => return Ok(()),
         };
@@ -180,6 +183,7 @@ impl Driver {
             | Effect::TakeSnapshots { .. }
             | Effect::RestoreSnapshots { .. }
             | Effect::CarryOut { .. }
+            | Effect::EndRun { .. }
             | Effect::GiveAddress { .. }
             | Effect::AskGuards { .. }
             | Effect::TakeAddress { .. } => Vec::new(),
@@ -325,6 +329,9 @@ impl Driver {
             Effect::StartInstance { spec, .. }
             | Effect::RunTests { spec, .. }
             | Effect::CarryOut { spec, .. } => Some(spec.name.clone()),
+            Effect::EndRun { run, .. } => {
+                run.release.as_ref().map(|release| release.service.clone())
+            }
             Effect::AskGuards { question, .. } => Some(question.release.service.clone()),
             Effect::StopInstance { instance, .. }
             | Effect::RemoveInstance { instance, .. }

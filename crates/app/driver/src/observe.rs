@@ -95,6 +95,7 @@ impl Driver {
             }
             Observation::RunEnded { end } => {
                 self.pending.remove(&EffectKey::Run(end.id.clone()));
+                self.pending.remove(&EffectKey::EndRun(end.id.clone()));
                 self.facts.run_ends.insert(end.id.clone(), end);
             }
             Observation::SnapshotsTaken { rollout, snapshots } => {

@@ -128,7 +128,7 @@ pub enum Observation {
         /// The results.
         run: TestRun,
     },
-    /// One-off work ended: the answer to `CarryOut`. Its end may be recorded already.
+    /// One-off work ended: the answer to `CarryOut` and `EndRun`. Its end may be recorded already.
     RunEnded {
         /// How.
         end: RunEnd,

@@ -13,6 +13,8 @@ const REPAIR_ALLOWANCE: Millis = Millis(300_000);
 
 /// What refuses to go back behind it, as the documents name it.
 const POINT_OF_NO_RETURN: &str = "point-of-no-return";
+/// What refuses where a schema step could reach nothing.
+const STEP_UNREACHED: &str = "step-unreached";
 
 impl Driver {
     pub(crate) fn verdict(
@@ -118,6 +120,10 @@ impl Driver {
             }
             StartError::NoReturn(..) => {
                 failure.refused = Some(POINT_OF_NO_RETURN.to_owned());
+                OutcomeKind::Refused
+            }
+            StartError::Unreached(..) => {
+                failure.refused = Some(STEP_UNREACHED.to_owned());
                 OutcomeKind::Refused
             }
             StartError::Step(step) => {

@@ -1,7 +1,7 @@
 //! The schema steps of a release that would be rolled out.
 
 use hornero_model::{ServiceSpec, StepPhase};
-use hornero_rollout::{ReleaseStep, StepProgress, Target, World, release_steps};
+use hornero_rollout::{ReleaseStep, StepProgress, Target, World, release_steps, unreached};
 
 use crate::{Action, Change, ObjectKind};
 
@@ -17,6 +17,7 @@ pub(crate) fn steps(world: &World, spec: &ServiceSpec, target: Target) -> Vec<Ch
     let before = service.and_then(|of| of.serving.as_ref());
     let before = before.map(|set| format!("once `{}@{}` is retired", spec.name, set.terms));
     let before = before.unwrap_or_else(|| "once it serves".to_owned());
+    let unreached = unreached(world, spec, number);
     let one = |step: ReleaseStep<'_>| {
         let command = step.command.join(" ");
         let when = match step.name.phase {
@@ -27,6 +28,13 @@ pub(crate) fn steps(world: &World, spec: &ServiceSpec, target: Target) -> Vec<Ch
             Some(StepProgress::Done) => return None,
             Some(StepProgress::Failed(why) | StepProgress::HalfWay(why)) => {
                 format!("{when}: {command}; it {why} and keeps the rollout from beginning")
+            }
+            Some(StepProgress::Running | StepProgress::NotBegun(_)) | None
+                if unreached == Some(step.name) =>
+            {
+                format!(
+                    "{when}: {command}; nothing serves that it could reach, which keeps the rollout from beginning"
+                )
             }
             Some(StepProgress::Running | StepProgress::NotBegun(_)) | None => {
                 format!("{when}: {command}")

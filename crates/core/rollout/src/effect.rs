@@ -67,6 +67,16 @@ pub enum Effect {
         /// What its server is made from.
         spec: Box<ServiceSpec>,
     },
+    /// Ends one-off work that is recorded: its stop signal, then SIGKILL. What has ended meanwhile is told as it ended, and what
+    /// was not begun is not begun any more.
+    EndRun {
+        /// The region whose engine runs it.
+        region: RegionName,
+        /// The run, as it is recorded.
+        run: Box<Run>,
+        /// Since when.
+        since: Timestamp,
+    },
     /// Asks each guard once; what they say is true for a moment only.
     AskGuards {
         /// The region whose engine has the servers.
@@ -161,6 +171,8 @@ pub enum EffectKey {
     Tests(Digest),
     /// One-off work.
     Run(InstanceId),
+    /// Ending one-off work.
+    EndRun(InstanceId),
     /// Asking guards.
     Guards(GuardOccasion),
     /// Taking the snapshots of a rollout.
@@ -185,6 +197,7 @@ impl Effect {
             Self::FreezeInstance { instance, .. } => EffectKey::Freeze(instance.clone()),
             Self::RunTests { image, .. } => EffectKey::Tests(*image),
             Self::CarryOut { run, .. } => EffectKey::Run(run.id.clone()),
+            Self::EndRun { run, .. } => EffectKey::EndRun(run.id.clone()),
             Self::AskGuards { occasion, .. } => EffectKey::Guards(occasion.clone()),
             Self::TakeSnapshots { rollout, .. } => EffectKey::Snapshots(*rollout),
             Self::RestoreSnapshots { rollout, .. } => EffectKey::Restore(*rollout),
@@ -211,6 +224,7 @@ impl Effect {
             | Self::FreezeInstance { region, .. }
             | Self::RunTests { region, .. }
             | Self::CarryOut { region, .. }
+            | Self::EndRun { region, .. }
             | Self::AskGuards { region, .. }
             | Self::TakeSnapshots { region, .. }
             | Self::RestoreSnapshots { region, .. }
@@ -234,6 +248,7 @@ impl Effect {
             | Self::FreezeInstance { .. }
             | Self::RunTests { .. }
             | Self::CarryOut { .. }
+            | Self::EndRun { .. }
             | Self::AskGuards { .. }
             | Self::TakeSnapshots { .. }
             | Self::RestoreSnapshots { .. }
@@ -254,6 +269,7 @@ impl std::fmt::Display for Effect {
             }
             Self::RunTests { image, .. } => write!(f, "test image `{}`", image.short()),
             Self::CarryOut { run, .. } => write!(f, "carry out run `{}`", run.id),
+            Self::EndRun { run, .. } => write!(f, "end run `{}`", run.id),
             Self::AskGuards { question, .. } => {
                 write!(f, "ask the guards of `{}`", question.release.service)
             }

@@ -106,7 +106,7 @@ pub use retry::{
 };
 pub use room::{NoRoom, Space, room_for_more};
 pub use routes::{RouteClash, brings, clash, clash_with, socket, table};
-pub use ruling::{StepInTheWay, no_return, rule_steps};
+pub use ruling::{StepInTheWay, no_return, rule_steps, unreached};
 pub use runs::waited_for;
 pub use scale::{Scaling, measures_processor, saw_load, scaling};
 pub use scaler::{Load, Sample};

@@ -10,7 +10,7 @@ use hornero_model::{
 use crate::{
     Effect, Expanding, Facts, Kind, OpenRun, Phase, ReleaseStep, Rollout, RolloutFailure, Service,
     StepProgress, World, makes_same_servers,
-    one_off::{carry_out, of_release},
+    one_off::{carry_out, ending, of_release},
     record::Record,
     recorded::HALF_WAY,
     start::come,
@@ -32,9 +32,13 @@ fn goes_on(world: &World, run: &Run) -> bool {
     known.is_some_and(|known| known.run == run.id && known.progress == StepProgress::Running)
 }
 
-/// The effects that carry steps out to their end.
+/// The effects that carry steps out to their end, but for those that are ended.
 pub(crate) fn work(world: &World, facts: &Facts) -> Vec<Effect> {
-    let own = open(world).filter(|open| goes_on(world, &open.run));
+    let is_ended = |open: &OpenRun| {
+        let service = open.run.release.as_ref().map(|release| &release.service);
+        service.is_some_and(|of| ending(world, of).any(|other| other.run.id == open.run.id))
+    };
+    let own = open(world).filter(|open| goes_on(world, &open.run) && !is_ended(open));
     own.filter_map(|open| carry_out(world, facts, open)).collect()
 }
 

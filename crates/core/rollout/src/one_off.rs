@@ -1,8 +1,8 @@
 //! One-off work that is done for a release: its run, and the effect that carries it out.
 
-use hornero_model::{InstanceId, Millis, Release, Run};
+use hornero_model::{InstanceId, Millis, Release, Run, ServiceName, StepPhase};
 
-use crate::{Effect, Facts, OpenRun, World};
+use crate::{Effect, Facts, OpenRun, Phase, World};
 
 /// A run of a command in a server of its own made from a release; none where no name of a server fits. `word` says what for.
 pub(crate) fn of_release(
@@ -36,4 +36,32 @@ pub(crate) fn carry_out(world: &World, facts: &Facts, open: &OpenRun) -> Option<
     let spec = &world.release(&release.service, release.number)?.spec;
     let (run, spec) = (Box::new(run.clone()), Box::new(spec.clone()));
     Some(Effect::CarryOut { region: facts.region.clone(), run, since: *since, spec })
+}
+
+/// The runs of a service that end with what is under way for it: the step that goes on before a release which is given up, and
+/// whatever runs of a service that is taken down, once its guards let it go.
+pub(crate) fn ending<'w>(
+    world: &'w World,
+    service: &'w ServiceName,
+) -> impl Iterator<Item = &'w OpenRun> {
+    let phase = world.rollout_of(service).map(|rollout| rollout.phase);
+    let ends = move |open: &&OpenRun| {
+        let is_own = open.run.release.as_ref().is_some_and(|of| of.service == *service);
+        let step = open.run.step.as_ref().map(|turn| turn.step.phase);
+        let is_expanding = phase == Some(Phase::Undoing) && step == Some(StepPhase::Expand);
+        is_own && (is_expanding || phase == Some(Phase::Emptying))
+    };
+    world.runs.values().filter(ends)
+}
+
+/// The effects that end those runs.
+pub(crate) fn ends(world: &World, facts: &Facts) -> Vec<Effect> {
+    let all = world.rollouts.values().flat_map(|rollout| ending(world, &rollout.service));
+    let unseen = all.filter(|open| !facts.run_ends.contains_key(&open.run.id));
+    let one = |open: &OpenRun| Effect::EndRun {
+        region: facts.region.clone(),
+        run: Box::new(open.run.clone()),
+        since: open.since,
+    };
+    unseen.map(one).collect()
 }

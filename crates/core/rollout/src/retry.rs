@@ -46,6 +46,7 @@ pub fn answer_allowance(key: &EffectKey) -> Millis {
         | EffectKey::Remove(_)
         | EffectKey::Freeze(_)
         | EffectKey::Run(_)
+        | EffectKey::EndRun(_)
         | EffectKey::Snapshots(_)
         | EffectKey::Restore(_)
         | EffectKey::Address(..) => ANSWER_ALLOWANCE,
@@ -142,6 +143,7 @@ pub fn failed(
         | EffectKey::Remove(_)
         | EffectKey::Freeze(_)
         | EffectKey::Run(_)
+        | EffectKey::EndRun(_)
         | EffectKey::Guards(_)
         | EffectKey::Cut(..)
         | EffectKey::Address(..) => AfterFailure::Again,

@@ -17,6 +17,16 @@ pub(crate) fn expands(world: &World, spec: &ServiceSpec, number: ReleaseNumber) 
     first_left(world, spec, number, StepPhase::Expand).is_some()
 }
 
+/// The first step before a release with this spec that could reach nothing: it changes data of its own service, of which nothing
+/// serves, as after `down`. One that is to be run before any release served needs no server.
+pub fn unreached(world: &World, spec: &ServiceSpec, number: ReleaseNumber) -> Option<StepName> {
+    let is_server_needed = spec.migrate.as_ref().is_some_and(|migrate| !migrate.first_release);
+    if !spec.holds_volumes() || !is_server_needed || serving(world, &spec.name).is_some() {
+        return None;
+    }
+    first_left(world, spec, number, StepPhase::Expand).map(|step| step.name)
+}
+
 /// What was decided about steps that stand in the way of a release with this spec, as it is to be recorded; an error where one
 /// stands in its way about which nothing was.
 pub(crate) fn clear(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hornero_model::{
     Actor, DataGuard, EventBody, GuardName, InstanceId, InstanceState, Release, ReleaseNumber,
-    ServiceName, ServiceSpec, Strategy,
+    ServiceName, ServiceSpec, StepName, Strategy,
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     is_adjustment,
     record::{Record, Step, changed, created, new_ids},
     repair_state,
-    ruling::{self, StepInTheWay, no_return},
+    ruling::{self, StepInTheWay, no_return, unreached},
     switch::begin_switch,
 };
 
@@ -59,6 +59,11 @@ pub enum StartError {
     /// Somebody has to decide about one of its schema steps first.
     #[error(transparent)]
     Step(#[from] Box<StepInTheWay>),
+    /// One of its schema steps could reach nothing.
+    #[error(
+        "step `{1}` of `{0}` could reach nothing: it changes the data of `{0}`, of which nothing serves"
+    )]
+    Unreached(ServiceName, StepName),
     /// Its routes clash with another service's.
     #[error(transparent)]
     Clash(#[from] RouteClash),
@@ -237,7 +242,12 @@ fn begin(
     rollout.terms = (terms != to).then_some(terms);
     rollout.leave(service.and_then(|of| of.serving.as_ref()));
     let mut records = match kind {
-        Kind::Forward => ruling::clear(world, facts, spec, terms, by)?,
+        Kind::Forward => {
+            if let Some(step) = unreached(world, spec, terms) {
+                return Err(StartError::Unreached(name.clone(), step));
+            }
+            ruling::clear(world, facts, spec, terms, by)?
+        }
         Kind::Rollback | Kind::Removal => Vec::new(),
     };
     records.extend(override_guards(facts, &mut rollout, guards_of(world, name, kind, Some(spec))));

@@ -3,9 +3,11 @@
 use hornero_model::{Millis, ServiceName, Timestamp};
 
 use crate::{
-    Facts, Phase, Rollout, World, canary,
+    Facts, OpenRun, Phase, Rollout, World, canary,
     failing::start_deadline,
-    migrating, replacing, rolling,
+    migrating,
+    one_off::ending,
+    replacing, rolling,
     switch::{RESTORE_ALLOWANCE, SWITCH_ALLOWANCE},
     view::CUT_ALLOWANCE,
 };
@@ -56,7 +58,10 @@ pub(crate) fn times(rollout: &Rollout, world: &World, facts: &Facts) -> Vec<Time
             let begun = rollout.returned.or(rollout.switch).map_or(since, |switch| switch.at);
             vec![begun.after(policy.drain_timeout), since.after(CUT_ALLOWANCE), drained]
         }
-        Phase::Undoing => vec![since.after(UNDO_ALLOWANCE)],
+        Phase::Undoing => {
+            let runs = ending(world, &rollout.service).map(OpenRun::due);
+            runs.chain([since.after(UNDO_ALLOWANCE)]).collect()
+        }
         Phase::Returning => {
             vec![since.after(RETURN_ALLOWANCE), watched.after(RESTORE_ALLOWANCE)]
         }

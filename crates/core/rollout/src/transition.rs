@@ -4,8 +4,9 @@ use hornero_model::{EventBody, ExitCause, InstanceId, InstanceState, Millis, Sha
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, GuardRound, Instance, Kind, Phase, Rollout, RolloutFailure, World,
+    Facts, GuardRound, Instance, Kind, OpenRun, Phase, Rollout, RolloutFailure, World,
     failing::{ended, start_failure},
+    one_off::ending,
     record::{Record, changed},
     switch::{SWITCH_ALLOWANCE, begin_switch},
     times::{
@@ -202,8 +203,12 @@ impl View<'_> {
             .set
             .iter()
             .all(|id| kept.contains(id) || !self.world.instances.contains_key(id));
-        let late = self.forced() || self.facts.now >= self.rollout.since.after(UNDO_ALLOWANCE);
-        (gone || late).then(|| vec![self.enter(self.rollout.enter(Phase::Failed, self.facts.now))])
+        let running: Vec<&OpenRun> = ending(self.world, &self.rollout.service).collect();
+        let long = self.facts.now >= self.rollout.since.after(UNDO_ALLOWANCE);
+        // What comes next must not begin beside a step that still runs.
+        let late = long && running.iter().all(|open| self.facts.now >= open.due());
+        (gone && running.is_empty() || late || self.forced())
+            .then(|| vec![self.enter(self.rollout.enter(Phase::Failed, self.facts.now))])
     }
 
     fn returning(&self) -> Option<Vec<Record>> {
@@ -334,7 +339,8 @@ impl View<'_> {
         let service = &self.rollout.service;
         let left: Vec<&Instance> = self.world.instances.of(service).collect();
         let allowance = empty_allowance(self.world, service);
-        if !left.is_empty() && !self.lasted(allowance) {
+        let runs = ending(self.world, service).next().is_some();
+        if (runs || !left.is_empty()) && !self.lasted(allowance) {
             return None;
         }
         let mut next = self.rollout.enter(Phase::Removed, self.facts.now);

@@ -10,8 +10,8 @@ use hornero_model::{
 use crate::planted::{Bug, planted};
 use crate::{
     Effect, Facts, Instance, Kind, KnownEdge, Phase, RollingStage, World, adjust, edge::says_same,
-    guarding, leases, listeners, migrating, preserving, previews, quarantine, quiescing, recycle,
-    repair, rounds, routes::has_way_back, table, times,
+    guarding, leases, listeners, migrating, one_off, preserving, previews, quarantine, quiescing,
+    recycle, repair, rounds, routes::has_way_back, table, times,
 };
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
@@ -57,6 +57,7 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
         effects.extend(preserving::work(world, facts, rollout));
     }
     effects.extend(migrating::work(world, facts));
+    effects.extend(one_off::ends(world, facts));
     effects
 }
 

@@ -7,7 +7,8 @@ use hornero_driver::{
 };
 use hornero_model::{
     BootId, Digest, EdgeName, Event, EventBody, ExitCause, InstanceId, InstanceState, NewEvent,
-    Receipt, ReceiptBody, RegionName, ReleaseRef, Room, ServiceName, StepName, Term, Timestamp,
+    Receipt, ReceiptBody, RegionName, ReleaseRef, Room, RunEnd, ServiceName, StepName, Term,
+    Timestamp,
 };
 use hornero_rollout::{Effect, Instance};
 
@@ -153,6 +154,7 @@ pub struct Host {
     pub tests_run: u64,
     /// One-off work that was begun, and when it ends.
     pub(crate) work: BTreeMap<InstanceId, u64>,
+    pub(crate) ended_work: BTreeMap<InstanceId, RunEnd>,
     /// Schema steps whose command was begun, in order.
     pub steps_begun: Vec<(ReleaseRef, StepName)>,
     pub(crate) checks: Checks,
@@ -188,6 +190,7 @@ impl Host {
             trace: Trace::default(),
             tests_run: 0,
             work: BTreeMap::new(),
+            ended_work: BTreeMap::new(),
             steps_begun: Vec::new(),
             checks: Checks::default(),
             random: Random::new(seed),
@@ -399,6 +402,7 @@ impl Ports for Host {
             Effect::GiveAddress { .. }
             | Effect::TakeAddress { .. }
             | Effect::CarryOut { .. }
+            | Effect::EndRun { .. }
             | Effect::AskGuards { .. }
             | Effect::TakeSnapshots { .. }
             | Effect::RestoreSnapshots { .. } => self.random.between(1, 20),

@@ -4,12 +4,15 @@ use std::net::IpAddr;
 
 use hornero_driver::{EffectId, Observation};
 use hornero_model::{
-    Digest, EdgeName, EdgeRef, ExitCause, InstanceId, LeasedMount, Listener, Millis, Pool,
+    CutOff, Digest, EdgeName, EdgeRef, ExitCause, InstanceId, LeasedMount, Listener, Millis, Pool,
     ReleaseNumber, ReleaseRef, RouteTable, Run, RunEnd, ServiceName, StepPhase, TakenSnapshot,
 };
 use hornero_rollout::{Effect, Kind, TestOutcome, TestRun};
 
 use crate::{Host, Trouble, host::Happening, trace};
+
+/// How long work takes that stays, unless it is ended.
+const STAYS_MS: u64 = 15_000;
 
 impl Host {
     pub(crate) fn perform(&mut self, id: EffectId, effect: Effect) {
@@ -75,6 +78,7 @@ impl Host {
                 self.observe(Observation::ServiceAddressed { effect: id, service, address: None });
             }
             Effect::CarryOut { run, .. } => self.carry_out(&run),
+            Effect::EndRun { run, .. } => self.end_run(&run),
             Effect::AskGuards { occasion, round, question, .. } => {
                 let now = self.now;
                 let answers = self.scenario.answers(&question, now);
@@ -184,15 +188,21 @@ impl Host {
             let text = format!("run `{}` is begun, and not recorded", run.id);
             self.edge.violations.push(text);
         }
+        if let Some(end) = self.ended_work.get(&run.id).cloned() {
+            self.observe(Observation::RunEnded { end });
+            return;
+        }
         if !self.work.contains_key(&run.id) {
             self.begin_step(run);
         }
+        let word = run.command.get(1).map(String::as_str);
         let ends = match self.work.get(&run.id) {
             Some(ends) => *ends,
+            None if word == Some("stays") => self.now + STAYS_MS,
             None => self.now + self.random.between(1, 500),
         };
         self.work.insert(run.id.clone(), ends);
-        let cause = match run.command.get(1).map(String::as_str) {
+        let cause = match word {
             Some("fails") => ExitCause::Code(3),
             Some("dies") => ExitCause::Signal(9),
             Some(_) | None => ExitCause::Code(0),
@@ -205,6 +215,26 @@ impl Host {
             after,
             Happening::Deliver { run: self.run, observation: Box::new(observation) },
         );
+    }
+
+    /// One-off work is ended: what was not begun by now is not begun any more, and what has ended is told as it ended.
+    fn end_run(&mut self, run: &Run) {
+        if self.work.get(&run.id).is_some_and(|ends| *ends <= self.now) {
+            return self.carry_out(run);
+        }
+        let (cause, cut_off) = match self.work.contains_key(&run.id) {
+            true => (ExitCause::Signal(15), Some(CutOff::Cancelled)),
+            false => (ExitCause::NotStarted("it was ended before".to_owned()), None),
+        };
+        let end = RunEnd { id: run.id.clone(), cause, cut_off, duration: Millis(1) };
+        let end = self.ended_work.entry(run.id.clone()).or_insert(end).clone();
+        self.observe(Observation::RunEnded { end });
+    }
+
+    /// The one-off work that goes on.
+    pub fn running_work(&self) -> Vec<InstanceId> {
+        let open = self.work.iter().filter(|(_, ends)| **ends > self.now);
+        open.map(|(id, _)| id).filter(|id| !self.ended_work.contains_key(*id)).cloned().collect()
     }
 
     /// The command of a schema step begins, which it does once; before anything of its release, or after all of others.
@@ -280,6 +310,7 @@ impl Host {
             | Effect::GiveAddress { .. }
             | Effect::TakeAddress { .. }
             | Effect::CarryOut { .. }
+            | Effect::EndRun { .. }
             | Effect::TakeSnapshots { .. }
             | Effect::RestoreSnapshots { .. }
             | Effect::AskGuards { .. }

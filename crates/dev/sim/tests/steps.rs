@@ -3,8 +3,8 @@
 
 use hornero_driver::{OutcomeKind, RequestKind};
 use hornero_model::{
-    Migrate, Millis, PointOfNoReturn, ReleaseNumber, ServiceName, ServiceSpec, StepName, StepPhase,
-    StepRuling,
+    DataGuard, DataProbe, GuardName, Migrate, Millis, PointOfNoReturn, ReleaseNumber, ServiceName,
+    ServiceSpec, StepName, StepPhase, StepRuling,
 };
 use hornero_rollout::StepProgress;
 use hornero_sim::{Behaviour, Simulation, at_every_append, service, stateful};
@@ -196,4 +196,109 @@ fn what_people_went_back_to_does_not_take_away_by_itself_what_it_left() {
     assert_eq!(simulation.serving("site"), Some(2));
     simulation.run(60_000);
     assert_eq!(progress(&simulation, "contract.1"), None);
+}
+
+/// Runs until the command of a step does.
+fn until_it_runs(simulation: &mut Simulation) {
+    for _ in 0..100_000 {
+        if !simulation.host.running_work().is_empty() {
+            return;
+        }
+        simulation.step();
+    }
+    panic!("no step was begun");
+}
+
+#[test]
+fn a_cancel_ends_the_step_that_runs_before_it_is_over() {
+    let mut simulation = Simulation::new(8);
+    let next = two(&mut simulation, false, migrate(&["stays"], &[]));
+    let asked = simulation.request(apply(&next));
+    until_it_runs(&mut simulation);
+    let cancel = simulation.ask(RequestKind::Cancel { service: site() });
+    assert_eq!(cancel.result, OutcomeKind::Done, "{cancel:?}");
+    assert!(simulation.host.running_work().is_empty(), "it runs on beside what comes next");
+    assert_eq!(simulation.answer(asked, 1_000).unwrap().result, OutcomeKind::Failed);
+    assert!(matches!(progress(&simulation, "expand.1"), Some(StepProgress::HalfWay(_))));
+    let again = simulation.ask(apply(&next));
+    assert_eq!(again.result, OutcomeKind::Refused, "nobody knows how far it came: {again:?}");
+    simulation.rulings.insert("expand.1".parse().unwrap(), StepRuling::Done);
+    assert_eq!(simulation.ask(apply(&next)).result, OutcomeKind::Done);
+}
+
+#[test]
+fn a_cancelled_step_has_ended_when_its_rollout_is_over_though_control_and_host_die() {
+    for takes_host in [false, true] {
+        let mut cancelled = 0;
+        for after in (0..60).step_by(3) {
+            let mut simulation = Simulation::new(after);
+            let next = two(&mut simulation, false, migrate(&["stays"], &[]));
+            simulation.request(apply(&next));
+            until_it_runs(&mut simulation);
+            simulation.request(RequestKind::Cancel { service: site() });
+            match takes_host {
+                true => simulation.restart_host(after),
+                false => simulation.kill_control(after),
+            }
+            let end = simulation.host.now + 20_000;
+            while simulation.host.now < end {
+                simulation.step();
+                let world = simulation.host.ledger.current();
+                if world.rollout_of(&site()).is_none() {
+                    assert!(simulation.host.running_work().is_empty(), "after {after} ms");
+                }
+            }
+            simulation.come_to_rest();
+            simulation.check_whole();
+            cancelled += u32::from(simulation.serving("site") == Some(1));
+        }
+        assert!(cancelled >= 7, "{cancelled} of 20 were cancelled");
+    }
+}
+
+/// A guard that refuses for so long from now on.
+fn refuse_for(simulation: &mut Simulation, millis: u64) {
+    let until = simulation.host.now + millis;
+    simulation.host.scenario.guards_pass_from.insert(GuardName::new("quiet").unwrap(), until);
+}
+
+#[test]
+fn a_step_of_what_is_taken_down_ends_once_nothing_refuses_that() {
+    let mut simulation = Simulation::new(9);
+    let mut next = two(&mut simulation, false, migrate(&["a"], &["stays"]));
+    next.guards = vec![DataGuard {
+        name: GuardName::new("quiet").unwrap(),
+        probe: DataProbe::Command(vec!["/srv/quiet".to_owned()]),
+        within: Millis(1_000),
+    }];
+    assert_eq!(simulation.ask(apply(&next)).result, OutcomeKind::Done);
+    until_it_runs(&mut simulation);
+    let running = simulation.host.running_work();
+    refuse_for(&mut simulation, 5_000);
+    let down = RequestKind::Down { services: vec![site()] };
+    let refused = simulation.ask(down.clone());
+    assert_eq!(refused.result, OutcomeKind::Refused, "{refused:?}");
+    assert_eq!(simulation.host.running_work(), running, "what is refused changes nothing");
+    refuse_for(&mut simulation, 0);
+    let gone = simulation.ask(down);
+    assert_eq!(gone.result, OutcomeKind::Done, "{gone:?}");
+    assert!(simulation.host.running_work().is_empty(), "nothing of it is left");
+}
+
+#[test]
+fn a_step_that_could_reach_nothing_keeps_its_release_from_coming() {
+    let mut simulation = Simulation::new(11);
+    let next = two(&mut simulation, true, migrate(&["a"], &[]));
+    let first = &simulation.driver().world().services[&site()].releases[&ReleaseNumber(1)];
+    let first = first.spec.clone();
+    let down = RequestKind::Down { services: vec![site()] };
+    assert_eq!(simulation.ask(down).result, OutcomeKind::Done);
+    let refused = simulation.ask(apply(&next));
+    assert_eq!(refused.result, OutcomeKind::Refused, "{refused:?}");
+    assert_eq!(refused.failure.unwrap().1.refused.as_deref(), Some("step-unreached"));
+    assert!(simulation.host.steps_begun.is_empty() && simulation.host.engine.ids().is_empty());
+    // What served before has none, and is what the step can reach.
+    assert_eq!(simulation.ask(apply(&first)).result, OutcomeKind::Done);
+    assert_eq!(simulation.ask(apply(&next)).result, OutcomeKind::Done);
+    assert_eq!(simulation.host.steps_begun.len(), 1);
 }

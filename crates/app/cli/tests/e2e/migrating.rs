@@ -170,3 +170,52 @@ fn a_step_is_run_once_though_control_is_killed_and_one_that_was_killed_is_named(
     assert_eq!(service(&home)["release"], 3);
     home.run(&["down"]).expect(0);
 }
+
+#[test]
+fn a_cancel_ends_the_step_that_runs_and_is_over_with_it() {
+    let home = Home::new();
+    app(&home, 0, "");
+    home.up();
+    let tag = format!("{}", home.port);
+    let slow = sql(&format!("select pg_sleep(300), {tag}"));
+    app(&home, 1, &format!("migrate {{\n expand = [{slow}]\n}}"));
+    let up = home.command(&["up"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let runs = || process(&format!("pg_sleep(300), {tag}")).is_some();
+    until("the step to run", runs);
+    home.run(&["cancel", "app", "--reason", "wrong branch"]).expect(0);
+    assert!(!runs(), "its command goes on beside what comes next");
+    assert!(home.status()["runs"].as_array().is_none_or(Vec::is_empty), "{}", home.status());
+    let ended = Answer::of(&up.wait_with_output().unwrap()).expect(1);
+    assert!(ended.stderr.contains("cancelled by `root`: wrong branch"), "{}", ended.stderr);
+    assert_eq!(service(&home)["release"], 1);
+    let again = home.run(&["up"]).expect(3).stderr;
+    assert!(again.contains("step `expand.1` of `app@2`"), "{again}");
+    home.run(&["down"]).expect(0);
+}
+
+#[test]
+fn what_guards_keep_from_going_down_goes_on_with_its_step() {
+    let home = Home::new();
+    app(&home, 0, "");
+    home.up();
+    psql(home.port, "create table allowed ()").unwrap();
+    let tag = format!("{}", home.port);
+    let contract = sql(&format!("select pg_sleep(300), {tag}"));
+    let asked = sql("select from allowed");
+    let guarded = format!(
+        "migrate {{\n contract = [{contract}]\n}}\nguard \"quiet\" {{\n command = {asked}\n within = \"2s\"\n}}"
+    );
+    app(&home, 1, &guarded);
+    home.up();
+    let runs = || process(&format!("pg_sleep(300), {tag}")).is_some();
+    until("the step to run", runs);
+    psql(home.port, "drop table allowed").unwrap();
+    let refused = home.run(&["down"]).expect(3).stderr;
+    assert!(refused.contains("guard `quiet` of `app`"), "{refused}");
+    assert!(runs(), "what was refused ended it");
+    assert_eq!(steps(&home), [pair("contract.1", "running")]);
+    psql(home.port, "create table allowed ()").unwrap();
+    home.run(&["down"]).expect(0);
+    assert!(!runs());
+    home.assert_clean();
+}

@@ -188,11 +188,11 @@ impl Api {
             })
             .await?;
         let by = Actor { who: caller.user.clone(), why: "down".to_owned(), commit: None };
-        self.end_runs(by, services.clone()).await?;
-        self.end_rehearsals(services.clone()).await?;
-        let asked = services.unwrap_or_else(|| up.clone());
-        let services: Vec<ServiceName> =
-            asked.into_iter().filter(|name| up.contains(name)).collect();
+        let asked = services.clone().unwrap_or_else(|| up.clone());
+        let going: Vec<ServiceName> = asked.into_iter().filter(|name| up.contains(name)).collect();
+        self.end_runs(by, services.clone(), going.clone()).await?;
+        self.end_rehearsals(services).await?;
+        let services = going;
         // An empty list means every service to the driver; nothing to do is answered by an empty apply.
         let kind = match services.is_empty() {
             true => RequestKind::Apply { services: Vec::new() },
@@ -218,7 +218,7 @@ impl Api {
             return Err(not_found("service", service.as_str()));
         }
         let by = Actor { who: caller.user.clone(), why: "down by force".to_owned(), commit: None };
-        self.end_runs(by, Some(vec![service.clone()])).await?;
+        self.end_runs(by, Some(vec![service.clone()]), Vec::new()).await?;
         self.end_rehearsals(Some(vec![service.clone()])).await?;
         self.begin(caller, intent, RequestKind::End { service }, None)
     }

@@ -75,16 +75,17 @@ impl Api {
         }
     }
 
-    /// Ends one-off work of these services, or all of it, before they go down.
+    /// Ends one-off work of these services, or all of it; that of services in `going` ends once their guards let them go down.
     pub async fn end_runs(
         &self,
         by: Actor,
         services: Option<Vec<ServiceName>>,
+        going: Vec<ServiceName>,
     ) -> Result<(), ApiRefusal> {
         let runs = Arc::clone(&self.runs);
-        let which = move |run: &hornero_model::Run| match &services {
-            Some(services) => runs::by_name(run, services),
-            None => true,
+        let which = move |run: &hornero_model::Run| {
+            let is_meant = services.as_ref().is_none_or(|services| runs::by_name(run, services));
+            is_meant && !runs::by_name(run, &going)
         };
         let ended = tokio::task::spawn_blocking(move || runs.end(&by, which));
         ended.await.map_err(ApiRefusal::internal)

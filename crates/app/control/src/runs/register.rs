@@ -80,8 +80,9 @@ impl Runs {
         Begun::Yes { since }
     }
 
-    /// Carries out a run that a rollout recorded, and waits for its end: what runs already is not started again.
-    pub fn carry(&self, run: Run, since: Timestamp, server: ServiceSpec) -> RunEnd {
+    /// Carries out a run that a rollout recorded, and waits for its end: what runs already is not started again. Without a
+    /// server it is ended, and not begun where it was not begun yet.
+    pub fn carry(&self, run: Run, since: Timestamp, server: Option<ServiceSpec>) -> RunEnd {
         let (watched, is_new) = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             match known.get(&run.id) {
@@ -89,9 +90,11 @@ impl Runs {
                 None => (insert(&mut known, &run), true),
             }
         };
+        if server.is_none() {
+            watched.cancel(Actor::hornero("what it was run for is over"));
+        }
         if is_new {
-            let watched = Arc::clone(&watched);
-            return self.carrier.carry_out(Carried { run, since, server: Some(server), watched });
+            return self.carrier.carry_out(Carried { run, since, server, watched });
         }
         loop {
             if let Some(end) = watched.end() {
@@ -106,6 +109,10 @@ impl Runs {
     pub fn adopt(&self, open: impl Iterator<Item = OpenRun>) {
         for OpenRun { run, since, .. } in open {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            // The driver may have asked for it already.
+            if known.contains_key(&run.id) {
+                continue;
+            }
             let watched = insert(&mut known, &run);
             drop(known);
             self.carry_out(Carried { run, since, server: None, watched });

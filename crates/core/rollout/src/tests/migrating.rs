@@ -114,3 +114,39 @@ fn what_failed_its_watch_and_served_on_is_a_point_of_no_return_too() {
     let why = no_return(&bench.world, &site(), ReleaseNumber(1));
     assert!(why.unwrap().starts_with("`site@2` has served"));
 }
+
+#[test]
+fn a_rollout_that_is_given_up_is_over_when_its_step_has_ended() {
+    let mut bench = Bench::serving(1);
+    bench.forward(&second(&["a"]));
+    let begun = |bench: &Bench| {
+        bench.wanted().into_iter().find_map(|effect| match effect {
+            Effect::CarryOut { run, .. } => Some(run.id),
+            _ => None,
+        })
+    };
+    for _ in 0..10 {
+        if begun(&bench).is_none() {
+            bench.comply_once();
+            bench.settle();
+        }
+    }
+    let run = begun(&bench).expect("the step is begun");
+    let rollout = bench.world.rollout_of(&site()).unwrap().id;
+    bench.facts.cancelled.insert(rollout, root());
+    bench.settle();
+    assert_eq!(bench.phase(), Some(Phase::Undoing), "{:?}", bench.log);
+    assert_eq!(begun(&bench), None, "it is not carried on with");
+    let ends = |effect: &Effect| matches!(effect, Effect::EndRun { run: of, .. } if of.id == run);
+    assert!(bench.wanted().iter().any(ends), "it is ended");
+    // However long its end takes: what comes next would begin beside it.
+    bench.pass(Millis(70_000));
+    bench.settle();
+    assert_eq!(bench.phase(), Some(Phase::Undoing), "{:?}", bench.log);
+    bench.run_ended(&run, ExitCause::Signal(15));
+    bench.settle();
+    assert_eq!(bench.phase(), None, "{:?}", bench.log);
+    let step = StepName { phase: StepPhase::Expand, number: 1 };
+    let known = &bench.world.services[&site()].steps[&ReleaseNumber(2)][&step];
+    assert!(matches!(known.progress, StepProgress::HalfWay(_)), "{known:?}");
+}

@@ -329,6 +329,7 @@ impl Bench {
                 self.facts.guards.insert(occasion, seen);
             }
             Effect::CarryOut { run, .. } => self.run_ended(&run.id, ExitCause::Code(0)),
+            Effect::EndRun { run, .. } => self.run_ended(&run.id, ExitCause::Signal(15)),
             Effect::GiveAddress { service, .. } => {
                 let last = u8::try_from(self.facts.addresses.len() + 1).unwrap();
                 self.facts.addresses.insert(service, IpAddr::from([10, 8, 0, last]));

@@ -106,6 +106,7 @@ fn apply(bench: &mut Bench, input: &Input) {
                     Effect::StartInstance { .. }
                         | Effect::RunTests { .. }
                         | Effect::CarryOut { .. }
+                        | Effect::EndRun { .. }
                         | Effect::TakeSnapshots { .. }
                         | Effect::RestoreSnapshots { .. }
                         | Effect::GiveAddress { .. }
@@ -170,6 +171,7 @@ fn check(bench: &Bench, effect: &Effect) {
         }
         Effect::RunTests { .. }
         | Effect::CarryOut { .. }
+        | Effect::EndRun { .. }
         | Effect::TakeSnapshots { .. }
         | Effect::AskGuards { .. }
         | Effect::RestoreSnapshots { .. } => {}
