@@ -106,6 +106,8 @@ pub enum EndpointId {
     ImageDifference,
     /// Alerts, and who hears of them.
     Alerts,
+    /// What running servers have written.
+    Written,
 }
 
 impl EndpointId {
@@ -161,6 +163,7 @@ impl EndpointId {
             Self::Churn => "Churn",
             Self::ImageDifference => "ImageDifference",
             Self::Alerts => "Alerts",
+            Self::Written => "Written",
         }
     }
 }
@@ -319,6 +322,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
         None, schema::<Vec<message::ScrapeTarget>>, false),
     endpoint!(Alerts, Viewer, "GET", "/v1/alerts", "Alerts that hold, the last ones that were resolved, and who hears of them", [],
         None, schema::<message::AlertsReport>, false),
+    endpoint!(Written, Viewer, "GET", "/v1/written", "What running servers have written to memory that goes with them: names, sizes and times", [("service", "only of this service; may be given several times")],
+        None, schema::<message::WrittenReport>, false),
 ];
 
 /// The endpoint that a method and path mean, with the values of the braces in order.
@@ -354,7 +359,7 @@ mod tests {
         };
         let viewer = "Health Status Plan RunOutput Rehearsal Volumes Operation History Receipts Receipt Audit AuditVerify Verify \
                       Logs OpenApi Events Session Login Logout Traffic Churn ImageDifference Quarantines \
-                      Figures FigureHistory Metrics ScrapeTargets Alerts";
+                      Figures FigureHistory Metrics ScrapeTargets Alerts Written";
         assert_eq!(of(Role::Viewer), viewer);
         let operator = "Rollback Recycle Cancel Resume Steer RunCancel Rehearse RunJob ChangeVolume CheckGuards Quarantine ReleaseQuarantine";
         assert_eq!(of(Role::Operator), operator);

@@ -29,6 +29,7 @@ mod test;
 mod traffic;
 mod verify;
 mod volume;
+mod written;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,7 @@ pub use volume::{
     CopyCost, DeclareVolumesRequest, DeclaredVolumesReport, VolumeDeed, VolumeLease, VolumeReport,
     VolumeRequest, VolumeSnapshot, VolumeStatus,
 };
+pub use written::{WrittenReport, WrittenService};
 
 /// The answer to a request that was refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -25,6 +25,7 @@ mod rollout;
 mod run;
 mod secret;
 mod source;
+mod state;
 mod top;
 mod upgrade;
 mod values;
@@ -60,6 +61,7 @@ pub use rollout::{RolloutCommand, Steered};
 pub use run::RunArguments;
 pub use secret::SecretCommand;
 pub use source::Source;
+pub use state::StateLintArguments;
 pub use top::TopArguments;
 pub use upgrade::{Succeeding, UpgradeArguments};
 pub use volume::{NamedVolume, VolumeCommand};
@@ -291,6 +293,9 @@ took stands in `hornero status` as the proof; what serves is as before, whatever
         #[arg(long, value_name = "PATH", requires = "tree")]
         ignore: Vec<PathBuf>,
     },
+    /// Find what servers hold that would be lost with them, and say what to declare
+    #[command(after_help = examples::STATE_LINT)]
+    StateLint(StateLintArguments),
     /// Show logs of a service or an instance, also of those long gone
     #[command(after_help = examples::LOGS)]
     Logs(LogsArguments),

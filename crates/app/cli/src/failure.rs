@@ -105,6 +105,11 @@ impl Failure {
         Self { reported: true, ..Self::new(code, "") }
     }
 
+    /// What failed and why.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The exit code that it ends with.
     pub const fn code(&self) -> u8 {
         self.code

@@ -37,7 +37,8 @@ use arguments::{Arguments, AuditCommand, Command, GuardCommand, ImageCommand, Sc
 use command::{
     audit, bake, churn, collect, diff, doctor, export, history, image, job, logs, manual,
     operation, patching, plan, preview, rebasing, receipt, receipt_wait, recycle, rehearse,
-    reproducing, run as one_off, sbom, schedule, status, storage, transport, up, verify, volume,
+    reproducing, run as one_off, sbom, schedule, state_lint, status, storage, transport, up,
+    verify, volume,
 };
 use failure::Failure;
 
@@ -234,6 +235,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
         Command::Up(arguments) => up::up(home, json, arguments).await,
         Command::Patch(arguments) => patching::patch(home, json, arguments).await,
         Command::Plan(arguments) => plan::plan(home, json, &arguments).await,
+        Command::StateLint(arguments) => state_lint::run(home, json, &arguments).await,
         Command::Doctor => doctor::doctor(home, json).await,
         Command::Status => status::status(home, json).await,
         Command::Alerts(command) => command::alerts::run(home, json, command).await,
@@ -324,6 +326,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Upgrade(_)
         | Command::Edge { .. } => true,
         Command::Plan(_)
+        | Command::StateLint(_)
         | Command::Doctor
         | Command::Status
         | Command::Top(_)

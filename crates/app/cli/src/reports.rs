@@ -14,6 +14,7 @@ mod page;
 mod runs;
 mod secrets;
 mod settings;
+mod state;
 mod transport;
 
 pub use access::{AccessSettings, TokenReport};
@@ -42,4 +43,5 @@ pub use operations::{GoingOn, OperationReport, PreviewReport, RollbackReport, Ti
 pub use runs::RunReport;
 pub use secrets::{ListedSecret, RemovedSecret, SecretReport};
 pub use settings::{BundleSettings, LogSettings, OtlpReport, SettingsReport};
+pub use state::{LintedService, StateLintReport};
 pub use transport::{ExportReport, ImportReport, PullReport, PushReport};

@@ -133,6 +133,7 @@ impl Api {
                 json(&Nothing {})
             }
             EndpointId::Traffic => self.traffic().await,
+            EndpointId::Written => self.written(&query).await,
             EndpointId::Churn => self.churn(&query).await,
             EndpointId::ImageDifference => self.image_difference(values[0], values[1]).await,
         }

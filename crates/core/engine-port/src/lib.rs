@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::mpsc::Receiver, time::Duration};
 
 use hornero_model::{
     Depth, ExitCause, GroupFigures, HostFeature, InstanceHandle, InstanceId, InstanceUsage, Room,
-    Term, VerifiedInstance,
+    Term, VerifiedInstance, WrittenInstance,
 };
 
 pub use error::EngineError;
@@ -89,6 +89,13 @@ pub trait Engine: Send + Sync {
         ids: &[InstanceId],
         depth: Depth,
     ) -> Result<Vec<VerifiedInstance>, EngineError>;
+
+    /// What an instance has written to memory that goes with it; none where it does not run, or nobody can tell. No content is
+    /// read but the first bytes of files.
+    fn written(&self, id: &InstanceId) -> Result<Option<WrittenInstance>, EngineError> {
+        let _ = id;
+        Ok(None)
+    }
 
     /// What can be seen of an instance that is sick or has ended, within `budget`; what was missed is named. One that runs
     /// stands still meanwhile, where the host can make it. Of one that has ended some of it is told once only, and for a

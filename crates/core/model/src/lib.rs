@@ -52,6 +52,7 @@ mod time;
 mod usage;
 mod version;
 mod volume;
+mod written;
 
 pub use actor::Actor;
 pub use alert_settings::AlertSettings;
@@ -124,3 +125,4 @@ pub use version::{program_version, set_program_version};
 pub use volume::{
     LeaseToken, LeasedMount, MountedVolume, SnapshotPurpose, TakenSnapshot, Volume, VolumeChange,
 };
+pub use written::{WrittenFile, WrittenFormat, WrittenInstance};

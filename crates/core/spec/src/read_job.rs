@@ -100,6 +100,7 @@ fn bare() -> Option<ServiceDefinition> {
         secrets: Vec::new(),
         budget: None,
         mounts: Vec::new(),
+        not_state: Vec::new(),
         guards: Vec::new(),
         migrate: None,
         labels: BTreeMap::new(),

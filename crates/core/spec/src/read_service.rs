@@ -87,6 +87,7 @@ pub(crate) fn read(
         secrets,
         budget: read_budget::read(cx, &mut section),
         mounts,
+        not_state: read_volume::not_state(cx, &mut section),
         // With those of its volumes: see `resolve`.
         guards: Vec::new(),
         migrate,

@@ -14,6 +14,17 @@ use crate::{
     value::{BlockKind, Span},
 };
 
+/// Paths of which a service says that what is written there is no data.
+pub(crate) fn not_state(cx: &mut Evaluator, section: &mut Section<'_>) -> Vec<String> {
+    let texts = section.texts(cx, "not_state").unwrap_or_default();
+    let name = format!("a path in `not_state` of {}", section.what);
+    let paths = texts.iter().filter_map(|text| path::in_image(cx, &name, text));
+    let mut paths: Vec<String> = paths.collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
 /// Volumes and where they appear, and where each mount stands.
 pub(crate) fn mounts(
     cx: &mut Evaluator,

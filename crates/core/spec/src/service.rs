@@ -57,6 +57,8 @@ pub struct ServiceDefinition {
     pub budget: Option<Budget>,
     /// Volumes and where they appear, sorted by path; empty for a stateless service.
     pub mounts: Vec<Mount>,
+    /// Paths in its servers that hold no data, whatever is written to them, sorted, without repeats. No part of what is rolled out.
+    pub not_state: Vec<String>,
     /// What its servers are asked before they are taken away, its own and those of its volumes, sorted by name.
     pub guards: Vec<DataGuard>,
     /// Its schema steps; none where it declares none.

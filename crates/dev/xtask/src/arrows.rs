@@ -121,6 +121,8 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ),
     ("hornero-control", "hornero-forensics", "it keeps bundles of its home (decision 0080)"),
     ("hornero-cli", "hornero-autopsy", "`autopsy` (decision 0080)"),
+    ("hornero-cli", "hornero-state-lint", "`state-lint` (decision 0077)"),
+    ("hornero-state-lint", "hornero-model", "what servers have written is told there"),
     ("hornero-cli", "hornero-forensics", "`autopsy` and `bundle` (decision 0080)"),
     ("hornero-guard", "hornero-model", "what is asked is declared there (decision 0075)"),
     (
@@ -255,6 +257,7 @@ const CORE: &[&str] = &[
     "hornero-sbom",
     "hornero-provenance",
     "hornero-scaffold",
+    "hornero-state-lint",
 ];
 
 /// What a core crate must not reach, not even through another crate, and why.

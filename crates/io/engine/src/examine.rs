@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hornero_engine_port::{EngineError, evidence::Evidence};
-use hornero_model::{GroupFigures, InstanceId};
+use hornero_model::{GroupFigures, InstanceId, WrittenInstance};
 use hornero_sandbox::Cgroup;
 
 use crate::{
@@ -12,13 +12,16 @@ use crate::{
     evidence::{
         kernel, processes,
         scratch::{self, HeldScratch},
-        sockets,
+        sockets, written,
     },
     record::InstanceFiles,
 };
 
 /// Everything stands still within a millisecond; what does not by then hangs in the kernel.
 const FREEZE_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Ten thousand files are listed in far less.
+const WRITTEN_PATIENCE: Duration = Duration::from_secs(5);
 
 impl LocalEngine {
     /// What can be seen of an instance.
@@ -92,6 +95,15 @@ impl LocalEngine {
         }
         let started = files.started().ok().flatten().map(|process| process.pid);
         started.into_iter().chain(held.map(|held| held.pid)).collect()
+    }
+
+    /// What an instance that runs has written to its writable directories.
+    pub(crate) fn look_at_written(&self, id: &InstanceId) -> Option<WrittenInstance> {
+        let (spec, process) = self.shared.running(id)?;
+        let held = scratch::hold(&spec, &process)?;
+        let pids = Cgroup::at(&cgroup_parent(&self.home), id.as_str()).processes();
+        let (files, missed) = written::observe(&held, &pids, Instant::now() + WRITTEN_PATIENCE);
+        Some(WrittenInstance { id: id.clone(), release: spec.release, files, missed })
     }
 
     /// Makes everything in an instance that runs stand still.

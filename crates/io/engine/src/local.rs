@@ -19,7 +19,7 @@ use hornero_engine_port::{
 use hornero_home::Terms;
 use hornero_model::{
     Depth, ExitCause, GroupFigures, HostFeature, InstanceHandle, InstanceId, InstanceUsage, Term,
-    Timestamp, VerifiedInstance, error_chain,
+    Timestamp, VerifiedInstance, WrittenInstance, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_sandbox::{Cgroup, groups_below, remove_parent};
@@ -372,16 +372,7 @@ impl Engine for LocalEngine {
 
     fn logs(&self, id: &InstanceId, query: &LogQuery) -> Result<LogPage, EngineError> {
         let status = self.shared.get(id).map(|(_, status)| status);
-        let ended = !matches!(status, Some(InstanceStatus::Running(_) | InstanceStatus::Starting));
-        let mut files = self.directory.live(id);
-        if status.is_none() {
-            files = self.directory.archived(id);
-            if !files.exists() {
-                return Err(EngineError::NotFound { id: id.clone() });
-            }
-        }
-        hornero_telemetry::read(&files.logs(), query, ended)
-            .map_err(|error| EngineError::failed(format!("read the log of instance `{id}`"), error))
+        logs::page(&self.directory, status.as_ref(), id, query)
     }
 
     fn log_mark(&self, id: &InstanceId) -> Option<u64> {
@@ -407,6 +398,10 @@ impl Engine for LocalEngine {
     ) -> Result<Vec<VerifiedInstance>, EngineError> {
         let _turn = self.comparing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         compare::instances(self.store()?, ids, &|id| self.shared.running(id), depth)
+    }
+
+    fn written(&self, id: &InstanceId) -> Result<Option<WrittenInstance>, EngineError> {
+        Ok(self.look_at_written(id))
     }
 
     fn examine(

@@ -12,7 +12,7 @@ use std::{
 };
 
 use hornero_engine_port::{
-    EngineError,
+    EngineError, InstanceStatus,
     log::{LogPage, LogQuery, LogStream},
 };
 use hornero_model::InstanceId;
@@ -35,6 +35,25 @@ pub fn read_log(home: &Path, id: &InstanceId, query: &LogQuery) -> Result<LogPag
         return Err(EngineError::NotFound { id: id.clone() });
     }
     hornero_telemetry::read(&files.logs(), query, ended).map_err(failed)
+}
+
+/// A page of the log of an instance that stands as the engine says; of one that it does not know, of what is archived.
+pub(crate) fn page(
+    directory: &InstanceDirectory,
+    status: Option<&InstanceStatus>,
+    id: &InstanceId,
+    query: &LogQuery,
+) -> Result<LogPage, EngineError> {
+    let ended = !matches!(status, Some(InstanceStatus::Running(_) | InstanceStatus::Starting));
+    let mut files = directory.live(id);
+    if status.is_none() {
+        files = directory.archived(id);
+        if !files.exists() {
+            return Err(EngineError::NotFound { id: id.clone() });
+        }
+    }
+    hornero_telemetry::read(&files.logs(), query, ended)
+        .map_err(|error| EngineError::failed(format!("read the log of instance `{id}`"), error))
 }
 
 /// A number that is another one after an instance has written something; none where it has no log.

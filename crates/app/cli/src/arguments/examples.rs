@@ -97,6 +97,14 @@ Examples:
 
 Without `--full`, a file of a directory that was changed without changing its size, and whose time
 was put back, is not seen. Exit code 1 means that something differs.";
+pub(super) const STATE_LINT: &str = "\
+Examples:
+  hornero state-lint                what this directory's services hold, declared and running
+  hornero state-lint shop --watch 1m
+
+Databases and queues by their packages, volumes that an imported image asks for, directories for data
+and databases in files are found without a server; of servers that run also what they have written to
+scratch. Exit code 1 means that something would be lost.";
 pub(super) const LOGS: &str = "\
 Examples:
   hornero logs site --since 10m --follow

@@ -57,6 +57,8 @@ pub mod schedule;
 pub mod secret;
 pub mod settings;
 pub mod sign;
+mod state_facts;
+pub mod state_lint;
 pub mod status;
 mod status_notes;
 pub mod storage;

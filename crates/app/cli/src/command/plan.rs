@@ -10,7 +10,9 @@ use hornero_model::{Share, Timestamp};
 
 use crate::{
     arguments::PlanArguments,
-    command::{bake, calls, configuration, doctor, foreseen, names, plan_file, problems, whole},
+    command::{
+        bake, calls, configuration, doctor, foreseen, names, plan_file, problems, state_lint, whole,
+    },
     daemon,
     failure::{Failure, exit},
     output::{Table, Tone, print_json, print_text},
@@ -51,6 +53,10 @@ pub async fn plan(
     for taken in problems::taken_over(&known, &project.dir, &request.services, &serving) {
         tell!("warning: {taken}");
     }
+    let services = request.services.iter();
+    state_lint::warn(home, &project, |name| {
+        services.clone().find(|service| service.image_name == *name).map(|service| service.image)
+    });
     let mut adopt = Vec::new();
     whole::release_dead(&mut report, &mut adopt);
     if let Some(file) = &arguments.out {

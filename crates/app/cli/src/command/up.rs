@@ -6,6 +6,7 @@ use hornero_api::{
     Client,
     message::{ApplyRequest, Intent, PlanChange, PlanReport, PlanRequest, StatusReport},
 };
+use hornero_bake::BakedImage;
 use hornero_doctor::Need;
 use hornero_model::{Directory, Freeze, GuardName, Job, ScheduleSpec, ServiceName, ServiceSpec};
 use hornero_spec::FILE_NAME;
@@ -20,7 +21,7 @@ use crate::{
         declared_jobs::{self, DirectoryJobs},
         desired, doctor,
         following::Until,
-        frozen, named, names, operation, plan_file, preview, problems, stores,
+        frozen, named, names, operation, plan_file, preview, problems, state_lint, stores,
         timings::Stopwatch,
         whole::{self, Agreed, Consent},
     },
@@ -90,7 +91,7 @@ pub async fn roll_out<R: Serialize>(
         jobs = declared_jobs::jobs(kept, &project.spec, bake::digests(&baked))?;
         plan = changes(&client, &agreed.directory, &services, (&jobs, timed)).await?;
     }
-    tell_changes(&plan, &agreed);
+    tell_changes((home, &project, &baked), &plan, &agreed);
     stopwatch.lap("plan");
     let Agreed { directory, adopt, remove, retry_failed, overrides } = agreed;
     let intent = Intent { why: reason, commit: commit::commit(&project.dir) };
@@ -136,14 +137,21 @@ async fn warn_of_others(
     Ok(())
 }
 
-/// Tells what is about to change; what is no longer declared and stays is none of it.
-fn tell_changes(plan: &PlanReport, agreed: &Agreed) {
+/// Tells what is about to change, and what of it has data without a volume; what is no longer declared and stays is none of it.
+fn tell_changes(
+    (home, project, baked): (&Path, &Project, &[BakedImage]),
+    plan: &PlanReport,
+    agreed: &Agreed,
+) {
     let is_left = |change: &&PlanChange| {
         whole::is_removed_service(change)
             && !agreed.remove.iter().any(|name| name.as_str() == change.object)
     };
     for change in plan.changes.iter().filter(|change| !is_left(change)) {
         tell!("plan     {}.{}: {}: {}", change.kind, change.object, change.action, change.reason);
+    }
+    if !plan.changes.is_empty() {
+        state_lint::warn(home, project, bake::digests(baked));
     }
 }
 

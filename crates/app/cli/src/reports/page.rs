@@ -100,6 +100,7 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("secret rotate", false, schema::<SecretReport>),
     ("secret set", false, schema::<SecretReport>),
     ("settings", false, schema::<SettingsReport>),
+    ("state-lint", false, schema::<StateLintReport>),
     ("status", false, schema::<StatusReport>),
     ("token new", false, schema::<TokenReport>),
     ("top", false, schema::<FiguresReport>),

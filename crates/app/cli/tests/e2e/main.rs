@@ -58,6 +58,7 @@ mod schema;
 mod secrets;
 mod site;
 mod soak;
+mod state_lint;
 mod stateful;
 mod steering;
 mod store;

@@ -22,3 +22,4 @@ mod status;
 mod verification;
 mod volume_deeds;
 mod volumes;
+mod written;

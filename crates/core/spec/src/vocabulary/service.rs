@@ -294,6 +294,7 @@ pub(super) const SERVICE: BlockWords = block(
         key("kind", Word(&["stateless", "stateful"]), "whether it holds data"),
         key("instances", Whole, "how many serve; 1 by default"),
         key("env", Map, "environment of the command, over the image's own"),
+        key("not_state", Texts, "paths that hold no data, whatever is written there"),
         key("labels", Map, "what people say of it, such as `{ owner = \"shop\" }`"),
         key("egress", Flag, "whether instances may open connections to outside"),
         key("depends_on", References, "services that must be there first"),

@@ -18,9 +18,9 @@ use sha2::{Digest as _, Sha256};
 use crate::recorded::{RecordedContent, RecordedSpec, RunningProcess};
 
 /// Entries that are listed.
-const ENTRIES_MAX: usize = 10_000;
+pub(super) const ENTRIES_MAX: usize = 10_000;
 /// Directories within directories: deeper ones are no files of a server.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 /// Files up to this size are kept whole: configuration, states, short reports.
 const WHOLE_BYTES: u64 = 64 << 10;
 /// What is kept of all of them together.
@@ -35,9 +35,9 @@ const TMPFS: i64 = 0x0102_1994;
 /// The writable directories of an instance, held so that they can be looked at when it has ended.
 #[derive(Debug)]
 pub(crate) struct HeldScratch {
-    directories: Vec<(String, OwnedFd)>,
+    pub(super) directories: Vec<(String, OwnedFd)>,
     /// Where secrets are mounted.
-    secrets: Vec<String>,
+    pub(super) secrets: Vec<String>,
     /// Its process.
     pub pid: u32,
 }
@@ -228,7 +228,7 @@ fn read(file: &mut File, keep: bool, until: Instant) -> Result<(Digest, Option<V
 
 #[cfg(test)]
 impl HeldScratch {
-    fn of(directories: &[(&str, &std::path::Path)], secrets: &[&str]) -> Self {
+    pub(super) fn of(directories: &[(&str, &std::path::Path)], secrets: &[&str]) -> Self {
         let open = |path: &std::path::Path| OwnedFd::from(File::open(path).unwrap());
         Self {
             directories: directories
