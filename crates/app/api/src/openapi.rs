@@ -139,7 +139,8 @@ mod tests {
                 "FigureHistory",
                 "Metrics",
                 "ScrapeTargets",
-                "Alerts"
+                "Alerts",
+                "Written",
             ]
         );
     }

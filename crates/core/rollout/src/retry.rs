@@ -64,6 +64,7 @@ pub fn repeat_allowance(key: &EffectKey) -> Millis {
         | EffectKey::Freeze(_)
         | EffectKey::Tests(_)
         | EffectKey::Run(_)
+        | EffectKey::EndRun(_)
         | EffectKey::Guards(_)
         | EffectKey::Snapshots(_)
         | EffectKey::Restore(_)
