@@ -122,8 +122,8 @@ fn summary(mut files: Vec<SeenFile>) -> Option<WrittenState> {
     Some(WrittenState {
         instances: instances.into_iter().collect(),
         files: files.len() as u64,
-        bytes: files.iter().map(|seen| seen.file.bytes).sum(),
-        grown_bytes: files.iter().map(|seen| seen.grown_bytes).sum(),
+        bytes: files.iter().fold(0, |sum, seen| seen.file.bytes.saturating_add(sum)),
+        grown_bytes: files.iter().fold(0, |sum, seen| seen.grown_bytes.saturating_add(sum)),
         newest,
         open: open.into_iter().take(LISTED).collect(),
         largest: files.into_iter().take(LISTED).map(|seen| seen.file).collect(),

@@ -91,7 +91,7 @@ async fn come_back(
     lost: ClientError,
 ) -> Result<Option<Option<Receipt>>, Failure> {
     let seconds = COME_BACK_TIMEOUT.as_secs();
-    eprintln!(
+    tell!(
         "note: the control process is gone; rollout {id} goes on with the next one, which is waited for, {seconds} s at most"
     );
     let (since, mut was_started) = (Instant::now(), false);

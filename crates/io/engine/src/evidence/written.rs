@@ -138,11 +138,13 @@ impl WrittenWalk<'_> {
 
     fn file(&mut self, at: BorrowedFd<'_>, name: &CStr, path: String, found: &Stat) {
         let seconds = u64::try_from(found.st_mtime).unwrap_or(0);
-        let nanoseconds = u64::try_from(found.st_mtime_nsec).unwrap_or(0);
+        let nanoseconds = found.st_mtime_nsec;
         self.files.push(WrittenFile {
             path,
             bytes: u64::try_from(found.st_size).unwrap_or(0),
-            modified: Timestamp(seconds * 1_000 + nanoseconds / 1_000_000),
+            modified: Timestamp(
+                seconds.saturating_mul(1_000).saturating_add(nanoseconds / 1_000_000),
+            ),
             open: self.open.contains(&(found.st_dev, found.st_ino)),
             format: format(at, name, found),
         });
