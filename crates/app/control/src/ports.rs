@@ -206,10 +206,8 @@ impl Ports for ControlPorts {
         let spawned = std::thread::Builder::new().name("effect".to_owned()).spawn(work);
         if let Err(error) = spawned {
             let reason = format!("no thread could be started: {error}");
-            let _ = self
-                .adapters
-                .inputs
-                .send(Input::Observe(Observation::EffectFailed { effect: id, reason }));
+            let failed = Observation::EffectFailed { effect: id, reason };
+            let _ = self.adapters.inputs.send(Input::Observe(failed));
         }
     }
 

@@ -64,7 +64,7 @@ fn found(facts: &StateFacts, kind: StateFindingKind, path: &str, holder: String)
 
 fn packages(facts: &StateFacts) -> Vec<StateFinding> {
     let holders = known::holders(facts).into_iter();
-    let one = |(holder, package): (&known::Holder, &str)| {
+    let one = |(holder, package): (&known::StateHolder, &str)| {
         let text = format!("{} (package `{package}`)", holder.data);
         let finding = found(facts, StateFindingKind::Package, holder.directory, text);
         // Where nothing can be written the package may be there for its client alone, and a service with volumes was told to keep

@@ -4,7 +4,7 @@ use crate::facts::StateFacts;
 
 /// A package whose program keeps data.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Holder {
+pub(crate) struct StateHolder {
     /// The package; a version may follow, as in `postgresql-15`.
     pub package: &'static str,
     /// Programs by which a command is known to start it.
@@ -20,11 +20,11 @@ const fn holder(
     programs: &'static [&'static str],
     directory: &'static str,
     data: &'static str,
-) -> Holder {
-    Holder { package, programs, directory, data }
+) -> StateHolder {
+    StateHolder { package, programs, directory, data }
 }
 
-impl Holder {
+impl StateHolder {
     /// Whether the command of a service names its program: else the package may be there for its client alone.
     pub fn is_started_by(&self, command: &[String]) -> bool {
         let words = command.iter().flat_map(|word| word.split(['/', ' ', ';']));
@@ -33,7 +33,7 @@ impl Holder {
 }
 
 /// What Debian and the archives of these programs have; one for each that people were seen to lose data of.
-const HOLDERS: &[Holder] = &[
+const HOLDERS: &[StateHolder] = &[
     holder(
         "postgresql",
         &["postgres", "pg_ctl"],
@@ -115,8 +115,8 @@ const REDIS_DIRECTORY: &str = "/var/lib/redis";
 const VALKEY_DIRECTORY: &str = "/var/lib/valkey";
 
 /// The holders whose packages an image has, each with the name of the package there; one for each directory.
-pub(crate) fn holders(facts: &StateFacts) -> Vec<(&'static Holder, &str)> {
-    let mut found: Vec<(&'static Holder, &str)> = Vec::new();
+pub(crate) fn holders(facts: &StateFacts) -> Vec<(&'static StateHolder, &str)> {
+    let mut found: Vec<(&'static StateHolder, &str)> = Vec::new();
     for holder in HOLDERS {
         let package = facts.packages.iter().find(|package| is_package(package, holder.package));
         let is_known = found.iter().any(|(other, _)| other.directory == holder.directory);
@@ -139,7 +139,7 @@ fn is_package(package: &str, name: &str) -> bool {
 }
 
 /// Whether the command says that nothing is kept on disk, as caches are started: `redis-server --save ""`.
-fn keeps_nothing(holder: &Holder, facts: &StateFacts) -> bool {
+fn keeps_nothing(holder: &StateHolder, facts: &StateFacts) -> bool {
     if ![REDIS_DIRECTORY, VALKEY_DIRECTORY].contains(&holder.directory) {
         return false;
     }

@@ -1,3 +1,5 @@
+//! What is found in services that are made up: what is declared, what images say, what servers wrote.
+
 use std::collections::BTreeMap;
 
 use hornero_model::{

@@ -8,7 +8,7 @@ use hornero_model::{
 };
 use hornero_rollout::{DeclaredSchedule, last_proven, stale_rollback};
 
-use crate::{Simulation, keepers::ScheduleKey};
+use crate::{Simulation, keepers::SimulatedScheduleKey};
 
 impl Simulation {
     /// Declares a schedule.
@@ -20,7 +20,7 @@ impl Simulation {
     /// Nothing comes round any more.
     pub fn remove_schedules(&mut self) {
         let Some(driver) = &self.driver else { return };
-        let keys: Vec<ScheduleKey> = driver.world().schedules.keys().cloned().collect();
+        let keys: Vec<SimulatedScheduleKey> = driver.world().schedules.keys().cloned().collect();
         for (directory, schedule) in keys {
             self.record("declared no more", EventBody::ScheduleRemoved { schedule, directory });
         }
@@ -125,7 +125,7 @@ impl Simulation {
         }
     }
 
-    fn end_turn(&mut self, key: ScheduleKey, planned: Timestamp, result: ScheduleResult) {
+    fn end_turn(&mut self, key: SimulatedScheduleKey, planned: Timestamp, result: ScheduleResult) {
         let (directory, schedule) = key;
         let end = ScheduleEnd { planned, result, detail: String::new(), exit: None };
         self.record("it ended", EventBody::ScheduleEnded { schedule, directory, end });

@@ -13,6 +13,15 @@ use hornero_model::{
 
 use crate::{Behaviour, Random, Trouble};
 
+/// Memory for servers, each of which takes all that it may at once.
+#[derive(Debug, Clone, Copy)]
+pub struct SimMemory {
+    /// How much there is, in bytes.
+    pub bytes: u64,
+    /// Whether it is told as the limit of all servers, or else as what the host has left.
+    pub is_limit: bool,
+}
+
 /// The engine and every instance it has.
 #[derive(Debug, Default)]
 pub struct SimEngine {

@@ -13,7 +13,7 @@ use hornero_model::{
 use hornero_rollout::{Effect, Instance};
 
 use crate::{
-    Behaviour, Random, SERVER_BYTES, Scenario, SimEdge, SimEngine, SimLedger, Trace,
+    Behaviour, Random, SERVER_BYTES, Scenario, SimEdge, SimEngine, SimLedger, SimMemory, Trace,
     checks::Checks,
     others::Others,
     trace::{self, recorded},
@@ -37,15 +37,6 @@ pub struct Faults {
     pub unanswered: u64,
     /// The same of starts alone, beside those.
     pub unanswered_starts: u64,
-}
-
-/// Memory for servers, each of which takes all that it may at once.
-#[derive(Debug, Clone, Copy)]
-pub struct SimMemory {
-    /// How much there is, in bytes.
-    pub bytes: u64,
-    /// Whether it is told as the limit of all servers, or else as what the host has left.
-    pub is_limit: bool,
 }
 
 /// When control is killed.

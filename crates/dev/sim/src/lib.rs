@@ -27,9 +27,9 @@ mod trace;
 
 pub use crashing::at_every_append;
 pub use edge::SimEdge;
-pub use engine::SimEngine;
+pub use engine::{SimEngine, SimMemory};
 pub use history::history;
-pub use host::{CrashPoint, Faults, Host, SimMemory};
+pub use host::{CrashPoint, Faults, Host};
 pub use idle::IdleGates;
 pub use ledger::SimLedger;
 pub use random::Random;
