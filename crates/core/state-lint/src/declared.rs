@@ -84,17 +84,34 @@ fn image_volumes(facts: &StateFacts) -> Vec<StateFinding> {
     facts.image_volumes.iter().filter(|path| path.len() > 1).map(one).collect()
 }
 
+/// Directories of a root that data lies in.
+const TOP_NAMES: [&str; 10] =
+    ["app", "data", "home", "mnt", "opt", "run", "srv", "tmp", "usr", "var"];
+
 /// Addresses such as `sqlite:///var/lib/app/data.db`.
 fn database_files(facts: &StateFacts) -> Vec<StateFinding> {
     let one = |(variable, value): (&String, &String)| {
-        let address = value.strip_prefix("sqlite:").or_else(|| value.strip_prefix("sqlite3:"))?;
-        let file = address.split('?').next().unwrap_or_default().strip_prefix('/')?;
-        let file = format!("/{}", file.trim_start_matches('/'));
+        let (scheme, address) = value.strip_prefix("jdbc:").unwrap_or(value).split_once(':')?;
+        let is_sqlite = matches!(scheme.split('+').next(), Some("sqlite" | "sqlite3"));
+        let file = address.split('?').next().filter(|_| is_sqlite)?;
+        let file = absolute(file)?;
         let directory = crate::paths::parent(&file);
         let text = format!("the SQLite database `{file}` (`{variable}`)");
         (directory != "/").then(|| found(facts, StateFindingKind::DatabaseFile, directory, text))
     };
     facts.env.iter().filter_map(one).collect()
+}
+
+/// The file of an address where it is absolute. Libraries differ about three slashes: for some the path begins at the third, for
+/// others it is one below the working directory, unless there are four.
+fn absolute(address: &str) -> Option<String> {
+    let path = address.trim_start_matches('/');
+    let top = path.split('/').next().unwrap_or_default();
+    match address.len() - path.len() {
+        1 | 4 => Some(format!("/{path}")),
+        3 if TOP_NAMES.contains(&top) => Some(format!("/{path}")),
+        _ => None,
+    }
 }
 
 /// Where nothing can be written nothing is lost: these are told where they are scratch.

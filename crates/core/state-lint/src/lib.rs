@@ -19,8 +19,14 @@ pub use finding::{StateFinding, StateFindingKind, StatePlace, StateRemedy, Writt
 pub fn lint(facts: &StateFacts, looks: &[StateLook]) -> Vec<StateFinding> {
     let mut findings = declared::findings(facts);
     for group in written::groups(facts, looks) {
-        let same =
-            findings.iter_mut().find(|finding| paths::overlap(&finding.path, &group.directory));
+        // What lies beside the place of another finding is one of its own, and so is a second place in it.
+        let all_in =
+            |path: &str| group.state.largest.iter().all(|file| paths::is_in(&file.path, path));
+        let same = findings.iter_mut().find(|finding| {
+            finding.written.is_none()
+                && paths::overlap(&finding.path, &group.directory)
+                && all_in(&finding.path)
+        });
         match same {
             Some(finding) => finding.written = Some(group.state),
             None => findings.push(written::finding(facts, group)),

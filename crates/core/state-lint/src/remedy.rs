@@ -35,11 +35,29 @@ pub(crate) fn remedy(facts: &StateFacts, path: &str, bytes: u64) -> StateRemedy 
     StateRemedy {
         volume: format!("volume \"{volume}\" {{\n  size = \"{size}GiB\"\n}}"),
         service: format!(
-            "  kind = \"stateful\"\n  mount \"{mounted}\" {{ volume = volume.{volume} }}"
+            "  kind = \"stateful\"\n  mount {} {{ volume = volume.{volume} }}",
+            quoted(&mounted)
         ),
         also,
-        not_state: format!("  not_state = [\"{path}\"]"),
+        not_state: format!("  not_state = [{}]", quoted(path)),
     }
+}
+
+/// A path as the file has it: a server may have made a directory of any name.
+fn quoted(path: &str) -> String {
+    let mut text = String::from("\"");
+    for letter in path.chars() {
+        match letter {
+            '"' | '\\' => text.extend(['\\', letter]),
+            letter if letter.is_control() => {
+                text.extend(format!("\\u{:04X}", u32::from(letter)).chars())
+            }
+            letter => text.push(letter),
+        }
+    }
+    text.push('"');
+    // What begins an expression is doubled.
+    text.replace("${", "$${").replace("%{", "%%{")
 }
 
 /// A name for the volume: that of the service with the last part of the path, as far as a name may have its letters.

@@ -122,10 +122,15 @@ fn summary(mut files: Vec<SeenFile>) -> Option<WrittenState> {
     Some(WrittenState {
         instances: instances.into_iter().collect(),
         files: files.len() as u64,
-        bytes: files.iter().fold(0, |sum, seen| seen.file.bytes.saturating_add(sum)),
-        grown_bytes: files.iter().fold(0, |sum, seen| seen.grown_bytes.saturating_add(sum)),
+        bytes: total(files.iter().map(|seen| seen.file.bytes)),
+        grown_bytes: total(files.iter().map(|seen| seen.grown_bytes)),
         newest,
         open: open.into_iter().take(LISTED).collect(),
         largest: files.into_iter().take(LISTED).map(|seen| seen.file).collect(),
     })
+}
+
+/// Sizes are what a server says: their sum has an end.
+fn total(bytes: impl Iterator<Item = u64>) -> u64 {
+    bytes.fold(0, u64::saturating_add)
 }

@@ -32,11 +32,12 @@ const OTHERS_START: Duration = Duration::from_secs(3);
 /// `hornero receipt ID --wait`.
 pub async fn wait(home: &Path, json: bool, id: RolloutId) -> Result<(), Failure> {
     let client = client_of(home).await?;
-    let mut was_under_way = false;
+    let (mut was_under_way, mut lost_since) = (false, None);
     let receipt = loop {
         let lost = match look(&client, id, &mut was_under_way).await {
             Ok(Some(receipt)) => break receipt,
             Ok(None) => {
+                lost_since = None;
                 tokio::time::sleep(LOOK_INTERVAL).await;
                 continue;
             }
@@ -46,7 +47,12 @@ pub async fn wait(home: &Path, json: bool, id: RolloutId) -> Result<(), Failure>
             }
             Err(error) => return Err(error.into()),
         };
-        if let Some(files) = come_back(home, &client, id, lost).await? {
+        let since = *lost_since.get_or_insert_with(|| {
+            tell_of_loss(id);
+            Instant::now()
+        });
+        let back = come_back(home, &client, id, (lost, since), &mut was_under_way).await?;
+        if let Some(files) = back {
             break files.ok_or_else(|| without_switch(id))?;
         }
     };
@@ -88,17 +94,17 @@ async fn come_back(
     home: &Path,
     client: &Client,
     id: RolloutId,
-    lost: ClientError,
+    (lost, since): (ClientError, Instant),
+    was_under_way: &mut bool,
 ) -> Result<Option<Option<Receipt>>, Failure> {
-    let seconds = COME_BACK_TIMEOUT.as_secs();
-    tell!(
-        "note: the control process is gone; rollout {id} goes on with the next one, which is waited for, {seconds} s at most"
-    );
-    let (since, mut was_started) = (Instant::now(), false);
+    let mut was_started = false;
     while since.elapsed() < COME_BACK_TIMEOUT {
         tokio::time::sleep(LOOK_INTERVAL).await;
         match client.get::<StatusReport>("/v1/status").await {
-            Ok(_) => return Ok(None),
+            Ok(status) => {
+                *was_under_way |= has(&status, id);
+                return Ok(None);
+            }
             Err(error) if is_lost(&error) => {}
             Err(error) => return Err(error.into()),
         }
@@ -117,6 +123,13 @@ async fn come_back(
         client_of(home).await?;
     }
     Err(lost.into())
+}
+
+fn tell_of_loss(id: RolloutId) {
+    let seconds = COME_BACK_TIMEOUT.as_secs();
+    tell!(
+        "note: the control process is gone; rollout {id} goes on with the next one, which is waited for, {seconds} s at most"
+    );
 }
 
 fn without_switch(id: RolloutId) -> Failure {

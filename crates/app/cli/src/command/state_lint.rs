@@ -64,8 +64,12 @@ fn tell(report: &StateLintReport, json_wanted: bool) -> Result<(), Failure> {
     if count == 0 {
         let servers: usize = report.services.iter().map(|service| service.instances).sum();
         let services = report.services.len();
+        let found = match report.missed.is_empty() {
+            true => "nothing would be lost",
+            false => "nothing was found, and not all was looked at",
+        };
         return print_text(&format!(
-            "nothing would be lost: {services} services and {servers} running servers looked at\n"
+            "{found}: {services} services and {servers} running servers looked at\n"
         ));
     }
     let message = match count {
@@ -120,6 +124,16 @@ async fn looks(
         Ok(report) => report,
         Err(ClientError::Unreachable { .. }) => {
             missed.push("running servers: no control process runs".to_owned());
+            return Ok(BTreeMap::new());
+        }
+        // What a server wrote must not keep what others have from being told.
+        Err(error @ ClientError::Broken(_)) => {
+            missed.push(format!("running servers: {error}"));
+            return Ok(BTreeMap::new());
+        }
+        Err(ClientError::Refused(problem, _)) if problem.code == "no_such_endpoint" => {
+            missed
+                .push("running servers: the control process is of before it could tell".to_owned());
             return Ok(BTreeMap::new());
         }
         Err(error) => return Err(error.into()),

@@ -22,6 +22,8 @@ use super::scratch::{DEPTH_MAX, ENTRIES_MAX, HeldScratch};
 const PROCESSES_MAX: usize = 256;
 /// Open files of each.
 const OPEN_MAX: usize = 4096;
+/// What a file without blocks is taken to hold at most: one that its file system keeps inside its inode, or did not write yet.
+const UNWRITTEN_BYTES: u64 = 1 << 20;
 /// Bytes by which formats are told.
 const HEAD_BYTES: usize = 16;
 /// The first bytes of each format.
@@ -37,29 +39,41 @@ pub(crate) fn observe(
     let mut walk = WrittenWalk {
         until,
         secrets: &held.secrets,
-        open: open_for_writing(pids),
+        open: open_for_writing(pids, until),
         files: Vec::new(),
         entries: 0,
+        too_deep: false,
     };
-    let mut missed = None;
+    let mut missed = Vec::new();
     for (path, directory) in &held.directories {
         let Ok(found) = fstat(directory) else { continue };
+        // Each has a budget of its own: a cache hides nothing in the next one.
+        (walk.entries, walk.too_deep) = (0, false);
         if let Err(why) = walk.directory(directory.as_fd(), path, found.st_dev, 0) {
-            missed = Some(format!("below `{path}`: {why}"));
+            missed.push(format!("below `{path}`: {why}"));
+        } else if walk.too_deep {
+            missed
+                .push(format!("below `{path}`: some lies more than {DEPTH_MAX} directories deep"));
         }
     }
     walk.files.sort_by(|a, b| a.path.cmp(&b.path));
-    (walk.files, missed)
+    walk.files.dedup_by(|a, b| a.path == b.path);
+    (walk.files, (!missed.is_empty()).then(|| missed.join("; ")))
 }
 
-/// Device and number of each file that is open for writing.
-fn open_for_writing(pids: &[u32]) -> BTreeSet<(u64, u64)> {
+/// Device and number of each file that is open for writing, as far as half of the time goes.
+fn open_for_writing(pids: &[u32], until: Instant) -> BTreeSet<(u64, u64)> {
+    let now = Instant::now();
+    let until = now + until.saturating_duration_since(now) / 2;
     let mut open = BTreeSet::new();
     for pid in pids.iter().take(PROCESSES_MAX) {
         let place = Path::new("/proc").join(pid.to_string());
         // One that has ended meanwhile has nothing open.
         let numbers = fs::read_dir(place.join("fd")).into_iter().flatten().flatten();
         for number in numbers.take(OPEN_MAX).map(|entry| entry.file_name()) {
+            if Instant::now() > until {
+                return open;
+            }
             let info = fs::read_to_string(place.join("fdinfo").join(&number));
             if info.is_ok_and(|info| is_writable(&info))
                 && let Ok(found) = fs::metadata(place.join("fd").join(&number))
@@ -84,6 +98,7 @@ struct WrittenWalk<'a> {
     open: BTreeSet<(u64, u64)>,
     files: Vec<WrittenFile>,
     entries: usize,
+    too_deep: bool,
 }
 
 impl WrittenWalk<'_> {
@@ -112,9 +127,7 @@ impl WrittenWalk<'_> {
             }
             match FileType::from_raw_mode(found.st_mode) {
                 FileType::RegularFile => self.file(at, &name, path, &found),
-                FileType::Directory if depth == DEPTH_MAX => {
-                    return Err(format!("one lies more than {DEPTH_MAX} directories deep"));
-                }
+                FileType::Directory if depth == DEPTH_MAX => self.too_deep = true,
                 FileType::Directory => {
                     let below = openat(at, &name, flags | OFlags::NOFOLLOW, Mode::empty());
                     let Ok(below) = below else { continue };
@@ -139,9 +152,14 @@ impl WrittenWalk<'_> {
     fn file(&mut self, at: BorrowedFd<'_>, name: &CStr, path: String, found: &Stat) {
         let seconds = u64::try_from(found.st_mtime).unwrap_or(0);
         let nanoseconds = found.st_mtime_nsec;
+        // A hole takes no room, and a server may claim what it likes. A file that was just written has its blocks only later.
+        let taken = match u64::try_from(found.st_blocks).unwrap_or(0) {
+            0 => u64::try_from(found.st_size).unwrap_or(0).min(UNWRITTEN_BYTES),
+            blocks => blocks.saturating_mul(512),
+        };
         self.files.push(WrittenFile {
             path,
-            bytes: u64::try_from(found.st_size).unwrap_or(0),
+            bytes: u64::try_from(found.st_size).unwrap_or(0).min(taken),
             modified: Timestamp(
                 seconds.saturating_mul(1_000).saturating_add(nanoseconds / 1_000_000),
             ),
@@ -203,6 +221,26 @@ mod tests {
         assert_eq!(missed, None);
         let age = Timestamp::now().since(files[2].modified);
         assert!(age.0 < 60_000, "{age}");
+    }
+
+    #[test]
+    fn what_lies_too_deep_or_claims_too_much_hides_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep: std::path::PathBuf = (0..40).map(|_| "d").collect();
+        fs::create_dir_all(directory.path().join(deep)).unwrap();
+        fs::write(directory.path().join("a"), "a").unwrap();
+        let hole = File::create(directory.path().join("hole")).unwrap();
+        hole.set_len(1 << 40).unwrap();
+        let late = rustix::fs::Timespec { tv_sec: i64::MAX, tv_nsec: 0 };
+        let times = rustix::fs::Timestamps { last_access: late, last_modification: late };
+        // What a file system has no room for it cuts or refuses.
+        let _ = rustix::fs::futimens(&hole, &times);
+        fs::write(directory.path().join("z"), "z").unwrap();
+        let (files, missed) = seen(directory.path(), &[]);
+        let names: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(names, ["/srv/a", "/srv/hole", "/srv/z"]);
+        assert!(files[1].bytes <= UNWRITTEN_BYTES, "{}", files[1].bytes);
+        assert!(missed.unwrap().contains("directories deep"));
     }
 
     #[test]
