@@ -12,6 +12,7 @@ use hornero_api::{
 use hornero_model::{InstanceId, RolloutId, ServiceName};
 use hyper::Method;
 use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{arguments::UpArguments, failure::Failure, harmless::harmless};
 
@@ -89,7 +90,11 @@ pub async fn follow_until(
     until: Until,
 ) -> Result<Followed, Failure> {
     let mut accepted = Some(accepted);
-    let mut lines = client.stream::<OperationLine>(Method::POST, path, Some(request)).await?;
+    let mut interrupts = Interrupts::listen();
+    let mut lines = tokio::select! {
+        lines = client.stream::<OperationLine>(Method::POST, path, Some(request)) => lines?,
+        () = interrupts.next() => return Err(interrupted(false)),
+    };
     let mut silence = Silence::begin();
     let mut course = Course { operation: 0, accepted: Instant::now(), steps: Vec::new() };
     loop {
@@ -97,8 +102,7 @@ pub async fn follow_until(
         let line = loop {
             let waited = tokio::select! {
                 waited = tokio::time::timeout(SILENCE, &mut line) => waited,
-                // Where it can't be caught, it ends the command as it always did.
-                Ok(()) = tokio::signal::ctrl_c() => return Err(interrupted(accepted.is_none())),
+                () = interrupts.next() => return Err(interrupted(accepted.is_none())),
             };
             match waited {
                 Ok(line) => break line?,
@@ -194,6 +198,23 @@ impl Silence {
     }
 }
 
+/// Ctrl-C from here on, also while nobody waits for it: one that comes between two lines of progress is not lost.
+struct Interrupts(Option<Signal>);
+
+impl Interrupts {
+    /// Where it can't be caught, it ends the command as it always did.
+    fn listen() -> Self {
+        Self(signal(SignalKind::interrupt()).ok())
+    }
+
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// What a shell says of a command that Ctrl-C ended: 128 and the signal's number.
 const INTERRUPTED: u8 = 130;
 
@@ -207,4 +228,21 @@ fn interrupted(is_accepted: bool) -> Failure {
         "`hornero status` shows how far it is, `hornero logs SERVICE` what its servers write; `hornero cancel SERVICE` \
          ends it",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_interrupt_that_comes_between_two_lines_ends_the_command_at_the_next() {
+        let mut interrupts = Interrupts::listen();
+        let me = rustix::process::getpid();
+        rustix::process::kill_process(me, rustix::process::Signal::INT).unwrap();
+        // It arrived while nobody waited for it.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::timeout(SILENCE, interrupts.next()).await.unwrap();
+    }
 }
