@@ -19,6 +19,7 @@ mod record;
 mod recorded;
 mod refusals;
 mod retention;
+mod room;
 mod shim;
 mod state;
 mod watch;

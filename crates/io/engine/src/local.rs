@@ -35,6 +35,7 @@ use crate::{
     recorded::{RecordedSpec, RunningProcess, pid_of},
     refusals::{invalid, not_recorded, term_error},
     retention::{LogKeeper, LogLimits, trim_logs},
+    room::RoomLook,
     shim::{self, Reply},
     state::{Shared, State},
     watch::Watch,
@@ -76,6 +77,7 @@ pub struct LocalEngine {
     terms: Terms,
     /// One comparison at a time: it uses every processor, and servers need them too.
     comparing: Mutex<()>,
+    room: RoomLook,
 }
 
 impl LocalEngine {
@@ -115,6 +117,7 @@ impl LocalEngine {
             turns: Mutex::default(),
             terms,
             comparing: Mutex::default(),
+            room: RoomLook::default(),
         };
         engine.adopt(&lost_by)?;
         engine.sweep();
@@ -380,7 +383,7 @@ impl Engine for LocalEngine {
     }
 
     fn room(&self) -> Option<hornero_model::Room> {
-        assemble::room(&self.home)
+        self.room.recent(&self.home)
     }
 
     fn processor_use(&self, ids: &[InstanceId]) -> Option<BTreeMap<InstanceId, u64>> {
