@@ -21,9 +21,12 @@ pub fn test(arguments: &[String]) -> Result<()> {
 
 /// The static checks, two machines with kernels of their own, and every test; each also where one before it failed.
 pub fn ci() -> Result<()> {
-    // An emulated machine takes one processor, and the static checks are over before it is: the tests have both alone.
+    // An emulated machine takes one processor, and the static checks and most of a build are over before it is: the tests have
+    // both alone.
     let machines = std::thread::spawn(|| hosts::hosts(&["--quick".to_owned()]));
     let checked = check(&[]);
+    // Where the tests do not build, running them says so.
+    let _ = tests::build();
     let tried = machines.join().unwrap_or_else(|_| bail!("what tries machines panicked"));
     let outcomes = [checked, tried, test(&[])];
     let failures: Vec<String> =

@@ -66,6 +66,14 @@ fn default_shares() -> usize {
     std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4))
 }
 
+/// Builds every test and runs none.
+///
+/// # Errors
+/// Where something does not build.
+pub fn build() -> Result<()> {
+    built::programs(&[]).map(drop)
+}
+
 /// Builds the tests that `arguments` choose and runs them.
 ///
 /// # Errors
