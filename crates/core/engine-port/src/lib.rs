@@ -5,6 +5,7 @@
 
 mod error;
 pub mod evidence;
+pub mod guest;
 mod instance;
 pub mod log;
 
@@ -22,6 +23,7 @@ pub use instance::{
 
 use crate::{
     evidence::Evidence,
+    guest::{Guest, GuestCommand},
     log::{LogPage, LogQuery},
 };
 
@@ -114,6 +116,20 @@ pub trait Engine: Send + Sync {
     fn freeze(&self, term: Term, id: &InstanceId) -> Result<bool, EngineError> {
         let _ = (term, id);
         Ok(false)
+    }
+
+    /// Has a command enter an instance that runs, and returns once it was executed.
+    ///
+    /// # Errors
+    /// [`EngineError::NotStarted`] where the command could not be executed, and then nothing is left of it.
+    fn enter(
+        &self,
+        term: Term,
+        id: &InstanceId,
+        command: &GuestCommand,
+    ) -> Result<Box<dyn Guest>, EngineError> {
+        let _ = (term, id, command);
+        Err(EngineError::Unsupported("nothing can enter an instance of this engine".to_owned()))
     }
 
     /// What the control group of an instance has counted: until now, or until its end; none where nobody can tell.

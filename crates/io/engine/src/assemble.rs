@@ -57,17 +57,23 @@ pub(crate) struct NetworkPlace {
     pub name_server: IpAddr,
 }
 
+/// The whole environment of an instance's command.
+pub(crate) fn environment(spec: &RecordedSpec) -> BTreeMap<String, String> {
+    let mut env = spec.env.clone();
+    let home_directory = if spec.user.uid == 0 { "/root" } else { "/" };
+    for (name, value) in [("PATH", PATH), ("HOME", home_directory), ("HOSTNAME", &spec.hostname)] {
+        env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
+    env
+}
+
 pub(crate) fn sandbox_spec(
     home: &Path,
     spec: &RecordedSpec,
     id_map: Option<IdMap>,
     place: Option<&NetworkPlace>,
 ) -> Result<SandboxSpec, String> {
-    let mut env = spec.env.clone();
-    let home_directory = if spec.user.uid == 0 { "/root" } else { "/" };
-    for (name, value) in [("PATH", PATH), ("HOME", home_directory), ("HOSTNAME", &spec.hostname)] {
-        env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-    }
+    let env = environment(spec);
     let mut files = made_files(spec, place);
     files.extend(configuration::files(spec)?);
     Ok(SandboxSpec {

@@ -12,12 +12,20 @@ use hornero_engine_port::EngineError;
 use hornero_model::InstanceId;
 use serde::{Deserialize, Serialize};
 
-use crate::{shim, shim::Reply, wire};
+use crate::{
+    guest::{self, GuestReply, GuestRequest},
+    shim,
+    shim::Reply,
+    wire,
+};
 
 /// A request to the launcher; the descriptor with it is where the shim replies.
 #[derive(Debug, Serialize, Deserialize)]
 struct Request {
     id: InstanceId,
+    /// What is to enter the instance, which runs already; none where it is to be started.
+    #[serde(default)]
+    guest: Option<GuestRequest>,
 }
 
 /// The command that becomes the launcher: Hornero itself with the arguments of its `shim` command.
@@ -44,7 +52,10 @@ pub fn serve(home: &Path) -> io::Result<()> {
         // SAFETY: this process has one thread, so the child may do everything that the parent may.
         match unsafe { libc::fork() } {
             0 => {
-                become_shim(&home, &request.id, reply);
+                match &request.guest {
+                    None => become_shim(&home, &request.id, reply),
+                    Some(guest) => become_guest_keeper(&home, &request.id, guest, reply),
+                }
                 std::process::exit(0);
             }
             pid if pid > 0 => {}
@@ -67,6 +78,20 @@ fn become_shim(home: &Path, id: &InstanceId, reply: OwnedFd) {
         Err(error) => {
             let reason = format!("detach from the launcher: {error}");
             let _ = wire::send(&reply, &Reply::Failed(reason), None);
+        }
+    }
+}
+
+fn become_guest_keeper(home: &Path, id: &InstanceId, guest: &GuestRequest, reply: OwnedFd) {
+    // SAFETY: as in `serve`. It waits for its own child.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    // SAFETY: the name lives across the call.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"hornero-glass".as_ptr()) };
+    match shim::detach_from_launcher() {
+        Ok(()) => guest::run(home, id, guest, reply),
+        Err(error) => {
+            let reason = format!("detach from the launcher: {error}");
+            let _ = wire::send(&reply, &GuestReply::NotEntered(reason), None);
         }
     }
 }
@@ -127,7 +152,8 @@ impl Launcher {
     pub fn start(&self, id: &InstanceId) -> Result<(Reply, Option<OwnedFd>), EngineError> {
         let failed = |error: io::Error| EngineError::failed("ask the launcher", error);
         let (ours, theirs) = wire::pair().map_err(failed)?;
-        self.request(id, theirs.as_fd()).map_err(failed)?;
+        let request = Request { id: id.clone(), guest: None };
+        self.request(&request, theirs.as_fd()).map_err(failed)?;
         drop(theirs);
         let answer = wire::receive::<Reply>(&ours).map_err(failed)?;
         if !matches!(answer, Some((Reply::Started(_), _))) {
@@ -137,17 +163,24 @@ impl Launcher {
         Ok(answer.unwrap_or_else(|| (Reply::Failed("its shim was killed".to_owned()), None)))
     }
 
-    fn request(&self, id: &InstanceId, reply: BorrowedFd<'_>) -> io::Result<()> {
-        let request = Request { id: id.clone() };
+    /// Has something enter an instance; where it is talked to.
+    pub fn enter(&self, id: &InstanceId, guest: GuestRequest) -> io::Result<OwnedFd> {
+        let (ours, theirs) = wire::pair()?;
+        let request = Request { id: id.clone(), guest: Some(guest) };
+        self.request(&request, theirs.as_fd())?;
+        Ok(ours)
+    }
+
+    fn request(&self, request: &Request, reply: BorrowedFd<'_>) -> io::Result<()> {
         let mut process = self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(running) = process.as_ref() {
-            match wire::send(&running.socket, &request, Some(reply)) {
+            match wire::send(&running.socket, request, Some(reply)) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
                 other => return other,
             }
         }
         let fresh = self.spawn().map_err(io::Error::other)?;
-        let sent = wire::send(&fresh.socket, &request, Some(reply));
+        let sent = wire::send(&fresh.socket, request, Some(reply));
         *process = Some(fresh);
         sent
     }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -14,6 +13,7 @@ use std::{
 use hornero_engine_port::{
     Engine, EngineError, Exit, Instance, InstanceSpec, InstanceStatus, Started,
     evidence::Evidence,
+    guest::{Guest, GuestCommand},
     log::{LogPage, LogQuery},
 };
 use hornero_home::Terms;
@@ -28,25 +28,20 @@ use hornero_store::{RootFiles, Store};
 use crate::{
     assemble::{self, cgroup_parent},
     attached, compare,
-    evidence::scratch::hold as hold_scratch,
     launcher::{Launcher, LauncherCommand},
     logs,
     record::{FORMAT, InstanceDirectory, Record},
-    recorded::{RecordedSpec, RunningProcess, pid_of},
+    recorded::{RecordedSpec, pid_of},
     refusals::{invalid, not_recorded, term_error},
     retention::{LogKeeper, LogLimits, trim_logs},
     room::RoomLook,
-    shim::{self, Reply},
-    state::{Shared, State},
+    shim,
+    state::Shared,
     watch::Watch,
 };
 
 /// A shim that was told to kill its instance needs a few milliseconds; this long means a broken host.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// A shim forked for the engine before this one may take an instance just before ours and fail to start it: the next
-/// one tells what became of it.
-const LAUNCHES: usize = 3;
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -67,7 +62,7 @@ pub struct LocalEngine {
     pub(crate) home: PathBuf,
     options: LocalOptions,
     pub(crate) directory: InstanceDirectory,
-    launcher: Launcher,
+    pub(crate) launcher: Launcher,
     pub(crate) shared: Arc<Shared>,
     pub(crate) watch: Watch,
     log_keeper: LogKeeper,
@@ -218,52 +213,6 @@ impl LocalEngine {
             self.shared.forget(&id);
         }
         written.map_err(|error| not_recorded(&id, error))
-    }
-
-    fn launch(&self, id: &InstanceId) -> Result<Started, EngineError> {
-        for _ in 0..LAUNCHES {
-            let (reply, shim) = self.launcher.start(id)?;
-            match (reply, shim) {
-                (Reply::Started(process), Some(shim)) => {
-                    let started = process.started();
-                    self.watch_shim(id, process, shim)?;
-                    return Ok(started);
-                }
-                (Reply::Kept, _) | (Reply::Started(_), None) => {
-                    if let Some(started) = self.find_shim(id)? {
-                        return Ok(started);
-                    }
-                }
-                (Reply::NotStarted(_) | Reply::Ended(_), _) => self.shared.ended(id),
-                (Reply::Failed(reason), _) => self.shared.ended_without_record(id, &reason),
-            }
-            match self.shared.get(id) {
-                Some((_, InstanceStatus::Exited { cause: ExitCause::NotStarted(reason), .. })) => {
-                    return Err(EngineError::NotStarted { id: id.clone(), reason });
-                }
-                Some((_, InstanceStatus::Exited { cause, .. })) => {
-                    return Err(EngineError::Ended { id: id.clone(), cause });
-                }
-                Some((_, InstanceStatus::Running(_) | InstanceStatus::Starting)) | None => {}
-            }
-        }
-        let reason = "another shim held it, and was gone each time it was looked for".to_owned();
-        self.shared.ended_without_record(id, &reason);
-        Err(EngineError::NotStarted { id: id.clone(), reason })
-    }
-
-    fn watch_shim(
-        &self,
-        id: &InstanceId,
-        process: RunningProcess,
-        shim: OwnedFd,
-    ) -> Result<(), EngineError> {
-        let failed = |error| EngineError::failed(format!("watch instance `{id}`"), error);
-        let copy = shim.try_clone().map_err(failed)?;
-        let streams = logs::hold(&shim, process.streams);
-        let scratch = self.shared.get(id).and_then(|(of, _)| hold_scratch(&of.spec, &process));
-        self.shared.set(id, State::Running { process, shim: Arc::new(shim), streams, scratch });
-        self.watch.add(id.clone(), copy).map_err(failed)
     }
 
     fn signal(&self, id: &InstanceId, signal: rustix::process::Signal) {
@@ -420,6 +369,16 @@ impl Engine for LocalEngine {
     fn freeze(&self, term: Term, id: &InstanceId) -> Result<bool, EngineError> {
         self.admit(term)?;
         self.stand_still(id)
+    }
+
+    fn enter(
+        &self,
+        term: Term,
+        id: &InstanceId,
+        command: &GuestCommand,
+    ) -> Result<Box<dyn Guest>, EngineError> {
+        self.admit(term)?;
+        self.let_in(id, command)
     }
 
     fn figures(&self, id: &InstanceId) -> Option<GroupFigures> {

@@ -29,7 +29,7 @@ struct Held {
 /// The life of the sandbox's first process: sets everything up, starts the command, then reaps until it ends.
 pub(crate) fn run(plan: &Plan, ends: &Ends) -> ! {
     let mut held = Held { root: None, proc: None };
-    if let Err(errno) = prepare(ends) {
+    if let Err(errno) = prepare(ends, NAME) {
         give_up(ends, CommandStep::Init as u32, errno);
     }
     for (index, operation) in plan.operations.iter().enumerate() {
@@ -41,7 +41,8 @@ pub(crate) fn run(plan: &Plan, ends: &Ends) -> ! {
     init::run(plan, ends)
 }
 
-fn prepare(ends: &Ends) -> sys::Result<()> {
+/// Leaves of the caller what it has no business with: descriptors, its name, and that others may look at it.
+pub(crate) fn prepare(ends: &Ends, name: &CStr) -> sys::Result<()> {
     for (first, last) in &ends.close {
         sys::close_range(*first, *last)?;
     }
@@ -49,8 +50,8 @@ fn prepare(ends: &Ends) -> sys::Result<()> {
     // `/proc/1/exe`.
     sys::prctl(libc::PR_SET_DUMPABLE, 0)?;
     // SAFETY: the name lives across the call.
-    check(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) }))?;
-    rename(&ends.command_line);
+    check(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }))?;
+    rename(&ends.command_line, name);
     // SAFETY: only sets the mask, which the caller's umask no longer influences.
     unsafe { libc::umask(0o022) };
     Ok(())
@@ -58,8 +59,8 @@ fn prepare(ends: &Ends) -> sys::Result<()> {
 
 /// Writes this process's own name over the caller's command line, which everyone inside can read in `/proc/1/cmdline`:
 /// it names paths of the host.
-fn rename(command_line: &Range<usize>) {
-    let name = NAME.to_bytes();
+fn rename(command_line: &Range<usize>, name: &CStr) {
+    let name = name.to_bytes();
     for (index, address) in command_line.clone().enumerate() {
         let byte = name.get(index).copied().unwrap_or(0);
         // SAFETY: the kernel told that the arguments of this process are there, on its stack, which this copy of the

@@ -16,6 +16,8 @@ pub(crate) struct Ends {
     pub failure_pipe: RawFd,
     /// Standard input, output and error of the command; all above 2.
     pub streams: [RawFd; 3],
+    /// Whether they are a terminal, which the command then is to have for its own.
+    pub is_terminal: bool,
     /// Where the caller's command line is in memory, from its first byte to behind its last.
     pub command_line: Range<usize>,
     /// Ranges of descriptor numbers that the child has no business with.
@@ -46,6 +48,9 @@ fn execute(command: &Command, ends: &Ends) -> Result<Never, (CommandStep, Errno)
     limit(libc::RLIMIT_CORE, 0).map_err(at(CommandStep::Limits))?;
     limit(libc::RLIMIT_NOFILE, OPEN_FILES).map_err(at(CommandStep::Limits))?;
     streams(ends).map_err(at(CommandStep::Streams))?;
+    if ends.is_terminal {
+        own_terminal().map_err(at(CommandStep::Streams))?;
+    }
     capability::limit_bounding_set(command.capabilities).map_err(at(CommandStep::Capabilities))?;
     sys::become_user(command.uid, command.gid, &command.groups)
         .map_err(at(CommandStep::Identity))?;
@@ -78,6 +83,12 @@ fn streams(ends: &Ends) -> sys::Result<()> {
         sys::call(libc::SYS_dup3, [*source as u64, target as u64, 0, 0])?;
     }
     Ok(())
+}
+
+/// Takes the terminal that is standard input as that of this session, which has none yet.
+fn own_terminal() -> sys::Result<()> {
+    // SAFETY: an ioctl with integers only.
+    check(libc::c_long::from(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) })).map(drop)
 }
 
 /// Every signal gets its default action, and none is blocked: exec would hand on what the caller ignores.

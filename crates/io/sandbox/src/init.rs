@@ -81,13 +81,15 @@ fn reap(command: i32, socket: RawFd) {
     }
 }
 
-fn forget_signals(signals: RawFd) {
+/// Takes what was told by signals off their descriptor.
+pub(crate) fn forget_signals(signals: RawFd) {
     let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>() * 4];
     // SAFETY: the buffer lives across the call and has the length given; the descriptor does not block.
     while unsafe { libc::read(signals, buffer.as_mut_ptr().cast(), buffer.len()) } > 0 {}
 }
 
-fn signal_descriptor() -> sys::Result<RawFd> {
+/// A descriptor that is readable once a child has ended.
+pub(crate) fn signal_descriptor() -> sys::Result<RawFd> {
     let mask = 1_u64 << (libc::SIGCHLD - 1);
     // SAFETY: the mask lives across the call and has the kernel's size.
     check(unsafe {
@@ -102,7 +104,8 @@ fn signal_descriptor() -> sys::Result<RawFd> {
     .map(|fd| fd as RawFd)
 }
 
-fn close_all_but(one: RawFd, other: RawFd) {
+/// Closes everything but two descriptors, the standard streams too.
+pub(crate) fn close_all_but(one: RawFd, other: RawFd) {
     let (low, high) = (one.min(other) as u32, one.max(other) as u32);
     // Invariant: both lie above the standard streams. What can't be closed stays open in a process that uses none.
     let _ = sys::close_range(0, low - 1);

@@ -13,9 +13,12 @@ mod child;
 mod command;
 mod consumption;
 mod devices;
+mod ends;
+mod enter;
 mod error;
 mod figures;
 mod filter;
+mod guest;
 mod hierarchies;
 mod identity;
 mod init;
@@ -41,6 +44,8 @@ mod views;
 mod volumes;
 
 pub use cgroup::{Cgroup, Usage, groups_below, remove_parent};
+pub use ends::Stdio;
+pub use enter::{EnteredCommand, EntrySpec, enter};
 pub use error::{StartError, Step};
 pub use hierarchies::Hierarchies;
 pub use hornero_model::User;
@@ -52,7 +57,7 @@ pub use spec::{
     CgroupSpec, ComposedRoot, Fill, IdMap, MAX_GROUPS, Profile, ProvidedFile, Root, SandboxSpec,
     SecretMount, View,
 };
-pub use start::{Brought, Network, Stdio, start, start_with};
+pub use start::{Brought, Network, start, start_with};
 pub use support::{ROOT_VARIABLE, Support, support};
 pub use volumes::{FirstContent, VolumeMount, mount_ext4};
 

@@ -18,10 +18,11 @@ pub(crate) enum CommandStep {
     Streams,
     Ready,
     Exec,
+    Enter,
 }
 
 impl CommandStep {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::Init, "prepare the init process"),
         (Self::Clone, "clone the command's process"),
         (Self::Limits, "set resource limits"),
@@ -32,6 +33,7 @@ impl CommandStep {
         (Self::Streams, "set up standard streams"),
         (Self::Ready, "report to the caller"),
         (Self::Exec, "execute"),
+        (Self::Enter, "enter the sandbox"),
     ];
 
     /// The name of the step with this number.

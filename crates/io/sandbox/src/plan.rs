@@ -1,9 +1,12 @@
 //! Turns a specification into a list of operations that a cloned child carries out without allocating.
 
 use std::{
+    collections::BTreeMap,
     ffi::{CStr, CString},
     os::fd::RawFd,
 };
+
+use hornero_model::User;
 
 use crate::{
     capability,
@@ -288,8 +291,28 @@ pub(crate) fn inodes(size_bytes: u64) -> u64 {
     (size_bytes / 4_096).max(64)
 }
 
+/// What a command is, besides the root that it finds.
+pub(crate) struct CommandWords<'a> {
+    pub command: &'a [String],
+    pub env: &'a BTreeMap<String, String>,
+    pub workdir: &'a str,
+    pub user: &'a User,
+    pub profile: Profile,
+}
+
 impl Command {
     fn new(spec: &SandboxSpec) -> Result<Self, StartError> {
+        Self::of(&CommandWords {
+            command: &spec.command,
+            env: &spec.env,
+            workdir: &spec.workdir,
+            user: &spec.user,
+            profile: spec.profile,
+        })
+    }
+
+    /// A command with the rights of its profile.
+    pub fn of(spec: &CommandWords<'_>) -> Result<Self, StartError> {
         let strings = |words: &mut dyn Iterator<Item = String>| {
             words.map(|word| string(&word)).collect::<Result<Vec<_>, _>>()
         };
@@ -301,7 +324,7 @@ impl Command {
             let directories = path.split(':').filter(|directory| directory.starts_with('/'));
             strings(&mut directories.map(|directory| format!("{directory}/{name}")))?
         };
-        let workdir = if spec.workdir.is_empty() { "/" } else { &spec.workdir };
+        let workdir = if spec.workdir.is_empty() { "/" } else { spec.workdir };
         Ok(Self {
             candidates,
             arguments: strings(&mut spec.command.iter().cloned())?,

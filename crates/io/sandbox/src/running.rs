@@ -48,6 +48,19 @@ impl Process {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
+    /// Waits at most so long for the end of the process, which stays to be reaped; whether it has come.
+    pub fn has_ended_within(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).ok();
+            match poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], left.as_ref()) {
+                Err(rustix::io::Errno::INTR) => {}
+                polled => return polled.is_ok_and(|ready| ready > 0),
+            }
+        }
+    }
+
     /// Waits for the end of the process, which the kernel reports only once every process of its namespace is gone.
     pub fn reap(&mut self) -> Option<rustix::process::WaitIdStatus> {
         if self.reaped {

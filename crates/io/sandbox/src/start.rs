@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    ops::Range,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
@@ -11,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::{
     cgroup::{Cgroup, Entrance},
     check, child,
-    command::Ends,
+    ends::{Stdio, ends, pipe, ready, socket_pair, streams},
     error::StartError,
     layers::Layers,
     message::{self, CommandStep, Kind, StepFailure},
@@ -26,18 +25,7 @@ use crate::{
 };
 
 /// Raised by as much over its caller's, so that the kernel ends instances before Hornero's own processes.
-const OUT_OF_MEMORY_SCORE: &str = "300";
-
-/// Where a command's standard streams go.
-#[derive(Debug)]
-pub struct Stdio {
-    /// Standard input; none means an empty one.
-    pub stdin: Option<OwnedFd>,
-    /// Standard output.
-    pub stdout: OwnedFd,
-    /// Standard error.
-    pub stderr: OwnedFd,
-}
+pub(crate) const OUT_OF_MEMORY_SCORE: &str = "300";
 
 /// What the network namespace of a sandbox gets besides its loopback interface.
 pub enum Network<'a> {
@@ -121,7 +109,7 @@ fn start_held(
         Descriptors { tasks: &tasks, views: &views, dev, files: &files, volumes: &paths };
     let plan = Plan::new(spec, &descriptors)?;
 
-    let streams = streams(spec, stdio)?;
+    let streams = streams(Some(file_owner(spec)), stdio)?;
     let (socket, child_socket) = socket_pair()?;
     let (failure, child_failure) = pipe()?;
     let mut keep: Vec<RawFd> = vec![child_socket.as_raw_fd(), child_failure.as_raw_fd()];
@@ -129,7 +117,7 @@ fn start_held(
     keep.extend(tasks.iter().copied().chain([dev]));
     keep.extend(files.iter().map(|(mount, _)| mount));
     keep.extend(views.iter().map(|(mount, _)| mount));
-    let ends = ends(&plan, &child_socket, &child_failure, &streams, keep);
+    let ends = ends(&plan.command, &child_socket, &child_failure, &streams, keep);
 
     let cloned = {
         let directory = entrance.directory.as_ref().map(AsRawFd::as_raw_fd);
@@ -229,12 +217,6 @@ fn say(socket: &OwnedFd, kind: Kind, fd: Option<&OwnedFd>) -> Result<(), GuideEr
     }
 }
 
-/// Waits for the command's process to be about to execute; none when it failed before.
-fn ready(socket: &OwnedFd) -> Option<u32> {
-    let message = message::receive(socket.as_raw_fd(), 0).ok().flatten()?;
-    (message.kind == Kind::Ready).then(|| u32::try_from(message.pid).ok()).flatten()
-}
-
 fn describe(plan: &Plan, spec: &SandboxSpec, failure: StepFailure) -> StartError {
     let source = io::Error::from_raw_os_error(failure.errno);
     let Some((step, name)) = CommandStep::name(failure.step) else {
@@ -251,9 +233,16 @@ fn describe(plan: &Plan, spec: &SandboxSpec, failure: StepFailure) -> StartError
         | CommandStep::Capabilities
         | CommandStep::Filter
         | CommandStep::Streams
-        | CommandStep::Ready => String::new(),
+        | CommandStep::Ready
+        | CommandStep::Enter => String::new(),
     };
     StartError::failed(name, object, source)
+}
+
+/// Who the command is outside of its user namespace.
+fn file_owner(spec: &SandboxSpec) -> (u32, u32) {
+    let first = spec.id_map.map_or(0, |map| map.first);
+    (first + spec.user.uid, first + spec.user.gid)
 }
 
 fn namespaces(spec: &SandboxSpec) -> u64 {
@@ -266,95 +255,6 @@ fn namespaces(spec: &SandboxSpec) -> u64 {
         flags |= libc::CLONE_NEWUSER;
     }
     flags as u64
-}
-
-/// Standard input, output and error as descriptors above 2; pipes are given to the command's user, so that it can
-/// open `/dev/stdout` and `/dev/stderr` again.
-fn streams(spec: &SandboxSpec, stdio: Stdio) -> Result<[OwnedFd; 3], StartError> {
-    let failed =
-        |error: rustix::io::Errno| StartError::failed("set up standard streams", "", error);
-    let stdin = match stdio.stdin {
-        Some(stdin) => stdin,
-        None => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(failed)?,
-    };
-    let first = spec.id_map.map_or(0, |map| map.first);
-    let place = |fd: OwnedFd| -> rustix::io::Result<OwnedFd> {
-        let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
-        if kind == rustix::fs::FileType::Fifo {
-            let owner = rustix::fs::Uid::from_raw(first + spec.user.uid);
-            let group = rustix::fs::Gid::from_raw(first + spec.user.gid);
-            rustix::fs::fchown(&fd, Some(owner), Some(group))?;
-        }
-        if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
-    };
-    let place = |fd| place(fd).map_err(failed);
-    Ok([place(stdin)?, place(stdio.stdout)?, place(stdio.stderr)?])
-}
-
-fn socket_pair() -> Result<(OwnedFd, OwnedFd), StartError> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
-    let made = || -> rustix::io::Result<_> {
-        let (ours, childs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        sockopt::set_socket_passcred(&ours, true)?;
-        Ok((above_streams(ours)?, above_streams(childs)?))
-    };
-    made().map_err(|error| StartError::failed("make a socket pair", "", error))
-}
-
-fn pipe() -> Result<(OwnedFd, OwnedFd), StartError> {
-    let made = || -> rustix::io::Result<_> {
-        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        Ok((read, above_streams(write)?))
-    };
-    made().map_err(|error| StartError::failed("make a pipe", "", error))
-}
-
-/// The command's streams replace 0 to 2, so nothing that is still needed may be there.
-fn above_streams(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
-    if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
-}
-
-fn ends(
-    plan: &Plan,
-    socket: &OwnedFd,
-    failure_pipe: &OwnedFd,
-    streams: &[OwnedFd; 3],
-    mut keep: Vec<RawFd>,
-) -> Ends {
-    keep.sort_unstable();
-    keep.dedup();
-    let mut close = Vec::new();
-    let mut next = 3;
-    for fd in keep.into_iter().filter_map(|fd| u32::try_from(fd).ok()).filter(|fd| *fd > 2) {
-        if fd > next {
-            close.push((next, fd - 1));
-        }
-        next = fd + 1;
-    }
-    close.push((next, u32::MAX));
-    let pointers = |strings: &[std::ffi::CString]| {
-        strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
-    };
-    Ends {
-        command_line: command_line(),
-        socket: socket.as_raw_fd(),
-        failure_pipe: failure_pipe.as_raw_fd(),
-        streams: [streams[0].as_raw_fd(), streams[1].as_raw_fd(), streams[2].as_raw_fd()],
-        close,
-        arguments: pointers(&plan.command.arguments),
-        environment: pointers(&plan.command.environment),
-    }
-}
-
-/// Where this process's command line is in its memory; empty where the kernel does not tell.
-fn command_line() -> Range<usize> {
-    // proc_pid_stat(5): the 48th and 49th field; the second, in brackets, may hold anything.
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let mut places = fields.skip(48 - 3).map(|field| field.parse().unwrap_or(0));
-    places.next().unwrap_or(0)..places.next().unwrap_or(0)
 }
 
 #[cfg(test)]
