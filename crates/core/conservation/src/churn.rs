@@ -174,6 +174,8 @@ impl Churn {
             | EventBody::StepRuled { .. }
             | EventBody::InstanceQuarantined { .. }
             | EventBody::QuarantineEnded { .. }
+            | EventBody::GlassBroken { .. }
+            | EventBody::GlassMended { .. }
             | EventBody::ServiceOwned { .. } => {}
         }
     }

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Actor, BootId, BundleSeal, ChurnBreach, Digest, Directory, ExitCause, Freeze, FreezeName,
-    GuardName, InstanceId, InstanceState, Job, JobName, LeaseToken, Preview, PreviewName, Receipt,
-    RegionName, Rehearsal, RehearsalEnd, Release, ReleaseNumber, RolloutId, Run, RunEnd,
-    ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, StepName, StepRuling, Term, Timestamp,
-    Volume, VolumeChange, VolumeName,
+    GlassEnd, GlassSession, GuardName, InstanceId, InstanceState, Job, JobName, LeaseToken,
+    Preview, PreviewName, Receipt, RegionName, Rehearsal, RehearsalEnd, Release, ReleaseNumber,
+    RolloutId, Run, RunEnd, ScheduleEnd, ScheduleName, ScheduleSpec, ServiceName, StepName,
+    StepRuling, Term, Timestamp, Volume, VolumeChange, VolumeName,
 };
 
 /// An event as it stands in the ledger.
@@ -400,6 +400,16 @@ pub enum EventBody {
         instance: InstanceId,
         /// Its service.
         service: ServiceName,
+    },
+    /// Somebody enters a server, which is replaced because of it; recorded before anything of that is done.
+    GlassBroken {
+        /// The session.
+        session: Box<GlassSession>,
+    },
+    /// Nobody is in a server any longer.
+    GlassMended {
+        /// How that ended.
+        end: Box<GlassEnd>,
     },
 }
 

@@ -17,6 +17,7 @@ mod error_chain;
 mod event;
 mod figures;
 mod freeze;
+mod glass;
 mod guard;
 mod host;
 mod image;
@@ -69,6 +70,7 @@ pub use error_chain::error_chain;
 pub use event::{Event, EventBody, JournalEntry, NewEvent};
 pub use figures::GroupFigures;
 pub use freeze::Freeze;
+pub use glass::{GlassEnd, GlassEndReason, GlassSession};
 pub use guard::{
     AmqpProbe, DataGuard, DataProbe, GuardAnswer, GuardMeasure, GuardVerdict, HttpProbe,
     JsonCondition, JsonTest, NatsProbe, PostgresProbe, ProbeLogin, RedisProbe,
@@ -86,8 +88,8 @@ pub use migrate::{
 };
 pub use mount_field::mount_field;
 pub use name::{
-    EdgeName, FreezeName, GuardName, ImageName, InstanceId, JobName, KeyName, NameError, Place,
-    PortName, PreviewName, RegionName, ReleaseNumber, RolloutId, ScheduleName, SecretLabel,
+    EdgeName, FreezeName, GlassId, GuardName, ImageName, InstanceId, JobName, KeyName, NameError,
+    Place, PortName, PreviewName, RegionName, ReleaseNumber, RolloutId, ScheduleName, SecretLabel,
     ServiceName, VolumeName,
 };
 pub use pool::{Admission, Pool, PoolBackend, PoolName, PoolProbe, Share};

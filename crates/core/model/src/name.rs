@@ -140,6 +140,10 @@ label!(
     SecretLabel, "secret name", LABEL_MAX
 );
 label!(
+    /// The id of one session in a server, unique for ever within a home; also the name of its recording.
+    GlassId, "session id", 63
+);
+label!(
     /// The id of one instance: `SERVICE-RELEASE-TAIL`, such as `site-17-k3f9q2`; unique for ever within a home.
     InstanceId, "instance id", 63
 );

@@ -92,6 +92,7 @@ fn world(releases: Vec<ServiceSpec>, serving: u32, healthy: usize) -> (World, Fa
             since: Timestamp(0),
             recycle: None,
             quarantine: None,
+            touched: None,
             region: Default::default(),
         };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -3,7 +3,7 @@
 use hornero_model::{Event, EventBody};
 
 use crate::{
-    ListenerTrouble, SharedFailure, SkippedTimes, TestRecord, World, freezes, jobs, leases,
+    ListenerTrouble, SharedFailure, SkippedTimes, TestRecord, World, freezes, glass, jobs, leases,
     listeners, previews, quarantine, recycle, rehearsals, runs, scale, schedules, steps,
 };
 
@@ -66,6 +66,10 @@ impl World {
                 schedules::fold(self, event);
                 Ok(())
             }
+            EventBody::GlassBroken { session } => {
+                glass::broken(self, session, &event.by, event.time)
+            }
+            EventBody::GlassMended { end } => glass::mended(self, end, event.time),
             EventBody::StepRuled { service, release, step, ruling } => {
                 steps::ruled(self, service, (*release, *step), *ruling)
             }

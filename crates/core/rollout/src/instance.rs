@@ -6,8 +6,24 @@ use std::{
 };
 
 use hornero_model::{
-    Actor, ExitCause, InstanceId, InstanceState, RegionName, ReleaseNumber, ServiceName, Timestamp,
+    Actor, ExitCause, GlassId, InstanceId, InstanceState, RegionName, ReleaseNumber, ServiceName,
+    Timestamp,
 };
+
+/// That somebody is in a server, or was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touched {
+    /// The last session.
+    pub session: GlassId,
+    /// Who, and why.
+    pub by: Actor,
+    /// When its time is up.
+    pub until: Timestamp,
+    /// Whether it goes on.
+    pub is_open: bool,
+    /// Whether the server is to be replaced at once.
+    pub leaves: bool,
+}
 
 /// That a server is kept for somebody to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +59,8 @@ pub struct Instance {
     pub recycle: Option<Actor>,
     /// Until when it is kept for somebody to look at, where it is.
     pub quarantine: Option<Quarantine>,
+    /// That somebody is in it, or was.
+    pub touched: Option<Touched>,
     /// The region whose engine has it.
     pub region: RegionName,
 }

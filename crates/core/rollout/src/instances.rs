@@ -70,6 +70,7 @@ impl World {
             since: time,
             recycle: None,
             quarantine: None,
+            touched: None,
             region: region.clone(),
         };
         self.instances.insert(instance);

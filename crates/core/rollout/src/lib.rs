@@ -17,6 +17,7 @@ mod failing;
 mod fitting;
 mod fold;
 mod freezes;
+mod glass;
 mod guarding;
 mod halt;
 mod health;
@@ -82,7 +83,7 @@ pub use fitting::{MakingWay, foresee, foresee_in_time, make_way};
 pub use fold::WorldError;
 pub use guarding::{guard_question, surplus_refusal};
 pub use health::saw as saw_health;
-pub use instance::{Instance, Instances, Quarantine};
+pub use instance::{Instance, Instances, Quarantine, Touched};
 pub use listeners::saw as saw_listeners;
 pub use machine::{Baseline, Kind, Phase, Rollout, RolloutFailure, Switch};
 pub use order::down_order;
@@ -93,8 +94,8 @@ pub use previewing::{PreviewError, preview_spec, start_preview};
 pub use question::{GuardOccasion, GuardQuestion, GuardRound, GuardsSeen};
 pub use record::{Record, Step};
 pub use recorded::{
-    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, JobRun, KnownStep, KnownVolume,
-    Lease, Leaving, OpenPreview, OpenRun, Proof, RehearsalRun, Rehearsed, ScheduleRun,
+    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, JobRun, KnownSession, KnownStep,
+    KnownVolume, Lease, Leaving, OpenPreview, OpenRun, Proof, RehearsalRun, Rehearsed, ScheduleRun,
     SharedFailure, SkippedTimes, StepProgress,
 };
 pub use recycle::recycle_due;

@@ -46,6 +46,13 @@ pub(crate) fn ended(world: &mut World, id: &InstanceId) {
 /// Whether a server that is no longer needed is kept all the same.
 pub(crate) fn holds(world: &World, facts: &Facts, instance: &Instance) -> bool {
     let Some(quarantine) = &instance.quarantine else { return false };
+    facts.now < quarantine.until
+        && !goes(world, facts, instance)
+        && facts.running.contains_key(&instance.id)
+}
+
+/// Whether a server has to end, whoever has an interest in it.
+pub(crate) fn goes(world: &World, facts: &Facts, instance: &Instance) -> bool {
     let name = &instance.service;
     // One in place can't begin before those that were there are gone.
     let leaves = |rollout: &Rollout| {
@@ -53,10 +60,9 @@ pub(crate) fn holds(world: &World, facts: &Facts, instance: &Instance) -> bool {
         rollout.kind == Kind::Removal
             || (rollout.replacing.is_some() && concerned.any(|id| *id == instance.id))
     };
-    let goes = world.rollout_of(name).is_some_and(leaves)
+    world.rollout_of(name).is_some_and(leaves)
         || world.services[name].removed
-        || facts.forced.contains(name);
-    facts.now < quarantine.until && !goes && facts.running.contains_key(&instance.id)
+        || facts.forced.contains(name)
 }
 
 /// Makes a server that is kept stand still, once nothing is routed to it.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Actor, CutOff, Digest, Directory, ExitCause, Freeze, InstanceId, Job, LeaseToken, Millis,
-    Preview, Rehearsal, RehearsalEnd, ReleaseNumber, Run, RunEnd, ScheduleEnd, ScheduleSpec,
-    ServiceName, Timestamp, Volume,
+    Actor, CutOff, Digest, Directory, ExitCause, Freeze, GlassEnd, GlassSession, InstanceId, Job,
+    LeaseToken, Millis, Preview, Rehearsal, RehearsalEnd, ReleaseNumber, Run, RunEnd, ScheduleEnd,
+    ScheduleSpec, ServiceName, Timestamp, Volume,
 };
 
 use crate::RolloutFailure;
@@ -341,4 +341,17 @@ pub struct Proof {
     pub at: Timestamp,
     /// How long it took until a server of it was healthy, or until the rollback had switched.
     pub took: Millis,
+}
+
+/// A session, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownSession {
+    /// As it was begun.
+    pub session: GlassSession,
+    /// Who, and why.
+    pub by: Actor,
+    /// When it was begun.
+    pub since: Timestamp,
+    /// How it ended, and when; none while it goes on.
+    pub end: Option<(GlassEnd, Timestamp)>,
 }

@@ -7,7 +7,7 @@ use hornero_model::{
 };
 
 use crate::{
-    Facts, Instance, RepairState, Service, ServingSet, Space, World,
+    Facts, Instance, RepairState, Service, ServingSet, Space, World, glass,
     record::{Record, created, new_ids},
     repair_state,
 };
@@ -51,6 +51,9 @@ pub(crate) fn recycle(
     let Some(set) = service.serving.as_ref().filter(|set| set.leaving.is_none()) else {
         return Vec::new();
     };
+    if let Some(touched) = glass::replace(world, facts, name, set) {
+        return vec![touched];
+    }
     let overdue = match is_frozen(world, name, facts.now) {
         true => Vec::new(),
         false => overdue(world, facts, service, set),

@@ -10,8 +10,8 @@ use hornero_model::{
 use crate::planted::{Bug, planted};
 use crate::{
     Effect, Facts, Instance, Kind, KnownEdge, Phase, RollingStage, World, adjust, edge::says_same,
-    guarding, leases, listeners, migrating, one_off, preserving, previews, quarantine, quiescing,
-    recycle, repair, rounds, routes::has_way_back, table, times,
+    glass, guarding, leases, listeners, migrating, one_off, preserving, previews, quarantine,
+    quiescing, recycle, repair, rounds, routes::has_way_back, table, times,
 };
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
@@ -28,8 +28,11 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
             if kept.contains(&instance.id) && !facts.exited.contains_key(&instance.id) {
                 effects.extend(start(world, facts, &instance.id));
             } else if quarantine::holds(world, facts, instance) {
-                let due = ended_requests(world, facts, instance);
+                let due =
+                    ended_requests(world, facts, instance) && !glass::is_entered(facts, instance);
                 effects.extend(due.then(|| quarantine::freeze(facts, instance)).flatten());
+            } else if glass::holds(world, facts, instance) {
+                // Whoever is in it may be there until their time is up.
             } else if facts.forced.contains(name) || ended_requests(world, facts, instance) {
                 effects.extend(end(world, facts, &instance.id, facts.forced.contains(name)));
             }
@@ -281,6 +284,7 @@ pub fn wake(world: &World, facts: &Facts) -> Option<Timestamp> {
     times.extend(facts.times());
     times.extend(previews::times(world));
     times.extend(quarantine::times(world));
+    times.extend(glass::times(world));
     for (name, service) in &world.services {
         times.extend(repair::wake(world, facts, name));
         times.extend(recycle::wake(world, facts, name));

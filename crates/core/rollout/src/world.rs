@@ -6,7 +6,7 @@ use std::{
 };
 
 use hornero_model::{
-    Actor, BootId, CanaryStep, Digest, Directory, FreezeName, InstanceId, InstanceState,
+    Actor, BootId, CanaryStep, Digest, Directory, FreezeName, GlassId, InstanceId, InstanceState,
     Intervention, JobName, Millis, Receipt, Release, ReleaseNumber, ReplacePolicy, RolloutId,
     RunEnd, ScheduleName, ServiceName, ServiceSpec, Share, StepName, Strategy, Term, Timestamp,
     VolumeName,
@@ -14,8 +14,9 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, Instances, KnownStep,
-    KnownVolume, Leaving, OpenPreview, OpenRun, Phase, Rehearsed, Rollout, SharedFailure,
+    DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, Instances, KnownSession,
+    KnownStep, KnownVolume, Leaving, OpenPreview, OpenRun, Phase, Rehearsed, Rollout,
+    SharedFailure,
 };
 
 /// Everything that follows from the events appended so far. Build it with [`World::default`] and [`World::apply`].
@@ -57,6 +58,8 @@ pub struct World {
     pub previews_made: u32,
     /// What is known of going back, by service.
     pub rehearsals: BTreeMap<ServiceName, Rehearsed>,
+    /// Sessions in servers: those that go on, and the last that have ended.
+    pub glass: BTreeMap<GlassId, KnownSession>,
 }
 
 /// A service and its releases.

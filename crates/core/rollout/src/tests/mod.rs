@@ -7,6 +7,7 @@ mod deciding;
 mod edges;
 mod failed;
 mod fold;
+mod glass;
 mod guarding;
 mod journal;
 mod leases;
@@ -478,6 +479,8 @@ pub(crate) fn describe(body: &EventBody) -> String {
         EventBody::GuardOverridden { guard, .. } => format!("{guard} overridden"),
         EventBody::InstanceQuarantined { instance, .. } => format!("{instance} quarantined"),
         EventBody::QuarantineEnded { instance, .. } => format!("{instance} released"),
+        EventBody::GlassBroken { session } => format!("{} entered", session.instance),
+        EventBody::GlassMended { end } => format!("{} left", end.instance),
         EventBody::BundleSealed { seal } => format!("bundle of {} sealed", seal.body.instance),
         EventBody::ChurnResumed { service } => format!("churn of {service:?} goes on"),
         EventBody::ServiceAdjusted { service, release } => format!("adjusted {service}@{release}"),

@@ -1,0 +1,143 @@
+//! Servers that somebody has been in: they are replaced, since nobody knows any more what they are.
+//!
+//! Such a server is recycled: when the session has ended, when its time is up whatever became of it, or at once where it is to get
+//! no requests meanwhile. While somebody is in it, it is not ended, but where its service or a rollout in place needs that.
+
+use std::collections::BTreeMap;
+
+use hornero_model::{
+    Actor, EventBody, GlassEnd, GlassEndReason, GlassId, GlassSession, InstanceId, InstanceState,
+    ServiceName, Timestamp,
+};
+
+use crate::{
+    Facts, Instance, KnownSession, ServingSet, Touched, World, quarantine, record::Record,
+};
+
+/// Sessions that have ended and are remembered; the ledger has all of them.
+const REMEMBERED: usize = 200;
+
+/// Takes in that somebody enters a server.
+pub(crate) fn broken(
+    world: &mut World,
+    session: &GlassSession,
+    by: &Actor,
+    since: Timestamp,
+) -> Result<(), String> {
+    if world.glass.contains_key(&session.id) {
+        return Err(format!("session `{}` was begun before", session.id));
+    }
+    let Some(instance) = world.instances.get_mut(&session.instance) else {
+        return Err(format!("there is no instance `{}`", session.instance));
+    };
+    if instance.touched.as_ref().is_some_and(|touched| touched.is_open) {
+        return Err(format!("somebody is in `{}` already", session.instance));
+    }
+    let leaves = session.leaves || instance.touched.as_ref().is_some_and(|before| before.leaves);
+    instance.touched = Some(Touched {
+        session: session.id.clone(),
+        by: by.clone(),
+        until: session.until,
+        is_open: true,
+        leaves,
+    });
+    let name = instance.service.clone();
+    if let Some(service) = world.services.get_mut(&name) {
+        // What a person does has what follows from it tried at once.
+        (service.recycle_failures, service.last_recycle_failure) = (0, None);
+    }
+    let known = KnownSession { session: session.clone(), by: by.clone(), since, end: None };
+    world.glass.insert(session.id.clone(), known);
+    Ok(())
+}
+
+/// Takes in that nobody is in a server any longer.
+pub(crate) fn mended(world: &mut World, end: &GlassEnd, at: Timestamp) -> Result<(), String> {
+    let open = world.glass.get_mut(&end.id).filter(|known| known.end.is_none());
+    let Some(known) = open else {
+        return Err(format!("there is no open session `{}`", end.id));
+    };
+    known.end = Some((end.clone(), at));
+    if let Some(instance) = world.instances.get_mut(&end.instance)
+        && let Some(touched) = instance.touched.as_mut().filter(|of| of.session == end.id)
+    {
+        touched.is_open = false;
+        // Nothing of it was ever in there; whoever was before counts on.
+        let before = world.glass.values().any(|other| {
+            other.session.instance == end.instance
+                && other.end.as_ref().is_some_and(|(end, _)| was_in(end))
+        });
+        if !was_in(end) && !before {
+            instance.touched = None;
+        }
+    }
+    forget(&mut world.glass);
+    Ok(())
+}
+
+fn was_in(end: &GlassEnd) -> bool {
+    end.reason != GlassEndReason::NotEntered
+}
+
+/// Forgets the oldest of those that have ended.
+fn forget(sessions: &mut BTreeMap<GlassId, KnownSession>) {
+    let ended = sessions.values().filter(|known| known.end.is_some());
+    let mut ended: Vec<(Timestamp, GlassId)> =
+        ended.map(|known| (known.since, known.session.id.clone())).collect();
+    ended.sort();
+    let over = ended.len().saturating_sub(REMEMBERED);
+    for (_, id) in ended.into_iter().take(over) {
+        sessions.remove(&id);
+    }
+}
+
+/// That servers of a set are to be replaced that somebody was in; none where none is, or all are marked.
+pub(crate) fn replace(
+    world: &World,
+    facts: &Facts,
+    name: &ServiceName,
+    set: &ServingSet,
+) -> Option<Record> {
+    let instances = set.instances.iter().filter_map(|id| world.instances.get(id));
+    let mut due = instances.filter_map(|instance| {
+        let touched = instance.touched.as_ref()?;
+        let is_due = touched.leaves || !touched.is_open || facts.now >= touched.until;
+        let is_unmarked = instance.state == InstanceState::Serving && instance.recycle.is_none();
+        (is_due && is_unmarked).then_some((&instance.id, touched))
+    });
+    let (id, touched) = due.next()?;
+    let why = format!("somebody broke its glass ({}): {}", touched.session, touched.by.why);
+    let by = Actor { why, ..touched.by.clone() };
+    let body = EventBody::RecycleSet { service: name.clone(), instances: vec![id.clone()] };
+    Some(Record::Event(by, body))
+}
+
+/// Whether somebody is in a server that is no longer needed, and has time left.
+pub(crate) fn holds(world: &World, facts: &Facts, instance: &Instance) -> bool {
+    is_entered(facts, instance) && !quarantine::goes(world, facts, instance)
+}
+
+/// Whether somebody is in a server, and has time left.
+pub(crate) fn is_entered(facts: &Facts, instance: &Instance) -> bool {
+    let touched = instance.touched.as_ref();
+    touched.is_some_and(|touched| touched.is_open && facts.now < touched.until)
+        && facts.running.contains_key(&instance.id)
+}
+
+/// When the time of sessions is up.
+pub(crate) fn times(world: &World) -> impl Iterator<Item = Timestamp> {
+    world.instances.values().filter_map(|of| Some(of.touched.as_ref()?.until))
+}
+
+impl World {
+    /// The server that somebody is in by a session that goes on.
+    pub fn entered(&self, instance: &InstanceId) -> Option<&KnownSession> {
+        let touched = self.instances.get(instance)?.touched.as_ref()?;
+        self.glass.get(&touched.session).filter(|known| known.end.is_none())
+    }
+
+    /// Sessions that go on, by what was recorded.
+    pub fn open_glass(&self) -> impl Iterator<Item = &KnownSession> {
+        self.glass.values().filter(|known| known.end.is_none())
+    }
+}
