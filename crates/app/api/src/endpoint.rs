@@ -62,6 +62,12 @@ pub enum EndpointId {
     Quarantines,
     /// Let a server go that is kept.
     ReleaseQuarantine,
+    /// Run a command in a server.
+    BreakGlass,
+    /// Type in a session in a server.
+    GlassInput,
+    /// Sessions in servers.
+    GlassSessions,
     /// The lines of an operation, from its first.
     Operation,
     /// A service's releases.
@@ -141,6 +147,9 @@ impl EndpointId {
             Self::Quarantine => "Quarantine",
             Self::Quarantines => "Quarantines",
             Self::ReleaseQuarantine => "ReleaseQuarantine",
+            Self::BreakGlass => "BreakGlass",
+            Self::GlassInput => "GlassInput",
+            Self::GlassSessions => "GlassSessions",
             Self::Operation => "Operation",
             Self::History => "History",
             Self::Receipts => "Receipts",
@@ -311,6 +320,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
         None, schema::<Vec<message::QuarantineStatus>>, false),
     endpoint!(ReleaseQuarantine, Operator, "POST", "/v1/quarantines/{instance}/release", "Let a server go that is kept", [],
         Some(schema::<message::ReleaseRequest>), schema::<message::QuarantineStatus>, false),
+    endpoint!(BreakGlass, Breaker, "POST", "/v1/glass", "Run a command in a server, recorded, for a time; the server is replaced afterwards. It ends with its client", [],
+        Some(schema::<message::GlassRequest>), schema::<message::GlassLine>, true),
+    endpoint!(GlassInput, Breaker, "POST", "/v1/glass/{session}/input", "Type in a session that has a terminal; only whoever began it may", [],
+        Some(schema::<message::GlassTyped>), schema::<message::Nothing>, false),
+    endpoint!(GlassSessions, Viewer, "GET", "/v1/glass", "Sessions in servers: those that go on, and the last that have ended, the newest first", [],
+        None, schema::<Vec<message::GlassStatus>>, false),
     endpoint!(Figures, Viewer, "GET", "/v1/figures", "What services, releases and instances use and answer now", [],
         None, schema::<message::FiguresReport>, false),
     endpoint!(FigureHistory, Viewer, "GET", "/v1/figures/{object}", "Figures of a service or an instance over time, also of those long gone",
@@ -359,12 +374,12 @@ mod tests {
         };
         let viewer = "Health Status Plan RunOutput Rehearsal Volumes Operation History Receipts Receipt Audit AuditVerify Verify \
                       Logs OpenApi Events Session Login Logout Traffic Churn ImageDifference Quarantines \
-                      Figures FigureHistory Metrics ScrapeTargets Alerts Written";
+                      GlassSessions Figures FigureHistory Metrics ScrapeTargets Alerts Written";
         assert_eq!(of(Role::Viewer), viewer);
         let operator = "Rollback Recycle Cancel Resume Steer RunCancel Rehearse RunJob ChangeVolume CheckGuards Quarantine ReleaseQuarantine";
         assert_eq!(of(Role::Operator), operator);
         assert_eq!(of(Role::Releaser), "Apply Test Down Run DeclareVolumes Preview RemovePreview");
-        assert_eq!(of(Role::Breaker), "");
+        assert_eq!(of(Role::Breaker), "BreakGlass GlassInput");
         assert_eq!(of(Role::Admin), "DeclareJobs Shutdown");
         let changes = |endpoint: &&Endpoint| endpoint.method != "GET";
         let looks = ["Plan", "AuditVerify", "Verify", "Login", "Logout"];

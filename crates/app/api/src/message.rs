@@ -8,6 +8,7 @@ mod churn;
 mod difference;
 mod figures;
 mod freeze;
+mod glass;
 mod guard;
 mod history;
 mod instance;
@@ -47,6 +48,7 @@ pub use figures::{
     ScrapeTarget,
 };
 pub use freeze::FreezeStatus;
+pub use glass::{GlassLine, GlassRequest, GlassScreen, GlassStatus, GlassTyped};
 pub use guard::GuardsReport;
 pub use history::{HistoryEntry, ListenerFaultEntry, ReleaseFailure};
 pub use instance::{InstanceStatus, InternalAddress};

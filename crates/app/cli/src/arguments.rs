@@ -8,6 +8,7 @@ mod bundle;
 mod editor;
 mod examples;
 mod export;
+mod glass;
 mod guard;
 mod home;
 mod image;
@@ -46,6 +47,7 @@ pub use bring::{OverriddenGuards, PlanArguments, UpArguments};
 pub use bundle::BundleCommand;
 pub use editor::EditorFile;
 pub use export::{ExportFormat, ExportLayers, ExportWords};
+pub use glass::{GlassArguments, GlassCommand};
 pub use guard::GuardCommand;
 pub use home::{BackupImages, HomeCommand};
 pub use image::{BillFormat, ImageCommand, ImportWords};
@@ -309,6 +311,9 @@ took stands in `hornero status` as the proof; what serves is as before, whatever
     /// Replace a server and keep it as it is, out of traffic and standing still, so that it can be looked at
     #[command(after_help = examples::QUARANTINE)]
     Quarantine(QuarantineArguments),
+    /// Run a command in a server, or a shell, for a time and recorded; the server is replaced afterwards
+    #[command(after_help = examples::BREAK_GLASS)]
+    BreakGlass(GlassArguments),
     /// List and export what is kept of servers that failed
     #[command(subcommand)]
     Bundle(BundleCommand),

@@ -22,6 +22,7 @@ mod project;
 mod remote;
 mod replace;
 mod reports;
+mod session_terminal;
 mod stderr;
 mod supervision;
 mod version;
@@ -256,6 +257,7 @@ async fn ask(home: &std::path::Path, json: bool, command: Command) -> Result<(),
             command::guard::check(home, json, &service).await
         }
         Command::Quarantine(words) => command::quarantine::run(home, json, words).await,
+        Command::BreakGlass(words) => command::glass::run(home, json, words).await,
         Command::Preview(command) => preview::run(home, json, command).await,
         Command::Run(arguments) => one_off::run(home, json, arguments).await,
         Command::Cancel { object, reason } => {
@@ -342,6 +344,7 @@ const fn needs_root(command: &Command) -> bool {
         | Command::Guard(_)
         | Command::Preview(_)
         | Command::Quarantine(_)
+        | Command::BreakGlass(_)
         | Command::Cancel { .. }
         | Command::Resume { .. }
         | Command::Churn { .. }

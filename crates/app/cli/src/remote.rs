@@ -11,8 +11,8 @@ use hornero_api::{Client, RemoteApi};
 
 use crate::{
     arguments::{
-        ApiWords, AuditCommand, Command, JobCommand, PreviewCommand, ScheduleCommand, TokenCommand,
-        VolumeCommand,
+        ApiWords, AuditCommand, Command, GlassArguments, GlassCommand, JobCommand, PreviewCommand,
+        ScheduleCommand, TokenCommand, VolumeCommand,
     },
     failure::{Failure, exit},
 };
@@ -123,6 +123,7 @@ const fn is_of_host(command: &Command) -> bool {
         | Command::Alerts(_)
         | Command::Top(_)
         | Command::Quarantine(_)
+        | Command::BreakGlass(GlassArguments { command: None | Some(GlassCommand::Ls), .. })
         | Command::Token(TokenCommand::New { .. })
         | Command::Completions { .. }
         | Command::Openapi => false,

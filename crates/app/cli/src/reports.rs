@@ -40,7 +40,7 @@ pub use keeping::{
     StoreUseReport, WhyCollected, WhyKeptReport,
 };
 pub use operations::{GoingOn, OperationReport, PreviewReport, RollbackReport, Timing};
-pub use runs::RunReport;
+pub use runs::{GlassReport, ReplayReport, ReplayedMoment, RunReport};
 pub use secrets::{ListedSecret, RemovedSecret, SecretReport};
 pub use settings::{BundleSettings, LogSettings, OtlpReport, SettingsReport};
 pub use state::{LintedService, StateLintReport};

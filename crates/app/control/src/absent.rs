@@ -15,7 +15,7 @@ use hornero_model::{
 use hornero_rollout::{Facts, Instance, Service, World, scaling};
 
 use crate::{
-    edge, jobs,
+    edge, glass, jobs,
     offline::ledger_of,
     previews::{self, Seen},
     quarantines, rehearsals,
@@ -69,6 +69,7 @@ pub fn status_offline(home: &Path) -> anyhow::Result<StatusReport> {
         calls: Vec::new(),
         failures: Vec::new(),
         quarantined: quarantines::shown(&world, None, Timestamp::now()),
+        touched: glass::touched(&world),
     })
 }
 

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use hornero_api::message::Problem;
@@ -13,7 +14,7 @@ use hyper::{
     body::{Bytes, Frame},
 };
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// An answer's body: whole or streamed.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -22,6 +23,9 @@ pub type Answer = Result<Response<Body>, ApiRefusal>;
 
 /// Lines in flight to a reader that is slower than the writer.
 const STREAM_DEPTH: usize = 64;
+
+/// Between two looks whether a slow reader has room.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A request that is not answered well.
 #[derive(Debug)]
@@ -88,6 +92,20 @@ impl LineSender {
     /// The same from a thread that may block.
     pub fn send_blocking(&self, value: &impl Serialize) -> bool {
         self.0.blocking_send(line(value)).is_ok()
+    }
+
+    /// The same; false as well where nobody takes it within `patience`.
+    pub fn send_within(&self, value: &impl Serialize, patience: Duration) -> bool {
+        let (mut line, deadline) = (line(value), Instant::now() + patience);
+        loop {
+            match self.0.try_send(line) {
+                Ok(()) => return true,
+                Err(TrySendError::Full(back)) if Instant::now() < deadline => line = back,
+                Err(TrySendError::Full(_) | TrySendError::Closed(_)) => return false,
+            }
+            // A reader that is slower than the writer is looked for again; nothing tells a thread that it has room.
+            std::thread::sleep(FULL_PAUSE);
+        }
     }
 
     /// Ends a stream that can't go on: its last line is the problem, so that nobody takes the part for the whole.

@@ -17,6 +17,7 @@ use crate::{
     answer::ApiRefusal,
     beside::AskGuards,
     calls::CallSource,
+    glass::Glass,
     input::Input,
     jobs::Jobs,
     metrics::Metrics,
@@ -50,6 +51,8 @@ pub struct Api {
     pub recorder: Arc<Recorder>,
     /// One-off work.
     pub runs: Arc<Runs>,
+    /// Sessions in servers.
+    pub glass: Arc<Glass>,
     /// Jobs.
     pub jobs: Arc<Jobs>,
     /// Data guards.

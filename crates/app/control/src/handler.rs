@@ -100,6 +100,9 @@ impl Api {
             EndpointId::ReleaseQuarantine => {
                 self.release_quarantine(caller, values[0], body(request).await?).await
             }
+            EndpointId::BreakGlass => self.break_glass(caller, body(request).await?).await,
+            EndpointId::GlassInput => self.glass_input(&caller, values[0], body(request).await?),
+            EndpointId::GlassSessions => self.glass_sessions().await,
             EndpointId::Operation => self.operation(values[0]),
             EndpointId::History => self.history(values[0]).await,
             EndpointId::Receipts => self.receipts(&query),

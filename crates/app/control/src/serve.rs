@@ -43,6 +43,7 @@ use crate::{
     edge::{self, EdgeKeeper},
     forensics::{Forensics, Noticed, keep_bundles},
     format,
+    glass::{Glass, settle_glass},
     input::Input,
     instances::{find, follow_exits},
     local::{self, LogLimits},
@@ -55,6 +56,7 @@ use crate::{
     provenance::ProvenanceCheck,
     replay::{self, Told},
     restoration::Restoration,
+    runs::Recorder,
     server, signals, socket,
     start::Starter,
     tenure::Tenure,
@@ -181,7 +183,7 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
     let network_keeper = keep_network(&parts, &ports)?;
     let work = Work::of(home, &ports, driver.world(), beside, &inputs);
     let time_keeper = work.keep_time(options.otlp.as_ref())?;
-    keep_bundles((home, options.bundle_limits), &ports, &work.recorder, driver.world(), noticed)?;
+    keep_of_servers(options, &ports, &work.recorder, driver.world(), noticed)?;
     signals::end_on_signals(&parts.runtime, inputs.clone());
     let socket = home.join("control.sock");
     let alerts = parts.answer(&socket, api(options, &parts, &ports, work, inputs))?;
@@ -200,6 +202,18 @@ pub fn serve(options: &Options) -> anyhow::Result<Ended> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(left),
     }
+}
+
+/// Keeps bundles of servers that fail, and records how sessions in servers ended that went on before this start.
+fn keep_of_servers(
+    options: &Options,
+    ports: &ControlPorts,
+    recorder: &Arc<Recorder>,
+    world: &World,
+    noticed: Receiver<Noticed>,
+) -> anyhow::Result<()> {
+    keep_bundles((&options.home, options.bundle_limits), ports, recorder, world, noticed)?;
+    Ok(settle_glass(&options.home, recorder, world)?)
 }
 
 /// Has the network looked after, as long as this control is the one that is obeyed.
@@ -262,7 +276,9 @@ fn api(
     Work { recorder, runs, jobs, schedules, rehearsals, volumes, metrics, .. }: Work,
     inputs: Sender<Input>,
 ) -> Api {
+    let (own, recording) = (Arc::clone(&ports.adapters), Arc::clone(&recorder));
     Api {
+        glass: Arc::new(Glass::new(&options.home, own, recording)),
         inputs,
         operations: Arc::clone(&ports.operations),
         receipts: Arc::clone(&ports.receipts),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::access::ApiStatus;
 use super::call::CallStatus;
 use super::freeze::FreezeStatus;
+use super::glass::GlassStatus;
 use super::instance::{InstanceStatus, InternalAddress};
 use super::job::JobStatus;
 use super::preview::PreviewStatus;
@@ -60,6 +61,9 @@ pub struct StatusReport {
     /// Servers that are kept for somebody to look at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<QuarantineStatus>,
+    /// Sessions in servers that are there still: those that somebody is in, or was, and that are to be replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub touched: Vec<GlassStatus>,
 }
 
 /// The control process.

@@ -123,6 +123,16 @@ Examples:
   hornero quarantine release site-7-k3j9x2ab
 
 Another server takes its place first, so there has to be room for one more. When its time is up it is removed.";
+pub(super) const BREAK_GLASS: &str = "\
+Examples:
+  hornero break-glass site-7-k3j9x2ab --reason 'hangs since 10:40' --for 15m
+  hornero break-glass site-7-k3j9x2ab --reason 'who is open?' --for 1m -- ls -l /proc/2/fd
+  hornero break-glass ls
+  hornero break-glass replay glass-k3j9x2ab
+
+The ledger knows who, why and until when before anything is executed. A session has no more rights than the server, ends with
+this command, and is recorded before anything of it is shown. It ends as its command did: with its exit code, 124 where its
+time was up, 125 where nothing was executed or it was ended.";
 pub(super) const DOWN: &str = "\
 Examples:
   hornero down examples/site     what it declares

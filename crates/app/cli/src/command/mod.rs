@@ -23,6 +23,7 @@ mod following;
 mod foreseen;
 pub mod format;
 mod frozen;
+pub mod glass;
 pub mod guard;
 pub mod history;
 pub mod home;

@@ -292,6 +292,7 @@ mod tests {
             calls: Vec::new(),
             failures: Vec::new(),
             quarantined: Vec::new(),
+            touched: Vec::new(),
         };
         status_text(&report, Timestamp::default(), false)
     }

@@ -1,8 +1,8 @@
 //! What `status` says below its tables: what waits for somebody, what is wrong, and what this host can't do.
 
 use hornero_api::message::{
-    ControlStatus, EdgeReport, PausedStatus, QuarantineStatus, RouteStatus, ServiceStatus,
-    StatusReport, StepState, StepStatus, SupportReport, WitnessStatus,
+    ControlStatus, EdgeReport, GlassStatus, PausedStatus, QuarantineStatus, RouteStatus,
+    ServiceStatus, StatusReport, StepState, StepStatus, SupportReport, WitnessStatus,
 };
 use hornero_model::{BundleBody, ConnectionCounters, ServiceName, Timestamp};
 
@@ -19,6 +19,7 @@ pub fn notes(report: &StatusReport, runs: &str) -> String {
     text.push_str(&churn::stopped(&report.services));
     text.push_str(&failures(&report.failures));
     text.extend(report.quarantined.iter().map(quarantined));
+    text.extend(report.touched.iter().map(touched));
     let undeclared = calls::undeclared(&report.calls, Timestamp::now());
     if !undeclared.is_empty() {
         text.push_str(&format!("\n{undeclared}"));
@@ -77,6 +78,20 @@ fn quarantined(of: &QuarantineStatus) -> String {
     format!(
         "\nquarantined: `{instance}` by `{who}` until {until}: {why}; `hornero quarantine release {instance}`\n"
     )
+}
+
+/// That somebody is in a server, or was.
+fn touched(of: &GlassStatus) -> String {
+    let GlassStatus { session, instance, until, who, why, end, .. } = of;
+    let (who, why) = (harmless(who), harmless(why));
+    match end {
+        None => {
+            format!("\ntouched: `{who}` is in `{instance}` until {until}, by `{session}`: {why}\n")
+        }
+        Some(_) => format!(
+            "\ntouched: `{who}` was in `{instance}` by `{session}`, and it is to be replaced: {why}\n"
+        ),
+    }
 }
 
 /// Whether a service could go back, by the last that was seen of it.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use clap::{Command, CommandFactory as _};
 use hornero_api::message::{AlertsReport, LoginReport};
 use hornero_api::message::{
-    AuditReport, ChurnReport, FigureHistory, FiguresReport, GuardsReport, HistoryEntry,
-    ImageDifference, JobStatus, LogLine, PlanReport, PreviewStatus, QuarantineStatus,
+    AuditReport, ChurnReport, FigureHistory, FiguresReport, GlassStatus, GuardsReport,
+    HistoryEntry, ImageDifference, JobStatus, LogLine, PlanReport, PreviewStatus, QuarantineStatus,
     RehearsalStatus, ResumeReport, ScheduleStatus, StatusReport, VerifyReport, VolumeReport,
     VolumeStatus,
 };
@@ -36,6 +36,9 @@ const REPORTS: &[(&str, bool, SchemaOf)] = &[
     ("audit", true, schema::<Event>),
     ("audit verify", false, schema::<AuditReport>),
     ("autopsy", false, schema::<AutopsyReport<'_>>),
+    ("break-glass", false, schema::<GlassReport>),
+    ("break-glass ls", false, schema::<Vec<GlassStatus>>),
+    ("break-glass replay", false, schema::<ReplayReport>),
     ("build", false, schema::<BuildReport>),
     ("bundle export", false, schema::<ExportedBundle>),
     ("bundle ls", false, schema::<Vec<ListedBundle>>),

@@ -1,7 +1,8 @@
-//! What running a command once came to.
+//! What running a command once came to, in a server of its own or in one that serves.
 
 use hornero_model::{
-    CutOff, Digest, InstanceId, JobName, Millis, ReleaseNumber, ServiceName, Timestamp,
+    CutOff, Digest, GlassEndReason, GlassId, InstanceId, JobName, Millis, ReleaseNumber,
+    ServiceName, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -39,4 +40,51 @@ pub struct RunReport {
     /// Why there is no exit code of the command, where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// What a session in a server came to: `break-glass`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct GlassReport {
+    /// The session.
+    pub session: GlassId,
+    /// The server.
+    pub instance: InstanceId,
+    /// Its service.
+    pub service: ServiceName,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// Why it ended.
+    pub reason: GlassEndReason,
+    /// The exit code that `break-glass` ends with.
+    pub exit: u8,
+    /// The last link of its recording, as the ledger has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Digest>,
+    /// More about its end, where there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What was recorded of a session: `break-glass replay`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ReplayReport {
+    /// The session.
+    pub session: GlassId,
+    /// What it was, for people.
+    pub title: String,
+    /// The last link of its recording; the ledger has it once it has ended.
+    pub last: Digest,
+    /// What happened, in order.
+    pub moments: Vec<ReplayedMoment>,
+}
+
+/// What happened in a session.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ReplayedMoment {
+    /// Seconds since it was begun.
+    pub at: f64,
+    /// `o` for what was written, `i` for what was typed, `r` for another size of the terminal, `m` for a remark.
+    pub code: String,
+    /// What.
+    pub data: String,
 }

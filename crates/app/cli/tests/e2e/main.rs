@@ -30,6 +30,7 @@ mod first_loop;
 mod fleet;
 mod forensics;
 mod freezing;
+mod glass;
 mod guards;
 mod home;
 mod isolation;

@@ -7,6 +7,7 @@ mod churn;
 pub mod events;
 mod figures;
 mod frozen;
+mod glass;
 mod guards;
 mod image_test;
 mod jobs;

@@ -9,7 +9,7 @@ use crate::{
     answer::{Answer, ApiRefusal, json},
     api::Api,
     forensics::TOLD_FOR,
-    jobs, quarantines, report, runs, schedules,
+    glass, jobs, quarantines, report, runs, schedules,
 };
 
 impl Api {
@@ -67,6 +67,7 @@ impl Api {
                 calls: calls.shown(driver.world()),
                 failures,
                 quarantined: quarantines::shown(driver.world(), Some(driver.facts()), now),
+                touched: glass::touched(driver.world()),
             })
             .await?;
         json(&report)

@@ -1,0 +1,10 @@
+//! Sessions in servers: recorded before anybody sees anything of them, and ended with whoever began them.
+
+mod carry;
+mod letters;
+mod register;
+mod shown;
+
+pub use carry::{GlassBegun, Typed};
+pub use register::{Glass, settle_glass};
+pub use shown::{glass_offline, recording_offline, shown, touched};
