@@ -85,11 +85,13 @@ pub(crate) fn closed_at(world: &World, rollout: &Rollout, facts: &Facts) -> Time
     left.fold(rollout.since, Timestamp::max)
 }
 
-/// How long a removal waits for the instances of `service`, which may take as long as their releases say.
+/// How long a removal waits for the instances and runs of `service`, which may take as long as their releases say.
 pub(crate) fn empty_allowance(world: &World, service: &ServiceName) -> Millis {
     let instances = world.instances.of(service);
     let graces = instances.filter_map(|instance| world.spec_of(&instance.id)?.stop_grace);
-    Millis(EMPTY_ALLOWANCE.0 + graces.map(|grace| grace.0).max().unwrap_or_default())
+    let of_runs = ending(world, service).map(|open| open.run.stop_grace);
+    let longest = graces.chain(of_runs).map(|grace| grace.0).max().unwrap_or_default();
+    plus(EMPTY_ALLOWANCE, Millis(longest))
 }
 
 /// One span after another.
