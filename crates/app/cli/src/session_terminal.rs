@@ -1,15 +1,19 @@
 //! This command's own terminal as that of a session: keys go there, its size too, and it is as before afterwards.
 
-use std::io::{IsTerminal as _, Read as _, Write as _, stdin, stdout};
+use std::{
+    io::{IsTerminal as _, Read as _, Write as _, stdin, stdout},
+    time::Duration,
+};
 
 use hornero_api::{
-    Client,
+    Client, ClientError,
     message::{GlassTyped, Nothing},
 };
 use hornero_model::GlassId;
+use hyper::StatusCode;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::{UnboundedSender, unbounded_channel},
     task::JoinHandle,
 };
@@ -21,8 +25,11 @@ pub mod drawn;
 /// What leaves a terminal as a person expects it: the main screen, a cursor, plain letters, no marks around what is pasted.
 const PLAIN: &str =
     "\u{1b}[?1049l\u{1b}[?25h\u{1b}[?2004l\u{1b}[?1l\u{1b}>\u{1b}(B\u{f}\u{1b}[0m\r";
-/// Typed at once: more is a paste, and goes in parts.
-const KEYS_BYTES: usize = 4 << 10;
+/// Typed at once: more is a paste, and goes in parts. A session takes 4 KiB at once, and what is no UTF-8 is told in three bytes for
+/// each.
+const KEYS_BYTES: usize = 1 << 10;
+/// Before a session is asked again that has not taken yet what was typed before.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
 
 /// The terminal while it is that of a session; dropped, it is as it was.
 pub struct SessionTerminal {
@@ -55,7 +62,11 @@ impl SessionTerminal {
         let sending = tokio::spawn(async move {
             while let Some(typed) = all.recv().await {
                 // A session that has ended takes no more; what follows it says so.
-                let _ = client.post::<Nothing>(&path, &typed).await;
+                while let Err(ClientError::Refused(_, StatusCode::TOO_MANY_REQUESTS)) =
+                    client.post::<Nothing>(&path, &typed).await
+                {
+                    tokio::time::sleep(FULL_PAUSE).await;
+                }
             }
         });
         let sizes = tokio::spawn(tell_sizes(typed.clone()));
@@ -72,6 +83,31 @@ impl Drop for SessionTerminal {
         let _ = stdout.write_all(PLAIN.as_bytes()).and_then(|()| stdout.flush());
         // Where even this fails nothing helps but `reset`.
         let _ = tcsetattr(stdin(), OptionalActions::Flush, &self.before);
+    }
+}
+
+/// The signals that end this command, and would leave its terminal as that of a session.
+pub struct EndSignals {
+    asked: Signal,
+    hung_up: Signal,
+}
+
+impl EndSignals {
+    /// From now on they are heard, and end nothing by themselves.
+    ///
+    /// # Errors
+    /// Where they can't be heard.
+    pub fn heard() -> std::io::Result<Self> {
+        let (asked, hung_up) = (SignalKind::terminate(), SignalKind::hangup());
+        Ok(Self { asked: signal(asked)?, hung_up: signal(hung_up)? })
+    }
+
+    /// Waits for one; the exit code of a command that it ends.
+    pub async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.asked.recv() => 128 + 15,
+            _ = self.hung_up.recv() => 128 + 1,
+        }
     }
 }
 

@@ -66,10 +66,10 @@ impl World {
                 schedules::fold(self, event);
                 Ok(())
             }
-            EventBody::GlassBroken { session } => {
-                glass::broken(self, session, &event.by, event.time)
+            EventBody::GlassBroken { .. } | EventBody::GlassMended { .. } => {
+                glass::fold(self, event);
+                Ok(())
             }
-            EventBody::GlassMended { end } => glass::mended(self, end, event.time),
             EventBody::StepRuled { service, release, step, ruling } => {
                 steps::ruled(self, service, (*release, *step), *ruling)
             }

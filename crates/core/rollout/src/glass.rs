@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use hornero_model::{
-    Actor, EventBody, GlassEnd, GlassEndReason, GlassId, GlassSession, InstanceId, InstanceState,
-    ServiceName, Timestamp,
+    Actor, Event, EventBody, GlassEnd, GlassEndReason, GlassId, GlassSession, InstanceId,
+    InstanceState, ServiceName, Timestamp,
 };
 
 use crate::{
@@ -17,62 +17,64 @@ use crate::{
 /// Sessions that have ended and are remembered; the ledger has all of them.
 const REMEMBERED: usize = 200;
 
-/// Takes in that somebody enters a server.
-pub(crate) fn broken(
-    world: &mut World,
-    session: &GlassSession,
-    by: &Actor,
-    since: Timestamp,
-) -> Result<(), String> {
+/// Takes in what the ledger says of sessions.
+pub(crate) fn fold(world: &mut World, event: &Event) {
+    match &event.body {
+        EventBody::GlassBroken { session } => broken(world, session, &event.by, event.time),
+        EventBody::GlassMended { end } => mended(world, end, event.time),
+        _ => {}
+    }
+}
+
+/// Takes in that somebody enters a server. Whether they may was looked at before that was recorded: what stands in the ledger is
+/// never refused, since nothing could be replayed any more. A session in a server that is gone, or that somebody is in already,
+/// is known until its own end, and the server keeps the mark of the first.
+pub(crate) fn broken(world: &mut World, session: &GlassSession, by: &Actor, since: Timestamp) {
     if world.glass.contains_key(&session.id) {
-        return Err(format!("session `{}` was begun before", session.id));
+        return;
     }
-    let Some(instance) = world.instances.get_mut(&session.instance) else {
-        return Err(format!("there is no instance `{}`", session.instance));
-    };
-    if instance.touched.as_ref().is_some_and(|touched| touched.is_open) {
-        return Err(format!("somebody is in `{}` already", session.instance));
+    let known = KnownSession { session: session.clone(), by: by.clone(), since, end: None };
+    world.glass.insert(session.id.clone(), known);
+    let Some(instance) = world.instances.get_mut(&session.instance) else { return };
+    if let Some(first) = instance.touched.as_mut().filter(|touched| touched.is_open) {
+        // However the first ends, nobody knows what this one did.
+        first.was_in = true;
+        return;
     }
-    let leaves = session.leaves || instance.touched.as_ref().is_some_and(|before| before.leaves);
+    let before = instance.touched.as_ref();
+    let leaves = session.leaves || before.is_some_and(|before| before.leaves);
+    // One that was not in it is no mark.
+    let was_in = before.is_some();
     instance.touched = Some(Touched {
         session: session.id.clone(),
         by: by.clone(),
         until: session.until,
         is_open: true,
         leaves,
+        was_in,
     });
     let name = instance.service.clone();
     if let Some(service) = world.services.get_mut(&name) {
         // What a person does has what follows from it tried at once.
         (service.recycle_failures, service.last_recycle_failure) = (0, None);
     }
-    let known = KnownSession { session: session.clone(), by: by.clone(), since, end: None };
-    world.glass.insert(session.id.clone(), known);
-    Ok(())
 }
 
-/// Takes in that nobody is in a server any longer.
-pub(crate) fn mended(world: &mut World, end: &GlassEnd, at: Timestamp) -> Result<(), String> {
+/// Takes in that nobody is in a server any longer; nothing where no such session goes on.
+pub(crate) fn mended(world: &mut World, end: &GlassEnd, at: Timestamp) {
     let open = world.glass.get_mut(&end.id).filter(|known| known.end.is_none());
-    let Some(known) = open else {
-        return Err(format!("there is no open session `{}`", end.id));
-    };
+    let Some(known) = open else { return };
     known.end = Some((end.clone(), at));
     if let Some(instance) = world.instances.get_mut(&end.instance)
         && let Some(touched) = instance.touched.as_mut().filter(|of| of.session == end.id)
     {
         touched.is_open = false;
         // Nothing of it was ever in there; whoever was before counts on.
-        let before = world.glass.values().any(|other| {
-            other.session.instance == end.instance
-                && other.end.as_ref().is_some_and(|(end, _)| was_in(end))
-        });
-        if !was_in(end) && !before {
+        if !was_in(end) && !touched.was_in {
             instance.touched = None;
         }
     }
     forget(&mut world.glass);
-    Ok(())
 }
 
 fn was_in(end: &GlassEnd) -> bool {

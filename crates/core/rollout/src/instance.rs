@@ -23,6 +23,8 @@ pub struct Touched {
     pub is_open: bool,
     /// Whether the server is to be replaced at once.
     pub leaves: bool,
+    /// Whether somebody was in it before the last session, or may have been beside it.
+    pub was_in: bool,
 }
 
 /// That a server is kept for somebody to look at.

@@ -1,6 +1,10 @@
 //! Letting a command into an instance that runs, and talking to what keeps it.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hornero_engine_port::{
     EngineError,
@@ -14,6 +18,9 @@ use crate::{
     guest::{GuestInput, GuestReply, GuestRequest},
     wire,
 };
+
+/// How long what keeps a guest may take to say so beyond the time of the guest, by which it gives up itself.
+const MARGIN: Duration = Duration::from_secs(15);
 
 impl LocalEngine {
     /// Has a command enter an instance; returns once it was executed.
@@ -33,6 +40,9 @@ impl LocalEngine {
         };
         let request = GuestRequest { command, time, terminal, terminal_name };
         let keeper = self.launcher.enter(id, request).map_err(failed)?;
+        if !answers_within(&keeper, time.duration() + MARGIN) {
+            return Err(failed(std::io::ErrorKind::TimedOut.into()));
+        }
         match wire::receive::<GuestReply>(&keeper).map_err(failed)? {
             Some((GuestReply::Entered, _)) => Ok(Box::new(KeptGuest { keeper: Arc::new(keeper) })),
             Some((GuestReply::NotEntered(reason), _)) => {
@@ -41,6 +51,19 @@ impl LocalEngine {
             Some((GuestReply::Wrote(_) | GuestReply::Ended { .. }, _)) | None => {
                 Err(failed(std::io::ErrorKind::ConnectionAborted.into()))
             }
+        }
+    }
+}
+
+/// Waits for what keeps a guest to say something, or to be gone; false where neither comes in time.
+fn answers_within(keeper: &OwnedFd, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).ok();
+        match poll(&mut [PollFd::new(keeper, PollFlags::IN)], left.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            polled => return polled.is_ok_and(|ready| ready > 0),
         }
     }
 }

@@ -70,7 +70,7 @@ pub(crate) fn run(home: &Path, id: &InstanceId, request: &GuestRequest, engine: 
     if let Err(error) = hornero_sandbox::leave_no_core() {
         return refuse(format!("forbid core dumps: {error}"));
     }
-    match begin(home, id, request) {
+    match begin(home, id, request, deadline) {
         Ok((entered, streams)) => {
             let outlet = Outlet { engine: &engine, deadline };
             if outlet.send(&GuestReply::Entered) {
@@ -91,6 +91,7 @@ fn begin(
     home: &Path,
     id: &InstanceId,
     request: &GuestRequest,
+    deadline: Instant,
 ) -> Result<(EnteredCommand, GuestStreams), String> {
     let files = InstanceDirectory::of(home).live(id);
     let gone = || format!("instance `{id}` does not run");
@@ -105,7 +106,7 @@ fn begin(
     }
     .map_err(|error| format!("make its streams: {error}"))?;
     let spec = entry(home, &record.spec, &process, request);
-    let entered = enter(&spec, stdio).map_err(|error| error.one_line())?;
+    let entered = enter(&spec, stdio, deadline).map_err(|error| error.one_line())?;
     Ok((entered, streams))
 }
 

@@ -47,8 +47,15 @@ pub fn serve(home: &Path) -> io::Result<()> {
     // The engine names things on the host after the one true path of its home; so must the shims.
     let home = home.canonicalize()?;
     let socket = io::stdin();
-    while let Some((request, reply)) = wire::receive::<Request>(socket.as_fd())? {
-        let Some(reply) = reply else { continue };
+    loop {
+        let (request, reply) = match wire::receive::<Request>(socket.as_fd()) {
+            Ok(Some((request, Some(reply)))) => (request, reply),
+            Ok(Some((_, None))) => continue,
+            Ok(None) => return Ok(()),
+            // Not to be understood, or too long: whoever asked sees that nobody has the other side, and the next may be right.
+            Err(error) if wire::is_nonsense(&error) => continue,
+            Err(error) => return Err(error),
+        };
         // SAFETY: this process has one thread, so the child may do everything that the parent may.
         match unsafe { libc::fork() } {
             0 => {
@@ -65,7 +72,6 @@ pub fn serve(home: &Path) -> io::Result<()> {
             }
         }
     }
-    Ok(())
 }
 
 fn become_shim(home: &Path, id: &InstanceId, reply: OwnedFd) {

@@ -39,6 +39,11 @@ pub(crate) fn send(
     Ok(())
 }
 
+/// Whether a message came that can't be understood: serde_json says so of what is wrong and of what is cut off.
+pub(crate) fn is_nonsense(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
 /// Receives a message and the descriptor it carries; none when the other side is gone.
 pub(crate) fn receive<T: DeserializeOwned>(
     socket: impl AsFd,
@@ -62,4 +67,21 @@ pub(crate) fn receive<T: DeserializeOwned>(
         _ => None,
     });
     Ok(Some((serde_json::from_slice(&bytes[..received.bytes])?, fd)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_nonsense_and_the_next_message_is_heard() {
+        let (ours, theirs) = pair().unwrap();
+        send(&ours, &"x".repeat(MAX_MESSAGE_BYTES + 1), None).unwrap();
+        send(&ours, &7, None).unwrap();
+        send(&ours, &"fits", None).unwrap();
+        for _ in 0..2 {
+            assert!(is_nonsense(&receive::<String>(&theirs).unwrap_err()));
+        }
+        assert_eq!(receive::<String>(&theirs).unwrap().unwrap().0, "fits");
+    }
 }

@@ -83,15 +83,15 @@ fn its_time_ends_it_though_nobody_listens() {
     let (engine, id) = running(&home);
     let before = processes(&engine, &id);
     let script = "trap '' TERM HUP INT; busybox setsid busybox sleep 1000 & echo up; while :; do busybox sleep 1; done";
-    let guest = engine.enter(Term(1), &id, &command(script, Millis(1_000))).expect("enter");
+    let guest = engine.enter(Term(1), &id, &command(script, Millis(5_000))).expect("enter");
     // Nobody takes what it says.
     eventually("its end", || processes(&engine, &id) == before);
     drop(guest);
     let floods = "while :; do echo 0123456789012345678901234567890123456789; done";
-    let guest = engine.enter(Term(1), &id, &command(floods, Millis(1_000))).expect("enter");
+    let guest = engine.enter(Term(1), &id, &command(floods, Millis(5_000))).expect("enter");
     eventually("its end", || processes(&engine, &id) == before);
     drop(guest);
-    let mut guest = engine.enter(Term(1), &id, &command(script, Millis(1_000))).expect("enter");
+    let mut guest = engine.enter(Term(1), &id, &command(script, Millis(5_000))).expect("enter");
     let (written, cause, time_is_up) = heard(&mut *guest);
     assert_eq!((written.as_str(), cause), ("up\n", ExitCause::Signal(libc::SIGKILL)));
     assert!(time_is_up);
@@ -158,7 +158,7 @@ fn what_can_not_be_executed_is_said_and_older_controls_are_refused() {
     let home = TestHome::new();
     let (engine, id) = running(&home);
     let none =
-        GuestCommand { command: vec!["nothing".to_owned()], time: Millis(1_000), terminal: None };
+        GuestCommand { command: vec!["nothing".to_owned()], time: Millis(60_000), terminal: None };
     match engine.enter(Term(2), &id, &none).map(drop) {
         Err(EngineError::NotStarted { reason, .. }) => {
             assert!(reason.contains("nothing"), "{reason}")

@@ -108,6 +108,8 @@ pub struct RecordingWriter {
     begun: Instant,
     last: Digest,
     bytes: u64,
+    /// Whether part of a line is at its end that could not be cut off.
+    is_torn: bool,
 }
 
 impl Recordings {
@@ -133,7 +135,8 @@ impl Recordings {
         }
         let file = hornero_home::open(&path, Opening::Append)?;
         let none = Digest::of(b"");
-        let mut writer = RecordingWriter { file, begun: Instant::now(), last: none, bytes: 0 };
+        let begun = Instant::now();
+        let mut writer = RecordingWriter { file, begun, last: none, bytes: 0, is_torn: false };
         let begun = writer.line(&serde_json::to_value(head)?, 0.0);
         match begun.and_then(|()| directory.sync_all()) {
             Ok(()) => Ok(writer),
@@ -195,9 +198,12 @@ fn chained(id: &GlassId, text: &str) -> Result<SessionRecord, RecordingFault> {
     while let Some((number, line)) = lines.next() {
         let Some((_, linked)) = lines.next() else { break };
         let link = link(&last, line);
-        let told: (f64, String, String) =
-            serde_json::from_str(linked).map_err(|_| changed(number + 1))?;
-        if told.1 != LINK || told.2 != link.hex() {
+        // As it is written, byte for byte: with the time of its line, and the head has none.
+        let at = match head {
+            None => "0.0",
+            Some(_) => line.strip_prefix('[').and_then(|of| of.split(',').next()).unwrap_or(""),
+        };
+        if linked != format!("[{at},\"{LINK}\",\"{}\"]\n", link.hex()) {
             return Err(changed(number));
         }
         match &head {
@@ -263,6 +269,11 @@ impl RecordingWriter {
 
     /// Writes a line and its link as one, durably; nothing of it stays where that fails.
     fn line(&mut self, line: &Value, at: f64) -> io::Result<()> {
+        if self.is_torn {
+            // Whatever came behind that part would be no line. Where it can be cut off by now nobody misses it.
+            let _ = self.file.set_len(self.bytes);
+            return Err(io::Error::other("what was written before it is torn"));
+        }
         let mut text = line.to_string();
         text.push('\n');
         let link = link(&self.last, &text);
@@ -271,7 +282,7 @@ impl RecordingWriter {
         let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
         if written.is_err() {
             // What is cut off here was seen by nobody; what can't be is cut off by whoever settles it.
-            let _ = self.file.set_len(self.bytes);
+            self.is_torn = self.file.set_len(self.bytes).is_err();
             return written;
         }
         self.bytes += text.len() as u64;
@@ -371,6 +382,11 @@ mod tests {
                 other[number] = &line;
                 refused(other.concat());
             }
+            // Also where JSON says the same.
+            let line = lines[number].replacen(',', ", ", 1);
+            let mut spaced = lines.clone();
+            spaced[number] = &line;
+            refused(spaced.concat());
         }
         // A pair that fits, taken off the end or put there: only the ledger knows.
         let cut = refused(lines[..lines.len() - 2].concat());
@@ -402,6 +418,22 @@ mod tests {
         assert_eq!(recordings.read(&id(), Some(&last)).unwrap().moments.len(), 1);
         fs::write(&path, "{}\n").unwrap();
         assert_eq!(recordings.settle(&id()), None);
+    }
+
+    #[test]
+    fn nothing_is_written_behind_what_is_torn() {
+        let home = home();
+        let recordings = Recordings::of(home.path());
+        let mut writer = recordings.begin(&id(), &head()).unwrap();
+        let path = recordings.path(&id());
+        // Takes no line, and can't be cut off either.
+        let whole = std::mem::replace(&mut writer.file, File::open(&path).unwrap());
+        writer.wrote("one").unwrap_err();
+        writer.file = whole;
+        writer.wrote("two").unwrap_err();
+        let (last, ended) = writer.end("not recorded");
+        ended.unwrap_err();
+        assert!(recordings.read(&id(), Some(&last)).unwrap().moments.is_empty());
     }
 
     #[test]

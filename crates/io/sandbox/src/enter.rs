@@ -4,10 +4,11 @@ use std::{
     collections::BTreeMap,
     fs, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hornero_model::{ExitCause, User};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     cgroup::Cgroup,
@@ -54,11 +55,16 @@ pub struct EnteredCommand {
     pid: u32,
 }
 
-/// Has a command enter, and returns once it was executed. After an error nothing of it is left.
+/// Has a command enter, and returns once it was executed. After an error nothing of it is left. It is given up at `deadline`: who
+/// runs as the same user inside can have it stand still before it is executed.
 ///
 /// The caller must be root in the host's user namespace. It may have threads; what it has in its memory is copied into the
 /// sandbox, where nobody gets at it.
-pub fn enter(spec: &EntrySpec, stdio: Stdio) -> Result<EnteredCommand, StartError> {
+pub fn enter(
+    spec: &EntrySpec,
+    stdio: Stdio,
+    deadline: Instant,
+) -> Result<EnteredCommand, StartError> {
     let gone = || StartError::Invalid(format!("nothing of `{}` runs any more", spec.cgroup));
     let process = i32::try_from(spec.process).map_err(|_| gone())?;
     let pid = rustix::process::Pid::from_raw(process).ok_or_else(gone)?;
@@ -99,7 +105,7 @@ pub fn enter(spec: &EntrySpec, stdio: Stdio) -> Result<EnteredCommand, StartErro
         Err(errno) => return Err(StartError::failed("clone the guest", "", errno)),
     };
     drop((child_socket, child_failure, streams, entrance, pidfd));
-    begun(spec, outside, socket, &failure)
+    begun(spec, outside, socket, &failure, deadline)
 }
 
 /// Waits until the command was executed.
@@ -108,8 +114,17 @@ fn begun(
     mut outside: Process,
     socket: OwnedFd,
     failure: &OwnedFd,
+    deadline: Instant,
 ) -> Result<EnteredCommand, StartError> {
-    let pid = ready(&socket);
+    let is_ready = is_told(&socket, deadline);
+    let pid = if is_ready { ready(&socket) } else { None };
+    // The end of the pipe tells that it was executed.
+    if !is_ready || !is_told(failure, deadline) {
+        // Dropping it ends all of it.
+        drop(EnteredCommand { outside, socket: Some(socket), pid: 0 });
+        let late = io::Error::from(io::ErrorKind::TimedOut);
+        return Err(StartError::failed("enter the sandbox", "", late));
+    }
     if let Some(failed) = StepFailure::receive(failure) {
         drop(socket);
         outside.reap();
@@ -122,6 +137,18 @@ fn begun(
     // Best effort: the host may forbid it in its own container.
     let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), OUT_OF_MEMORY_SCORE);
     Ok(EnteredCommand { outside, socket: Some(socket), pid })
+}
+
+/// Waits until there is something to be read, or its end; false where that does not come in time.
+fn is_told(by: &OwnedFd, deadline: Instant) -> bool {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).ok();
+        match poll(&mut [PollFd::new(by, PollFlags::IN)], left.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            polled => return polled.is_ok_and(|ready| ready > 0),
+        }
+    }
 }
 
 fn describe(spec: &EntrySpec, failure: StepFailure) -> StartError {

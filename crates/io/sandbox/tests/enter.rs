@@ -6,6 +6,7 @@ use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _},
     os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
+    time::{Duration, Instant},
 };
 
 use hornero_model::ExitCause;
@@ -13,6 +14,9 @@ use hornero_sandbox::{
     EnteredCommand, EntrySpec, Running, SandboxSpec, StartError, Stdio, User, enter,
 };
 use support::{TestRoot, eventually, limits, shell, spawn};
+
+/// How long a command may take until it is executed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that waits, and how it is entered.
 struct Server {
@@ -57,7 +61,7 @@ impl Server {
         let (read, write) = std::io::pipe().expect("make a pipe");
         let copy = write.try_clone().expect("clone the pipe");
         let stdio = Stdio { stdin: None, stdout: copy.into(), stderr: write.into() };
-        let entered = enter(&self.entry(command), stdio)?;
+        let entered = enter(&self.entry(command), stdio, Instant::now() + PATIENCE)?;
         Ok((entered, File::from(OwnedFd::from(read))))
     }
 

@@ -23,7 +23,7 @@ use crate::{
     harmless::harmless,
     output::{Table, Tone, age, print_json, print_text, write_stderr},
     reports::{GlassReport, ReplayReport, ReplayedMoment},
-    session_terminal::{SessionTerminal, drawn},
+    session_terminal::{EndSignals, SessionTerminal, drawn},
 };
 
 /// What a terminal runs where no command is named.
@@ -62,7 +62,8 @@ fn request(
                 Failure::new(exit::USAGE, "a session without a command needs a terminal")
                     .hint("name a command behind `--`")
             })?;
-            let name = std::env::var("TERM").unwrap_or_else(|_| "vt100".to_owned());
+            let name = std::env::var("TERM").ok().filter(|name| !name.is_empty());
+            let name = name.unwrap_or_else(|| "vt100".to_owned());
             let screen = GlassScreen { name, columns: size.0, rows: size.1 };
             (vec![SHELL.to_owned()], Some(screen))
         }
@@ -76,10 +77,22 @@ fn request(
 async fn follow(client: &Client, json: bool, request: &GlassRequest) -> Result<(), Failure> {
     let mut lines = client.stream::<GlassLine>(Method::POST, "/v1/glass", Some(request)).await?;
     let mut shown = Shown::of(json, request.terminal.is_some());
+    let mut signals = match request.terminal {
+        Some(_) => Some(EndSignals::heard()?),
+        None => None,
+    };
     let mut begun = None;
     let mut terminal = None;
     loop {
-        let line = match lines.next().await {
+        let next = tokio::select! {
+            next = lines.next() => next,
+            code = ended_by(signals.as_mut()) => {
+                drop(terminal);
+                let text = "a signal ended this command, and the session with it";
+                return Err(Failure::new(code, text));
+            }
+        };
+        let line = match next {
             Ok(Some(line)) => line,
             Ok(None) | Err(ClientError::Broken(_)) => break,
             Err(error) => return Err(error.into()),
@@ -107,6 +120,14 @@ async fn follow(client: &Client, json: bool, request: &GlassRequest) -> Result<(
     drop(terminal);
     let text = "the control process ended, and the session with it";
     Err(Failure::new(exit::UNREACHABLE, text).word("session_lost"))
+}
+
+/// Waits for a signal that ends this command; for ever where none is to be heard.
+async fn ended_by(signals: Option<&mut EndSignals>) -> u8 {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Where what is written goes to.

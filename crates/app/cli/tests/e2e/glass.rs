@@ -84,14 +84,22 @@ impl Begun {
     }
 }
 
+/// For how many seconds the processes of a session sleep: long, and as nothing else on the host does.
+fn nap() -> u32 {
+    1_000_000_000 + std::process::id()
+}
+
 /// Waits, and so does a process that hides from its end.
-const WAITS: &str = "setsid sleep 987 & echo begun; sleep 987";
+fn waits() -> String {
+    format!("setsid sleep {0} & echo begun; sleep {0}", nap())
+}
 
 /// How many processes of a session are left anywhere on the host: they are those that sleep so long.
 fn sleepers() -> usize {
     let all = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let lines = all.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    lines.filter(|line| line.starts_with(b"sleep\x00987\x00")).count()
+    let own = format!("sleep\0{}\0", nap());
+    lines.filter(|line| line.starts_with(own.as_bytes())).count()
 }
 
 fn ended(home: &Home) -> Value {
@@ -179,7 +187,7 @@ fn a_session_is_recorded_and_its_server_is_replaced_without_losing_a_request() {
 fn whoever_is_killed_a_session_ends_is_settled_and_its_server_replaced() {
     let home = home();
     let one = serving(&home)[0].clone();
-    let session = Begun::new(&home, &one, &["--for", "1h"], WAITS);
+    let session = Begun::new(&home, &one, &["--for", "1h"], &waits());
     until("both to sleep", || sleepers() == 2);
     let text = home.run(&["status"]).expect(0).stdout;
     assert!(text.contains(&format!("touched: `root` is in `{one}`")), "{text}");
@@ -194,7 +202,7 @@ fn whoever_is_killed_a_session_ends_is_settled_and_its_server_replaced() {
     replaced(&home, &one);
     // The control process: nobody is left to tell, and what was shown is recorded.
     let two = serving(&home)[0].clone();
-    let session = Begun::new(&home, &two, &["--for", "1h"], WAITS);
+    let session = Begun::new(&home, &two, &["--for", "1h"], &waits());
     signal(home.control_pid(), "KILL");
     session.ended().expect(6);
     until("nothing of it to be left", || sleepers() == 0);
@@ -209,14 +217,14 @@ fn whoever_is_killed_a_session_ends_is_settled_and_its_server_replaced() {
     let status = home.status();
     let instances = status["services"][0]["instances"].as_array().unwrap().clone();
     let pid = instances.iter().find(|of| of["id"] == three.as_str()).unwrap()["pid"].clone();
-    let session = Begun::new(&home, &three, &["--for", "1h"], WAITS);
+    let session = Begun::new(&home, &three, &["--for", "1h"], &waits());
     signal(crate::home::pid(&pid), "KILL");
     session.ended().expect(137);
     until("nothing of it to be left", || sleepers() == 0);
     replaced(&home, &three);
     // Its time.
     let four = serving(&home)[0].clone();
-    let session = Begun::new(&home, &four, &["--for", "2s"], WAITS);
+    let session = Begun::new(&home, &four, &["--for", "10s"], &waits());
     let late = session.ended().expect(124);
     assert!(late.stderr.contains("is up"), "{}", late.stderr);
     assert_eq!(ended(&home)["end"]["reason"], "time");
@@ -239,7 +247,8 @@ fn one_out_of_traffic_gets_no_requests_and_is_kept_while_somebody_is_in_it() {
         groups.iter().any(|group| group.join(&id).exists())
     };
     assert!(is_there(), "somebody is in it");
-    signal(session.pid(), "INT");
+    // Where tests run in the background of a script, everything that they start ignores SIGINT.
+    signal(session.pid(), "TERM");
     drop(session.ended());
     until("it to be gone", || !is_there());
     traffic.stop_whole();

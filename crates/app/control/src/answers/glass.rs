@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hornero_api::message::{GlassRequest, GlassTyped, Nothing};
-use hornero_driver::{Driver, Observation};
+use hornero_driver::Driver;
 use hornero_model::{
     GlassId, GlassSession, InstanceId, InstanceState, Millis, ReleaseNumber, ServiceName,
     Timestamp, error_chain,
@@ -15,8 +15,7 @@ use super::runs::asked;
 use crate::{
     answer::{Answer, ApiRefusal, json, stream},
     api::{Api, not_found},
-    glass::{self, GlassBegun, Typed},
-    input::Input,
+    glass::{self, GlassWish, NotBegun, NotTyped, Typed},
     request::Caller,
     tail::new_tail,
 };
@@ -27,8 +26,14 @@ const SESSIONS_MAX: usize = 8;
 const TIME_MAX: Millis = Millis(4 * 3_600_000);
 /// The shortest.
 const TIME_MIN: Millis = Millis(1_000);
-/// The longest line of a command, all words together.
-const COMMAND_BYTES_MAX: usize = 16 << 10;
+/// The longest command, as JSON: it has to fit a message to what starts it.
+const COMMAND_BYTES_MAX: usize = 32 << 10;
+/// The most words of a command.
+const COMMAND_WORDS_MAX: usize = 256;
+/// The longest name of a terminal.
+const TERMINAL_NAME_MAX: usize = 64;
+/// The most that is typed at once.
+const TYPED_BYTES_MAX: usize = 4 << 10;
 
 fn bad(text: impl Into<String>) -> ApiRefusal {
     ApiRefusal::new(StatusCode::BAD_REQUEST, "bad_request", text)
@@ -43,15 +48,41 @@ fn sensible(request: &GlassRequest) -> Result<(), ApiRefusal> {
         let text = format!("a session goes on from {TIME_MIN} to {TIME_MAX}, not {}", request.time);
         return Err(bad(text));
     }
-    let bytes: usize = request.command.iter().map(String::len).sum();
-    match request.command.first() {
-        Some(first) if !first.is_empty() && bytes <= COMMAND_BYTES_MAX => Ok(()),
-        Some(_) | None => Err(bad(format!("a command has 1 to {COMMAND_BYTES_MAX} bytes"))),
+    if let Some(screen) = &request.terminal
+        && !is_terminal_name(&screen.name)
+    {
+        let text =
+            format!("a terminal's name has 1 to {TERMINAL_NAME_MAX} letters, digits or `.+_-`");
+        return Err(bad(text));
+    }
+    sensible_command(&request.command)
+}
+
+fn is_terminal_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".+_-".contains(&byte);
+    (1..=TERMINAL_NAME_MAX).contains(&name.len()) && name.bytes().all(fits)
+}
+
+fn sensible_command(command: &[String]) -> Result<(), ApiRefusal> {
+    if command.first().is_none_or(String::is_empty) || command.len() > COMMAND_WORDS_MAX {
+        return Err(bad(format!("a command has 1 to {COMMAND_WORDS_MAX} words")));
+    }
+    if command.iter().any(|word| word.contains('\0')) {
+        return Err(bad("no word of a command holds a zero byte"));
+    }
+    let bytes = serde_json::to_vec(command).map_err(ApiRefusal::internal)?.len();
+    match bytes <= COMMAND_BYTES_MAX {
+        true => Ok(()),
+        false => Err(bad(format!("a command has at most {COMMAND_BYTES_MAX} bytes as JSON"))),
     }
 }
 
 /// Whether a server may be entered; its service and release.
-fn checked(world: &World, id: &InstanceId) -> Result<(ServiceName, ReleaseNumber), ApiRefusal> {
+fn checked(
+    world: &World,
+    id: &InstanceId,
+    leaves: bool,
+) -> Result<(ServiceName, ReleaseNumber), ApiRefusal> {
     let refused = |code: &str, text: String| Err(ApiRefusal::new(StatusCode::CONFLICT, code, text));
     let Some(instance) = world.instances.get(id) else {
         return Err(not_found("instance", id.as_str()));
@@ -62,6 +93,10 @@ fn checked(world: &World, id: &InstanceId) -> Result<(ServiceName, ReleaseNumber
     }
     if instance.state != InstanceState::Serving {
         return refused("not_serving", format!("`{id}` is {}, and does not serve", instance.state));
+    }
+    if leaves && world.spec_of(id).is_some_and(|spec| spec.holds_volumes()) {
+        let text = format!("`{id}` holds a volume, so that no other can take its place meanwhile");
+        return refused("holds_volume", text);
     }
     if let Some(known) = world.entered(id) {
         let text = format!("`{}` is in `{id}` already, by `{}`", known.by.who, known.session.id);
@@ -79,9 +114,9 @@ impl Api {
     pub async fn break_glass(&self, caller: Caller, request: GlassRequest) -> Answer {
         sensible(&request)?;
         let GlassRequest { instance, command, time, leaves, terminal, intent } = request;
-        let _turn = self.glass.turn.lock().await;
+        let turn = Arc::clone(&self.glass.turn).lock_owned().await;
         let id = instance.clone();
-        let look = move |driver: &Driver| checked(driver.world(), &id);
+        let look = move |driver: &Driver| checked(driver.world(), &id, leaves);
         let (service, release) = self.ask(look).await??;
         let by = asked(caller, intent, "break-glass");
         let session = GlassSession {
@@ -95,29 +130,29 @@ impl Api {
             leaves,
         };
         let screen = terminal.map(|of| (of.name, of.columns, of.rows));
-        let size = screen.as_ref().map(|(_, columns, rows)| (*columns, *rows));
-        let glass = Arc::clone(&self.glass);
-        let begin = move || {
-            let recording = glass.record(&session, &by, size).map_err(not_recorded)?;
-            let told = glass.tell_ledger(&session, &by);
-            told.map_err(|error| ApiRefusal::internal(error_chain(&error)))?;
-            Ok::<_, ApiRefusal>(GlassBegun { session, by, recording, screen })
-        };
-        let begun = tokio::task::spawn_blocking(begin).await.map_err(ApiRefusal::internal)??;
-        if begun.session.leaves {
-            self.inputs.send(Input::Observe(Observation::Tick)).map_err(ApiRefusal::internal)?;
-        }
         let (lines, answer) = stream();
-        self.glass.carry(begun, lines);
-        answer
+        let wish = GlassWish { session, by, screen, lines, turn, inputs: self.inputs.clone() };
+        let begun = self.glass.begin(wish).map_err(ApiRefusal::internal)?;
+        match begun.await.map_err(ApiRefusal::internal)? {
+            Ok(()) => answer,
+            Err(NotBegun::Recording(error)) => Err(not_recorded(&error)),
+            Err(NotBegun::Ledger(error)) => Err(ApiRefusal::internal(error_chain(&error))),
+        }
     }
 
     /// Types in a session.
     pub fn glass_input(&self, caller: &Caller, session: &str, typed: GlassTyped) -> Answer {
         let GlassTyped { text, size } = typed;
+        if text.len() > TYPED_BYTES_MAX {
+            return Err(bad(format!("at most {TYPED_BYTES_MAX} bytes are typed at once")));
+        }
         match self.glass.typed(session, &caller.user, Typed { text, size }) {
-            true => json(&Nothing {}),
-            false => Err(not_found("session", session)),
+            Ok(()) => json(&Nothing {}),
+            Err(NotTyped::Nobody) => Err(not_found("session", session)),
+            Err(NotTyped::Full) => {
+                let text = format!("`{session}` has not taken yet what was typed before");
+                Err(ApiRefusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", text))
+            }
         }
     }
 
@@ -128,10 +163,31 @@ impl Api {
 }
 
 /// No recording, no session.
-fn not_recorded(error: std::io::Error) -> ApiRefusal {
+fn not_recorded(error: &std::io::Error) -> ApiRefusal {
     let text = format!("the session can't be recorded, so there is none: {error}");
     let refusal = ApiRefusal::new(StatusCode::INSUFFICIENT_STORAGE, "not_recorded", text);
     refusal.hint(
         "recordings lie in `glass` of the home: there has to be room, and a directory of root's",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_fits_a_message_and_a_terminal_has_a_name() {
+        let words = |count: usize, word: &str| vec![word.to_owned(); count];
+        assert!(sensible_command(&words(256, "x")).is_ok());
+        assert!(sensible_command(&words(1, &"x".repeat(32_000))).is_ok());
+        assert!(sensible_command(&words(257, "x")).is_err());
+        assert!(sensible_command(&[]).is_err() && sensible_command(&words(1, "")).is_err());
+        assert!(sensible_command(&words(1, "a\0b")).is_err());
+        // As JSON each of them is six bytes.
+        assert!(sensible_command(&words(1, &"\u{1}".repeat(8_000))).is_err());
+        assert!(is_terminal_name("xterm-256color") && is_terminal_name(&"x".repeat(64)));
+        for name in ["", "a b", "a=b", "a\0", &"x".repeat(65)] {
+            assert!(!is_terminal_name(name), "{name:?}");
+        }
+    }
 }

@@ -210,19 +210,18 @@ impl Following {
         }
     }
 
-    /// Records what was typed, and types it.
+    /// Records what was typed, and types it: one piece, so that what is written is never kept waiting by it.
     fn type_on(&mut self, guest: &dyn Guest, typing: &Receiver<Typed>) -> Result<(), Outcome> {
         let lost =
             |error: EngineError| Outcome::of(GlassEndReason::Lost).because(error_chain(&error));
-        while let Ok(Typed { text, size }) = typing.try_recv() {
-            if let Some((columns, rows)) = size {
-                self.recording.resized(columns, rows).map_err(not_recorded)?;
-                guest.typing().resized(columns, rows).map_err(lost)?;
-            }
-            if !text.is_empty() {
-                self.recording.typed(&text).map_err(not_recorded)?;
-                guest.typing().typed(text.as_bytes()).map_err(lost)?;
-            }
+        let Ok(Typed { text, size }) = typing.try_recv() else { return Ok(()) };
+        if let Some((columns, rows)) = size {
+            self.recording.resized(columns, rows).map_err(not_recorded)?;
+            guest.typing().resized(columns, rows).map_err(lost)?;
+        }
+        if !text.is_empty() {
+            self.recording.typed(&text).map_err(not_recorded)?;
+            guest.typing().typed(text.as_bytes()).map_err(lost)?;
         }
         Ok(())
     }

@@ -5,6 +5,6 @@ mod letters;
 mod register;
 mod shown;
 
-pub use carry::{GlassBegun, Typed};
-pub use register::{Glass, settle_glass};
+pub use carry::Typed;
+pub use register::{Glass, GlassWish, NotBegun, NotTyped, settle_glass};
 pub use shown::{glass_offline, recording_offline, shown, touched};

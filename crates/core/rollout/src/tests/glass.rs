@@ -78,10 +78,7 @@ fn it_serves_on_while_somebody_is_in_it_and_is_replaced_when_they_have_left() {
     settle(&mut bench);
     assert!(serves(&bench, &one), "{:?}", bench.log);
     assert!(bench.world.entered(&one).is_some());
-    let again = session(&one, "glass-b", until, false);
-    assert!(bench.append(root(), again).is_err(), "one at a time");
     bench.append(root(), ended(&one, "glass-a", GlassEndReason::Ended)).unwrap();
-    assert!(bench.append(root(), ended(&one, "glass-a", GlassEndReason::Ended)).is_err());
     settle(&mut bench);
     assert!(!bench.world.instances.contains_key(&one), "{:?}", bench.log);
     assert_eq!(count(&bench), 2);
@@ -142,6 +139,48 @@ fn where_nothing_was_executed_nothing_is_replaced() {
     bench.append(root(), ended(&one, "glass-c", GlassEndReason::NotEntered)).unwrap();
     settle(&mut bench);
     assert!(!bench.world.instances.contains_key(&one), "{:?}", bench.log);
+}
+
+#[test]
+fn what_stands_in_the_ledger_is_never_refused() {
+    let (mut bench, one) = serving();
+    let until = bench.facts.now.after(Millis(100_000));
+    bench.append(root(), session(&one, "glass-a", until, false)).unwrap();
+    // Once more, and by somebody else: the server keeps the mark of the first.
+    bench.append(root(), session(&one, "glass-a", until, false)).unwrap();
+    bench.append(root(), session(&one, "glass-b", until, false)).unwrap();
+    assert_eq!(bench.world.entered(&one).map(|known| &known.session.id), Some(&id("glass-a")));
+    assert_eq!(bench.world.open_glass().count(), 2);
+    // In a server that is gone, and the end of a session that nobody knows.
+    let gone = InstanceId::new("site-9-nobody").unwrap();
+    bench.append(root(), session(&gone, "glass-c", until, false)).unwrap();
+    bench.append(root(), ended(&gone, "glass-c", GlassEndReason::NotEntered)).unwrap();
+    bench.append(root(), ended(&gone, "glass-d", GlassEndReason::Lost)).unwrap();
+    assert!(bench.world.glass[&id("glass-c")].end.is_some());
+    assert!(!bench.world.glass.contains_key(&id("glass-d")));
+    // The second was in it, if the first was not.
+    bench.append(root(), ended(&one, "glass-b", GlassEndReason::Ended)).unwrap();
+    bench.append(root(), ended(&one, "glass-a", GlassEndReason::NotEntered)).unwrap();
+    bench.append(root(), ended(&one, "glass-a", GlassEndReason::NotEntered)).unwrap();
+    assert_eq!(bench.world.open_glass().count(), 0);
+    settle(&mut bench);
+    assert!(!bench.world.instances.contains_key(&one), "{:?}", bench.log);
+}
+
+#[test]
+fn who_was_in_it_counts_though_their_session_is_forgotten() {
+    let (mut bench, one) = serving();
+    let until = bench.facts.now.after(Millis(100_000));
+    bench.append(root(), session(&one, "glass-a", until, false)).unwrap();
+    bench.append(root(), ended(&one, "glass-a", GlassEndReason::Lost)).unwrap();
+    // As many as are remembered come after it.
+    for number in 0..210 {
+        let name = format!("glass-b{number}");
+        bench.append(root(), session(&one, &name, until, false)).unwrap();
+        bench.append(root(), ended(&one, &name, GlassEndReason::NotEntered)).unwrap();
+    }
+    assert!(!bench.world.glass.contains_key(&id("glass-a")));
+    assert!(bench.world.instances[&one].touched.is_some());
 }
 
 #[test]
