@@ -11,7 +11,7 @@ use hornero_model::{
 };
 
 use crate::{
-    Facts, Instance, KnownSession, ServingSet, Touched, World, quarantine, record::Record,
+    Facts, GlassMark, Instance, KnownSession, ServingSet, World, quarantine, record::Record,
 };
 
 /// Sessions that have ended and are remembered; the ledger has all of them.
@@ -45,7 +45,7 @@ pub(crate) fn broken(world: &mut World, session: &GlassSession, by: &Actor, sinc
     let leaves = session.leaves || before.is_some_and(|before| before.leaves);
     // One that was not in it is no mark.
     let was_in = before.is_some();
-    instance.touched = Some(Touched {
+    instance.touched = Some(GlassMark {
         session: session.id.clone(),
         by: by.clone(),
         until: session.until,

@@ -12,7 +12,7 @@ use hornero_model::{
 
 /// That somebody is in a server, or was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Touched {
+pub struct GlassMark {
     /// The last session.
     pub session: GlassId,
     /// Who, and why.
@@ -62,7 +62,7 @@ pub struct Instance {
     /// Until when it is kept for somebody to look at, where it is.
     pub quarantine: Option<Quarantine>,
     /// That somebody is in it, or was.
-    pub touched: Option<Touched>,
+    pub touched: Option<GlassMark>,
     /// The region whose engine has it.
     pub region: RegionName,
 }

@@ -83,7 +83,7 @@ pub use fitting::{MakingWay, foresee, foresee_in_time, make_way};
 pub use fold::WorldError;
 pub use guarding::{guard_question, surplus_refusal};
 pub use health::saw as saw_health;
-pub use instance::{Instance, Instances, Quarantine, Touched};
+pub use instance::{GlassMark, Instance, Instances, Quarantine};
 pub use listeners::saw as saw_listeners;
 pub use machine::{Baseline, Kind, Phase, Rollout, RolloutFailure, Switch};
 pub use order::down_order;

@@ -14,7 +14,7 @@ use crate::{
     cgroup::Cgroup,
     ends::{Stdio, ends, pipe, ready, socket_pair, streams},
     error::StartError,
-    guest::{self, Entry},
+    guest::{self, GuestEntry},
     message::{self, CommandStep, Kind, StepFailure},
     plan::{Command, CommandWords},
     running::Process,
@@ -83,7 +83,8 @@ pub fn enter(
         user: &spec.user,
         profile: Profile::Service,
     })?;
-    let entry = Entry { process: pidfd.as_raw_fd(), tasks: entrance.task_fds().collect(), command };
+    let entry =
+        GuestEntry { process: pidfd.as_raw_fd(), tasks: entrance.task_fds().collect(), command };
     // Pipes stay root's: whoever runs as the same user inside can't open them again.
     let streams = streams(None, stdio)?;
     let (socket, child_socket) = socket_pair()?;

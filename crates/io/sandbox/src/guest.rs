@@ -30,7 +30,7 @@ const NAMESPACES: u64 = (libc::CLONE_NEWUSER
     | libc::CLONE_NEWCGROUP) as u64;
 
 /// Where a command enters.
-pub(crate) struct Entry {
+pub(crate) struct GuestEntry {
     /// A process of the sandbox.
     pub process: RawFd,
     /// `tasks` files of its control groups of version 1.
@@ -39,7 +39,7 @@ pub(crate) struct Entry {
 }
 
 /// The life of the process outside: enters, starts the one inside, and ends after it.
-pub(crate) fn run(entry: &Entry, ends: &Ends) -> ! {
+pub(crate) fn run(entry: &GuestEntry, ends: &Ends) -> ! {
     if let Err(errno) = enter(entry, ends) {
         give_up(ends, CommandStep::Enter as u32, errno);
     }
@@ -62,7 +62,7 @@ pub(crate) fn run(entry: &Entry, ends: &Ends) -> ! {
     sys::exit(0)
 }
 
-fn enter(entry: &Entry, ends: &Ends) -> sys::Result<()> {
+fn enter(entry: &GuestEntry, ends: &Ends) -> sys::Result<()> {
     // Invariant: from here on nobody inside can trace or read this copy of the caller's memory, nor open its program by
     // `/proc/PID/exe`.
     prepare(ends, NAME)?;
@@ -77,7 +77,7 @@ fn enter(entry: &Entry, ends: &Ends) -> sys::Result<()> {
 }
 
 /// The life of the process inside: starts the command, and leaves nothing of it.
-fn keep(entry: &Entry, ends: &Ends) -> ! {
+fn keep(entry: &GuestEntry, ends: &Ends) -> ! {
     let signals = match become_keeper() {
         Ok(signals) => signals,
         Err(errno) => give_up(ends, CommandStep::Enter as u32, errno),
