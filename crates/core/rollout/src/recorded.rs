@@ -264,6 +264,8 @@ pub struct Rehearsed {
     pub last: Option<RehearsalRun>,
     /// The last time that a release from before was seen to become healthy.
     pub proof: Option<Proof>,
+    /// Why the last one of those that failed did, and when it ended.
+    pub failed: Option<(String, Timestamp)>,
 }
 
 /// A rehearsal.
@@ -280,11 +282,11 @@ pub struct RehearsalRun {
 }
 
 impl Rehearsed {
-    /// Why the last rehearsal failed, where nothing proved the contrary since.
+    /// Why a rehearsal failed, where nothing proved the contrary since; one that goes on proves nothing yet.
     pub fn failed_since(&self) -> Option<&str> {
-        let (end, at) = self.last.as_ref()?.end.as_ref()?;
+        let (failure, at) = self.failed.as_ref()?;
         let is_over = self.proof.is_some_and(|proof| proof.at >= *at);
-        (!end.failure.is_empty() && !is_over).then_some(&*end.failure)
+        (!is_over).then_some(failure)
     }
 }
 

@@ -137,7 +137,9 @@ pub(crate) fn ended(world: &mut World, end: &RehearsalEnd, at: Timestamp) -> Res
     let known = found.ok_or_else(|| format!("there is no rehearsal `{}`", end.id))?;
     let Some(run) = &mut known.last else { return Ok(()) };
     run.end = Some((end.clone(), at));
-    if let (Some(took), true) = (end.healthy_after, end.failure.is_empty()) {
+    if !end.failure.is_empty() {
+        known.failed = Some((end.failure.clone(), at));
+    } else if let Some(took) = end.healthy_after {
         known.proof = Some(Proof { release: run.rehearsal.release.number, at, took });
     }
     Ok(())
@@ -244,7 +246,13 @@ mod tests {
         assert_eq!(stale(&bench), None);
         end(&mut bench, "rehearse-site-e", None, "its server ended").unwrap();
         assert_eq!(bench.world.proof(&site()), proof);
-        assert!(stale(&bench).unwrap().ends_with("the last rehearsal failed: its server ended"));
+        let failed = "the last rehearsal failed: its server ended";
+        assert!(stale(&bench).unwrap().ends_with(failed));
+        begin(&mut bench, "rehearse-site-f").unwrap();
+        assert!(stale(&bench).unwrap().ends_with(failed), "the next one proves nothing yet");
+        bench.pass(Millis(1));
+        end(&mut bench, "rehearse-site-f", Some(5), "").unwrap();
+        assert_eq!(stale(&bench), None);
     }
 
     #[test]
