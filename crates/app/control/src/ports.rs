@@ -247,10 +247,13 @@ impl Adapters {
                 Ok(stands_still) => Observation::InstanceFrozen { instance, stands_still },
                 Err(error) => engine_failed(error),
             },
-            Effect::RemoveInstance { instance, .. } => match engine.remove(id.term, &instance) {
-                Ok(()) => Observation::InstanceRemoved { instance },
-                Err(error) => engine_failed(error),
-            },
+            Effect::RemoveInstance { instance, .. } => {
+                self.starts.give_up(&instance);
+                match engine.remove(id.term, &instance) {
+                    Ok(()) => Observation::InstanceRemoved { instance },
+                    Err(error) => engine_failed(error),
+                }
+            }
             Effect::RunTests { image, spec, .. } => match engine.obey(id.term) {
                 Ok(()) => {
                     let name = (id.term, tail);
@@ -291,6 +294,7 @@ impl Adapters {
 
     /// Stops a server, after a look at one that is sick.
     fn stop(&self, id: EffectId, instance: InstanceId, grace: Millis) -> Observation {
+        self.starts.give_up(&instance);
         self.forensics.look_before_end(id.term, &instance);
         match self.starter.engine().stop(id.term, &instance, grace.duration()) {
             Ok(_) | Err(EngineError::NotFound { .. }) => Observation::InstanceStopped { instance },
@@ -415,7 +419,9 @@ impl Adapters {
             Observation::InstanceExited { instance: instance.clone(), cause, log_tail }
         };
         let turn = self.starts.turn_of(&instance);
-        let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(_mine) = turn.take() else {
+            return exited(ExitCause::NotStarted("it was given up before its turn".to_owned()));
+        };
         let _place = self.starts.enter(|others_left| {
             if others_left {
                 self.starter.went_on(&spec.image);

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,23 @@ pub struct Turnstile {
     counts: Mutex<Counts>,
     left: Condvar,
     /// Whose turn it is, for each instance that somebody wants to start.
-    turns: Mutex<BTreeMap<InstanceId, Arc<Mutex<()>>>>,
+    turns: Mutex<BTreeMap<InstanceId, Arc<Turn>>>,
+}
+
+/// What is held by whoever starts an instance.
+#[derive(Debug, Default)]
+pub struct Turn {
+    held: Mutex<()>,
+    given_up: AtomicBool,
+}
+
+impl Turn {
+    /// Waits until nobody else starts the instance; none where it was given up meanwhile, so that what waited starts nothing that
+    /// nobody knows any more.
+    pub fn take(&self) -> Option<MutexGuard<'_, ()>> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        (!self.given_up.load(Ordering::Acquire)).then_some(held)
+    }
 }
 
 #[derive(Debug)]
@@ -43,10 +62,18 @@ impl Turnstile {
 
     /// What is held by whoever starts an instance: a second one waits for it without a word, so that nobody takes a start that
     /// hangs for one that goes on.
-    pub fn turn_of(&self, instance: &InstanceId) -> Arc<Mutex<()>> {
+    pub fn turn_of(&self, instance: &InstanceId) -> Arc<Turn> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(instance.clone()).or_default())
+    }
+
+    /// Who waits to start an instance starts it no more: it is stopped or removed.
+    pub fn give_up(&self, instance: &InstanceId) {
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(instance) {
+            turn.given_up.store(true, Ordering::Release);
+        }
     }
 
     /// Waits for a place. Who waits long is told every few seconds whether others left meanwhile.
@@ -77,7 +104,7 @@ impl Drop for Inside<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -86,9 +113,9 @@ mod tests {
         let turnstile = Turnstile::new(3);
         let id = |name: &str| InstanceId::new(name).unwrap();
         let first = turnstile.turn_of(&id("site-1-a"));
-        let _mine = first.lock().unwrap();
-        assert!(turnstile.turn_of(&id("site-1-a")).try_lock().is_err());
-        assert!(turnstile.turn_of(&id("site-1-b")).try_lock().is_ok());
+        let _mine = first.take().unwrap();
+        assert!(turnstile.turn_of(&id("site-1-a")).held.try_lock().is_err());
+        assert!(turnstile.turn_of(&id("site-1-b")).held.try_lock().is_ok());
         assert_eq!(
             turnstile.turns.lock().unwrap().len(),
             2,
@@ -96,6 +123,23 @@ mod tests {
         );
         turnstile.turn_of(&id("site-1-c"));
         assert_eq!(turnstile.turns.lock().unwrap().len(), 2, "nothing is kept of what ended");
+    }
+
+    #[test]
+    fn who_waits_to_start_what_was_given_up_meanwhile_starts_nothing() {
+        let turnstile = Turnstile::new(3);
+        let id = |name: &str| InstanceId::new(name).unwrap();
+        let first = turnstile.turn_of(&id("site-1-a"));
+        let mine = first.take().unwrap();
+        let second = turnstile.turn_of(&id("site-1-a"));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| second.take().is_some());
+            turnstile.give_up(&id("site-1-a"));
+            drop(mine);
+            assert!(!waits.join().unwrap());
+        });
+        turnstile.give_up(&id("site-1-b"));
+        assert!(turnstile.turn_of(&id("site-1-b")).take().is_some(), "nobody waited for it");
     }
 
     #[test]
