@@ -36,16 +36,16 @@ impl Driver {
         taken_back: Option<&str>,
     ) -> Option<ItemOutcome> {
         let outcome = self.outcome(service, None, None);
+        let as_it_is = outcome.clone();
         let failed = |reason: String| {
-            let outcome = self.outcome(service, None, None);
-            Some(ItemOutcome::Failed(OutcomeKind::Failed, outcome, RolloutFailure::of(reason)))
+            let failure = RolloutFailure::of(reason);
+            Some(ItemOutcome::Failed(OutcomeKind::Failed, as_it_is.clone(), failure))
         };
         let serving = self.world.services.get(service).and_then(|of| of.serving.as_ref());
         let Some(set) = serving else { return failed(format!("`{service}` no longer serves")) };
         let kept = surplus_refusal(&self.world, &self.facts, service);
         if set.terms != release {
             if let Some(refused) = kept {
-                let outcome = self.outcome(service, None, None);
                 return Some(ItemOutcome::Failed(OutcomeKind::Refused, outcome, refused));
             }
             return failed(taken_back.unwrap_or("the terms from before hold again").to_owned());
@@ -55,8 +55,8 @@ impl Driver {
         let gone = !of_set.into_iter().any(|of| of.release == set.release && leaves(&of.id));
         let whole = self.repair_state(service) == Some(RepairState::Whole);
         // The ways in from before are closed by a table of its own, once those that come are seen to be open.
-        let closed = || routes_settled(&self.world, &self.facts);
-        if set.leaving.is_none() && whole && gone && closed() {
+        let settled = set.leaving.is_none() && whole && gone;
+        if settled && routes_settled(&self.world, &self.facts, &mut self.attention) {
             let outcome = ServiceOutcome { adjusted: true, ..outcome };
             return Some(ItemOutcome::Done(outcome));
         }

@@ -1,8 +1,8 @@
 //! Limits of churn that were reached: what they hold back, and who lets it go on.
 
 use hornero_conservation::{Churn, Refusal, Stopped};
-use hornero_model::{Actor, EventBody, ExitCause, InstanceState, ServiceName};
-use hornero_rollout::{Effect, Record, RolloutFailure, SharedFailure};
+use hornero_model::{Actor, Event, EventBody, ExitCause, InstanceState, ServiceName};
+use hornero_rollout::{Concern, Effect, Record, RolloutFailure, SharedFailure, concern};
 
 use crate::{Driver, DriverError, OutcomeKind, Ports, job::ItemOutcome};
 
@@ -79,10 +79,28 @@ impl Driver {
     /// Notes of which services nothing is made by itself.
     pub(crate) fn hold(&mut self) {
         let services = self.world.services.keys();
-        let is_held = |service: &&ServiceName| {
-            self.churn.stopped(service).is_some() || self.world.services[*service].shared.is_some()
-        };
-        self.facts.held = services.filter(is_held).cloned().collect();
+        self.facts.held = services.filter(|service| self.is_held_back(service)).cloned().collect();
+    }
+
+    /// Notes the same after events: where they are about single services, nothing else of the others is so than before.
+    pub(crate) fn hold_after(&mut self, events: &[Event]) {
+        let is_about_all = |event: &Event| concern(event) == Concern::All;
+        if self.churn.stopped_by(None).is_some() || events.iter().any(is_about_all) {
+            return self.hold();
+        }
+        for event in events {
+            if let Concern::Service(service) = concern(event) {
+                match self.is_held_back(service) {
+                    true => self.facts.held.insert(service.clone()),
+                    false => self.facts.held.remove(service),
+                };
+            }
+        }
+    }
+
+    fn is_held_back(&self, service: &ServiceName) -> bool {
+        let known = self.world.services.get(service);
+        known.is_some_and(|known| self.churn.stopped(service).is_some() || known.shared.is_some())
     }
 
     /// That a server which a repair wanted is not made; what a rollout wanted is the rollout's.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hornero_conservation::{AwayEdge, EffectFacts, Fitness, Refusal, Seen, WatchdogFacts};
 use hornero_model::{
-    Actor, EventBody, InstanceId, InstanceState, ReleaseNumber, ServiceName, VolumeName,
+    Actor, EventBody, InstanceId, InstanceState, ReleaseNumber, RouteTable, ServiceName, VolumeName,
 };
 use hornero_rollout::{
     Effect, EffectKey, Instance, Kind, Phase, REFUSED_RETRY, Record, RollingStage, RolloutFailure,
@@ -16,7 +16,7 @@ use crate::{Driver, DriverError, EffectId, Ports, pending::Pending};
 impl Driver {
     /// Asks for every effect that is wanted and not asked for. True when a refusal changed what is to be decided.
     pub(crate) fn perform(&mut self, ports: &mut dyn Ports) -> Result<bool, DriverError> {
-        let effects = wanted(&self.world, &self.facts);
+        let effects = wanted(&self.world, &self.facts, &mut self.attention);
         let now = self.now();
         let keys: BTreeSet<EffectKey> = effects.iter().map(Effect::key).collect();
         self.pending.retain(|key, pending| pending.in_flight(now) || keys.contains(key));
@@ -164,11 +164,11 @@ impl Driver {
         hornero_conservation::check(&facts, effect)
     }
 
-    /// The services that an effect is about: a table is about all of them.
+    /// The services that an effect is about: a table is about those of which it has other pools than the one in force.
     fn concerned<'a>(&'a self, effect: &'a Effect) -> Vec<&'a ServiceName> {
         match effect {
-            Effect::PrepareRoutes { .. } | Effect::ApplyRoutes { .. } => {
-                self.world.services.keys().collect()
+            Effect::PrepareRoutes { table, .. } | Effect::ApplyRoutes { table, .. } => {
+                self.changed_by(table)
             }
             Effect::StartInstance { spec, .. } => vec![&spec.name],
             Effect::StopInstance { instance, .. }
@@ -188,6 +188,20 @@ impl Driver {
             | Effect::AskGuards { .. }
             | Effect::TakeAddress { .. } => Vec::new(),
         }
+    }
+
+    /// The services of which a table has other pools than the one in force; all while none is known to be.
+    fn changed_by<'a>(&'a self, table: &'a RouteTable) -> Vec<&'a ServiceName> {
+        let Some(in_force) = &self.facts.in_force else {
+            return self.world.services.keys().collect();
+        };
+        let pools = table.other_pools(&in_force.table);
+        let services: BTreeSet<&ServiceName> = pools.iter().map(|name| &name.service).collect();
+        // What previews show may be in the pools of their services.
+        let previews = self.world.previews.iter();
+        let shown = previews.filter(|(_, open)| services.contains(&open.preview.service));
+        let shown: Vec<&ServiceName> = shown.map(|(runs_as, _)| runs_as).collect();
+        services.into_iter().chain(shown).collect()
     }
 
     /// What the watchdog gets to see of some services: observations, and what the ledger says was proven.
@@ -354,7 +368,7 @@ fn same_deed(one: &Effect, other: &Effect) -> bool {
     match (one, other) {
         (Effect::PrepareRoutes { table: one, .. }, Effect::PrepareRoutes { table: other, .. })
         | (Effect::ApplyRoutes { table: one, .. }, Effect::ApplyRoutes { table: other, .. }) => {
-            one.listeners == other.listeners && one.pools == other.pools
+            one.says_same(other)
         }
         (one, other) => one == other,
     }

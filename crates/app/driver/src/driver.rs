@@ -8,7 +8,8 @@ use hornero_model::{
     RolloutId, ServiceName, Term, Timestamp,
 };
 use hornero_rollout::{
-    EffectKey, Facts, Kind, Phase, Record, Rollout, TestOutcome, World, WorldError, step, wake,
+    Attention, EffectKey, Facts, Kind, Phase, Record, Rollout, TestOutcome, World, WorldError,
+    step, wake,
 };
 
 use crate::{
@@ -28,6 +29,8 @@ pub struct Driver {
     /// What the watchdog counts, from the same events.
     pub(crate) churn: Churn,
     pub(crate) facts: Facts,
+    /// Which services have to be looked at: it is told of every event and every observation.
+    pub(crate) attention: Attention,
     pub(crate) term: Term,
     pub(crate) last_effect: u64,
     pub(crate) pending: BTreeMap<EffectKey, Pending>,
@@ -68,7 +71,9 @@ impl Driver {
         ports: &mut dyn Ports,
     ) -> Result<(), DriverError> {
         self.facts.now = self.facts.now.max(ports.now());
-        self.facts.gather();
+        self.gather();
+        self.attention.rouse(self.facts.now);
+        self.heed(&observation);
         self.observe(observation, ports);
         self.look_for_room(&*ports);
         self.settle(ports)
@@ -125,7 +130,7 @@ impl Driver {
         const IDLE: Millis = Millis(60_000);
         let now = self.facts.now;
         let retries = self.pending.values().filter_map(|pending| pending.due(now));
-        let wake = wake(&self.world, &self.facts).into_iter().chain(retries).min();
+        let wake = wake(&self.world, &self.facts, &self.attention).into_iter().chain(retries).min();
         wake.map_or(IDLE, |at| Millis(at.since(self.facts.now).0.clamp(1, IDLE.0)))
     }
 
@@ -137,13 +142,15 @@ impl Driver {
     pub(crate) fn settle(&mut self, ports: &mut dyn Ports) -> Result<(), DriverError> {
         for _ in 0..STEPS {
             let mut moved = self.advance_jobs(ports)?;
-            let step = step(&self.world, &self.facts, &mut || ports.random_tail());
+            let tail = &mut || ports.random_tail();
+            let step = step(&self.world, &self.facts, &self.attention, tail);
             if !step.records.is_empty() {
                 self.persist(step.records, ports)?;
                 moved = true;
             }
             if !moved && !self.perform(ports)? {
                 self.prune();
+                self.attention.rest(&self.world, &self.facts);
                 return Ok(());
             }
         }
@@ -162,9 +169,10 @@ impl Driver {
         for event in &events {
             self.world.apply(event).map_err(DriverError::World)?;
             self.churn.apply(event);
+            self.attention.took_in(&self.world, event);
             self.take_in(event, &mut receipts, ports);
         }
-        self.hold();
+        self.hold_after(&events);
         Ok(())
     }
 

@@ -78,6 +78,7 @@ impl Driver {
             return;
         }
         self.facts.forced.insert(service.clone());
+        self.attention.look_at(service);
         let failure = RolloutFailure::of(format!("`{service}` is taken down by force"));
         self.facts.halt(&self.world, &failure, |rollout| rollout.service == *service);
     }

@@ -11,6 +11,7 @@ mod dispatch;
 mod driver;
 mod failed;
 mod guarding;
+mod heed;
 mod job;
 mod jobs;
 mod observe;

@@ -197,13 +197,14 @@ impl Driver {
 
     fn edge_lost(&mut self, edge: &EdgeRef, ports: &mut dyn Ports) {
         let now = self.now();
-        let could_tell = self.facts.edge.is_some();
+        let before = self.facts.edge.clone();
         if let Some(region) = self.facts.at_mut(&edge.region) {
             region.lost_edge(&edge.edge, now);
         }
-        if could_tell && self.facts.edge.is_none() {
+        if before.is_some() && self.facts.edge.is_none() {
             self.tell_away(edge, ports);
         }
+        self.heed_edges(before);
     }
 
     fn edge_status(&mut self, edge: &EdgeRef, status: EdgeStatus, ports: &mut dyn Ports) {
@@ -221,7 +222,11 @@ impl Driver {
             }
         }
         self.last_status.insert(edge.clone(), (pid, generation, version));
-        region.saw_edge(&edge.edge, status, now);
+        let before = self.facts.edge.clone();
+        if let Some(region) = self.facts.at_mut(&edge.region) {
+            region.saw_edge(&edge.edge, status, now);
+        }
+        self.heed_edges(before);
         // While another edge is waited for nobody can tell how the servers are.
         if here && self.facts.edge.is_some() {
             self.note_faults();
@@ -231,11 +236,12 @@ impl Driver {
     }
 
     fn note_load(&mut self, ports: &dyn Ports) {
-        let used = measures_processor(&self.world).then(|| {
+        let measures = measures_processor(&self.world, &self.facts, self.attention.busy());
+        let used = measures.then(|| {
             let running: Vec<InstanceId> = self.facts.running.keys().cloned().collect();
             ports.processor_use(&running)
         });
-        saw_load(&self.world, &mut self.facts, used.flatten().as_ref());
+        saw_load(&self.world, &mut self.facts, self.attention.busy(), used.flatten().as_ref());
     }
 
     fn note_faults(&mut self) {
@@ -245,7 +251,7 @@ impl Driver {
     }
 
     fn note_health(&mut self, ports: &mut dyn Ports) {
-        for id in saw_health(&self.world, &mut self.facts) {
+        for id in saw_health(&self.world, &mut self.facts, self.attention.busy()) {
             if self.told_healthy.insert(id.clone()) {
                 self.tell_instance(&id, "probing", "is healthy".to_owned(), ports);
             }

@@ -7,7 +7,9 @@ use hornero_model::{
     Actor, BootId, EdgeName, EdgeRef, EdgeStatus, EventBody, ExitCause, InstanceId, InstanceState,
     Location, RegionName, ServiceName, Term, Timestamp,
 };
-use hornero_rollout::{Bug, Exit, Facts, KnownEdge, Record, RegionFacts, Running, World, planted};
+use hornero_rollout::{
+    Attention, Bug, Exit, Facts, KnownEdge, Record, RegionFacts, Running, World, planted,
+};
 
 use crate::{Driver, DriverError, Ports};
 
@@ -79,7 +81,9 @@ impl Driver {
         let restarted = world.boot.as_ref().is_some_and(|last| last != starting.boot);
         saw_instances(&mut facts, &world, instances, restarted);
         let detail = describe(&world, &facts);
+        let attention = Attention::to_all(&world, &facts);
         let mut driver = Self {
+            attention,
             term,
             world,
             churn,

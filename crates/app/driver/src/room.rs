@@ -13,7 +13,9 @@ const CAPACITY: &str = "capacity";
 impl Driver {
     /// Looks what memory there is, where something may be started beside what runs.
     pub(crate) fn look_for_room(&mut self, ports: &dyn Ports) {
-        let recycles = || self.world.instances.values().any(|of| of.recycle.is_some());
+        let busy = self.attention.busy().iter();
+        let mut instances = busy.flat_map(|name| self.world.instances.of(name));
+        let mut recycles = || instances.any(|of| of.recycle.is_some());
         // What is scaled may want more at any time.
         let is_scaled = || !self.facts.load.is_empty();
         if !self.jobs.is_empty() || !self.world.rollouts.is_empty() || recycles() || is_scaled() {

@@ -20,8 +20,8 @@ pub struct WatchdogFacts<'a> {
     pub unsettled: Vec<&'a RouteTable>,
     /// Edges that could not be reached for long, and that nobody waits for: `edge` and the tables are those of the others.
     pub left_out: Vec<AwayEdge<'a>>,
-    /// The instances that the engine has or may have: all of them where a table is looked at, else those of the service that
-    /// the effect is about.
+    /// The instances that the engine has or may have: where a table is looked at, those of every service of which it has
+    /// another pool than the one in force, else those of the service that the effect is about.
     pub engine: BTreeMap<InstanceId, Seen>,
     /// Releases that the ledger says are proven, or whose image it says passed its tests, or declares none.
     pub fit: BTreeMap<(ServiceName, ReleaseNumber), Fitness>,

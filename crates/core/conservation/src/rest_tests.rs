@@ -82,7 +82,8 @@ fn table(admission: Admission, has_server: bool) -> RouteTable {
         backends: has_server.then_some(backend).into_iter().collect(),
         health: None,
     };
-    RouteTable { generation: 7, listeners: Vec::new(), pools: vec![pool] }
+    let pools = [pool].into_iter().collect();
+    RouteTable { generation: 7, listeners: Default::default(), pools }
 }
 
 fn edge(in_table: bool) -> EdgeStatus {

@@ -1,9 +1,9 @@
 //! The rules, one function an invariant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::{
-    Admission, EdgeStatus, Health, InstanceId, Pool, PoolName, ReleaseNumber, RouteTable,
+    Admission, CopyOnWrite, Health, InstanceId, Pool, PoolName, ReleaseNumber, RouteTable,
     ServiceName, Share, VolumeName,
 };
 
@@ -138,12 +138,17 @@ pub(crate) fn last_running(
 }
 
 /// More of a pool's traffic goes only to a release that is tested and healthy in whole, or that served before; so does what a
-/// preview gets of it.
+/// preview gets of it. A pool that stays as it is gives nobody more.
 pub(crate) fn never_unproven(facts: &WatchdogFacts<'_>, table: &RouteTable) -> Result<(), Refusal> {
-    let healths = healths(facts);
-    let now = by_name(facts.in_force);
-    let shares = table
-        .pools
+    let others = facts.in_force.map(|in_force| table.other_pools(in_force));
+    let is_other = |pool: &&CopyOnWrite<Pool>| {
+        others.as_ref().is_none_or(|others| others.contains(&pool.name))
+    };
+    let changed: Vec<&Pool> = table.pools.iter().filter(is_other).map(|pool| &**pool).collect();
+    let healths = healths(facts, &changed);
+    let in_force = facts.in_force.iter().flat_map(|table| &table.pools).filter(is_other);
+    let now: BTreeMap<&PoolName, &Pool> = in_force.map(|pool| (&pool.name, &**pool)).collect();
+    let shares = changed
         .iter()
         .flat_map(|pool| pool.traffic.iter().chain(&pool.previews).map(move |share| (pool, share)));
     for (pool, share) in shares {
@@ -182,12 +187,19 @@ pub(crate) fn never_unproven(facts: &WatchdogFacts<'_>, table: &RouteTable) -> R
 /// A pool that answers now still does under the next table, unless its service goes down.
 pub(crate) fn last_healthy(facts: &WatchdogFacts<'_>, table: &RouteTable) -> Result<(), Refusal> {
     let Some(in_force) = facts.in_force else { return Ok(()) };
-    let healths = healths(facts);
+    let others = table.other_pools(in_force);
+    let services: BTreeSet<&ServiceName> = others.iter().map(|name| &name.service).collect();
     let mut pools: BTreeMap<&ServiceName, Vec<&Pool>> = BTreeMap::new();
-    for pool in &table.pools {
+    for pool in table.pools.iter().filter(|of| services.contains(&of.name.service)) {
         pools.entry(&pool.name.service).or_default().push(pool);
     }
-    for before in in_force.pools.iter().filter(|of| !facts.going_down.contains(&of.name.service)) {
+    // One that stays as it is answers as it did.
+    let changed = in_force.pools.iter().filter(|of| others.contains(&of.name));
+    let changed: Vec<&Pool> = changed.map(|pool| &**pool).collect();
+    let concerned = pools.values().flatten().chain(&changed).copied();
+    let healths = healths(facts, &concerned.collect::<Vec<_>>());
+    let stays = |of: &&&Pool| !facts.going_down.contains(&of.name.service);
+    for before in changed.iter().filter(stays) {
         if !answers(facts, &healths, before) {
             continue;
         }
@@ -219,7 +231,7 @@ pub(crate) fn not_receiving(
     release: ReleaseNumber,
 ) -> Result<(), Refusal> {
     let tables = facts.in_force.iter().chain(&facts.unsettled);
-    let receives = |of: &&Pool| {
+    let receives = |of: &&CopyOnWrite<Pool>| {
         let is_own = of.name.service == *service && of.receives(release);
         let lets_in = match of.admission {
             Admission::Open => true,
@@ -291,16 +303,15 @@ fn weight_now(
     }
 }
 
-/// The pools of a table, found by their names.
-fn by_name(table: Option<&RouteTable>) -> BTreeMap<&PoolName, &Pool> {
-    table.into_iter().flat_map(|table| &table.pools).map(|pool| (&pool.name, pool)).collect()
-}
-
-/// What the edges say of each instance.
+/// What the edges say of instances.
 type Healths = BTreeMap<InstanceId, Health>;
 
-fn healths(facts: &WatchdogFacts<'_>) -> Healths {
-    facts.edge.map(EdgeStatus::healths).unwrap_or_default()
+/// What they say of those in some pools.
+fn healths(facts: &WatchdogFacts<'_>, pools: &[&Pool]) -> Healths {
+    let backends = pools.iter().flat_map(|pool| &pool.backends);
+    let instances: BTreeSet<&InstanceId> = backends.map(|backend| &backend.instance).collect();
+    let edge = facts.edge.filter(|_| !instances.is_empty());
+    edge.map(|edge| edge.healths_where(|id| instances.contains(id))).unwrap_or_default()
 }
 
 /// How many backends of a release in a pool are healthy, and how many there are.

@@ -44,7 +44,8 @@ fn table(active: Option<u32>, instances: &[&str]) -> RouteTable {
         backends: instances.iter().map(backend).collect(),
         health: None,
     };
-    RouteTable { generation: 7, listeners: Vec::new(), pools: vec![pool] }
+    let pools = [pool].into_iter().collect();
+    RouteTable { generation: 7, listeners: Default::default(), pools }
 }
 
 /// The same with several releases, each with a weight.

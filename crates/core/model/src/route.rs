@@ -1,25 +1,49 @@
 //! The route table that control gives the edge, and what the edge reports back.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    InstanceId, LatencyHistogram, ListenerLimits, Pool, PoolName, PreviewRule, Protocol,
-    ReleaseNumber, RouteTls, ServiceName, Term,
+    CopyOnWrite, InstanceId, LatencyHistogram, ListenerLimits, Pool, PoolName, PreviewRule,
+    Protocol, ReleaseNumber, RouteTls, ServiceName, Term,
 };
 
-/// An immutable, numbered picture of where requests go. A table is put in force whole or not at all.
+/// An immutable, numbered picture of where requests go. A table is put in force whole or not at all. What two tables have in
+/// common they share, so that copying one, and comparing it with the one before, costs what differs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteTable {
     /// Larger than that of every table before it.
     pub generation: u64,
     /// What the edge listens on.
-    pub listeners: Vec<Listener>,
+    pub listeners: CopyOnWrite<Vec<CopyOnWrite<Listener>>>,
     /// Where requests can go.
-    pub pools: Vec<Pool>,
+    pub pools: CopyOnWrite<Vec<CopyOnWrite<Pool>>>,
+}
+
+impl RouteTable {
+    /// Whether two tables are the same but for their numbers. What they share is not looked at.
+    pub fn says_same(&self, other: &Self) -> bool {
+        self.listeners == other.listeners && self.pools == other.pools
+    }
+
+    /// The names of the pools that one of two tables has, and the other has not, or not like this.
+    pub fn other_pools<'t>(&'t self, other: &'t Self) -> BTreeSet<&'t PoolName> {
+        type Pools<'t> = &'t [CopyOnWrite<Pool>];
+        // Mostly one service has changed.
+        let (own, others) = without_ends(&self.pools, &other.pools, |(own, other)| own == other);
+        let named = |pools: Pools<'t>| -> BTreeMap<&'t PoolName, &'t CopyOnWrite<Pool>> {
+            pools.iter().map(|pool| (&pool.name, pool)).collect()
+        };
+        let (own, others) = (named(own), named(others));
+        let names = own.keys().chain(others.keys()).copied();
+        names.filter(|name| own.get(name) != others.get(name)).collect()
+    }
 }
 
 /// A listening socket and its rules.
@@ -357,8 +381,16 @@ impl EdgeStatus {
 
     /// The health of every instance that an edge has, as [`Self::health_of`] tells it of one.
     pub fn healths(&self) -> BTreeMap<InstanceId, Health> {
+        self.healths_where(|_| true)
+    }
+
+    /// The same of some instances.
+    pub fn healths_where(
+        &self,
+        is_asked: impl Fn(&InstanceId) -> bool,
+    ) -> BTreeMap<InstanceId, Health> {
         let mut healths: BTreeMap<InstanceId, Health> = BTreeMap::new();
-        for backend in &self.backends {
+        for backend in self.backends.iter().filter(|of| is_asked(&of.instance)) {
             match healths.get_mut(&backend.instance) {
                 Some(health) => *health = worst(*health, backend.health),
                 None => {
@@ -369,11 +401,33 @@ impl EdgeStatus {
         healths
     }
 
+    /// The instances of which one of two statuses tells something in a pool that the other one does not, or not like this.
+    /// Those of one table come in one order, and mostly few have changed.
+    pub fn other_instances<'s>(&'s self, other: &'s Self) -> BTreeSet<&'s InstanceId> {
+        let is_same = |(one, other): &(&BackendStatus, &BackendStatus)| {
+            (&one.instance, one.health, &one.pool) == (&other.instance, other.health, &other.pool)
+        };
+        let (own, others) = without_ends(&self.backends, &other.backends, is_same);
+        own.iter().chain(others).map(|backend| &backend.instance).collect()
+    }
+
     /// The health of an instance over all its pools: the worst of them; unknown when the edge has no such backend.
     pub fn health_of(&self, instance: &InstanceId) -> Health {
         let own = self.backends.iter().filter(|backend| backend.instance == *instance);
         own.map(|backend| backend.health).reduce(worst).unwrap_or(Health::Unknown)
     }
+}
+
+/// What is left of two lists without what is the same at their beginnings and at their ends.
+fn without_ends<'t, T>(
+    one: &'t [T],
+    other: &'t [T],
+    is_same: impl Fn(&(&T, &T)) -> bool,
+) -> (&'t [T], &'t [T]) {
+    let first = one.iter().zip(other).take_while(&is_same).count();
+    let (one, other) = (&one[first..], &other[first..]);
+    let last = one.iter().rev().zip(other.iter().rev()).take_while(&is_same).count();
+    (&one[..one.len() - last], &other[..other.len() - last])
 }
 
 /// What an instance is that one pool finds in the one state and another in the other.

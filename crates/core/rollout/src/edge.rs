@@ -51,7 +51,7 @@ impl KnownEdge {
     /// It is given a table to put in force.
     pub fn sent(&mut self, table: &RouteTable) {
         // Of two that say the same the newer one is enough, or one that the edge refuses for ever would fill the memory.
-        self.unsettled.retain(|other| !says_same(other, table));
+        self.unsettled.retain(|other| !other.says_same(table));
         self.unsettled.push(table.clone());
     }
 
@@ -157,11 +157,6 @@ impl KnownEdge {
         self.left_at.retain(|id, _| !receiving.contains(id));
         self.left_at.extend(left.into_iter().map(|id| (id, now)));
     }
-}
-
-/// Whether two tables are the same but for their numbers.
-pub(crate) fn says_same(one: &RouteTable, other: &RouteTable) -> bool {
-    one.listeners == other.listeners && one.pools == other.pools
 }
 
 /// The instances that get requests by a table.

@@ -112,15 +112,27 @@ impl RegionFacts {
         if self.edge.is_none() && edge.is_some() {
             self.together_since = now;
         }
-        // A status that is the same one says the same of every instance.
-        let is_same = match (&self.edge, &edge) {
-            (Some(before), Some(after)) => Arc::ptr_eq(before, after),
-            _ => false,
-        };
-        if !is_same {
-            self.healths = edge.as_ref().map(|edge| edge.healths()).unwrap_or_default();
-        }
+        self.take_healths(edge.as_ref());
         (self.edge, self.in_force, self.unsettled) = (edge, in_force, unsettled);
+    }
+
+    /// Takes in what the edges say of instances where that is something else than before.
+    fn take_healths(&mut self, edge: Option<&Arc<EdgeStatus>>) {
+        match (&self.edge, edge) {
+            (Some(before), Some(after)) if Arc::ptr_eq(before, after) => {}
+            (Some(before), Some(after)) => {
+                let others = before.other_instances(after);
+                if others.is_empty() {
+                    return;
+                }
+                let healths = after.healths_where(|id| others.contains(id));
+                for gone in others.iter().filter(|id| !healths.contains_key(**id)) {
+                    self.healths.remove(*gone);
+                }
+                self.healths.extend(healths);
+            }
+            (_, after) => self.healths = after.map(|edge| edge.healths()).unwrap_or_default(),
+        }
     }
 
     /// The number of the next table: beyond every one that is or may come in force at any edge, so that it is refused after

@@ -126,9 +126,9 @@ pub(crate) fn is_entered(facts: &Facts, instance: &Instance) -> bool {
         && facts.running.contains_key(&instance.id)
 }
 
-/// When the time of sessions is up.
-pub(crate) fn times(world: &World) -> impl Iterator<Item = Timestamp> {
-    world.instances.values().filter_map(|of| Some(of.touched.as_ref()?.until))
+/// When the time of sessions in servers of a service is up.
+pub(crate) fn times(world: &World, service: &ServiceName) -> impl Iterator<Item = Timestamp> {
+    world.instances.of(service).filter_map(|of| Some(of.touched.as_ref()?.until))
 }
 
 impl World {

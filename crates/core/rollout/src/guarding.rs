@@ -231,9 +231,12 @@ pub(crate) fn surplus_work(world: &World, facts: &Facts, service: &ServiceName) 
 }
 
 /// When time alone has it asked again.
-pub(crate) fn surplus_times(world: &World, facts: &Facts) -> Vec<Timestamp> {
-    let times = |name| Some(surplus_at(world, facts, name)?.1);
-    world.services.keys().filter_map(times).collect()
+pub(crate) fn surplus_time(
+    world: &World,
+    facts: &Facts,
+    service: &ServiceName,
+) -> Option<Timestamp> {
+    surplus_at(world, facts, service).map(|(_, at)| at)
 }
 
 /// Why what is more than wanted does not go, where a guard has said so of it for as long as it is asked, and lately.

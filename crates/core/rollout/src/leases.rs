@@ -60,8 +60,12 @@ pub(crate) fn held<'w>(
     holders.find(|(_, holder)| Some(*holder) != instance)
 }
 
-/// Leases that end, and those that begin.
-pub(crate) fn records(world: &World, facts: &Facts) -> Vec<Record> {
+/// Leases that end, and those that begin for servers of the services that are looked at.
+pub(crate) fn records(
+    world: &World,
+    facts: &Facts,
+    looked_at: &BTreeSet<ServiceName>,
+) -> Vec<Record> {
     let mut records = Vec::new();
     for (name, volume) in &world.volumes {
         let is_over = |of: &&Lease| {
@@ -74,7 +78,11 @@ pub(crate) fn records(world: &World, facts: &Facts) -> Vec<Record> {
         records.push(Record::Event(by, body));
     }
     let mut given = BTreeSet::new();
-    for instance in world.instances.values().filter(|of| of.state == InstanceState::Created) {
+    let coming = looked_at.iter().flat_map(|name| world.instances.of(name));
+    let coming = coming.filter(|of| of.state == InstanceState::Created);
+    let mut coming: Vec<&Instance> = coming.collect();
+    coming.sort_by_key(|instance| &instance.id);
+    for instance in coming {
         if !facts.exited.contains_key(&instance.id) && !facts.removed.contains(&instance.id) {
             records.extend(leased(world, instance, &mut given));
         }

@@ -2,10 +2,11 @@
 //!
 //! Everything follows from two values: the [`World`], folded from the ledger's events and therefore durable, and the
 //! [`Facts`], what the engine and the edge were last seen doing and therefore volatile. [`step`] says which events
-//! come next, [`wanted`] which effects the world as recorded asks for, [`table`] what the edge should have in force.
-//! None of them does I/O, reads a clock or draws a random number.
+//! come next, [`wanted`] which effects the world as recorded asks for, [`table`] what the edge should have in force;
+//! [`Attention`] keeps which services they have to look at. None of them does I/O, reads a clock or draws a random number.
 
 mod adjust;
+mod attention;
 mod belonging;
 mod canary;
 mod edge;
@@ -25,6 +26,7 @@ mod instance;
 mod instances;
 mod jobs;
 mod judging;
+mod kept_table;
 mod leases;
 mod listeners;
 mod machine;
@@ -44,6 +46,7 @@ mod recycle;
 mod rehearsals;
 mod repair;
 mod replacing;
+mod rest;
 mod retention;
 mod retry;
 mod rolling;
@@ -71,6 +74,7 @@ mod wanted;
 mod world;
 
 pub use adjust::{is_adjustment, makes_same_servers, take_back};
+pub use attention::{Attention, Concern, concern};
 pub use belonging::{BelongingError, Declared, check_belonging, go_first};
 pub use canary::judgement;
 pub use edge::{InForce, KnownEdge};
@@ -84,6 +88,7 @@ pub use fold::WorldError;
 pub use guarding::{guard_question, surplus_refusal};
 pub use health::saw as saw_health;
 pub use instance::{GlassMark, Instance, Instances, Quarantine};
+pub use kept_table::table;
 pub use listeners::saw as saw_listeners;
 pub use machine::{Baseline, Kind, Phase, Rollout, RolloutFailure, Switch};
 pub use order::down_order;
@@ -106,7 +111,7 @@ pub use retry::{
     AfterFailure, REFUSED_RETRY, answer_allowance, failed, repeat_allowance, retry_delay,
 };
 pub use room::{NoRoom, Space, room_for_more};
-pub use routes::{RouteClash, brings, clash, clash_with, socket, table};
+pub use routes::{RouteClash, brings, clash, clash_with, socket};
 pub use ruling::{StepInTheWay, no_return, rule_steps, unreached};
 pub use runs::waited_for;
 pub use scale::{Scaling, measures_processor, saw_load, scaling};

@@ -69,6 +69,7 @@ bugs! {
     IgnoresProbes: "what the edge's own requests show of a canary is not looked at",
     AsksForStartsOnce: "a start without an answer is asked for again when its server was given up",
     BlamesReleasesForEdges: "a server that no edge could look at counts as unhealthy",
+    OverlooksServers: "a server that is seen to end, or to be sick, does not end the rest of its service",
     AnswersBeforeRepair: "who asks for a service that lacks servers is told that it is done",
 }
 

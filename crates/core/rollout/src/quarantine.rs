@@ -3,7 +3,7 @@
 //! Such a server goes the way of one that is recycled: another one serves before it leaves, and its requests end. Only then is
 //! it not ended, but stands still. When its time is up, or its service goes, it ends as every other one does.
 
-use hornero_model::{Actor, InstanceId, InstanceState, Timestamp};
+use hornero_model::{Actor, InstanceId, InstanceState, ServiceName, Timestamp};
 
 use crate::{Effect, Facts, Instance, Kind, Quarantine, Rollout, World};
 
@@ -72,7 +72,7 @@ pub(crate) fn freeze(facts: &Facts, instance: &Instance) -> Option<Effect> {
     due.then(|| Effect::FreezeInstance { region: facts.region.clone(), instance: id.clone() })
 }
 
-/// When the time of servers that are kept is up.
-pub(crate) fn times(world: &World) -> impl Iterator<Item = Timestamp> {
-    world.instances.values().filter_map(|of| Some(of.quarantine.as_ref()?.until))
+/// When the time of the servers of a service that are kept is up.
+pub(crate) fn times(world: &World, service: &ServiceName) -> impl Iterator<Item = Timestamp> {
+    world.instances.of(service).filter_map(|of| Some(of.quarantine.as_ref()?.until))
 }

@@ -5,7 +5,7 @@
 use hornero_model::{EdgeName, RouteTable};
 
 use crate::planted::{Bug, planted};
-use crate::{Effect, Facts, KnownEdge, edge::says_same};
+use crate::{Effect, Facts, KnownEdge};
 
 /// What the edges are to be asked so that they follow `table`. Where only one counts, it is asked to prepare it and put it in
 /// force at once: there is nobody to wait for in between.
@@ -15,7 +15,7 @@ pub(crate) fn next(facts: &Facts, table: RouteTable) -> Vec<Effect> {
         let edge = facts.edge_ref(name);
         return vec![Effect::ApplyRoutes { edge, table: Box::new(table), prepared: false }];
     }
-    let begun = facts.proposed.as_ref().filter(|begun| says_same(begun, &table));
+    let begun = facts.proposed.as_ref().filter(|begun| begun.says_same(&table));
     let table = begun.filter(|begun| facts.is_newest(begun)).cloned().unwrap_or(table);
     let number = table.generation;
     let (ready, lacking): (Vec<_>, Vec<_>) =

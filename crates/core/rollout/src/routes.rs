@@ -1,18 +1,19 @@
-//! The route table as a pure function of the world, the instances' addresses and the services' own addresses.
+//! What services have in the route table, as a pure function of the world, the instances' addresses and the services' own
+//! addresses.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use hornero_model::{
-    Admission, Check, Health, HostCertificate, InstanceId, Listener, ListenerFault, Pool,
-    PoolBackend, PoolName, Port, PreviewRule, Protocol, ReleaseNumber, Route, RouteRule,
-    RouteTable, RouteTls, ServiceName, ServiceSpec, Share, ToZero,
+    Admission, Check, CopyOnWrite, Health, HostCertificate, InstanceId, Listener, ListenerFault,
+    Pool, PoolBackend, PoolName, Port, PreviewRule, Protocol, ReleaseNumber, Route, RouteRule,
+    RouteTls, ServiceName, ServiceSpec, Share, ToZero,
 };
 
 use crate::planted::{Bug, planted};
 use crate::{
     Facts, Instance, OpenPreview, Phase, Rollout, World,
     previews::share_of,
-    rules::{ListenersInMaking, addresses, any, listener, settle_certificates},
+    rules::{addresses, any},
     switch::{probe, restores, sticky},
 };
 
@@ -32,47 +33,15 @@ pub struct RouteClash {
     pub why: &'static str,
 }
 
-/// The table that the recorded world asks for, numbered `generation`.
-///
-/// Every set that runs is in its pools, so that all are probed; [`World::traffic`] says which of them get requests. A
-/// service without an address of its own gets no internal listener.
-pub fn table(world: &World, facts: &Facts, generation: u64) -> RouteTable {
-    let mut making = ListenersInMaking::default();
-    let mut pools = Vec::new();
-    for name in world.services.keys() {
-        let specs = open_specs(world, name);
-        let address = facts.address(name);
-        for spec in &specs {
-            for route in &spec.routes {
-                making.add_route(name, route);
-            }
-            for port in address.iter().flat_map(|_| &spec.ports) {
-                let address = SocketAddr::new(address.unwrap_or_else(any), port.container);
-                let pool = PoolName { service: name.clone(), port: port.name.clone() };
-                making.add_rule(listener(address, port.protocol, None), RouteRule::new(pool));
-            }
-        }
-        pools.extend(service_pools(world, facts, name, &specs));
-    }
-    let mut listeners = making.listeners;
-    for (runs_as, open) in &world.previews {
-        lead_to(&mut listeners, &pools, runs_as, open);
-        share_with(&mut pools, world, facts, runs_as);
-    }
-    let mut listeners: Vec<Listener> = listeners.into_values().collect();
-    listeners.iter_mut().for_each(settle_certificates);
-    RouteTable { generation, listeners, pools }
-}
-
 /// Adds the ways to a preview that serves, by every HTTP way in of its service: the name of the preview in a field of the
 /// request, and the host `NAME.HOST` where the way is for a host. Whoever has such a way of their own keeps it.
-fn lead_to(
+pub(crate) fn lead_to(
     listeners: &mut BTreeMap<SocketAddr, Listener>,
-    pools: &[Pool],
+    pools: &[CopyOnWrite<Pool>],
     runs_as: &ServiceName,
     open: &OpenPreview,
 ) {
-    let answers = |of: &Pool| of.protocol == Protocol::Http && !of.traffic.is_empty();
+    let answers = |of: &CopyOnWrite<Pool>| of.protocol == Protocol::Http && !of.traffic.is_empty();
     let name = &open.preview.name;
     for listener in listeners.values_mut().filter(|of| of.protocol == Protocol::Http) {
         let mut hosts = Vec::new();
@@ -115,17 +84,24 @@ fn lead_to(
 }
 
 /// Adds the servers of a preview with a share to the pools of its service, and that share once it has it.
-fn share_with(pools: &mut [Pool], world: &World, facts: &Facts, runs_as: &ServiceName) {
+pub(crate) fn share_with(
+    pools: &mut CopyOnWrite<Vec<CopyOnWrite<Pool>>>,
+    world: &World,
+    facts: &Facts,
+    runs_as: &ServiceName,
+) {
     let open = &world.previews[runs_as];
     if open.preview.share == 0 {
         return;
     }
     let share = share_of(world, facts, runs_as);
     let own = pools.iter().filter(|of| of.name.service == *runs_as);
-    let own: Vec<Pool> = own.filter(|of| of.protocol == Protocol::Http).cloned().collect();
+    let own: Vec<CopyOnWrite<Pool>> =
+        own.filter(|of| of.protocol == Protocol::Http).cloned().collect();
     let of_service = pools.iter_mut().filter(|of| of.name.service == open.preview.service);
     for pool in of_service.filter(|of| of.protocol == Protocol::Http) {
-        let same = |of: &&Pool| of.name.port == pool.name.port && of.http2 == pool.http2;
+        let same =
+            |of: &&CopyOnWrite<Pool>| of.name.port == pool.name.port && of.http2 == pool.http2;
         let Some(own) = own.iter().find(same) else { continue };
         pool.backends.extend(own.backends.iter().cloned());
         pool.previews.extend(share);
@@ -210,7 +186,7 @@ pub(crate) fn concerns(fault: &ListenerFault, tls: Option<&RouteTls>) -> bool {
 
 /// The specs whose ports are open: those of the releases that get requests, then that of a release on its way, so that
 /// a port that can't be had fails the rollout before the switch, or takes the adjustment back.
-fn open_specs<'a>(world: &'a World, name: &ServiceName) -> Vec<&'a ServiceSpec> {
+pub(crate) fn open_specs<'a>(world: &'a World, name: &ServiceName) -> Vec<&'a ServiceSpec> {
     let set = world.services.get(name).and_then(|service| service.serving.as_ref());
     let mut releases: Vec<ReleaseNumber> = Vec::new();
     for made_from in world.traffic(name).iter().map(|share| share.release) {
@@ -264,7 +240,8 @@ fn before_return(world: &World, facts: &Facts, name: &ServiceName) -> Option<Vec
     }
 }
 
-fn service_pools(
+/// The pools of a service, one for each port that is open.
+pub(crate) fn service_pools(
     world: &World,
     facts: &Facts,
     name: &ServiceName,

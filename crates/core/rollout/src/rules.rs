@@ -7,7 +7,7 @@ use std::{
 
 use hornero_model::{
     HostCertificate, Listener, ListenerLimits, PoolName, Protocol, Route, RouteRule, RouteTls,
-    ServiceName,
+    ServiceName, ServiceSpec,
 };
 
 /// What tells requests apart: their host and the beginning of their path.
@@ -24,24 +24,6 @@ pub(crate) struct ListenersInMaking {
 }
 
 impl ListenersInMaking {
-    /// Adds what a route of a service asks for, at each of its addresses.
-    pub fn add_route(&mut self, service: &ServiceName, route: &Route) {
-        let rule = RouteRule {
-            host: route.host.clone(),
-            path_prefix: route.path_prefix.clone(),
-            pool: PoolName { service: service.clone(), port: route.port.clone() },
-            redirect_to: route.redirect_to,
-            previews: Vec::new(),
-        };
-        for address in addresses(route) {
-            let mut listener = listener(address, route.protocol, route.tls.clone());
-            listener.trusted_proxies.clone_from(&route.trusted_proxies);
-            listener.proxy_protocol = route.proxy_protocol;
-            listener.limits = route.limits;
-            self.add_rule(listener, rule.clone());
-        }
-    }
-
     /// Adds a rule to the listener of its address; of two rules for the same requests the first stays, and of two
     /// certificates for one host. The certificate for no host is noted as one for the host ``.
     pub fn add_rule(&mut self, empty: Listener, rule: RouteRule) {
@@ -79,8 +61,41 @@ impl ListenersInMaking {
     }
 }
 
+/// What a spec of a service asks for: a rule for each of its routes at each address of that, and one for each port at the
+/// service's own `address`. With each comes the listener that it wants, without rules.
+pub(crate) fn rules_of(
+    service: &ServiceName,
+    spec: &ServiceSpec,
+    address: Option<IpAddr>,
+) -> Vec<(Listener, RouteRule)> {
+    let mut rules = Vec::new();
+    for route in &spec.routes {
+        let rule = RouteRule {
+            host: route.host.clone(),
+            path_prefix: route.path_prefix.clone(),
+            pool: PoolName { service: service.clone(), port: route.port.clone() },
+            redirect_to: route.redirect_to,
+            previews: Vec::new(),
+        };
+        for address in addresses(route) {
+            let mut listener = listener(address, route.protocol, route.tls.clone());
+            listener.trusted_proxies.clone_from(&route.trusted_proxies);
+            listener.proxy_protocol = route.proxy_protocol;
+            listener.limits = route.limits;
+            rules.push((listener, rule.clone()));
+        }
+    }
+    for port in &spec.ports {
+        let Some(address) = address else { break };
+        let pool = PoolName { service: service.clone(), port: port.name.clone() };
+        let place = SocketAddr::new(address, port.container);
+        rules.push((listener(place, port.protocol, None), RouteRule::new(pool)));
+    }
+    rules
+}
+
 /// A listener without rules.
-pub(crate) fn listener(address: SocketAddr, protocol: Protocol, tls: Option<RouteTls>) -> Listener {
+fn listener(address: SocketAddr, protocol: Protocol, tls: Option<RouteTls>) -> Listener {
     Listener {
         address,
         protocol,

@@ -1,7 +1,7 @@
 //! Scaling: another number of servers is wanted because of the load. The ledger says so with the figures that did it, and
 //! in the same write what is to be made for it; what is too many leaves as after a change of `instances`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hornero_model::{
     Actor, Budget, EventBody, InstanceId, Millis, ServiceName, ServiceSpec, Timestamp,
@@ -39,14 +39,25 @@ pub fn scaling(world: &World, facts: &Facts, name: &ServiceName) -> Option<Scali
     Some(Scaling { now: world.serving_size(name), last: service.scaled.clone(), held_back })
 }
 
+/// The services that may be scaled by their load: those that were, and those that are looked at.
+fn may_be_scaled(facts: &Facts, looked_at: &BTreeSet<ServiceName>) -> BTreeSet<ServiceName> {
+    facts.load.keys().chain(looked_at).cloned().collect()
+}
+
 /// Takes in what the edge has counted by now of every service that is scaled, and what its servers used of the processor.
-pub fn saw_load(world: &World, facts: &mut Facts, cpu_us: Option<&BTreeMap<InstanceId, u64>>) {
+pub fn saw_load(
+    world: &World,
+    facts: &mut Facts,
+    looked_at: &BTreeSet<ServiceName>,
+    cpu_us: Option<&BTreeMap<InstanceId, u64>>,
+) {
     let Some(edge) = facts.edge.clone() else {
         facts.load.clear();
         return;
     };
     facts.load.retain(|name, _| world.services.contains_key(name));
-    for (name, service) in &world.services {
+    let names = may_be_scaled(facts, looked_at);
+    for (name, service) in names.iter().filter_map(|name| world.services.get_key_value(name)) {
         let serving = service.serving.as_ref().zip(service.serving_release());
         let Some((set, spec)) = serving.map(|(set, release)| (set, &release.spec)) else {
             facts.load.remove(name);
@@ -79,9 +90,12 @@ pub fn saw_load(world: &World, facts: &mut Facts, cpu_us: Option<&BTreeMap<Insta
 }
 
 /// Whether any service is scaled by what its servers use of the processor.
-pub fn measures_processor(world: &World) -> bool {
-    let specs = world.services.values().filter_map(|of| Some(&of.serving_release()?.spec));
-    specs.filter_map(|spec| spec.scale.as_ref()).any(|scale| scale.cpu_percent.is_some())
+pub fn measures_processor(world: &World, facts: &Facts, looked_at: &BTreeSet<ServiceName>) -> bool {
+    may_be_scaled(facts, looked_at).iter().any(|name| {
+        let release = world.services.get(name).and_then(Service::serving_release);
+        let scale = release.and_then(|release| release.spec.scale.as_ref());
+        scale.is_some_and(|scale| scale.cpu_percent.is_some())
+    })
 }
 
 /// What scaling records next for one service.

@@ -4,19 +4,24 @@ use hornero_model::{Actor, InstanceState, ServiceName};
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Facts, Record, Step, World, adjust, failed, leases, listeners, migrating, previewing,
-    quiescing, record::changed, recycle, repair, scale, transition,
+    Attention, Facts, Record, Step, World, adjust, failed, leases, listeners, migrating,
+    previewing, quiescing, record::changed, recycle, repair, scale, transition,
 };
 
 /// Decides the next step. `tail` draws the random end of a new instance's id.
 ///
 /// Call it again after its records were appended and folded, until it has none; then perform [`crate::wanted`].
-pub fn step(world: &World, facts: &Facts, tail: &mut dyn FnMut() -> String) -> Step {
+pub fn step(
+    world: &World,
+    facts: &Facts,
+    attention: &Attention,
+    tail: &mut dyn FnMut() -> String,
+) -> Step {
     let mut records = listeners::records(world, facts);
-    records.extend(leases::records(world, facts));
+    records.extend(leases::records(world, facts, attention.busy()));
     records.extend(quiescing::ends(world, facts));
     records.extend(migrating::ends(world, facts));
-    for name in world.services.keys() {
+    for name in attention.services(world) {
         let rollout = world.rollout_of(name);
         let moved = rollout.and_then(|rollout| transition::advance(rollout, world, facts, tail));
         if let Some(moved) = moved {

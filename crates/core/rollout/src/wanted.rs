@@ -1,7 +1,5 @@
 //! The effects that the recorded world asks for. Nothing is asked for that is not in the ledger before.
 
-use std::collections::BTreeSet;
-
 use hornero_model::{
     EdgeStatus, Health, InstanceId, InstanceState, Millis, ReleaseNumber, RouteTable, STOP_GRACE,
     ServiceName, ServiceSpec, Timestamp,
@@ -9,17 +7,19 @@ use hornero_model::{
 
 use crate::planted::{Bug, planted};
 use crate::{
-    Effect, Facts, Instance, Kind, KnownEdge, Phase, RollingStage, World, adjust, edge::says_same,
-    glass, guarding, leases, listeners, migrating, one_off, preserving, previews, quarantine,
-    quiescing, recycle, repair, rounds, routes::has_way_back, table, times,
+    Attention, Effect, Facts, Instance, Kind, KnownEdge, Phase, RollingStage, World, adjust, glass,
+    guarding, leases, listeners, migrating, one_off, preserving, previews, quarantine, quiescing,
+    recycle, repair, rounds, routes::has_way_back, times,
 };
 
 /// Every effect that is still to be done, by the world as recorded and the facts as seen. Level, not edge: what is
 /// done disappears from the answer, what failed or was lost with the process stays in it.
-pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
+pub fn wanted(world: &World, facts: &Facts, attention: &mut Attention) -> Vec<Effect> {
     let mut effects = Vec::new();
-    effects.extend(routes(world, facts));
-    for name in world.services.keys() {
+    attention.renew_table(world, facts);
+    let attention = &*attention;
+    effects.extend(routes(world, facts, attention));
+    for name in attention.services(world) {
         effects.extend(address(world, facts, name));
         effects.extend(guarding::surplus_work(world, facts, name));
         let kept = world.kept(name);
@@ -39,14 +39,14 @@ pub fn wanted(world: &World, facts: &Facts) -> Vec<Effect> {
         }
     }
     // What the engine has and the ledger does not know of is nobody's.
-    let had = facts.running.keys().chain(&facts.stopped).chain(facts.exited.keys());
-    for id in had.chain(&facts.abandoned).collect::<BTreeSet<_>>() {
-        if !world.instances.contains_key(id) && !planted(Bug::LeavesStrangers) {
+    for id in attention.strangers(world, facts) {
+        if !planted(Bug::LeavesStrangers) {
             effects.extend(end(world, facts, id, false));
         }
     }
     // Nor is an address of what is gone.
-    let strange = facts.addresses.iter().filter(|(name, _)| !world.services.contains_key(*name));
+    let strange = attention.busy().iter().filter(|name| !world.services.contains_key(*name));
+    let strange = strange.filter_map(|name| Some((name, facts.addresses.get(name)?)));
     let free = strange.filter(|(_, address)| !facts.listened_on(**address));
     effects.extend(free.map(|(name, _)| Effect::TakeAddress {
         region: facts.region.clone(),
@@ -216,11 +216,11 @@ fn has_drained(
 
 /// A route table where the one in force is not what the world asks for, or where another one may come to be: a newer one
 /// in force is all that keeps that out.
-fn routes(world: &World, facts: &Facts) -> Vec<Effect> {
+fn routes(world: &World, facts: &Facts, attention: &Attention) -> Vec<Effect> {
     if facts.edge.is_none() {
         return Vec::new();
     }
-    let table = table(world, facts, facts.next_generation());
+    let table = attention.table(world, facts);
     if is_settled(facts, &table)
         || world.rollouts.values().any(|rollout| waits_for_health(world, facts, rollout))
     {
@@ -232,16 +232,16 @@ fn routes(world: &World, facts: &Facts) -> Vec<Effect> {
 /// Whether a table says what the one in force says, and no other one can come.
 fn is_settled(facts: &Facts, table: &RouteTable) -> bool {
     let same = match &facts.in_force {
-        Some(in_force) => says_same(&in_force.table, table),
+        Some(in_force) => in_force.table.says_same(table),
         None => facts.is_blank() && table.listeners.is_empty() && table.pools.is_empty(),
     };
     same && facts.unsettled.is_empty()
 }
 
 /// Whether the edge was seen to have in force what the world asks for, and no other table can come.
-pub fn routes_settled(world: &World, facts: &Facts) -> bool {
-    let table = || table(world, facts, facts.next_generation());
-    facts.edge.is_some() && is_settled(facts, &table())
+pub fn routes_settled(world: &World, facts: &Facts, attention: &mut Attention) -> bool {
+    attention.renew_table(world, facts);
+    facts.edge.is_some() && is_settled(facts, &attention.table(world, facts))
 }
 
 /// Whether a switch has to wait because a set's health is not known, as after a restart of edge or control.
@@ -279,25 +279,29 @@ fn waits_for_health(world: &World, facts: &Facts, rollout: &crate::Rollout) -> b
 }
 
 /// The next moment at which time alone changes what is to be done; none while only an observation can.
-pub fn wake(world: &World, facts: &Facts) -> Option<Timestamp> {
+pub fn wake(world: &World, facts: &Facts, attention: &Attention) -> Option<Timestamp> {
     let mut times = listeners::wake(world, facts);
     times.extend(facts.times());
     times.extend(previews::times(world));
-    times.extend(quarantine::times(world));
-    times.extend(glass::times(world));
-    for (name, service) in &world.services {
+    times.extend(attention.first_due());
+    let leaving =
+        |instance: &&Instance| leaves(facts, instance) && facts.running.contains_key(&instance.id);
+    for name in attention.services(world) {
+        times.extend(quarantine::times(world, name));
+        times.extend(glass::times(world, name));
         times.extend(repair::wake(world, facts, name));
         times.extend(recycle::wake(world, facts, name));
         times.extend(adjust::wake(world, name));
         times.extend(migrating::wake(world, name));
-        times.extend(service.warm.as_ref().map(|warm| warm.until));
+        times.extend(world.services[name].warm.as_ref().map(|warm| warm.until));
+        times.extend(guarding::surplus_time(world, facts, name));
+        // What is kept serves on, whenever an edge last heard of it.
+        let kept = world.kept(name);
+        let gone = |instance: &&Instance| !kept.contains(&instance.id);
+        let leaving = world.instances.of(name).filter(leaving).filter(gone);
+        times.extend(leaving.filter_map(|instance| drained_at(world, facts, instance)));
     }
-    let leaving =
-        |instance: &&Instance| leaves(facts, instance) && facts.running.contains_key(&instance.id);
-    let leaving = world.instances.values().filter(leaving);
-    times.extend(leaving.filter_map(|instance| drained_at(world, facts, instance)));
     times.extend(world.rollouts.values().flat_map(|rollout| times::times(rollout, world, facts)));
     times.extend(world.rollouts.values().flat_map(|of| guarding::times(world, facts, of)));
-    times.extend(guarding::surplus_times(world, facts));
     times.into_iter().filter(|time| *time > facts.now).min()
 }

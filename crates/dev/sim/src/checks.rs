@@ -9,8 +9,8 @@ use std::{
 
 use hornero_driver::{Outcome, OutcomeKind, RequestId, RequestKind};
 use hornero_model::{
-    Digest, Directory, EventBody, GuardAnswer, GuardVerdict, InstanceId, InstanceState, Listener,
-    NewEvent, Preview, ReleaseNumber, ScheduleName, ServiceName, Share,
+    CopyOnWrite, Digest, Directory, EventBody, GuardAnswer, GuardVerdict, InstanceId,
+    InstanceState, Listener, NewEvent, Preview, ReleaseNumber, ScheduleName, ServiceName, Share,
 };
 use hornero_rollout::{GuardOccasion, Kind, Phase, ReplacingStage, Rollout, Service, World};
 
@@ -304,7 +304,7 @@ impl Checks {
                     return wrong(format!("`{}` does not get all requests", spec.name));
                 }
                 let declared = |port| spec.routes.iter().any(|route| route.listen == port);
-                let leads = |of: &&Listener| {
+                let leads = |of: &&CopyOnWrite<Listener>| {
                     let inside = matches!(of.address.ip(), IpAddr::V4(ip) if ip.octets()[0] == 10);
                     !inside && of.rules.iter().any(|rule| rule.pool.service == spec.name)
                 };

@@ -131,11 +131,11 @@ impl SimEdge {
                 })
             };
             let after = table.pools.iter().find(|other| other.name == pool.name);
-            if after.is_some_and(is_held) {
+            if after.is_some_and(|after| is_held(after)) {
                 continue;
             }
             if answers(pool)
-                && !after.is_some_and(answers)
+                && !after.is_some_and(|after| answers(after))
                 && !going_down.contains(&pool.name.service)
             {
                 // A server may have failed since control last heard, news being late at times; then the next table

@@ -128,7 +128,7 @@ impl Host {
             !self.edge.forced.contains(&pool.name.service)
                 && backends.any(|backend| backend.instance == instance)
         };
-        let routed = self.tables().any(|table| table.pools.iter().any(is_routed));
+        let routed = self.tables().any(|table| table.pools.iter().any(|of| is_routed(of)));
         if routed {
             let text = format!("no-lost-request: `{instance}` is stopped while routed");
             self.edge.violations.push(text);
@@ -274,7 +274,7 @@ impl Host {
     fn take_address(&mut self, service: &ServiceName) {
         let Some(address) = self.addresses.remove(service) else { return };
         let listens = |of: &Listener| of.address.ip() == address;
-        if self.tables().any(|table| table.listeners.iter().any(listens)) {
+        if self.tables().any(|table| table.listeners.iter().any(|of| listens(of))) {
             let text = format!("the address of `{service}` is taken back while it is listened on");
             self.edge.violations.push(text);
         }

@@ -52,5 +52,5 @@ pub(crate) fn receivers(table: &RouteTable) -> BTreeSet<InstanceId> {
         let receives = pool.backends.iter().filter(|backend| pool.receives(backend.release));
         receives.map(|backend| backend.instance.clone()).collect::<Vec<_>>()
     };
-    pools.flat_map(of_pool).collect()
+    pools.flat_map(|pool| of_pool(pool)).collect()
 }

@@ -366,6 +366,10 @@ impl Simulation {
     fn handle(&mut self, observation: Observation) {
         let Some(driver) = &mut self.driver else { return };
         let result = driver.handle(observation, &mut self.host);
+        let overlooked = driver.overlooked().filter(|_| result.is_ok() && !self.host.crashed);
+        if let Some(overlooked) = overlooked {
+            self.fail(&format!("a service was overlooked: {overlooked}"));
+        }
         self.after(result);
     }
 

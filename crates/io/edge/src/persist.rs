@@ -121,7 +121,8 @@ mod tests {
             backends: vec![backend],
             health: None,
         };
-        RouteTable { generation: 7, listeners: Vec::new(), pools: vec![pool] }
+        let pools = [pool].into_iter().collect();
+        RouteTable { generation: 7, listeners: Default::default(), pools }
     }
 
     #[test]

@@ -37,11 +37,12 @@ pub(crate) fn prepare(
 ) -> Result<Arc<Table>, EdgeError> {
     validate(&source)
         .map_err(|fault| EdgeError::InvalidTable { generation: source.generation, fault })?;
+    let places = source.pools.iter().enumerate().map(|(index, pool)| (&pool.name, index)).collect();
     let mut listeners = Vec::new();
     for listener in &source.listeners {
         let tls = means.certificates.of(listener);
         let gauge = means.rooms.gauge(listener.address);
-        listeners.push(ListenerRules::new(listener, &source.pools, tls, gauge));
+        listeners.push(ListenerRules::new(listener, &places, tls, gauge));
     }
     listeners.sort_by_key(|listener| listener.address);
     let (mut pools, mut backends) = (Vec::new(), Vec::new());

@@ -3,11 +3,12 @@
 use std::{
     borrow::Cow,
     cmp::{Ordering, Reverse},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use hornero_model::{Listener, ListenerLimits, Pool, PoolName, PreviewName, Protocol};
+use hornero_model::{Listener, ListenerLimits, PoolName, PreviewName, Protocol};
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::{
@@ -136,10 +137,10 @@ pub(crate) struct ListenerRules {
 
 impl ListenerRules {
     /// Orders the rules of a valid listener: those with a host first, then those with the end of one, then the longest
-    /// path prefix.
+    /// path prefix. `places` tells where in the table each pool is.
     pub(crate) fn new(
         listener: &Listener,
-        pools: &[Pool],
+        places: &BTreeMap<&PoolName, usize>,
         tls: Option<Arc<ServerConfig>>,
         gauge: Arc<Gauge>,
     ) -> Self {
@@ -147,11 +148,11 @@ impl ListenerRules {
             .rules
             .iter()
             .filter_map(|rule| {
-                let pool = pools.iter().position(|pool| pool.name == rule.pool)?;
+                let place = |name: &PoolName| places.get(name).copied();
+                let pool = place(&rule.pool)?;
                 let prefix = rule.path_prefix.as_ref().map(|prefix| normal(prefix.as_bytes()));
                 let path_prefix = prefix.filter(|prefix| **prefix != *b"/").map(Cow::into_owned);
                 let goal = rule.redirect_to.map_or(Goal::Pool(pool), Goal::Redirect);
-                let place = |name: &PoolName| pools.iter().position(|pool| pool.name == *name);
                 let previews = rule.previews.iter();
                 let previews = previews.filter_map(|of| Some((of.name.clone(), place(&of.pool)?)));
                 let host = HostRule::new(rule.host.as_deref());

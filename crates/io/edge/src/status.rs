@@ -76,6 +76,6 @@ impl Control {
             };
             self.certificates.faults(listener).into_iter().map(of_files).collect()
         };
-        table.source.listeners.iter().flat_map(faults).collect()
+        table.source.listeners.iter().flat_map(|listener| faults(listener)).collect()
     }
 }

@@ -1,6 +1,9 @@
 //! Whether a route table can be used: checked whole, before anything of it takes effect.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use hornero_model::{
     Check, HealthContract, Listener, Pool, PoolName, Protocol, RouteRule, RouteTable, Share,
@@ -21,14 +24,17 @@ const BACKENDS: usize = 16_384;
 /// Releases of one service that get requests at the same time: they are tried one after the other.
 const SHARES: usize = 64;
 
+/// What the pools of a table speak: thousands of rules each look one up.
+type Protocols<'t> = BTreeMap<&'t PoolName, Protocol>;
+
 /// Checks a table whole, before anything of it takes effect.
 pub(crate) fn validate(table: &RouteTable) -> Result<(), TableFault> {
     limit("listeners", table.listeners.len(), LISTENERS)?;
     limit("pools", table.pools.len(), POOLS)?;
     limit("backends", table.pools.iter().map(|pool| pool.backends.len()).sum(), BACKENDS)?;
-    let mut names = BTreeSet::new();
+    let mut protocols = BTreeMap::new();
     for pool in &table.pools {
-        if !names.insert(&pool.name) {
+        if protocols.insert(&pool.name, pool.protocol).is_some() {
             return Err(TableFault::DuplicatePool(pool.name.clone()));
         }
         validate_pool(pool)?;
@@ -38,7 +44,7 @@ pub(crate) fn validate(table: &RouteTable) -> Result<(), TableFault> {
         if !addresses.insert(listener.address) {
             return Err(TableFault::DuplicateListener(listener.address));
         }
-        validate_listener(listener, &table.pools)?;
+        validate_listener(listener, &protocols)?;
     }
     Ok(())
 }
@@ -97,7 +103,7 @@ fn valid_path(path: &str) -> Result<(), TableFault> {
     Err(TableFault::BadPath(path.chars().take(80).collect()))
 }
 
-fn validate_listener(listener: &Listener, pools: &[Pool]) -> Result<(), TableFault> {
+fn validate_listener(listener: &Listener, pools: &Protocols<'_>) -> Result<(), TableFault> {
     let address = listener.address;
     if address.port() == 0 {
         return Err(TableFault::NoPort(address));
@@ -139,12 +145,12 @@ fn valid_target(
     listener: SocketAddr,
     protocol: Protocol,
     name: &PoolName,
-    pools: &[Pool],
+    pools: &Protocols<'_>,
 ) -> Result<(), TableFault> {
-    let Some(pool) = pools.iter().find(|pool| pool.name == *name) else {
+    let Some(answered) = pools.get(name) else {
         return Err(TableFault::UnknownPool { listener, pool: name.clone() });
     };
-    if protocol == Protocol::Http && pool.protocol == Protocol::Tcp {
+    if protocol == Protocol::Http && *answered == Protocol::Tcp {
         return Err(TableFault::ProtocolMismatch { listener, pool: name.clone() });
     }
     Ok(())

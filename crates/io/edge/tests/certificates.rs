@@ -30,7 +30,8 @@ impl Both {
         let (plain, secure) = (edge.listener, address());
         let mut table = table(0, plain, Some(1), &[(1, &[backend.address])]);
         let tls = Some(files(&edge));
-        table.listeners.push(Listener { address: secure, tls, ..table.listeners[0].clone() });
+        let first = (*table.listeners[0]).clone();
+        table.listeners.push(Listener { address: secure, tls, ..first }.into());
         edge.put(table);
         edge.until_healthy(1);
         Self { edge, plain, secure, _backend: backend }
@@ -137,7 +138,8 @@ fn an_edge_that_starts_serves_everything_else() {
     let generation = both.edge.admin.status().unwrap().generation;
     let mut next = table(generation + 1, both.plain, None, &[]);
     let tls = Some(missing(&both.edge));
-    next.listeners.push(Listener { address: both.secure, tls, ..next.listeners[0].clone() });
+    let first = (*next.listeners[0]).clone();
+    next.listeners.push(Listener { address: both.secure, tls, ..first }.into());
     both.edge.admin.apply(&next).unwrap();
     assert_eq!(get(both.plain, "/").unwrap().status, 503);
     fs::rename(dir.join("away.pem"), dir.join("cert.pem")).unwrap();

@@ -70,7 +70,7 @@ impl Visitor {
 /// A table with one pool and these listeners.
 fn listeners(addresses: &[SocketAddr], backend: &Backend) -> RouteTable {
     let mut table = table(1, addresses[0], Some(1), &[(1, &[backend.address])]);
-    let first = table.listeners[0].clone();
+    let first = (*table.listeners[0]).clone();
     table.listeners =
         addresses.iter().map(|address| Listener { address: *address, ..first.clone() }).collect();
     table

@@ -546,7 +546,7 @@ fn every_address_is_ipv4_and_ipv6() {
     let listener = table.listeners.remove(0);
     for every in ["0.0.0.0", "::"] {
         let address = std::net::SocketAddr::new(every.parse().unwrap(), port);
-        table.listeners.push(hornero_model::Listener { address, ..listener.clone() });
+        table.listeners.push(hornero_model::Listener { address, ..(*listener).clone() }.into());
     }
     edge.put(table);
     edge.until_healthy(1);

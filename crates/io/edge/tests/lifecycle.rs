@@ -113,7 +113,8 @@ fn a_port_that_was_taken_at_boot_holds_up_no_other_change() {
     until("it serves", || get(free, "/").is_ok_and(|answer| answer.status == 200));
     // Nor does one that was never in force: the status tells of each.
     let mut more = both(9, &[backend.address]);
-    more.listeners.push(hornero_model::Listener { address: later, ..more.listeners[1].clone() });
+    let second = (*more.listeners[1]).clone();
+    more.listeners.push(hornero_model::Listener { address: later, ..second }.into());
     admin.apply(&more).unwrap();
     let told: Vec<SocketAddr> =
         admin.status().unwrap().faults.iter().map(|fault| fault.address).collect();

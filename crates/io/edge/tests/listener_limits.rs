@@ -50,8 +50,8 @@ fn a_port_has_as_many_connections_as_its_route_says() {
     let mut edge = edge(&backend);
     let mut table = edge.admin_table();
     let other = address();
-    let free = hornero_model::Listener { address: other, ..table.listeners[0].clone() };
-    table.listeners.push(free);
+    let free = hornero_model::Listener { address: other, ..(*table.listeners[0]).clone() };
+    table.listeners.push(free.into());
     table.listeners[0].limits.connections = Some(3);
     edge.put(table);
     let listener = edge.listener;

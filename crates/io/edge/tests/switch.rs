@@ -421,17 +421,17 @@ fn only_a_newer_table_is_taken_and_only_whole() {
         assert!(message.contains("5 in force"), "{message}");
     }
     let mut broken = table(6, edge.listener, Some(1), &[(1, &[backend.address])]);
-    broken.listeners.push(broken.listeners[0].clone());
+    let first = broken.listeners[0].clone();
+    broken.listeners.push(first);
     let refused = edge.admin.apply(&broken).unwrap_err();
     assert!(refused.to_string().contains("two listeners on"), "{refused}");
 
     let taken = TcpListener::bind(address()).unwrap();
     let free = address();
     let mut clash = table(7, free, Some(1), &[(1, &[backend.address])]);
-    clash.listeners.push(hornero_model::Listener {
-        address: taken.local_addr().unwrap(),
-        ..clash.listeners[0].clone()
-    });
+    let first = (*clash.listeners[0]).clone();
+    let address = taken.local_addr().unwrap();
+    clash.listeners.push(hornero_model::Listener { address, ..first }.into());
     edge.admin.apply(&clash).unwrap();
     let status = edge.admin.status().unwrap();
     assert_eq!(status.generation, 7);
@@ -480,7 +480,8 @@ fn what_is_prepared_is_refused_as_what_is_applied_and_goes_with_the_table_before
         table(generation, edge.listener, None, &[(1, &[backend.address])])
     };
     let mut broken = next(&edge, 2);
-    broken.listeners.push(broken.listeners[0].clone());
+    let first = broken.listeners[0].clone();
+    broken.listeners.push(first);
     let older = next(&edge, 1);
     for (table, expected) in
         [(&broken, RefusalCode::InvalidTable), (&older, RefusalCode::StaleGeneration)]

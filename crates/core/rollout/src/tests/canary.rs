@@ -242,7 +242,7 @@ fn without_a_verdict_the_file_decides() {
         bench.pass(Millis(59_999));
         bench.comply();
         assert_eq!(weights(&bench), [(1, 9_000), (2, 1_000)], "{on_inconclusive:?}");
-        let due = crate::wake(&bench.world, &bench.facts).unwrap();
+        let due = bench.wake().unwrap();
         assert_eq!(due.since(bench.facts.now), Millis(1), "it is looked at again by itself");
         bench.pass(Millis(1));
         bench.comply();

@@ -1,5 +1,7 @@
 //! What is decided beside the machine: tries, halts, health that nobody knows, and the order of going down.
 
+use std::collections::BTreeSet;
+
 use hornero_model::{EdgeRef, Health, Millis, ServiceName};
 
 use super::{Bench, root, site, spec};
@@ -89,7 +91,8 @@ fn health_that_nobody_knows_counts_against_a_server_that_serves() {
     let mut bench = Bench::serving(1);
     let (world, mut facts) = (bench.world.clone(), bench.facts.clone());
     let id = world.instances.keys().next().unwrap().clone();
-    assert_eq!(saw_health(&world, &mut facts), std::slice::from_ref(&id));
+    let all = BTreeSet::from([site()]);
+    assert_eq!(saw_health(&world, &mut facts, &all), std::slice::from_ref(&id));
     assert!(facts.unhealthy_since.is_empty());
     // An edge that has just started knows nobody.
     bench.status(|edge| edge.backends.clear());
@@ -97,13 +100,13 @@ fn health_that_nobody_knows_counts_against_a_server_that_serves() {
     facts.healths.clone_from(&bench.facts.healths);
     assert_eq!(facts.health(&world, &id), Health::Unknown);
     let first = facts.now;
-    assert!(saw_health(&world, &mut facts).is_empty());
+    assert!(saw_health(&world, &mut facts, &all).is_empty());
     facts.now = first.after(Millis(500));
-    saw_health(&world, &mut facts);
+    saw_health(&world, &mut facts, &all);
     assert_eq!(facts.unhealthy_since.get(&id), Some(&first), "since it was first not found");
     // One that does not run is looked after otherwise.
     facts.running.clear();
-    saw_health(&world, &mut facts);
+    saw_health(&world, &mut facts, &all);
     assert!(facts.unhealthy_since.is_empty());
 }
 

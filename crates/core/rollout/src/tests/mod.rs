@@ -1,6 +1,7 @@
 //! A small world to test in: one service `site`, its ledger in memory, facts set by hand.
 
 mod adjustments;
+mod attention;
 mod bounds;
 mod canary;
 mod deciding;
@@ -44,8 +45,8 @@ use hornero_model::{
 };
 
 use crate::{
-    Effect, Exit, Facts, GuardsSeen, KnownEdge, Phase, Record, Running, TestOutcome, TestRun,
-    World, WorldError, start_forward, step, wanted,
+    Attention, Effect, Exit, Facts, GuardsSeen, KnownEdge, Phase, Record, Running, TestOutcome,
+    TestRun, World, WorldError, start_forward, step, wake, wanted,
 };
 
 pub(crate) fn site() -> ServiceName {
@@ -241,7 +242,8 @@ impl Bench {
     /// Decides once. False when there was nothing to decide.
     pub fn one_step(&mut self) -> bool {
         let (world, facts) = (self.world.clone(), self.facts.clone());
-        let step = step(&world, &facts, &mut || self.tail());
+        let all = Attention::to_all(&world, &facts);
+        let step = step(&world, &facts, &all, &mut || self.tail());
         let moved = !step.records.is_empty();
         self.record(step.records);
         moved
@@ -257,8 +259,14 @@ impl Bench {
         panic!("it never comes to rest: {:?}", self.log);
     }
 
+    pub fn wake(&self) -> Option<Timestamp> {
+        let all = Attention::to_all(&self.world, &self.facts);
+        wake(&self.world, &self.facts, &all)
+    }
+
     pub fn wanted(&self) -> Vec<Effect> {
-        wanted(&self.world, &self.facts)
+        let mut all = Attention::to_all(&self.world, &self.facts);
+        wanted(&self.world, &self.facts, &mut all)
     }
 
     /// Does every effect that is wanted, each as well as can be.

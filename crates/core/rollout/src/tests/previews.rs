@@ -46,7 +46,8 @@ impl Bench {
 
     fn pool(&self, service: &str) -> hornero_model::Pool {
         let pools = table(&self.world, &self.facts, 9).pools;
-        pools.into_iter().find(|pool| pool.name.service.as_str() == service).unwrap()
+        let own = pools.iter().find(|pool| pool.name.service.as_str() == service);
+        (**own.unwrap()).clone()
     }
 }
 
@@ -144,8 +145,8 @@ fn whoever_has_its_host_already_keeps_it() {
     bench.comply();
     bench.show(&bench.preview(0), &spec("two", 1)).unwrap();
     bench.comply();
-    for listener in table(&bench.world, &bench.facts, 9).listeners {
-        for rule in listener.rules {
+    for listener in &table(&bench.world, &bench.facts, 9).listeners {
+        for rule in &listener.rules {
             let is_own = rule.host.as_deref() == Some("new.example.org");
             assert!(!is_own || rule.pool.service == site(), "{rule:?}");
         }

@@ -58,15 +58,15 @@ fn another_one_serves_before_it_stands_still_and_it_ends_when_its_time_is_up() {
     assert!(!serves(&bench, &one) && count(&bench) == 2, "{:?}", bench.log);
     assert!(bench.facts.running.contains_key(&one), "it is kept");
     assert_eq!(bench.facts.frozen.get(&one), Some(&true), "it stands still");
-    assert!(wanted(&bench.world, &bench.facts).is_empty());
+    assert!(bench.wanted().is_empty());
     // Where a host can't, it is not asked again and again.
     bench.facts.frozen.insert(one.clone(), false);
-    assert!(wanted(&bench.world, &bench.facts).is_empty());
+    assert!(bench.wanted().is_empty());
     // Control that starts anew knows of it, and makes sure.
     bench.facts.frozen.clear();
-    let again = wanted(&bench.world, &bench.facts);
+    let again = bench.wanted();
     assert!(matches!(&again[..], [Effect::FreezeInstance { instance, .. }] if *instance == one));
-    assert_eq!(crate::wake(&bench.world, &bench.facts).map(|at| at <= until), Some(true));
+    assert_eq!(bench.wake().map(|at| at <= until), Some(true));
     bench.facts.now = until;
     bench.comply();
     assert!(!bench.world.instances.contains_key(&one), "{:?}", bench.log);

@@ -6,7 +6,7 @@ use hornero_model::{
 };
 
 use crate::{
-    Phase, RepairState, recycle_due, repair_state,
+    Attention, Phase, RepairState, recycle_due, repair_state,
     tests::{Bench, root, site, spec},
 };
 
@@ -61,7 +61,7 @@ fn an_old_instance_is_replaced_by_a_new_one_that_serves_first() {
     let (when, old) = due(&bench)[0].clone();
     bench.facts.now = Timestamp(when.0 - 1);
     assert!(!bench.one_step(), "{:?}", bench.log);
-    assert_eq!(crate::wake(&bench.world, &bench.facts), Some(when));
+    assert_eq!(bench.wake(), Some(when));
     bench.facts.now = when;
     bench.comply();
     assert_eq!(ids(&bench).len(), 2, "the new one is watched: {:?}", bench.log);
@@ -201,7 +201,8 @@ fn who_wanted_it_and_why_stands_beside_every_event() {
     bench
         .append(by.clone(), EventBody::RecycleSet { service: site(), instances: vec![old.clone()] })
         .unwrap();
-    let step = crate::step(&bench.world, &bench.facts, &mut || "new".to_owned());
+    let all = Attention::to_all(&bench.world, &bench.facts);
+    let step = crate::step(&bench.world, &bench.facts, &all, &mut || "new".to_owned());
     let [crate::Record::Event(made_by, _)] = &step.records[..] else { panic!("{step:?}") };
     assert_eq!(made_by.who, "root");
     assert_eq!(made_by.why, format!("it takes the place of `{old}`: it leaks"));
@@ -219,7 +220,7 @@ fn a_freeze_holds_back_what_is_replaced_for_its_age_and_nothing_that_is_asked_fo
     bench.log.clear();
     bench.facts.now = when;
     assert!(!bench.one_step(), "{:?}", bench.log);
-    assert_eq!(crate::wake(&bench.world, &bench.facts), Some(until), "it looks again then");
+    assert_eq!(bench.wake(), Some(until), "it looks again then");
     // What was marked before it began waits as well.
     let body = EventBody::RecycleSet { service: site(), instances: vec![old.clone()] };
     bench.append(Actor::hornero("its age"), body).unwrap();

@@ -1,5 +1,7 @@
 //! What scaling records, what it never does, and what is folded from it.
 
+use std::collections::BTreeSet;
+
 use hornero_model::{
     Admission, Budget, EventBody, InstanceState, Millis, PoolName, PoolWaiting, PortName,
     ReleaseNumber, Room, Scale, ServiceSpec, ToZero,
@@ -43,9 +45,13 @@ impl Bench {
         for _ in 0..seconds {
             self.pass(Millis(1_000));
             self.in_flight(release, in_flight);
-            saw_load(&self.world, &mut self.facts, None);
+            self.saw_load();
             self.comply();
         }
+    }
+
+    fn saw_load(&mut self) {
+        saw_load(&self.world, &mut self.facts, &BTreeSet::from([site()]), None);
     }
 
     fn servers(&self) -> usize {
@@ -97,7 +103,7 @@ fn nothing_is_decided_without_an_edge_in_a_rollout_or_while_it_is_held() {
     bench.in_flight(1, 45);
     for _ in 0..4 {
         bench.pass(Millis(1_000));
-        saw_load(&bench.world, &mut bench.facts, None);
+        bench.saw_load();
         bench.one_step();
     }
     assert_eq!((bench.phase(), bench.scales().len()), (Some(Phase::Preparing), 0));
@@ -107,7 +113,7 @@ fn nothing_is_decided_without_an_edge_in_a_rollout_or_while_it_is_held() {
     bench.in_flight(1, 500);
     bench.lose_edge();
     bench.pass(Millis(1_000));
-    saw_load(&bench.world, &mut bench.facts, None);
+    bench.saw_load();
     bench.one_step();
     assert_eq!(bench.scales().len(), 0);
     assert_eq!(held_back(&bench), None, "nothing is known");

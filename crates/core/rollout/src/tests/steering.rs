@@ -73,7 +73,7 @@ fn a_paused_canary_stays_where_it_is_until_it_is_resumed() {
 fn what_is_paused_for_too_long_is_taken_back() {
     let mut bench = judging();
     bench.steer(Steer::Pause).unwrap();
-    let due = crate::wake(&bench.world, &bench.facts).unwrap();
+    let due = bench.wake().unwrap();
     assert_eq!(due, bench.facts.now.after(PAUSE_LIMIT), "it is looked at again by itself");
     bench.pass(PAUSE_LIMIT);
     bench.comply();

@@ -59,7 +59,7 @@ fn an_edge_that_stays_away_ends_the_rollout_and_the_release_is_not_to_blame() {
     let mut bench = Bench::preparing();
     bench.edge_goes();
     bench.start_all();
-    let due = crate::wake(&bench.world, &bench.facts).unwrap();
+    let due = bench.wake().unwrap();
     assert_eq!(due, bench.facts.now.after(UNHEARD_ALLOWANCE));
     bench.pass(UNHEARD_ALLOWANCE);
     bench.settle();

@@ -46,14 +46,15 @@ impl SimEdge {
     }
 
     fn faults(&self) -> Vec<ListenerFault> {
-        let broken = |listener: &&Listener| self.broken.contains(&listener.address.port());
+        let listeners = self.table.listeners.iter();
+        let broken = listeners.filter(|of| self.broken.contains(&of.address.port()));
         let fault = |listener: &Listener| ListenerFault {
             address: listener.address,
             reason: "there is no certificate".to_owned(),
             serves: false,
             certificate: None,
         };
-        self.table.listeners.iter().filter(broken).map(fault).collect()
+        broken.map(|listener| fault(listener)).collect()
     }
 
     /// Counters of every release it knows.

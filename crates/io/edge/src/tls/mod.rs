@@ -17,7 +17,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use hornero_model::{HostCertificate, Listener, RouteTls};
+use hornero_model::{CopyOnWrite, HostCertificate, Listener, RouteTls};
 use tokio_rustls::rustls::{
     ServerConfig,
     crypto::ring,
@@ -146,8 +146,8 @@ impl Certificates {
     }
 
     /// Forgets what no listener has any more.
-    pub(crate) fn keep(&self, listeners: &[Listener]) {
-        let used: Vec<&RouteTls> = listeners.iter().flat_map(certificates).collect();
+    pub(crate) fn keep(&self, listeners: &[CopyOnWrite<Listener>]) {
+        let used: Vec<&RouteTls> = listeners.iter().flat_map(|of| certificates(of)).collect();
         self.all.borrow_mut().retain(|known| used.contains(&&known.files));
         self.configs.borrow_mut().retain(|((rest, own), _)| {
             listeners.iter().any(|listener| {
@@ -157,8 +157,8 @@ impl Certificates {
     }
 
     /// Forgets them on disk too: control says that they are gone, and no table that is empty for want of a better one.
-    pub(crate) fn sweep(&self, listeners: &[Listener]) {
-        let used: Vec<&RouteTls> = listeners.iter().flat_map(certificates).collect();
+    pub(crate) fn sweep(&self, listeners: &[CopyOnWrite<Listener>]) {
+        let used: Vec<&RouteTls> = listeners.iter().flat_map(|of| certificates(of)).collect();
         self.kept.retain(&used);
     }
 

@@ -78,7 +78,8 @@ impl Site {
         let protocol = hornero_model::Protocol::Http;
         let mut table = table_of(1, clear, protocol, Some(1), &[(1, &[server])], tcp_contract);
         let tls = Some(certificate(dir.path(), "localhost"));
-        table.listeners.push(Listener { address: secure, tls, ..table.listeners[0].clone() });
+        let first = (*table.listeners[0]).clone();
+        table.listeners.push(Listener { address: secure, tls, ..first }.into());
         table.pools[0].http2 = http2;
         let mut admin = EdgeClient::new(dir.path());
         admin.apply(&table).unwrap();

@@ -111,7 +111,7 @@ pub fn table_of(
         .collect();
     RouteTable {
         generation,
-        listeners: vec![Listener {
+        listeners: [Listener {
             address: listener,
             protocol,
             tls: None,
@@ -120,8 +120,10 @@ pub fn table_of(
             proxy_protocol: false,
             limits: hornero_model::ListenerLimits::default(),
             rules: vec![RouteRule::new(pool_name())],
-        }],
-        pools: vec![Pool {
+        }]
+        .into_iter()
+        .collect(),
+        pools: [Pool {
             name: pool_name(),
             protocol,
             http2: false,
@@ -136,7 +138,9 @@ pub fn table_of(
             admission: Admission::Open,
             backends,
             health: None,
-        }],
+        }]
+        .into_iter()
+        .collect(),
     }
 }
 
