@@ -66,6 +66,7 @@ mod socket;
 mod start;
 mod steps;
 mod succession;
+mod tables;
 mod tail;
 mod tenure;
 mod timekeeper;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hornero_driver::{EffectId, LedgerFailed, Observation, Ports, Progress};
-use hornero_edge::{Applied, EdgeClient, EdgeClientError, RefusalCode};
+use hornero_edge::{EdgeClient, EdgeClientError, RefusalCode};
 use hornero_engine_port::{EngineError, InstanceSpec, Started};
 use hornero_ledger::{Head, Keys, Ledger, LedgerError};
 use hornero_model::{
@@ -52,6 +52,8 @@ pub struct Adapters {
     pub tenure: Arc<Tenure>,
     /// The state directory of each edge.
     pub edge_dirs: BTreeMap<EdgeRef, PathBuf>,
+    /// The table that each edge confirmed last, of which the next one is told by what it changes.
+    pub confirmed: Mutex<BTreeMap<EdgeRef, RouteTable>>,
     /// Runs the questions of image tests.
     pub runtime: Handle,
     /// Where results go.
@@ -305,27 +307,6 @@ impl Adapters {
         }
     }
 
-    /// Puts a table in force at an edge.
-    fn apply(
-        &self,
-        id: EffectId,
-        edge: &EdgeRef,
-        table: &RouteTable,
-        prepared: bool,
-    ) -> Observation {
-        let seen = self.at_edge(id, edge, |client| {
-            let applied = if prepared { client.commit(table)? } else { client.apply(table)? };
-            let Applied { generation, switch_ms, counters } = applied;
-            let edge = edge.clone();
-            Ok(Observation::RoutesApplied { edge, generation, switch_ms, counters })
-        });
-        if let Observation::RoutesApplied { .. } = seen {
-            // The status that reads it back follows at once instead of with the supervisor's next look.
-            self.read_back(edge);
-        }
-        seen
-    }
-
     /// Gives a service an address or takes it back. The network belongs to the engine's instances, and with them to
     /// whoever the engine obeys.
     fn address(
@@ -352,7 +333,7 @@ impl Adapters {
     }
 
     /// Asks an edge by the term of an effect.
-    fn at_edge(
+    pub(crate) fn at_edge(
         &self,
         id: EffectId,
         edge: &EdgeRef,
@@ -395,14 +376,6 @@ impl Adapters {
             self.over(fault.clone());
         }
         fault
-    }
-
-    fn read_back(&self, edge: &EdgeRef) {
-        let Some(dir) = self.edge_dirs.get(edge) else { return };
-        if let Ok(status) = EdgeClient::new(dir).status() {
-            let edge = edge.clone();
-            let _ = self.inputs.send(Input::Observe(Observation::EdgeStatus { edge, status }));
-        }
     }
 
     fn start(

@@ -380,6 +380,7 @@ impl Parts {
             volumes: Volumes::of(home),
             tenure: Arc::clone(&self.tenure),
             edge_dirs: BTreeMap::from([(EdgeRef::default(), edge::state_dir(home))]),
+            confirmed: Mutex::default(),
             runtime: Handle::clone(self.runtime.handle()),
             inputs: inputs.clone(),
             starts: Turnstile::new(STARTS_AT_ONCE),

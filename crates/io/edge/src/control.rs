@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    admin::protocol::{Applied, TakeoverReport},
+    admin::protocol::TakeoverReport,
     backend::Backend,
     error::EdgeError,
     health::{News, probe_for_ever},
@@ -57,8 +57,10 @@ pub(crate) struct Control {
     /// How long what is open may go on once a successor has taken over.
     pub(crate) handover_timeout: Cell<Duration>,
     table: RefCell<Arc<Table>>,
+    /// The term of the control that gave it to this process; none of one from disk, or of a predecessor.
+    pub(crate) given_by: Cell<Option<Term>>,
     /// The table that was made ready last, until one is put in force.
-    ready: RefCell<Option<Arc<Table>>>,
+    pub(crate) ready: RefCell<Option<Arc<Table>>>,
     pub(crate) certificates: Certificates,
     probers: RefCell<Vec<(Arc<Backend>, AbortHandle)>>,
     /// What asks the releases that share requests, while some do.
@@ -105,6 +107,7 @@ impl Control {
             successors: Cell::new(0),
             orphaned: Notify::new(),
             table: RefCell::new(table::empty()),
+            given_by: Cell::default(),
             ready: RefCell::default(),
             probers: RefCell::default(),
             asking: RefCell::default(),
@@ -142,7 +145,7 @@ impl Control {
     }
 
     /// The same while no other question is let in. Without a term somebody asks who is let in whatever comes.
-    async fn admit(&self, term: Option<Term>) -> Result<(), EdgeError> {
+    pub(crate) async fn admit(&self, term: Option<Term>) -> Result<(), EdgeError> {
         let Some(term) = term else { return Ok(()) };
         let terms = self.terms.clone();
         let admitted = tokio::task::spawn_blocking(move || terms.admit(term)).await;
@@ -155,75 +158,6 @@ impl Control {
             self.bump();
         }
         Ok(())
-    }
-
-    /// Puts a table in force: checks it, opens what is new, switches every thread, writes it to disk. A listener that can't
-    /// serve keeps no other from it: the status tells of it.
-    pub(crate) async fn apply(
-        self: &Rc<Self>,
-        source: RouteTable,
-        term: Option<Term>,
-    ) -> Result<Applied, EdgeError> {
-        let _one_at_a_time = self.applying.lock().await;
-        self.admit(term).await?;
-        let current = self.table();
-        if source == current.source {
-            return self.applied_before(&current).await;
-        }
-        check_newer(source.generation, &current)?;
-        let table = self.prepare(source, &[])?;
-        self.put_in_force(table).await
-    }
-
-    /// Checks a table and keeps it ready in the place of the last one that was, without putting it in force; its generation.
-    pub(crate) async fn make_ready(
-        self: &Rc<Self>,
-        source: RouteTable,
-        term: Option<Term>,
-    ) -> Result<u64, EdgeError> {
-        let _one_at_a_time = self.applying.lock().await;
-        self.admit(term).await?;
-        let (current, generation) = (self.table(), source.generation);
-        if source != current.source {
-            check_newer(generation, &current)?;
-            *self.ready.borrow_mut() = Some(self.prepare(source, &[])?);
-        }
-        Ok(generation)
-    }
-
-    /// Puts the table in force that was made ready last, if it has this generation.
-    pub(crate) async fn commit(
-        self: &Rc<Self>,
-        generation: u64,
-        term: Option<Term>,
-    ) -> Result<Applied, EdgeError> {
-        let _one_at_a_time = self.applying.lock().await;
-        self.admit(term).await?;
-        let current = self.table();
-        if generation == current.source.generation {
-            return self.applied_before(&current).await;
-        }
-        let ready = self.ready.borrow_mut().take_if(|of| of.source.generation == generation);
-        match ready {
-            Some(table) => self.put_in_force(table).await,
-            None => Err(EdgeError::NotPrepared { given: generation }),
-        }
-    }
-
-    /// The answer for a table that is in force already.
-    async fn applied_before(&self, current: &Arc<Table>) -> Result<Applied, EdgeError> {
-        self.persist(current).await?;
-        let generation = current.source.generation;
-        Ok(Applied { generation, switch_ms: 0.0, counters: self.sets.read_counts() })
-    }
-
-    async fn put_in_force(self: &Rc<Self>, table: Arc<Table>) -> Result<Applied, EdgeError> {
-        let fresh = self.open_missing(&table);
-        let switch_ms = self.switch(table.clone(), fresh).await;
-        let counters = self.sets.read_counts();
-        self.persist(&table).await?;
-        self.certificates.sweep(&table.source.listeners);
-        Ok(Applied { generation: table.source.generation, switch_ms, counters })
     }
 
     /// Puts the first table in force: from disk, or from a predecessor with its sockets and its view of health.
@@ -242,7 +176,7 @@ impl Control {
     }
 
     /// Makes a table ready to be used; nothing of it takes effect.
-    fn prepare(
+    pub(crate) fn prepare(
         &self,
         source: RouteTable,
         health: &[BackendStatus],
@@ -257,7 +191,7 @@ impl Control {
     }
 
     /// Opens the listeners that are not open yet, as far as possible; duplicates of their sockets.
-    fn open_missing(&self, table: &Table) -> Sockets {
+    pub(crate) fn open_missing(&self, table: &Table) -> Sockets {
         // The listeners are a successor's: only what is still connected here follows the table.
         if self.is_leaving() {
             return Vec::new();
@@ -281,7 +215,7 @@ impl Control {
     }
 
     /// Has every thread use `table`; the time from the first to the last in milliseconds.
-    async fn switch(self: &Rc<Self>, table: Arc<Table>, fresh: Sockets) -> f64 {
+    pub(crate) async fn switch(self: &Rc<Self>, table: Arc<Table>, fresh: Sockets) -> f64 {
         // What it shares with the table before it is not shared with this one.
         self.ready.borrow_mut().take();
         let receiving: BTreeSet<SetKey> = receiving_sets(&table);
@@ -347,7 +281,7 @@ impl Control {
         before.iter().for_each(AbortHandle::abort);
     }
 
-    async fn persist(&self, table: &Arc<Table>) -> Result<(), EdgeError> {
+    pub(crate) async fn persist(&self, table: &Arc<Table>) -> Result<(), EdgeError> {
         // The file is a successor's once this edge leaves.
         if self.persisted.get() || self.is_leaving() {
             return Ok(());
@@ -402,14 +336,6 @@ impl Control {
             }
         }
         count
-    }
-}
-
-/// Refuses what is not newer than the table in force.
-fn check_newer(given: u64, current: &Table) -> Result<(), EdgeError> {
-    match current.source.generation {
-        current if given <= current => Err(EdgeError::StaleGeneration { given, current }),
-        _ => Ok(()),
     }
 }
 

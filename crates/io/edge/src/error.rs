@@ -53,6 +53,14 @@ pub enum EdgeError {
         /// The one in force.
         current: u64,
     },
+    /// A change was told of a table that is not in force, or came from another control.
+    #[error(
+        "the table in force is not table {given} of the control that asks, of which a change was told"
+    )]
+    UnknownTable {
+        /// The one given.
+        given: u64,
+    },
     /// A table was to be put in force that was not prepared.
     #[error("route table {given} is not prepared")]
     NotPrepared {

@@ -54,6 +54,7 @@ mod sticky;
 mod stream;
 mod table;
 mod takeover;
+mod taking;
 mod thread;
 mod tls;
 mod to_server;

@@ -7,7 +7,6 @@ use hornero_model::{
 use crate::{
     Effect,
     tests::{Bench, replacing::replaced, root, site, spec},
-    wanted,
 };
 
 /// `site@1` serves with two servers; one of them.

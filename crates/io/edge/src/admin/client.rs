@@ -9,6 +9,7 @@ use std::{
 
 use hornero_model::{EdgeCalls, EdgeStatus, Millis, ReleaseNumber, RouteTable, ServiceName, Term};
 
+use super::change::TableChange;
 use super::protocol::{
     AdminReply, AdminRequest, Applied, EdgeIdentity, Greeting, LINE_LIMIT, RefusalCode,
     WAIT_LIMIT_MS, admin_socket,
@@ -93,6 +94,27 @@ impl EdgeClient {
         {
             AdminReply::Applied(applied) => Ok(applied),
             other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// The same where `before` was put in force by this control last: the edge is told what `table` changes of it, and all of
+    /// it where it has another one by now.
+    pub fn apply_after(
+        &mut self,
+        before: &RouteTable,
+        table: &RouteTable,
+    ) -> Result<Applied, EdgeClientError> {
+        let change = (!self.term.is_first()).then(|| TableChange::between(before, table));
+        let Some(change) = change.flatten() else { return self.apply(table) };
+        let request = AdminRequest::Change { change, term: self.term };
+        match self.ask(&request, Duration::ZERO) {
+            Ok(AdminReply::Applied(applied)) => Ok(applied),
+            Err(EdgeClientError::Refused {
+                code: RefusalCode::UnknownTable | RefusalCode::BadRequest,
+                ..
+            }) => self.apply(table),
+            Ok(other) => Err(self.unexpected(&other)),
+            Err(error) => Err(error),
         }
     }
 

@@ -13,6 +13,8 @@ use hornero_model::{
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
+use super::change::TableChange;
+
 /// Longest line in bytes: a table at all its limits written out is well below.
 pub const LINE_LIMIT: usize = 32 << 20;
 /// Longest time that a `wait` may ask for; a client that wants more asks again.
@@ -44,6 +46,14 @@ pub enum AdminRequest {
         table: RouteTable,
         /// The term of the control that asks; absent in one from before there were terms.
         #[serde(default, skip_serializing_if = "Term::is_first")]
+        term: Term,
+    },
+    /// Puts a table in force that is told by what it changes of the one in force. That one has to have come from the control
+    /// that asks: numbers of tables come again with another one.
+    Change {
+        /// What it changes.
+        change: TableChange,
+        /// As for a table that is put in force.
         term: Term,
     },
     /// Checks a table and makes it ready, without putting it in force: several edges put one in force only when each has
@@ -109,6 +119,7 @@ impl AdminRequest {
         match self {
             Self::Obey { term }
             | Self::Apply { term, .. }
+            | Self::Change { term, .. }
             | Self::Prepare { term, .. }
             | Self::Commit { term, .. }
             | Self::Cut { term, .. }
@@ -130,8 +141,11 @@ impl AdminRequest {
             Self::Apply { term, .. } | Self::Cut { term, .. } | Self::Stop { term } => {
                 *term = Term::default();
             }
-            // Edges from before terms know of neither.
-            Self::Obey { .. } | Self::Prepare { .. } | Self::Commit { .. } => return None,
+            // Edges from before terms know of none of these.
+            Self::Obey { .. }
+            | Self::Change { .. }
+            | Self::Prepare { .. }
+            | Self::Commit { .. } => return None,
             Self::Hello(_)
             | Self::Status
             | Self::Calls
@@ -286,6 +300,8 @@ pub enum RefusalCode {
     StaleGeneration,
     /// Another table than the one to be put in force was prepared, or none since the edge began.
     NotPrepared,
+    /// Another table than the one that a change is of is in force, or one that another control gave.
+    UnknownTable,
     /// A listening socket could not be opened.
     Listen,
     /// The table is in force but could not be written to disk; asking again tries again.

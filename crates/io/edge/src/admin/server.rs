@@ -185,6 +185,10 @@ async fn answer(control: &Rc<Control>, request: AdminRequest, term: Option<Term>
             Ok(applied) => AdminReply::Applied(applied),
             Err(error) => refused(code_of(&error), with_source(&error)),
         },
+        AdminRequest::Change { change, .. } => match control.change(change, term).await {
+            Ok(applied) => AdminReply::Applied(applied),
+            Err(error) => refused(code_of(&error), with_source(&error)),
+        },
         AdminRequest::Prepare { table, .. } => match control.make_ready(table, term).await {
             Ok(generation) => AdminReply::Prepared { generation },
             Err(error) => refused(code_of(&error), with_source(&error)),
@@ -232,6 +236,7 @@ fn code_of(error: &EdgeError) -> RefusalCode {
             RefusalCode::StaleGeneration
         }
         EdgeError::NotPrepared { .. } => RefusalCode::NotPrepared,
+        EdgeError::UnknownTable { .. } => RefusalCode::UnknownTable,
         EdgeError::TermOver(_) => RefusalCode::TermOver,
         EdgeError::Term(_) => RefusalCode::TermUnknown,
         EdgeError::Listen { .. } => RefusalCode::Listen,
