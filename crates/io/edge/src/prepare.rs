@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hornero_model::{BackendStatus, Pool, RouteTable, Share};
+use hornero_model::{BackendStatus, CopyOnWrite, Listener, Pool, RouteTable, Share};
 use tokio::sync::Notify;
 
 use crate::{
@@ -35,14 +35,23 @@ pub(crate) fn prepare(
     health: &[BackendStatus],
     means: &Means<'_>,
 ) -> Result<Arc<Table>, EdgeError> {
-    validate(&source)
+    // What rules lead to is the same where the pools are: of a listener that is so too nothing has to be looked at or made anew.
+    let same_places = current.has_places_of(&source);
+    let known =
+        |listener: &CopyOnWrite<Listener>| current.rules_of(listener).filter(|_| same_places);
+    validate(&source, |listener| known(listener).is_some())
         .map_err(|fault| EdgeError::InvalidTable { generation: source.generation, fault })?;
     let places = source.pools.iter().enumerate().map(|(index, pool)| (&pool.name, index)).collect();
     let mut listeners = Vec::new();
     for listener in &source.listeners {
         let tls = means.certificates.of(listener);
         let gauge = means.rooms.gauge(listener.address);
-        listeners.push(ListenerRules::new(listener, &places, tls, gauge));
+        let is_same = |of: &&Arc<ListenerRules>| of.is_with(tls.as_ref(), &gauge);
+        let rules = match known(listener).filter(is_same) {
+            Some(rules) => Arc::clone(rules),
+            None => Arc::new(ListenerRules::new(listener, &places, tls, gauge)),
+        };
+        listeners.push(rules);
     }
     listeners.sort_by_key(|listener| listener.address);
     let (mut pools, mut backends) = (Vec::new(), Vec::new());

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use hornero_model::{Listener, ListenerLimits, PoolName, PreviewName, Protocol};
+use hornero_model::{CopyOnWrite, Listener, ListenerLimits, PoolName, PreviewName, Protocol};
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::{
@@ -118,6 +118,8 @@ pub(crate) enum Goal {
 /// A listener with its rules in the order of precedence.
 #[derive(Debug)]
 pub(crate) struct ListenerRules {
+    /// As the table has it.
+    pub(crate) source: CopyOnWrite<Listener>,
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) tls: Option<Arc<ServerConfig>>,
@@ -139,7 +141,7 @@ impl ListenerRules {
     /// Orders the rules of a valid listener: those with a host first, then those with the end of one, then the longest
     /// path prefix. `places` tells where in the table each pool is.
     pub(crate) fn new(
-        listener: &Listener,
+        listener: &CopyOnWrite<Listener>,
         places: &BTreeMap<&PoolName, usize>,
         tls: Option<Arc<ServerConfig>>,
         gauge: Arc<Gauge>,
@@ -179,6 +181,7 @@ impl ListenerRules {
             listener.trusted_proxies.iter().filter_map(|text| Network::parse(text)).collect();
         let (proxy_protocol, limits) = (listener.proxy_protocol, listener.limits);
         Self {
+            source: listener.clone(),
             address,
             protocol,
             tls,
@@ -190,6 +193,16 @@ impl ListenerRules {
             names,
             by_path,
         }
+    }
+
+    /// Whether they serve with this certificate, and count at this place.
+    pub(crate) fn is_with(&self, tls: Option<&Arc<ServerConfig>>, gauge: &Arc<Gauge>) -> bool {
+        let same_tls = match (&self.tls, tls) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        same_tls && Arc::ptr_eq(&self.gauge, gauge)
     }
 
     /// Whether a connection of `sender` begins with a PROXY header. Where it comes from alone decides: what it begins

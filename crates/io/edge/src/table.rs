@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hornero_model::{PoolName, RouteTable};
+use hornero_model::{CopyOnWrite, Listener, Pool, PoolName, RouteTable};
 
 use crate::{
     backend::Backend, counters::SetCounters, gate::Gate, rules::ListenerRules, sticky::Stickiness,
@@ -13,10 +13,27 @@ use crate::{
 pub(crate) struct Table {
     pub(crate) source: RouteTable,
     /// Sorted by address.
-    pub(crate) listeners: Vec<ListenerRules>,
+    pub(crate) listeners: Vec<Arc<ListenerRules>>,
     pub(crate) pools: Vec<PoolSets>,
     /// Every backend of every set.
     pub(crate) backends: Vec<Arc<Backend>>,
+}
+
+impl Table {
+    /// Whether another table has the same pools in the same places, each with the protocol that it has here.
+    pub(crate) fn has_places_of(&self, other: &RouteTable) -> bool {
+        let own = &self.source.pools;
+        let same = |(own, other): (&CopyOnWrite<Pool>, &CopyOnWrite<Pool>)| {
+            (&own.name, own.protocol) == (&other.name, other.protocol)
+        };
+        own.len() == other.pools.len() && own.iter().zip(&other.pools).all(same)
+    }
+
+    /// What was made of a listener that is the same in this table.
+    pub(crate) fn rules_of(&self, listener: &CopyOnWrite<Listener>) -> Option<&Arc<ListenerRules>> {
+        let place = self.listeners.binary_search_by(|of| of.address.cmp(&listener.address)).ok()?;
+        self.listeners.get(place).filter(|of| of.source == *listener)
+    }
 }
 
 /// The sets behind one pool.

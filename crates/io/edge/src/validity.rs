@@ -6,7 +6,8 @@ use std::{
 };
 
 use hornero_model::{
-    Check, HealthContract, Listener, Pool, PoolName, Protocol, RouteRule, RouteTable, Share,
+    Check, CopyOnWrite, HealthContract, Listener, Pool, PoolName, Protocol, RouteRule, RouteTable,
+    Share,
 };
 
 use crate::{error::TableFault, forwarding::Network};
@@ -27,8 +28,12 @@ const SHARES: usize = 64;
 /// What the pools of a table speak: thousands of rules each look one up.
 type Protocols<'t> = BTreeMap<&'t PoolName, Protocol>;
 
-/// Checks a table whole, before anything of it takes effect.
-pub(crate) fn validate(table: &RouteTable) -> Result<(), TableFault> {
+/// Checks a table whole, before anything of it takes effect, but for the rules of listeners that are known to be good among
+/// these pools.
+pub(crate) fn validate(
+    table: &RouteTable,
+    is_known: impl Fn(&CopyOnWrite<Listener>) -> bool,
+) -> Result<(), TableFault> {
     limit("listeners", table.listeners.len(), LISTENERS)?;
     limit("pools", table.pools.len(), POOLS)?;
     limit("backends", table.pools.iter().map(|pool| pool.backends.len()).sum(), BACKENDS)?;
@@ -44,7 +49,9 @@ pub(crate) fn validate(table: &RouteTable) -> Result<(), TableFault> {
         if !addresses.insert(listener.address) {
             return Err(TableFault::DuplicateListener(listener.address));
         }
-        validate_listener(listener, &protocols)?;
+        if !is_known(listener) {
+            validate_listener(listener, &protocols)?;
+        }
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ impl LocalTable {
     pub(crate) fn listener(&self, address: &SocketAddr) -> Option<&ListenerRules> {
         let listeners = &self.table.as_ref()?.listeners;
         let index = listeners.binary_search_by(|listener| listener.address.cmp(address)).ok()?;
-        listeners.get(index)
+        listeners.get(index).map(|rules| &**rules)
     }
 
     /// What is said of a client of `listener`.
