@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use hornero_model::{EdgeStatus, InstanceId, ReleaseCounters, RouteTable, Spread, Timestamp};
+use hornero_model::{EdgeStatus, InstanceId, Pool, ReleaseCounters, RouteTable, Spread, Timestamp};
 
 /// What is known of one edge.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -151,18 +151,29 @@ impl KnownEdge {
             (self.known_since, self.left_at) = (now, Default::default());
             return;
         }
-        let receiving: BTreeSet<&InstanceId> = receivers(table).collect();
-        let left = self.tables().flat_map(receivers).filter(|id| !receiving.contains(id)).cloned();
-        let left: BTreeSet<InstanceId> = left.collect();
+        // Who gets requests in a pool that stays as it is, gets them still.
+        let mut left: BTreeSet<InstanceId> = BTreeSet::new();
+        for before in self.tables() {
+            let others = before.other_pools(table);
+            let others = before.pools.iter().filter(|pool| others.contains(&pool.name));
+            left.extend(others.flat_map(|pool| receivers_of(pool)).cloned());
+        }
+        let may_receive = |id: &&InstanceId| left.contains(*id) || self.left_at.contains_key(*id);
+        let receiving: BTreeSet<InstanceId> =
+            receivers(table).filter(may_receive).cloned().collect();
         self.left_at.retain(|id, _| !receiving.contains(id));
-        self.left_at.extend(left.into_iter().map(|id| (id, now)));
+        let left = left.into_iter().filter(|id| !receiving.contains(id));
+        self.left_at.extend(left.map(|id| (id, now)));
     }
 }
 
 /// The instances that get requests by a table.
 fn receivers(table: &RouteTable) -> impl Iterator<Item = &InstanceId> {
-    table.pools.iter().flat_map(|pool| {
-        let receive = pool.backends.iter().filter(move |backend| pool.receives(backend.release));
-        receive.map(|backend| &backend.instance)
-    })
+    table.pools.iter().flat_map(|pool| receivers_of(pool))
+}
+
+/// Those that get the requests of a pool.
+fn receivers_of(pool: &Pool) -> impl Iterator<Item = &InstanceId> {
+    let receive = pool.backends.iter().filter(|backend| pool.receives(backend.release));
+    receive.map(|backend| &backend.instance)
 }
