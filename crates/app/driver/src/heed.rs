@@ -83,7 +83,12 @@ impl Driver {
     pub fn overlooked(&self) -> Option<String> {
         let (world, facts) = (&self.world, &self.facts);
         let mut all = Attention::to_all(world, facts);
-        let decided = step(world, facts, &all, &mut || "000000".to_owned());
+        let mut tails = 0_u32;
+        let mut tail = || {
+            tails += 1;
+            format!("{tails:06}")
+        };
+        let decided = step(world, facts, &all, &mut tail);
         if let Some(record) = decided.records.first() {
             return Some(format!("this is to be recorded: {record:?}"));
         }

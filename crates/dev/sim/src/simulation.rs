@@ -366,8 +366,9 @@ impl Simulation {
     fn handle(&mut self, observation: Observation) {
         let Some(driver) = &mut self.driver else { return };
         let result = driver.handle(observation, &mut self.host);
-        let overlooked = driver.overlooked().filter(|_| result.is_ok() && !self.host.crashed);
-        if let Some(overlooked) = overlooked {
+        // After an error something is left to decide.
+        let is_settled = result.is_ok() && !self.host.crashed;
+        if let Some(overlooked) = is_settled.then(|| driver.overlooked()).flatten() {
             self.fail(&format!("a service was overlooked: {overlooked}"));
         }
         self.after(result);
