@@ -37,7 +37,7 @@ impl Driver {
         service: Option<&ServiceName>,
         ports: &mut dyn Ports,
     ) -> Result<Vec<Resumed>, DriverError> {
-        self.facts.now = self.facts.now.max(ports.now());
+        self.look_at_clock(ports);
         let stopped: Vec<Stopped> = match service {
             Some(service) => self.churn.stopped_by(Some(service)).into_iter().cloned().collect(),
             None => self.churn.all_stopped().into_iter().cloned().collect(),

@@ -70,13 +70,18 @@ impl Driver {
         observation: Observation,
         ports: &mut dyn Ports,
     ) -> Result<(), DriverError> {
-        self.facts.now = self.facts.now.max(ports.now());
+        self.look_at_clock(ports);
         self.gather();
-        self.attention.rouse(self.facts.now);
         self.heed(&observation);
         self.observe(observation, ports);
         self.look_for_room(&*ports);
         self.settle(ports)
+    }
+
+    /// Takes in what time it is, and looks at those whose time has come.
+    pub(crate) fn look_at_clock(&mut self, ports: &dyn Ports) {
+        self.facts.now = self.facts.now.max(ports.now());
+        self.attention.rouse(self.facts.now);
     }
 
     /// Records a run of an image's tests that somebody asked for outside of a rollout. While a rollout to that image is
@@ -98,7 +103,7 @@ impl Driver {
         if results.is_empty() || self.world.rollouts.values().any(goes_there) {
             return Ok(());
         }
-        self.facts.now = self.facts.now.max(ports.now());
+        self.look_at_clock(ports);
         let record = |of: &TestOutcome| {
             let (test, passed, detail) = (of.test.clone(), of.passed, of.detail.clone());
             Record::Event(by.clone(), EventBody::ImageTested { image, test, passed, detail })
@@ -120,7 +125,7 @@ impl Driver {
         body: EventBody,
         ports: &mut dyn Ports,
     ) -> Result<(), DriverError> {
-        self.facts.now = self.facts.now.max(ports.now());
+        self.look_at_clock(ports);
         self.persist(vec![Record::Event(by.clone(), body)], ports)
     }
 

@@ -62,7 +62,7 @@ fn what_serves_well_is_at_rest_until_its_time_comes() {
 #[test]
 fn nothing_that_is_not_as_it_shall_be_is_at_rest() {
     type Disturb = fn(&mut Bench);
-    let cases: [(&str, Disturb); 12] = [
+    let cases: [(&str, Disturb); 13] = [
         ("a server ended", |bench| bench.exit(&of_site(bench))),
         ("one is sick", |bench| bench.health(&of_site(bench), Health::Unhealthy)),
         ("nobody knows how one is", |bench| bench.status(|edge| edge.backends.clear())),
@@ -74,6 +74,11 @@ fn nothing_that_is_not_as_it_shall_be_is_at_rest() {
         ("one is to be replaced", |bench| {
             let instances = vec![of_site(bench)];
             bench.append(root(), EventBody::RecycleSet { service: site(), instances }).unwrap();
+        }),
+        ("somebody is in one", |bench| {
+            let until = bench.facts.now.after(Millis(100_000));
+            let body = super::glass::session(&of_site(bench), "glass-a", until, false);
+            bench.append(root(), body).unwrap();
         }),
         ("one ends", |bench| {
             let body = EventBody::InstanceChanged {

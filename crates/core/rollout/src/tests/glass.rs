@@ -6,6 +6,7 @@ use hornero_model::{
 };
 
 use crate::{
+    Attention,
     tests::{Bench, replacing::replaced, root, site, spec},
     wanted,
 };
@@ -27,7 +28,12 @@ fn id(name: &str) -> GlassId {
     GlassId::new(name).unwrap()
 }
 
-fn session(instance: &InstanceId, name: &str, until: Timestamp, leaves: bool) -> EventBody {
+pub(super) fn session(
+    instance: &InstanceId,
+    name: &str,
+    until: Timestamp,
+    leaves: bool,
+) -> EventBody {
     EventBody::GlassBroken {
         session: Box::new(GlassSession {
             id: id(name),
@@ -53,6 +59,11 @@ fn ended(instance: &InstanceId, name: &str, reason: GlassEndReason) -> EventBody
             recording: None,
         }),
     }
+}
+
+/// What looks at everything.
+fn all(bench: &Bench) -> Attention {
+    Attention::to_all(&bench.world, &bench.facts)
 }
 
 fn settle(bench: &mut Bench) {
@@ -91,7 +102,10 @@ fn it_is_replaced_when_its_time_is_up_though_nobody_says_that_they_left() {
     let until = bench.facts.now.after(Millis(100_000));
     bench.append(root(), session(&one, "glass-a", until, false)).unwrap();
     bench.comply();
-    assert_eq!(crate::wake(&bench.world, &bench.facts).map(|at| at <= until), Some(true));
+    assert_eq!(
+        crate::wake(&bench.world, &bench.facts, &all(&bench)).map(|at| at <= until),
+        Some(true)
+    );
     bench.facts.now = until;
     settle(&mut bench);
     assert!(!bench.world.instances.contains_key(&one), "{:?}", bench.log);
@@ -106,7 +120,7 @@ fn one_that_is_to_leave_gets_no_requests_and_is_kept_until_they_have_left() {
     settle(&mut bench);
     assert!(!serves(&bench, &one) && count(&bench) == 2, "{:?}", bench.log);
     assert!(bench.facts.running.contains_key(&one), "somebody is in it");
-    assert!(wanted(&bench.world, &bench.facts).is_empty());
+    assert!(wanted(&bench.world, &bench.facts, &mut all(&bench)).is_empty());
     bench.append(root(), ended(&one, "glass-a", GlassEndReason::Left)).unwrap();
     settle(&mut bench);
     assert!(!bench.world.instances.contains_key(&one), "{:?}", bench.log);

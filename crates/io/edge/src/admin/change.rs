@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// A table, told by what it changes of the one before it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TableChange {
     /// The number of the table that it is a change of.
     pub from: u64,
