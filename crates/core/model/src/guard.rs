@@ -29,7 +29,7 @@ pub enum DataProbe {
     Redis(RedisProbe),
     /// By AMQP 0-9-1, as RabbitMQ has it.
     Amqp(AmqpProbe),
-    /// By the monitoring port of a NATS server.
+    /// By the monitoring port of a NATS server, or the API of its JetStream.
     Nats(NatsProbe),
     /// By HTTP.
     Http(HttpProbe),
@@ -108,7 +108,7 @@ pub struct AmqpProbe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NatsProbe {
-    /// The monitoring port inside the instance.
+    /// The port inside the instance: the monitoring one, or that of clients where somebody asks there.
     pub port: u16,
     /// The stream of JetStream.
     pub stream: String,
@@ -117,6 +117,19 @@ pub struct NatsProbe {
     pub consumer: Option<String>,
     /// The most messages that may wait.
     pub pending: u32,
+    /// Who asks JetStream's API as a client; without a user the password is a token. None where the monitoring port is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<ProbeLogin>,
+}
+
+impl NatsProbe {
+    /// Whether a stream or consumer may be called so: a part of a subject, without what has a meaning in one.
+    pub fn is_name(text: &str) -> bool {
+        let is_plain = |letter: char| {
+            !letter.is_control() && !letter.is_whitespace() && !".*>/\\".contains(letter)
+        };
+        !text.is_empty() && text.len() <= 255 && text.chars().all(is_plain)
+    }
 }
 
 /// What is asked by HTTP: a GET whose answer has a status of 200 to 299.
@@ -215,8 +228,9 @@ impl DataProbe {
             Self::Postgres(probe) => Some(&probe.login),
             Self::Redis(probe) => Some(&probe.login),
             Self::Amqp(probe) => Some(&probe.login),
+            Self::Nats(probe) => probe.login.as_ref(),
             Self::Http(probe) => probe.login.as_ref(),
-            Self::Nats(_) | Self::Command(_) => None,
+            Self::Command(_) => None,
         };
         login?.password.as_ref()
     }

@@ -37,6 +37,9 @@ struct WrittenPort {
     span: Span,
 }
 
+/// Where NATS servers tell of themselves, and where their clients come.
+const NATS_MONITOR: u16 = 8_222;
+const NATS_CLIENTS: u16 = 4_222;
 /// The most that a number of a guard may be.
 const MOST: u32 = 1_000_000_000;
 /// The probes that are objects.
@@ -219,10 +222,26 @@ fn amqp(cx: &mut Evaluator, part: &mut Section<'_>) -> Option<(DataProbe, Option
 }
 
 fn nats(cx: &mut Evaluator, part: &mut Section<'_>) -> Option<(DataProbe, Option<u16>)> {
+    let named_span = part.place("stream");
     let stream = needed(cx, part, "stream", "write `stream = \"ORDERS\"`");
+    let consumer_span = part.place("consumer");
     let consumer = part.text(cx, "consumer").map(|text| text.value.to_string());
+    for (name, span) in [(&stream, named_span), (&consumer, consumer_span)] {
+        if let Some(name) = name.as_ref().filter(|name| !NatsProbe::is_name(name)) {
+            let message = format!("`{}` is no name of a stream or consumer", shown(name));
+            cx.report(Mistake::new(ErrorCode::InvalidName, span, message).hint(
+                "NATS takes up to 255 bytes without spaces, `.`, `*`, `>` and slashes; a subject is none",
+            ));
+        }
+    }
     let pending = number(cx, part, "pending").unwrap_or(0);
-    Some((DataProbe::Nats(NatsProbe { port: 0, stream: stream?, consumer, pending }), Some(8_222)))
+    let login = login(cx, part, "");
+    let as_client = part.flag(cx, "api").unwrap_or(false);
+    let as_client = as_client || !login.user.is_empty() || login.password.is_some();
+    let login = as_client.then_some(login);
+    let standard = if as_client { NATS_CLIENTS } else { NATS_MONITOR };
+    let probe = NatsProbe { port: 0, stream: stream?, consumer, pending, login };
+    Some((DataProbe::Nats(probe), Some(standard)))
 }
 
 fn http(cx: &mut Evaluator, part: &mut Section<'_>) -> Option<(DataProbe, Option<u16>)> {
@@ -325,7 +344,7 @@ fn port_of(cx: &mut Evaluator, written: &WrittenPort, ports: &[Port]) -> Option<
             let is_there = |port: &u16| named.iter().any(|(_, number)| number == port);
             let only = match named.as_slice() {
                 // What monitors a server has a port of its own.
-                [(_, only)] if *standard != Some(8_222) => Some(*only),
+                [(_, only)] if *standard != Some(NATS_MONITOR) => Some(*only),
                 _ => None,
             };
             let found = standard.filter(is_there).or(only).or(*standard);

@@ -55,7 +55,10 @@ pub fn ask_over(
             let login = Login { user: &probe.login.user, password };
             amqp::ask(stream, login, probe)
         }
-        DataProbe::Nats(probe) => nats::ask(stream, address, probe),
+        DataProbe::Nats(probe) => {
+            let login = probe.login.as_ref().map(|login| Login { user: &login.user, password });
+            nats::ask(stream, (address, login), probe)
+        }
         DataProbe::Http(probe) => {
             let login = probe.login.as_ref().map(|login| Login { user: &login.user, password });
             http::ask(stream, (address, login), probe)

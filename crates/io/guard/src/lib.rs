@@ -4,6 +4,7 @@ mod amqp;
 mod ask;
 mod error;
 mod http;
+mod jetstream;
 mod login;
 mod nats;
 mod postgres;

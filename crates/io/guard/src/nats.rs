@@ -8,13 +8,24 @@ use std::{
 use hornero_model::{GuardMeasure, GuardVerdict, NatsProbe};
 use serde_json::Value;
 
-use crate::{ProbeError, http, wire::told};
+use crate::{Login, ProbeError, http, jetstream, wire::told};
 
 /// Streams and consumers of up to so many accounts.
 const PATH: &str = "/jsz?streams=true&consumers=true&limit=1024";
 
-/// Asks it.
+/// Asks it, at the one port or the other.
 pub(crate) fn ask(
+    stream: &mut (impl Read + Write),
+    (address, login): (SocketAddr, Option<Login<'_>>),
+    probe: &NatsProbe,
+) -> Result<(GuardVerdict, String), ProbeError> {
+    match login {
+        Some(login) => measured(jetstream::ask(stream, login, probe)?, probe),
+        None => monitored(stream, address, probe),
+    }
+}
+
+fn monitored(
     stream: &mut (impl Read + Write),
     address: SocketAddr,
     probe: &NatsProbe,
@@ -44,19 +55,29 @@ fn judge(document: &Value, probe: &NatsProbe) -> Result<(GuardVerdict, String), 
             told(probe.stream.as_bytes())
         )));
     };
-    let number = |value: Option<&Value>, name: &str| {
-        let number = value.and_then(|value| value.get(name)?.as_u64());
-        number.ok_or_else(|| ProbeError::foreign(format!("it does not tell `{name}`")))
-    };
-    let (what, seen) = match &probe.consumer {
-        None => ("messages in the stream", number(stream.get("state"), "messages")?),
+    match &probe.consumer {
+        None => measured(stream.clone(), probe),
         Some(name) => {
             let consumer = list(stream, "consumer_detail").into_iter().find(is_called(name));
             let consumer = consumer.ok_or_else(|| {
                 ProbeError::Refused(format!("it has no consumer `{}`", told(name.as_bytes())))
             })?;
-            let waiting = number(Some(&consumer), "num_pending")?;
-            let unacknowledged = number(Some(&consumer), "num_ack_pending")?;
+            measured(consumer, probe)
+        }
+    }
+}
+
+/// What is told of a stream, or of its consumer where the probe has one, in the same words at both ports.
+fn measured(document: Value, probe: &NatsProbe) -> Result<(GuardVerdict, String), ProbeError> {
+    let number = |value: Option<&Value>, name: &str| {
+        let number = value.and_then(|value| value.get(name)?.as_u64());
+        number.ok_or_else(|| ProbeError::foreign(format!("it does not tell `{name}`")))
+    };
+    let (what, seen) = match &probe.consumer {
+        None => ("messages in the stream", number(document.get("state"), "messages")?),
+        Some(_) => {
+            let waiting = number(Some(&document), "num_pending")?;
+            let unacknowledged = number(Some(&document), "num_ack_pending")?;
             ("messages pending", waiting.saturating_add(unacknowledged))
         }
     };
@@ -78,7 +99,13 @@ mod tests {
             let consumer = consumer.map(str::to_owned);
             judge(
                 &document,
-                &NatsProbe { port: 8_222, stream: stream.to_owned(), consumer, pending },
+                &NatsProbe {
+                    port: 8_222,
+                    stream: stream.to_owned(),
+                    consumer,
+                    pending,
+                    login: None,
+                },
             )
         };
         let pending = judged("ORDERS", Some("mail"), 2).unwrap();

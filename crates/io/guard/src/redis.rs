@@ -9,7 +9,7 @@ use hornero_model::{GuardMeasure, GuardVerdict, RedisProbe};
 
 use crate::{
     Login, ProbeError,
-    wire::{exactly, told},
+    wire::{exactly, line, told},
 };
 
 /// The longest line that is no content: an error, or a length.
@@ -43,7 +43,7 @@ fn send(stream: &mut impl Write, words: &[&[u8]]) -> Result<(), ProbeError> {
 }
 
 fn answer(stream: &mut impl Read) -> Result<Vec<u8>, ProbeError> {
-    let line = line(stream)?;
+    let line = line(stream, LINE_BYTES_MAX)?;
     match line.split_first() {
         Some((b'+', text)) => Ok(text.to_vec()),
         Some((b'-', text)) => Err(ProbeError::Refused(told(text))),
@@ -56,18 +56,6 @@ fn answer(stream: &mut impl Read) -> Result<Vec<u8>, ProbeError> {
         }
         Some(_) | None => Err(ProbeError::foreign(told(&line))),
     }
-}
-
-fn line(stream: &mut impl Read) -> Result<Vec<u8>, ProbeError> {
-    let mut line = Vec::new();
-    while line.len() < LINE_BYTES_MAX {
-        line.extend(exactly(stream, 1)?);
-        if line.ends_with(b"\r\n") {
-            line.truncate(line.len() - 2);
-            return Ok(line);
-        }
-    }
-    Err(ProbeError::foreign("a line without an end"))
 }
 
 fn fields(info: &str) -> BTreeMap<&str, &str> {

@@ -67,6 +67,19 @@ pub(crate) fn exactly(from: &mut impl Read, length: usize) -> Result<Vec<u8>, Pr
     }
 }
 
+/// A line without its end, which is read byte by byte: what follows is somebody else's.
+pub(crate) fn line(from: &mut impl Read, most: usize) -> Result<Vec<u8>, ProbeError> {
+    let mut line = Vec::new();
+    while line.len() < most {
+        line.extend(exactly(from, 1)?);
+        if line.ends_with(b"\r\n") {
+            line.truncate(line.len() - 2);
+            return Ok(line);
+        }
+    }
+    Err(ProbeError::foreign("a line without an end"))
+}
+
 /// All there is to its end, `most` bytes.
 pub(crate) fn to_end(from: &mut impl Read, most: usize) -> Result<Vec<u8>, ProbeError> {
     let mut bytes = Vec::new();

@@ -47,8 +47,9 @@ const REDIS: &str = r#"{"redis":{"port":1,"login":{"user":"","password":"pw"},"c
 const AMQP: &str =
     r#"{"amqp":{"port":1,"login":{"user":"guest"},"vhost":"/","queue":"orders","depth":0}}"#;
 const NATS: &str = r#"{"nats":{"port":1,"stream":"ORDERS","pending":0}}"#;
+const JETSTREAM: &str = r#"{"nats":{"port":1,"stream":"ORDERS","consumer":"mail","pending":2,"login":{"user":"watch","password":"pw"}}}"#;
 const HTTP: &str = r#"{"http":{"port":1,"path":"/depth","login":{"user":"a","password":"pw"},"json":{"field":"n","is":{"at_most":2}}}}"#;
-const ALL: [&str; 5] = [POSTGRES, REDIS, AMQP, NATS, HTTP];
+const ALL: [&str; 6] = [POSTGRES, REDIS, AMQP, NATS, HTTP, JETSTREAM];
 
 /// A message of PostgreSQL.
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -127,9 +128,9 @@ fn a_redis_server_that_wants_a_password() {
     assert_eq!(wrong, "it answers: WRONGPASS invalid");
 }
 
-#[test]
-fn an_amqp_server_tells_how_long_a_queue_is_or_why_not() {
-    let greeting = [
+/// What an AMQP server says up to the answer to the question.
+fn amqp_greeting() -> Vec<u8> {
+    [
         method(10, 10, &[0, 9, 0, 0, 0, 0]),
         method(10, 30, &[0, 0, 0, 2, 0, 0, 0, 60]),
         // A heartbeat may come at any time.
@@ -137,11 +138,18 @@ fn an_amqp_server_tells_how_long_a_queue_is_or_why_not() {
         method(10, 41, &[0]),
         method(20, 11, &[0; 4]),
     ]
-    .concat();
-    let queue = |depth: u8| {
-        method(50, 11, &[b"\x06orders\0\0\0".as_slice(), &[depth, 0, 0, 0, 0]].concat())
-    };
-    let says = |last: Vec<u8>| [greeting.clone(), last].concat();
+    .concat()
+}
+
+/// Its answer.
+fn amqp_queue(depth: u8) -> Vec<u8> {
+    method(50, 11, &[b"\x06orders\0\0\0".as_slice(), &[depth, 0, 0, 0, 0]].concat())
+}
+
+#[test]
+fn an_amqp_server_tells_how_long_a_queue_is_or_why_not() {
+    let says = |last: Vec<u8>| [amqp_greeting(), last].concat();
+    let queue = amqp_queue;
     let (answer, heard) = ask(AMQP, None, &says(queue(3)));
     let expected = (GuardVerdict::Refuses, "3 messages ready (at most 0)".to_owned());
     assert_eq!(answer.unwrap(), expected);
@@ -152,6 +160,77 @@ fn an_amqp_server_tells_how_long_a_queue_is_or_why_not() {
     assert!(missing.starts_with("it answers: NOT_FOUND"), "{missing}");
     let other = ask(AMQP, None, b"AMQP\x00\x01\x00\x00").0.unwrap_err().to_string();
     assert!(other.contains("another version"), "{other}");
+}
+
+/// What a NATS server says to who asks for a consumer.
+fn jetstream_says(consumer: &str) -> Vec<u8> {
+    let length = consumer.len();
+    format!(
+        "INFO {{\"headers\":true,\"auth_required\":true}} \r\nPING\r\nINFO {{}}\r\nMSG _INBOX.a 1 {length}\r\n{consumer}\r\n"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_nats_server_tells_a_client_what_is_pending_or_why_not() {
+    let pending = |count: u32| {
+        format!(
+            r#"{{"stream_name":"ORDERS","name":"mail","num_pending":{count},"num_ack_pending":1}}"#
+        )
+    };
+    let (answer, heard) = ask(JETSTREAM, Some("se\"same"), &jetstream_says(&pending(2)));
+    let expected = (GuardVerdict::Refuses, "3 messages pending (at most 2)".to_owned());
+    assert_eq!(answer.unwrap(), expected);
+    let (answer, _) = ask(JETSTREAM, Some("se\"same"), &jetstream_says(&pending(1)));
+    assert_eq!(answer.unwrap().0, GuardVerdict::Passes);
+    for said in [
+        &br#""user":"watch""#[..],
+        br#""pass":"se\"same""#,
+        b"PUB $JS.API.CONSUMER.INFO.ORDERS.mail _INBOX.",
+        b"PONG\r\n",
+    ] {
+        assert!(holds(&heard, said), "{}", String::from_utf8_lossy(said));
+    }
+    let token = JETSTREAM.replace("watch", "");
+    let (_, heard) = ask(&token, Some("sesame"), &jetstream_says(&pending(1)));
+    assert!(holds(&heard, br#""auth_token":"sesame""#) && !holds(&heard, br#""user""#));
+    let greeting = "INFO {}\r\n";
+    for (says, why) in [
+        ("-ERR 'Authorization Violation'\r\n", "it answers: Authorization Violation"),
+        ("HMSG _INBOX.a 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n", "JetStream is not there"),
+        (
+            "MSG _INBOX.a 1 50\r\n{\"error\":{\"code\":404,\"description\":\"no consumer\"}}\r\n",
+            "no consumer",
+        ),
+        ("MSG _INBOX.a 1 16\r\n{\"name\":\"other\"}\r\n", "something else"),
+        ("MSG _INBOX.a 1 99999999\r\n", "announces"),
+        ("HMSG _INBOX.a 1 9 2\r\n{}\r\n", "headers"),
+        ("MSG _INBOX.b 2 2\r\n{}\r\n", "not understood"),
+    ] {
+        let error = ask(JETSTREAM, None, &[greeting, says].concat().into_bytes()).0;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(why), "{says}: {error}");
+    }
+    let tls = ask(JETSTREAM, None, b"INFO {\"tls_required\":true}\r\n").0.unwrap_err();
+    assert!(tls.to_string().contains("wants TLS"), "{tls}");
+    let forged = JETSTREAM.replace("ORDERS", "A\\r\\nPUB");
+    let (answer, heard) = ask(&forged, None, greeting.as_bytes());
+    assert!(answer.unwrap_err().to_string().contains("is no name"));
+    assert_eq!(heard, b"");
+}
+
+#[test]
+fn a_conversation_that_ends_early_is_no_pass() {
+    let consumer = r#"{"stream_name":"ORDERS","name":"mail","num_pending":0,"num_ack_pending":0}"#;
+    for (probe, says) in
+        [(AMQP, [amqp_greeting(), amqp_queue(0)].concat()), (JETSTREAM, jetstream_says(consumer))]
+    {
+        assert_eq!(ask(probe, Some("sesame"), &says).0.unwrap().0, GuardVerdict::Passes);
+        for length in 0..says.len() {
+            let answer = ask(probe, Some("sesame"), &says[..length]).0;
+            assert!(answer.is_err(), "{probe} after {length} bytes: {answer:?}");
+        }
+    }
 }
 
 #[test]
@@ -186,12 +265,13 @@ proptest! {
         noise in proptest::collection::vec(any::<u8>(), 0..400),
         cut in 0_usize..60,
     ) {
-        let beginnings: [&[u8]; 5] = [
+        let beginnings: [&[u8]; 6] = [
             &[&message(b'R', &[0; 4])[..], &message(b'Z', b"I"), b"D"].concat(),
             b"+OK\r\n$",
             &[&method(10, 10, &[])[..], &[1, 0, 0]].concat(),
             b"HTTP/1.1 200 OK\r\n\r\n{\"account_details\":",
             b"HTTP/1.1 200 OK\r\ncontent-length: ",
+            b"INFO {}\r\nMSG a 1 40\r\n{\"name\":\"mail\",\"num_pending\":",
         ];
         for (probe, beginning) in ALL.iter().zip(beginnings) {
             let beginning = &beginning[..beginning.len().min(cut)];

@@ -2,7 +2,7 @@
 
 use super::words::{
     BlockWords,
-    ValueKind::{Any, Duration, Text, Texts, Whole},
+    ValueKind::{Any, Duration, Flag, Text, Texts, Whole},
     block, key, part, required,
 };
 
@@ -59,9 +59,12 @@ const AMQP: BlockWords = part(
 
 const NATS: BlockWords = part(
     "nats",
-    "the monitoring port of a NATS server is asked",
+    "the monitoring port of a NATS server is asked, or with `api` or a login its JetStream",
     &[
         key("port", Any, PORT),
+        key("user", Text, USER),
+        key("password", Text, "the secret of the service that is the password, or the token"),
+        key("api", Flag, "whether JetStream is asked as a client does; with a login it is"),
         required("stream", Text, "the stream of JetStream"),
         key("consumer", Text, "the consumer; the stream itself by default"),
         key("pending", Whole, "the most messages that may wait; 0 by default"),

@@ -29,13 +29,28 @@ fn of_services_and_volumes() {
   guard "d-queue" { amqp = { queue = "orders", port = "pg" } }
   guard "e-stream" { nats = { stream = "ORDERS", consumer = "mail", pending = 2 } }
   guard "f-depth" { http = { path = "/depth", json = { field = "queue.0.depth", at_most = 3 } } }
+  guard "h-token" { nats = { stream = "ORDERS", password = "pw", port = "pg" } }
+  guard "i-anybody" { nats = { stream = "ORDERS", api = true, port = 4222 } }
   guard "g-state" { http = { port = 9000, json = { field = "idle", equals = true } } }
 "#;
     let guards = guards(service, "  guard \"a-mine\" { command = [\"/srv/check\", \"x\"] }\n");
     let names: Vec<&str> = guards.iter().map(|guard| guard.name.as_str()).collect();
-    assert_eq!(names, ["a-mine", "b-idle", "c-saved", "d-queue", "e-stream", "f-depth", "g-state"]);
+    assert_eq!(
+        names,
+        [
+            "a-mine",
+            "b-idle",
+            "c-saved",
+            "d-queue",
+            "e-stream",
+            "f-depth",
+            "g-state",
+            "h-token",
+            "i-anybody"
+        ]
+    );
     let within: Vec<u64> = guards.iter().map(|guard| guard.within.0).collect();
-    assert_eq!(within, [30_000, 5_000, 60_000, 30_000, 30_000, 30_000, 30_000]);
+    assert_eq!(within, [30_000, 5_000, 60_000, 30_000, 30_000, 30_000, 30_000, 30_000, 30_000]);
     let json = |index: usize| serde_json::to_string(&guards[index].probe).unwrap();
     assert_eq!(json(0), r#"{"command":["/srv/check","x"]}"#);
     assert_eq!(
@@ -50,6 +65,14 @@ fn of_services_and_volumes() {
     assert_eq!(
         json(4),
         r#"{"nats":{"port":8222,"stream":"ORDERS","consumer":"mail","pending":2}}"#
+    );
+    assert_eq!(
+        json(7),
+        r#"{"nats":{"port":5433,"stream":"ORDERS","pending":0,"login":{"user":"","password":"pw"}}}"#
+    );
+    assert_eq!(
+        json(8),
+        r#"{"nats":{"port":4222,"stream":"ORDERS","pending":0,"login":{"user":""}}}"#
     );
     let DataProbe::Http(http) = &guards[6].probe else { panic!("{:?}", guards[6]) };
     assert_eq!((http.port, http.path.as_str(), &http.login), (9_000, "/", &None));
@@ -71,6 +94,7 @@ fn what_is_no_guard() {
   guard "what" { http = { json = { field = "a", at_most = 1, at_least = 1 } } }
   guard "same" { command = ["/a"] }
   guard "long" { nats = { within = "2h" } }
+  guard "name" { nats = { stream = "orders.new" } }
 "#,
             "  guard \"same\" { command = [\"/a\"] }\n",
         ),
@@ -146,7 +170,15 @@ fn what_is_no_guard() {
             24 |   guard "long" { nats = { within = "2h" } }
                |                                    ^^^^
 
-            there are 9 errors in `hornero.hcl`
+            error[invalid-name]: `orders.new` is no name of a stream or consumer
+              --> hornero.hcl:25:36
+               |
+            25 |   guard "name" { nats = { stream = "orders.new" } }
+               |                                    ^^^^^^^^^^^^
+               |
+               = hint: NATS takes up to 255 bytes without spaces, `.`, `*`, `>` and slashes; a subject is none
+
+            there are 10 errors in `hornero.hcl`
         "#]],
     );
 }
