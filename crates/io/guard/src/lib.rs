@@ -6,6 +6,7 @@ mod error;
 mod http;
 mod jetstream;
 mod login;
+mod md5;
 mod nats;
 mod postgres;
 mod redis;

@@ -6,6 +6,7 @@ use hornero_model::{GuardMeasure, GuardVerdict, Millis, PostgresProbe};
 
 use crate::{
     Login, ProbeError,
+    md5::{hexadecimal, md5},
     scram::{MECHANISM, Scram, ServerProof},
     wire::{exactly, told},
 };
@@ -232,12 +233,19 @@ fn authenticate(
             }
             _ => Err(ProbeError::foreign("it does not know the password")),
         },
-        5 => Err(ProbeError::Login(
-            "it wants a password hashed by MD5: set `password_encryption = 'scram-sha-256'` and the password anew"
-                .to_owned(),
-        )),
+        5 => {
+            let mut body = md5_answer(login.user, password()?, rest).into_bytes();
+            body.push(0);
+            send(stream, Some(b'p'), &body)
+        }
         other => Err(ProbeError::Login(format!("it wants a login of kind {other}"))),
     }
+}
+
+/// What shows a password that the server keeps by MD5, by a salt of this connection.
+fn md5_answer(user: &str, password: &[u8], salt: &[u8]) -> String {
+    let kept = hexadecimal(md5(&[password, user.as_bytes()].concat()));
+    format!("md5{}", hexadecimal(md5(&[kept.as_bytes(), salt].concat())))
 }
 
 /// The columns of the one row that answers.
