@@ -68,6 +68,9 @@ struct Arguments {
     /// Replacements of the server with data
     #[arg(long, default_value_t = 50)]
     replacements: usize,
+    /// Which example of a server with data is replaced
+    #[arg(long, default_value = "postgres", value_parser = stateful::names())]
+    server: String,
     /// What the moments follow from at which something is killed; random by default
     #[arg(long)]
     seed: Option<u64>,
@@ -134,7 +137,7 @@ enum What {
     Logs,
     /// Many switches and rollbacks under load; not part of the default
     Soak,
-    /// PostgreSQL replaced under writes while things are killed: writes lost, time without service; not part of the default
+    /// A server with data replaced under writes while things are killed: writes lost, time without service; not part of the default
     Stateful,
 }
 
@@ -228,7 +231,10 @@ fn run(arguments: &Arguments) -> Result<()> {
             What::Wide => wide::measure(&setting),
             What::Logs => logs::measure(&setting, arguments.log_megabytes),
             What::Soak => soak::measure(&setting, arguments.switches),
-            What::Stateful => stateful::measure(&setting, arguments.replacements, arguments.seed),
+            What::Stateful => {
+                let Arguments { server, replacements, seed, .. } = arguments;
+                stateful::measure(&setting, server, *replacements, *seed)
+            }
         }?;
         print!("{}", measured.markdown());
         tables.push(measured);

@@ -1,14 +1,15 @@
-//! PostgreSQL under writes through many replacements of its image, with parts of Hornero and the server itself killed meanwhile.
+//! A server with data under writes through many replacements of its image, with parts of Hornero and the server itself killed
+//! meanwhile.
 
 use std::{
     fs,
     path::Path,
-    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Result, ensure};
-use hornero_load::{Trial, TrialReport, TrialRound, Victim, writes::PostgresStore};
+use anyhow::{Context as _, Result, ensure};
+use clap::builder::PossibleValuesParser;
+use hornero_load::{STATEFUL_EXAMPLES, StatefulExample, Trial, TrialReport, TrialRound, Victim};
 
 use crate::{
     Setting,
@@ -17,9 +18,6 @@ use crate::{
     table::{Better, HORNERO, Table},
 };
 
-/// The example that users find.
-const SPEC: &str = include_str!("../../examples/postgres/hornero.hcl");
-const ACCESS: &str = include_str!("../../examples/postgres/pg_hba.conf");
 /// Clients that write.
 const CLIENTS: u64 = 6;
 /// What is killed in one round after the other; every second one is left alone.
@@ -34,19 +32,32 @@ const VICTIMS: [Option<Victim>; 8] = [
     Some(Victim::Shim),
 ];
 
-pub fn measure(setting: &Setting, replacements: usize, seed: Option<u64>) -> Result<Table> {
+/// The names of the servers that can be tried.
+pub fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(STATEFUL_EXAMPLES.map(|example| example.name))
+}
+
+pub fn measure(
+    setting: &Setting,
+    server: &str,
+    replacements: usize,
+    seed: Option<u64>,
+) -> Result<Table> {
     let seed = match seed {
         Some(seed) => seed,
         None => u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()),
     };
     eprintln!("bench: seed {seed}");
+    let example = StatefulExample::named(server).context("there is no such example")?;
     let directory = setting.scratch.join("stateful");
     fs::create_dir_all(&directory)?;
-    fs::write(directory.join("pg_hba.conf"), ACCESS)?;
+    for (name, text) in example.files {
+        fs::write(directory.join(name), text)?;
+    }
     let address = process::free_address()?;
     let home = Home::new(setting.scratch.join("stateful-home"))?;
     let release = |number: u32| {
-        write_release(&directory, address.port(), number)
+        write_release(&directory, &example, address.port(), number)
             .expect("the scratch directory takes files");
     };
     release(0);
@@ -55,9 +66,9 @@ pub fn measure(setting: &Setting, replacements: usize, seed: Option<u64>) -> Res
         program: &setting.scratch.join(hornero::PROGRAM),
         home: home.path(),
         project: &directory,
-        volume: "orders",
+        volume: example.volume,
         release: &release,
-        store: Arc::new(PostgresStore { address }),
+        store: example.store(address),
         clients: CLIENTS,
         seed,
     };
@@ -68,23 +79,23 @@ pub fn measure(setting: &Setting, replacements: usize, seed: Option<u64>) -> Res
     }
     ensure!(report.checked.wrong.is_empty(), "{:#?}", report.checked.wrong);
     ensure!(report.most_writers <= 1, "{} writers at once", report.most_writers);
-    Ok(table(&report, seed))
+    Ok(table(&report, server, seed))
 }
 
 /// The example with a port of our own, and an image that differs by its number.
-fn write_release(directory: &Path, port: u16, number: u32) -> Result<()> {
-    let user = "  user = \"postgres\"\n";
-    let listen = "listen   = 5432";
-    ensure!(SPEC.contains(user) && SPEC.contains(listen), "the example is another one");
-    let text = SPEC.replace(user, &format!("{user}  env  = {{ IMAGE = \"{number}\" }}\n"));
-    let text = text.replace(listen, &format!("listen   = {port}"));
-    Ok(fs::write(directory.join("hornero.hcl"), text)?)
+fn write_release(
+    directory: &Path,
+    example: &StatefulExample,
+    port: u16,
+    number: u32,
+) -> Result<()> {
+    Ok(fs::write(directory.join("hornero.hcl"), example.text(port, number, ""))?)
 }
 
-fn table(report: &TrialReport, seed: u64) -> Table {
-    let mut table = Table::new(
-        "PostgreSQL replaced under writes, while control, edge, shim and server are killed",
-    );
+fn table(report: &TrialReport, server: &str, seed: u64) -> Table {
+    let mut table = Table::new(format!(
+        "`examples/{server}` replaced under writes, while control, edge, shim and server are killed",
+    ));
     let mut add = |name: &str, unit, value| table.add(name, unit, Better::Less, HORNERO, value);
     for round in &report.rounds {
         let killed = round.killed.map_or_else(
@@ -101,13 +112,15 @@ fn table(report: &TrialReport, seed: u64) -> Table {
     let back = |round: &&TrialRound| round.codes.last() != Some(&0);
     table.remark(format!(
         "Seed {seed}; {} replacements, {} of which ended on the old image because the new server was killed. {} writes were \
-         acknowledged, {} of them lost or half there; {} broke off with their connection. At most {} file system was on the \
+         acknowledged, {} of them lost or half there; {} broke off with their connection; {} are there more than once, where \
+         that may be. At most {} file system was on the \
          volume's data at a time, looked at every millisecond.",
         report.rounds.len(),
         report.rounds.iter().filter(back).count(),
         checked.acknowledged,
         checked.wrong.len(),
         checked.broken,
+        checked.again,
         report.most_writers,
     ));
     table.remark(format!(

@@ -22,7 +22,7 @@ pub struct Quantity {
 
 /// A heading, remarks and quantities.
 pub struct Table {
-    title: &'static str,
+    title: String,
     remarks: Vec<String>,
     quantities: Vec<Quantity>,
 }
@@ -45,8 +45,8 @@ where
 }
 
 impl Table {
-    pub fn new(title: &'static str) -> Self {
-        Self { title, remarks: Vec::new(), quantities: Vec::new() }
+    pub fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), remarks: Vec::new(), quantities: Vec::new() }
     }
 
     /// Adds a sentence below the table.

@@ -10,6 +10,7 @@ mod authoring;
 mod bad_release;
 mod boot;
 mod broken;
+mod brokers;
 mod calls;
 mod canary;
 mod cancelling;

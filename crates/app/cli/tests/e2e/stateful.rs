@@ -10,8 +10,8 @@ use std::{
 };
 
 use hornero_load::{
-    Trial, Victim,
-    writes::{PostgresStore, RedisStore, Writers},
+    StatefulExample, Trial, TrialReport, Victim,
+    writes::{PostgresStore, Writers},
 };
 
 use crate::{
@@ -177,39 +177,30 @@ fn a_database_is_replaced_under_writes_and_kills_and_loses_nothing() {
     home.run(&["audit", "verify"]).expect(0);
 }
 
-/// The example of Redis on the base of all tests, with a port of its own, and an image that differs by `number`.
-pub fn redis(home: &Home, number: u32) {
-    home.write("redis.conf", include_str!("../../../../../examples/redis/redis.conf"));
-    let port = home.port;
-    let mut text = include_str!("../../../../../examples/redis/hornero.hcl").to_owned();
-    for (example, own) in [
-        ("  debian   = \"bookworm\"\n", "  from     = image.base\n".to_owned()),
-        (
-            "  user    = \"redis\"\n",
-            format!("  user    = \"redis\"\n  env     = {{ IMAGE = \"{number}\" }}\n"),
-        ),
-        ("listen   = 6379", format!("listen   = {port}")),
-        ("hold          = \"15s\"", "hold          = \"2m\"".to_owned()),
-    ] {
-        assert!(text.contains(example), "the example has no `{example}`");
-        text = text.replace(example, &own);
+/// An example on the base of all tests, with a port of its own, and an image that differs by `number`, with this in the place
+/// of its guard.
+pub fn example(home: &Home, example: &StatefulExample, number: u32, guard: &str) {
+    for (name, text) in example.files {
+        home.write(name, text);
     }
+    let text = example.text(home.port, number, guard);
+    let debian = "  debian   = \"bookworm\"\n";
+    assert!(text.contains(debian), "the example has no `{debian}`");
+    let text = text.replace(debian, "  from     = image.base\n");
     home.write("hornero.hcl", &format!("{BASE}{text}"));
 }
 
-#[test]
-fn redis_has_what_it_acknowledged_after_replacements_and_kills() {
-    let home = Home::new();
-    redis(&home, 0);
+/// Replaces an example under writes, once as it is and once while its server is killed; nothing may be lost.
+pub fn replaced_under_writes(home: &Home, known: &StatefulExample) -> TrialReport {
+    example(home, known, 0, "");
     home.up();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, home.port));
     let trial = Trial {
         program: Path::new(env!("CARGO_BIN_EXE_hornero")),
         home: &home.path(),
         project: &home.project(),
-        volume: "cache",
-        release: &|number| redis(&home, number),
-        store: Arc::new(RedisStore { address }),
+        volume: known.volume,
+        release: &|number| example(home, known, number, ""),
+        store: known.store(SocketAddr::from((Ipv4Addr::LOCALHOST, home.port))),
         clients: 3,
         seed: seed(),
     };
@@ -217,7 +208,20 @@ fn redis_has_what_it_acknowledged_after_replacements_and_kills() {
     let told = format!("{:#?}\n{:#?}", report.rounds, report.writes.refusals);
     assert_eq!(report.checked.wrong, Vec::<String>::new(), "{told}");
     assert_eq!((report.most_writers, report.refused), (1, 0), "{told}");
+    assert_eq!(report.rounds[0].codes, [0], "{told}");
     assert!(report.checked.acknowledged > 100, "{:?}", report.checked);
+    report
+}
+
+/// The example of Redis.
+pub fn redis(home: &Home, number: u32) {
+    example(home, &StatefulExample::named("redis").unwrap(), number, "");
+}
+
+#[test]
+fn redis_has_what_it_acknowledged_after_replacements_and_kills() {
+    let home = Home::new();
+    replaced_under_writes(&home, &StatefulExample::named("redis").unwrap());
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! who needs no password.
 
 use std::{
-    collections::BTreeSet,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
 };
@@ -152,7 +151,7 @@ impl WriteSession for PostgresSession {
         .map(drop)
     }
 
-    fn appended(&mut self) -> Result<BTreeSet<u64>, WriteFault> {
+    fn appended(&mut self) -> Result<Vec<u64>, WriteFault> {
         let rows = self.query("select n from acks")?;
         rows.iter().map(|row| row.parse().map_err(broken)).collect()
     }

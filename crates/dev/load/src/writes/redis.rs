@@ -1,7 +1,6 @@
 //! Redis and what speaks its protocol (RESP2, "Redis serialization protocol specification").
 
 use std::{
-    collections::BTreeSet,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
 };
@@ -109,7 +108,7 @@ impl WriteSession for RedisSession {
         self.ask(&["exec"]).map(drop)
     }
 
-    fn appended(&mut self) -> Result<BTreeSet<u64>, WriteFault> {
+    fn appended(&mut self) -> Result<Vec<u64>, WriteFault> {
         let values = self.ask(&["lrange", "acks", "0", "-1"])?;
         values.iter().map(|value| value.parse().map_err(broken)).collect()
     }

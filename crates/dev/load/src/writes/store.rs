@@ -1,6 +1,6 @@
 //! What writes need of a server with data, whichever it is.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 /// How long an answer may take: longer than any replacement holds connections back.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
@@ -14,6 +14,22 @@ pub trait WriteStore: Send + Sync {
     /// # Errors
     /// [`WriteFault::Refused`] where nobody listens, and [`WriteFault::Broken`] for everything else.
     fn connect(&self) -> Result<Box<dyn WriteSession>, WriteFault>;
+
+    /// Which writes it takes, and what it promises of them.
+    fn rule(&self) -> WriteRule {
+        WriteRule::Mixed
+    }
+}
+
+/// Which writes a server takes, and what it promises of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteRule {
+    /// Numbers, counters and transfers. What broke off is not asked for again.
+    Mixed,
+    /// Numbers alone. One that broke off is sent again until it is acknowledged, and is there once.
+    Once,
+    /// The same, and a number that was sent again may be there again: its readers know it by itself.
+    AtLeastOnce,
 }
 
 /// An open connection to a server that takes writes. After a fault it is of no more use.
@@ -25,16 +41,25 @@ pub trait WriteSession {
     fn prepare(&mut self) -> Result<(), WriteFault>;
     /// Appends a number; it is acknowledged when this returns.
     fn append(&mut self, number: u64) -> Result<(), WriteFault>;
+    /// Every number that was appended, as often as it is there.
+    fn appended(&mut self) -> Result<Vec<u64>, WriteFault>;
+
     /// Adds one to a counter.
-    fn count(&mut self, counter: u64) -> Result<(), WriteFault>;
+    fn count(&mut self, _counter: u64) -> Result<(), WriteFault> {
+        Err(numbers_alone())
+    }
     /// One account gives one to another, both or neither.
-    fn transfer(&mut self, from: u64, to: u64) -> Result<(), WriteFault>;
-    /// Every number that was appended.
-    fn appended(&mut self) -> Result<BTreeSet<u64>, WriteFault>;
+    fn transfer(&mut self, _from: u64, _to: u64) -> Result<(), WriteFault> {
+        Err(numbers_alone())
+    }
     /// What a counter is at.
-    fn counted(&mut self, counter: u64) -> Result<u64, WriteFault>;
+    fn counted(&mut self, _counter: u64) -> Result<u64, WriteFault> {
+        Err(numbers_alone())
+    }
     /// What all accounts have together.
-    fn balance(&mut self) -> Result<i64, WriteFault>;
+    fn balance(&mut self) -> Result<i64, WriteFault> {
+        Err(numbers_alone())
+    }
 }
 
 /// Why a write was not acknowledged.
@@ -62,4 +87,8 @@ pub(super) fn open(address: SocketAddr) -> Result<std::net::TcpStream, WriteFaul
 
 pub(super) fn broken(error: impl ToString) -> WriteFault {
     WriteFault::Broken(error.to_string())
+}
+
+fn numbers_alone() -> WriteFault {
+    broken("it takes numbers alone")
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::store::{ACCOUNTS, WriteFault, WriteSession, WriteStore};
+use super::store::{ACCOUNTS, WriteFault, WriteRule, WriteSession, WriteStore};
 
 /// Between two writes of a client.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -18,7 +18,7 @@ const BACK_OFF: Duration = Duration::from_millis(5);
 /// Two acknowledgements of whichever clients that are further apart than this make a gap.
 const GAP: Duration = Duration::from_millis(20);
 /// Numbers of one client are below this times its own number plus one.
-const NUMBERS: u64 = 1 << 32;
+pub(super) const NUMBERS: u64 = 1 << 32;
 
 /// Clients that write until they are told to stop.
 pub struct Writers {
@@ -49,6 +49,8 @@ pub struct TurnedAway {
 pub(super) struct Acknowledged {
     pub client: u64,
     pub appended: Vec<u64>,
+    /// No number from here on was asked for.
+    pub end: u64,
     /// How often it counted, and how often that broke off.
     pub counted: u64,
     pub uncertain: u64,
@@ -130,9 +132,9 @@ impl Writers {
 
 impl Shared {
     fn write(&self, store: &dyn WriteStore, client: u64) -> Acknowledged {
-        let mut known = Acknowledged { client, ..Acknowledged::default() };
+        let mut known = Acknowledged { client, end: client * NUMBERS, ..Acknowledged::default() };
         let mut session: Option<Box<dyn WriteSession>> = None;
-        let mut number = client * NUMBERS;
+        let (rule, mut number) = (store.rule(), client * NUMBERS);
         while !self.ended.load(Ordering::Acquire) {
             let open = match session.take() {
                 Some(open) => Ok(open),
@@ -144,16 +146,23 @@ impl Shared {
                     self.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(refusal);
                     std::thread::sleep(BACK_OFF);
                 }
-                Ok(mut open) => match known.one(&mut *open, number) {
-                    Ok(()) => {
-                        self.acknowledged();
-                        // The first client opens a connection for each write.
-                        session = (client != 0).then_some(open);
+                Ok(mut open) => {
+                    known.end = number + 1;
+                    let written = known.one(rule, &mut *open, number);
+                    // What is to be there for certain is sent again under its number.
+                    if written.is_ok() || rule == WriteRule::Mixed {
+                        number += 1;
                     }
-                    Err(_) => known.broken += 1,
-                },
+                    match written {
+                        Ok(()) => {
+                            self.acknowledged();
+                            // The first client opens a connection for each write.
+                            session = (client != 0).then_some(open);
+                        }
+                        Err(_) => known.broken += 1,
+                    }
+                }
             }
-            number += 1;
             std::thread::sleep(PAUSE);
         }
         known
@@ -170,20 +179,25 @@ impl Shared {
 }
 
 impl Acknowledged {
-    /// One write, of a kind that follows from its number.
-    fn one(&mut self, session: &mut dyn WriteSession, number: u64) -> Result<(), WriteFault> {
-        match number % 3 {
-            0 => {
+    /// One write, of a kind that follows from its number where there are several.
+    fn one(
+        &mut self,
+        rule: WriteRule,
+        session: &mut dyn WriteSession,
+        number: u64,
+    ) -> Result<(), WriteFault> {
+        match (rule, number % 3) {
+            (WriteRule::Once | WriteRule::AtLeastOnce, _) | (WriteRule::Mixed, 0) => {
                 session.append(number)?;
                 self.appended.push(number);
             }
-            1 => {
+            (WriteRule::Mixed, 1) => {
                 self.uncertain += 1;
                 session.count(self.client)?;
                 self.uncertain -= 1;
                 self.counted += 1;
             }
-            _ => {
+            (WriteRule::Mixed, _) => {
                 let from = number % ACCOUNTS;
                 session.transfer(from, (from + 1 + number % (ACCOUNTS - 1)) % ACCOUNTS)?;
                 self.transfers += 1;
