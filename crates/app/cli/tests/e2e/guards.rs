@@ -106,6 +106,47 @@ fn an_open_transaction_keeps_a_database_from_being_replaced_until_it_is_committe
 }
 
 #[test]
+fn a_guard_logs_in_by_a_secret_however_the_database_keeps_the_password() {
+    let home = Home::new();
+    let mut set = home.command(&["secret", "set", "watch"]);
+    let mut set = set.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    set.stdin.take().unwrap().write_all(b"open sesame").unwrap();
+    assert!(set.wait().unwrap().success());
+    database(&home, 0, "");
+    home.write("pg_hba.conf", "host all postgres all trust\nhost all all all md5\n");
+    let guard_of = |user: &str| {
+        format!(
+            r#"guard "{user}" {{ postgres = {{ connections = 9, user = "{user}", password = "watch", within = "1s" }} }}"#
+        )
+    };
+    let secret = r#"secret "watch" { path = "/run/watch" }"#;
+    guard(&home, &[secret.to_owned(), guard_of("by-md5"), guard_of("by-scram")].join("\n  "));
+    home.up();
+    for (role, kept) in [("by-md5", "md5"), ("by-scram", "scram-sha-256")] {
+        psql(home.port, &format!("create role \"{role}\" login; grant pg_monitor to \"{role}\""))
+            .unwrap();
+        let password = |value: &str| {
+            let sql = format!(
+                "set password_encryption = '{kept}'; alter role \"{role}\" password '{value}'"
+            );
+            psql(home.port, &sql).unwrap();
+        };
+        let answer = || {
+            let asked = home.run(&["guard", "check", "db", "--json"]).json();
+            let mut answers = asked["answers"].as_array().unwrap().iter();
+            answers.find(|answer| answer["guard"] == role).unwrap().clone()
+        };
+        password("open sesame");
+        let passes = answer();
+        assert_eq!(passes["verdict"], "passes", "{passes}");
+        password("another");
+        let seen = answer()["seen"].as_str().unwrap().to_owned();
+        assert!(seen.contains("password authentication failed"), "{seen}");
+    }
+    home.run(&["down"]).expect(3);
+}
+
+#[test]
 fn a_client_of_redis_and_a_login_that_fails_keep_it_as_it_is() {
     let home = Home::new();
     redis(&home, 0);
