@@ -27,6 +27,7 @@ const TUNE_OK: Method = (10, 31);
 const OPEN: Method = (10, 40);
 const OPEN_OK: Method = (10, 41);
 const CLOSE: Method = (10, 50);
+const CLOSE_OK: Method = (10, 51);
 const CHANNEL_OPEN: Method = (20, 10);
 const CHANNEL_OPEN_OK: Method = (20, 11);
 const CHANNEL_CLOSE: Method = (20, 40);
@@ -53,8 +54,9 @@ pub(crate) fn ask(
     let declare = [vec![0, 0], short(&probe.queue), vec![PASSIVE], vec![0; 4]].concat();
     send(stream, 1, DECLARE, &declare)?;
     let depth = depth(&wait(stream, DECLARE_OK)?)?;
-    // It has answered: whether it hears the farewell changes nothing.
-    let _ = send(stream, 0, CLOSE, &[0, 200, 0, 0, 0, 0, 0]);
+    // It has answered: whether it hears the farewell changes nothing. RabbitMQ warns in its log of who leaves without one, and of
+    // who does not wait until it is heard.
+    let _ = send(stream, 0, CLOSE, &[0, 200, 0, 0, 0, 0, 0]).and_then(|()| wait(stream, CLOSE_OK));
     let (what, most) = ("messages ready", u64::from(probe.depth));
     Ok(GuardVerdict::of(&[GuardMeasure { what, seen: depth.into(), most, unit: "" }]))
 }
