@@ -3,14 +3,17 @@
 image "rabbitmq" {
   debian   = "bookworm"
   packages = ["ca-certificates", "rabbitmq-server"]
-  copy "rabbitmq.conf"    { to = "/etc/rabbitmq/rabbitmq.conf" }
+  copy "rabbitmq.conf" { to = "/etc/rabbitmq/rabbitmq.conf" }
   copy "definitions.json" { to = "/etc/rabbitmq/definitions.json" }
+  run  = ["rm /var/lib/rabbitmq/.erlang.cookie"] # whoever has the image has the package's: each volume gets one of its own
   user = "rabbitmq"
   env = {
     HOME              = "/var/lib/rabbitmq" # the cookie of Erlang lies there, in the volume
     RABBITMQ_NODENAME = "rabbit@localhost"  # its data belongs to this name, and each server has another host name
     RABBITMQ_LOGS     = "-"                 # `hornero logs` has them
-    ERL_EPMD_ADDRESS  = "127.0.0.1"
+    # Nodes of a cluster talk over these: there is none, and other services are not to.
+    ERL_EPMD_ADDRESS                    = "127.0.0.1"
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS = "-kernel inet_dist_use_interface {127,0,0,1}"
   }
   command = ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
   scratch = ["/var/log/rabbitmq"]

@@ -17,7 +17,8 @@ volume "notes" {
 service "notes" {
   image = image.notes
   kind  = "stateful" # SQLite has one writer
-  mount "/var/lib/notes" { volume = volume.notes } # the directory, not the file: the log lies beside it
+  # The directory, not the file: SQLite's log lies beside it.
+  mount "/var/lib/notes" { volume = volume.notes }
   port "http" { container = 8080 }
   health {
     http     = { port = "http", path = "/state" }

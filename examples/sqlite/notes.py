@@ -95,5 +95,5 @@ class Server(ThreadingHTTPServer):
 notes = Notes()
 server = Server(("0.0.0.0", 8080), Answers)
 signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-server.serve_forever()
+server.serve_forever(poll_interval=0.05)
 notes.close()
