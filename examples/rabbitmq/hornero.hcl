@@ -43,8 +43,9 @@ service "rabbitmq" {
     port     = "amqp"
     protocol = "tcp"
   }
-  # What waits in the queue outlives the server, too: this is for who wants it empty before an upgrade.
-  guard "orders-done" { amqp = { queue = "orders", depth = 0, within = "30s" } }
+  # What waits in the queue outlives the server, too: this is for who wants nothing to wait before an upgrade. It counts what is ready;
+  # what consumers have and did not acknowledge yet is not told to clients, and comes back to the queue with the next server.
+  guard "nothing-ready" { amqp = { queue = "orders", depth = 0, within = "30s" } }
   rollout {
     strategy      = "replace" # the only one for a single writer
     hold          = "60s"     # Erlang takes some seconds to start: so long new connections wait meanwhile

@@ -21,7 +21,7 @@ service "notes" {
   mount "/var/lib/notes" { volume = volume.notes }
   port "http" { container = 8080 }
   health {
-    http     = { port = "http", path = "/state" }
+    http     = { port = "http", path = "/health" }
     interval = "100ms"
   }
   route {
@@ -29,7 +29,6 @@ service "notes" {
     address = "127.0.0.1"
     port    = "http"
   }
-  guard "nothing-under-way" { http = { path = "/state", json = { field = "writes", at_most = 0 } } }
   rollout {
     strategy      = "replace" # the only one for a single writer
     hold          = "15s"     # how long new requests wait meanwhile

@@ -50,8 +50,10 @@ pub(crate) fn ask(
         Some(_) => document.get("name"),
     };
     let wanted = probe.consumer.as_ref().unwrap_or(&probe.stream);
+    let stream = document.get("stream_name").and_then(Value::as_str);
+    let is_of_stream = probe.consumer.is_none() || stream == Some(&probe.stream);
     match of.and_then(Value::as_str) {
-        Some(name) if name == wanted => Ok(document),
+        Some(name) if name == wanted && is_of_stream => Ok(document),
         _ => Err(ProbeError::foreign("it tells of something else")),
     }
 }
@@ -78,7 +80,7 @@ fn greeted(hello: &[u8]) -> Result<(), ProbeError> {
     }
 }
 
-/// Nobody else hears what is sent there: two guards may be asked at the same time.
+/// A name of its own, since two guards may be asked at the same time. Whoever may subscribe to everything hears it too.
 fn inbox() -> Result<String, ProbeError> {
     let mut random = [0; 12];
     let failed = |_| ProbeError::Login("there is no randomness".to_owned());

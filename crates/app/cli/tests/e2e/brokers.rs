@@ -1,7 +1,10 @@
 //! RabbitMQ, NATS and a program with SQLite, as the examples have them: replaced under clients that know what was acknowledged,
 //! killed, and asked before they go.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
+};
 
 use hornero_load::{StatefulExample, TrialReport, writes::AmqpStore};
 use serde_json::Value;
@@ -57,7 +60,7 @@ fn rabbitmq_has_what_it_confirmed_and_is_replaced_when_its_queue_is_empty() {
     let before = server(&home).unwrap().0;
     example(&home, &rabbitmq, 3, &guard);
     let refused = home.run(&["up"]).expect(3).stderr;
-    assert!(refused.contains("guard `orders-done` of `rabbitmq` refuses"), "{refused}");
+    assert!(refused.contains("guard `nothing-ready` of `rabbitmq` refuses"), "{refused}");
     assert_eq!(server(&home).unwrap().0, before);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, home.port));
     let taken = AmqpStore { address, queue: "orders".to_owned() }.take().unwrap();
@@ -89,8 +92,25 @@ fn nats_has_each_acknowledged_message_once_and_tells_what_is_pending() {
 fn sqlite_has_each_note_that_its_program_acknowledged() {
     let home = Home::new();
     let sqlite = StatefulExample::named("sqlite").unwrap();
-    let image = image_of(&replaced_under_writes(&home, &sqlite));
-    let answer = asked(&home, &sqlite, image, sqlite.guard, 0);
-    assert_eq!(told(&answer), "`writes` is 0 (wanted at most 0)");
+    replaced_under_writes(&home, &sqlite);
+    let (status, numbers) = home.get("/notes");
+    assert_eq!(status, 200);
+    let last = numbers.lines().last().unwrap();
+    assert_eq!(home.get(&format!("/notes/{last}")), (200, format!("note {last}")));
+    // Of what comes without its length, or not to its end, nothing is kept.
+    for (head, body, answer) in [
+        ("content-length: 9", "half", ""),
+        ("transfer-encoding: chunked", "5\r\nwhole\r\n0\r\n\r\n", "411"),
+    ] {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, home.port)).unwrap();
+        write!(stream, "PUT /notes/{last} HTTP/1.1\r\nhost: notes\r\n{head}\r\n\r\n{body}")
+            .unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut told = String::new();
+        // Where it is closed with a reset, nothing is answered as well.
+        let _ = stream.read_to_string(&mut told);
+        assert!(told.contains(answer) && !told.contains("kept"), "{told}");
+        assert_eq!(home.get(&format!("/notes/{last}")), (200, format!("note {last}")));
+    }
     home.run(&["down"]).expect(0);
 }

@@ -82,7 +82,7 @@ impl WriteSession for HttpSession {
 
     fn append(&mut self, number: u64) -> Result<(), WriteFault> {
         let path = format!("{}/{number}", self.path);
-        self.ask("PUT", &path, "a note").map(drop)
+        self.ask("PUT", &path, &format!("note {number}")).map(drop)
     }
 
     fn appended(&mut self) -> Result<Vec<u64>, WriteFault> {

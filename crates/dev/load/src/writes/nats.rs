@@ -131,8 +131,10 @@ impl WriteSession for NatsSession {
     fn prepare(&mut self) -> Result<(), WriteFault> {
         let stream = self.stream.clone();
         let subjects = format!("{stream}.>");
+        // For longer than any number is asked for again, in nanoseconds.
         let config = json!({"name": stream, "subjects": [subjects], "storage": "file",
-            "retention": "limits", "discard": "old", "num_replicas": 1});
+            "retention": "limits", "discard": "old", "num_replicas": 1,
+            "duplicate_window": 900_000_000_000_u64});
         let subject = format!("$JS.API.STREAM.CREATE.{stream}");
         self.ask(&subject, "", &config.to_string()).map(drop)
     }
