@@ -409,9 +409,7 @@ impl Parts {
         notifier: &Notifier,
     ) -> anyhow::Result<()> {
         self.runtime.shutdown_timeout(Duration::from_millis(200));
-        if let Some(witness) = witness {
-            witness.end();
-        }
+        witness.into_iter().for_each(Witness::end);
         let last_words = match left {
             Ended::Empty => "nothing is left to serve",
             Ended::Serving | Ended::Moot => "servers and edge go on",

@@ -22,17 +22,17 @@ pub struct Turnstile {
     counts: Mutex<Counts>,
     left: Condvar,
     /// Whose turn it is, for each instance that somebody wants to start.
-    turns: Mutex<BTreeMap<InstanceId, Arc<Turn>>>,
+    turns: Mutex<BTreeMap<InstanceId, Arc<StartTurn>>>,
 }
 
 /// What is held by whoever starts an instance.
 #[derive(Debug, Default)]
-pub struct Turn {
+pub struct StartTurn {
     held: Mutex<()>,
     given_up: AtomicBool,
 }
 
-impl Turn {
+impl StartTurn {
     /// Waits until nobody else starts the instance; none where it was given up meanwhile, so that what waited starts nothing that
     /// nobody knows any more.
     pub fn take(&self) -> Option<MutexGuard<'_, ()>> {
@@ -62,7 +62,7 @@ impl Turnstile {
 
     /// What is held by whoever starts an instance: a second one waits for it without a word, so that nobody takes a start that
     /// hangs for one that goes on.
-    pub fn turn_of(&self, instance: &InstanceId) -> Arc<Turn> {
+    pub fn turn_of(&self, instance: &InstanceId) -> Arc<StartTurn> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(instance.clone()).or_default())
