@@ -1,4 +1,4 @@
-//! The client of the API: one request a connection, over the control process's Unix socket or to one elsewhere.
+//! The client of the API, over the control process's Unix socket or to one elsewhere.
 
 use std::{
     io,
@@ -18,8 +18,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    ANSWER_MAX_BYTES, LINE_MAX_BYTES, PROTOCOL, PROTOCOL_HEADER, VERSION_HEADER, message::Problem,
-    remote::RemoteApi, wire::Wire,
+    ANSWER_MAX_BYTES, LINE_MAX_BYTES, PROTOCOL, PROTOCOL_HEADER, VERSION_HEADER,
+    message::Problem,
+    remote::RemoteApi,
+    spare::{RequestSender, SpareConnection},
+    wire::Wire,
 };
 
 /// How long an answer may take to begin: checking the longest of ledgers needs seconds, so a control process that is
@@ -109,6 +112,8 @@ fn meet(answer: &HeaderMap) -> Result<(), ClientError> {
 pub struct Client {
     way: Way,
     timeout: Duration,
+    /// Of the socket.
+    spare: SpareConnection,
 }
 
 /// How it is reached.
@@ -119,14 +124,18 @@ enum Way {
 }
 
 impl Client {
-    /// A client for the socket at `path`; connects with each request.
+    /// A client for the socket at `path`; connects with each request that does not follow another at once.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { way: Way::Socket(path.into()), timeout: ANSWER_TIMEOUT }
+        Self::by(Way::Socket(path.into()))
     }
 
     /// A client for a control process elsewhere.
     pub fn remote(remote: Arc<RemoteApi>) -> Self {
-        Self { way: Way::Remote(remote), timeout: ANSWER_TIMEOUT }
+        Self::by(Way::Remote(remote))
+    }
+
+    fn by(way: Way) -> Self {
+        Self { way, timeout: ANSWER_TIMEOUT, spare: SpareConnection::default() }
     }
 
     /// The socket, where it is reached by one.
@@ -139,7 +148,7 @@ impl Client {
 
     /// Asks and reads the whole answer.
     pub async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
-        whole(self.send(Method::GET, path, Bytes::new()).await?).await
+        self.whole(Method::GET, path, Bytes::new()).await
     }
 
     /// Sends `body` and reads the whole answer.
@@ -149,7 +158,21 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<A, ClientError> {
         let body = serde_json::to_vec(body).map_err(ClientError::broken)?;
-        whole(self.send(Method::POST, path, body.into()).await?).await
+        self.whole(Method::POST, path, body.into()).await
+    }
+
+    async fn whole<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<A, ClientError> {
+        let (answer, sender) = self.send(method, path, body).await?;
+        let whole = collect(answer).await?;
+        if self.socket().is_some() {
+            self.spare.keep(sender);
+        }
+        serde_json::from_slice(&whole).map_err(ClientError::broken)
     }
 
     /// Sends `body` (empty for a GET) and reads the answer line by line.
@@ -163,7 +186,7 @@ impl Client {
             Some(body) => serde_json::to_vec(body).map_err(ClientError::broken)?.into(),
             None => Bytes::new(),
         };
-        let answer = self.send(method, path, body).await?;
+        let (answer, _) = self.send(method, path, body).await?;
         Ok(Lines {
             body: answer.into_body(),
             buffer: Vec::new(),
@@ -172,67 +195,91 @@ impl Client {
         })
     }
 
-    /// A connection, what the host is called there, and what says who asks.
-    async fn connect(&self) -> Result<(Box<dyn Wire>, String, Option<String>), ClientError> {
-        match &self.way {
+    async fn connect(&self) -> Result<RequestSender, ClientError> {
+        let stream: Box<dyn Wire> = match &self.way {
             Way::Socket(path) => {
                 let unreachable = |source| ClientError::Unreachable { path: path.clone(), source };
-                let stream = UnixStream::connect(path).await.map_err(unreachable)?;
-                Ok((Box::new(stream), "localhost".to_owned(), None))
+                Box::new(UnixStream::connect(path).await.map_err(unreachable)?)
             }
             Way::Remote(remote) => {
                 let away = |source| ClientError::Away { url: remote.url().to_owned(), source };
-                let stream = remote.connect().await.map_err(away)?;
-                Ok((stream, remote.authority(), remote.authorization()))
+                remote.connect().await.map_err(away)?
             }
-        }
+        };
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::broken)?;
+        tokio::spawn(connection);
+        Ok(sender)
     }
 
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        let (host, authorization) = match &self.way {
+            Way::Socket(_) => ("localhost".to_owned(), None),
+            Way::Remote(remote) => (remote.authority(), remote.authorization()),
+        };
+        let mut request = Request::builder().method(method).uri(path).header("host", host);
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        request
+            .header(VERSION_HEADER, hornero_model::program_version())
+            .header(PROTOCOL_HEADER, PROTOCOL)
+            .body(Full::new(body))
+            .map_err(ClientError::broken)
+    }
+
+    /// Asks, and gives a good answer with what can ask again once all of it is read.
     async fn send(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<Response<Incoming>, ClientError> {
-        let (stream, host, authorization) = self.connect().await?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::broken)?;
-        tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header("host", host);
-        if let Some(authorization) = authorization {
-            request = request.header("authorization", authorization);
+    ) -> Result<(Response<Incoming>, RequestSender), ClientError> {
+        let mut request = self.request(method, path, body)?;
+        if let Some(mut sender) = self.spare.take().await {
+            request = match self.in_time(sender.try_send_request(request)).await? {
+                Ok(answer) => return Ok((good(answer).await?, sender)),
+                // It was closed before anything of the request went out.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => unsent,
+                    None => return Err(ClientError::broken(error.into_error())),
+                },
+            };
         }
-        let request = request
-            .header(VERSION_HEADER, hornero_model::program_version())
-            .header(PROTOCOL_HEADER, PROTOCOL)
-            .body(Full::new(body))
-            .map_err(ClientError::broken)?;
-        let answer = tokio::time::timeout(self.timeout, sender.send_request(request))
-            .await
-            .map_err(|_| ClientError::Broken(format!("none came within {:?}", self.timeout)))?
-            .map_err(ClientError::broken)?;
-        meet(answer.headers())?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let status = answer.status();
-        let bytes = collect(answer).await?;
-        let problem = serde_json::from_slice(&bytes).unwrap_or_else(|_| Problem {
-            code: "unknown".into(),
-            message: format!("status {status}"),
-            hint: None,
-        });
-        Err(ClientError::Refused(problem, status))
+        let mut sender = self.connect().await?;
+        let answer = self.in_time(sender.send_request(request)).await?;
+        Ok((good(answer.map_err(ClientError::broken)?).await?, sender))
     }
+
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, ClientError> {
+        let answered = tokio::time::timeout(self.timeout, answer).await;
+        answered.map_err(|_| ClientError::Broken(format!("none came within {:?}", self.timeout)))
+    }
+}
+
+/// An answer, if it is a good one.
+async fn good(answer: Response<Incoming>) -> Result<Response<Incoming>, ClientError> {
+    meet(answer.headers())?;
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let problem = serde_json::from_slice(&collect(answer).await?).unwrap_or_else(|_| Problem {
+        code: "unknown".into(),
+        message: format!("status {status}"),
+        hint: None,
+    });
+    Err(ClientError::Refused(problem, status))
 }
 
 async fn collect(answer: Response<Incoming>) -> Result<Bytes, ClientError> {
     let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES);
     Ok(body.collect().await.map_err(ClientError::broken)?.to_bytes())
-}
-
-async fn whole<A: DeserializeOwned>(answer: Response<Incoming>) -> Result<A, ClientError> {
-    serde_json::from_slice(&collect(answer).await?).map_err(ClientError::broken)
 }
 
 /// One line of a stream; a problem instead is how a stream ends that can't go on.
@@ -296,9 +343,46 @@ mod tests {
         let path = directory.path().join("control.sock");
         // Connections wait in its queue, and nobody takes them.
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let client = Client { way: Way::Socket(path), timeout: Duration::from_millis(20) };
+        let client = Client { timeout: Duration::from_millis(20), ..Client::new(path) };
         let error = client.get::<Nothing>("/v1/status").await.unwrap_err();
         assert!(matches!(&error, ClientError::Broken(why) if why.contains("20ms")), "{error}");
+    }
+
+    /// What listens answers so many requests on each connection, then closes it; gives how many connections there were.
+    async fn connections(path: &Path, on_each: usize, requests: usize) -> usize {
+        use std::io::{BufRead as _, BufReader, Write as _};
+        let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        let answers = std::thread::spawn(move || {
+            let (mut left, mut connections) = (requests, 0);
+            while left > 0 {
+                let mut stream = BufReader::new(listener.accept().unwrap().0);
+                connections += 1;
+                for _ in 0..on_each.min(left) {
+                    let mut line = String::new();
+                    while line != "\r\n" {
+                        line.clear();
+                        assert!(stream.read_line(&mut line).unwrap() > 0);
+                    }
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                    stream.get_mut().write_all(answer).unwrap();
+                    left -= 1;
+                }
+            }
+            connections
+        });
+        let client = Client::new(path);
+        for _ in 0..requests {
+            client.get::<Nothing>("/v1/health").await.unwrap();
+        }
+        answers.join().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_follows_at_once_takes_the_connection_of_the_one_before() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(connections(&directory.path().join("kept"), 9, 4).await, 1);
+        // One that was closed meanwhile is no failure.
+        assert_eq!(connections(&directory.path().join("closed"), 1, 4).await, 4);
     }
 
     #[test]

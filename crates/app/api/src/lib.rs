@@ -10,6 +10,7 @@ pub mod message;
 mod openapi;
 mod protocol;
 mod remote;
+mod spare;
 mod wire;
 
 pub use client::{Client, ClientError, on_other_version};
