@@ -132,7 +132,7 @@ Examples:
 
 The ledger knows who, why and until when before anything is executed. A session has no more rights than the server, ends with
 this command, and is recorded before anything of it is shown. It ends as its command did: with its exit code, 124 where its
-time was up, 125 where nothing was executed or it was ended.";
+time was up, 125 where nothing was executed or it was ended. Only a server that serves can be entered.";
 pub(super) const DOWN: &str = "\
 Examples:
   hornero down examples/site     what it declares

@@ -89,7 +89,7 @@ fn touched(of: &GlassStatus) -> String {
             format!("\ntouched: `{who}` is in `{instance}` until {until}, by `{session}`: {why}\n")
         }
         Some(_) => format!(
-            "\ntouched: `{who}` was in `{instance}` by `{session}`, and it is to be replaced: {why}\n"
+            "\ntouched: `{who}` was in `{instance}` by `{session}`, and stays until it is replaced: {why}\n"
         ),
     }
 }
