@@ -55,6 +55,7 @@ fn compare(
     let test = InstanceUnderTest {
         pid: process.pid,
         scratch: scratch.into_iter().map(|scratch| scratch.path).collect(),
+        volumes: spec.mounts.iter().map(|mount| mount.path.clone()).collect(),
         files: PROVIDED_FILES
             .into_iter()
             .chain(spec.files.iter().map(|file| file.path.as_str()))

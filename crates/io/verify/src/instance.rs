@@ -95,13 +95,7 @@ impl<'s> Verifier<'s> {
         let image = self.image(image)?;
         let mounts = mounts::of_process(pid)?;
         let mut findings = Findings::default();
-        let root_mount = mounts::compare(
-            &mounts,
-            &image.tree,
-            &instance.scratch,
-            &instance.files,
-            &mut findings,
-        );
+        let root_mount = mounts::compare(&mounts, &image.tree, instance, &mut findings);
         image.damage.iter().for_each(|finding| findings.add(finding.clone()));
         if depth == Depth::Fast {
             self.same_metadata(&image, instance, &mut findings)?;

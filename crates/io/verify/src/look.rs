@@ -105,7 +105,8 @@ impl Look<'_> {
         let relative = |path: &[u8]| path.strip_prefix(b"/").unwrap_or(path).to_vec();
         let mut allowed = BTreeSet::new();
         let paths = SKELETON.iter().copied();
-        let paths = paths.chain(instance.scratch.iter().chain(&instance.files).map(String::as_str));
+        let mounted = instance.scratch.iter().chain(&instance.volumes).chain(&instance.files);
+        let paths = paths.chain(mounted.map(String::as_str));
         for path in paths {
             let target = relative(&mounts::resolved(self.tree, path.as_bytes()));
             // With all directories above it.

@@ -9,7 +9,7 @@ use hornero_model::mount_field;
 use hornero_store::{Tree, TreePath};
 
 use crate::{
-    Result, VerifyError,
+    InstanceUnderTest, Result, VerifyError,
     report::{FindingKind, Findings},
 };
 
@@ -80,7 +80,8 @@ fn parse(table: &[u8]) -> Vec<Mount> {
 /// What may be mounted at one place.
 struct Expected {
     target: Vec<u8>,
-    kind: &'static str,
+    /// Which file system; none for any.
+    kind: Option<&'static str>,
     /// What of the file system; none for anything.
     root: Option<&'static [u8]>,
     options: &'static [&'static str],
@@ -90,13 +91,14 @@ struct Expected {
 
 impl Expected {
     fn shown(&self) -> String {
-        format!("{} ({})", self.kind, self.options.join(","))
+        format!("{} ({})", self.kind.unwrap_or("a volume"), self.options.join(","))
     }
 }
 
 const READ_ONLY_ROOT: &[&str] = &["ro", "nosuid", "nodev"];
 const READ_ONLY_DEV: &[&str] = &["ro", "nosuid", "noexec"];
 const READ_ONLY_QUIET: &[&str] = &["ro", "nosuid", "nodev", "noexec"];
+const VOLUME: &[&str] = &["nosuid", "nodev"];
 const QUIET: &[&str] = &["nosuid", "nodev", "noexec"];
 const HIDDEN_FILES: [&str; 18] = [
     "bootconfig",
@@ -122,7 +124,8 @@ const HIDDEN_DIRECTORIES: [&str; 3] = ["acpi", "scsi", "asound"];
 const READ_ONLY_PROC: [&str; 4] = ["sys", "irq", "bus", "fs"];
 
 /// What an instance of this image should have mounted.
-fn expected(tree: &Tree, scratch: &[String], files: &[String]) -> Vec<Expected> {
+fn expected(tree: &Tree, instance: &InstanceUnderTest) -> Vec<Expected> {
+    let InstanceUnderTest { scratch, volumes, files, .. } = instance;
     let whole: Option<&[u8]> = Some(b"/");
     let mut all = vec![
         mount("/", "overlay", whole, READ_ONLY_ROOT, true),
@@ -144,6 +147,12 @@ fn expected(tree: &Tree, scratch: &[String], files: &[String]) -> Vec<Expected> 
             all.push(mount(target, "tmpfs", whole, QUIET, true));
         }
     }
+    // Which file system a volume is follows from where its home lies.
+    for path in volumes {
+        let target = resolved(tree, path.as_bytes());
+        let kind = None;
+        all.push(Expected { target, kind, root: None, options: VOLUME, required: true });
+    }
     for path in files {
         let target = resolved(tree, path.as_bytes());
         all.push(mount(target, "tmpfs", None, READ_ONLY_QUIET, true));
@@ -158,7 +167,7 @@ fn mount(
     options: &'static [&'static str],
     required: bool,
 ) -> Expected {
-    Expected { target: target.into(), kind, root, options, required }
+    Expected { target: target.into(), kind: Some(kind), root, options, required }
 }
 
 /// Where the image's links lead a mount at `path`: they are followed as far as the image has the path.
@@ -175,16 +184,16 @@ pub(crate) fn resolved(tree: &Tree, path: &[u8]) -> Vec<u8> {
 pub(crate) fn compare(
     mounts: &[Mount],
     tree: &Tree,
-    scratch: &[String],
-    files: &[String],
+    instance: &InstanceUnderTest,
     findings: &mut Findings,
 ) -> Option<u64> {
-    let expected = expected(tree, scratch, files);
+    let expected = expected(tree, instance);
     let mut used: BTreeSet<&[u8]> = BTreeSet::new();
     for own in mounts {
         let wanted = expected.iter().find(|wanted| wanted.target == own.target);
         let fits = wanted.filter(|wanted| {
-            wanted.kind == own.kind && wanted.root.is_none_or(|root| root == own.root)
+            wanted.kind.is_none_or(|kind| kind == own.kind)
+                && wanted.root.is_none_or(|root| root == own.root)
         });
         match (wanted, fits) {
             (None, _) => findings.push(FindingKind::Mount, &own.target, "", own.shown()),
@@ -242,14 +251,20 @@ mod tests {
         5 1 0:33 / /tmp rw,nosuid,nodev,noexec - tmpfs tmpfs rw\n\
         6 2 0:34 / /dev/shm rw,nosuid,nodev,noexec - tmpfs tmpfs rw\n\
         7 1 0:35 / /run/a\\040b rw,nosuid,nodev,noexec - tmpfs tmpfs rw\n\
-        8 1 0:36 /0 /etc/hosts ro,nosuid,nodev,noexec - tmpfs none rw\n";
+        8 1 0:36 /0 /etc/hosts ro,nosuid,nodev,noexec - tmpfs none rw\n\
+        9 1 7:0 /data /var/lib/db rw,nosuid,nodev - ext4 /dev/loop0 rw\n";
 
     fn check(table: &str, found: &[(&str, &str)]) {
         let mut findings = Findings::default();
-        let scratch = ["/var/run/a b".to_owned()];
-        let files = ["/etc/hosts".to_owned()];
+        let instance = InstanceUnderTest {
+            pid: 1,
+            scratch: vec!["/var/run/a b".to_owned()],
+            volumes: vec!["/var/lib/db".to_owned()],
+            files: vec!["/etc/hosts".to_owned()],
+            metadata: None,
+        };
         let mounts = parse(table.as_bytes());
-        let root = compare(&mounts, &tree(), &scratch, &files, &mut findings);
+        let root = compare(&mounts, &tree(), &instance, &mut findings);
         assert_eq!(root, mounts.iter().find(|own| own.target == b"/").map(|own| own.id));
         let own: Vec<_> = findings
             .kept
@@ -280,6 +295,14 @@ mod tests {
         check(
             &CLEAN.replace("/null /proc/kcore", "/zero /proc/kcore"),
             &[("/proc/kcore", "tmpfs at `/zero` (ro,nosuid,noexec)")],
+        );
+        check(
+            &CLEAN.replace("/var/lib/db rw,nosuid,nodev", "/var/lib/db rw,nosuid"),
+            &[("/var/lib/db", "ext4 at `/data` (rw,nosuid)")],
+        );
+        check(
+            &CLEAN.replace("/var/lib/db", "/var/lib/other"),
+            &[("/var/lib/other", "ext4 at `/data` (rw,nosuid,nodev)"), ("/var/lib/db", "")],
         );
         check(
             &CLEAN.replace("/etc/hosts", "/etc/host"),

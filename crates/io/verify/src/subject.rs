@@ -9,6 +9,8 @@ pub struct InstanceUnderTest {
     pub pid: u32,
     /// Its scratch directories, absolute; `/tmp` and `/dev/shm` need not be among them.
     pub scratch: Vec<String>,
+    /// Where it has volumes, absolute: what lies there is no part of its image.
+    pub volumes: Vec<String>,
     /// The files laid over its root, absolute, such as `/etc/resolv.conf`.
     pub files: Vec<String>,
     /// The file that its root's metadata was mounted from; none where that is not known. The kernel does not tell it

@@ -288,8 +288,13 @@ fn what_is_no_instance_is_an_error() {
     let house = House::new();
     let image = house.programs();
     let mut verifier = Verifier::new(&house.store).unwrap();
-    let test =
-        |pid| InstanceUnderTest { pid, scratch: Vec::new(), files: Vec::new(), metadata: None };
+    let test = |pid| InstanceUnderTest {
+        pid,
+        scratch: Vec::new(),
+        volumes: Vec::new(),
+        files: Vec::new(),
+        metadata: None,
+    };
     let error = verifier.instance(&image, &test(std::process::id()), Depth::Fast).unwrap_err();
     assert!(matches!(error, VerifyError::NoInstance { .. }), "{error}");
     let instance = sleeping(&house, &image);

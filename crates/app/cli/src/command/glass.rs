@@ -100,7 +100,7 @@ async fn follow(client: &Client, json: bool, request: &GlassRequest) -> Result<(
         match line {
             GlassLine::Begun { session } => {
                 tell!(
-                    "session {} in {} until {}; it is recorded, and the server is replaced afterwards",
+                    "session {} in {} until {}; it is recorded, and the server is replaced afterwards (one with a volume by its next release)",
                     session.session,
                     session.instance,
                     session.until

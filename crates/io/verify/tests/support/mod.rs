@@ -125,6 +125,7 @@ impl House {
         let test = InstanceUnderTest {
             pid: running.pid(),
             scratch: spec.scratch.iter().map(|scratch| scratch.path.clone()).collect(),
+            volumes: Vec::new(),
             files: spec.files.iter().map(|file| file.path.clone()).collect(),
             metadata: Some(self.metadata(image)),
         };
