@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr, path::Path};
 
 use hornero_model::{Digest, InstanceId, InstanceUsage};
 use hornero_sandbox::{
-    Cgroup, CgroupSpec, ComposedRoot, IdMap, Profile, ProvidedFile, Root, SandboxSpec,
+    Cgroup, CgroupSpec, ComposedRoot, IdMap, MemoryRoom, Profile, ProvidedFile, Root, SandboxSpec,
+    memory_room,
 };
 use hornero_store::RootFiles;
 
@@ -25,6 +26,12 @@ pub(crate) const PROVIDED_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/e
 pub(crate) fn cgroup_parent(home: &Path) -> String {
     let digest = Digest::of(home.as_os_str().as_encoded_bytes()).hex();
     format!("hornero-{}", &digest[..12])
+}
+
+/// What memory there is for more instances of a home.
+pub(crate) fn room(home: &Path) -> Option<hornero_model::Room> {
+    let MemoryRoom { available_bytes, limit_bytes } = memory_room(&cgroup_parent(home))?;
+    Some(hornero_model::Room { available_bytes, limit_bytes })
 }
 
 /// The processor time that instances have used, in microseconds, those that have a control group.

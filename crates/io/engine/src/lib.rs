@@ -21,7 +21,6 @@ mod record;
 mod recorded;
 mod refusals;
 mod retention;
-mod room;
 mod shim;
 mod starting;
 mod state;

@@ -34,7 +34,6 @@ use crate::{
     recorded::{RecordedSpec, pid_of},
     refusals::{invalid, not_recorded, term_error},
     retention::{LogKeeper, LogLimits, trim_logs},
-    room::RoomLook,
     shim,
     state::Shared,
     watch::Watch,
@@ -72,7 +71,6 @@ pub struct LocalEngine {
     terms: Terms,
     /// One comparison at a time: it uses every processor, and servers need them too.
     comparing: Mutex<()>,
-    room: RoomLook,
 }
 
 impl LocalEngine {
@@ -112,7 +110,6 @@ impl LocalEngine {
             turns: Mutex::default(),
             terms,
             comparing: Mutex::default(),
-            room: RoomLook::default(),
         };
         engine.adopt(&lost_by)?;
         engine.sweep();
@@ -332,7 +329,7 @@ impl Engine for LocalEngine {
     }
 
     fn room(&self) -> Option<hornero_model::Room> {
-        self.room.recent(&self.home)
+        assemble::room(&self.home)
     }
 
     fn processor_use(&self, ids: &[InstanceId]) -> Option<BTreeMap<InstanceId, u64>> {
