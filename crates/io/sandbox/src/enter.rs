@@ -156,19 +156,7 @@ fn describe(spec: &EntrySpec, failure: StepFailure) -> StartError {
     let source = io::Error::from_raw_os_error(failure.errno);
     let (step, name) =
         CommandStep::name(failure.step).unwrap_or((CommandStep::Enter, "enter the sandbox"));
-    let object = match step {
-        CommandStep::Exec => spec.command.first().cloned().unwrap_or_default(),
-        CommandStep::WorkingDirectory => spec.workdir.clone(),
-        CommandStep::Identity => spec.user.uid.to_string(),
-        CommandStep::Init
-        | CommandStep::Clone
-        | CommandStep::Limits
-        | CommandStep::Capabilities
-        | CommandStep::Filter
-        | CommandStep::Streams
-        | CommandStep::Ready
-        | CommandStep::Enter => String::new(),
-    };
+    let object = step.object(&spec.command, &spec.workdir, spec.user.uid);
     StartError::failed(name, object, source)
 }
 

@@ -40,6 +40,23 @@ impl CommandStep {
     pub fn name(number: u32) -> Option<(Self, &'static str)> {
         Self::ALL.into_iter().find(|(step, _)| *step as u32 == number)
     }
+
+    /// What the step is about, of a command that is to run there as that user; nothing where its name says all.
+    pub fn object(self, command: &[String], workdir: &str, user: u32) -> String {
+        match self {
+            Self::Exec => command.first().cloned().unwrap_or_default(),
+            Self::WorkingDirectory => workdir.to_owned(),
+            Self::Identity => user.to_string(),
+            Self::Init
+            | Self::Clone
+            | Self::Limits
+            | Self::Capabilities
+            | Self::Filter
+            | Self::Streams
+            | Self::Ready
+            | Self::Enter => String::new(),
+        }
+    }
 }
 
 /// Why the child gave up: the number of an operation or of a [`CommandStep`], and the kernel's answer.

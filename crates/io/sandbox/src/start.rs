@@ -223,19 +223,7 @@ fn describe(plan: &Plan, spec: &SandboxSpec, failure: StepFailure) -> StartError
         let step = plan.describe(failure.step as usize);
         return StartError::Failed { step, source };
     };
-    let object = match step {
-        CommandStep::Exec => spec.command.first().cloned().unwrap_or_default(),
-        CommandStep::WorkingDirectory => spec.workdir.clone(),
-        CommandStep::Identity => spec.user.uid.to_string(),
-        CommandStep::Init
-        | CommandStep::Clone
-        | CommandStep::Limits
-        | CommandStep::Capabilities
-        | CommandStep::Filter
-        | CommandStep::Streams
-        | CommandStep::Ready
-        | CommandStep::Enter => String::new(),
-    };
+    let object = step.object(&spec.command, &spec.workdir, spec.user.uid);
     StartError::failed(name, object, source)
 }
 
