@@ -10,7 +10,7 @@ use hornero_model::{LatencyHistogram, ReleaseNumber};
 
 use self::{
     fixed::{ARGO_ROLLOUTS, Analysis, FLAGGER, FixedThresholds},
-    traffic::{Behaviour, Random, Traffic, USUAL, Window},
+    traffic::{Behaviour, Bursts, Random, Traffic, USUAL, Window},
 };
 use crate::table::{Better, HORNERO, Table};
 
@@ -61,6 +61,7 @@ fn verdict(window: &Window, before: &LatencyHistogram) -> Verdict {
         baseline: (ReleaseNumber(1), &window.baseline),
         candidate: (ReleaseNumber(2), &window.candidate),
         before,
+        readings: &window.readings,
     };
     judge(&comparison, &JudgeSettings::default()).verdict
 }
@@ -77,17 +78,49 @@ fn until_taken_back(scenario: &Scenario, rules: &FixedThresholds, seed: u64) -> 
     })
 }
 
+/// What comes of runs, in their order, as many at a time as there are processors. A run follows from its number.
+fn each<T: Send>(runs: u32, run: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(64) as u64;
+    let (run, runs) = (&run, u64::from(runs));
+    let of_worker = |worker| (worker..runs).step_by(workers as usize).map(run).collect();
+    let mut parts: Vec<std::vec::IntoIter<T>> = std::thread::scope(|scope| {
+        let spawned: Vec<_> = (0..workers)
+            .map(|worker| scope.spawn(move || -> Vec<T> { of_worker(worker) }))
+            .collect();
+        let joined = spawned.into_iter().map(|part| part.join().expect("a run panicked"));
+        joined.map(Vec::into_iter).collect()
+    });
+    let mut all = Vec::with_capacity(runs as usize);
+    for worker in (0..workers as usize).cycle().take(runs as usize) {
+        all.extend(parts[worker].next());
+    }
+    all
+}
+
+/// How many of them are so, in percent.
+fn percent_of(found: Vec<bool>) -> f64 {
+    let hits = found.iter().filter(|is_so| **is_so).count();
+    100.0 * hits as f64 / found.len() as f64
+}
+
 fn equal(name: &'static str, share: f64, errors: f64) -> Scenario {
     let both = Behaviour { errors, ..USUAL };
-    let traffic =
-        Traffic { requests_a_second: 200, share, baseline: both, candidate: both, bursts: false };
+    let traffic = Traffic {
+        requests_a_second: 200,
+        share,
+        baseline: both,
+        candidate: both,
+        bursts: Bursts::None,
+    };
     Scenario { name, traffic, before: BEFORE }
 }
 
 /// Candidates that do as the baseline does.
-fn equals() -> [Scenario; 4] {
+fn equals() -> [Scenario; 5] {
     let mut bursts = equal("errors and latencies of both come in bursts", 0.1, 0.001);
-    bursts.traffic.bursts = true;
+    bursts.traffic.bursts = Bursts::OfBoth;
+    let mut pauses = equal("each stands still now and then, by itself", 0.2, 0.001);
+    pauses.traffic.bursts = Bursts::Pauses;
     let mut thin = equal("10 requests a second, nothing known from before", 0.1, 0.02);
     thin.traffic.requests_a_second = 10;
     thin.before = 0;
@@ -95,6 +128,7 @@ fn equals() -> [Scenario; 4] {
         equal("0.1 % errors, a tenth of the requests", 0.1, 0.001),
         equal("2 % errors, half of the requests", 0.5, 0.02),
         bursts,
+        pauses,
         thin,
     ]
 }
@@ -107,8 +141,13 @@ fn barely_not_the_same() -> Scenario {
 }
 
 fn bad(name: &'static str, candidate: Behaviour) -> Scenario {
-    let traffic =
-        Traffic { requests_a_second: 100, share: 0.1, baseline: USUAL, candidate, bursts: false };
+    let traffic = Traffic {
+        requests_a_second: 100,
+        share: 0.1,
+        baseline: USUAL,
+        candidate,
+        bursts: Bursts::None,
+    };
     Scenario { name, traffic, before: BEFORE }
 }
 
@@ -131,15 +170,15 @@ pub fn measure(runs: u32) -> Result<Table> {
         JudgeSettings::default().alpha * 100.0
     ));
     for scenario in equals() {
-        let alarms = (0..runs).filter(|run| is_ever_worse(&scenario, WATCHED, u64::from(*run)));
-        let percent = 100.0 * alarms.count() as f64 / f64::from(runs);
+        let alarms = each(runs, |run| is_ever_worse(&scenario, WATCHED, run));
+        let percent = percent_of(alarms);
         table.add(&format!("false alarms: {}", scenario.name), "%", Better::Less, HORNERO, percent);
     }
     let scenario = barely_not_the_same();
-    let passed = (0..runs).filter(|run| {
-        matches!(canary(&scenario, WATCHED, u64::from(*run)).0, Verdict::Same | Verdict::Better)
+    let passed = each(runs, |run| {
+        matches!(canary(&scenario, WATCHED, run).0, Verdict::Same | Verdict::Better)
     });
-    let percent = 100.0 * passed.count() as f64 / f64::from(runs);
+    let percent = percent_of(passed);
     table.add(&format!("let pass: {}", scenario.name), "%", Better::Less, HORNERO, percent);
     how_soon_good_ones_pass(&mut table);
     for scenario in bad_ones() {
@@ -159,10 +198,8 @@ fn how_soon_good_ones_pass(table: &mut Table) {
         scenario.traffic.requests_a_second = requests_a_second;
         let name =
             format!("as good as before, {requests_a_second} requests a second: until the same");
-        for run in 0..BAD_RUNS {
-            if let (Verdict::Same | Verdict::Better, second) =
-                canary(&scenario, GIVEN_UP, run.into())
-            {
+        for ended in each(BAD_RUNS, |run| canary(&scenario, GIVEN_UP, run)) {
+            if let (Verdict::Same | Verdict::Better, second) = ended {
                 table.add(&name, "s", Better::Less, HORNERO, second.into());
             }
         }
@@ -175,14 +212,14 @@ fn how_soon(scenario: &Scenario, table: &mut Table) {
     for (who, rules) in
         [(HORNERO, None), (FLAGGER.who, Some(&FLAGGER)), (ARGO_ROLLOUTS.who, Some(&ARGO_ROLLOUTS))]
     {
-        let found = (0..BAD_RUNS).filter_map(|run| match rules {
-            Some(rules) => until_taken_back(scenario, rules, run.into()),
-            None => match canary(scenario, GIVEN_UP, run.into()) {
+        let found = each(BAD_RUNS, |run| match rules {
+            Some(rules) => until_taken_back(scenario, rules, run),
+            None => match canary(scenario, GIVEN_UP, run) {
                 (Verdict::Worse, second) => Some(second),
                 _ => None,
             },
         });
-        let found: Vec<u32> = found.collect();
+        let found: Vec<u32> = found.into_iter().flatten().collect();
         for second in &found {
             table.add(&name, "s", Better::Less, who, (*second).into());
         }

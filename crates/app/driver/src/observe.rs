@@ -8,7 +8,7 @@ use hornero_model::{
 };
 use hornero_rollout::{
     AfterFailure, Bug, Effect, EffectKey, Exit, Running, failed, measures_processor, planted,
-    saw_health, saw_load,
+    saw_canaries, saw_health, saw_load,
 };
 
 use crate::{Driver, EffectId, Observation, Ports};
@@ -232,6 +232,7 @@ impl Driver {
             self.note_faults();
             self.note_health(ports);
             self.note_load(&*ports);
+            saw_canaries(&self.world, &mut self.facts);
         }
     }
 

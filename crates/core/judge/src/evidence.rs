@@ -16,6 +16,11 @@
 //! is no evidence against the release that happened to begin in it. It is exact where each request goes to either side in
 //! the same proportion throughout; the proportion that came about stands in for it, which the simulation in `bench/`
 //! finds to make no difference.
+//!
+//! Where slow answers come several at a time, each likelihood ratio is raised to the power of one by as many: a power of at
+//! most 1 keeps an e-process one (Jensen's inequality), and is how a likelihood is tempered where a model has more variance than
+//! it says (Grünwald, van Ommen, "Inconsistency of Bayesian inference for misspecified linear models", Bayesian Analysis 12
+//! (2017); the variance as in quasi-likelihood, Wedderburn, Biometrika 61 (1974)).
 
 /// How often something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +61,15 @@ impl Grid {
 
 /// The natural logarithm of the evidence that the share of `high` is more than that of `low`. Not positive where what was
 /// counted does not even look like it.
-pub(crate) fn of_more(low: Share, high: Share) -> f64 {
+///
+/// `at_a_time` is how many come at a time, at least 1 where each comes by itself.
+pub(crate) fn of_more(low: Share, high: Share, at_a_time: f64) -> f64 {
     // What was counted lies in the null hypothesis, and there no ratio is more than 1 (Jensen's inequality).
     if low.all == 0 || high.all == 0 || high.rate() <= low.rate() {
         return 0.0;
     }
     let in_high = high.all as f64 / (high.all as f64 + low.all as f64);
-    mixture(low, high, &ODDS_RATIOS, |lower, higher| {
+    mixture(low, high, at_a_time, &ODDS_RATIOS, |lower, higher| {
         let pooled = in_high * higher + (1.0 - in_high) * lower;
         (pooled, pooled)
     })
@@ -76,7 +83,7 @@ pub(crate) fn of_less_than_more_by(margin: f64, baseline: Share, candidate: Shar
         return 0.0;
     }
     let in_baseline = baseline.all as f64 / (baseline.all as f64 + candidate.all as f64);
-    mixture(candidate, baseline, &ODDS_RATIOS_WITHIN, |lower, higher| {
+    mixture(candidate, baseline, 1.0, &ODDS_RATIOS_WITHIN, |lower, higher| {
         let share = project(margin, in_baseline, higher, lower);
         (share + margin, share)
     })
@@ -86,6 +93,7 @@ pub(crate) fn of_less_than_more_by(margin: f64, baseline: Share, candidate: Shar
 fn mixture(
     low: Share,
     high: Share,
+    at_a_time: f64,
     odds_ratios: &[f64],
     project: impl Fn(f64, f64) -> (f64, f64),
 ) -> f64 {
@@ -95,7 +103,7 @@ fn mixture(
     let logs: Vec<f64> = terms
         .map(|(lower, higher)| {
             let (null_lower, null_higher) = project(lower, higher);
-            log_ratio(low, lower, null_lower) + log_ratio(high, higher, null_higher)
+            (log_ratio(low, lower, null_lower) + log_ratio(high, higher, null_higher)) / at_a_time
         })
         .collect();
     let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);

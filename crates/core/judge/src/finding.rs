@@ -32,6 +32,8 @@ struct Counted {
     /// Whether the difference, as far as it was seen, counts for worse and for better.
     seen_worse: bool,
     seen_better: bool,
+    /// How many of what is counted for worse come at a time, and for better; none while nobody can tell.
+    at_a_time: Option<(f64, f64)>,
 }
 
 /// The verdict on errors: requests that failed and answers with a server error.
@@ -46,6 +48,8 @@ pub(crate) fn errors(comparison: &Comparison<'_>, settings: &JudgeSettings) -> F
         better: pair,
         seen_worse: difference > tolerance * SEEN_PART,
         seen_better: -difference > tolerance * SEEN_PART,
+        // Failures that come at once are no less.
+        at_a_time: Some((1.0, 1.0)),
     };
     let words = words::of_errors(comparison, pair, tolerance);
     let within = || evidence::of_less_than_more_by(tolerance, baseline, candidate);
@@ -85,15 +89,17 @@ pub(crate) fn latency(
         all: share.all,
     };
     let limit = allowed(worse.baseline, end);
+    let slowest = longer(begin, 1.0 + slowdown, pause_micros);
+    let at_a_time = |bucket| comparison.readings.dispersion(bucket);
     let counted = Counted {
         worse: Pair { baseline: limit, ..worse },
         better,
         seen_worse: over(candidate, longer(end, seen, pause_micros)).rate() > limit.rate(),
         seen_better: better.candidate.rate()
             < over(baseline, shorter(begin, seen, pause_micros)).rate(),
+        at_a_time: at_a_time(end).zip(at_a_time(begin)),
     };
     let limits = (begin.end_micros(), end.end_micros());
-    let slowest = longer(begin, 1.0 + slowdown, pause_micros);
     let from_before = comparison.before.count() >= ENOUGH_BEFORE;
     let words = words::of_latency(
         measure,
@@ -102,7 +108,10 @@ pub(crate) fn latency(
         (worse, better),
         slowest.end_micros(),
     );
-    let within = || evidence::of_more(over(candidate, slowest), allowed(better.baseline, begin));
+    let within = || {
+        let at_a_time = [slowest, begin].into_iter().filter_map(at_a_time).fold(1.0, f64::max);
+        evidence::of_more(over(candidate, slowest), allowed(better.baseline, begin), at_a_time)
+    };
     Some(conclude(measure, &counted, within, words, settings))
 }
 
@@ -139,7 +148,14 @@ fn conclude(
     let requests = counted.worse.baseline.all.min(counted.worse.candidate.all);
     // A failure is one whenever it comes. The first answers of young processes take long.
     let enough = measure == Measure::Errors || requests >= settings.minimum_requests;
-    let worse = evidence::of_more(counted.worse.baseline, counted.worse.candidate);
+    let Some((worse_at_a_time, better_at_a_time)) = counted.at_a_time else {
+        let reason = match requests < settings.minimum_requests {
+            true => words::too_few(words.counted, settings.minimum_requests),
+            false => words::too_soon(words.counted),
+        };
+        return Finding { measure, verdict: Verdict::Inconclusive, reason };
+    };
+    let worse = evidence::of_more(counted.worse.baseline, counted.worse.candidate, worse_at_a_time);
     if worse >= needed && counted.seen_worse && enough {
         let reason = words::once_in(words.worse, worse);
         return Finding { measure, verdict: Verdict::Worse, reason };
@@ -153,7 +169,8 @@ fn conclude(
     if within < -settings.alpha.ln() {
         return Finding { measure, verdict: Verdict::Inconclusive, reason: words.open };
     }
-    let better = evidence::of_more(counted.better.candidate, counted.better.baseline);
+    let better =
+        evidence::of_more(counted.better.candidate, counted.better.baseline, better_at_a_time);
     let (verdict, reason) = if better >= needed && counted.seen_better {
         (Verdict::Better, words::once_in(words.better, better))
     } else {

@@ -2,10 +2,12 @@
 //!
 //! [`judge`] can be asked after every request; its error bound ([`JudgeSettings::alpha`]) holds all the same, see `evidence`. It
 //! looks at three measures: errors, the median and the 99th percentile of the latencies. One that is worse makes the whole
-//! worse; all have to be within what is tolerated for the same or better.
+//! worse; all have to be within what is tolerated for the same or better. Slow answers that come in bursts count as what they
+//! are, few draws and not many: see `readings`.
 
 mod evidence;
 mod finding;
+mod readings;
 mod settings;
 mod tally;
 #[cfg(test)]
@@ -17,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use finding::Finding;
+pub use readings::Readings;
 pub use settings::{JudgeSettings, Tolerance};
 pub use tally::{Comparison, Tally};
 pub use verdict::{Measure, Verdict};

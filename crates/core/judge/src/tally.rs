@@ -4,6 +4,8 @@ use hornero_model::{LatencyHistogram, ReleaseCounters, ReleaseNumber};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Readings;
+
 /// What one release did, since the edge first knew it or over a window.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Tally {
@@ -84,4 +86,6 @@ pub struct Comparison<'a> {
     /// How long the baseline's answers took before the window began: from this come the percentiles that both are
     /// held against. Where it is thin, they come from the window itself.
     pub before: &'a LatencyHistogram,
+    /// How long answers of both took in the window, as read again and again while it goes on.
+    pub readings: &'a Readings,
 }

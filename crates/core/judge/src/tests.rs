@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 use hornero_model::{
-    LatencyHistogram, PoolName, PortName, ReleaseCounters, ReleaseNumber, ServiceName,
+    LatencyHistogram, PoolName, PortName, ReleaseCounters, ReleaseNumber, ServiceName, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -16,11 +16,29 @@ fn tally(requests: u64, errors: u64, latencies_ms: &[(u64, u64)]) -> Tally {
     Tally { requests, failed: errors / 2, server_errors: errors - errors / 2, latency }
 }
 
+/// Readings of a window in which everything came evenly, an eighth of it at a time.
+fn evenly(baseline: &Tally, candidate: &Tally) -> Readings {
+    let part = |tally: &Tally, eighths: u64| {
+        let mut latency = LatencyHistogram::default();
+        for (bucket, count) in tally.latency.counts() {
+            latency.add(bucket, (u128::from(count) * u128::from(eighths) / 8) as u64);
+        }
+        latency
+    };
+    let mut readings = Readings::default();
+    for eighths in 1..=8 {
+        let counted = (&part(baseline, eighths), &part(candidate, eighths));
+        readings.take(Timestamp(1_000 * eighths), counted);
+    }
+    readings
+}
+
 fn judged(baseline: &Tally, candidate: &Tally) -> Judgement {
     let comparison = Comparison {
         baseline: (ReleaseNumber(4), baseline),
         candidate: (ReleaseNumber(5), candidate),
         before: &LatencyHistogram::default(),
+        readings: &evenly(baseline, candidate),
     };
     judge(&comparison, &JudgeSettings::default())
 }
@@ -201,11 +219,54 @@ fn a_burst_of_pauses_that_leaves_the_percentile_is_no_slowdown() {
             baseline: (ReleaseNumber(1), &baseline),
             candidate: (ReleaseNumber(2), &candidate),
             before: &before,
+            readings: &evenly(&baseline, &candidate),
         };
         judge(&comparison, &JudgeSettings::default()).verdict
     };
     assert_eq!(judged(64), Verdict::Same);
     assert_eq!(judged(400), Verdict::Worse, "its percentile is beyond it");
+}
+
+#[test]
+fn pauses_of_a_busy_host_are_no_slowdown_though_they_hit_one_release_more() {
+    // As it was seen of the same program twice beside other work: two pauses of the candidate, five of the other.
+    let (baseline, candidate) =
+        (tally(10_572, 0, &[(1, 10_467), (15, 105)]), tally(2_643, 0, &[(1, 2_585), (15, 58)]));
+    assert_eq!(judged(&baseline, &candidate).verdict, Verdict::Worse, "each a draw of its own");
+    let mut readings = Readings::default();
+    let mut sums = [LatencyHistogram::default(), LatencyHistogram::default()];
+    for reading in 0..40 {
+        let pauses =
+            [if reading % 8 == 3 { 21 } else { 0 }, if reading % 20 == 9 { 29 } else { 0 }];
+        for ((sum, all), paused) in sums.iter_mut().zip([264, 66]).zip(pauses) {
+            sum.add(hornero_model::LatencyBucket::of_micros(1_000), all - paused);
+            sum.add(hornero_model::LatencyBucket::of_micros(15_000), paused);
+        }
+        readings.take(Timestamp(500 * reading), (&sums[0], &sums[1]));
+    }
+    let comparison = Comparison {
+        baseline: (ReleaseNumber(1), &baseline),
+        candidate: (ReleaseNumber(2), &candidate),
+        before: &LatencyHistogram::default(),
+        readings: &readings,
+    };
+    let judgement = judge(&comparison, &JudgeSettings::default());
+    assert_ne!(judgement.verdict, Verdict::Worse, "{judgement:?}");
+}
+
+#[test]
+fn latencies_say_nothing_before_they_were_read_several_times() {
+    let (baseline, candidate) = (tally(10_000, 0, USUAL), tally(2_000, 0, &[(600, 2_000)]));
+    let comparison = Comparison {
+        baseline: (ReleaseNumber(4), &baseline),
+        candidate: (ReleaseNumber(5), &candidate),
+        before: &LatencyHistogram::default(),
+        readings: &Readings::default(),
+    };
+    let judgement = judge(&comparison, &JudgeSettings::default());
+    assert_eq!(judgement.verdict, Verdict::Inconclusive);
+    let reasons: Vec<&str> = judgement.reasons().collect();
+    assert!(reasons[0].ends_with("too soon to tell slow ones from a pause"), "{reasons:?}");
 }
 
 #[test]
@@ -286,6 +347,7 @@ proptest! {
             baseline: (ReleaseNumber(4), &baseline),
             candidate: (ReleaseNumber(5), &candidate),
             before: &before.latency,
+            readings: &evenly(&baseline, &candidate),
         };
         let judgement = judge(&comparison, &settings);
         prop_assert_eq!(&judgement, &judge(&comparison, &settings));

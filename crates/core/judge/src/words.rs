@@ -76,6 +76,10 @@ pub(crate) fn too_few(counted: String, minimum: u64) -> String {
     format!("{counted}: too few to tell, {minimum} of each are the least")
 }
 
+pub(crate) fn too_soon(counted: String) -> String {
+    format!("{counted}: too soon to tell slow ones from a pause")
+}
+
 fn name(measure: Measure) -> &'static str {
     match measure {
         Measure::Errors => "error rate",

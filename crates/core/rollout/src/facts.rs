@@ -14,7 +14,9 @@ use hornero_model::{
 };
 
 use crate::planted::{Bug, planted};
-use crate::{GuardOccasion, GuardsSeen, InForce, KnownEdge, Load, RolloutFailure, World};
+use crate::{
+    CanaryReadings, GuardOccasion, GuardsSeen, InForce, KnownEdge, Load, RolloutFailure, World,
+};
 
 /// What is known of the outside at one moment.
 ///
@@ -108,6 +110,8 @@ pub struct RegionFacts {
     pub listeners: BTreeMap<SocketAddr, ListenerSeen>,
     /// The load of services that are scaled, as far back as it counts.
     pub load: BTreeMap<ServiceName, Load>,
+    /// What was read of canaries while their windows go on.
+    pub canaries: BTreeMap<ServiceName, CanaryReadings>,
 }
 
 impl Deref for Facts {

@@ -1,11 +1,42 @@
 //! What is held against each other of a canary and the release that serves: what came to both from outside, and what the edge
 //! asked both by itself, each by itself.
 
-use hornero_judge::{Comparison, JudgeSettings, Judgement, Tally, Tolerance, Verdict, judge};
+use hornero_judge::{
+    Comparison, JudgeSettings, Judgement, Readings, Tally, Tolerance, Verdict, judge,
+};
 use hornero_model::{CanaryPolicy, EdgeStatus, ReleaseCounters, ReleaseNumber, Share};
 
 use crate::planted::{Bug, planted};
-use crate::{Facts, Rollout, Window};
+use crate::{CanaryReadings, Facts, Rollout, Window, World};
+
+/// Takes in what the edges counted of canaries.
+pub fn saw_canaries(world: &World, facts: &mut Facts) {
+    let Some(edge) = facts.edge.clone() else { return };
+    let mut before = std::mem::take(&mut facts.canaries);
+    let now = facts.now;
+    for rollout in world.rollouts.values() {
+        let Some(window) = rollout.canary.as_ref().and_then(|canary| canary.window.as_ref()) else {
+            continue;
+        };
+        let seen = before.remove(&rollout.service).filter(|seen| seen.is_of(window));
+        let mut seen = seen.unwrap_or_else(|| CanaryReadings::of(window));
+        let take = |readings: &mut Readings, counted: Counted, start: (&Tally, &Tally)| {
+            let (baseline, candidate) = tallies(&edge, rollout, counted);
+            let (baseline, candidate) = (baseline.since(start.0), candidate.since(start.1));
+            readings.take(now, (&baseline.latency, &candidate.latency));
+        };
+        take(&mut seen.from_outside, from_outside, (&window.baseline, &window.candidate));
+        if let Some((baseline, candidate)) = &window.probes {
+            take(&mut seen.own, of_its_own, (baseline, candidate));
+        }
+        facts.canaries.insert(rollout.service.clone(), seen);
+    }
+}
+
+/// What an edge counted, of requests of one kind.
+type Counted = fn(&[&ReleaseCounters]) -> Tally;
+/// What was read of such requests.
+type Read = fn(&CanaryReadings) -> &Readings;
 
 /// How the releases of a canary do since its window began; none while nothing can be said.
 ///
@@ -18,7 +49,9 @@ pub(crate) fn judged(facts: &Facts, rollout: &Rollout, policy: &CanaryPolicy) ->
     let releases = (rollout.from?, rollout.to);
     let (baseline, candidate) = tallies(edge, rollout, from_outside);
     let steps = u32::try_from(policy.steps.len()).unwrap_or(u32::MAX);
-    let compare = |now: (&Tally, &Tally), before: (&Tally, &Tally), windows: u32| {
+    let none = Readings::default();
+    let seen = facts.canaries.get(&rollout.service).filter(|seen| seen.is_of(window));
+    let compare = |now: (&Tally, &Tally), before: (&Tally, &Tally), read: Read, windows: u32| {
         // A status that comes late is of before the window; what it counts less of was counted anew only by another edge.
         let is_late = has_less(now.0, before.0) || has_less(now.1, before.1);
         if is_late && edge.pid == window.edge {
@@ -29,17 +62,19 @@ pub(crate) fn judged(facts: &Facts, rollout: &Rollout, policy: &CanaryPolicy) ->
             baseline: (releases.0, &baseline),
             candidate: (releases.1, &candidate),
             before: &before.0.latency,
+            readings: seen.map_or(&none, read),
         };
         Some(judge(&comparison, &settings(policy).for_each_of(windows)))
     };
     let start = (&window.baseline, &window.candidate);
     let Some(probes) = window.probes.as_ref().filter(|_| !planted(Bug::IgnoresProbes)) else {
-        return compare((&baseline, &candidate), start, steps);
+        return compare((&baseline, &candidate), start, |seen| &seen.from_outside, steps);
     };
     let both = steps.saturating_mul(2);
-    let outside = compare((&baseline, &candidate), start, both)?;
+    let outside = compare((&baseline, &candidate), start, |seen| &seen.from_outside, both)?;
     let (baseline, candidate) = tallies(edge, rollout, of_its_own);
-    let own = compare((&baseline, &candidate), (&probes.0, &probes.1), both)?;
+    let start = (&probes.0, &probes.1);
+    let own = compare((&baseline, &candidate), start, |seen| &seen.own, both)?;
     Some(together(outside, own))
 }
 
@@ -90,11 +125,7 @@ fn of_its_own(counters: &[&ReleaseCounters]) -> Tally {
 }
 
 /// What an edge counted of the release that serves and of the one on its way.
-fn tallies(
-    edge: &EdgeStatus,
-    rollout: &Rollout,
-    counted: fn(&[&ReleaseCounters]) -> Tally,
-) -> (Tally, Tally) {
+fn tallies(edge: &EdgeStatus, rollout: &Rollout, counted: Counted) -> (Tally, Tally) {
     let seen = |release: ReleaseNumber| {
         let is_of =
             |of: &&ReleaseCounters| of.pool.service == rollout.service && of.release == release;

@@ -40,6 +40,7 @@ mod previews;
 mod quarantine;
 mod question;
 mod quiescing;
+mod readings;
 mod record;
 mod recorded;
 mod recycle;
@@ -88,6 +89,7 @@ pub use fold::WorldError;
 pub use guarding::{guard_question, surplus_refusal};
 pub use health::saw as saw_health;
 pub use instance::{GlassMark, Instance, Instances, Quarantine};
+pub use judging::saw_canaries;
 pub use kept_table::table;
 pub use listeners::saw as saw_listeners;
 pub use machine::{Baseline, Kind, Phase, Rollout, RolloutFailure, Switch};
@@ -97,6 +99,7 @@ pub use planted::plant;
 pub use planted::{Bug, planted};
 pub use previewing::{PreviewError, preview_spec, start_preview};
 pub use question::{GuardOccasion, GuardQuestion, GuardRound, GuardsSeen};
+pub use readings::CanaryReadings;
 pub use record::{Record, Step};
 pub use recorded::{
     DeclaredFreeze, DeclaredJob, DeclaredSchedule, FailedRelease, JobRun, KnownSession, KnownStep,
