@@ -22,9 +22,10 @@ pub(crate) fn last_head(path: &Path, connection: &Connection) -> Result<Head, Le
 
 fn last_event(path: &Path, connection: &Connection) -> Result<Option<StoredEvent>, LedgerError> {
     let sql = format!("SELECT {COLUMNS} FROM events ORDER BY sequence DESC LIMIT 1");
+    // Asked before each commit.
     connection
-        .query_row(&sql, [], |row| Ok(StoredEvent::from_row(row)))
-        .optional()
+        .prepare_cached(&sql)
+        .and_then(|mut last| last.query_row([], |row| Ok(StoredEvent::from_row(row))).optional())
         .map_err(|source| schema::failed(path, source))?
         .transpose()
         .map_err(|(sequence, reason)| touched(path, sequence, reason))

@@ -66,8 +66,15 @@ impl SqliteLedger {
         }
         let reader =
             ReadOnlyLedger { path: path.to_owned(), key: keys.public(), idle: Mutex::default() };
-        let writer =
-            Writer { path: path.to_owned(), connection, keys, file, head, synced: head.sequence };
+        let writer = Writer {
+            path: path.to_owned(),
+            connection,
+            keys,
+            file,
+            head,
+            synced: head.sequence,
+            is_raised: false,
+        };
         let (requests, incoming) = mpsc::sync_channel(QUEUE_REQUESTS);
         let writer = std::thread::Builder::new()
             .name("ledger".to_owned())

@@ -42,6 +42,8 @@ pub(crate) struct Writer {
     pub(crate) file: HeadFile,
     pub(crate) head: Head,
     pub(crate) synced: u64,
+    /// Whether the file is known to be of this version's format; that never goes back.
+    pub(crate) is_raised: bool,
 }
 
 impl Writer {
@@ -87,7 +89,9 @@ impl Writer {
         let path = self.path.clone();
         let storage = |source| schema::failed(&path, source);
         let last = self.head.sequence + batches.iter().map(|batch| batch.len() as u64).sum::<u64>();
-        if schema::is_older(&self.connection).map_err(storage)? {
+        let may_be_older =
+            !self.is_raised && schema::is_older(&self.connection).map_err(storage)?;
+        if may_be_older {
             // Before the first event that an older version can't read: a power cut may lose later writes of the file, and
             // a head of format 1 beside newer events looks like one that was forged.
             self.file.write(self.head, &self.keys)?;
@@ -106,7 +110,9 @@ impl Writer {
             let (found, expected) = (found.sequence, self.head.sequence);
             return Err(LedgerError::TakenOver { path: self.path.clone(), found, expected });
         }
-        schema::raise_format(&transaction).map_err(storage)?;
+        if may_be_older {
+            schema::raise_format(&transaction).map_err(storage)?;
+        }
         for batch in batches {
             let mut events = Vec::with_capacity(batch.len());
             for prepared in batch {
@@ -124,7 +130,7 @@ impl Writer {
             self.head = end::last_head(&self.path, &self.connection)?;
             return Err(storage(source));
         }
-        self.head = head;
+        (self.head, self.is_raised) = (head, true);
         // Durable from here on: a head file that can't be written must not turn an append into a failure.
         if self.file.write(head, &self.keys).is_ok()
             && head.sequence >= self.synced + SYNC_HEAD_EVERY
