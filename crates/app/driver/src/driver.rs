@@ -44,6 +44,8 @@ pub struct Driver {
     pub(crate) told_healthy: BTreeSet<InstanceId>,
     /// What clients were told that instances answered.
     pub(crate) told_probes: BTreeMap<InstanceId, BTreeSet<String>>,
+    /// When it was last looked what memory there is.
+    pub(crate) looked_for_room: Option<Timestamp>,
 }
 
 /// Why the driver could not go on.
@@ -73,8 +75,11 @@ impl Driver {
         self.look_at_clock(ports);
         self.gather();
         self.heed(&observation);
+        let of_edges = observation.is_of_edges();
         self.observe(observation, ports);
-        self.look_for_room(&*ports);
+        if !of_edges || self.room_is_old() {
+            self.look_for_room(&*ports);
+        }
         self.settle(ports)
     }
 

@@ -217,3 +217,17 @@ pub enum Observation {
         reason: String,
     },
 }
+
+impl Observation {
+    /// Whether it is about edges alone: no memory of servers is taken or left by what it tells.
+    pub(crate) fn is_of_edges(&self) -> bool {
+        matches!(
+            self,
+            Self::RoutesPrepared { .. }
+                | Self::RoutesApplied { .. }
+                | Self::InFlightCut { .. }
+                | Self::EdgeStatus { .. }
+                | Self::EdgeLost { .. }
+        )
+    }
+}

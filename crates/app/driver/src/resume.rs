@@ -96,6 +96,7 @@ impl Driver {
             ended: Default::default(),
             told_healthy: Default::default(),
             told_probes: Default::default(),
+            looked_for_room: None,
         };
         driver.hold();
         let records = begun(&starting, restarted, (detail, term));

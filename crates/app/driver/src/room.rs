@@ -1,5 +1,6 @@
 //! Room: what the engine has is looked up while something needs it, and what is in the way of a request is waited for.
 
+use hornero_model::Millis;
 use hornero_rollout::{MakingWay, NoRoom, RolloutFailure, Target, last_proven, make_way};
 
 use crate::{
@@ -9,6 +10,10 @@ use crate::{
 
 /// The guard, as the documents name it.
 const CAPACITY: &str = "capacity";
+
+/// How long what memory there is stays known while only edges tell something, as they do several times in the few
+/// milliseconds of a switch: nobody starts or ends a server by that, and a look costs as much as deciding what follows.
+const ROOM_LASTS: Millis = Millis(5);
 
 impl Driver {
     /// Looks what memory there is, where something may be started beside what runs.
@@ -20,7 +25,14 @@ impl Driver {
         let is_scaled = || !self.facts.load.is_empty();
         if !self.jobs.is_empty() || !self.world.rollouts.is_empty() || recycles() || is_scaled() {
             self.facts.here.room = ports.room(&self.facts.region);
+            self.looked_for_room = Some(self.facts.now);
         }
+    }
+
+    /// Whether what is known of the memory may be something else by now, though nothing that is known to take or leave any
+    /// happened since.
+    pub(crate) fn room_is_old(&self) -> bool {
+        self.looked_for_room.is_none_or(|looked| self.facts.now >= looked.after(ROOM_LASTS))
     }
 
     /// Whether an item of a job waits until what is in its way is gone; what is only kept warm is ended for it.
