@@ -76,6 +76,7 @@ pub fn run(
         }
         // Ticks in between do no harm: the driver looks at its clock, not at how often it is asked.
         wait = wait.min(watchdog.unwrap_or(wait));
+        wait = wait.min(turns.metadata.due_in().unwrap_or(wait));
         turns.ports.settled(is_settled(&turns.driver));
         let observation = match taken.recv_timeout(wait) {
             Ok(input) => match turns.take(input)? {
