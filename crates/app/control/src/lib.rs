@@ -34,6 +34,7 @@ mod image_tests;
 mod input;
 mod instances;
 mod jobs;
+mod kept_edges;
 mod local;
 mod lock;
 mod logs;

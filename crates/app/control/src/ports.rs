@@ -14,8 +14,7 @@ use hornero_engine_port::{EngineError, InstanceSpec, Started};
 use hornero_ledger::{Head, Keys, Ledger, LedgerError};
 use hornero_model::{
     EdgeRef, Event, EventBody, ExitCause, InstanceId, LeasedMount, Location, Millis, NewEvent,
-    Receipt, ReceiptBody, RegionName, Room, RouteTable, ServiceName, ServiceSpec, Term, Timestamp,
-    error_chain,
+    Receipt, ReceiptBody, RegionName, Room, ServiceName, ServiceSpec, Term, Timestamp, error_chain,
 };
 use hornero_net::HomeNetwork;
 use hornero_rollout::Effect;
@@ -28,6 +27,7 @@ use crate::{
     forensics::Forensics,
     image_tests,
     input::Input,
+    kept_edges::KeptEdges,
     operations::Operations,
     outcome,
     start::{Starter, log_tail},
@@ -52,8 +52,8 @@ pub struct Adapters {
     pub tenure: Arc<Tenure>,
     /// The state directory of each edge.
     pub edge_dirs: BTreeMap<EdgeRef, PathBuf>,
-    /// The table that each edge confirmed last, of which the next one is told by what it changes.
-    pub confirmed: Mutex<BTreeMap<EdgeRef, RouteTable>>,
+    /// What is kept of each edge between two effects.
+    pub edges: KeptEdges,
     /// Runs the questions of image tests.
     pub runtime: Handle,
     /// Where results go.
@@ -186,8 +186,12 @@ impl Ports for ControlPorts {
         let (adapters, carry) = (Arc::clone(&self.adapters), Arc::clone(&self.carry));
         let guards = Arc::clone(&self.guards);
         let tail = self.random_tail();
+        let is_at_edge = effect.edge_of().is_some();
         let work = move || {
             let observation = match effect {
+                Effect::ApplyRoutes { edge, table, prepared } => {
+                    return adapters.apply(id, &edge, &table, prepared);
+                }
                 Effect::CarryOut { region, run, since, spec } if adapters.has_engine(&region) => {
                     Observation::RunEnded { end: carry(*run, since, Some(*spec)) }
                 }
@@ -205,6 +209,11 @@ impl Ports for ControlPorts {
             // Control is ending when nobody takes it; the next one finds out for itself.
             let _ = adapters.inputs.send(Input::Observe(observation));
         };
+        if is_at_edge {
+            // A few milliseconds at most, while a switch waits for them: no time to make a thread.
+            self.adapters.runtime.spawn_blocking(work);
+            return;
+        }
         let spawned = std::thread::Builder::new().name("effect".to_owned()).spawn(work);
         if let Err(error) = spawned {
             let reason = format!("no thread could be started: {error}");
@@ -267,17 +276,15 @@ impl Adapters {
             Effect::TakeSnapshots { .. } | Effect::RestoreSnapshots { .. } => {
                 self.copy_volumes(id, effect)
             }
-            // The driver's ports carry these out beside all other one-off work.
-            Effect::AskGuards { .. } | Effect::CarryOut { .. } | Effect::EndRun { .. } => {
-                failed("runs and guards are carried out elsewhere".to_owned())
-            }
+            // The driver's ports carry these out beside all other one-off work, or tell of them more than once.
+            Effect::AskGuards { .. }
+            | Effect::CarryOut { .. }
+            | Effect::EndRun { .. }
+            | Effect::ApplyRoutes { .. } => failed("it is carried out elsewhere".to_owned()),
             Effect::PrepareRoutes { edge, table } => self.at_edge(id, &edge, |client| {
                 let generation = client.prepare(&table)?;
                 Ok(Observation::RoutesPrepared { edge: edge.clone(), generation })
             }),
-            Effect::ApplyRoutes { edge, table, prepared } => {
-                self.apply(id, &edge, &table, prepared)
-            }
             Effect::CutInFlight { edge, service, release, generation } => {
                 self.at_edge(id, &edge, |client| {
                     client.cut_under(&service, release, generation)?;
@@ -343,7 +350,7 @@ impl Adapters {
         let Some(dir) = self.edge_dirs.get(edge) else {
             return failed(format!("there is no edge `{edge}`"));
         };
-        let asked = ask(&mut EdgeClient::of_term(dir, id.term));
+        let asked = self.edges.ask(edge, (dir, id.term), ask);
         asked.unwrap_or_else(|error| failed(self.edge_fault(&error)))
     }
 
