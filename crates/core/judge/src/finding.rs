@@ -32,8 +32,8 @@ struct Counted {
     /// Whether the difference, as far as it was seen, counts for worse and for better.
     seen_worse: bool,
     seen_better: bool,
-    /// How many of what is counted for worse come at a time, and for better; none while nobody can tell.
-    at_a_time: Option<(f64, f64)>,
+    /// How many of what is counted for worse come at a time, and for better.
+    at_a_time: (f64, f64),
 }
 
 /// The verdict on errors: requests that failed and answers with a server error.
@@ -49,7 +49,7 @@ pub(crate) fn errors(comparison: &Comparison<'_>, settings: &JudgeSettings) -> F
         seen_worse: difference > tolerance * SEEN_PART,
         seen_better: -difference > tolerance * SEEN_PART,
         // Failures that come at once are no less.
-        at_a_time: Some((1.0, 1.0)),
+        at_a_time: (1.0, 1.0),
     };
     let words = words::of_errors(comparison, pair, tolerance);
     let within = || evidence::of_less_than_more_by(tolerance, baseline, candidate);
@@ -67,13 +67,22 @@ pub(crate) fn latency(
     comparison: &Comparison<'_>,
     settings: &JudgeSettings,
 ) -> Option<Finding> {
-    let (baseline, candidate) = (&comparison.baseline.1.latency, &comparison.candidate.1.latency);
+    let all = (&comparison.baseline.1.latency, &comparison.candidate.1.latency);
+    if all.0.is_empty() && comparison.before.count() < ENOUGH_BEFORE {
+        return None;
+    }
+    let (baseline, candidate) = &comparison.readings.covered(all);
     let known =
         [comparison.before, baseline].into_iter().find(|known| known.count() >= ENOUGH_BEFORE);
     // The percentile lies in a bucket, and much can lie there with it. Over its end are too few of the baseline's to hide a
     // slower candidate; over its beginning are enough to show that one is as fast.
     let known = known.unwrap_or(baseline);
-    let end = known.quantile(quantile)?;
+    let at_a_time = |bucket| comparison.readings.dispersion(bucket);
+    let end = known.quantile(quantile);
+    let Some((end, worse_at_a_time)) = end.and_then(|end| Some((end, at_a_time(end)?))) else {
+        let reason = words::too_soon(words::answers(comparison, (all.0.count(), all.1.count())));
+        return Some(Finding { measure, verdict: Verdict::Inconclusive, reason });
+    };
     let begin = end.before();
     let Tolerance { slowdown, pause_micros, .. } = settings.tolerance;
     let seen = 1.0 + slowdown * SEEN_PART;
@@ -90,14 +99,14 @@ pub(crate) fn latency(
     };
     let limit = allowed(worse.baseline, end);
     let slowest = longer(begin, 1.0 + slowdown, pause_micros);
-    let at_a_time = |bucket| comparison.readings.dispersion(bucket);
+    let at_a_time = |bucket| at_a_time(bucket).unwrap_or(1.0);
     let counted = Counted {
         worse: Pair { baseline: limit, ..worse },
         better,
         seen_worse: over(candidate, longer(end, seen, pause_micros)).rate() > limit.rate(),
         seen_better: better.candidate.rate()
             < over(baseline, shorter(begin, seen, pause_micros)).rate(),
-        at_a_time: at_a_time(end).zip(at_a_time(begin)),
+        at_a_time: (worse_at_a_time, at_a_time(begin)),
     };
     let limits = (begin.end_micros(), end.end_micros());
     let from_before = comparison.before.count() >= ENOUGH_BEFORE;
@@ -109,7 +118,7 @@ pub(crate) fn latency(
         slowest.end_micros(),
     );
     let within = || {
-        let at_a_time = [slowest, begin].into_iter().filter_map(at_a_time).fold(1.0, f64::max);
+        let at_a_time = at_a_time(slowest).max(at_a_time(begin));
         evidence::of_more(over(candidate, slowest), allowed(better.baseline, begin), at_a_time)
     };
     Some(conclude(measure, &counted, within, words, settings))
@@ -148,13 +157,7 @@ fn conclude(
     let requests = counted.worse.baseline.all.min(counted.worse.candidate.all);
     // A failure is one whenever it comes. The first answers of young processes take long.
     let enough = measure == Measure::Errors || requests >= settings.minimum_requests;
-    let Some((worse_at_a_time, better_at_a_time)) = counted.at_a_time else {
-        let reason = match requests < settings.minimum_requests {
-            true => words::too_few(words.counted, settings.minimum_requests),
-            false => words::too_soon(words.counted),
-        };
-        return Finding { measure, verdict: Verdict::Inconclusive, reason };
-    };
+    let (worse_at_a_time, better_at_a_time) = counted.at_a_time;
     let worse = evidence::of_more(counted.worse.baseline, counted.worse.candidate, worse_at_a_time);
     if worse >= needed && counted.seen_worse && enough {
         let reason = words::once_in(words.worse, worse);

@@ -5,10 +5,18 @@
 
 use hornero_model::{LatencyBucket, LatencyHistogram, Millis, Timestamp};
 
-/// How long answers took in a window, read several times while it went on: at most thirty-two readings, evenly spread.
+/// How long answers took in a window, read several times while it went on: the newest reading, and up to [`KEPT`] from before, about
+/// evenly spread.
+///
+/// What was counted by the first of them is left out of all of it: where reading begins anew in the midst of a window, because
+/// control or the edge did, nobody knows any more how that came about.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Readings {
     kept: Vec<Reading>,
+    /// What was read last; what comes next takes its place unless it is late enough to be kept.
+    newest: Option<Reading>,
+    /// What both had counted at the first reading.
+    first: Option<(LatencyHistogram, LatencyHistogram)>,
     /// The least time between two that are kept.
     gap: Millis,
 }
@@ -47,7 +55,7 @@ impl Slow {
 }
 
 /// How many readings are kept; with one more every second one is forgotten.
-const KEPT: usize = 32;
+const KEPT: usize = 64;
 /// The least time between two readings at first: what is read within one pause is no second piece of evidence.
 const FIRST_GAP: Millis = Millis(250);
 /// How many stretches there have to be at least to say anything.
@@ -56,96 +64,126 @@ const ENOUGH_STRETCHES: usize = 4;
 const ENOUGH_TOGETHER: usize = 8;
 
 impl Readings {
-    /// Takes in a reading: what the release that serves and the candidate counted since the window began. One that comes
-    /// too soon after the last is left out; one that counts less than the last was made by another edge, and all begins anew. A clock
-    /// that was put back hides nothing.
+    /// Takes in a reading: what the release that serves and the candidate counted since the window began. One that counts less
+    /// than the last was made by another edge, and all begins anew.
     pub fn take(
         &mut self,
         at: Timestamp,
         (baseline, candidate): (&LatencyHistogram, &LatencyHistogram),
     ) {
+        let reading = Reading { at, baseline: Slow::of(baseline), candidate: Slow::of(candidate) };
+        let is_less = |than: &Reading| {
+            reading.baseline.all < than.baseline.all || reading.candidate.all < than.candidate.all
+        };
+        if self.newest.as_ref().is_some_and(is_less) {
+            *self = Self::default();
+        }
+        if self.first.is_none() {
+            self.first = Some((baseline.clone(), candidate.clone()));
+        }
         let gap = self.gap.max(FIRST_GAP);
-        let (baseline, candidate) = (Slow::of(baseline), Slow::of(candidate));
-        if let Some(last) = self.kept.last() {
-            if baseline.all < last.baseline.all || candidate.all < last.candidate.all {
-                *self = Self::default();
-            } else if at >= last.at && at < last.at.after(gap) {
-                return;
+        // The newest one is kept once it came late enough after the one before.
+        if let Some(newest) = self.newest.take() {
+            let is_due = self.kept.last().is_none_or(|last| newest.at >= last.at.after(gap));
+            if is_due {
+                self.kept.push(newest);
             }
         }
-        self.kept.push(Reading { at, baseline, candidate });
+        self.newest = Some(reading);
         if self.kept.len() > KEPT {
             let mut odd = false;
             self.kept.retain(|_| {
                 odd = !odd;
-                !odd
+                odd
             });
             self.gap = Millis(gap.0.saturating_mul(2));
         }
     }
 
-    /// By how much the shares of answers that took longer than `bucket` vary more from one stretch of time to the next than
-    /// they would if each answer were slow or not by itself (their dispersion): about as many as are slow at a time. At least
-    /// 1; none while there are too few readings to tell.
+    /// How long answers of both took that were counted after the first reading, of what was counted since the window began.
+    pub(crate) fn covered(
+        &self,
+        (baseline, candidate): (&LatencyHistogram, &LatencyHistogram),
+    ) -> (LatencyHistogram, LatencyHistogram) {
+        let Some((first, other)) = &self.first else { return Default::default() };
+        let since = |all: &LatencyHistogram, first| all.since(first).unwrap_or_default();
+        (since(baseline, first), since(candidate, other))
+    }
+
+    /// By how much the shares of answers that took longer than `bucket` differ more between the releases, from one stretch of
+    /// time to the next, than they would if each answer were slow or not by itself: about as many as are slow at a time. At
+    /// least 1; none while there are too few readings to tell.
     ///
-    /// Pearson's statistic for each release over its degrees of freedom (McCullagh, Nelder, "Generalized Linear Models", 2nd
-    /// edition, 4.5), weighted by what it adds to the variance of the difference; the largest found in stretches of one, two
-    /// and four readings.
+    /// In each stretch the candidate's slow answers are held against what they would be if it had those of both in its share (as
+    /// in the test of Cochran, Mantel and Haenszel, Journal of the National Cancer Institute 22 (1959)), so that a busy minute
+    /// of both is none of it. What these differences vary about their own mean is held against the variance of independent
+    /// draws, as in quasi-likelihood; the largest in stretches of one, two and four readings counts.
     pub(crate) fn dispersion(&self, bucket: LatencyBucket) -> Option<f64> {
-        if self.kept.len() < ENOUGH_STRETCHES {
+        let read = self.kept.len() + usize::from(self.newest.is_some());
+        if read <= ENOUGH_STRETCHES {
             return None;
         }
-        let lengths = [1, 2, 4]
-            .into_iter()
-            .filter(|length| *length == 1 || self.kept.len() / length >= ENOUGH_TOGETHER);
-        let found = lengths.map(|length| {
-            let of = |latencies: fn(&Reading) -> &Slow| {
-                dispersion(&self.stretches(length, bucket, latencies))
-            };
-            let (baseline, candidate) = (of(|kept| &kept.baseline), of(|kept| &kept.candidate));
-            let weight = |answers: f64| if answers > 0.0 { 1.0 / answers } else { 0.0 };
-            let weights = (weight(baseline.1), weight(candidate.1));
-            let sum = weights.0 + weights.1;
-            if sum > 0.0 { (baseline.0 * weights.0 + candidate.0 * weights.1) / sum } else { 1.0 }
-        });
+        let lengths = [1, 2, 4].into_iter();
+        let lengths = lengths.filter(|length| *length == 1 || read / length > ENOUGH_TOGETHER);
+        let found = lengths.map(|length| dispersion(&self.stretches(length, bucket)));
         Some(found.fold(1.0, f64::max))
     }
 
-    /// How many answers took longer than `bucket`, and how many there were, in each stretch of `length` readings.
-    fn stretches(
-        &self,
-        length: usize,
-        bucket: LatencyBucket,
-        latencies: fn(&Reading) -> &Slow,
-    ) -> Vec<(f64, f64)> {
+    /// What came in each stretch of `length` readings.
+    fn stretches(&self, length: usize, bucket: LatencyBucket) -> Vec<Stretch> {
         let counted = |reading: &Reading| {
-            let latencies = latencies(reading);
-            (latencies.over(bucket), latencies.all)
+            [&reading.baseline, &reading.candidate].map(|slow| (slow.over(bucket), slow.all))
         };
-        let ends = self.kept.iter().skip(length - 1).step_by(length).map(counted);
-        let mut before = (0, 0);
-        ends.map(|(slow, all)| {
-            let stretch = (slow.saturating_sub(before.0), all.saturating_sub(before.1));
-            before = (slow, all);
-            (stretch.0 as f64, stretch.1 as f64)
-        })
-        .filter(|(_, all)| *all > 0.0)
-        .collect()
+        // The newest ends the last stretch, however few readings are in it.
+        let newest = self.newest.iter();
+        let ends = self.kept.iter().step_by(length).chain(newest).map(counted);
+        let mut before = None;
+        let stretches = ends.filter_map(|now| {
+            let last = before.replace(now)?;
+            let part = |at: usize| {
+                let ((slow, all), (slow_before, all_before)) = (now[at], last[at]);
+                (slow.saturating_sub(slow_before) as f64, all.saturating_sub(all_before) as f64)
+            };
+            Some(Stretch { baseline: part(0), candidate: part(1) })
+        });
+        stretches.filter(|of| of.baseline.1 > 0.0 && of.candidate.1 > 0.0).collect()
     }
 }
 
-/// The dispersion of shares, and of how many they are in all.
-fn dispersion(stretches: &[(f64, f64)]) -> (f64, f64) {
-    let (hits, all) =
-        stretches.iter().fold((0.0, 0.0), |sum, stretch| (sum.0 + stretch.0, sum.1 + stretch.1));
-    let share = if all > 0.0 { hits / all } else { 0.0 };
-    let variance = share * (1.0 - share);
-    if variance <= 0.0 || stretches.len() < 2 {
-        return (1.0, all);
+/// Slow answers of each release in a stretch of time, and all of them.
+struct Stretch {
+    baseline: (f64, f64),
+    candidate: (f64, f64),
+}
+
+impl Stretch {
+    /// How many slow answers more the candidate has than by its share of all, and by how much that counts.
+    fn difference(&self) -> (f64, f64) {
+        let ((slow, all), (candidate_slow, candidate_all)) = (self.baseline, self.candidate);
+        let part = candidate_all / (all + candidate_all);
+        (candidate_slow - (slow + candidate_slow) * part, all * part)
     }
-    let statistic: f64 =
-        stretches.iter().map(|(hits, all)| (hits - all * share).powi(2) / (all * variance)).sum();
-    ((statistic / (stretches.len() - 1) as f64).max(1.0), all)
+}
+
+fn dispersion(stretches: &[Stretch]) -> f64 {
+    let sum = |of: fn(&Stretch) -> f64| stretches.iter().map(of).sum::<f64>();
+    let slow = sum(|of| of.baseline.0 + of.candidate.0);
+    let (all, candidate) = (sum(|of| of.baseline.1 + of.candidate.1), sum(|of| of.candidate.1));
+    let weights = sum(|of| of.difference().1);
+    if stretches.len() < 2 || all <= 0.0 || weights <= 0.0 {
+        return 1.0;
+    }
+    let share = slow / all;
+    // Of independent draws in all of the time together, which is what the evidence takes them for.
+    let expected = candidate * (1.0 - candidate / all) * share * (1.0 - share);
+    let mean = sum(|of| of.difference().0) / weights;
+    let residuals = stretches.iter().map(|of| {
+        let (difference, weight) = of.difference();
+        (difference - mean * weight).powi(2)
+    });
+    let freedom = stretches.len() as f64 / (stretches.len() - 1) as f64;
+    let found = residuals.sum::<f64>() * freedom / expected;
+    if found.is_finite() { found.max(1.0) } else { 1.0 }
 }
 
 #[cfg(test)]
@@ -173,9 +211,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_three_readings() {
-        assert_eq!(readings(&[[100, 1, 10, 0]; 3]).dispersion(FAST), None);
-        assert_eq!(readings(&[[100, 1, 10, 0]; 4]).dispersion(FAST), Some(1.0));
+    fn nothing_is_said_of_four_readings() {
+        assert_eq!(readings(&[[100, 1, 10, 0]; 4]).dispersion(FAST), None);
+        assert_eq!(readings(&[[100, 1, 10, 0]; 5]).dispersion(FAST), Some(1.0));
         assert_eq!(Readings::default().dispersion(FAST), None);
         assert_eq!(readings(&[[0; 4]; 9]).dispersion(FAST), Some(1.0));
     }
@@ -204,11 +242,41 @@ mod tests {
     }
 
     #[test]
-    fn another_edge_begins_anew() {
+    fn a_busy_minute_of_both_is_no_burst_of_one() {
+        let mut stretches = vec![[400, 4, 100, 1]; 30];
+        stretches[8..16].fill([200, 204, 50, 51]);
+        let busy = readings(&stretches).dispersion(FAST).unwrap();
+        assert!(busy < 1.2, "{busy}");
+    }
+
+    #[test]
+    fn a_burst_is_seen_by_the_reading_that_shows_it() {
+        // Whatever is kept: after a long time readings are, but for the newest, far apart.
+        let stretches = vec![[400, 4, 100, 1]; 700];
+        let mut seen = readings(&stretches);
+        assert!(seen.dispersion(FAST).unwrap() < 1.2);
+        let slow = LatencyBucket::of_micros(50_000);
+        let mut sums = [LatencyHistogram::default(), LatencyHistogram::default()];
+        for (sum, (fast, paused)) in sums.iter_mut().zip([(280_000, 2_800), (70_000, 760)]) {
+            sum.add(FAST, fast);
+            sum.add(slow, paused);
+        }
+        seen.take(Timestamp(700_000), (&sums[0], &sums[1]));
+        let burst = seen.dispersion(FAST).unwrap();
+        assert!(burst > 3.0, "{burst}");
+    }
+
+    #[test]
+    fn what_came_before_another_edge_is_left_out() {
         let mut seen = readings(&[[100, 1, 10, 0]; 9]);
-        let less = LatencyHistogram::default();
-        seen.take(Timestamp(60_000), (&less, &less));
-        assert_eq!(seen.kept.len(), 1);
+        let (mut less, none) = (LatencyHistogram::default(), LatencyHistogram::default());
+        less.add(FAST, 7);
+        seen.take(Timestamp(60_000), (&less, &none));
+        assert_eq!(seen.dispersion(FAST), None);
+        let mut more = less.clone();
+        more.add(FAST, 5);
+        let (baseline, candidate) = seen.covered((&more, &less));
+        assert_eq!((baseline.count(), candidate.count()), (5, 7));
     }
 
     proptest! {
@@ -218,7 +286,7 @@ mod tests {
         ) {
             let readings = readings(&stretches);
             prop_assert!(readings.kept.len() <= KEPT);
-            prop_assert!(stretches.len() < KEPT || readings.kept.len() >= KEPT / 2 - 1);
+            prop_assert!(stretches.len() <= KEPT || readings.kept.len() >= KEPT / 2);
             if let Some(dispersion) = readings.dispersion(FAST) {
                 prop_assert!(dispersion >= 1.0 && dispersion.is_finite(), "{dispersion}");
             }

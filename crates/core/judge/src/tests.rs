@@ -26,7 +26,7 @@ fn evenly(baseline: &Tally, candidate: &Tally) -> Readings {
         latency
     };
     let mut readings = Readings::default();
-    for eighths in 1..=8 {
+    for eighths in 0..=8 {
         let counted = (&part(baseline, eighths), &part(candidate, eighths));
         readings.take(Timestamp(1_000 * eighths), counted);
     }

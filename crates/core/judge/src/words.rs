@@ -53,10 +53,7 @@ pub(crate) fn of_latency(
             baseline.all
         )
     };
-    let counted = format!(
-        "{} answers of release {new} and {} of release {old}",
-        worse.candidate.all, worse.baseline.all
-    );
+    let counted = answers(comparison, (worse.baseline.all, worse.candidate.all));
     let above = format!("over {}", milliseconds(slowest));
     Words {
         worse: format!("{}: slower by chance", over(worse, end)),
@@ -74,6 +71,12 @@ pub(crate) fn once_in(what: String, evidence: f64) -> String {
 
 pub(crate) fn too_few(counted: String, minimum: u64) -> String {
     format!("{counted}: too few to tell, {minimum} of each are the least")
+}
+
+/// How many answers of the release that serves and of the candidate there are.
+pub(crate) fn answers(comparison: &Comparison<'_>, (of_old, of_new): (u64, u64)) -> String {
+    let (old, new) = (comparison.baseline.0, comparison.candidate.0);
+    format!("{of_new} answers of release {new} and {of_old} of release {old}")
 }
 
 pub(crate) fn too_soon(counted: String) -> String {

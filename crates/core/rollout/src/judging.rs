@@ -22,6 +22,9 @@ pub fn saw_canaries(world: &World, facts: &mut Facts) {
         let mut seen = seen.unwrap_or_else(|| CanaryReadings::of(window));
         let take = |readings: &mut Readings, counted: Counted, start: (&Tally, &Tally)| {
             let (baseline, candidate) = tallies(&edge, rollout, counted);
+            if is_late(&edge, window, (&baseline, &candidate), start) {
+                return;
+            }
             let (baseline, candidate) = (baseline.since(start.0), candidate.since(start.1));
             readings.take(now, (&baseline.latency, &candidate.latency));
         };
@@ -52,9 +55,7 @@ pub(crate) fn judged(facts: &Facts, rollout: &Rollout, policy: &CanaryPolicy) ->
     let none = Readings::default();
     let seen = facts.canaries.get(&rollout.service).filter(|seen| seen.is_of(window));
     let compare = |now: (&Tally, &Tally), before: (&Tally, &Tally), read: Read, windows: u32| {
-        // A status that comes late is of before the window; what it counts less of was counted anew only by another edge.
-        let is_late = has_less(now.0, before.0) || has_less(now.1, before.1);
-        if is_late && edge.pid == window.edge {
+        if is_late(edge, window, now, before) {
             return None;
         }
         let (baseline, candidate) = (now.0.since(before.0), now.1.since(before.1));
@@ -147,6 +148,16 @@ fn settings(policy: &CanaryPolicy) -> JudgeSettings {
             pause_micros: declared.pause.0.saturating_mul(1_000),
         },
     }
+}
+
+/// Whether a status comes late and is of before the window; what counts less of another edge was counted anew.
+fn is_late(
+    edge: &EdgeStatus,
+    window: &Window,
+    now: (&Tally, &Tally),
+    start: (&Tally, &Tally),
+) -> bool {
+    edge.pid == window.edge && (has_less(now.0, start.0) || has_less(now.1, start.1))
 }
 
 fn has_less(one: &Tally, other: &Tally) -> bool {
