@@ -30,6 +30,7 @@ pub mod format;
 mod glass;
 mod guards;
 mod handler;
+mod hands;
 mod image_tests;
 mod input;
 mod instances;

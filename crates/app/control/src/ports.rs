@@ -25,6 +25,7 @@ use crate::{
     beside::{AskGuards, CarryOut},
     clock::SteadyClock,
     forensics::Forensics,
+    hands::{Hands, Work},
     image_tests,
     input::Input,
     kept_edges::KeptEdges,
@@ -54,6 +55,8 @@ pub struct Adapters {
     pub edge_dirs: BTreeMap<EdgeRef, PathBuf>,
     /// What is kept of each edge between two effects.
     pub edges: KeptEdges,
+    /// Asks edges what a switch waits for.
+    pub hands: Hands,
     /// Runs the questions of image tests.
     pub runtime: Handle,
     /// Where results go.
@@ -209,10 +212,12 @@ impl Ports for ControlPorts {
             // Control is ending when nobody takes it; the next one finds out for itself.
             let _ = adapters.inputs.send(Input::Observe(observation));
         };
+        let mut work: Work = Box::new(work);
         if is_at_edge {
-            // A few milliseconds at most, while a switch waits for them: no time to make a thread.
-            self.adapters.runtime.spawn_blocking(work);
-            return;
+            work = match self.adapters.hands.take(work) {
+                Ok(()) => return,
+                Err(work) => work,
+            };
         }
         let spawned = std::thread::Builder::new().name("effect".to_owned()).spawn(work);
         if let Err(error) = spawned {
