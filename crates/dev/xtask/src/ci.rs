@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::{
-    advisories, arrows, circles, dependencies, hosts, keys, metadata, names, package, run, setup,
-    tests, tree,
+    advisories, arrows, circles, dependencies, hosts, interrupt, keys, metadata, names, package,
+    run, setup, tests, tree,
 };
 
 type Check = fn() -> Result<()>;
@@ -28,6 +28,9 @@ pub fn ci() -> Result<()> {
     // Where the tests do not build, running them says so.
     let _ = tests::build();
     let tried = machines.join().unwrap_or_else(|_| bail!("what tries machines panicked"));
+    // Whoever ends it while machines run ends all of it, and not them alone.
+    interrupt::unwatch();
+    interrupt::check()?;
     let outcomes = [checked, tried, test(&[])];
     let failures: Vec<String> =
         outcomes.into_iter().filter_map(|outcome| Some(format!("{:#}", outcome.err()?))).collect();

@@ -1,8 +1,13 @@
 //! Ctrl-C: noted, so that a task cleans up before it ends.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
+
+const SIGNALS: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+/// What they did before; 0 stands for what they do where nobody says anything.
+static BEFORE: [AtomicUsize; 3] = [const { AtomicUsize::new(libc::SIG_DFL) }; 3];
 
 static SEEN: AtomicBool = AtomicBool::new(false);
 
@@ -13,9 +18,18 @@ extern "C" fn note(_: libc::c_int) {
 /// From now on Ctrl-C and SIGTERM are noted instead of ending this process. Programs it starts get Ctrl-C themselves.
 pub fn watch() {
     let handler = note as extern "C" fn(libc::c_int);
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+    for (signal, before) in SIGNALS.iter().zip(&BEFORE) {
         // SAFETY: the handler only stores to an atomic, which is allowed in a signal handler.
-        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+        let was = unsafe { libc::signal(*signal, handler as libc::sighandler_t) };
+        before.store(was, Ordering::SeqCst);
+    }
+}
+
+/// From now on they do again what they did before, which may be nothing.
+pub fn unwatch() {
+    for (signal, before) in SIGNALS.iter().zip(&BEFORE) {
+        // SAFETY: what was there before `watch` is put back; nothing of this module runs at a signal by then.
+        unsafe { libc::signal(*signal, before.load(Ordering::SeqCst)) };
     }
 }
 

@@ -66,10 +66,24 @@ pub fn gather(source: &Source, program: &Program) -> Result<Contents> {
         document("third-party-licences"),
         compressed(licences::third_party(architecture::host()?.target)?.into_bytes()),
     );
-    contents.insert(document("README.md"), item(read("README.md")?.into_bytes()));
-    // What git knows: nothing that a build or an editor left behind.
-    let listed = ["ls-files", "-z", "examples", "docs/guides", "docs/operations", "docs/errors"];
-    let listed = run::read(Command::new("git").args(listed))?;
+    contents.extend(documents()?);
+    Ok(contents)
+}
+
+/// What people read and copy, each where the source has it, so that what names another one is right in both places. What git
+/// knows: nothing that a build or an editor left behind.
+pub(super) fn documents() -> Result<Contents> {
+    let listed = [
+        "README.md",
+        "SECURITY.md",
+        "examples",
+        "docs/guides",
+        "docs/operations",
+        "docs/errors",
+        "docs/reference",
+    ];
+    let listed = run::read(Command::new("git").args(["ls-files", "-z"]).args(listed))?;
+    let mut documents = Contents::new();
     for path in listed.split('\0').filter(|path| !path.is_empty()) {
         let metadata = fs::symlink_metadata(path).with_context(|| format!("`{path}`"))?;
         if !metadata.is_file() {
@@ -77,10 +91,10 @@ pub fn gather(source: &Source, program: &Program) -> Result<Contents> {
         }
         let executable = metadata.permissions().mode() & 0o100 != 0;
         let bytes = fs::read(path)?;
-        let name = path.strip_prefix("docs/").unwrap_or(path);
-        contents.insert(document(name), Item { bytes, executable, compressed: false });
+        let path = format!("{DOCUMENTS}/{path}");
+        documents.insert(path, Item { bytes, executable, compressed: false });
     }
-    Ok(contents)
+    Ok(documents)
 }
 
 fn read(path: &str) -> Result<String> {

@@ -37,6 +37,30 @@ fn arguments() {
 }
 
 #[test]
+fn what_a_packed_document_names_is_packed_where_it_says() {
+    std::env::set_current_dir(run::root()).unwrap();
+    let documents = contents::documents().unwrap();
+    let mut links = 0;
+    for (path, item) in documents.iter().filter(|(path, _)| path.ends_with(".md")) {
+        let text = String::from_utf8(item.bytes.clone()).unwrap();
+        let named = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for name in named.filter(|name| !name.is_empty() && !name.contains("://")) {
+            let mut there = Path::new(path).parent().unwrap().to_owned();
+            for part in Path::new(name).components() {
+                match part {
+                    std::path::Component::ParentDir => assert!(there.pop()),
+                    part => there.push(part),
+                }
+            }
+            let there = there.to_str().unwrap();
+            assert!(documents.contains_key(there), "`{path}` names `{name}`, which is not packed");
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links}");
+}
+
+#[test]
 fn the_same_source_makes_the_same_packages() {
     std::env::set_current_dir(run::root()).unwrap();
     let directory = tempfile::tempdir().unwrap();
