@@ -1,5 +1,12 @@
 //! The dashboard's files, as they stand in `dashboard/`.
 
+use std::{
+    io::Write as _,
+    sync::{LazyLock, OnceLock},
+};
+
+use flate2::{Compression, write::GzEncoder};
+
 /// A file of the dashboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DashboardFile {
@@ -80,6 +87,24 @@ pub const FILES: &[DashboardFile] = files![
     "vendor/LICENSE-htm.txt" "text/plain; charset=utf-8",
     "vendor/LICENSE-preact.txt" "text/plain; charset=utf-8",
 ];
+
+/// Each of them compressed, once somebody wanted it so.
+static GZIPPED: LazyLock<Vec<OnceLock<Vec<u8>>>> =
+    LazyLock::new(|| FILES.iter().map(|_| OnceLock::new()).collect());
+
+impl DashboardFile {
+    /// Its content as gzip; none where that is no smaller.
+    pub fn gzipped(&self) -> Option<&'static [u8]> {
+        let at = FILES.iter().position(|file| file.path == self.path)?;
+        let gzipped = GZIPPED.get(at)?.get_or_init(|| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            // Writing to memory does not fail; with nothing made it is sent as it is.
+            let written = encoder.write_all(self.bytes).and_then(|()| encoder.finish());
+            written.unwrap_or_default()
+        });
+        (!gzipped.is_empty() && gzipped.len() < self.bytes.len()).then_some(gzipped)
+    }
+}
 
 /// The file at a path; `/` is the page itself.
 pub fn file(path: &str) -> Option<DashboardFile> {

@@ -276,7 +276,7 @@ fn nothing_is_wrong_for_axe_in_any_view_and_no_view_is_wider_than_a_phone() {
     let size = browser.asks(json!({ "do": "size" })).as_u64().unwrap();
     let paint =
         browser.value("performance.getEntriesByName('first-contentful-paint')[0]?.startTime");
-    eprintln!("the page has {size} bytes, each file compressed; first paint after {paint} ms");
+    eprintln!("the page has {size} bytes on the line; first paint after {paint} ms");
     assert!(size > 10_000 && size < PAGE_BYTES_MAX, "{size}");
     browser.end();
     // Who may only look sees what there is to see and no button that changes anything.

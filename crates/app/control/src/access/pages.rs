@@ -78,21 +78,50 @@ pub fn forget(answer: &mut Response<Body>, name: &str, tls: bool) {
     }
 }
 
-/// The file of the dashboard at a path, exactly as it is written; none where there is none.
+/// The file of the dashboard at a path, as it is written or as gzip where the browser takes that; none where there is none.
 pub fn file(path: &str, headers: &HeaderMap) -> Option<Answer> {
-    let DashboardFile { content_type, bytes, etag, .. } = dashboard::file(path)?;
+    let file = dashboard::file(path)?;
+    let DashboardFile { content_type, bytes, etag, .. } = file;
+    let gzipped = file.gzipped().filter(|_| takes_gzip(headers));
+    // Each form has a tag of its own (RFC 9110, 8.8.3.3).
+    let gzip_tag = format!("{}-gzip\"", etag.trim_end_matches('"'));
+    let etag = if gzipped.is_some() { &gzip_tag } else { etag };
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let about = [(header::ETAG, etag), (header::CACHE_CONTROL, "no-cache")];
+    let about = [
+        (header::ETAG, etag),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::VARY, "accept-encoding"),
+    ];
     if known.is_some_and(|known| known.split(',').any(|one| one.trim() == etag)) {
         return Some(bare(StatusCode::NOT_MODIFIED, &about));
     }
     let made = bare(StatusCode::OK, &about).map(|mut response| {
-        *response.body_mut() = Full::new(Bytes::from_static(bytes)).boxed_unsync();
-        let kind = HeaderValue::from_static(content_type);
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        let body = Bytes::from_static(gzipped.unwrap_or(bytes));
+        *response.body_mut() = Full::new(body).boxed_unsync();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if gzipped.is_some() {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
         response
     });
     Some(made)
+}
+
+/// Whether a browser says that it takes gzip (RFC 9110, 12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let codings = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    let weights: Vec<(&str, bool)> = codings
+        .map(|coding| {
+            let (name, rest) = coding.split_once(';').unwrap_or((coding, ""));
+            let weight = rest.trim().strip_prefix("q=").map(str::trim);
+            let is_refused = weight.is_some_and(|weight| weight.parse() == Ok(0.0_f32));
+            (name.trim(), !is_refused)
+        })
+        .collect();
+    let of = |wanted: &str| weights.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    of("gzip").or_else(|| of("x-gzip")).or_else(|| of("*")).is_some_and(|(_, takes)| *takes)
 }
 
 /// Adds what every answer over TCP says.
@@ -156,5 +185,37 @@ mod tests {
         }
         let known = HeaderMap::from_iter([(header::IF_NONE_MATCH, etag)]);
         assert_eq!(file("/", &known).unwrap().unwrap().status(), StatusCode::NOT_MODIFIED);
+    }
+
+    #[test]
+    fn a_browser_that_takes_gzip_gets_it_with_a_tag_of_its_own() {
+        let asked = |accepts: &str| {
+            let accepts = HeaderValue::from_str(accepts).unwrap();
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, accepts)]);
+            let page = file("/app.js", &headers).unwrap().unwrap();
+            assert_eq!(page.headers()[header::VARY], "accept-encoding");
+            let coding = page.headers().get(header::CONTENT_ENCODING).cloned();
+            (coding, page.headers()[header::ETAG].clone())
+        };
+        let plain = asked("identity");
+        assert_eq!(plain.0, None);
+        for accepts in ["gzip", "br, GZIP;q=0.5", "deflate, x-gzip", "*", "gzip ; q=1"] {
+            let (coding, tag) = asked(accepts);
+            assert_eq!(coding.unwrap(), "gzip", "{accepts}");
+            assert_ne!(tag, plain.1);
+        }
+        for accepts in ["", "br", "gzip;q=0", "gzip; q=0.000, *", "*;q=0", "gzipped"] {
+            assert_eq!(asked(accepts), plain, "{accepts}");
+        }
+        let known = HeaderMap::from_iter([
+            (header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
+            (header::IF_NONE_MATCH, asked("gzip").1),
+        ]);
+        assert_eq!(file("/app.js", &known).unwrap().unwrap().status(), StatusCode::NOT_MODIFIED);
+        let of = dashboard::file("/app.js").unwrap();
+        let mut whole = Vec::new();
+        let mut decoder = flate2::read::GzDecoder::new(of.gzipped().unwrap());
+        std::io::Read::read_to_end(&mut decoder, &mut whole).unwrap();
+        assert_eq!(whole, of.bytes);
     }
 }

@@ -1,6 +1,5 @@
 """Chromium, told what to do by lines of JSON on stdin; each is answered by one on stdout."""
 
-import gzip
 import json
 import sys
 
@@ -90,10 +89,15 @@ class Browser:
         self.page.screenshot(path=path, full_page=True)
 
     def size(self):
-        """Bytes of everything that the page loads, each file compressed by itself."""
-        names = self.page.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)")
-        own = {name for name in names if "/v1/" not in name} | {self.page.url.split("#")[0]}
-        return sum(len(gzip.compress(self.page.request.get(name).body(), 9)) for name in own)
+        """Bytes of everything that the page loads, as they came over the line."""
+        return self.page.evaluate(
+            """() => {
+                const entries = ["navigation", "resource"].flatMap(kind => performance.getEntriesByType(kind));
+                const own = entries.filter(entry => !entry.name.includes("/v1/"));
+                const sizes = new Map(own.map(entry => [entry.name, entry.encodedBodySize]));
+                return [...sizes.values()].reduce((sum, size) => sum + size, 0);
+            }"""
+        )
 
     def end(self):
         """What went wrong in the page by itself."""
