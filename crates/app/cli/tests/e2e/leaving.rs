@@ -138,7 +138,8 @@ fn timings_add_up_to_the_whole() {
         assert!(of(step).iter().all(|of| of["within"] == "preparing" && ms(of) > 0.0));
     }
     assert_eq!(of("test").len(), 1, "{timings:?}");
-    assert!(ms(&of("watching")[0]) >= 200.0, "{timings:?}");
+    // By the clock of control, which counts whole milliseconds; the command times when it hears of the beginning and the end.
+    assert!(ms(&of("watching")[0]) >= 190.0, "{timings:?}");
     let total = ms(timings.last().unwrap());
     let parts: f64 = timings.iter().filter(|of| of["within"].is_null()).map(ms).sum();
     // The last is the whole. What lies between two stretches is the moment between two lines.
