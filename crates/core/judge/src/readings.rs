@@ -60,6 +60,8 @@ const KEPT: usize = 64;
 const FIRST_GAP: Millis = Millis(250);
 /// How many stretches there have to be at least to say anything.
 const ENOUGH_STRETCHES: usize = 4;
+/// Stretches are never quite alike: of so many equal ones, as part of those there have to be, they have to say as much.
+const EVENNESS: f64 = 0.75;
 /// How many there have to be for some of them to be taken together: bursts may be longer than the time between two readings.
 const ENOUGH_TOGETHER: usize = 8;
 
@@ -75,7 +77,10 @@ impl Readings {
         let is_less = |than: &Reading| {
             reading.baseline.all < than.baseline.all || reading.candidate.all < than.candidate.all
         };
-        if self.newest.as_ref().is_some_and(is_less) {
+        let is_other = |(first, other): &(LatencyHistogram, LatencyHistogram)| {
+            baseline.since(first).is_none() || candidate.since(other).is_none()
+        };
+        if self.newest.as_ref().is_some_and(is_less) || self.first.as_ref().is_some_and(is_other) {
             *self = Self::default();
         }
         if self.first.is_none() {
@@ -119,14 +124,11 @@ impl Readings {
     /// of both is none of it. What these differences vary about their own mean is held against the variance of independent
     /// draws, as in quasi-likelihood; the largest in stretches of one, two and four readings counts.
     pub(crate) fn dispersion(&self, bucket: LatencyBucket) -> Option<f64> {
-        let read = self.kept.len() + usize::from(self.newest.is_some());
-        if read <= ENOUGH_STRETCHES {
-            return None;
-        }
-        let lengths = [1, 2, 4].into_iter();
-        let lengths = lengths.filter(|length| *length == 1 || read / length > ENOUGH_TOGETHER);
-        let found = lengths.map(|length| dispersion(&self.stretches(length, bucket)));
-        Some(found.fold(1.0, f64::max))
+        let dispersion_of = |(length, enough)| dispersion(&self.stretches(length, bucket), enough);
+        let found = dispersion_of((1, ENOUGH_STRETCHES))?;
+        let longer =
+            [2, 4].into_iter().filter_map(|length| dispersion_of((length, ENOUGH_TOGETHER)));
+        Some(longer.fold(found, f64::max))
     }
 
     /// What came in each stretch of `length` readings.
@@ -135,18 +137,21 @@ impl Readings {
             [&reading.baseline, &reading.candidate].map(|slow| (slow.over(bucket), slow.all))
         };
         // The newest ends the last stretch, however few readings are in it.
-        let newest = self.newest.iter();
-        let ends = self.kept.iter().step_by(length).chain(newest).map(counted);
-        let mut before = None;
-        let stretches = ends.filter_map(|now| {
-            let last = before.replace(now)?;
+        let mut ends = self.kept.iter().step_by(length).chain(&self.newest).map(counted);
+        let Some(mut before) = ends.next() else { return Vec::new() };
+        ends.filter_map(|now| {
             let part = |at: usize| {
-                let ((slow, all), (slow_before, all_before)) = (now[at], last[at]);
+                let ((slow, all), (slow_before, all_before)) = (now[at], before[at]);
                 (slow.saturating_sub(slow_before) as f64, all.saturating_sub(all_before) as f64)
             };
-            Some(Stretch { baseline: part(0), candidate: part(1) })
-        });
-        stretches.filter(|of| of.baseline.1 > 0.0 && of.candidate.1 > 0.0).collect()
+            let stretch = Stretch { baseline: part(0), candidate: part(1) };
+            // It goes on until both have answered something.
+            (stretch.baseline.1 > 0.0 && stretch.candidate.1 > 0.0).then(|| {
+                before = now;
+                stretch
+            })
+        })
+        .collect()
     }
 }
 
@@ -165,14 +170,18 @@ impl Stretch {
     }
 }
 
-fn dispersion(stretches: &[Stretch]) -> f64 {
+/// None where what came lies in fewer stretches than are `enough`: one that has nearly all of it is little more than one.
+fn dispersion(stretches: &[Stretch], enough: usize) -> Option<f64> {
     let sum = |of: fn(&Stretch) -> f64| stretches.iter().map(of).sum::<f64>();
+    let (weights, squares) = (sum(|of| of.difference().1), sum(|of| of.difference().1.powi(2)));
+    // As many stretches of equal weight would say as much (Kish, "Survey Sampling", 1965, 11.7).
+    let count = weights * weights / squares;
+    // Also where nothing came, and it is no number.
+    if stretches.len() < enough || count.is_nan() || count < enough as f64 * EVENNESS {
+        return None;
+    }
     let slow = sum(|of| of.baseline.0 + of.candidate.0);
     let (all, candidate) = (sum(|of| of.baseline.1 + of.candidate.1), sum(|of| of.candidate.1));
-    let weights = sum(|of| of.difference().1);
-    if stretches.len() < 2 || all <= 0.0 || weights <= 0.0 {
-        return 1.0;
-    }
     let share = slow / all;
     // Of independent draws in all of the time together, which is what the evidence takes them for.
     let expected = candidate * (1.0 - candidate / all) * share * (1.0 - share);
@@ -181,9 +190,9 @@ fn dispersion(stretches: &[Stretch]) -> f64 {
         let (difference, weight) = of.difference();
         (difference - mean * weight).powi(2)
     });
-    let freedom = stretches.len() as f64 / (stretches.len() - 1) as f64;
-    let found = residuals.sum::<f64>() * freedom / expected;
-    if found.is_finite() { found.max(1.0) } else { 1.0 }
+    // What the mean takes of it: a stretch with much of the weight pulls the mean towards itself.
+    let found = residuals.sum::<f64>() / (1.0 - 1.0 / count) / expected;
+    Some(if found.is_finite() { found.max(1.0) } else { 1.0 })
 }
 
 #[cfg(test)]
@@ -215,7 +224,12 @@ mod tests {
         assert_eq!(readings(&[[100, 1, 10, 0]; 4]).dispersion(FAST), None);
         assert_eq!(readings(&[[100, 1, 10, 0]; 5]).dispersion(FAST), Some(1.0));
         assert_eq!(Readings::default().dispersion(FAST), None);
-        assert_eq!(readings(&[[0; 4]; 9]).dispersion(FAST), Some(1.0));
+        assert_eq!(readings(&[[0; 4]; 9]).dispersion(FAST), None);
+        // Nor of one in which nearly all came, or of those in which one release answered nothing.
+        let mut once = vec![[2, 0, 1, 0]; 30];
+        once[20] = [4_000, 40, 1_000, 200];
+        assert_eq!(readings(&once).dispersion(FAST), None);
+        assert_eq!(readings(&[[100, 1, 0, 0]; 30]).dispersion(FAST), None);
     }
 
     #[test]
