@@ -6,8 +6,9 @@ use anyhow::{Result, bail};
 
 const SIGNALS: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
-/// What they did before; 0 stands for what they do where nobody says anything.
+/// What they did before.
 static BEFORE: [AtomicUsize; 3] = [const { AtomicUsize::new(libc::SIG_DFL) }; 3];
+static WATCHED: AtomicBool = AtomicBool::new(false);
 
 static SEEN: AtomicBool = AtomicBool::new(false);
 
@@ -17,6 +18,9 @@ extern "C" fn note(_: libc::c_int) {
 
 /// From now on Ctrl-C and SIGTERM are noted instead of ending this process. Programs it starts get Ctrl-C themselves.
 pub fn watch() {
+    if WATCHED.swap(true, Ordering::SeqCst) {
+        return;
+    }
     let handler = note as extern "C" fn(libc::c_int);
     for (signal, before) in SIGNALS.iter().zip(&BEFORE) {
         // SAFETY: the handler only stores to an atomic, which is allowed in a signal handler.
@@ -27,6 +31,9 @@ pub fn watch() {
 
 /// From now on they do again what they did before, which may be nothing.
 pub fn unwatch() {
+    if !WATCHED.swap(false, Ordering::SeqCst) {
+        return;
+    }
     for (signal, before) in SIGNALS.iter().zip(&BEFORE) {
         // SAFETY: what was there before `watch` is put back; nothing of this module runs at a signal by then.
         unsafe { libc::signal(*signal, before.load(Ordering::SeqCst)) };

@@ -115,7 +115,8 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     let weights: Vec<(&str, bool)> = codings
         .map(|coding| {
             let (name, rest) = coding.split_once(';').unwrap_or((coding, ""));
-            let weight = rest.trim().strip_prefix("q=").map(str::trim);
+            let rest = rest.trim().to_ascii_lowercase();
+            let weight = rest.strip_prefix("q=").map(str::trim);
             let is_refused = weight.is_some_and(|weight| weight.parse() == Ok(0.0_f32));
             (name.trim(), !is_refused)
         })
@@ -204,7 +205,7 @@ mod tests {
             assert_eq!(coding.unwrap(), "gzip", "{accepts}");
             assert_ne!(tag, plain.1);
         }
-        for accepts in ["", "br", "gzip;q=0", "gzip; q=0.000, *", "*;q=0", "gzipped"] {
+        for accepts in ["", "br", "gzip;q=0", "gzip; Q=0.000, *", "*;q=0", "gzipped"] {
             assert_eq!(asked(accepts), plain, "{accepts}");
         }
         let known = HeaderMap::from_iter([
