@@ -1,4 +1,4 @@
-//! What is kept of each edge between two effects: the table it has, and an open connection to it.
+//! What is kept of edges between two effects: the table that each has, an open connection to it, and a thread that asks.
 
 use std::{
     collections::BTreeMap,
@@ -9,9 +9,13 @@ use std::{
 use hornero_edge::{EdgeClient, EdgeClientError};
 use hornero_model::{EdgeRef, RouteTable, Term};
 
-/// What is kept of each edge between two effects.
-#[derive(Default)]
-pub struct KeptEdges(Mutex<BTreeMap<EdgeRef, KeptEdge>>);
+use crate::hands::{Hands, Work};
+
+/// What is kept of edges between two effects.
+pub struct KeptEdges {
+    each: Mutex<BTreeMap<EdgeRef, KeptEdge>>,
+    hands: Hands,
+}
 
 #[derive(Default)]
 struct KeptEdge {
@@ -22,6 +26,16 @@ struct KeptEdge {
 }
 
 impl KeptEdges {
+    /// Nothing yet, and the thread.
+    pub fn new() -> Self {
+        Self { each: Mutex::default(), hands: Hands::new("edge-effects") }
+    }
+
+    /// Has the thread do what a switch waits for; it comes back where the thread is busy.
+    pub fn at_once(&self, work: Work) -> Result<(), Work> {
+        self.hands.take(work)
+    }
+
     /// The table that it confirmed last.
     pub fn confirmed(&self, edge: &EdgeRef) -> Option<RouteTable> {
         self.of(edge, |kept| kept.confirmed.clone())
@@ -33,7 +47,7 @@ impl KeptEdges {
     }
 
     fn of<T>(&self, edge: &EdgeRef, work: impl FnOnce(&mut KeptEdge) -> T) -> T {
-        let mut edges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut edges = self.each.lock().unwrap_or_else(PoisonError::into_inner);
         work(edges.entry(edge.clone()).or_default())
     }
 

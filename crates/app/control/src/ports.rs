@@ -25,7 +25,7 @@ use crate::{
     beside::{AskGuards, CarryOut},
     clock::SteadyClock,
     forensics::Forensics,
-    hands::{Hands, Work},
+    hands::Work,
     image_tests,
     input::Input,
     kept_edges::KeptEdges,
@@ -53,10 +53,8 @@ pub struct Adapters {
     pub tenure: Arc<Tenure>,
     /// The state directory of each edge.
     pub edge_dirs: BTreeMap<EdgeRef, PathBuf>,
-    /// What is kept of each edge between two effects.
+    /// What is kept of edges between two effects.
     pub edges: KeptEdges,
-    /// Asks edges what a switch waits for.
-    pub hands: Hands,
     /// Runs the questions of image tests.
     pub runtime: Handle,
     /// Where results go.
@@ -214,7 +212,7 @@ impl Ports for ControlPorts {
         };
         let mut work: Work = Box::new(work);
         if is_at_edge {
-            work = match self.adapters.hands.take(work) {
+            work = match self.adapters.edges.at_once(work) {
                 Ok(()) => return,
                 Err(work) => work,
             };

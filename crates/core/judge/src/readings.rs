@@ -5,7 +5,7 @@
 
 use hornero_model::{LatencyBucket, LatencyHistogram, Millis, Timestamp};
 
-/// How long answers took in a window, read several times while it went on: the newest reading, and up to [`KEPT`] from before, about
+/// How long answers took in a window, read several times while it went on: the newest reading, and up to sixty-four from before, about
 /// evenly spread.
 ///
 /// What was counted by the first of them is left out of all of it: where reading begins anew in the midst of a window, because
