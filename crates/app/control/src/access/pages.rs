@@ -82,7 +82,7 @@ pub fn forget(answer: &mut Response<Body>, name: &str, tls: bool) {
 pub fn file(path: &str, headers: &HeaderMap) -> Option<Answer> {
     let file = dashboard::file(path)?;
     let DashboardFile { content_type, bytes, etag, .. } = file;
-    let gzipped = file.gzipped().filter(|_| takes_gzip(headers));
+    let gzipped = takes_gzip(headers).then(|| file.gzipped()).flatten();
     // Each form has a tag of its own (RFC 9110, 8.8.3.3).
     let gzip_tag = format!("{}-gzip\"", etag.trim_end_matches('"'));
     let etag = if gzipped.is_some() { &gzip_tag } else { etag };
